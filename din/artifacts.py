@@ -1,0 +1,102 @@
+"""Files that are complete or absent: atomic writes, directory swaps, content hashes.
+
+Everything a stage writes goes through here. A killed process leaves at most a `.tmp-*` sibling, which the next writer
+of the same target removes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from din.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary sibling to write a file to; on success it is synced and renamed over `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".tmp-{target.name}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(target: Path, value: Any) -> None:
+    """Write JSON atomically: sorted keys, one trailing newline, no NaN."""
+    write_bytes(target, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON that an earlier stage wrote.
+
+    Raises:
+        InputError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run the stage that writes it (see dvc.yaml), or `dvc repro`") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); delete it and run its stage again") from None
+
+
+@contextmanager
+def replace_directory(target: Path) -> Iterator[Path]:
+    """Yield an empty sibling directory to fill; on success it takes the place of `target`, on failure it goes."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (target.with_name(f".tmp-{kind}-{target.name}") for kind in ("new", "old"))
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if target.exists():
+            target.rename(old)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_files(root: Path) -> dict[str, str]:
+    """Relative POSIX path to sha256 of every file below `root`, sorted; temporaries left out."""
+    paths = sorted(p for p in root.rglob("*") if p.is_file() and not any(s.startswith(".tmp-") for s in p.parts))
+    return {path.relative_to(root).as_posix(): sha256_file(path) for path in paths}
+
+
+def hash_tree(*roots: Path) -> str:
+    """One sha256 over names and contents of files and directories: what a report says it judged.
+
+    Raises:
+        InputError: a root does not exist.
+    """
+    digest = hashlib.sha256()
+    for root in roots:
+        if not root.exists():
+            raise InputError(f"{root}: not found; run `dvc repro` to build it")
+        files = {"": sha256_file(root)} if root.is_file() else hash_files(root)
+        digest.update(json.dumps([root.name, files]).encode())
+    return digest.hexdigest()

@@ -1,0 +1,136 @@
+"""Packed batches: values beside offsets, no padding, no mask.
+
+    impressions   0        1   2               B = 3, their histories 2, 0 and 3 behaviours long
+    behaviour     a  b         c  a  d         T = 5, as positions among the batch's items
+    segment       0  0         2  2  2         the impression of each behaviour
+    offsets       0        2   2        5      where each history begins
+    items         a  b  c  d  x                U = 5 distinct items, candidates included: looked up once each
+
+A batch costs what its behaviours are worth. Item fields are looked up once per distinct item, so the gradient of a
+popular item is summed by the gather's backward and its row is updated once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from din.eventlog.reader import Column, Features, Impressions, Shard, ragged_take
+from din.schema import UNKNOWN, Field, Group
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Rows of the joint embedding table for one field of N owners.
+
+    ids: int64 [M]. owners: int64 [M], the owner of each id, non-decreasing, every owner at least once; None where
+    M = N and owner i has id i. weights: float32 [M] for a standardised field, else None.
+    """
+
+    ids: np.ndarray
+    owners: np.ndarray | None = None
+    weights: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """B impressions with T behaviours over U distinct items (see the picture above); lookups by field name."""
+
+    items: dict[str, Lookup]
+    behaviours: dict[str, Lookup]
+    users: dict[str, Lookup]
+    contexts: dict[str, Lookup]
+    candidate: np.ndarray  # int64 [B], positions among the U items
+    behaviour: np.ndarray  # int64 [T], positions among the U items
+    segment: np.ndarray  # int64 [T], non-decreasing
+    labels: np.ndarray  # float32 [B]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def lookups(self) -> list[Lookup]:
+        """All lookups, in a fixed order."""
+        groups = (self.items, self.behaviours, self.users, self.contexts)
+        return [lookup for group in groups for lookup in group.values()]
+
+
+@dataclass(frozen=True)
+class TableLayout:
+    """All fields' embedding tables, one below the other: one gather and one update per step, whatever the fields."""
+
+    offsets: dict[str, int]
+    rows: int
+
+    @classmethod
+    def of(cls, fields: Sequence[Field], rows: dict[str, int]) -> "TableLayout":
+        """Lay the tables of `fields` out in their order; `rows` by field name."""
+        ends = np.cumsum([rows[field.name] for field in fields])
+        return cls(
+            {field.name: int(end) - rows[field.name] for field, end in zip(fields, ends, strict=True)}, int(ends[-1])
+        )
+
+
+class Deduplicator:
+    """Distinct values of integer arrays in O(N), by a scratch array as large as the id space; not thread-safe."""
+
+    def __init__(self, size: int) -> None:
+        self._slot = np.zeros(size, np.int32)
+
+    def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distinct ids [U] in order of their last occurrence, and the position of every id among them [N]."""
+        positions = np.arange(len(ids), dtype=np.int32)
+        self._slot[ids] = positions
+        distinct = ids[self._slot[ids] == positions]
+        self._slot[distinct] = np.arange(len(distinct), dtype=np.int32)
+        return distinct, self._slot[ids].astype(np.int64)
+
+
+def look_up(column: Column, field: Field, offset: int, dropped: np.ndarray | None = None) -> Lookup:
+    """A field's rows in the joint table; `dropped` bool [N] marks owners whose value is taken as unknown."""
+    if field.standardised:
+        missing = np.isnan(column.values)
+        ids = np.where(missing, UNKNOWN, 1).astype(np.int64)
+        return Lookup(ids + offset, weights=np.where(missing, 1, column.values).astype(np.float32))
+    ids, owners = column.values.astype(np.int64), None
+    if column.offsets is not None:
+        owners = np.repeat(np.arange(len(column.offsets) - 1), np.diff(column.offsets))
+    if dropped is not None:
+        ids[dropped if owners is None else dropped[owners]] = UNKNOWN
+    return Lookup(ids + offset, owners)
+
+
+class Packer:
+    """Makes packed batches of impressions of one feature directory."""
+
+    def __init__(self, features: Features, unknown_rate: float = 0.0) -> None:
+        self._features = features
+        self._unknown_rate = unknown_rate
+        self.layout = TableLayout.of(features.fields, features.rows)
+        self._distinct_items = Deduplicator(features.manifest["items"])
+
+    def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
+        """Pack impressions `rows` [B] of a shard; with `random`, drop `unknown_rate` of all values to unknown."""
+        impressions: Impressions = shard.impressions
+        flat, offsets = ragged_take(impressions.history_start[rows], impressions.history_end[rows])
+        items, position = self._distinct_items(np.concatenate([shard.behaviour_item[flat], impressions.item[rows]]))
+        users = impressions.user[rows]
+        return PackedBatch(
+            items=self._group(Group.ITEM, self._features.items, items, random),
+            behaviours=self._group(Group.BEHAVIOUR, shard.behaviour_fields, flat, random),
+            users=self._group(Group.USER, self._features.users, users, random),
+            contexts=self._group(Group.CONTEXT, impressions.contexts, rows, random),
+            candidate=position[len(flat) :],
+            behaviour=position[: len(flat)],
+            segment=np.repeat(np.arange(len(rows)), np.diff(offsets)),
+            labels=impressions.label[rows].astype(np.float32),
+        )
+
+    def _group(
+        self, group: Group, columns: dict[str, Column], owners: np.ndarray, random: np.random.Generator | None
+    ) -> dict[str, Lookup]:
+        lookups = {}
+        for field in self._features.of(group):
+            dropped = random.random(len(owners), np.float32) < self._unknown_rate if random is not None else None
+            column = columns[field.name].take(owners)
+            lookups[field.name] = look_up(column, field, self.layout.offsets[field.name], dropped)
+        return lookups

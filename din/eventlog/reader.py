@@ -1,0 +1,203 @@
+"""Read `data/features/` (FORMAT.md) into numpy columns.
+
+A shard is read whole: its behaviours once, its impressions as (start, end) views into them. Memory is the largest
+shard plus the item and user tables, never impressions × history length.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import MANIFEST, read_json
+from din.errors import InputError
+from din.schema import SPLITS, Field, Group, Kind, parse_field
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Column:
+    """One field's values for N owners.
+
+    values: int32 ids [M], or float32 [M] where the field is standardised (NaN = missing).
+    offsets: int64 [N + 1] into `values` for a `multi` field; None where M = N.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray | None = None
+
+    def take(self, owners: np.ndarray) -> "Column":
+        """The column of `owners` [K], in that order."""
+        if self.offsets is None:
+            return Column(self.values[owners])
+        flat, offsets = ragged_take(self.offsets[owners], self.offsets[owners + 1])
+        return Column(self.values[flat], offsets)
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """One split of one shard, B rows.
+
+    user, item: int32 [B], rows of the user and item tables. label: int8 [B]. history_start, history_end: int32 [B],
+    positions in the shard's behaviours. timestamp (µs), sequence: int64 [B]. sampled: int8 [B], 1 = sampled negative.
+    """
+
+    user: np.ndarray
+    item: np.ndarray
+    label: np.ndarray
+    history_start: np.ndarray
+    history_end: np.ndarray
+    timestamp: np.ndarray
+    sequence: np.ndarray
+    sampled: np.ndarray
+    contexts: dict[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def history_length(self) -> np.ndarray:
+        """int32 [B], behaviours of each impression."""
+        return self.history_end - self.history_start
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One split of one shard with the behaviours that its histories view: `item` int32 [T], fields of T owners each."""
+
+    impressions: Impressions
+    behaviour_item: np.ndarray
+    behaviour_fields: dict[str, Column]
+
+
+class Features:
+    """An opened feature directory.
+
+    Raises:
+        InputError: the directory is missing, of another format version, or a file of it is unreadable.
+    """
+
+    def __init__(self, root: Path = Path("data/features")) -> None:
+        self.root = root
+        self.manifest: dict[str, Any] = read_json(root / MANIFEST)
+        if self.manifest["format"] != FORMAT:
+            raise InputError(
+                f"{root / MANIFEST}: format {self.manifest['format']!r}, this version reads {FORMAT}; "
+                "run `dvc repro featurize`"
+            )
+        self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
+
+    def of(self, group: Group) -> tuple[Field, ...]:
+        """The fields of one group, in table order."""
+        return tuple(field for field in self.fields if field.group is group)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Field name to rows of its embedding table, row 0 included."""
+        return {record["name"]: record["rows"] for record in self.manifest["fields"]}
+
+    @cached_property
+    def items(self) -> dict[str, Column]:
+        """Item-group fields of every row of items.parquet."""
+        return self._columns("items.parquet", self.of(Group.ITEM))
+
+    @cached_property
+    def users(self) -> dict[str, Column]:
+        """User-group fields of every row of users.parquet."""
+        return self._columns("users.parquet", self.of(Group.USER))
+
+    def vocabulary(self, field: str) -> pa.Table:
+        """The vocabulary of a field: value, id, count, impressions (n_j of Eq. 6), by id."""
+        return _read(self.root / "vocab" / f"{field}.parquet")
+
+    def raw_items(self) -> pa.ChunkedArray:
+        """Raw item ids by row of items.parquet; null in row 0."""
+        return _read(self.root / "items.parquet", ["value"])["value"]
+
+    def shard(self, number: int, split: str) -> Shard:
+        """Read one split (`train`, `valid`, `test`) of one shard."""
+        assert split in SPLITS, split
+        folder = self.root / "shards" / f"{number:05d}"
+        rows, behaviours = _read(folder / f"{split}.parquet"), _read(folder / "behaviours.parquet")
+        own = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name != "contexts"}
+        impressions = Impressions(**own, contexts=_fields(rows, self.of(Group.CONTEXT)))
+        return Shard(impressions, _numpy(behaviours["item"]), _fields(behaviours, self.of(Group.BEHAVIOUR)))
+
+    def split_rows(self, split: str) -> list[int]:
+        """Impressions of a split by shard, from the files' footers."""
+        paths = (
+            self.root / "shards" / f"{number:05d}" / f"{split}.parquet" for number in range(self.manifest["shards"])
+        )
+        return [pq.read_metadata(path).num_rows for path in paths]
+
+    def shards(self, split: str, order: Iterable[int] | None = None) -> Iterable[Shard]:
+        """All shards of a split, in `order` (default: by number), one in memory at a time."""
+        return (self.shard(number, split) for number in (range(self.manifest["shards"]) if order is None else order))
+
+    def popularity(self) -> np.ndarray:
+        """float64 by row of items.parquet: training clicks + smoothing over training impressions + smoothing.
+
+        Where negatives are sampled a rate means nothing, so the score is the number of training clicks.
+        """
+        shown, clicked = np.zeros((2, self.manifest["items"]))
+        sampled = False
+        for shard in self.shards("train"):
+            rows = shard.impressions
+            shown += np.bincount(rows.item, minlength=len(shown))
+            clicked += np.bincount(rows.item, weights=rows.label, minlength=len(shown))
+            sampled |= bool(rows.sampled.any())
+        if sampled:
+            return clicked
+        prior = clicked.sum() / max(shown.sum(), 1)
+        return (clicked + 20 * prior) / (shown + 20)
+
+    def _columns(self, name: str, fields: tuple[Field, ...]) -> dict[str, Column]:
+        return _fields(_read(self.root / name), fields)
+
+
+def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the slices [start, end) one after the other, and where each begins.
+
+        starts [1, 7, 4], ends [3, 7, 6]  ->  flat [1, 2, 4, 5], offsets [0, 2, 2, 4]
+
+    Returns:
+        flat: int64 [sum of lengths]. offsets: int64 [len(starts) + 1].
+    """
+    lengths = ends.astype(np.int64) - starts
+    offsets = np.zeros(len(starts) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    flat = np.repeat(starts - offsets[:-1], lengths)
+    flat += np.arange(offsets[-1])
+    return flat, offsets
+
+
+def _fields(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
+    return {field.name: _column(table[field.name], field) for field in fields}
+
+
+def _column(array: pa.ChunkedArray, field: Field) -> Column:
+    if field.kind is not Kind.MULTI:
+        return Column(_numpy(array))
+    lists = array.combine_chunks()
+    lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    return Column(lists.values.to_numpy(zero_copy_only=False), offsets)
+
+
+def _numpy(array: pa.ChunkedArray) -> np.ndarray:
+    return array.to_numpy()
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run `dvc repro featurize`") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); run `dvc repro -f -s featurize`") from None

@@ -1,0 +1,87 @@
+"""Tensors of a packed batch, and the lookups into the embedding table.
+
+The table is an argument of every model, not a parameter: training passes the rows of the batch as one dense leaf (the
+gradient is dense over R rows, flat in vocabulary size), evaluation and export pass the whole table.
+`index_select`, not `table[ids]`: its backward is several times faster on CPU.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from din.eventlog.packing import Lookup, PackedBatch
+
+
+class Ids(NamedTuple):
+    """`Lookup` as tensors."""
+
+    ids: Tensor
+    owners: Tensor | None
+    weights: Tensor | None
+
+
+class Batch(NamedTuple):
+    """`PackedBatch` as tensors; lookups in the order of the fields.
+
+    For a request (one user, C candidates): behaviour [L], segment [L] of zeros, users and contexts of one owner.
+    """
+
+    items: tuple[Ids, ...]
+    behaviours: tuple[Ids, ...]
+    users: tuple[Ids, ...]
+    contexts: tuple[Ids, ...]
+    candidate: Tensor
+    behaviour: Tensor
+    segment: Tensor
+
+
+def to_tensors(packed: PackedBatch) -> Batch:
+    """Share a packed batch's memory as tensors."""
+    return Batch(
+        items=_ids(packed.items),
+        behaviours=_ids(packed.behaviours),
+        users=_ids(packed.users),
+        contexts=_ids(packed.contexts),
+        candidate=torch.from_numpy(packed.candidate),
+        behaviour=torch.from_numpy(packed.behaviour),
+        segment=torch.from_numpy(packed.segment),
+    )
+
+
+def embed(table: Tensor, lookups: Iterable[Ids], owners: int) -> Tensor:
+    """Concatenated embeddings of several fields.
+
+    Args:
+        table: [R, W]. lookups: one per field. owners: N.
+
+    Returns:
+        [N, fields × W]; a `multi` field is the mean of its values, a standardised one its row times the value.
+    """
+    return torch.cat([table.new_zeros(owners, 0), *(embed_field(table, lookup, owners) for lookup in lookups)], 1)
+
+
+def embed_field(table: Tensor, lookup: Ids, owners: int) -> Tensor:
+    """[N, W] of one field."""
+    rows = table.index_select(0, lookup.ids)
+    if lookup.weights is not None:
+        rows = rows * lookup.weights.unsqueeze(1)
+    if lookup.owners is None:
+        return rows
+    return segment_sum(rows, lookup.owners, owners) / segment_sum(
+        rows.new_ones(rows.shape[0], 1), lookup.owners, owners
+    )
+
+
+def segment_sum(values: Tensor, segment: Tensor, segments: int) -> Tensor:
+    """Sum rows [T, W] by `segment` [T] into [segments, W]; an empty segment is 0."""
+    return values.new_zeros(segments, values.shape[1]).index_add(0, segment, values)
+
+
+def _ids(group: dict[str, Lookup]) -> tuple[Ids, ...]:
+    def tensor(array: np.ndarray | None) -> Tensor | None:
+        return None if array is None else torch.from_numpy(array)
+
+    return tuple(Ids(torch.from_numpy(x.ids), tensor(x.owners), tensor(x.weights)) for x in group.values())

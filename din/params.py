@@ -1,0 +1,243 @@
+"""params.yaml to frozen dataclasses: one per block, every key present, a typo dies at start.
+
+`load()` is the only reader. YAML 1.2 (as DVC reads it), validated by pydantic in strict JSON mode, so `epochs: "3"` and
+`epoch: 3` are both errors that name what would have been valid.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from din.errors import InputError
+
+
+class _Block:
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(_Block):
+    until: date | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(_Block):
+    events: str | None
+    columns: dict[str, str]
+    label: str
+    timestamp_unit: Literal["s", "ms", "us", "ns", "iso"]
+    keep: tuple[str, ...]
+    items: str | None
+    items_columns: dict[str, str]
+    users: str | None
+    users_columns: dict[str, str]
+    history: str | None
+    history_columns: dict[str, str]
+    separators: dict[str, str]
+    daily: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulate(_Block):
+    users: PositiveInt
+    impressions_per_user: PositiveInt
+    items: PositiveInt
+    categories: PositiveInt
+    days: PositiveInt
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch(_Block):
+    source: Literal["movielens-100k", "table", "simulate"]
+    positive_rating: float
+    table: Table
+    simulate: Simulate
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateRaw(_Block):
+    missing_days: Literal["critical", "warning", "off"]
+    max_duplicate_rate: float
+    min_rows: int
+    min_ctr: float
+    max_ctr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Featurize(_Block):
+    fields: dict[str, dict[str, Any] | None] | None
+    protocol: Literal["temporal", "leave_last_out", "by_user"] | None
+    order: Literal["strict", "sequence"] | None
+    valid_days: PositiveInt
+    test_days: PositiveInt
+    valid_fraction: float
+    test_fraction: float
+    max_history: PositiveInt
+    min_count: PositiveInt
+    shards: PositiveInt | None
+    memory_mb: PositiveInt
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateFeatures(_Block):
+    max_unknown_items: float
+    max_unknown_users: float | None
+    min_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(_Block):
+    model: Literal["din", "base", "lr"]
+    seed: int
+    embedding_dim: PositiveInt
+    embedding_std: PositiveFloat
+    attention_hidden: tuple[PositiveInt, ...]
+    hidden: tuple[PositiveInt, ...]
+    activation: Literal["dice", "prelu", "relu", "sigmoid"]
+    pooling: Literal["sum", "mean"]
+    item_bias: bool
+    interest_product: bool
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: PositiveFloat
+    decay: PositiveFloat
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    patience: PositiveInt
+    metric: Literal["gauc", "auc"]
+    regularizer: Literal["mini_batch_aware", "none"]
+    regularization: float
+    unknown_rate: float
+    checkpoint_minutes: PositiveFloat
+    threads: PositiveInt | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(_Block):
+    batch_size: PositiveInt
+    lr_epochs: PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidatePredictions(_Block):
+    min_std: float
+    min_calibration: float
+    max_calibration: float
+    max_log_loss_over_constant: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(_Block):
+    opset: PositiveInt
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckParity(_Block):
+    max_impressions: PositiveInt
+    atol_logit: PositiveFloat
+    atol_probability: PositiveFloat
+    min_std: PositiveFloat
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate(_Block):
+    metric: Literal["auc", "gauc"]
+    margin: float
+    min_auc: float
+    min_gauc: float
+    min_calibration: float
+    max_calibration: float
+    resamples: PositiveInt
+    confidence: float
+    approval: Literal["never"]
+    max_bundle_mb: PositiveFloat
+    max_rows: PositiveInt
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote(_Block):
+    registry: str
+    model_name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(_Block):
+    """All blocks of params.yaml."""
+
+    data: Data
+    fetch: Fetch
+    validate_raw: ValidateRaw
+    featurize: Featurize
+    validate_features: ValidateFeatures
+    train: Train
+    evaluate: Evaluate
+    validate_predictions: ValidatePredictions
+    export: Export
+    check_parity: CheckParity
+    gate: Gate
+    promote: Promote
+
+    @property
+    def model_name(self) -> str:
+        """The registry's namespace: an experiment on another log never meets this one's champion."""
+        return self.promote.model_name or self.fetch.source
+
+
+T = TypeVar("T")
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameter file.
+
+    Raises:
+        InputError: the file is missing or not YAML; a key is unknown, missing or of a wrong type.
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run from the project's root, where params.yaml lies") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    return parse(Params, raw, path)
+
+
+def parse(block: type[T], value: Any, where: object) -> T:
+    """Plain values to a block (or to all of them); `where` names their source in errors.
+
+    Raises:
+        InputError: a key is unknown, missing or of a wrong type.
+    """
+    try:
+        return TypeAdapter(block).validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        raise InputError("\n".join(f"{where}: {_explain(e, block)}" for e in error.errors())) from None
+
+
+def to_json(block: Any) -> dict[str, Any]:
+    """A block as plain JSON values, for manifests and facts."""
+    return json.loads(json.dumps(asdict(block), default=str))
+
+
+def _explain(error: Any, block: type) -> str:
+    at = ".".join(str(part) for part in error["loc"])
+    if error["type"] in ("unexpected_keyword_argument", "missing"):
+        parent, _, key = at.rpartition(".")
+        valid = ", ".join(_keys(block, error["loc"][:-1]))
+        problem = "is missing" if error["type"] == "missing" else "is unknown"
+        return f"key {key!r} {problem} in {parent or 'the file'}; valid keys: {valid}"
+    return f"{at}: {error['msg']}, got {error['input']!r}"
+
+
+def _keys(block: Any, path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        block = next(field.type for field in fields(block) if field.name == part)
+    return [field.name for field in fields(block)]

@@ -1,0 +1,109 @@
+"""Names every part agrees on: columns, id spaces, field groups and kinds.
+
+A *field* is one column that becomes an embedding. Its group says whose property it is; its kind says how raw values
+become rows of its embedding table. Row 0 of every table means "unknown": missing, rare, or never seen in training.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from din.errors import InputError
+
+E = TypeVar("E", bound=StrEnum)
+
+UNKNOWN = 0
+
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+TIMESTAMP = "timestamp"
+SEQUENCE = "sequence"
+LABEL = "label"
+BEHAVIOUR = "behaviour"
+EVENT_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, LABEL, BEHAVIOUR)
+HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
+
+SPLITS = ("train", "valid", "test")
+PROTOCOLS = ("temporal", "leave_last_out", "by_user")
+
+
+class Group(StrEnum):
+    """The paper's feature groups; `behaviour` fields belong to the past row and only its history may use them."""
+
+    USER = "user"
+    ITEM = "item"
+    CONTEXT = "context"
+    BEHAVIOUR = "behaviour"
+
+
+class Kind(StrEnum):
+    """How raw values become rows of an embedding table.
+
+    id: a vocabulary, cut at `min_count`. categorical: a vocabulary, uncut. multi: several values, their mean.
+    numeric: quantile buckets where `buckets` is set, else standardised (row 1 scaled by the value, row 0 = missing).
+    """
+
+    ID = "id"
+    CATEGORICAL = "categorical"
+    MULTI = "multi"
+    NUMERIC = "numeric"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One embedded column. Names are unique over all groups: a name is also its vocabulary's file name."""
+
+    name: str
+    group: Group
+    kind: Kind
+    buckets: int | None = None
+
+    @property
+    def standardised(self) -> bool:
+        """True where the field's value is a float that scales one embedding row."""
+        return self.kind is Kind.NUMERIC and self.buckets is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The form `parse_field` reads back."""
+        return {"name": self.name, "group": str(self.group), "kind": str(self.kind), "buckets": self.buckets}
+
+
+ITEM_FIELD = Field(ITEM_ID, Group.ITEM, Kind.ID)
+
+
+def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featurize.fields") -> tuple[Field, ...]:
+    """`{group: {column: kind | {kind, buckets}}}` to fields, `item_id` first, then in the order declared.
+
+    Raises:
+        InputError: an unknown group or kind, a name used twice or reserved, buckets where they mean nothing.
+    """
+    fields = [ITEM_FIELD]
+    for group_name, columns in declared.items():
+        group = _choice(Group, group_name, where)
+        for name, spec in (columns or {}).items():
+            at = f"{where}.{group_name}.{name}"
+            spec = spec if isinstance(spec, Mapping) else {"kind": spec}
+            if unknown := set(spec) - {"kind", "buckets"}:
+                raise InputError(f"{at}: unknown key {sorted(unknown)[0]!r}; valid keys are 'kind' and 'buckets'")
+            kind, buckets = _choice(Kind, spec.get("kind"), at), spec.get("buckets")
+            if buckets is not None and (kind is not Kind.NUMERIC or not isinstance(buckets, int) or buckets < 2):
+                raise InputError(f"{at}: buckets={buckets!r}; expected an integer >= 2, on a numeric field only")
+            if name in (TIMESTAMP, SEQUENCE, LABEL, ITEM_ID) or (name == USER_ID and group is not Group.USER):
+                raise InputError(f"{at}: {name!r} is a column of the log itself, not a field; choose another column")
+            if any(field.name == name for field in fields):
+                raise InputError(f"{at}: the name {name!r} is used twice; rename one column at fetch")
+            fields.append(Field(name, group, kind, buckets))
+    return tuple(fields)
+
+
+def parse_field(record: Mapping[str, Any]) -> Field:
+    """The inverse of `Field.to_json`; other keys of the record are ignored."""
+    return Field(record["name"], Group(record["group"]), Kind(record["kind"]), record.get("buckets"))
+
+
+def _choice(enum: type[E], value: Any, where: str) -> E:
+    try:
+        return enum(value)
+    except ValueError:
+        raise InputError(f"{where}: {value!r} is not one of {', '.join(enum)}") from None

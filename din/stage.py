@@ -1,0 +1,66 @@
+"""What every stage command shares: one at a time per workspace, an outcome file, an exit code, no traceback for users.
+
+`dvc repro` returns 255 whatever its stage returned, so the outcome file tells runners what happened. Killing dvc leaves
+its stage running; the lock keeps the next repro's stage from writing beside it.
+"""
+
+import fcntl
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from din.artifacts import write_json
+from din.errors import GateClosed, InputError
+
+STATE = Path(".din")
+
+
+def run(name: str, body: Callable[[], object], report: str | None = None) -> int:
+    """Run a stage's body under the workspace lock, write `.din/outcome/<name>.json`, and return its exit code.
+
+    Args:
+        name: the stage's name in dvc.yaml.
+        body: the work; raises InputError or GateClosed to end with 2 or 3. Any other exception is a bug: 1.
+        report: the report that an ended stage leaves, for runners to keep; a GateClosed may name another.
+    """
+    code = 0
+    with workspace_lock():
+        outcome = STATE / "outcome" / f"{name}.json"
+        outcome.unlink(missing_ok=True)
+        try:
+            body()
+        except (InputError, GateClosed) as error:
+            code, report = error.exit_code, getattr(error, "report", None) or report
+            print(f"{name}: {error}", file=sys.stderr)
+        except Exception:
+            code = 1
+            traceback.print_exc()
+            print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
+        write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": report})
+    return code
+
+
+def run_id() -> str:
+    """The run this command belongs to: `DIN_RUN_ID`, set by schedulers; `local` otherwise."""
+    return os.environ.get("DIN_RUN_ID") or "local"
+
+
+@contextmanager
+def workspace_lock() -> Iterator[None]:
+    """Hold `.din/stage.lock`; wait for another holder and say who it is. The lock dies with its process."""
+    STATE.mkdir(exist_ok=True)
+    with (STATE / "stage.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            print(f"waiting for the stage that runs here already (pid {lock.read().strip()})", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

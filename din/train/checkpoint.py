@@ -1,0 +1,67 @@
+"""Training state in one safetensors file: complete or absent, and bound to data, parameters and code.
+
+The directory's name is a hash of all three, so a checkpoint of another run is never found. Written atomically; what
+can't be read in full is not taken.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from din.artifacts import atomic_path, sha256_file
+from din.params import Train, to_json
+from din.stage import STATE
+
+CODE = ("train", "model", "eventlog", "metrics")
+
+
+@dataclass
+class Progress:
+    """Where training stands: the next batch, and the best epoch so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    loss: float = 0.0  # summed over the epoch's impressions so far
+    seconds: float = 0.0
+    best_epoch: int = -1
+    best_metric: float = float("-inf")
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def directory(features: Path, params: Train) -> Path:
+    """`.din/checkpoints/<hash of features manifest + train params + code>`."""
+    package = Path(__file__).parent.parent
+    code = {
+        str(path.relative_to(package)): sha256_file(path)
+        for part in CODE
+        for path in sorted((package / part).rglob("*.py"))
+    }
+    interval = {"checkpoint_minutes": None}  # when state is saved does not change what is computed
+    key = [sha256_file(features / "manifest.json"), to_json(params) | interval, code, torch.__version__]
+    return STATE / "checkpoints" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
+    """Write a checkpoint atomically."""
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"progress": json.dumps(asdict(progress))})
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
+    """A checkpoint's tensors and progress; None where there is none to take."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            return {name: file.get_tensor(name) for name in file.keys()}, progress  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        print(f"checkpoint {path} can't be read ({error}); training starts over", flush=True)
+        return None

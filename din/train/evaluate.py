@@ -1,0 +1,76 @@
+"""The stage `evaluate`: metrics of validation and test, and on the same test rows the floors a model must beat.
+
+Floors: `popularity` (smoothed training CTR per item) and `lr` (logistic regression over the same fields, history
+included, fitted by the same loop). `oracle` is the AUC of the true probabilities, known for simulated logs only.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from din.artifacts import replace_directory, write_json
+from din.eventlog.reader import Features
+from din.metrics.ranking import auc, gauc
+from din.metrics.summary import summary
+from din.params import Params
+from din.train import artifact
+from din.train.fit import fit
+from din.train.predict import Predictions, predict
+
+REPORT = Path("reports/evaluation.json")
+PREDICTIONS = Path("reports/predictions")
+TRUTH = Path("data/raw/truth/truth.parquet")
+
+
+def evaluate(params: Params) -> None:
+    """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`."""
+    features = Features()
+    fitted = artifact.load(features)
+    batch = params.evaluate.batch_size
+    found = {split: predict(fitted.model, fitted.table, features, split, batch) for split in ("valid", "test")}
+    test = found["test"]
+
+    print("fitting the floor lr", flush=True)
+    floor = fit(features, replace(params.train, model="lr", epochs=params.evaluate.lr_epochs))
+    lr = predict(floor.model, floor.table, features, "test", batch)
+    popularity = features.popularity()[test.rows["item"]]
+
+    report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}
+    report["floors"] = {"popularity": _ranking(test, popularity), "lr": _summary(lr)}
+    report["oracle"] = {"auc": auc(test.rows["label"], _truth(test))} if TRUTH.exists() else None
+    with replace_directory(PREDICTIONS) as folder:
+        pq.write_table(found["valid"].table(), folder / "valid.parquet")
+        pq.write_table(test.table(popularity=popularity, lr=lr.probabilities), folder / "test.parquet")
+    write_json(REPORT, report)
+    print(table(report), flush=True)
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report's test rows as aligned text."""
+    test = report["test"]
+    lines = [f"{test['rows']:,} test rows, {test['users']:,} users, CTR {test['ctr']:.4f}", ""]
+    lines.append(f"{'':12}{'AUC':>8}{'GAUC':>8}{'log loss':>10}")
+    for name, row in {"model": test, **report["floors"], "oracle": report["oracle"] or {}}.items():
+        if row:
+            figures = ((row.get(key), width) for key, width in (("auc", 8), ("gauc", 8), ("log_loss", 10)))
+            lines.append(f"{name:12}" + "".join(f"{'–' if x is None else f'{x:.4f}':>{width}}" for x, width in figures))
+    return "\n".join(lines)
+
+
+def _summary(predictions: Predictions) -> dict[str, Any]:
+    return summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
+
+
+def _ranking(predictions: Predictions, scores: np.ndarray) -> dict[str, float | None]:
+    label, user = predictions.rows["label"], predictions.rows["user"]
+    values = {"auc": auc(label, scores), "gauc": gauc(label, scores, user).value}
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _truth(predictions: Predictions) -> np.ndarray:
+    truth = pq.read_table(TRUTH).sort_by("sequence")
+    at = np.searchsorted(truth["sequence"].to_numpy(), predictions.rows["sequence"])
+    return truth["probability"].to_numpy()[at]

@@ -1,0 +1,53 @@
+"""Probabilities of a split, in file order; no row's depends on what else is in its batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features, Impressions
+from din.model.din import Model
+from din.model.embedding import to_tensors
+from din.train.loader import evaluation_batches
+
+COLUMNS = ("user", "item", "label", "sequence", "timestamp", "sampled", "history_length")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A split's rows (see `Impressions`) with float64 logits, all [N]."""
+
+    rows: dict[str, np.ndarray]
+    logits: np.ndarray
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """σ of the logits."""
+        return 1 / (1 + np.exp(-self.logits))
+
+    def table(self, **columns: np.ndarray) -> pa.Table:
+        """Rows, `prediction` and further columns, for Parquet."""
+        return pa.table({**self.rows, "prediction": self.probabilities, **columns})
+
+
+def predict(model: Model, table: Tensor, features: Features, split: str, batch_size: int) -> Predictions:
+    """Score every impression of a split."""
+    packer = Packer(features)
+    logits, rows = [], []
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for shard in features.shards(split):
+            rows.append(_rows(shard.impressions))
+            for packed in evaluation_batches(packer, shard, batch_size):
+                logits.append(model(table, to_tensors(packed)).double().numpy())
+    model.train(training)
+    columns = {name: np.concatenate([part[name] for part in rows]) for name in COLUMNS}
+    return Predictions(columns, np.concatenate(logits) if logits else np.empty(0))
+
+
+def _rows(impressions: Impressions) -> dict[str, np.ndarray]:
+    return {name: getattr(impressions, name) for name in COLUMNS}

@@ -1,0 +1,38 @@
+"""The stage `train`."""
+
+import shutil
+from pathlib import Path
+
+from din.artifacts import write_json
+from din.eventlog.reader import Features
+from din.params import Params
+from din.train import artifact, checkpoint
+from din.train.fit import fit
+
+SUMMARY = Path("reports/training/summary.json")
+
+
+def train(params: Params) -> None:
+    """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs."""
+    features = Features()
+    folder = checkpoint.directory(features.root, params.train)
+    rows = features.manifest["rows"]
+    print(f"training {params.train.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
+    fitted = fit(features, params.train, folder / "state.safetensors")
+    artifact.save(fitted, params.train, features)
+    progress = fitted.progress
+    write_json(
+        SUMMARY,
+        {
+            "model": params.train.model,
+            "epochs": progress.epoch,
+            "best_epoch": progress.best_epoch + 1,
+            f"valid_{params.train.metric}": progress.best_metric,
+            "seconds": round(progress.seconds, 3),
+            "samples_per_second": round(progress.epoch * rows["train"] / progress.seconds, 1),
+            "history": progress.history,
+        },
+    )
+    for old in folder.parent.iterdir():
+        if old != folder:
+            shutil.rmtree(old)
