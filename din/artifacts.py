@@ -83,8 +83,9 @@ def sha256_file(path: Path) -> str:
 
 def hash_files(root: Path) -> dict[str, str]:
     """Relative POSIX path to sha256 of every file below `root`, sorted; temporaries left out."""
-    paths = sorted(p for p in root.rglob("*") if p.is_file() and not any(s.startswith(".tmp-") for s in p.parts))
-    return {path.relative_to(root).as_posix(): sha256_file(path) for path in paths}
+    paths = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    kept = (path for path in paths if not any(part.startswith(".tmp-") for part in path.parts))
+    return {path.as_posix(): sha256_file(root / path) for path in kept}
 
 
 def hash_tree(*roots: Path) -> str:

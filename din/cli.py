@@ -1,12 +1,17 @@
 """The command `din`: parse, call, print. Imports inside each command, so `--help` is fast and a stage loads its own."""
 
+import contextlib
+import getpass
+import json
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from din import stage
+from din.errors import GateClosed, InputError
 from din.params import Params, load
 
 app = typer.Typer(
@@ -17,6 +22,11 @@ app = typer.Typer(
     "The stages below are run by `dvc repro`, in this order; each can be run alone. They read params.yaml and exit "
     "0 = done, 1 = bug, 2 = bad input, 3 = a gate is closed.",
 )
+
+registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of champions.")
+app.add_typer(registry_app, name="registry")
+Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
+Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the only one there.")]
 
 
 def run_stage(name: str, body: Callable[[Params], Any], report: str | None = None) -> None:
@@ -72,10 +82,153 @@ def parity() -> None:
     run_stage("check_parity", parity, "reports/parity.json")
 
 
+@app.command()
+def gate() -> None:
+    """Judge every condition for promotion into reports/gate.json; exit 3 unless all are open."""
+    from din.promotion.gate import gate
+
+    run_stage("gate", gate, "reports/gate.json")
+
+
+@app.command()
+def promote(
+    reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "gate open",
+    by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
+    allow_older: Annotated[bool, typer.Option(help="Also with a log older than the champion's.")] = False,
+) -> None:
+    """Make models/bundle/ the champion, if reports/gate.json is open for exactly this bundle and today's champion."""
+    from din.promotion.promote import promote
+
+    who = by or getpass.getuser()
+    run_stage("promote", lambda params: promote(params, by=who, reason=reason, allow_older=allow_older))
+
+
+@app.command()
+def score(
+    requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
+    registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name in the registry; default: the only one there.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
+) -> None:
+    """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
+    from din.serve.scorer import Scorer, score_file
+
+    def body() -> None:
+        if (registry is None) == (bundle is None):
+            raise InputError("give either --registry URI or --bundle DIRECTORY")
+        if bundle is not None:
+            scorer = Scorer.open(bundle)
+        else:
+            scorer = Scorer.from_registry(str(registry), model or only_model(str(registry)))
+        with contextlib.nullcontext(sys.stdin) if str(requests) == "-" else open_input(requests) as lines:
+            for answer in score_file(scorer, lines):
+                print(json.dumps(answer))
+
+    guard(body)
+
+
+@registry_app.command("list")
+def registry_list(uri: Uri = None, model: Model = None) -> None:
+    """All records; the last of each model is its champion."""
+    from din.promotion import commands
+
+    guard(lambda: commands.show_list(uri or default_registry(), model))
+
+
+@registry_app.command("show")
+def registry_show(
+    uri: Uri = None,
+    model: Model = None,
+    number: Annotated[int | None, typer.Option(help="Default: the champion.")] = None,
+) -> None:
+    """One record with the metrics of its bundle, as JSON."""
+    from din.promotion import commands
+
+    guard(lambda: commands.show(at := uri or default_registry(), model or only_model(at), number))
+
+
+@registry_app.command("rollback")
+def registry_rollback(
+    to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
+    reason: Annotated[str, typer.Option(help="Why, for the log.")],
+    by: Annotated[str, typer.Option(help="Who, for the log.")] = "",
+    uri: Uri = None,
+    model: Model = None,
+) -> None:
+    """Make an earlier champion the champion again, by one append."""
+    from din.promotion import commands
+
+    who = by or getpass.getuser()
+    guard(lambda: commands.rollback(at := uri or default_registry(), model or only_model(at), to, who, reason))
+
+
+@registry_app.command("verify")
+def registry_verify(uri: Uri = None, model: Model = None) -> None:
+    """Read and hash everything the records name; exit 3 where something is missing or damaged."""
+    from din.promotion import commands
+
+    guard(lambda: commands.verify(uri or default_registry(), model))
+
+
+@registry_app.command("gc")
+def registry_gc(
+    uri: Uri = None,
+    model: Model = None,
+    days: Annotated[float, typer.Option(help="Leave what was touched within so many days.")] = 7,
+    yes: Annotated[bool, typer.Option(help="Remove; without it, only say what would go.")] = False,
+) -> None:
+    """Remove what killed promotions left behind and no record names."""
+    from din.promotion import commands
+
+    guard(lambda: commands.gc(at := uri or default_registry(), model or only_model(at), days, yes))
+
+
+def guard(body: Callable[[], Any]) -> None:
+    """Run a command that is no stage: no lock, no outcome file; errors as one message and an exit code."""
+    try:
+        body()
+    except (InputError, GateClosed) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:  # the reader of our output went away
+        raise typer.Exit(1) from None
+
+
+def default_registry() -> str:
+    """`promote.registry` of params.yaml."""
+    return load().promote.registry
+
+
+def only_model(uri: str) -> str:
+    """The registry's model name where there is just one.
+
+    Raises:
+        InputError: none or several.
+    """
+    from din.registry import list_models
+
+    names = list_models(uri)
+    if len(names) != 1:
+        raise InputError(f"{uri}: holds {', '.join(names) or 'no models'}; name one with --model")
+    return names[0]
+
+
+def open_input(path: Path) -> TextIO:
+    """Open a file of requests.
+
+    Raises:
+        InputError: it can't be opened.
+    """
+    try:
+        return path.open(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--input {path}: {error.strerror}; expected a file of JSON lines, or -") from None
+
+
 def main() -> None:
     """Entry point."""
     app()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

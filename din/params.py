@@ -8,9 +8,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -65,6 +65,7 @@ class Fetch(_Block):
 class ValidateRaw(_Block):
     missing_days: Literal["critical", "warning", "off"]
     max_duplicate_rate: float
+    max_unknown_items: float
     min_rows: int
     min_ctr: float
     max_ctr: float
@@ -123,6 +124,7 @@ class Train(_Block):
 class Evaluate(_Block):
     batch_size: PositiveInt
     lr_epochs: PositiveInt
+    lr_learning_rate: PositiveFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,13 +152,13 @@ class CheckParity(_Block):
 @dataclass(frozen=True, kw_only=True)
 class Gate(_Block):
     metric: Literal["auc", "gauc"]
-    margin: float
+    margin: NonNegativeFloat
     min_auc: float
     min_gauc: float
     min_calibration: float
     max_calibration: float
     resamples: PositiveInt
-    confidence: float
+    confidence: Annotated[float, Field(gt=0, lt=1)]
     approval: Literal["never"]
     max_bundle_mb: PositiveFloat
     max_rows: PositiveInt

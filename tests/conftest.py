@@ -113,3 +113,9 @@ def write_features(root: Path, seed: int = 0, users: int = 24, impressions: int 
 def features(tmp_path: Path) -> Features:
     """A small random feature directory."""
     return write_features(tmp_path / "data" / "features")
+
+
+@pytest.fixture(scope="session")
+def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    """The same, read-only, made once."""
+    return write_features(tmp_path_factory.mktemp("once") / "data" / "features")

@@ -126,8 +126,8 @@ class Features:
         folder = self.root / "shards" / f"{number:05d}"
         rows, behaviours = _read(folder / f"{split}.parquet"), _read(folder / "behaviours.parquet")
         own = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name != "contexts"}
-        impressions = Impressions(**own, contexts=_fields(rows, self.of(Group.CONTEXT)))
-        return Shard(impressions, _numpy(behaviours["item"]), _fields(behaviours, self.of(Group.BEHAVIOUR)))
+        impressions = Impressions(**own, contexts=columns_of(rows, self.of(Group.CONTEXT)))
+        return Shard(impressions, _numpy(behaviours["item"]), columns_of(behaviours, self.of(Group.BEHAVIOUR)))
 
     def split_rows(self, split: str) -> list[int]:
         """Impressions of a split by shard, from the files' footers."""
@@ -158,7 +158,7 @@ class Features:
         return (clicked + 20 * prior) / (shown + 20)
 
     def _columns(self, name: str, fields: tuple[Field, ...]) -> dict[str, Column]:
-        return _fields(_read(self.root / name), fields)
+        return columns_of(_read(self.root / name), fields)
 
 
 def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +177,8 @@ def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.nd
     return flat, offsets
 
 
-def _fields(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
+def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
+    """The columns of some fields, by name."""
     return {field.name: _column(table[field.name], field) for field in fields}
 
 

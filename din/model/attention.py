@@ -46,7 +46,8 @@ class ActivationUnit(nn.Module):
         per_query, per_key = self._linear_parts(query_CD, key_LK)
         product_CLD = query_CD.unsqueeze(1) * key_LK[:, : query_CD.shape[1]].unsqueeze(0)
         hidden_CLH = per_query.unsqueeze(1) + per_key.unsqueeze(0) + linear(product_CLD, self.product_weight)
-        return self.rest(self.activation(hidden_CLH)).squeeze(2)
+        weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
+        return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
 
     def _linear_parts(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         width = query.shape[1]

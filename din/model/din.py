@@ -105,7 +105,7 @@ class BaseModel(EmbeddingMLP):
     def request_interest(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         pooled = key_LK.sum(0, keepdim=True)
         if self.mean:
-            pooled = pooled / max(key_LK.shape[0], 1)
+            pooled = pooled / torch.ones_like(key_LK[:, 0]).sum().clamp_min(1)  # exportable: L may be 0
         return pooled.expand(query_CD.shape[0], -1)
 
 
@@ -132,7 +132,7 @@ class LogisticRegression(nn.Module):
     def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Logits [C] of one user's candidates."""
         own, history = self._parts(table_RW, batch, 1)
-        return own + history.sum() / max(history.shape[0], 1)
+        return own + history.sum() / torch.ones_like(history).sum().clamp_min(1)  # exportable: L may be 0
 
     def _parts(self, table: Tensor, batch: Batch, owners: int) -> tuple[Tensor, Tensor]:
         distinct, behaviours = batch.items[0].ids.shape[0], batch.behaviour.shape[0]

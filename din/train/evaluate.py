@@ -15,8 +15,8 @@ from din.artifacts import replace_directory, write_json
 from din.eventlog.reader import Features
 from din.metrics.ranking import auc, gauc
 from din.metrics.summary import summary
+from din.model import artifact
 from din.params import Params
-from din.train import artifact
 from din.train.fit import fit
 from din.train.predict import Predictions, predict
 
@@ -28,14 +28,18 @@ TRUTH = Path("data/raw/truth/truth.parquet")
 def evaluate(params: Params) -> None:
     """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`."""
     features = Features()
-    fitted = artifact.load(features)
-    batch = params.evaluate.batch_size
-    found = {split: predict(fitted.model, fitted.table, features, split, batch) for split in ("valid", "test")}
+    trained, batch = artifact.load(features), params.evaluate.batch_size
+    found = {split: predict(trained, features, split, batch) for split in ("valid", "test")}
     test = found["test"]
 
     print("fitting the floor lr", flush=True)
-    floor = fit(features, replace(params.train, model="lr", epochs=params.evaluate.lr_epochs))
-    lr = predict(floor.model, floor.table, features, "test", batch)
+    floor = replace(
+        params.train,
+        model="lr",
+        epochs=params.evaluate.lr_epochs,
+        learning_rate=params.evaluate.lr_learning_rate,
+    )
+    lr = predict(fit(features, floor)[0], features, "test", batch)
     popularity = features.popularity()[test.rows["item"]]
 
     report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}

@@ -5,7 +5,6 @@ killed anywhere and started again ends with the same weights, bit for bit (CPU, 
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,8 @@ from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.metrics.summary import summary
-from din.model.din import Model, build
+from din.model.artifact import Trained
+from din.model.din import build
 from din.model.embedding import to_tensors
 from din.params import Train
 from din.train import checkpoint
@@ -30,20 +30,14 @@ from din.train.progress import track
 EVALUATION_BATCH = 1024
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained model with its embedding table [R, W], in evaluation mode, and how it got there."""
-
-    model: Model
-    table: Tensor
-    progress: Progress
-
-
-def fit(features: Features, params: Train, checkpoint_path: Path | None = None) -> Fitted:
-    """Train `params.model`, stop early on the validation metric, return the best epoch's weights.
+def fit(features: Features, params: Train, checkpoint_path: Path | None = None) -> tuple[Trained, Progress]:
+    """Train `params.model`, stop early on the validation metric.
 
     Args:
         checkpoint_path: where to save state and resume from; None = neither.
+
+    Returns:
+        The weights of the best epoch, and how training got there.
 
     Raises:
         InputError: the loss is not finite, or the validation metric can't be computed.
@@ -52,7 +46,7 @@ def fit(features: Features, params: Train, checkpoint_path: Path | None = None) 
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
-    return trainer.best()
+    return trainer.best(), trainer.progress
 
 
 class _Trainer:
@@ -112,7 +106,7 @@ class _Trainer:
     def _finish_epoch(self) -> None:
         progress, metric = self.progress, self.params.metric
         started = time.monotonic()
-        found = predict(self.model, self.table, self.features, "valid", EVALUATION_BATCH)
+        found = predict(Trained(self.model, self.table), self.features, "valid", EVALUATION_BATCH)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         if metrics[metric] is None:
             raise InputError(
@@ -135,10 +129,10 @@ class _Trainer:
         progress.seconds += time.monotonic() - started
         self._save()
 
-    def best(self) -> Fitted:
+    def best(self) -> Trained:
         table = self.best_weights.pop("table")
         self.model.load_state_dict(self.best_weights)
-        return Fitted(self.model.eval(), table, self.progress)
+        return Trained(self.model.eval(), table)
 
     def resume(self) -> None:
         """Take up a checkpoint of this run, if there is one."""

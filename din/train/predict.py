@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Impressions
-from din.model.din import Model
+from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.train.loader import evaluation_batches
 
@@ -33,18 +32,18 @@ class Predictions:
         return pa.table({**self.rows, "prediction": self.probabilities, **columns})
 
 
-def predict(model: Model, table: Tensor, features: Features, split: str, batch_size: int) -> Predictions:
+def predict(trained: Trained, features: Features, split: str, batch_size: int) -> Predictions:
     """Score every impression of a split."""
     packer = Packer(features)
     logits, rows = [], []
-    training = model.training
-    model.eval()
+    training = trained.model.training
+    trained.model.eval()
     with torch.inference_mode():
         for shard in features.shards(split):
             rows.append(_rows(shard.impressions))
             for packed in evaluation_batches(packer, shard, batch_size):
-                logits.append(model(table, to_tensors(packed)).double().numpy())
-    model.train(training)
+                logits.append(trained.model(trained.table, to_tensors(packed)).double().numpy())
+    trained.model.train(training)
     columns = {name: np.concatenate([part[name] for part in rows]) for name in COLUMNS}
     return Predictions(columns, np.concatenate(logits) if logits else np.empty(0))
 

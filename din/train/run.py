@@ -5,8 +5,9 @@ from pathlib import Path
 
 from din.artifacts import write_json
 from din.eventlog.reader import Features
+from din.model import artifact
 from din.params import Params
-from din.train import artifact, checkpoint
+from din.train import checkpoint
 from din.train.fit import fit
 
 SUMMARY = Path("reports/training/summary.json")
@@ -18,9 +19,8 @@ def train(params: Params) -> None:
     folder = checkpoint.directory(features.root, params.train)
     rows = features.manifest["rows"]
     print(f"training {params.train.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-    fitted = fit(features, params.train, folder / "state.safetensors")
-    artifact.save(fitted, params.train, features)
-    progress = fitted.progress
+    trained, progress = fit(features, params.train, folder / "state.safetensors")
+    artifact.save(trained, params.train, features)
     write_json(
         SUMMARY,
         {

@@ -1,39 +1,45 @@
 """`models/din/`: safetensors and a readable config; no pickle."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from din.artifacts import read_json, replace_directory, write_json
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
-from din.model.din import build
+from din.model.din import Model, build
 from din.params import Train, parse, to_json
-from din.train.checkpoint import Progress
-from din.train.fit import Fitted
 
 DIRECTORY = Path("models/din")
 FORMAT = 1
 
 
-def save(fitted: Fitted, params: Train, features: Features, target: Path = DIRECTORY) -> None:
+class Trained(NamedTuple):
+    """A model in evaluation mode and its embedding table [R, W]."""
+
+    model: Model
+    table: Tensor
+
+
+def save(trained: Trained, params: Train, features: Features, target: Path = DIRECTORY) -> None:
     """Write the model; the same training gives the same bytes."""
     layout = TableLayout.of(features.fields, features.rows)
     config: dict[str, Any] = {
         "format": FORMAT,
         "train": to_json(params),
         "fields": features.manifest["fields"],
-        "table": {"width": fitted.model.width, "rows": layout.rows, "offsets": layout.offsets},
+        "table": {"width": trained.model.width, "rows": layout.rows, "offsets": layout.offsets},
     }
     with replace_directory(target) as folder:
-        save_file({**fitted.model.state_dict(), "table": fitted.table}, folder / "weights.safetensors")
+        save_file({**trained.model.state_dict(), "table": trained.table}, folder / "weights.safetensors")
         write_json(folder / "config.json", config)
 
 
-def load(features: Features, source: Path = DIRECTORY) -> Fitted:
-    """Read a model back, in evaluation mode.
+def load(features: Features, source: Path = DIRECTORY) -> Trained:
+    """Read a model back.
 
     Raises:
         InputError: no model there, or it was trained on features of another shape.
@@ -46,4 +52,4 @@ def load(features: Features, source: Path = DIRECTORY) -> Fitted:
     weights = load_file(source / "weights.safetensors")
     table = weights.pop("table")
     model.load_state_dict(weights)
-    return Fitted(model.eval(), table, Progress())
+    return Trained(model.eval(), table)

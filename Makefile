@@ -1,0 +1,44 @@
+# Needs python3 >= 3.11, git and make; each target makes the virtual environment when it is missing.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+READY := $(VENV)/.ready
+export PATH := $(VENV)/bin:$(PATH)
+unexport VIRTUAL_ENV
+# CPU builds of torch: from local wheels where pip is configured with some, else from PyTorch's own CPU index.
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS := $(PIP_FIND_LINKS)
+else
+TORCH := --torch-backend=cpu
+endif
+
+.PHONY: help install run test test-slow lint clean
+help:            ## list the targets
+	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
+
+install: $(READY) ## make the virtual environment
+
+run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then promotion
+	dvc repro
+	din promote
+
+test: $(READY)   ## the test suite
+	pytest
+
+test-slow: $(READY) ## whole pipelines, kills at random points
+	pytest -m slow
+
+lint: $(READY)   ## style, types, import layers
+	ruff check .
+	ruff format --check .
+	pyright
+	lint-imports
+
+clean:           ## remove what the pipeline built; keeps the environment, the registry and DVC's cache
+	rm -rf data models reports .din
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 >= 3.11 is needed; set PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python $(TORCH) --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)

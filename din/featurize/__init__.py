@@ -1,0 +1,1 @@
+"""Raw tables to feature shards: point-in-time histories as views, splits, vocabularies (DESIGN: Feature shards)."""

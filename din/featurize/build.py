@@ -1,0 +1,175 @@
+"""The featurize stage: `data/raw/` to `data/features/`.
+
+    events, history ── codes, shards ──> log/shard=k ── splits, positions ──> behaviours/shard=k, impressions/shard=k
+                                                                                  │ training rows of all shards
+    items, users ──────── encode <──────────────── coders, vocabularies <─────────┘
+         └──> data/features/{items,users}.parquet, vocab/, shards/k/
+
+Time grows with events, memory with the largest shard and the vocabularies. The same input gives the same bytes.
+"""
+
+# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ibis
+import ibis.expr.types as ir
+
+from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
+from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
+from din.featurize.engine import Session, flag, session
+from din.featurize.raw import Raw, column
+from din.params import Featurize, Params, to_json
+from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, Field, Group
+
+FEATURES = Path("data/features")
+FORMAT = 1
+_ROWS_PER_SHARD = 2_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def featurize(params: Params) -> None:
+    """Build the feature shards of `data/raw` in `data/features`.
+
+    Raises:
+        InputError: no log, a field the log can't give, too few days, an empty split, no negative left to sample,
+            too little memory or disk.
+    """
+    block = params.featurize
+    with session(block.memory_mb) as engine, replace_directory(FEATURES) as target:
+        log = raw.load(engine, block)
+        count = _shards(log, block)
+        users, items = entities.users(engine, log, block, count), entities.items(engine, log)
+        behaviours, impressions = _views(engine, log, block, users, items, count)
+        facts = _facts(engine, impressions)
+        splits.check(facts["rows"], log.protocol)
+
+        training = _training(log, behaviours, impressions)
+        coders, users, items = _coders(engine, log, block, training, users, items)
+        for coder in coders:
+            carrier = {Group.USER: users, Group.ITEM: items}.get(coder.field.group)
+            rows = vocabulary.table(engine, coder, training.tally(coder, carrier))
+            engine.write(rows, target / "vocab" / f"{coder.field.name}.parquet")
+        for placed, group in ((users, Group.USER), (items, Group.ITEM)):
+            own = [coder for coder in coders if coder.field.group is group]
+            shards.write_entities(engine, placed, own, target / f"{group}s.parquet")
+        users = engine.store("users_offset", shards.offsets(users, behaviours))
+        events = [coder for coder in coders if coder.field.group in (Group.CONTEXT, Group.BEHAVIOUR)]
+        for shard in range(count):
+            mine = [table.filter(table.shard == shard) for table in (behaviours, impressions)]
+            shards.write_shard(engine, target / "shards" / f"{shard:05d}", mine[0], mine[1], users, items, events)
+
+        facts |= {"items": _size(items), "users": _size(users), "behaviours": _size(behaviours)}
+        _write_manifest(target, log, block, facts, count, coders)
+
+
+def _shards(log: Raw, block: Featurize) -> int:
+    if block.shards:
+        return block.shards
+    rows = sum(_size(table) for table in (log.events, log.history) if table is not None)
+    return max(1, -(-rows // _ROWS_PER_SHARD))
+
+
+def _views(
+    engine: Session, log: Raw, block: Featurize, users: ir.Table, items: ir.Table, count: int
+) -> tuple[ir.Table, ir.Table]:
+    """Behaviours with the ranks that see them, and impressions of every split with their histories, by shard."""
+    rows = timeline.scatter(engine, log, users, items)
+    first_days = splits.first_days(engine, log, block)
+    pool = negatives.pool(engine, rows) if log.protocol == "leave_last_out" else None
+    copies = 1 if pool is None else 2  # impressions for each event: with a negative, ranks count both
+    contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
+    for shard in range(count):
+        mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, first_days)
+        mine = engine.store("timeline", timeline.positions(mine, log.order))
+        seen = timeline.behaviours(mine, block.max_history)
+        seen = seen.mutate(low=(seen.low * copies).cast("int32"), high=(seen.high * copies).cast("int32"))
+        names = ("user", "item", "position", TIMESTAMP, "is_event", SEQUENCE, "low", "high")
+        engine.spill("behaviours", seen.select(*names, *pasts), shard)
+
+        shown = mine.filter(mine.split >= 0).mutate(
+            history_start=ibis.greatest(mine.end - block.max_history, 0).cast("int32"),
+            history_end=mine.end,
+            rank=(mine["rank"] * copies).cast("int32"),
+            sampled=flag(False),
+        )
+        names = ("user", "item", LABEL, "split", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled", "rank")
+        shown = shown.select(*names, *contexts)
+        if pool is not None:
+            other = negatives.sample(engine, mine, pool, users, block.seed).select(SEQUENCE, other="item")
+            drawn = shown.join(other, SEQUENCE)
+            drawn = drawn.mutate(
+                item=drawn.other,
+                label=flag(False),
+                sampled=flag(True),
+                rank=(drawn["rank"] + 1).cast("int32"),
+            )
+            shown = shown.union(drawn.select(shown.columns))
+        engine.spill("impressions", shown, shard)
+    return engine.spilled("behaviours"), engine.spilled("impressions")
+
+
+def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
+    """Rows of each split, and the time of the last training impression."""
+    by_split = impressions.group_by("split").aggregate(rows=ibis._.count(), last=impressions[TIMESTAMP].max())
+    found = {SPLITS[row["split"]]: row for row in by_split.to_pyarrow().to_pylist()}
+    last = found["train"]["last"] if "train" in found else 0
+    return {
+        "rows": {split: found[split]["rows"] if split in found else 0 for split in SPLITS},
+        "train_until": (_EPOCH + timedelta(microseconds=last)).isoformat(),
+    }
+
+
+def _training(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabulary.Training:
+    contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
+    return vocabulary.Training(
+        candidates=impressions.filter(impressions.split == timeline.TRAIN).select("user", "item", "rank", *contexts),
+        visible=behaviours.filter(behaviours.low < behaviours.high).select("user", "item", "low", "high", *pasts),
+    )
+
+
+def _coders(
+    engine: Session, log: Raw, block: Featurize, training: vocabulary.Training, users: ir.Table, items: ir.Table
+) -> tuple[list[coding.Coder], ir.Table, ir.Table]:
+    """A coder for every field, and users and items with encoded columns and their rows."""
+    carriers = {Group.USER: users, Group.ITEM: items}
+
+    def coder(field: Field) -> coding.Coder:
+        evidence = training.evidence(field, carriers.get(field.group))
+        return coding.learn(engine, field, evidence, block.min_count)
+
+    coders = [coder(field) for field in log.fields]
+    for group, key in ((Group.USER, USER_ID), (Group.ITEM, ITEM_ID)):
+        encoded, own = carriers[group], [coder for coder in coders if coder.field.group is group]
+        for coder_ in own:
+            encoded = coder_.encode(encoded)
+        identity = next((coder_ for coder_ in own if coder_.field.name == key), None)
+        carriers[group] = engine.store(f"placed_{group}s", shards.place(encoded, str(group), identity))
+    return coders, carriers[Group.USER], carriers[Group.ITEM]
+
+
+def _write_manifest(
+    target: Path, log: Raw, block: Featurize, facts: dict[str, Any], count: int, coders: list[coding.Coder]
+) -> None:
+    manifest = {
+        "format": FORMAT,
+        "raw": hash_tree(raw.RAW),
+        "params": to_json(block),
+        "protocol": log.protocol,
+        "order": log.order,
+        "until": log.until,
+        "max_history": block.max_history,
+        "fields": [coder.to_json() for coder in coders],
+        "shards": count,
+        "impressions": facts["rows"]["train"],
+        "files": hash_files(target),
+        **facts,
+    }
+    write_json(target / MANIFEST, manifest)
+
+
+def _size(table: ir.Table) -> int:
+    return int(table.count().to_pyarrow().as_py())

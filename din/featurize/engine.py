@@ -1,0 +1,115 @@
+"""The embedded engine: one DuckDB session, its scratch folder, and the few things Ibis has no portable word for.
+
+Intermediate tables are Parquet files partitioned by shard under `.din/featurize`, so that memory holds one shard's
+windows at a time and the rest of the log stays on disk. Costs one more write and read of the log.
+"""
+
+# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+from ibis.backends.duckdb import Backend
+
+from din.errors import InputError
+from din.stage import STATE
+
+SCRATCH = STATE / "featurize"
+ROW_GROUP = 1 << 17
+_OWN_SHARE = 0.7  # of the memory the process may use, what DuckDB may: the rest is Python, Arrow and malloc's slack
+_HASH_BITS = 32
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open engine and the folder for its intermediate files."""
+
+    con: Backend
+    scratch: Path
+
+    def store(self, name: str, table: ir.Table) -> ir.Table:
+        """Materialise a small table (vocabularies, entities, one shard's rows), replacing one of that name."""
+        self.con.raw_sql(f'DROP TABLE IF EXISTS "{name}"')  # ibis 12's own drop is empty SQL with sqlglot 30
+        return self.con.create_table(name, table)
+
+    def write(self, table: ir.Table, path: Path) -> None:
+        """Write one Parquet file; the same rows in the same order give the same bytes."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.con.to_parquet(table, path, compression="zstd", row_group_size=ROW_GROUP)
+
+    def spill(self, name: str, table: ir.Table, shard: int) -> None:
+        """Write one shard's part of an intermediate table; `spilled` reads the parts back."""
+        path = self.scratch / name / f"shard={shard}" / "part.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.con.to_parquet(table, path)
+
+    def scatter(self, name: str, table: ir.Table) -> ir.Table:
+        """Write an intermediate table with a column `shard` as one folder per shard, and read it back."""
+        self.con.to_parquet(table, self.scratch / name, partition_by="shard")
+        return self.spilled(name)
+
+    def spilled(self, name: str) -> ir.Table:
+        """An intermediate table; a filter on `shard` reads that shard's file only."""
+        return self.con.read_parquet(f"{self.scratch / name}/*/*.parquet", table_name=name, hive_partitioning=True)
+
+    def scalars(self, table: ir.Table) -> dict:
+        """The only row of an aggregate, as Python values."""
+        return table.to_pyarrow().to_pylist()[0]
+
+
+@contextmanager
+def session(memory_mb: int) -> Iterator[Session]:
+    """Open the engine within `memory_mb` of process memory; what is beyond spills to the scratch folder.
+
+    Raises:
+        InputError: memory_mb is too little, a raw file is unreadable, or the disk is full.
+    """
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    (SCRATCH / "spill").mkdir(parents=True)
+    con = ibis.duckdb.connect(
+        memory_limit=f"{int(memory_mb * _OWN_SHARE)}MB",
+        temp_directory=str(SCRATCH / "spill"),
+        preserve_insertion_order=False,  # every order that matters is asked for
+    )
+    try:
+        yield Session(con, SCRATCH)
+    except duckdb.OutOfMemoryException as error:
+        raise InputError(f"featurize.memory_mb={memory_mb} is too little for this log; raise it ({error})") from None
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise InputError(f"a file below data/raw or {SCRATCH} can't be read or written; {error}") from None
+    finally:
+        con.disconnect()
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+@ibis.udf.scalar.builtin
+def epoch_us(moment: dt.Timestamp(scale=6)) -> dt.int64:  # pyright: ignore[reportInvalidTypeForm]  # ibis reads it
+    """Microseconds since 1970 of a UTC timestamp."""
+
+
+def flag(value: bool) -> ir.IntegerValue:
+    """An int8 0 or 1. (A bare int8 literal reaches SQL as INTEGER.)"""
+    return ibis.literal(value).cast("int8")
+
+
+def draw(text: ir.StringValue) -> ir.IntegerValue:
+    """A uniform integer in [0, 2³²): the first 8 hex digits of md5, the same on every engine."""
+    return ("0x" + text.hexdigest("md5").left(8)).cast("int64")
+
+
+def draw_below(text: ir.StringValue, bound: ir.IntegerValue | int) -> ir.IntegerValue:
+    """A uniform integer in [0, bound), for bound < 2³¹: ⌊md5 fraction × bound⌋."""
+    return (draw(text) * bound) >> _HASH_BITS
+
+
+def threshold(fraction: float) -> int:
+    """`draw(...) < threshold(fraction)` holds for that fraction of keys."""
+    return round(fraction * 2**_HASH_BITS)

@@ -1,0 +1,47 @@
+"""Users and items as small integers, in the order of their raw ids, with their shard, their draw and their side fields.
+
+Every id the log or its tables mention gets a code from 1 on; code 0 is the unknown one: no raw id, no side fields.
+Vocabularies choose later which codes have an embedding row.
+Memory and time grow with distinct users and items.
+"""
+
+# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+
+import ibis
+import ibis.expr.types as ir
+
+from din.featurize.engine import Session, draw, draw_below, threshold
+from din.featurize.raw import Raw
+from din.params import Featurize
+from din.schema import ITEM_ID, USER_ID, Group
+
+
+def users(session: Session, raw: Raw, params: Featurize, shards: int) -> ir.Table:
+    """One row a user: user (code), value (raw id), shard, held_out (index of SPLITS), `field_*`."""
+    table = _coded(raw, USER_ID, "user", raw.users)
+    key = table.value.cast("string")
+    test, valid = threshold(params.test_fraction), threshold(params.valid_fraction)
+    test = test if raw.protocol == "by_user" else 0  # leave_last_out tests every user, temporal asks no user
+    drawn = draw(f"{params.seed}/split/" + key)
+    held_out = ibis.cases((drawn < test, 2), (drawn < test + valid, 1), else_=0)
+    shard = draw_below(f"{params.seed}/shard/" + key, shards)
+    table = table.mutate(shard=shard.cast("int32"), held_out=held_out.cast("int8"))
+    if any(field.name == USER_ID for field in raw.of(Group.USER)):
+        table = table.mutate(field_user_id=table.value)
+    return session.store("users", table)
+
+
+def items(session: Session, raw: Raw) -> ir.Table:
+    """One row an item: item (code), value (raw id), `field_*`."""
+    table = _coded(raw, ITEM_ID, "item", raw.items)
+    return session.store("items", table.mutate(field_item_id=table.value))
+
+
+def _coded(raw: Raw, key: str, code: str, side: ir.Table | None) -> ir.Table:
+    sources = [table.select(value=table[key]) for table in (raw.events, raw.history, side) if table is not None]
+    unknown = ibis.memtable({"n": [0]}).select(value=ibis.null(sources[0].value.type()))
+    known = ibis.union(*sources, unknown, distinct=True)
+    by_value = ibis.asc(known.value, nulls_first=True)
+    coded = known.mutate(**{code: ibis.row_number().over(order_by=by_value).cast("int32")})
+    return coded if side is None else coded.left_join(side, coded.value == side[key]).drop(key)

@@ -1,0 +1,89 @@
+"""The feature files: item and user tables, then for each shard its behaviours and its splits, as FORMAT.md lays out.
+
+Rows are ordered within a shard only; each file is one sort of one shard.
+"""
+
+# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+
+from pathlib import Path
+
+import ibis
+import ibis.expr.types as ir
+
+from din.featurize.coding import Coder
+from din.featurize.engine import Session
+from din.featurize.raw import column
+from din.featurize.timeline import ORDER
+from din.schema import SEQUENCE, SPLITS, TIMESTAMP, UNKNOWN, Group
+
+
+def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
+    """Add `row`, its line in the file: unknown, then the vocabulary's in id order, then the others by raw id.
+
+    Args:
+        entities: users or items with encoded columns.
+        key: user | item.
+        identity: the coder of the raw id itself, where it is a field.
+    """
+    order = [entities[key]]
+    if identity is not None:
+        own = entities[column(identity.field)]
+        order = [entities[key] > UNKNOWN, own == UNKNOWN, own, entities[key]]
+    return entities.mutate(row=ibis.row_number().over(order_by=order).cast("int32"))
+
+
+def write_entities(session: Session, placed: ir.Table, coders: list[Coder], path: Path) -> None:
+    """Write items.parquet or users.parquet: value and the encoded fields, by row."""
+    fields = {coder.field.name: column(coder.field) for coder in coders}
+    session.write(placed.order_by("row").select("value", **fields), path)
+
+
+def offsets(users: ir.Table, behaviours: ir.Table) -> ir.Table:
+    """Add `offset` to placed users: where each one's behaviours begin in its shard's file."""
+    sizes = behaviours.group_by("user").aggregate(size=ibis._.count())
+    users = users.left_join(sizes, "user").drop("user_right")
+    before = ibis.window(group_by="shard", order_by="row", preceding=(None, 1))
+    return users.mutate(offset=users["size"].sum().over(before).fill_null(0).cast("int32"))
+
+
+def write_shard(
+    session: Session,
+    folder: Path,
+    behaviours: ir.Table,
+    impressions: ir.Table,
+    users: ir.Table,
+    items: ir.Table,
+    coders: list[Coder],
+) -> None:
+    """Write one shard's four files.
+
+    Args:
+        behaviours, impressions: the shard's rows, users and items as codes, histories relative to the user's first.
+        users: user, row, offset. items: item, row.
+        coders: those of context and behaviour fields.
+    """
+    people = users.select("user", "offset", user_row="row")
+    goods = items.select("item", item_row="row")
+
+    def placed(rows: ir.Table, group: Group) -> tuple[ir.Table, dict[str, str]]:
+        rows = rows.join(people, "user").join(goods, "item")
+        own = [coder for coder in coders if coder.field.group is group]
+        for coder in own:
+            rows = coder.encode(rows)
+        return rows, {coder.field.name: column(coder.field) for coder in own}
+
+    rows, fields = placed(behaviours, Group.BEHAVIOUR)
+    rows = rows.order_by("user_row", *ORDER)
+    columns = {"user": "user_row", "item": "item_row", TIMESTAMP: TIMESTAMP, SEQUENCE: SEQUENCE}
+    session.write(rows.select(**columns, **fields), folder / "behaviours.parquet")
+
+    rows, fields = placed(impressions, Group.CONTEXT)
+    rows = rows.mutate(
+        history_start=(rows.history_start + rows.offset).cast("int32"),
+        history_end=(rows.history_end + rows.offset).cast("int32"),
+    ).order_by("user_row", TIMESTAMP, SEQUENCE, "sampled", "item_row")
+    names = ("label", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled")
+    columns = {"user": "user_row", "item": "item_row"} | {name: name for name in names}
+    for number, split in enumerate(SPLITS):
+        session.write(rows.filter(rows.split == number).select(**columns, **fields), folder / f"{split}.parquet")

@@ -1,0 +1,79 @@
+"""Every row of the log in its user's order, and what each row may see: histories as intervals of positions.
+
+    user's rows by (timestamp, prior history before events, sequence)    b = behaviour, i = training impression
+    row        b     b,i    b     i     b,i
+    position   0     1      2     3     3        behaviours before the row: a behaviour's own index
+    end        –     1      –     3     3        an impression sees behaviours [max(0, end − max_history), end)
+    rank       0     0      1     1     2        training impressions before the row
+    low        0     1      1     2     3        a behaviour is seen by the user's training impressions [low, high)
+
+`strict` ends a history where the timestamp begins, `sequence` at the row itself. One sort of one shard per order.
+"""
+
+# Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+
+import ibis
+import ibis.expr.types as ir
+
+from din.featurize.engine import Session, flag
+from din.featurize.raw import Raw, column
+from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, Group
+
+ORDER = ("timestamp", "is_event", "sequence")  # within a user; unique
+NO_SPLIT, TRAIN = -1, 0  # else an index of SPLITS
+
+
+def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.Table:
+    """Events and prior history as one log, by shard: user, item (codes), timestamp, is_event, sequence, label,
+    behaviour, held_out, `field_*` of contexts and behaviours."""
+    names = [column(field) for field in raw.of(Group.CONTEXT, Group.BEHAVIOUR)]
+    rows = raw.events.mutate(is_event=flag(True))
+    if raw.history is not None:
+        prior = raw.history.mutate(is_event=flag(False), label=flag(False))
+        prior = prior.mutate(behaviour=flag(True))
+        absent = [name for name in names if name not in prior.columns]
+        prior = prior.mutate(**{name: ibis.null(rows[name].type()) for name in absent})
+        prior = prior.mutate(**{name: prior[name].cast(rows[name].type()) for name in names})
+        rows = rows.union(prior.select(rows.columns))
+    people = users.select("user", "shard", "held_out", user_key="value")
+    goods = items.select("item", item_key="value")
+    rows = rows.join(people, rows[USER_ID] == people.user_key).join(goods, rows[ITEM_ID] == goods.item_key)
+    keys = ("user", "item", TIMESTAMP, "is_event", SEQUENCE, LABEL, BEHAVIOUR, "held_out", "shard")
+    return session.scatter("log", rows.select(*keys, *names))
+
+
+def positions(rows: ir.Table, order: str) -> ir.Table:
+    """Add position, end, rank, low and trained (the user's training impressions) to rows that have a `split`.
+
+    Args:
+        rows: whole users of `scatter`'s log, with split (NO_SPLIT or an index of SPLITS).
+        order: strict | sequence.
+    """
+    behaviour, trained = rows[BEHAVIOUR] == 1, rows.split == TRAIN
+    before = ibis.window(group_by="user", order_by=ORDER, preceding=(None, 1))
+    earlier = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, -1))
+    so_far = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, 0))
+
+    def count(where: ir.BooleanValue, window: ibis.expr.builders.WindowBuilder) -> ir.IntegerValue:
+        return rows.user.count(where=where).over(window).cast("int32")
+
+    position, rank = count(behaviour, before), count(trained, before)
+    return rows.mutate(
+        position=position,
+        end=position if order == "sequence" else count(behaviour, earlier),
+        rank=rank,
+        low=rank + trained.cast("int32") if order == "sequence" else count(trained, so_far),
+        trained=count(trained, ibis.window(group_by="user")),
+    )
+
+
+def behaviours(rows: ir.Table, max_history: int) -> ir.Table:
+    """The behaviours of `positions`' rows, with high: the first training impression whose history has cut them off.
+
+    An impression has cut off position p when its end exceeds p + max_history, and the impressions before that are
+    those before the behaviour max_history later: its low. So high is that low, or all where there is no such behaviour.
+    """
+    rows = rows.filter(rows[BEHAVIOUR] == 1)
+    later = rows.low.lead(max_history).over(group_by="user", order_by="position")
+    return rows.mutate(high=ibis.coalesce(later, rows.trained))

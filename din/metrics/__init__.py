@@ -1,0 +1,21 @@
+"""Metrics of click models, numpy only. `summary` is the block that evaluation.json holds per split."""
+
+from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
+from din.metrics.comparison import Interval, bootstrap, paired_bootstrap
+from din.metrics.ranking import Gauc, auc, gauc, relative_improvement
+from din.metrics.summary import summary
+
+__all__ = [
+    "Gauc",
+    "Interval",
+    "auc",
+    "bootstrap",
+    "calibration_ratio",
+    "ece",
+    "gauc",
+    "log_loss",
+    "normalized_entropy",
+    "paired_bootstrap",
+    "relative_improvement",
+    "summary",
+]

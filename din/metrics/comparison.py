@@ -1,0 +1,136 @@
+"""How sure are we of a metric, or of a difference on the same rows? User-clustered bootstrap intervals.
+
+Rows of one user are not independent, so users are resampled, with replacement; a user drawn twice weighs twice. A
+difference is paired: both score vectors see the same draws. AUC re-weights a presorted order (one gather and one
+cumulative sum per resample, nothing is sorted again); GAUC and the calibration ratio only need sums per user.
+
+Cost: 1000 resamples of an AUC difference over 200k rows take a few seconds on one core, memory is a few copies of the
+rows. It gives up bias correction: intervals are percentiles.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from din.metrics.ranking import one_class, user_auc
+
+Metric = Literal["auc", "gauc", "calibration_ratio"]
+Weighted = Callable[[NDArray[np.float64]], float]
+
+MIN_USERS = 10
+"""Fewer independent users than this and a bootstrap interval is a guess that looks certain: NaN instead."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and its bounds. NaN bounds: undefined, e.g. too few users, or resamples that lack a class."""
+
+    point: float
+    lower: float
+    upper: float
+
+
+def paired_bootstrap(
+    labels: ArrayLike,
+    candidate: ArrayLike,
+    champion: ArrayLike,
+    users: ArrayLike,
+    metric: Metric = "auc",
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """metric(candidate) − metric(champion) on the same rows, with its percentile interval over resampled users.
+
+    Args:
+        labels: 0/1, shape [B].
+        candidate: scores, shape [B].
+        champion: scores of the same rows, shape [B].
+        users: the clusters, any id, shape [B].
+        metric: auc | gauc | calibration_ratio.
+        resamples: number of bootstrap draws.
+        confidence: two-sided, e.g. 0.95 for the 2.5 % and 97.5 % percentiles.
+        seed: the same seed and rows give the same interval.
+    """
+    ours, theirs = (_weighted(metric, labels, scores, users) for scores in (candidate, champion))
+    return _interval(lambda weights: ours(weights) - theirs(weights), users, resamples, confidence, seed)
+
+
+def bootstrap(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    users: ArrayLike,
+    metric: Metric = "auc",
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """One metric with its percentile interval over resampled users; arguments as in `paired_bootstrap`."""
+    return _interval(_weighted(metric, labels, scores, users), users, resamples, confidence, seed)
+
+
+def weighted_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
+    """AUC as a function of weights per user (position = rank of the user's id), the sort done once.
+
+    Equals the AUC of rows literally repeated weight times. NaN where a class has no weight or a score is NaN.
+    """
+    score = np.asarray(scores, np.float64)
+    _, user = np.unique(np.asarray(users), return_inverse=True)
+    order = np.argsort(score, kind="stable")
+    clicked = (np.asarray(labels) != 0)[order]
+    negatives, positives = user[order[~clicked]], user[order[clicked]]
+    sorted_negatives, sorted_positives = score[order[~clicked]], score[order[clicked]]
+    first = np.searchsorted(sorted_negatives, sorted_positives, "left")
+    last = np.searchsorted(sorted_negatives, sorted_positives, "right")
+    cumulative = np.zeros(len(negatives) + 1)
+    undefined = bool(np.isnan(score).any())
+
+    def value(weights: NDArray[np.float64]) -> float:
+        np.cumsum(weights[negatives], out=cumulative[1:])
+        positive = weights[positives]
+        pairs = positive.sum() * cumulative[-1]
+        if undefined or not pairs:
+            return float("nan")
+        return float(positive @ (cumulative[first] + cumulative[last]) / 2 / pairs)
+
+    return value
+
+
+def _weighted(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
+    if metric == "auc":
+        return weighted_auc(labels, scores, users)
+    if metric == "gauc":
+        per_user = user_auc(labels, scores, users)
+        excluded = one_class(per_user, labels)
+        weight = np.where(excluded, 0, per_user.impressions)
+        return _ratio(np.where(excluded, 0, weight * per_user.auc), weight)
+    _, user = np.unique(np.asarray(users), return_inverse=True)
+    return _ratio(np.bincount(user, np.asarray(scores, np.float64)), np.bincount(user, np.asarray(labels) != 0))
+
+
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Weighted:
+    numerator, denominator = numerator.astype(np.float64), denominator.astype(np.float64)
+
+    def value(weights: NDArray[np.float64]) -> float:
+        total = weights @ denominator
+        return float(weights @ numerator / total) if total else float("nan")
+
+    return value
+
+
+def _interval(value: Weighted, users: ArrayLike, resamples: int, confidence: float, seed: int) -> Interval:
+    count = len(np.unique(np.asarray(users)))
+    point = value(np.ones(count))
+    if count < MIN_USERS:
+        return Interval(point, float("nan"), float("nan"))
+    rng = np.random.default_rng(seed)
+    draws = [
+        value(np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64))
+        for _ in range(resamples)
+    ]
+    tail = (1 - confidence) / 2
+    lower, upper = np.quantile(draws, [tail, 1 - tail])
+    return Interval(point, float(lower), float(upper))

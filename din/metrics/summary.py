@@ -1,0 +1,33 @@
+"""The metrics block of evaluation.json: one split, one set of probabilities."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
+from din.metrics.ranking import auc, gauc
+
+
+def summary(labels: ArrayLike, probabilities: ArrayLike, users: ArrayLike) -> dict[str, Any]:
+    """All metrics of one split, JSON-ready: an undefined figure is None, never NaN.
+
+    Args:
+        labels: 0/1, shape [B].
+        probabilities: shape [B].
+        users: any id, shape [B].
+    """
+    clicked = np.asarray(labels) != 0
+    grouped = gauc(labels, probabilities, users)
+    figures = {
+        "ctr": float(clicked.mean()) if len(clicked) else float("nan"),
+        "auc": auc(labels, probabilities),
+        "gauc": grouped.value,
+        "log_loss": log_loss(labels, probabilities),
+        "normalized_entropy": normalized_entropy(labels, probabilities),
+        "calibration_ratio": calibration_ratio(labels, probabilities),
+        "ece": ece(labels, probabilities),
+    }
+    counts = {"rows": len(clicked), "users": grouped.users, "one_class_users": grouped.one_class_users}
+    return counts | {name: value if math.isfinite(value) else None for name, value in figures.items()}

@@ -1,0 +1,119 @@
+"""Any object store behind one prefix, with errors that are one line and name the place.
+
+Costs nothing over obstore; gives up async and everything the registry does not need.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from din.errors import InputError
+
+
+class Objects:
+    """Objects below `<uri>/<prefix>/`, keys relative to it.
+
+    Args:
+        uri: a folder (created when missing), file://, s3://, gs://, az:// or memory:///; credentials as the clouds' own
+            tools read them from the environment.
+        prefix: one path segment.
+
+    Raises:
+        InputError: from every method, where the store can't be read or written, or lacks the object.
+    """
+
+    def __init__(self, uri: str, prefix: str) -> None:
+        self.name, self._prefix, self._store = f"{uri.rstrip('/')}/{prefix}", prefix, _open(uri)
+
+    def at(self, key: str) -> str:
+        """Where a key lies, for messages."""
+        return f"{self.name}/{key}"
+
+    def put(self, key: str, content: bytes | Path) -> None:
+        """Write an object whole, over an older one if there is one."""
+        with _reaching(self.at(key)):
+            obstore.put(self._store, f"{self._prefix}/{key}", content)
+
+    def create(self, key: str, content: bytes) -> bool:
+        """Write an object only where there is none; False where there is one. Atomic among all writers."""
+        try:
+            with _reaching(self.at(key)):
+                obstore.put(self._store, f"{self._prefix}/{key}", content, mode="create")
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def stream(self, key: str) -> Iterator[bytes]:
+        """An object's bytes in chunks."""
+        with _reaching(self.at(key)):
+            for chunk in obstore.get(self._store, f"{self._prefix}/{key}"):
+                yield bytes(chunk)
+
+    def read(self, key: str) -> bytes:
+        """An object's bytes."""
+        return b"".join(self.stream(key))
+
+    def sha256(self, key: str) -> str:
+        """Hex sha256 of an object's bytes, read in chunks."""
+        digest = hashlib.sha256()
+        for chunk in self.stream(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def keys(self, below: str) -> dict[str, datetime]:
+        """Keys below a key, with the time each was last written; unfinished writes are not there."""
+        with _reaching(self.at(below)):
+            objects = obstore.list(self._store, f"{self._prefix}/{below}/").collect()
+        return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with _reaching(self.at(key)):
+            obstore.delete(self._store, f"{self._prefix}/{key}")
+
+    def leftovers(self) -> list[Path]:
+        """Temporary files of puts that were killed: `<name>#1`, which listings hide. Only local stores have them."""
+        if not isinstance(self._store, LocalStore):
+            return []
+        return sorted(p for p in (Path(str(self._store.prefix)) / self._prefix).rglob("*#*") if p.is_file())
+
+
+def prefixes(uri: str) -> list[str]:
+    """The first path segments below a URI, sorted."""
+    with _reaching(uri):
+        return sorted(obstore.list_with_delimiter(_open(uri))["common_prefixes"])
+
+
+def to_bytes(value: Any) -> bytes:
+    """A value as JSON text with sorted keys."""
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _open(uri: str) -> ObjectStore:
+    scheme, separator, path = uri.partition("://")
+    with _reaching(uri):
+        if separator and scheme != "file":
+            return from_url(uri)
+        return LocalStore(Path(path if separator else uri).expanduser().resolve(), mkdir=True)
+
+
+@contextmanager
+def _reaching(at: str) -> Iterator[None]:
+    """Turn a store's errors into one line. "Already exists" is an answer, not an error."""
+    try:
+        yield
+    except AlreadyExistsError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{at}: not found in the object store; `din registry list` shows what there is") from None
+    except (BaseError, OSError) as error:
+        cause = str(error).split("\n", 1)[0]
+        raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None

@@ -1,0 +1,65 @@
+"""`din registry ...`: look at the log, undo, check, clean. Each returns its data and prints it."""
+
+import json
+from dataclasses import asdict
+from datetime import timedelta
+
+from din.errors import GateClosed
+from din.promotion.table import print_table
+from din.registry import Record, Registry, list_models
+
+
+def show_list(uri: str, model_name: str | None = None) -> dict[str, list[Record]]:
+    """All records of one model, or of every model below the URI; the last of each is its champion."""
+    logs = {name: Registry(uri, name).history() for name in ([model_name] if model_name else list_models(uri))}
+    for name, history in logs.items():
+        rows = [(r.number, r.version[:12], r.action, r.at, r.by, r.reason) for r in history]
+        print_table(f"{name}: {len(rows)} records", ("number", "version", "action", "at", "by", "reason"), rows)
+    if not logs:
+        print(f"{uri}: no models yet")
+    return logs
+
+
+def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
+    """One record as JSON with the metrics of its bundle; the champion's by default."""
+    registry = Registry(uri, model_name)
+    record = registry.champion() if number is None else registry.record(number)
+    if record is None:
+        print(f"{registry.name}: no champion yet")
+        return None
+    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version).get("evaluation")}, indent=2))
+    return record
+
+
+def rollback(uri: str, model_name: str, to: str, by: str, reason: str) -> Record:
+    """Make an earlier champion the champion again: a record's number, or (the start of) a version."""
+    registry = Registry(uri, model_name)
+    record = registry.rollback(int(to) if to.isdecimal() and len(to) <= 6 else to, by=by, reason=reason)
+    print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
+    return record
+
+
+def verify(uri: str, model_name: str | None = None) -> None:
+    """Read and hash everything that the records of one or all models name.
+
+    Raises:
+        GateClosed: something is missing or damaged.
+    """
+    problems: list[str] = []
+    for name in [model_name] if model_name else list_models(uri):
+        registry = Registry(uri, name)
+        found = registry.verify()
+        problems += found
+        print(f"{registry.name}: {f'{len(found)} problems' if found else 'sound'}")
+    if problems:
+        raise GateClosed("\n".join(["the registry is damaged; restore from a copy, or promote anew:", *problems]))
+
+
+def gc(uri: str, model_name: str, days: float = 7, yes: bool = False) -> list[str]:
+    """Remove what no record names and nobody touched for so many days; only says what would go unless `yes`."""
+    gone = Registry(uri, model_name).gc(timedelta(days=days), dry_run=not yes)
+    for location in gone:
+        print(f"{'removed' if yes else 'would remove'} {location}")
+    if not yes:
+        print(f"{len(gone)} found; nothing removed, add --yes to remove" if gone else "nothing to remove")
+    return gone

@@ -1,0 +1,28 @@
+"""Tables for people: coloured on a terminal, plain and unwrapped in logs."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_STYLES = {"open": "green", "closed": "bold red", "borderline": "yellow"}
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows; floats with four digits, None as a dash, verdicts in their colour."""
+    table = Table(*columns, title=title, title_justify="left", box=SIMPLE)
+    for row in rows:
+        table.add_row(*(Text(_cell(value), _STYLES.get(str(value), "")) for value in row))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_cell(v) for v in value)}]"
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
+    return "–" if value is None else str(value)

@@ -1,0 +1,77 @@
+"""What a gate says, and how an interval becomes a verdict.
+
+Three answers: open, closed, and borderline where the interval contains the threshold. An undefined figure is closed:
+NaN compares false with everything, so every rule below asks for proof of "open" and of "borderline", never of "closed".
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from din.errors import InputError
+from din.metrics import Interval
+
+Verdict = Literal["open", "closed", "borderline"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One gate's answer, without its name: what was observed, against what, and why it is not open."""
+
+    verdict: Verdict
+    observed: Any
+    threshold: Any
+    interval: Interval | None = None
+    rows: int | None = None
+    reason: str | None = None
+
+
+def check(name: str, look: str, judge: Callable[[], Finding]) -> dict[str, Any]:
+    """Run one gate. A report that is missing or malformed closes it, with the reason; it is never a traceback.
+
+    Args:
+        name: the gate's name in gate.json.
+        look: a command that shows more.
+        judge: reads the evidence and answers.
+    """
+    try:
+        finding = judge()
+    except (InputError, OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        cause = str(error) if isinstance(error, InputError | OSError) else f"malformed: {type(error).__name__} {error}"
+        finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
+    bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
+    return {
+        "name": name,
+        "observed": _finite(finding.observed),
+        "threshold": finding.threshold,
+        "interval": [_finite(bound) for bound in bounds] if bounds else None,
+        "verdict": finding.verdict,
+        "look": look,
+        "rows": finding.rows,
+        "reason": finding.reason,
+    }
+
+
+def overall(gates: list[dict[str, Any]]) -> Verdict:
+    """Closed if any is closed (or there is none), else borderline if any is, else open."""
+    verdicts = {gate["verdict"] for gate in gates}
+    if verdicts == {"open"}:
+        return "open"
+    return "borderline" if verdicts and verdicts <= {"open", "borderline"} else "closed"
+
+
+def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -> Verdict:
+    """Open: the interval lies between the thresholds. Borderline: it contains one. Closed: outside, or undefined."""
+    if low < interval.lower and interval.upper < high:
+        return "open"
+    return "borderline" if interval.lower <= high and interval.upper >= low else "closed"
+
+
+def not_below(interval: Interval, low: float) -> Verdict:
+    """Open unless the interval lies wholly below the threshold, or is undefined."""
+    return "open" if interval.upper >= low else "closed"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

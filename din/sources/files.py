@@ -1,0 +1,276 @@
+"""Files of a log: globs to files, content hashes, and CSV, Parquet and JSON-lines to Arrow, local or through fsspec.
+
+CSV is read as text, column by column of those asked for; types are decided later over all rows (`columns.py`), never
+from a sample. The cost: one pass, and memory for the chosen columns. What it gives up: the columns of a JSON-lines file
+are all parsed before the chosen ones are kept.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.json as pjson
+import pyarrow.parquet as pq
+
+from din.artifacts import read_json, write_json
+from din.errors import InputError
+from din.sources.rawlog import Part
+from din.stage import STATE
+
+DIGESTS = STATE / "fetch" / "digests.json"
+FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | dict.fromkeys(
+    ("jsonl", "ndjson", "json"), "JSON-lines"
+)
+_COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
+_STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation")
+_CHUNK = 1 << 22
+
+Select = Callable[[Sequence[str], str], list[str]]
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a table: its file system, its path there, and the name that messages use."""
+
+    system: Any
+    path: str
+    name: str
+
+    @property
+    def compression(self) -> str | None:
+        """As the suffix says."""
+        return _COMPRESSIONS.get(self.path.lower().rsplit(".", 1)[-1])
+
+    @property
+    def suffix(self) -> str:
+        """The format's suffix, without that of the compression."""
+        return self.path.lower().split(".")[-2 if self.compression else -1]
+
+    @contextmanager
+    def open(self) -> Iterator[pa.NativeFile]:
+        """The decompressed bytes."""
+        with self.system.open(self.path, "rb") as raw:
+            stream = pa.PythonFile(raw, mode="r")
+            yield pa.CompressedInputStream(stream, self.compression) if self.compression else stream
+
+
+def expand(patterns: str, key: str) -> tuple[File, ...]:
+    """Files of a comma-separated list of paths and globs: the patterns in their order, each one's files sorted by name.
+
+    Args:
+        patterns: such as `clicks/*.csv.gz` or `s3://bucket/a.parquet,s3://bucket/b.parquet`.
+        key: the parameter they come from, for messages.
+
+    Raises:
+        InputError: nothing matches, a directory, an unknown or mixed format, a file system without its package.
+    """
+    found: dict[str, File] = {}
+    for pattern in (part.strip() for part in patterns.split(",")):
+        with _unreadable(f"{key}: {pattern!r}"):
+            system, path = fsspec.core.url_to_fs(pattern)
+            matches = sorted(system.glob(path))
+            paths = [match for match in matches if not system.isdir(match)]
+        if not paths:
+            problem = "is a directory; name its files, such as" if matches else "matches no file; check the path:"
+            example = f"{pattern.rstrip('/')}/*.parquet" if matches else "relative ones start at the project's root"
+            raise InputError(f"{key}: {pattern!r} {problem} {example}")
+        local = "://" not in pattern
+        for path in paths:
+            relative = local and not Path(pattern).is_absolute()
+            name = os.path.relpath(path) if relative else path if local else system.unstrip_protocol(path)
+            found.setdefault(name, File(system, path, name))
+    files = tuple(found.values())
+    formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
+    if len(formats) > 1 or not formats <= {*FORMATS.values()}:
+        raise InputError(
+            f"{key}: formats {', '.join(sorted(formats))}; expected files of one format, by suffix: "
+            f"{', '.join(f'.{suffix}' for suffix in FORMATS)}, compressed ones with .gz, .bz2 or .zst after it"
+        )
+    return files
+
+
+def digests(files: Sequence[File]) -> list[str]:
+    """The sha256 of each file's bytes; read only where size or time stamps differ from those of the last look.
+
+    Raises:
+        InputError: a file is gone or unreadable.
+    """
+    known = read_json(DIGESTS) if DIGESTS.exists() else {}
+    result, changed = [], False
+    for file in files:
+        with _unreadable(file.name):
+            info = file.system.info(file.path)
+            stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
+            stamp = [info.get("size"), *stamps] if stamps else None
+            entry = known.get(file.name)
+            if stamp is None or entry is None or entry["stamp"] != stamp:
+                entry = {"stamp": stamp, "sha256": _sha256(file)}
+                known[file.name], changed = entry, True
+        result.append(entry["sha256"])
+    if changed:
+        write_json(DIGESTS, known)
+    return result
+
+
+def read(files: Sequence[File], select: Select) -> Part:
+    """The selected columns of all files, in order. CSV columns are text, '' is null; other formats keep their types.
+
+    Args:
+        select: (column names, file name) to the columns to read; raises where one is missing.
+
+    Raises:
+        InputError: an empty or damaged file, text that is not UTF-8, a row of another width, a column whose type
+            differs between files.
+    """
+    tables = []
+    for file in files:
+        form = FORMATS[file.suffix]
+        with _unreadable(file.name):
+            if file.system.size(file.path) == 0:
+                raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
+            tables.append(_READERS[form](file, select))
+    seen: dict[str, tuple[pa.DataType, str]] = {}
+    for file, table in zip(files, tables, strict=True):
+        for field in table.schema:
+            kind, name = seen.setdefault(field.name, (field.type, file.name))
+            if not _compatible(kind, field.type):
+                raise InputError(
+                    f"{file.name}: column {field.name!r} is of type {field.type}, but of type {kind} in {name}; "
+                    "expected one type in all files: mixed types never match, store both the same way"
+                )
+    table = pa.concat_tables(tables, promote_options="permissive")
+    return Part(table, tuple((file.name, part.num_rows) for file, part in zip(files, tables, strict=True)))
+
+
+def _read_csv(file: File, select: Select) -> pa.Table:
+    parse = pcsv.ParseOptions(delimiter="\t" if file.suffix == "tsv" else ",", newlines_in_values=True)
+    options = pcsv.ReadOptions(use_threads=False, block_size=_CHUNK)  # without threads, errors name the row
+    with file.open() as stream:
+        header = pcsv.open_csv(stream, options, parse).schema.names
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise InputError(f"{file.name}: column {twice[0]!r} stands twice in the header; expected it once: rename one")
+    names = select(header, file.name)
+    convert = pcsv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    with file.open() as stream:
+        return pcsv.read_csv(stream, options, parse, convert)
+
+
+def _read_json(file: File, select: Select) -> pa.Table:
+    table = _parse_json(file, pa.schema([]))
+    if times := [(field.name, pa.string()) for field in table.schema if pa.types.is_temporal(field.type)]:
+        table = _parse_json(file, pa.schema(times))  # text that looks like a time, as it is written
+    return _plain(table.select(select(table.column_names, file.name)))
+
+
+def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
+    try:
+        with file.open() as stream:
+            options = pjson.ReadOptions(block_size=_CHUNK)
+            table = pjson.read_json(stream, options, pjson.ParseOptions(explicit_schema=schema))
+            table.validate(full=True)  # UTF-8
+            return table
+    except pa.ArrowInvalid as error:  # its row numbers start anew in each block
+        raise pa.ArrowInvalid(_json_problem(file) or str(error)) from None
+
+
+def _json_problem(file: File) -> str | None:
+    """The first line that is not UTF-8, no JSON object, or holds a value of another type than those before."""
+    seen: dict[str, tuple[str, int]] = {}
+    with file.open() as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                record = json.loads(line.decode())
+            except ValueError as error:
+                return f"line {number}: {error}, in {line[:80]!r}"
+            if not isinstance(record, dict):
+                return f"line {number}: {line[:80]!r}; expected one JSON object a line"
+            for name, value in record.items():
+                kind = _JSON_TYPES.get(type(value))
+                before, where = seen.setdefault(name, (kind, number)) if kind else (None, 0)
+                if kind != before:
+                    return f"line {number}: {name} is {value!r}, a {kind}, but a {before} in line {where}; use one type"
+    return None
+
+
+_JSON_TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "list", dict: "object"}
+
+
+def _read_parquet(file: File, select: Select) -> pa.Table:
+    with file.system.open(file.path, "rb") as raw:
+        parquet = pq.ParquetFile(raw)
+        table = parquet.read(select(parquet.schema_arrow.names, file.name))
+    table.validate(full=True)  # UTF-8
+    return _plain(table)
+
+
+_READERS: dict[str, Callable[[File, Select], pa.Table]] = {
+    "CSV": _read_csv,
+    "Parquet": _read_parquet,
+    "JSON-lines": _read_json,
+}
+
+
+@contextmanager
+def _unreadable(what: str) -> Iterator[None]:
+    """Turn what file systems and parsers raise into an InputError that says what to do."""
+    try:
+        yield
+    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+        problem = re.sub(r"Row #(\d+)", r"line \1", str(error).strip().splitlines()[0])
+        if "utf" in problem.lower():
+            raise InputError(f"{what}: not UTF-8 text ({problem}); convert it, such as: iconv -t UTF-8") from None
+        damaged = "the file is damaged or of another format: export it again"
+        advice = "correct that line" if "line" in problem else damaged
+        raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
+    except ImportError as error:
+        raise InputError(f"{what}: {error}; pip install that package") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{what}: cannot be read ({problem}); check path and rights, or export it again") from None
+
+
+def _sha256(file: File) -> str:
+    digest = hashlib.sha256()
+    with file.system.open(file.path, "rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """Each column in the one type of its family: int64, float64, string, list; times and others as they are."""
+    return table.cast(pa.schema([(field.name, _plain_type(field.type)) for field in table.schema]))
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if is_.is_integer(kind):
+        return pa.int64()
+    if is_.is_floating(kind) or is_.is_decimal(kind):
+        return pa.float64()
+    if is_.is_large_string(kind) or is_.is_string_view(kind) or is_.is_binary(kind) or is_.is_large_binary(kind):
+        return pa.string()
+    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    return kind
+
+
+def _compatible(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether concatenation keeps the meaning: same types, or numbers, or nothing but missing values on one side."""
+    return one == other or pa.null() in (one, other) or {one, other} == {pa.int64(), pa.float64()}

@@ -1,0 +1,89 @@
+"""The label of an event: a 0/1 column, or a rule over one column such as `rating >= 4` or `action == click`."""
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError
+from din.sources.columns import binary, numbers
+from din.sources.rawlog import Part, first
+
+KEY = "fetch.table.label"
+_RULE = re.compile(r"\s*(?P<column>.*?)\s*(?P<operator>>=|<=|==|!=|>|<)\s*(?P<value>.*?)\s*")
+_OPERATORS = {
+    ">=": pc.greater_equal,
+    "<=": pc.less_equal,
+    ">": pc.greater,
+    "<": pc.less,
+    "==": pc.equal,
+    "!=": pc.not_equal,
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """`column` itself where `comparison` is None, else 1 where `column comparison value` holds."""
+
+    column: str
+    comparison: str | None = None
+    value: str = ""
+
+    @classmethod
+    def parse(cls, text: str, names: Sequence[str], file: str) -> "Label":
+        """A column's name as it is, else a rule.
+
+        Raises:
+            InputError: neither; names the file's columns.
+        """
+        if text in names:
+            return cls(text)
+        rule = _RULE.fullmatch(text)
+        if rule is None or rule["column"] not in names or not rule["value"]:
+            raise InputError(
+                f"{KEY}: {text!r} is no column of {file} and no rule over one; its columns: {', '.join(names)}. "
+                "Expected one of them, or a rule such as: rating >= 4"
+            )
+        return cls(rule["column"], rule["operator"], rule["value"].strip("'\""))
+
+    def of(self, part: Part) -> pa.ChunkedArray:
+        """The int8 column of labels.
+
+        Raises:
+            InputError: a value that is not 0/1, or that the rule can't judge; names its row.
+        """
+        column = part.table[self.column]
+        if self.comparison is None:
+            return binary(part, self.column, column, f"correct it, or set {KEY} to a rule such as: {self.column} >= 4")
+        rule = f"{KEY}: {self.column} {self.comparison} {self.value}"
+        number = _number(self.value)
+        if pa.types.is_string(column.type) and number is not None:
+            column = numbers(column)
+        if (row := first(pc.is_null(column, nan_is_null=True))) is not None:
+            raise InputError(f"{part.at(row)}: {self.column} is missing, so {rule} is unknown; fill it or drop the row")
+        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        if is_number and number is not None:
+            return _OPERATORS[self.comparison](column, number).cast(pa.int8())
+        if self.comparison in ("==", "!=") and not is_number:
+            return _OPERATORS[self.comparison](column.cast(pa.string()), self.value).cast(pa.int8())
+        row = _first_text(column)
+        raise InputError(
+            f"{part.at(row)}: {self.column} is {column[row].as_py()!r}, which {rule} can't compare; expected numbers "
+            "on both sides, or == or != with text"
+        )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _first_text(column: pa.ChunkedArray) -> int:
+    """The row to show: the first value that is no number, if there is one."""
+    return next((row for row, value in enumerate(column) if _number(str(value.as_py())) is None), 0)

@@ -1,0 +1,193 @@
+"""MovieLens-100k, real ratings of real people: `fetch.source: movielens-100k`, the default.
+
+Its licence forbids redistribution, so it is fetched once into `.din/fetch/`: from the publisher (`ml-100k.zip`), else
+from the package index (the wheel of recbole 1.2.1 carries the same rows in its own form). Both forms are parsed to one
+canonical text with one checksum, so both routes give the same `data/raw/`. The price: only what both forms share is
+kept (no titles, no zip codes).
+
+Every rating is an impression and a behaviour; a rating of `fetch.positive_rating` or more is a click.
+Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
+"""
+
+import hashlib
+import http.client
+import re
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.artifacts import atomic_path
+from din.errors import InputError
+from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources.rawlog import TIME, Part, RawLog
+from din.stage import STATE
+
+CACHE = STATE / "fetch"
+URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+PACKAGE = "recbole==1.2.1"
+ARCHIVES = ("ml-100k.zip", "recbole-1.2.1-py3-none-any.whl")
+SHA256 = "64c4debb497936d9f37e8ec9037408feb5d5abe41c26c6303f47117c6cfc66f8"
+FIELDS = {
+    "user": {"gender": "categorical", "age": {"kind": "numeric", "buckets": 8}, "occupation": "categorical"},
+    "item": {"genres": "multi", "year": {"kind": "numeric", "buckets": 10}},
+    "behaviour": {"rating": "categorical"},
+}
+_TIMEOUT_S = 10
+# in the order of u.item's flags
+_GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"]
+_GENRES += ["Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
+
+
+class Ratings(NamedTuple):
+    """The canonical rows, in the publisher's order."""
+
+    ratings: list[tuple[int, int, int, int]]  # user, film, rating, unix seconds
+    films: list[tuple[int, int | None, tuple[str, ...]]]  # film, year, genres
+    users: list[tuple[int, int, str, str]]  # user, age, gender, occupation
+
+    def sha256(self) -> str:
+        """Of one line a row; None is written so."""
+        text = "\n".join(repr(row) for rows in self for row in rows)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class MovieLens:
+    """The log with `positive_rating` and more as clicks."""
+
+    def __init__(self, positive_rating: float) -> None:
+        self.positive_rating = positive_rating
+
+    def identity(self) -> Any:
+        """The rows are fixed by their checksum; nothing needs to be downloaded to know them."""
+        return {"sha256": SHA256, "positive_rating": self.positive_rating}
+
+    def read(self) -> RawLog:
+        """Parse the cached archive, downloading it first where there is none.
+
+        Raises:
+            InputError: neither route delivered the expected rows.
+        """
+        rows = obtain()
+        user, film, rating, seconds = np.array(rows.ratings).T
+        label = (rating >= self.positive_rating).astype(np.int8)
+        events = {
+            USER_ID: user,
+            ITEM_ID: film,
+            TIMESTAMP: pc.cast(pa.array(seconds * 1_000_000), TIME),
+            SEQUENCE: np.arange(len(user)),
+            LABEL: label,
+            BEHAVIOUR: np.ones_like(label),
+            "rating": rating,
+        }
+        films, years, genres = zip(*rows.films, strict=True)
+        users, ages, genders, occupations = zip(*rows.users, strict=True)
+        return RawLog(
+            events=_part(events),
+            items=_part({ITEM_ID: films, "year": years, "genres": pa.array(genres, pa.list_(pa.string()))}),
+            users=_part({USER_ID: users, "age": ages, "gender": genders, "occupation": occupations}),
+            fields=FIELDS,
+            protocol="by_user",
+        )
+
+
+def obtain() -> Ratings:
+    """The first of: cached archives, the publisher's, the package index's, whose rows have the expected checksum.
+
+    Raises:
+        InputError: none; says why each failed.
+    """
+    routes: tuple[tuple[str, str, Callable[[], object] | None], ...] = (
+        ("cache", ARCHIVES[0], None),
+        ("cache", ARCHIVES[1], None),
+        (URL, ARCHIVES[0], _from_publisher),
+        (f"pip download {PACKAGE}", ARCHIVES[1], _from_index),
+    )
+    failures = []
+    for route, name, download in routes:
+        archive = CACHE / name
+        try:
+            if download is not None:
+                print(f"fetch: downloading MovieLens-100k: {route}", file=sys.stderr)
+                download()
+            elif not archive.exists():
+                continue
+            rows = parse(archive)
+            if rows.sha256() == SHA256:
+                return rows
+            problem = f"its rows have sha256 {rows.sha256()}, expected {SHA256}"
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, http.client.HTTPException) as error:
+            problem = str(error) or type(error).__name__
+        archive.unlink(missing_ok=True)
+        failures.append(f"{archive if download is None else route}: {problem}")
+        print(f"fetch: {failures[-1]}", file=sys.stderr)
+    raise InputError(
+        "movielens-100k could not be fetched:\n  "
+        + "\n  ".join(failures)
+        + f"\nconnect to the network and run again, or "
+        f"put {ARCHIVES[0]} into {CACHE}/ by hand, or set fetch.source to `simulate`, which needs no download"
+    )
+
+
+def parse(archive: Path) -> Ratings:
+    """The rows of the publisher's zip or of the wheel.
+
+    Raises:
+        KeyError, ValueError, zipfile.BadZipFile: the archive is not one of the two.
+    """
+    with zipfile.ZipFile(archive) as file:
+        members = {Path(name).name: name for name in file.namelist() if "ml-100k/" in name}
+
+        def lines(name: str, separator: str, encoding: str = "utf-8") -> list[list[str]]:
+            return [line.split(separator) for line in file.read(members[name]).decode(encoding).splitlines() if line]
+
+        if "u.data" in members:
+            ratings = lines("u.data", "\t")
+            films = [
+                (film, title, [genre for genre, flag in zip(_GENRES, flags, strict=True) if flag == "1"])
+                for film, title, _released, _video, _url, *flags in lines("u.item", "|", "latin-1")
+            ]
+            users = lines("u.user", "|")
+        else:  # RecBole's files: a header, the year cut off the title, the genres' names in one text
+            ratings = lines("ml-100k.inter", "\t")[1:]
+            films = lines("ml-100k.item", "\t")[1:]
+            films = [(film, f"{title} ({year})", genres.split()) for film, title, year, genres in films]
+            users = lines("ml-100k.user", "\t")[1:]
+    return Ratings(
+        [(int(user), int(film), int(rating), int(time)) for user, film, rating, time in ratings],
+        [(int(film), _year(title), tuple(sorted({*genres} - {"unknown"}))) for film, title, genres in films],
+        [(int(user), int(age), gender, occupation) for user, age, gender, occupation, _ in users],
+    )
+
+
+def _year(title: str) -> int | None:
+    """The last year in brackets: `Toy Story (1995)`, `Land Before Time III … (1995) (V)`."""
+    years = re.findall(r"\((\d{4})\)", title)
+    return int(years[-1]) if years else None
+
+
+def _from_publisher() -> None:
+    with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
+        content = response.read()
+    with atomic_path(CACHE / ARCHIVES[0]) as temporary:
+        temporary.write_bytes(content)
+
+
+def _from_index() -> None:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--retries=2", "--no-deps", "--only-binary=:all:"]
+    done = subprocess.run([*command, "--dest", str(CACHE), PACKAGE], capture_output=True, text=True)
+    if done.returncode:
+        hint = "; this environment has no pip: python -m ensurepip" if "No module named pip" in done.stderr else ""
+        raise ValueError((done.stderr.strip().splitlines() or ["pip failed"])[-1] + hint)
+
+
+def _part(columns: dict[str, Any]) -> Part:
+    table = pa.table(columns)
+    return Part(table, (("ml-100k", table.num_rows),))

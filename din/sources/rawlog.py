@@ -1,0 +1,241 @@
+"""The raw contract: what every source yields, the checks that all of them share, and the writer of `data/raw/`.
+
+A source hands over Arrow tables in memory and writes nothing itself; the log must fit (about 60 bytes an event).
+The same tables give the same bytes: rows in sequence order, one row-group size, one codec, no clock in any file.
+What it gives up: one file a day, and a changed log is written whole before `fetch` links the unchanged days back.
+"""
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from din.errors import InputError
+from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+
+TIME = pa.timestamp("us")
+_EPOCH = date(1970, 1, 1)
+_DAY_US = 86_400_000_000
+_ROW_GROUP = 1 << 17
+# each table's ids, the columns that no two rows share, and what to do where two do
+_RULES = {
+    "events": ((USER_ID, ITEM_ID), (SEQUENCE,), "number each event once, or leave the column out"),
+    "history": (
+        (USER_ID, ITEM_ID),
+        (USER_ID, TIMESTAMP, SEQUENCE),
+        "number a user's behaviours one by one",
+    ),
+    "items": ((ITEM_ID,), (ITEM_ID,), "keep one row for each item"),
+    "users": ((USER_ID,), (USER_ID,), "keep one row for each user"),
+}
+_TYPES = {TIMESTAMP: TIME, SEQUENCE: pa.int64(), LABEL: pa.int8(), BEHAVIOUR: pa.int8()}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a log, and where each of its rows came from.
+
+    Attributes:
+        table: the rows.
+        files: (file name, number of rows), in reading order.
+        rows: the row of the files behind each row of the table, where one file row became several; None = itself.
+    """
+
+    table: pa.Table
+    files: tuple[tuple[str, int], ...]
+    rows: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        """The files as a whole, for messages."""
+        return self.files[0][0] if len(self.files) == 1 else f"{self.files[0][0]} … {self.files[-1][0]}"
+
+    def at(self, row: int) -> str:
+        """Such as `clicks.csv row 17`: rows count from 1 within their file; a header is not a row."""
+        row = row if self.rows is None else int(self.rows[row])
+        for name, rows in self.files:
+            if row < rows:
+                return f"{name} row {row + 1}"
+            row -= rows
+        raise IndexError(row)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawLog:
+    """What a source reads.
+
+    Attributes:
+        events: user_id, item_id (int64 or string), timestamp (us, UTC), sequence (int64), label, behaviour (int8), and
+            any other columns.
+        items: item_id and side fields. users: user_id and profile. None where the source has none.
+        history: behaviours that are not impressions: user_id, item_id, timestamp, sequence (oldest first within a
+            user), and behaviour columns.
+        truth: sequence and true click probability; simulated logs only.
+        fields: the declaration used where `featurize.fields` is null, in its form.
+        protocol, order: the split and the rule for ties, used where featurize's are null.
+        daily: the source promises rows for every day.
+    """
+
+    events: Part
+    items: Part | None = None
+    users: Part | None = None
+    history: Part | None = None
+    truth: pa.Table | None = None
+    fields: Mapping[str, Mapping[str, Any]]
+    protocol: str
+    order: str | None = None
+    daily: bool = False
+
+
+def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
+    """Check a log and write its files below `tree`; events and history after the day `until` are left out.
+
+    Returns:
+        The part of the manifest that describes the rows: fields, protocol, order, daily, until, days, rows.
+
+    Raises:
+        InputError: the log breaks the contract; see `checked`.
+    """
+    log = checked(log)
+    events = _until(log.events.table, until)
+    if events.num_rows == 0:
+        first = pc.min(log.events.table[TIMESTAMP]).as_py()
+        raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
+    events = events.take(pc.sort_indices(events, sort_keys=[(SEQUENCE, "ascending")]))
+    days = _write_days(_ordered(events, EVENT_COLUMNS), tree / "events")
+    if log.items:
+        _write(_ordered(log.items.table, (ITEM_ID,)), tree / "items.parquet")
+    if log.users:
+        _write(_ordered(log.users.table, (USER_ID,)), tree / "users.parquet")
+    if log.history:
+        keys = [(name, "ascending") for name in (USER_ID, TIMESTAMP, SEQUENCE)]
+        history = _until(log.history.table, until)
+        history = history.take(pc.sort_indices(history, sort_keys=keys))
+        _write(_ordered(history, HISTORY_COLUMNS), tree / "history.parquet")
+    if log.truth:
+        kept = pc.is_in(log.truth[SEQUENCE], value_set=events[SEQUENCE])
+        _write(log.truth.filter(kept), tree / "truth" / "truth.parquet")
+    return {
+        "fields": log.fields,
+        "protocol": log.protocol,
+        "order": log.order,
+        "daily": log.daily,
+        "until": until and until.isoformat(),
+        "days": days,
+        "rows": events.num_rows,
+    }
+
+
+def checked(log: RawLog) -> RawLog:
+    """The log with NaN as missing and the contract's types.
+
+    Raises:
+        InputError: no rows; a missing or mistyped id; an infinite number; an item or user listed twice; a sequence
+            number used twice. The message names file, row, column and value.
+    """
+    parts = {}
+    for name, (ids, unique, advice) in _RULES.items():
+        if (part := getattr(log, name)) is not None:
+            require_rows(part, name)
+            parts[name] = part = _checked(part, ids)
+            for column in ids:
+                _same_type(column, parts["events"], part)
+            _unique(part, unique, advice)
+    return replace(log, **parts)
+
+
+def require_rows(part: Part, table: str) -> None:
+    """Raise InputError where a table of events, items, users or history has no rows."""
+    if part.table.num_rows == 0:
+        raise InputError(f"{part.name}: no rows; expected at least one of {table}: check the path and the export")
+
+
+def _checked(part: Part, ids: tuple[str, ...]) -> Part:
+    columns = {}
+    for name in part.table.column_names:
+        column = part.table[name]
+        if name in ids and (row := first(pc.is_null(column))) is not None:
+            raise InputError(f"{part.at(row)}: {name} is missing; every row needs one: fill it or leave the row out")
+        if name in ids and column.type not in (pa.int64(), pa.string()):
+            raise InputError(f"{part.name}: {name} is of type {column.type}; expected integers or text")
+        if pa.types.is_floating(column.type):
+            if (row := first(pc.is_inf(column))) is not None:
+                raise InputError(
+                    f"{part.at(row)}: {name} is {column[row].as_py()}; expected a finite number or nothing: "
+                    "correct the value, or leave it empty for missing"
+                )
+            column = pc.if_else(pc.is_nan(column), None, column)
+        columns[name] = column.cast(_TYPES.get(name, column.type))
+    return replace(part, table=pa.table(columns))
+
+
+def _same_type(column: str, events: Part, other: Part) -> None:
+    expected, found = events.table[column].type, other.table[column].type
+    if expected != found:
+        raise InputError(
+            f"{other.name}: {column} is {found} (first value {other.table[column][0].as_py()!r}), but in {events.name} "
+            f"it is {expected} (first value {events.table[column][0].as_py()!r}); mixed id types never match: "
+            "store both as integers or both as text"
+        )
+
+
+def _unique(part: Part, keys: tuple[str, ...], advice: str) -> None:
+    codes = [_codes(part.table[key]) for key in keys]
+    order = np.lexsort(codes[::-1])  # stable: of equal rows, the earlier comes first
+    same = np.logical_and.reduce([code[order[1:]] == code[order[:-1]] for code in codes])
+    if same.any():
+        pairs = np.flatnonzero(same)
+        pair = pairs[order[pairs + 1].argmin()]
+        before, row = int(order[pair]), int(order[pair + 1])
+        value = ", ".join(f"{key} {part.table[key][row].as_py()!r}" for key in keys)
+        raise InputError(
+            f"{part.at(row)}: {value} stands already in {part.at(before)}; expected no duplicates: {advice}"
+        )
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Equal integers for equal values."""
+    if pa.types.is_string(column.type):
+        column = column.combine_chunks().dictionary_encode().indices
+    return column.cast(pa.int64()).to_numpy()
+
+
+def first(mask: pa.ChunkedArray) -> int | None:
+    """The first row where a boolean column is true, or None."""
+    row = pc.index(mask, True).as_py()
+    return None if row < 0 else row
+
+
+def _until(table: pa.Table, until: date | None) -> pa.Table:
+    if until is None:
+        return table
+    return table.filter(pc.less(table[TIMESTAMP], pa.scalar(until + timedelta(days=1)).cast(TIME)))
+
+
+def _ordered(table: pa.Table, leading: tuple[str, ...]) -> pa.Table:
+    return table.select([*leading, *(name for name in table.column_names if name not in leading)])
+
+
+def _write_days(events: pa.Table, root: Path) -> list[str]:
+    day_of = events[TIMESTAMP].cast(pa.int64()).to_numpy() // _DAY_US
+    order = np.argsort(day_of, kind="stable")
+    numbers, starts = np.unique(day_of[order], return_index=True)
+    events = events.take(pa.array(order))
+    days = [(_EPOCH + timedelta(days=int(number))).isoformat() for number in numbers]
+    for day, start, end in zip(days, starts, [*starts[1:], len(order)], strict=True):
+        _write(events.slice(start, end - start), root / f"date={day}" / "part-0.parquet")
+    return days
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = table.replace_schema_metadata(None).combine_chunks()  # chunks would show in the pages' bytes
+    pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP)

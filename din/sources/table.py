@@ -1,0 +1,249 @@
+"""Any log in tables: `fetch.source: table`. Paths, column names and rules come from `fetch.table`; no code is needed.
+
+docs/bring-your-own-log.md explains every key. Events, items and users are one row each; the history of behaviours that
+are not impressions comes long (a row each) or as lists (a row a user, oldest first). Messages use the files' own column
+names.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from din.errors import InputError
+from din.params import Table, to_json
+from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources import columns, files, times
+from din.sources.labels import Label
+from din.sources.rawlog import Part, RawLog, require_rows
+
+_TABLES = ("events", "items", "users", "history")
+_EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, BEHAVIOUR)
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One table as read.
+
+    Attributes:
+        part: the files' columns under their own names.
+        names: our name: theirs.
+        lists: our name of each list column: what separates its elements, None where the file itself has lists.
+        text: the columns are text without types (CSV).
+    """
+
+    part: Part
+    names: Mapping[str, str]
+    lists: Mapping[str, str | None]
+    text: bool
+
+    def __getitem__(self, ours: str) -> pa.ChunkedArray:
+        return self.part.table[self.names[ours]]
+
+
+class TableSource:
+    """The log that `params.fetch.table` describes."""
+
+    def __init__(self, params: Table) -> None:
+        self.params = params
+
+    def identity(self) -> Any:
+        """Contents of all files in order, and the params that shape rows; paths may change freely."""
+        shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
+        return {"params": shape, "files": {table: files.digests(self._files(table)) for table in _TABLES}}
+
+    def read(self) -> RawLog:
+        """Read and convert all tables.
+
+        Raises:
+            InputError: see the module's page; every error names file, row or column, and value.
+        """
+        p = self.params
+        label: dict[str, Label] = {}
+
+        def of_label(names: Sequence[str], file: str) -> list[str]:
+            label[LABEL] = Label.parse(p.label, names, file)
+            return [label[LABEL].column]
+
+        if wrong := set(p.columns) - {*_EVENT_KEYS, *p.keep}:
+            raise InputError(
+                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join((*_EVENT_KEYS, *p.keep))}; "
+                "list further columns in fetch.table.keep, and name the label in fetch.table.label"
+            )
+        if wrong := {*EVENT_COLUMNS, "date"} & {*p.keep}:
+            raise InputError(
+                f"fetch.table.keep: {sorted(wrong)[0]!r} is a name of the log itself; keep the column under another "
+                "name, given in fetch.table.columns as `our name: their name`"
+            )
+        required = (USER_ID, ITEM_ID, TIMESTAMP)
+        events = self._load("events", p.columns, (*required, *p.keep), (SEQUENCE, BEHAVIOUR), also=of_label)
+        if events is None:
+            raise InputError("fetch.table.events is not set; give the path or glob of the click log in params.yaml")
+        inputs = {
+            "events": events,
+            "items": self._load("items", p.items_columns, (ITEM_ID,), rest=True),
+            "users": self._load("users", p.users_columns, (USER_ID,), rest=True),
+            "history": self._load("history", p.history_columns, required, (SEQUENCE, *p.keep)),
+        }
+        self._check_separators(inputs)
+        present = {name: table for name, table in inputs.items() if table is not None}
+        if "history" in present:
+            present["history"] = _exploded(present["history"])
+            if present["history"].part.table.num_rows == 0:
+                del present["history"]
+        ids = _ids(present, USER_ID) | _ids(present, ITEM_ID)
+        parts = {name: self._part(name, table, ids) for name, table in present.items()}
+        clicks = label[LABEL].of(events.part)
+        acted = clicks
+        if BEHAVIOUR in events.names:
+            acted = columns.binary(events.part, events.names[BEHAVIOUR], events[BEHAVIOUR], "correct it")
+        table = parts["events"].table.append_column(LABEL, clicks).append_column(BEHAVIOUR, acted)
+        return RawLog(
+            events=Part(table, events.part.files),
+            items=parts.get("items"),
+            users=parts.get("users"),
+            history=parts.get("history"),
+            fields=_fields(parts),
+            protocol="temporal",
+            daily=p.daily,
+        )
+
+    def _files(self, table: str) -> tuple[files.File, ...]:
+        patterns = getattr(self.params, table)
+        return files.expand(patterns, f"fetch.table.{table}") if patterns else ()
+
+    def _load(
+        self,
+        table: str,
+        mapping: Mapping[str, str],
+        required: tuple[str, ...],
+        optional: tuple[str, ...] = (),
+        rest: bool = False,
+        also: files.Select = lambda names, file: [],
+    ) -> _Input | None:
+        """Required and mapped columns, optional ones that exist, those of `also`, and with `rest` all others."""
+        found = self._files(table)
+        if not found:
+            return None
+        key = "fetch.table.columns" if table == "events" else f"fetch.table.{table}_columns"
+        resolved: dict[str, str] = {}
+
+        def select(names: Sequence[str], file: str) -> list[str]:
+            wanted = {ours: ours for ours in required} | dict(mapping)
+            for ours, theirs in wanted.items():
+                if theirs not in names:
+                    raise InputError(
+                        f"{file}: no column {theirs!r} for {ours}; its columns: {', '.join(names)}. Map the right "
+                        f"one in {key}, such as {{{ours}: {names[0]}}}"
+                    )
+            free = [name for name in names if name not in wanted.values()]
+            others = free if rest else [name for name in free if name in optional and name not in wanted]
+            if twice := [name for name in others if name in wanted]:
+                raise InputError(
+                    f"{file}: column {twice[0]!r} meets the one that {key} names so; rename it there too, such as "
+                    f"{{other_{twice[0]}: {twice[0]}}}"
+                )
+            resolved.update(wanted, **{name: name for name in others})
+            return list(dict.fromkeys([*wanted.values(), *others, *also(names, file)]))
+
+        part = files.read(found, select)
+        if table != "history":  # a history may be empty: nobody has one yet
+            require_rows(part, table)
+        separators = self.params.separators
+        lists = {
+            ours: separators.get(theirs)
+            for ours, theirs in resolved.items()
+            if (table == "history" or ours not in EVENT_COLUMNS)
+            and (theirs in separators or pa.types.is_list(part.table[theirs].type))
+        }
+        listed = {resolved[ours] for ours in lists}
+        for column in part.table.schema:
+            kind = column.type.value_type if column.name in listed and pa.types.is_list(column.type) else column.type
+            if pa.types.is_nested(kind):
+                raise InputError(
+                    f"{part.name}: column {column.name!r} is of type {column.type}; expected numbers or text, and lists of "
+                    "them only in side columns and in the history: write one value a row, or leave the column out"
+                )
+        return _Input(part, resolved, lists, files.FORMATS[found[0].suffix] == "CSV")
+
+    def _check_separators(self, inputs: Mapping[str, _Input | None]) -> None:
+        known = set()
+        for name, table in inputs.items():
+            keys = () if name == "history" else EVENT_COLUMNS
+            known |= {theirs for ours, theirs in table.names.items() if ours not in keys} if table else set()
+        if wrong := set(self.params.separators) - known:
+            raise InputError(
+                f"fetch.table.separators: {sorted(wrong)[0]!r} is none of the columns that may hold lists: "
+                f"{', '.join(sorted(known)) or 'there are none'}"
+            )
+
+    def _part(self, name: str, table: _Input, ids: Mapping[tuple[str, str], pa.ChunkedArray]) -> Part:
+        """The table under our names and in the contract's types; label and behaviour come later."""
+        result: dict[str, Any] = {}
+        for ours, theirs in table.names.items():
+            if (name, ours) in ids:
+                result[ours] = ids[name, ours]
+            elif name in ("items", "users"):
+                result[ours] = _side(table, ours)
+            elif ours == TIMESTAMP:
+                result[ours] = times.to_utc(table.part, theirs, self.params.timestamp_unit)
+            elif ours == SEQUENCE:
+                result[ours] = columns.whole(table.part, theirs, "fetch.table")
+            elif ours != BEHAVIOUR:
+                result[ours] = _side(table, ours)
+        if name in ("events", "history") and SEQUENCE not in result:
+            result[SEQUENCE] = np.arange(table.part.table.num_rows)
+        return Part(pa.table(result), table.part.files, table.part.rows)
+
+
+def _side(table: _Input, ours: str) -> pa.ChunkedArray | pa.Array:
+    if ours not in table.lists:
+        return columns.typed(table[ours], table.text)
+    lengths, values = columns.lists(table[ours], table.lists[ours])
+    typed = columns.typed(pa.chunked_array([values]), table.text or table.lists[ours] is not None)
+    return columns.joined(lengths, typed.combine_chunks())
+
+
+def _exploded(history: _Input) -> _Input:
+    """List form to long form: one row an element, numbered within its list; other columns are repeated."""
+    if ITEM_ID not in history.lists:
+        return history
+    part, names = history.part, history.names
+    split = {names[ours]: columns.lists(history[ours], separator) for ours, separator in history.lists.items()}
+    lengths = split[names[ITEM_ID]][0]
+    for theirs, (own, _) in split.items():
+        if len(bad := np.flatnonzero(own != lengths)):
+            raise InputError(
+                f"{part.at(int(bad[0]))}: {theirs} holds {own[bad[0]]} values, but {names[ITEM_ID]} holds "
+                f"{lengths[bad[0]]}; expected one for each item of the list"
+            )
+    rows = np.repeat(np.arange(len(lengths)), lengths)
+    flat = {theirs: pa.chunked_array([values]) for theirs, (_, values) in split.items()}
+    flat |= {theirs: part.table[theirs].take(pa.array(rows)) for theirs in names.values() if theirs not in split}
+    flat[SEQUENCE] = pa.chunked_array([np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)])
+    text = history.text or history.lists[ITEM_ID] is not None
+    return _Input(Part(pa.table(flat), part.files, rows), {**names, SEQUENCE: SEQUENCE}, {}, text)
+
+
+def _ids(tables: Mapping[str, _Input], ours: str) -> dict[tuple[str, str], pa.ChunkedArray]:
+    """One id column of every table that has it, in one type: text wins where a CSV could be read either way."""
+    given = {name: table[ours] for name, table in tables.items() if ours in table.names}
+    ids = {name: columns.ids(column, tables[name].text) for name, column in given.items()}
+    if any(pa.types.is_string(column.type) for column in ids.values()):
+        ids = {name: given[name] if tables[name].text else column for name, column in ids.items()}
+    return {(name, ours): column for name, column in ids.items()}
+
+
+def _fields(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
+    """Every side column, lists as multi; kept event columns may be feedback, so the user must declare them."""
+    return {
+        group: {
+            field.name: "multi" if pa.types.is_list(field.type) else "categorical"
+            for field in parts[name].table.schema
+            if field.name not in (*EVENT_COLUMNS, *HISTORY_COLUMNS)
+        }
+        for group, name in (("user", "users"), ("item", "items"))
+        if name in parts
+    }

@@ -1,0 +1,116 @@
+"""Timestamps of any unit to UTC microseconds, and the usual mistakes caught: wrong unit, missing, not a time at all."""
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError
+from din.sources.columns import NUMBER, numbers
+from din.sources.rawlog import TIME, Part, first
+
+YEARS = (1990, 2100)  # a time outside is a wrong unit or a broken clock
+NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
+_OFFSET = r"(Z|[+-]\d{2}(:?\d{2})?)"
+_ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?{_OFFSET}?)?$"
+_UNIT_KEY = "fetch.table.timestamp_unit"
+
+
+def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
+    """The column `name` as timestamp[us], UTC. Columns of a time type carry their unit with them.
+
+    Args:
+        unit: `s`, `ms`, `us`, `ns` since 1970, or `iso`: ISO 8601, with an offset or in UTC.
+
+    Raises:
+        InputError: a value is missing, no time, or outside 1990-2100; names its row and, where another unit would make
+            sense of it, that unit.
+    """
+    column = part.table[name]
+    if (row := first(pc.is_null(column, nan_is_null=True))) is not None:
+        raise InputError(f"{part.at(row)}: {name} is missing; expected a time: fill it or leave the row out")
+    if pa.types.is_string(column.type):
+        column = _iso(part, name, column) if unit == "iso" else _number(part, name, column, unit)
+    if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+        zone = getattr(column.type, "tz", None)
+        return _plausible(part, name, column.cast(pa.timestamp("us", zone), safe=False).cast(TIME))
+    if not pa.types.is_integer(column.type) and not pa.types.is_floating(column.type):
+        raise InputError(f"{part.name}: {name} is of type {column.type}; expected numbers, text or timestamps")
+    if unit == "iso":
+        raise InputError(
+            f"{part.at(0)}: {name} is {column[0].as_py()!r}; expected ISO 8601 text ({_UNIT_KEY}=iso), such as "
+            f"2024-05-31T12:00:00Z{_proposal(column[0])}"
+        )
+    return _scaled(part, name, column, unit)
+
+
+def _scaled(part: Part, name: str, column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:
+    per = NANOSECONDS[unit]
+    low, high = _LOW * 10**9 // per, _HIGH * 10**9 // per
+    if (row := first(pc.invert(pc.and_(pc.greater_equal(column, low), pc.less(column, high))))) is not None:
+        value = column[row]
+        raise InputError(
+            f"{part.at(row)}: {name} is {value.as_py()!r}, which as {_UNIT_KEY}={unit} lies outside the years "
+            f"{YEARS[0]} to {YEARS[1]}{_proposal(value)}"
+        )
+    if pa.types.is_floating(column.type):
+        return pc.round(pc.multiply(column, per / 1000)).cast(pa.int64()).cast(TIME)
+    scaled = pc.multiply(column, per // 1000) if per >= 1000 else pc.divide(column, 1000)
+    return scaled.cast(TIME)
+
+
+def _number(part: Part, name: str, column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:
+    result = numbers(column)
+    if pa.types.is_string(result.type):
+        row = first(pc.invert(pc.match_substring_regex(column, NUMBER))) or 0
+        raise InputError(
+            f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected a number ({_UNIT_KEY}={unit}): correct the "
+            f"row, or set {_UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
+        )
+    return result
+
+
+def _iso(part: Part, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    fits = pc.match_substring_regex(column, _ISO)
+    if (row := first(pc.invert(fits))) is None:
+        short = pc.replace_substring_regex(column, r"(\.\d{6})\d+", r"\1")
+        aware = pc.match_substring_regex(short, rf"\d\d:\d\d.*{_OFFSET}$")
+        try:
+            zoned = pc.if_else(aware, short, None).cast(pa.timestamp("us", "UTC")).cast(TIME)
+            return pc.coalesce(zoned, pc.if_else(aware, None, short).cast(TIME))
+        except pa.ArrowInvalid:  # the 13th month: find its row the slow way
+            row = next(row for row, value in enumerate(column) if not _parses(value.as_py()))
+    raise InputError(
+        f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected ISO 8601 ({_UNIT_KEY}=iso), such as "
+        f"2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00{_proposal(column[row])}"
+    )
+
+
+def _parses(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _plausible(part: Part, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    low, high = (pa.scalar(seconds * 10**6).cast(TIME) for seconds in (_LOW, _HIGH))
+    if (row := first(pc.invert(pc.and_(pc.greater_equal(column, low), pc.less(column, high))))) is not None:
+        raise InputError(
+            f"{part.at(row)}: {name} is {column[row].as_py()}, outside the years {YEARS[0]} to {YEARS[1]}; "
+            "correct the row"
+        )
+    return column
+
+
+def _proposal(scalar: pa.Scalar) -> str:
+    try:
+        value = float(scalar.as_py())
+    except ValueError:
+        return ""
+    units = [unit for unit, per in NANOSECONDS.items() if _LOW <= value * per / 10**9 < _HIGH]
+    return f"; set {_UNIT_KEY} to {units[0]}" if units else "; correct the row"

@@ -1,0 +1,98 @@
+"""Packed batches against a per-impression loop. Alone: `pytest tests/eventlog`."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from din.eventlog.packing import Deduplicator, Lookup, Packer
+from din.eventlog.reader import Features, ragged_take
+from din.schema import Group
+
+
+def values_of(lookup: Lookup, owner: int) -> list[int]:
+    """The ids of one owner, the slow way."""
+    if lookup.owners is None:
+        return [int(lookup.ids[owner])]
+    return [int(i) for i, o in zip(lookup.ids, lookup.owners, strict=True) if o == owner]
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=12))
+def test_ragged_take_is_a_concatenation_of_slices(slices: list[tuple[int, int]]) -> None:
+    """Flat positions equal Python's ranges one after the other, empty ones included."""
+    starts = np.array([start for start, _ in slices], np.int32)
+    ends = np.array([start + length for start, length in slices], np.int32)
+    flat, offsets = ragged_take(starts, ends)
+    assert flat.tolist() == [i for start, length in slices for i in range(start, start + length)]
+    assert np.diff(offsets).tolist() == [length for _, length in slices]
+
+
+@given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4))
+def test_deduplicator_round_trips_and_keeps_no_memory(batches: list[list[int]]) -> None:
+    """distinct[position] gives the ids back, distinct has no twins, whatever was seen before."""
+    deduplicate = Deduplicator(20)
+    for batch in batches:
+        ids = np.array(batch, np.int64)
+        distinct, position = deduplicate(ids)
+        assert sorted(distinct.tolist()) == sorted(set(batch))
+        assert distinct[position].tolist() == batch
+
+
+@settings(max_examples=20)
+@given(data=st.data())
+def test_a_packed_batch_holds_each_impression_s_own_values(data: st.DataObject, features_once: Features) -> None:
+    """Candidate, history, feedback, profile and context of every impression equal the shard's rows."""
+    shard = features_once.shard(data.draw(st.integers(0, 1)), "train")
+    count = len(shard.impressions)
+    rows = np.array(data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=9)))
+    packer = Packer(features_once)
+    packed = packer.pack(shard, rows)
+    behaviours = np.bincount(packed.segment, minlength=len(rows))
+    position = 0
+    for b, row in enumerate(rows):
+        start, end = shard.impressions.history_start[row], shard.impressions.history_end[row]
+        assert behaviours[b] == end - start
+        for name, lookup in packed.items.items():
+            offset, column = packer.layout.offsets[name], features_once.items[name]
+            expected = expected_ids(column, shard.impressions.item[row], offset)
+            assert values_of(lookup, packed.candidate[b]) == expected
+            for step, behaviour in enumerate(range(start, end)):
+                expected = expected_ids(column, shard.behaviour_item[behaviour], offset)
+                assert values_of(lookup, packed.behaviour[position + step]) == expected
+        for name, lookup in packed.behaviours.items():
+            for step, behaviour in enumerate(range(start, end)):
+                expected = expected_ids(shard.behaviour_fields[name], behaviour, packer.layout.offsets[name])
+                assert values_of(lookup, position + step) == expected
+        for name, lookup in packed.users.items():
+            expected = expected_ids(features_once.users[name], shard.impressions.user[row], packer.layout.offsets[name])
+            assert values_of(lookup, b) == expected
+        position += end - start
+
+
+def expected_ids(column, owner: int, offset: int) -> list[int]:
+    """Joint-table rows of one owner, from the column itself."""
+    if column.offsets is not None:
+        return [int(v) + offset for v in column.values[column.offsets[owner] : column.offsets[owner + 1]]]
+    value = column.values[owner]
+    if column.values.dtype == np.float32:
+        return [offset + (0 if np.isnan(value) else 1)]
+    return [int(value) + offset]
+
+
+def test_tables_lie_one_below_the_other(features_once: Features) -> None:
+    """Offsets follow the fields' order without gaps, so ids of different fields never meet."""
+    layout = Packer(features_once).layout
+    ends = 0
+    for field in features_once.fields:
+        assert layout.offsets[field.name] == ends
+        ends += features_once.rows[field.name]
+    assert layout.rows == ends
+
+
+def test_dropping_everything_leaves_only_unknown(features_once: Features) -> None:
+    """At unknown_rate 1 every id becomes row 0 of its table; standardised values stay."""
+    packer = Packer(features_once, unknown_rate=1.0)
+    shard = features_once.shard(0, "train")
+    packed = packer.pack(shard, np.arange(5), np.random.default_rng(0))
+    for field in features_once.of(Group.ITEM):
+        ids = packed.items[field.name].ids - packer.layout.offsets[field.name]
+        assert field.standardised or not ids.any()

@@ -1,0 +1,100 @@
+"""A raw log as plain dicts and lists, written as the contract's Parquet files; features read back as plain values.
+
+Run alone: pytest tests/featurize
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import read_json, write_json
+from din.params import Params, load
+
+PARAMS = load(Path(__file__).parents[2] / "params.yaml")
+TIMES = pa.timestamp("us")
+
+
+@dataclass
+class Log:
+    """events: user_id, item_id, timestamp (µs), sequence, label, behaviour, further. Empty tables are absent."""
+
+    events: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
+    users: list[dict[str, Any]] = field(default_factory=list)
+    fields: dict[str, dict[str, Any]] = field(default_factory=dict)
+    types: dict[str, pa.DataType] = field(default_factory=dict)
+    protocol: str = "by_user"
+    order: str | None = None
+    until: str | None = None
+
+    def write(self, root: Path) -> None:
+        """Write `data/raw` below root."""
+        days: dict[str, list[dict[str, Any]]] = {}
+        for event in self.events:
+            day = datetime.fromtimestamp(event["timestamp"] / 1e6, UTC).date().isoformat()
+            days.setdefault(day, []).append(event)
+        for day, rows in days.items():
+            self._table(rows, root / "events" / f"date={day}" / "part-0.parquet")
+        for name in ("history", "items", "users"):
+            if rows := getattr(self, name):
+                self._table(rows, root / f"{name}.parquet")
+        manifest = {"format": 1, "fields": self.fields, "protocol": self.protocol, "order": self.order}
+        write_json(root / "manifest.json", manifest | {"until": self.until})
+
+    def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = {"timestamp": TIMES, "sequence": pa.int64(), "label": pa.int8(), "behaviour": pa.int8()} | self.types
+        columns = {name: pa.array([row[name] for row in rows], known.get(name)) for name in rows[0]}
+        pq.write_table(pa.table(columns), path)
+
+
+def block(**changes: Any) -> Params:
+    """The project's params with `featurize.<key>` changed."""
+    return replace(PARAMS, featurize=replace(PARAMS.featurize, **changes))
+
+
+class Built:
+    """A feature directory as raw values: what a reader of FORMAT.md would decode."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest = read_json(root / "manifest.json")
+        self.items, self.users = (plain(root / f"{name}.parquet") for name in ("items", "users"))
+
+    def impressions(self) -> list[dict[str, Any]]:
+        """Every impression with split, raw ids and its history as (raw item, sequence, behaviour fields …)."""
+        rows = []
+        for folder in sorted((self.root / "shards").iterdir()):
+            behaviours = plain(folder / "behaviours.parquet")
+            for split in ("train", "valid", "test"):
+                for row in plain(folder / f"{split}.parquet"):
+                    seen = behaviours[row.pop("history_start") : row.pop("history_end")]
+                    assert all(behaviour["user"] == row["user"] for behaviour in seen)
+                    history = [self._past(behaviour) for behaviour in seen]
+                    user, item = self.users[row["user"]]["value"], self.items[row["item"]]["value"]
+                    rows.append({**row, "split": split, "user": user, "item": item, "history": history})
+        return sorted(rows, key=lambda row: (row["sequence"], row["sampled"]))
+
+    def vocabulary(self, name: str) -> list[dict[str, Any]]:
+        """Rows of vocab/<name>.parquet."""
+        return plain(self.root / "vocab" / f"{name}.parquet")
+
+    def _past(self, behaviour: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in behaviour.items() if k != "user"} | {"item": self.items[behaviour["item"]]["value"]}
+
+
+def plain(path: Path) -> list[dict[str, Any]]:
+    """A Parquet file as dicts, NaN as the string "nan", floats rounded to 5 significant digits."""
+    return [{name: _comparable(value) for name, value in row.items()} for row in pq.read_table(path).to_pylist()]
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, float):
+        return "nan" if math.isnan(value) else float(f"{value:.5g}")
+    return value

@@ -1,0 +1,172 @@
+"""The slow twin of din.featurize: plain dicts, lists and loops over every impression's history; no engine.
+
+It shares nothing with the real one but the md5 rule, which is part of the format.
+"""
+
+import hashlib
+import math
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+BEFORE_ALL = -(2**62)
+Row = dict[str, Any]
+
+
+def draw(text: str) -> int:
+    """A uniform integer below 2³² from md5."""
+    return int(hashlib.md5(text.encode()).hexdigest()[:8], 16)
+
+
+class Twin:
+    """The expected features of a featurize_files.Log: impressions, vocabularies, items, users."""
+
+    def __init__(self, log: Any, params: Any, order: str) -> None:
+        self.log, self.params, self.order = log, params, order
+        prior = [
+            {**row, "is_event": 0, "behaviour": 1, "label": 0, "timestamp": _or(row["timestamp"], BEFORE_ALL)}
+            for row in log.history
+        ]
+        rows = prior + [{**row, "is_event": 1} for row in log.events]
+        self.rows = sorted(rows, key=lambda r: (r["user_id"], r["timestamp"], r["is_event"], r["sequence"]))
+        self.impressions = self._impressions()
+        self.train = [row for row in self.impressions if row["split"] == "train"]
+        self.side = {row["item_id"]: row for row in log.items}
+        self.profile = {row["user_id"]: row for row in log.users}
+        fields = [("item", "item_id", "id")]
+        fields += [(group, name, spec) for group, columns in log.fields.items() for name, spec in columns.items()]
+        self.coders = {name: self._learn(group, name, spec) for group, name, spec in fields}
+
+    def _split(self, user: Any, row: Row, clicks: list[Row]) -> str | None:
+        held_out = draw(f"{self.params.seed}/split/{user}") / 2**32
+        if self.log.protocol == "temporal":
+            last = self.log.until or max(_day(event) for event in self.log.events)
+            ago = (datetime.fromisoformat(last) - datetime.fromisoformat(_day(row))).days
+            p = self.params
+            return "test" if ago < p.test_days else "valid" if ago < p.test_days + p.valid_days else "train"
+        if self.log.protocol == "by_user":
+            test, valid = self.params.test_fraction, self.params.valid_fraction
+            return "test" if held_out < test else "valid" if held_out < test + valid else "train"
+        if row not in clicks[1:]:
+            return None
+        return "test" if row is clicks[-1] else "valid" if held_out < self.params.valid_fraction else "train"
+
+    def _impressions(self) -> list[Row]:
+        pool = sorted({event["item_id"] for event in self.log.events if event["label"]})
+        found = []
+        for user in sorted({row["user_id"] for row in self.rows}):
+            mine = [row for row in self.rows if row["user_id"] == user]
+            clicks = [row for row in mine if row["is_event"] and row["label"]]
+            for row in mine:
+                split = self._split(user, row, clicks) if row["is_event"] else None
+                if split is None:
+                    continue
+                seen = [past for past in mine if past["behaviour"] and self._before(past, row)]
+                shown = {**row, "split": split, "history": seen[-self.params.max_history :], "sampled": 0}
+                found.append(shown)
+                if self.log.protocol == "leave_last_out":
+                    own = {past["item_id"] for past in mine}
+                    found.append({**shown, "item_id": self._negative(row, pool, own), "label": 0, "sampled": 1})
+        return found
+
+    def _before(self, past: Row, row: Row) -> bool:
+        if self.order == "strict":
+            return past["timestamp"] < row["timestamp"]
+        return tuple(past[k] for k in _KEY) < tuple(row[k] for k in _KEY)
+
+    def _negative(self, row: Row, pool: list[Any], own: set[Any]) -> Any:
+        attempt = 0
+        while True:
+            drawn = draw(f"{self.params.seed}/negative/{row['user_id']}/{row['sequence']}/{attempt}")
+            if (item := pool[drawn * len(pool) // 2**32]) not in own:
+                return item
+            attempt += 1
+
+    def raw(self, group: str, name: str, row: Row) -> Any:
+        """A field's raw value on a row of the log."""
+        if name in ("item_id", "user_id"):
+            return row[name]
+        tables = {"item": (self.side, "item_id"), "user": (self.profile, "user_id")}
+        if group in tables:
+            table, key = tables[group]
+            row = table.get(row[key], {})
+        value = row.get(name)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def owners(self, group: str, row: Row) -> list[Row]:
+        """The rows of the log whose field values an impression uses."""
+        return {"item": [row, *row["history"]], "behaviour": row["history"]}.get(group, [row])
+
+    def _learn(self, group: str, name: str, spec: Any) -> Row:
+        kind, buckets = (spec["kind"], spec.get("buckets")) if isinstance(spec, dict) else (spec, None)
+        visible = {(r["is_event"], r["user_id"], r["sequence"]): r for row in self.train for r in row["history"]}
+        shown = self.train if group != "behaviour" else []
+        past = list(visible.values()) if group in ("item", "behaviour") else []
+        coder: Row = {"kind": kind, "buckets": buckets, "group": group, "name": name}
+        if kind == "numeric":
+            known = sorted(self._numbers(group, name, shown if group == "item" else shown + past))
+            if buckets:
+                ranks = [math.ceil(len(known) * k / buckets) - 1 for k in range(1, buckets)]
+                coder["edges"] = sorted({known[rank] for rank in ranks}) if known else []
+            else:
+                mean = sum(known) / max(len(known), 1)
+                variance = sum((value - mean) ** 2 for value in known) / max(len(known), 1)
+                coder |= {"mean": mean, "std": math.sqrt(variance) or 1.0}
+            values = [None] if not buckets else [float("-inf"), *coder["edges"]]
+            coder["ids"] = {None: 0}
+        else:
+            counts: dict[Any, int] = {}
+            for row in shown + past:
+                value = self.raw(group, name, row)
+                for part in set(_or(value, [])) if kind == "multi" else {value}:
+                    counts[part] = counts.get(part, 0) + 1
+            least = self.params.min_count if kind == "id" else 1
+            values = [value for value, n in counts.items() if value is not None and n >= least]
+            values.sort(key=lambda value: (-counts[value], value))
+            coder["ids"] = {value: n for n, value in enumerate(values, 1)}
+        rows: list[Row] = [{"value": v, "id": n, "count": 0, "impressions": 0} for n, v in enumerate([None, *values])]
+        for row in shown + past:
+            for n in self._ids(coder, row):
+                rows[n]["count"] += 1
+        for row in self.train:
+            for n in {n for owner in self.owners(group, row) for n in self._ids(coder, owner)}:
+                rows[n]["impressions"] += 1
+        return coder | {"rows": rows}
+
+    def _numbers(self, group: str, name: str, rows: list[Row]) -> list[float]:
+        values = [self.raw(group, name, row) for row in rows]
+        return [float(value) for value in values if value is not None]
+
+    def encode(self, name: str, value: Any) -> Any:
+        """A raw value as the files hold it: an id, a standardised float ("nan" where missing), or a list of ids."""
+        coder = self.coders[name]
+        if coder["kind"] == "multi":
+            ids = [coder["ids"][part] for part in dict.fromkeys(_or(value, [])) if part in coder["ids"]]
+            return ids or [0]
+        if coder["kind"] != "numeric":
+            return coder["ids"].get(value, 0)
+        if coder["buckets"]:
+            return 0 if value is None else 1 + sum(edge <= value for edge in coder["edges"])
+        return "nan" if value is None else _float32((value - coder["mean"]) / coder["std"])
+
+    def _ids(self, coder: Row, row: Row) -> list[int]:
+        self.coders = getattr(self, "coders", {}) | {coder["name"]: coder}
+        code = self.encode(coder["name"], self.raw(coder["group"], coder["name"], row))
+        if coder["kind"] == "numeric" and not coder["buckets"]:
+            return [0 if code == "nan" else 1]
+        return code if isinstance(code, list) else [code]
+
+
+_KEY = ("timestamp", "is_event", "sequence")
+
+
+def _day(row: Row) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row["timestamp"])).date().isoformat()
+
+
+def _or(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _float32(value: float) -> float:
+    return struct.unpack("f", struct.pack("f", value))[0]

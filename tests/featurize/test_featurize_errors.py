@@ -1,0 +1,99 @@
+"""Every refusal names place, value and next step. Run alone: pytest tests/featurize/test_featurize_errors.py"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from featurize_files import Built, Log, block
+from featurize_logs import DAY, START
+
+from din.errors import InputError
+from din.featurize.build import featurize
+
+
+def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
+    events = [
+        {
+            "user_id": n % users,
+            "item_id": n % 7,
+            "timestamp": START + (n % days) * DAY + n,
+            "sequence": n,
+            "label": n % 2,
+            "behaviour": n % 2,
+            "place": f"p{n % 3}",
+            "clicked_late": float(n % 2),
+            "Tab": 1,
+            "tab": 1,
+            "tags": ["a"],
+        }
+        for n in range(120)
+    ]
+    log = Log(events, protocol="temporal")
+    for name, value in changes.items():
+        setattr(log, name, value)
+    return log
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fields": {"context": {"nowhere": "categorical"}}}, ["'nowhere'", "place", "events"]),
+        ({"fields": {"item": {"category": "categorical"}}}, ["items.parquet", "'category'", "item"]),
+        ({"fields": {"context": {"clicked_late": "numeric"}}}, ["clicked_late", "label", "behaviour"]),
+        ({"fields": {"context": {"behaviour": "categorical"}}}, ["behaviour", "leaks"]),
+        ({"fields": {"context": {"item": "categorical"}}}, ["'item'", "rename"]),
+        ({"fields": {"context": {"Tab": "numeric"}, "behaviour": {"tab": "numeric"}}}, ["Tab", "tab", "case"]),
+        ({"fields": {"context": {"place": "numeric"}}}, ["place", "string", "categorical"]),
+        ({"fields": {"context": {"place": "multi"}}}, ["place", "separators"]),
+        ({"fields": {"context": {"tags": "categorical"}}}, ["tags", "multi"]),
+        ({"days": 1}, ["1 day(s)", "2022-01-08", "test_days=2", "by_user"]),
+        ({"days": 3}, ["3 day(s)", "2022-01-08 to 2022-01-10", "by_user"]),
+        ({"until": "2022-02-20"}, ["test split", "empty", "data.until"]),
+        ({"users": 1, "protocol": "by_user"}, ["split", "empty", "test_fraction"]),
+        ({"protocol": "leave_last_out", "users": 1}, ["user 0", "7", "negative"]),
+    ],
+)
+def test_bad_input_is_refused(build: Callable[..., Built], changes: dict[str, Any], words: list[str]) -> None:
+    """One message with file or key, value and next step; no features are left behind."""
+    featurize_keys = {
+        key: changes[key] for key in changes if key not in ("days", "users", "until", "fields", "protocol")
+    }
+    days, users = changes.get("days", 5), changes.get("users", 30)
+    log = _log(users, days, **{key: changes[key] for key in ("until", "fields", "protocol") if key in changes})
+    with pytest.raises(InputError) as refused:
+        build(log, **featurize_keys)
+    assert all(word in str(refused.value) for word in words), refused.value
+    assert not Path("data/features").exists()
+
+
+def test_without_a_raw_log_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the missing manifest."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"data/raw/manifest\.json: not found"):
+        featurize(block())
+
+
+def test_earlier_features_survive_a_refusal(build: Callable[..., Built]) -> None:
+    """A failed build leaves the last good features, and no scratch files."""
+    built = build(_log())
+    before = built.manifest
+    with pytest.raises(InputError):
+        featurize(block(fields={"context": {"nowhere": "categorical"}}))
+    assert Built(built.root).manifest == before
+    assert not Path(".din/featurize").exists()
+
+
+def test_too_little_memory_names_the_key(build: Callable[..., Built]) -> None:
+    """The engine's out-of-memory error becomes a message about featurize.memory_mb."""
+    with pytest.raises(InputError, match=r"featurize\.memory_mb=1 "):
+        build(_log(), memory_mb=1)
+
+
+def test_a_truncated_raw_file_is_named(build: Callable[..., Built]) -> None:
+    """A broken Parquet file ends with one message that names it."""
+    build(_log())
+    path = next(Path("data/raw/events").rglob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(InputError, match=path.name):
+        featurize(block())

@@ -1,0 +1,182 @@
+"""What must hold whatever the log: no leak, nothing learned outside training, the same bytes every time.
+
+Run alone: pytest tests/featurize/test_featurize_properties.py
+"""
+
+import random
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import ibis
+import pytest
+from featurize_files import Built, Log
+from featurize_logs import DAY, FIELDS, START, random_log
+
+from din.artifacts import hash_files
+from din.eventlog.reader import Features
+from din.schema import Group
+
+
+@pytest.mark.parametrize("order", ["strict", "sequence"])
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_at_or_after_an_impression_changes_its_history(
+    build: Callable[..., Built], order: str, seed: int
+) -> None:
+    """Deleting, shuffling and changing whatever a history must not see leaves the history as it was."""
+    log = random_log(seed, users=40)
+    before = {row["sequence"]: row["history"] for row in build(log, order=order).impressions()}
+    event = sorted(log.events, key=lambda row: row["timestamp"])[len(log.events) // 2]
+
+    def sees(row: dict[str, Any]) -> bool:
+        if order == "strict":
+            return (row["timestamp"] or 0) < event["timestamp"]
+        keys = [((r["timestamp"] or 0), "label" in r, r["sequence"]) for r in (row, event)]
+        return keys[0] < keys[1]
+
+    changed = _shaken(log, sees, keep=event)
+    after = {row["sequence"]: row["history"] for row in build(changed, order=order).impressions()}
+    names = ("item", "timestamp", "sequence")
+    compared = [row["sequence"] for row in log.events if sees(row) or row is event]
+    assert any(before[number] for number in compared)
+    for number in compared:
+        seen = [[tuple(past[name] for name in names) for past in rows[number]] for rows in (before, after)]
+        assert seen[0] == seen[1]
+
+
+def _shaken(log: Log, keep_past: Callable[[dict[str, Any]], bool], keep: dict[str, Any]) -> Log:
+    rng, log = random.Random(0), deepcopy(log)
+    late = [row for row in log.events if not keep_past(row) and row["sequence"] != keep["sequence"]]
+    items = [row["item_id"] for row in late]
+    rng.shuffle(items)
+    for row, item in zip(late, items, strict=True):
+        row |= {"item_id": item, "label": 1 - row["label"], "behaviour": 1 - row["behaviour"], "rating": 2.5}
+    gone = {row["sequence"] for row in late if rng.random() < 0.3}
+    log.events = [row for row in log.events if row["sequence"] not in gone]
+    log.history = [row for row in log.history if keep_past(row)]
+    return log
+
+
+@pytest.mark.parametrize("protocol", ["temporal", "by_user"])
+def test_vocabularies_come_from_training_alone(build: Callable[..., Built], protocol: str) -> None:
+    """Other ids, labels, contexts and feedback in validation and test rows change no count, edge or mean."""
+    log = random_log(3, protocol, users=40)
+    before = build(log)
+    held_out = {row["sequence"] for row in before.impressions() if row["split"] != "train"}
+    for row in log.events:
+        if row["sequence"] in held_out:
+            row |= {"item_id": 999, "label": 1 - row["label"], "position": 77, "hour": 23, "marks": ["new"]}
+            row |= {"rating": 9.0, "watch": 1e6, "moods": ["new"], "rank": 50}
+    after = build(log)
+    assert hash_files(after.root / "vocab") == hash_files(before.root / "vocab")
+    assert after.manifest["fields"] == before.manifest["fields"]
+
+
+def test_the_same_log_gives_the_same_bytes(build: Callable[..., Built], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With rows in another order within the raw files and one thread instead of all, every file is the same."""
+    log = random_log(4, "leave_last_out", users=60)
+    first = build(log, shards=2)
+    random.Random(1).shuffle(log.events)
+    monkeypatch.setattr(ibis.duckdb, "connect", partial(ibis.duckdb.connect, threads=1))
+    second = build(log, shards=2)
+    assert second.manifest["files"] == first.manifest["files"]
+    assert hash_files(second.root) | {"manifest.json": ""} == hash_files(first.root) | {"manifest.json": ""}
+
+
+def test_shards_only_deal_the_users(build: Callable[..., Built]) -> None:
+    """One shard or four: the same impressions, histories and tables; every shard has its four files."""
+    one, four = (build(random_log(5, users=40), shards=shards) for shards in (1, 4))
+    assert four.impressions() == one.impressions()
+    assert (four.items, four.users) == (one.items, one.users)
+    files = {"behaviours.parquet", "train.parquet", "valid.parquet", "test.parquet"}
+    assert all({path.name for path in folder.iterdir()} == files for folder in (four.root / "shards").iterdir())
+    assert len(list((four.root / "shards").iterdir())) == 4
+
+
+def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> None:
+    """More shards than users: the empty ones are readable and have every column."""
+    built = build(random_log(6, users=4), shards=6, valid_fraction=0.0, test_fraction=0.5)
+    features = Features(built.root)
+    empty = [n for n in range(6) if not len(features.shard(n, "test").behaviour_item)]
+    shard = features.shard(empty[0], "test")
+    assert all(set(row) >= {"user", "item", "sampled"} for row in built.impressions())
+    assert set(shard.impressions.contexts) == set(FIELDS["context"])
+
+
+def test_the_reader_reads_what_was_written(build: Callable[..., Built]) -> None:
+    """Types and positions as FORMAT.md states them: every split of every shard, the tables, the vocabularies."""
+    features = Features(build(random_log(7), shards=2).root)
+    for split, rows in features.manifest["rows"].items():
+        shards = list(features.shards(split))
+        assert sum(len(shard.impressions) for shard in shards) == rows
+        for shard in shards:
+            own = shard.impressions
+            types = {name: str(getattr(own, name).dtype) for name in ("user", "item", "label", "sampled", "sequence")}
+            assert types == {"user": "int32", "item": "int32", "label": "int8", "sampled": "int8", "sequence": "int64"}
+            assert (own.history_length >= 0).all() and (own.history_end <= len(shard.behaviour_item)).all()
+            assert set(shard.behaviour_fields) == set(FIELDS["behaviour"])
+    for field in features.fields:
+        assert features.vocabulary(field.name)["id"].to_pylist() == list(range(features.rows[field.name]))
+    assert len(features.items["item_id"].values) == features.manifest["items"]
+    assert str(features.items["price"].values.dtype) == "float32"
+    assert len(features.of(Group.CONTEXT)) == 3
+
+
+def _plain_log(rows: list[tuple[int, int, int]], **columns: list[Any]) -> Log:
+    """Events from (user, item, day), all clicked, in file order."""
+    events = [
+        {
+            "user_id": user,
+            "item_id": item,
+            "timestamp": START + day * DAY + n,
+            "sequence": n,
+            "label": 1,
+            "behaviour": 1,
+        }
+        for n, (user, item, day) in enumerate(rows)
+    ]
+    for name, values in columns.items():
+        for event, value in zip(events, values, strict=True):
+            event[name] = value
+    return Log(events, protocol="temporal")
+
+
+def test_rare_and_unseen_ids_keep_their_side_fields(build: Callable[..., Built]) -> None:
+    """An item below min_count or first seen in the test days has id 0 but its own row and category."""
+    log = _plain_log([(1, 10, 0), (1, 10, 0), (1, 20, 0), (1, 30, 3), (1, 40, 3)])
+    log.items = [{"item_id": item, "category": "even"} for item in (10, 20, 30)]
+    log.fields = {"item": {"category": "categorical"}}
+    built = build(log, min_count=2, test_days=1)
+    rows = [(row["value"], row["item_id"], row["category"]) for row in built.items]
+    assert rows == [(None, 0, 0), (10, 1, 1), (20, 0, 1), (30, 0, 1), (40, 0, 0)]
+    assert [row["item"] for row in built.impressions()] == [10, 10, 20, 30, 40]
+
+
+def test_an_impression_never_meets_its_own_row_or_its_ties(build: Callable[..., Built]) -> None:
+    """Strict: equal times are out; sequence: what stands earlier in the file is in."""
+    log = _plain_log([(1, 10, 0), (1, 20, 0), (1, 30, 3)])
+    for event in log.events[:2]:
+        event["timestamp"] = START
+    for order, lengths in (("strict", [0, 0, 2]), ("sequence", [0, 1, 2])):
+        rows = build(log, order=order, test_days=1).impressions()
+        assert [len(row["history"]) for row in rows] == lengths
+
+
+def test_prior_history_of_unknown_time_comes_first(build: Callable[..., Built]) -> None:
+    """A null time is before everything; a prior behaviour of the impression's own time is out under strict."""
+    log = _plain_log([(1, 10, 0), (1, 20, 3)])
+    times = [None, START]
+    log.history = [{"user_id": 1, "item_id": 50 + n, "timestamp": time, "sequence": n} for n, time in enumerate(times)]
+    for order, first in (("strict", [50]), ("sequence", [50, 51])):
+        rows = build(log, order=order, test_days=1).impressions()
+        assert [past["item"] for past in rows[0]["history"]] == first
+        assert [past["item"] for past in rows[1]["history"]] == [50, 51, 10]
+
+
+def test_table_rows_count_an_impression_once(build: Callable[..., Built]) -> None:
+    """n_j: three impressions of one item, seen also in each other's histories, are three; count adds the behaviours."""
+    built = build(_plain_log([(1, 10, 0), (1, 10, 0), (1, 10, 0), (1, 10, 9)]), test_days=1)
+    assert built.vocabulary("item_id")[1] == {"value": 10, "id": 1, "count": 3 + 2, "impressions": 3}
+    assert built.manifest["train_until"] == "2022-01-08T00:00:00.000002+00:00"
+    assert built.manifest["impressions"] == 3

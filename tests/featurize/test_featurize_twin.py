@@ -1,0 +1,82 @@
+"""The engine and the slow twin agree on random ragged logs. Run alone: pytest tests/featurize/test_featurize_twin.py"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from featurize_files import Built, block
+from featurize_logs import FIELDS, random_log
+from featurize_twin import Twin
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from din.schema import PROTOCOLS
+
+PATHS = [(protocol, order) for protocol in PROTOCOLS for order in ("strict", "sequence")]
+
+
+@pytest.mark.parametrize(("protocol", "order"), PATHS)
+@settings(
+    max_examples=4,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],  # a shrink step costs a second
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_everything_equals_the_twin(
+    build: Callable[..., Built], protocol: str, order: str, data: st.DataObject
+) -> None:
+    """Impressions, histories, negatives, encoded fields, vocabularies with counts and n_j, items and users."""
+    seed = data.draw(st.integers(0, 10_000), "log")
+    log = random_log(seed, protocol, users=data.draw(st.integers(20, 40), "users"), text_ids=data.draw(st.booleans()))
+    log.until = data.draw(st.sampled_from([None, "2022-01-14"])) if protocol == "temporal" else None
+    changes = {"max_history": data.draw(st.sampled_from([1, 2, 3, 50]), "max_history"), "order": order}
+    changes |= {
+        "shards": data.draw(st.sampled_from([None, 1, 3]), "shards"),
+        "seed": data.draw(st.integers(0, 9), "seed"),
+    }
+    twin, built = Twin(log, block(**changes).featurize, order), build(log, **changes)
+
+    assert built.impressions() == _expected(twin)
+    for name, coder in twin.coders.items():
+        assert built.vocabulary(name) == _rounded(coder["rows"]), name
+    assert built.manifest["rows"] == {
+        split: sum(row["split"] == split for row in twin.impressions) for split in ("train", "valid", "test")
+    }
+    _same_entities(built.items, twin, "item", {row["item_id"] for row in [*twin.rows, *log.items]})
+    _same_entities(built.users, twin, "user", {row["user_id"] for row in [*twin.rows, *log.users]})
+
+
+def _expected(twin: Twin) -> list[dict[str, Any]]:
+    rows = []
+    for row in sorted(twin.impressions, key=lambda row: (row["sequence"], row["sampled"])):
+        names = ("label", "timestamp", "sequence", "sampled", "split")
+        shown = {name: row[name] for name in names} | {"user": row["user_id"], "item": row["item_id"]}
+        shown |= {name: twin.encode(name, twin.raw("context", name, row)) for name in FIELDS["context"]}
+        rows.append(shown | {"history": [_past(twin, past) for past in row["history"]]})
+    return _rounded(rows)
+
+
+def _past(twin: Twin, past: dict[str, Any]) -> dict[str, Any]:
+    fields = {name: twin.encode(name, twin.raw("behaviour", name, past)) for name in FIELDS["behaviour"]}
+    return {"item": past["item_id"], "timestamp": past["timestamp"], "sequence": past["sequence"]} | fields
+
+
+def _same_entities(found: list[dict[str, Any]], twin: Twin, group: str, known: set[Any]) -> None:
+    """Row 0 unknown, ids in order, then the rest by value; every field encoded."""
+    key, ids = f"{group}_id", twin.coders[f"{group}_id"]["ids"]
+    values = [None, *ids, *sorted(known - set(ids))]
+    names = ["item_id", *FIELDS["item"]] if group == "item" else list(FIELDS["user"])
+    expected = [
+        {"value": value} | {name: twin.encode(name, twin.raw(group, name, {key: value})) for name in names}
+        for value in values
+    ]
+    assert found == _rounded(expected)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -1,0 +1,94 @@
+"""Log loss, normalised entropy, calibration ratio, ECE and the summary block. Alone: pytest tests/metrics."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from din.metrics import calibration_ratio, ece, log_loss, normalized_entropy, summary
+
+
+def test_log_loss_equals_arithmetic_and_sklearn(rng):
+    """Mean of −ln of the probability given to what happened."""
+    assert log_loss([1, 0], [0.8, 0.4]) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
+    labels, p = rng.random(5000) < 0.3, rng.random(5000)
+    assert log_loss(labels, p) == pytest.approx(sk.log_loss(labels, p))
+
+
+def test_log_loss_of_certain_mistakes_is_finite():
+    """p = 0 for a click costs −ln ε, as in scikit-learn, not infinity."""
+    assert log_loss([1, 0], [0.0, 1.0]) == pytest.approx(-math.log(np.finfo(np.float64).eps))
+    assert log_loss([1, 0], [0.0, 1.0]) == pytest.approx(sk.log_loss([1, 0], [0.0, 1.0]))
+
+
+def test_normalized_entropy_is_relative_to_the_mean_ctr():
+    """The constant mean scores exactly 1; one label alone has no entropy to compare with."""
+    labels = [1, 0, 0, 0]
+    entropy = -(math.log(0.25) + 3 * math.log(0.75)) / 4
+    assert normalized_entropy(labels, [0.25] * 4) == pytest.approx(1)
+    assert normalized_entropy(labels, [0.7, 0.1, 0.1, 0.1]) == pytest.approx(
+        -(math.log(0.7) + 3 * math.log(0.9)) / 4 / entropy
+    )
+    assert math.isnan(normalized_entropy([0, 0], [0.1, 0.2]))
+
+
+def test_calibration_ratio_is_predicted_over_observed():
+    """Predicted clicks 0.5 + 0.3 + 0.4 against one."""
+    assert calibration_ratio([1, 0, 0], [0.5, 0.3, 0.4]) == pytest.approx(1.2)
+    assert math.isnan(calibration_ratio([0, 0], [0.5, 0.3]))
+
+
+def test_ece_weighs_the_gap_of_each_bin_by_its_rows():
+    """Two bins of two rows: |.15 − 0| and |.8 − .5|, half of the rows each."""
+    assert ece([0, 0, 1, 0], [0.1, 0.2, 0.7, 0.9], bins=2) == pytest.approx(0.5 * 0.15 + 0.5 * 0.3)
+
+
+def test_ece_of_a_constant_is_its_distance_from_the_ctr():
+    """Equal predictions share a bin, whatever the number of bins."""
+    assert ece([1, 0, 0, 0], [0.4] * 4) == pytest.approx(0.15)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=30), st.randoms())
+def test_ece_does_not_depend_on_row_order(log, random):
+    """Ties never straddle two bins."""
+    shuffled = random.sample(log, len(log))
+    assert ece([y for y, _ in log], [p / 4 for _, p in log]) == pytest.approx(
+        ece([y for y, _ in shuffled], [p / 4 for _, p in shuffled])
+    )
+
+
+def test_ece_of_calibrated_predictions_is_small_and_of_shifted_ones_is_the_shift(rng):
+    """Labels drawn from the predictions: only sampling noise is left; +0.1 everywhere shows as 0.1."""
+    p = rng.random(100_000) * 0.8
+    labels = rng.random(100_000) < p
+    assert ece(labels, p) < 0.01
+    assert ece(labels, p + 0.1) == pytest.approx(0.1, abs=0.01)
+
+
+def test_summary_has_the_keys_of_evaluation_json():
+    """Counts and figures of a split with one one-class user."""
+    block = summary([1, 0, 0], [0.6, 0.3, 0.3], ["a", "a", "b"])
+    assert block == {
+        "rows": 3,
+        "users": 2,
+        "one_class_users": 1,
+        "ctr": 1 / 3,
+        "auc": 1.0,
+        "gauc": 1.0,
+        "log_loss": pytest.approx(-(math.log(0.6) + 2 * math.log(0.7)) / 3),
+        "normalized_entropy": pytest.approx((-(math.log(0.6) + 2 * math.log(0.7)) / 3) / 0.6365141682948128),
+        "calibration_ratio": pytest.approx(1.2),
+        "ece": pytest.approx((0.4 + 0.6) / 3),
+    }
+
+
+@pytest.mark.parametrize("labels", [[], [0, 0], [1]])
+def test_summary_says_none_where_a_figure_is_undefined(labels):
+    """One class or no rows: valid JSON, never NaN."""
+    block = summary(labels, [0.5] * len(labels), list(range(len(labels))))
+    assert block["auc"] is None and block["gauc"] is None
+    json.dumps(block, allow_nan=False)

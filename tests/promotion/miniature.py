@@ -1,0 +1,105 @@
+"""A finished workspace in miniature, with a model small enough to be one JSON file.
+
+The log: item i of 1000 is clicked with a rate that grows with i. A model sees i through its own noise, so less noise is
+a better model, and a bundle scores rows by itself, as a real one does.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import hash_files, hash_tree, read_json, write_json
+from din.bundle import verify_bundle
+from din.metrics import summary
+
+USERS, PER_USER = 120, 10
+DAY = 24 * 3600 * 1_000_000
+PROTOCOL = {"name": "by_user", "seed": 17, "valid_fraction": 0.1, "test_fraction": 0.25}
+
+
+def probabilities(noise: float, items: np.ndarray) -> np.ndarray:
+    """The model: the items' true logit, blurred."""
+    logit = (items / 1000 - 0.5) * 4 + noise * np.random.default_rng(int(noise * 1000)).normal(size=len(items))
+    return 1 / (1 + np.exp(-logit))
+
+
+def score(bundle: Path, rows: pa.Table) -> np.ndarray:
+    """A bundle's scorer, in the place of onnxruntime."""
+    return probabilities(read_json(bundle / "model.json")["noise"], rows["item"].to_numpy())
+
+
+def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
+    """A bundle with a manifest; returns its version."""
+    (root / "manifest.json").unlink(missing_ok=True)
+    write_json(root / "model.json", {"noise": noise})
+    write_json(root / "vocab" / "item_id.json", list(range(5)))
+    write_json(root / "facts.json", facts)
+    write_json(root / "manifest.json", {"files": hash_files(root)})
+    return verify_bundle(root)[0]
+
+
+class Workspace:
+    """The current directory as a run leaves it before the gate. Edit `facts` or files, then call `bundle`/`judge`."""
+
+    def __init__(self) -> None:
+        self.noise = 0.2
+        random = np.random.default_rng(5)
+        items = random.integers(0, 1000, USERS * PER_USER)
+        popularity = np.full(len(items), 0.5)
+        self.rows: dict[str, np.ndarray] = {
+            "user": np.repeat(np.arange(USERS, dtype=np.int32), PER_USER),
+            "item": items.astype(np.int32),
+            "label": (random.random(len(items)) < probabilities(0, items)).astype(np.int8),
+            "sequence": np.arange(len(items)),
+            "timestamp": np.arange(len(items)) % PER_USER * DAY + 20_000 * DAY,
+            "popularity": popularity + random.normal(size=len(items)) / 100,
+            "lr": probabilities(2.0, items),
+        }
+        self.facts: dict[str, Any] = {
+            "protocol": dict(PROTOCOL),
+            "train_until": "2024-10-03T12:00:00+00:00",
+            "until": "2024-10-13",
+        }
+        for name in ("raw", "features"):
+            Path("data", name).mkdir(parents=True)
+            Path("data", name, "rows.txt").write_text(name)
+        self.finish()
+
+    def finish(self) -> str:
+        """Predictions, reports and bundle of a model of this noise; returns the bundle's version."""
+        prediction = probabilities(self.noise, self.rows["item"])
+        Path("reports/predictions").mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(self.rows | {"prediction": prediction}), "reports/predictions/test.parquet")
+        test, popularity, lr = (
+            summary(self.rows["label"], p, self.rows["user"])
+            for p in (prediction, self.rows["popularity"], self.rows["lr"])
+        )
+        evaluation = {"test": test, "valid": test, "floors": {"popularity": popularity, "lr": lr}, "oracle": None}
+        write_json(Path("reports/evaluation.json"), evaluation)
+        for name, judged in (
+            ("raw", "data/raw"),
+            ("features", "data/features"),
+            ("predictions", "reports/predictions"),
+        ):
+            report = {"verdict": "open", "input": hash_tree(Path(judged)), "expectations": []}
+            write_json(Path(f"reports/validation/{name}.json"), report)
+        return self.bundle(evaluation)
+
+    def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
+        """The bundle of today's facts, and a parity report for it."""
+        evaluation = evaluation or read_json(Path("reports/evaluation.json"))
+        version = write_bundle(Path("models/bundle"), self.facts | {"evaluation": evaluation}, self.noise)
+        parity = {"verdict": "open", "bundle": version, "cases": 1200, "max_abs_probability_diff": 1e-7}
+        write_json(Path("reports/parity.json"), parity)
+        return version
+
+
+def edit(path: str, change: Callable[[Any], Any]) -> None:
+    """Change a JSON file in place; `change` returns the new value, or None after mutating the old."""
+    value = json.loads(Path(path).read_text())
+    Path(path).write_text(json.dumps(change(value) or value))

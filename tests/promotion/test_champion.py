@@ -1,0 +1,100 @@
+"""Which rows are fair, which champion is the anchor, what was rolled back. Alone: pytest tests/promotion."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniature import PROTOCOL, write_bundle
+
+from din.errors import InputError
+from din.promotion.champion import anchor, fair_rows, rolled_back
+from din.registry import Record, Registry
+
+DAY = 24 * 3600 * 1_000_000
+TIMES = np.array([1, 2, 3]) * DAY  # 1970-01-02 and on
+
+
+def facts(name="by_user", until="1970-01-05", **changes):
+    """Facts of a bundle under a protocol."""
+    return {"protocol": PROTOCOL | {"name": name} | changes, "until": until, "train_until": "1970-01-03T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize("change", [{"name": "temporal"}, {"seed": 1}, {"test_fraction": 0.5}, {"valid_fraction": 0.2}])
+def test_another_split_is_not_evaluable(change):
+    """The champion may have trained on today's test users: the message names the key and both values."""
+    ((key, value),) = change.items()
+    with pytest.raises(InputError, match=rf"{key} .*{value}"):
+        fair_rows(facts(), facts(**change), TIMES)
+
+
+def test_by_user_holds_out_the_same_users_at_any_time():
+    """Same seed and fractions: the champion never trained on today's test users, newer log or not."""
+    assert fair_rows(facts(), facts(until="1970-01-09"), TIMES).all()
+
+
+def test_leave_last_out_needs_a_champion_of_no_newer_log():
+    """In a later log today's last rows were training rows."""
+    ours = facts("leave_last_out")
+    assert fair_rows(ours, facts("leave_last_out"), TIMES).all()
+    with pytest.raises(InputError, match="1970-01-06"):
+        fair_rows(ours, facts("leave_last_out", until="1970-01-06"), TIMES)
+
+
+@pytest.mark.parametrize("zone", ["+00:00", ""])
+def test_temporal_keeps_rows_after_the_champions_training(zone):
+    """Strictly later than its last training impression (a time without zone is UTC); seeds play no part."""
+    champion = facts("temporal", seed=99) | {"train_until": f"1970-01-03T00:00:00{zone}"}
+    assert fair_rows(facts("temporal"), champion, TIMES).tolist() == [False, False, True]
+    with pytest.raises(InputError, match="trained on all"):
+        fair_rows(facts("temporal"), champion | {"train_until": "1970-01-04T00:00:00+00:00"}, TIMES)
+
+
+def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:
+    """A record of the log."""
+    return Record(number, version, action, previous, None, "n", "ann", at, "why", {})
+
+
+def test_rolled_back_versions_until_someone_reinstates_them():
+    """a, b, back to a: b is out; back to b: a is out, b is in."""
+    log = [record(1, "a"), record(2, "b", previous="a"), record(3, "a", "rollback", "b")]
+    assert rolled_back(log).keys() == {"b"} and rolled_back(log)["b"].number == 3
+    log.append(record(4, "b", "rollback", "a"))
+    assert rolled_back(log).keys() == {"a"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A function that stores a bundle of a recorded test AUC and returns its version."""
+    registry = Registry(str(tmp_path / "registry"), "ads")
+
+    def put(auc: float) -> str:
+        write_bundle(tmp_path / "bundle", {"evaluation": {"test": {"auc": auc}}}, auc)
+        return registry.put_bundle(tmp_path / "bundle")
+
+    return registry, put
+
+
+def test_anchor_is_the_best_of_90_days(store):
+    """By recorded test metric; older and rolled-back champions don't count, nor does today's."""
+    registry, put = store
+    old, best, bad, weak, today = (put(auc) for auc in (0.9, 0.8, 0.95, 0.6, 0.7))
+    log = [
+        record(1, old, at="2026-01-01T00:00:00+00:00"),
+        record(2, best, at="2026-03-01T00:00:00+00:00"),
+        record(3, bad, previous=best, at="2026-03-02T00:00:00+00:00"),
+        record(4, best, "rollback", bad, at="2026-03-03T00:00:00+00:00"),
+        record(5, weak, at="2026-04-01T00:00:00+00:00"),
+        record(6, today, at="2026-05-01T00:00:00+00:00"),
+    ]
+    assert anchor(registry, log, "auc") == log[3]
+    assert anchor(registry, log[:4], "auc") == log[0]  # within 90 days of record 4
+    assert anchor(registry, log[:1], "auc") is None
+
+
+def test_anchor_whose_bundle_is_damaged_is_an_error(store, tmp_path: Path):
+    """Not skipped: the best champion can't be named without its facts."""
+    registry, put = store
+    first, second = put(0.8), put(0.7)
+    (tmp_path / "registry" / "ads" / "bundles" / first / "facts.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged"):
+        anchor(registry, [record(1, first), record(2, second, previous=first)], "auc")

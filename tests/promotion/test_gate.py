@@ -1,0 +1,389 @@
+"""The gate: every fault closes its own gate and no other. Alone: pytest tests/promotion/test_gate.py."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from miniature import edit, probabilities, score
+
+from din.artifacts import read_json, write_json
+from din.errors import GateClosed, InputError
+from din.metrics import Interval
+from din.promotion.gate import REPORT, gate
+from din.promotion.verdict import not_below, overall, within
+
+FIRST_RUN = {
+    "validation_raw",
+    "validation_features",
+    "validation_predictions",
+    "evaluation",
+    "min_auc",
+    "min_gauc",
+    "calibration",
+    "parity",
+    "bundle_mb",
+    "auc_over_popularity",
+    "auc_over_lr",
+}
+
+
+def judge(params, score=score) -> dict:
+    """Run the gate; its report, whatever the verdict."""
+    try:
+        gate(params, score)
+    except GateClosed as error:
+        report = read_json(REPORT)
+        assert error.report == str(REPORT) and report["verdict"] != "open"
+        for closed in shut(report):
+            assert closed in str(error)  # the message names what failed
+        return report
+    report = read_json(REPORT)
+    assert report["verdict"] == "open"
+    return report
+
+
+def shut(report) -> list[str]:
+    """Names of the gates that are not open."""
+    return [g["name"] for g in report["gates"] if g["verdict"] != "open"]
+
+
+def find(report, name) -> dict:
+    """One gate of a report."""
+    return next(g for g in report["gates"] if g["name"] == name)
+
+
+def crown(registry, workspace, **facts) -> str:
+    """Make the workspace's bundle the champion, then leave a better candidate in the workspace."""
+    workspace.facts |= facts
+    version = workspace.bundle()
+    registry.put_bundle(Path("models/bundle"))
+    registry.append(version, registry.champion(), by="test", reason="crowned")
+    return version
+
+
+def test_first_run_opens(workspace, quick, registry, capsys):
+    """All evidence green and no champion: open, with the keys that others read."""
+    version = workspace.finish()
+    report = judge(quick)
+    assert report["bundle"] == version and report["champion"] is None
+    assert {g["name"] for g in report["gates"]} == FIRST_RUN
+    for g in report["gates"]:
+        assert {"name", "observed", "threshold", "interval", "verdict", "look"} <= g.keys()
+        assert g["look"]
+    assert find(report, "min_auc")["observed"] == pytest.approx(
+        read_json(Path("reports/evaluation.json"))["test"]["auc"]
+    )
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in FIRST_RUN)
+
+
+FAULTS = {
+    "validation_raw": lambda w: edit("reports/validation/raw.json", lambda r: r | {"verdict": "closed"}),
+    "validation_features": lambda w: Path("data/features/rows.txt").write_text("changed after it was judged"),
+    "validation_predictions": lambda w: Path("reports/predictions/valid.parquet").write_text("came later"),
+    "evaluation": lambda w: edit("reports/evaluation.json", lambda e: e["test"].update(auc=0.99)),
+    "parity": lambda w: edit("reports/parity.json", lambda p: p | {"verdict": "closed"}),
+    "auc_over_popularity": lambda w: (w.rows.update(popularity=probabilities(0, w.rows["item"])), w.finish()),
+    "auc_over_lr": lambda w: (w.rows.update(lr=probabilities(0, w.rows["item"])), w.finish()),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_closes_its_gate_alone(workspace, quick, name):
+    """A planted fault in one report, and exactly one gate that says so."""
+    workspace.noise = 1.0
+    workspace.finish()
+    FAULTS[name](workspace)
+    assert shut(judge(quick)) == [name]
+
+
+LIMITS = {
+    "min_auc": {"min_auc": 0.95},
+    "min_gauc": {"min_gauc": 0.95},
+    "calibration": {"max_calibration": 0.8},
+    "bundle_mb": {"max_bundle_mb": 1e-5},
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limit_closes_its_gate_alone(workspace, quick, name):
+    """Each limit of params.yaml is looked at."""
+    report = judge(replace(quick, gate=replace(quick.gate, **LIMITS[name])))
+    assert shut(report) == [name] and find(report, name)["verdict"] == "closed"
+
+
+@pytest.mark.parametrize("name", ["validation/raw", "validation/features", "validation/predictions", "parity"])
+@pytest.mark.parametrize("fault", ["missing", "not JSON", "other JSON", "without keys"])
+def test_unreadable_report_is_a_closed_gate(workspace, quick, name, fault):
+    """Never a traceback: the gate of that report is closed and says why."""
+    path = Path(f"reports/{name}.json")
+    if fault == "missing":
+        path.unlink()
+    else:
+        path.write_text({"not JSON": "{", "other JSON": "[1]", "without keys": "{}"}[fault])
+    report = judge(quick)
+    assert shut(report) == [name.replace("/", "_")]
+    assert "can't be evaluated" in find(report, shut(report)[0])["reason"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "truncated", "no column", "no rows", "NaN"])
+def test_unusable_predictions_close_every_figure(workspace, quick, fault):
+    """No figure is invented where the predictions can't give one."""
+    path = Path("reports/predictions/test.parquet")
+    rows = pq.read_table(path)
+    if fault == "missing":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(path.read_bytes()[:100])
+    elif fault == "no column":
+        pq.write_table(rows.drop_columns(["label"]), path)
+    elif fault == "no rows":
+        pq.write_table(rows.slice(0, 0), path)
+    else:
+        pq.write_table(rows.drop_columns(["prediction"]).append_column("prediction", [[math.nan] * len(rows)]), path)
+    report = judge(quick)
+    figures = {"evaluation", "min_auc", "min_gauc", "calibration", "auc_over_popularity", "auc_over_lr"}
+    assert set(shut(report)) == figures | {"validation_predictions"}
+    assert all(find(report, name)["verdict"] == "closed" for name in figures)
+
+
+@pytest.mark.parametrize("fault", ["missing", "byte flipped", "file added"])
+def test_damaged_bundle_closes(workspace, quick, fault):
+    """Without a sound bundle there is no version to promote."""
+    if fault == "missing":
+        shutil.rmtree("models/bundle")
+    elif fault == "file added":
+        Path("models/bundle/extra").write_text("x")
+    else:
+        edit("models/bundle/model.json", lambda model: {"noise": 0.3})
+    report = judge(quick)
+    assert report["bundle"] is None
+    assert {"parity", "bundle_mb"} <= set(shut(report))
+
+
+def test_parity_of_another_bundle_is_closed(workspace, quick):
+    """An open report about yesterday's bundle proves nothing about today's."""
+    edit("reports/parity.json", lambda p: p | {"bundle": "0" * 64})
+    assert shut(judge(quick)) == ["parity"]
+
+
+def test_evaluation_must_follow_from_the_predictions(workspace, quick):
+    """A bundle that copied a wrong evaluation.json doesn't make it right."""
+    edit("reports/evaluation.json", lambda e: e["test"].update(auc=e["test"]["auc"] + 1e-3))
+    workspace.bundle()
+    report = judge(quick)
+    assert shut(report) == ["evaluation"]
+    assert find(report, "evaluation")["observed"] == pytest.approx(1e-3)
+
+
+def test_bundle_must_carry_this_evaluation(workspace, quick):
+    """Its recorded metrics choose later anchors: another valid block means another export."""
+    edit("reports/evaluation.json", lambda e: e["valid"].update(auc=0.1))
+    report = judge(quick)
+    assert shut(report) == ["evaluation"]
+    assert "exported with another" in find(report, "evaluation")["reason"]
+
+
+def test_borderline_blocks_but_stays_borderline(workspace, quick):
+    """The floor lies inside the interval: too few rows to tell; `approval: never` exits as closed."""
+    auc = read_json(Path("reports/evaluation.json"))["test"]["auc"]
+    report = judge(replace(quick, gate=replace(quick.gate, min_auc=auc)))
+    assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
+
+
+def test_gauc_gates_where_params_say_so(workspace, quick):
+    """`gate.metric: gauc` compares GAUC."""
+    report = judge(replace(quick, gate=replace(quick.gate, metric="gauc")))
+    assert find(report, "gauc_over_popularity")["verdict"] == "open"
+    assert report["metric"] == "gauc"
+
+
+def test_better_candidate_opens(workspace, quick, registry):
+    """Candidate − champion on the same rows; the champion's scores come from its own bundle."""
+    workspace.noise = 1.0
+    workspace.finish()
+    old = crown(registry, workspace)
+    workspace.noise = 0.2
+    workspace.finish()
+    report = judge(quick)
+    assert report["champion"] == {"number": 1, "version": old}
+    delta = find(report, "champion_delta")
+    assert delta["observed"] > 0.03 and delta["interval"][0] > 0 and delta["rows"] == 1200
+    assert not [g for g in report["gates"] if "_over_" in g["name"]]  # floors are for first runs
+
+
+def test_worse_candidate_is_closed(workspace, quick, registry):
+    """The whole interval lies below −margin."""
+    crown(registry, workspace)
+    workspace.noise = 1.5
+    workspace.finish()
+    report = judge(quick)
+    assert find(report, "champion_delta")["verdict"] == "closed"
+    assert set(shut(report)) == {"champion_delta"}
+    assert find(report, "anchor_delta")["reason"] == "the anchor is the champion"
+
+
+def test_champion_itself_opens_without_scoring(workspace, quick, registry):
+    """A rerun that reproduced the champion has nothing to compare."""
+    crown(registry, workspace)
+
+    def never(bundle, rows):
+        raise AssertionError("scored")
+
+    report = judge(quick, never)
+    assert find(report, "champion_delta")["observed"] == 0
+
+
+def test_small_permitted_losses_do_not_add_up(workspace, quick, registry):
+    """Each step loses less than the margin to the champion; the anchor, the best of 90 days, notices the sum."""
+    wide = replace(quick, gate=replace(quick.gate, margin=0.1))
+    noises = [0.2, 1.0, 1.6]
+    for noise in noises[:2]:
+        workspace.noise = noise
+        workspace.finish()
+        crown(registry, workspace)
+    workspace.noise = noises[2]
+    workspace.finish()
+    report = judge(wide)
+    assert shut(report) == ["anchor_delta"]
+
+
+@pytest.mark.parametrize("fault", ["raises", "wrong length", "NaN"])
+def test_champion_that_cannot_score_closes(workspace, quick, registry, fault):
+    """Unevaluable is closed, whatever the old bundle does."""
+    crown(registry, workspace)
+    workspace.noise = 0.1
+    workspace.finish()
+
+    def broken(bundle, rows):
+        if fault == "raises":
+            raise RuntimeError("needs a field 'age' that is gone")
+        return np.full(3, 0.5) if fault == "wrong length" else np.full(len(rows), math.nan)
+
+    report = judge(quick, broken)
+    assert shut(report) == ["champion_delta"]
+    says = {"raises": "that is gone", "wrong length": "gave (3,)", "NaN": "undefined"}[fault]
+    assert says in find(report, "champion_delta")["reason"]
+
+
+def test_damaged_champion_closes(workspace, quick, registry):
+    """A champion that can't be verified can't be compared with."""
+    version = crown(registry, workspace)
+    workspace.noise = 0.1
+    workspace.finish()
+    Path(f"registry/{quick.model_name}/bundles/{version}/model.json").write_text('{"noise": 9}')
+    assert shut(judge(quick)) == ["champion_delta"]
+
+
+def test_older_log_closes(workspace, quick, registry):
+    """A candidate of a log that ends before the champion's; the comparison itself stays fair under by_user."""
+    crown(registry, workspace)
+    workspace.facts["until"] = "2024-10-12"
+    workspace.noise = 0.1
+    workspace.finish()
+    report = judge(quick)
+    assert shut(report) == ["data_until"]
+    assert "--allow-older" in find(report, "data_until")["reason"]
+
+
+def test_rolled_back_bundle_stays_out(workspace, quick, registry):
+    """A scheduled rerun reproduces the bundle that a person removed: it needs a person to come back."""
+    workspace.noise = 1.0
+    workspace.finish()
+    first = crown(registry, workspace)
+    workspace.noise = 0.2
+    workspace.finish()
+    crown(registry, workspace)
+    registry.rollback(first, by="ann", reason="wrong prices")
+    report = judge(quick)
+    assert shut(report) == ["not_rolled_back"]
+    assert "wrong prices" in find(report, "not_rolled_back")["reason"]
+
+
+def test_rows_that_the_champion_trained_on_are_left_out(workspace, quick, registry):
+    """temporal: only rows after its last training impression are compared, and none left is closed."""
+    temporal = {"protocol": {"name": "temporal", "seed": 1, "valid_fraction": None, "test_fraction": None}}
+    crown(registry, workspace, **temporal, train_until="2024-10-08T00:00:00+00:00")
+    workspace.noise = 0.1
+    workspace.finish()
+    report = judge(quick)
+    days = 20_000 + np.arange(10)  # 2024-10-04 and on, in days since 1970; one row per user and day
+    later = int((days > 20_004).sum())  # 20_004 is 2024-10-08
+    assert find(report, "champion_delta")["rows"] == 120 * later
+    workspace.facts["train_until"] = "2024-10-20T00:00:00+00:00"
+    crown(registry, workspace)
+    workspace.noise = 0.05
+    workspace.finish()
+    report = judge(quick)
+    assert "trained on all" in find(report, "champion_delta")["reason"]
+
+
+def test_max_rows_draws_whole_users(workspace, quick, registry):
+    """The comparison may be bounded; users stay whole, the seed decides which."""
+    crown(registry, workspace)
+    workspace.noise = 0.1
+    workspace.finish()
+    few = replace(quick, gate=replace(quick.gate, max_rows=505))
+    seen = []
+
+    def spy(bundle, rows):
+        seen.append(rows["user"].to_numpy())
+        return score(bundle, rows)
+
+    first, second = judge(few, spy), judge(few, spy)
+    assert find(first, "champion_delta")["rows"] == 500
+    assert set(np.unique(seen[0], return_counts=True)[1]) == {10}
+    assert first == second
+    np.testing.assert_array_equal(seen[0], seen[1])
+
+
+def test_unreadable_registry_is_bad_input(workspace, quick):
+    """A registry that can't be reached is exit 2 and leaves no gate report: retry, don't retrain."""
+    Path("registry").write_text("a file")
+    with pytest.raises(InputError, match="registry"):
+        gate(quick, score)
+    assert not REPORT.exists()
+
+
+def test_margin_decides():
+    """Open above, closed below, borderline around; an undefined bound is closed under every rule."""
+    assert within(Interval(0, -0.001, 0.1), -0.002) == "open"
+    assert within(Interval(0, -0.1, 0.1), -0.002) == "borderline"
+    assert within(Interval(0, -0.1, -0.01), -0.002) == "closed"
+    assert within(Interval(1, 0.9, 1.1), 0.7, 1.4) == "open"
+    assert within(Interval(1, 0.9, 1.5), 0.7, 1.4) == "borderline"
+    assert within(Interval(1, 1.5, 1.6), 0.7, 1.4) == "closed"
+    assert not_below(Interval(0, -0.1, 0.1), 0) == "open"
+    assert not_below(Interval(0, -0.1, -0.01), 0) == "closed"
+    undefined = Interval(0.9, math.nan, math.nan)
+    assert within(undefined, 0.5) == within(undefined, 0.7, 1.4) == not_below(undefined, 0) == "closed"
+
+
+def test_overall_is_the_worst():
+    """No gate at all is closed, too."""
+    gates = [{"verdict": v} for v in ("open", "borderline", "closed")]
+    assert overall(gates) == "closed"
+    assert overall(gates[:2]) == "borderline"
+    assert overall(gates[:1]) == "open"
+    assert overall([]) == "closed"
+
+
+def test_report_has_no_clock(workspace, quick):
+    """The same workspace and registry give the same bytes."""
+    judge(quick)
+    first = REPORT.read_bytes()
+    judge(quick)
+    assert REPORT.read_bytes() == first
+
+
+def test_write_json_of_a_report_never_holds_nan(workspace, quick):
+    """One class only: figures are null, gates closed."""
+    workspace.rows["label"][:] = 0
+    workspace.finish()
+    report = judge(quick)
+    assert find(report, "min_auc")["observed"] is None and find(report, "min_auc")["interval"] == [None, None]
+    write_json(Path("again.json"), report)

@@ -1,0 +1,262 @@
+"""Promotion: only what the gate opened for, all or nothing, one winner. Alone: pytest tests/promotion."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from miniature import Workspace, edit, score
+
+from din.artifacts import read_json, sha256_file
+from din.errors import GateClosed, InputError
+from din.promotion import commands
+from din.promotion.gate import REPORT, gate
+from din.promotion.promote import promote
+from din.registry import Registry, StaleChampion
+
+HERE = Path(__file__).parent
+
+
+def promoted(params, **settings):
+    """Promote as the tests do."""
+    return promote(params, by="ann", reason="nightly", **settings)
+
+
+@pytest.fixture
+def gated(workspace, quick):
+    """A workspace whose gate is open."""
+    gate(quick, score)
+    return workspace
+
+
+def next_candidate(workspace: Workspace, params, noise: float) -> str:
+    """Another model in the workspace, judged against today's champion."""
+    workspace.noise = noise
+    version = workspace.finish()
+    gate(params, score)
+    return version
+
+
+def test_promotes_bundle_run_and_record(gated, quick, registry, capsys):
+    """The record names who, why, what, and the hashes of everything the run knew."""
+    result = promoted(quick)
+    record = registry.champion()
+    assert record == result.record and result.appended
+    assert (record.number, record.action, record.previous, record.by, record.reason) == (
+        1, "promote", None, "ann", "nightly")  # fmt: skip
+    assert record.version == sha256_file(Path("models/bundle/manifest.json"))
+    assert {"gate.json", "parity.json", "evaluation.json", "validation/raw.json", "git.json"} <= record.files.keys()
+    run = Path("registry") / quick.model_name / "runs" / record.run_id
+    assert {name: sha256_file(run / name) for name in record.files} == record.files
+    assert registry.verify() == []
+    printed = capsys.readouterr().out
+    assert record.version in printed and "0.7" in printed and "popularity" in printed
+    assert "din score --registry registry --model movielens-100k --input requests.jsonl" in printed
+
+
+def test_champion_again_appends_nothing(gated, quick, registry):
+    """A rerun of the same promotion, or of the whole pipeline, succeeds and changes nothing."""
+    promoted(quick)
+    assert not promoted(quick).appended  # the gate that promoted it
+    gate(quick, score)
+    assert not promoted(quick).appended  # a gate that saw it as champion
+    assert len(registry.history()) == 1
+
+
+def test_second_promotion_follows_the_first(gated, quick, registry):
+    """Numbers and `previous` chain."""
+    first = promoted(quick).record
+    version = next_candidate(gated, quick, 0.1)
+    second = promoted(quick).record
+    assert (second.number, second.version, second.previous) == (2, version, first.version)
+
+
+@pytest.mark.parametrize("fault", ["missing", "not JSON", "no keys", "closed", "borderline", "no gates", "foreign"])
+def test_refuses_without_an_open_gate_for_this_bundle(gated, quick, registry, fault):
+    """Missing, malformed, closed or about another bundle: exit 3, and the registry stays empty."""
+    if fault == "missing":
+        REPORT.unlink()
+    elif fault == "foreign":
+        gated.noise = 0.1
+        gated.finish()  # another bundle than the gate judged
+    elif fault in ("not JSON", "no keys"):
+        REPORT.write_text("{" if fault == "not JSON" else "{}")
+    elif fault == "no gates":
+        edit(str(REPORT), lambda r: r | {"gates": []})
+    else:
+        edit(str(REPORT), lambda r: r["gates"][0].update(verdict=fault))
+    with pytest.raises(GateClosed, match="nothing promoted"):
+        promoted(quick)
+    assert registry.champion() is None
+    assert not list(Path("registry").rglob("*.json"))
+
+
+def test_refuses_a_gate_that_saw_another_champion(gated, quick, registry):
+    """Both directions: a champion since, and a champion gone from the registry that is asked."""
+    report = REPORT.read_bytes()
+    promoted(quick)
+    next_candidate(gated, quick, 0.1)
+    other = replace(quick, promote=replace(quick.promote, registry="elsewhere"))
+    with pytest.raises(GateClosed, match="today's is none"):
+        promoted(other)
+    edit(str(REPORT), lambda r: r | {"champion": json.loads(report)["champion"]})
+    with pytest.raises(GateClosed, match="compared with champion none"):
+        promoted(quick)
+    assert len(registry.history()) == 1
+
+
+def test_allow_older_overrules_that_gate_alone(gated, quick, registry):
+    """--allow-older lets an older log in, and nothing else."""
+    promoted(quick)
+    gated.facts["until"] = "2024-01-01"
+    gated.noise = 0.1
+    gated.finish()
+    with pytest.raises(GateClosed):
+        gate(quick, score)
+    with pytest.raises(GateClosed, match="the gate is closed"):
+        promoted(quick)
+    edit(str(REPORT), lambda r: r["gates"][0].update(verdict="closed"))
+    with pytest.raises(GateClosed):
+        promoted(quick, allow_older=True)
+    edit(str(REPORT), lambda r: r["gates"][0].update(verdict="open"))
+    assert promoted(quick, allow_older=True).record.number == 2
+
+
+def test_damaged_bundle_is_bad_input(gated, quick, registry):
+    """A byte changed after the gate: named, nothing stored."""
+    Path("models/bundle/vocab/item_id.json").write_text("[]")
+    with pytest.raises(InputError, match=r"vocab/item_id\.json"):
+        promoted(quick)
+    assert registry.champion() is None
+
+
+def test_run_id_of_the_scheduler_names_the_files(gated, quick, registry, monkeypatch):
+    """Schedulers' ids hold colons; a second promotion by the same run leaves the first one's files alone."""
+    monkeypatch.setenv("DIN_RUN_ID", "scheduled__2026-01-01T00:00:00+00:00")
+    assert promoted(quick).record.run_id == "scheduled__2026-01-01T00:00:00+00:00"
+    next_candidate(gated, quick, 0.1)
+    second = promoted(quick).record
+    assert second.run_id.startswith("scheduled__2026-01-01T00:00:00+00:00-")
+    assert registry.verify() == []
+
+
+def test_git_commit_and_lock_are_kept(gated, quick, registry):
+    """The record says which code and which dvc.lock, and null where there is no repository."""
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    record = promoted(quick).record
+    assert "dvc.lock" in record.files
+    run = Path("registry") / quick.model_name / "runs" / record.run_id
+    assert read_json(run / "git.json") == {"commit": None, "dirty": None}
+
+
+PROMOTER = """
+import os, signal, sys, time
+from dataclasses import replace
+from pathlib import Path
+from din.params import load
+from din.promotion.promote import promote
+from din.registry import Registry
+registry, params, die = sys.argv[1], load(Path(sys.argv[2])), sys.argv[3]
+params = replace(params, promote=replace(params.promote, registry=registry))
+append = Registry.append
+def at_the_door(self, *args, **kwargs):
+    if die == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    Path("ready").touch()
+    while not Path(registry, "go").exists():
+        time.sleep(0.01)
+    return append(self, *args, **kwargs)
+Registry.append = at_the_door
+try:
+    promote(params, by="test", reason="race")
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def promoter(registry: Path, cwd: Path, die: str = "") -> subprocess.Popen:
+    """A process that promotes the workspace in `cwd`; it stops (or dies) right before it appends."""
+    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    command = [sys.executable, "-c", PROMOTER, str(registry), str(HERE.parents[1] / "params.yaml"), die]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_promoters_one_wins(quick, tmp_path, monkeypatch):
+    """Two processes compared with the same champion and stand before the append: one record, one StaleChampion."""
+    shared = tmp_path / "shared"
+    processes = {}
+    for name, noise in (("a", 0.2), ("b", 0.3)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        workspace = Workspace()
+        version = next_candidate(workspace, quick, noise)
+        processes[version] = promoter(shared, tmp_path / name)
+    while not all((tmp_path / name / "ready").exists() for name in "ab"):
+        assert all(process.poll() is None for process in processes.values()), "a promoter ended early"
+    (shared / "go").touch()
+    ends = {version: (process.communicate(timeout=60)[1], process.returncode) for version, process in processes.items()}
+    winners = [version for version, (_, code) in ends.items() if code == 0]
+    registry = Registry(str(shared), quick.model_name)
+    assert [record.version for record in registry.history()] == winners and len(winners) == 1
+    (lost,) = [error for error, code in ends.values() if code]
+    assert lost.startswith("StaleChampion") and "run the gate again" in lost
+    assert registry.verify() == []
+
+
+def test_killed_between_bundle_and_record_keeps_the_old_champion(gated, quick, registry, tmp_path):
+    """kill -9 right before the append: the old champion stays, the same command then succeeds."""
+    first = promoted(quick).record
+    version = next_candidate(gated, quick, 0.1)
+    process = promoter(tmp_path / "registry", tmp_path, "die")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert registry.champion() == first
+    assert (tmp_path / "registry" / quick.model_name / "bundles" / version / "manifest.json").exists()
+    assert promoted(quick).record.version == version
+    assert registry.verify() == []
+
+
+def test_rollback_command_restores_and_the_next_gate_sees_it(gated, quick, registry, capsys):
+    """Rollback is an append; a gate of before it is stale."""
+    first = promoted(quick).record
+    next_candidate(gated, quick, 0.1)
+    promoted(quick)
+    next_candidate(gated, quick, 0.05)
+    record = commands.rollback("registry", quick.model_name, "1", "ann", "latency")
+    assert (record.number, record.version, record.action) == (3, first.version, "rollback")
+    assert registry.champion() == record
+    with pytest.raises(GateClosed, match=r"compared with champion .* \(record 2\), today's is .* \(record 3\)"):
+        promoted(quick)
+    assert first.version in capsys.readouterr().out
+
+
+def test_registry_commands_print(gated, quick, registry, capsys):
+    """list, show, verify, gc on a registry of one record, and on an empty one."""
+    commands.show_list("registry")
+    assert commands.show("registry", quick.model_name) is None
+    record = promoted(quick).record
+    capsys.readouterr()
+    commands.show_list("registry")
+    assert record.version[:12] in capsys.readouterr().out
+    commands.show("registry", quick.model_name)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["version"] == record.version and shown["evaluation"]["test"]["auc"] > 0.7
+    commands.verify("registry")
+    assert "sound" in capsys.readouterr().out
+    commands.gc("registry", quick.model_name, days=0)
+    assert "nothing to remove" in capsys.readouterr().out
+    bundle = Path("registry") / quick.model_name / "bundles" / record.version
+    (bundle / "model.json").write_text("{}")
+    with pytest.raises(GateClosed, match=r"model\.json"):
+        commands.verify("registry")
+
+
+def test_stale_is_a_closed_gate():
+    """Losing the race is exit 3."""
+    assert issubclass(StaleChampion, GateClosed) and StaleChampion.exit_code == 3

@@ -1,0 +1,51 @@
+"""A workspace of its own for each test, and a way to fetch a table source there."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from din.params import Data, Params
+from din.sources.fetch import fetch
+
+DAY = 86_400
+START = 1_700_006_400  # 2023-11-15 00:00 UTC
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory: empty, with `clicks.csv`, six events of two users over three days."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{1 + i % 2},{10 + i},{START + i * DAY // 2},{i % 2},{'ab'[i % 2]}" for i in range(6)]
+    Path("clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,label,tab", *rows]) + "\n")
+    return tmp_path
+
+
+@pytest.fixture
+def table_params(params: Params) -> Callable[..., Params]:
+    """The shipped params with `fetch.source: table` and the given keys of `fetch.table`."""
+
+    def build(until: date | None = None, **table: Any) -> Params:
+        block = replace(params.fetch.table, **{"events": "clicks.csv", **table})
+        return replace(params, data=Data(until=until), fetch=replace(params.fetch, source="table", table=block))
+
+    return build
+
+
+@pytest.fixture
+def fetch_table(table_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
+    """Fetch a table source; returns the tables of `data/raw/` by name, events of all days together, by sequence."""
+
+    def run(**table: Any) -> dict[str, pa.Table]:
+        fetch(table_params(**table))
+        raw = Path("data/raw")
+        days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
+        others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
+        return {"events": pa.concat_tables(days).sort_by("sequence"), **others}
+
+    return run

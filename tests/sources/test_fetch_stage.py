@@ -1,0 +1,222 @@
+"""When `fetch` rewrites, what it leaves alone, what failures leave. Alone: pytest tests/sources/test_fetch_stage.py"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.params import Params
+from din.sources import fetch as fetching
+from din.sources import files, rawlog
+from din.sources.fetch import fetch
+
+RAW = Path("data/raw")
+
+
+def snapshot() -> dict[str, tuple[bytes, int, int]]:
+    """Every file of data/raw: bytes, inode and time of change."""
+    paths = sorted(path for path in RAW.rglob("*") if path.is_file())
+    return {
+        path.relative_to(RAW).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+        for path in paths
+    }
+
+
+def day(number: int) -> str:
+    """The file of one of the three days of clicks.csv."""
+    return f"events/date=2023-11-{14 + number}/part-0.parquet"
+
+
+def test_a_second_fetch_reads_nothing(
+    table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing changed: one line, no rows read, not even the source's bytes, and every file as it was."""
+    fetch(table_params())
+    before = snapshot()
+    capsys.readouterr()
+    monkeypatch.setattr(files, "read", lambda *_: pytest.fail("read the source"))
+    monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
+    fetch(table_params())
+    assert capsys.readouterr().out == "fetch: data/raw is up to date with table (6 rows, 3 days)\n"
+    assert snapshot() == before
+
+
+def test_the_same_source_gives_the_same_bytes(table_params: Callable[..., Params]) -> None:
+    """From nothing, without any cache: the same tree, manifest included."""
+    fetch(table_params())
+    before = snapshot()
+    RAW.rename("elsewhere")
+    files.DIGESTS.unlink()
+    fetch(table_params())
+    assert {path: content for path, (content, *_) in snapshot().items()} == {
+        path: content for path, (content, *_) in before.items()
+    }
+
+
+def test_a_changed_day_leaves_the_others_untouched(table_params: Callable[..., Params]) -> None:
+    """One label changed: that day's file and the manifest are new; the others keep bytes, inode and time."""
+    fetch(table_params())
+    before = snapshot()
+    lines = Path("clicks.csv").read_text().splitlines()
+    lines[3] = lines[3].replace(",0,a", ",1,a")  # the third event, on the second day
+    Path("clicks.csv").write_text("\n".join(lines) + "\n")
+    fetch(table_params())
+    after = snapshot()
+    assert after.keys() == before.keys()
+    assert {path for path in after if after[path] != before[path]} == {day(2), "manifest.json"}
+    changed = pq.read_table(RAW / day(2), partitioning=None)
+    assert changed["label"].to_pylist() == [1, 1]
+
+
+def test_a_new_day_is_added(table_params: Callable[..., Params]) -> None:
+    """Appended events make a new file; those of earlier days stay."""
+    fetch(table_params())
+    before = snapshot()
+    with Path("clicks.csv").open("a") as log:
+        log.write("1,10,1700300000,1,a\n")
+    fetch(table_params())
+    after = snapshot()
+    assert {path for path in after if after[path] != before.get(path)} == {day(4), "manifest.json"}
+
+
+def test_a_day_that_is_gone_goes(table_params: Callable[..., Params]) -> None:
+    """What the source no longer has does not survive."""
+    fetch(table_params())
+    Path("clicks.csv").write_text("\n".join(Path("clicks.csv").read_text().splitlines()[:5]) + "\n")
+    fetch(table_params())
+    assert [*snapshot()] == [day(1), day(2), "manifest.json"]
+
+
+def test_until_drops_later_events_and_behaviours(table_params: Callable[..., Params]) -> None:
+    """Rows of the day itself stay, later ones go, from the history too; kept days are not rewritten."""
+    Path("h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\n1,8,1700200000\n")
+    fetch(table_params(history="h.csv"))
+    before = snapshot()
+    fetch(table_params(history="h.csv", until=date(2023, 11, 16)))
+    after = snapshot()
+    assert [*after] == [day(1), day(2), "history.parquet", "manifest.json"]
+    assert after[day(1)] == before[day(1)]
+    assert pq.read_table(RAW / "history.parquet")["item_id"].to_pylist() == [7]
+    manifest = read_json(RAW / "manifest.json")
+    assert (manifest["until"], manifest["rows"]) == ("2023-11-16", 4)
+
+
+def test_until_before_the_log(table_params: Callable[..., Params]) -> None:
+    """Nothing would be left: the message names the first day there is."""
+    with pytest.raises(InputError, match=r"data.until=2020-01-01: no event is that old, the first is of 2023-11-15"):
+        fetch(table_params(until=date(2020, 1, 1)))
+    assert not RAW.exists()
+
+
+@pytest.mark.parametrize("damage", ["delete", "change", "add", "manifest"])
+def test_damaged_outputs_are_restored(table_params: Callable[..., Params], damage: str) -> None:
+    """The fingerprint alone is not trusted: the files must be those that the manifest names."""
+    fetch(table_params())
+    before = {path: content for path, (content, *_) in snapshot().items()}
+    match damage:
+        case "delete":
+            (RAW / day(2)).unlink()
+        case "change":
+            (RAW / day(2)).write_bytes(b"PAR1")
+        case "add":
+            (RAW / "items.parquet").write_bytes(b"PAR1")
+        case "manifest":
+            (RAW / "manifest.json").write_text("{")
+    fetch(table_params())
+    assert {path: content for path, (content, *_) in snapshot().items()} == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"label": "tab == a"}, {"keep": ("tab",)}, {"until": date(2023, 11, 15)}, {"daily": True}]
+)
+def test_params_that_shape_rows_count(table_params: Callable[..., Params], changes: dict[str, Any]) -> None:
+    """A changed label rule, column or day gives another fingerprint."""
+    fetch(table_params())
+    before = read_json(RAW / "manifest.json")["fingerprint"]
+    fetch(table_params(**changes))
+    assert read_json(RAW / "manifest.json")["fingerprint"] != before
+
+
+def test_a_moved_log_is_the_same_log(
+    table_params: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fingerprint covers contents, not paths."""
+    fetch(table_params())
+    (tmp_path / "logs").mkdir()
+    Path("clicks.csv").rename("logs/moved.csv")
+    capsys.readouterr()
+    fetch(table_params(events=str(tmp_path / "logs" / "*.csv")))
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_the_code_counts(table_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A changed module of din/sources gives another fingerprint, the same rows the same files."""
+    fetch(table_params())
+    before = snapshot()
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "table.py").write_text("new = True")
+    monkeypatch.setattr(fetching, "_CODE", tmp_path / "code")
+    fetch(table_params())
+    after = snapshot()
+    assert {path for path in after if after[path] != before[path]} == {"manifest.json"}
+
+
+def test_a_change_of_equal_size_is_seen(table_params: Callable[..., Params]) -> None:
+    """Not even a preserved modification time hides new contents from the cache of hashes."""
+    fetch(table_params())
+    status = Path("clicks.csv").stat()
+    Path("clicks.csv").write_text(Path("clicks.csv").read_text().replace(",0,a", ",1,a"))
+    os.utime("clicks.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    fetch(table_params())
+    assert pq.read_table(RAW / day(1), partitioning=None)["label"].to_pylist() == [1, 1]
+
+
+def test_a_source_that_changes_while_it_is_read(
+    table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of two versions are never mixed under one fingerprint."""
+    read = files.read
+
+    def and_append(*args: Any) -> rawlog.Part:
+        result = read(*args)
+        with Path("clicks.csv").open("a") as log:
+            log.write("1,10,1700300000,1,a\n")
+        return result
+
+    monkeypatch.setattr(files, "read", and_append)
+    with pytest.raises(InputError, match="changed while they were read; run fetch again"):
+        fetch(table_params())
+    assert not RAW.exists()
+
+
+def test_a_failure_while_writing_leaves_the_old_tree(
+    table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, say: data/raw stays, and no temporary is left."""
+    fetch(table_params())
+    before = snapshot()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(rawlog.pq, "write_table", full)
+    with pytest.raises(OSError, match="No space"):
+        fetch(table_params(keep=("tab",)))
+    assert snapshot() == before
+    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+
+
+def test_another_source_replaces_the_tree(params: Params, table_params: Callable[..., Params]) -> None:
+    """Nothing of the old log stays beside the new one."""
+    small = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=20))
+    fetch(replace(params, fetch=small))
+    assert (RAW / "truth" / "truth.parquet").exists()
+    fetch(table_params())
+    assert [*snapshot()] == [day(1), day(2), day(3), "manifest.json"]

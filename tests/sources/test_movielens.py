@@ -1,0 +1,158 @@
+"""MovieLens from both forms, on made-up rows; no network. Alone: pytest tests/sources/test_movielens.py"""
+
+import subprocess
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.params import Params
+from din.sources import movielens
+from din.sources.fetch import fetch
+from din.sources.rawlog import checked
+
+RATINGS = [(2, 1, 3, 881250949), (1, 3, 5, 881250950), (1, 2, 4, 881250950)]
+USERS = "1{0}24{0}M{0}technician{0}85711\n2{0}53{0}F{0}other{0}94043\n"
+DATA = "".join(f"{user}\t{film}\t{rating}\t{time}\n" for user, film, rating, time in RATINGS)
+
+
+def film(number: int, title: str, date: str, *genres: int) -> str:
+    """A line of u.item."""
+    flags = "|".join(str(int(flag in genres)) for flag in range(19))
+    return f"{number}|{title}|{date}||http://x|{flags}\n"
+
+
+def write_publisher(path: Path, data: str = DATA) -> None:
+    """The publisher's form."""
+    films = film(1, "Café Noir (1994)", "01-Jan-1995", 10, 8) + film(2, "unknown", "", 0)
+    films += film(3, "Ape III (The Ape) (1995) (V)", "01-Jan-1995", 4)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ml-100k/u.data", data)
+        archive.writestr("ml-100k/u.item", films.encode("latin-1"))
+        archive.writestr("ml-100k/u.user", USERS.format("|"))
+
+
+def write_wheel(path: Path) -> None:
+    """RecBole's atomic files."""
+    prefix = "recbole/dataset_example/ml-100k/ml-100k"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{prefix}.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + DATA)
+        archive.writestr(
+            f"{prefix}.item",
+            "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+            "1\tCafé Noir\t1994\tDrama Film-Noir\n2\tunkonwn\tunkonwn\tunknown\n"
+            "3\tApe III (The Ape) (1995)\tV\tChildren's\n",
+        )
+        header = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+        archive.writestr(f"{prefix}.user", header + USERS.format("\t"))
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """No test leaves the machine: routes fail, and are listed as they are tried. The made-up rows are the expected."""
+    tried: list[str] = []
+
+    def publisher(url: str, timeout: float) -> None:
+        tried.append(url)
+        raise OSError("no route to host")
+
+    def index(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        tried.append(" ".join(command[1:]))
+        return subprocess.CompletedProcess(command, 1, "", "/x/python: No module named pip\n")
+
+    monkeypatch.setattr(urllib.request, "urlopen", publisher)
+    monkeypatch.setattr(subprocess, "run", index)
+    write_wheel(tmp_path / "rows.whl")
+    monkeypatch.setattr(movielens, "SHA256", movielens.parse(tmp_path / "rows.whl").sha256())
+    movielens.CACHE.mkdir(parents=True)
+    return tried
+
+
+def test_both_forms_parse_alike(tmp_path: Path) -> None:
+    """Titles, dates, encodings and flags differ; ids, years, genres and profiles are the same."""
+    write_publisher(tmp_path / "a.zip")
+    rows = movielens.parse(tmp_path / "a.zip")
+    assert rows == movielens.parse(tmp_path / "rows.whl")
+    assert rows.ratings == RATINGS
+    assert rows.films == [(1, 1994, ("Drama", "Film-Noir")), (2, None, ()), (3, 1995, ("Children's",))]
+    assert rows.users == [(1, 24, "M", "technician"), (2, 53, "F", "other")]
+
+
+def test_both_forms_give_the_same_files(params: Params, offline: list[str]) -> None:
+    """data/raw does not tell where the rows came from, and a cached archive needs no network."""
+    manifests = []
+    for name, writer in zip(movielens.ARCHIVES, (write_publisher, write_wheel), strict=True):
+        writer(movielens.CACHE / name)
+        fetch(params)
+        manifests.append(read_json(Path("data/raw/manifest.json")))
+        Path("data/raw/manifest.json").unlink()
+        (movielens.CACHE / name).unlink()
+    assert manifests[0] == manifests[1]
+    assert offline == []
+
+
+def test_the_log(params: Params) -> None:
+    """Every rating is a behaviour; 4 and more is a click; order, fields and protocol as declared."""
+    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
+    log = checked(movielens.MovieLens(params.fetch.positive_rating).read())
+    events = log.events.table
+    assert events["label"].to_pylist() == [0, 1, 1]
+    assert events["behaviour"].to_pylist() == [1, 1, 1]
+    assert events["rating"].to_pylist() == [3, 5, 4]
+    assert events["sequence"].to_pylist() == [0, 1, 2]
+    assert events["timestamp"][0].as_py().isoformat() == "1997-12-04T15:55:49"
+    assert log.protocol == "by_user"
+    assert log.items and log.users
+    declared = {name for group in log.fields.values() for name in group}
+    columns = {*log.items.table.column_names, *log.users.table.column_names, *events.column_names}
+    assert declared <= columns
+
+
+def test_positive_rating(params: Params) -> None:
+    """The threshold is the param's."""
+    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
+    assert movielens.MovieLens(4.5).read().events.table["label"].to_pylist() == [0, 1, 0]
+
+
+def test_an_up_to_date_tree_needs_no_archive(params: Params, offline: list[str]) -> None:
+    """The rows are known by their checksum: with data/raw in place, nothing is downloaded or parsed."""
+    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
+    fetch(params)
+    (movielens.CACHE / movielens.ARCHIVES[1]).unlink()
+    fetch(params)
+    assert offline == []
+
+
+def test_no_route(params: Params, offline: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Both are tried, with progress lines; the message says why each failed and what to do."""
+    with pytest.raises(InputError) as error:
+        fetch(params)
+    message = str(error.value)
+    assert "no route to host" in message
+    assert "No module named pip; this environment has no pip: python -m ensurepip" in message
+    assert "put ml-100k.zip into .din/fetch/ by hand" in message
+    assert offline[0] == movielens.URL
+    assert movielens.PACKAGE in offline[1]
+    assert capsys.readouterr().err.count("downloading MovieLens-100k") == 2
+    assert not Path("data").exists()
+
+
+def test_other_rows_are_refused(params: Params) -> None:
+    """A cached archive with one changed rating is named, thrown away, and not used."""
+    archive = movielens.CACHE / movielens.ARCHIVES[0]
+    write_publisher(archive, DATA.replace("\t3\t", "\t2\t", 1))
+    with pytest.raises(InputError, match=r"ml-100k.zip: its rows have sha256 \w+, expected"):
+        fetch(params)
+    assert not archive.exists()
+
+
+def test_a_broken_archive_falls_through(params: Params) -> None:
+    """A cut download is passed over for the next route."""
+    (movielens.CACHE / movielens.ARCHIVES[0]).write_bytes(b"PK\x03\x04 cut")
+    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
+    fetch(params)
+    assert sum(pq.read_metadata(path).num_rows for path in Path("data/raw").glob("events/*/*")) == 3

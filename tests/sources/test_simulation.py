@@ -1,0 +1,132 @@
+"""The simulated log holds what it promises. Alone: pytest tests/sources/test_simulation.py"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from din.errors import InputError
+from din.params import Params
+from din.sources.fetch import fetch
+from din.sources.rawlog import RawLog, checked
+from din.sources.simulate import Simulation
+
+
+@pytest.fixture(scope="module")
+def log(params: Params) -> RawLog:
+    """The log of the shipped params."""
+    return checked(Simulation(params.fetch.simulate).read())
+
+
+def numpy(table: pa.Table) -> dict[str, np.ndarray]:
+    """Columns as arrays; times in microseconds."""
+    return {
+        name: (table[name].cast(pa.int64()) if name == "timestamp" else table[name]).to_numpy()
+        for name in table.column_names
+    }
+
+
+def test_enough_impressions_over_all_days(log: RawLog, params: Params) -> None:
+    """At least 100k impressions, on every one of the days."""
+    events = numpy(log.events.table)
+    assert len(events["label"]) >= 100_000
+    assert len(np.unique(events["timestamp"] // 86_400_000_000)) == params.fetch.simulate.days
+    assert np.all(np.diff(events["timestamp"]) >= 0)
+    assert np.array_equal(events["behaviour"], events["label"])
+
+
+def test_oracle_and_popularity(log: RawLog) -> None:
+    """The true probability ranks at .75-.85; an item's smoothed CTR of other users at .55 or less."""
+    events = numpy(log.events.table)
+    assert log.truth is not None
+    assert 0.75 <= roc_auc_score(events["label"], log.truth["probability"].to_numpy()) <= 0.85
+    train = events["user_id"] % 4 > 0
+    size = events["item_id"].max() + 1
+    clicks = np.bincount(events["item_id"][train], events["label"][train], minlength=size)
+    shown = np.bincount(events["item_id"][train], minlength=size)
+    popularity = (clicks + 10 * events["label"].mean()) / (shown + 10)
+    assert roc_auc_score(events["label"][~train], popularity[events["item_id"][~train]]) <= 0.55
+
+
+def test_truth_follows_from_the_users_own_behaviours(params: Params) -> None:
+    """A slow twin: count each user's earlier behaviours in the candidate's category from the tables alone."""
+    log = Simulation(replace(params.fetch.simulate, users=40, seed=3)).read()
+    assert log.items and log.history and log.truth
+    category = dict(zip(*log.items.table.select(["item_id", "category"]).to_pydict().values(), strict=True))
+    behaviours = [(r["user_id"], r["timestamp"], r["item_id"]) for r in log.history.table.to_pylist()]
+    events = log.events.table.to_pylist()
+    behaviours += [(r["user_id"], r["timestamp"], r["item_id"]) for r in events if r["behaviour"]]
+    most = 0
+    for event, probability in zip(events, log.truth["probability"].to_pylist(), strict=True):
+        own = [item for user, time, item in behaviours if user == event["user_id"] and time < event["timestamp"]]
+        most = max(most, len(own))
+        met = sum(category[item] == category[event["item_id"]] for item in own)
+        assert probability == pytest.approx(1 / (1 + np.exp(1.6 - 1.17 * np.log(1 + met))))
+    assert 30 < most <= 50
+
+
+def test_interests(log: RawLog) -> None:
+    """Prior behaviours of a user lie in at most five categories, and most users have three or more."""
+    assert log.items and log.history
+    history = numpy(log.history.table)
+    pairs = np.unique(np.stack([history["user_id"], (history["item_id"] - 1) % 100]), axis=1)
+    categories = np.bincount(pairs[0])[1:]
+    assert categories.max() == 5
+    assert np.median(categories) >= 3
+    assert history["timestamp"].max() < numpy(log.events.table)["timestamp"].min()
+    assert np.array_equal(
+        (history["item_id"] - 1) % 100, log.items.table["category"].to_numpy()[history["item_id"] - 1]
+    )
+
+
+def test_no_user_has_two_behaviours_at_once(log: RawLog) -> None:
+    """Under `order: strict` a tie would hide what the oracle knows."""
+    events = numpy(log.events.table)
+    assert len(np.unique(np.stack([events["user_id"], events["timestamp"]]), axis=1).T) == len(events["label"])
+
+
+def test_the_same_params_give_the_same_log(params: Params) -> None:
+    """And another seed another one."""
+    block = replace(params.fetch.simulate, users=50)
+    first, second, other = (Simulation(replace(block, seed=seed)).read() for seed in (1, 1, 2))
+    assert first.events.table.equals(second.events.table)
+    assert not first.events.table.equals(other.events.table)
+
+
+def test_until_cuts_the_truth_too(params: Params) -> None:
+    """truth.parquet has a row for each event that is left, and for no other."""
+    block = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=50))
+    until = replace(params.data, until=pa.scalar("2024-01-10").cast(pa.date32()).as_py())
+    fetch(replace(params, fetch=block, data=until))
+    days = pq.read_table("data/raw/events", partitioning=None)
+    truth = pq.read_table(Path("data/raw/truth/truth.parquet"))
+    assert sorted(days["sequence"].to_pylist()) == truth["sequence"].to_pylist()
+    assert 0 < truth.num_rows < 50 * block.simulate.impressions_per_user
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("categories", 4, "expected 5 or more"),
+        ("items", 99, "expected at least one item for each category"),
+        ("impressions_per_user", 47, "expected 46 or fewer"),
+        ("seed", -1, "expected 0 or more"),
+    ],
+)
+def test_params_out_of_range(params: Params, key: str, value: int, says: str) -> None:
+    """The message names the key, the value and what would do."""
+    with pytest.raises(InputError, match=rf"fetch.simulate.{key}={value}: {says}"):
+        Simulation(replace(params.fetch.simulate, **{key: value})).read()
+
+
+def test_the_longest_history_that_is_allowed(params: Params) -> None:
+    """Even at the largest number of impressions, nobody has more than 50 behaviours before the last one."""
+    block = replace(params.fetch.simulate, users=30, impressions_per_user=46)
+    log = Simulation(block).read()
+    assert log.history
+    prior = np.bincount(numpy(log.history.table)["user_id"], minlength=31)
+    assert prior[1:].max() + 45 <= 50

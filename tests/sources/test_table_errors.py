@@ -1,0 +1,307 @@
+"""Logs that can't be used: each ends with outcome 2, one message that says where, what and what next, and the old
+`data/raw/` as it was. Alone: pytest tests/sources/test_table_errors.py
+"""
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from din import stage
+from din.artifacts import read_json
+from din.params import Params
+from din.sources.fetch import fetch
+
+HEADER = "user_id,item_id,timestamp,label"
+T = 1_700_006_400
+GOOD = f"{HEADER}\n1,10,{T},0\n"
+
+
+def parquet(**columns: Any) -> bytes:
+    """A Parquet file's bytes; events' keys by default."""
+    sink = pa.BufferOutputStream()
+    keys = {"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0]}
+    pq.write_table(pa.table({**keys, **columns}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@dataclass
+class Case:
+    """Files to write, keys of `fetch.table`, and what the message must hold."""
+
+    name: str
+    files: dict[str, str | bytes]
+    says: tuple[str, ...]
+    table: dict[str, Any] = field(default_factory=dict)
+
+
+def events(name: str, rows: str, *says: str, **table: Any) -> Case:
+    """A case of bad event rows."""
+    return Case(name, {"bad.csv": f"{HEADER}\n{rows}\n"}, ("bad.csv", *says), {"events": "bad.csv", **table})
+
+
+def side(name: str, table: str, content: str, *says: str, **more: Any) -> Case:
+    """A case of a bad items, users or history table."""
+    return Case(name, {"side.csv": content}, ("side.csv", *says), {table: "side.csv", **more})
+
+
+CASES = [
+    Case("no path", {}, ("fetch.table.events is not set", "give the path or glob"), {"events": None}),
+    Case(
+        "no match", {}, ("fetch.table.events", "'logs/*.csv' matches no file", "check the path"),
+        {"events": "logs/*.csv"},
+    ),
+    Case("one glob of two", {}, ("'x.csv' matches no file",), {"events": "clicks.csv,x.csv"}),
+    Case("a directory", {"logs/a.csv": GOOD}, ("'logs' is a directory", "logs/*.parquet"), {"events": "logs"}),
+    Case("a format", {"log.xlsx": b"PK"}, ("unknown (log.xlsx)", ".parquet"), {"events": "log.xlsx"}),
+    Case(
+        "two formats", {"log.parquet": parquet()}, ("CSV, Parquet", "one format"),
+        {"events": "clicks.csv,log.parquet"},
+    ),
+    Case("a file system", {}, ("fetch.table.events", "nosuch"), {"events": "nosuch://a/b.csv"}),
+    Case(
+        "an empty file", {"bad.csv": b""}, ("bad.csv: empty (0 bytes)", "expected a CSV", "again"),
+        {"events": "bad.csv"},
+    ),
+    Case("an empty Parquet", {"b.parquet": b""}, ("b.parquet: empty (0 bytes)", "Parquet"), {"events": "b.parquet"}),
+    Case("a header alone", {"bad.csv": HEADER + "\n"}, ("bad.csv: no rows", "at least one"), {"events": "bad.csv"}),
+    Case(
+        "a missing column",
+        {"bad.csv": "uid,item_id,timestamp,label\n1,2,3,0\n"},
+        ("bad.csv: no column 'user_id'", "uid, item_id, timestamp, label", "fetch.table.columns", "{user_id: uid}"),
+        {"events": "bad.csv"},
+    ),
+    Case("a mapped column", {}, ("clicks.csv: no column 'uid' for user_id",), {"columns": {"user_id": "uid"}}),
+    Case("a kept column", {}, ("clicks.csv: no column 'page' for page", "its columns:"), {"keep": ("page",)}),
+    Case(
+        "an unknown key", {}, ("fetch.table.columns: 'usr'", "user_id, item_id", "keep"),
+        {"columns": {"usr": "user_id"}},
+    ),
+    Case("a reserved name", {}, ("fetch.table.keep: 'label'", "another name"), {"keep": ("label",)}),
+    Case("a column twice", {"bad.csv": "a,a\n1,2\n"}, ("bad.csv: column 'a' stands twice",), {"events": "bad.csv"}),
+    Case("no label", {}, ("fetch.table.label: 'clicked'", "clicks.csv", "rating >= 4"), {"label": "clicked"}),
+    Case("a rule's column", {}, ("'stars >= 4' is no column", "its columns: user_id"), {"label": "stars >= 4"}),
+    Case("a rule on text", {}, ("clicks.csv row 1: tab is 'a'", "tab >= 4", "expected numbers"), {"label": "tab >= 4"}),
+    events("a label", f"1,10,{T},0\n1,10,{T},2", "bad.csv row 2: label is '2'; expected 0 or 1", "label >= 4"),
+    events("a missing label", f"1,10,{T},", "bad.csv row 1: label is None; expected 0 or 1"),
+    events("a missing rating", f"1,10,{T},5\n1,10,{T},", "row 2: label is missing", label="label >= 4"),
+    events("a word as time", f"1,10,{T},0\n1,10,soon,0", "row 2: timestamp is 'soon'; expected a number", "iso"),
+    events("a missing time", "1,10,,0", "bad.csv row 1: timestamp is missing"),
+    events(
+        "ms as s", f"1,10,{T}000,0", f"row 1: timestamp is {T}000", "timestamp_unit=s", "1990 to 2100",
+        "unit to ms",
+    ),
+    events("s as ms", f"1,10,{T},0", f"row 1: timestamp is {T}", "=ms", "unit to s", timestamp_unit="ms"),
+    events("us as ms", f"1,10,{T}000000,0", "unit to us", timestamp_unit="ms"),
+    events("zero as time", f"1,10,{T},0\n1,10,0,0", "row 2: timestamp is 0", "correct the row"),
+    events("s as iso", f"1,10,{T},0", f"timestamp is '{T}'; expected ISO 8601", "unit to s", timestamp_unit="iso"),
+    events(
+        "a 13th month", "1,10,2023-12-01,0\n1,10,2023-13-01,0", "row 2: timestamp is '2023-13-01'",
+        timestamp_unit="iso",
+    ),
+    events("an old year", "1,10,0203-12-01,0", "outside the years 1990 to 2100", timestamp_unit="iso"),
+    events("a missing user", f"1,10,{T},0\n,10,{T},0", "bad.csv row 2: user_id is missing"),
+    events("a missing item", f"1,,{T},0", "bad.csv row 1: item_id is missing"),
+    Case(
+        "a sequence twice",
+        {"bad.csv": f"{HEADER},sequence\n1,2,{T},0,7\n1,3,{T},0,8\n1,4,{T},0,7\n"},
+        ("bad.csv row 3: sequence 7 stands already in bad.csv row 1", "number each event once"),
+        {"events": "bad.csv"},
+    ),
+    Case(
+        "a sequence",
+        {"bad.csv": f"{HEADER},sequence\n1,2,{T},0,7\n1,3,{T},0,x\n"},
+        ("bad.csv row 2: sequence is 'x'; expected a whole number",),
+        {"events": "bad.csv"},
+    ),
+    Case(
+        "a behaviour",
+        {"bad.csv": f"{HEADER},behaviour\n1,2,{T},0,yes\n"},
+        ("bad.csv row 1: behaviour is 'yes'; expected 0 or 1",),
+        {"events": "bad.csv"},
+    ),
+    Case(
+        "an infinite context",
+        {"bad.csv": f"{HEADER},w\n1,2,{T},0,1.5\n1,2,{T},0,-inf\n"},
+        ("bad.csv row 2: w is -inf; expected a finite number",),
+        {"events": "bad.csv", "keep": ("w",)},
+    ),
+    side(
+        "an item twice", "items", "item_id,c\n7,x\n8,y\n7,z\n",
+        "row 3: item_id 7 stands already in side.csv row 1", "one row",
+    ),
+    side("a user twice", "users", "user_id\nu\nv\nv\n", "side.csv row 3: user_id 'v' stands already in side.csv row 2"),
+    side(
+        "an infinite price", "items", "item_id,price\n7,1\n8,inf\n",
+        "side.csv row 2: price is inf; expected a finite number",
+    ),
+    side("an infinite age", "users", "user_id,age\n1,Infinity\n", "side.csv row 1: age is inf"),
+    side("no items", "items", "item_id,c\n", "no rows"),
+    side("a missing item id", "items", "item_id,c\n7,x\n,y\n", "side.csv row 2: item_id is missing"),
+    side(
+        "a name twice", "items", "sku,item_id\n1,2\n", "column 'item_id' meets", "{other_item_id: item_id}",
+        items_columns={"item_id": "sku"},
+    ),
+    side(
+        "no item_id", "items", "sku,c\n7,x\n", "no column 'item_id'", "sku, c", "fetch.table.items_columns",
+        "{item_id: sku}",
+    ),
+    side(
+        "history ms as s", "history", f"user_id,item_id,timestamp\n1,2,{T}000\n", "side.csv row 1: timestamp",
+        "unit to ms",
+    ),
+    side(
+        "lists of two lengths", "history", f"user_id,item_id,timestamp,r\n1,2|3,{T},5|4\n1,4|5,{T},5\n",
+        "side.csv row 2: r holds 1 values, but item_id holds 2",
+        history_columns={"rating": "r"}, separators={"item_id": "|", "r": "|"},
+    ),
+    side(
+        "a history twice", "history", f"user_id,item_id,timestamp\n1,2|3,{T}\n1,4|5,{T}\n", "side.csv row 2: user_id 1",
+        "sequence 0 stands already in side.csv row 1", separators={"item_id": "|"},
+    ),
+    Case("a separator", {}, ("fetch.table.separators: 'tags'", "tab"), {"separators": {"tags": "|"}, "keep": ("tab",)}),
+    Case(
+        "integers and text",
+        {"a.parquet": parquet(), "b.parquet": parquet(item_id=["x"])},
+        ("b.parquet: column 'item_id' is of type string, but of type int64 in a.parquet", "one type"),
+        {"events": "*.parquet"},
+    ),
+    Case(
+        "two JSON types",
+        {"bad.jsonl": '{"user_id": 1, "item_id": 1}\n{"user_id": "x", "item_id": 1}\n'},
+        ("bad.jsonl: cannot be read", "user_id", "line 2: user_id is 'x', a text, but a number in line 1"),
+        {"events": "bad.jsonl"},
+    ),
+    Case(
+        "ids of another type in the item table",
+        {"log.parquet": parquet(), "items.csv": "item_id,c\nx7,1\n"},
+        ("items.csv: item_id is string", "'x7'", "log.parquet it is int64", "10", "both as text"),
+        {"events": "log.parquet", "items": "items.csv"},
+    ),
+    Case(
+        "ids with fractions",
+        {"log.parquet": parquet(user_id=[1.5])},
+        ("log.parquet: user_id is of type double; expected integers or text",),
+        {"events": "log.parquet"},
+    ),
+    Case(
+        "structs", {"i.jsonl": '{"item_id": 1, "c": {"d": 1}}\n'}, ("i.jsonl: column 'c' is of type struct", "expected numbers or text"),
+        {"items": "i.jsonl"},
+    ),
+    Case(
+        "UTF-8", {"bad.csv": GOOD.encode() + b"1,\xff,1,0\n"}, ("bad.csv: not UTF-8", "line 3", "iconv"),
+        {"events": "bad.csv"},
+    ),
+    Case("UTF-8 header", {"bad.csv": b"a\xff,b\n1,2\n"}, ("bad.csv: not UTF-8", "iconv"), {"events": "bad.csv"}),
+    Case("UTF-8 items", {"i.csv": b"item_id,c\n1,a\n2,\xe9\n"}, ("i.csv: not UTF-8", "iconv"), {"items": "i.csv"}),
+    Case(
+        "UTF-8 JSON", {"i.jsonl": b'{"item_id": 1}\n{"c": "\xe9"}\n'}, ("i.jsonl: not UTF-8 text (line 2", "iconv"),
+        {"items": "i.jsonl"},
+    ),
+    Case(
+        "broken JSON", {"i.jsonl": '{"item_id": 1}\n{"item_id": \n'}, ("i.jsonl: cannot be read (line 2: Expecting",),
+        {"items": "i.jsonl"},
+    ),
+    Case(
+        "a short row", {"bad.csv": GOOD + "1,2\n"}, ("bad.csv", "line 3", "1,2", "correct that line"),
+        {"events": "bad.csv"},
+    ),
+    Case(
+        "a JSON array", {"bad.json": '[{"a": 1}]'}, ("bad.json: cannot be read (line 1: b'[{", "one JSON object a"),
+        {"events": "bad.json"},
+    ),
+    Case(
+        "a truncated Parquet", {"b.parquet": parquet()[:-9]}, ("b.parquet: cannot be read", "again"),
+        {"events": "b.parquet"},
+    ),
+    Case(
+        "a Parquet with a hole",
+        {"b.parquet": parquet()[:20] + bytes(40) + parquet()[60:]},
+        ("b.parquet: cannot be read", "again"),
+        {"events": "b.parquet"},
+    ),
+    Case(
+        "a truncated gzip",
+        {"b.csv.gz": gzip.compress(GOOD.encode())[:-12]},
+        ("b.csv.gz: cannot be read", "runcated", "again"),
+        {"events": "b.csv.gz"},
+    ),
+    Case("no gzip", {"b.csv.gz": GOOD}, ("b.csv.gz: cannot be read", "again"), {"events": "b.csv.gz"}),
+]  # fmt: skip
+
+
+def tree() -> dict[str, tuple[bytes, int, int]]:
+    """Every file of data/: bytes, inode and time."""
+    files = [path for path in Path("data").rglob("*") if path.is_file()]
+    return {str(path): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_bad_input(case: Case, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+    """Outcome 2, one clear message without a traceback, and the earlier data/raw untouched."""
+    fetch(table_params())
+    before = tree()
+    for name, content in case.files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    capsys.readouterr()
+    assert stage.run("fetch", lambda: fetch(table_params(**case.table))) == 2
+    message = capsys.readouterr().err
+    for part in case.says:
+        assert part in message
+    assert "Traceback" not in message
+    assert message.count("\n") == 1
+    assert read_json(Path(".din/outcome/fetch.json"))["exit_code"] == 2
+    assert tree() == before
+    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+
+
+def test_rows_count_within_their_file(table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+    """In a glob, the message names the file that holds the row, and counts from that file's start."""
+    Path("a.csv").write_text(GOOD)
+    Path("b.csv").write_text(f"{GOOD}1,2,{T},7\n")
+    assert stage.run("fetch", lambda: fetch(table_params(events="[ab].csv"))) == 2
+    assert "b.csv row 2: label is '7'" in capsys.readouterr().err
+
+
+VALUES = [
+    pa.array([None]), pa.array([True]), pa.array([1.5]), pa.array([float("nan")]), pa.array(["x"]), pa.array([b"x"]),
+    pa.array([b"\xff"]), pa.array([date(2024, 1, 1)]), pa.array([time(1)]), pa.array([timedelta(1)]), pa.array([[1]]),
+    pa.array([[[1]]]), pa.array([{"a": 1}]), pa.array([[{"a": 1}]]), pa.array([Decimal("1.5")]), pa.array(["x"], "large_string"),
+    pa.array([2**64 - 1], "uint64"), pa.array(["x"]).dictionary_encode(), pa.array([[]], pa.list_(pa.null())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{value.type} {value[0]}")
+@pytest.mark.parametrize("table", ["events", "items", "history"])
+def test_no_parquet_type_is_a_bug(value: pa.Array, table: str, table_params: Callable[..., Params]) -> None:
+    """Any type in any role, key columns among them: it is read, or refused with outcome 2."""
+    roles = ("user_id", "item_id", "timestamp", "sequence", "label", "behaviour", "side")
+    for role in roles:
+        Path("typed.parquet").write_bytes(parquet(**{role: value}))
+        keep = ("side",) if (table, role) == ("events", "side") else ()
+        for label in ("label", "label >= 4", "label == x"):
+            params = table_params(**{table: "typed.parquet", "keep": keep, "label": label})
+            assert stage.run("fetch", lambda params=params: fetch(params)) in (0, 2)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), suffix=st.sampled_from(["csv", "csv.gz", "parquet", "jsonl"]))
+def test_damaged_bytes_are_never_a_bug(data: st.DataObject, suffix: str, table_params: Callable[..., Params]) -> None:
+    """Whatever bytes change, go or come in a file of any form: it is read, or refused with outcome 2."""
+    text = f"{GOOD}2,11,{T},1\n1,12,{T + 90_000},1\n".encode()
+    line = '{"user_id": 1, "item_id": 10, "timestamp": 1700006400, "label": 1, "tags": ["a"]}\n'
+    good = {"csv": text, "csv.gz": gzip.compress(text), "parquet": parquet(), "jsonl": line.encode() * 2}[suffix]
+    start = data.draw(st.integers(0, len(good)))
+    stop = data.draw(st.integers(start, min(len(good), start + 20)))
+    Path(f"bytes.{suffix}").write_bytes(good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
+    assert stage.run("fetch", lambda: fetch(table_params(events=f"bytes.{suffix}"))) in (0, 2)

@@ -1,0 +1,100 @@
+"""Rules of the repository as tests. Alone: `pytest tests/test_policies.py`."""
+
+import ast
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import grimp
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+NO_TORCH = ["din.metrics.summary", "din.eventlog.packing", "din.registry", "din.serve.scorer"]
+
+
+@cache
+def import_graph() -> grimp.ImportGraph:
+    return grimp.build_graph("din", "validation", cache_dir=None)
+
+
+def entry_modules(command: str) -> set[str]:
+    """The modules a stage's command starts at: what its function in din/cli.py or validation/__main__.py imports."""
+    words = command.split()
+    thin = ROOT / ("din/cli.py" if words[0] == "din" else "validation/__main__.py")
+    functions = [node for node in ast.parse(thin.read_text()).body if isinstance(node, ast.FunctionDef)]
+    own = [function for function in functions if function.name in (words[-1], "_validate")]
+    found = {node.module for function in own for node in ast.walk(function) if isinstance(node, ast.ImportFrom)}
+    assert found, f"{thin.name} has no function {words[-1]} that imports anything"
+    return {module for module in found if module}
+
+
+def closure(modules: set[str]) -> set[str]:
+    graph = import_graph()
+    found = set(modules)
+    for module in modules:
+        found |= graph.find_upstream_modules(module)
+    return found
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_dependencies_cover_the_import_closure(stage: str) -> None:
+    """A changed module reruns every stage that executes it: each lies below one of the stage's deps."""
+    deps = [ROOT / dep for dep in STAGES[stage]["deps"]]
+    missing = []
+    for module in closure(entry_modules(STAGES[stage]["cmd"])):
+        path = ROOT / module.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        holds_code = bool(ast.parse(path.read_text()).body[1:])
+        if holds_code and not any(path == dep or dep in path.parents for dep in deps):
+            missing.append(str(path.relative_to(ROOT)))
+    assert not missing, f"add to deps of {stage} in dvc.yaml: {sorted(missing)}"
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES))
+def test_every_stage_is_described_and_cached(stage: str) -> None:
+    """`desc` for people; no `cache: false`, which would keep DVC's run-cache from ever restoring the stage."""
+    assert STAGES[stage]["desc"].endswith(".")
+    for output in (*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])):
+        assert not isinstance(output, dict) or all(options.get("cache", True) for options in output.values())
+
+
+def test_layers_hold() -> None:
+    """The import contracts of pyproject.toml."""
+    done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_serving_and_gating_load_no_torch(module: str) -> None:
+    """Scoring and metrics run where no training framework is installed."""
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_params_blocks_are_the_stages_that_have_any() -> None:
+    """Every block that dvc.yaml names is in params.yaml, and every block is named by a stage."""
+    blocks = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text()))
+    used = {block.split(".")[0] for stage in STAGES.values() for block in stage.get("params", [])}
+    assert used == blocks
+
+
+def test_every_command_is_documented() -> None:
+    """Each `din` command appears in the README or a page of docs/."""
+    commands = [
+        "registry" if node.name.startswith("registry_") else node.name.replace("_", "-")
+        for node in ast.parse((ROOT / "din/cli.py").read_text()).body
+        if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(d) for d in node.decorator_list)
+    ]
+    pages = (ROOT / "README.md").read_text() + "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    assert commands
+    assert [name for name in commands if f"din {name}" not in pages] == []
+
+
+def test_nothing_names_a_machine() -> None:
+    """No absolute path of a developer's machine in a tracked file."""
+    pattern = "|".join((r"/ho" + "me/", "/ro" + "ot/", "/us" + "r/lib/python"))
+    found = subprocess.run(["git", "grep", "-nE", pattern], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout == ""

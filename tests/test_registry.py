@@ -1,0 +1,299 @@
+"""The registry: put-if-absent log, verified bundles, rollback, verify, gc. Alone: pytest tests/test_registry.py."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from din.artifacts import hash_files, sha256_file, write_json
+from din.bundle import verify_bundle
+from din.errors import InputError
+from din.objects import to_bytes
+from din.registry import Registry, StaleChampion, list_models
+
+
+def bundle(root: Path, content: str = "one", **files: str) -> Path:
+    """A small bundle with a nested and an empty file."""
+    for name, text in {"facts.json": json.dumps({"is": content}), "vocab/a.txt": content, "empty": "", **files}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "manifest.json").unlink(missing_ok=True)
+    write_json(root / "manifest.json", {"files": hash_files(root)})
+    return root
+
+
+@pytest.fixture(params=["local", "file", "memory"])
+def registry(request, tmp_path: Path) -> Registry:
+    """An empty registry on each store that needs no network."""
+    uri = {"local": str(tmp_path / "r"), "file": f"file://{tmp_path}/r", "memory": "memory:///"}[request.param]
+    return Registry(uri, "ads")
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Registry:
+    """An empty registry in a folder."""
+    return Registry(str(tmp_path / "r"), "ads")
+
+
+def crown(registry: Registry, directory: Path, **settings):
+    """Store a bundle and append it."""
+    return registry.append(registry.put_bundle(directory), registry.champion(), by="ann", reason="test", **settings)
+
+
+def test_empty_registry_has_no_champion(registry):
+    """A folder that does not exist yet is an empty registry, not an error."""
+    assert registry.champion() is None and registry.history() == [] and registry.verify() == []
+
+
+def test_bundle_comes_back_as_it_was(registry, tmp_path):
+    """Version is the manifest's hash; fetch gives the same bytes; facts read alone."""
+    source = bundle(tmp_path / "b")
+    version = registry.put_bundle(source)
+    assert version == sha256_file(source / "manifest.json")
+    target = registry.fetch(version, tmp_path / "fetched")
+    assert hash_files(target) == hash_files(source)
+    assert verify_bundle(target)[0] == version
+    assert registry.facts(version) == {"is": "one"}
+    assert registry.put_bundle(source) == version  # idempotent
+
+
+def test_champion_is_the_highest_number(registry, tmp_path):
+    """Records chain by number and previous; the log survives a round trip."""
+    first = crown(registry, bundle(tmp_path / "b"))
+    second = crown(registry, bundle(tmp_path / "b", "two"), run_id="r", files={})
+    assert registry.champion() == second and registry.history() == [first, second]
+    assert (second.number, second.previous) == (2, first.version)
+    assert registry.record(1) == first
+
+
+def test_append_after_a_past_champion_is_stale(registry, tmp_path):
+    """The number is taken by another nonce: nothing is overwritten."""
+    first = crown(registry, bundle(tmp_path / "b"))
+    second = crown(registry, bundle(tmp_path / "b", "two"))
+    for past in (None, first):
+        with pytest.raises(StaleChampion, match="ann made"):
+            registry.append("f" * 64, past, by="bob", reason="late")
+    assert registry.champion() == second
+
+
+def test_own_record_found_on_a_retried_put_is_success(local, tmp_path, monkeypatch):
+    """The store wrote the record but its answer got lost, and the retry hears "already exists"."""
+    create = local._objects.create
+
+    def twice(key, content):
+        assert create(key, content)
+        return create(key, content)
+
+    monkeypatch.setattr(local._objects, "create", twice)
+    assert crown(local, bundle(tmp_path / "b")) == local.champion()
+
+
+def test_many_writers_one_winner(local, tmp_path):
+    """Sixteen threads append after the same champion: exactly one record."""
+    version = local.put_bundle(bundle(tmp_path / "b"))
+
+    def attempt(i: int) -> str | None:
+        try:
+            return local.append(version, None, by=f"writer {i}", reason="race").nonce
+        except StaleChampion:
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        won = [nonce for nonce in pool.map(attempt, range(16)) if nonce]
+    assert [record.nonce for record in local.history()] == won and len(won) == 1
+
+
+def test_unknown_keys_of_a_later_version_are_ignored(local, tmp_path):
+    """An older reader can still find the champion; a file that is no record is named."""
+    record = crown(local, bundle(tmp_path / "b"))
+    local._objects.put("promotions/000001.json", to_bytes(asdict(record) | {"approved_by": "eve"}))
+    assert local.champion() == record
+    local._objects.put("promotions/000002.json", b"{}")
+    with pytest.raises(InputError, match=r"000002\.json: not a promotion record"):
+        local.champion()
+
+
+@pytest.mark.parametrize("fault", ["changed", "missing", "added", "no manifest", "not a manifest"])
+def test_bundle_unlike_its_manifest_is_refused(local, tmp_path, fault):
+    """Named before anything is stored."""
+    source = bundle(tmp_path / "b")
+    broken = {"added": "extra", "no manifest": "manifest.json", "not a manifest": "manifest.json"}.get(
+        fault, "vocab/a.txt"
+    )
+    if fault in ("missing", "no manifest"):
+        (source / broken).unlink()
+    else:
+        (source / broken).write_text("[]")
+    with pytest.raises(InputError, match=broken):
+        local.put_bundle(source)
+    assert list((tmp_path / "r").rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", "manifest.json"])
+def test_manifest_cannot_name_files_outside(local, tmp_path, name):
+    """A registry that others write to must not make a fetch write elsewhere."""
+    content = to_bytes({"files": {name: "0" * 64}})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "manifest.json").write_bytes(content)
+    version = sha256_file(tmp_path / "b" / "manifest.json")
+    local._objects.put(f"bundles/{version}/manifest.json", content)
+    with pytest.raises(InputError, match="plain relative path"):
+        local.fetch(version, tmp_path / "fetched")
+    with pytest.raises(InputError, match="plain relative path"):
+        verify_bundle(tmp_path / "b")
+
+
+def flip(path: Path) -> None:
+    """Change one byte."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["vocab/a.txt", "facts.json", "manifest.json"])
+def test_flipped_byte_is_found_everywhere(local, tmp_path, name):
+    """verify, fetch, rollback and a second put all notice; fetch leaves nothing behind."""
+    source = bundle(tmp_path / "b")
+    first = crown(local, source)
+    crown(local, bundle(tmp_path / "c", "two"))
+    flip(tmp_path / "r" / "ads" / "bundles" / first.version / name)
+    assert [problem for problem in local.verify() if name in problem]
+    with pytest.raises(InputError, match=f"{name}: damaged"):
+        local.fetch(first.version, tmp_path / "fetched")
+    assert not (tmp_path / "fetched").exists()
+    with pytest.raises(InputError, match="can't roll back"):
+        local.rollback(1, by="ann", reason="oops")
+    if name != "manifest.json":  # which a put restores: it is written last, and is its own proof
+        with pytest.raises(InputError, match=f"{name}: damaged"):
+            local.put_bundle(source)
+    assert len(local.history()) == 2
+
+
+def test_verify_names_gaps_and_changed_run_files(local, tmp_path):
+    """A missing record and a run's file that is not what the record says."""
+    files = local.put_run("nightly:1", {"gate.json": b"{}"})
+    crown(local, bundle(tmp_path / "b"), run_id="nightly:1", files=files)
+    crown(local, bundle(tmp_path / "b", "two"))
+    crown(local, bundle(tmp_path / "b", "three"))
+    assert local.verify() == []
+    flip(tmp_path / "r" / "ads" / "runs" / "nightly-1" / "gate.json")
+    assert [p for p in local.verify() if "gate.json: damaged" in p]
+    (tmp_path / "r" / "ads" / "promotions" / "000002.json").unlink()
+    assert [p for p in local.verify() if "record 2 is missing" in p]
+
+
+def test_half_stored_bundle_is_completed(local, tmp_path):
+    """A put killed midway left some files and no manifest; the next one finishes it."""
+    source = bundle(tmp_path / "b")
+    version = verify_bundle(source)[0]
+    local._objects.put(f"bundles/{version}/vocab/a.txt", b"one")
+    with pytest.raises(InputError, match="not found"):
+        local.fetch(version, tmp_path / "fetched")
+    local.put_bundle(source)
+    local.fetch(version, tmp_path / "fetched")
+
+
+def test_rollback_by_number_version_or_prefix(local, tmp_path):
+    """An append that makes an earlier version the champion, with its reason."""
+    first = crown(local, bundle(tmp_path / "b"))
+    second = crown(local, bundle(tmp_path / "b", "two"))
+    third = local.rollback(1, by="ann", reason="latency")
+    assert (third.version, third.action, third.previous, third.reason) == (
+        first.version, "rollback", second.version, "latency")  # fmt: skip
+    assert local.rollback(second.version, by="ann", reason="x").version == second.version
+    assert local.rollback(first.version[:8], by="ann", reason="x").version == first.version
+    assert local.champion().number == 5 and local.verify() == []
+
+
+@pytest.mark.parametrize(("to", "message"), [(9, "names 0"), ("", "names 2"), ("zz", "names 0"), (2, "already")])
+def test_rollback_to_nothing_sensible_is_bad_input(local, tmp_path, to, message):
+    """No such record, several, or the champion itself: nothing is appended."""
+    crown(local, bundle(tmp_path / "b"))
+    crown(local, bundle(tmp_path / "b", "two"))
+    with pytest.raises(InputError, match=message):
+        local.rollback(to, by="ann", reason="x")
+    assert len(local.history()) == 2
+
+
+def test_gc_takes_old_orphans_and_nothing_else(local, tmp_path):
+    """Bundles and runs without a record, and what killed local puts leave; dry by default, young ones stay."""
+    crown(local, bundle(tmp_path / "b"), run_id="kept", files=local.put_run("kept", {"gate.json": b"{}"}))
+    orphan = local.put_bundle(bundle(tmp_path / "c", "two"))
+    local.put_run("killed", {"gate.json": b"{}"})
+    leftover = tmp_path / "r" / "ads" / "promotions" / "000002.json#1"
+    leftover.write_text("half")
+    gone = {f"{local.name}/bundles/{orphan}", f"{local.name}/runs/killed", str(leftover)}
+    assert local.gc(dry_run=False) == []  # all are younger than the grace
+    old = time.time() - 8 * 24 * 3600
+    for path in (tmp_path / "r").rglob("*"):
+        os.utime(path, (old, old))
+    assert set(local.gc()) == gone and leftover.exists()
+    assert set(local.gc(dry_run=False)) == gone
+    assert not leftover.exists() and local.gc(timedelta(0)) == [] and local.verify() == []
+
+
+def test_gc_spares_an_old_leftover_that_is_stored_again(local, tmp_path):
+    """A promotion that reuses a bundle of long ago is in progress now."""
+    source = bundle(tmp_path / "b")
+    version = local.put_bundle(source)
+    old = time.time() - 8 * 24 * 3600
+    for path in (tmp_path / "r").rglob("*"):
+        os.utime(path, (old, old))
+    local.put_bundle(source)
+    assert local.gc(dry_run=False) == []
+    assert local.fetch(version, tmp_path / "fetched")
+
+
+def test_leftover_of_a_killed_put_hides_from_the_log(local, tmp_path):
+    """A half-written record is no record, and does not block the number."""
+    first = crown(local, bundle(tmp_path / "b"))
+    (tmp_path / "r" / "ads" / "promotions" / "000002.json#1").write_text("half")
+    assert local.champion() == first
+    assert crown(local, bundle(tmp_path / "b", "two")).number == 2
+
+
+def test_models_below_one_uri_do_not_meet(tmp_path):
+    """Each has its own log and champion."""
+    uri = str(tmp_path / "r")
+    crown(Registry(uri, "ads"), bundle(tmp_path / "b"))
+    assert Registry(uri, "feed").champion() is None
+    crown(Registry(uri, "feed"), bundle(tmp_path / "b", "two"))
+    assert list_models(uri) == ["ads", "feed"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "é"])
+def test_model_names_are_plain(tmp_path, name):
+    """A name is one path segment on every store."""
+    with pytest.raises(InputError, match="model_name"):
+        Registry(str(tmp_path), name)
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/x", "memory://x", "{file}", "{file}/below"])
+def test_unusable_uri_is_bad_input(tmp_path, uri):
+    """An unknown scheme, or a path that is no folder: one line that names the URI."""
+    file = tmp_path / "file"
+    file.write_text("x")
+    uri = uri.format(file=file)
+    with pytest.raises(InputError) as error:
+        Registry(uri, "ads").history()
+    assert uri in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_registry_is_bad_input(local, tmp_path):
+    """Permissions, not a traceback."""
+    (tmp_path / "r").chmod(0o500)
+    with pytest.raises(InputError, match="permissions"):
+        local.put_bundle(bundle(tmp_path / "b"))
+
+
+def test_large_objects_stream(local, tmp_path):
+    """Above the size at which uploads go in parts."""
+    source = bundle(tmp_path / "b", big="x" * 12_000_000)
+    version = local.put_bundle(source)
+    assert hash_files(local.fetch(version, tmp_path / "fetched")) == hash_files(source)

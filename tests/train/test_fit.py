@@ -1,0 +1,205 @@
+"""The training loop: learns, resumes bit for bit, trains the unknown row. Alone: `pytest tests/train`."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_features
+from safetensors.torch import load_file
+
+from din.errors import InputError
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features
+from din.model import artifact
+from din.model.artifact import Trained
+from din.model.din import build
+from din.params import Params, Train
+from din.train import checkpoint
+from din.train.fit import fit
+from din.train.loader import TrainingLoader
+from din.train.predict import predict
+
+
+@pytest.fixture
+def quick(params: Params) -> Train:
+    """Small and fast, two epochs, one thread."""
+    return replace(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    return {**trained.model.state_dict(), "table": trained.table}
+
+
+def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+class Killed(Exception):
+    """Stands for a kill inside the test's own process."""
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("die_after", [1, 9, 17])
+def test_a_resumed_run_ends_with_the_same_bits(
+    optimizer: str, die_after: int, features: Features, quick: Train, tmp_path: Path, monkeypatch
+) -> None:
+    """Stop after any saved checkpoint, start again: same weights, same history as never stopped."""
+    quick = replace(quick, optimizer=optimizer, checkpoint_minutes=1e-9)
+    whole, whole_progress = fit(features, quick)
+    path, saves = tmp_path / "state.safetensors", []
+
+    def save_then_die(*arguments) -> None:
+        save(*arguments)
+        saves.append(1)
+        if len(saves) == die_after:
+            raise Killed
+
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", save_then_die)
+    with pytest.raises(Killed):
+        fit(features, quick, path)
+    resumed, resumed_progress = fit(features, quick, path)
+    assert_same(weights(whole), weights(resumed))
+    assert whole_progress.history == resumed_progress.history
+
+
+def test_a_finished_run_is_not_trained_again(features: Features, quick: Train, tmp_path: Path, capsys) -> None:
+    """The last checkpoint holds the result: fitting again trains no batch and gives the same bits."""
+    path = tmp_path / "state.safetensors"
+    first, _ = fit(features, quick, path)
+    capsys.readouterr()
+    second, _ = fit(features, quick, path)
+    assert "epoch 1" not in capsys.readouterr().out.replace("resuming at epoch 3", "")
+    assert_same(weights(first), weights(second))
+
+
+@pytest.mark.parametrize("cut", [0, 10, -7])
+def test_a_torn_checkpoint_is_never_loaded(cut: int, features: Features, quick: Train, tmp_path: Path, capsys) -> None:
+    """A truncated file is named and training starts over."""
+    path = tmp_path / "state.safetensors"
+    whole, _ = fit(features, quick, path)
+    path.write_bytes(path.read_bytes()[:cut])
+    assert_same(weights(whole), weights(fit(features, quick, path)[0]))
+    assert "can't be read" in capsys.readouterr().out
+
+
+def test_checkpoints_are_bound_to_data_and_parameters(features: Features, quick: Train, tmp_path: Path) -> None:
+    """Another seed or another manifest is another directory; the saving interval is not."""
+    here = checkpoint.directory(features.root, quick)
+    assert here == checkpoint.directory(features.root, replace(quick, checkpoint_minutes=9.0))
+    assert here != checkpoint.directory(features.root, replace(quick, seed=99))
+    other = write_features(tmp_path / "other", users=25)
+    assert here != checkpoint.directory(other.root, quick)
+
+
+KILLED_RUN = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from din.eventlog.reader import Features
+from din.params import load
+from din.train.fit import fit
+params = replace(load(Path(sys.argv[1])).train, epochs=6, batch_size=16, patience=99, hidden=(8,), threads=1,
+                 checkpoint_minutes=1e-9)
+fit(Features(Path(sys.argv[2])), params, Path(sys.argv[3]))
+"""
+
+
+def test_kill_9_in_a_real_process(features: Features, tmp_path: Path, params: Params) -> None:
+    """SIGKILL while it trains and saves; the next process ends as one never killed."""
+    root = Path(__file__).parent.parent.parent
+    path = tmp_path / "state.safetensors"
+    command = [sys.executable, "-c", KILLED_RUN, str(root / "params.yaml"), str(features.root), str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 2"):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "resuming at epoch" in done.stdout
+    clean = tmp_path / "clean.safetensors"
+    subprocess.run([*command[:-1], str(clean)], capture_output=True, check=True)
+    assert_same(load_file(path), load_file(clean))
+
+
+def test_it_learns_what_was_planted(tmp_path: Path, params: Params) -> None:
+    """Labels that follow the category among the history's: DIN finds them on validation rows."""
+    features = write_features(tmp_path, users=200, impressions=40)
+    _, progress = fit(features, replace(params.train, epochs=4))
+    assert progress.best_metric > 0.6
+
+
+def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
+    """Row 0 of every vocabulary moves, by unknown_rate alone where no value is missing."""
+    trained, _ = fit(features, replace(quick, unknown_rate=0.2))
+    layout = Packer(features).layout
+    _, start = build(features.fields, layout, quick)
+    for name, offset in layout.offsets.items():
+        assert not torch.equal(trained.table[offset], start[offset]), name
+
+
+def test_one_row_batches_train(features: Features, quick: Train) -> None:
+    """A last batch of a single impression, as four of the five public DINs can't."""
+    rows = features.split_rows("train")
+    size = next(size for size in range(2, 200) if any(n % size == 1 for n in rows))
+    trained, _ = fit(features, replace(quick, batch_size=size))
+    assert torch.isfinite(trained.table).all()
+
+
+def test_an_epoch_can_be_entered_anywhere(features: Features) -> None:
+    """Batches from `start` on equal the tail of the whole epoch, drops included."""
+    whole = list(TrainingLoader(features, Packer(features, 0.3), 20, seed=5).epoch(1))
+    tail = list(TrainingLoader(features, Packer(features, 0.3), 20, seed=5).epoch(1, start=6))
+    assert [batch.number for batch in whole] == list(range(len(whole)))
+    assert [batch.number for batch in tail] == list(range(6, len(whole)))
+    for left, right in zip(whole[6:], tail, strict=True):
+        assert np.array_equal(left.rows, right.rows)
+        assert all(
+            np.array_equal(a.ids, b.ids) for a, b in zip(left.packed.lookups(), right.packed.lookups(), strict=True)
+        )
+
+
+def test_an_epoch_sees_every_impression_once(features: Features) -> None:
+    """Labels of all batches together are the split's labels; another epoch has another order."""
+    loader = TrainingLoader(features, Packer(features), 20, seed=5)
+    epochs = [np.concatenate([batch.packed.labels for batch in loader.epoch(epoch)]) for epoch in (0, 1)]
+    labels = np.concatenate([shard.impressions.label for shard in features.shards("train")])
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(labels)
+    assert not np.array_equal(*epochs)
+
+
+def test_predictions_do_not_depend_on_batch_size(features: Features, quick: Train) -> None:
+    """Rows of a split in file order, whatever the batches."""
+    trained, _ = fit(features, quick)
+    small, large = (predict(trained, features, "test", size) for size in (1, 50))
+    np.testing.assert_allclose(small.logits, large.logits, atol=1e-5)
+    assert np.array_equal(small.rows["sequence"], large.rows["sequence"])
+
+
+def test_a_model_survives_the_disk(features: Features, quick: Train, tmp_path: Path) -> None:
+    """Saved and loaded: same predictions, same bytes twice."""
+    trained, _ = fit(features, quick)
+    for name in ("a", "b"):
+        artifact.save(trained, quick, features, tmp_path / name)
+    assert all(
+        (tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes()
+        for f in ("config.json", "weights.safetensors")
+    )
+    loaded = artifact.load(features, tmp_path / "a")
+    expected = predict(trained, features, "test", 64).logits
+    assert np.array_equal(predict(loaded, features, "test", 64).logits, expected)
+
+
+def test_a_diverging_run_says_what_to_lower(features: Features, quick: Train) -> None:
+    """A loss that is not finite ends as bad input, naming the learning rate."""
+    with pytest.raises(InputError, match=r"loss is .*lower train.learning_rate \(now 1e\+30\)"):
+        fit(features, replace(quick, optimizer="sgd", learning_rate=1e30))

@@ -1,0 +1,72 @@
+"""Plant one defect in a sound workspace, seal it as its stage would have, and read what the gate says."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import MANIFEST, hash_files, read_json, write_json
+from din.errors import GateClosed
+from din.params import Params
+from validation import report_path
+from validation.run import validate
+
+RAW, FEATURES, PREDICTIONS = Path("data/raw"), Path("data/features"), Path("reports/predictions")
+
+
+def judge(suite: str, params: Params) -> dict[str, Any]:
+    """The suite's report, whether the gate is open or closed; the verdict file must agree with it."""
+    closed = False
+    try:
+        validate(suite, importlib.import_module(f"validation.{suite}").PHASES, params)
+    except GateClosed as error:
+        closed = True
+        assert error.report == str(report_path(suite))
+    report = read_json(report_path(suite))
+    verdict = report_path(suite).with_suffix(".verdict")
+    assert report["verdict"] == ("closed" if closed else "open")
+    assert (verdict.read_bytes() if verdict.exists() else None) == (None if closed else b"open\n")
+    return report
+
+
+def failed(report: dict[str, Any], severity: str = "critical") -> dict[str, dict[str, Any]]:
+    """The failed expectations of one severity, by name."""
+    return {e["name"]: e for e in report["expectations"] if not e["success"] and e["severity"] == severity}
+
+
+def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Rewrite one Parquet file."""
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def put(path: Path, column: str, row: int, value: Any) -> None:
+    """Change one value of a Parquet file."""
+
+    def change(table: pa.Table) -> pa.Table:
+        values = table[column].to_pylist()
+        values[row] = value
+        at = table.column_names.index(column)
+        return table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type))
+
+    edit(path, change)
+
+
+def seal(root: Path, **changes: Any) -> None:
+    """Make the manifest's hashes those of the files, so that the planted defect is the only one."""
+    manifest = read_json(root / MANIFEST)
+    files = {path: sha256 for path, sha256 in hash_files(root).items() if path != MANIFEST}
+    write_json(root / MANIFEST, manifest | changes | {"files": files})
+
+
+def limits(params: Params, block: str, **changes: Any) -> Params:
+    """The parameters with other thresholds in one block."""
+    return replace(params, **{block: replace(getattr(params, block), **changes)})
+
+
+def day(number: int) -> Path:
+    """The events of the log's n-th day."""
+    return sorted(RAW.glob("events/*/part-0.parquet"))[number]

@@ -1,0 +1,156 @@
+"""The gate over the reports, and the command line. Alone: `pytest tests/validation -k gate`."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from planting import FEATURES, PREDICTIONS, RAW, day, judge, put, seal
+
+from din.artifacts import hash_tree, read_json, write_json
+from din.errors import GateClosed
+from din.params import Params
+from validation import INPUTS, report_path
+from validation.gate import gate
+
+Enter = Callable[..., Params]
+ROOT = Path(__file__).parents[2]
+
+
+def judged(workspace: Enter) -> Params:
+    """A workspace with three open reports."""
+    params = workspace("temporal")
+    for suite in INPUTS:
+        judge(suite, params)
+    return params
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    """`python -m validation …` in the current directory."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-m", "validation", *words], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_reports_keep_their_keys_and_name_their_input(workspace: Enter) -> None:
+    """The keys that runners and `din gate` read; the hash is of the whole directory."""
+    judged(workspace)
+    for suite, root in zip(("raw", "features", "predictions"), (RAW, FEATURES, PREDICTIONS), strict=True):
+        report = read_json(Path(f"reports/validation/{suite}.json"))
+        assert report.keys() == {"verdict", "input", "expectations"}
+        assert report["input"] == hash_tree(root)
+        assert len({entry["name"] for entry in report["expectations"]}) == len(report["expectations"])
+        for entry in report["expectations"]:
+            assert {"name", "column", "observed", "threshold", "severity", "success"} <= entry.keys()
+
+
+def test_a_report_is_a_function_of_what_it_judged(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judged twice, byte for byte the same; and nothing is asked of the network."""
+    params = workspace("temporal")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a validation opened a connection")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    put(day(0), "label", 3, 2)
+    seal(RAW)
+    contents = []
+    for _ in range(2):
+        judge("raw", params)
+        contents.append(report_path("raw").read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_open_reports_open_the_gate(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
+    """All three are summarised."""
+    judged(workspace)
+    gate()
+    assert "validation gate: open" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("suite", INPUTS)
+def test_a_missing_report_closes_the_gate(suite: str, workspace: Enter) -> None:
+    """Nothing known is nothing good."""
+    judged(workspace)
+    report_path(suite).unlink()
+    with pytest.raises(GateClosed, match=f"closed: {suite}"):
+        gate()
+
+
+@pytest.mark.parametrize("suite", INPUTS)
+def test_other_data_than_judged_closes_the_gate(suite: str, workspace: Enter) -> None:
+    """The hashes are computed again from what lies here now."""
+    judged(workspace)
+    (INPUTS[suite] / "more.txt").write_text("x")
+    with pytest.raises(GateClosed, match="it judged other data"):
+        gate()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"verdict": "open", "input": "x", "expectations": [1]}'])
+def test_an_unreadable_report_closes_the_gate(content: str, workspace: Enter) -> None:
+    """Garbage is no verdict."""
+    judged(workspace)
+    report_path("raw").write_text(content)
+    with pytest.raises(GateClosed, match="closed: raw"):
+        gate()
+
+
+@pytest.mark.parametrize("verdict", ["closed", "OPEN", None])
+def test_any_verdict_but_open_closes_the_gate(verdict: str | None, workspace: Enter) -> None:
+    """Only the word itself opens."""
+    judged(workspace)
+    write_json(report_path("features"), read_json(report_path("features")) | {"verdict": verdict})
+    with pytest.raises(GateClosed, match="closed: features"):
+        gate()
+
+
+def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
+    """Markdown is appended, open or closed, with failed expectations and their examples."""
+    params = judged(workspace)
+    summary = tmp_path / "summary.md"
+    summary.write_text("# before\n")
+    gate(summary)
+    put(day(0), "label", 3, 2)
+    seal(RAW)
+    judge("raw", params)
+    with pytest.raises(GateClosed):
+        gate(summary)
+    text = summary.read_text()
+    assert text.startswith("# before\n### Validation: open\n")
+    assert "### Validation: closed" in text and "| raw | closed |" in text and "label_0_or_1" in text
+
+
+def test_the_gate_loads_no_great_expectations() -> None:
+    """It must start fast."""
+    code = "import sys, validation.__main__, validation.gate; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0
+
+
+def test_the_command_line(workspace: Enter, params: Params) -> None:
+    """Exit codes, outcome files, and no traceback: 0 open, 3 closed, 2 bad input."""
+    workspace("temporal")
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    done = command("raw")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "validate_raw: open" in done.stdout
+
+    put(day(0), "label", 3, 2)
+    seal(RAW)
+    done = command("raw")
+    assert done.returncode == 3
+    assert "label_0_or_1" in done.stderr and "Traceback" not in done.stderr
+    outcome = read_json(Path(".din/outcome/validate_raw.json"))
+    assert (outcome["exit_code"], outcome["report"]) == (3, "reports/validation/raw.json")
+
+    done = command("gate")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+    (RAW / "manifest.json").unlink()
+    done = command("raw")
+    assert done.returncode == 2
+    assert "manifest.json" in done.stderr and "Traceback" not in done.stderr

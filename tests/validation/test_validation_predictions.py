@@ -1,0 +1,104 @@
+"""The predictions suite, and the command line. Alone: `pytest tests/validation -k predictions`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from planting import PREDICTIONS, edit, failed, judge, put
+
+from din.errors import InputError
+from din.params import Params
+
+Enter = Callable[..., Params]
+TEST = PREDICTIONS / "test.parquet"
+
+
+def predict(formula: Callable[[np.ndarray], Any]) -> Callable[[], None]:
+    """Test predictions as a function of the labels."""
+
+    def change(table: pa.Table) -> pa.Table:
+        predictions = pa.array(formula(table["label"].to_numpy().astype(float)), pa.float64())
+        return table.set_column(table.column_names.index("prediction"), "prediction", predictions)
+
+    return lambda: edit(TEST, change)
+
+
+def told(column: str, row: int, value: Any) -> Callable[[], None]:
+    """One other value."""
+    return lambda: put(TEST, column, row, value)
+
+
+DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
+    "file lost": (TEST.unlink, {"files_readable"}),
+    "truncated file": (lambda: TEST.write_bytes(TEST.read_bytes()[:900]) and None, {"files_readable"}),
+    "floor lost": (lambda: edit(TEST, lambda table: table.drop_columns("lr")), {"columns"}),
+    "NaN": (told("prediction", 3, float("nan")), {"test_prediction_not_null"}),
+    "null": (told("prediction", 3, None), {"test_prediction_not_null"}),
+    "floor NaN": (told("popularity", 3, float("nan")), {"test_popularity_not_null"}),
+    "above 1": (told("prediction", 3, 1.01), {"test_prediction_0_to_1"}),
+    "below 0": (told("prediction", 3, -0.01), {"test_prediction_0_to_1"}),
+    "collapse": (predict(lambda label: label.mean() + 1e-4 * (label - label.mean())), {"test_prediction_std"}),
+    "miscalibrated": (predict(lambda label: 0.45 + 0.5 * label), {"test_calibration_ratio"}),
+    "worse than the mean CTR": (
+        predict(lambda label: label.mean() - 0.1 * (label - label.mean())),
+        {"test_normalized_entropy"},
+    ),
+    "row lost": (lambda: edit(TEST, lambda table: table.slice(1)), {"test_rows_of_features"}),
+    "row twice": (lambda: edit(TEST, lambda t: pa.concat_tables([t, t.slice(0, 1)])), {"test_rows_of_features"}),
+    "another row": (told("sequence", 3, 10**9), {"test_rows_of_features"}),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Enter) -> None:
+    """The named expectations fail, all others hold."""
+    params = workspace("temporal")
+    plant, expected = DEFECTS[defect]
+    plant()
+    assert failed(judge("predictions", params)).keys() == expected
+
+
+def test_the_sample_shows_the_row(workspace: Enter) -> None:
+    """Great Expectations names the offending rows; the report shows them whole, as JSON."""
+    params = workspace("temporal")
+    put(TEST, "prediction", 3, float("nan"))
+    (sample,) = failed(judge("predictions", params))["test_prediction_not_null"]["sample"]
+    assert sample["prediction"] is None
+    assert sample["sequence"] == pq.read_table(TEST)["sequence"][3].as_py()
+
+
+def test_differing_rows_are_shown_from_both_sides(workspace: Enter) -> None:
+    """A row of the features without its prediction, and a prediction of no row."""
+    params = workspace("temporal")
+    put(TEST, "sequence", 3, 10**9)
+    sample = failed(judge("predictions", params))["test_rows_of_features"]["sample"]
+    assert sorted((row["features"], row["predictions"]) for row in sample) == [(0, 1), (1, 0)]
+
+
+def test_order_is_free(workspace: Enter) -> None:
+    """Predictions are matched to rows by their keys."""
+    params = workspace("temporal")
+    edit(TEST, lambda table: table.take(np.arange(len(table))[::-1]))
+    assert not failed(judge("predictions", params))
+
+
+def test_no_usable_prediction_is_closed(workspace: Enter) -> None:
+    """Where a metric is undefined, the gate is closed, not open."""
+    params = workspace("temporal")
+    predict(lambda label: np.full(len(label), np.nan))()
+    found = failed(judge("predictions", params))
+    assert {"test_prediction_not_null", "test_calibration_ratio", "test_normalized_entropy"} <= found.keys()
+    assert found["test_calibration_ratio"]["observed"] is None
+
+
+def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
+    """Without predictions there is no verdict."""
+    params = workspace("temporal")
+    for path in PREDICTIONS.iterdir():
+        path.unlink()
+    PREDICTIONS.rmdir()
+    with pytest.raises(InputError, match="reports/predictions"):
+        judge("predictions", params)

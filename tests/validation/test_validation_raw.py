@@ -1,0 +1,320 @@
+"""The raw suite: every expectation has a defect that closes exactly it. Alone: `pytest tests/validation -k raw`."""
+
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import planting
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from planting import RAW, day, edit, failed, judge, limits, put, seal
+
+from din.errors import InputError
+from din.params import Params
+
+Enter = Callable[..., Params]
+NEXT_DAY = datetime(2024, 1, 2, 12)
+
+
+def cast(column: str, kind: pa.DataType) -> Callable[[], None]:
+    """A column of another type in one file."""
+
+    def plant() -> None:
+        def change(table: pa.Table) -> pa.Table:
+            return table.set_column(table.column_names.index(column), column, table[column].cast(kind))
+
+        edit(day(1), change)
+
+    return plant
+
+
+def value(column: str, row: int, bad: Any, path: Callable[[], Path] = lambda: day(0)) -> Callable[[], None]:
+    """One bad value."""
+    return lambda: put(path(), column, row, bad)
+
+
+def side(name: str) -> Callable[[], Path]:
+    """The path of a side table."""
+    return lambda: RAW / f"{name}.parquet"
+
+
+def twice(name: str) -> Callable[[], None]:
+    """The first row of a side table once more, at its end."""
+    return lambda: edit(side(name)(), lambda table: pa.concat_tables([table, table.slice(0, 1)]))
+
+
+def labels(value: int) -> Callable[[], None]:
+    """All labels alike."""
+
+    def plant() -> None:
+        for path in RAW.glob("events/*/*.parquet"):
+            edit(
+                path,
+                lambda t: t.set_column(t.column_names.index("label"), "label", pa.array([value] * len(t), pa.int8())),
+            )
+
+    return plant
+
+
+def text_ids() -> None:
+    """User ids as text everywhere, one of them empty."""
+    for path in [*RAW.glob("events/*/*.parquet"), RAW / "users.parquet", RAW / "history.parquet"]:
+        edit(path, lambda t: t.set_column(t.column_names.index("user_id"), "user_id", t["user_id"].cast(pa.string())))
+    put(day(0), "user_id", 4, "")
+
+
+def repeated(rows: int) -> Callable[[], None]:
+    """The first rows of a day once more, under new sequence numbers."""
+
+    def change(table: pa.Table) -> pa.Table:
+        again = table.slice(0, rows)
+        new = pa.array(range(10**9, 10**9 + rows), pa.int64())
+        return pa.concat_tables([table, again.set_column(table.column_names.index("sequence"), "sequence", new)])
+
+    return lambda: edit(day(0), change)
+
+
+def without_items(keep: int) -> Callable[[], None]:
+    """An item table cut to its first rows."""
+    return lambda: edit(RAW / "items.parquet", lambda table: table.slice(0, keep))
+
+
+def truncate() -> None:
+    """Half a Parquet file."""
+    content = day(2).read_bytes()
+    day(2).write_bytes(content[: len(content) // 2])
+
+
+# what is planted, the expectations that must fail (all others must hold), a value that their samples must show
+DEFECTS = {
+    "truncated file": (truncate, {"files_readable"}, "2024-01-03"),
+    "no event files": (lambda: shutil.rmtree(RAW / "events"), {"event_files"}, None),
+    "user_id missing": (
+        lambda: edit(day(1), lambda t: t.drop_columns("user_id")),
+        {"user_id_type", "ids_of_one_type"},
+        "missing",
+    ),
+    "item_id a float": (cast("item_id", pa.float64()), {"item_id_type", "ids_of_one_type"}, "double"),
+    "timestamp an integer": (cast("timestamp", pa.int64()), {"timestamp_type"}, "int64"),
+    "sequence missing": (lambda: edit(day(1), lambda t: t.drop_columns("sequence")), {"sequence_type"}, "missing"),
+    "label missing": (lambda: edit(day(1), lambda t: t.drop_columns("label")), {"label_type"}, "missing"),
+    "behaviour a float": (cast("behaviour", pa.float64()), {"behaviour_type"}, "double"),
+    "items with text ids": (
+        lambda: edit(RAW / "items.parquet", lambda t: t.set_column(0, "item_id", t["item_id"].cast(pa.string()))),
+        {"ids_of_one_type"},
+        "string",
+    ),
+    "items without ids": (
+        lambda: edit(RAW / "items.parquet", lambda t: t.drop_columns("item_id")),
+        {"ids_of_one_type"},
+        "missing",
+    ),
+    "user_id null": (value("user_id", 3, None), {"user_id_not_null"}, None),
+    "user_id empty": (text_ids, {"user_id_not_null"}, ""),
+    "item_id null": (value("item_id", 3, None), {"item_id_not_null"}, None),
+    "timestamp null": (value("timestamp", 3, None), {"timestamp_not_null"}, None),
+    "sequence null": (value("sequence", 3, None), {"sequence_not_null"}, None),
+    "label 2": (value("label", 3, 2), {"label_0_or_1"}, 2),
+    "label null": (value("label", 3, None), {"label_0_or_1"}, None),
+    "behaviour -1": (value("behaviour", 3, -1), {"behaviour_0_or_1"}, -1),
+    "timestamp of the next day": (value("timestamp", 3, NEXT_DAY), {"timestamp_within_day"}, str(NEXT_DAY)),
+    "seconds read as milliseconds": (
+        value("timestamp", 3, datetime(1970, 1, 20)),
+        {"timestamp_plausible", "timestamp_within_day"},
+        "1970-01-20 00:00:00",
+    ),
+    "context infinite": (value("hour", 3, float("inf")), {"hour_finite"}, "inf"),
+    "context NaN": (value("hour", 3, float("nan")), {"hour_finite"}, None),
+    "price infinite": (value("price", 3, float("-inf"), side("items")), {"items_price_finite"}, "-inf"),
+    "no click": (labels(0), {"ctr"}, None),
+    "nothing but clicks": (labels(1), {"ctr"}, None),
+    "sequence used twice": (
+        lambda: put(day(0), "sequence", 0, pq.read_table(day(0))["sequence"][1].as_py()),
+        {"sequence_unique"},
+        2,
+    ),
+    "rows read twice": (repeated(200), {"duplicate_rate"}, 2),
+    "half of the items unknown": (without_items(60), {"unknown_items_rate"}, None),
+    "item listed twice": (twice("items"), {"items_unique"}, 2),
+    "user listed twice": (twice("users"), {"users_unique"}, 2),
+    "item without id": (value("item_id", 0, None, side("items")), {"items_item_id_not_null"}, None),
+    "history without user": (value("user_id", 0, None, side("history")), {"history_user_id_not_null"}, None),
+    "history without item": (value("item_id", 0, None, side("history")), {"history_item_id_not_null"}, None),
+    "user without id": (value("user_id", 0, None, side("users")), {"users_user_id_not_null"}, None),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Enter) -> None:
+    """The named expectations fail, all others hold, and the sample shows the offending row."""
+    params = workspace()
+    plant, expected, shown = DEFECTS[defect]
+    plant()
+    seal(RAW)
+    found = failed(judge("raw", params))
+    assert found.keys() == expected
+    if shown is not None:
+        assert any(shown in str(cell) if isinstance(shown, str) else shown == cell for cell in _cells(found, expected))
+
+
+def test_every_expectation_has_a_defect(workspace: Enter) -> None:
+    """A new expectation needs a planted fault, here or in a test of its own below."""
+    params = workspace()
+    last = day(-1).parent.name.removeprefix("date=")
+    seal(RAW, until=last)
+    own = {"files_match_manifest", "rows", "missing_days", "days_behind_until", "not_after_until"}
+    own |= {"duplicate_rows", "unknown_items", "unknown_users", "watched_finite"}  # as hour_finite
+    told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
+    assert {entry["name"] for entry in judge("raw", params)["expectations"]} <= told
+
+
+def _cells(found: dict[str, Any], expected: set[str]) -> list[Any]:
+    return [cell for name in expected for row in found[name]["sample"] for cell in row.values()]
+
+
+def test_an_edited_an_added_and_a_lost_file_are_named(workspace: Enter) -> None:
+    """Hashes are compared with the manifest's, both ways."""
+    params = workspace()
+    put(day(0), "label", 0, 1 - pq.read_table(day(0))["label"][0].as_py())
+    (RAW / "events" / "notes.txt").write_text("mine")
+    day(1).unlink()
+    found = failed(judge("raw", params))
+    assert found.keys() == {"files_match_manifest"}
+    problems = {row["problem"] for row in found["files_match_manifest"]["sample"]}
+    assert problems == {"changed after it was written", "not in the manifest", "missing"}
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [({"min_rows": 10**6}, "rows"), ({"min_ctr": 0.9}, "ctr"), ({"max_ctr": 0.01}, "ctr")],
+)
+def test_limits_are_those_of_params(limit: dict[str, float], expected: str, workspace: Enter) -> None:
+    """A sound log closes the gate when more is asked of it."""
+    params = workspace()
+    assert failed(judge("raw", limits(params, "validate_raw", **limit))).keys() == {expected}
+
+
+def test_few_duplicates_and_unknown_items_are_warnings(workspace: Enter) -> None:
+    """Below the limits they are shown, with examples, and don't block."""
+    params = workspace()
+    repeated(2)()
+    without_items(118)()
+    put(RAW / "users.parquet", "user_id", 0, 10**6)
+    seal(RAW)
+    report = judge("raw", params)
+    assert not failed(report)
+    warnings = failed(report, "warning")
+    assert warnings.keys() == {"duplicate_rows", "unknown_items", "unknown_users"}
+    assert warnings["duplicate_rows"]["observed"] == 2
+    assert all(warning["sample"] for warning in warnings.values())
+
+
+def test_clicks_alone_are_a_log_for_leave_last_out(workspace: Enter) -> None:
+    """All labels are 1 there by nature: negatives are sampled later."""
+    params = workspace("leave_last_out")
+    labels(1)()
+    seal(RAW)
+    assert not failed(judge("raw", params))
+
+
+@pytest.mark.parametrize(
+    ("mode", "daily", "severity"),
+    [("critical", True, "critical"), ("critical", False, "warning"), ("warning", True, "warning"), ("off", True, None)],
+)
+def test_missing_days(mode: str, daily: bool, severity: str | None, workspace: Enter) -> None:
+    """A hole of one day and an end one day before `until`; critical only where the source promises every day."""
+    params = limits(workspace(), "validate_raw", missing_days=mode)
+    hole, last = day(2).parent, day(-1).parent.name.removeprefix("date=")
+    shutil.rmtree(hole)
+    until = (datetime.fromisoformat(last) + timedelta(days=1)).date()
+    seal(RAW, daily=daily, until=str(until))
+    report = judge("raw", params)
+    found = failed(report, "critical") | failed(report, "warning")
+    assert {e["severity"] for e in found.values()} == ({severity} if severity else set())
+    if severity:
+        assert found.keys() == {"missing_days", "days_behind_until"}
+        assert found["missing_days"]["sample"] == [{"date": hole.name.removeprefix("date=")}]
+
+
+def test_events_after_until(workspace: Enter) -> None:
+    """A day that `data.until` excludes is not to be used."""
+    params = workspace()
+    first = day(0).parent.name.removeprefix("date=")
+    seal(RAW, until=first)
+    found = failed(judge("raw", params))
+    assert found.keys() == {"not_after_until"}
+    assert found["not_after_until"]["sample"][0]["date"] > first
+
+
+def test_no_behaviours_is_a_warning(workspace: Enter) -> None:
+    """A log in which nothing enters a history can be learned from, but not by interest."""
+    params = workspace()
+    for path in RAW.glob("events/*/*.parquet"):
+        edit(
+            path,
+            lambda t: t.set_column(
+                t.column_names.index("behaviour"), "behaviour", pc.multiply(t["behaviour"], 0).cast(pa.int8())
+            ),
+        )
+    (RAW / "history.parquet").unlink()
+    seal(RAW)
+    report = judge("raw", params)
+    assert not failed(report)
+    assert failed(report, "warning").keys() == {"behaviours"}
+
+
+@pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
+@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
+def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -> None:
+    """No false alarm, not even a warning, in any suite."""
+    params = workspace(protocol, seed)
+    for suite in ("raw", "features", "predictions"):
+        report = judge(suite, params)
+        assert not failed(report) and not failed(report, "warning"), suite
+
+
+def test_an_own_column_called_date_is_no_obstacle(workspace: Enter) -> None:
+    """The partition's day wins over a column of that name, and other columns may need quotes."""
+    params = workspace()
+    for path in RAW.glob("events/*/*.parquet"):
+        edit(path, lambda t: t.append_column("date", t["hour"]).append_column('dwell "s"', t["hour"]))
+    seal(RAW)
+    assert not failed(judge("raw", params))
+
+
+def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception while judging closes the gate and is the reason that the report gives."""
+    params = workspace()
+    monkeypatch.setattr("validation.raw._uniqueness", lambda *_: 1 / 0)
+    found = failed(judge("raw", params))
+    assert found.keys() == {"rows_evaluated"}
+    assert "ZeroDivisionError" in found["rows_evaluated"]["reason"]
+
+
+def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
+    """Without a raw log, or with one of another format, there is no verdict at all."""
+    params = workspace()
+    judge("raw", params)
+    seal(RAW, format=2)
+    with pytest.raises(InputError, match="format 2"):
+        judge("raw", params)
+    shutil.rmtree(RAW)
+    with pytest.raises(InputError, match="data/raw"):
+        judge("raw", params)
+    assert not Path("reports/validation/raw.verdict").exists()
+
+
+def test_the_message_says_what_to_do(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
+    """A closed gate prints observed, threshold, an offending row and advice."""
+    params = workspace()
+    put(day(0), "label", 3, 2)
+    seal(RAW)
+    with pytest.raises(planting.GateClosed) as closed:
+        planting.validate("raw", __import__("validation.raw").raw.PHASES, params)
+    message = str(closed.value)
+    assert "label_0_or_1" in message and "= 0" in message and '"label": 2' in message and "fetch.table.label" in message
+    assert capsys.readouterr() == ("", "")

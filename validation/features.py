@@ -1,0 +1,195 @@
+"""The suite on `data/features/`: are the shards whole, do splits keep apart, does no history see its own future?
+
+First the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all impressions,
+one shard in memory at a time (validation/scan.py). Costs two reads of the files for hashes and one to judge.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import MANIFEST, hash_tree, read_json
+from din.params import Params
+from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind, parse_field
+from validation import INPUTS
+from validation.checks import Check, Rows, check_format, files_match_manifest, none_of, schemas, statistic
+from validation.leak import MAX_AUC, strongest_field
+from validation.scan import RULES, Found, scan
+from validation.shards import Features
+
+ROOT = INPUTS["features"]
+_BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}
+_IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
+    "label": "int8",
+    "history_start": "int32",
+    "history_end": "int32",
+    "sampled": "int8",
+}
+
+
+def files(params: Params) -> Iterator[Check]:
+    """Is everything there, as it was written, built from the raw log of today, with the columns of FORMAT.md?"""
+    manifest = _manifest()
+    yield files_match_manifest(ROOT, manifest, "featurize")
+    built_from, raw = manifest["raw"], hash_tree(INPUTS["raw"])
+    yield none_of(
+        "built_from_this_raw_log",
+        [] if built_from == raw else [{"manifest": built_from, "data/raw": raw}],
+        advice="the raw log changed after featurize ran: run `dvc repro featurize`",
+    )
+    expected = _columns(manifest)
+    found, readable = schemas(expected)
+    yield readable
+    wrong = [
+        {"file": str(path), "column": name, "type": types.get(name, "missing"), "expected": kind}
+        for path, schema in found.items()
+        for types in [dict(zip(schema.names, map(str, schema.types), strict=True))]
+        for name, kind in expected[path].items()
+        if types.get(name, "missing").replace("element", "item") != kind
+    ]
+    yield none_of("columns", wrong, advice="the shards are not of this version's format: run `dvc repro featurize`")
+    counts = {path: pq.read_metadata(path).num_rows for path in found}
+    told = {"items": manifest["items"], "users": manifest["users"], "behaviours": manifest["behaviours"]}
+    told |= manifest["rows"] | {f["name"]: f["rows"] for f in manifest["fields"]}
+    held = {what: sum(count for path, count in counts.items() if path.stem == what) for what in told}
+    yield none_of(
+        "row_counts",
+        [{"of": what, "manifest": told[what], "files": held[what]} for what in told if told[what] != held[what]],
+        advice="the manifest tells other counts than the files hold: run `dvc repro featurize`",
+    )
+
+
+def vocabularies(params: Params) -> Iterator[Check]:
+    """Are ids dense, values unique, counts descending?"""
+    for field in map(parse_field, _manifest()["fields"]):
+        table = pq.read_table(ROOT / "vocab" / f"{field.name}.parquet")
+        ids, counts = (table[name].to_numpy() for name in ("id", "count"))
+        checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
+        if field.kind is not Kind.NUMERIC:  # buckets go by edge
+            rising = np.zeros(len(counts), bool)
+            rising[2:] = counts[2:] > counts[1:-1]
+            checks[f"vocab_{field.name}_counts"] = rising, "ids go by descending count"
+            again = table["value"].to_pandas().duplicated().to_numpy()  # null, the unknown's value, counts as one too
+            checks[f"vocab_{field.name}_values"] = again, "no value has two ids"
+        for name, (broken, rule) in checks.items():
+            sample: Rows = table.take(pa.array(np.flatnonzero(broken)[:5])).to_pylist()
+            advice = f"{rule}; this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
+            yield statistic(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
+
+
+def impressions(params: Params) -> Iterator[Check]:
+    """Does every row point into its tables, and every history lie before its impression? Do splits keep apart?"""
+    features = Features(ROOT, _manifest())
+    found = scan(features)
+    for name, (column, advice) in RULES.items():
+        yield _counted(found, name, column, advice)
+    for field in features.fields:
+        rule = "a value must be finite, or NaN for missing" if field.standardised else "an id must lie in [0, rows)"
+        yield _counted(found, f"{field.name}_in_range", field.name, f"{rule} of its table: run `dvc repro featurize`")
+    yield from _splits(found, params)
+    yield from _unknown(found, features, params)
+
+
+def leak(params: Params) -> Iterator[Check]:
+    """Does a field alone tell the label? Not judged where training rows are too few to tell (validation/leak.py)."""
+    strongest = strongest_field(Features(ROOT, _manifest()))
+    if strongest:
+        field = strongest.field
+        yield statistic(
+            "label_leak",
+            strongest.auc,
+            maximum=MAX_AUC,
+            column=field.name,
+            advice=f"the {field.group} field {field.name!r} alone tells the label: it is known only after the "
+            "impression. Take it out of featurize.fields, or declare it under behaviour, where only past rows use it",
+            sample=strongest.sample,
+        )
+
+
+PHASES = (files, vocabularies, impressions, leak)
+
+
+def _manifest() -> dict[str, Any]:
+    manifest = read_json(ROOT / MANIFEST)
+    check_format(manifest, ROOT / MANIFEST, "featurize")
+    return manifest
+
+
+def _columns(manifest: dict[str, Any]) -> dict[Path, dict[str, str]]:
+    """Every Parquet file that must be there, with its columns and types."""
+    fields = [parse_field(record) for record in manifest["fields"]]
+
+    def of(group: Group) -> dict[str, str]:
+        return {field.name: _type(field) for field in fields if field.group is group}
+
+    files = {
+        ROOT / "vocab" / f"{f.name}.parquet": {"id": "int32", "count": "int64", "impressions": "int64"} for f in fields
+    }
+    files |= {ROOT / "items.parquet": of(Group.ITEM), ROOT / "users.parquet": of(Group.USER)}
+    for number in range(manifest["shards"]):
+        folder = ROOT / "shards" / f"{number:05d}"
+        files[folder / "behaviours.parquet"] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
+        files |= {folder / f"{split}.parquet": _IMPRESSION_COLUMNS | of(Group.CONTEXT) for split in SPLITS}
+    return files
+
+
+def _type(field: Field) -> str:
+    if field.kind is Kind.MULTI:
+        return "list<item: int32>"
+    return "float" if field.standardised else "int32"
+
+
+def _counted(found: Found, name: str, column: str | None, advice: str) -> Check:
+    return statistic(
+        name, found.counts[name], maximum=0, column=column, advice=advice, sample=found.samples.get(name, [])
+    )
+
+
+def _splits(found: Found, params: Params) -> Iterator[Check]:
+    least, knobs = params.validate_features.min_rows, "featurize.protocol and its featurize.*_days or *_fraction"
+    for split in SPLITS:
+        rows, clicks = found.rows[split], found.clicks[split]
+        yield statistic(
+            f"{split}_rows",
+            rows,
+            minimum=least,
+            advice=f"too few rows to trust a metric: see {knobs}, or lower min_rows",
+        )
+        yield statistic(
+            f"{split}_classes",
+            (clicks > 0) + (clicks < rows),
+            minimum=2,
+            column="label",
+            advice=f"all labels of {split} are alike, so nothing can be learned or measured: see {knobs}",
+            sample=[{"split": split, "rows": rows, "clicks": clicks}],
+        )
+        yield statistic(
+            f"{split}_mean_history_length",
+            found.behaviours[split] / rows if rows else None,
+            minimum=0.01,
+            severity="warning",
+            advice="nearly every history is empty: which rows are behaviours? See fetch.table.columns.behaviour",
+        )
+
+
+def _unknown(found: Found, features: Features, params: Params) -> Iterator[Check]:
+    limits = params.validate_features
+    held_out = found.rows["valid"] + found.rows["test"]
+    for name, limit, column in (
+        ("unknown_items_rate", limits.max_unknown_items, ITEM_ID),
+        ("unknown_users_rate", limits.max_unknown_users, USER_ID),
+    ):
+        if limit is not None and any(field.name == column for field in features.fields):
+            yield statistic(
+                name,
+                found.counts[name] / held_out if held_out else None,
+                maximum=limit,
+                column=column,
+                advice=f"validation and test rows whose {column} training never saw often enough: lower "
+                f"featurize.min_count, train on more days, or raise validate_features.max_{name.removesuffix('_rate')}",
+                sample=found.samples.get(name, []),
+            )

@@ -1,0 +1,124 @@
+# Great Expectations marks none of its public classes as exported:
+# pyright: reportPrivateImportUsage=false
+"""The suite on `reports/predictions/`: is every row predicted once, and does the model know more than the mean CTR?
+
+Great Expectations judges the columns themselves, in pandas: 100 bytes a row. Calibration and entropy are the test
+rows'; a comparison with the champion is `din gate`'s.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from great_expectations import expectations as gxe
+
+from din.artifacts import MANIFEST, read_json
+from din.metrics import summary
+from din.params import Params
+from validation import INPUTS
+from validation.checks import SAMPLE, Check, none_of, schemas, statistic
+
+ROOT = INPUTS["predictions"]
+_FEATURES = INPUTS["features"]
+_KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
+_SCORES = {"valid": ["prediction"], "test": ["prediction", "popularity", "lr"]}  # the floors that the gate compares
+_EVALUATE = "run `dvc repro evaluate`"
+
+
+def files(params: Params) -> Iterator[Check]:
+    """Are both files there, with their columns?"""
+    found, readable = schemas(ROOT / f"{split}.parquet" for split in _SCORES)
+    yield readable
+    wrong = [
+        {"file": str(path), "column": name, "type": str(schema.field(name).type) if name in schema.names else "missing"}
+        for path, schema in found.items()
+        for name in [*_KEYS, *_SCORES[path.stem]]
+        if name not in schema.names or (name in _SCORES[path.stem]) != pa.types.is_floating(schema.field(name).type)
+    ]
+    yield none_of("columns", wrong, advice=f"the predictions are not of this version: {_EVALUATE}")
+
+
+def values(params: Params) -> Iterator[Check]:
+    """Is every row of the split predicted, with a probability that tells rows apart and keeps the level?"""
+    limits = params.validate_predictions
+    for split, scores in _SCORES.items():
+        frame = pd.read_parquet(ROOT / f"{split}.parquet", columns=[*_KEYS, *scores])
+        for column in scores:
+            yield Check(
+                name=f"{split}_{column}_not_null",
+                column=column,
+                expectation=gxe.ExpectColumnValuesToNotBeNull,
+                arguments={"column": column},
+                threshold={"max": 0},
+                frame=frame,
+                advice=f"a score is missing or NaN: look at the loss in reports/training, then {_EVALUATE}",
+            )
+        yield Check(
+            name=f"{split}_prediction_0_to_1",
+            column="prediction",
+            expectation=gxe.ExpectColumnValuesToBeBetween,
+            arguments={"column": "prediction", "min_value": 0, "max_value": 1},
+            threshold={"min": 0, "max": 1},
+            frame=frame,
+            advice=f"a prediction is a probability: {_EVALUATE}",
+        )
+        yield Check(
+            name=f"{split}_prediction_std",
+            column="prediction",
+            expectation=gxe.ExpectColumnStdevToBeBetween,
+            arguments={"column": "prediction", "min_value": limits.min_std},
+            threshold={"min": limits.min_std},
+            frame=frame,
+            advice="all predictions are alike, the model collapsed: lower train.learning_rate or train.regularization",
+        )
+        differing = _differing(split, frame)
+        yield statistic(
+            f"{split}_rows_of_features",
+            len(differing),
+            maximum=0,
+            advice=f"the predictions are not those of data/features, row for row: {_EVALUATE}",
+            sample=differing.head(SAMPLE).to_dict("records"),
+        )
+        if split == "test":
+            yield from _quality(frame, params)
+
+
+PHASES = (files, values)
+
+
+def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
+    limits = params.validate_predictions
+    label, prediction = frame["label"].to_numpy(), frame["prediction"].to_numpy()
+    usable = np.isfinite(prediction) & (prediction >= 0) & (prediction <= 1)
+    metrics = summary(label[usable], prediction[usable], frame["user"].to_numpy()[usable])
+    yield statistic(
+        "test_calibration_ratio",
+        metrics["calibration_ratio"],
+        minimum=limits.min_calibration,
+        maximum=limits.max_calibration,
+        column="prediction",
+        advice="mean prediction over observed CTR: did the CTR change after the training days? Train on newer ones",
+        sample=[{"mean_prediction": prediction[usable].mean(), "ctr": metrics["ctr"]}] if usable.any() else [],
+    )
+    yield statistic(
+        "test_normalized_entropy",
+        metrics["normalized_entropy"],
+        maximum=limits.max_log_loss_over_constant,
+        column="prediction",
+        advice="log loss over that of the mean CTR: from 1 on the model knows nothing; look at reports/training",
+        sample=[{"log_loss": metrics["log_loss"], "auc": metrics["auc"]}],
+    )
+
+
+def _differing(split: str, predicted: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the features without a prediction, predictions without a row, with how often each side has them."""
+    shards = range(read_json(_FEATURES / MANIFEST)["shards"])
+    paths = [_FEATURES / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in shards]
+    expected = pa.concat_tables([pq.read_table(path, columns=_KEYS) for path in paths]).to_pandas()
+    if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # in the same order: no need to sort
+        return expected.head(0)
+    counts = pd.DataFrame({"features": expected.value_counts(), "predictions": predicted[_KEYS].value_counts()})
+    counts = counts.fillna(0).astype(int)
+    return counts[counts["features"] != counts["predictions"]].sort_index().reset_index()

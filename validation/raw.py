@@ -1,0 +1,296 @@
+# Great Expectations marks none of its public classes as exported:
+# pyright: reportPrivateImportUsage=false
+"""The suite on `data/raw/`: is this a log that one can learn clicks from?
+
+First the files (hashes, footers, column types), then every row of every table, in DuckDB: one scan of the events for
+the row rules and the figures, one DISTINCT each for sequence numbers and duplicates. Under two seconds for a million
+rows on two cores; memory is DuckDB's hash tables, which spill to disk. Rows are never loaded into pandas.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import duckdb
+import pandas as pd
+from great_expectations import expectations as gxe
+
+from din.artifacts import MANIFEST, read_json
+from din.params import Params
+from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from validation import INPUTS
+from validation.checks import SAMPLE, Check, check_format, files_match_manifest, none_of, schemas, statistic
+
+ROOT = INPUTS["raw"]
+_IDS = ("int64", "string")
+_TYPES = {
+    USER_ID: _IDS,
+    ITEM_ID: _IDS,
+    TIMESTAMP: ("timestamp[us]",),
+    SEQUENCE: ("int64",),
+    LABEL: ("int8",),
+    BEHAVIOUR: ("int8",),
+}
+_SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
+_YEARS = (1990, 2100)  # no log of clicks is older; a wrong unit gives 1970 or the year 50000
+
+
+class Rule(NamedTuple):
+    """Rows that must not exist: `broken` is a SQL predicate over one table."""
+
+    name: str
+    column: str
+    broken: str
+    advice: str
+
+
+def files(params: Params) -> Iterator[Check]:
+    """Is everything there, as it was written, readable, and of the contract's types?"""
+    yield files_match_manifest(ROOT, _manifest(), "fetch")
+    events = sorted(ROOT.glob("events/*/*.parquet"))
+    found, readable = schemas([*events, *(p for name in _SIDE_IDS if (p := ROOT / f"{name}.parquet").exists())])
+    yield readable
+    yield statistic("event_files", len(events), minimum=1, advice=f"no Parquet file in {ROOT}/events/date=…; run fetch")
+    types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}
+    frame = pd.DataFrame(
+        [{"file": str(p)} | {c: types[p].get(c, "missing") for c in _TYPES} for p in events if p in types]
+    )
+    for column, allowed in _TYPES.items() if len(frame) else ():
+        yield Check(
+            name=f"{column}_type",
+            column=column,
+            expectation=gxe.ExpectColumnValuesToBeInSet,
+            arguments={"column": column, "value_set": allowed},
+            threshold={"in": allowed},
+            frame=frame,
+            advice=f"every event file needs the column {column!r}, of that type: see fetch.table.columns, then fetch",
+        )
+    ids = [{"file": str(p), c: types[p].get(c, "missing")} for p in events for c in (USER_ID, ITEM_ID) if p in types]
+    ids += [
+        {"file": str(path), column: types[path].get(column, "missing")}
+        for name, columns in _SIDE_IDS.items()
+        if (path := ROOT / f"{name}.parquet") in types
+        for column in columns
+    ]
+    first = {c: next((row[c] for row in ids if c in row), None) for c in (USER_ID, ITEM_ID)}
+    yield none_of(
+        "ids_of_one_type",
+        [row for row in ids if any(row[c] != first[c] for c in row.keys() & first.keys())],
+        advice=f"mixed id types never match; in the first event file they are {first}: store them alike everywhere",
+    )
+
+
+def rows(params: Params) -> Iterator[Check]:
+    """Does every row keep the contract, and do the log's figures make sense?"""
+    manifest, limits = _manifest(), params.validate_raw
+    clicks_only = (params.featurize.protocol or manifest["protocol"]) == "leave_last_out"
+    with TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as log:
+        log.sql(
+            f"CREATE VIEW events AS SELECT * FROM read_parquet('{ROOT}/events/*/*.parquet', union_by_name = true, "
+            "hive_partitioning = true, hive_types = {'date': VARCHAR})"
+        )
+        yield from _rules(log, "events", _event_rules(manifest["until"]))
+        yield from _figures(log, params, clicks_only)
+        yield from _uniqueness(log, limits.max_duplicate_rate)
+        if limits.missing_days != "off":
+            critical = limits.missing_days == "critical" and manifest["daily"]
+            yield from _days(log, manifest["until"], "critical" if critical else "warning")
+        for name in _SIDE_IDS:
+            if (ROOT / f"{name}.parquet").exists():
+                log.sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{ROOT}/{name}.parquet')")
+                yield from _side_table(log, name, limits.max_unknown_items)
+
+
+PHASES = (files, rows)
+
+
+def _manifest() -> dict[str, Any]:
+    manifest = read_json(ROOT / MANIFEST)
+    check_format(manifest, ROOT / MANIFEST, "fetch")
+    return manifest
+
+
+def _event_rules(until: str | None) -> list[Rule]:
+    present = "every event needs one: correct the source, or leave the row out"
+    wrong_time = "the timestamp's unit or zone is wrong: see fetch.table.timestamp_unit; times are UTC"
+    rules = [
+        *(_present(column, present) for column in (USER_ID, ITEM_ID)),
+        *(Rule(f"{c}_not_null", c, f"{c} IS NULL", present) for c in (TIMESTAMP, SEQUENCE)),
+        *(
+            Rule(f"{c}_0_or_1", c, f"{c} IS NULL OR {c} NOT IN (0, 1)", f"a {c} is 0 or 1: see fetch.table.{c}")
+            for c in (LABEL, BEHAVIOUR)
+        ),
+        Rule(
+            "timestamp_plausible", TIMESTAMP, f"year({TIMESTAMP}) NOT BETWEEN {_YEARS[0]} AND {_YEARS[1]}", wrong_time
+        ),
+        Rule("timestamp_within_day", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') <> date", wrong_time),
+    ]
+    if until:
+        late = "events after data.until are not to be used: delete data/raw and fetch"
+        rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{until}'", late))
+    return rules
+
+
+def _present(column: str, advice: str) -> Rule:
+    return Rule(f"{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
+
+
+def _finite(log: duckdb.DuckDBPyConnection, table: str) -> list[Rule]:
+    columns = log.sql(f"DESCRIBE {table}").fetchall()
+    advice = "a number is finite or null: write a missing one as null, correct an infinite one"
+    return [
+        Rule(f"{name}_finite", name, f"NOT isfinite({_quoted(name)})", advice)
+        for name, kind, *_ in columns
+        if kind in ("FLOAT", "DOUBLE")
+    ]
+
+
+def _rules(log: duckdb.DuckDBPyConnection, table: str, rules: list[Rule]) -> Iterator[Check]:
+    """Count the rows that break each rule in one scan; look for examples only where there are some."""
+    rules = [*rules, *_finite(log, table)]
+    counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
+    found = _one(log, f"SELECT {counts} FROM {table}") if rules else ()
+    for rule, count in zip(rules, found, strict=True):
+        yield statistic(
+            rule.name if table == "events" else f"{table}_{rule.name}",
+            count,
+            maximum=0,
+            column=rule.column,
+            advice=rule.advice,
+            sample=_sample(log, f"SELECT * FROM {table} WHERE {rule.broken}", count),
+        )
+
+
+def _figures(log: duckdb.DuckDBPyConnection, params: Params, clicks_only: bool) -> Iterator[Check]:
+    limits = params.validate_raw
+    count, ctr, behaviours = _one(log, f"SELECT count(*), avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
+    yield statistic(
+        "rows", count, minimum=limits.min_rows, advice="is the log complete? If so, lower validate_raw.min_rows"
+    )
+    if not clicks_only:
+        yield statistic(
+            "ctr",
+            ctr,
+            minimum=limits.min_ctr,
+            maximum=limits.max_ctr,
+            column=LABEL,
+            advice="is the label rule right (fetch.table.label)? A log of clicks alone needs protocol leave_last_out",
+        )
+    if not (ROOT / "history.parquet").exists():
+        yield statistic(
+            "behaviours",
+            behaviours,
+            minimum=1,
+            column=BEHAVIOUR,
+            severity="warning",
+            advice="no row enters a history, so every history is empty: see fetch.table.columns.behaviour",
+        )
+
+
+def _uniqueness(log: duckdb.DuckDBPyConnection, max_duplicate_rate: float) -> Iterator[Check]:
+    count, repeated = _one(log, f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
+    yield statistic(
+        "sequence_unique",
+        repeated,
+        maximum=0,
+        column=SEQUENCE,
+        advice="sequence numbers break ties, so each is used once: leave the column out to number rows at fetch",
+        sample=_repeated(log, "events", SEQUENCE, repeated),
+    )
+    keys = f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}"
+    (distinct,) = _one(log, f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM events)")
+    sample = _repeated(log, "events", keys, count - distinct)
+    yield statistic(
+        "duplicate_rate",
+        (count - distinct) / count if count else None,
+        maximum=max_duplicate_rate,
+        column=keys,
+        advice="the same user, item and time again: was a file read twice? Else raise validate_raw.max_duplicate_rate",
+        sample=sample,
+    )
+    yield statistic(
+        "duplicate_rows",
+        count - distinct,
+        maximum=0,
+        column=keys,
+        severity="warning",
+        advice="the same user, item and time more than once; each copy trains and enters histories",
+        sample=sample,
+    )
+
+
+def _days(log: duckdb.DuckDBPyConnection, until: str | None, severity: Any) -> Iterator[Check]:
+    days = sorted(date.fromisoformat(day) for (day,) in log.sql("SELECT DISTINCT date FROM events").fetchall())
+    if not days:
+        return
+    between = (days[0] + timedelta(n) for n in range((days[-1] - days[0]).days))
+    missing = sorted(set(between) - set(days))
+    yield statistic(
+        "missing_days",
+        len(missing),
+        maximum=0,
+        severity=severity,
+        advice="days without a row inside the log's range: bring them, or set validate_raw.missing_days to off",
+        sample=[{"date": str(day)} for day in missing[:SAMPLE]],
+    )
+    if until:
+        yield statistic(
+            "days_behind_until",
+            max(0, (date.fromisoformat(until) - days[-1]).days),
+            maximum=0,
+            severity=severity,
+            advice=f"the log ends before data.until={until}: bring the newest days, or set an earlier data.until",
+            sample=[{"newest": str(days[-1])}],
+        )
+
+
+def _side_table(log: duckdb.DuckDBPyConnection, name: str, max_unknown_items: float) -> Iterator[Check]:
+    ids = _SIDE_IDS[name]
+    yield from _rules(log, name, [_present(i, f"every row of {ROOT}/{name}.parquet needs one") for i in ids])
+    if name == "history":
+        return
+    (key,) = ids
+    count, distinct = _one(log, f"SELECT count({key}), count(DISTINCT {key}) FROM {name}")
+    yield statistic(
+        f"{name}_unique",
+        count - distinct,
+        maximum=0,
+        column=key,
+        advice=f"keep one row for each {key}; with two, side fields are ambiguous",
+        sample=_repeated(log, name, key, count - distinct),
+    )
+    strangers = f"FROM events ANTI JOIN {name} USING ({key})"
+    (share,) = _one(log, f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
+    sample = _sample(
+        log, f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}", share
+    )
+    advice = f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table"
+    if name == "items":
+        yield statistic(
+            "unknown_items_rate", share, maximum=max_unknown_items, column=key, advice=advice, sample=sample
+        )
+    yield statistic(f"unknown_{name}", share, maximum=0, column=key, severity="warning", advice=advice, sample=sample)
+
+
+def _repeated(log: duckdb.DuckDBPyConnection, table: str, keys: str, count: int) -> list[dict[str, Any]]:
+    again = f"SELECT {keys}, count(*) AS times FROM {table} GROUP BY {keys} HAVING times > 1 ORDER BY {keys}"
+    return _sample(log, again, count)
+
+
+def _sample(log: duckdb.DuckDBPyConnection, query: str, count: float) -> list[dict[str, Any]]:
+    if not count:
+        return []
+    found = log.execute(f"{query} LIMIT {SAMPLE}")
+    names = [column[0] for column in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _one(log: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row = log.execute(query).fetchone()
+    assert row is not None, query
+    return row
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,153 @@
+"""Runs a suite: Great Expectations judges, the report says what it saw, the verdict file lets later stages run.
+
+Costs 3-5 s to import Great Expectations, then about 10 ms an expectation. Everything is in memory and in code: a file
+context rewrites its ids at every run, and parallel tasks corrupt it. A report is a pure function of what it judged and
+of params.yaml: no clock, no registry.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import great_expectations as gx
+import pandas as pd
+from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from din.artifacts import hash_tree, write_bytes, write_json
+from din.errors import GateClosed, InputError
+from din.params import Params
+from validation import INPUTS, report_path
+from validation.checks import SAMPLE, Check, Rows
+from validation.tables import failures
+
+Phase = Callable[[Params], Iterable[Check]]
+
+
+def validate(suite: str, phases: tuple[Phase, ...], params: Params) -> None:
+    """Judge `INPUTS[suite]`, write its report, and its verdict file where it is open.
+
+    Args:
+        suite: raw, features or predictions.
+        phases: judged in order; a phase runs only where the ones before it are open, so it may rely on them.
+        params: the thresholds.
+
+    Raises:
+        GateClosed: a critical expectation failed or could not be evaluated; the report is written first.
+        InputError: there is nothing to judge.
+    """
+    path = report_path(suite)
+    verdict = path.with_suffix(".verdict")
+    verdict.unlink(missing_ok=True)
+    judged = hash_tree(INPUTS[suite])
+    entries: list[dict[str, Any]] = []
+    unjudged = list(phases)
+    while unjudged and not _failed(entries, "critical"):
+        entries += _judge_phase(unjudged.pop(0), params)
+    blocking, warnings = _failed(entries, "critical"), _failed(entries, "warning")
+    write_json(path, {"verdict": "closed" if blocking else "open", "input": judged, "expectations": entries})
+    if blocking:
+        later = "\nLater expectations rely on these and were not evaluated." if unjudged else ""
+        raise GateClosed(
+            f"closed: {len(blocking)} of {len(entries)} expectations on {INPUTS[suite]} failed\n\n"
+            f"{failures(blocking + warnings)}{later}\nThe full report is {path}.",
+            str(path),
+        )
+    if warnings:
+        print(f"{failures(warnings)}\n")
+    held = len(entries) - len(warnings)
+    print(f"validate_{suite}: open, {held} of {len(entries)} expectations on {INPUTS[suite]} hold; see {path}")
+    write_bytes(verdict, b"open\n")
+
+
+def _failed(entries: list[dict[str, Any]], severity: str) -> list[dict[str, Any]]:
+    return [entry for entry in entries if not entry["success"] and entry["severity"] == severity]
+
+
+def _judge_phase(phase: Phase, params: Params) -> list[dict[str, Any]]:
+    checks: list[Check] = []
+    try:
+        checks.extend(phase(params))
+    except InputError:
+        raise
+    except Exception as error:  # what can't be evaluated is closed, and says why
+        return [*judge(checks), _not_evaluated(phase.__name__, error)]
+    return judge(checks)
+
+
+def _not_evaluated(name: str, error: Exception) -> dict[str, Any]:
+    return {
+        "name": f"{name}_evaluated",
+        "column": None,
+        "observed": None,
+        "threshold": {},
+        "severity": "critical",
+        "success": False,
+        "sample": [],
+        "advice": "the data could not be judged, so the gate is closed; correct what the reason names",
+        "reason": f"{type(error).__name__}: {error}",
+    }
+
+
+def judge(checks: list[Check]) -> list[dict[str, Any]]:
+    """The report entries of checks, in their order; offending rows and advice where one fails."""
+    statistics = pd.DataFrame({c.name: [c.value] for c in checks if c.frame is None}, dtype="float64")
+    frames = {id(frame): frame for c in checks if (frame := c.frame) is not None}
+    groups = [(statistics, [c for c in checks if c.frame is None])]
+    groups += [(frame, [c for c in checks if c.frame is frame]) for frame in frames.values()]
+    results = {name: result for frame, group in groups if group for name, result in _expect(frame, group).items()}
+    return [_entry(check, results[check.name]) for check in checks]
+
+
+def _expect(frame: pd.DataFrame, checks: list[Check]) -> dict[str, ExpectationValidationResult]:
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    expectations = [c.expectation(**c.arguments, severity=c.severity, meta={"name": c.name}) for c in checks]
+    found = batch.validate(gx.ExpectationSuite("suite", expectations=expectations), result_format="SUMMARY")
+    return {result.expectation_config.meta["name"]: result for result in found.results}  # type: ignore[union-attr]
+
+
+def _entry(check: Check, result: ExpectationValidationResult) -> dict[str, Any]:
+    found = result.result
+    entry = {
+        "name": check.name,
+        "column": check.column,
+        "observed": _plain(found.get("observed_value", found.get("unexpected_count"))),
+        "threshold": _plain(check.threshold),
+        "severity": check.severity,
+        "success": bool(result.success),
+    }
+    if not result.success:
+        rows = check.sample or _unexpected_rows(check, found)
+        entry["sample"] = [_plain(dict(row)) for row in rows[:SAMPLE]]
+        entry["advice"] = check.advice
+        if reason := result.exception_info.get("exception_message"):
+            entry["reason"] = reason
+    return entry
+
+
+def _unexpected_rows(check: Check, found: Mapping[str, Any]) -> Rows:
+    if check.frame is None:
+        return []
+    return check.frame.loc[found.get("partial_unexpected_index_list", [])[:SAMPLE]].to_dict("records")
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value: numpy scalars and arrays to Python's, NaN to null, infinities and times to text."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        return value if math.isfinite(value) and not value.is_integer() else _whole(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _whole(value: float) -> int | str:
+    return int(value) if math.isfinite(value) else str(value)

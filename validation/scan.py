@@ -1,0 +1,244 @@
+"""One vectorised pass over all impressions of `data/features/`: offending rows counted by rule, a few kept.
+
+    B impressions of a split · T behaviours of the shard · U users
+
+Behaviours are sorted by (user, time), which is checked itself; so of a history [start, end) the first and the last tell
+whose it is, and the last alone whether it saw the impression's time. Memory: one shard, and an array of U.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group
+from validation import INPUTS
+from validation.checks import SAMPLE
+from validation.shards import Features, Rows, integers, values
+
+_FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
+_LEAK = "the model would learn from the future; " + _FEATURIZE
+
+# name: (column, what to do)
+RULES: dict[str, tuple[str | None, str]] = {
+    "user_in_range": ("user", "a user is a row of users.parquet; " + _FEATURIZE),
+    "item_in_range": ("item", "an item is a row of items.parquet; " + _FEATURIZE),
+    "label_0_or_1": ("label", "a label is 0 or 1; " + _FEATURIZE),
+    "behaviours_sorted": ("timestamp", "behaviours go by user, then time, then sequence; " + _FEATURIZE),
+    "history_within_behaviours": ("history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE),
+    "history_length": ("history_end", "a history is cut to featurize.max_history; " + _FEATURIZE),
+    "history_of_own_user": ("history_start", "a history holds another user's behaviours; " + _FEATURIZE),
+    "history_before_impression": ("history_end", "a history reaches its impression's time or later; " + _LEAK),
+    "history_complete": ("history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE),
+    "user_in_one_shard": ("user", "a user's rows lie in several shards; " + _FEATURIZE),
+    "splits_apart": (None, "a row lies on the wrong side of a split; the metrics would flatter; " + _FEATURIZE),
+    "negatives_not_own": ("item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE),
+}
+
+
+@dataclass
+class Found:
+    """What a scan saw. counts, samples: by rule. rows, clicks, behaviours (summed history lengths): by split."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    rows: Counter[str] = field(default_factory=Counter)
+    clicks: Counter[str] = field(default_factory=Counter)
+    behaviours: Counter[str] = field(default_factory=Counter)
+
+    def add(self, rule: str, broken: np.ndarray, rows: Rows) -> None:
+        """Count the rows of a mask [B], and keep the first ones as examples."""
+        self.counts[rule] += int(broken.sum())
+        room = SAMPLE - len(self.samples[rule])
+        self.samples[rule] += [rows.example(int(at)) for at in np.flatnonzero(broken)[:room]]
+
+
+def scan(features: Features) -> Found:
+    """Judge both tables and every shard by `RULES`, every field by `<field>_in_range`, and count unknown ids."""
+    found = Found()
+    _fields_in_range(found, features, features.items, features.root / "items.parquet", Group.ITEM)
+    _fields_in_range(found, features, features.users, features.root / "users.parquet", Group.USER)
+    home = np.full(features.users.num_rows, -1)
+    prior = Prior()
+    for shard in range(features.manifest["shards"]):
+        rows, table = features.read(shard, "behaviours")
+        _fields_in_range(found, features, table, rows.path, Group.BEHAVIOUR)
+        behaviours = Behaviours(rows, features.manifest["order"] == "sequence", prior)
+        files = {"behaviours": rows}
+        found.add("behaviours_sorted", behaviours.unsorted(), rows)
+        for split in SPLITS:
+            rows, table = files[split], _ = features.read(shard, split)
+            _fields_in_range(found, features, table, rows.path, Group.CONTEXT)
+            _impressions(found, features, split, rows)
+            _histories(found, rows, behaviours, features.manifest["max_history"])
+        for rows in files.values():
+            for column, table in (("user", features.users), ("item", features.items)):
+                found.add(f"{column}_in_range", ~_in_range(rows[column], table.num_rows), rows)
+        _one_shard(found, files, home, shard)
+        _splits_by_user(found, files, features.manifest["protocol"])
+    if features.manifest["protocol"] == "temporal":
+        _splits_by_time(found, features)
+    return found
+
+
+class Prior:
+    """Which behaviours are prior history rather than events: they precede events of the same time, whatever their
+    sequence. Needed for ties alone, so the raw history is read when one is met."""
+
+    @cached_property
+    def _keys(self) -> pd.MultiIndex | None:
+        path = INPUTS["raw"] / "history.parquet"
+        if not path.exists():
+            return None
+        table = pq.read_table(path, columns=["timestamp", "sequence"])
+        return pd.MultiIndex.from_arrays([table["timestamp"].cast(pa.int64()).to_numpy(), table["sequence"].to_numpy()])
+
+    def __call__(self, timestamp: np.ndarray, sequence: np.ndarray) -> np.ndarray:
+        """bool [K] for K behaviours."""
+        if len(timestamp) == 0 or self._keys is None:
+            return np.zeros(len(timestamp), bool)
+        return pd.MultiIndex.from_arrays([timestamp, sequence]).isin(self._keys)
+
+
+class Behaviours:
+    """A shard's T behaviours and a last one of nobody, so that position T can be looked at."""
+
+    def __init__(self, rows: Rows, by_sequence: bool, prior: Prior) -> None:
+        self.user, self.timestamp, self.sequence = (
+            np.append(rows[name], last)
+            for name, last in (("user", -2), ("timestamp", np.iinfo(np.int64).max), ("sequence", 0))
+        )
+        self.item, self.by_sequence, self.prior = rows["item"], by_sequence, prior
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def unsorted(self) -> np.ndarray:
+        """bool [T]: rows that come after one that they should precede."""
+        user, timestamp, sequence = self.user[:-1], self.timestamp[:-1], self.sequence[:-1]
+        broken = np.zeros(len(self), bool)
+        same = user[1:] == user[:-1]
+        tie = same & (timestamp[1:] == timestamp[:-1])
+        broken[1:] = (user[1:] < user[:-1]) | (same & (timestamp[1:] < timestamp[:-1]))
+        swapped = np.flatnonzero(tie & (sequence[1:] < sequence[:-1]))
+        broken[1 + swapped] = ~self.prior(timestamp[swapped], sequence[swapped])
+        return broken
+
+    def before(self, at: np.ndarray, rows: Rows) -> np.ndarray:
+        """bool [B]: does the behaviour at position `at` [B] lie strictly before its impression, in the log's order?"""
+        timestamp, sequence = self.timestamp[at], self.sequence[at]
+        before = timestamp < rows["timestamp"]
+        if self.by_sequence:
+            tie = timestamp == rows["timestamp"]
+            before |= tie & (sequence < rows["sequence"])
+            rest = np.flatnonzero(tie & ~before)
+            before[rest] = self.prior(timestamp[rest], sequence[rest])
+        return before
+
+
+def _histories(found: Found, rows: Rows, behaviours: Behaviours, max_history: int) -> None:
+    user, start, end = rows["user"], rows["history_start"], rows["history_end"]
+    inside = (start >= 0) & (start <= end) & (end <= len(behaviours))
+    found.add("history_within_behaviours", ~inside, rows)
+    found.add("history_length", end - start > max_history, rows)
+    held = inside & (end > start)
+    first, last = np.where(held, start, len(behaviours)), np.where(held, end - 1, len(behaviours))
+    foreign = held & ((behaviours.user[first] != user) | (behaviours.user[last] != user))
+    found.add("history_of_own_user", foreign, rows)
+    own = inside & ~foreign
+    found.add("history_before_impression", own & held & ~behaviours.before(last, rows), rows)
+    oldest = np.searchsorted(behaviours.user[:-1], user)
+    following = np.where(held, end, oldest)
+    following = np.where(own, following, len(behaviours))
+    stale = (behaviours.user[following] == user) & behaviours.before(following, rows)
+    cut = held & (start > np.maximum(oldest, end - max_history))
+    found.add("history_complete", own & (stale | cut), rows)
+    mine = rows["sampled"] == 1
+    if mine.any():
+        width = 1 + max(rows["item"].max(initial=0), behaviours.item.max(initial=0))
+        keys = user.astype(np.int64) * width + rows["item"]
+        mine &= np.isin(keys, behaviours.user[:-1].astype(np.int64) * width + behaviours.item)
+    found.add("negatives_not_own", mine, rows)
+
+
+def _impressions(found: Found, features: Features, split: str, rows: Rows) -> None:
+    label, lengths = rows["label"], rows["history_end"] - rows["history_start"]
+    found.add("label_0_or_1", ~np.isin(label, (0, 1)), rows)
+    found.rows[split] += len(rows)
+    found.clicks[split] += int((label == 1).sum())
+    found.behaviours[split] += int(lengths.sum())
+    if split == "train":
+        return
+    for name, column, table in (
+        ("unknown_items_rate", "item", features.items),
+        ("unknown_users_rate", "user", features.users),
+    ):
+        ids = {"item": ITEM_ID, "user": USER_ID}[column]
+        if ids in features.rows:
+            known = np.append(integers(table[ids]), UNKNOWN)
+            row = np.where(_in_range(rows[column], table.num_rows), rows[column], -1)
+            found.add(name, known[row] == UNKNOWN, rows)
+
+
+def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Path, group: Group) -> None:
+    for own in features.of(group):
+        found_values, row = values(table[own.name], own)
+        broken = np.isinf(found_values) if own.standardised else ~_in_range(found_values, features.rows[own.name])
+        count = int(broken.sum())
+        found.counts[f"{own.name}_in_range"] += count
+        if count:
+            at = np.flatnonzero(broken)[:SAMPLE]
+            examples = [{"file": str(path), "row": row[i], own.name: found_values[i]} for i in at]
+            found.samples[f"{own.name}_in_range"] += examples
+
+
+def _one_shard(found: Found, files: dict[str, Rows], home: np.ndarray, shard: int) -> None:
+    users = np.unique(np.concatenate([rows["user"] for rows in files.values()]))
+    users = users[_in_range(users, len(home))]
+    other = home[users]
+    home[users] = shard
+    found.add(
+        "user_in_one_shard", other >= 0, Rows(files["train"].path.parent, {"user": users, "also_in_shard": other})
+    )
+
+
+def _splits_by_user(found: Found, files: dict[str, Rows], protocol: str) -> None:
+    """by_user: no user in two splits. leave_last_out: none in train and valid, and nothing after the test row."""
+    train, valid, test = (files[split] for split in SPLITS)
+    if protocol != "temporal":
+        found.add("splits_apart", np.isin(valid["user"], train["user"]), valid)
+    if protocol == "by_user":
+        found.add("splits_apart", np.isin(test["user"], np.concatenate([train["user"], valid["user"]])), test)
+    if protocol == "leave_last_out":
+        tests = pd.DataFrame({name: test[name] for name in ("user", "timestamp", "sequence")})
+        first = tests.sort_values(["timestamp", "sequence"], kind="stable").drop_duplicates("user").set_index("user")
+        for rows in (train, valid):
+            own = first.reindex(rows["user"])
+            timestamp, sequence = (
+                own["timestamp"].to_numpy(),
+                own["sequence"].to_numpy(),
+            )  # NaN where it has no test row
+            tie = rows["timestamp"] == timestamp
+            found.add("splits_apart", (rows["timestamp"] > timestamp) | (tie & (rows["sequence"] >= sequence)), rows)
+
+
+def _splits_by_time(found: Found, features: Features) -> None:
+    """temporal: every row lies before the first row of each later split. Times are read once more."""
+    end = np.iinfo(np.int64).max
+    for split in reversed(SPLITS):
+        first = end
+        for shard in range(features.manifest["shards"]):
+            rows, _ = features.read(shard, split)
+            found.add("splits_apart", rows["timestamp"] >= end, rows)
+            first = min(first, int(rows["timestamp"].min(initial=first)))
+        end = min(end, first)
+
+
+def _in_range(ids: np.ndarray, rows: int) -> np.ndarray:
+    return (ids >= 0) & (ids < rows)

@@ -1,0 +1,97 @@
+"""Read `data/features/` for judging: unlike din.eventlog's reader, this one trusts nothing but names and types.
+
+One file in memory at a time. Missing integers become -1, which no rule accepts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from din.schema import Field, Group, Kind, parse_field
+
+
+@dataclass(frozen=True)
+class Rows:
+    """B rows with the file they come from; `columns` are arrays [B]."""
+
+    path: Path
+    columns: Mapping[str, np.ndarray]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.columns[name]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def example(self, at: int) -> dict[str, Any]:
+        """One row, with its file and its number in it."""
+        return {"file": str(self.path), "row": at} | {name: values[at] for name, values in self.columns.items()}
+
+
+class Features:
+    """A feature directory whose columns have the right types."""
+
+    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
+        self.root, self.manifest = root, manifest
+        self.fields = [parse_field(record) for record in manifest["fields"]]
+        self.rows: dict[str, int] = {record["name"]: record["rows"] for record in manifest["fields"]}
+
+    def of(self, group: Group) -> list[Field]:
+        """The fields of one group."""
+        return [field for field in self.fields if field.group is group]
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """items.parquet."""
+        return pq.read_table(self.root / "items.parquet")
+
+    @cached_property
+    def users(self) -> pa.Table:
+        """users.parquet."""
+        return pq.read_table(self.root / "users.parquet")
+
+    def vocabulary(self, field: Field) -> pa.Table:
+        """The vocabulary of a field."""
+        return pq.read_table(self.root / "vocab" / f"{field.name}.parquet")
+
+    def path(self, shard: int, name: str) -> Path:
+        """`behaviours` or a split, of one shard."""
+        return self.root / "shards" / f"{shard:05d}" / f"{name}.parquet"
+
+    def read(self, shard: int, name: str) -> tuple[Rows, pa.Table]:
+        """A file of a shard: its own columns as arrays, and all of it, fields included."""
+        path = self.path(shard, name)
+        table = pq.read_table(path)
+        own = [column for column in table.column_names if column not in self.rows]
+        return Rows(path, {column: integers(table[column]) for column in own}), table
+
+
+def integers(column: pa.ChunkedArray) -> np.ndarray:
+    """An integer column as an array, -1 where it is null."""
+    return pc.fill_null(column, -1).to_numpy()
+
+
+def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
+    """A field's values [M] and the row each belongs to [M]; rows without any get one value -1.
+
+    Returns:
+        int32 ids, or float32 where the field is standardised (NaN = missing).
+    """
+    rows = np.arange(len(column))
+    if field.standardised:
+        return pc.fill_null(column, float("nan")).to_numpy(), rows
+    if field.kind is not Kind.MULTI:
+        return integers(column), rows
+    lengths = pc.fill_null(pc.call_function("list_value_length", [column]), 0).to_numpy()
+    empty = np.flatnonzero(lengths == 0)
+    flat = integers(pc.call_function("list_flatten", [column]))
+    return np.concatenate([flat, np.full(len(empty), -1, flat.dtype)]), np.concatenate(
+        [np.repeat(rows, lengths), empty]
+    )

@@ -1,0 +1,59 @@
+"""Report entries as text for people: terminals and CI logs. No Great Expectations here: the gate must start fast."""
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+WIDTH = 120
+
+
+def failures(entries: Iterable[Mapping[str, Any]]) -> str:
+    """Failed expectations: what was observed, what was asked for, offending rows, what to do."""
+    entries = list(entries)
+    rows = [(e["severity"], e["name"], figure(e["observed"]), threshold(e["threshold"])) for e in entries]
+    return "\n".join([aligned(("severity", "expectation", "observed", "threshold"), rows), *map(_details, entries)])
+
+
+def _details(entry: Mapping[str, Any]) -> str:
+    lines = [f"{entry['name']}: {entry['advice']}"]
+    lines += [f"    reason: {entry['reason']}"] if "reason" in entry else []
+    lines += [f"    e.g. {json.dumps(row, ensure_ascii=False)}" for row in entry["sample"]]
+    return "\n".join(lines)
+
+
+def figure(value: Any) -> str:
+    """A number with at most five significant digits after the point, thousands grouped; `–` for none."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def threshold(asked: Mapping[str, Any]) -> str:
+    """Such as `= 0`, `≥ 1,000`, `0.7 … 1.4`."""
+    low, high = asked.get("min"), asked.get("max")
+    if "in" in asked:
+        return "one of " + ", ".join(map(str, asked["in"]))
+    if low is not None and high is not None:
+        return f"= {figure(low)}" if low == high else f"{figure(low)} … {figure(high)}"
+    if low is not None:
+        return f"≥ {figure(low)}"
+    return "–" if high is None else f"= {figure(high)}" if high == 0 else f"≤ {figure(high)}"
+
+
+def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of fixed width, so that logs look the same everywhere."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in header:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(file=io.StringIO(), width=WIDTH)
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()).strip("\n") + "\n"
