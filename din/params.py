@@ -160,7 +160,11 @@ class Gate(_Block):
     resamples: PositiveInt
     confidence: Annotated[float, Field(gt=0, lt=1)]
     approval: Literal["never"]
+    min_slice_rows: PositiveInt
+    slice_margin: NonNegativeFloat
+    max_prediction_drift: PositiveFloat
     max_bundle_mb: PositiveFloat
+    max_latency_ms: PositiveFloat | None
     max_rows: PositiveInt
     seed: int
 

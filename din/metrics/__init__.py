@@ -2,6 +2,7 @@
 
 from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
 from din.metrics.comparison import Interval, bootstrap, paired_bootstrap
+from din.metrics.drift import population_stability_index
 from din.metrics.ranking import Gauc, auc, gauc, relative_improvement
 from din.metrics.summary import summary
 
@@ -16,6 +17,7 @@ __all__ = [
     "log_loss",
     "normalized_entropy",
     "paired_bootstrap",
+    "population_stability_index",
     "relative_improvement",
     "summary",
 ]

@@ -1,8 +1,8 @@
 """Which earlier models a candidate must not fall behind, on which rows that is a fair question, and their scores.
 
-An earlier bundle answers raw ids, as in production: its own vocabularies and histories of today's test rows. Costs one
-fetch of the bundle and one scoring of the rows. It gives up rows that the earlier model trained on: they would flatter
-it, so where they can't be told apart the comparison is not evaluated and the gate closes.
+An earlier bundle answers raw ids, as in production: its own vocabularies, histories as long as it reads, for today's
+test rows. Costs one fetch of the bundle and one scoring of the rows. It gives up rows that the earlier model trained
+on: they would flatter it, so where they can't be told apart the comparison is not evaluated and the gate closes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,8 @@ def score_champion(bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
     from din.serve.scorer import Scorer
 
     scorer = Scorer.open(bundle)
-    return np.concatenate(scorer.score_many(requests_for(rows, RAW, FEATURES, scorer.fields)))
+    requests = requests_for(rows, RAW, FEATURES, scorer.fields, scorer.max_history)
+    return np.concatenate(scorer.score_many(requests))
 
 
 def fair_rows(

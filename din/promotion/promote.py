@@ -19,7 +19,9 @@ from din.bundle import verify_bundle
 from din.errors import GateClosed, InputError
 from din.objects import to_bytes
 from din.params import Params
-from din.promotion.gate import BUNDLE, REPORT, REPORTS, UNTIL_GATE, print_gates
+from din.promotion.comparisons import UNTIL_GATE
+from din.promotion.evidence import BUNDLE, REPORTS
+from din.promotion.gate import REPORT, print_gates
 from din.promotion.table import print_table
 from din.promotion.verdict import overall
 from din.registry import FACTS, Record, Registry

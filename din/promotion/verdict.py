@@ -27,6 +27,10 @@ class Finding:
     reason: str | None = None
 
 
+Check = tuple[str, str, Callable[[], Finding]]
+"""A gate before it is judged: the arguments of `check`."""
+
+
 def check(name: str, look: str, judge: Callable[[], Finding]) -> dict[str, Any]:
     """Run one gate. A report that is missing or malformed closes it, with the reason; it is never a traceback.
 
@@ -68,9 +72,21 @@ def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -
     return "borderline" if interval.lower <= high and interval.upper >= low else "closed"
 
 
-def not_below(interval: Interval, low: float) -> Verdict:
-    """Open unless the interval lies wholly below the threshold, or is undefined."""
-    return "open" if interval.upper >= low else "closed"
+def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdict:
+    """Open unless the interval lies wholly below or above the thresholds, or is undefined."""
+    return "open" if interval.upper >= low and interval.lower <= high else "closed"
+
+
+def from_interval(verdict: Verdict, interval: Interval, threshold: Any, rows: int) -> Finding:
+    """A finding about a figure with its interval, the reason where it is not open."""
+    reasons = {
+        "open": None,
+        "borderline": "the interval contains the threshold: too few rows to tell, or too close",
+        "closed": "the interval lies outside the threshold",
+    }
+    undefined = math.isnan(interval.lower) or math.isnan(interval.upper)
+    reason = "undefined: too few users, or one class only" if undefined else reasons[verdict]
+    return Finding(verdict, interval.point, threshold, interval, rows, reason)
 
 
 def _finite(value: Any) -> Any:

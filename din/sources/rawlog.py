@@ -160,6 +160,7 @@ def require_rows(part: Part, table: str) -> None:
 
 def _checked(part: Part, ids: tuple[str, ...]) -> Part:
     columns = {}
+    types = _TYPES if ids == (USER_ID, ITEM_ID) else {}  # in other tables the names mean nothing
     for name in part.table.column_names:
         column = part.table[name]
         if name in ids and (row := first(pc.is_null(column))) is not None:
@@ -173,7 +174,7 @@ def _checked(part: Part, ids: tuple[str, ...]) -> Part:
                     "correct the value, or leave it empty for missing"
                 )
             column = pc.if_else(pc.is_nan(column), None, column)
-        columns[name] = column.cast(_TYPES.get(name, column.type))
+        columns[name] = column.cast(types.get(name, column.type))
     return replace(part, table=pa.table(columns))
 
 

@@ -151,21 +151,7 @@ class TableSource:
         part = files.read(found, select)
         if table != "history":  # a history may be empty: nobody has one yet
             require_rows(part, table)
-        separators = self.params.separators
-        lists = {
-            ours: separators.get(theirs)
-            for ours, theirs in resolved.items()
-            if (table == "history" or ours not in EVENT_COLUMNS)
-            and (theirs in separators or pa.types.is_list(part.table[theirs].type))
-        }
-        listed = {resolved[ours] for ours in lists}
-        for column in part.table.schema:
-            kind = column.type.value_type if column.name in listed and pa.types.is_list(column.type) else column.type
-            if pa.types.is_nested(kind):
-                raise InputError(
-                    f"{part.name}: column {column.name!r} is of type {column.type}; expected numbers or text, and lists of "
-                    "them only in side columns and in the history: write one value a row, or leave the column out"
-                )
+        lists = _lists(part, resolved, self.params.separators, table)
         return _Input(part, resolved, lists, files.FORMATS[found[0].suffix] == "CSV")
 
     def _check_separators(self, inputs: Mapping[str, _Input | None]) -> None:
@@ -196,6 +182,25 @@ class TableSource:
         if name in ("events", "history") and SEQUENCE not in result:
             result[SEQUENCE] = np.arange(table.part.table.num_rows)
         return Part(pa.table(result), table.part.files, table.part.rows)
+
+
+def _lists(part: Part, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
+    """The list columns: our name of each, and its separator; None where the file has lists itself."""
+    given = {
+        ours: separators.get(theirs)
+        for ours, theirs in names.items()
+        if theirs in separators or pa.types.is_list(part.table[theirs].type)
+    }
+    scalars = (USER_ID,) if table == "history" and ITEM_ID in given else EVENT_COLUMNS
+    lists = {ours: separator for ours, separator in given.items() if ours not in scalars}
+    for column in part.table.schema:
+        is_list = column.name in (names[ours] for ours in lists) and pa.types.is_list(column.type)
+        if pa.types.is_nested(column.type.value_type if is_list else column.type):
+            raise InputError(
+                f"{part.name}: column {column.name!r} is of type {column.type}; expected numbers or text, and lists of "
+                "them only in side columns and in the history: write one value a row, or leave the column out"
+            )
+    return lists
 
 
 def _side(table: _Input, ours: str) -> pa.ChunkedArray | pa.Array:

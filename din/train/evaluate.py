@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from din.artifacts import replace_directory, write_json
 from din.eventlog.reader import Features
 from din.metrics.ranking import auc, gauc
+from din.metrics.slices import slice_table
 from din.metrics.summary import summary
 from din.model import artifact
 from din.params import Params
@@ -45,6 +46,7 @@ def evaluate(params: Params) -> None:
     report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}
     report["floors"] = {"popularity": _ranking(test, popularity), "lr": _summary(lr)}
     report["oracle"] = {"auc": auc(test.rows["label"], _truth(test))} if TRUTH.exists() else None
+    report["slices"] = {"test": slice_table(test.rows, test.probabilities, features)}
     with replace_directory(PREDICTIONS) as folder:
         pq.write_table(found["valid"].table(), folder / "valid.parquet")
         pq.write_table(test.table(popularity=popularity, lr=lr.probabilities), folder / "test.parquet")

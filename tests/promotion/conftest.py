@@ -20,8 +20,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 @pytest.fixture
 def quick(params: Params) -> Params:
-    """The shipped parameters, fewer resamples, a margin that this small log can resolve."""
-    return replace(params, gate=replace(params.gate, resamples=200, margin=0.01))
+    """The shipped parameters; fewer resamples, a margin and slices for a small log, nothing that takes onnxruntime."""
+    small = {"resamples": 200, "margin": 0.01, "min_slice_rows": 100, "max_latency_ms": None}
+    return replace(params, gate=replace(params.gate, **small))
 
 
 @pytest.fixture

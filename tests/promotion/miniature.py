@@ -16,9 +16,13 @@ import pyarrow.parquet as pq
 from din.artifacts import hash_files, hash_tree, read_json, write_json
 from din.bundle import verify_bundle
 from din.metrics import summary
+from din.schema import parse_fields
 
 USERS, PER_USER = 120, 10
 DAY = 24 * 3600 * 1_000_000
+_IMPRESSION = (
+    "user", "item", "label", "history_start", "history_end", "timestamp", "sequence", "sampled",
+)  # fmt: skip
 PROTOCOL = {"name": "by_user", "seed": 17, "valid_fraction": 0.1, "test_fraction": 0.25}
 
 
@@ -56,6 +60,7 @@ class Workspace:
             "item": items.astype(np.int32),
             "label": (random.random(len(items)) < probabilities(0, items)).astype(np.int8),
             "sequence": np.arange(len(items)),
+            "history_length": (np.arange(len(items)) % PER_USER).astype(np.int32),
             "timestamp": np.arange(len(items)) % PER_USER * DAY + 20_000 * DAY,
             "popularity": popularity + random.normal(size=len(items)) / 100,
             "lr": probabilities(2.0, items),
@@ -68,11 +73,36 @@ class Workspace:
         for name in ("raw", "features"):
             Path("data", name).mkdir(parents=True)
             Path("data", name, "rows.txt").write_text(name)
+        self._write_features()
         self.finish()
 
-    def finish(self) -> str:
-        """Predictions, reports and bundle of a model of this noise; returns the bundle's version."""
-        prediction = probabilities(self.noise, self.rows["item"])
+    def _write_features(self) -> None:
+        """What slices need: items with counts and categories, a context of each test row."""
+        root, items = Path("data/features"), np.arange(1000, dtype=np.int32)
+        tables = {
+            "items.parquet": {"item_id": items, "category": items % 4},
+            "vocab/item_id.parquet": {"value": items, "count": items},
+            "vocab/category.parquet": {"value": list("abcd")},
+            "vocab/tab.parquet": {"value": ["", "home", "search"]},
+            "shards/00000/behaviours.parquet": {"item": items[:0]},
+            "shards/00000/test.parquet": dict.fromkeys(_IMPRESSION, self.rows["sequence"])
+            | {"tab": (self.rows["sequence"] % 2 + 1).astype(np.int32)},
+        }
+        for name, columns in tables.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.table(columns), root / name)
+        fields = parse_fields({"item": {"category": "categorical"}, "context": {"tab": "categorical"}})
+        records = [field.to_json() for field in fields]
+        write_json(root / "manifest.json", {"format": 1, "fields": records, "shards": 1})
+
+    def finish(self, prediction: np.ndarray | None = None) -> str:
+        """Predictions, reports and bundle of a model of this noise; returns the bundle's version.
+
+        Args:
+            prediction: what the model says instead, for planted faults.
+        """
+        if prediction is None:
+            prediction = probabilities(self.noise, self.rows["item"])
         Path("reports/predictions").mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(self.rows | {"prediction": prediction}), "reports/predictions/test.parquet")
         test, popularity, lr = (

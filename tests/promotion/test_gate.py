@@ -13,8 +13,9 @@ from miniature import edit, probabilities, score
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed, InputError
 from din.metrics import Interval
+from din.params import Params
 from din.promotion.gate import REPORT, gate
-from din.promotion.verdict import not_below, overall, within
+from din.promotion.verdict import not_outside, overall, within
 
 FIRST_RUN = {
     "validation_raw",
@@ -28,13 +29,16 @@ FIRST_RUN = {
     "bundle_mb",
     "auc_over_popularity",
     "auc_over_lr",
+    "slice_auc",
+    "slice_calibration",
 }
+NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift"}
 
 
-def judge(params, score=score) -> dict:
+def judge(params, score=score, **settings) -> dict:
     """Run the gate; its report, whatever the verdict."""
     try:
-        gate(params, score)
+        gate(params, score, **settings)
     except GateClosed as error:
         report = read_json(REPORT)
         assert error.report == str(REPORT) and report["verdict"] != "open"
@@ -44,6 +48,11 @@ def judge(params, score=score) -> dict:
     report = read_json(REPORT)
     assert report["verdict"] == "open"
     return report
+
+
+def set_gate(params, **settings) -> Params:
+    """The parameters with some of block `gate` changed."""
+    return replace(params, gate=replace(params.gate, **settings))
 
 
 def shut(report) -> list[str]:
@@ -69,7 +78,7 @@ def test_first_run_opens(workspace, quick, registry, capsys):
     """All evidence green and no champion: open, with the keys that others read."""
     version = workspace.finish()
     report = judge(quick)
-    assert report["bundle"] == version and report["champion"] is None
+    assert (report["verdict"], report["bundle"], report["champion"]) == ("open", version, None)
     assert {g["name"] for g in report["gates"]} == FIRST_RUN
     for g in report["gates"]:
         assert {"name", "observed", "threshold", "interval", "verdict", "look"} <= g.keys()
@@ -112,8 +121,9 @@ LIMITS = {
 @pytest.mark.parametrize("name", LIMITS)
 def test_limit_closes_its_gate_alone(workspace, quick, name):
     """Each limit of params.yaml is looked at."""
-    report = judge(replace(quick, gate=replace(quick.gate, **LIMITS[name])))
-    assert shut(report) == [name] and find(report, name)["verdict"] == "closed"
+    report = judge(set_gate(quick, **LIMITS[name]))
+    beside = {"slice_calibration"} if name == "calibration" else set()  # the same limits, on slices
+    assert set(shut(report)) == {name} | beside and find(report, name)["verdict"] == "closed"
 
 
 @pytest.mark.parametrize("name", ["validation/raw", "validation/features", "validation/predictions", "parity"])
@@ -147,6 +157,7 @@ def test_unusable_predictions_close_every_figure(workspace, quick, fault):
         pq.write_table(rows.drop_columns(["prediction"]).append_column("prediction", [[math.nan] * len(rows)]), path)
     report = judge(quick)
     figures = {"evaluation", "min_auc", "min_gauc", "calibration", "auc_over_popularity", "auc_over_lr"}
+    figures |= {"slice_auc", "slice_calibration"}
     assert set(shut(report)) == figures | {"validation_predictions"}
     assert all(find(report, name)["verdict"] == "closed" for name in figures)
 
@@ -191,13 +202,13 @@ def test_bundle_must_carry_this_evaluation(workspace, quick):
 def test_borderline_blocks_but_stays_borderline(workspace, quick):
     """The floor lies inside the interval: too few rows to tell; `approval: never` exits as closed."""
     auc = read_json(Path("reports/evaluation.json"))["test"]["auc"]
-    report = judge(replace(quick, gate=replace(quick.gate, min_auc=auc)))
+    report = judge(set_gate(quick, min_auc=auc))
     assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
 
 
 def test_gauc_gates_where_params_say_so(workspace, quick):
     """`gate.metric: gauc` compares GAUC."""
-    report = judge(replace(quick, gate=replace(quick.gate, metric="gauc")))
+    report = judge(set_gate(quick, metric="gauc"))
     assert find(report, "gauc_over_popularity")["verdict"] == "open"
     assert report["metric"] == "gauc"
 
@@ -221,7 +232,7 @@ def test_worse_candidate_is_closed(workspace, quick, registry):
     crown(registry, workspace)
     workspace.noise = 1.5
     workspace.finish()
-    report = judge(quick)
+    report = judge(set_gate(quick, slice_margin=1.0))
     assert find(report, "champion_delta")["verdict"] == "closed"
     assert set(shut(report)) == {"champion_delta"}
     assert find(report, "anchor_delta")["reason"] == "the anchor is the champion"
@@ -235,12 +246,12 @@ def test_champion_itself_opens_without_scoring(workspace, quick, registry):
         raise AssertionError("scored")
 
     report = judge(quick, never)
-    assert find(report, "champion_delta")["observed"] == 0
+    assert [find(report, name)["observed"] for name in NEED_SCORES] == [0, 0, 0]
 
 
 def test_small_permitted_losses_do_not_add_up(workspace, quick, registry):
     """Each step loses less than the margin to the champion; the anchor, the best of 90 days, notices the sum."""
-    wide = replace(quick, gate=replace(quick.gate, margin=0.1))
+    wide = set_gate(quick, margin=0.1, slice_margin=1.0)
     noises = [0.2, 1.0, 1.6]
     for noise in noises[:2]:
         workspace.noise = noise
@@ -265,7 +276,7 @@ def test_champion_that_cannot_score_closes(workspace, quick, registry, fault):
         return np.full(3, 0.5) if fault == "wrong length" else np.full(len(rows), math.nan)
 
     report = judge(quick, broken)
-    assert shut(report) == ["champion_delta"]
+    assert set(shut(report)) == NEED_SCORES
     says = {"raises": "that is gone", "wrong length": "gave (3,)", "NaN": "undefined"}[fault]
     assert says in find(report, "champion_delta")["reason"]
 
@@ -276,7 +287,7 @@ def test_damaged_champion_closes(workspace, quick, registry):
     workspace.noise = 0.1
     workspace.finish()
     Path(f"registry/{quick.model_name}/bundles/{version}/model.json").write_text('{"noise": 9}')
-    assert shut(judge(quick)) == ["champion_delta"]
+    assert set(shut(judge(quick))) == NEED_SCORES
 
 
 def test_older_log_closes(workspace, quick, registry):
@@ -327,7 +338,7 @@ def test_max_rows_draws_whole_users(workspace, quick, registry):
     crown(registry, workspace)
     workspace.noise = 0.1
     workspace.finish()
-    few = replace(quick, gate=replace(quick.gate, max_rows=505))
+    few = set_gate(quick, max_rows=505)
     seen = []
 
     def spy(bundle, rows):
@@ -357,10 +368,13 @@ def test_margin_decides():
     assert within(Interval(1, 0.9, 1.1), 0.7, 1.4) == "open"
     assert within(Interval(1, 0.9, 1.5), 0.7, 1.4) == "borderline"
     assert within(Interval(1, 1.5, 1.6), 0.7, 1.4) == "closed"
-    assert not_below(Interval(0, -0.1, 0.1), 0) == "open"
-    assert not_below(Interval(0, -0.1, -0.01), 0) == "closed"
+    assert not_outside(Interval(0, -0.1, 0.1), 0) == "open"
+    assert not_outside(Interval(0, -0.1, -0.01), 0) == "closed"
+    assert not_outside(Interval(1, 0.9, 1.5), 0.7, 1.4) == "open"
+    assert not_outside(Interval(2, 1.5, 2.5), 0.7, 1.4) == "closed"
+    assert not_outside(Interval(0.5, 0.4, 0.6), 0.7, 1.4) == "closed"
     undefined = Interval(0.9, math.nan, math.nan)
-    assert within(undefined, 0.5) == within(undefined, 0.7, 1.4) == not_below(undefined, 0) == "closed"
+    assert within(undefined, 0.5) == within(undefined, 0.7, 1.4) == not_outside(undefined, 0) == "closed"
 
 
 def test_overall_is_the_worst():

@@ -9,9 +9,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import settings
 
 from din.params import Data, Params
 from din.sources.fetch import fetch
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+settings.load_profile("unhurried")
 
 DAY = 86_400
 START = 1_700_006_400  # 2023-11-15 00:00 UTC

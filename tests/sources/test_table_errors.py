@@ -194,8 +194,8 @@ CASES = [
         {"events": "log.parquet"},
     ),
     Case(
-        "structs", {"i.jsonl": '{"item_id": 1, "c": {"d": 1}}\n'}, ("i.jsonl: column 'c' is of type struct", "expected numbers or text"),
-        {"items": "i.jsonl"},
+        "structs", {"i.jsonl": '{"item_id": 1, "c": {"d": 1}}\n'},
+        ("i.jsonl: column 'c' is of type struct", "expected numbers or text"), {"items": "i.jsonl"},
     ),
     Case(
         "UTF-8", {"bad.csv": GOOD.encode() + b"1,\xff,1,0\n"}, ("bad.csv: not UTF-8", "line 3", "iconv"),
@@ -276,8 +276,9 @@ def test_rows_count_within_their_file(table_params: Callable[..., Params], capsy
 VALUES = [
     pa.array([None]), pa.array([True]), pa.array([1.5]), pa.array([float("nan")]), pa.array(["x"]), pa.array([b"x"]),
     pa.array([b"\xff"]), pa.array([date(2024, 1, 1)]), pa.array([time(1)]), pa.array([timedelta(1)]), pa.array([[1]]),
-    pa.array([[[1]]]), pa.array([{"a": 1}]), pa.array([[{"a": 1}]]), pa.array([Decimal("1.5")]), pa.array(["x"], "large_string"),
-    pa.array([2**64 - 1], "uint64"), pa.array(["x"]).dictionary_encode(), pa.array([[]], pa.list_(pa.null())),
+    pa.array([[[1]]]), pa.array([{"a": 1}]), pa.array([[{"a": 1}]]), pa.array([Decimal("1.5")]),
+    pa.array(["x"], "large_string"), pa.array([2**64 - 1], "uint64"), pa.array(["x"]).dictionary_encode(),
+    pa.array([[]], pa.list_(pa.null())),
 ]  # fmt: skip
 
 
@@ -294,7 +295,7 @@ def test_no_parquet_type_is_a_bug(value: pa.Array, table: str, table_params: Cal
             assert stage.run("fetch", lambda params=params: fetch(params)) in (0, 2)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), suffix=st.sampled_from(["csv", "csv.gz", "parquet", "jsonl"]))
 def test_damaged_bytes_are_never_a_bug(data: st.DataObject, suffix: str, table_params: Callable[..., Params]) -> None:
     """Whatever bytes change, go or come in a file of any form: it is read, or refused with outcome 2."""

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from planting import FEATURES, edit, failed, judge, limits, put, seal
 
-from din.artifacts import MANIFEST, read_json
+from din.artifacts import MANIFEST, hash_tree, read_json
+from din.featurize.build import featurize
 from din.params import Params
 
 Enter = Callable[..., Params]
@@ -308,6 +309,34 @@ def test_equal_times_are_in_order_under_sequence(workspace: Enter) -> None:
     put(shard("train"), "history_end", row, int(rows["history_end"][row]) + 1)
     seal(FEATURES)
     assert failed(judge("features", params)).keys() == {"history_before_impression"}
+
+
+def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
+    """Prior history at the time of a user's events, with larger sequence numbers, is no leak under `sequence`."""
+    params = workspace("leave_last_out")
+    first = {user: time for path in map(planting.day, range(5, -1, -1)) for user, time in last_to_first(path)}
+
+    def at_first_event(table: pa.Table) -> pa.Table:
+        times = [first[user] for user in table["user_id"].to_pylist()]
+        table = table.set_column(2, "timestamp", pa.array(times, pa.timestamp("us")))
+        return table.set_column(3, "sequence", pa.array(range(10**6, 10**6 + len(table)), pa.int64()))
+
+    edit(planting.RAW / "history.parquet", at_first_event)
+    seal(planting.RAW)
+    featurize(params)
+    report = judge("features", params)
+    assert not failed(report)
+    path = planting.RAW / "history.parquet"
+    edit(path, lambda table: table.slice(0, 0))  # without it, the same rows are events of the future
+    seal(planting.RAW)
+    seal(FEATURES, raw=hash_tree(planting.RAW))
+    assert {"behaviours_sorted", "history_before_impression"} & failed(judge("features", params)).keys()
+
+
+def last_to_first(path: Path) -> list[tuple[int, Any]]:
+    """(user, time) of a day's events, newest first."""
+    table = pq.read_table(path)
+    return list(zip(table["user_id"].to_pylist(), table["timestamp"].to_pylist(), strict=True))[::-1]
 
 
 def test_features_of_another_raw_log(workspace: Enter) -> None:

@@ -1,0 +1,144 @@
+"""Gates that compare the candidate: on a first run with floors, else with the champion and the anchor.
+
+All on the same rows. Costs bootstraps, one a slice among them, and on all but first runs scoring up to `gate.max_rows`
+test rows with the champion (and with the anchor).
+"""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from din.errors import InputError
+from din.metrics import Interval, population_stability_index
+from din.promotion import slices
+from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until
+from din.promotion.evidence import EVALUATION, SHOW, Evidence
+from din.promotion.verdict import Check, Finding, Verdict, from_interval, not_outside, within
+from din.registry import Record, Registry
+from din.stage import STATE
+
+UNTIL_GATE = "data_until"
+"""The gate that `din promote --allow-older` waives."""
+
+
+def first_run(evidence: Evidence) -> list[Check]:
+    """Without a champion: better than popularity, not worse than LR, and no slice that is plainly wrong."""
+    look, metric = f"{SHOW} {EVALUATION}", evidence.limits.metric
+    return [
+        (f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
+        (f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
+        ("slice_auc", look, partial(slices.auc, evidence)),
+        ("slice_calibration", look, partial(slices.calibration, evidence)),
+    ]
+
+
+def against_earlier(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> list[Check]:
+    """With one: not older, not rolled back, not worse than it, on no slice, and not another distribution."""
+    look = f"din registry show {history[-1].number}"
+    champion = Rival("champion", history[-1], evidence, registry, score)
+    return [
+        (UNTIL_GATE, look, partial(_until, champion)),
+        ("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
+        ("champion_delta", look, partial(_delta, champion)),
+        ("slice_delta", f"{SHOW} {EVALUATION}", partial(_slice_delta, champion)),
+        ("prediction_drift", look, partial(_drift, champion)),
+        ("anchor_delta", "din registry list", partial(_anchor_delta, evidence, registry, history, score)),
+    ]
+
+
+class Rival:
+    """An earlier champion, and its scores of the test rows that it did not train on; fetched when first asked for."""
+
+    def __init__(self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score) -> None:
+        self.role, self.evidence = role, evidence
+        self._record, self._registry, self._score = record, registry, score
+
+    def same(self, threshold: Any) -> Finding | None:
+        """Open, where the candidate is this rival."""
+        if self._record.version != self.evidence.version:
+            return None
+        return Finding("open", 0.0, threshold, reason=f"the {self.role} is this bundle")
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """facts.json of its bundle."""
+        return self._registry.facts(self._record.version)
+
+    @cached_property
+    def rows(self) -> pa.Table:
+        """Test rows on which the comparison is fair, at most `max_rows`."""
+        rows = self.evidence.rows
+        fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
+        return self.evidence.draw(rows.filter(pa.array(fair)))
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Its probabilities of `rows`."""
+        rows, name = self.rows, f"the {self.role} {self._record.version[:12]}"
+        bundle = self._registry.fetch(self._record.version, STATE / "gate" / self.role)
+        try:
+            scores = np.asarray(self._score(bundle, rows), np.float64)
+        except Exception as error:  # an old bundle may fail in any way, and whichever it is, there is no comparison
+            raise InputError(f"{name} can't score today's rows: {error!r}") from error
+        if scores.shape != (len(rows),):
+            raise InputError(f"{name} gave {scores.shape} probabilities for {len(rows)} rows")
+        return scores
+
+
+def _floor(evidence: Evidence, column: str, rule: Callable[[Interval, float], Verdict]) -> Finding:
+    rows = evidence.sample
+    interval = evidence.interval(evidence.limits.metric, rows, rows[column].to_numpy())
+    return from_interval(rule(interval, 0.0), interval, 0.0, len(rows))
+
+
+def _until(champion: Rival) -> Finding:
+    ours, theirs = until(champion.evidence.facts), until(champion.facts)
+    reason = None if ours >= theirs else "the champion saw newer data; `din promote --allow-older` overrules this gate"
+    return Finding("closed" if reason else "open", str(ours), str(theirs), reason=reason)
+
+
+def _not_rolled_back(evidence: Evidence, history: list[Record]) -> Finding:
+    record = rolled_back(history).get(evidence.version)
+    if record is None:
+        return Finding("open", "no", "no")
+    reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
+    return Finding("closed", f"in record {record.number}", "no", reason=reason)
+
+
+def _delta(rival: Rival) -> Finding:
+    """Candidate − an earlier champion."""
+    limits = rival.evidence.limits
+    if same := rival.same(-limits.margin):
+        return same
+    interval = rival.evidence.interval(limits.metric, rival.rows, rival.scores)
+    return from_interval(within(interval, -limits.margin), interval, -limits.margin, len(rival.rows))
+
+
+def _anchor_delta(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> Finding:
+    record = anchor(registry, history, evidence.limits.metric)
+    if record is None:
+        return Finding("open", 0.0, -evidence.limits.margin, reason="the anchor is the champion")
+    return _delta(Rival("anchor", record, evidence, registry, score))
+
+
+def _slice_delta(champion: Rival) -> Finding:
+    if same := champion.same(-champion.evidence.limits.slice_margin):
+        return same
+    return slices.delta(champion.evidence, champion.rows, champion.scores)
+
+
+def _drift(champion: Rival) -> Finding:
+    limit = champion.evidence.limits.max_prediction_drift
+    if same := champion.same(limit):
+        return same
+    predictions = champion.rows["prediction"].to_numpy()
+    observed = population_stability_index(champion.scores, predictions)
+    if observed <= limit:
+        return Finding("open", observed, limit, rows=len(champion.rows))
+    means = f"mean prediction {predictions.mean():.4f}, the champion's {champion.scores.mean():.4f}"
+    reason = f"predictions are distributed otherwise than the champion's: {means}"
+    return Finding("closed", observed, limit, rows=len(champion.rows), reason=reason)

@@ -1,0 +1,66 @@
+"""MODEL_CARD.md, from the facts."""
+
+from typing import Any
+
+from din.schema import Field, Group
+
+_PROBABILITIES = (
+    "Ranking, and bidding or forecasting where the calibration above is good enough, on traffic like the log's."
+)
+_RANKING = "Ranking. One negative was sampled for each click, so the probabilities are not click rates."
+_FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_ratio": "calibration", "ece": "ECE"}
+
+
+def model_card(facts: dict[str, Any], fields: tuple[Field, ...]) -> str:
+    """The card as Markdown: what the model is, its data, how good it is, what it is for, what it can't do."""
+    protocol, rows, evaluation = facts["protocol"], facts["rows"], facts["evaluation"]
+    test, sampled = evaluation["test"], protocol["name"] == "leave_last_out"
+    groups = (  # the empty ones too: what a model does not use is worth knowing
+        f"- {group}: " + ", ".join(f"`{f.name}` ({f.kind})" for f in fields if f.group is group) for group in Group
+    )
+    floors = {name: row for name, row in {**evaluation["floors"], "oracle": evaluation["oracle"]}.items() if row}
+    table = [
+        f"| {name} | {' | '.join(_figure(row.get(key)) for key in _FIGURES)} |"
+        for name, row in {
+            "this model, test": evaluation["test"],
+            "this model, valid": evaluation["valid"],
+            **floors,
+        }.items()
+    ]
+    return f"""# {facts["model_name"]}: click-through rate, model `{facts["model"]}`
+
+Given a user, what they did before and some candidate items, the probability that each candidate is clicked.
+
+## Data
+
+Log until {facts["until"]}; the last training impression is of {facts["train_until"]}.
+Split `{protocol["name"]}`, histories in `{protocol["order"]}` order:
+{rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.
+Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts["validation"].items())}.
+
+{chr(10).join(groups)}
+
+## Metrics
+
+{test["rows"]:,} test impressions of {test["users"]:,} users, CTR {test["ctr"]:.4f}.
+Floors are on the same rows; `popularity` ranks, so only its AUC and GAUC mean something.
+
+| | {" | ".join(_FIGURES.values())} |
+|---|{"---|" * len(_FIGURES)}
+{chr(10).join(table)}
+
+## Intended use
+
+{_RANKING if sampled else _PROBABILITIES}
+
+## Limits
+
+- Probabilities hold for the log's own mix of impressions: what an earlier ranker never showed, nobody could click.
+- Ids first seen after training are unknown: the model falls back on profile, side fields and history.
+- The bundle holds user ids and profiles (`users.parquet`); treat it as you treat the log.
+- Metrics are offline ones of one split; only an experiment on live traffic shows an effect.
+"""
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"

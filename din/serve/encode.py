@@ -1,0 +1,307 @@
+"""Raw requests to packed batches: what featurize did to the log, done to what a service sends.
+
+    requests    0: history a b, candidates x y     1: no history, candidate z
+    entries     a b | x y z                        histories, then candidates: the batch's items
+    rows        0·x  0·y  1·z                      the impressions: their histories a b, a b, –
+
+Ids match by their text, so 7 and "7" are one id. What a vocabulary does not hold is unknown (row 0), like what is not
+given. Profiles and side fields come from the bundle's tables by id; those in the request win. Written anew rather than
+shared with featurize, so that parity can tell when the two part ways.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.eventlog.packing import Lookup, PackedBatch, look_up
+from din.eventlog.reader import Column, columns_of, ragged_take
+from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field
+
+KEYS = ("user", "history", "candidates", "context")
+SIGNATURE = "signature.json"
+_PIECE = 1 << 13  # behaviours, copies counted: bounds memory at some 10 MB, whatever is asked; larger is no faster
+
+_Columns = dict[Group, dict[str, Column]]
+
+
+def text(value: object) -> str | None:
+    """The form in which values are compared: 7, 7.0 and "7" are one; None and NaN are no value.
+
+    Raises:
+        InputError: a list or an object.
+    """
+    if isinstance(value, int | str) or value is None:
+        return None if value is None else str(value)
+    if isinstance(value, float | np.floating):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    if isinstance(value, Collection):
+        raise InputError(f"{value!r} is not one value; expected a number or text")
+    return str(value)
+
+
+class Vocabulary:
+    """Row of each value, by its text; 0 for every other."""
+
+    def __init__(self, values: Sequence[object]) -> None:
+        self._rows = {text(value): row for row, value in enumerate(values) if value is not None}
+
+    def rows(self, values: Iterable[object]) -> list[int]:
+        """Rows of values, in order."""
+        get = self._rows.get
+        return [get(value if isinstance(value, str) else text(value), UNKNOWN) for value in values]
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The flattened requests of one batch (see the picture above)."""
+
+    users: list[Mapping[str, Any]]
+    contexts: list[Mapping[str, Any]]
+    history: list[Mapping[str, Any]]
+    candidates: list[Mapping[str, Any]]
+    behaviours: np.ndarray  # int64 [requests], behaviours of each
+    impressions: np.ndarray  # int64 [requests], candidates of each
+
+
+class Encoder:
+    """Packs requests by the vocabularies and tables of one bundle directory, whose hashes are known to hold."""
+
+    def __init__(self, directory: Path) -> None:
+        self.signature: dict[str, Any] = read_json(directory / SIGNATURE)
+        self._records: dict[str, dict[str, Any]] = {record["name"]: record for record in self.signature["fields"]}
+        self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.signature["fields"])
+        self.max_history: int = self.signature["max_history"]
+        self._vocabularies = {
+            field.name: Vocabulary(_values(directory / "vocab" / f"{field.name}.parquet"))
+            for field in self.fields
+            if field.kind is not Kind.NUMERIC and field.name not in (USER_ID, ITEM_ID)
+        }
+        self._tables = {
+            group: _table(directory / name, self._of(group))
+            for group, name in ((Group.ITEM, "items.parquet"), (Group.USER, "users.parquet"))
+            if self._of(group)
+        }
+        keys = {group: {field.name for field in self._of(group)} for group in Group}
+        self._valid = {
+            "user": {USER_ID} | keys[Group.USER],
+            "context": keys[Group.CONTEXT],
+            "candidates": keys[Group.ITEM],
+            "history": keys[Group.ITEM] | keys[Group.BEHAVIOUR],
+        }
+
+    def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
+        """All candidates of all requests as packed impressions, in order, in pieces of bounded size.
+
+        Raises:
+            InputError: a request of another form; see docs/scoring.md.
+        """
+        entries = self._flatten(requests)
+        columns = self._columns(entries)
+        request = np.repeat(np.arange(len(requests)), entries.impressions)
+        ends = np.cumsum(entries.behaviours)
+        starts = ends - entries.behaviours
+        piece = np.cumsum(entries.behaviours[request] + 1) // _PIECE
+        for rows in np.split(np.arange(len(request)), np.flatnonzero(np.diff(piece)) + 1):
+            behaviour, offsets = ragged_take(starts[request[rows]], ends[request[rows]])
+            segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
+            yield self._packed(columns, request[rows], len(entries.history) + rows, behaviour, segment)
+
+    def pack_one(self, request: Mapping[str, Any]) -> Iterator[PackedBatch]:
+        """One request in the form of request.onnx: history, profile and context once, candidates in pieces.
+
+        Raises:
+            InputError: a request of another form.
+        """
+        entries = self._flatten([request])
+        columns = self._columns(entries)
+        length, count = len(entries.history), len(entries.candidates)
+        owner, behaviour, segment = np.zeros(1, np.int64), np.arange(length), np.zeros(length, np.int64)
+        size = max(1, _PIECE // (length + 1))
+        for start in range(0, count, size):
+            candidate = length + np.arange(start, min(start + size, count))
+            yield self._packed(columns, owner, candidate, behaviour, segment)
+
+    def _packed(
+        self, columns: _Columns, owner: np.ndarray, candidate: np.ndarray, behaviour: np.ndarray, segment: np.ndarray
+    ) -> PackedBatch:
+        return PackedBatch(
+            items=self._lookups(Group.ITEM, columns),
+            behaviours=self._lookups(Group.BEHAVIOUR, columns, behaviour),
+            users=self._lookups(Group.USER, columns, owner),
+            contexts=self._lookups(Group.CONTEXT, columns, owner),
+            candidate=candidate,
+            behaviour=behaviour,
+            segment=segment,
+            labels=np.zeros(len(candidate), np.float32),
+        )
+
+    def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray | None = None) -> dict[str, Lookup]:
+        """Rows of the joint table of `owners` of the columns; None = all of them."""
+        taken = {name: c if owners is None else c.take(owners) for name, c in columns[group].items()}
+        records = self._records
+        return {f.name: look_up(taken[f.name], f, records[f.name]["offset"]) for f in self._of(group)}
+
+    def _columns(self, entries: _Entries) -> _Columns:
+        """Encoded columns of all groups, one owner for each entry or request."""
+        return {
+            Group.ITEM: self._known(Group.ITEM, [*entries.history, *entries.candidates]),
+            Group.BEHAVIOUR: self._given(Group.BEHAVIOUR, entries.history),
+            Group.USER: self._known(Group.USER, entries.users),
+            Group.CONTEXT: self._given(Group.CONTEXT, entries.contexts),
+        }
+
+    def _flatten(self, requests: Sequence[Mapping[str, Any]]) -> _Entries:
+        users, contexts, history, candidates = [], [], [], []
+        behaviours, impressions = np.zeros((2, len(requests)), np.int64)
+        for number, request in enumerate(requests):
+            _check_keys("a request", request, KEYS)
+            users.append(self._object(request, "user"))
+            contexts.append(self._object(request, "context"))
+            past = self._entries(request, "history", self.max_history)
+            shown = self._entries(request, "candidates", None)
+            history += past
+            candidates += shown
+            behaviours[number], impressions[number] = len(past), len(shown)
+        return _Entries(users, contexts, history, candidates, behaviours, impressions)
+
+    def _object(self, request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        value = request.get(key)
+        if value is None:
+            return {}
+        _check_keys(key, value, self._valid[key])
+        return value
+
+    def _entries(self, request: Mapping[str, Any], key: str, most: int | None) -> list[Mapping[str, Any]]:
+        values = request.get(key)
+        if values is None and key == "history":
+            return []
+        if not isinstance(values, list | tuple):
+            raise InputError(f"{key}: {values!r}; expected a list of item ids, or of objects with {ITEM_ID!r}")
+        valid = self._valid[key]
+        entries: list[Mapping[str, Any]] = [
+            v if isinstance(v, dict) else {ITEM_ID: v} for v in (values[-most:] if most else values)
+        ]
+        for entry in entries:
+            if not entry.keys() <= valid:
+                _check_keys(key, entry, valid)
+        return entries
+
+    def _known(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
+        """Columns of a group that has a table: its rows by id, then what the request itself says."""
+        if group not in self._tables:
+            return {}
+        key = ITEM_ID if group is Group.ITEM else USER_ID
+        vocabulary, table = self._tables[group]
+        with _naming(key):
+            rows = np.array(vocabulary.rows([owner.get(key) for owner in owners]), np.int64)
+        columns = {}
+        for field in self._of(group):
+            columns[field.name] = column = table[field.name].take(rows)
+            if field.name != key and (given := [n for n, owner in enumerate(owners) if field.name in owner]):
+                explicit = self._encode(field, [owners[n][field.name] for n in given])
+                columns[field.name] = _replace(column, np.array(given), explicit)
+        return columns
+
+    def _given(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
+        """Columns of a group that only requests speak of."""
+        return {
+            field.name: self._encode(field, [owner.get(field.name) for owner in owners]) for field in self._of(group)
+        }
+
+    def _encode(self, field: Field, values: list[Any]) -> Column:
+        """A field's raw values as ids or standardised numbers."""
+        with _naming(field.name):
+            if field.kind is Kind.NUMERIC:
+                return self._encode_numbers(self._records[field.name], values)
+            vocabulary = self._vocabularies[field.name]
+            if field.kind is not Kind.MULTI:
+                return Column(np.array(vocabulary.rows(values), np.int32))
+            lists = [_distinct(vocabulary.rows(_listed(value))) for value in values]
+            offsets = np.cumsum([0, *map(len, lists)])
+            return Column(np.array([row for rows in lists for row in rows], np.int32), offsets)
+
+    @staticmethod
+    def _encode_numbers(record: dict[str, Any], values: list[Any]) -> Column:
+        try:
+            numbers = np.array([math.nan if value is None else value for value in values], np.float64)
+        except (TypeError, ValueError, OverflowError):
+            wrong = next(value for value in values if not _is_number(value))
+            raise InputError(f"{wrong!r} is not a number; expected a number, or null where it is missing") from None
+        missing = ~np.isfinite(numbers)
+        if "edges" in record:
+            buckets = 1 + np.searchsorted(np.array(record["edges"], np.float64), numbers, side="right")
+            return Column(np.where(missing, UNKNOWN, buckets).astype(np.int32))
+        scaled = (numbers - record["mean"]) / record["std"]
+        with np.errstate(over="ignore"):
+            return Column(np.where(missing, math.nan, scaled).astype(np.float32))
+
+    def _of(self, group: Group) -> tuple[Field, ...]:
+        return tuple(field for field in self.fields if field.group is group)
+
+
+def _check_keys(what: str, value: Any, valid: Collection[str]) -> None:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what}: {value!r}; expected an object with keys among {', '.join(sorted(valid)) or 'none'}")
+    if unknown := value.keys() - valid:
+        raise InputError(
+            f"{what}: unknown key {min(unknown, key=str)!r}; valid keys: {', '.join(sorted(valid)) or 'none'}; "
+            "correct it, or leave it out"
+        )
+
+
+def _table(path: Path, fields: tuple[Field, ...]) -> tuple[Vocabulary, dict[str, Column]]:
+    table = pq.read_table(path)
+    return Vocabulary(table["value"].to_pylist()), columns_of(table, fields)
+
+
+def _values(path: Path) -> list[Any]:
+    return pq.read_table(path, columns=["value"])["value"].to_pylist()
+
+
+def _replace(base: Column, owners: np.ndarray, other: Column) -> Column:
+    """The column `base` with its `owners` taking the values of `other`, one each."""
+    count = len(base.values) if base.offsets is None else len(base.offsets) - 1
+    choice = np.arange(count)
+    choice[owners] = count + np.arange(len(owners))
+    values = np.concatenate([base.values, other.values])
+    if base.offsets is None or other.offsets is None:
+        return Column(values[choice])
+    return Column(values, np.concatenate([base.offsets, base.offsets[-1] + other.offsets[1:]])).take(choice)
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{value!r}; expected a list of values, or null")
+    return value
+
+
+def _distinct(rows: list[int]) -> list[int]:
+    return list(dict.fromkeys(row for row in rows if row != UNKNOWN)) or [UNKNOWN]
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return value is None
+    return True
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{field}: {error}") from None

@@ -1,0 +1,207 @@
+"""The stage `export`: a trained model to the two ONNX graphs of an immutable bundle.
+
+request.onnx is `model.request` (one history, C candidates), batch.onnx `model.forward` (packed impressions), both with
+the whole embedding table inside. Every dimension is free, none too. What the exporter writes about this machine and
+this run (stack traces, paths) is removed, so the same training gives the same bytes.
+
+Costs 2-4 s a graph. Weights of 1 MB and more lie beside the graphs, named by content: the two share one copy on disk,
+and tables beyond the 2 GB of a protobuf work.
+"""
+
+import logging
+import warnings
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnxscript import ir, optimizer
+from torch import Tensor, nn
+from torch.export import Dim
+
+from din.artifacts import replace_directory
+from din.eventlog.packing import PackedBatch, TableLayout, look_up
+from din.eventlog.reader import Column, Features
+from din.model import artifact
+from din.model.din import Model
+from din.model.embedding import Batch, Ids
+from din.params import Params
+from din.schema import Field, Group, Kind
+from din.serve import bundle
+from din.serve.inputs import feeds
+from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
+
+OUTPUTS = ["probability", "logit"]
+_EXTERNAL = 1 << 20  # bytes
+_ANY_SIZE = 1 << 62
+# Sizes of the traced example: all different and above 1, which the tracer would take for constants.
+_ITEMS, _BEHAVIOURS, _IMPRESSIONS = 5, 7, 3
+
+
+def export(params: Params) -> None:
+    """`models/din/` and `data/features/` to `models/bundle/`.
+
+    Raises:
+        InputError: the model, the features, the evaluation or a validation verdict is missing.
+    """
+    features = Features()
+    trained = artifact.load(features)
+    layout = TableLayout.of(features.fields, features.rows)
+    with replace_directory(bundle.DIRECTORY) as folder:
+        inputs = export_graphs(trained.model, trained.table, features.fields, layout, params.export.opset, folder)
+        version = bundle.complete(folder, features, layout, inputs, params)
+    size = sum(path.stat().st_size for path in bundle.DIRECTORY.rglob("*") if path.is_file())
+    print(f"exported {bundle.DIRECTORY}, {size / 1e6:.1f} MB, version {version}")
+
+
+def export_graphs(
+    model: Model, table: Tensor, fields: tuple[Field, ...], layout: TableLayout, opset: int, folder: Path
+) -> dict[str, list[str]]:
+    """Write request.onnx, batch.onnx and their large weights to `folder`; returns their input names."""
+    inputs = {}
+    for name, request in ((REQUEST_GRAPH, True), (BATCH_GRAPH, False)):
+        example = feeds(_example(fields, layout, request))
+        if request:
+            del example["segment"]
+        program = _trace(_Graph(model.eval(), table, fields, list(example), request), example, request, opset)
+        graph = optimizer.optimize(program, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+        _strip(graph)
+        _drop_unused_inputs(graph)
+        _move_weights(graph, folder)
+        (folder / name).write_bytes(ir.serde.serialize_model(graph).SerializeToString(deterministic=True))
+        inputs[name] = [value.name or "" for value in graph.graph.inputs]
+    return inputs
+
+
+class _Graph(nn.Module):
+    """A model and its table as a function of named arrays.
+
+    The sigmoid is taken in double: in float32 it is exactly 1 from a logit of 17 on, which would tie what is not.
+    """
+
+    table: Tensor
+
+    def __init__(self, model: Model, table: Tensor, fields: tuple[Field, ...], names: list[str], request: bool) -> None:
+        super().__init__()
+        self.model, self.fields, self.names, self.request = model, fields, names, request
+        self.register_buffer("table", table)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        arrays = dict(zip(self.names, inputs, strict=True))
+        batch = Batch(
+            items=self._lookups(Group.ITEM, arrays),
+            behaviours=self._lookups(Group.BEHAVIOUR, arrays),
+            users=self._lookups(Group.USER, arrays),
+            contexts=self._lookups(Group.CONTEXT, arrays),
+            candidate=arrays["candidate"],
+            behaviour=arrays["behaviour"],
+            segment=arrays.get("segment", arrays["behaviour"]),  # a request's is never read
+        )
+        logit = self.model.request(self.table, batch) if self.request else self.model(self.table, batch)
+        return torch.sigmoid(logit.double()), logit
+
+    def _lookups(self, group: Group, arrays: dict[str, Tensor]) -> tuple[Ids, ...]:
+        names = [f"{group}.{field.name}" for field in self.fields if field.group is group]
+        return tuple(Ids(arrays[n], arrays.get(f"{n}.owners"), arrays.get(f"{n}.weights")) for n in names)
+
+
+def _example(fields: tuple[Field, ...], layout: TableLayout, request: bool) -> PackedBatch:
+    impressions = 1 if request else _IMPRESSIONS
+    owners = {Group.ITEM: _ITEMS, Group.BEHAVIOUR: _BEHAVIOURS, Group.USER: impressions, Group.CONTEXT: impressions}
+
+    def lookups(group: Group) -> dict[str, Any]:
+        own = (field for field in fields if field.group is group)
+        return {field.name: look_up(_zeros(field, owners[group]), field, layout.offsets[field.name]) for field in own}
+
+    return PackedBatch(
+        items=lookups(Group.ITEM),
+        behaviours=lookups(Group.BEHAVIOUR),
+        users=lookups(Group.USER),
+        contexts=lookups(Group.CONTEXT),
+        candidate=np.zeros(_IMPRESSIONS, np.int64),
+        behaviour=np.zeros(_BEHAVIOURS, np.int64),
+        segment=np.zeros(_BEHAVIOURS, np.int64),
+        labels=np.zeros(_IMPRESSIONS, np.float32),
+    )
+
+
+def _zeros(field: Field, owners: int) -> Column:
+    if field.standardised:
+        return Column(np.zeros(owners, np.float32))
+    if field.kind is not Kind.MULTI:
+        return Column(np.zeros(owners, np.int32))
+    return Column(np.zeros(2 * owners, np.int32), np.arange(0, 2 * owners + 1, 2))
+
+
+def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool, opset: int) -> ir.Model:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(
+            graph,
+            tuple(torch.from_numpy(array) for array in example.values()),
+            dynamo=True,
+            verbose=False,
+            input_names=list(example),
+            output_names=OUTPUTS,
+            dynamic_shapes=(tuple({0: _dimension(name, graph.fields, request)} for name in example),),
+            opset_version=opset,
+        )
+    assert program is not None
+    return program.model
+
+
+def _dimension(name: str, fields: tuple[Field, ...], request: bool) -> Any:
+    """The name of an input's one dimension; the one user or context of a request is fixed."""
+    group, _, field_name = name.removesuffix(".owners").removesuffix(".weights").partition(".")
+    number, field = next(((n, field) for n, field in enumerate(fields) if field.name == field_name), (0, None))
+    if field is not None and field.kind is Kind.MULTI:
+        return Dim(f"values_{number}")
+    if field is not None and field.group in (Group.USER, Group.CONTEXT):
+        return Dim.STATIC if request else Dim("impressions")
+    return Dim({"item": "items", "candidate": "candidates" if request else "impressions"}.get(group, "behaviours"))
+
+
+def _strip(graph: ir.Model) -> None:
+    """Remove what differs between machines and runs: stack traces, module paths, tracing notes."""
+    graph.doc_string = None
+    graph.metadata_props.clear()
+    graph.graph.name = "din"
+    graph.graph.doc_string = None
+    graph.graph.metadata_props.clear()
+    for value in (*graph.graph.inputs, *graph.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in graph.graph.all_nodes():
+        node.doc_string = None
+        node.metadata_props.clear()
+        for value in node.outputs:
+            value.metadata_props.clear()
+
+
+def _drop_unused_inputs(graph: ir.Model) -> None:
+    inputs = graph.graph.inputs
+    for value in [value for value in inputs if not value.uses()]:
+        inputs.remove(value)
+
+
+def _move_weights(graph: ir.Model, folder: Path) -> None:
+    """Large initializers to files named by their content."""
+    for value in graph.graph.initializers.values():
+        tensor = value.const_value
+        assert tensor is not None
+        if tensor.nbytes < _EXTERNAL:
+            continue
+        content = tensor.numpy().tobytes()
+        location = f"weights/{sha256(content).hexdigest()[:16]}.bin"
+        (folder / "weights").mkdir(exist_ok=True)
+        (folder / location).write_bytes(content)
+        value.const_value = ir.ExternalTensor(
+            location,
+            0,
+            len(content),
+            tensor.dtype,
+            shape=ir.Shape(tensor.numpy().shape),
+            name=value.name or "",
+            base_dir=folder,
+        )

@@ -1,0 +1,26 @@
+"""The graphs' inputs: a packed batch as named arrays.
+
+    item.<field>        int64 [U or values]   rows of the joint table; one per distinct item, or several where multi
+    item.<field>.owners   int64 [values]      multi fields: whose value it is
+    item.<field>.weights  float32 [U]         standardised fields: what scales the row
+    behaviour.<field>…, user.<field>…, context.<field>…    the same for behaviours, users, contexts
+    candidate, behaviour, segment                          positions, see `din.eventlog.packing`
+
+Ids are rows of the joint table (a field's own id + its `offset` in signature.json), exactly what training packs, so
+graphs need no arithmetic on them. In request.onnx users and contexts have one owner, and there is no segment.
+"""
+
+import numpy as np
+
+from din.eventlog.packing import PackedBatch
+
+
+def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
+    """Every input by name; a graph takes those of them that its model reads."""
+    arrays: dict[str, np.ndarray] = {}
+    groups = {"item": packed.items, "behaviour": packed.behaviours, "user": packed.users, "context": packed.contexts}
+    for group, lookups in groups.items():
+        for name, lookup in lookups.items():
+            parts = {"": lookup.ids, ".owners": lookup.owners, ".weights": lookup.weights}
+            arrays |= {f"{group}.{name}{suffix}": part for suffix, part in parts.items() if part is not None}
+    return arrays | {"candidate": packed.candidate, "behaviour": packed.behaviour, "segment": packed.segment}

@@ -1,0 +1,184 @@
+"""The stage `check_parity`: do production and training compute the same probability for the same impression?
+
+    torch    the trained model on feature shards
+    onnx     batch.onnx on the same packed features                  is the export right?
+    scorer   the bundle on requests built from data/raw:             is it fed what training was fed?
+             `score` (request.onnx) and `score_many` (batch.onnx)
+
+Closed is the default: what fails, can't be compared, or proves nothing because all outputs are alike, is closed. Costs
+about half a millisecond an impression. It gives up bit equality, which onnxruntime does not promise: logits agree to
+`atol_logit` (relative beyond 1: float32 has 24 bits), probabilities to `atol_probability`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from din.artifacts import write_json
+from din.errors import GateClosed, InputError
+from din.eventlog.packing import PackedBatch
+from din.eventlog.reader import Features
+from din.metrics.ranking import auc
+from din.model import artifact
+from din.model.artifact import Trained
+from din.model.embedding import to_tensors
+from din.params import CheckParity, Params
+from din.serve.bundle import DIRECTORY
+from din.serve.cases import Case, real_cases
+from din.serve.scorer import BATCH_GRAPH, Graph, Scorer
+
+REPORT = Path("reports/parity.json")
+RAW = Path("data/raw")
+MAX_AUC_DELTA = 1e-5
+PATHS = ("torch", "onnx", "scorer")  # `scorer` is checked twice, by one request and by many
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One path's answers to all cases, [N] each."""
+
+    logits: Vector
+    probabilities: Vector
+
+
+def parity(params: Params) -> None:
+    """Write `reports/parity.json`.
+
+    Raises:
+        GateClosed: the paths differ, or it can't be told; the report is written before.
+        InputError: features, model or raw log are missing.
+    """
+    features = Features()
+    trained = artifact.load(features)
+    settings = params.check_parity
+    real, edges = real_cases(features, RAW, settings.max_impressions, settings.seed)
+    report: dict[str, Any] = {"verdict": "closed", "bundle": None, "paths": list(PATHS)}
+    report["cases"] = sum(len(case.packed) for case in real) + len(edges)
+    report |= {"max_abs_probability_diff": None, "max_abs_logit_diff": None, "auc_delta": None, "std": None}
+    report |= {"flips": None, "worst": None}
+    try:
+        scorer = Scorer.open(DIRECTORY)
+        report["bundle"] = scorer.version
+        found = {
+            "torch": _torch(trained, real + edges),
+            "onnx": _onnx(DIRECTORY / BATCH_GRAPH, real + edges),
+            "score": _scorer(scorer, real + edges, many=False),
+            "score_many": _scorer(scorer, real + edges, many=True),
+        }
+        report |= compare(found, real, edges, settings)
+    except InputError as error:  # a bundle that can't be opened or can't answer is a closed gate, not bad usage
+        report["reason"] = str(error)
+    report["verdict"] = "closed" if report["reason"] else "open"
+    write_json(REPORT, report)
+    if report["reason"]:
+        raise GateClosed(f"{_table(report)}\nclosed: {report['reason']}\nSee `worst` in {REPORT}.", str(REPORT))
+    print(f"{_table(report)}\nopen: {report['cases']:,} cases agree on {', '.join(PATHS)}")
+
+
+def compare(found: dict[str, Scores], real: list[Case], edges: list[Case], settings: CheckParity) -> dict[str, Any]:
+    """The measured part of the report, and `reason`: None, or what fails.
+
+    Raises:
+        InputError: a path gave another number of answers.
+    """
+    torch_, others = found["torch"], {name: scores for name, scores in found.items() if name != "torch"}
+    for name, scores in others.items():
+        if scores.logits.shape != torch_.logits.shape:
+            raise InputError(f"{name} gave {scores.logits.shape} answers to {torch_.logits.shape} impressions")
+    by_logit = {name: np.abs(scores.logits - torch_.logits) for name, scores in others.items()}
+    by_probability = {name: np.abs(scores.probabilities - torch_.probabilities) for name, scores in others.items()}
+    scale = np.maximum(1, np.abs(torch_.logits))
+    count = sum(len(case.packed) for case in real)
+    labels = np.concatenate([case.packed.labels for case in real])
+    base = auc(labels, torch_.logits[:count])
+    deltas = {name: abs(auc(labels, scores.logits[:count]) - base) for name, scores in others.items()}
+    flips = sum(_flips(torch_, scores, real, edges, settings.atol_logit) for scores in others.values())
+    std = float(torch_.probabilities[:count].std())
+
+    def worst(values: dict[str, Vector]) -> float:
+        return max(float(v.max()) for v in values.values())
+
+    checks = {
+        "outputs are all alike (their std is below check_parity.min_std): nothing is proven": std >= settings.min_std,
+        "logits differ": worst({n: v / scale for n, v in by_logit.items()}) <= settings.atol_logit,
+        "probabilities differ": worst(by_probability) <= settings.atol_probability,
+        "AUC differs, or can't be computed": max(deltas.values()) < MAX_AUC_DELTA,
+        "the order of candidates differs": flips == 0,
+    }
+    failed = [reason for reason, holds in checks.items() if not holds]
+    at = int(np.argmax(np.max([*by_probability.values()], axis=0)))
+    return {
+        "max_abs_probability_diff": worst(by_probability),
+        "max_abs_logit_diff": worst(by_logit),
+        "auc_delta": None if np.isnan(base) else max(deltas.values()),
+        "std": std,
+        "flips": flips,
+        "worst": _describe(at, found, real + edges),
+        "reason": "; ".join(failed) or None,
+    }
+
+
+def _torch(trained: Trained, cases: list[Case]) -> Scores:
+    def logits(packed: PackedBatch) -> Vector:
+        return trained.model(trained.table, to_tensors(packed)).double().numpy()
+
+    with torch.inference_mode():
+        found = np.concatenate([logits(case.packed) for case in cases if len(case.packed)])
+    return Scores(found, np.exp(-np.logaddexp(0, -found)))
+
+
+def _onnx(path: Path, cases: list[Case]) -> Scores:
+    graph = Graph(path, threads=1)
+    found = (np.concatenate([graph.run(case.packed, output) for case in cases]) for output in ("logit", "probability"))
+    return Scores(*found)
+
+
+def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
+    """Of `score` on bare requests (the bundle fills in profiles and side fields), or `score_many` on full ones."""
+    if many:
+        requests = [request for case in cases for request in case.requests]
+        found = (np.concatenate(scorer.score_many(requests, output)) for output in ("logit", "probability"))
+    else:
+        requests = [request for case in cases for request in case.bare]
+        found = (
+            np.concatenate([scorer.score(request, output) for request in requests])
+            for output in ("logit", "probability")
+        )
+    return Scores(*found)
+
+
+def _flips(one: Scores, other: Scores, real: list[Case], edges: list[Case], tie: float) -> int:
+    """Pairs of candidates of one request that the two order differently, though further apart than a tie."""
+    at, flips = sum(len(case.packed) for case in real), 0
+    for case in edges:
+        mine, theirs = (scores.logits[at : at + len(case.packed)] for scores in (one, other))
+        flips += int(((mine[:, None] - mine > tie) & (theirs[:, None] < theirs)).sum())
+        at += len(case.packed)
+    return flips
+
+
+def _describe(at: int, found: dict[str, Scores], cases: list[Case]) -> dict[str, Any]:
+    """Row `at` with its inputs and every path's answer."""
+    answers = {
+        name: {"logit": float(scores.logits[at]), "probability": float(scores.probabilities[at])}
+        for name, scores in found.items()
+    }
+    for case in cases:
+        for request in case.requests:
+            if at < len(request["candidates"]):
+                plain = json.loads(json.dumps(request, default=str), parse_constant=str)
+                return {"case": case.name, "candidate": at, "request": plain, **answers}
+            at -= len(request["candidates"])
+    raise AssertionError(at)
+
+
+def _table(report: dict[str, Any]) -> str:
+    keys = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
+    return "\n".join(f"{key:26}{report[key] if report[key] is None else format(report[key], '.3g')}" for key in keys)

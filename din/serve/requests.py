@@ -1,0 +1,125 @@
+"""Impressions as the requests a service would have sent: built from `data/raw` alone, never from feature shards.
+
+The second path to a model's inputs, for parity (is what the scorer makes of raw ids what training made of them?) and
+for scoring today's rows with an earlier bundle. Linear in the log but for one sort of the rows' users' behaviours; the
+entries of a history are shared by all requests that contain them.
+"""
+
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from din.artifacts import MANIFEST, read_json
+from din.errors import InputError
+from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Field, Group, parse_field
+
+_BEFORE_ALL = np.iinfo(np.int64).min  # time of prior behaviours that have none
+
+
+def requests_for(
+    rows: pa.Table,
+    raw: Path,
+    features: Path,
+    fields: Iterable[Field] | None = None,
+    max_history: int | None = None,
+) -> list[dict[str, Any]]:
+    """One request with one candidate for each row, in order.
+
+    Args:
+        rows: user and item (rows of users.parquet and items.parquet), sequence and timestamp (µs) of the impression;
+            as in reports/predictions/. Item 0 becomes an id that no log has.
+        raw, features: the directories they come from; of the features only the lists of users and items are read,
+            and from the manifest the order and the length of histories.
+        fields: what requests shall speak of; default: the fields of `features`. Those the log lacks are left out.
+        max_history: behaviours of a request at most, the newest; default: as many as those of `features`.
+
+    Raises:
+        InputError: a row is not of this log.
+    """
+    manifest = read_json(features / MANIFEST)
+    wanted = [parse_field(record) for record in manifest["fields"]] if fields is None else list(fields)
+    names = {
+        group: [f.name for f in wanted if f.group is group and f.name not in (USER_ID, ITEM_ID)] for group in Group
+    }
+    user_ids, item_ids = (_ids(features / f"{name}.parquet", rows[name[:-1]]) for name in ("users", "items"))
+
+    strict, most = manifest["order"] == "strict", max_history or manifest["max_history"]
+    events = ds.dataset(raw / "events", format="parquet")
+    contexts = _contexts(events, rows[SEQUENCE], names[Group.CONTEXT])
+    entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most)
+    profiles = _side(raw / "users.parquet", USER_ID, user_ids, names[Group.USER])
+    candidates = _side(raw / "items.parquet", ITEM_ID, item_ids, names[Group.ITEM])
+    return [
+        {"user": profile, "history": entries[start:end], "candidates": [candidate], "context": context}
+        for profile, start, end, candidate, context in zip(profiles, starts, ends, candidates, contexts, strict=True)
+    ]
+
+
+def _ids(path: Path, rows: pa.ChunkedArray) -> pa.Array:
+    """Raw ids of rows of an entity table, null for row 0."""
+    return pq.read_table(path, columns=["value"])["value"].take(rows).combine_chunks()
+
+
+def _contexts(events: ds.Dataset, sequence: pa.ChunkedArray, names: list[str]) -> list[dict[str, Any]]:
+    known = [name for name in names if name in events.schema.names]
+    table = events.to_table(columns=[SEQUENCE, *known], filter=pc.field(SEQUENCE).isin(sequence.unique()))
+    at = pc.index_in(sequence, value_set=table[SEQUENCE])
+    if at.null_count:
+        missing = sequence.filter(pc.is_null(at))[0]
+        raise InputError(f"data/raw/events: no event has sequence {missing}, as a row says; run `dvc repro featurize`")
+    return [{name: row[name] for name in known} for row in table.take(at).to_pylist()]
+
+
+def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[str, Any]]:
+    """For each id an object of it and what its side table says."""
+    alone = [{key: value} for value in ids.to_pylist()]
+    if not names or not path.exists():
+        return alone
+    known = set(pq.read_schema(path).names)
+    table = pq.read_table(path, columns=[key, *(name for name in names if name in known)])
+    listed = table.take(pc.index_in(ids, value_set=table[key])).to_pylist()
+    return [entry if entry[key] is not None else bare for entry, bare in zip(listed, alone, strict=True)]
+
+
+def _histories(
+    events: ds.Dataset, raw: Path, rows: pa.Table, users: pa.Array, names: list[str], strict: bool, most: int
+) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
+    """The rows' users' behaviours in their users' order, and for each row the slice [start, end) before it."""
+    people = users.unique().drop_null()
+    keys = [USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE]
+    known = [name for name in names if name in events.schema.names]
+    behaved = (pc.field(BEHAVIOUR) == 1) & pc.field(USER_ID).isin(people)
+    tables = [events.to_table(columns=[*keys, *known], filter=behaved)]
+    if (raw / "history.parquet").exists():
+        prior = ds.dataset(raw / "history.parquet", format="parquet")
+        own = [*keys, *(name for name in names if name in prior.schema.names)]
+        tables.append(prior.to_table(columns=own, filter=pc.field(USER_ID).isin(people)))
+    is_event = np.repeat(np.arange(len(tables)) == 0, [len(table) for table in tables])
+    past = pa.concat_tables(tables, promote_options="permissive")
+
+    # One sort of behaviours and impressions together: what stands before an impression is its history.
+    count = len(past)
+    user = pc.index_in(pa.chunked_array([*past[USER_ID].chunks, users]), value_set=people).fill_null(-1).to_numpy()
+    time = past[TIMESTAMP].cast(pa.int64()).fill_null(_BEFORE_ALL).to_numpy()
+    time = np.concatenate([time, rows[TIMESTAMP].to_numpy()])
+    sequence = np.concatenate([past[SEQUENCE].to_numpy(), rows[SEQUENCE].to_numpy()])
+    is_impression = np.arange(len(user)) >= count
+    tie = np.concatenate([1 + is_event, np.full(len(rows), 0 if strict else 2)])  # strict: before all of its time
+    order = np.lexsort((~is_impression, sequence, tie, time, user))
+    before = np.empty(len(order), np.int64)
+    before[order] = np.cumsum(~is_impression[order]) - ~is_impression[order]
+    ends = before[count:]
+    behaviours = order[~is_impression[order]]
+    first = np.searchsorted(user[behaviours], user[count:])
+    starts = np.maximum(first, ends - most)
+    said = past.select([ITEM_ID, *(name for name in names if name in past.column_names)])
+    return said.take(pa.array(behaviours)).to_pylist(), starts, ends

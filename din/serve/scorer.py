@@ -1,0 +1,200 @@
+"""Probabilities for raw ids, from a bundle alone: no torch, no pandas, no feature files.
+
+    scorer = Scorer.from_registry("s3://models/ctr", "movielens-100k")        # the champion, verified
+    scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
+
+`score` answers one request through request.onnx, where the history is encoded once whatever the number of candidates;
+`score_many` packs many requests through batch.onnx. Opening reads and hashes every file once and keeps the
+vocabularies as dictionaries, about 100 bytes a value. docs/scoring.md has the form of a request.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from din.bundle import verify_bundle
+from din.errors import InputError
+from din.eventlog.packing import PackedBatch
+from din.registry import Registry
+from din.schema import Field
+from din.serve.encode import Encoder
+from din.serve.inputs import feeds
+
+REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "din"
+_BATCH = 512  # requests encoded at once
+_TOO_EXTREME = (
+    "the probability is not a number; a numeric value of the request is too extreme: correct it, or send null"
+)
+
+Output = Literal["probability", "logit"]
+Request = Mapping[str, Any]
+
+
+class RequestError(InputError):
+    """One of many requests is wrong: which (from 0), and what is wrong with it."""
+
+    def __init__(self, number: int, problem: str) -> None:
+        super().__init__(f"request {number}: {problem}")
+        self.number, self.problem = number, problem
+
+
+class Scorer:
+    """A bundle, opened. Threads may share one: scoring changes nothing in it."""
+
+    def __init__(self, directory: Path, version: str, threads: int) -> None:
+        self.version = version
+        self._encoder = Encoder(directory)
+        self._request, self._batch = (Graph(directory / name, threads) for name in (REQUEST_GRAPH, BATCH_GRAPH))
+
+    @classmethod
+    def open(cls, directory: Path | str, threads: int = 1) -> "Scorer":
+        """Open a local bundle.
+
+        Args:
+            directory: such as models/bundle.
+            threads: of one call; a service that answers requests in parallel wants 1.
+
+        Raises:
+            InputError: not a bundle, or a file of it is not what its manifest says.
+        """
+        version, _ = verify_bundle(Path(directory))
+        return cls(Path(directory), version, threads)
+
+    @classmethod
+    def from_registry(
+        cls, uri: str, model_name: str, number: int | None = None, threads: int = 1, cache: Path = CACHE
+    ) -> "Scorer":
+        """Open the champion of a registry, or the bundle of record `number`; fetched once, kept in `cache` by version.
+
+        Raises:
+            InputError: no such registry, model or record; a bundle that is damaged there.
+        """
+        registry = Registry(uri, model_name)
+        record = registry.champion() if number is None else registry.record(number)
+        if record is None:
+            raise InputError(f"{registry.name}: no champion yet; promote a bundle first (`din promote`)")
+        directory = cache / record.version
+        try:
+            return cls.open(directory, threads)
+        except InputError:  # not here yet, or damaged
+            shutil.rmtree(directory, ignore_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as parent:
+            fetched = registry.fetch(record.version, Path(parent) / record.version)
+            try:
+                fetched.rename(directory)
+            except OSError:
+                if not directory.is_dir():  # else another process was faster
+                    raise
+        return cls.open(directory, threads)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """The fields that the model reads."""
+        return self._encoder.fields
+
+    @property
+    def max_history(self) -> int:
+        """Behaviours of a history that count: the last so many."""
+        return self._encoder.max_history
+
+    def score(self, request: Request, output: Output = "probability") -> NDArray[np.float64]:
+        """Click probabilities (or logits) of one request's candidates, in their order. Shape [C].
+
+        Raises:
+            InputError: the request has another form; says what was expected.
+        """
+        return self._request.run_all(self._encoder.pack_one(request), output)
+
+    def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[NDArray[np.float64]]:
+        """The same for many requests at once, one array each.
+
+        Raises:
+            RequestError: a request has another form; says which, and what was expected.
+        """
+        scores: list[NDArray[np.float64]] = []
+        for start in range(0, len(requests), _BATCH):
+            some = requests[start : start + _BATCH]
+            try:
+                flat = self._batch.run_all(self._encoder.pack(some), output)
+            except InputError:
+                self._blame(some, start)
+                raise
+            scores += np.split(flat, np.cumsum([len(request["candidates"]) for request in some])[:-1])
+        return scores
+
+    def _blame(self, requests: Sequence[Request], start: int) -> None:
+        """Say which request of a batch is wrong: the batch was encoded as a whole, column by column."""
+        for number, request in enumerate(requests, start):
+            try:
+                self._batch.run_all(self._encoder.pack([request]), "logit")
+            except InputError as error:
+                raise RequestError(number, str(error)) from None
+
+
+class Graph:
+    """One ONNX graph in an onnxruntime session."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._inputs = [node.name for node in self._session.get_inputs()]
+
+    def run_all(self, pieces: Iterable[PackedBatch], output: Output) -> NDArray[np.float64]:
+        """One output of packed batches, one after the other."""
+        return np.concatenate([np.empty(0), *(self.run(packed, output) for packed in pieces)])
+
+    def run(self, packed: PackedBatch, output: Output) -> NDArray[np.float64]:
+        """One output of a packed batch, [B]."""
+        if len(packed) == 0:
+            return np.empty(0)
+        arrays = feeds(packed)
+        found = self._session.run([output], {name: arrays[name] for name in self._inputs})
+        scores = np.asarray(found[0], np.float64)
+        if not np.isfinite(scores).all():
+            raise InputError(_TOO_EXTREME)
+        return scores
+
+
+def score_file(scorer: Scorer, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """JSON-lines requests to one answer each, `{"version", "probabilities"}`; blank lines are skipped.
+
+    Raises:
+        InputError: a line is not UTF-8, not JSON or not a request; names the line.
+    """
+    numbered = ((number, line) for number, line in _numbered(lines) if line.strip())
+    while some := list(islice(numbered, _BATCH)):
+        requests = [_parse(number, line) for number, line in some]
+        try:
+            found = scorer.score_many(requests)
+        except RequestError as error:
+            raise InputError(f"line {some[error.number][0]}: {error.problem}") from None
+        yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
+
+
+def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            yield number, line
+    except UnicodeDecodeError as error:
+        raise InputError(f"after line {number}: not UTF-8 text ({error.reason}); convert it: iconv -t UTF-8") from None
+
+
+def _parse(number: int, line: str) -> Request:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InputError(f"line {number}: not JSON ({error}); expected one request in each line") from None

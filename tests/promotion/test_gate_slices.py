@@ -1,0 +1,136 @@
+"""Gates on slices, drift and latency: a planted fault closes its own gate alone. Alone: pytest tests/promotion."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniature import Workspace, probabilities, score
+from test_gate import crown, find, judge, set_gate, shut
+
+
+def newcomers(workspace: Workspace) -> np.ndarray:
+    """The rows of one slice: impressions without history, a tenth of all."""
+    return workspace.rows["history_length"] == 0
+
+
+def spoiled(workspace: Workspace) -> np.ndarray:
+    """A good model's predictions, upside down where the history is empty."""
+    p = probabilities(workspace.noise, workspace.rows["item"])
+    return np.where(newcomers(workspace), 1 - p, p)
+
+
+def test_slice_worse_than_chance_closes(workspace, quick):
+    """The average is good, one slice is upside down: closed, and the reason names it."""
+    workspace.finish(spoiled(workspace))
+    report = judge(quick)
+    assert shut(report) == ["slice_auc"]
+    found = find(report, "slice_auc")
+    assert found["observed"] < 0.5 and found["interval"][1] < 0.5 and found["rows"] == 120
+    assert "history_length=0 " in found["reason"] and "history_length=1-4" not in found["reason"]
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.5])
+def test_miscalibrated_slice_closes(workspace, quick, factor):
+    """Too low or too high on one slice; the ratio over all rows stays within the limits."""
+    p = probabilities(workspace.noise, workspace.rows["item"])
+    scaled = np.where(newcomers(workspace), p * factor, p)
+    workspace.finish(np.minimum(scaled, 1) if factor > 1 else scaled)
+    report = judge(set_gate(quick, min_calibration=0.8, max_calibration=1.2))
+    assert shut(report) == ["slice_calibration"]
+    assert "history_length=0 " in find(report, "slice_calibration")["reason"]
+
+
+def test_loss_on_one_slice_closes(workspace, quick, registry):
+    """Against the champion: within the margin over all rows, but one slice pays for it."""
+    crown(registry, workspace)
+    workspace.finish(spoiled(workspace))
+    report = judge(set_gate(quick, margin=0.2))
+    assert shut(report) == ["slice_delta"]
+    found = find(report, "slice_delta")
+    assert found["observed"] < -0.2 and found["threshold"] == -0.02 and "history_length=0 " in found["reason"]
+
+
+@pytest.mark.parametrize("least", [120, 121])
+def test_small_slices_are_not_judged(workspace, quick, least):
+    """The faulty slice has 120 rows: judged from there on, below it is only counted."""
+    workspace.finish(spoiled(workspace))
+    report = judge(set_gate(quick, min_slice_rows=least))
+    assert shut(report) == (["slice_auc"] if least == 120 else [])
+    assert "too small" in find(report, "slice_auc")["reason"]
+
+
+def test_log_of_small_slices_opens(workspace, quick):
+    """Nothing to judge is not a fault of the model."""
+    found = find(judge(set_gate(quick, min_slice_rows=10_000)), "slice_auc")
+    assert (found["verdict"], found["observed"], found["rows"]) == ("open", None, 0)
+
+
+def test_slice_of_one_class_is_not_judged(workspace, quick):
+    """No click among newcomers: no AUC there, and no alarm."""
+    workspace.rows["label"][newcomers(workspace)] = 0
+    workspace.finish(np.where(newcomers(workspace), 1e-3, probabilities(workspace.noise, workspace.rows["item"])))
+    assert shut(judge(quick)) == []
+
+
+def test_unreadable_features_close_the_slices(workspace, quick):
+    """Without features there is no telling which row belongs where."""
+    Path("data/features/manifest.json").unlink()
+    report = judge(quick)
+    assert set(shut(report)) == {"validation_features", "slice_auc", "slice_calibration"}
+    assert "manifest.json" in find(report, "slice_auc")["reason"]
+
+
+def test_drifted_predictions_close(workspace, quick, registry):
+    """The same order and the same mean, but squeezed: AUC can't see it, a bidder can."""
+    crown(registry, workspace)
+    p = probabilities(workspace.noise, workspace.rows["item"])
+    workspace.finish(p.mean() + (p - p.mean()) * 0.4)
+    report = judge(quick)
+    assert shut(report) == ["prediction_drift"]
+    found = find(report, "prediction_drift")
+    assert found["observed"] > found["threshold"] == 0.25 and found["rows"] == 1200
+
+
+def test_drift_within_its_limit_opens(workspace, quick, registry):
+    """The limit decides; another noise is another model, not another distribution."""
+    crown(registry, workspace)
+    workspace.noise = 0.3
+    workspace.finish()
+    assert 0 < find(judge(quick), "prediction_drift")["observed"] < 0.05
+
+
+def slow(bundle) -> float:
+    """A bundle that takes 120.04 ms."""
+    return 120.04
+
+
+def test_slow_bundle_closes(workspace, quick):
+    """Above the budget; what is reported is rounded to 0.1 ms."""
+    report = judge(set_gate(quick, max_latency_ms=100.0), latency=slow)
+    assert shut(report) == ["latency_ms"]
+    assert find(report, "latency_ms")["observed"] == 120.0
+    assert shut(judge(set_gate(quick, max_latency_ms=120.0), latency=slow)) == []
+
+
+def test_no_limit_measures_nothing(workspace, quick):
+    """`max_latency_ms: null` has no row and opens no session."""
+
+    def never(bundle):
+        raise AssertionError("measured")
+
+    assert "latency_ms" not in {g["name"] for g in judge(quick, score, latency=never)["gates"]}
+
+
+@pytest.mark.parametrize("fault", ["raises", "NaN"])
+def test_bundle_that_cannot_answer_closes(workspace, quick, fault):
+    """Unevaluable is closed."""
+
+    def broken(bundle):
+        if fault == "raises":
+            raise RuntimeError("no such operator")
+        return math.nan
+
+    report = judge(set_gate(quick, max_latency_ms=100.0), latency=broken)
+    assert shut(report) == ["latency_ms"]
+    assert fault == "NaN" or "no such operator" in find(report, "latency_ms")["reason"]

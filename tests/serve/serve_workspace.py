@@ -1,0 +1,159 @@
+"""A tiny log with every field kind, and the whole pipeline on it up to an exported bundle."""
+
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from din.artifacts import hash_files, read_json, write_bytes, write_json
+from din.eventlog.reader import Features
+from din.featurize.build import featurize
+from din.model import artifact
+from din.params import Params
+from din.serve.bundle import DIRECTORY, seal
+from din.serve.export import export
+from din.sources.rawlog import Part, RawLog, write
+from din.train.fit import fit
+
+START = 1_700_000_000_000_000
+HOUR = 3_600_000_000
+FIELDS = {
+    "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 3}, "likes": "multi"},
+    "item": {"category": "categorical", "tags": "multi", "price": "numeric", "year": {"kind": "numeric", "buckets": 3}},
+    "context": {"tab": "categorical", "hour": "numeric", "marks": "multi"},
+    "behaviour": {"rating": "categorical", "watched": "numeric", "moods": "multi"},
+}
+LISTS = dict.fromkeys(("likes", "tags", "marks", "moods"), pa.list_(pa.string()))
+TYPES = {**LISTS, "timestamp": pa.timestamp("us"), "price": pa.float64(), "watched": pa.float64()}
+ITEMS, USERS = 30, 40
+EVALUATION = {"rows": 1, "users": 1, "ctr": 0.5, "auc": 0.75, "gauc": 0.5, "log_loss": 0.6, "ece": 0.01}
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A directory with data/raw, data/features, models/din, models/bundle and the reports that export reads."""
+
+    root: Path
+    params: Params
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data/raw"
+
+    @property
+    def features(self) -> Features:
+        return Features(self.root / "data/features")
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / DIRECTORY
+
+    def reseal(self) -> str:
+        """Make the manifest agree with the bundle's files again, whatever happened to them."""
+        return seal(self.bundle)
+
+
+def random_log(seed: int = 0) -> RawLog:
+    """About ten events a user, ties in time among them; some prior history; values missing everywhere.
+
+    A click needs a behaviour of the candidate's category, so that a model has something to learn.
+    """
+    rng = random.Random(seed)
+
+    def maybe(value: Any) -> Any:
+        return None if rng.random() < 0.15 else value
+
+    def some(prefix: str) -> Any:
+        return maybe([f"{prefix}{rng.randrange(4)}" for _ in range(rng.randrange(4))])
+
+    def past() -> dict[str, Any]:
+        return {"rating": maybe(rng.randrange(1, 6)), "watched": maybe(rng.random() * 9), "moods": some("m")}
+
+    events, history = [], []
+    for user in range(USERS):
+        for number in range(rng.randrange(3) if user % 3 == 0 else 0):
+            time = maybe(START - HOUR)
+            row = {"user_id": user, "item_id": f"i{rng.randrange(ITEMS)}", "timestamp": time, "sequence": number}
+            history.append(row | past())
+        seen: set[int] = set()
+        for _ in range(rng.choice([1, 6, 12, 16])):
+            item = rng.randrange(ITEMS)
+            label = int(rng.random() < (0.9 if item % 4 in seen else 0.2))
+            seen |= {item % 4} if label else set()
+            event = {
+                "user_id": user,
+                "item_id": f"i{item}",
+                "timestamp": START + rng.randrange(9) * HOUR,
+                "label": label,
+            }
+            context = {"tab": maybe(rng.randrange(3)), "hour": maybe(float(rng.randrange(24))), "marks": some("k")}
+            events.append(event | {"behaviour": rng.choice([label, 1])} | context | past())
+    numbers = rng.sample(range(10_000), len(events))
+    events = [event | {"sequence": number} for event, number in zip(events, sorted(numbers), strict=True)]
+    items = [
+        {"item_id": f"i{item}", "category": maybe(f"c{item % 4}"), "tags": some("t"), "price": maybe(item * 1.5)}
+        | {"year": maybe(1990 + item)}
+        for item in range(2, ITEMS + 3)
+    ]
+    users = [{"user_id": user, "age": maybe(20 + user), "likes": some("l")} for user in range(0, USERS, 2)]
+    parts = {"events": events, "history": history, "items": items, "users": users}
+    return RawLog(**{name: part(name, rows) for name, rows in parts.items()}, fields=FIELDS, protocol="by_user")
+
+
+def part(name: str, rows: list[dict[str, Any]]) -> Part:
+    """Rows as one of a log's tables."""
+    columns = {key: [row[key] for row in rows] for key in rows[0]}
+    table = pa.table({key: pa.array(values, TYPES.get(key)) for key, values in columns.items()})
+    return Part(table, ((name, len(rows)),))
+
+
+def write_raw(log: RawLog, root: Path) -> None:
+    """A log as data/raw."""
+    raw = root / "data/raw"
+    facts = write(log, raw, None)
+    write_json(
+        raw / "manifest.json", {"format": 1, "source": "test", "fingerprint": "0", "files": hash_files(raw)} | facts
+    )
+
+
+def build(root: Path, params: Params) -> Workspace:
+    """Everything up to the exported bundle."""
+    small = {"embedding_dim": 4, "attention_hidden": (8,), "hidden": (8,), "epochs": 2, "batch_size": 32, "threads": 1}
+    params = replace(
+        params,
+        featurize=replace(params.featurize, max_history=6, min_count=2, shards=2, valid_fraction=0.2),
+        train=replace(params.train, metric="auc", learning_rate=0.01, embedding_std=0.3, **small),
+    )
+    write_raw(random_log(), root)
+    with working_in(root):
+        featurize(params)
+        features = Features()
+        artifact.save(fit(features, params.train)[0], params.train, features)
+        row = EVALUATION | {"calibration_ratio": 1.0}
+        floors = {"popularity": {"auc": 0.5, "gauc": 0.5}, "lr": row}
+        write_json(Path("reports/evaluation.json"), {"test": row, "valid": row, "floors": floors, "oracle": None})
+        for suite in ("raw", "features", "predictions"):
+            write_bytes(Path(f"reports/validation/{suite}.verdict"), b"open\n")
+        export(params)
+    return Workspace(root, params)
+
+
+@contextmanager
+def working_in(root: Path) -> Iterator[None]:
+    """`root` as the current directory, for session fixtures, which can't use monkeypatch."""
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def report(root: Path) -> dict[str, Any]:
+    """reports/parity.json."""
+    return read_json(root / "reports/parity.json")

@@ -1,0 +1,269 @@
+"""Both graphs against PyTorch on ragged input, and bundles that depend on nothing but the training.
+
+Alone: `pytest tests/serve/test_export.py`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serve_workspace import FIELDS, Workspace
+
+from din.artifacts import read_json
+from din.bundle import verify_bundle
+from din.errors import InputError
+from din.eventlog.packing import Lookup, PackedBatch, TableLayout, look_up
+from din.eventlog.reader import Column
+from din.model.artifact import Trained
+from din.model.dice import Dice
+from din.model.din import build
+from din.model.embedding import to_tensors
+from din.params import Params, Train, to_json
+from din.schema import Field, Group, Kind, parse_fields
+from din.serve import export as exporting
+from din.serve.bundle import gather_facts
+from din.serve.export import export_graphs
+from din.serve.scorer import Graph
+
+ROOT = Path(__file__).parents[2]
+SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}
+VARIANTS = {
+    "din": {"model": "din"},
+    "din, items only": {"model": "din", "activation": "prelu", "item_bias": False, "interest_product": False},
+    "base, mean": {"model": "base", "pooling": "mean", "activation": "relu"},
+    "lr": {"model": "lr"},
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model with weights large enough to matter, and its two graphs."""
+
+    trained: Trained
+    fields: tuple[Field, ...]
+    layout: TableLayout
+    request: Graph
+    batch: Graph
+    folder: Path
+
+
+def rows_of(field: Field) -> int:
+    return 2 if field.standardised else 7
+
+
+def make(fields: tuple[Field, ...], train: Train, folder: Path, opset: int) -> Exported:
+    layout = TableLayout.of(fields, {field.name: rows_of(field) for field in fields})
+    model, table = build(fields, layout, train)
+    generator = torch.Generator().manual_seed(1)
+    for tensor in (*model.parameters(), table):
+        tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.4)
+    for module in model.modules():
+        if isinstance(module, Dice):
+            module.mean.normal_(generator=generator)
+            module.variance.uniform_(0.5, 2, generator=generator)
+    export_graphs(model, table, fields, layout, opset, folder)
+    graphs = (Graph(folder / f"{name}.onnx", threads=1) for name in ("request", "batch"))
+    return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Each model variant, exported once."""
+    fields = parse_fields({} if request.param == "din, items only" else FIELDS)
+    train = replace(params.train, **SMALL, **VARIANTS[request.param])
+    return make(fields, train, tmp_path_factory.mktemp("graphs"), params.export.opset)
+
+
+def random_batch(seed: int, exported: Exported, lengths: list[int], request: bool = False) -> PackedBatch:
+    """Random features of len(lengths) impressions with histories of these lengths (a request: one history)."""
+    random = np.random.default_rng(seed)
+    behaviours = sum(lengths[:1] if request else lengths)
+    owners = 1 if request else len(lengths)
+    items = random.integers(1, 6)
+
+    def lookups(group: Group, count: int) -> dict[str, Lookup]:
+        own = (field for field in exported.fields if field.group is group)
+        return {f.name: look_up(random_column(random, f, count), f, exported.layout.offsets[f.name]) for f in own}
+
+    return PackedBatch(
+        items=lookups(Group.ITEM, items),
+        behaviours=lookups(Group.BEHAVIOUR, behaviours),
+        users=lookups(Group.USER, owners),
+        contexts=lookups(Group.CONTEXT, owners),
+        candidate=random.integers(0, items, len(lengths)),
+        behaviour=random.integers(0, items, behaviours),
+        segment=np.zeros(behaviours, np.int64) if request else np.repeat(np.arange(len(lengths)), lengths),
+        labels=np.zeros(len(lengths), np.float32),
+    )
+
+
+def random_column(random: np.random.Generator, field: Field, owners: int) -> Column:
+    if field.standardised:
+        return Column(np.where(random.random(owners) < 0.2, np.nan, random.normal(size=owners)).astype(np.float32))
+    if field.kind is not Kind.MULTI:
+        return Column(random.integers(0, rows_of(field), owners).astype(np.int32))
+    counts = random.integers(1, 4, owners)
+    values = random.integers(0, rows_of(field), counts.sum()).astype(np.int32)
+    return Column(values, np.concatenate([[0], np.cumsum(counts)]))
+
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6))
+def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[int]) -> None:
+    """Any histories, empty ones and single rows among them: the same logits, and probabilities of them."""
+    packed = random_batch(seed, exported, lengths)
+    with torch.no_grad():
+        expected = exported.trained.model(exported.trained.table, to_tensors(packed)).double().numpy()
+    np.testing.assert_allclose(exported.batch.run(packed, "logit"), expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(exported.batch.run(packed, "probability"), 1 / (1 + np.exp(-expected)), atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS, candidates=st.integers(1, 5), length=st.integers(0, 5))
+def test_request_graph_equals_torch_and_the_batch_graph(
+    exported: Exported, seed: int, candidates: int, length: int
+) -> None:
+    """One history of any length, any number of candidates: as `model.request`, and as packed rows with copies of it."""
+    packed = random_batch(seed, exported, [length] * candidates, request=True)
+    found = exported.request.run(packed, "logit")
+    with torch.no_grad():
+        expected = exported.trained.model.request(exported.trained.table, to_tensors(packed)).double().numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found, exported.batch.run(copied(packed), "logit"), atol=1e-5, rtol=1e-5)
+
+
+def copied(request: PackedBatch) -> PackedBatch:
+    """A request as impressions that each have a copy of its history, its user and its context."""
+    count, length = len(request), len(request.behaviour)
+
+    def times(lookups: dict[str, Lookup], owners: int) -> dict[str, Lookup]:
+        return {
+            name: Lookup(
+                np.tile(lookup.ids, count),
+                None if lookup.owners is None else np.concatenate([lookup.owners + n * owners for n in range(count)]),
+                None if lookup.weights is None else np.tile(lookup.weights, count),
+            )
+            for name, lookup in lookups.items()
+        }
+
+    return replace(
+        request,
+        behaviours=times(request.behaviours, length),
+        users=times(request.users, 1),
+        contexts=times(request.contexts, 1),
+        behaviour=np.tile(request.behaviour, count),
+        segment=np.repeat(np.arange(count), length),
+    )
+
+
+def test_no_candidates_is_an_empty_answer(exported: Exported) -> None:
+    """The graph itself takes zero candidates, with and without a history."""
+    for length in (0, 3):
+        feeds = {node.name: empty(node, length) for node in exported.request._session.get_inputs()}
+        logit, probability = exported.request._session.run(["logit", "probability"], feeds)
+        assert logit.shape == probability.shape == (0,)
+
+
+def empty(node, length: int) -> np.ndarray:
+    """An input of a request without candidates over `length` items, all of them behaviours."""
+    kind = np.float32 if node.type == "tensor(float)" else np.int64
+    if node.name == "candidate":
+        return np.zeros(0, kind)
+    of_request = node.name.startswith(("user.", "context."))
+    if node.name == "behaviour" or (node.name.endswith(".owners") and not of_request):
+        return np.arange(length, dtype=kind)
+    return np.zeros(1 if of_request else length, kind)
+
+
+def test_graphs_ask_only_for_what_they_read(exported: Exported) -> None:
+    """Unused inputs are gone: a request has no segment; free dimensions have names."""
+    model = onnx.load(exported.folder / "request.onnx")
+    read = {name for node in model.graph.node for name in node.input}
+    assert {node.name for node in model.graph.input} <= read
+    assert "segment" not in {node.name for node in model.graph.input}
+    (size,) = next(n for n in model.graph.input if n.name == "candidate").type.tensor_type.shape.dim
+    assert size.dim_param == "candidates"
+
+
+def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
+    """No path, source file or stack trace is left in the files."""
+    for name in ("request.onnx", "batch.onnx"):
+        content = (exported.folder / name).read_bytes()
+        for trace in (str(ROOT), str(Path.home()) + "/", sys.prefix, ".py", "stack_trace"):
+            assert trace.encode() not in content
+
+
+def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path, monkeypatch) -> None:
+    """Beyond a size, both graphs share one file of each weight, named by content, and still compute the same."""
+    monkeypatch.setattr(exporting, "_EXTERNAL", 64)
+    exported = make(parse_fields(FIELDS), replace(params.train, model="lr"), tmp_path, params.export.opset)
+    request, batch = (weight_files(tmp_path / name) for name in ("request.onnx", "batch.onnx"))
+    assert request & batch
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("weights/*")} == request | batch
+    packed = random_batch(0, exported, [2, 0, 1])
+    with torch.no_grad():
+        expected = exported.trained.model(exported.trained.table, to_tensors(packed))
+    assert exported.batch.run(packed, "logit") == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def weight_files(path: Path) -> set[str]:
+    weights = onnx.load(path, load_external_data=False).graph.initializer
+    return {entry.value for weight in weights for entry in weight.external_data if entry.key == "location"}
+
+
+def test_the_same_training_gives_the_same_version(own_workspace: Workspace) -> None:
+    """Another process, another directory, another hash seed: the same bytes."""
+    before, _ = verify_bundle(own_workspace.bundle)
+    (own_workspace.root / "params.yaml").write_text(json.dumps(to_json(own_workspace.params)))
+    environment = os.environ | {"PYTHONHASHSEED": "77"}
+    command = [sys.executable, "-m", "din.cli", "export"]
+    subprocess.run(command, cwd=own_workspace.root, env=environment, check=True, capture_output=True)
+    assert verify_bundle(own_workspace.bundle)[0] == before
+
+
+def test_facts_say_what_promotion_asks(workspace: Workspace) -> None:
+    """The keys that the gate and the registry read; the hashes of what went in; no clock, path or commit."""
+    facts = read_json(workspace.bundle / "facts.json")
+    manifest = workspace.features.manifest
+    assert facts["model_name"] == workspace.params.model_name
+    assert facts["train_until"] == manifest["train_until"]
+    assert facts["until"] == "2023-11-15"  # START is 22:13:20 of the 14th, the last event is eight hours later
+    assert facts["protocol"] == {
+        "name": "by_user",
+        "order": "strict",
+        "seed": 17,
+        "valid_fraction": 0.2,
+        "test_fraction": 0.25,
+        "valid_days": 1,
+        "test_days": 2,
+    }
+    assert facts["inputs"]["raw"] == manifest["raw"]
+    assert facts["evaluation"] == read_json(workspace.root / "reports/evaluation.json")
+    assert facts["validation"] == {"raw": "open", "features": "open", "predictions": "open"}
+    assert str(workspace.root) not in str(facts)
+
+
+def test_the_card_shows_metrics_and_fields(workspace: Workspace) -> None:
+    """What people read agrees with what programs read."""
+    card = (workspace.bundle / "MODEL_CARD.md").read_text()
+    assert "| this model, test | 0.7500 | 0.5000 |" in card
+    assert "- context: `hour` (numeric), `marks` (multi), `tab` (categorical)" in card
+
+
+def test_a_missing_verdict_is_an_input_error(own_workspace: Workspace, monkeypatch) -> None:
+    """A bundle states what validation said, so it can't be made without."""
+    (own_workspace.root / "reports/validation/features.verdict").unlink()
+    with pytest.raises(InputError, match=r"features\.verdict: not found; run `dvc repro validate_features`"):
+        gather_facts(own_workspace.features, own_workspace.params)

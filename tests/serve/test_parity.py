@@ -1,0 +1,134 @@
+"""Parity: open for a sound bundle, closed for every planted difference. Alone: `pytest tests/serve/test_parity.py`."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from onnx import numpy_helper
+from serve_workspace import Workspace, report
+
+from din.artifacts import read_json, write_json
+from din.errors import GateClosed
+from din.model import artifact
+from din.serve.export import export
+from din.serve.parity import parity
+from din.serve.scorer import Scorer
+
+
+def test_open_on_a_sound_bundle(own_workspace: Workspace) -> None:
+    """All impressions and edge cases agree; the report names the bundle."""
+    parity(own_workspace.params)
+    found = report(own_workspace.root)
+    assert found["verdict"] == "open"
+    assert found["paths"] == ["torch", "onnx", "scorer"]
+    assert found["bundle"] == Scorer.open(own_workspace.bundle).version
+    assert found["cases"] > sum(own_workspace.features.manifest["rows"].values()) + 10
+    assert 0 < found["max_abs_probability_diff"] < 1e-5
+    assert found["std"] > 0.01
+    assert set(found["worst"]) == {"case", "candidate", "request", "torch", "onnx", "score", "score_many"}
+
+
+def test_at_most_max_impressions_are_compared(own_workspace: Workspace) -> None:
+    """The draw is limited, the edge cases stay."""
+    some = replace(own_workspace.params.check_parity, max_impressions=20)
+    parity(replace(own_workspace.params, check_parity=some))
+    assert 20 < report(own_workspace.root)["cases"] < 60
+
+
+def perturb_a_weight(workspace: Workspace, graph: str) -> None:
+    path = workspace.bundle / graph
+    model = onnx.load(path)
+    weight = next(w for w in model.graph.initializer if w.name.startswith("model.head") and len(w.dims) == 2)
+    values = numpy_helper.to_array(weight).copy()
+    values[0, 0] += 0.05
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, path)
+
+
+def swap_rows(workspace: Workspace, name: str) -> None:
+    """Exchange the raw values of rows 1 and 2 of a vocabulary or entity table."""
+    path = workspace.bundle / f"{name}.parquet"
+    table = pq.read_table(path)
+    order = np.arange(len(table))
+    order[[1, 2]] = [2, 1]
+    pq.write_table(table.set_column(0, "value", table["value"].take(pa.array(order))), path)
+
+
+def change_signature(workspace: Workspace, field: str, key: str, change: Callable) -> None:
+    path = workspace.bundle / "signature.json"
+    signature = read_json(path)
+    record = next(record for record in signature["fields"] if record["name"] == field)
+    record[key] = change(record[key])
+    write_json(path, signature)
+
+
+def forget_history(workspace: Workspace) -> None:
+    path = workspace.bundle / "signature.json"
+    write_json(path, read_json(path) | {"max_history": 2})
+
+
+DEFECTS = {
+    "a weight of batch.onnx": lambda w: perturb_a_weight(w, "batch.onnx"),
+    "a weight of request.onnx": lambda w: perturb_a_weight(w, "request.onnx"),
+    "swapped items": lambda w: swap_rows(w, "items"),
+    "swapped users": lambda w: swap_rows(w, "users"),
+    "swapped categories": lambda w: swap_rows(w, "vocab/category"),
+    "swapped tags": lambda w: swap_rows(w, "vocab/tags"),
+    "swapped ratings": lambda w: swap_rows(w, "vocab/rating"),
+    "swapped tabs": lambda w: swap_rows(w, "vocab/tab"),
+    "another mean": lambda w: change_signature(w, "watched", "mean", lambda mean: mean + 1),
+    "another edge": lambda w: change_signature(w, "age", "edges", lambda edges: [edge + 5 for edge in edges]),
+    "another offset": lambda w: change_signature(w, "tab", "offset", lambda offset: offset - 1),
+    "a shorter history": forget_history,
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_closed_on_a_planted_difference(defect: str, own_workspace: Workspace) -> None:
+    """Each is found though all hashes hold; the report is written first and shows the worst row's inputs."""
+    DEFECTS[defect](own_workspace)
+    own_workspace.reseal()
+    with pytest.raises(GateClosed, match="differ") as closed:
+        parity(own_workspace.params)
+    assert closed.value.report == "reports/parity.json"
+    found = report(own_workspace.root)
+    assert found["verdict"] == "closed"
+    assert found["max_abs_probability_diff"] > 1e-5
+    assert found["worst"]["request"]["candidates"]
+
+
+def test_closed_on_constant_outputs(own_workspace: Workspace) -> None:
+    """A model that says the same for everything agrees everywhere and proves nothing."""
+    features = own_workspace.features
+    trained = artifact.load(features)
+    for tensor in (*trained.model.parameters(), trained.table):
+        torch.nn.init.zeros_(tensor)
+    artifact.save(trained, own_workspace.params.train, features)
+    export(own_workspace.params)
+    with pytest.raises(GateClosed, match="alike"):
+        parity(own_workspace.params)
+    assert report(own_workspace.root)["std"] == 0
+
+
+def test_closed_on_a_damaged_bundle(own_workspace: Workspace) -> None:
+    """A changed file closes the gate before anything is scored."""
+    with (own_workspace.bundle / "batch.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(GateClosed, match="changed after export"):
+        parity(own_workspace.params)
+    assert report(own_workspace.root)["bundle"] is None
+
+
+def test_closed_without_a_bundle(own_workspace: Workspace) -> None:
+    """Nothing to compare is closed, not open."""
+    shutil.rmtree(own_workspace.bundle)
+    with pytest.raises(GateClosed, match="dvc repro export"):
+        parity(own_workspace.params)
+    assert json.loads((own_workspace.root / "reports/parity.json").read_text())["verdict"] == "closed"

@@ -1,0 +1,118 @@
+"""Requests from raw data against a loop over the log. Alone: `pytest tests/serve/test_requests.py`."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from serve_workspace import Workspace, random_log, working_in, write_raw
+
+from din.errors import InputError
+from din.eventlog.reader import Features
+from din.featurize.build import featurize
+from din.params import Params
+from din.schema import SPLITS, Field, Group, Kind
+from din.serve.requests import requests_for
+
+BEHAVIOUR_FIELDS = ("rating", "watched", "moods")
+
+
+def all_rows(features: Features) -> pa.Table:
+    """Every impression of every split, as reports/predictions/ has them."""
+    names = ("user", "item", "sequence", "timestamp", "sampled", "history_length")
+    shards = [shard for split in SPLITS for shard in features.shards(split)]
+    return pa.concat_tables(pa.table({n: getattr(shard.impressions, n) for n in names}) for shard in shards)
+
+
+def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any) -> list[dict[str, Any]]:
+    """The history of one impression, by looking at every event there is."""
+    past = []
+    for path in sorted(raw.glob("events/*/*.parquet")):
+        for event in pq.read_table(path).to_pylist():
+            if event["user_id"] == user and event["behaviour"] == 1:
+                past.append(((micros(event), 1, event["sequence"]), event))
+    for event in pq.read_table(raw / "history.parquet").to_pylist():
+        if event["user_id"] == user:
+            past.append(((micros(event), 0, event["sequence"]), event))
+    now = (row["timestamp"], 1, row["sequence"])
+    past = [(key, event) for key, event in past if (key[0] < now[0] if order == "strict" else key < now)]
+    past.sort(key=lambda entry: entry[0])
+    return [{name: event[name] for name in ("item_id", *BEHAVIOUR_FIELDS)} for _, event in past[-most:]]
+
+
+def micros(event: dict[str, Any]) -> float:
+    """Microseconds since 1970; a behaviour without a time is older than all."""
+    time = event["timestamp"]
+    return -np.inf if time is None else (time - datetime(1970, 1, 1)) / timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "order", "most"),
+    [("by_user", "strict", 6), ("by_user", "sequence", 3), ("leave_last_out", "sequence", 50)],
+)
+def test_requests_equal_a_loop_over_the_log(
+    protocol: Any, order: Any, most: int, tmp_path: Path, params: Params
+) -> None:
+    """User, profile, history, candidate and context of every impression, sampled negatives among them."""
+    write_raw(random_log(3), tmp_path)
+    block = replace(params.featurize, protocol=protocol, order=order, max_history=most, shards=2, valid_fraction=0.2)
+    with working_in(tmp_path):
+        featurize(replace(params, featurize=block))
+    raw, features = tmp_path / "data/raw", Features(tmp_path / "data/features")
+    rows = all_rows(features)
+    requests = requests_for(rows, raw, features.root)
+    people = pq.read_table(features.root / "users.parquet")["value"].to_pylist()
+    goods = features.raw_items().to_pylist()
+    profiles = {row["user_id"]: row for row in pq.read_table(raw / "users.parquet").to_pylist()}
+    sides = {row["item_id"]: row for row in pq.read_table(raw / "items.parquet").to_pylist()}
+    events = {e["sequence"]: e for p in raw.glob("events/*/*.parquet") for e in pq.read_table(p).to_pylist()}
+    assert len(requests) == len(rows)
+    some = np.random.default_rng(0).permutation(len(rows))[:40]
+    for row, request in ((rows.slice(n, 1).to_pylist()[0], requests[n]) for n in map(int, some)):
+        user = people[row["user"]]
+        event = events[row["sequence"]]
+        assert event["user_id"] == user
+        assert request["user"] == profiles.get(user, {"user_id": user})
+        item = goods[row["item"]]
+        assert (item == event["item_id"]) != bool(row["sampled"])
+        assert request["candidates"] == [sides.get(item, {"item_id": item})]
+        assert request["context"] == {name: event[name] for name in request["context"]}
+        assert set(request["context"]) == {"tab", "hour", "marks"}
+        assert request["history"] == twin(raw, order, most, row, user)
+        assert len(request["history"]) == row["history_length"]
+
+
+def test_an_earlier_bundle_gets_the_fields_it_knows(workspace: Workspace) -> None:
+    """Given fields decide what requests speak of; those the log no longer has are left out."""
+    fields = [
+        Field("age", Group.USER, Kind.NUMERIC),
+        Field("gone", Group.CONTEXT, Kind.CATEGORICAL),
+        Field("lost", Group.BEHAVIOUR, Kind.CATEGORICAL),
+    ]
+    rows = all_rows(workspace.features).slice(0, 30)
+    for request in requests_for(rows, workspace.raw, workspace.features.root, fields):
+        assert set(request["user"]) <= {"user_id", "age"}
+        assert request["context"] == {}
+        assert all(set(entry) == {"item_id"} for entry in (*request["history"], *request["candidates"]))
+
+
+def test_unknown_rows_become_unknown_ids(workspace: Workspace) -> None:
+    """Row 0 of users and items has no raw id: nobody and nothing."""
+    rows = pa.table({name: all_rows(workspace.features)[name].slice(0, 1) for name in ("sequence", "timestamp")})
+    rows = rows.append_column("user", pa.array([0])).append_column("item", pa.array([0]))
+    (request,) = requests_for(rows, workspace.raw, workspace.features.root)
+    assert request["user"] == {"user_id": None}
+    assert request["candidates"] == [{"item_id": None}]
+    assert request["history"] == []
+
+
+def test_a_row_of_another_log_is_refused(workspace: Workspace) -> None:
+    """A sequence number that no event has."""
+    rows = all_rows(workspace.features).slice(0, 1)
+    rows = rows.set_column(rows.column_names.index("sequence"), "sequence", pa.array([10**9]))
+    with pytest.raises(InputError, match="no event has sequence 1000000000"):
+        requests_for(rows, workspace.raw, workspace.features.root)

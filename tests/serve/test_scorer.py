@@ -1,0 +1,266 @@
+"""Scoring raw requests: what matches, what is unknown, what is refused. Alone: `pytest tests/serve/test_scorer.py`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serve_workspace import Workspace
+
+from din.errors import InputError
+from din.registry import Registry
+from din.serve import Scorer, encode
+from din.serve.scorer import RequestError, score_file
+
+FORBIDDEN = ("torch", "pandas", "pydantic", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
+HISTORY = [{"item_id": "i3", "rating": 4, "watched": 2.5, "moods": ["m1"]}, "i7", {"item_id": "i9", "rating": 1}]
+REQUEST = {
+    "user": {"user_id": 4, "age": 31, "likes": ["l1", "l2"]},
+    "history": HISTORY,
+    "candidates": ["i3", "i11", {"item_id": "i12", "price": 3}],
+    "context": {"tab": 2, "hour": 13, "marks": ["k0"]},
+}
+
+
+def same(one: Any, other: Any) -> bool:
+    return bool(np.allclose(one, other, atol=1e-6, rtol=0))
+
+
+def differs(one: Any, other: Any) -> bool:
+    return bool(np.abs(np.asarray(one) - np.asarray(other)).max() > 1e-6)
+
+
+def test_scoring_needs_no_training_framework(workspace: Workspace) -> None:
+    """A process in which those imports fail opens a bundle and scores; none is loaded."""
+    script = f"""
+import importlib.abc, json, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {FORBIDDEN!r}:
+            raise ImportError(name + " is not for serving")
+sys.meta_path.insert(0, Refuse())
+from din.serve import Scorer, encode
+scorer = Scorer.open({str(workspace.bundle)!r})
+print(json.dumps(scorer.score(json.loads({json.dumps(REQUEST)!r})).tolist()))
+assert not {{name.partition(".")[0] for name in sys.modules}} & set({FORBIDDEN!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert same(json.loads(done.stdout), Scorer.open(workspace.bundle).score(REQUEST))
+
+
+IDS = st.integers(-2, 34).map(lambda n: f"i{n}")
+ENTRIES = st.one_of(
+    IDS,
+    st.fixed_dictionaries(
+        {"item_id": IDS},
+        optional={
+            "category": st.sampled_from(["c0", "c1", "new", None]),
+            "tags": st.one_of(st.none(), st.lists(st.sampled_from(["t0", "t1", "t9"]), max_size=3)),
+            "price": st.one_of(st.none(), st.floats(-100, 100)),
+            "year": st.one_of(st.none(), st.integers(1980, 2030)),
+        },
+    ),
+)
+REQUESTS = st.fixed_dictionaries(
+    {"candidates": st.lists(ENTRIES, max_size=4)},
+    optional={
+        "user": st.fixed_dictionaries({}, optional={"user_id": st.integers(-1, 45), "age": st.integers(0, 99)}),
+        "history": st.lists(ENTRIES, max_size=9),
+        "context": st.fixed_dictionaries({}, optional={"tab": st.integers(0, 4), "hour": st.floats(0, 24)}),
+    },
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(REQUESTS, max_size=5))
+def test_one_by_one_and_all_at_once_agree(scorer: Scorer, requests: list[dict[str, Any]]) -> None:
+    """request.onnx and batch.onnx give the same for any mixture: no history, no candidates, side fields or ids only."""
+    many = scorer.score_many(requests)
+    assert [len(scores) for scores in many] == [len(request["candidates"]) for request in requests]
+    for request, scores in zip(requests, many, strict=True):
+        assert same(scorer.score(request), scores)
+        assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_more_requests_than_one_batch_keep_their_order(scorer: Scorer) -> None:
+    """Answers stand where their requests stand, beyond what is packed at once."""
+    requests = [{"candidates": [f"i{n % 30}"] * (n % 3), "user": {"user_id": n % 40}} for n in range(1200)]
+    many = scorer.score_many(requests)
+    assert all(same(many[n], scorer.score(requests[n])) for n in range(0, 1200, 37))
+
+
+def test_large_work_is_done_in_pieces(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the pieces, down to one impression each: the same answers."""
+    requests = [REQUEST, {"candidates": []}, {"candidates": ["i1", "i2"]}, REQUEST | {"history": ["i1"] * 6}]
+    one, many = [scorer.score(request) for request in requests], scorer.score_many(requests)
+    for size in (1, 5, 9):
+        monkeypatch.setattr(encode, "_PIECE", size)
+        assert len(list(scorer._encoder.pack(requests))) > 1
+        assert all(map(same, one, (scorer.score(request) for request in requests)))
+        assert all(map(same, many, scorer.score_many(requests)))
+
+
+def test_ids_match_by_their_text(scorer: Scorer) -> None:
+    """7, 7.0 and "7" are one user; so it is for categories."""
+    scores = [scorer.score(REQUEST | {"user": {"user_id": user}}) for user in (4, 4.0, "4", np.int64(4))]
+    assert all(same(scores[0], other) for other in scores[1:])
+    assert differs(scores[0], scorer.score(REQUEST | {"user": {"user_id": "4.0"}}))
+    tabs = [scorer.score(REQUEST | {"context": {"tab": tab}}) for tab in (2, "2", 2.0)]
+    assert all(same(tabs[0], other) for other in tabs[1:])
+
+
+def test_what_is_unknown_counts_as_what_is_missing(scorer: Scorer) -> None:
+    """Ids and categories never seen, null, NaN, infinities and absent keys are all row 0."""
+    nothing = scorer.score({"candidates": [None]})
+    for request in (
+        {"candidates": ["never seen"], "user": None, "history": None, "context": None},
+        {"candidates": [{"item_id": "never seen", "category": "new", "tags": ["new"], "price": float("nan")}]},
+        {"candidates": [{}], "user": {"user_id": "?", "age": float("inf"), "likes": []}},
+        {"candidates": ["x"], "context": {"tab": 99, "hour": None, "marks": None}, "history": []},
+    ):
+        assert same(scorer.score(request), nothing)
+    assert differs(scorer.score({"candidates": [None], "history": [None]}), nothing)  # something happened
+
+
+def test_only_the_last_behaviours_count(scorer: Scorer) -> None:
+    """A history longer than the model reads is cut at its old end."""
+    assert scorer.max_history == 6
+    recent = ["i3", "i4", "i5", "i6", "i7", "i8"]
+    longer = scorer.score(REQUEST | {"history": ["i1", "i2", *recent]})
+    assert same(longer, scorer.score(REQUEST | {"history": recent}))
+    assert differs(longer, scorer.score(REQUEST | {"history": recent[1:]}))
+
+
+def test_the_bundle_knows_profiles_and_side_fields(workspace: Workspace, scorer: Scorer) -> None:
+    """An id alone stands for its profile or side fields in the log; what a request says wins."""
+    user = next(row for row in table(workspace, "users") if row["age"] is not None and row["likes"])
+    item = next(row for row in table(workspace, "items") if row["price"] is not None and row["tags"] and row["year"])
+    bare = {"user": {"user_id": user["user_id"]}, "candidates": [item["item_id"]]}
+    assert same(scorer.score(bare), scorer.score({"user": user, "candidates": [item]}))
+    assert differs(scorer.score(bare), scorer.score(bare | {"user": user | {"age": 20 if user["age"] > 40 else 59}}))
+    assert differs(scorer.score(bare), scorer.score(bare | {"candidates": [item | {"price": 400.0}]}))
+
+
+def table(workspace: Workspace, name: str) -> list[dict[str, Any]]:
+    return pq.read_table(workspace.raw / f"{name}.parquet").to_pylist()
+
+
+def test_candidates_do_not_see_each_other(scorer: Scorer) -> None:
+    """Duplicates agree; order and company change nothing."""
+    a, b, c = scorer.score(REQUEST | {"candidates": ["i3", "i8", "i3"]})
+    assert a == c
+    assert same(scorer.score(REQUEST | {"candidates": ["i8"]}), [b])
+
+
+def test_no_candidates_is_an_empty_answer(scorer: Scorer) -> None:
+    """Nothing asked, nothing answered, alone or among others."""
+    assert scorer.score(REQUEST | {"candidates": []}).shape == (0,)
+    assert [len(s) for s in scorer.score_many([REQUEST | {"candidates": []}, REQUEST])] == [0, 3]
+    assert scorer.score_many([]) == []
+
+
+WRONG = {
+    "not an object": (["i1"], "a request: .*expected an object with keys among candidates, context, history, user"),
+    "an unknown key": ({"candidates": [], "users": {}}, "a request: unknown key 'users'; valid keys: candidates, "),
+    "no candidates": ({"user": {}}, "candidates: None; expected a list of item ids, or of objects with 'item_id'"),
+    "one candidate alone": ({"candidates": "i1"}, "candidates: 'i1'; expected a list"),
+    "history is no list": ({"candidates": [], "history": {"item_id": "i1"}}, "history: .*expected a list"),
+    "user is no object": ({"candidates": [], "user": 7}, "user: 7; expected an object with keys among age, likes, us"),
+    "an unknown user key": ({"candidates": [], "user": {"agee": 1}}, "user: unknown key 'agee'; valid keys: age, lik"),
+    "an unknown context key": (
+        {"candidates": [], "context": {"tabs": 1}},
+        "context: unknown key 'tabs'; valid keys: h",
+    ),
+    "feedback on a candidate": ({"candidates": [{"rating": 5}]}, "candidates: unknown key 'rating'; valid keys: categ"),
+    "an unknown history key": ({"candidates": [], "history": [{"time": 1}]}, "history: unknown key 'time'; valid key"),
+    "a nested id": ({"candidates": [["i1"]]}, r"item_id: \['i1'\] is not one value; expected a number or text"),
+    "a number as text": ({"candidates": [{"price": "cheap"}]}, "price: 'cheap' is not a number; expected a number, or"),
+    "an object for a number": ({"candidates": ["i1"], "context": {"hour": {}}}, "hour: {} is not a number"),
+    "a number beyond floats": ({"candidates": [{"price": 10**400}]}, "price: 10+ is not a number"),
+    "one tag alone": ({"candidates": [{"tags": "t1"}]}, "tags: 't1'; expected a list of values, or null"),
+    "too extreme a number": ({"candidates": [{"price": 1e300}]}, "the probability is not a number; .* too extreme"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_request_is_refused_with_one_clear_message(wrong: str, scorer: Scorer) -> None:
+    """The value, what was expected and what to do; among many requests also which one."""
+    request, message = WRONG[wrong]
+    with pytest.raises(InputError, match=message):
+        scorer.score(request)
+    with pytest.raises(RequestError, match=message) as error:
+        scorer.score_many([REQUEST, REQUEST, request, REQUEST])
+    assert error.value.number == 2
+
+
+def test_a_file_of_requests(scorer: Scorer) -> None:
+    """One answer a line, in order, with the version; blank lines are none."""
+    answers = list(score_file(scorer, [json.dumps(REQUEST), "\n", json.dumps({"candidates": []})]))
+    assert [answer["version"] for answer in answers] == [scorer.version] * 2
+    assert same(answers[0]["probabilities"], scorer.score(REQUEST))
+    assert answers[1]["probabilities"] == []
+    json.dumps(answers)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('{"candidates": ', "line 3: not JSON"), ('{"candidates": 1}', "line 3: candidates: 1; expected a list")],
+)
+def test_a_wrong_line_is_named(line: str, message: str, scorer: Scorer) -> None:
+    """By its number in the file, blank lines counted."""
+    with pytest.raises(InputError, match=message):
+        list(score_file(scorer, [json.dumps(REQUEST), "", line]))
+
+
+def test_a_file_that_is_not_text_is_refused(scorer: Scorer, tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 end with one message, not a traceback."""
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(json.dumps(REQUEST).encode() + b'\n{"candidates": ["\xff"]}\n')
+    with path.open(encoding="utf-8") as lines, pytest.raises(InputError, match="not UTF-8 text"):
+        list(score_file(scorer, lines))
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "added", "manifest"])
+def test_a_damaged_bundle_is_refused(damage: str, own_workspace: Workspace) -> None:
+    """Every file is hashed before any is loaded."""
+    victim = own_workspace.bundle / "vocab/category.parquet"
+    if damage == "changed":
+        victim.write_bytes(victim.read_bytes()[:-1] + b"\0")
+    elif damage == "missing":
+        victim.unlink()
+    elif damage == "added":
+        victim.with_name("new.parquet").write_bytes(b"")
+    else:
+        (own_workspace.bundle / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="bundle"):
+        Scorer.open(own_workspace.bundle)
+
+
+def test_the_champion_comes_from_the_registry(own_workspace: Workspace, tmp_path: Path) -> None:
+    """Fetched once and verified; kept by version; a damaged copy is fetched again; older records by number."""
+    uri, cache = str(tmp_path / "registry"), tmp_path / "cache"
+    registry = Registry(uri, "test")
+    with pytest.raises(InputError, match="no champion yet; promote a bundle first"):
+        Scorer.from_registry(uri, "test", cache=cache)
+    first = registry.append(registry.put_bundle(own_workspace.bundle), None, by="me", reason="a test")
+    found = Scorer.from_registry(uri, "test", cache=cache)
+    assert found.version == first.version
+    assert same(found.score(REQUEST), Scorer.open(own_workspace.bundle).score(REQUEST))
+
+    card = own_workspace.bundle / "MODEL_CARD.md"
+    card.write_text(card.read_text() + "\nanother\n")
+    second = registry.append(own_workspace.reseal(), first, by="me", reason="a test")
+    registry.put_bundle(own_workspace.bundle)
+    assert Scorer.from_registry(uri, "test", cache=cache).version == second.version
+    assert Scorer.from_registry(uri, "test", number=1, cache=cache).version == first.version
+
+    (cache / first.version / "facts.json").write_text("{}")
+    assert Scorer.from_registry(uri, "test", number=1, cache=cache).version == first.version
+    assert sorted(path.name for path in cache.iterdir()) == sorted([first.version, second.version])
