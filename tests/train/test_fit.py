@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_features
+from random_features import write_features
 from safetensors.torch import load_file
 
 from din.errors import InputError

@@ -1,0 +1,100 @@
+"""Small feature directories with every field kind, written without the featurize stage."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import write_json
+from din.eventlog.reader import Features
+from din.schema import parse_fields
+
+FIELDS = {
+    "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},
+    "item": {"category": "categorical", "tags": "multi", "price": "numeric"},
+    "context": {"tab": "categorical", "hour": "numeric"},
+    "behaviour": {"rating": "categorical", "watched": "numeric"},
+}
+SPARSE_ROWS = {"item_id": 31, "category": 6, "tags": 8, "user_id": 21, "age": 5, "tab": 4, "rating": 6}
+
+
+def write_features(root: Path, seed: int = 0, users: int = 24, impressions: int = 12, shards: int = 2) -> Features:
+    """A random feature directory in the form of din/eventlog/FORMAT.md: ragged histories, some of them empty.
+
+    Labels follow the candidate's category among the history's, so that there is something to learn.
+    """
+    random = np.random.default_rng(seed)
+    fields = parse_fields(FIELDS)
+    rows = {field.name: SPARSE_ROWS.get(field.name, 2) for field in fields}
+    items = rows["item_id"] + 4  # the last ones have no id of their own
+
+    def column(name: str, n: int) -> pa.Array:
+        field = next(field for field in fields if field.name == name)
+        if field.standardised:
+            return pa.array(np.where(random.random(n) < 0.1, np.nan, random.normal(size=n)).astype(np.float32))
+        if name == "tags":
+            return pa.array(
+                [random.integers(0, rows[name], random.integers(1, 4)).tolist() for _ in range(n)], pa.list_(pa.int32())
+            )
+        return pa.array(random.integers(0, rows[name], n).astype(np.int32))
+
+    def write(path: Path, columns: dict[str, pa.Array | np.ndarray]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(columns), path)
+
+    own = np.where(np.arange(items) < rows["item_id"], np.arange(items), 0).astype(np.int32)
+    category = column("category", items)
+    side = {"category": category, "tags": column("tags", items), "price": column("price", items)}
+    write(root / "items.parquet", {"value": pa.array([None, *range(100, 99 + items)]), "item_id": own, **side})
+    user_ids = np.minimum(np.arange(users + 1), rows["user_id"] - 1).astype(np.int32)
+    profile = {"user_id": user_ids, "age": column("age", users + 1)}
+    write(root / "users.parquet", {"value": pa.array([None, *(f"u{i}" for i in range(users))]), **profile})
+    for field in fields:
+        n = rows[field.name]
+        counts = np.sort(random.integers(1, 50, n))[::-1].astype(np.int64)
+        vocabulary = {"value": pa.array([None, *range(1, n)]), "id": np.arange(n, dtype=np.int32)}
+        write(root / "vocab" / f"{field.name}.parquet", {**vocabulary, "count": counts, "impressions": counts})
+
+    total = dict.fromkeys(("train", "valid", "test"), 0)
+    categories, behaviours = category.to_numpy(), 0
+    for shard in range(shards):
+        own_users = np.arange(1 + shard, users + 1, shards)
+        lengths = random.integers(0, 9, len(own_users))
+        ends = np.cumsum(lengths)
+        history = random.integers(0, items, ends[-1]).astype(np.int32)
+        folder = root / "shards" / f"{shard:05d}"
+        feedback = {name: column(name, len(history)) for name in ("rating", "watched")}
+        write(
+            folder / "behaviours.parquet",
+            {"user": np.repeat(own_users, lengths).astype(np.int32), "item": history, **feedback},
+        )
+        behaviours += len(history)
+        for split, count in (("train", impressions), ("valid", 4), ("test", 4)):
+            who = np.repeat(np.arange(len(own_users)), count)
+            n = len(who)
+            stop = random.integers(ends[who] - lengths[who], ends[who], endpoint=True)
+            start = random.integers(ends[who] - lengths[who], stop, endpoint=True)
+            candidate = random.integers(0, items, n).astype(np.int32)
+            met = [categories[c] in categories[history[a:b]] for c, a, b in zip(candidate, start, stop, strict=True)]
+            label = random.random(n) < np.where(met, 0.85, 0.15)
+            write(
+                folder / f"{split}.parquet",
+                {
+                    "user": own_users[who].astype(np.int32),
+                    "item": candidate,
+                    "label": label.astype(np.int8),
+                    "history_start": start.astype(np.int32),
+                    "history_end": stop.astype(np.int32),
+                    "timestamp": np.arange(n, dtype=np.int64),
+                    "sequence": np.arange(n, dtype=np.int64) + shard * 10_000,
+                    "sampled": np.zeros(n, np.int8),
+                    "tab": column("tab", n),
+                    "hour": column("hour", n),
+                },
+            )
+            total[split] += n
+    records = [field.to_json() | {"rows": rows[field.name]} for field in fields]
+    counts = {"items": items, "users": users + 1, "behaviours": behaviours, "impressions": total["train"]}
+    write_json(root / "manifest.json", {"format": 1, "fields": records, "shards": shards, "rows": total, **counts})
+    return Features(root)
