@@ -1,0 +1,144 @@
+"""The pipeline as its users run it: dvc, din, killed and run again. Alone: `pytest tests/pipeline [-m slow]`."""
+
+import json
+import random
+import time
+
+import pytest
+from workspace import Workspace, kill, wait_for
+
+
+@pytest.fixture(scope="module")
+def promoted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with a champion, made by `dvc repro` and `din promote`."""
+    workspace = Workspace(tmp_path_factory.mktemp("promoted"))
+    done = workspace.run("dvc", "repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = workspace.run("din", "promote")
+    assert done.returncode == 0, done.stderr
+    assert f"promoted: {workspace.version()} (record 1)" in done.stdout
+    return workspace
+
+
+def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
+    """Ten stages and the promotion ended with 0 and said so."""
+    outcomes = [json.loads(path.read_text()) for path in (promoted.root / ".din/outcome").iterdir()]
+    assert {outcome["exit_code"] for outcome in outcomes} == {0}
+    assert len(outcomes) == 11
+
+
+def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
+    """DIN beats popularity and LR, and comes near the oracle even on a log this small."""
+    report = promoted.json("reports/evaluation.json")
+    lift = (report["test"]["auc"] - 0.5) / (report["oracle"]["auc"] - 0.5)
+    assert lift > 0.6
+    assert report["test"]["auc"] > max(report["floors"][floor]["auc"] for floor in ("popularity", "lr"))
+
+
+def test_the_second_repro_runs_the_fetch_check_and_the_gate_only(promoted: Workspace) -> None:
+    """Nothing changed: `fetch` compares fingerprints, `gate` looks at the registry, nothing else runs."""
+    done = promoted.run("dvc", "repro")
+    ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
+    assert (done.returncode, ran) == (0, ["fetch", "gate"])
+    again = promoted.run("din", "promote")
+    assert again.returncode == 0
+    assert "already champion" in again.stdout
+
+
+def test_scoring_from_the_registry(promoted: Workspace) -> None:
+    """Known, unknown and no history, ids as numbers and as text; a broken line is named."""
+    requests = [
+        {"user": {"user_id": 1}, "history": [1, 2, 3], "candidates": [4, "4", 999_999]},
+        {"history": [-5], "candidates": [4]},
+        {"candidates": [4]},
+        {"history": [1], "candidates": []},
+    ]
+    command = ("din", "score", "--registry", "registry", "--input", "-")
+    lines = [json.dumps(request) for request in requests]
+    done = promoted.run(*command, stdin="\n".join(lines))
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {answer["version"] for answer in answers} == {promoted.version()}
+    assert [len(answer["probabilities"]) for answer in answers] == [3, 1, 1, 0]
+    assert answers[0]["probabilities"][0] == answers[0]["probabilities"][1] != answers[0]["probabilities"][2]
+    assert answers[1]["probabilities"] != answers[2]["probabilities"]
+    broken = promoted.run(*command, stdin="\n".join([lines[0], '{"candidates": [4], "context": {"colour": 1}}']))
+    assert broken.returncode == 2
+    assert "line 2" in broken.stderr
+    assert "colour" in broken.stderr
+
+
+def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace) -> None:
+    """BaseModel is worse: the gate, scoring the champion from raw ids, says so, and the champion stays."""
+    champion = promoted.version()
+    promoted.set({"train.model": "base"})
+    done = promoted.run("dvc", "repro")
+    assert done.returncode != 0
+    assert promoted.json(".din/outcome/gate.json")["exit_code"] == 3
+    gate = promoted.json("reports/gate.json")
+    assert gate["champion"] == {"number": 1, "version": champion}
+    row = next(row for row in gate["gates"] if row["name"] == "champion_delta")
+    assert row["verdict"] == "closed"
+    assert row["rows"] > 1000
+    assert row["interval"][1] < 0
+    refused = promoted.run("din", "promote")
+    assert refused.returncode == 3
+    assert "nothing promoted" in refused.stderr
+    assert promoted.run("din", "registry", "list").stdout.count("promote") == 1
+
+
+def test_a_closed_validation_stops_the_pipeline(promoted: Workspace) -> None:
+    """A threshold the log misses: exit 3 in the outcome, the report kept, nothing after it ran."""
+    promoted.set({"validate_raw.min_rows": 10**9})
+    done = promoted.run("dvc", "repro")
+    assert done.returncode != 0
+    outcome = promoted.json(".din/outcome/validate_raw.json")
+    assert (outcome["exit_code"], outcome["report"]) == (3, "reports/validation/raw.json")
+    assert promoted.json(outcome["report"])["verdict"] == "closed"
+    assert "Running stage 'featurize'" not in done.stdout
+
+
+def test_a_typo_dies_at_start(promoted: Workspace) -> None:
+    """An unknown key: outcome 2, the valid keys named, no traceback."""
+    text = (promoted.root / "params.yaml").read_text()
+    (promoted.root / "params.yaml").write_text(text.replace("  epochs:", "  epoch:"))
+    done = promoted.run("din", "train")
+    assert done.returncode == 2
+    assert "'epoch' is unknown" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The version that an undisturbed run gives."""
+    workspace = Workspace(tmp_path_factory.mktemp("reference"))
+    done = workspace.run("dvc", "repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workspace.version()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("victim", ["dvc", "stage", "group"])
+@pytest.mark.parametrize("moment", ["train", "anywhere"])
+def test_killed_and_run_again_ends_as_if_nothing_had_happened(
+    victim: str, moment: str, reference: str, tmp_path
+) -> None:
+    """SIGKILL, then `dvc repro`: the same bundle, bit for bit, and an open gate."""
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed", seed)
+    chance = random.Random(seed)
+    workspace = Workspace(tmp_path)
+    process = workspace.start("dvc", "repro")
+    if moment == "train":
+        wait_for(
+            lambda: list((tmp_path / ".din").glob("checkpoints/*/state.safetensors")) or process.poll() is not None
+        )
+    else:
+        wait_for(lambda: workspace.stage_pid() is not None or process.poll() is not None)
+        time.sleep(chance.uniform(0, 25))
+    kill(process, workspace, victim)
+    done = workspace.run("dvc", "repro")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert workspace.version() == reference
+    assert workspace.json("reports/gate.json")["verdict"] == "open"

@@ -1,0 +1,119 @@
+"""A workspace for whole-pipeline tests: the tracked files as a fresh repository, on a small simulated log."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+SMALL = {
+    "fetch.source": "simulate",
+    "fetch.simulate.users": 1000,
+    "fetch.simulate.items": 300,
+    "fetch.simulate.categories": 20,
+    "train.embedding_dim": 8,
+    "train.attention_hidden": [16],
+    "train.hidden": [32, 16],
+    "train.epochs": 4,
+    "train.checkpoint_minutes": 0.01,
+    "train.threads": 1,
+    "evaluate.lr_epochs": 2,
+    "check_parity.max_impressions": 300,
+    "gate.resamples": 200,
+    "gate.max_latency_ms": None,
+}
+
+
+class Workspace:
+    """One checkout with a pipeline in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, tracked.split("\0")):
+            if (ROOT / name).exists() and name != "dvc.lock":
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(ROOT / name, root / name)
+        self.set(SMALL)
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "test"]):
+            subprocess.run(["git", *arguments], cwd=root, check=True)
+
+    def set(self, values: dict[str, Any]) -> None:
+        """Change keys of params.yaml, as `dvc exp run -S` would."""
+        yaml, path = YAML(), self.root / "params.yaml"
+        params = yaml.load(path.read_text())
+        for key, value in values.items():
+            *blocks, name = key.split(".")
+            block = params
+            for part in blocks:
+                block = block[part]
+            block[name] = value
+        with path.open("w") as file:
+            yaml.dump(params, file)
+
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment here, to its end."""
+        return subprocess.run(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=self.root,
+            env=self.env(),
+            capture_output=True,
+            text=True,
+            input=stdin,
+        )
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a command in a process group of its own."""
+        log = (self.root / "run.log").open("ab")
+        return subprocess.Popen(
+            [str(BIN / command[0]), *command[1:]],
+            cwd=self.root,
+            env=self.env(),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def env(self) -> dict[str, str]:
+        return os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.root / path).read_text())
+
+    def version(self) -> str:
+        """Of the bundle in this workspace."""
+        return self.json("reports/gate.json")["bundle"]
+
+    def stage_pid(self) -> int | None:
+        """The process that holds the stage lock, if one does."""
+        path = self.root / ".din/stage.lock"
+        text = path.read_text().strip() if path.exists() else ""
+        return int(text) if text and Path(f"/proc/{text}").exists() else None
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    """Poll until the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def kill(process: subprocess.Popen[bytes], workspace: Workspace, victim: str) -> None:
+    """SIGKILL dvc alone, its stage alone, or the whole group."""
+    if victim == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif victim == "dvc":
+        os.kill(process.pid, signal.SIGKILL)
+    elif (pid := workspace.stage_pid()) is not None:
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
