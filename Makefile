@@ -4,12 +4,15 @@ VENV := $(CURDIR)/.venv
 READY := $(VENV)/.ready
 export PATH := $(VENV)/bin:$(PATH)
 unexport VIRTUAL_ENV
+export UV_SYSTEM_CERTS := true
 # CPU builds of torch: from local wheels where pip is configured with some, else from PyTorch's own CPU index.
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 else
 TORCH := --torch-backend=cpu
 endif
+
+PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
 .PHONY: help install run test test-slow lint clean
 help:            ## list the targets
@@ -40,5 +43,6 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 >= 3.11 is needed; set PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python $(TORCH) --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python $(TORCH) $(PACKAGE) \
+	  || $(VENV)/bin/python -m pip install --quiet $(PACKAGE)
 	@touch $(READY)
