@@ -62,6 +62,8 @@ def replace_directory(target: Path) -> Iterator[Path]:
     """Yield an empty sibling directory to fill; on success it takes the place of `target`, on failure it goes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (target.with_name(f".tmp-{kind}-{target.name}") for kind in ("new", "old"))
+    if old.exists() and not target.exists():  # a swap was killed halfway
+        old.rename(target)
     for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()

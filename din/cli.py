@@ -14,17 +14,19 @@ from din import stage
 from din.errors import GateClosed, InputError
 from din.params import Params, load
 
+STAGES, CHAMPION = "Stages", "The champion"
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Click-through-rate models that retrain themselves and never let a bad one reach production.\n\n"
-    "The stages below are run by `dvc repro`, in this order; each can be run alone. They read params.yaml and exit "
-    "0 = done, 1 = bug, 2 = bad input, 3 = a gate is closed.",
+    "`dvc repro` runs the stages in the order of dvc.yaml, `python -m validation raw|features|predictions` among them; "
+    "each can be run alone. All read params.yaml and exit 0 = done, 1 = bug, 2 = bad input, 3 = a gate is closed.",
 )
 
 registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of champions.")
-app.add_typer(registry_app, name="registry")
+app.add_typer(registry_app, name="registry", rich_help_panel=CHAMPION)
 Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the only one there.")]
 
@@ -34,7 +36,7 @@ def run_stage(name: str, body: Callable[[Params], Any], report: str | None = Non
     raise typer.Exit(stage.run(name, lambda: body(load()), report))
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def fetch() -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
     from din.sources.fetch import fetch
@@ -42,7 +44,7 @@ def fetch() -> None:
     run_stage("fetch", fetch)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
     from din.featurize.build import featurize
@@ -50,7 +52,7 @@ def featurize() -> None:
     run_stage("featurize", featurize)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def train() -> None:
     """Train the model named in params.yaml into models/din/; resumes a killed run."""
     from din.train.run import train
@@ -58,7 +60,7 @@ def train() -> None:
     run_stage("train", train, "reports/training/summary.json")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
     """Metrics, floors and predictions into reports/."""
     from din.train.evaluate import evaluate
@@ -66,7 +68,7 @@ def evaluate() -> None:
     run_stage("evaluate", evaluate, "reports/evaluation.json")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
     from din.serve.export import export
@@ -74,15 +76,15 @@ def export() -> None:
     run_stage("export", export)
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def parity() -> None:
-    """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
+    """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities (stage check_parity)."""
     from din.serve.parity import parity
 
     run_stage("check_parity", parity, "reports/parity.json")
 
 
-@app.command()
+@app.command(rich_help_panel=STAGES)
 def gate() -> None:
     """Judge every condition for promotion into reports/gate.json; exit 3 unless all are open."""
     from din.promotion.gate import gate
@@ -90,11 +92,13 @@ def gate() -> None:
     run_stage("gate", gate, "reports/gate.json")
 
 
-@app.command()
+@app.command(rich_help_panel=CHAMPION)
 def promote(
     reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "gate open",
     by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
-    allow_older: Annotated[bool, typer.Option(help="Also with a log older than the champion's.")] = False,
+    allow_older: Annotated[
+        bool, typer.Option(help="Waive the gate data_until. Comparisons that the older log can't make stay closed.")
+    ] = False,
 ) -> None:
     """Make models/bundle/ the champion, if reports/gate.json is open for exactly this bundle and today's champion."""
     from din.promotion.promote import promote
@@ -103,7 +107,7 @@ def promote(
     run_stage("promote", lambda params: promote(params, by=who, reason=reason, allow_older=allow_older))
 
 
-@app.command()
+@app.command(rich_help_panel=CHAMPION)
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
     registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,

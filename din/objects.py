@@ -13,7 +13,7 @@ from typing import Any
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, ObjectStore, from_url
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from din.errors import InputError
 
@@ -22,8 +22,8 @@ class Objects:
     """Objects below `<uri>/<prefix>/`, keys relative to it.
 
     Args:
-        uri: a folder (created when missing), file://, s3://, gs://, az:// or memory:///; credentials as the clouds' own
-            tools read them from the environment.
+        uri: a folder (a missing one reads as empty; the first write makes it), file://, s3://, gs://, az:// or
+            memory:///; credentials as the clouds' own tools read them from the environment.
         prefix: one path segment.
 
     Raises:
@@ -31,7 +31,8 @@ class Objects:
     """
 
     def __init__(self, uri: str, prefix: str) -> None:
-        self.name, self._prefix, self._store = f"{uri.rstrip('/')}/{prefix}", prefix, _open(uri)
+        self.name, self._uri, self._prefix = f"{uri.rstrip('/')}/{prefix}", uri, prefix
+        self._opened = _open(uri)
 
     def at(self, key: str) -> str:
         """Where a key lies, for messages."""
@@ -40,13 +41,13 @@ class Objects:
     def put(self, key: str, content: bytes | Path) -> None:
         """Write an object whole, over an older one if there is one."""
         with _reaching(self.at(key)):
-            obstore.put(self._store, f"{self._prefix}/{key}", content)
+            obstore.put(self._writable(), f"{self._prefix}/{key}", content)
 
     def create(self, key: str, content: bytes) -> bool:
         """Write an object only where there is none; False where there is one. Atomic among all writers."""
         try:
             with _reaching(self.at(key)):
-                obstore.put(self._store, f"{self._prefix}/{key}", content, mode="create")
+                obstore.put(self._writable(), f"{self._prefix}/{key}", content, mode="create")
         except AlreadyExistsError:
             return False
         return True
@@ -81,15 +82,27 @@ class Objects:
 
     def leftovers(self) -> list[Path]:
         """Temporary files of puts that were killed: `<name>#1`, which listings hide. Only local stores have them."""
-        if not isinstance(self._store, LocalStore):
+        store = self._store
+        if not isinstance(store, LocalStore):
             return []
-        return sorted(p for p in (Path(str(self._store.prefix)) / self._prefix).rglob("*#*") if p.is_file())
+        return sorted(p for p in (Path(str(store.prefix)) / self._prefix).rglob("*#*") if p.is_file())
+
+    @property
+    def _store(self) -> ObjectStore:
+        if self._opened is None:
+            self._opened = _open(self._uri)
+        return self._opened or MemoryStore()
+
+    def _writable(self) -> ObjectStore:
+        self._opened = self._opened or _open(self._uri, make=True)
+        assert self._opened is not None
+        return self._opened
 
 
 def prefixes(uri: str) -> list[str]:
     """The first path segments below a URI, sorted."""
     with _reaching(uri):
-        return sorted(obstore.list_with_delimiter(_open(uri))["common_prefixes"])
+        return sorted(obstore.list_with_delimiter(_open(uri) or MemoryStore())["common_prefixes"])
 
 
 def to_bytes(value: Any) -> bytes:
@@ -97,12 +110,19 @@ def to_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
-def _open(uri: str) -> ObjectStore:
+def _open(uri: str, make: bool = False) -> ObjectStore | None:
+    """The store; None for a local folder that is missing, unless it is to be made."""
     scheme, separator, path = uri.partition("://")
     with _reaching(uri):
         if separator and scheme != "file":
             return from_url(uri)
-        return LocalStore(Path(path if separator else uri).expanduser().resolve(), mkdir=True)
+        folder = Path(path if separator else uri).expanduser().resolve()
+        try:
+            folder.stat()
+        except FileNotFoundError:
+            if not make:
+                return None
+        return LocalStore(folder, mkdir=True)
 
 
 @contextmanager

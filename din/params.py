@@ -10,15 +10,28 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from din.errors import InputError
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+
 
 class _Block:
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +63,7 @@ class Simulate(_Block):
     items: PositiveInt
     categories: PositiveInt
     days: PositiveInt
-    seed: int
+    seed: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +77,11 @@ class Fetch(_Block):
 @dataclass(frozen=True, kw_only=True)
 class ValidateRaw(_Block):
     missing_days: Literal["critical", "warning", "off"]
-    max_duplicate_rate: float
-    max_unknown_items: float
-    min_rows: int
-    min_ctr: float
-    max_ctr: float
+    max_duplicate_rate: Share
+    max_unknown_items: Share
+    min_rows: NonNegativeInt
+    min_ctr: Share
+    max_ctr: Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,30 +91,30 @@ class Featurize(_Block):
     order: Literal["strict", "sequence"] | None
     valid_days: PositiveInt
     test_days: PositiveInt
-    valid_fraction: float
-    test_fraction: float
+    valid_fraction: Fraction
+    test_fraction: Fraction
     max_history: PositiveInt
     min_count: PositiveInt
     shards: PositiveInt | None
     memory_mb: PositiveInt
-    seed: int
+    seed: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateFeatures(_Block):
-    max_unknown_items: float
-    max_unknown_users: float | None
-    min_rows: int
+    max_unknown_items: Share
+    max_unknown_users: Share | None
+    min_rows: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(_Block):
     model: Literal["din", "base", "lr"]
-    seed: int
+    seed: NonNegativeInt
     embedding_dim: PositiveInt
     embedding_std: PositiveFloat
-    attention_hidden: tuple[PositiveInt, ...]
-    hidden: tuple[PositiveInt, ...]
+    attention_hidden: Layers
+    hidden: Layers
     activation: Literal["dice", "prelu", "relu", "sigmoid"]
     pooling: Literal["sum", "mean"]
     item_bias: bool
@@ -114,8 +127,8 @@ class Train(_Block):
     patience: PositiveInt
     metric: Literal["gauc", "auc"]
     regularizer: Literal["mini_batch_aware", "none"]
-    regularization: float
-    unknown_rate: float
+    regularization: NonNegativeFloat
+    unknown_rate: Share
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None
 
@@ -129,10 +142,10 @@ class Evaluate(_Block):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidatePredictions(_Block):
-    min_std: float
-    min_calibration: float
-    max_calibration: float
-    max_log_loss_over_constant: float
+    min_std: NonNegativeFloat
+    min_calibration: NonNegativeFloat
+    max_calibration: NonNegativeFloat
+    max_log_loss_over_constant: PositiveFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,19 +159,19 @@ class CheckParity(_Block):
     atol_logit: PositiveFloat
     atol_probability: PositiveFloat
     min_std: PositiveFloat
-    seed: int
+    seed: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate(_Block):
     metric: Literal["auc", "gauc"]
     margin: NonNegativeFloat
-    min_auc: float
-    min_gauc: float
-    min_calibration: float
-    max_calibration: float
+    min_auc: Share
+    min_gauc: Share
+    min_calibration: NonNegativeFloat
+    max_calibration: NonNegativeFloat
     resamples: PositiveInt
-    confidence: Annotated[float, Field(gt=0, lt=1)]
+    confidence: Fraction
     approval: Literal["never"]
     min_slice_rows: PositiveInt
     slice_margin: NonNegativeFloat
@@ -166,7 +179,7 @@ class Gate(_Block):
     max_bundle_mb: PositiveFloat
     max_latency_ms: PositiveFloat | None
     max_rows: PositiveInt
-    seed: int
+    seed: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,6 @@ EVENT_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, LABEL, BEHAVIOUR)
 HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
 SPLITS = ("train", "valid", "test")
-PROTOCOLS = ("temporal", "leave_last_out", "by_user")
 
 
 class Group(StrEnum):

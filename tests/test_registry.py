@@ -15,6 +15,7 @@ from din.bundle import verify_bundle
 from din.errors import InputError
 from din.objects import to_bytes
 from din.registry import Registry, StaleChampion, list_models
+from din.serve.scorer import Scorer
 
 
 def bundle(root: Path, content: str = "one", **files: str) -> Path:
@@ -48,6 +49,17 @@ def crown(registry: Registry, directory: Path, **settings):
 def test_empty_registry_has_no_champion(registry):
     """A folder that does not exist yet is an empty registry, not an error."""
     assert registry.champion() is None and registry.history() == [] and registry.verify() == []
+
+
+def test_reading_makes_no_folder(tmp_path):
+    """A mistyped registry leaves no trace; it has no models and no champion to score with, and a write makes it."""
+    typo = tmp_path / "typo"
+    registry = Registry(str(typo), "ads")
+    assert list_models(str(typo)) == [] and registry.history() == [] and registry.gc() == []
+    with pytest.raises(InputError, match="typo/ads: no champion yet"):
+        Scorer.from_registry(str(typo), "ads", cache=tmp_path / "cache")
+    assert list(tmp_path.iterdir()) == []
+    assert crown(registry, bundle(tmp_path / "b")) == Registry(str(typo), "ads").champion()
 
 
 def test_bundle_comes_back_as_it_was(registry, tmp_path):
@@ -287,7 +299,7 @@ def test_unusable_uri_is_bad_input(tmp_path, uri):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_unwritable_registry_is_bad_input(local, tmp_path):
     """Permissions, not a traceback."""
-    (tmp_path / "r").chmod(0o500)
+    (tmp_path / "r").mkdir(mode=0o500)
     with pytest.raises(InputError, match="permissions"):
         local.put_bundle(bundle(tmp_path / "b"))
 

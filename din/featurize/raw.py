@@ -114,6 +114,10 @@ def _check_names(fields: tuple[Field, ...], where: str) -> None:
     seen: dict[str, str] = {}
     for field in fields:
         at, name = f"{where}.{field.group}.{field.name}", field.name.lower()
+        if "/" in name:
+            raise InputError(
+                f"{at}: {field.name!r} can't name a vocabulary's file; rename the column at fetch, without /"
+            )
         if name in _RESERVED:
             raise InputError(f"{at}: {field.name!r} is a column of the feature files; rename the column at fetch")
         if name in seen:

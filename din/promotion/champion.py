@@ -19,6 +19,7 @@ from din.registry import Record, Registry
 
 RAW, FEATURES = Path("data/raw"), Path("data/features")
 ANCHOR_DAYS = 90
+_DECISIVE = {"by_user": ("seed", "valid_fraction", "test_fraction"), "leave_last_out": ("seed", "valid_fraction")}
 
 Score = Callable[[Path, pa.Table], NDArray[np.float64]]
 
@@ -51,8 +52,7 @@ def fair_rows(
     """
     ours, theirs = candidate["protocol"], champion["protocol"]
     name = ours["name"]
-    decisive = ("name",) if name == "temporal" else ("name", "seed", "valid_fraction", "test_fraction")
-    if differing := [key for key in decisive if ours[key] != theirs[key]]:
+    if differing := [key for key in ("name", *_DECISIVE.get(name, ())) if ours[key] != theirs[key]]:
         key = differing[0]
         raise InputError(
             f"the champion's split has {key} {theirs[key]!r}, today's {ours[key]!r}, so it may have trained on today's "

@@ -38,7 +38,11 @@ def own_gates(evidence: Evidence, latency: Latency) -> list[Check]:
     calibration = (limits.min_calibration, limits.max_calibration)
     gates: list[Check] = [
         *(
-            (f"validation_{name}", f"{SHOW} {REPORTS / 'validation' / name}.json", partial(_validation, name, judged))
+            (
+                f"validation_{name}",
+                f"{SHOW} {REPORTS / 'validation' / name}.json",
+                partial(_validation, evidence, name, judged),
+            )
             for name, judged in JUDGED.items()
         ),
         ("evaluation", evaluation, partial(_evaluation, evidence)),
@@ -54,11 +58,15 @@ def own_gates(evidence: Evidence, latency: Latency) -> list[Check]:
     return gates
 
 
-def _validation(name: str, judged: Path) -> Finding:
+def _validation(evidence: Evidence, name: str, judged: Path) -> Finding:
     report = read_json(REPORTS / "validation" / f"{name}.json")
     if report["input"] != (found := hash_tree(judged)):
         reason = f"the report judged another {judged} than the one here; run `dvc repro validate_{name}`"
         return Finding("closed", found[:12], str(report["input"])[:12], reason=reason)
+    made_from = evidence.facts["inputs"].get(name, found)  # predictions are made later than what a bundle is made from
+    if made_from != found:
+        reason = f"the bundle was made from another {judged} than the one here; run `dvc repro`"
+        return Finding("closed", found[:12], made_from[:12], reason=reason)
     failed = [e["name"] for e in report["expectations"] if not e["success"] and e["severity"] == "critical"]
     if report["verdict"] != "open":
         return Finding("closed", report["verdict"], "open", reason=f"failed: {', '.join(failed) or 'see the report'}")
@@ -71,6 +79,10 @@ def _evaluation(evidence: Evidence) -> Finding:
     if evidence.facts["evaluation"] != evaluation:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
         return Finding("closed", "differs", "same as the bundle's", reason=reason)
+    made_from = {name: evidence.facts["inputs"][name] for name in ("features", "model")}
+    if evaluation["inputs"] != made_from:
+        reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
+        return Finding("closed", evaluation["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
     rows, stated = evidence.rows, evaluation["test"]
     found = summary(*(rows[name].to_numpy() for name in ("label", "prediction", "user")))
     gap = float(np.max([abs(float(found[key]) - float(stated[key])) for key in _AGREED]))

@@ -86,6 +86,8 @@ def _open_report(allow_older: bool) -> dict[str, Any]:
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", str(REPORT)) from None
     try:
+        if report["verdict"] != overall(report["gates"]):
+            raise LookupError("the verdict is not that of its gates")
         judged = [g for g in report["gates"] if not (allow_older and g["name"] == UNTIL_GATE)]
         verdict, _ = overall(judged), (report["bundle"], report["champion"])
         if verdict != "open":

@@ -55,6 +55,7 @@ def parity(params: Params) -> None:
         GateClosed: the paths differ, or it can't be told; the report is written before.
         InputError: features, model or raw log are missing.
     """
+    REPORT.unlink(missing_ok=True)  # a check that can't be made must not leave an older verdict
     features = Features()
     trained = artifact.load(features)
     settings = params.check_parity
@@ -73,8 +74,10 @@ def parity(params: Params) -> None:
             "score_many": _scorer(scorer, real + edges, many=True),
         }
         report |= compare(found, real, edges, settings)
-    except InputError as error:  # a bundle that can't be opened or can't answer is a closed gate, not bad usage
-        report["reason"] = str(error)
+    except (
+        Exception
+    ) as error:  # a bundle that can't be opened or can't answer is a closed gate, in whatever way it fails
+        report["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report["verdict"] = "closed" if report["reason"] else "open"
     write_json(REPORT, report)
     if report["reason"]:

@@ -138,8 +138,8 @@ def checked(log: RawLog) -> RawLog:
     """The log with NaN as missing and the contract's types.
 
     Raises:
-        InputError: no rows; a missing or mistyped id; an infinite number; an item or user listed twice; a sequence
-            number used twice. The message names file, row, column and value.
+        InputError: no rows; a missing or mistyped id; a history column of another type; an infinite number; an item or
+            user listed twice; a sequence number used twice. The message names file, row, column and value.
     """
     parts = {}
     for name, (ids, unique, advice) in _RULES.items():
@@ -148,6 +148,8 @@ def checked(log: RawLog) -> RawLog:
             parts[name] = part = _checked(part, ids)
             for column in ids:
                 _same_type(column, parts["events"], part)
+            if name == "history":
+                _castable(parts["events"], part)
             _unique(part, unique, advice)
     return replace(log, **parts)
 
@@ -186,6 +188,28 @@ def _same_type(column: str, events: Part, other: Part) -> None:
             f"it is {expected} (first value {events.table[column][0].as_py()!r}); mixed id types never match: "
             "store both as integers or both as text"
         )
+
+
+def _castable(events: Part, history: Part) -> None:
+    """Refuse a history column whose values can't become those of the events' column of its name, as featurize needs."""
+    for column in history.table.column_names:
+        if column in HISTORY_COLUMNS or column not in events.table.column_names:
+            continue
+        expected, found = events.table[column].type, history.table[column].type
+        if _mixed(expected, found) and history.table[column].null_count < history.table.num_rows:
+            raise InputError(
+                f"{history.name}: {column} is {found}, but in {events.name} it is {expected}; one column has one type: "
+                "correct the values, store both as text, or leave the column out"
+            )
+
+
+def _mixed(expected: pa.DataType, found: pa.DataType) -> bool:
+    """Text among numbers, or lists among single values; numbers among text are text."""
+    if pa.types.is_list(expected) and pa.types.is_list(found):
+        return _mixed(expected.value_type, found.value_type)
+    if pa.types.is_list(expected) or pa.types.is_list(found):
+        return True
+    return pa.types.is_string(found) and not pa.types.is_string(expected)
 
 
 def _unique(part: Part, keys: tuple[str, ...], advice: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from din.artifacts import replace_directory, write_json
+from din.artifacts import hash_tree, replace_directory, write_json
 from din.eventlog.reader import Features
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
@@ -24,6 +24,17 @@ from din.train.predict import Predictions, predict
 REPORT = Path("reports/evaluation.json")
 PREDICTIONS = Path("reports/predictions")
 TRUTH = Path("data/raw/truth/truth.parquet")
+# Settings that were tuned for the candidate must not cripple the floor.
+FLOOR: dict[str, Any] = {
+    "model": "lr",
+    "optimizer": "adam",
+    "decay": 1.0,
+    "batch_size": 256,
+    "patience": 2,
+    "regularizer": "mini_batch_aware",
+    "regularization": 1.0,
+    "unknown_rate": 0.01,
+}
 
 
 def evaluate(params: Params) -> None:
@@ -35,17 +46,16 @@ def evaluate(params: Params) -> None:
 
     print("fitting the floor lr", flush=True)
     floor = replace(
-        params.train,
-        model="lr",
-        epochs=params.evaluate.lr_epochs,
-        learning_rate=params.evaluate.lr_learning_rate,
+        params.train, epochs=params.evaluate.lr_epochs, learning_rate=params.evaluate.lr_learning_rate, **FLOOR
     )
     lr = predict(fit(features, floor)[0], features, "test", batch)
     popularity = features.popularity()[test.rows["item"]]
 
+    sampled = bool(test.rows["sampled"].any())  # a sampled negative has no true probability
     report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}
     report["floors"] = {"popularity": _ranking(test, popularity), "lr": _summary(lr)}
-    report["oracle"] = {"auc": auc(test.rows["label"], _truth(test))} if TRUTH.exists() else None
+    report["inputs"] = {"features": hash_tree(features.root), "model": hash_tree(artifact.DIRECTORY)}
+    report["oracle"] = {"auc": auc(test.rows["label"], _truth(test))} if TRUTH.exists() and not sampled else None
     report["slices"] = {"test": slice_table(test.rows, test.probabilities, features)}
     with replace_directory(PREDICTIONS) as folder:
         pq.write_table(found["valid"].table(), folder / "valid.parquet")

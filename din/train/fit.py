@@ -20,6 +20,7 @@ from din.model.artifact import Trained
 from din.model.din import build
 from din.model.embedding import to_tensors
 from din.params import Train
+from din.schema import UNKNOWN
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.loader import TrainingBatch, TrainingLoader
@@ -167,8 +168,12 @@ class _Trainer:
         return {**self.model.state_dict(), "table": self.table}
 
     def _row_decay(self) -> Tensor:
-        """λ/n_j by row of the joint table (Eq. 6); n_j >= 1."""
+        """λ/n_j by row of the joint table (Eq. 6); n_j >= 1. Values dropped to unknown count there too."""
         if self.params.regularizer == "none":
             return torch.zeros(len(self.table))
-        seen = [self.features.vocabulary(field.name)["impressions"].to_numpy() for field in self.features.fields]
+        seen = []
+        for field in self.features.fields:
+            impressions = self.features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
+            impressions[UNKNOWN] += self.params.unknown_rate * self.features.manifest["impressions"]
+            seen.append(impressions)
         return torch.from_numpy(self.params.regularization / np.maximum(np.concatenate(seen), 1)).float()

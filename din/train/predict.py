@@ -25,7 +25,7 @@ class Predictions:
     @property
     def probabilities(self) -> np.ndarray:
         """σ of the logits."""
-        return 1 / (1 + np.exp(-self.logits))
+        return np.exp(-np.logaddexp(0, -self.logits))
 
     def table(self, **columns: np.ndarray) -> pa.Table:
         """Rows, `prediction` and further columns, for Parquet."""

@@ -110,6 +110,7 @@ class Workspace:
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
         )
         evaluation = {"test": test, "valid": test, "floors": {"popularity": popularity, "lr": lr}, "oracle": None}
+        evaluation["inputs"] = {"features": hash_tree(Path("data/features")), "model": f"{self.noise}"}
         write_json(Path("reports/evaluation.json"), evaluation)
         for name, judged in (
             ("raw", "data/raw"),
@@ -123,7 +124,9 @@ class Workspace:
     def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
         """The bundle of today's facts, and a parity report for it."""
         evaluation = evaluation or read_json(Path("reports/evaluation.json"))
-        version = write_bundle(Path("models/bundle"), self.facts | {"evaluation": evaluation}, self.noise)
+        inputs = {name: hash_tree(Path("data", name)) for name in ("raw", "features")} | {"model": f"{self.noise}"}
+        facts = {"inputs": inputs, "evaluation": evaluation} | self.facts
+        version = write_bundle(Path("models/bundle"), facts, self.noise)
         parity = {"verdict": "open", "bundle": version, "cases": 1200, "max_abs_probability_diff": 1e-7}
         write_json(Path("reports/parity.json"), parity)
         return version

@@ -36,6 +36,7 @@ def test_leave_last_out_needs_a_champion_of_no_newer_log():
     """In a later log today's last rows were training rows."""
     ours = facts("leave_last_out")
     assert fair_rows(ours, facts("leave_last_out"), TIMES).all()
+    assert fair_rows(ours, facts("leave_last_out", test_fraction=0.5), TIMES).all()  # a fraction it ignores
     with pytest.raises(InputError, match="1970-01-06"):
         fair_rows(ours, facts("leave_last_out", until="1970-01-06"), TIMES)
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from miniature import edit, probabilities, score
 
-from din.artifacts import read_json, write_json
+from din.artifacts import hash_tree, read_json, write_json
 from din.errors import GateClosed, InputError
 from din.metrics import Interval
 from din.params import Params
@@ -189,6 +189,24 @@ def test_evaluation_must_follow_from_the_predictions(workspace, quick):
     report = judge(quick)
     assert shut(report) == ["evaluation"]
     assert find(report, "evaluation")["observed"] == pytest.approx(1e-3)
+
+
+def test_evaluation_must_be_of_the_bundle_s_model(workspace, quick):
+    """Trained and exported again without `din evaluate`: good figures of an older model promote nothing."""
+    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"] | {"model": "another"}
+    workspace.bundle()
+    report = judge(quick)
+    assert shut(report) == ["evaluation"]
+    assert "another model" in find(report, "evaluation")["reason"]
+
+
+@pytest.mark.parametrize("name", ["raw", "features"])
+def test_the_bundle_must_be_made_from_what_was_validated(workspace, quick, name):
+    """The log or the features changed after export, and were validated again."""
+    inputs = {part: hash_tree(Path("data", part)) for part in ("raw", "features")}
+    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"] | inputs | {name: "another"}
+    workspace.bundle()
+    assert f"validation_{name}" in shut(judge(quick))
 
 
 def test_bundle_must_carry_this_evaluation(workspace, quick):

@@ -168,6 +168,12 @@ CASES = [
         "a history twice", "history", f"user_id,item_id,timestamp\n1,2|3,{T}\n1,4|5,{T}\n", "side.csv row 2: user_id 1",
         "sequence 0 stands already in side.csv row 1", separators={"item_id": "|"},
     ),
+    Case(
+        "a kept number that is text in the history",
+        {"bad.csv": f"{HEADER},w\n1,2,{T},0,3\n", "h.csv": f"user_id,item_id,timestamp,w\n1,2,{T},x\n"},
+        ("h.csv: w is string", "bad.csv it is int64", "both as text"),
+        {"events": "bad.csv", "keep": ("w",), "history": "h.csv"},
+    ),
     Case("a separator", {}, ("fetch.table.separators: 'tags'", "tab"), {"separators": {"tags": "|"}, "keep": ("tab",)}),
     Case(
         "integers and text",

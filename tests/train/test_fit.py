@@ -21,7 +21,7 @@ from din.model.artifact import Trained
 from din.model.din import build
 from din.params import Params, Train
 from din.train import checkpoint
-from din.train.fit import fit
+from din.train.fit import _Trainer, fit
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
 
@@ -145,6 +145,15 @@ def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
     _, start = build(features.fields, layout, quick)
     for name, offset in layout.offsets.items():
         assert not torch.equal(trained.table[offset], start[offset]), name
+
+
+def test_dropped_values_count_for_the_unknown_row(features: Features, quick: Train) -> None:
+    """λ/n_j of row 0 holds the share of impressions that unknown_rate sends there; other rows keep their own n_j."""
+    decay = _Trainer(features, replace(quick, unknown_rate=0.5, regularization=3.0), None).sparse.decay
+    seen = features.vocabulary("item_id")["impressions"].to_pylist()
+    dropped = 0.5 * features.manifest["impressions"]
+    expected = [3.0 / (seen[0] + dropped), *(3.0 / n for n in seen[1:])]
+    torch.testing.assert_close(decay[: len(seen)], torch.tensor(expected))
 
 
 def test_one_row_batches_train(features: Features, quick: Train) -> None:

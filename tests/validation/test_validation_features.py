@@ -1,6 +1,7 @@
 """The features suite: each leak, overlap and damage closes its gate. Alone: `pytest tests/validation -k features`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -354,7 +355,20 @@ def test_counts_of_the_manifest(workspace: Enter) -> None:
     seal(FEATURES)
     found = failed(judge("features", params))
     assert found.keys() == {"row_counts"}
-    assert found["row_counts"]["sample"][0]["of"] == "test"
+    assert found["row_counts"]["sample"][0]["of"] == "shards/*/test.parquet"
+
+
+def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
+    """The vocabulary of a field `valid` or `items` is not counted as the split or the table."""
+    params = workspace("temporal")
+    names = {"tab": "valid", "hour": "items"}
+    for path in planting.RAW.glob("events/*/*.parquet"):
+        edit(path, lambda table: table.rename_columns([names.get(name, name) for name in table.column_names]))
+    seal(planting.RAW)
+    fields = {**(params.featurize.fields or {}), "context": {"valid": "categorical", "items": "numeric"}}
+    params = replace(params, featurize=replace(params.featurize, fields=fields))
+    featurize(params)
+    assert judge("features", params)["verdict"] == "open"
 
 
 def test_an_edited_file(workspace: Enter) -> None:
