@@ -212,8 +212,10 @@ def only_model(uri: str) -> str:
     from din.registry import list_models
 
     names = list_models(uri)
-    if len(names) != 1:
-        raise InputError(f"{uri}: holds {', '.join(names) or 'no models'}; name one with --model")
+    if not names:
+        raise InputError(f"{uri}: holds no models; check the URI, or promote one first (`dvc repro`, `din promote`)")
+    if len(names) > 1:
+        raise InputError(f"{uri}: holds {', '.join(names)}; name one with --model")
     return names[0]
 
 

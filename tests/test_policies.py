@@ -1,6 +1,7 @@
 """Rules of the repository as tests. Alone: `pytest tests/test_policies.py`."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -91,6 +92,14 @@ def test_every_command_is_documented() -> None:
     pages = (ROOT / "README.md").read_text() + "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
     assert commands
     assert [name for name in commands if f"din {name}" not in pages] == []
+
+
+def test_links_between_pages_resolve() -> None:
+    """Every relative link of the README and docs/ names a file that is there."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    targets = {(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text())}
+    assert targets
+    assert sorted(f"{page.name}: {link}" for page, link in targets if not (page.parent / link).exists()) == []
 
 
 def test_nothing_names_a_machine() -> None:
