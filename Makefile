@@ -14,7 +14,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run test test-slow lint clean
+.PHONY: help install run test test-slow kills lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -29,6 +29,10 @@ test: $(READY)   ## the test suite
 
 test-slow: $(READY) ## whole pipelines, kills at random points
 	pytest -m slow
+
+KILLS ?= 50
+kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training; prints how many reruns end with the same bits
+	python tests/pipeline/kills.py --count $(KILLS)
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .

@@ -1,0 +1,96 @@
+"""Kill `dvc repro` during training again and again: does every rerun end with the same bits?
+
+    python tests/pipeline/kills.py --count 50
+
+One line per kill (the moment, the victim, what the rerun gave), then the tally; exits 1 unless all are equal. A kill
+costs one training on a small simulated log, some ten seconds.
+"""
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from workspace import Workspace, kill, wait_for
+
+from din.artifacts import hash_tree
+
+VICTIMS = ("dvc", "stage", "group")
+
+
+class Kill(NamedTuple):
+    """One kill: seconds after training began, whom it hit, whether it came in time, whether the rerun gave the same."""
+
+    at: float
+    victim: str
+    resumed: bool
+    equal: bool
+
+
+def kills(workspace: Workspace, count: int, seed: int) -> Iterator[Kill]:
+    """Train undisturbed, then kill and rerun `count` times; moments are uniform over the undisturbed training."""
+    chance = random.Random(seed)
+    _repro(workspace, "validate_features")
+    before = (workspace.root / "dvc.lock").read_bytes()
+    start = time.monotonic()
+    reference = _train(workspace)
+    duration = time.monotonic() - start
+    for number in range(count):
+        _forget(workspace, before)
+        victim, at = VICTIMS[number % len(VICTIMS)], chance.uniform(0, duration)
+        process = workspace.start("dvc", "repro", "train")
+        wait_for(lambda: _training(workspace))
+        time.sleep(at)
+        kill(process, workspace, victim)
+        resumed = bool(list((workspace.root / ".din/checkpoints").glob("*/state.safetensors")))
+        yield Kill(at, victim, resumed, _train(workspace) == reference)
+
+
+def _train(workspace: Workspace) -> str:
+    _repro(workspace, "train")
+    return hash_tree(workspace.root / "models/din")
+
+
+def _repro(workspace: Workspace, stage: str) -> None:
+    done = workspace.run("dvc", "repro", stage)
+    if done.returncode:
+        sys.exit(done.stdout + done.stderr)
+
+
+def _training(workspace: Workspace) -> bool:
+    return "Running stage 'train'" in (workspace.root / "run.log").read_text() and workspace.stage_pid() is not None
+
+
+def _forget(workspace: Workspace, lock: bytes) -> None:
+    """Let the next repro train anew: the lock of before, no run-cache, no checkpoint."""
+    (workspace.root / "dvc.lock").write_bytes(lock)
+    (workspace.root / "run.log").unlink(missing_ok=True)
+    for path in (".dvc/cache/runs", ".din/checkpoints"):
+        shutil.rmtree(workspace.root / path, ignore_errors=True)
+
+
+def main() -> None:
+    """Parse, kill, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    options = parser.parse_args()
+    print(f"seed {options.seed}; first one undisturbed training", flush=True)
+    equal = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for number, found in enumerate(kills(Workspace(Path(folder)), options.count, options.seed), 1):
+            equal += found.equal
+            state = "from a checkpoint" if found.resumed else "from the start"
+            result = "equal" if found.equal else "DIFFERENT"
+            print(f"{number:3} {found.victim:5} after {found.at:5.2f} s, {state:17}: {result}", flush=True)
+    print(f"{equal} of {options.count} bit-equal")
+    sys.exit(equal != options.count)
+
+
+if __name__ == "__main__":
+    main()
