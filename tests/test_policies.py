@@ -97,7 +97,9 @@ def test_every_command_is_documented() -> None:
 def test_links_between_pages_resolve() -> None:
     """Every relative link of the README and docs/ names a file that is there."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    targets = {(page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())}
+    targets = {
+        (page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())
+    }
     assert targets
     assert sorted(f"{page.name}: {link}" for page, link in targets if not (page.parent / link).exists()) == []
 
