@@ -27,6 +27,8 @@ from din.errors import InputError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Scalar = str | int | float | bool | None
+Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
@@ -109,25 +111,33 @@ class ValidateFeatures(_Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(_Block):
-    model: Literal["din", "base", "lr"]
+    model: Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"]
+    warm_start: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     seed: NonNegativeInt
     embedding_dim: PositiveInt
     embedding_std: PositiveFloat
     attention_hidden: Layers
+    interaction: Literal["difference_product", "product", "outer"]
+    softmax: bool
     hidden: Layers
-    activation: Literal["dice", "prelu", "relu", "sigmoid"]
+    activation: Literal["dice", "prelu", "relu", "sigmoid", "bipolar_sigmoid"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     pooling: Literal["sum", "mean"]
+    sequences: dict[str, dict[str, Values]]
     item_bias: bool
     interest_product: bool
-    optimizer: Literal["adam", "sgd"]
+    optimizer: Literal["adam", "sgd", "rowwise_adagrad"]
     learning_rate: PositiveFloat
     decay: PositiveFloat
+    decay_steps: PositiveInt | None
+    clip_norm: PositiveFloat | None
     batch_size: PositiveInt
     epochs: PositiveInt
     patience: PositiveInt
     metric: Literal["gauc", "auc"]
-    regularizer: Literal["mini_batch_aware", "none"]
+    regularizer: Literal["mini_batch_aware", "l2_batch", "l2_full", "dropout", "none"]
     regularization: NonNegativeFloat
+    penalty: Literal["decoupled", "coupled"]
     unknown_rate: Share
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None

@@ -4,10 +4,13 @@ A *field* is one column that becomes an embedding. Its group says whose property
 become rows of its embedding table. Row 0 of every table means "unknown": missing, rare, or never seen in training.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
+
+import numpy as np
 
 from din.errors import InputError
 
@@ -99,6 +102,23 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
 def parse_field(record: Mapping[str, Any]) -> Field:
     """The inverse of `Field.to_json`; other keys of the record are ignored."""
     return Field(record["name"], Group(record["group"]), Kind(record["kind"]), record.get("buckets"))
+
+
+def text(value: object) -> str | None:
+    """The form in which values are compared: 7, 7.0 and "7" are one; None and NaN are no value.
+
+    Raises:
+        InputError: a list or an object.
+    """
+    if isinstance(value, int | str) or value is None:
+        return None if value is None else str(value)
+    if isinstance(value, float | np.floating):
+        if math.isnan(value):
+            return None
+        return str(int(value)) if float(value).is_integer() else repr(float(value))
+    if isinstance(value, Collection):
+        raise InputError(f"{value!r} is not one value; expected a number or text")
+    return str(value)
 
 
 def _choice(enum: type[E], value: Any, where: str) -> E:

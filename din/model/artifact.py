@@ -11,6 +11,7 @@ from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
 from din.model.din import Model, build
+from din.model.sequences import resolve
 from din.params import Train, parse, to_json
 
 DIRECTORY = Path("models/din")
@@ -30,6 +31,7 @@ def save(trained: Trained, params: Train, features: Features, target: Path = DIR
     config: dict[str, Any] = {
         "format": FORMAT,
         "train": to_json(params),
+        "sequences": resolve(params.sequences, features),
         "fields": features.manifest["fields"],
         "table": {"width": trained.model.width, "rows": layout.rows, "offsets": layout.offsets},
     }
@@ -48,7 +50,7 @@ def load(features: Features, source: Path = DIRECTORY) -> Trained:
     if config["fields"] != features.manifest["fields"]:
         raise InputError(f"{source}: trained on other fields than {features.root} holds; run `dvc repro train`")
     params = parse(Train, config["train"], source / "config.json")
-    model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params)
+    model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config["sequences"])
     weights = load_file(source / "weights.safetensors")
     table = weights.pop("table")
     model.load_state_dict(weights)

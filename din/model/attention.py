@@ -17,47 +17,95 @@ from torch.nn.functional import linear
 from din.model.dice import ACTIVATIONS, multilayer_perceptron
 from din.model.embedding import segment_sum
 
+_LOWEST = -1e30  # a score that softmax gives no weight beside any real one
+
 
 class ActivationUnit(nn.Module):
-    """a(k, q): one unnormalised weight per behaviour; no softmax, so Σ_j a_j keeps the intensity of interest."""
+    """a(k, q): one unnormalised weight per behaviour; Σ_j a_j keeps the intensity of interest.
 
-    def __init__(self, query_width: int, key_width: int, hidden: tuple[int, ...], activation: str) -> None:
+    Args:
+        interaction: what the first layer reads beside q and k: `difference_product` q−k and q⊙k; `product` q⊙k;
+            `outer` all products q_i·k_j, D² inputs: some D times the work of q⊙k.
+    """
+
+    query_weight: Tensor
+    key_weight: Tensor
+    difference_weight: Tensor
+    product_weight: Tensor
+
+    def __init__(
+        self, query_width: int, key_width: int, hidden: tuple[int, ...], activation: str, interaction: str
+    ) -> None:
         super().__init__()
         first, *rest = hidden
-        self.query_weight, self.key_weight, self.difference_weight, self.product_weight = (
-            nn.Parameter(torch.empty(first, width)) for width in (query_width, key_width, query_width, query_width)
-        )
-        self.bias = nn.Parameter(torch.empty(first))
-        bound = 1 / math.sqrt(3 * query_width + key_width)  # as nn.Linear over the concatenation
-        for parameter in (*self._weights(), self.bias):
-            nn.init.uniform_(parameter, -bound, bound)
+        self.interaction = interaction
+        widths = {"query": query_width, "key": key_width}
+        if interaction == "difference_product":
+            widths["difference"] = query_width
+        widths["product"] = query_width**2 if interaction == "outer" else query_width
+        bound = 1 / math.sqrt(sum(widths.values()))  # as nn.Linear over the concatenation
+        for name, width in widths.items():
+            setattr(self, f"{name}_weight", nn.Parameter(torch.empty(first, width).uniform_(-bound, bound)))
+        self.bias = nn.Parameter(torch.empty(first).uniform_(-bound, bound))
         self.activation = ACTIVATIONS[activation](first)
         self.rest = multilayer_perceptron(first, tuple(rest), activation)
 
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
         """Weights [T, 1] of packed behaviours for the candidate of their impression."""
         per_query, per_key = self._linear_parts(query_BD, key_TK)
-        product_TD = query_BD.index_select(0, segment_T) * key_TK[:, : query_BD.shape[1]]
-        hidden_TH = per_query.index_select(0, segment_T) + per_key + linear(product_TD, self.product_weight)
+        query_TD, shared_TD = query_BD.index_select(0, segment_T), key_TK[:, : query_BD.shape[1]]
+        if self.interaction == "outer":
+            product = (query_TD.unsqueeze(2) * shared_TD.unsqueeze(1)).flatten(1)
+        else:
+            product = query_TD * shared_TD
+        hidden_TH = per_query.index_select(0, segment_T) + per_key + linear(product, self.product_weight)
         return self.rest(self.activation(hidden_TH))
 
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         """Weights [C, L] of one user's behaviours for each of C candidates; the history is encoded once."""
         per_query, per_key = self._linear_parts(query_CD, key_LK)
-        product_CLD = query_CD.unsqueeze(1) * key_LK[:, : query_CD.shape[1]].unsqueeze(0)
-        hidden_CLH = per_query.unsqueeze(1) + per_key.unsqueeze(0) + linear(product_CLD, self.product_weight)
+        width = query_CD.shape[1]
+        shared_LD = key_LK[:, :width]
+        if self.interaction == "outer":  # Σ_ij W_hij·q_i·k_j, over i once per candidate: no [C, L, D²]
+            weight_iHj = self.product_weight.view(-1, width, width).transpose(0, 1)
+            by_candidate_CHj = (query_CD @ weight_iHj.flatten(1)).view(-1, len(self.bias), width)
+            product_CLH = (by_candidate_CHj @ shared_LD.T).transpose(1, 2)
+        else:
+            product_CLH = linear(query_CD.unsqueeze(1) * shared_LD.unsqueeze(0), self.product_weight)
+        hidden_CLH = per_query.unsqueeze(1) + per_key.unsqueeze(0) + product_CLH
         weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
         return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
 
     def _linear_parts(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        width = query.shape[1]
-        key_weight = torch.cat([self.key_weight[:, :width] - self.difference_weight, self.key_weight[:, width:]], 1)
-        return linear(query, self.query_weight + self.difference_weight, self.bias), linear(key, key_weight)
-
-    def _weights(self) -> tuple[nn.Parameter, ...]:
-        return self.query_weight, self.key_weight, self.difference_weight, self.product_weight
+        query_weight, key_weight, width = self.query_weight, self.key_weight, query.shape[1]
+        if self.interaction == "difference_product":
+            query_weight = query_weight + self.difference_weight
+            key_weight = torch.cat([key_weight[:, :width] - self.difference_weight, key_weight[:, width:]], 1)
+        return linear(query, query_weight, self.bias), linear(key, key_weight)
 
 
 def pool(weight_T1: Tensor, key_TK: Tensor, segment_T: Tensor, impressions: int) -> Tensor:
     """Eq. 3: Σ_j a_j·e_j per impression, [B, K]; no behaviours: 0."""
     return segment_sum(weight_T1 * key_TK, segment_T, impressions)
+
+
+def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, member_T1: Tensor | None) -> Tensor:
+    """Softmax over the behaviours of each impression, [T, 1]; behaviours with `member` 0 get no weight."""
+    if member_T1 is not None:
+        score_T1 = torch.where(member_T1 > 0, score_T1, _LOWEST)
+    top_B = score_T1.new_full((impressions,), _LOWEST)
+    top_B = top_B.scatter_reduce(0, segment_T, score_T1.detach().squeeze(1), "amax")
+    power_T1 = (score_T1 - top_B.index_select(0, segment_T).unsqueeze(1)).exp()
+    if member_T1 is not None:
+        power_T1 = power_T1 * member_T1
+    total_B1 = segment_sum(power_T1, segment_T, impressions).clamp_min(1)  # the top one alone adds 1
+    return power_T1 / total_B1.index_select(0, segment_T)
+
+
+def request_softmax(score_CL: Tensor, member_L: Tensor | None) -> Tensor:
+    """The same over one history, for each candidate: [C, L], where L may be 0."""
+    if member_L is not None:
+        score_CL = torch.where(member_L > 0, score_CL, _LOWEST)
+    nothing_C1 = torch.full_like(score_CL.sum(1, keepdim=True), _LOWEST)  # keeps the maximum defined where L = 0
+    weight_CL = torch.softmax(torch.cat([score_CL, nothing_C1], 1), 1)[:, :-1]
+    return weight_CL if member_L is None else weight_CL * member_L

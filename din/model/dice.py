@@ -38,18 +38,32 @@ class Dice(nn.Module):
         return s * (self.alpha + (1 - self.alpha) * p)
 
 
+class BipolarSigmoid(nn.Module):
+    """2/(1 + e^−x) − 1, which is tanh(x/2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return torch.tanh(x / 2)
+
+
 ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
     "dice": Dice,
     "prelu": nn.PReLU,
     "relu": lambda units: nn.ReLU(),
     "sigmoid": lambda units: nn.Sigmoid(),
+    "bipolar_sigmoid": lambda units: BipolarSigmoid(),
 }
 
 
-def multilayer_perceptron(inputs: int, hidden: tuple[int, ...], activation: str) -> nn.Sequential:
-    """Linear and activation per hidden layer, then one linear output: [N, inputs] to [N, 1]."""
-    layers: list[nn.Module] = []
+def multilayer_perceptron(inputs: int, hidden: tuple[int, ...], activation: str, dropout: float = 0.0) -> nn.Sequential:
+    """Linear and activation per hidden layer, then one linear output: [N, inputs] to [N, 1].
+
+    Args:
+        dropout: share of the inputs and of every hidden layer that a training step sets to 0 (the rest is scaled up).
+    """
+    drop = [nn.Dropout(dropout)] if dropout else []
+    layers: list[nn.Module] = [*drop]
     for units in hidden:
-        layers += [nn.Linear(inputs, units), ACTIVATIONS[activation](units)]
+        layers += [nn.Linear(inputs, units), ACTIVATIONS[activation](units), *drop]
         inputs = units
     return nn.Sequential(*layers, nn.Linear(inputs, 1))

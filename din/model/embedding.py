@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     """`PackedBatch` as tensors; lookups in the order of the fields.
 
     For a request (one user, C candidates): behaviour [L], segment [L] of zeros, users and contexts of one owner.
+    rows [R]: in training the row of the joint table behind each row of the table at hand; None = it is the joint table.
     """
 
     items: tuple[Ids, ...]
@@ -36,9 +37,10 @@ class Batch(NamedTuple):
     candidate: Tensor
     behaviour: Tensor
     segment: Tensor
+    rows: Tensor | None = None
 
 
-def to_tensors(packed: PackedBatch) -> Batch:
+def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     """Share a packed batch's memory as tensors."""
     return Batch(
         items=_ids(packed.items),
@@ -48,6 +50,7 @@ def to_tensors(packed: PackedBatch) -> Batch:
         candidate=torch.from_numpy(packed.candidate),
         behaviour=torch.from_numpy(packed.behaviour),
         segment=torch.from_numpy(packed.segment),
+        rows=rows,
     )
 
 

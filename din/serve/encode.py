@@ -23,30 +23,13 @@ from din.artifacts import read_json
 from din.errors import InputError
 from din.eventlog.packing import Lookup, PackedBatch, look_up
 from din.eventlog.reader import Column, columns_of, ragged_take
-from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field
+from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field, text
 
 KEYS = ("user", "history", "candidates", "context")
 SIGNATURE = "signature.json"
 _PIECE = 1 << 13  # behaviours, copies counted: bounds memory at some 10 MB, whatever is asked; larger is no faster
 
 _Columns = dict[Group, dict[str, Column]]
-
-
-def text(value: object) -> str | None:
-    """The form in which values are compared: 7, 7.0 and "7" are one; None and NaN are no value.
-
-    Raises:
-        InputError: a list or an object.
-    """
-    if isinstance(value, int | str) or value is None:
-        return None if value is None else str(value)
-    if isinstance(value, float | np.floating):
-        if math.isnan(value):
-            return None
-        return str(int(value)) if float(value).is_integer() else repr(float(value))
-    if isinstance(value, Collection):
-        raise InputError(f"{value!r} is not one value; expected a number or text")
-    return str(value)
 
 
 class Vocabulary:

@@ -29,10 +29,13 @@ FLOOR: dict[str, Any] = {
     "model": "lr",
     "optimizer": "adam",
     "decay": 1.0,
+    "decay_steps": None,
+    "clip_norm": None,
     "batch_size": 256,
     "patience": 2,
     "regularizer": "mini_batch_aware",
     "regularization": 1.0,
+    "penalty": "decoupled",
     "unknown_rate": 0.01,
 }
 

@@ -19,14 +19,15 @@ from din.metrics.summary import summary
 from din.model.artifact import Trained
 from din.model.din import build
 from din.model.embedding import to_tensors
+from din.model.sequences import resolve
 from din.params import Train
-from din.schema import UNKNOWN
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.loader import TrainingBatch, TrainingLoader
-from din.train.optimizers import TABLE_OPTIMIZERS, dense_optimizer
+from din.train.optimizers import dense_optimizer, learning_rate, table_optimizer
 from din.train.predict import predict
 from din.train.progress import track
+from din.train.regularization import row_decay
 
 EVALUATION_BATCH = 1024
 
@@ -57,9 +58,10 @@ class _Trainer:
         packer = Packer(features, params.unknown_rate)
         self.features, self.params, self.path = features, params, path
         self.loader = TrainingLoader(features, packer, params.batch_size, params.seed)
-        self.model, self.table = build(features.fields, packer.layout, params)
+        sequences = resolve(params.sequences, features)
+        self.model, self.table = build(features.fields, packer.layout, params, sequences)
         self.dense = dense_optimizer(params.optimizer, list(self.model.parameters()), params.learning_rate)
-        self.sparse = TABLE_OPTIMIZERS[params.optimizer](self.table, self._row_decay())
+        self.sparse = table_optimizer(params, self.table, row_decay(features, params))
         self.progress = Progress()
         self.best_weights = self._weights()
 
@@ -70,14 +72,11 @@ class _Trainer:
 
     def run_epoch(self) -> None:
         progress, params = self.progress, self.params
-        rate = params.learning_rate * params.decay**progress.epoch
-        for group in self.dense.param_groups:
-            group["lr"] = rate
         self.model.train()
         batches = self.loader.epoch(progress.epoch, progress.batch)
         mark = saved = time.monotonic()
         for batch in track(batches, self.loader.batches, f"epoch {progress.epoch + 1}", progress.batch):
-            progress.loss += self._step(batch, rate)
+            progress.loss += self._step(batch)
             progress.batch = batch.number + 1
             if time.monotonic() - saved > 60 * params.checkpoint_minutes:
                 progress.seconds += time.monotonic() - mark
@@ -86,14 +85,22 @@ class _Trainer:
         progress.seconds += time.monotonic() - mark
         self._finish_epoch()
 
-    def _step(self, batch: TrainingBatch, rate: float) -> float:
+    def _step(self, batch: TrainingBatch) -> float:
+        epoch, params = self.progress.epoch, self.params
+        rate = learning_rate(params, epoch, epoch * self.loader.batches + batch.number)
+        for group in self.dense.param_groups:
+            group["lr"] = rate
+        if params.dropout:  # drawn from (seed, epoch, batch), so a resumed run drops the same
+            torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch, batch.number]).generate_state(1)[0]))
         rows = torch.from_numpy(batch.rows)
         leaf = self.table.index_select(0, rows).requires_grad_()
         labels = torch.from_numpy(batch.packed.labels)
-        loss = binary_cross_entropy_with_logits(self.model(leaf, to_tensors(batch.packed)), labels)
+        loss = binary_cross_entropy_with_logits(self.model(leaf, to_tensors(batch.packed, rows)), labels)
         self.dense.zero_grad()
         loss.backward()
         assert leaf.grad is not None
+        if params.clip_norm:
+            torch.nn.utils.clip_grad_norm_([*self.model.parameters(), leaf], params.clip_norm)
         self.dense.step()
         self.sparse.step(rows, leaf.grad, rate)
         value = loss.item()
@@ -166,14 +173,3 @@ class _Trainer:
 
     def _weights(self) -> dict[str, Tensor]:
         return {**self.model.state_dict(), "table": self.table}
-
-    def _row_decay(self) -> Tensor:
-        """λ/n_j by row of the joint table (Eq. 6); n_j >= 1. Values dropped to unknown count there too."""
-        if self.params.regularizer == "none":
-            return torch.zeros(len(self.table))
-        seen = []
-        for field in self.features.fields:
-            impressions = self.features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
-            impressions[UNKNOWN] += self.params.unknown_rate * self.features.manifest["impressions"]
-            seen.append(impressions)
-        return torch.from_numpy(self.params.regularization / np.maximum(np.concatenate(seen), 1)).float()

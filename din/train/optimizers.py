@@ -1,14 +1,17 @@
 """Updates of the embedding table: only the rows of the batch, so a step is flat in vocabulary size.
 
 Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by η·λ/n_j, once per step,
-n_j the training impressions that hold value j. Under SGD that is Eq. 7 to the letter; under Adam the penalty is
-decoupled, since the adaptive scale would cancel λ.
+n_j the training impressions that hold value j. Under SGD that is Eq. 7 to the letter. Adaptive optimizers divide the
+gradient by its own size, which would cancel λ, so there the penalty is decoupled: it shrinks the row beside the step.
+`coupled` adds it to the gradient all the same.
 """
 
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+
+from din.params import Train
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
@@ -18,16 +21,26 @@ class TableOptimizer(ABC):
 
     Args:
         table: updated in place.
-        decay: [R], λ/n_j per row; zeros for no regularisation.
+        decay: [R], λ_j per row; zeros for no regularisation.
+        coupled: the penalty is part of the gradient.
+        whole_table: every step updates all rows, those not in the batch with a gradient of 0: L2 as libraries with
+            dense tables have it. Costs time and memory of the whole table, every step.
     """
 
-    def __init__(self, table: Tensor, decay: Tensor) -> None:
-        self.table, self.decay = table, decay
+    def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
+        self.table, self.decay, self.coupled, self.whole_table = table, decay, coupled, whole_table
 
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         """Update distinct rows [N] from the gradient of the mean loss [N, W] at learning rate η."""
+        if self.whole_table:
+            gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
+            rows = torch.arange(len(self.table))
         values = self.table.index_select(0, rows)
-        values.mul_(1 - rate * self.decay.index_select(0, rows).unsqueeze(1))
+        decay = self.decay.index_select(0, rows).unsqueeze(1)
+        if self.coupled:
+            gradient = gradient + decay * values
+        else:
+            values.mul_(1 - rate * decay)
         self.table.index_copy_(0, rows, values.sub_(self.direction(rows, gradient), alpha=rate))
 
     @abstractmethod
@@ -52,8 +65,8 @@ class TableSGD(TableOptimizer):
 class TableAdam(TableOptimizer):
     """Lazy Adam, as torch.optim.SparseAdam: only rows in the batch move; bias correction by global step."""
 
-    def __init__(self, table: Tensor, decay: Tensor) -> None:
-        super().__init__(table, decay)
+    def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
+        super().__init__(table, decay, coupled, whole_table)
         self.steps = torch.zeros(1, dtype=torch.int64)
         self.first, self.second = torch.zeros_like(table), torch.zeros_like(table)
 
@@ -71,11 +84,45 @@ class TableAdam(TableOptimizer):
         return {"steps": self.steps, "first": self.first, "second": self.second}
 
 
-TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {"adam": TableAdam, "sgd": TableSGD}
+class TableRowwiseAdagrad(TableOptimizer):
+    """Adagrad with one accumulator per row, the mean of its squared gradients: 1/W of the state, and none of Adam's
+    moments to keep."""
+
+    def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
+        super().__init__(table, decay, coupled, whole_table)
+        self.squares = torch.zeros(len(table))
+
+    def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
+        squares = self.squares.index_select(0, rows).add_(gradient.square().mean(1))
+        self.squares.index_copy_(0, rows, squares)
+        return gradient / squares.sqrt_().add_(EPSILON).unsqueeze(1)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"squares": self.squares}
+
+
+TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
+    "adam": TableAdam,
+    "sgd": TableSGD,
+    "rowwise_adagrad": TableRowwiseAdagrad,
+}
+
+
+def table_optimizer(params: Train, table: Tensor, decay: Tensor) -> TableOptimizer:
+    """The optimizer of the embedding table."""
+    coupled, whole_table = params.penalty == "coupled", params.regularizer == "l2_full"
+    return TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
 
 
 def dense_optimizer(name: str, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """The optimizer of the dense weights; no weight decay there, as in the paper."""
     if name == "adam":
         return torch.optim.Adam(parameters, lr=rate, betas=(BETA_1, BETA_2), eps=EPSILON)
+    if name == "rowwise_adagrad":
+        return torch.optim.Adagrad(parameters, lr=rate, eps=EPSILON)
     return torch.optim.SGD(parameters, lr=rate)
+
+
+def learning_rate(params: Train, epoch: int, step: int) -> float:
+    """η of the step with this number over all epochs: × `decay` after every epoch, or every `decay_steps` steps."""
+    return params.learning_rate * params.decay ** (step // params.decay_steps if params.decay_steps else epoch)

@@ -1,43 +1,72 @@
 """Packed models against the slow twin; invariances. Alone: `pytest tests/model`."""
 
 import itertools
+import math
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 from twin import Twin
 
+from din.errors import InputError
 from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
-from din.model.dice import Dice
-from din.model.din import MODELS, build
+from din.eventlog.reader import Features, Shard
+from din.model.attention import ActivationUnit, request_softmax, segment_softmax
+from din.model.baselines import factorization, inner_products
+from din.model.dice import ACTIVATIONS, BipolarSigmoid, Dice, multilayer_perceptron
+from din.model.din import MODELS, Model, build
 from din.model.embedding import to_tensors
+from din.model.sequences import resolve
 from din.params import Params, Train
+from din.train.loader import TrainingLoader
 
+SEQUENCES = {"liked": {"rating": (4, "5")}, "other": {"rating": (1, 2, 3, None)}, "all": {}}
+SMALL = {"embedding_dim": 4, "attention_hidden": (6, 4), "hidden": (8, 5)}
 VARIANTS = [
-    *({"model": "din", "activation": activation} for activation in ("dice", "prelu", "relu", "sigmoid")),
+    *({"model": "din", "activation": activation} for activation in ACTIVATIONS),
     {"model": "din", "attention_hidden": (7,), "hidden": (9,), "item_bias": False, "interest_product": False},
+    {"model": "din", "interaction": "product", "softmax": True},
+    {"model": "din", "interaction": "outer"},
+    {"model": "din", "sequences": SEQUENCES, "softmax": True},
+    {"model": "din", "sequences": SEQUENCES, "interaction": "outer"},
     {"model": "base", "pooling": "sum"},
     {"model": "base", "pooling": "mean"},
+    {"model": "base", "pooling": "mean", "sequences": SEQUENCES},
     {"model": "lr"},
+    {"model": "wide_deep", "interest_product": False},
+    {"model": "pnn", "pooling": "mean"},
+    {"model": "deepfm", "sequences": SEQUENCES},
 ]
+# One of each kind, for tests of what all must keep.
+SOME = [*({"model": name} for name in sorted(MODELS)), *(v for v in VARIANTS if "softmax" in v or "sequences" in v)]
 
 
-def trained_like(features: Features, params: Train):
-    """A model with weights large enough for its output to depend on everything."""
-    packer = Packer(features)
-    model, table = build(features.fields, packer.layout, params)
-    generator = torch.Generator().manual_seed(3)
-    for tensor in (*model.parameters(), table):
-        tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.25)
-    for module in model.modules():
-        if isinstance(module, Dice):
-            module.mean.normal_(generator=generator)
-            module.variance.uniform_(0.5, 2, generator=generator)
-    return packer, model.eval(), table
+class Example(NamedTuple):
+    """A model in evaluation mode with weights large enough for its output to depend on everything."""
+
+    packer: Packer
+    model: Model
+    table: Tensor
+    twin: Twin
+
+    @classmethod
+    def of(cls, features: Features, params: Train, variant: dict[str, Any]) -> "Example":
+        params = replace(params, **(SMALL | variant))
+        packer, sequences = Packer(features), resolve(params.sequences, features)
+        model, table = build(features.fields, packer.layout, params, sequences)
+        generator = torch.Generator().manual_seed(3)
+        for tensor in (*model.parameters(), table):
+            tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.25)
+        for module in model.modules():
+            if isinstance(module, Dice):
+                module.mean.normal_(generator=generator)
+                module.variance.uniform_(0.5, 2, generator=generator)
+        return cls(packer, model.eval(), table, Twin(model, table, features, packer.layout.offsets, sequences))
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -45,80 +74,92 @@ def trained_like(features: Features, params: Train):
 @given(data=st.data())
 def test_the_packed_model_equals_the_padded_twin(variant, data, features_once: Features, params: Params) -> None:
     """Random ragged rows: same logits as a loop over impressions and behaviours, with and without padding."""
-    packer, model, table = trained_like(features_once, replace(params.train, **variant))
+    packer, model, table, twin = Example.of(features_once, params.train, variant)
     shard = features_once.shard(data.draw(st.integers(0, 1)), "train")
     rows = data.draw(st.lists(st.integers(0, len(shard.impressions) - 1), min_size=1, max_size=6))
-    twin = Twin(model, table, features_once, packer.layout.offsets)
     with torch.no_grad():
         packed = model(table, to_tensors(packer.pack(shard, np.array(rows))))
         slow = torch.stack([twin.logit(shard, row, padding=i % 3) for i, row in enumerate(rows)])
     torch.testing.assert_close(packed, slow, atol=2e-4, rtol=2e-4)
 
 
-@pytest.mark.parametrize("model_name", sorted(MODELS))
-def test_gradients_equal_the_twin_s(model_name: str, features_once: Features, params: Params) -> None:
-    """d(sum of logits)/d(table) by autograd through the packed and the slow path."""
-    packer, model, table = trained_like(features_once, replace(params.train, model=model_name))
+@pytest.mark.parametrize("variant", SOME, ids=str)
+def test_gradients_equal_the_twin_s(variant, features_once: Features, params: Params) -> None:
+    """d(sum of logits)/d(table and dense weights) by autograd through the packed and the slow path."""
+    packer, model, table, twin = Example.of(features_once, params.train, variant)
     shard = features_once.shard(0, "train")
-    gradients = []
-    for path in ("packed", "slow"):
-        leaf = table.clone().requires_grad_()
-        if path == "packed":
-            total = model(leaf, to_tensors(packer.pack(shard, np.arange(6)))).sum()
-        else:
-            twin = Twin(model, leaf, features_once, packer.layout.offsets)
-            total = torch.stack([twin.logit(shard, row) for row in range(6)]).sum()
-        gradients.append(torch.autograd.grad(total, leaf)[0])
-    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
+    leaf = twin.table = table.requires_grad_()
+    packed = model(leaf, to_tensors(packer.pack(shard, np.arange(6)))).sum()
+    slow = torch.stack([twin.logit(shard, row) for row in range(6)]).sum()
+    wanted = [leaf, *model.parameters()]
+    gradients = (torch.autograd.grad(total, wanted, materialize_grads=True) for total in (packed, slow))
+    for found, expected in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("model_name", sorted(MODELS))
-def test_evaluation_does_not_depend_on_the_batch(model_name: str, features_once: Features, params: Params) -> None:
+@pytest.mark.parametrize("variant", SOME, ids=str)
+def test_evaluation_does_not_depend_on_the_batch(variant, features_once: Features, params: Params) -> None:
     """A row's logit is the same alone, among others, and with others in another order."""
-    packer, model, table = trained_like(features_once, replace(params.train, model=model_name))
+    packer, model, table, _ = Example.of(features_once, params.train, variant)
     shard = features_once.shard(1, "train")
-    order = np.random.default_rng(0).permutation(len(shard.impressions))
+    order = np.random.default_rng(0).permutation(len(shard.impressions))[:30]
     with torch.no_grad():
         together = model(table, to_tensors(packer.pack(shard, order)))
         alone = torch.cat([model(table, to_tensors(packer.pack(shard, np.array([row])))) for row in order])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("model_name", sorted(MODELS))
-def test_a_request_equals_packed_rows(model_name: str, features_once: Features, params: Params) -> None:
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@settings(max_examples=8, deadline=None)
+@given(row=st.integers(0, 100), candidates=st.lists(st.integers(0, 30), min_size=1, max_size=5))
+def test_a_request_equals_packed_rows(variant, row, candidates, features_once: Features, params: Params) -> None:
     """One history against C candidates gives what C packed impressions of it give; duplicates agree."""
-    packer, model, table = trained_like(features_once, replace(params.train, model=model_name))
+    packer, model, table, _ = Example.of(features_once, params.train, variant)
     shard = features_once.shard(0, "train")
-    row = int(shard.impressions.history_length.argmax())
     impressions = shard.impressions
-    candidates = np.array([3, 0, 9, 3], np.int32)
-    rows = np.full(4, row)
+    rows = np.full(len(candidates) + 1, row)
     own = {name: getattr(impressions, name)[rows] for name in ("user", "label", "history_start", "history_end")}
-    shared = replace(
-        shard,
-        impressions=replace(
-            impressions, item=candidates, contexts={n: c.take(rows) for n, c in impressions.contexts.items()}, **own
-        ),
-    )
+    own["contexts"] = {name: column.take(rows) for name, column in impressions.contexts.items()}
+    items = np.array([*candidates, candidates[0]], np.int32)
+    shared = replace(shard, impressions=replace(impressions, item=items, **own))
     with torch.no_grad():
-        packed = to_tensors(packer.pack(shared, np.arange(4)))
+        packed = to_tensors(packer.pack(shared, np.arange(len(items))))
         expected = model(table, packed)
-        length = impressions.history_length[row]
         first = to_tensors(packer.pack(shared, np.array([0])))
         single = packed._replace(
             behaviours=first.behaviours,
             users=first.users,
             contexts=first.contexts,
-            behaviour=packed.behaviour[:length],
+            behaviour=packed.behaviour[: impressions.history_length[row]],
             segment=first.segment,
         )
         torch.testing.assert_close(model.request(table, single), expected, atol=1e-5, rtol=1e-4)
-    assert expected[0] == expected[3]
+    torch.testing.assert_close(expected[0], expected[-1])
 
 
-def test_users_without_history_get_a_logit(features_once: Features, params: Params) -> None:
+@pytest.mark.parametrize("variant", SOME, ids=str)
+def test_batches_of_training_are_read_alike(variant, features_once: Features, params: Params) -> None:
+    """The rows of a batch as a small table, its ids counted among them: the logits of the whole table."""
+    packer, model, table, _ = Example.of(features_once, params.train, variant)
+    for batch in TrainingLoader(features_once, packer, 50, seed=1).epoch(0):
+        rows = torch.from_numpy(batch.rows)
+        lookups = {
+            group: {
+                name: replace(lookup, ids=batch.rows[lookup.ids])
+                for name, lookup in getattr(batch.packed, group).items()
+            }
+            for group in ("items", "behaviours", "users", "contexts")
+        }
+        with torch.no_grad():
+            compact = model(table.index_select(0, rows), to_tensors(batch.packed, rows))
+            expected = model(table, to_tensors(replace(batch.packed, **lookups)))
+        torch.testing.assert_close(compact, expected)
+
+
+@pytest.mark.parametrize("variant", SOME, ids=str)
+def test_users_without_history_get_a_logit(variant, features_once: Features, params: Params) -> None:
     """A batch without a single behaviour trains and scores; its interest is zero."""
-    packer, model, table = trained_like(features_once, params.train)
+    packer, model, table, _ = Example.of(features_once, params.train, variant)
     shard = features_once.shard(0, "train")
     rows = np.flatnonzero(shard.impressions.history_length == 0)
     for mode in (True, False):
@@ -157,3 +198,110 @@ def test_the_same_seed_builds_the_same_model(features_once: Features, params: Pa
     assert torch.equal(tables[0], tables[1])
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(tables[1:], 2))
     assert not tables[0][:, 0].any()
+
+
+def test_dice_sees_the_behaviours_of_its_own_sequence_alone(features_once: Features, params: Params) -> None:
+    """In training the unit of a sequence gets its rows and no others, so its moving averages are of those."""
+    sequences = {"liked": {"rating": (4, 5)}}
+    packer, model, table, twin = Example.of(features_once, params.train, {"model": "din", "sequences": sequences})
+    shard = features_once.shard(0, "train")
+    batch, fresh = to_tensors(packer.pack(shard, np.arange(40))), Dice(6).train()
+    seen: list[Tensor] = []
+    dice = model.units[0].activation
+    dice.load_state_dict(fresh.state_dict())
+    dice.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
+    with torch.no_grad():
+        model.train()(table, batch)
+    ratings = [shard.behaviour_fields["rating"].values[a:b] for a, b in histories(shard, 40)]
+    assert len(seen[0]) == sum(int(np.isin(own, twin.sequences[0]["rating"]).sum()) for own in ratings)
+    torch.testing.assert_close(dice.mean, 0.05 * seen[0].mean(0))
+
+
+def histories(shard: Shard, count: int) -> list[tuple[int, int]]:
+    starts, ends = shard.impressions.history_start, shard.impressions.history_end
+    return list(zip(starts[:count].tolist(), ends[:count].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        ({"a": {"ratings": (1,)}}, "train.sequences.a.ratings: .*expected one of rating$"),
+        ({"a": {"watched": (1,)}}, "train.sequences.a.watched: .*expected one of rating$"),
+        ({"a": {"rating": (9,)}}, "train.sequences.a.rating: 9 is not a value of 'rating', which has 5: 1, 2, 3, 4, 5"),
+    ],
+)
+def test_a_wrong_sequence_names_what_is_valid(sequences, message: str, features_once: Features) -> None:
+    """A field that is none, one that no sequence can go by, and a value that training never saw."""
+    with pytest.raises(InputError, match=message):
+        resolve(sequences, features_once)
+
+
+def test_sequences_do_not_depend_on_how_they_are_written(features_once: Features) -> None:
+    """Order of names and values, numbers or text: the same ids in the same order, as the weights lie in it."""
+    one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, features_once)
+    other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, features_once)
+    assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]
+
+
+def test_softmax_by_hand() -> None:
+    """Three histories of 2, 0 and 3 behaviours, one of the last left out; scores far beyond exp's range."""
+    score, segment = (
+        torch.tensor([[0.0], [math.log(3)], [1e4], [1e4 + math.log(4)], [7.0]]),
+        torch.tensor([0, 0, 2, 2, 2]),
+    )
+    member = torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0]])
+    weight = segment_softmax(score, segment, 3, member)
+    torch.testing.assert_close(weight, torch.tensor([[1 / 4], [3 / 4], [1 / 5], [4 / 5], [0.0]]), atol=1e-3, rtol=0)
+    assert segment_softmax(score[:0], segment[:0], 2, None).shape == (0, 1)
+    assert not segment_softmax(score, segment, 3, torch.zeros(5, 1)).any()
+    request = request_softmax(score.T, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0]))
+    torch.testing.assert_close(request, torch.tensor([[1 / 4, 3 / 4, 0, 0, 0]]))
+    assert request_softmax(torch.zeros(2, 0), None).shape == (2, 0)
+
+
+def test_outer_is_the_outer_product() -> None:
+    """The first layer of the unit on [q, k, q kᵀ], row by row, for a behaviour wider than the candidate."""
+    torch.manual_seed(0)
+    unit = ActivationUnit(3, 5, (4,), "relu", "outer")
+    query, key = torch.randn(2, 3), torch.randn(6, 5)
+    weight = torch.cat([unit.query_weight, unit.key_weight, unit.product_weight], 1)
+
+    def slow(q: Tensor, k: Tensor) -> Tensor:
+        return unit.rest(torch.relu(weight @ torch.cat([q, k, torch.outer(q, k[:3]).flatten()]) + unit.bias))
+
+    segment = torch.tensor([0, 0, 1, 1, 1, 0])
+    expected = torch.stack([slow(query[s], k) for s, k in zip(segment, key, strict=True)])
+    torch.testing.assert_close(unit(query, key, segment), expected)
+    expected = torch.stack([torch.cat([slow(q, k) for k in key]) for q in query])
+    torch.testing.assert_close(unit.request(query, key), expected)
+
+
+def test_products_of_field_vectors_by_loops() -> None:
+    """FM's second order and PNN's inner products on three fields of two dimensions."""
+    u, v, w = vectors = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]])
+    pairs = [1 * 3 + 2 * -1, 1 * 0.5 + 2 * 4, 3 * 0.5 + -1 * 4]
+    assert inner_products(vectors.unsqueeze(0)).tolist() == [pairs]
+    assert factorization(vectors.unsqueeze(0)).tolist() == [sum(pairs)]
+    assert inner_products(torch.stack([u, v]).unsqueeze(0)).shape == (1, 1)
+    assert inner_products(w.view(1, 1, 2)).shape == (1, 0)
+
+
+def test_bipolar_sigmoid_is_its_formula() -> None:
+    """2/(1 + e^−x) − 1, at the ends too."""
+    x = torch.tensor([-100.0, -1.0, 0.0, 0.3, 100.0])
+    torch.testing.assert_close(BipolarSigmoid()(x), 2 / (1 + torch.exp(-x.double())).float() - 1)
+
+
+def test_dropout_is_inverted_and_off_at_evaluation() -> None:
+    """A training step keeps a share 1 − rate of the inputs, scaled by 1/(1 − rate); evaluation keeps all."""
+    drop = multilayer_perceptron(10_000, (4,), "relu", 0.2)[0]
+    kept = drop.train()(torch.ones(1, 10_000))
+    assert set(kept.unique().tolist()) == {0.0, 1.25}
+    assert kept.mean().item() == pytest.approx(1, abs=0.05)
+    assert torch.equal(drop.eval()(torch.ones(3)), torch.ones(3))
+
+
+def test_dropout_needs_a_rate(features_once: Features, params: Params) -> None:
+    """The regularizer by that name with rate 0 would be none."""
+    with pytest.raises(InputError, match=r"set train\.dropout"):
+        build(features_once.fields, Packer(features_once).layout, replace(params.train, regularizer="dropout"))

@@ -3,6 +3,7 @@
 Written from the paper and the official code (concatenated [q, k, q−k, q⊙k], Eq. 3, Eq. 9), for evaluation mode.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from din.eventlog.reader import Column, Features, Shard
 from din.model.attention import ActivationUnit
+from din.model.baselines import PNN, DeepFM, LogisticRegression, WideDeep
 from din.model.dice import Dice
-from din.model.din import DIN, EmbeddingMLP, LogisticRegression, Model
+from din.model.din import DIN, Model
+from din.model.sequences import Sequences
 from din.schema import Group
 
 
@@ -28,10 +31,18 @@ def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tens
 
 
 class Twin:
-    """Scores impression `row` of a shard by explicit loops."""
+    """Scores impression `row` of a shard by explicit loops; `sequences` as ids, see `din.model.sequences`."""
 
-    def __init__(self, model: Model, table: Tensor, features: Features, offsets: dict[str, int]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        table: Tensor,
+        features: Features,
+        offsets: dict[str, int],
+        sequences: Sequences | None = None,
+    ) -> None:
         self.model, self.table, self.features, self.offsets = model, table, features, offsets
+        self.sequences = list((sequences or {"all": {}}).values())
 
     def vectors(self, group: Group, columns: dict[str, Column], owner: int) -> list[Tensor]:
         return [
@@ -44,40 +55,77 @@ class Twin:
         item = self.vectors(Group.ITEM, self.features.items, int(impressions.item[row]))
         profile = self.vectors(Group.USER, self.features.users, int(impressions.user[row]))
         profile += self.vectors(Group.CONTEXT, impressions.contexts, row)
-        history = []
-        for behaviour in range(impressions.history_start[row], impressions.history_end[row]):
-            past = self.vectors(Group.ITEM, self.features.items, int(shard.behaviour_item[behaviour]))
-            history.append((past, self.vectors(Group.BEHAVIOUR, shard.behaviour_fields, behaviour)))
+        places = range(impressions.history_start[row], impressions.history_end[row])
+        history = [
+            self.vectors(Group.ITEM, self.features.items, int(shard.behaviour_item[place]))
+            + self.vectors(Group.BEHAVIOUR, shard.behaviour_fields, place)
+            for place in places
+        ]
         if isinstance(self.model, LogisticRegression):
-            own = sum(v[0] for v in item) + sum(v[0] for v in profile) + self.model.bias[0]
-            seen = [sum(v[1] for v in past) + sum(v[1] for v in feedback) for past, feedback in history]
-            return own + (sum(seen) / len(seen) if seen else 0.0)
-        query = torch.cat([v[1:] for v in item])
-        keys = [torch.cat([v[1:] for v in (*past, *feedback)]) for past, feedback in history]
-        mask = [1.0] * len(keys) + [0.0] * padding
-        keys += [torch.zeros(self.model.key_width)] * padding
-        interest = torch.zeros(self.model.key_width)
-        for key, real in zip(keys, mask, strict=True):
-            weight = activation_weight(self.model.unit, query, key) if isinstance(self.model, DIN) else 1.0
-            interest = interest + real * weight * key
-        if not isinstance(self.model, DIN) and self.model.mean:
-            interest = interest / max(sum(mask), 1)
-        return self.head(self.model, query, interest, profile, item[0][0])
+            return linear_part(self.model, item, profile, history)
+        start = self.model.linear
+        query = torch.cat([v[start:] for v in item])
+        keys = [torch.cat([v[start:] for v in past]) for past in history]
+        interests = []
+        for number, wanted in enumerate(self.sequences):
+            own = [
+                key
+                for key, place in zip(keys, places, strict=True)
+                if all(int(shard.behaviour_fields[field].values[place]) in ids for field, ids in wanted.items())
+            ]
+            interests.append(self.interest(number, query, own, padding))
+        logit = self.head(query, interests, [v[start:] for v in profile])
+        if isinstance(self.model, WideDeep):
+            return logit + linear_part(self.model.wide, item, profile, history)
+        return logit + item[0][0] if self.model.item_bias else logit
 
-    def head(self, model: EmbeddingMLP, query: Tensor, interest: Tensor, profile: list[Tensor], bias: Tensor) -> Tensor:
-        inputs = [*(v[1:] for v in profile), interest, query]
+    def interest(self, number: int, query: Tensor, keys: list[Tensor], padding: int) -> Tensor:
+        mask = torch.tensor([1.0] * len(keys) + [0.0] * padding)
+        keys = keys + [torch.zeros(self.model.key_width)] * padding
+        if isinstance(self.model, DIN):
+            weights = [activation_weight(self.model.units[number], query, key) for key in keys]
+            if self.model.softmax and mask.sum():
+                powers = [real * math.e**weight for real, weight in zip(mask, weights, strict=True)]
+                weights = [power / sum(powers) for power in powers]
+        else:
+            weights = [1 / mask.sum() if self.model.mean else 1.0] * len(keys)
+        total = torch.zeros(self.model.key_width)
+        for key, real, weight in zip(keys, mask, weights, strict=True):
+            if real:
+                total = total + weight * key
+        return total
+
+    def head(self, query: Tensor, interests: list[Tensor], profile: list[Tensor]) -> Tensor:
+        model = self.model
+        inputs = torch.cat([*profile, *interests, query])
+        vectors = list(inputs.split(model.dim))
         if model.interest_product:
-            inputs.append(interest[: len(query)] * query)
-        logit = run(model.head, torch.cat(inputs))[0]
-        return logit + bias if model.item_bias else logit
+            inputs = torch.cat([inputs, *(interest[: len(query)] * query for interest in interests)])
+        pairs = [torch.dot(left, right) for left, right in itertools.combinations(vectors, 2)]
+        if isinstance(model, PNN):
+            inputs = torch.cat([inputs, torch.stack(pairs)])
+        logit = run(model.head, inputs)[0]
+        return logit + sum(pairs) if isinstance(model, DeepFM) else logit
+
+
+def linear_part(model: LogisticRegression, item: list, profile: list, history: list[list[Tensor]]) -> Tensor:
+    """LR: the impression's own weights, and the mean of its history's."""
+    own = sum(v[0] for v in item) + sum(v[0] for v in profile) + model.bias[0]
+    seen = [sum(v[1] for v in past) for past in history]
+    return own + (sum(seen) / len(seen) if seen else 0.0)
 
 
 def activation_weight(unit: ActivationUnit, query: Tensor, key: Tensor) -> Tensor:
     """a(k, q) from the plain concatenation."""
     shared = key[: len(query)]
-    inputs = torch.cat([query, key, query - shared, query * shared])
-    weights = [unit.query_weight, unit.key_weight, unit.difference_weight, unit.product_weight]
-    hidden = torch.cat(weights, 1) @ inputs + unit.bias
+    inputs, weights = [query, key], [unit.query_weight, unit.key_weight]
+    if unit.interaction == "difference_product":
+        inputs, weights = [*inputs, query - shared], [*weights, unit.difference_weight]
+    if unit.interaction == "outer":
+        inputs.append(torch.stack([q * k for q in query for k in shared]))
+    else:
+        inputs.append(query * shared)
+    hidden = torch.cat([*weights, unit.product_weight], 1) @ torch.cat(inputs) + unit.bias
     return run(unit.rest, dice(unit.activation, hidden))[0]
 
 

@@ -27,6 +27,7 @@ from din.model.artifact import Trained
 from din.model.dice import Dice
 from din.model.din import build
 from din.model.embedding import to_tensors
+from din.model.sequences import Sequences
 from din.params import Params, Train, to_json
 from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
@@ -36,12 +37,18 @@ from din.serve.scorer import Graph
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}
+IDS = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
 VARIANTS = {
     "din": {"model": "din"},
     "din, items only": {"model": "din", "activation": "prelu", "item_bias": False, "interest_product": False},
-    "base, mean": {"model": "base", "pooling": "mean", "activation": "relu"},
+    "din, other options": {"model": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
+    "base, mean": {"model": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
     "lr": {"model": "lr"},
+    "wide_deep": {"model": "wide_deep"},
+    "pnn": {"model": "pnn", "pooling": "mean"},
+    "deepfm": {"model": "deepfm", "interest_product": False},
 }
+SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,11 @@ def rows_of(field: Field) -> int:
     return 2 if field.standardised else 7
 
 
-def make(fields: tuple[Field, ...], train: Train, folder: Path, opset: int) -> Exported:
+def make(
+    fields: tuple[Field, ...], train: Train, folder: Path, opset: int, sequences: Sequences | None = None
+) -> Exported:
     layout = TableLayout.of(fields, {field.name: rows_of(field) for field in fields})
-    model, table = build(fields, layout, train)
+    model, table = build(fields, layout, train, sequences)
     generator = torch.Generator().manual_seed(1)
     for tensor in (*model.parameters(), table):
         tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * 0.4)
@@ -80,7 +89,8 @@ def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: p
     """Each model variant, exported once."""
     fields = parse_fields({} if request.param == "din, items only" else FIELDS)
     train = replace(params.train, **SMALL, **VARIANTS[request.param])
-    return make(fields, train, tmp_path_factory.mktemp("graphs"), params.export.opset)
+    sequences = IDS if request.param in SEVERAL_SEQUENCES else None
+    return make(fields, train, tmp_path_factory.mktemp("graphs"), params.export.opset, sequences)
 
 
 def random_batch(seed: int, exported: Exported, lengths: list[int], request: bool = False) -> PackedBatch:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +19,13 @@ from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
-from din.model.din import build
+from din.model.din import MODELS, build
 from din.params import Params, Train
 from din.train import checkpoint
-from din.train.fit import _Trainer, fit
+from din.train.fit import fit
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
+from din.train.regularization import row_decay
 
 
 @pytest.fixture
@@ -45,13 +47,20 @@ class Killed(Exception):
     """Stands for a kill inside the test's own process."""
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
+RESUMED = [
+    *({"optimizer": "adam"}, {"optimizer": "sgd"}, {"optimizer": "rowwise_adagrad", "model": "deepfm"}),
+    {"dropout": 0.3, "decay": 0.5, "decay_steps": 3, "clip_norm": 0.1, "sequences": SEQUENCES, "softmax": True},
+]
+
+
+@pytest.mark.parametrize("options", RESUMED, ids=str)
 @pytest.mark.parametrize("die_after", [1, 9, 17])
 def test_a_resumed_run_ends_with_the_same_bits(
-    optimizer: str, die_after: int, features: Features, quick: Train, tmp_path: Path, monkeypatch
+    options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, monkeypatch
 ) -> None:
     """Stop after any saved checkpoint, start again: same weights, same history as never stopped."""
-    quick = replace(quick, optimizer=optimizer, checkpoint_minutes=1e-9)
+    quick = replace(quick, checkpoint_minutes=1e-9, **options)
     whole, whole_progress = fit(features, quick)
     path, saves = tmp_path / "state.safetensors", []
 
@@ -138,6 +147,31 @@ def test_it_learns_what_was_planted(tmp_path: Path, params: Params) -> None:
     assert progress.best_metric > 0.6
 
 
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_every_model_learns(model: str, tmp_path: Path, params: Params) -> None:
+    """Each finds some of it, in training rows at least (LR sees no pair of behaviour and candidate)."""
+    features = write_features(tmp_path, users=60, impressions=30)
+    train = replace(params.train, model=model, epochs=4, learning_rate=0.01, patience=9, threads=1)
+    _, progress = fit(features, replace(train, attention_hidden=(8,), hidden=(8,)))
+    losses = [epoch["train_loss"] for epoch in progress.history]
+    assert losses[-1] < losses[0] - 0.01
+
+
+def test_the_gradient_s_norm_is_clipped_as_a_whole(quick: Train, tmp_path: Path) -> None:
+    """One SGD step at rate 1: dense weights and table rows together move by the norm, where it was larger."""
+    features = write_features(tmp_path, shards=1)
+    one_step = replace(quick, optimizer="sgd", learning_rate=1.0, regularizer="none", epochs=1, batch_size=10_000)
+    moved: list[float] = []
+    for norm in (None, 1e-3):
+        train = replace(one_step, clip_norm=norm, model="wide_deep", activation="relu")
+        model, table = build(features.fields, Packer(features).layout, train)
+        before = weights(Trained(model, table))
+        after = weights(fit(features, train)[0])
+        moved.append(torch.cat([(after[name] - before[name]).flatten() for name in before]).norm().item())
+    assert moved[0] > 1e-2
+    assert moved[1] == pytest.approx(1e-3, rel=0.01)
+
+
 def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
     """Row 0 of every vocabulary moves, by unknown_rate alone where no value is missing."""
     trained, _ = fit(features, replace(quick, unknown_rate=0.2))
@@ -149,7 +183,7 @@ def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
 
 def test_dropped_values_count_for_the_unknown_row(features: Features, quick: Train) -> None:
     """λ/n_j of row 0 holds the share of impressions that unknown_rate sends there; other rows keep their own n_j."""
-    decay = _Trainer(features, replace(quick, unknown_rate=0.5, regularization=3.0), None).sparse.decay
+    decay = row_decay(features, replace(quick, unknown_rate=0.5, regularization=3.0))
     seen = features.vocabulary("item_id")["impressions"].to_pylist()
     dropped = 0.5 * features.manifest["impressions"]
     expected = [3.0 / (seen[0] + dropped), *(3.0 / n for n in seen[1:])]
@@ -194,8 +228,10 @@ def test_predictions_do_not_depend_on_batch_size(features: Features, quick: Trai
     assert np.array_equal(small.rows["sequence"], large.rows["sequence"])
 
 
-def test_a_model_survives_the_disk(features: Features, quick: Train, tmp_path: Path) -> None:
-    """Saved and loaded: same predictions, same bytes twice."""
+@pytest.mark.parametrize("options", [{}, {"sequences": SEQUENCES}], ids=str)
+def test_a_model_survives_the_disk(options, features: Features, quick: Train, tmp_path: Path) -> None:
+    """Saved and loaded: same predictions, same bytes twice; sequences need no vocabulary any more."""
+    quick = replace(quick, **options)
     trained, _ = fit(features, quick)
     for name in ("a", "b"):
         artifact.save(trained, quick, features, tmp_path / name)

@@ -1,10 +1,22 @@
-"""Embedding updates by hand: Eq. 7 and lazy Adam. Alone: `pytest tests/train`."""
+"""Embedding updates by hand: Eq. 7, lazy Adam, row-wise Adagrad, penalties. Alone: `pytest tests/train`."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from din.train.optimizers import TableAdam, TableSGD
+from din.eventlog.reader import Features
+from din.params import Params
+from din.train.optimizers import (
+    TABLE_OPTIMIZERS,
+    TableAdam,
+    TableRowwiseAdagrad,
+    TableSGD,
+    learning_rate,
+    table_optimizer,
+)
+from din.train.regularization import row_decay
 
 
 def test_sgd_with_mini_batch_aware_decay_is_equation_7() -> None:
@@ -36,9 +48,86 @@ def test_adam_equals_sparse_adam() -> None:
     torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", [TableAdam, TableSGD])
+@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 def test_decay_alone_shrinks_by_eta_lambda_over_n(optimizer) -> None:
-    """With a zero gradient a row shrinks by exactly 1 − η·λ/n_j, under Adam too (decoupled)."""
+    """With a zero gradient a row shrinks by exactly 1 − η·λ/n_j, whatever the optimizer (decoupled)."""
     table = torch.ones(2, 2)
     optimizer(table, torch.tensor([0.4, 0.8])).step(torch.tensor([0, 1]), torch.zeros(2, 2), rate=0.5)
     torch.testing.assert_close(table, torch.tensor([[0.8, 0.8], [0.6, 0.6]]))
+
+
+def test_rowwise_adagrad_by_hand() -> None:
+    """One accumulator a row, the mean of its squares; two steps of one row, another untouched."""
+    table = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    optimizer = TableRowwiseAdagrad(table, torch.zeros(2))
+    row = torch.tensor([0])
+    optimizer.step(row, torch.tensor([[3.0, 1.0]]), rate=0.1)
+    optimizer.step(row, torch.tensor([[0.0, 2.0]]), rate=0.1)
+    first, second = (9 + 1) / 2, (9 + 1) / 2 + (0 + 4) / 2
+    expected = [1 - 0.1 * 3 / first**0.5, 2 - 0.1 * 1 / first**0.5 - 0.1 * 2 / second**0.5]
+    torch.testing.assert_close(table, torch.tensor([expected, [3.0, 4.0]]))
+    torch.testing.assert_close(optimizer.squares, torch.tensor([second, 0.0]))
+
+
+@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
+def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
+    """Two steps with λ_j are those without it on the gradient g + λ_j·w; under SGD that is the decoupled step too."""
+    random = torch.Generator().manual_seed(0)
+    start, decay = torch.randn(3, 2, generator=random), torch.tensor([0.5, 0.1, 0.7])
+    ours, theirs, rows = start.clone(), start.clone(), torch.tensor([2, 0])
+    coupled, plain = optimizer(ours, decay, coupled=True), optimizer(theirs, torch.zeros(3))
+    for _ in range(2):
+        gradient = torch.randn(2, 2, generator=random)
+        plain.step(rows, gradient + decay[rows].unsqueeze(1) * theirs[rows], rate=0.1)
+        coupled.step(rows, gradient, rate=0.1)
+    torch.testing.assert_close(ours, theirs)
+    assert torch.equal(ours[1], start[1])
+    beside = start.clone()
+    optimizer(beside, decay).step(rows, gradient, rate=0.1)
+    inside = start.clone()
+    optimizer(inside, decay, coupled=True).step(rows, gradient, rate=0.1)
+    assert torch.allclose(beside, inside) == (optimizer is TableSGD)
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool) -> None:
+    """`l2_full` as torch's AdamW (decoupled) and Adam (coupled) on a dense parameter, rows of no batch included."""
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(4, 3, generator=random)
+    ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
+    optimizer = TableAdam(ours, torch.full((4,), 0.3), coupled=coupled, whole_table=True)
+    reference = (torch.optim.Adam if coupled else torch.optim.AdamW)([theirs], lr=0.01, weight_decay=0.3)
+    for rows in ([1, 3], [0], [3, 1]):
+        gradient = torch.randn(len(rows), 3, generator=random)
+        optimizer.step(torch.tensor(rows), gradient, rate=0.01)
+        theirs.grad = torch.zeros(4, 3).index_copy_(0, torch.tensor(rows), gradient)
+        reference.step()
+    torch.testing.assert_close(ours, theirs.detach(), atol=1e-6, rtol=1e-5)
+    assert not (ours[2] == start[2]).any()
+
+
+def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
+    """The paper's 1 × 0.1^k: after each epoch, or after each `decay_steps` steps."""
+    by_epoch = replace(params.train, learning_rate=1.0, decay=0.1)
+    assert [learning_rate(by_epoch, epoch, 99) for epoch in range(3)] == pytest.approx([1, 0.1, 0.01])
+    by_steps = replace(by_epoch, decay_steps=4)
+    assert [learning_rate(by_steps, 0, step) for step in (0, 3, 4, 8)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "expected"),
+    [
+        ("mini_batch_aware", lambda n: 3.0 / n),
+        ("l2_batch", lambda n: 3.0),
+        ("l2_full", lambda n: 3.0),
+        ("dropout", lambda n: 0.0),
+        ("none", lambda n: 0.0),
+    ],
+)
+def test_each_regularizer_has_its_own_decay(regularizer, expected, features: Features, params: Params) -> None:
+    """λ/n_j of Eq. 6, λ, or nothing, by row of the joint table; the whole table's rows move under l2_full alone."""
+    train = replace(params.train, regularizer=regularizer, regularization=3.0, unknown_rate=0.0)
+    decay = row_decay(features, train)
+    n = np.concatenate([features.vocabulary(field.name)["impressions"].to_numpy() for field in features.fields])
+    np.testing.assert_allclose(decay.numpy(), [expected(max(count, 1)) for count in n], rtol=1e-6)
+    assert table_optimizer(train, torch.zeros(len(n), 2), decay).whole_table == (regularizer == "l2_full")

@@ -1,0 +1,127 @@
+"""Embedding&MLP: what every model but LR is made of. Embeddings, one pooled interest for each sequence, an MLP.
+
+logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + linear part
+"""
+
+import torch
+from torch import Tensor, nn
+
+from din.model.dice import multilayer_perceptron
+from din.model.embedding import Batch, embed, embed_field, segment_sum
+from din.params import Train
+from din.schema import Field, Group
+
+
+class EmbeddingMLP(nn.Module):
+    """Everything but how behaviours are pooled.
+
+    Of the table's `width` columns the first `linear` ones are linear weights (here one: the item bias), the others are
+    each value's embedding.
+    """
+
+    linear = 1
+
+    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
+        super().__init__()
+        counts = {group: sum(field.group is group for field in fields) for group in Group}
+        dim, sequences = params.embedding_dim, len(selections)
+        self.selections = selections
+        self.dim, self.width = dim, self.linear + dim
+        self.item_bias, self.interest_product = params.item_bias, params.interest_product
+        self.query_width = counts[Group.ITEM] * dim
+        self.key_width = self.query_width + counts[Group.BEHAVIOUR] * dim
+        vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM]
+        vectors += sequences * (counts[Group.ITEM] + counts[Group.BEHAVIOUR])
+        products = sequences * self.query_width if params.interest_product else 0
+        inputs = vectors * dim + products + self.extra_inputs(vectors)
+        self.head = multilayer_perceptron(inputs, params.hidden, params.activation, params.dropout)
+
+    def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Logits [B] of packed impressions."""
+        query_BD, key_TK = self._encode(table_RW, batch)
+        interests = []
+        for number, selection in enumerate(self.selections):
+            key, segment, member = key_TK, batch.segment, selection(batch)
+            if member is not None and self.training:  # statistics of a batch must see the sequence's behaviours alone
+                chosen = member.nonzero().squeeze(1)
+                key, segment, member = key.index_select(0, chosen), segment.index_select(0, chosen), None
+            interests.append(self.pool(number, query_BD, key, segment, _column(member, key)))
+        profile_BP = self._profile(table_RW, batch, query_BD.shape[0])
+        return self._predict(table_RW, batch, query_BD, interests, profile_BP)
+
+    def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Logits [C] of one user's candidates (see `Batch`): the history is encoded once, nothing is padded."""
+        query_CD, key_LK = self._encode(table_RW, batch)
+        interests = [
+            self.request_pool(number, query_CD, key_LK, _column(selection(batch), key_LK))
+            for number, selection in enumerate(self.selections)
+        ]
+        profile_CP = self._profile(table_RW, batch, 1).expand(query_CD.shape[0], -1)
+        return self._predict(table_RW, batch, query_CD, interests, profile_CP)
+
+    def pool(
+        self, sequence: int, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, member_T1: Tensor | None
+    ) -> Tensor:
+        """The user's interest in each candidate, [B, K], of the behaviours whose `member` is 1 (None: all)."""
+        raise NotImplementedError
+
+    def request_pool(self, sequence: int, query_CD: Tensor, key_LK: Tensor, member_L1: Tensor | None) -> Tensor:
+        """The same for one user's history and C candidates, [C, K]."""
+        raise NotImplementedError
+
+    def extra_inputs(self, vectors: int) -> int:
+        """Width of what `deep` feeds the MLP beside the field vectors and products."""
+        return 0
+
+    def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
+        """Logits [B] of the field vectors, side by side, and the products of interests and candidate."""
+        return self.head(torch.cat([vectors_BV, *products], 1)).squeeze(1)
+
+    def _encode(self, table: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        embeddings = table[:, self.linear :]
+        items_UD = embed(embeddings, batch.items, batch.items[0].ids.shape[0])
+        query_BD = items_UD.index_select(0, batch.candidate)
+        behaviours = batch.behaviour.shape[0]
+        feedback = embed(embeddings, batch.behaviours, behaviours)
+        return query_BD, torch.cat([items_UD.index_select(0, batch.behaviour), feedback], 1)
+
+    def _profile(self, table: Tensor, batch: Batch, owners: int) -> Tensor:
+        return embed(table[:, self.linear :], (*batch.users, *batch.contexts), owners)
+
+    def _predict(self, table: Tensor, batch: Batch, query: Tensor, interests: list[Tensor], profile: Tensor) -> Tensor:
+        products = [interest[:, : self.query_width] * query for interest in interests] if self.interest_product else []
+        logits = self.deep(torch.cat([profile, *interests, query], 1), products)
+        if self.item_bias:
+            bias_U1 = embed_field(table[:, :1], batch.items[0], batch.items[0].ids.shape[0])
+            logits = logits + bias_U1.index_select(0, batch.candidate).squeeze(1)
+        return logits
+
+
+class BaseModel(EmbeddingMLP):
+    """The paper's BaseModel: behaviours pooled without regard to the candidate."""
+
+    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
+        super().__init__(fields, params, selections)
+        self.mean = params.pooling == "mean"
+
+    def pool(
+        self, sequence: int, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, member_T1: Tensor | None
+    ) -> Tensor:
+        impressions = query_BD.shape[0]
+        total_BK = segment_sum(key_TK if member_T1 is None else key_TK * member_T1, segment_T, impressions)
+        if not self.mean:
+            return total_BK
+        one_T1 = torch.ones_like(key_TK[:, :1]) if member_T1 is None else member_T1
+        return total_BK / segment_sum(one_T1, segment_T, impressions).clamp_min(1)
+
+    def request_pool(self, sequence: int, query_CD: Tensor, key_LK: Tensor, member_L1: Tensor | None) -> Tensor:
+        one_L1 = torch.ones_like(key_LK[:, :1]) if member_L1 is None else member_L1
+        pooled_1K = (key_LK * one_L1).sum(0, keepdim=True)
+        if self.mean:
+            pooled_1K = pooled_1K / one_L1.sum().clamp_min(1)
+        return pooled_1K.expand(query_CD.shape[0], -1)
+
+
+def _column(member_T: Tensor | None, like: Tensor) -> Tensor | None:
+    """A mask as 0/1 numbers [T, 1]."""
+    return None if member_T is None else member_T.unsqueeze(1).to(like.dtype)

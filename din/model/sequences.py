@@ -1,0 +1,86 @@
+"""Several sequences in one history: which behaviours belong to each (`train.sequences`).
+
+    behaviour   a      b      c      d           action   click  long   click  share
+    clicks      a             c                  {action: [click]}
+    watched            b                         {action: [long]}
+
+A history stays one stream; a sequence is a choice among its behaviours by their fields, so one behaviour may be in two
+or in none. Values are looked up once, when a model is first built, and kept as ids beside its weights.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from din.errors import InputError
+from din.eventlog.packing import TableLayout
+from din.eventlog.reader import Features
+from din.model.embedding import Batch
+from din.params import Scalar
+from din.schema import UNKNOWN, Field, Group, Kind, text
+
+Sequences = dict[str, dict[str, list[int]]]
+_SELECTABLE = (Kind.ID, Kind.CATEGORICAL)
+_NAMED = 20  # values that an error lists
+
+
+def resolve(declared: Mapping[str, Mapping[str, tuple[Scalar, ...]]], features: Features) -> Sequences:
+    """`{name: {behaviour field: values}}` with the values' ids, sorted by name; null is the unknown value.
+
+    Raises:
+        InputError: a field that no sequence can go by, or a value that its vocabulary does not hold.
+    """
+    return {
+        name: {field: _ids(f"train.sequences.{name}.{field}", field, values, features) for field, values in own.items()}
+        for name, own in sorted(declared.items())
+    }
+
+
+def selections(sequences: Sequences, fields: tuple[Field, ...], layout: TableLayout) -> nn.ModuleList:
+    """One `Selection` for each sequence; no sequences: one of all behaviours."""
+    names = [field.name for field in fields if field.group is Group.BEHAVIOUR]
+    return nn.ModuleList(
+        Selection({names.index(field): [layout.offsets[field] + i for i in ids] for field, ids in own.items()})
+        for own in sequences.values() or [{}]
+    )
+
+
+class Selection(nn.Module):
+    """The behaviours whose fields, each of those named, hold one of the listed values; none named: all behaviours.
+
+    Args:
+        rows: rows of the joint table, by the field's position among the behaviour fields.
+    """
+
+    def __init__(self, rows: dict[int, list[int]]) -> None:
+        super().__init__()
+        self.fields = tuple(rows)
+        for field, own in rows.items():
+            self.register_buffer(f"rows_{field}", torch.tensor(own), persistent=False)
+
+    def forward(self, batch: Batch) -> Tensor | None:
+        """bool [T], or None for all."""
+        member = None
+        for field, rows in zip(self.fields, self.buffers(), strict=True):
+            ids = batch.behaviours[field].ids
+            ids = ids if batch.rows is None else batch.rows.index_select(0, ids)
+            matches = (ids.unsqueeze(1) == rows).any(1)
+            member = matches if member is None else member & matches
+        return member
+
+
+def _ids(at: str, name: str, values: tuple[Scalar, ...], features: Features) -> list[int]:
+    valid = [field.name for field in features.of(Group.BEHAVIOUR) if field.kind in _SELECTABLE]
+    if name not in valid:
+        raise InputError(
+            f"{at}: not a behaviour field of kind id or categorical; expected one of {', '.join(valid) or 'none'}"
+        )
+    known = {text(value): i for i, value in enumerate(features.vocabulary(name)["value"].to_pylist())}
+    known[None] = UNKNOWN
+    if unknown := [value for value in values if text(value) not in known]:
+        some = sorted(value for value in known if value is not None)[:_NAMED]
+        raise InputError(
+            f"{at}: {unknown[0]!r} is not a value of {name!r}, which has {len(known) - 1}: {', '.join(some)} …"
+        )
+    return sorted(known[text(value)] for value in values)
