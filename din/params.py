@@ -70,8 +70,12 @@ class Simulate(_Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch(_Block):
-    source: Literal["movielens-100k", "table", "simulate"]
+    source: Literal["movielens-100k", "movielens", "amazon-reviews", "kuairand-pure", "taobao-ads", "table", "simulate"]
+    path: str | None
     positive_rating: float
+    random_exposure: bool
+    behaviours: tuple[Literal["pv", "cart", "fav", "buy"], ...]
+    behaviour_days: NonNegativeInt
     table: Table
     simulate: Simulate
 

@@ -70,7 +70,7 @@ def joined(lengths: np.ndarray, values: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32()), values)
 
 
-def whole(part: Part, name: str, key: str) -> pa.ChunkedArray:
+def whole(part: Part, name: str, advice: str) -> pa.ChunkedArray:
     """An int64 column without gaps.
 
     Raises:
@@ -81,8 +81,7 @@ def whole(part: Part, name: str, key: str) -> pa.ChunkedArray:
     if column.type != pa.int64() or column.null_count:
         row = first(pc.invert(pc.match_substring_regex(given.cast(pa.string()), INTEGER)).fill_null(True)) or 0
         raise InputError(
-            f"{part.at(row)}: {name} is {given[row].as_py()!r}; expected a whole number within 64 bits: correct the "
-            f"column, or map another one in {key}"
+            f"{part.at(row)}: {name} is {given[row].as_py()!r}; expected a whole number within 64 bits: {advice}"
         )
     return column
 

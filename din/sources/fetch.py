@@ -16,7 +16,16 @@ from typing import Any, Protocol
 from din.artifacts import MANIFEST, hash_files, read_json, replace_directory, write_json
 from din.errors import InputError
 from din.params import Params, to_json
-from din.sources import movielens, rawlog, simulate, table
+from din.sources import (
+    amazon_reviews,
+    kuairand,
+    movielens,
+    movielens_release,
+    rawlog,
+    simulate,
+    table,
+    taobao_ads,
+)
 
 RAW = Path("data/raw")
 _CODE = Path(__file__).parent
@@ -48,6 +57,14 @@ def source_of(params: Params) -> Source:
     match block.source:
         case "movielens-100k":
             return movielens.MovieLens(block.positive_rating)
+        case "movielens":
+            return movielens_release.MovieLensRelease(block.path, block.positive_rating)
+        case "amazon-reviews":
+            return amazon_reviews.AmazonReviews(block.path)
+        case "kuairand-pure":
+            return kuairand.KuaiRandPure(block.path, block.random_exposure)
+        case "taobao-ads":
+            return taobao_ads.TaobaoAds(block.path, block.behaviours, block.behaviour_days)
         case "table":
             return table.TableSource(block.table)
         case "simulate":

@@ -6,9 +6,12 @@ are all parsed before the chosen ones are kept.
 """
 
 import hashlib
+import io
 import json
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +34,7 @@ FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | 
     ("jsonl", "ndjson", "json"), "JSON-lines"
 )
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
-_STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation")
+_STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _CHUNK = 1 << 22
 
 Select = Callable[[Sequence[str], str], list[str]]
@@ -62,6 +65,12 @@ class File:
             stream = pa.PythonFile(raw, mode="r")
             yield pa.CompressedInputStream(stream, self.compression) if self.compression else stream
 
+    @contextmanager
+    def lines(self) -> Iterator[Iterator[bytes]]:
+        """The decompressed lines. (A compressed Arrow stream can't be iterated itself.)"""
+        with self.open() as stream, io.BufferedReader(stream, _CHUNK) as lines:  # pyright: ignore[reportArgumentType]  # a raw stream by behaviour
+            yield lines
+
 
 def expand(patterns: str, key: str) -> tuple[File, ...]:
     """Files of a comma-separated list of paths and globs: the patterns in their order, each one's files sorted by name.
@@ -75,7 +84,7 @@ def expand(patterns: str, key: str) -> tuple[File, ...]:
     """
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
-        with _unreadable(f"{key}: {pattern!r}"):
+        with unreadable(f"{key}: {pattern!r}"):
             system, path = fsspec.core.url_to_fs(pattern)
             matches = sorted(system.glob(path))
             paths = [match for match in matches if not system.isdir(match)]
@@ -83,11 +92,9 @@ def expand(patterns: str, key: str) -> tuple[File, ...]:
             problem = "is a directory; name its files, such as" if matches else "matches no file; check the path:"
             example = f"{pattern.rstrip('/')}/*.parquet" if matches else "relative ones start at the project's root"
             raise InputError(f"{key}: {pattern!r} {problem} {example}")
-        local = "://" not in pattern
         for path in paths:
-            relative = local and not Path(pattern).is_absolute()
-            name = os.path.relpath(path) if relative else path if local else system.unstrip_protocol(path)
-            found.setdefault(name, File(system, path, name))
+            file = File(system, path, name_as(pattern, system, path))
+            found.setdefault(file.name, file)
     files = tuple(found.values())
     formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
     if len(formats) > 1 or not formats <= {*FORMATS.values()}:
@@ -96,6 +103,13 @@ def expand(patterns: str, key: str) -> tuple[File, ...]:
             f"{', '.join(f'.{suffix}' for suffix in FORMATS)}, compressed ones with .gz, .bz2 or .zst after it"
         )
     return files
+
+
+def name_as(given: str, system: Any, path: str) -> str:
+    """The name of a file in messages: relative, absolute or a URL, as the user gave the path that led to it."""
+    if "://" in given:
+        return system.unstrip_protocol(path)
+    return path if Path(given).is_absolute() else os.path.relpath(path)
 
 
 def digests(files: Sequence[File]) -> list[str]:
@@ -107,7 +121,7 @@ def digests(files: Sequence[File]) -> list[str]:
     known = read_json(DIGESTS) if DIGESTS.exists() else {}
     result, changed = [], False
     for file in files:
-        with _unreadable(file.name):
+        with unreadable(file.name):
             info = file.system.info(file.path)
             stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
             stamp = [info.get("size"), *stamps] if stamps else None
@@ -134,7 +148,7 @@ def read(files: Sequence[File], select: Select) -> Part:
     tables = []
     for file in files:
         form = FORMATS[file.suffix]
-        with _unreadable(file.name):
+        with unreadable(file.name):
             if file.system.size(file.path) == 0:
                 raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
             tables.append(_READERS[form](file, select))
@@ -190,8 +204,8 @@ def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
 def _json_problem(file: File) -> str | None:
     """The first line that is not UTF-8, no JSON object, or holds a value of another type than those before."""
     seen: dict[str, tuple[str, int]] = {}
-    with file.open() as stream:
-        for number, line in enumerate(stream, 1):
+    with file.lines() as lines:
+        for number, line in enumerate(lines, 1):
             try:
                 record = json.loads(line.decode())
             except ValueError as error:
@@ -225,7 +239,7 @@ _READERS: dict[str, Callable[[File, Select], pa.Table]] = {
 
 
 @contextmanager
-def _unreadable(what: str) -> Iterator[None]:
+def unreadable(what: str) -> Iterator[None]:
     """Turn what file systems and parsers raise into an InputError that says what to do."""
     try:
         yield
@@ -238,7 +252,7 @@ def _unreadable(what: str) -> Iterator[None]:
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:
         raise InputError(f"{what}: {error}; pip install that package") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error) as error:
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{what}: cannot be read ({problem}); check path and rights, or export it again") from None
 

@@ -162,12 +162,12 @@ def parse(archive: Path) -> Ratings:
             users = lines("ml-100k.user", "\t")[1:]
     return Ratings(
         [(int(user), int(film), int(rating), int(time)) for user, film, rating, time in ratings],
-        [(int(film), _year(title), tuple(sorted({*genres} - {"unknown"}))) for film, title, genres in films],
+        [(int(film), year(title), tuple(sorted({*genres} - {"unknown"}))) for film, title, genres in films],
         [(int(user), int(age), gender, occupation) for user, age, gender, occupation, _ in users],
     )
 
 
-def _year(title: str) -> int | None:
+def year(title: str) -> int | None:
     """The last year in brackets: `Toy Story (1995)`, `Land Before Time III … (1995) (V)`."""
     years = re.findall(r"\((\d{4})\)", title)
     return int(years[-1]) if years else None

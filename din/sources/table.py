@@ -176,7 +176,9 @@ class TableSource:
             elif ours == TIMESTAMP:
                 result[ours] = times.to_utc(table.part, theirs, self.params.timestamp_unit)
             elif ours == SEQUENCE:
-                result[ours] = columns.whole(table.part, theirs, "fetch.table")
+                result[ours] = columns.whole(
+                    table.part, theirs, "correct the column, or map another one in fetch.table"
+                )
             elif ours != BEHAVIOUR:
                 result[ours] = _side(table, ours)
         if name in ("events", "history") and SEQUENCE not in result:

@@ -11,6 +11,7 @@ from din.errors import InputError
 from din.sources.columns import NUMBER, numbers
 from din.sources.rawlog import TIME, Part, first
 
+BEIJING = 8  # hours ahead of UTC, the year round
 YEARS = (1990, 2100)  # a time outside is a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
@@ -45,6 +46,26 @@ def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
             f"2024-05-31T12:00:00Z{_proposal(column[0])}"
         )
     return _scaled(part, name, column, unit)
+
+
+def since_1970(part: Part, name: str, unit: str, ahead_hours: int = 0) -> pa.ChunkedArray:
+    """An int64 column in the unit that its publisher states, as timestamp[us].
+
+    Args:
+        unit: `s` or `ms`.
+        ahead_hours: added, for days to be those of a place so far ahead of UTC.
+
+    Raises:
+        InputError: a value is missing or outside 1990-2100; names its row.
+    """
+    column, per_us = part.table[name], NANOSECONDS[unit] // 1000
+    fits = pc.and_(pc.greater_equal(column, _LOW * 10**6 // per_us), pc.less(column, _HIGH * 10**6 // per_us))
+    if (row := first(pc.invert(fits).fill_null(True))) is not None:
+        raise InputError(
+            f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected {unit} since 1970, within the years "
+            f"{YEARS[0]} to {YEARS[1]}: correct the row, or download the file again"
+        )
+    return pc.add(pc.multiply(column, per_us), ahead_hours * 3600 * 10**6).cast(TIME)
 
 
 def _scaled(part: Part, name: str, column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:

@@ -47,9 +47,35 @@ def fetch_table(table_params: Callable[..., Params]) -> Callable[..., dict[str, 
 
     def run(**table: Any) -> dict[str, pa.Table]:
         fetch(table_params(**table))
-        raw = Path("data/raw")
-        days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
-        others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
-        return {"events": pa.concat_tables(days).sort_by("sequence"), **others}
+        return read_raw()
 
     return run
+
+
+@pytest.fixture
+def public_params(params: Params) -> Callable[..., Params]:
+    """The shipped params with a publisher's log as the source, and the given keys of `fetch`."""
+
+    def build(source: str, path: str | None, **keys: Any) -> Params:
+        return replace(params, fetch=replace(params.fetch, **{"source": source, "path": path, **keys}))
+
+    return build
+
+
+@pytest.fixture
+def fetch_public(public_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
+    """Fetch a publisher's log; returns what `fetch_table` does."""
+
+    def run(source: str, path: str | None, **keys: Any) -> dict[str, pa.Table]:
+        fetch(public_params(source, path, **keys))
+        return read_raw()
+
+    return run
+
+
+def read_raw() -> dict[str, pa.Table]:
+    """The tables of `data/raw/` by name, events of all days together, by sequence."""
+    raw = Path("data/raw")
+    days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
+    others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
+    return {"events": pa.concat_tables(days).sort_by("sequence"), **others}

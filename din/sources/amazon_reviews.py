@@ -1,0 +1,163 @@
+"""Amazon product reviews as their publisher gives them: `fetch.source: amazon-reviews`. One category, three editions.
+
+    edition  reviews                                  metadata               the last category path
+    2014     reviews_Electronics_5.json.gz            meta_….json.gz         the last of `categories`, a list of paths
+    2018     Electronics_5.json.gz                    meta_….json.gz         `category`, one path
+    2023     Electronics.jsonl.gz, or the 5-core      meta_….jsonl.gz        `categories`, one path
+             Electronics.csv.gz (ids and ratings)
+
+The edition is seen from the first line. The metadata of 2014 are Python literals, one a line, read by
+`ast.literal_eval`. An item is what was reviewed: `asin`, in 2023 `parent_asin` (variants of a product are one item).
+
+The paper's protocol (arXiv 1706.06978, 6.1, and its code's `x[-1][-1]`): each review is a click, whatever its rating;
+leave_last_out; one sampled negative; category = last name of the last path. Most days tie: file order decides.
+Rows are kept as given, repeated reviews too (the 5-core files of 2014 hold none); of an item described twice, the
+first counts. Brand and all category names (`categories`) and the event's `rating` are kept for you to declare.
+
+Sources: https://jmcauley.ucsd.edu/data/amazon/ (2014), https://nijianmo.github.io/amazon/ (2018),
+https://amazon-reviews-2023.github.io/ (2023).
+"""
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+import ast
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError
+from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources import columns, files, times
+from din.sources.download import Download
+from din.sources.files import File, unreadable
+from din.sources.rawlog import Part, RawLog
+from din.sources.typed import FLOAT, INT, TEXT, read_csv, read_json
+
+FIELDS = {"item": {"category": "categorical"}}
+_ASIN = re.compile(rb"\{'asin': '(\w+)'")  # how nearly every line of the literal metadata begins
+_PATH = pa.list_(TEXT)
+
+
+class _Edition(NamedTuple):
+    user: str
+    item: str
+    rating: str
+    time: str
+    unit: str
+    path: str
+    brand: str
+
+
+_2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "category", "brand")  # 2014's reviews too
+_2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
+
+
+class AmazonReviews:
+    """The reviews of one category at `fetch.path`."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+
+    def identity(self) -> Any:
+        """The contents of both files."""
+        return files.digests(self._files())
+
+    def read(self) -> RawLog:
+        """Read reviews and the metadata of the items they name.
+
+        Raises:
+            InputError: a file is missing, there are several, or one is not of the publisher's form; names the line.
+        """
+        reviews, metadata = self._files()
+        edition = _2018 if b'"reviewerID"' in _first_line(reviews) else _2023
+        types = {edition.user: TEXT, edition.item: TEXT, edition.rating: FLOAT, edition.time: INT}
+        part = read_csv([reviews], types) if reviews.suffix == "csv" else read_json(reviews, types)
+        one = np.ones(part.table.num_rows, np.int8)
+        events = {
+            USER_ID: part.table[edition.user],
+            ITEM_ID: part.table[edition.item],
+            TIMESTAMP: times.since_1970(part, edition.time, edition.unit),
+            SEQUENCE: np.arange(len(one)),
+            LABEL: one,
+            BEHAVIOUR: one,
+            "rating": part.table[edition.rating],
+        }
+        reviewed = pc.unique(part.table[edition.item].combine_chunks())
+        if _first_line(metadata).startswith(b"{'"):
+            items = _literals(metadata, {*reviewed.to_pylist()})
+        else:
+            items = _objects(metadata, edition, reviewed)
+        return RawLog(
+            events=Part(pa.table(events), part.files),
+            items=items,
+            fields=FIELDS,
+            protocol="leave_last_out",
+            order="sequence",
+        )
+
+    def _files(self) -> tuple[File, File]:
+        download = Download.at(self.path, "amazon-reviews")
+        endings = (".json", ".jsonl")
+        metadata = download.only(
+            lambda name: name.startswith("meta_") and name.endswith(endings), "metadata such as meta_Electronics.json"
+        )
+        reviews = download.only(
+            lambda name: not name.startswith("meta_") and name.endswith((*endings, ".csv")),
+            "reviews such as reviews_Electronics_5.json, Electronics_5.json, Electronics.jsonl or Electronics.csv",
+        )
+        return reviews, metadata
+
+
+def _objects(file: File, edition: _Edition, reviewed: pa.Array) -> Part:
+    """The metadata of 2018 and 2023."""
+    types = {edition.item: TEXT, edition.path: _PATH, edition.brand: TEXT}
+    part = read_json(file, types, keep=lambda batch: pc.is_in(batch[edition.item], value_set=reviewed))
+    lengths, names = columns.lists(part.table[edition.path], None)
+    ends = lengths.cumsum() - 1
+    category = names.take(pa.array(ends, mask=lengths == 0))
+    return _items(file, part.table[edition.item], category, columns.joined(lengths, names), part.table[edition.brand])
+
+
+def _literals(file: File, reviewed: set[str]) -> Part:
+    """The metadata of 2014; lines of items that nobody reviewed are passed over by their first key, eight of nine."""
+    found: list[tuple[str, str | None, list[str], str | None]] = []
+    with unreadable(file.name), file.lines() as lines:
+        for number, line in enumerate(lines, 1):
+            asin = _ASIN.match(line)
+            if asin and asin[1].decode() not in reviewed:
+                continue
+            try:
+                record = ast.literal_eval(line.decode())
+                item, paths = record["asin"], record.get("categories") or [[]]
+                names = list(dict.fromkeys(name for path in paths for name in path))
+                if item in reviewed:
+                    found.append((item, paths[-1][-1] if paths[-1] else None, names, record.get("brand")))
+            except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError) as error:
+                raise InputError(
+                    f"{file.name} line {number}: {line[:80]!r} ({error}); expected a Python dict with 'asin' and "
+                    "'categories', a list of paths: download the file again"
+                ) from None
+    ids, category, names, brand = zip(*found, strict=True) if found else ((), (), (), ())
+    return _items(
+        file,
+        *(
+            pa.chunked_array([each], kind)
+            for each, kind in ((ids, TEXT), (category, TEXT), (names, _PATH), (brand, TEXT))
+        ),
+    )
+
+
+def _items(file: File, ids: Any, category: Any, categories: Any, brand: Any) -> Part:
+    """One row an item: its first."""
+    table = pa.table({ITEM_ID: ids, "category": category, "categories": categories, "brand": brand})
+    codes = table[ITEM_ID].combine_chunks().dictionary_encode().indices.to_numpy()
+    table = table.take(pa.array(np.sort(np.unique(codes, return_index=True)[1])))
+    return Part(table, ((file.name, table.num_rows),))
+
+
+def _first_line(file: File) -> bytes:
+    with unreadable(file.name), file.lines() as lines:
+        return next(lines, b"")

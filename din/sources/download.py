@@ -1,0 +1,98 @@
+"""A publisher's download as it lies on disk: the files below a folder, inside a zip, or matched by a glob, by name.
+
+Publishers nest their files (`ml-20m/ratings.csv`), users unpack, recompress or don't: a file is found by its base name,
+wherever it lies, plain or with .gz, .bz2 or .zst after it. Anything fsspec opens works, such as s3://bucket/folder.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import fsspec
+from fsspec.implementations.zip import ZipFileSystem
+
+from din.errors import InputError
+from din.sources.files import File, name_as, unreadable
+
+_PAGE = "docs/public-logs.md says which files it needs and where to get them"
+_SHOWN = 30  # names in a message
+
+
+@dataclass(frozen=True)
+class Download:
+    """The files of one download, and the place they were looked for, as the user gave it."""
+
+    place: str
+    files: tuple[File, ...]
+
+    @classmethod
+    def at(cls, path: str | None, source: str) -> "Download":
+        """What lies at `fetch.path`.
+
+        Raises:
+            InputError: the path is not set, not there or unreadable.
+        """
+        if path is None:
+            raise InputError(
+                f"fetch.path is not set; fetch.source {source} reads the publisher's files from there: "
+                f"give a folder, a zip or a glob. {_PAGE}"
+            )
+        with unreadable(f"fetch.path: {path!r}"):
+            system, place = fsspec.core.url_to_fs(path)
+            if place.lower().endswith(".zip") and system.isfile(place):
+                archive = ZipFileSystem(fo=system.open(place, "rb"))
+                files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]
+            else:
+                found = sorted(system.find(place) if system.isdir(place) else system.glob(place))
+                files = [File(system, file, name_as(path, system, file)) for file in found if not system.isdir(file)]
+        if not files:
+            raise InputError(f"fetch.path: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
+        return cls(path, tuple(files))
+
+    def find(self, *names: str) -> File | None:
+        """The file of one of these base names, or None.
+
+        Raises:
+            InputError: several.
+        """
+        return self._only([file for file in self.files if _base(file) in names], " or ".join(names))
+
+    def need(self, *names: str) -> File:
+        """The file of one of these base names.
+
+        Raises:
+            InputError: none, with what there is, or several.
+        """
+        return self.only(lambda name: name in names, " or ".join(names))
+
+    def only(self, fits: Callable[[str], bool], expected: str) -> File:
+        """The one file whose base name fits.
+
+        Raises:
+            InputError: none, with what there is, or several.
+        """
+        found = self._only([file for file in self.files if fits(_base(file))], expected)
+        if found is None:
+            raise InputError(
+                f"fetch.path: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
+                f"it holds {_listed(self.files)}. Unpack other archives first; {_PAGE}"
+            )
+        return found
+
+    def _only(self, found: list[File], expected: str) -> File | None:
+        if len(found) > 1:
+            raise InputError(
+                f"fetch.path: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
+                "expected one: leave the others out, by a glob such as folder/*Electronics*"
+            )
+        return found[0] if found else None
+
+
+def _base(file: File) -> str:
+    name = file.path.rsplit("/", 1)[-1]
+    return name.rsplit(".", 1)[0] if file.compression else name
+
+
+def _listed(files: Iterable[File]) -> str:
+    names = sorted(file.path.rsplit("/", 1)[-1] for file in files)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

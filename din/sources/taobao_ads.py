@@ -1,0 +1,130 @@
+"""Taobao's display ads, impressions of eight days, from the publisher's files: `fetch.source: taobao-ads`.
+
+`fetch.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv, user_profile.csv and, where
+`fetch.behaviours` names kinds of it, behavior_log.csv (723 M rows of 22 days: pv, cart, fav, buy).
+
+An item is an ad (adgroup_id); `clk` is the label, `nonclk` must be its opposite. The behaviour log knows a category
+and a brand, no ad: each such pair is an item of its own, with a negative id made of both, no campaign, no price. Its
+rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read from
+`fetch.behaviour_days` days before the first impression to the last impression; memory grows with the rows kept, about
+40 bytes each, so leave out `pv` (95 % of them) where memory is short.
+
+Days are the publisher's: times are shifted to Beijing's (UTC+8). The publisher trains on 2017-05-06 … 05-12 and tests
+on 05-13: featurize.test_days 1.
+
+Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.com).
+"""
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError
+from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources import files, times
+from din.sources.download import Download
+from din.sources.files import File
+from din.sources.rawlog import Part, RawLog, first, require_rows
+from din.sources.typed import FLAG, INT, TEXT, flags, header, read_csv, read_side
+
+_PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
+_PROFILE += ("occupation", "new_user_class_level")
+_AD = {
+    "cate_id": "categorical",
+    "brand": "id",
+    "campaign_id": "id",
+    "customer": "id",
+    "price": {"kind": "numeric", "buckets": 10},
+}
+FIELDS = {"user": dict.fromkeys(_PROFILE, "categorical"), "item": _AD, "context": {"pid": "categorical"}}
+_BEHAVIOURS = {"user": INT, "time_stamp": INT, "btag": TEXT, "cate": INT, "brand": INT}
+_DAY = 86_400
+
+
+class TaobaoAds:
+    """The log at `fetch.path`, and of the behaviour log those kinds and days that are asked for."""
+
+    def __init__(self, path: str | None, behaviours: tuple[str, ...], behaviour_days: int) -> None:
+        self.path, self.behaviours, self.behaviour_days = path, behaviours, behaviour_days
+
+    def identity(self) -> Any:
+        """The contents of the files that are read, and what is read of the behaviour log."""
+        used = [file for file in self._files() if file]
+        return {"files": files.digests(used), "behaviours": self.behaviours and (self.behaviours, self.behaviour_days)}
+
+    def read(self) -> RawLog:
+        """Read impressions, ads, users and behaviours.
+
+        Raises:
+            InputError: a file is missing or not of the publisher's form; names the line.
+        """
+        sample, ads, profile, log = self._files()
+        not_clicked = "noclk" if "noclk" in header(sample) else "nonclk"
+        types = {"user": INT, "time_stamp": INT, "adgroup_id": INT, "pid": TEXT, not_clicked: FLAG, "clk": FLAG}
+        part = read_csv([sample], types)
+        require_rows(part, "events")
+        click = flags(part, "clk")
+        if (row := first(pc.equal(click, flags(part, not_clicked)))) is not None:
+            both = f"clk and {not_clicked} are both {click[row].as_py()}"
+            raise InputError(f"{part.at(row)}: {both}; expected one to be 1: download the file again")
+        events = {
+            USER_ID: part.table["user"],
+            ITEM_ID: part.table["adgroup_id"],
+            TIMESTAMP: times.since_1970(part, "time_stamp", "s", ahead_hours=times.BEIJING),
+            SEQUENCE: np.arange(len(click)),
+            LABEL: click,
+            BEHAVIOUR: click,
+            "pid": part.table["pid"],
+        }
+        items, history, fields = read_side(ads, "adgroup_id", ITEM_ID, _AD), None, FIELDS
+        if log:
+            history, pairs = self._history(log, part.table["time_stamp"])
+            events["btag"] = pa.repeat("clk", len(click))
+            items = Part(pa.concat_tables([items.table, pairs], promote_options="permissive"), items.files)
+            fields = FIELDS | {"behaviour": {"btag": "categorical"}}
+        return RawLog(
+            events=Part(pa.table(events), part.files),
+            items=items,
+            users=read_side(profile, "userid", USER_ID, _PROFILE),
+            history=history,
+            fields=fields,
+            protocol="temporal",
+        )
+
+    def _history(self, log: File, shown: pa.ChunkedArray) -> tuple[Part | None, pa.Table]:
+        """Behaviours in the window around the impressions, and their pairs of category and brand as items."""
+        ends = pc.min_max(shown).as_py()
+        since = (ends["min"] + times.BEIJING * 3600) // _DAY * _DAY - times.BEIJING * 3600 - self.behaviour_days * _DAY
+        kinds = pa.array(self.behaviours, TEXT)
+
+        def keep(batch: pa.RecordBatch) -> pa.Array:
+            time = batch["time_stamp"]
+            inside = pc.and_(pc.greater_equal(time, since), pc.less_equal(time, ends["max"]))
+            return pc.and_(inside, pc.is_in(batch["btag"], value_set=kinds)).fill_null(False)
+
+        part = read_csv([log], _BEHAVIOURS, keep)
+        pair = pa.table({"cate_id": part.table["cate"], "brand": part.table["brand"]})
+        category, brand = (pc.fill_null(column, 0) for column in pair.columns)
+        ids = pc.subtract(-1, pc.add(pc.multiply(category, 2**32), brand))  # ads count from 1
+        history = {
+            USER_ID: part.table["user"],
+            ITEM_ID: ids,
+            TIMESTAMP: times.since_1970(part, "time_stamp", "s", ahead_hours=times.BEIJING),
+            SEQUENCE: part.rows,
+            "btag": part.table["btag"],
+        }
+        codes, rows = np.unique(ids.to_numpy(), return_index=True)
+        pairs = pair.take(pa.array(rows)).append_column(ITEM_ID, pa.array(codes))
+        found = Part(pa.table(history), part.files, part.rows) if len(ids) else None
+        return found, pairs
+
+    def _files(self) -> tuple[File, File, File, File | None]:
+        download = Download.at(self.path, "taobao-ads")
+        log = download.need("behavior_log.csv") if self.behaviours else None
+        names = ("raw_sample.csv", "ad_feature.csv", "user_profile.csv")
+        sample, ads, profile = (download.need(name) for name in names)
+        return sample, ads, profile, log

@@ -1,0 +1,189 @@
+"""Files whose layout is known: typed columns, read in batches, so that memory holds the chosen columns alone.
+
+20 million ratings cost 8 bytes a number, not the text they were written as. Where a value is not of its type, the
+message names file and line. The cost: one thread (with more, errors would lose their line).
+"""
+# pyarrow.compute makes its functions at import, where pyright can't see them.
+# pyright: reportAttributeAccessIssue=false
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.json as pjson
+
+from din.errors import InputError
+from din.sources import columns, files
+from din.sources.files import File, unreadable
+from din.sources.rawlog import Part, first
+
+Types = Mapping[str, pa.DataType]
+Keep = Callable[[pa.RecordBatch], pa.Array]
+INT, FLOAT, FLAG, TEXT = pa.int64(), pa.float64(), pa.int8(), pa.string()
+_CHUNK = 1 << 22
+
+
+def read_csv(
+    sources: Sequence[File],
+    types: Types,
+    keep: Keep | None = None,
+    separator: str = ",",
+    names: Sequence[str] | None = None,
+) -> Part:
+    """Columns of CSV files, one after the other.
+
+    Args:
+        types: the columns to read.
+        keep: a batch to the mask of rows to keep.
+        separator: one character.
+        names: all columns, where the files have no header. Blanks around a header's names don't count.
+
+    Raises:
+        InputError: a file is empty, damaged or not UTF-8, lacks a column, or holds a value of another type.
+    """
+    batches = _Batches(types, keep)
+    parse = pcsv.ParseOptions(delimiter=separator, quote_char='"' if separator == "," else False)
+    for file in sources:
+        with unreadable(file.name):
+            given = {name: name for name in names} if names else _header(file)
+            require(given, types, file)
+            read = pcsv.ReadOptions(use_threads=False, block_size=_CHUNK, column_names=names)
+            convert = pcsv.ConvertOptions(
+                include_columns=[given[name] for name in types],
+                column_types={given[name]: kind for name, kind in types.items()},
+                null_values=["", "NULL"],
+                strings_can_be_null=True,
+            )
+            with file.open() as stream, pcsv.open_csv(stream, read, parse, convert) as reader:
+                batches.add(file, reader)
+    return batches.part()
+
+
+def read_json(file: File, types: Types, keep: Keep | None = None) -> Part:
+    """Some fields of JSON objects, one a line; a field that a line lacks is missing, all others are passed over.
+
+    Raises:
+        InputError: a line is no JSON object, not UTF-8, or holds a value of another type.
+    """
+    batches = _Batches(types, keep)
+    read = pjson.ReadOptions(block_size=4 * _CHUNK)  # no line may be longer
+    parse = pjson.ParseOptions(explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore")
+    with unreadable(file.name):
+        try:
+            with file.open() as stream, pjson.open_json(stream, read, parse) as reader:
+                batches.add(file, reader)
+        except pa.ArrowInvalid as error:  # its row numbers start anew in each block
+            raise pa.ArrowInvalid(_json_problem(file, types) or str(error)) from None
+    return batches.part()
+
+
+def read_side(file: File, key: str, ours: str, fields: Collection[str], lists: Mapping[str, str] | None = None) -> Part:
+    """A table of items or users: every column with the type that its content has, its id renamed.
+
+    Args:
+        key, ours: the id's name there and here.
+        fields: columns it must have. lists: column to the separator of its elements.
+    """
+    given: dict[str, str] = {}
+
+    def all_columns(names: Sequence[str], name: str) -> list[str]:
+        given.update({each.strip(): each for each in names})
+        require(given, [key, *fields], file)
+        return list(names)
+
+    part = files.read([file], all_columns)
+    result: dict[str, Any] = {ours: columns.whole(part, given[key], "download the file again")}
+    for name, theirs in given.items():
+        column = part.table[theirs]
+        if separator := (lists or {}).get(name):
+            lengths, values = columns.lists(column, separator)
+            values = columns.typed(pa.chunked_array([values]), text=True).combine_chunks()
+            result[name] = columns.joined(lengths, values)
+        elif name != key:
+            result[name] = columns.typed(column, text=True)
+    return Part(pa.table(result), part.files)
+
+
+def flags(part: Part, name: str) -> pa.ChunkedArray:
+    """An int8 column that must be 0 or 1.
+
+    Raises:
+        InputError: another value, or none; names its row.
+    """
+    column = part.table[name]
+    valid = pc.is_in(column, value_set=pa.array([0, 1], FLAG))
+    if (row := first(pc.invert(valid))) is not None:
+        raise InputError(f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected 0 or 1: download the file again")
+    return column
+
+
+def require(given: Collection[str], wanted: Collection[str], file: File) -> None:
+    """Raise InputError where a file lacks a column."""
+    if missing := [name for name in wanted if name not in given]:
+        raise InputError(
+            f"{file.name}: no column {missing[0]!r}; its columns: {', '.join(given)}. Expected {', '.join(wanted)}: "
+            "is it the publisher's own file?"
+        )
+
+
+class _Batches:
+    """Batches of several files as they come: what is kept, and the row of the files behind each row."""
+
+    def __init__(self, types: Types, keep: Keep | None) -> None:
+        self.schema, self.keep = pa.schema(list(types.items())), keep
+        self.kept: list[pa.RecordBatch] = []
+        self.rows: list[np.ndarray] = []
+        self.files: list[tuple[str, int]] = []
+
+    def add(self, file: File, reader: Any) -> None:
+        before = seen = sum(rows for _, rows in self.files)
+        for batch in reader:
+            batch = batch.rename_columns(self.schema.names)
+            batch.validate(full=True)  # UTF-8
+            if self.keep is not None:
+                mask = self.keep(batch)
+                self.rows.append(seen + np.flatnonzero(mask.to_numpy(zero_copy_only=False)))
+                seen, batch = seen + len(batch), batch.filter(mask)
+            else:
+                seen += len(batch)
+            self.kept.append(batch)
+        self.files.append((file.name, seen - before))
+
+    def part(self) -> Part:
+        rows = np.concatenate(self.rows) if self.rows else None
+        return Part(pa.Table.from_batches(self.kept, self.schema), tuple(self.files), rows)
+
+
+def header(file: File) -> list[str]:
+    """The names of a CSV file's columns, without blanks around them."""
+    with unreadable(file.name):
+        return list(_header(file))
+
+
+def _header(file: File) -> dict[str, str]:
+    """Each name without blanks around it, and as it is written."""
+    options = pcsv.ReadOptions(use_threads=False, block_size=_CHUNK)
+    with file.open() as stream:
+        return {name.strip(): name for name in pcsv.open_csv(stream, options).schema.names}
+
+
+def _json_problem(file: File, types: Types) -> str | None:
+    """The first line that is not UTF-8, no JSON object, or holds a value of another type."""
+    with file.lines() as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line.decode())
+            except ValueError as error:
+                return f"line {number}: {error}, in {line[:80]!r}"
+            if not isinstance(record, dict):
+                return f"line {number}: {line[:80]!r}; expected one JSON object a line"
+            for name, kind in types.items():
+                try:
+                    pa.array([record.get(name)], kind)
+                except (pa.ArrowInvalid, pa.ArrowTypeError):
+                    return f"line {number}: {name} is {record[name]!r}; expected {kind}"
+    return None

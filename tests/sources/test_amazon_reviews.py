@@ -1,0 +1,163 @@
+"""Amazon reviews in the three forms of their publisher. Alone: pytest tests/sources/test_amazon_reviews.py"""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from featurize.featurize_files import Built
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.featurize.build import featurize
+from din.params import Params
+from din.sources.fetch import fetch
+
+Fetch = Callable[..., dict[str, pa.Table]]
+DAY = 86_400
+# user, item, stars, day: on day 1 A1 reviewed three items, in the file's order
+REVIEWS = [("A2", "B0", 5.0, 0), ("A1", "B0", 4.0, 0), ("A1", "B2", 1.0, 1), ("A1", "B1", 5.0, 1), ("A1", "B3", 3.0, 1)]
+REVIEWS += [("A2", "B1", 2.0, 2), ("A2", "B3", 5.0, 3), ("A3", "B4", 5.0, 4)]
+PATHS = {"B0": [["Electronics", "Cables"], ["Electronics", "Audio", "Ear buds"]], "B1": [["Electronics", "Cables"]]}
+PATHS |= {"B2": [["Electronics"]], "B3": [[]], "unseen": [["Electronics", "Cameras"]]}  # B3 has no category, B4 no line
+
+
+def lines(path: str, records: list[Any]) -> None:
+    """A gzip of one record a line; text as it is, anything else as JSON."""
+    text = "".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_bytes(gzip.compress(text.encode()))
+
+
+def reviews(time: int, *names: str) -> list[dict[str, Any]]:
+    """The reviews as records with the edition's names of user, item, stars and time, and what else stands there."""
+    return [
+        dict(zip(names, (*row[:3], (1_370_044_800 + row[3] * DAY) * time), strict=True))
+        | {"summary": "Good, \"really\"", "style": {"Size:": " M"}, "vote": "2" if number % 2 else None}
+        for number, row in enumerate(REVIEWS)
+    ]  # fmt: skip
+
+
+def write_2014(folder: str = "a") -> None:
+    """reviews_Electronics_5 and meta_Electronics of 2014, whose metadata are Python literals."""
+    lines(f"{folder}/reviews_Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
+    records = [{"asin": asin, "title": 'It\'s "new"', "categories": paths} for asin, paths in PATHS.items()]
+    records[1] |= {"brand": "Kef", "related": {"also_bought": ["B0", "B9"]}}
+    backwards = dict(reversed(records[4].items()))  # the key that tells at a glance comes last
+    lines(f"{folder}/meta_Electronics.json.gz", [repr(record) for record in [*records, backwards]])
+
+
+def write_2018(folder: str = "a") -> None:
+    """The edition of 2018: one path, strict JSON, an item described twice."""
+    lines(f"{folder}/Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
+    records = [
+        {"category": paths[-1], "tech1": "", "brand": "Kef" if asin == "B1" else "", "asin": asin, "price": "$1.99"}
+        for asin, paths in PATHS.items()
+    ]
+    lines(f"{folder}/meta_Electronics.json.gz", [*records, records[1] | {"category": ["Electronics", "Other"]}])
+
+
+def write_2023(folder: str = "a") -> None:
+    """The edition of 2023: milliseconds, variants under a parent, details of any type."""
+    rows = [row | {"asin": f"variant{number}"} for number, row in enumerate(reviews(1000, *COLUMNS_2023))]
+    lines(f"{folder}/Electronics.jsonl.gz", rows)
+    records = [
+        {"main_category": "All Electronics", "price": None if number % 2 else 9.99, "categories": paths[-1]}
+        | {"details": {"Rank": number} if number % 2 else {"Rank": "1"}, "parent_asin": asin}
+        | {"store": "Kef" if asin == "B1" else None}
+        for number, (asin, paths) in enumerate(PATHS.items())
+    ]
+    lines(f"{folder}/meta_Electronics.jsonl.gz", records)
+
+
+COLUMNS_2023 = ("user_id", "parent_asin", "rating", "timestamp")
+EDITIONS = {"2014": write_2014, "2018": write_2018, "2023": write_2023}
+
+
+@pytest.mark.parametrize("edition", EDITIONS)
+def test_the_log(edition: str, fetch_public: Fetch) -> None:
+    """Every review is a click in file order; the category is the last of the last path; only reviewed items stay."""
+    EDITIONS[edition]()
+    raw = fetch_public("amazon-reviews", "a")
+    events = raw["events"].to_pydict()
+    assert list(zip(events["user_id"], events["item_id"], events["rating"], strict=True)) == [r[:3] for r in REVIEWS]
+    assert [f"{time:%Y-%m-%d}" for time in events["timestamp"][:3]] == ["2013-06-01", "2013-06-01", "2013-06-02"]
+    assert events["label"] == events["behaviour"] == [1] * 8
+    items = raw["items"].to_pydict()
+    assert items["item_id"] == ["B0", "B1", "B2", "B3"]
+    assert items["category"] == ["Ear buds", "Cables", "Electronics", None]
+    assert items["brand"][1] == "Kef"
+    assert items["categories"][1] == ["Electronics", "Cables"]
+    manifest = read_json(Path("data/raw/manifest.json"))
+    assert manifest["fields"] == {"item": {"category": "categorical"}}
+    assert (manifest["protocol"], manifest["order"]) == ("leave_last_out", "sequence")
+
+
+def test_several_paths(fetch_public: Fetch) -> None:
+    """2014 has several category paths; `categories` holds each name once."""
+    write_2014()
+    items = fetch_public("amazon-reviews", "a")["items"]
+    assert items["categories"][0].as_py() == ["Electronics", "Cables", "Audio", "Ear buds"]
+
+
+def test_ids_and_ratings_alone(fetch_public: Fetch) -> None:
+    """The 5-core files of 2023 are CSV; the log is the same."""
+    write_2023()
+    full = fetch_public("amazon-reviews", "a")
+    rows = [",".join(str(row[name]) for name in COLUMNS_2023) for row in reviews(1000, *COLUMNS_2023)]
+    Path("a/Electronics.jsonl.gz").unlink()
+    lines("a/Electronics.csv.gz", [",".join(COLUMNS_2023), *rows])
+    assert fetch_public("amazon-reviews", "a") == full
+
+
+def test_the_papers_protocol(public_params: Callable[..., Params]) -> None:
+    """Of n reviews in file order: history of k and candidate k + 1 train, the last tests, each with one negative."""
+    write_2014()
+    params = public_params("amazon-reviews", "a")
+    fetch(params)
+    featurize(params)
+    shown = Built(Path("data/features")).impressions()
+    clicked = {(row["user"], row["item"]): row for row in shown if row["label"]}
+    assert {key: row["split"] for key, row in clicked.items() if row["split"] == "test"} == {
+        ("A1", "B3"): "test",
+        ("A2", "B3"): "test",
+    }
+    assert [past["item"] for past in clicked["A1", "B3"]["history"]] == ["B0", "B2", "B1"]
+    assert [past["item"] for past in clicked["A1", "B1"]["history"]] == ["B0", "B2"]
+    owned = {(user, item) for user, item, *_ in REVIEWS}
+    negatives = [(row["user"], row["item"]) for row in shown if not row["label"]]
+    assert len(negatives) == len(clicked) == 5
+    assert not owned & {*negatives}
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("meta_Electronics.json.gz", "{'asin': 'B1', 'categories': [['a'", ("line 1: ", "a Python dict with 'asin'")),
+        ("meta_Electronics.json.gz", "{'asin': __import__('os').getcwd()}", ("line 1: ", "malformed node")),
+        ("meta_Electronics.json.gz", "{'title': 'x'}", ("line 1: ", "'asin'")),
+        ("reviews_Electronics_5.json.gz", '{"reviewerID": "A1", "asin": ', ("(line 2: Expecting value",)),
+        ("reviews_Electronics_5.json.gz", '{"reviewerID": 7, "asin": "B0"}', ("line 2: reviewerID is 7; expected string",)),
+        ("reviews_Electronics_5.json.gz", '{"reviewerID": "A1"}', ("row 2: unixReviewTime is None; expected s since",)),
+    ],
+)  # fmt: skip
+def test_a_bad_line(fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
+    """The message names file and line; nothing is ever evaluated."""
+    write_2014()
+    content = gzip.decompress(Path("a", name).read_bytes()).decode().splitlines()
+    lines(f"a/{name}", [line, *content] if name.startswith("meta") else [content[0], line, *content])
+    with pytest.raises(InputError) as error:
+        fetch_public("amazon-reviews", "a")
+    assert all(part in str(error.value) for part in (f"a/{name}", *expected)), error.value
+
+
+def test_one_category_at_a_time(fetch_public: Fetch) -> None:
+    """Two categories in a folder are not guessed at; a glob chooses."""
+    write_2014()
+    lines("a/meta_Books.json.gz", [])
+    with pytest.raises(InputError, match=r"2 files that may be metadata.*meta_Books.json.gz, meta_Electronics.json.gz"):
+        fetch_public("amazon-reviews", "a")
+    assert fetch_public("amazon-reviews", "a/*_Electronics*")["events"].num_rows == 8

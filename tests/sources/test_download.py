@@ -1,0 +1,85 @@
+"""Where publishers' files are looked for. Alone: pytest tests/sources/test_download.py"""
+
+import gzip
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from din.errors import InputError
+from din.params import Params
+from din.sources import files
+from din.sources.download import Download
+from din.sources.fetch import fetch
+
+SOURCES = ("movielens", "amazon-reviews", "kuairand-pure", "taobao-ads")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_no_path(source: str, public_params: Callable[..., Params]) -> None:
+    """The message names the key and the page."""
+    with pytest.raises(InputError, match=rf"fetch.path is not set; fetch.source {source} .* docs/public-logs.md"):
+        fetch(public_params(source, None))
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_missing_file(source: str, public_params: Callable[..., Params]) -> None:
+    """The message says what was looked for and lists what is there."""
+    Path("d").mkdir()
+    Path("d/notes.txt").write_text("x")
+    Path("d/all.tar.gz").write_text("x")
+    with pytest.raises(InputError, match=r"'d' holds no .*; it holds all.tar.gz, notes.txt. Unpack other archives"):
+        fetch(public_params(source, "d"))
+    with pytest.raises(InputError, match=r"fetch.path: 'e' holds no file; relative paths start at the project's root"):
+        fetch(public_params(source, "e"))
+
+
+def test_names_wherever_they_lie() -> None:
+    """Nested or not, plain or compressed; messages show the path as the user would write it."""
+    Path("d/deep").mkdir(parents=True)
+    Path("d/deep/a.csv").write_text("x")
+    Path("d/b.csv.gz").write_bytes(gzip.compress(b"x"))
+    download = Download.at("d", "table")
+    assert download.need("a.csv").name == "d/deep/a.csv"
+    assert download.need("b.csv").name == "d/b.csv.gz"
+    assert download.find("c.csv") is None
+    assert Download.at(str(Path("d").absolute()), "table").need("a.csv").name == str(Path("d/deep/a.csv").absolute())
+
+
+def test_two_of_a_name() -> None:
+    """Neither is guessed."""
+    Path("d").mkdir()
+    Path("d/a.csv").write_text("x")
+    Path("d/a.csv.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(InputError, match=r"holds 2 files that may be a.csv: a.csv, a.csv.gz; expected one"):
+        Download.at("d", "table").need("a.csv")
+
+
+def test_a_broken_zip() -> None:
+    """No traceback."""
+    Path("a.zip").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(InputError, match="fetch.path: 'a.zip': cannot be read"):
+        Download.at("a.zip", "table")
+
+
+def test_a_remote_folder(public_params: Callable[..., Params]) -> None:
+    """Through fsspec, as a local one."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/ml/ratings.csv", b"userId,movieId,rating,timestamp\n1,2,4,978300760\n")
+    memory.pipe("/ml/movies.csv", b"movieId,title,genres\n2,A (1990),Drama\n")
+    fetch(public_params("movielens", "memory://ml"))
+    assert len([*Path("data/raw/events").iterdir()]) == 1
+
+
+def test_members_of_a_zip_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive's own checksums say whether a member changed."""
+    for content in ("x", "y"):
+        with zipfile.ZipFile("a.zip", "w") as archive:
+            archive.writestr("d/a.csv", content)
+        found = [Download.at("a.zip", "table").need("a.csv")]
+        first = files.digests(found)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed again"))
+            assert files.digests(found) == first

@@ -1,0 +1,144 @@
+"""KuaiRand-Pure in its publisher's files. Alone: pytest tests/sources/test_kuairand.py"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from featurize.featurize_files import Built
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.featurize.build import featurize
+from din.params import Params
+from din.schema import parse_fields
+from din.sources.fetch import fetch
+
+Fetch = Callable[..., dict[str, pa.Table]]
+LOG = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"
+LOG += "play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is_rand,tab\n"
+VIDEOS = """\
+video_id,author_id,video_type,upload_dt,upload_type,visible_status,video_duration,server_width,server_height,\
+music_id,music_type,tag
+10,123,NORMAL,2022-04-10,LongImport,0.0,87433.0,720.0,1280.0,9155697141,9.0,"39,12"
+20,456,NORMAL,2022-04-10,Kmovie,0.0,218066.0,720.0,1280.0,6355810746,9.0,2
+30,456,AD,2022-04-09,UNKNOWN,0.0,,720.0,1280.0,,,
+"""
+USERS = """\
+user_id,user_active_degree,is_lowactive_period,is_live_streamer,is_video_author,follow_user_num,\
+follow_user_num_range,fans_user_num,fans_user_num_range,friend_user_num,friend_user_num_range,register_days,\
+register_days_range,onehot_feat0,onehot_feat4
+0,full_active,0,0,0,5,"(0,10]",0,0,0,0,107,91-180,0,
+1,UNKNOWN,0,-124,1,200,"(150,250]",12,"[10,100)",0,0,2000,730+,1,3.0
+"""
+MIDNIGHT = 1_649_347_200_000  # 2022-04-08 00:00 in Beijing
+HOUR = 3_600_000
+
+
+def row(user: int, video: int, day: int, hour: float, click: int, rand: int = 0, play: int = 1385) -> str:
+    """A row of a log; what follows the click is as after a click."""
+    time = MIDNIGHT + int((24 * day + hour) * HOUR)
+    date = f"202204{8 + day:02},{int(hour):02}00,{time}"
+    return f"{user},{video},{date},{click},{click},0,0,0,0,{click},{play},209900,0,0,0,{rand},1\n"
+
+
+@pytest.fixture
+def folder(workspace: Path) -> Path:
+    """KuaiRand-Pure, unpacked: two users, four days, an event shown twice, a video that the table lacks."""
+    data = workspace / "KuaiRand-Pure" / "data"
+    data.mkdir(parents=True)
+    rows = [row(0, 10, 0, 0, 1, play=999), row(0, 20, 0, 0, 0), row(0, 20, 1, 23.9, 0), row(0, 20, 1, 23.9, 0)]
+    (data / "log_standard_4_08_to_4_21_pure.csv").write_text(LOG + "".join(rows))
+    rows = [row(1, 10, 1, 1, 1), row(1, 99, 2, 1, 0), row(0, 30, 3, 1, 1), row(1, 20, 3, 1, 0)]
+    (data / "log_standard_4_22_to_5_08_pure.csv").write_text(LOG + "".join(rows))
+    (data / "log_random_4_22_to_5_08_pure.csv").write_text(LOG + row(0, 30, 2, 5, 1, rand=1))
+    (data / "video_features_basic_pure.csv").write_text(VIDEOS)
+    (data / "video_features_statistic_pure.csv").write_text("video_id,counts,show_cnt\n10,1,2\n")
+    (data / "user_features_pure.csv").write_text(USERS)
+    return data
+
+
+def test_the_log(folder: Path, fetch_public: Fetch) -> None:
+    """Both standard logs in their order, in Beijing's days; clicks are behaviours; feedback is no context."""
+    raw = fetch_public("kuairand-pure", "KuaiRand-Pure")
+    events = raw["events"].to_pydict()
+    assert events["label"] == events["behaviour"] == [1, 0, 0, 0, 1, 0, 1, 0]
+    assert [time.isoformat() for time in events["timestamp"][:3:2]] == ["2022-04-08T00:00:00", "2022-04-09T23:54:00"]
+    assert read_json(Path("data/raw/manifest.json"))["days"] == [f"2022-04-{day:02}" for day in (8, 9, 10, 11)]
+    assert raw["items"]["tag"].to_pylist() == [[39, 12], [2], []]
+    assert raw["items"]["video_duration"].to_pylist() == [87433, 218066, None]
+    assert raw["users"]["follow_user_num_range"].to_pylist() == ["(0,10]", "(150,250]"]
+    manifest = read_json(Path("data/raw/manifest.json"))
+    assert manifest["protocol"] == "temporal"
+    assert manifest["fields"]["context"] == {"tab": "categorical"}
+    assert {"is_like", "long_view", "play_time_ms"} <= manifest["fields"]["behaviour"].keys()
+    names = {field.name for field in parse_fields(manifest["fields"])}
+    assert names <= {*raw["events"].column_names, *raw["items"].column_names, *raw["users"].column_names}
+
+
+def test_random_exposure_on_request(folder: Path, fetch_public: Fetch) -> None:
+    """Its rows come after the others, and a context tells them apart."""
+    events = fetch_public("kuairand-pure", str(folder), random_exposure=True)["events"]
+    assert events["is_rand"].to_pylist() == [0] * 8 + [1]
+    assert read_json(Path("data/raw/manifest.json"))["fields"]["context"].keys() == {"tab", "is_rand"}
+
+
+def test_statistics_and_unused_logs_are_not_read(folder: Path, public_params: Callable[..., Params]) -> None:
+    """What is not read may change or be missing: the month's statistics hold the clicks to be predicted."""
+    params = public_params("kuairand-pure", "KuaiRand-Pure")
+    fetch(params)
+    before = Path("data/raw/manifest.json").stat()
+    (folder / "log_random_4_22_to_5_08_pure.csv").unlink()
+    (folder / "video_features_statistic_pure.csv").write_text("video_id\n")
+    fetch(params)
+    assert Path("data/raw/manifest.json").stat() == before
+
+
+def test_a_changed_row_rewrites_its_day(folder: Path, public_params: Callable[..., Params]) -> None:
+    """One label of the last day: the other days' files stay as they are, inode and time included."""
+    params = public_params("kuairand-pure", "KuaiRand-Pure")
+    fetch(params)
+    days = sorted(Path("data/raw/events").glob("*/*"))
+    before = [day.stat() for day in days]
+    log = folder / "log_standard_4_22_to_5_08_pure.csv"
+    log.write_text(log.read_text().replace(row(1, 20, 3, 1, 0), row(1, 20, 3, 1, 1)))
+    fetch(params)
+    after = [day.stat() for day in days]
+    same = [(a.st_ino, a.st_mtime_ns) == (b.st_ino, b.st_mtime_ns) for a, b in zip(before, after, strict=True)]
+    assert same == [True, True, True, False]
+
+
+def test_to_shards(folder: Path, public_params: Callable[..., Params]) -> None:
+    """The last days test; a history holds clicks and what followed them."""
+    params = public_params("kuairand-pure", "KuaiRand-Pure")
+    fetch(params)
+    featurize(params)
+    built = Built(Path("data/features"))
+    rows = built.impressions()
+    assert [(row["split"], row["item"]) for row in rows] == [
+        ("train", 10), ("train", 20), ("valid", 20), ("valid", 20), ("valid", 10), ("test", 99), ("test", 30), ("test", 20),
+    ]  # fmt: skip
+    assert rows[1]["history"] == []  # shown in the same moment
+    past = rows[6]["history"]
+    assert [row["item"] for row in past] == [10]
+    assert past[0].keys() >= {"is_like", "long_view", "play_time_ms"}
+    assert not rows[6].keys() & {"is_like", "long_view", "play_time_ms"}
+
+
+def test_a_bad_value(folder: Path, fetch_public: Fetch) -> None:
+    """File and line, in whichever of the logs it stands."""
+    log = folder / "log_standard_4_22_to_5_08_pure.csv"
+    good = log.read_text()
+    log.write_text(good + row(1, 20, 3, 2, 0).replace("1,20,", "1,two,"))
+    with pytest.raises(
+        InputError, match=r"log_standard_4_22.*line 6: CSV conversion error to int64: invalid value 'two'"
+    ):
+        fetch_public("kuairand-pure", "KuaiRand-Pure")
+    log.write_text(good + row(1, 20, 3, 2, 7))
+    with pytest.raises(InputError, match=r"log_standard_4_22_to_5_08_pure.csv row 5: is_click is 7; expected 0 or 1"):
+        fetch_public("kuairand-pure", "KuaiRand-Pure")
+    log.write_text(good.replace("is_click", "click"))
+    with pytest.raises(
+        InputError, match=r"4_22_to_5_08_pure.csv: no column 'is_click'; its columns: user_id, video_id"
+    ):
+        fetch_public("kuairand-pure", "KuaiRand-Pure")

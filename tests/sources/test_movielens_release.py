@@ -1,0 +1,127 @@
+"""MovieLens releases in their own files. Alone: pytest tests/sources/test_movielens_release.py"""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from featurize.featurize_files import Built
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.featurize.build import featurize
+from din.params import Params
+from din.sources.fetch import fetch
+
+Fetch = Callable[..., dict[str, pa.Table]]
+# by user and film, not by time; user 1 rated films 10 and 30 in the same second
+RATINGS = [(1, 10, "4", 978_300_760), (1, 20, "3", 978_300_000), (1, 30, "5", 978_300_760)]
+RATINGS += [(user, film, "4", 978_400_000 + 60 * film) for user in range(2, 40) for film in (10, 20)]
+FILMS = [(10, "Star Wars: Episode IV (1977)", "Action|Sci-Fi"), (20, "Cité, La (1995)", "Drama")]
+FILMS += [(30, "Babylon 5", "(no genres listed)")]
+
+
+def write_csv(root: Path) -> None:
+    """20M and later: CSV with a header, titles with commas in quotes, half stars."""
+    root.mkdir(parents=True)
+    rows = "".join(f"{user},{film},{stars}.0,{time}\n" for user, film, stars, time in RATINGS)
+    (root / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + rows.replace("10,4.0,9783", "10,3.5,9783"))
+    films = "".join(f'{film},"{title}",{genres}\n' for film, title, genres in FILMS)
+    (root / "movies.csv").write_text("movieId,title,genres\n" + films, encoding="utf-8")
+    (root / "tags.csv").write_text("userId,movieId,tag,timestamp\n")
+
+
+def write_dat(root: Path) -> None:
+    """1M: `::` between values, no header, Latin-1."""
+    root.mkdir(parents=True)
+    (root / "ratings.dat").write_text("".join("::".join(map(str, row)) + "\n" for row in RATINGS))
+    (root / "movies.dat").write_bytes("".join("::".join(map(str, row)) + "\n" for row in FILMS).encode("latin-1"))
+    people = [f"{user}::{'MF'[user % 2]}::25::{user % 3}::0{user:04}\n" for user in range(1, 40)]
+    (root / "users.dat").write_text("".join(people))
+
+
+def test_csv_releases(fetch_public: Fetch) -> None:
+    """Ratings from 4 on are clicks, all are behaviours; genres are lists; the year is the title's."""
+    write_csv(Path("ml-20m"))
+    raw = fetch_public("movielens", "ml-20m")
+    events = raw["events"].slice(0, 3).to_pydict()
+    assert events["label"] == [0, 0, 1]
+    assert events["behaviour"] == [1, 1, 1]
+    assert events["rating"] == [3.5, 3.0, 5.0]
+    assert raw["items"].to_pydict() == {
+        "item_id": [10, 20, 30],
+        "year": [1977, 1995, None],
+        "genres": [["Action", "Sci-Fi"], ["Drama"], []],
+    }
+    assert "users" not in raw
+    assert read_json(Path("data/raw/manifest.json"))["protocol"] == "by_user"
+    assert fetch_public("movielens", "ml-20m", positive_rating=3.5)["events"]["label"].to_pylist()[:3] == [1, 0, 1]
+
+
+def test_dat_releases(fetch_public: Fetch) -> None:
+    """The same films from `::` files, colons and accents in titles included, and the profiles that 1M has."""
+    write_dat(Path("ml-1m"))
+    write_csv(Path("ml-20m"))
+    raw = fetch_public("movielens", "ml-1m")
+    assert raw["users"].slice(0, 2).to_pydict() == {
+        "user_id": [1, 2],
+        "gender": ["F", "M"],
+        "age": [25, 25],
+        "occupation": [1, 2],
+        "zip": ["00001", "00002"],
+    }
+    assert set(read_json(Path("data/raw/manifest.json"))["fields"]["user"]) == {"gender", "age", "occupation"}
+    assert raw["items"] == fetch_public("movielens", "ml-20m")["items"]
+
+
+def test_a_zip_as_it_was_downloaded(fetch_public: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive gives what the folder gives, whatever else lies in it."""
+    write_csv(Path("ml-20m"))
+    with zipfile.ZipFile("ml-20m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in Path("ml-20m").iterdir():
+            archive.write(path)
+        archive.writestr("__MACOSX/ml-20m/._ratings.csv", b"\x00")
+    assert fetch_public("movielens", "ml-20m.zip") == fetch_public("movielens", "ml-20m")
+
+
+@pytest.mark.parametrize("write", [write_csv, write_dat])
+def test_to_shards(write: Callable[[Path], None], public_params: Callable[..., Params]) -> None:
+    """Held-out users test; films of the same second are not each other's history; ratings describe past rows."""
+    write(Path("ml"))
+    params = public_params("movielens", "ml")
+    fetch(params)
+    featurize(params)
+    built = Built(Path("data/features"))
+    shown = built.impressions()
+    splits = {user: {row["split"] for row in shown if row["user"] == user} for user in range(1, 40)}
+    assert {*map(len, splits.values())} == {1}
+    assert {split for own in splits.values() for split in own} >= {"train", "test"}
+    own = {row["item"]: [past["item"] for past in row["history"]] for row in shown if row["user"] == 1}
+    assert own == {10: [20], 20: [], 30: [20]}
+    assert {field["name"] for field in built.manifest["fields"]} >= {"item_id", "genres", "year", "rating"}
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("ml/ratings.csv", "1,x,4.0,978300760", ("line 81", "CSV conversion error to int64: invalid value 'x'")),
+        ("ml/ratings.csv", "1,40,4.0", ("line 81", "Expected 4 columns, got 3")),
+        ("ml/ratings.csv", "1,40,,978300760", ("row 80: rating is missing",)),
+        ("ml/ratings.csv", "1,40,4.0,978300760000", ("row 80: timestamp is 978300760000; expected s since 1970",)),
+        ("ml/ratings.csv", ",40,4.0,978300760", ("row 80: user_id is missing",)),
+        ("ml/movies.csv", "30,Other (1990),Drama", ("row 4: item_id 30 stands already in ml/movies.csv row 3",)),
+        ("1m/ratings.dat", "1::x::5::978300760", ("line 80", "invalid value 'x'")),
+        ("1m/ratings.dat", "1::40::5", ("line 80", "Expected 7 columns, got 5")),
+        ("1m/movies.dat", "40:Heat (1995):Action", ("line 4", "expected id::title::genres")),
+    ],
+)
+def test_a_bad_line(fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
+    """The message names the file and the line (of a row: counted without the header), and what was expected."""
+    write_csv(Path("ml"))
+    write_dat(Path("1m"))
+    with Path(name).open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(InputError) as error:
+        fetch_public("movielens", name.split("/")[0])
+    assert all(part in str(error.value) for part in (name, *expected)), error.value
