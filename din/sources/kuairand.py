@@ -76,12 +76,12 @@ class KuaiRandPure:
             BEHAVIOUR: click,
             **{name: part.table[name] for name in (*_CONTEXTS, *_ACTS, *_DURATIONS)},
         }
-        contexts = _CONTEXTS if self.random_exposure else _CONTEXTS[:1]  # without, is_rand is 0 throughout
+        random = {"is_rand": "categorical"} if self.random_exposure else {}  # without those rows it is always 0
         return RawLog(
             events=Part(pa.table(events), part.files),
             items=read_side(videos, "video_id", ITEM_ID, _ITEM, lists={"tag": ","}),
             users=read_side(users, "user_id", USER_ID, _USER),
-            fields=FIELDS | {"context": dict.fromkeys(contexts, "categorical")},
+            fields=FIELDS | {"context": {"tab": "categorical"} | random},
             protocol="temporal",
         )
 

@@ -60,7 +60,7 @@ def test_two_of_a_name() -> None:
 def test_a_broken_zip() -> None:
     """No traceback."""
     Path("a.zip").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(InputError, match="fetch.path: 'a.zip': cannot be read"):
+    with pytest.raises(InputError, match=r"fetch.path: 'a.zip': cannot be read"):
         Download.at("a.zip", "table")
 
 
