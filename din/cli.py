@@ -12,7 +12,7 @@ import typer
 
 from din import stage
 from din.errors import GateClosed, InputError
-from din.params import Params, load
+from din.params import load
 
 STAGES, CHAMPION = "Stages", "The champion"
 
@@ -31,65 +31,51 @@ Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; defau
 Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the only one there.")]
 
 
-def run_stage(name: str, body: Callable[[Params], Any], report: str | None = None) -> None:
-    """Run a stage's function on the parameter file, under the lock, and exit with its code."""
-    raise typer.Exit(stage.run(name, lambda: body(load()), report))
+def run_stage(name: str, function: str, report: str | None = None, **options: Any) -> None:
+    """Run a stage's function, named `module:function`, on the parameter file, under the lock; exit with its code."""
+    raise typer.Exit(stage.run(name, lambda: stage.named(function)(load(), **options), report))
 
 
 @app.command(rich_help_panel=STAGES)
 def fetch() -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
-    from din.sources.fetch import fetch
-
-    run_stage("fetch", fetch)
+    run_stage("fetch", "din.sources.fetch:fetch")
 
 
 @app.command(rich_help_panel=STAGES)
 def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
-    from din.featurize.build import featurize
-
-    run_stage("featurize", featurize)
+    run_stage("featurize", "din.featurize.build:featurize")
 
 
 @app.command(rich_help_panel=STAGES)
 def train() -> None:
     """Train the model named in params.yaml into models/din/; resumes a killed run."""
-    from din.train.run import train
-
-    run_stage("train", train, "reports/training/summary.json")
+    run_stage("train", "din.train.run:train", "reports/training/summary.json")
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
     """Metrics, floors and predictions into reports/."""
-    from din.train.evaluate import evaluate
-
-    run_stage("evaluate", evaluate, "reports/evaluation.json")
+    run_stage("evaluate", "din.train.evaluate:evaluate", "reports/evaluation.json")
 
 
 @app.command(rich_help_panel=STAGES)
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
-    from din.serve.export import export
-
-    run_stage("export", export)
+    run_stage("export", "din.serve.export:export")
 
 
 @app.command(rich_help_panel=STAGES)
 def parity() -> None:
     """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities (stage check_parity)."""
-    from din.serve.parity import parity
-
-    run_stage("check_parity", parity, "reports/parity.json")
+    run_stage("check_parity", "din.serve.parity:parity", "reports/parity.json")
 
 
 @app.command(rich_help_panel=STAGES)
 def gate() -> None:
     """Judge every condition for promotion into reports/gate.json; exit 3 unless all are open."""
-    from din.promotion.gate import gate
-
-    run_stage("gate", gate, "reports/gate.json")
+    run_stage("gate", "din.promotion.gate:gate", "reports/gate.json")
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -101,10 +87,8 @@ def promote(
     ] = False,
 ) -> None:
     """Make models/bundle/ the champion, if reports/gate.json is open for exactly this bundle and today's champion."""
-    from din.promotion.promote import promote
-
-    who = by or getpass.getuser()
-    run_stage("promote", lambda params: promote(params, by=who, reason=reason, allow_older=allow_older))
+    options = {"by": by or getpass.getuser(), "reason": reason, "allow_older": allow_older}
+    run_stage("promote", "din.promotion.promote:promote", **options)
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -115,9 +99,10 @@ def score(
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
-    from din.serve.scorer import Scorer, score_file
 
     def body() -> None:
+        from din.serve.scorer import Scorer, score_file
+
         if (registry is None) == (bundle is None):
             raise InputError("give either --registry URI or --bundle DIRECTORY")
         if bundle is not None:
@@ -190,7 +175,8 @@ def registry_gc(
 def guard(body: Callable[[], Any]) -> None:
     """Run a command that is no stage: no lock, no outcome file; errors as one message and an exit code."""
     try:
-        body()
+        with stage.packages("serve"):
+            body()
     except (InputError, GateClosed) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(error.exit_code) from None

@@ -5,12 +5,14 @@ its stage running; the lock keeps the next repro's stage from writing beside it.
 """
 
 import fcntl
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError
@@ -23,7 +25,8 @@ def run(name: str, body: Callable[[], object], report: str | None = None) -> int
 
     Args:
         name: the stage's name in dvc.yaml.
-        body: the work; raises InputError or GateClosed to end with 2 or 3. Any other exception is a bug: 1.
+        body: the work, its imports included; raises InputError or GateClosed to end with 2 or 3. A package
+            that is not installed is bad input too; any other exception is a bug: 1.
         report: the report that an ended stage leaves, for runners to keep; a GateClosed may name another.
     """
     code = 0
@@ -31,7 +34,8 @@ def run(name: str, body: Callable[[], object], report: str | None = None) -> int
         outcome = STATE / "outcome" / f"{name}.json"
         outcome.unlink(missing_ok=True)
         try:
-            body()
+            with packages("train"):
+                body()
         except (InputError, GateClosed) as error:
             code, report = error.exit_code, getattr(error, "report", None) or report
             print(f"{name}: {error}", file=sys.stderr)
@@ -41,6 +45,26 @@ def run(name: str, body: Callable[[], object], report: str | None = None) -> int
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
         write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": report})
     return code
+
+
+def named(target: str) -> Any:
+    """What `module:name` names, imported now: a stage's imports belong into its body, else they end without outcome."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@contextmanager
+def packages(extra: str) -> Iterator[None]:
+    """Where an optional package is missing, raise an InputError that names the extra which brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("din", "validation"):
+            raise
+        raise InputError(
+            f"the package {error.name!r} is not installed; it comes with the extra `{extra}`: "
+            f"pip install 'din-ctr[{extra}]', in a checkout pip install -e '.[{extra}]'"
+        ) from None
 
 
 def run_id() -> str:

@@ -22,14 +22,15 @@ def import_graph() -> grimp.ImportGraph:
 
 
 def entry_modules(command: str) -> set[str]:
-    """The modules a stage's command starts at: what its function in din/cli.py or validation/__main__.py imports."""
+    """The modules a stage's command starts at: of the `module:name` in its function of the command line's module."""
     words = command.split()
     thin = ROOT / ("din/cli.py" if words[0] == "din" else "validation/__main__.py")
     functions = [node for node in ast.parse(thin.read_text()).body if isinstance(node, ast.FunctionDef)]
     own = [function for function in functions if function.name in (words[-1], "_validate")]
-    found = {node.module for function in own for node in ast.walk(function) if isinstance(node, ast.ImportFrom)}
-    assert found, f"{thin.name} has no function {words[-1]} that imports anything"
-    return {module for module in found if module}
+    texts = [node.value for function in own for node in ast.walk(function) if isinstance(node, ast.Constant)]
+    found = {text.split(":")[0] for text in texts if re.fullmatch(r"(din|validation)[\w.]*:\w+", str(text))}
+    assert found, f"{thin.name} has no function {words[-1]} that names any module:name"
+    return found
 
 
 def closure(modules: set[str]) -> set[str]:

@@ -1,16 +1,13 @@
 """`python -m validation raw|features|predictions|gate`: parse, call, exit. `gate` loads no Great Expectations."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from din import stage
 from din.params import load
 from validation import report_path
-
-if TYPE_CHECKING:
-    from validation.run import Phase
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,25 +23,19 @@ app = typer.Typer(
 @app.command()
 def raw() -> None:
     """Validate the raw log, data/raw/."""
-    from validation.raw import PHASES
-
-    _validate("raw", PHASES)
+    _validate("raw", "validation.raw:PHASES")
 
 
 @app.command()
 def features() -> None:
     """Validate the feature shards, data/features/: ranges, splits, leakage."""
-    from validation.features import PHASES
-
-    _validate("features", PHASES)
+    _validate("features", "validation.features:PHASES")
 
 
 @app.command()
 def predictions() -> None:
     """Validate the predictions, reports/predictions/: complete, calibrated, better than a constant."""
-    from validation.predictions import PHASES
-
-    _validate("predictions", PHASES)
+    _validate("predictions", "validation.predictions:PHASES")
 
 
 @app.command()
@@ -54,16 +45,14 @@ def gate(
     ] = None,
 ) -> None:
     """Check that all three reports exist, are open, and judged the data that lies here now. For CI."""
-    from validation.gate import gate
-
-    raise typer.Exit(stage.run("validation_gate", lambda: gate(markdown)))
+    raise typer.Exit(stage.run("validation_gate", lambda: stage.named("validation.gate:gate")(markdown)))
 
 
-def _validate(suite: str, phases: "tuple[Phase, ...]") -> None:
-    from validation.run import validate
+def _validate(suite: str, phases: str) -> None:
+    def body() -> None:
+        stage.named("validation.run:validate")(suite, stage.named(phases), load())
 
-    code = stage.run(f"validate_{suite}", lambda: validate(suite, phases, load()), str(report_path(suite)))
-    raise typer.Exit(code)
+    raise typer.Exit(stage.run(f"validate_{suite}", body, str(report_path(suite))))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Metrics of click models, numpy only. `summary` is the block that evaluation.json holds per split."""
+"""Metrics of click models on numpy columns; `slices` reads those of the feature shards. No torch.
+
+`summary` is the block that evaluation.json holds per split.
+"""
 
 from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
 from din.metrics.comparison import Interval, bootstrap, paired_bootstrap

@@ -1,0 +1,55 @@
+"""The command line where packages are missing. Alone: pytest tests/test_cli.py"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from din import cli, stage
+
+ROOT = Path(__file__).parent.parent
+# import of a package fails as on a machine that lacks it
+LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import runpy; runpy.run_module({module!r}, run_name='__main__')"  # noqa: E501  # one line of code
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "package", "name"),
+    [
+        ("din.cli", ["fetch"], "fsspec", "fetch"),
+        ("din.cli", ["featurize"], "ibis", "featurize"),
+        ("din.cli", ["train"], "torch", "train"),
+        ("din.cli", ["export"], "onnx", "export"),
+        ("validation", ["raw"], "great_expectations", "validate_raw"),
+    ],
+)
+def test_a_stage_without_its_packages(
+    module: str, arguments: list[str], package: str, name: str, tmp_path: Path
+) -> None:
+    """Exit 2 and one message with the extra to install; runners find an outcome."""
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    code = LACKING.format(package=package, arguments=arguments, module=module)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert f"{name}: the package {package!r} is not installed" in done.stderr
+    assert "pip install 'din-ctr[train]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert json.loads((tmp_path / f".din/outcome/{name}.json").read_text())["exit_code"] == 2
+
+
+def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smaller extra is named."""
+    for module in [name for name in sys.modules if name.startswith("din.serve")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", "nowhere"])
+    assert done.exit_code == 2
+    assert "pip install 'din-ctr[serve]'" in done.stderr
+
+
+def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No extra would bring it."""
+    monkeypatch.chdir(tmp_path)
+    assert stage.run("x", lambda: stage.named("din.nowhere:x")) == 1
