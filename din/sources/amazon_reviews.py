@@ -118,12 +118,14 @@ def _objects(file: File, edition: _Edition, reviewed: pa.Array) -> Part:
     lengths, names = columns.lists(part.table[edition.path], None)
     ends = lengths.cumsum() - 1
     category = names.take(pa.array(ends, mask=lengths == 0))
-    return _items(file, part.table[edition.item], category, columns.joined(lengths, names), part.table[edition.brand])
+    paths = columns.joined(lengths, names)
+    ids, brand = part.table[edition.item], part.table[edition.brand]
+    return _items(file, pa.table({ITEM_ID: ids, "category": category, "categories": paths, "brand": brand}))
 
 
 def _literals(file: File, reviewed: set[str]) -> Part:
     """The metadata of 2014; lines of items that nobody reviewed are passed over by their first key, eight of nine."""
-    found: list[tuple[str, str | None, list[str], str | None]] = []
+    found: list[dict[str, Any]] = []
     with unreadable(file.name), file.lines() as lines:
         for number, line in enumerate(lines, 1):
             asin = _ASIN.match(line)
@@ -134,25 +136,20 @@ def _literals(file: File, reviewed: set[str]) -> Part:
                 item, paths = record["asin"], record.get("categories") or [[]]
                 names = list(dict.fromkeys(name for path in paths for name in path))
                 if item in reviewed:
-                    found.append((item, paths[-1][-1] if paths[-1] else None, names, record.get("brand")))
+                    category = paths[-1][-1] if paths[-1] else None
+                    row = {ITEM_ID: item, "category": category, "categories": names, "brand": record.get("brand")}
+                    found.append(row)
             except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError) as error:
                 raise InputError(
                     f"{file.name} line {number}: {line[:80]!r} ({error}); expected a Python dict with 'asin' and "
                     "'categories', a list of paths: download the file again"
                 ) from None
-    ids, category, names, brand = zip(*found, strict=True) if found else ((), (), (), ())
-    return _items(
-        file,
-        *(
-            pa.chunked_array([each], kind)
-            for each, kind in ((ids, TEXT), (category, TEXT), (names, _PATH), (brand, TEXT))
-        ),
-    )
+        schema = pa.schema({ITEM_ID: TEXT, "category": TEXT, "categories": _PATH, "brand": TEXT})
+        return _items(file, pa.Table.from_pylist(found, schema))
 
 
-def _items(file: File, ids: Any, category: Any, categories: Any, brand: Any) -> Part:
+def _items(file: File, table: pa.Table) -> Part:
     """One row an item: its first."""
-    table = pa.table({ITEM_ID: ids, "category": category, "categories": categories, "brand": brand})
     codes = table[ITEM_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     table = table.take(pa.array(np.sort(np.unique(codes, return_index=True)[1])))
     return Part(table, ((file.name, table.num_rows),))

@@ -7,7 +7,7 @@ An item is an ad (adgroup_id); `clk` is the label, `nonclk` must be its opposite
 and a brand, no ad: each such pair is an item of its own, with a negative id made of both, no campaign, no price. Its
 rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read from
 `fetch.behaviour_days` days before the first impression to the last impression; memory grows with the rows kept, about
-40 bytes each, so leave out `pv` (95 % of them) where memory is short.
+40 bytes each, so leave out `pv`, most of them, where memory is short.
 
 Days are the publisher's: times are shifted to Beijing's (UTC+8). The publisher trains on 2017-05-06 … 05-12 and tests
 on 05-13: featurize.test_days 1.
