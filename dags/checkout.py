@@ -36,7 +36,7 @@ class Settings:
 
     Attributes:
         repository: an absolute path or a URL.
-        home: workspaces and DVC's cache; this worker's own.
+        home: workspaces, DVC's cache, what `din fetch` remembers; this worker's own.
         remote: DVC remote that all workers share: a folder, s3://, ...
         registry: instead of `promote.registry`; shared by all workers.
     """
@@ -142,10 +142,21 @@ def check_out(settings: Settings, commit: str, root: Path) -> None:
         # params.yaml and dvc.lock are the run's: kept in its record, no change of the code
         _git(new, "update-index", "--skip-worktree", *_git(new, "ls-files", "params.yaml", "dvc.lock").split())
         (new / "dvc.lock").unlink(missing_ok=True)
+        copy_files(settings.home / "fetch", new / ".din" / "fetch")
         new.rename(root)
     cache = settings.home / "cache"
     config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
     (root / ".dvc" / "config.local").write_text(config)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files of a folder, each complete or absent: what `din fetch` remembers, from run to run of a worker."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir() if source.is_dir() else ():
+        if path.is_file() and not path.name.startswith("."):
+            new = target / f".{path.name}-{os.getpid()}"
+            shutil.copy2(path, new)
+            new.replace(target / path.name)
 
 
 def set_params(settings: Settings, root: Path, values: Mapping[str, Any]) -> None:

@@ -40,14 +40,14 @@ class Done(NamedTuple):
     output: str
 
 
-def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: int | None = None) -> Done:
+def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequence[int] = ()) -> Done:
     """Run a command to its end; each line goes to the log as it comes. Interrupted, the whole group is killed.
 
     Args:
         command: its first word is looked up in this environment, then on PATH.
         cwd: where it runs.
         env: its whole environment.
-        hold: a file descriptor that the command inherits, such as a lock's.
+        hold: file descriptors that the command inherits, such as a lock's.
     """
     lines: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
@@ -60,7 +60,7 @@ def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: int 
         text=True,
         errors="replace",
         start_new_session=True,
-        pass_fds=() if hold is None else (hold,),
+        pass_fds=hold,
     ) as process:
         assert process.stdout is not None
         try:
@@ -74,15 +74,22 @@ def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: int 
     return Done(code, "".join(lines))
 
 
-def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> str:
-    """What a short command prints.
+def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold: Sequence[int] = ()) -> str:
+    """What a short command prints; see `stream` for the arguments.
 
     Raises:
         RunError: it says that its input is bad (exit code 2 of `din`).
         Unavailable: it failed otherwise.
     """
     done = subprocess.run(
-        command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        pass_fds=hold,
     )
     if done.returncode:
         message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
