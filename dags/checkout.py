@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Settings:
         repository = repository if _remote(repository) else str(Path(repository).expanduser().resolve())
         folder = Path(home).expanduser().resolve() if home else Path(repository) / ".din" / "runs"
         remote = os.environ.get("DIN_DVC_REMOTE") or str(folder / "remote")
-        return cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
+        settings = cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
+        return replace(settings, remote=settings.shared(remote, "DIN_DVC_REMOTE"))
 
     def commit(self, name: str | None) -> str:
         """The full id of a commit of the repository, by default of its HEAD. Says so where the checkout is dirty.
@@ -85,6 +86,20 @@ class Settings:
         if "://" in path or Path(path).expanduser().is_absolute() or _remote(self.repository):
             return path
         return os.path.normpath(Path(self.repository) / path)
+
+    def shared(self, place: str, setting: str) -> str:
+        """The same for a place that all workers use.
+
+        Raises:
+            RunError: relative, and the repository is no folder.
+        """
+        place = self.absolute(place)
+        if "://" not in place and not Path(place).expanduser().is_absolute():
+            raise RunError(
+                f"{place!r} is relative, and the repository {self.repository} is no folder; "
+                f"set {setting} to a place that all workers share"
+            )
+        return place
 
     @staticmethod
     def _git(*arguments: str) -> str:
@@ -175,12 +190,7 @@ def set_params(settings: Settings, root: Path, values: Mapping[str, Any]) -> Non
         if block[name]:
             block[name] = ",".join(settings.absolute(part.strip()) for part in str(block[name]).split(","))
     promote = params["promote"]
-    promote["registry"] = settings.registry or settings.absolute(promote["registry"])
-    if "://" not in promote["registry"] and not Path(promote["registry"]).expanduser().is_absolute():
-        raise RunError(
-            f"promote.registry is {promote['registry']!r}, relative, and the repository {settings.repository} is no "
-            "folder; set DIN_REGISTRY to a place that all workers share"
-        )
+    promote["registry"] = settings.shared(settings.registry or promote["registry"], "DIN_REGISTRY")
     new = root / ".din" / "params.yaml"
     new.parent.mkdir(exist_ok=True)
     with new.open("w", encoding="utf-8") as file:

@@ -28,9 +28,18 @@ class RunError(Exception):
 
 
 class Unavailable(Exception):
-    """Git, DVC or the registry failed us (exit code 1): the same call may succeed later."""
+    """Git, DVC or the registry failed us (exit code 1): the same call may succeed later.
+
+    Args:
+        message: the command and what it said.
+        code: its exit code.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Done(NamedTuple):
@@ -78,8 +87,7 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
     """What a short command prints; see `stream` for the arguments.
 
     Raises:
-        RunError: it says that its input is bad (exit code 2 of `din`).
-        Unavailable: it failed otherwise.
+        Unavailable: it failed.
     """
     done = subprocess.run(
         command,
@@ -93,12 +101,12 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
     )
     if done.returncode:
         message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
-        raise (RunError if command[0] == "din" and done.returncode == 2 else Unavailable)(message)
+        raise Unavailable(message, done.returncode)
     return done.stdout
 
 
 def environment(**ours: str) -> dict[str, str]:
-    """This process's environment with this Python's commands first on PATH; a surrounding git's places stay out."""
+    """This process's environment, this Python's commands first on PATH, without the places of a surrounding git."""
     inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
     return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"} | ours

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ class Worker:
     def __init__(self, settings: Settings, run: Run, root: Path, lock: int) -> None:
         self.settings, self.asked, self.root, self.lock = settings, run, root, lock
         pin = {"DIN_SOURCE": run.source} if run.source else {}
-        self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=str(root), **pin)
+        path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])  # the commit's code, first
+        self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=path, **pin)
 
     def prepare(self) -> None:
         """Check out the commit and write the parameters."""
@@ -81,8 +83,18 @@ class Worker:
         return [dep for dep in paths_of(self.stages[stage], "deps") if dep in written]
 
     def din(self, *arguments: str) -> str:
-        """What a short `din` command prints."""
-        return query(["din", *arguments], self.root, self.env, [self.lock])
+        """What a short `din` command prints.
+
+        Raises:
+            RunError: params.yaml or the source is wrong.
+            Unavailable: anything else; a registry that doesn't answer is bad input to `din`, but worth a retry.
+        """
+        try:
+            return query(["din", *arguments], self.root, self.env, [self.lock])
+        except Unavailable as error:
+            if error.code == 2 and (arguments == ("source",) or "params.yaml:" in str(error)):
+                raise RunError(str(error)) from None
+            raise
 
     def dvc(self, *arguments: str) -> str:
         """What a short `dvc` command prints."""

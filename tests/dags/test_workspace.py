@@ -12,6 +12,8 @@ from dags.checkout import Settings, check_out, set_params
 from dags.process import RunError
 from din.params import Params
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
@@ -104,7 +106,7 @@ def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
     assert past["source"] == run["source"]
 
 
-def test_another_source_fails_and_a_stage_is_taken_from_an_equal_run(world: World) -> None:
+def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     """Exit 2 with both fingerprints where a worker's log differs; none is needed where the rows are there already."""
     one, other = world.worker("one"), world.worker("other")
     run, _ = one.call("open", "run/1")
@@ -116,13 +118,9 @@ def test_another_source_fails_and_a_stage_is_taken_from_an_equal_run(world: Worl
     kept = json.loads((world.record("run-1") / "outcome" / "fetch.json").read_text())
     assert (outcome["exit_code"], kept["exit_code"]) == (2, 2)
     one.stages(run, "fetch")
-    other.stages(run, "fetch", "validate_raw")
+    other.stages(run, "fetch")
     _, told = other.call("stage", "train", run=run, code=2)
     assert "data/features" in told and "stage featurize" in told
-    again, _ = one.call("open", "run 2")
-    one.stages(again, "validate_raw")
-    assert not json.loads((world.record("run-2") / "outcome" / "validate_raw.json").read_text())["ran"]
-    assert (world.record("run-2") / "reports/validation/raw.json").exists()
     one.call("close", run=run)
     assert {"dvc.lock", "params.yaml", "run.json"} <= {path.name for path in world.record("run-1").iterdir()}
     assert [path for path in (one.home / "workspaces").glob("run-1*") if path.is_dir()] == []
