@@ -26,7 +26,7 @@ def test_later_days_do_not_count(table_params: Callable[..., Params]) -> None:
     assert manifest["fingerprint"] == before.fingerprint
     with Path("clicks.csv").open("a") as log:
         log.write(LATER)
-    Path("clicks-2.csv").write_text(f"user_id,item_id,timestamp,label,tab\n{LATER}")
+    Path("clicks2.csv").write_text(f"user_id,item_id,timestamp,label,tab\n{LATER}")
     assert look(table_params(until=DAY, events="clicks*.csv")) == before
     fetch(table_params(until=DAY, events="clicks*.csv"))
     assert read_json(RAW / "manifest.json") == manifest
