@@ -5,6 +5,7 @@ import getpass
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -40,6 +41,14 @@ def run_stage(name: str, function: str, report: str | None = None, **options: An
 def fetch() -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
     run_stage("fetch", "din.sources.fetch:fetch")
+
+
+@app.command(rich_help_panel=STAGES)
+def source() -> None:
+    """Print the source's fingerprint up to data.until (default: its newest day), first and last day, as JSON."""
+    from din.sources.fetch import look
+
+    guard(lambda: print(json.dumps(asdict(look(load())))))
 
 
 @app.command(rich_help_panel=STAGES)
@@ -170,6 +179,28 @@ def registry_gc(
     from din.promotion import commands
 
     guard(lambda: commands.gc(at := uri or default_registry(), model or only_model(at), days, yes))
+
+
+@registry_app.command("keep")
+def registry_keep(
+    key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
+    folder: Annotated[Path, typer.Argument(help="Its files are stored below the key.")],
+) -> None:
+    """Store a folder's files below a key of this job's namespace: what a run or a stage leaves for others."""
+    from din.promotion import records
+
+    guard(lambda: records.keep(records.objects_of(load()), key, folder))
+
+
+@registry_app.command("take")
+def registry_take(
+    key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
+    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+) -> None:
+    """Bring the files that were kept below a key into a folder."""
+    from din.promotion import records
+
+    guard(lambda: records.take(records.objects_of(load()), key, folder))
 
 
 def guard(body: Callable[[], Any]) -> None:

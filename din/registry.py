@@ -2,7 +2,9 @@
 
     <uri>/<model_name>/bundles/<version>/...          version = sha256 of the bundle's manifest.json
                       /promotions/000017.json         put-if-absent; the champion is the highest number
-                      /runs/<run_id>/...              what the run knew: commit, dvc.lock, parity.json, gate.json, ...
+                      /runs/<run_id>/...              the run's own record, which changes while it runs
+                      /runs/<run_id>/promoted-<hash>/ what it knew when it promoted: commit, dvc.lock, gate.json, ...
+                      /stages/<key>/...               what schedulers keep of ended stages (see dags/workspace.py)
 
 A promotion and a rollback are both one append of exactly the next number, after everything it names is stored, so a
 crash at any point leaves the old champion and two writers can't both win. Costs one listing of `promotions/` to find
@@ -15,6 +17,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from uuid import uuid4
@@ -24,7 +27,7 @@ from din.bundle import parse_manifest, verify_bundle
 from din.errors import GateClosed, InputError
 from din.objects import Objects, prefixes, to_bytes
 
-FACTS = "facts.json"
+FACTS, PROMOTED = "facts.json", "promoted-"
 
 
 class StaleChampion(GateClosed):
@@ -196,10 +199,15 @@ class Registry:
         return json.loads(content)
 
     def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[str, str]:
-        """Store what a run knew below runs/<run_id>/; returns name to sha256, for the record."""
+        """Store what a run knew when it promoted; returns name below runs/<run_id>/ to sha256, for the record.
+
+        The folder is named by the hash of them all: equal files meet, others never overwrite what a record names.
+        """
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        folder = f"{PROMOTED}{hashlib.sha256(to_bytes(hashes)).hexdigest()[:16]}"
         for name, content in files.items():
-            self._objects.put(f"{_run(run_id)}/{name}", content)
-        return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+            self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
+        return {f"{folder}/{name}": digest for name, digest in hashes.items()}
 
     def verify(self) -> list[str]:
         """Read everything that records name: one line per problem; none is a sound registry."""
@@ -218,13 +226,13 @@ class Registry:
             if record.version not in checked:
                 problems += self._bundle_problems(record.version)
             for name, digest in record.files.items():
-                problems += self._problem(f"{_run(record.run_id or '')}/{name}", digest)
+                problems += self._problem(f"{run_key(record.run_id or '')}/{name}", digest)
             previous = record.version
             checked.add(record.version)
         return problems
 
     def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
-        """Remove what no record names and nobody wrote to for `grace`: bundles, runs, leftovers of killed local puts.
+        """Remove what no record names and nobody wrote to for `grace`: bundles, runs, stages, leftovers of killed puts.
 
         Args:
             grace: younger objects may belong to a promotion in progress.
@@ -234,9 +242,10 @@ class Registry:
             The locations removed.
         """
         history, before = self.history(), datetime.now(UTC) - grace
-        kept = {f"bundles/{r.version}" for r in history} | {_run(r.run_id) for r in history if r.run_id}
+        kept = {f"bundles/{r.version}" for r in history} | {run_key(r.run_id) for r in history if r.run_id}
         owned: dict[str, dict[str, datetime]] = {}
-        for key, modified in (self._objects.keys("bundles") | self._objects.keys("runs")).items():
+        keys = (self._objects.keys(area) for area in ("bundles", "runs", "stages"))
+        for key, modified in chain.from_iterable(found.items() for found in keys):
             owned.setdefault("/".join(key.split("/")[:2]), {})[key] = modified
         orphans = {o: keys for o, keys in owned.items() if o not in kept and max(keys.values()) < before}
         leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
@@ -288,9 +297,10 @@ def _promotion(number: int) -> str:
     return f"promotions/{number:06d}.json"
 
 
-def _run(run_id: str) -> str:
+def run_key(run_id: str, area: str = "runs") -> str:
+    """Where a run's record lies; schedulers' ids hold colons and more."""
     safe = re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII)
-    return f"runs/{safe}"
+    return f"{area}/{safe}"
 
 
 _KEYS = {f.name for f in fields(Record)}

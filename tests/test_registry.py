@@ -193,7 +193,7 @@ def test_verify_names_gaps_and_changed_run_files(local, tmp_path):
     crown(local, bundle(tmp_path / "b", "two"))
     crown(local, bundle(tmp_path / "b", "three"))
     assert local.verify() == []
-    flip(tmp_path / "r" / "ads" / "runs" / "nightly-1" / "gate.json")
+    flip(tmp_path / "r" / "ads" / "runs" / "nightly-1" / next(iter(files)))
     assert [p for p in local.verify() if "gate.json: damaged" in p]
     (tmp_path / "r" / "ads" / "promotions" / "000002.json").unlink()
     assert [p for p in local.verify() if "record 2 is missing" in p]

@@ -69,7 +69,7 @@ def promote(params: Params, by: str, reason: str, allow_older: bool = False, run
         today = champion and (champion.number, champion.version)
         if seen != today:
             _refuse(f"{REPORT} compared with champion {_name(seen)}, today's is {_name(today)}")
-        run_id = _run_id(run_id, history)
+        run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
         registry.put_bundle(BUNDLE)
         files = registry.put_run(run_id, _run_files())
         champion = registry.append(version, champion, by=by, reason=reason, run_id=run_id, files=files)
@@ -103,11 +103,8 @@ def _refuse(why: str) -> NoReturn:
     raise GateClosed(f"nothing promoted: {why}; run `dvc repro` and promote what its gate opens for", str(REPORT))
 
 
-def _run_id(run_id: str | None, history: list[Record]) -> str:
-    """The id below which this run's files go; never one that a record uses, whose files must not change."""
-    now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    run_id = run_id or os.environ.get("DIN_RUN_ID") or f"local-{now}-{uuid4().hex[:8]}"
-    return f"{run_id}-{uuid4().hex[:8]}" if any(r.run_id == run_id for r in history) else run_id
+def _new_run_id() -> str:
+    return f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
 
 
 def _run_files() -> dict[str, bytes]:

@@ -1,21 +1,26 @@
 """The stage `fetch`: the source's log as `data/raw/`, rewritten only where the log changed.
 
-The fingerprint covers the source's contents, the params that shape the rows, and this package's code. When it is
-unchanged and the files of `data/raw/` verify, nothing is read but hashes. Otherwise the log is read whole, written to
-a temporary sibling, and files with the same bytes are linked from the old tree, so that their inodes and times stay
-(DVC then need not hash them again). A failure at any point leaves the old tree as it was.
+The fingerprint covers the source's contents, the params that shape the rows, and this package's code. With
+`data.until`, a source that grows counts by its rows up to that day, so a day's fingerprint stays when later days come;
+which rows a state of the files holds is remembered in `.din/fetch/`, and found out by reading it whole otherwise.
+When the fingerprint is unchanged and the files of `data/raw/` verify, nothing is read but hashes. Otherwise the log is
+read whole, written to a temporary sibling, and files with the same bytes are linked from the old tree, so that their
+inodes and times stay (DVC then need not hash them again). A failure at any point leaves the old tree as it was.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from din.artifacts import MANIFEST, hash_files, read_json, replace_directory, write_json
 from din.errors import InputError
-from din.params import Params, to_json
+from din.params import Data, Params, to_json
 from din.sources import (
     amazon_reviews,
     kuairand,
@@ -26,9 +31,21 @@ from din.sources import (
     table,
     taobao_ads,
 )
+from din.stage import STATE
 
-RAW = Path("data/raw")
+RAW, SEEN = Path("data/raw"), STATE / "fetch" / "seen.json"
+GROWING = {"table"}
+"""Sources to which days are appended."""
 _CODE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A log up to a day: its fingerprint, and its first and last day (YYYY-MM-DD)."""
+
+    fingerprint: str
+    first_day: str
+    last_day: str
 
 
 class Source(Protocol):
@@ -72,36 +89,104 @@ def source_of(params: Params) -> Source:
 
 
 def fetch(params: Params) -> None:
-    """Bring `data/raw/` up to date with the source.
+    """Bring `data/raw/` up to date with the source; `DIN_SOURCE` in the environment pins the fingerprint it must have.
 
     Raises:
-        InputError: see `Source` and `rawlog.write`; `data/raw/` is then as it was.
+        InputError: see `Source` and `rawlog.write`, or another fingerprint; `data/raw/` is then as it was.
+    """
+    pin, old = os.environ.get("DIN_SOURCE"), _verified(RAW)
+    known = pin
+    if not (pin and old and old["fingerprint"] == pin):  # else the source need not even be reachable
+        source = source_of(params)
+        identity = source.identity()
+        stamp = _hash(params, identity)
+        seen = _remembered(stamp) if _by_rows(params) else None
+        known = seen.fingerprint if seen else None if _by_rows(params) else stamp
+        _check_pin(params, known, pin)
+        if not (known and old and old["fingerprint"] == known):
+            _rewrite(params, _read(params, source, identity), stamp, old, pin)
+            return
+    assert old is not None
+    print(f"fetch: {RAW} is up to date with {params.fetch.source} ({old['rows']:,} rows, {len(old['days'])} days)")
+
+
+def look(params: Params) -> Seen:
+    """The source's log up to `data.until`, by default up to its newest day, as `fetch` would find it.
+
+    Raises:
+        InputError: see `Source` and `rawlog.write`.
     """
     source = source_of(params)
     identity = source.identity()
-    fingerprint = _fingerprint(params, identity)
-    old = _verified(RAW)
-    if old and old["fingerprint"] == fingerprint:
-        print(f"fetch: {RAW} is up to date with {params.fetch.source} ({old['rows']:,} rows, {len(old['days'])} days)")
-        return
-    log = source.read()
-    if source.identity() != identity:
-        raise InputError(f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again")
+    if seen := _remembered(_hash(params, identity)):
+        return seen
+    log = _read(params, source, identity)
+    SEEN.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=SEEN.parent) as tree:
+        described = rawlog.write(log, Path(tree), params.data.until)
+        until = params.data.until or date.fromisoformat(described["days"][-1])
+        pinned = replace(params, data=Data(until=until))
+        seen = _seen(pinned, _hash(pinned, identity), described, hash_files(Path(tree)))
+    _remember({_hash(params, identity): seen, _hash(pinned, identity): seen})
+    return seen
+
+
+def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: dict[str, Any] | None, pin: str | None) -> None:
     with replace_directory(RAW) as tree:
         described = rawlog.write(log, tree, params.data.until)
         files = hash_files(tree)
+        seen = _seen(params, stamp, described, files)
+        _check_pin(params, seen.fingerprint, pin)
         kept = [path for path, sha256 in files.items() if old and old["files"].get(path) == sha256]
         for path in kept:
             _link(RAW / path, tree / path)
-        manifest = {"format": 1, "source": params.fetch.source, "fingerprint": fingerprint, "files": files, **described}
-        write_json(tree / MANIFEST, manifest)
+        manifest = {"format": 1, "source": params.fetch.source, "fingerprint": seen.fingerprint, "files": files}
+        write_json(tree / MANIFEST, manifest | described)
+    if _by_rows(params):
+        _remember({stamp: seen})
     print(
         f"fetch: {described['rows']:,} rows of {len(described['days'])} days from {params.fetch.source}; "
         f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
     )
 
 
-def _fingerprint(params: Params, identity: Any) -> str:
+def _read(params: Params, source: Source, identity: Any) -> rawlog.RawLog:
+    log = source.read()
+    if source.identity() != identity:
+        raise InputError(f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again")
+    return log
+
+
+def _by_rows(params: Params) -> bool:
+    """Whether the rows up to `data.until` decide, not the state of the source's files."""
+    return params.fetch.source in GROWING and params.data.until is not None
+
+
+def _seen(params: Params, stamp: str, described: dict[str, Any], files: dict[str, str]) -> Seen:
+    rows = {"files": files, **described, "until": None}
+    fingerprint = _hash(params, rows) if _by_rows(params) else stamp
+    return Seen(fingerprint, described["days"][0], described["days"][-1])
+
+
+def _remembered(stamp: str) -> Seen | None:
+    entry = read_json(SEEN).get(stamp) if SEEN.exists() else None
+    return entry and Seen(**entry)
+
+
+def _remember(seen: dict[str, Seen]) -> None:
+    write_json(SEEN, (read_json(SEEN) if SEEN.exists() else {}) | {stamp: asdict(log) for stamp, log in seen.items()})
+
+
+def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None:
+    if pin and fingerprint and fingerprint != pin:
+        raise InputError(
+            f"fetch.source {params.fetch.source}: the log until {params.data.until} has fingerprint {fingerprint}; the "
+            f"run was opened on {pin} (DIN_SOURCE): give this worker the same files, or open a new run"
+        )
+
+
+def _hash(params: Params, identity: Any) -> str:
+    """Of what decides the rows, the day and this package's code."""
     parts = {
         "source": params.fetch.source,
         "identity": identity,

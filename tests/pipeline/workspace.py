@@ -35,17 +35,22 @@ SMALL = {
 class Workspace:
     """One checkout with a pipeline in it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, params: dict[str, Any] = SMALL) -> None:
         self.root = root
         tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
         for name in filter(None, tracked.split("\0")):
             if (ROOT / name).exists() and name != "dvc.lock":
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, root / name)
-        self.set(SMALL)
+        self.set(params)
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "test"]):
             subprocess.run(["git", *arguments], cwd=root, check=True)
+
+    def git(self, *arguments: str) -> str:
+        """What a git command prints here."""
+        done = subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
 
     def set(self, values: dict[str, Any]) -> None:
         """Change keys of params.yaml, as `dvc exp run -S` would."""

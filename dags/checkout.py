@@ -1,0 +1,218 @@
+"""A run's workspace on this worker: the commit alone, the run's parameters, the shared cache and registry.
+
+A shallow fetch of one commit, the same for a folder and a URL; nothing is shared with the repository or another
+workspace, so nothing can be pruned or locked from outside. Costs a copy of the tracked files. Built beside its place
+and renamed, so it is complete or absent; one lock a run and worker.
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from dags.process import RunError, Unavailable, environment, query
+
+FOREIGN_DAYS = 7
+"""A workspace that nobody used for so long is removed: its run was closed on another worker."""
+PATHS = ("fetch.path", "fetch.table.events", "fetch.table.items", "fetch.table.users", "fetch.table.history")
+"""Parameters that hold paths or globs, comma-separated; relative ones start at the repository."""
+
+log = logging.getLogger("dags")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of this worker.
+
+    Attributes:
+        repository: an absolute path or a URL.
+        home: workspaces, DVC's cache, what `din fetch` remembers; this worker's own.
+        remote: DVC remote that all workers share: a folder, s3://, ...
+        registry: instead of `promote.registry`; shared by all workers.
+    """
+
+    repository: str
+    home: Path
+    remote: str
+    registry: str | None
+
+    @classmethod
+    def from_env(cls) -> "Settings":
+        """From `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE`, `DIN_REGISTRY`; see docs/workers.md for the defaults."""
+        repository = os.environ.get("DIN_REPOSITORY") or str(Path(__file__).resolve().parent.parent)
+        home = os.environ.get("DIN_HOME")
+        if _remote(repository) and not home:
+            raise RunError(f"DIN_REPOSITORY is {repository}: set DIN_HOME to a folder of this worker for workspaces")
+        repository = repository if _remote(repository) else str(Path(repository).expanduser().resolve())
+        folder = Path(home).expanduser().resolve() if home else Path(repository) / ".din" / "runs"
+        remote = os.environ.get("DIN_DVC_REMOTE") or str(folder / "remote")
+        settings = cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
+        return replace(settings, remote=settings.shared(remote, "DIN_DVC_REMOTE"))
+
+    def commit(self, name: str | None) -> str:
+        """The full id of a commit of the repository, by default of its HEAD. Says so where the checkout is dirty.
+
+        Raises:
+            RunError: there is none of that name.
+        """
+        try:
+            if not _remote(self.repository):
+                here = ("-C", self.repository)
+                if not name and (dirty := self._git(*here, "status", "--short").splitlines()):
+                    log.warning("%s: not committed, so not part of the run: %s", self.repository, ", ".join(dirty))
+                found = self._git(*here, "rev-parse", "--verify", f"{name or 'HEAD'}^{{commit}}").split()
+            elif name and re.fullmatch("[0-9a-f]{40}", name):
+                found = [name]
+            else:
+                found = self._git("ls-remote", self.repository, name or "HEAD").split()
+        except Unavailable as error:
+            raise RunError(f"{self.repository}: no commit {name or 'HEAD'} ({error}); name one with --commit") from None
+        if not found:
+            raise RunError(f"{self.repository}: no commit {name or 'HEAD'}; give a branch, a tag or the full id")
+        return found[0]
+
+    def absolute(self, path: str) -> str:
+        """A path that starts at the repository; absolute ones and URLs as they are."""
+        if "://" in path or Path(path).expanduser().is_absolute() or _remote(self.repository):
+            return path
+        return os.path.normpath(Path(self.repository) / path)
+
+    def shared(self, place: str, setting: str) -> str:
+        """The same for a place that all workers use.
+
+        Raises:
+            RunError: relative, and the repository is no folder.
+        """
+        place = self.absolute(place)
+        if "://" not in place and not Path(place).expanduser().is_absolute():
+            raise RunError(
+                f"{place!r} is relative, and the repository {self.repository} is no folder; "
+                f"set {setting} to a place that all workers share"
+            )
+        return place
+
+    @staticmethod
+    def _git(*arguments: str) -> str:
+        return query(["git", *arguments], None, environment())
+
+
+@contextmanager
+def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Path, int]]:
+    """The folder of a run on this worker (there or not), and the descriptor of its lock, held until the end.
+
+    Raises:
+        RunError: the run's id can't be a name.
+    """
+    if not re.match(r"\w", run_id, re.ASCII):
+        raise RunError(f"run_id is {run_id!r}; expected a letter or digit first, such as a date")
+    safe = re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII)
+    name = safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    root = settings.home / "workspaces" / name
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with root.with_name(f"{name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another task of run %s on this worker", run_id)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(lock.fileno())
+        yield root, lock.fileno()
+
+
+def sweep(settings: Settings) -> None:
+    """Remove workspaces that nobody used for `FOREIGN_DAYS` and nobody uses now."""
+    for path in (settings.home / "workspaces").glob("*.lock"):
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400:
+                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+
+
+def check_out(settings: Settings, commit: str, root: Path) -> None:
+    """Make `root` a checkout of the commit alone, unless it is; DVC's cache and remote are this worker's.
+
+    Raises:
+        Unavailable: git failed.
+    """
+    if not (root / ".git").is_dir() or _git(root, "rev-parse", "HEAD").strip() != commit:
+        new = root.with_name(f".new-{root.name}")
+        for old in (new, root):
+            shutil.rmtree(old, ignore_errors=True)
+        query(["git", "init", "--quiet", str(new)], None, environment())
+        _git(new, "fetch", "--quiet", "--depth=1", settings.repository, commit)
+        _git(new, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        # params.yaml and dvc.lock are the run's: kept in its record, no change of the code
+        _git(new, "update-index", "--skip-worktree", *_git(new, "ls-files", "params.yaml", "dvc.lock").split())
+        (new / "dvc.lock").unlink(missing_ok=True)
+        copy_files(settings.home / "fetch", new / ".din" / "fetch")
+        new.rename(root)
+    cache = settings.home / "cache"
+    config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
+    (root / ".dvc" / "config.local").write_text(config)
+
+
+def copy_files(source: Path, target: Path) -> None:
+    """Copy the files of a folder, each complete or absent: what `din fetch` remembers, from run to run of a worker."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir() if source.is_dir() else ():
+        if path.is_file() and not path.name.startswith("."):
+            new = target / f".{path.name}-{os.getpid()}"
+            shutil.copy2(path, new)
+            new.replace(target / path.name)
+
+
+def set_params(settings: Settings, root: Path, values: Mapping[str, Any]) -> None:
+    """Write params.yaml: the commit's, with the run's values by dotted key, and with paths that hold anywhere.
+
+    Raises:
+        RunError: an unknown key, or a registry that other workers would not find.
+    """
+    yaml = YAML()
+    params = yaml.load(_git(root, "show", "HEAD:params.yaml"))
+    for key, value in values.items():
+        block, name = _find(params, key)
+        block[name] = value
+    for key in PATHS:
+        block, name = _find(params, key)
+        if block[name]:
+            block[name] = ",".join(settings.absolute(part.strip()) for part in str(block[name]).split(","))
+    promote = params["promote"]
+    promote["registry"] = settings.shared(settings.registry or promote["registry"], "DIN_REGISTRY")
+    new = root / ".din" / "params.yaml"
+    new.parent.mkdir(exist_ok=True)
+    with new.open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
+    new.replace(root / "params.yaml")
+
+
+def _find(params: Any, key: str) -> tuple[Any, str]:
+    """The block that holds a dotted key, and the key's name in it."""
+    block, name, value = params, "", params
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            known = ", ".join(value) if isinstance(value, dict) else "no further keys"
+            raise RunError(f"parameter {key!r} is unknown: no {part!r} there; expected one of: {known}")
+        block, name, value = value, part, value[part]
+    return block, name
+
+
+def _remote(repository: str) -> bool:
+    """Whether git reaches it by URL or `host:path`, not as a folder."""
+    return "://" in repository or (":" in repository and not Path(repository).exists())
+
+
+def _git(root: Path, *arguments: str) -> str:
+    return query(["git", "-C", str(root), *arguments], None, environment())

@@ -1,0 +1,73 @@
+"""The command line of `dags.workspace`: parse, call, print JSON; what happens goes to standard error."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from dags.workspace import Run, RunError, Unavailable, close_run, open_run, promote, run_stage
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; see --help. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dags.workspace",
+        description="Run the pipeline in a workspace of its own, stage by stage, on any worker. `open` prints a run as "
+        "JSON; the others read it. Settings: DIN_REPOSITORY, DIN_HOME, DIN_DVC_REMOTE, DIN_REGISTRY (docs/workers.md). "
+        "Exit codes: 0 done, 1 try again or bug, 2 bad input, 3 a gate is closed.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    opening = commands.add_parser("open", help="pin commit, last day and source of a run")
+    opening.add_argument("run_id", help="names the run's record in the registry")
+    opening.add_argument("--until", help="last day of the log, YYYY-MM-DD; default: the newest there is")
+    opening.add_argument("--commit", help="a branch, tag or id; default: HEAD of the repository")
+    opening.add_argument("--param", action="append", default=[], metavar="KEY=VALUE", help="such as train.epochs=3")
+    staging = commands.add_parser("stage", help="run one stage of dvc.yaml")
+    staging.add_argument("stage", help="its name")
+    promoting = commands.add_parser("promote", help="make the run's bundle the champion, if its gate is open")
+    promoting.add_argument("--reason", required=True, help="why, for the registry's log")
+    promoting.add_argument("--allow-older", action="store_true", help="waive the gate data_until")
+    closing = commands.add_parser("close", help="keep dvc.lock and params.yaml, and remove the workspace")
+    for command in (staging, promoting, closing):
+        command.add_argument("--run", default="-", metavar="FILE", help="the run's JSON; - or nothing: standard input")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        if given.command == "open":
+            run = open_run(given.run_id, given.until, dict(map(_param, given.param)), given.commit)
+            print(json.dumps(asdict(run)))
+            return 0
+        run = _read_run(given.run)
+        if given.command == "close":
+            close_run(run)
+            return 0
+        if given.command == "stage":
+            outcome = run_stage(run, given.stage)
+        else:
+            outcome = promote(run, given.reason, given.allow_older)
+    except (RunError, Unavailable) as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(asdict(outcome)))
+    return 1 if outcome.exit_code is None else outcome.exit_code
+
+
+def _param(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise RunError(f"--param {text!r}; expected KEY=VALUE, such as train.epochs=3")
+    return key, YAML(typ="safe").load(value)
+
+
+def _read_run(file: str) -> Run:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+        return Run(**json.loads(text))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"--run {file}: {error}; expected what `python -m dags.workspace open` printed") from None

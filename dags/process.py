@@ -1,0 +1,112 @@
+"""Commands of this environment as child processes: no shell, a process group of their own, their lines in our log.
+
+A child inherits the lock's file descriptor. When its parent is killed it goes on, and holds the lock until it ends: a
+retry waits for it instead of working beside it.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+BIN = Path(sys.executable).parent
+TAIL = 400  # lines of output kept
+ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
+
+log = logging.getLogger("dags")
+
+
+class RunError(Exception):
+    """What a run was given can't work (exit code 2): the value, what was expected, what to do next. Never retried."""
+
+    exit_code = 2
+
+
+class Unavailable(Exception):
+    """Git, DVC or the registry failed us (exit code 1): the same call may succeed later.
+
+    Args:
+        message: the command and what it said.
+        code: its exit code.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Done(NamedTuple):
+    """How a command ended, and the last lines it printed."""
+
+    code: int
+    output: str
+
+
+def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequence[int] = ()) -> Done:
+    """Run a command to its end; each line goes to the log as it comes. Interrupted, the whole group is killed.
+
+    Args:
+        command: its first word is looked up in this environment, then on PATH.
+        cwd: where it runs.
+        env: its whole environment.
+        hold: file descriptors that the command inherits, such as a lock's.
+    """
+    lines: deque[str] = deque(maxlen=TAIL)
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        pass_fds=hold,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                log.info(line.rstrip())
+                lines.append(line)
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Done(code, "".join(lines))
+
+
+def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold: Sequence[int] = ()) -> str:
+    """What a short command prints; see `stream` for the arguments.
+
+    Raises:
+        Unavailable: it failed.
+    """
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        pass_fds=hold,
+    )
+    if done.returncode:
+        message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
+        raise Unavailable(message, done.returncode)
+    return done.stdout
+
+
+def environment(**ours: str) -> dict[str, str]:
+    """This process's environment, this Python's commands first on PATH, without the places of a surrounding git."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
+    return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"} | ours

@@ -1,0 +1,197 @@
+"""A run's workspace at work on this worker: what it takes from others, runs, and keeps for others."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from dags.checkout import Settings, check_out, copy_files, set_params
+from dags.process import Done, RunError, Unavailable, environment, log, query, stream
+
+LOST = "Is your cache up to date?"  # what `dvc pull` says where the remote answers but has not got the files
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is; plain JSON, so that it can travel between tasks.
+
+    Attributes:
+        run_id: names the run's record in the registry, `runs/<run_id>/`.
+        commit: full id.
+        until: last day of the log, YYYY-MM-DD.
+        params: dotted key to value, over params.yaml of the commit.
+        source: fingerprint of the source's log up to `until` when the run opened.
+    """
+
+    run_id: str
+    commit: str
+    until: str
+    params: dict[str, Any]
+    source: str
+
+    @property
+    def lock_key(self) -> str:
+        """Where the lock entries of all runs that ask for the same are kept."""
+        asked = json.dumps([self.commit, self.until, self.params, self.source], sort_keys=True)
+        return f"stages/{hashlib.sha256(asked.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage (or `promote`) ended.
+
+    Attributes:
+        stage: its name.
+        exit_code: 0 done, 1 bug, 2 bad input, 3 gate closed; None where it was killed or never came to say.
+        report: its report, a path in the workspace and in the run's record; None where it leaves none.
+        table: what it printed: the gate table, or what was wrong.
+    """
+
+    stage: str
+    exit_code: int | None
+    report: str | None
+    table: str
+
+
+class Worker:
+    """A run's folder on this worker, and the commands that work in it."""
+
+    def __init__(self, settings: Settings, run: Run, root: Path, lock: int) -> None:
+        self.settings, self.asked, self.root, self.lock = settings, run, root, lock
+        pin = {"DIN_SOURCE": run.source} if run.source else {}
+        path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])  # the commit's code, first
+        self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=path, **pin)
+
+    def prepare(self) -> None:
+        """Check out the commit and write the parameters."""
+        run = self.asked
+        if "data.until" in run.params:
+            raise RunError(f"data.until={run.params['data.until']!r} among the parameters; give it as `until`")
+        check_out(self.settings, run.commit, self.root)
+        set_params(self.settings, self.root, run.params | ({"data.until": run.until} if run.until else {}))
+        self.stages: dict[str, Any] = YAML(typ="safe").load(self.root / "dvc.yaml")["stages"]
+
+    def inputs(self, stage: str) -> list[str]:
+        """Deps of a stage that other stages write."""
+        written = {out for spec in self.stages.values() for out in paths_of(spec, "outs", "metrics")}
+        return [dep for dep in paths_of(self.stages[stage], "deps") if dep in written]
+
+    def din(self, *arguments: str) -> str:
+        """What a short `din` command prints.
+
+        Raises:
+            RunError: params.yaml or the source is wrong.
+            Unavailable: anything else; a registry that doesn't answer is bad input to `din`, but worth a retry.
+        """
+        try:
+            return query(["din", *arguments], self.root, self.env, [self.lock])
+        except Unavailable as error:
+            if error.code == 2 and (arguments == ("source",) or "params.yaml:" in str(error)):
+                raise RunError(str(error)) from None
+            raise
+
+    def dvc(self, *arguments: str) -> str:
+        """What a short `dvc` command prints."""
+        return query(["dvc", *arguments], self.root, self.env, [self.lock])
+
+    def remember(self) -> None:
+        """Leave what `din` learned of the source to this worker's next runs."""
+        copy_files(self.root / ".din" / "fetch", self.settings.home / "fetch")
+
+    def take(self, key: str) -> Path:
+        """A folder with the files kept below a key of the registry."""
+        folder = self.root / ".din" / "taken"
+        shutil.rmtree(folder, ignore_errors=True)
+        self.din("registry", "take", key, str(folder))
+        return folder
+
+    def keep(self, key: str, files: Mapping[str, str | Path]) -> None:
+        """Keep texts and copies of files below a key of the registry."""
+        folder = self.root / ".din" / "kept"
+        shutil.rmtree(folder, ignore_errors=True)
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content) if isinstance(content, str) else shutil.copyfile(content, path)
+        self.din("registry", "keep", key, str(folder))
+
+    def take_locks(self) -> dict[str, Any]:
+        """Bring dvc.lock up to date with what equal runs have done; its entries."""
+        path, yaml = self.root / "dvc.lock", YAML(typ="safe")
+        lock = yaml.load(path) if path.exists() else {"schema": "2.0", "stages": {}}
+        for kept in sorted(self.take(self.asked.lock_key).glob("*.yaml")):
+            lock["stages"] |= yaml.load(kept)["stages"]
+        _write_yaml(path, lock)
+        return lock["stages"]
+
+    def keep_lock(self, stage: str) -> None:
+        """Keep a stage's entry of dvc.lock for equal runs, here and on other workers."""
+        lock = YAML(typ="safe").load(self.root / "dvc.lock")
+        entry = self.root / ".din" / "entry.yaml"
+        _write_yaml(entry, lock | {"stages": {stage: lock["stages"][stage]}})
+        self.keep(self.asked.lock_key, {f"{stage}.yaml": entry})
+
+    def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
+        """Bring outs of stages that ended to what dvc.lock says.
+
+        Raises:
+            RunError: the stage that writes one has not ended.
+            Unavailable: the remote lacks one, or can't be reached.
+        """
+        for name, spec in self.stages.items():
+            if name not in ended and (missing := {*wanted} & {*paths_of(spec, "outs", "metrics")}):
+                raise RunError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
+        if wanted:
+            self.dvc("pull", "--force", *wanted)
+
+    def pull_own(self, stage: str, ended: Mapping[str, Any]) -> None:
+        """Bring what an equal run wrote in this stage, so that DVC finds it done; else the stage runs again."""
+        try:
+            self.pull([stage] if stage in ended else [], ended)
+        except Unavailable as error:
+            if LOST not in str(error):
+                raise
+            log.warning("the outs of %s are gone from %s; it runs again", stage, self.settings.remote)
+
+    def run(self, name: str, command: Sequence[str]) -> Outcome:
+        """Run a stage's command and keep its outcome, log and reports in the run's record, however it ended."""
+        said = self.root / ".din" / "outcome" / f"{name}.json"
+        said.unlink(missing_ok=True)
+        done = stream(command, self.root, self.env, [self.lock])
+        self.remember()
+        outcome = json.loads(said.read_text()) if said.exists() else {}
+        report = outcome.get("report")
+        reports = {out for out in paths_of(self.stages.get(name, {}), "outs", "metrics") if out.endswith(".json")}
+        reports = {path for path in {*reports, *([report] if report else [])} if (self.root / path).exists()}
+        report = report if report in reports else next(iter(sorted(reports)), None)
+        code = 0 if done.code == 0 else outcome.get("exit_code") or None
+        result = Outcome(name, code, report, _message(done))
+        record = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
+        kept = {f"outcome/{name}.json": json.dumps(record, indent=2), f"log/{name}.txt": done.output}
+        self.keep(f"runs/{self.asked.run_id}", kept | {path: self.root / path for path in reports})
+        return result
+
+
+def paths_of(spec: Mapping[str, Any], *kinds: str) -> list[str]:
+    """Paths of a stage's deps, outs or metrics, whose options may come as a mapping."""
+    entries = [entry for kind in kinds for entry in spec.get(kind, [])]
+    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
+
+
+def _message(done: Done) -> str:
+    """What the stage itself printed, without DVC's lines around it."""
+    _, _, own = done.output.partition("\n> ")
+    own, _, _ = own.partition("\n")[2].partition("\nUpdating lock file")
+    return (own or done.output).strip()
+
+
+def _write_yaml(path: Path, value: Any) -> None:
+    new = path.with_name(f".new-{path.name}")
+    YAML(typ="safe").dump(value, new)
+    new.replace(path)

@@ -1,0 +1,146 @@
+"""A run of the pipeline in a workspace of its own, on any worker: `python -m dags.workspace --help`.
+
+Every task is "commit + parameters + stage". Workers share the repository, a DVC remote and the registry, nothing else:
+before a stage its inputs are pulled by the lock entries of the stages before it, after it its outs are pushed and its
+own entry is kept beside the registry. Entries belong to what was asked (commit, parameters, day, source), not to the
+run that asked, so a rerun finds them too, and DVC, which compares hashes, runs nothing twice. Costs about five short
+commands a stage. It gives up DVC's remote run-cache: see docs/adr/0009-locks-travel.md.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import date
+from typing import Any
+
+from dags.checkout import Settings, sweep, workspace
+from dags.process import RunError, Unavailable
+from dags.worker import Outcome, Run, Worker, paths_of
+
+__all__ = ["Outcome", "Run", "RunError", "Unavailable", "close_run", "open_run", "promote", "run_stage"]
+
+BUNDLE = "models/bundle"
+
+
+def open_run(
+    run_id: str, until: str | None = None, params: Mapping[str, Any] | None = None, commit: str | None = None
+) -> Run:
+    """Pin commit, last day and source of a new run; a run that is open already comes back as it was pinned.
+
+    Args:
+        run_id: such as a date or the scheduler's id.
+        until: last day of the log, YYYY-MM-DD; default: the newest that the source has.
+        params: dotted key to value, over params.yaml of the commit.
+        commit: default: HEAD of the repository.
+
+    Raises:
+        RunError: an unknown parameter, commit or day, a source that can't be read, or an id that is another run's.
+        Unavailable: git or the registry failed.
+    """
+    settings = Settings.from_env()
+    sweep(settings)
+    day = _day(until) if until else ""
+    asked = Run(run_id, settings.commit(commit), day, json.loads(json.dumps(dict(params or {}), default=str)), "")
+    with workspace(settings, run_id) as (root, lock):
+        here = Worker(settings, asked, root, lock)
+        try:
+            here.prepare()
+            kept = here.take(f"runs/{run_id}") / "run.json"
+            if kept.exists():
+                return _same(Run(**json.loads(kept.read_text())), replace(asked, commit=asked.commit if commit else ""))
+            seen = json.loads(here.din("source"))
+            here.remember()
+            run = replace(asked, until=day or seen["last_day"], source=seen["fingerprint"])
+            here.keep(f"runs/{run_id}", {"run.json": json.dumps(asdict(run), indent=2)})
+        except RunError:
+            shutil.rmtree(root, ignore_errors=True)
+            raise
+    return run
+
+
+def run_stage(run: Run, stage: str) -> Outcome:
+    """Run one stage of dvc.yaml; what an equal run has done already is taken from there. Outcome and report are kept.
+
+    Raises:
+        RunError: no such stage, or a stage before it has not ended.
+        Unavailable: git, DVC's remote or the registry failed.
+    """
+    with _open(run) as here:
+        if stage not in here.stages:
+            raise RunError(f"stage {stage!r} is not in dvc.yaml; expected one of: {', '.join(here.stages)}")
+        ended = here.take_locks()
+        here.pull(here.inputs(stage), ended)
+        here.pull_own(stage, ended)
+        outcome = here.run(stage, ["dvc", "repro", "--single-item", stage])
+        if outcome.exit_code == 0:
+            here.dvc("push", stage)
+            here.keep_lock(stage)
+    return outcome
+
+
+def promote(run: Run, reason: str, allow_older: bool = False) -> Outcome:
+    """Make the run's bundle the champion, if its gate is open: `din promote`.
+
+    Raises:
+        RunError: a stage that it needs has not ended.
+        Unavailable: git, DVC's remote or the registry failed.
+    """
+    with _open(run) as here:
+        outs = [out for spec in here.stages.values() for out in paths_of(spec, "outs", "metrics")]
+        here.pull([out for out in outs if out == BUNDLE or out.endswith(".json")], here.take_locks())
+        command = ["din", "promote", "--reason", reason, *(["--allow-older"] if allow_older else [])]
+        return here.run("promote", command)
+
+
+def close_run(run: Run) -> None:
+    """Keep dvc.lock and params.yaml in the run's record and remove the workspace; reports are kept already.
+
+    Raises:
+        Unavailable: git or the registry failed; the workspace is still there.
+    """
+    with _open(run) as here:
+        here.take_locks()
+        kept = [path for path in (here.root / "dvc.lock", here.root / "params.yaml") if path.exists()]
+        here.keep(f"runs/{run.run_id}", {path.name: path for path in kept})
+        shutil.rmtree(here.root)
+
+
+@contextmanager
+def _open(run: Run) -> Iterator[Worker]:
+    """The run's workspace on this worker, made where it is missing; one task at a time."""
+    settings = Settings.from_env()
+    with workspace(settings, run.run_id) as (root, lock):
+        here = Worker(settings, run, root, lock)
+        here.prepare()
+        yield here
+
+
+def _same(kept: Run, asked: Run) -> Run:
+    """The run that is open under this id.
+
+    Raises:
+        RunError: it is another one.
+    """
+    for name in ("commit", "until", "params"):
+        if (wanted := getattr(asked, name)) != getattr(kept, name) and (wanted or name == "params"):
+            raise RunError(
+                f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {wanted!r}; "
+                "ask for the same, or use another run_id"
+            )
+    return kept
+
+
+def _day(until: str) -> str:
+    try:
+        return date.fromisoformat(until).isoformat()
+    except ValueError:
+        raise RunError(f"until is {until!r}; expected a day as YYYY-MM-DD") from None
+
+
+if __name__ == "__main__":
+    from dags.commands import main
+
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Whole runs on two workers that share a repository, a remote and a registry. Alone: `pytest -m slow tests/dags`."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from workers import Worker, World, kill_tree
+from workspace import BIN, wait_for
+
+from dags.process import environment, query
+from din.artifacts import sha256_file
+from din.params import Params
+
+STAGES = (
+    "fetch",
+    "validate_raw",
+    "featurize",
+    "validate_features",
+    "train",
+    "evaluate",
+    "validate_predictions",
+    "export",
+    "check_parity",
+    "gate",
+)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
+    """What workers share."""
+    return World(tmp_path_factory.mktemp("world"), params)
+
+
+@pytest.fixture(scope="module")
+def pair(world: World) -> tuple[Worker, Worker]:
+    """Two workers that see 18 days."""
+    return world.worker("one"), world.worker("two")
+
+
+@pytest.fixture(scope="module")
+def reference(world: World) -> str:
+    """The version that a plain `dvc repro` gives with the same parameters."""
+    plain = world.worker("plain")
+    path = plain.checkout / "params.yaml"
+    path.write_text(path.read_text().replace("until: null", "until: 2024-01-18"))
+    query([str(BIN / "dvc"), "repro", "export"], plain.checkout, environment(PYTHONPATH=str(plain.checkout)))
+    return version(plain.checkout)
+
+
+def version(root: Path) -> str:
+    """Of the bundle in a folder: the hash of its manifest."""
+    return sha256_file(root / "models/bundle/manifest.json")
+
+
+def ran(world: World, run_id: str) -> list[str]:
+    """The stages that a run executed, not taken from an equal run."""
+    outcomes = [json.loads(path.read_text()) for path in (world.record(run_id) / "outcome").iterdir()]
+    return [stage for stage in STAGES if any(o["stage"] == stage and o["ran"] for o in outcomes)]
+
+
+def test_a_run_travels_between_workers(world: World, pair: tuple[Worker, Worker], reference: str) -> None:
+    """Each stage on the other worker: nothing twice, the bundle of `dvc repro`, one promotion; a rerun adds none."""
+    one, two = pair
+    run, _ = one.call("open", "first")
+    for number, stage in enumerate(STAGES):
+        pair[number % 2].stages(run, stage)
+    assert ran(world, "first") == list(STAGES)
+    assert one.call("promote", "--reason", "nightly", run=run)[0]["exit_code"] == 0
+    assert world.champions() == [reference]
+    trainings = [worker for worker in pair if (worker.folder("first") / ".din" / "checkpoints").exists()]
+    assert trainings == [one]  # the fifth stage
+    one.call("close", run=run)
+    assert not one.folder("first").exists()
+    assert {"dvc.lock", "params.yaml", "reports"} <= {path.name for path in world.record("first").iterdir()}
+
+    two.see(20)  # the log grew; the day of then gives the same bits, on a worker that never trained
+    again, _ = two.call("open", "again", "--until", "2024-01-18")
+    assert again["source"] == run["source"]
+    two.stages(again, *STAGES)
+    assert ran(world, "again") == ["fetch", "gate"]
+    outcome, _ = two.call("promote", "--reason", "rerun", run=again)
+    assert "already champion" in outcome["table"]
+    assert world.champions() == [reference]
+
+
+def test_killed_and_retried_elsewhere(tmp_path: Path, params: Params, reference: str) -> None:
+    """kill -9 of a worker in `train`: retried on the other one and on itself, the same bundle."""
+    world = World(tmp_path, params)
+    one, two = world.worker("one"), world.worker("two")
+    run, _ = one.call("open", "killed")
+    one.stages(run, *STAGES[:4])
+    process = one.start("stage", "train", run=run)
+    checkpoints = one.folder("killed") / ".din" / "checkpoints"
+    wait_for(lambda: list(checkpoints.glob("*/state.safetensors")) or process.poll() is not None, 300)
+    assert process.poll() is None, "it ended before it could be killed"
+    kill_tree(process.pid)
+    process.communicate()
+    two.stages(run, *STAGES[4:8])
+    assert version(two.folder("killed")) == reference
+    one.stages(run, *STAGES[4:8])
+    assert version(one.folder("killed")) == reference
+
+
+def test_two_runs_at_once(pair: tuple[Worker, Worker], world: World) -> None:
+    """Opened and run side by side on one worker, with other parameters: each ends as if it were alone."""
+    one, _ = pair
+    opening = [one.start("open", f"side-{n}", "--param", f"validate_raw.min_rows={n}") for n in (1, 2)]
+    runs = [json.loads(process.communicate()[0]) for process in opening]
+    for stage in STAGES[:3]:
+        processes = [one.start("stage", stage, run=run) for run in runs]
+        for process in processes:
+            _, told = process.communicate()
+            assert process.returncode == 0, told
+    kept = [(one.folder(run["run_id"]) / "params.yaml").read_text() for run in runs]
+    assert "min_rows: 1 " in kept[0] and "min_rows: 2 " in kept[1]
+
+
+def test_a_closed_gate_keeps_its_report(pair: tuple[Worker, Worker], world: World) -> None:
+    """Exit 3, the report in the record before anybody hears of it, and still there when the run is closed."""
+    one, two = pair
+    run, _ = one.call("open", "shut", "--param", "validate_raw.min_rows=1000000000")
+    one.stages(run, "fetch")
+    outcome, _ = two.call("stage", "validate_raw", run=run, code=3)
+    report = world.record("shut") / outcome["report"]
+    assert json.loads(report.read_text())["verdict"] == "closed"
+    one.call("close", run=run)
+    two.call("close", run=run)
+    assert json.loads(report.read_text())["verdict"] == "closed"
+    assert not one.folder("shut").exists() and not two.folder("shut").exists()
+
+
+def test_a_second_task_of_a_stage_waits(pair: tuple[Worker, Worker]) -> None:
+    """Two tasks of one stage in one workspace: the second waits for the first, then finds its work done."""
+    one, _ = pair
+    run, _ = one.call("open", "twice", "--param", "validate_raw.min_rows=3")
+    one.stages(run, "fetch")
+    first = one.start("stage", "validate_raw", run=run)
+    time.sleep(0.5)
+    second = one.start("stage", "validate_raw", run=run)
+    for process in (first, second):
+        _, told = process.communicate()
+        assert process.returncode == 0, told
+    assert one.call("stage", "validate_raw", run=run)[1].count("> python -m validation raw") == 0

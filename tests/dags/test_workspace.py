@@ -1,0 +1,126 @@
+"""Runs in workspaces of their own, their first stages. Alone: `pytest tests/dags/test_workspace.py`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from workers import Worker, World
+
+from dags.checkout import Settings, check_out, set_params
+from dags.process import RunError
+from din.params import Params
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
+    """A repository and what workers share."""
+    return World(tmp_path_factory.mktemp("world"), params)
+
+
+@pytest.fixture(scope="module")
+def here(world: World) -> Worker:
+    """A worker that sees 18 days of the log."""
+    return world.worker("here")
+
+
+@pytest.fixture
+def checked_out(world: World, here: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """A checkout with the given parameters, without any command of the pipeline."""
+    monkeypatch.setenv("DIN_REPOSITORY", str(here.checkout))
+    settings = Settings.from_env()
+
+    def build(**values: object) -> Path:
+        check_out(settings, world.commit, tmp_path / "w")
+        set_params(settings, tmp_path / "w", {key.replace("__", "."): value for key, value in values.items()})
+        return tmp_path / "w"
+
+    return build
+
+
+def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Callable[..., Path]) -> None:
+    """Relative ones start at the repository, each of a list; URLs and absolute ones stay; so does everything else."""
+    root = checked_out(fetch__table__events="log/a.csv, s3://b/*.csv,/c.csv", train__epochs=3)
+    params = YAML(typ="safe").load(root / "params.yaml")
+    assert params["fetch"]["table"]["events"] == f"{here.checkout}/log/a.csv,s3://b/*.csv,/c.csv"
+    assert params["fetch"]["table"]["items"] == f"{here.checkout}/log/items.csv"
+    assert params["promote"]["registry"] == f"{here.checkout}/registry"
+    assert (params["train"]["epochs"], params["fetch"]["table"]["users"]) == (3, None)
+
+
+def test_every_path_among_the_parameters_is_known() -> None:
+    """A parameter whose comment calls it a path is one that `set_params` makes absolute."""
+    from dags.checkout import PATHS
+
+    lines = (Path(__file__).parents[2] / "params.yaml").read_text().splitlines()
+    named = {line.split(":")[0].strip() for line in lines if "path or glob" in line}
+    assert named == {key.rsplit(".", 1)[1] for key in PATHS}
+
+
+@pytest.mark.parametrize(
+    ("key", "named"), [("train.epoch", "'epoch'"), ("trian", "'trian'"), ("train.epochs.x", "no further keys")]
+)
+def test_unknown_parameters_are_named(checked_out: Callable[..., Path], key: str, named: str) -> None:
+    """The key, the part of it that is wrong, and what would have been right."""
+    with pytest.raises(RunError, match=rf"{key}.*{named}"):
+        checked_out(**{key: 1})
+
+
+def test_a_registry_that_others_cannot_find(monkeypatch: pytest.MonkeyPatch, checked_out: Callable[..., Path]) -> None:
+    """A relative registry and a repository that is a URL: which setting is missing."""
+    root = checked_out()
+    settings = Settings("https://example.org/repo.git", root, "remote", None)
+    with pytest.raises(RunError, match="DIN_REGISTRY"):
+        set_params(settings, root, {})
+
+
+def test_what_is_not_committed_does_not_run(
+    here: Worker, checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An edited file is named in a warning, and the workspace has the committed one; its own changes count for none."""
+    edited = here.checkout / "README.md"
+    text = edited.read_text()
+    edited.write_text("edited")
+    assert Settings.from_env().commit(None) == here.world.commit
+    assert "README.md" in caplog.text
+    assert (checked_out() / "README.md").read_text() == text
+    with pytest.raises(RunError, match="no commit nosuch"):
+        Settings.from_env().commit("nosuch")
+    edited.write_text(text)
+
+
+def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
+    """Day and source are those of then; the same call gives the same run; another one under its id is refused."""
+    run, _ = here.call("open", "pinned")
+    assert (run["until"], run["commit"]) == ("2024-01-18", world.commit)
+    assert json.loads((world.record("pinned") / "run.json").read_text()) == run
+    here.see(19)
+    assert here.call("open", "pinned")[0] == run
+    _, told = here.call("open", "pinned", "--param", "train.epochs=1", code=2)
+    assert "'train.epochs': 1" in told and "another run_id" in told
+    assert here.call("open", "later")[0]["until"] == "2024-01-19"
+    past, _ = here.call("open", "past", "--until", "2024-01-18")
+    assert past["source"] == run["source"]
+
+
+def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
+    """Exit 2 with both fingerprints where a worker's log differs; none is needed where the rows are there already."""
+    one, other = world.worker("one"), world.worker("other")
+    run, _ = one.call("open", "run/1")
+    events = other.checkout / "log" / "events-03.csv"
+    events.write_text(events.read_text().replace(",0,", ",1,", 1))
+    seen = other.call("open", "theirs")[0]["source"]
+    outcome, told = other.call("stage", "fetch", run=run, code=2)
+    assert run["source"] in told and seen in told and seen != run["source"]
+    kept = json.loads((world.record("run-1") / "outcome" / "fetch.json").read_text())
+    assert (outcome["exit_code"], kept["exit_code"]) == (2, 2)
+    one.stages(run, "fetch")
+    other.stages(run, "fetch")
+    _, told = other.call("stage", "train", run=run, code=2)
+    assert "data/features" in told and "stage featurize" in told
+    one.call("close", run=run)
+    assert {"dvc.lock", "params.yaml", "run.json"} <= {path.name for path in world.record("run-1").iterdir()}
+    assert [path for path in (one.home / "workspaces").glob("run-1*") if path.is_dir()] == []

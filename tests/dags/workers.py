@@ -1,0 +1,131 @@
+"""Workers for the tests: a checkout and a home each, of one repository, with a log that grows in CSV files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+from workspace import SMALL, Workspace  # tests/pipeline
+
+from din.params import Params
+from din.sources.simulate import Simulation
+
+TABLE = {
+    "fetch.source": "table",
+    "fetch.table.events": "log/events-*.csv",
+    "fetch.table.items": "log/items.csv",
+    "fetch.table.history": "log/history.csv",
+    "fetch.table.timestamp_unit": "iso",
+    "featurize.protocol": "by_user",
+}
+PYTHON = Path(sys.executable)
+
+
+class World:
+    """A repository, a DVC remote and a registry that all workers share, and the log that each of them sees."""
+
+    def __init__(self, root: Path, params: Params) -> None:
+        self.root, self.registry = root, root / "registry"
+        origin = Workspace(self._made("origin"), SMALL | TABLE)
+        self.commit = origin.git("rev-parse", "HEAD")
+        small = replace(params.fetch.simulate, users=1000, items=300, categories=20)
+        log = Simulation(small).read()
+        assert log.items and log.history
+        self.events, self.others = log.events.table, {"items": log.items.table, "history": log.history.table}
+
+    def worker(self, name: str, days: int = 18) -> "Worker":
+        """A checkout of the repository under a name, with the first days of the log in it."""
+        checkout = self.root / name
+        subprocess.run(["git", "clone", "--quiet", str(self.root / "origin"), str(checkout)], check=True)
+        worker = Worker(self, checkout)
+        worker.see(days)
+        return worker
+
+    def _made(self, name: str) -> Path:
+        (self.root / name).mkdir(parents=True)
+        return self.root / name
+
+    def record(self, run_id: str) -> Path:
+        """The folder of a run's record."""
+        return self.registry / "table" / "runs" / run_id
+
+    def champions(self) -> list[str]:
+        """Versions, one for each promotion."""
+        paths = sorted((self.registry / "table" / "promotions").glob("*.json"))
+        return [json.loads(path.read_text())["version"] for path in paths]
+
+
+class Worker:
+    """`python -m dags.workspace` in one checkout, with the default settings but for what workers share."""
+
+    def __init__(self, world: World, checkout: Path) -> None:
+        self.world, self.checkout = world, checkout
+        self.home = checkout / ".din" / "runs"
+
+    def see(self, days: int) -> None:
+        """Write the log up to a day, one file of events a day."""
+        folder = self.checkout / "log"
+        folder.mkdir(exist_ok=True)
+        day = pc.day(self.world.events["timestamp"])  # pyright: ignore[reportAttributeAccessIssue]
+        for number in range(1, days + 1):
+            events = self.world.events.filter(pc.equal(day, number))  # pyright: ignore[reportAttributeAccessIssue]
+            write_csv(events, folder / f"events-{number:02d}.csv")
+        for name, table in self.world.others.items():
+            write_csv(table, folder / f"{name}.csv")
+
+    def start(self, *arguments: str, run: Mapping[str, Any] | None = None) -> "subprocess.Popen[str]":
+        """Start a command in a process group of its own."""
+        shared = {"DIN_DVC_REMOTE": str(self.world.root / "remote"), "DIN_REGISTRY": str(self.world.registry)}
+        process = subprocess.Popen(
+            [str(PYTHON), "-m", "dags.workspace", *arguments],
+            cwd=self.checkout,
+            env=os.environ | shared | {"PYTHONPATH": str(self.checkout)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdin
+        process.stdin.write(json.dumps(run or {}))
+        process.stdin.close()
+        process.stdin = None
+        return process
+
+    def call(self, *arguments: str, run: Mapping[str, Any] | None = None, code: int = 0) -> tuple[Any, str]:
+        """Run a command to its end; its JSON (None where it prints none) and what it told."""
+        process = self.start(*arguments, run=run)
+        out, told = process.communicate()
+        assert process.returncode == code, told
+        return json.loads(out) if out.strip() else None, told
+
+    def stages(self, run: Mapping[str, Any], *names: str) -> None:
+        """Run stages that end well."""
+        for name in names:
+            assert self.call("stage", name, run=run)[0]["exit_code"] == 0
+
+    def folder(self, run_id: str) -> Path:
+        """The workspace of a run."""
+        return self.home / "workspaces" / run_id
+
+
+def kill_tree(pid: int) -> None:
+    """SIGKILL a process and all below it, whatever groups they are in."""
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
+    os.kill(pid, signal.SIGKILL)
+    for child in children:
+        kill_tree(int(child))
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """As a user's export would look; without the row numbers that fetch gives."""
+    kept = [name for name in table.column_names if name != "sequence" or path.stem == "history"]
+    pcsv.write_csv(table.select(kept), path)
