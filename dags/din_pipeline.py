@@ -31,7 +31,7 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": Param(
         None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
     ),
-    "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the repository's HEAD."),
+    "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.epochs": 3}.'),
     "allow_older": Param(False, type="boolean", description="Promote although the champion knows newer data."),
     "reason": Param("gate open", type="string", minLength=1, description="Why, for the registry's log."),
@@ -43,11 +43,10 @@ log = logging.getLogger(__name__)
 def alert(context: Mapping[str, Any]) -> None:
     """A task failed for good: say what happened and what to do. The one place to call a pager from."""
     ti = context["ti"]
-    outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": "see above"}
-    next_step = {
-        BAD_INPUT: "mend what the message names (log, params.yaml, form), then clear this task",
-        GATE_CLOSED: "the champion stays; the report lies in the run's record",
-    }.get(outcome["exit_code"], "no retry helped; mend what the log names, then clear this task")
+    outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
+    next_step = "mend what it names, then clear this task; a log that was mended needs a new run"
+    if outcome["exit_code"] == GATE_CLOSED:
+        next_step = "nothing, the champion stays; all reports are in the run's record"
     log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
 
 
@@ -81,11 +80,12 @@ def opened(ti: Any) -> workspace.Run:
 
 
 @task
-def open_run(params: Any = None, dag_run: Any = None) -> dict[str, Any]:
+def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
     """Pin day, commit, parameters and the source's fingerprint for all tasks of this run."""
     until = dag_run.partition_key or params["until"]
+    commit = params["commit"] or ti.bundle_instance.version  # of a Git bundle: the commit that these tasks come from
     with final():
-        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"], commit=params["commit"])
+        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"], commit=commit)
     return asdict(run)
 
 

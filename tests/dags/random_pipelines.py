@@ -10,7 +10,7 @@ def random_pipeline(seed: int) -> dict[str, Any]:
     folders = [f"{a}/{b}" for a in ("d", "d2", "e") for b in ("x", "xy", "z")]
     paths = ["d", "e", *folders, *(f"{folder}/{leaf}" for folder in folders for leaf in "pq"), "params.yaml", "q.yaml"]
 
-    def stage(i: int) -> dict[str, Any]:
+    def stage() -> dict[str, Any]:
         outs = chance.sample(paths, chance.choice((0, 1, 1, 2)))
         rest = [path for path in paths if path not in outs]
         body = {
@@ -25,5 +25,4 @@ def random_pipeline(seed: int) -> dict[str, Any]:
             body |= {"wdir": "d"}
         return {key: value for key, value in body.items() if value}
 
-    names = [f"s{i}" for i in range(chance.randint(1, 5))]
-    return {"stages": {name: stage(i) for i, name in enumerate(names)}}
+    return {"stages": {f"s{i}": stage() for i in range(chance.randint(1, 5))}}

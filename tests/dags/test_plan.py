@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -24,35 +25,35 @@ def planned(text: str) -> Edges:
     return {stage.name: set(stage.upstream) for stage in plan.parse(text)}
 
 
-def of_dvc(root: Path) -> Edges:
+def of_dvc(repository: Repo) -> Edges:
     """Edges as DVC builds them for the dvc.yaml in this repository."""
-    with Repo(str(root)) as repo:
-        graph = repo.index.graph
-        return {node.name: {other.name for _, other in graph.out_edges(node)} for node in graph.nodes}
+    repository._reset()  # the only way to make it look again
+    graph = repository.index.graph
+    return {node.name: {other.name for _, other in graph.out_edges(node)} for node in graph.nodes}
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("dvc")
-    Repo.init(str(root), no_scm=True).close()
-    return root
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
+    """Empty, without git."""
+    with Repo.init(str(tmp_path_factory.mktemp("dvc")), no_scm=True) as repository:
+        yield repository
 
 
-def test_the_pipeline_has_dvcs_edges(repository: Path) -> None:
+def test_the_pipeline_has_dvcs_edges(repository: Repo) -> None:
     """The committed dvc.yaml: every stage waits for the stages that DVC makes it wait for."""
     text = (ROOT / "dvc.yaml").read_text()
-    (repository / "dvc.yaml").write_text(text)
+    Path(repository.root_dir, "dvc.yaml").write_text(text)
     assert planned(text) == of_dvc(repository)
     assert sum(map(len, planned(text).values())) > len(planned(text))
 
 
-def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Path) -> None:
+def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Repo) -> None:
     """200 drawn files: the same edges as DVC's, and an error exactly where DVC has one."""
-    (repository / "d").mkdir(exist_ok=True)
+    Path(repository.root_dir, "d").mkdir(exist_ok=True)
     accepted = 0
     for seed in range(200):
         document = random_pipeline(seed)
-        with (repository / "dvc.yaml").open("w") as file:
+        with Path(repository.root_dir, "dvc.yaml").open("w") as file:
             YAML().dump(document, file)
         try:
             expected: Edges | type = of_dvc(repository)
@@ -60,7 +61,7 @@ def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Path) -> N
         except DvcException:
             expected = plan.PlanError
         try:
-            observed: Edges | type = planned((repository / "dvc.yaml").read_text())
+            observed: Edges | type = planned(Path(repository.root_dir, "dvc.yaml").read_text())
         except plan.PlanError:
             observed = plan.PlanError
         assert observed == expected, (seed, document)
