@@ -1,13 +1,12 @@
 """A click log that grows by a CSV file a day, drawn by the simulator: what a scheduled run reads."""
 
-import subprocess
 from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from pipeline.workspace import SMALL, Workspace
+from workspace import SMALL, Workspace  # tests/pipeline
 
 from din.params import Simulate
 from din.sources.simulate import Simulation
@@ -41,8 +40,8 @@ class DailyLog:
 
     def repository(self, root: Path) -> Workspace:
         """The tracked files as a repository whose params.yaml reads this log."""
-        repository = Workspace(root)
-        repository.set(
+        return Workspace(
+            root,
             {
                 **SMALL,
                 "fetch.source": "table",
@@ -56,11 +55,8 @@ class DailyLog:
                 "train.learning_rate": 0.003,
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
-            }
+            },
         )
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        subprocess.run(["git", *identity, "commit", "-qam", "a log of our own"], cwd=root, check=True)
-        return repository
 
 
 def days(first: date, count: int) -> list[date]:

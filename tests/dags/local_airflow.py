@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from pipeline.workspace import BIN
+from workspace import BIN  # tests/pipeline
 
 
 class Airflow:

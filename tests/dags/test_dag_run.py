@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from local_airflow import Airflow
-from pipeline.workspace import Workspace
+from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
 from din.registry import run_key
