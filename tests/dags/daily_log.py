@@ -53,6 +53,8 @@ class DailyLog:
                 "featurize.fields": {"item": {"category": "categorical"}},
                 "train.epochs": 6,
                 "train.learning_rate": 0.003,
+                "validate_predictions.min_calibration": 0.4,  # little trained on little
+                "gate.min_calibration": 0.4,
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
             },
