@@ -14,7 +14,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run test test-slow kills lint clean
+.PHONY: help install run airflow test test-slow kills lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -23,6 +23,9 @@ install: $(READY) ## make the virtual environment
 run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then promotion
 	dvc repro
 	din promote
+
+airflow: $(READY) ## the main job through Airflow's scheduler, with its UI on http://127.0.0.1:8080
+	python -m dags.standalone
 
 test: $(READY)   ## the test suite
 	pytest

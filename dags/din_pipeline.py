@@ -1,0 +1,157 @@
+"""The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml as tasks with DVC's edges, promote, close_run.
+
+Each task asks `dags.workspace` to work in the run's isolated checkout and ends as the outcome's exit code says. A run's
+day is its partition key. Parsing loads no training code: stages are commands.
+
+`close_run` is a teardown: it runs however the run went, doesn't count for the run's state, and clearing any task clears
+`open_run` and it too, so a cleared task finds a workspace. A human's approval would stand between `gate` and `promote`;
+a drift monitor would be a DAG of its own, scheduled on `din/champion`.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from dags import plan, workspace
+
+SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the one before it
+RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
+CHAMPION = Asset(name="din/champion")
+BAD_INPUT, GATE_CLOSED = 2, 3  # a retry would find the same; all other failures may pass
+
+FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
+    "until": Param(
+        None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
+    ),
+    "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
+    "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.epochs": 3}.'),
+    "allow_older": Param(False, type="boolean", description="Promote although the champion knows newer data."),
+    "reason": Param("gate open", type="string", minLength=1, description="Why, for the registry's log."),
+}
+
+log = logging.getLogger(__name__)
+
+
+def alert(context: Mapping[str, Any]) -> None:
+    """A task failed for good: say what happened and what to do. The one place to call a pager from."""
+    ti = context["ti"]
+    outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
+    next_step = "mend what it names, then clear this task; a log that was mended needs a new run"
+    if outcome["exit_code"] == GATE_CLOSED:
+        next_step = "nothing, the champion stays; all reports are in the run's record"
+    log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
+
+
+def settle(outcome: workspace.Outcome, ti: Any) -> None:
+    """Keep the outcome in XCom and end the task accordingly.
+
+    Raises:
+        AirflowFailException: bad input or a closed gate; fails the task at once.
+        AirflowException: anything else that isn't success; Airflow retries.
+    """
+    ti.xcom_push("outcome", asdict(outcome))
+    if outcome.exit_code in (BAD_INPUT, GATE_CLOSED):
+        raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}")
+    if outcome.exit_code != 0:
+        how = "left no outcome (killed?)" if outcome.exit_code is None else f"exited {outcome.exit_code}"
+        raise AirflowException(f"{outcome.stage} {how}")
+
+
+@contextmanager
+def final() -> Iterator[None]:
+    """What a run was given can't work: fail at once. Other errors (network, disk, git) are retried."""
+    try:
+        yield
+    except workspace.RunError as error:
+        raise AirflowFailException(str(error)) from None
+
+
+def opened(ti: Any) -> workspace.Run:
+    """The run that `open_run` pinned. Pulled, not passed: arguments would add edges that dvc.yaml doesn't have."""
+    return workspace.Run(**ti.xcom_pull(task_ids="open_run"))
+
+
+@task
+def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
+    """Pin day, commit, parameters and the source's fingerprint for all tasks of this run."""
+    until = dag_run.partition_key or params["until"]
+    commit = params["commit"] or ti.bundle_instance.version  # of a Git bundle: the commit that these tasks come from
+    with final():
+        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"], commit=commit)
+    return asdict(run)
+
+
+@task
+def run_stage(stage: str, ti: Any = None) -> None:
+    """One stage of dvc.yaml."""
+    with final():
+        settle(workspace.run_stage(opened(ti), stage), ti)
+
+
+@task(outlets=[CHAMPION], pool="promote")
+def promote(params: Any = None, ti: Any = None) -> None:
+    """Make the bundle the champion if the gate is open for exactly it; emits the asset `din/champion`."""
+    with final():
+        settle(workspace.promote(opened(ti), reason=params["reason"], allow_older=params["allow_older"]), ti)
+
+
+@task
+def close_run(ti: Any = None) -> None:
+    """Keep lock, parameters and reports in the run's record; remove the workspace."""
+    workspace.close_run(opened(ti))
+
+
+def render(stages: Sequence[plan.StagePlan]) -> DAG:
+    """The DAG of these stages. Edges between them are dvc.yaml's; `close_run` waits for every task, so that none works
+    in a workspace that it removes.
+    """
+    with DAG(
+        "din_ctr",
+        description="Retrain the CTR model on one more day; promote it if every gate is open.",
+        doc_md=__doc__,
+        schedule=CronPartitionTimetable(SCHEDULE, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+        catchup=False,
+        max_active_runs=1,  # a candidate is compared with the champion that the run before it left
+        rerun_with_latest_version=False,  # a cleared run or a backfill keeps the bundle version it had
+        params=FORM,
+        default_args={
+            "owner": "din-ctr",
+            "retries": 2,
+            "retry_delay": timedelta(seconds=RETRY_SECONDS),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=30),
+            "execution_timeout": timedelta(hours=1),
+            "on_failure_callback": alert,
+        },
+        tags={"ctr", "din"},
+    ) as pipeline:
+        first: Any = open_run()
+        promotion = promote()
+        with TaskGroup("stages", prefix_group_id=False):
+            tasks = {stage.name: render_stage(stage) for stage in stages}
+        for stage in stages:
+            tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or first)
+        awaited = {name for stage in stages for name in stage.upstream}
+        promotion.set_upstream([tasks[name] for name in tasks if name not in awaited])
+        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), promotion])
+    return pipeline
+
+
+def render_stage(stage: plan.StagePlan) -> Any:
+    """A stage as a task; what `meta.airflow` leaves open is the DAG's default."""
+    settings: dict[str, Any] = {"retries": stage.retries, "pool": stage.pool, "queue": stage.queue}
+    if stage.timeout_minutes:
+        settings["execution_timeout"] = timedelta(minutes=stage.timeout_minutes)
+    given = {key: value for key, value in settings.items() if value is not None}
+    return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **given)(stage.name)
+
+
+din_ctr = render(plan.load(Path(__file__).parent.parent / "dvc.yaml"))

@@ -1,0 +1,111 @@
+"""`make airflow`: a local Airflow with this DAG, one run of it, and a clean end on Ctrl-C.
+
+SQLite, LocalExecutor and the UI on loopback; all state lies in `.airflow/`. Settings that are in the environment
+already win. For one person on one machine: a real deployment sets the same things its own way (docs/airflow.md).
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+POOLS = {
+    "gpu": {"slots": 1, "description": "Trainings at a time"},
+    "promote": {"slots": 1, "description": "Promotions at a time"},
+}
+SECONDS_TO_STOP = 20
+
+
+def settings(inherited: dict[str, str]) -> dict[str, str]:
+    """The environment of all components: `inherited`, completed."""
+    port = inherited.get("AIRFLOW__API__PORT", "8080")
+    ours = {
+        "AIRFLOW_HOME": str(ROOT / ".airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__PARALLELISM": "2",
+        "AIRFLOW__API__HOST": "127.0.0.1",  # Airflow's default is every interface
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__PORT": port,
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    return ours | inherited | {"PATH": path}
+
+
+def main() -> int:
+    """Prepare, start, trigger one run, say where to look, and wait for Ctrl-C."""
+    env = settings(dict(os.environ))
+    home, url = Path(env["AIRFLOW_HOME"]), env["AIRFLOW__API__BASE_URL"]
+    home.mkdir(parents=True, exist_ok=True)
+    run_id = f"make-airflow-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
+    (home / "pools.json").write_text(json.dumps(POOLS))
+    print("airflow: preparing the database", flush=True)
+    with (home / "airflow.log").open("ab") as log:
+        for command in (
+            ["db", "migrate"],
+            ["pools", "import", str(home / "pools.json")],
+            ["dags", "reserialize"],
+            ["dags", "trigger", "din_ctr", "--run-id", run_id],
+        ):
+            if subprocess.run(["airflow", *command], env=env, stdout=log, stderr=log).returncode:
+                print(f"airflow: `airflow {' '.join(command)}` failed; see {home / 'airflow.log'}", file=sys.stderr)
+                return 1
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        airflow = psutil.Popen(["airflow", "standalone"], env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while not healthy(url):
+            if airflow.poll() is not None:
+                print(f"airflow: ended at once; see {home / 'airflow.log'}", file=sys.stderr)
+                return 1
+            time.sleep(1)
+        passwords = home / "simple_auth_manager_passwords.json.generated"
+        print(f"airflow: {url}/dags/din_ctr/runs/{run_id}")
+        for user, password in json.loads(passwords.read_text()).items() if passwords.exists() else ():
+            print(f"airflow: user {user}, password {password}")
+        print(f"airflow: log {home / 'airflow.log'}; Ctrl-C stops everything", flush=True)
+        return airflow.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        stop(airflow)
+        print("airflow: stopped")
+
+
+def healthy(url: str) -> bool:
+    """Database, scheduler and DAG processor are at work."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
+            health = json.load(answer)
+    except OSError:
+        return False
+    return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
+
+
+def stop(airflow: psutil.Popen) -> None:
+    """End it and all that it started: tasks and stages are in sessions of their own, which no group signal reaches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+    family = [airflow, *airflow.children(recursive=True)] if airflow.is_running() else []
+    if family:
+        airflow.send_signal(signal.SIGINT)
+        family += [child for process in psutil.wait_procs(family, SECONDS_TO_STOP)[1] for child in process.children()]
+    for process in family:
+        if process.is_running():
+            process.kill()
+
+
+if __name__ == "__main__":
+    if shutil.which("airflow", path=settings(dict(os.environ))["PATH"]) is None:
+        sys.exit("airflow: not installed here; run it as `make airflow`")
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""A click log that grows by a CSV file a day, drawn by the simulator: what a scheduled run reads."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from workspace import SMALL, Workspace  # tests/pipeline
+
+from din.params import Simulate
+from din.sources.simulate import Simulation
+
+FIRST = date(2024, 1, 1)
+
+
+class DailyLog:
+    """All days of a simulated log; `land` makes one a file."""
+
+    def __init__(self, folder: Path, days: int) -> None:
+        self.folder = folder
+        drawn = Simulation(
+            Simulate(users=800, impressions_per_user=20, items=300, categories=20, days=days, seed=7)
+        ).read()
+        self.events = drawn.events.table
+        self._write("items", drawn.items.table)
+        self._write("history", drawn.history.table)
+
+    def land(self, day: date, copies: int = 1) -> None:
+        """Write a day's file; more than one copy of its rows is a defect."""
+        of_day = self.events.filter(pc.equal(pc.cast(self.events["timestamp"], pa.date32()), pa.scalar(day)))
+        self._write(f"events-{day}", pa.concat_tables([of_day] * copies))
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        at = table.schema.get_field_index("timestamp")
+        if at >= 0:
+            table = table.set_column(at, "timestamp", pc.cast(table["timestamp"], pa.int64()))
+        kept = [column for column in table.column_names if column not in ("sequence", "behaviour")]
+        pyarrow.csv.write_csv(table.select(kept), self.folder / f"{name}.csv")
+
+    def repository(self, root: Path) -> Workspace:
+        """The tracked files as a repository whose params.yaml reads this log."""
+        return Workspace(
+            root,
+            {
+                **SMALL,
+                "fetch.source": "table",
+                "fetch.table.events": str(self.folder / "events-*.csv"),
+                "fetch.table.items": str(self.folder / "items.csv"),
+                "fetch.table.history": str(self.folder / "history.csv"),
+                "fetch.table.timestamp_unit": "us",
+                "featurize.protocol": "by_user",
+                "featurize.fields": {"item": {"category": "categorical"}},
+                "train.epochs": 6,
+                "train.learning_rate": 0.003,
+                "validate_predictions.min_calibration": 0.4,  # little trained on little
+                "gate.min_calibration": 0.4,
+                "gate.margin": 0.2,  # any sound candidate replaces the champion
+                "gate.slice_margin": 0.3,
+            },
+        )
+
+
+def days(first: date, count: int) -> list[date]:
+    return [first + timedelta(days=i) for i in range(count)]

@@ -1,0 +1,92 @@
+"""An Airflow of its own on a repository of its own: SQLite in a folder, commands, and a look at its tables."""
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from workspace import BIN  # tests/pipeline
+
+
+class Airflow:
+    """`airflow` with the repository as its DAG bundle."""
+
+    def __init__(self, home: Path, repository: Path, **env: str) -> None:
+        self.home, self.repository = home, repository
+        self.env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DIN_"))}
+        self.env |= {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(repository),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "DIN_RETRY_SECONDS": "1",
+            **env,
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """An `airflow` command, to its end."""
+        return subprocess.run(
+            [str(BIN / "airflow"), *command], cwd=self.home, env=self.env, capture_output=True, text=True
+        )
+
+    def prepare(self) -> None:
+        """Database and pools."""
+        for command in (["db", "migrate"], ["pools", "set", "gpu", "1", "t"], ["pools", "set", "promote", "1", "t"]):
+            done = self.run(*command)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """What its database says."""
+        with sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=30) as database:
+            return database.execute(sql, values).fetchall()
+
+    def states(self, run_id: str) -> dict[str, str | None]:
+        """Of a run's tasks."""
+        return dict(self.rows("select task_id, state from task_instance where run_id = ?", run_id))
+
+    def start(self, component: str) -> subprocess.Popen[bytes]:
+        """A component, in a session of its own, logging to a file in the home."""
+        with (self.home / f"{component}.log").open("ab") as log:
+            return subprocess.Popen(
+                [str(BIN / "airflow"), component],
+                cwd=self.home,
+                env=self.env,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The API, as a client of its user makes it."""
+        base = self.env["AIRFLOW__API__BASE_URL"]
+        with urllib.request.urlopen(f"{base}/auth/token") as answer:
+            headers = {
+                "Authorization": f"Bearer {json.load(answer)['access_token']}",
+                "Content-Type": "application/json",
+            }
+        request = urllib.request.Request(f"{base}/api/v2{path}", json.dumps(body).encode(), headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+
+def wait_for(condition: Callable[[], Any], minutes: float = 30) -> None:
+    """Look once a second until the condition holds; a run takes a minute where nothing else runs."""
+    end = time.monotonic() + 60 * minutes
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(1)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a component and all that it started, whatever session that is in."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+            one.kill()
+    process.wait()

@@ -1,0 +1,133 @@
+"""The rendered DAG, without a scheduler. Alone: `pytest tests/dags/test_din_pipeline.py`."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from io import StringIO
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import airflow.timetables.trigger as trigger
+import pytest
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.timetables.base import TimeRestriction
+from pendulum import parse
+from random_pipelines import random_pipeline
+from ruamel.yaml import YAML
+
+from dags import din_pipeline, plan
+
+ROOT = Path(__file__).parent.parent.parent
+OURS = {"open_run", "promote", "close_run"}
+
+
+def edges(dag: Any) -> dict[str, set[str]]:
+    """Between stages."""
+    return {task.task_id: task.upstream_task_ids - OURS for task in dag.tasks if task.task_id not in OURS}
+
+
+def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
+    """A task per stage of the committed file, in one group, with exactly its edges and its description."""
+    stages = plan.load(ROOT / "dvc.yaml")
+    assert edges(din_pipeline.din_ctr) == {stage.name: set(stage.upstream) for stage in stages}
+    assert set(din_pipeline.din_ctr.task_group.children["stages"].children) == {stage.name for stage in stages}
+    for stage in stages:
+        assert stage.desc in din_pipeline.din_ctr.get_task(stage.name).doc_md
+
+
+def test_random_pipelines_are_rendered_as_planned() -> None:
+    """200 drawn files: the plan's edges; open_run before, promote after every stage; close_run after all."""
+    for stages in islice(valid_pipelines(), 200):
+        dag = din_pipeline.render(stages)
+        names = {stage.name for stage in stages}
+        assert edges(dag) == {stage.name: set(stage.upstream) for stage in stages}
+        assert dag.get_task("open_run").get_flat_relative_ids(upstream=False) == names | {"promote", "close_run"}
+        assert dag.get_task("promote").get_flat_relative_ids(upstream=True) == names | {"open_run"}
+        assert dag.get_task("close_run").upstream_task_ids == names | {"open_run", "promote"}
+
+
+def valid_pipelines() -> Iterator[tuple[plan.StagePlan, ...]]:
+    for seed in count():
+        text = StringIO()
+        YAML().dump(random_pipeline(seed), text)
+        with contextlib.suppress(plan.PlanError):
+            yield plan.parse(text.getvalue())
+
+
+def test_meta_airflow_becomes_settings_of_the_task() -> None:
+    """Given keys win; what is left open is the DAG's default; refusals are not the pool's business."""
+    given, bare = plan.parse(
+        "stages: {a: {cmd: x, meta: {airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}}}, b: {cmd: y}}"
+    )
+    dag = din_pipeline.render((given, bare))
+    a, b = dag.get_task("a"), dag.get_task("b")
+    assert (a.retries, a.pool, a.queue, a.execution_timeout) == (0, "gpu", "big", timedelta(minutes=5))
+    assert (b.retries, b.pool, b.queue) == (2, "default_pool", "default")
+    assert b.execution_timeout > timedelta(0)
+    assert b.retry_exponential_backoff > 1
+    assert dag.get_task("promote").pool == "promote"
+
+
+def test_only_promote_emits_the_champion() -> None:
+    """No other task has an outlet; nothing is an inlet."""
+    outlets = {task.task_id: [asset.name for asset in task.outlets] for task in din_pipeline.din_ctr.tasks}
+    assert {task: names for task, names in outlets.items() if names} == {"promote": ["din/champion"]}
+
+
+def test_closing_is_no_part_of_a_runs_success() -> None:
+    """`close_run` is the teardown of `open_run`: promote is the leaf that decides the state of a run."""
+    dag = din_pipeline.din_ctr
+    assert dag.get_task("open_run").is_setup
+    assert dag.get_task("close_run").is_teardown
+    assert not dag.get_task("close_run").on_failure_fail_dagrun
+    assert dag.get_task("promote").downstream_task_ids == {"close_run"}
+
+
+@pytest.mark.parametrize(
+    ("now", "after", "key"),
+    [
+        ("2026-03-01T00:00", "2026-03-01T00:00", "2026-02-28"),
+        ("2026-03-01T15:00", "2026-03-02T00:00", "2026-03-01"),
+    ],
+)
+def test_a_scheduled_run_gets_the_day_before(now: str, after: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partition keys are data days: the day that ended when the run starts. Unpausing alone starts no run at noon."""
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(din_pipeline.din_ctr)).timetable
+    monkeypatch.setattr(trigger, "utcnow", lambda: parse(now))
+    info = timetable.next_dagrun_info_v2(
+        last_dagrun_info=None, restriction=TimeRestriction(earliest=None, latest=None, catchup=False)
+    )
+    assert (info.run_after, info.partition_key) == (parse(after), key)
+    assert timetable.resolve_partition_date(key) == info.partition_date
+
+
+def test_a_backfill_has_a_run_for_every_day() -> None:
+    """Both ends included, one key each."""
+    timetable = DagSerialization.from_dict(DagSerialization.to_dict(din_pipeline.din_ctr)).timetable
+    first, last = datetime.fromisoformat("2026-02-27T00:00+00:00"), datetime.fromisoformat("2026-03-02T00:00+00:00")
+    keys = [info.partition_key for info in timetable.iter_partition_dagrun_infos(earliest=first, latest=last)]
+    assert keys == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
+
+
+def test_parsing_is_light() -> None:
+    """No training or validation library is loaded; the DAG adds little to the CPU time of importing Airflow."""
+    code = """
+        import json, sys, time
+        start = time.process_time()
+        from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, task
+        from airflow.sdk.exceptions import AirflowFailException
+        airflow = time.process_time()
+        import dags.din_pipeline
+        print(json.dumps([sorted({name.split(".")[0] for name in sys.modules}),
+                          (time.process_time() - airflow) / (airflow - start)]))
+    """
+    source = "\n".join(line[8:] for line in code.splitlines())
+    done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    modules, ratio = json.loads(done.stdout.splitlines()[-1])
+    assert {"torch", "pandas", "great_expectations", "dvc", "duckdb", "onnx", "din", "validation"} & {*modules} == set()
+    assert ratio < 0.5

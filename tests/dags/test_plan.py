@@ -1,0 +1,163 @@
+"""dvc.yaml to plans: DVC's own edges, errors that name stage and key. Alone: `pytest tests/dags/test_plan.py`."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from random_pipelines import random_pipeline
+from ruamel.yaml import YAML
+
+from dags import plan
+
+ROOT = Path(__file__).parent.parent.parent
+Edges = dict[str, set[str]]
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+
+
+def planned(text: str) -> Edges:
+    return {stage.name: set(stage.upstream) for stage in plan.parse(text)}
+
+
+def of_dvc(repository: Repo) -> Edges:
+    """Edges as DVC builds them for the dvc.yaml in this repository."""
+    repository._reset()  # the only way to make it look again
+    graph = repository.index.graph
+    return {node.name: {other.name for _, other in graph.out_edges(node)} for node in graph.nodes}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
+    """Empty, without git."""
+    with Repo.init(str(tmp_path_factory.mktemp("dvc")), no_scm=True) as repository:
+        yield repository
+
+
+def test_the_pipeline_has_dvcs_edges(repository: Repo) -> None:
+    """The committed dvc.yaml: every stage waits for the stages that DVC makes it wait for."""
+    text = (ROOT / "dvc.yaml").read_text()
+    Path(repository.root_dir, "dvc.yaml").write_text(text)
+    assert planned(text) == of_dvc(repository)
+    assert sum(map(len, planned(text).values())) > len(planned(text))
+
+
+def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Repo) -> None:
+    """200 drawn files: the same edges as DVC's, and an error exactly where DVC has one."""
+    Path(repository.root_dir, "d").mkdir(exist_ok=True)
+    accepted = 0
+    for seed in range(200):
+        document = random_pipeline(seed)
+        with Path(repository.root_dir, "dvc.yaml").open("w") as file:
+            YAML().dump(document, file)
+        try:
+            expected: Edges | type = of_dvc(repository)
+            accepted += 1
+        except DvcException:
+            expected = plan.PlanError
+        try:
+            observed: Edges | type = planned(Path(repository.root_dir, "dvc.yaml").read_text())
+        except plan.PlanError:
+            observed = plan.PlanError
+        assert observed == expected, (seed, document)
+    assert 50 < accepted < 180
+
+
+def test_a_stage_has_all_that_a_scheduler_needs() -> None:
+    """Description, command, metrics among the outs, parameter files among the deps, settings of `meta.airflow`."""
+    (stage,) = plan.parse(
+        dedent("""
+        stages:
+          train:
+            desc: Fit.
+            cmd: [din train, 'true']
+            deps: [data]
+            params: [train, other.yaml: [a]]
+            outs: [models/]
+            metrics: [reports/m.json: {cache: true}]
+            meta: {airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}, team: ads}
+    """)
+    )
+    assert stage == plan.StagePlan(
+        name="train",
+        desc="Fit.",
+        command="din train\ntrue",
+        deps=("data", "params.yaml", "other.yaml"),
+        outs=("models", "reports/m.json"),
+        upstream=(),
+        retries=0,
+        pool="gpu",
+        timeout_minutes=5,
+        queue="big",
+    )
+
+
+GOOD = {"a": {"cmd": "x", "outs": ["o"]}, "b": {"cmd": "x", "deps": ["o"], "outs": ["p"]}}
+
+
+def changed(**keys: object) -> dict[str, Any]:
+    return {"stages": GOOD | {"b": GOOD["b"] | keys}}
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ([], ["dvc.yaml", "mapping"]),
+        ({}, ["no stages"]),
+        ({"stages": [1]}, ["stages", "[1]"]),
+        ({"stages": {"b": "din b"}}, ["'b'", "din b"]),
+        ({"stages": {"b c": {"cmd": "x"}}}, ["'b c'", "letters"]),
+        ({"stages": {"b": {}}}, ["'b'", "'cmd'", "None"]),
+        (changed(cmd=[]), ["'b'", "'cmd'"]),
+        (changed(cmd="din ${x}"), ["'b'", "'cmd'", "${x}", "templating"]),
+        (changed(foreach=[1], do={}), ["'b'", "'foreach'", "write the stages out"]),
+        (changed(desc=3), ["'b'", "'desc'", "3"]),
+        (changed(deps="o"), ["'b'", "'deps'", "list", "'o'"]),
+        (changed(deps=[{"o": {}}]), ["'b'", "'deps'", "path"]),
+        (changed(outs=[7]), ["'b'", "'outs'", "7"]),
+        (changed(outs=["o"]), ["'b'", "'a'", "'o'", "overlaps"]),
+        (changed(outs=["o/inside"]), ["'b'", "'a'", "'o/inside'"]),
+        (changed(metrics=["p"]), ["'b'", "'p'"]),
+        (changed(deps=["p"]), ["wait for each other", "b → b"]),
+        ({"stages": GOOD | {"a": {"cmd": "x", "outs": ["o"], "deps": ["p"]}}}, ["wait for each other", "a", "b", "→"]),
+        (changed(meta=3), ["'b'", "'meta'"]),
+        (changed(meta={"airflow": {"retry": 1}}), ["'b'", "'meta.airflow.retry'", "retries, pool, timeout_minutes"]),
+        (changed(meta={"airflow": {"retries": -1}}), ["'b'", "'meta.airflow.retries'", "0 or more", "-1"]),
+        (changed(meta={"airflow": {"retries": True}}), ["'b'", "'meta.airflow.retries'", "True"]),
+        (changed(meta={"airflow": {"timeout_minutes": "1h"}}), ["'b'", "timeout_minutes", "'1h'"]),
+        (changed(meta={"airflow": {"pool": ""}}), ["'b'", "'meta.airflow.pool'", "pool's name"]),
+    ],
+)  # fmt: skip
+def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list[str], tmp_path: Path) -> None:
+    """The message holds the stage, the key, the value and what would have been right."""
+    with (tmp_path / "dvc.yaml").open("w") as file:
+        YAML().dump(document, file)
+    with pytest.raises(plan.PlanError) as raised:
+        plan.load(tmp_path / "dvc.yaml")
+    assert [name for name in names if name not in str(raised.value)] == []
+
+
+@pytest.mark.parametrize("text", ["stages: {", "stages: {a: {cmd: x}, a: {cmd: y}}", "\tstages:"])
+def test_a_file_that_is_no_yaml_is_refused(text: str) -> None:
+    """Broken YAML, and a stage that is there twice (of which YAML readers keep one silently)."""
+    with pytest.raises(plan.PlanError, match="not valid YAML"):
+        plan.parse(text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """The path is in the message."""
+    with pytest.raises(plan.PlanError, match=r"dvc\.yaml"):
+        plan.load(tmp_path / "dvc.yaml")
+
+
+def test_planning_imports_no_scheduler_and_no_dvc() -> None:
+    """`dags.plan` runs at every parse of the DAG: neither Airflow nor DVC nor any of ours comes with it."""
+    heavy = ("airflow", "dvc", "din", "validation", "torch", "pandas")
+    code = f"import sys, dags.plan; sys.exit(', '.join(set(sys.modules) & set({heavy})) or None)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

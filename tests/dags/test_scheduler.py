@@ -1,0 +1,182 @@
+"""Five days through a real scheduler, with a fault on each. Alone: `pytest -m slow tests/dags/test_scheduler.py`.
+
+One story, in the order of the tests: a backfill of two days (a killed stage, a killed scheduler), a third; a day with a
+defect, mended and run again with the fifth; the first day again.
+"""
+
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from daily_log import FIRST, DailyLog, days
+from local_airflow import Airflow, stop, wait_for
+
+from din.registry import run_key
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+DAYS = days(FIRST, 12)
+ONE, TWO, THREE, FOUR, FIVE = DAYS[-5:]
+
+
+class Story:
+    """The log, an Airflow on it, and what the registry holds."""
+
+    def __init__(self, root: Path) -> None:
+        for name in ("log", "repository", "home"):
+            (root / name).mkdir()
+        self.log = DailyLog(root / "log", len(DAYS))
+        for day in DAYS[: DAYS.index(TWO) + 1]:
+            self.log.land(day)
+        self.repository = self.log.repository(root / "repository").root
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        self.airflow = Airflow(
+            root / "home",
+            self.repository,
+            AIRFLOW__API__HOST="127.0.0.1",
+            AIRFLOW__API__PORT=port,
+            AIRFLOW__API__WORKERS="1",
+            AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{port}",
+            AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
+            AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+            AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
+            AIRFLOW__CORE__PARALLELISM="2",
+            AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD="15",
+            AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL="15",
+        )
+        self.airflow.prepare()
+        assert self.airflow.run("dags", "reserialize").returncode == 0
+        self.components = {name: self.airflow.start(name) for name in ("api-server", "dag-processor", "scheduler")}
+
+    def backfill(self, first: Any, last: Any, *options: str) -> None:
+        """Ask for the days, one after the other."""
+        span = ("--from-date", str(first), "--to-date", str(last), "--max-active-runs", "1")
+        done = self.airflow.run("backfill", "create", "--dag-id", "din_ctr", *span, *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def end_the_scheduled_run(self) -> None:
+        """A first backfill makes the scheduler start the run of yesterday, which is not of this story."""
+        sql = "select run_id from dag_run where run_type = 'scheduled'"
+        wait_for(lambda: self.airflow.rows(sql))
+        ((run_id,),) = self.airflow.rows(sql)
+        self.airflow.call("PATCH", f"/dags/din_ctr/dagRuns/{quote(run_id, safe='')}", {"state": "failed"})
+
+    def runs(self, day: Any) -> list[tuple[str, str]]:
+        """Id and state of all runs of a day, oldest first."""
+        return self.airflow.rows("select run_id, state from dag_run where partition_key = ? order by id", str(day))
+
+    def ended(self, day: Any, count: int = 1) -> tuple[str, str]:
+        """Wait for the day's run number `count`; its id and state."""
+        wait_for(lambda: [s for _, s in self.runs(day)[count - 1 : count] if s in ("success", "failed")])
+        return self.runs(day)[count - 1]
+
+    def wait_running(self, day: Any, task: str) -> str:
+        """Wait until a task of the day's newest run works; the run's id."""
+        sql = """select r.run_id from dag_run r join task_instance t on t.run_id = r.run_id
+                 where r.partition_key = ? and t.task_id = ? and t.state = 'running'"""
+        wait_for(lambda: self.airflow.rows(sql, str(day), task))
+        return self.airflow.rows(sql, str(day), task)[-1][0]
+
+    def promotions(self) -> list[dict[str, Any]]:
+        """The registry's records."""
+        folder = self.repository / "registry" / "table" / "promotions"
+        return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+
+    def until(self, version: str) -> str:
+        """Last day of the log that a bundle knows."""
+        facts = self.repository / "registry" / "table" / "bundles" / version / "facts.json"
+        return json.loads(facts.read_text())["until"]
+
+    def stage_pid(self) -> int:
+        """The process of the stage that runs now; 0: none."""
+        pids = [path.read_text() for path in self.repository.glob(".din/runs/workspaces/*/.din/stage.lock")]
+        return next((int(pid) for pid in pids if pid and Path(f"/proc/{pid}").exists()), 0)
+
+    def tries(self, run_id: str) -> dict[str, int]:
+        return dict(self.airflow.rows("select task_id, try_number from task_instance where run_id = ?", run_id))
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    story = Story(tmp_path_factory.mktemp("story"))
+    yield story
+    for component in reversed(story.components.values()):
+        stop(component)
+
+
+def test_a_killed_stage_is_retried(story: Story) -> None:
+    """An infrastructure fault (SIGKILL of the stage's process) costs a try; the day ends promoted."""
+    story.backfill(ONE, TWO)
+    story.end_the_scheduled_run()
+    run_id = story.wait_running(ONE, "featurize")
+    wait_for(lambda: story.stage_pid())
+    os.kill(story.stage_pid(), signal.SIGKILL)
+    assert story.ended(ONE) == (run_id, "success")
+    assert story.tries(run_id)["featurize"] == 2
+    assert [record["run_id"] for record in story.promotions()] == [run_id]
+
+
+def test_a_killed_scheduler_loses_nothing(story: Story) -> None:
+    """SIGKILL of the scheduler in the middle of a task, a new one started: the day ends promoted, by one record."""
+    run_id = story.wait_running(TWO, "train")
+    story.components["scheduler"].kill()
+    story.components["scheduler"].wait()
+    story.components["scheduler"] = story.airflow.start("scheduler")
+    assert story.ended(TWO) == (run_id, "success")
+    assert [record["run_id"] for record in story.promotions()].count(run_id) == 1
+    assert story.until(story.promotions()[-1]["version"]) == str(TWO)
+
+
+def test_a_day_with_a_defect_is_red_and_leaves_the_champion(story: Story) -> None:
+    """Rows that landed three times: stopped at the raw log, at the first try; nothing after it ran but `close_run`."""
+    before = story.promotions()
+    story.log.land(THREE)
+    story.log.land(FOUR, copies=3)
+    story.backfill(FOUR, FOUR)
+    run_id, state = story.ended(FOUR)
+    assert state == "failed"
+    states = story.airflow.states(run_id)
+    assert {task for task, state in states.items() if state == "success"} == {"open_run", "fetch", "close_run"}
+    assert states["validate_raw"] == "failed"
+    assert story.tries(run_id)["validate_raw"] == 1
+    assert story.promotions() == before
+
+
+def test_a_mended_day_is_run_again_and_the_next_follows(story: Story) -> None:
+    """The backfill adds new runs: the red one stays as history. Champions follow the days."""
+    story.log.land(FOUR)
+    story.log.land(FIVE)
+    story.backfill(FOUR, FIVE, "--reprocess-behavior", "failed")
+    assert story.ended(FOUR, count=2)[1] == "success"
+    assert story.ended(FIVE)[1] == "success"
+    assert [state for _, state in story.runs(FOUR)] == ["failed", "success"]
+    assert [story.until(record["version"]) for record in story.promotions()] == [str(d) for d in (ONE, TWO, FOUR, FIVE)]
+
+
+def test_an_old_day_again_gives_the_same_bits_and_dethrones_nobody(story: Story) -> None:
+    """A manual run with the first day's key: the bundle that was promoted then, refused now, as its data is older."""
+    before = story.promotions()
+    body = {"logical_date": None, "partition_key": str(ONE)}
+    run_id = story.airflow.call("POST", "/dags/din_ctr/dagRuns", body)["dag_run_id"]
+    assert story.ended(ONE, count=2) == (run_id, "failed")
+    assert story.airflow.states(run_id)["gate"] == "failed"
+    kept = story.repository / "registry" / "table" / run_key(run_id) / "reports" / "gate.json"
+    gate = json.loads(kept.read_text())
+    assert gate["bundle"] == before[0]["version"]
+    assert [row["name"] for row in gate["gates"] if row["verdict"] != "open"] == ["data_until"]
+    assert story.promotions() == before
+
+
+def test_every_workspace_is_gone(story: Story) -> None:
+    """`close_run` ran in every run, red or green."""
+    sql = """select distinct t.state from task_instance t join dag_run r on r.run_id = t.run_id
+             where t.task_id = 'close_run' and r.run_type != 'scheduled'"""
+    assert story.airflow.rows(sql) == [("success",)]
+    assert [path for path in story.repository.rglob("workspaces/*") if path.is_dir()] == []

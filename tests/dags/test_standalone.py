@@ -1,0 +1,40 @@
+"""`make airflow`, from nothing to Ctrl-C. Alone: `pytest -m slow tests/dags/test_standalone.py`."""
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from local_airflow import Airflow, stop, wait_for
+from workspace import Workspace  # tests/pipeline
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_one_command_runs_the_job_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
+    """Pools, a password, the DAG unpaused, a run through the scheduler; interrupted in a stage, no process is left."""
+    repository = Workspace(tmp_path).root
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    airflow = Airflow(repository / ".airflow", repository, AIRFLOW__API__PORT=port)
+    output = tmp_path / "output.txt"
+    with output.open("w") as file:
+        command = [sys.executable, "-m", "dags.standalone"]
+        make = psutil.Popen(command, cwd=repository, env=airflow.env, stdout=file, stderr=file)
+    try:
+        wait_for(lambda: "Ctrl-C" in output.read_text())
+        assert f"http://127.0.0.1:{port}/dags/din_ctr/runs/make-airflow-" in output.read_text()
+        assert "user admin, password " in output.read_text()
+        assert airflow.rows("select is_paused from dag where dag_id = 'din_ctr'") == [(0,)]
+        assert {("gpu", 1), ("promote", 1)} <= set(airflow.rows("select pool, slots from slot_pool"))
+        wait_for(lambda: airflow.rows("select 1 from task_instance where task_id = 'fetch' and state = 'running'"))
+        family = make.children(recursive=True)
+        assert len(family) > 4
+        make.send_signal(signal.SIGINT)
+        assert make.wait(120) == 0
+        assert [process for process in family if process.is_running() and process.status() != "zombie"] == []
+    finally:
+        stop(make)
