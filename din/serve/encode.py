@@ -27,7 +27,7 @@ from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_fiel
 
 KEYS = ("user", "history", "candidates", "context")
 SIGNATURE = "signature.json"
-_PIECE = 1 << 13  # behaviours, copies counted: bounds memory at some 10 MB, whatever is asked; larger is no faster
+_PIECE = 1 << 12  # behaviours, copies counted: what an activation unit makes of them stays in a core's cache
 
 _Columns = dict[Group, dict[str, Column]]
 
@@ -111,14 +111,21 @@ class Encoder:
         owner, behaviour, segment = np.zeros(1, np.int64), np.arange(length), np.zeros(length, np.int64)
         size = max(1, _PIECE // (length + 1))
         for start in range(0, count, size):
-            candidate = length + np.arange(start, min(start + size, count))
-            yield self._packed(columns, owner, candidate, behaviour, segment)
+            shown = np.arange(start, min(start + size, count))
+            items = np.concatenate([behaviour, length + shown])
+            yield self._packed(columns, owner, length + shown - start, behaviour, segment, items)
 
     def _packed(
-        self, columns: _Columns, owner: np.ndarray, candidate: np.ndarray, behaviour: np.ndarray, segment: np.ndarray
+        self,
+        columns: _Columns,
+        owner: np.ndarray,
+        candidate: np.ndarray,
+        behaviour: np.ndarray,
+        segment: np.ndarray,
+        items: np.ndarray | None = None,
     ) -> PackedBatch:
         return PackedBatch(
-            items=self._lookups(Group.ITEM, columns),
+            items=self._lookups(Group.ITEM, columns, items),
             behaviours=self._lookups(Group.BEHAVIOUR, columns, behaviour),
             users=self._lookups(Group.USER, columns, owner),
             contexts=self._lookups(Group.CONTEXT, columns, owner),

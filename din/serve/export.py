@@ -29,6 +29,7 @@ from din.model.embedding import Batch, Ids
 from din.params import Params
 from din.schema import Field, Group, Kind
 from din.serve import bundle
+from din.serve.fold import fold
 from din.serve.inputs import feeds
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
 
@@ -64,7 +65,7 @@ def export_graphs(
         example = feeds(_example(fields, layout, request))
         if request:
             del example["segment"]
-        program = _trace(_Graph(model.eval(), table, fields, list(example), request), example, request, opset)
+        program = _trace(_Graph(fold(model), table, fields, list(example), request), example, request, opset)
         graph = optimizer.optimize(program, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         _strip(graph)
         _drop_unused_inputs(graph)

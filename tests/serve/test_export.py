@@ -33,6 +33,7 @@ from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
 from din.serve.bundle import gather_facts
 from din.serve.export import export_graphs
+from din.serve.fold import LONG
 from din.serve.scorer import Graph
 
 ROOT = Path(__file__).parents[2]
@@ -141,7 +142,7 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=SEEDS, candidates=st.integers(1, 5), length=st.integers(0, 5))
+@given(seed=SEEDS, candidates=st.integers(1, 5), length=st.integers(0, 5) | st.integers(LONG, LONG + 5))
 def test_request_graph_equals_torch_and_the_batch_graph(
     exported: Exported, seed: int, candidates: int, length: int
 ) -> None:

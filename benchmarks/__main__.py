@@ -1,0 +1,107 @@
+"""`make bench`: everybody on the same rows in turns, then the tables. `--help` lists the options.
+
+Each measurement is a process of its own, pinned to its cores. Contestants take turns `--repeats` times and each keeps
+its best, so that a neighbour's minute of load hits no one alone.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import vocabulary
+from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
+from benchmarks.measure import MARK, command
+from benchmarks.report import EPOCH_ROWS, OURS, markdown, merge, write_between_marks
+from benchmarks.rows import WORKLOADS, Workload
+
+
+def main() -> None:
+    """Measure what was asked for; every result so far is in the JSON file, whatever happens later."""
+    options = _options()
+    results: dict[str, Any] = {"machine": _machine(), "command": " ".join(["make bench", *options.said]), "runs": {}}
+    pythons: dict[str, str] = {}
+    for peer in options.peers:
+        try:
+            pythons[peer] = python_of(peer)
+        except InstallError as error:
+            results.setdefault("not_installed", {})[peer] = str(error)
+            print(f"{peer} can't be installed:\n{error}", flush=True)
+    for cores in options.cores:
+        for workload in (replace(workload, rows=options.rows) for workload in WORKLOADS):
+            runs = results["runs"].setdefault(f"{workload.name}, {cores} core{'s' * (cores > 1)}", {})
+            for _ in range(options.repeats):
+                for name, line in _commands(pythons, workload, cores).items():
+                    found = _run(line, f"{name}, {workload.name}, {cores} core(s)", cores)
+                    runs[name] = merge(runs.get(name), found)
+                    _save(results)
+    if options.vocabularies:
+        small = replace(WORKLOADS[0], rows=options.rows)
+        for size in vocabulary.SIZES:
+            found = _run(vocabulary.command(small, size), f"vocabulary of {size:,}", 1)
+            results.setdefault("vocabulary", {})[str(size)] = found
+            _save(results)
+    if options.full_epoch:
+        workload = replace(WORKLOADS[1], rows=EPOCH_ROWS)
+        line = command(sys.executable, "benchmarks.ours", workload, 1)
+        results["full_epoch"] = _run(line, f"an epoch of {EPOCH_ROWS:,} impressions", 1)
+        _save(results)
+    text = markdown(results)
+    print(text)
+    if options.write:
+        write_between_marks(options.write, text)
+
+
+def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:
+    ours = {OURS: command(sys.executable, "benchmarks.ours", workload, cores)}
+    return ours | {p: command(python, f"benchmarks.peers.{p}", workload, cores) for p, python in pythons.items()}
+
+
+def _run(line: list[str], what: str, cores: int) -> dict[str, Any]:
+    """The result of one process, or `{"error"}`."""
+    print(f"measuring {what}", flush=True)
+    threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run(line, cwd=ROOT, env=os.environ | threads, capture_output=True, text=True)
+    found = next((text for text in done.stdout.splitlines() if text.startswith(MARK)), None)
+    if found is not None:
+        return json.loads(found.removeprefix(MARK))
+    error = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    print(f"  failed: {error}", flush=True)
+    return {"error": error}
+
+
+def _save(results: dict[str, Any]) -> None:
+    HOME.mkdir(exist_ok=True)
+    (HOME / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _machine() -> dict[str, Any]:
+    from datetime import UTC, datetime
+
+    info = Path("/proc/cpuinfo")
+    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    return {"date": datetime.now(UTC).date().isoformat(), "cpu": (names or ["?"])[0], "cores": os.cpu_count()}
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rows", type=int, default=20_000, help="impressions of a workload")
+    parser.add_argument("--repeats", type=int, default=2, help="turns that everybody gets")
+    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--no-vocabularies", dest="vocabularies", action="store_false")
+    parser.add_argument("--full-epoch", action="store_true", help=f"run an epoch of {EPOCH_ROWS:,} impressions too")
+    parser.add_argument("--write", type=Path, help="put the tables into this page, such as docs/benchmarks.md")
+    options = parser.parse_args()
+    options.said = [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []
+    if (short := next((w for w in WORKLOADS if options.rows % w.batch == 1), None)) is not None:
+        parser.error(f"--rows {options.rows}: the peers fail on a last batch of one row (batches of {short.batch})")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The synthetic rows as a feature directory (din/eventlog/FORMAT.md), written without raw log or featurize.
+
+Every impression views a history of its own. `train` and `test` hold all rows in their order, `valid` the first few.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.rows import CATEGORIES, Rows, Workload
+from din.artifacts import write_json
+from din.eventlog.reader import Features
+from din.schema import parse_fields
+
+FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
+VALID = 256
+
+
+def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1) -> Features:
+    """Write `root`; with `spread`, item i gets row i·spread of a table that is so many times larger."""
+    items = workload.items * spread + 1
+    category = np.zeros(items, np.int32)
+    category[::spread] = rows.category_of
+    _write(root / "items.parquet", value=_values(items), item_id=np.arange(items, dtype=np.int32), category=category)
+    _write(root / "users.parquet", value=_values(rows.users + 1), user_id=np.arange(rows.users + 1, dtype=np.int32))
+
+    impressions, end = np.arange(len(rows.item)), np.cumsum(rows.length)
+    owner = np.concatenate([impressions, np.repeat(impressions, rows.length)])
+    touched = np.concatenate([rows.item, rows.history])
+    sizes = {"item_id": items, "category": CATEGORIES + 1, "user_id": rows.users + 1}
+    _vocabulary(root, "item_id", sizes, owner, touched * spread)
+    _vocabulary(root, "category", sizes, owner, rows.category_of[touched])
+    _vocabulary(root, "user_id", sizes, impressions, rows.user)
+
+    shard = root / "shards/00000"
+    behaviours = len(rows.history)
+    _write(
+        shard / "behaviours.parquet",
+        user=np.repeat(rows.user, rows.length).astype(np.int32),
+        item=(rows.history * spread).astype(np.int32),
+        timestamp=np.zeros(behaviours, np.int64),
+        sequence=np.arange(behaviours),
+    )
+    columns = {
+        "user": rows.user.astype(np.int32),
+        "item": (rows.item * spread).astype(np.int32),
+        "label": rows.label.astype(np.int8),
+        "history_start": (end - rows.length).astype(np.int32),
+        "history_end": end.astype(np.int32),
+        "timestamp": impressions,
+        "sequence": impressions,
+        "sampled": np.zeros(len(impressions), np.int8),
+    }
+    counts = {"train": len(impressions), "valid": min(VALID, len(impressions)), "test": len(impressions)}
+    for split, count in counts.items():
+        _write(shard / f"{split}.parquet", **{name: column[:count] for name, column in columns.items()})
+    fields = [field.to_json() | {"rows": sizes[field.name]} for field in parse_fields(FIELDS)]
+    sums = {"items": items, "users": rows.users + 1, "behaviours": behaviours, "impressions": counts["train"]}
+    header = {"format": 1, "fields": fields, "shards": 1, "max_history": workload.max_history}
+    write_json(root / "manifest.json", header | {"rows": counts} | sums)
+    return Features(root)
+
+
+def _vocabulary(root: Path, name: str, sizes: dict[str, int], impression: np.ndarray, ids: np.ndarray) -> None:
+    """Occurrences of each id, and the impressions that hold it (n_j of Eq. 6)."""
+    size = sizes[name]
+    pairs = np.unique(impression * size + ids) % size
+    counts = {"count": np.bincount(ids, minlength=size), "impressions": np.bincount(pairs, minlength=size)}
+    _write(root / f"vocab/{name}.parquet", value=_values(size), id=np.arange(size, dtype=np.int32), **counts)
+
+
+def _values(size: int) -> pa.Array:
+    values = np.arange(size)
+    return pa.array(values, mask=values == 0)
+
+
+def _write(path: Path, **columns: np.ndarray | pa.Array) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)

@@ -1,0 +1,57 @@
+"""A virtual environment for each peer, with versions that install and run today."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / ".bench"
+TORCH = "torch>=2.9,<2.14"
+PEERS = {
+    "fuxictr": ["fuxictr==2.3.10", "setuptools<81"],
+    # it imports requests, which it does not declare, and what pip has vendored
+    "deepctr_torch": ["deepctr-torch==0.3.0", "requests", "pip", "setuptools<81"],
+    "torch_rechub": ["torch-rechub==0.9.0", "setuptools<81"],
+    # RecBole 1.2.1 needs numpy 1 and what was current with it
+    "recbole": ["recbole==1.2.1", "numpy<2", "pandas<3", "scipy<1.14", "scikit-learn<1.7", "setuptools<81"],
+}
+
+
+class InstallError(Exception):
+    """A peer can't be installed; the last lines of what the installer said."""
+
+
+def python_of(peer: str) -> str:
+    """The peer's interpreter; its environment is made when missing or out of date.
+
+    Raises:
+        InstallError: the installer failed.
+    """
+    home = HOME / peer
+    wanted = "\n".join([sys.version, TORCH, *PEERS[peer]])
+    ready = home / "requirements.txt"
+    if not ready.exists() or ready.read_text() != wanted:
+        print(f"installing {peer} into {home}", flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        _install(home, [TORCH, *PEERS[peer]])
+        ready.write_text(wanted)
+    return str(home / "bin/python")
+
+
+def _install(home: Path, packages: list[str]) -> None:
+    uv = shutil.which("uv")
+    _run([sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), str(home)])
+    python = str(home / "bin/python")
+    if uv is None:
+        _run([python, "-m", "pip", "install", "--quiet", *packages])
+    else:
+        torch = [] if os.environ.get("UV_FIND_LINKS") else ["--torch-backend=cpu"]  # as in the Makefile
+        _run([uv, "pip", "install", "--quiet", "--python", python, *torch, *packages])
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InstallError("\n".join((done.stdout + done.stderr).strip().splitlines()[-5:]))

@@ -1,0 +1,117 @@
+"""One contestant in one process: pinned to its cores, measured, reported as one line of JSON.
+
+python -m benchmarks.measure benchmarks.peers.fuxictr '{"workload": {…}, "cores": 1}'
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.rows import Rows, Workload, draw, one_request
+
+MARK = "RESULT "
+REPEATS = 15
+
+
+class Contestant(NamedTuple):
+    """A model with its data, ready to run.
+
+    train: one epoch; returns its seconds, or None where all of the call is training. score: probabilities of all rows
+    in the order of `labels`. request: scores one user's 500 candidates. extra: further figures.
+    """
+
+    version: str
+    train: Callable[[], float | None]
+    score: Callable[[], np.ndarray]
+    request: Callable[[], Any]
+    labels: np.ndarray
+    extra: Callable[[], dict[str, Any]] = dict
+
+
+def pin(cores: int) -> None:
+    """Keep this process on so many cores, where the system can; one core holds the loader's thread too."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    import resource  # not on Windows
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def best_ms(runs: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
+    """Best time of each in ms, measured in turns, so that what else the machine does hits all alike."""
+    rounds = [[seconds(run) for run in runs.values()] for _ in range(repeats)]
+    return {name: 1e3 * min(times) for name, times in zip(runs, zip(*rounds, strict=True), strict=True)}
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve, ties in any order: enough to see that a contestant has learned."""
+    rank = np.empty(len(scores))
+    rank[np.argsort(scores)] = np.arange(1, len(scores) + 1)
+    clicks = labels.sum()
+    return float((rank[labels == 1].sum() - clicks * (clicks + 1) / 2) / (clicks * (len(labels) - clicks)))
+
+
+def measure(contestant: Contestant) -> dict[str, Any]:
+    """Train an epoch, score all rows, answer a request; then what the contestant adds."""
+    start = time.perf_counter()
+    trained = contestant.train()
+    train = time.perf_counter() - start if trained is None else trained
+    found: list[np.ndarray] = []
+    score = seconds(lambda: found.append(np.asarray(contestant.score(), np.float64).reshape(-1)))
+    (probabilities,), rows = found, len(contestant.labels)
+    assert probabilities.shape == (rows,) and ((probabilities >= 0) & (probabilities <= 1)).all()
+    memory = peak_mb()
+    return {
+        "version": contestant.version,
+        "train_per_second": rows / train,
+        "score_per_second": rows / score,
+        "peak_mb": memory,
+        "auc": auc(contestant.labels, probabilities),
+        **{f"{name}_ms": best for name, best in best_ms({"request": contestant.request}).items()},
+        **contestant.extra(),
+    }
+
+
+def say(result: dict[str, Any]) -> None:
+    """Hand a result to the process that waits for it."""
+    print(MARK + json.dumps(result), flush=True)
+
+
+def main(module: str, settings: str) -> None:
+    """Measure the contestant of a module."""
+    parsed = json.loads(settings)
+    workload, cores = Workload(**parsed["workload"]), parsed["cores"]
+    pin(cores)
+    import torch
+
+    torch.set_num_threads(cores)
+    rows: Rows = draw(workload)
+    say(measure(importlib.import_module(module).build(workload, rows, one_request(workload, rows))))
+
+
+def command(python: str, module: str, workload: Workload, cores: int) -> list[str]:
+    """The command line of `main`."""
+    return [python, "-m", "benchmarks.measure", module, json.dumps({"workload": asdict(workload), "cores": cores})]
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,94 @@
+"""Our side: `din.train.fit`, `predict`, and the exported graphs, on the same rows."""
+
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.directory import write_directory
+from benchmarks.environments import ROOT
+from benchmarks.measure import Contestant, seconds
+from benchmarks.roofline import Roofline
+from benchmarks.rows import Rows, Workload
+from benchmarks.serving import Served
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features, Shard
+from din.model.artifact import Trained
+from din.params import Train, load
+from din.train.fit import fit
+from din.train.loader import evaluation_batches
+from din.train.predict import predict
+
+EPOCHS = 3
+SCORING_BATCH = 1024
+ONNX_BATCH = 256  # several pieces that stay in a core's cache are faster than one that doesn't
+
+
+class TimedFeatures(Features):
+    """A feature directory of one shard that notes when each split is read: an epoch lies between two of these."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reads: list[tuple[str, float]] = []
+
+    def shard(self, number: int, split: str) -> Shard:
+        self.reads.append((split, perf_counter()))
+        return super().shard(number, split)
+
+    def epochs(self) -> list[float]:
+        """Seconds of each training epoch so far, without its validation."""
+        starts, ends = ([at for split, at in self.reads if split == wanted] for wanted in ("train", "valid"))
+        return [end - start for start, end in zip(starts, ends, strict=True)]
+
+
+def settings(workload: Workload, epochs: int) -> Train:
+    """The repository's own parameters, at the workload's sizes."""
+    train = load(ROOT / "params.yaml").train
+    return replace(
+        train,
+        embedding_dim=workload.dim,
+        batch_size=workload.batch,
+        seed=workload.seed,
+        epochs=epochs,
+        patience=epochs,
+        metric="auc",
+        threads=torch.get_num_threads(),
+    )
+
+
+def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+    """Training is the best epoch after the first (which also warms up), matmuls alone measured before and after."""
+    written = write_directory(Path(mkdtemp()), workload, rows)
+    features, params = TimedFeatures(written.root), settings(workload, EPOCHS)
+    roofline = Roofline(written, params)
+    trained: list[Trained] = []
+    matmuls: list[float] = []
+
+    def train() -> float:
+        matmuls.append(roofline.seconds())
+        trained.append(fit(features, params)[0])
+        matmuls.append(roofline.seconds())
+        return min(features.epochs()[1:])
+
+    def score() -> np.ndarray:
+        return predict(trained[0], features, "test", SCORING_BATCH).probabilities
+
+    def extra() -> dict[str, Any]:
+        epoch = min(features.epochs()[1:])
+        with TemporaryDirectory() as folder:
+            served = Served(*trained[0], features, Path(folder), torch.get_num_threads())
+            batches = evaluation_batches(Packer(features), features.shard(0, "test"), ONNX_BATCH)
+            onnx = seconds(lambda: served.batch.run_all(batches, "probability"))
+            return {
+                "first_epoch_seconds": features.epochs()[0],
+                "roofline_share": min(matmuls) / epoch,
+                "onnx_score_per_second": len(rows.item) / onnx,
+                **served.times(request, params),
+            }
+
+    return Contestant(version("din-ctr"), train, score, lambda: None, rows.label, extra)

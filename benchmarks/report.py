@@ -1,0 +1,114 @@
+"""Results to Markdown tables."""
+
+from pathlib import Path
+from typing import Any
+
+OURS = "din-ctr"
+MARKS = ("<!-- benchmarks:begin -->\n", "<!-- benchmarks:end -->\n")
+EPOCH_ROWS = 2_600_000  # impressions of Amazon Electronics under the paper's protocol
+_LESS_IS_BETTER = ("_ms", "_mb", "_seconds")
+
+
+def merge(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """The better of two turns, figure by figure; a failed turn counts only where there is no other."""
+    if before is None or "error" in before:
+        return now
+    if "error" in now:
+        return before
+    kept = dict(now)
+    for name, value in before.items():
+        if isinstance(value, float):
+            kept[name] = (min if name.endswith(_LESS_IS_BETTER) else max)(value, now[name])
+    return kept
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """All tables, with where and how they were measured."""
+    machine = results["machine"]
+    parts = [f"`{results['command']}`, {machine['date']}, {machine['cpu']}, {machine['cores']} cores.\n"]
+    parts += [f"{peer} can't be installed: `{error}`\n" for peer, error in results.get("not_installed", {}).items()]
+    parts += [_run_table(name, runs) for name, runs in results["runs"].items()]
+    parts += [_request_table(name, runs) for name, runs in results["runs"].items() if "amazon-like, 1" in name]
+    if "vocabulary" in results:
+        parts.append(_vocabulary_table(results["vocabulary"]))
+    parts += _epoch(results)
+    return "\n".join(parts)
+
+
+def write_between_marks(page: Path, text: str) -> None:
+    """Replace what stands between the marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(before + MARKS[0] + text + MARKS[1] + after, encoding="utf-8")
+
+
+def _run_table(name: str, runs: dict[str, Any]) -> str:
+    good = {who: run for who, run in runs.items() if "error" not in run}
+    lines = [f"**{name}**\n", "| | train, rows/s | score, rows/s | peak memory, MB | AUC on its own rows |"]
+    lines.append("|---|---|---|---|---|")
+    for who, run in runs.items():
+        if "error" in run:
+            lines.append(f"| {who} | failed: `{run['error']}` | | | |")
+            continue
+        rates = " | ".join(f"{run[key]:,.0f}" for key in ("train_per_second", "score_per_second", "peak_mb"))
+        lines.append(f"| {who} {run['version']} | {rates} | {run['auc']:.3f} |")
+    if ours := good.get(OURS):
+        best = {key: _best_peer(good, key) for key in ("train_per_second", "score_per_second")}
+        ratios = [f"{ours[key] / peer:.1f}×" if peer else "–" for key, peer in best.items()]
+        lines.append(f"| ours to the fastest peer | **{ratios[0]}** | **{ratios[1]}** | | |")
+        lines.append("")
+        lines.append(
+            f"Training takes the time of its matrix products alone / {ours['roofline_share']:.2f}: "
+            f"{100 * ours['roofline_share']:.0f} % of the roofline. batch.onnx scores "
+            f"{ours['onnx_score_per_second']:,.0f} rows/s; the first epoch took {ours['first_epoch_seconds']:.1f} s."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _request_table(name: str, runs: dict[str, Any]) -> str:
+    ours = runs.get(OURS, {})
+    peers = {who: run["request_ms"] for who, run in runs.items() if who != OURS and "request_ms" in run}
+    if "request_ms" not in ours:
+        return ""
+    floor, request = ours["request_floor_ms"], ours["request_ms"]
+    rows = {
+        "floor: matrix products and sigmoids alone": floor,
+        "request.onnx": request,
+        "the same from raw ids on": ours["request_raw_ms"],
+        "padded four-way graph in onnxruntime": ours["request_padded_ms"],
+        **{f"{who}, forward in PyTorch": time for who, time in peers.items()},
+    }
+    lines = [f"**One user, 500 candidates, 100 behaviours ({name.partition(', ')[2]})**\n", "| | ms | to the floor |"]
+    lines.append("|---|---|---|")
+    lines += [f"| {what} | {time:.1f} | {time / floor:.2f}× |" for what, time in rows.items()]
+    fastest = min([ours["request_padded_ms"], *peers.values()])
+    lines += ["", f"request.onnx takes {request / fastest:.2f} of the fastest other path."]
+    return "\n".join(lines) + "\n"
+
+
+def _vocabulary_table(found: dict[str, Any]) -> str:
+    lines = ["**A training step by vocabulary, mini-batch aware regularisation on (half-filled, 1 core)**\n"]
+    lines += ["| items | ms | to the smallest |", "|---|---|---|"]
+    smallest = next(iter(found.values())).get("step_ms", float("nan"))
+    for size, run in found.items():
+        time = run.get("step_ms")
+        figures = f"failed: `{run['error']}` |" if time is None else f"{time:.2f} | {time / smallest:.2f}×"
+        lines.append(f"| {int(size):,} | {figures} |")
+    return "\n".join(lines) + "\n"
+
+
+def _epoch(results: dict[str, Any]) -> list[str]:
+    """Amazon Electronics' 2.6 M impressions on one core: as run, else projected from the rate."""
+    full = results.get("full_epoch") or {}
+    if "train_per_second" in full:
+        seconds, how = EPOCH_ROWS / full["train_per_second"], "as run"
+    else:
+        ours = next((runs.get(OURS, {}) for name, runs in results["runs"].items() if name == "amazon-like, 1 core"), {})
+        if "train_per_second" not in ours:
+            return []
+        seconds, how = EPOCH_ROWS / ours["train_per_second"], "projected from the rate above"
+    return [f"One epoch of 2.6 M impressions, mean history 9, one core: {seconds:.0f} s, {how}.\n"]
+
+
+def _best_peer(runs: dict[str, Any], key: str) -> float | None:
+    return max((run[key] for who, run in runs.items() if who != OURS), default=None)

@@ -1,0 +1,121 @@
+"""One user's request in onnxruntime: our graph, the floor under it, and what a padded batch would cost.
+
+ours     request.onnx on the request's pieces, as `Scorer` runs it
+raw      the same from raw ids on: encoding included
+floor    the attention unit's matrix products and sigmoids alone, over candidates × behaviours
+padded   a row per candidate with its own copy of the history, [q, k, q−k, q⊙k] into the first layer, as peers do
+"""
+
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from benchmarks.measure import best_ms
+from benchmarks.rows import Rows
+from din.artifacts import write_json
+from din.eventlog.packing import TableLayout
+from din.eventlog.reader import Features
+from din.model.dice import multilayer_perceptron
+from din.model.din import Model
+from din.params import Train
+from din.serve.encode import SIGNATURE, Encoder
+from din.serve.export import export_graphs
+from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
+
+OPSET = 20
+
+
+class Served:
+    """The graphs of a trained model and what encodes requests for them, in `folder`."""
+
+    def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        layout = TableLayout.of(features.fields, features.rows)
+        inputs = export_graphs(model, table, features.fields, layout, OPSET, folder)
+        shutil.copytree(features.root / "vocab", folder / "vocab")
+        for name in ("items.parquet", "users.parquet"):
+            shutil.copyfile(features.root / name, folder / name)
+        fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.manifest["fields"]]
+        write_json(
+            folder / SIGNATURE,
+            {"fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
+        )
+        self.encoder, self.threads = Encoder(folder), threads
+        self.request, self.batch = (Graph(folder / name, threads) for name in (REQUEST_GRAPH, BATCH_GRAPH))
+
+    def times(self, rows: Rows, train: Train) -> dict[str, float]:
+        """Best times of `rows`, one request (see the module), in ms."""
+        raw = {
+            "user": {"user_id": int(rows.user[0])},
+            "history": rows.history[: rows.length[0]].tolist(),
+            "candidates": rows.item.tolist(),
+        }
+        pieces = list(self.encoder.pack_one(raw))
+        shape, width = (len(rows.item), int(rows.length[0])), 2 * train.embedding_dim
+        runs: dict[str, Callable[[], Any]] = {
+            "request_ms": lambda: self.request.run_all(pieces, "probability"),
+            "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(raw), "probability"),
+            "request_floor_ms": _floor(shape[0] * shape[1], (width, *train.attention_hidden, 1), self.threads),
+            "request_padded_ms": _padded(*shape, width, train, self.threads),
+        }
+        return best_ms(runs)
+
+
+def _floor(rows: int, widths: tuple[int, ...], threads: int) -> Callable[[], Any]:
+    nodes, weights, value = [], [], "x"
+    for number, shape in enumerate(pairwise(widths)):
+        weights.append(numpy_helper.from_array(_random(*shape), f"w{number}"))
+        nodes.append(helper.make_node("MatMul", [value, f"w{number}"], [f"y{number}"]))
+        nodes.append(helper.make_node("Sigmoid", [f"y{number}"], [value := f"a{number}"]))
+    nodes.pop()  # the last layer has none
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", f"y{len(weights) - 1}")]
+    graph = helper.make_graph(nodes, "floor", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    return _session(model.SerializeToString(), {"x": _random(rows, widths[0])}, threads)
+
+
+class _FourWay(nn.Module):
+    """Padded local activation with mask, then the MLP, over embedded rows."""
+
+    def __init__(self, width: int, train: Train) -> None:
+        super().__init__()
+        self.attention = multilayer_perceptron(4 * width, train.attention_hidden, train.activation)
+        self.head = multilayer_perceptron(2 * width, train.hidden, train.activation)
+
+    def forward(self, query_CD: Tensor, key_CLD: Tensor, mask_CL: Tensor) -> Tensor:
+        query_CLD = query_CD.unsqueeze(1).expand_as(key_CLD)
+        every = torch.cat([query_CLD, key_CLD, query_CLD - key_CLD, query_CLD * key_CLD], 2)
+        weight_CL = self.attention(every).squeeze(2) * mask_CL
+        interest_CD = (weight_CL.unsqueeze(1) @ key_CLD).squeeze(1)
+        return torch.sigmoid(self.head(torch.cat([interest_CD, query_CD], 1)))
+
+
+def _padded(candidates: int, length: int, width: int, train: Train, threads: int) -> Callable[[], Any]:
+    query, key = (torch.from_numpy(_random(*shape)) for shape in ((candidates, width), (candidates, length, width)))
+    inputs = {"query": query, "key": key, "mask": torch.ones(candidates, length)}
+    program = torch.onnx.export(
+        _FourWay(width, train).eval(), tuple(inputs.values()), dynamo=True, verbose=False, input_names=list(inputs)
+    )
+    assert program is not None
+    return _session(
+        program.model_proto.SerializeToString(), {name: value.numpy() for name, value in inputs.items()}, threads
+    )
+
+
+def _session(model: bytes, inputs: dict[str, np.ndarray], threads: int) -> Callable[[], Any]:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)
+
+
+def _random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32)

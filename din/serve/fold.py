@@ -1,0 +1,136 @@
+"""The same function in fewer passes over memory: what `export` does to a trained model before it traces it.
+
+An element-wise pass over the [candidates × behaviours, units] of a request costs about a fifth of the matrix product
+beside it, and Dice as written takes six. With its averages μ, v and r = 1/√(v + ε),
+
+    f(s) = s·(α + (1 − α)·σ(z)) = (1 − α)/r · (z + μ·r)·(σ(z) + α/(1 − α)),   z = (s − μ)·r
+
+so the linear layer before gives z once its rows are scaled, the columns of the one after take the first factor, and
+four passes are left.
+
+The activation unit's first layer is linear in the behaviour once the candidate is known. For long histories a request
+makes one matrix M(q) per candidate and needs a single product with [k, 1] in place of q⊙k, two products and two sums;
+for short ones making the matrices costs more than it saves.
+"""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from din.model.attention import ActivationUnit
+from din.model.dice import EPSILON, Dice
+from din.model.din import Model
+
+LONG = 50  # behaviours from which on a matrix per candidate is faster
+_SMALLEST = 1e-7  # stands for a 1 − α that is nearer to 0, since it is divided by: float32 can't tell f's apart
+
+
+def fold(model: Model) -> Model:
+    """A copy of `model` that computes the same in evaluation mode, up to rounding."""
+    folded = copy.deepcopy(model).eval()
+    for name, module in list(folded.named_modules()):
+        if isinstance(module, nn.Sequential):
+            folded.set_submodule(name, _fold_dice(module))
+    for name, module in list(folded.named_modules()):
+        if isinstance(module, ActivationUnit) and module.interaction != "outer":  # whose product outweighs all passes
+            folded.set_submodule(name, FoldedUnit(module))
+    return folded
+
+
+class FoldedUnit(ActivationUnit):
+    """An `ActivationUnit` with its first layer as one matrix over [q, k, q⊙k]."""
+
+    def __init__(self, unit: ActivationUnit) -> None:
+        nn.Module.__init__(self)  # has none of the weights of an ActivationUnit
+        query_weight, key_weight = unit.query_weight, unit.key_weight
+        self.query_width = query_weight.shape[1]
+        if unit.interaction == "difference_product":
+            query_weight = query_weight + unit.difference_weight
+            extra = key_weight.shape[1] - self.query_width
+            key_weight = key_weight - nn.functional.pad(unit.difference_weight, (0, extra))
+        weight = torch.cat([query_weight, key_weight, unit.product_weight], 1)
+        first = nn.Linear(weight.shape[1], len(unit.bias))
+        first.weight, first.bias = nn.Parameter(weight), unit.bias
+        self.first = first
+        self.rest = nn.Sequential(*list(_fold_dice([first, unit.activation, *unit.rest]))[1:])
+
+    def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
+        """As `ActivationUnit.forward`."""
+        query_weight, key_weight, product_weight = self._weights()
+        product_TD = query_BD.index_select(0, segment_T) * key_TK[:, : self.query_width]
+        per_behaviour = linear(torch.cat([key_TK, product_TD], 1), torch.cat([key_weight, product_weight], 1))
+        per_query = linear(query_BD, query_weight, self.first.bias)
+        return self.rest(per_query.index_select(0, segment_T) + per_behaviour)
+
+    def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
+        """As `ActivationUnit.request`."""
+        return torch.cond(key_LK.shape[0] < LONG, self._request_short, self._request_long, (query_CD, key_LK))
+
+    def _request_short(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
+        query_weight, key_weight, product_weight = self._weights()
+        product_CLD = query_CD.unsqueeze(1) * key_LK[:, : self.query_width]
+        same_CLH = linear(query_CD, query_weight, self.first.bias).unsqueeze(1) + linear(key_LK, key_weight)
+        hidden_CLH = same_CLH + linear(product_CLD, product_weight)
+        return self.rest(hidden_CLH.flatten(0, 1)).view(query_CD.shape[0], key_LK.shape[0])
+
+    def _request_long(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
+        """Units before behaviours: all candidates' matrices make one product with the history."""
+        query_weight, key_weight, product_weight = self._weights()
+        candidates, width, units = query_CD.shape[0], self.query_width, len(query_weight)
+        parts = [
+            key_weight[:, :width] + product_weight * query_CD.unsqueeze(1),
+            key_weight[:, width:].expand(candidates, -1, -1),
+            linear(query_CD, query_weight, self.first.bias).unsqueeze(2),
+        ]
+        matrix_NK = torch.cat(parts, 2).flatten(0, 1)
+        key_KL = torch.cat([key_LK, torch.ones_like(key_LK[:, :1])], 1).T
+        hidden_CHL = (matrix_NK @ key_KL).view(candidates, units, key_LK.shape[0])
+        for layer in self.rest:
+            if isinstance(layer, nn.Linear):
+                hidden_CHL = layer.weight @ hidden_CHL + layer.bias.unsqueeze(1)
+            else:
+                hidden_CHL = layer(hidden_CHL)
+        return hidden_CHL.squeeze(1)
+
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        weight, width = self.first.weight, self.query_width
+        return weight[:, :width], weight[:, width:-width], weight[:, -width:]
+
+
+class FoldedDice(nn.Module):
+    """(z + shift)·(σ(z) + gain), per unit; units are axis 1 of [N, H] and [C, H, L]."""
+
+    shift: Tensor
+    gain: Tensor
+
+    def __init__(self, shift: Tensor, gain: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift)
+        self.register_buffer("gain", gain)
+
+    def forward(self, z: Tensor) -> Tensor:
+        per_unit = (-1, *[1] * (z.dim() - 2))
+        return (z + self.shift.view(per_unit)) * (torch.sigmoid(z) + self.gain.view(per_unit))
+
+
+@torch.no_grad()
+def _fold_dice(layers: Iterable[nn.Module]) -> nn.Sequential:
+    """Layers with every Dice between two linear ones folded into them, without dropout; changes the linear ones.
+
+    In double: the factors are large for a unit that hardly varies.
+    """
+    folded = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Dropout)))
+    for at in range(1, len(folded) - 1):
+        before, dice, after = folded[at - 1], folded[at], folded[at + 1]
+        if isinstance(before, nn.Linear) and isinstance(dice, Dice) and isinstance(after, nn.Linear):
+            rate = torch.rsqrt(dice.variance.double() + EPSILON)
+            rest = 1 - dice.alpha.double()
+            rest = torch.where(rest.abs() < _SMALLEST, _SMALLEST, rest)
+            before.weight.copy_(before.weight * rate.unsqueeze(1))
+            before.bias.copy_((before.bias - dice.mean) * rate)
+            after.weight.copy_(after.weight * (rest / rate))
+            folded[at] = FoldedDice((dice.mean * rate).float(), (dice.alpha / rest).float())
+    return folded

@@ -1,0 +1,125 @@
+"""The benchmark's rows are what it says they are, and our side runs on them; no peers.
+
+Alone: `pytest tests/benchmarks`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.directory import VALID, write_directory
+from benchmarks.measure import auc, best_ms
+from benchmarks.ours import EPOCHS, TimedFeatures, settings
+from benchmarks.report import MARKS, OURS, markdown, merge, write_between_marks
+from benchmarks.roofline import Roofline
+from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
+from benchmarks.serving import Served
+from din.eventlog.packing import Packer
+from din.model.din import DIN
+from din.train.fit import fit
+
+SMALL = [replace(workload, rows=600, items=500, dim=4, batch=128) for workload in WORKLOADS]
+HALF_FILLED, SHORT = SMALL
+
+
+@pytest.mark.parametrize(("workload", "mean"), [(HALF_FILLED, 25.5), (SHORT, 9.0)], ids=lambda value: str(value)[:20])
+def test_histories_have_the_lengths_of_their_workload(workload: Workload, mean: float) -> None:
+    """1 to max_history behaviours, the right mean, ids that exist; padding is 0 and nothing else is."""
+    workload = replace(workload, rows=20_000)
+    rows = draw(workload)
+    assert rows.length.min() == 1 and rows.length.max() <= workload.max_history
+    assert rows.length.mean() == pytest.approx(mean, rel=0.03)
+    assert rows.history.min() >= 1 and rows.history.max() <= workload.items
+    padded = rows.padded(workload.max_history)
+    assert np.array_equal((padded > 0).sum(1), rows.length)
+    assert np.array_equal(padded[padded > 0], rows.history)
+    assert rows.category.min() >= 1
+
+
+def test_the_seed_decides_everything() -> None:
+    """The same rows for every contestant; others under another seed."""
+    one, same, other = draw(SHORT), draw(SHORT), draw(replace(SHORT, seed=1))
+    assert np.array_equal(one.history, same.history) and np.array_equal(one.label, same.label)
+    assert not np.array_equal(one.label, other.label)
+
+
+def test_a_click_is_likelier_with_the_candidates_category_in_the_history() -> None:
+    """The planted signal has the stated strength."""
+    rows = draw(replace(HALF_FILLED, rows=20_000))
+    owner = np.repeat(np.arange(len(rows.item)), rows.length)
+    met = np.zeros(len(rows.item), bool)
+    met[owner[rows.category_of[rows.history] == rows.category[owner]]] = True
+    assert 0.3 < met.mean() < 0.9
+    assert rows.label[met].mean() == pytest.approx(CLICKED, abs=0.02)
+    assert rows.label[~met].mean() == pytest.approx(SKIPPED, abs=0.02)
+
+
+@pytest.mark.parametrize("spread", [1, 3])
+def test_the_directory_holds_the_same_rows(tmp_path: Path, spread: int) -> None:
+    """Item, history, category, user and label of every impression, whatever the size of the table."""
+    rows = draw(HALF_FILLED)
+    features = write_directory(tmp_path, HALF_FILLED, rows, spread)
+    shard = features.shard(0, "train")
+    found = shard.impressions
+    assert np.array_equal(found.item, rows.item * spread) and np.array_equal(found.user, rows.user)
+    assert np.array_equal(found.label, rows.label) and np.array_equal(found.history_length, rows.length)
+    assert np.array_equal(shard.behaviour_item, rows.history * spread)
+    assert np.array_equal(features.items["category"].values[found.item], rows.category)
+    assert features.rows["item_id"] == HALF_FILLED.items * spread + 1
+    assert features.split_rows("test") == [600] and features.split_rows("valid") == [VALID]
+
+
+def test_impressions_of_a_value_are_counted_once_each(tmp_path: Path) -> None:
+    """n_j of Eq. 6 against a loop over the impressions."""
+    rows = draw(SHORT)
+    features = write_directory(tmp_path, SHORT, rows)
+    expected = np.zeros(SHORT.items + 1, np.int64)
+    for item, history in zip(rows.item, np.split(rows.history, np.cumsum(rows.length)[:-1]), strict=True):
+        expected[list({item, *history})] += 1
+    assert np.array_equal(features.vocabulary("item_id")["impressions"].to_numpy(), expected)
+
+
+def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
+    """Every epoch is timed; the request's graph gives a probability per candidate; nothing takes no time."""
+    torch.set_num_threads(1)
+    rows = draw(SHORT)
+    written = write_directory(tmp_path / "features", SHORT, rows)
+    features, params = TimedFeatures(written.root), settings(SHORT, EPOCHS)
+    trained, progress = fit(features, params)
+    assert progress.epoch == EPOCHS and len(features.epochs()) == EPOCHS
+    assert min(features.epochs()) > 0 and Roofline(written, params).seconds() > 0
+    assert isinstance(trained.model, DIN)
+    served = Served(trained.model, trained.table, written, tmp_path / "served", threads=1)
+    packed = Packer(written).pack(written.shard(0, "test"), np.arange(8))
+    assert served.batch.run(packed, "probability").shape == (8,)
+    times = served.times(one_request(SHORT, rows, candidates=60), params)
+    assert min(times.values()) > 0 and "request_floor_ms" in times
+
+
+def test_auc_and_turns() -> None:
+    """AUC by the rank sum; the best of the turns, taken in turns."""
+    assert auc(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.35, 0.8])) == 1.0
+    assert auc(np.array([0, 1, 1, 0]), np.array([0.1, 0.4, 0.35, 0.8])) == 0.5
+    order: list[str] = []
+    best_ms({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=2)
+    assert order == ["a", "b", "a", "b"]
+
+
+def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
+    """Ratios to the fastest peer, failures by name, and only the part between the marks is written."""
+    fast = {"version": "1", "train_per_second": 100.0, "score_per_second": 50.0, "peak_mb": 10.0, "auc": 0.7}
+    best = merge({**fast, "train_per_second": 90.0, "peak_mb": 8.0}, fast)
+    assert (best["train_per_second"], best["peak_mb"]) == (100.0, 8.0)
+    assert merge({"error": "killed"}, fast) == fast == merge(fast, {"error": "killed"})
+    ours = {**fast, "train_per_second": 450.0, "roofline_share": 0.5, "onnx_score_per_second": 1.0}
+    runs = {OURS: {**ours, "first_epoch_seconds": 1.0}, "slow": fast, "broken": {"error": "no such module"}}
+    machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
+    text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
+    assert "| **4.5×** | **1.0×** |" in text and "`no such module`" in text
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARKS[0]}old\n{MARKS[1]}after\n")
+    write_between_marks(page, text)
+    assert page.read_text() == f"before\n{MARKS[0]}{text}{MARKS[1]}after\n"

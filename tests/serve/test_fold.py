@@ -1,0 +1,91 @@
+"""Folded models against the models as trained, in PyTorch.
+
+Alone: `pytest tests/serve/test_fold.py`.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from serve_workspace import FIELDS
+
+from din.eventlog.packing import TableLayout
+from din.model.attention import ActivationUnit
+from din.model.dice import Dice
+from din.model.din import Model, build
+from din.model.embedding_mlp import EmbeddingMLP
+from din.params import Params
+from din.schema import parse_fields
+from din.serve.fold import LONG, FoldedDice, fold
+
+
+def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:
+    """Weights, averages and α (0 and 1 exactly, and around them) far from their initial values."""
+    fields = parse_fields(FIELDS)
+    small = {"embedding_dim": 4, "attention_hidden": (9, 5), "hidden": (7, 6)}
+    layout = TableLayout.of(fields, {field.name: 2 if field.standardised else 7 for field in fields})
+    model, _ = build(fields, layout, replace(params.train, **small, **train))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.5, generator=generator)
+        for dice in dices(model):
+            dice.mean.normal_(generator=generator)
+            dice.variance.uniform_(0.01, 4, generator=generator)
+            dice.alpha[:4] = torch.tensor([0.0, 1.0, 1 + 1e-6, 1 - 1e-7])
+    assert isinstance(model, EmbeddingMLP)
+    return model.eval()
+
+
+def dices(model: torch.nn.Module) -> list[Dice]:
+    return [module for module in model.modules() if isinstance(module, Dice)]
+
+
+@pytest.mark.filterwarnings("ignore:Pred is a Python constant")  # outside of a trace torch.cond is a plain `if`
+@pytest.mark.parametrize("interaction", ["difference_product", "product", "outer"])
+@pytest.mark.parametrize("activation", ["dice", "prelu", "relu", "bipolar_sigmoid"])
+@pytest.mark.parametrize("length", [0, 1, 5, LONG - 1, LONG, LONG + 7])
+def test_a_folded_unit_weighs_a_request_as_before(
+    params: Params, activation: str, length: int, interaction: str
+) -> None:
+    """On both sides of `LONG`, whatever the options: the same weights [C, L], and the same for packed rows."""
+    model = random_model(params, length, model="din", activation=activation, interaction=interaction)
+    (unit,), (folded,) = units(model), units(fold(model))
+    query, key = torch.randn(6, model.query_width), torch.randn(length, model.key_width)
+    segment = torch.arange(6).repeat_interleave(length)
+    with torch.no_grad():
+        expected = unit.request(query, key)
+        assert_same(folded.request(query, key), expected)
+        assert_same(folded(query, key.repeat(6, 1), segment).view(6, length), expected)
+
+
+def units(model: torch.nn.Module) -> list[ActivationUnit]:
+    return [module for module in model.modules() if isinstance(module, ActivationUnit)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_folded_head_answers_as_before(params: Params, seed: int) -> None:
+    """Linear layers with Dice and dropout between them: the same logits, and no Dice is left."""
+    model = random_model(params, seed, model="base", dropout=0.5)
+    folded = fold(model)
+    first = model.head[1]
+    assert isinstance(folded, EmbeddingMLP) and isinstance(first, torch.nn.Linear)
+    inputs = torch.randn(50, first.in_features)
+    with torch.no_grad():
+        assert_same(folded.head(inputs), model.head(inputs))
+    assert not dices(folded) and sum(isinstance(module, FoldedDice) for module in folded.modules()) == 2
+
+
+def test_the_trained_model_stays_as_it_is(params: Params) -> None:
+    """Folding works on a copy: parity compares with the model as trained."""
+    model: Model = random_model(params, 0, model="din")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    fold(model)
+    assert len(dices(model)) == 4
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def assert_same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    largest = max(1.0, expected.abs().max().item()) if expected.numel() else 1.0
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5 * largest)
