@@ -1,6 +1,7 @@
 """What a bundle holds besides its graphs, and `models/bundle/` as the stage `export` leaves it.
 
     request.onnx batch.onnx weights/    the model, twice (see export.py)
+    model/                              the same as trained, for `train.warm_start`; nothing here reads it
     vocab/ items.parquet users.parquet  raw values to ids and table rows; copies of the features'
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            where it comes from and how good it is, for programs and for people
@@ -53,6 +54,7 @@ def complete(
     Raises:
         InputError: the evaluation or a validation verdict is missing.
     """
+    shutil.copytree(MODEL, folder / "model")
     shutil.copytree(features.root / "vocab", folder / "vocab")
     for name in ("items.parquet", "users.parquet"):
         shutil.copyfile(features.root / name, folder / name)
