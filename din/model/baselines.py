@@ -69,7 +69,7 @@ class DeepFM(WideDeep):
     """DeepFM (arXiv 1703.04247): Wide&Deep and a factorization machine's second order over the same field vectors."""
 
     def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
-        return super().deep(vectors_BV, products) + factorization(vectors_BV.view(vectors_BV.shape[0], -1, self.dim))
+        return super().deep(vectors_BV, products) + factorization(vectors_BV.unflatten(1, (-1, self.dim)))
 
 
 class PNN(BaseModel):
@@ -80,8 +80,7 @@ class PNN(BaseModel):
         return vectors * (vectors - 1) // 2
 
     def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
-        vectors_BFd = vectors_BV.view(vectors_BV.shape[0], -1, self.dim)
-        return super().deep(vectors_BV, [*products, inner_products(vectors_BFd)])
+        return super().deep(vectors_BV, [*products, inner_products(vectors_BV.unflatten(1, (-1, self.dim)))])
 
 
 def factorization(vectors_BFd: Tensor) -> Tensor:

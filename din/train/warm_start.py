@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from din.artifacts import read_json
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
+from din.model import artifact
 from din.model.din import Model
 from din.params import Train, to_json
 from din.schema import Field, Kind, text
 
-MODEL, VOCABULARY, FACTS = "model", "vocab", "facts.json"  # of a bundle
 _DECISIVE = ("seed", "valid_fraction", "test_fraction")  # which users a split holds out
 _SETTINGS = (  # what gives weights of one name and shape their meaning
     *("model", "embedding_dim", "attention_hidden", "interaction", "softmax", "hidden", "activation"),
@@ -43,17 +42,21 @@ class Start:
         """Write the bundle's weights into a fresh model and its embedding table [R, W].
 
         Raises:
-            InputError: they are of another architecture; says what differs.
+            InputError: there are none, or they are of another architecture; says what differs.
         """
-        config = read_json(self.directory / MODEL / "config.json")
+        if not (self.directory / artifact.IN_BUNDLE).is_dir():
+            raise InputError(
+                f"train.warm_start: bundle {self.version[:12]} is of a version that kept no weights to start from; "
+                "pin a later one"
+            )
+        config, weights = artifact.read(self.directory / artifact.IN_BUNDLE)
         self._check_architecture(config, features, params)
-        weights = load_file(self.directory / MODEL / "weights.safetensors")
         old_table, old_offsets = weights.pop("table"), config["table"]["offsets"]
         model.load_state_dict(weights)
         layout = TableLayout.of(features.fields, features.rows)
         kept = 0
         for field in features.fields:
-            old = pq.read_table(self.directory / VOCABULARY / f"{field.name}.parquet")["value"].to_pylist()
+            old = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
             here, there = _common(field, features.vocabulary(field.name)["value"].to_pylist(), old)
             rows, old_rows = torch.from_numpy(here), torch.from_numpy(there)
             table[layout.offsets[field.name] + rows] = old_table[old_offsets[field.name] + old_rows]
@@ -66,7 +69,7 @@ class Start:
         Raises:
             InputError: they may be: it was split otherwise, or saw a newer log.
         """
-        facts, ours = read_json(self.directory / FACTS), features.manifest
+        facts, ours = read_json(self.directory / "facts.json"), features.manifest
         protocol = {"name": ours["protocol"], **{key: ours["params"][key] for key in _DECISIVE}}
         keys = protocol if ours["protocol"] != "temporal" else ("name",)
         differ = [
@@ -84,7 +87,7 @@ class Start:
 
     def _check_architecture(self, config: dict[str, Any], features: Features, params: Train) -> None:
         settings = [
-            (name, config["train"][name], value) for name, value in to_json(params).items() if name in _SETTINGS
+            (name, config["train"].get(name), value) for name, value in to_json(params).items() if name in _SETTINGS
         ]
         fields = (_names(config["fields"]), _names(features.manifest["fields"]))
         differ = [

@@ -114,3 +114,11 @@ def test_settings_of_training_alone_may_change(start: Start, features: Features,
     today = replace(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, item_bias=False)
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
     start.apply(model, table, features, today)
+
+
+def test_a_bundle_without_weights_says_so(start: Start, features: Features, small: Train) -> None:
+    """Bundles of earlier versions hold graphs alone."""
+    shutil.rmtree(start.directory / "model")
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
+    with pytest.raises(InputError, match="kept no weights to start from; pin a later one"):
+        start.apply(model, table, features, small)
