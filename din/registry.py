@@ -186,6 +186,19 @@ class Registry:
             (directory / MANIFEST).write_bytes(manifest)
         return target
 
+    def find(self, start: str) -> str:
+        """The one stored version that begins with `start`.
+
+        Raises:
+            InputError: none does, or several do.
+        """
+        stored = {key.split("/")[1] for key in self._objects.keys("bundles") if key.endswith(f"/{MANIFEST}")}
+        found = [version for version in sorted(stored) if version.startswith(start)]
+        if len(found) != 1:
+            which = ", ".join(version[:12] for version in found) or "none"
+            raise InputError(f"{self.name}: {start!r} names {which} of {len(stored)} bundles, expected one")
+        return found[0]
+
     def facts(self, version: str) -> dict[str, Any]:
         """A stored bundle's facts.json, verified.
 

@@ -15,6 +15,7 @@ from din.model.sequences import resolve
 from din.params import Train, parse, to_json
 
 DIRECTORY = Path("models/din")
+IN_BUNDLE = "model"  # where a bundle keeps it
 FORMAT = 1
 
 
@@ -40,18 +41,26 @@ def save(trained: Trained, params: Train, features: Features, target: Path = DIR
         write_json(folder / "config.json", config)
 
 
+def read(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights, `table` among them, of a saved model.
+
+    Raises:
+        InputError: no model there.
+    """
+    return read_json(source / "config.json"), load_file(source / "weights.safetensors")
+
+
 def load(features: Features, source: Path = DIRECTORY) -> Trained:
     """Read a model back.
 
     Raises:
         InputError: no model there, or it was trained on features of another shape.
     """
-    config = read_json(source / "config.json")
+    config, weights = read(source)
     if config["fields"] != features.manifest["fields"]:
         raise InputError(f"{source}: trained on other fields than {features.root} holds; run `dvc repro train`")
     params = parse(Train, config["train"], source / "config.json")
     model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config["sequences"])
-    weights = load_file(source / "weights.safetensors")
     table = weights.pop("table")
     model.load_state_dict(weights)
     return Trained(model.eval(), table)

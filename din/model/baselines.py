@@ -66,10 +66,14 @@ class WideDeep(BaseModel):
 
 
 class DeepFM(WideDeep):
-    """DeepFM (arXiv 1703.04247): Wide&Deep and a factorization machine's second order over the same field vectors."""
+    """DeepFM (arXiv 1703.04247): Wide&Deep and Σ_{i<j} ⟨v_i, v_j⟩, a factorization machine's second order.
+
+    Summed over pairs: the usual ½(‖Σ v_i‖² − Σ ‖v_i‖²) is linear in fields, but float32 loses what cancels in it.
+    """
 
     def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
-        return super().deep(vectors_BV, products) + factorization(vectors_BV.view(vectors_BV.shape[0], -1, self.dim))
+        pairs = inner_products(vectors_BV.unflatten(1, (-1, self.dim)))
+        return super().deep(vectors_BV, products) + pairs.sum(1)
 
 
 class PNN(BaseModel):
@@ -80,13 +84,7 @@ class PNN(BaseModel):
         return vectors * (vectors - 1) // 2
 
     def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
-        vectors_BFd = vectors_BV.view(vectors_BV.shape[0], -1, self.dim)
-        return super().deep(vectors_BV, [*products, inner_products(vectors_BFd)])
-
-
-def factorization(vectors_BFd: Tensor) -> Tensor:
-    """Σ_{i<j} ⟨v_i, v_j⟩ [B] in O(F·dim), as ½(‖Σ v_i‖² − Σ ‖v_i‖²)."""
-    return (vectors_BFd.sum(1).square() - vectors_BFd.square().sum(1)).sum(1) / 2
+        return super().deep(vectors_BV, [*products, inner_products(vectors_BV.unflatten(1, (-1, self.dim)))])
 
 
 def inner_products(vectors_BFd: Tensor) -> Tensor:

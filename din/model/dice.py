@@ -1,5 +1,6 @@
 """Activations: Dice (Eq. 9 of arXiv 1706.06978) and the ordinary ones, by name."""
 
+from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -61,9 +62,13 @@ def multilayer_perceptron(inputs: int, hidden: tuple[int, ...], activation: str,
     Args:
         dropout: share of the inputs and of every hidden layer that a training step sets to 0 (the rest is scaled up).
     """
-    drop = [nn.Dropout(dropout)] if dropout else []
-    layers: list[nn.Module] = [*drop]
-    for units in hidden:
-        layers += [nn.Linear(inputs, units), ACTIVATIONS[activation](units), *drop]
+    # Dropouts have names of their own, so that weights keep theirs whatever the rate.
+    layers: dict[str, nn.Module] = {"dropout": nn.Dropout(dropout)} if dropout else {}
+    for number, units in enumerate(hidden):
+        layers[f"{2 * number}"] = nn.Linear(inputs, units)
+        layers[f"{2 * number + 1}"] = ACTIVATIONS[activation](units)
+        if dropout:
+            layers[f"dropout_{number}"] = nn.Dropout(dropout)
         inputs = units
-    return nn.Sequential(*layers, nn.Linear(inputs, 1))
+    layers[f"{2 * len(hidden)}"] = nn.Linear(inputs, 1)
+    return nn.Sequential(OrderedDict(layers))

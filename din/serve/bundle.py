@@ -1,6 +1,7 @@
 """What a bundle holds besides its graphs, and `models/bundle/` as the stage `export` leaves it.
 
     request.onnx batch.onnx weights/    the model, twice (see export.py)
+    model/                              the same as trained, for `train.warm_start`; nothing here reads it
     vocab/ items.parquet users.parquet  raw values to ids and table rows; copies of the features'
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            where it comes from and how good it is, for programs and for people
@@ -25,13 +26,13 @@ from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, sha256_fil
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
+from din.model import artifact
 from din.params import Params
 from din.schema import SPLITS, TIMESTAMP
 from din.serve.card import model_card
 from din.serve.encode import SIGNATURE
 
 DIRECTORY = Path("models/bundle")
-MODEL = Path("models/din")
 REPORTS = Path("reports")
 FACTS = "facts.json"
 FORMAT = 1
@@ -53,6 +54,7 @@ def complete(
     Raises:
         InputError: the evaluation or a validation verdict is missing.
     """
+    shutil.copytree(artifact.DIRECTORY, folder / artifact.IN_BUNDLE)
     shutil.copytree(features.root / "vocab", folder / "vocab")
     for name in ("items.parquet", "users.parquet"):
         shutil.copyfile(features.root / name, folder / name)
@@ -76,7 +78,7 @@ def gather_facts(features: Features, params: Params) -> dict[str, Any]:
     Raises:
         InputError: the evaluation or a validation verdict is missing.
     """
-    manifest, train = features.manifest, read_json(MODEL / "config.json")["train"]
+    manifest, train = features.manifest, read_json(artifact.DIRECTORY / "config.json")["train"]
     return {
         "format": FORMAT,
         "model_name": params.model_name,
@@ -89,7 +91,11 @@ def gather_facts(features: Features, params: Params) -> dict[str, Any]:
             **{key: manifest["params"][key] for key in _PROTOCOL},
         },
         "rows": manifest["rows"],
-        "inputs": {"raw": manifest["raw"], "features": hash_tree(features.root), "model": hash_tree(MODEL)},
+        "inputs": {
+            "raw": manifest["raw"],
+            "features": hash_tree(features.root),
+            "model": hash_tree(artifact.DIRECTORY),
+        },
         "params": {"featurize": manifest["params"], "train": train},
         "seed": train["seed"],
         "packages": {name: version(name) for name in _PACKAGES},

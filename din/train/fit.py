@@ -28,23 +28,28 @@ from din.train.optimizers import dense_optimizer, learning_rate, table_optimizer
 from din.train.predict import predict
 from din.train.progress import track
 from din.train.regularization import row_decay
+from din.train.warm_start import Start
 
 EVALUATION_BATCH = 1024
 
 
-def fit(features: Features, params: Train, checkpoint_path: Path | None = None) -> tuple[Trained, Progress]:
+def fit(
+    features: Features, params: Train, checkpoint_path: Path | None = None, start: Start | None = None
+) -> tuple[Trained, Progress]:
     """Train `params.model`, stop early on the validation metric.
 
     Args:
         checkpoint_path: where to save state and resume from; None = neither.
+        start: an earlier model to start from; None = random weights.
 
     Returns:
         The weights of the best epoch, and how training got there.
 
     Raises:
-        InputError: the loss is not finite, or the validation metric can't be computed.
+        InputError: the loss is not finite, the validation metric can't be computed, or `start` is of another
+            architecture.
     """
-    trainer = _Trainer(features, params, checkpoint_path)
+    trainer = _Trainer(features, params, checkpoint_path, start)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -52,7 +57,7 @@ def fit(features: Features, params: Train, checkpoint_path: Path | None = None) 
 
 
 class _Trainer:
-    def __init__(self, features: Features, params: Train, path: Path | None) -> None:
+    def __init__(self, features: Features, params: Train, path: Path | None, start: Start | None) -> None:
         if params.threads:
             torch.set_num_threads(params.threads)
         packer = Packer(features, params.unknown_rate)
@@ -60,6 +65,8 @@ class _Trainer:
         self.loader = TrainingLoader(features, packer, params.batch_size, params.seed)
         sequences = resolve(params.sequences, features)
         self.model, self.table = build(features.fields, packer.layout, params, sequences)
+        if start:
+            start.apply(self.model, self.table, features, params)
         self.dense = dense_optimizer(params.optimizer, list(self.model.parameters()), params.learning_rate)
         self.sparse = table_optimizer(params, self.table, row_decay(features, params))
         self.progress = Progress()

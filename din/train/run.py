@@ -1,33 +1,47 @@
 """The stage `train`."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from din.artifacts import write_json
 from din.eventlog.reader import Features
 from din.model import artifact
 from din.params import Params
+from din.registry import Registry
+from din.stage import STATE
 from din.train import checkpoint
 from din.train.fit import fit
+from din.train.warm_start import Start
 
 SUMMARY = Path("reports/training/summary.json")
 
 
 def train(params: Params) -> None:
-    """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs."""
+    """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs.
+
+    Raises:
+        InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
+    """
     features = Features()
-    folder = checkpoint.directory(features.root, params.train)
-    rows = features.manifest["rows"]
-    print(f"training {params.train.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-    trained, progress = fit(features, params.train, folder / "state.safetensors")
-    artifact.save(trained, params.train, features)
+    with _start(params, features) as start:
+        settings = replace(params.train, warm_start=start and start.version)
+        folder = checkpoint.directory(features.root, settings)
+        rows = features.manifest["rows"]
+        print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
+        trained, progress = fit(features, settings, folder / "state.safetensors", start)
+    artifact.save(trained, settings, features)
     write_json(
         SUMMARY,
         {
-            "model": params.train.model,
+            "model": settings.model,
+            "warm_start": settings.warm_start,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
-            f"valid_{params.train.metric}": progress.best_metric,
+            f"valid_{settings.metric}": progress.best_metric,
             "seconds": round(progress.seconds, 3),
             "samples_per_second": round(progress.epoch * rows["train"] / progress.seconds, 1),
             "history": progress.history,
@@ -36,3 +50,18 @@ def train(params: Params) -> None:
     for old in folder.parent.iterdir():
         if old != folder:
             shutil.rmtree(old)
+
+
+@contextmanager
+def _start(params: Params, features: Features) -> Iterator[Start | None]:
+    """The bundle that `train.warm_start` pins, copied from the registry and verified; None where none is pinned."""
+    if params.train.warm_start is None:
+        yield None
+        return
+    registry = Registry(params.promote.registry, params.model_name)
+    version = registry.find(params.train.warm_start)
+    STATE.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=STATE) as parent:
+        start = Start(version, registry.fetch(version, Path(parent) / version))
+        start.check_split(features)
+        yield start

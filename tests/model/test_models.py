@@ -17,7 +17,7 @@ from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Shard
 from din.model.attention import ActivationUnit, request_softmax, segment_softmax
-from din.model.baselines import factorization, inner_products
+from din.model.baselines import inner_products
 from din.model.dice import ACTIVATIONS, BipolarSigmoid, Dice, multilayer_perceptron
 from din.model.din import MODELS, Model, build
 from din.model.embedding import to_tensors
@@ -277,11 +277,10 @@ def test_outer_is_the_outer_product() -> None:
 
 
 def test_products_of_field_vectors_by_loops() -> None:
-    """FM's second order and PNN's inner products on three fields of two dimensions."""
+    """Inner products of all pairs (PNN's inputs, FM's summands) on three fields of two dimensions."""
     u, v, w = vectors = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]])
     pairs = [1 * 3 + 2 * -1, 1 * 0.5 + 2 * 4, 3 * 0.5 + -1 * 4]
     assert inner_products(vectors.unsqueeze(0)).tolist() == [pairs]
-    assert factorization(vectors.unsqueeze(0)).tolist() == [sum(pairs)]
     assert inner_products(torch.stack([u, v]).unsqueeze(0)).shape == (1, 1)
     assert inner_products(w.view(1, 1, 2)).shape == (1, 0)
 

@@ -1,0 +1,44 @@
+"""Several sequences, from raw ids to the scorer. Alone: `pytest tests/serve/test_sequences.py`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serve_workspace import Workspace, build, report, working_in
+
+from din.artifacts import read_json
+from din.params import Params
+from din.serve import Scorer
+from din.serve.parity import parity
+
+SEQUENCES = {"liked": {"rating": (4, 5)}, "disliked": {"rating": (1,)}}
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Workspace:
+    """DIN with two sequences, exported."""
+    train = replace(params.train, sequences=SEQUENCES)
+    return build(tmp_path_factory.mktemp("sequences"), replace(params, train=train))
+
+
+def test_raw_ids_reach_their_sequence(workspace: Workspace) -> None:
+    """PyTorch, onnxruntime and the scorer agree, histories without any behaviour of a sequence among the cases."""
+    with working_in(workspace.root):
+        parity(workspace.params)
+    assert report(workspace.root)["verdict"] == "open"
+    ids = read_json(workspace.root / "models/din/config.json")["sequences"]
+    assert {name: list(fields) for name, fields in ids.items()} == {"disliked": ["rating"], "liked": ["rating"]}
+
+
+@pytest.mark.parametrize("rating", [2, 3, None, "never seen"])
+def test_a_behaviour_of_no_sequence_changes_nothing(workspace: Workspace, rating: object) -> None:
+    """A raw request with one more behaviour, of neither sequence, has the same scores; one of a sequence has others."""
+    scorer = Scorer.open(Path(workspace.bundle))
+    history = [{"item_id": "i3", "rating": 5}, {"item_id": "i7", "rating": 1}]
+
+    def score(more: list[dict]) -> np.ndarray:
+        return scorer.score({"history": [*history, *more], "candidates": ["i1", "i2"]}, "logit")
+
+    np.testing.assert_allclose(score([{"item_id": "i9", "rating": rating}]), score([]), atol=1e-6)
+    assert np.abs(score([{"item_id": "i9", "rating": "4"}]) - score([])).min() > 1e-4

@@ -1,0 +1,124 @@
+"""Weights of an earlier bundle find their places in a new model. Alone: `pytest tests/train/test_warm_start.py`."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from random_features import write_features
+
+from din.errors import InputError
+from din.eventlog.packing import TableLayout
+from din.eventlog.reader import Features
+from din.model import artifact
+from din.model.artifact import Trained
+from din.model.din import build
+from din.params import Params, Train
+from din.train.warm_start import Start
+
+VERSION = "ab" * 32
+
+
+@pytest.fixture
+def small(params: Params) -> Train:
+    """A DIN of a few units."""
+    return replace(params.train, embedding_dim=4, attention_hidden=(6,), hidden=(8,))
+
+
+@pytest.fixture
+def start(features: Features, small: Train, tmp_path: Path) -> Start:
+    """What a bundle of `features` and `small` holds of them, with recognisable weights."""
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), replace(small, seed=9))
+    bundle = tmp_path / "bundle"
+    artifact.save(Trained(model, table), small, features, bundle / "model")
+    shutil.copytree(features.root / "vocab", bundle / "vocab")
+    return Start(VERSION, bundle)
+
+
+def rewrite(features: Features, field: str, values: list) -> None:
+    """Give a vocabulary other values, of the same number or more."""
+    path = features.root / "vocab" / f"{field}.parquet"
+    counts = [9] * len(values)
+    columns = {"id": pa.array(range(len(values)), pa.int32()), "count": counts, "impressions": counts}
+    pq.write_table(pa.table({"value": values, **columns}), path)
+
+
+def test_embeddings_move_by_value(start: Start, features: Features, small: Train, tmp_path: Path, capsys) -> None:
+    """Known values take their rows along wherever their ids went, new ones keep the fresh row; dense weights stay."""
+    today = write_features(tmp_path / "today")
+    rewrite(today, "category", [None, "4", "99", "2", "1", "98"])  # 4 and "4" are one value
+    rewrite(today, "rating", [None, 5, 4, 3, 2, 1])
+    layout = TableLayout.of(today.fields, today.rows)
+    model, table = build(today.fields, layout, small)
+    fresh = table.clone()
+    start.apply(model, table, today, small)
+
+    old_model, old = build(features.fields, layout, replace(small, seed=9))
+    assert all(torch.equal(weight, old_model.state_dict()[name]) for name, weight in model.state_dict().items())
+    at = layout.offsets["category"]
+    for here, there in ((0, 0), (1, 4), (3, 2), (4, 1)):
+        assert torch.equal(table[at + here], old[at + there])
+    for new in (2, 5):
+        assert torch.equal(table[at + new], fresh[at + new])
+    at = layout.offsets["rating"]
+    assert torch.equal(table[at : at + 6], old[at + torch.tensor([0, 5, 4, 3, 2, 1])])
+    assert f"starting from {VERSION[:12]}: {len(table) - 2} of {len(table)} embedding rows" in capsys.readouterr().out
+
+
+def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: Train, tmp_path: Path) -> None:
+    """Edges shift with the log, quantiles keep their meaning; of other quantiles only the unknown row is kept."""
+    today = write_features(tmp_path / "today")
+    layout = TableLayout.of(today.fields, today.rows)
+    at, rows = layout.offsets["age"], today.rows["age"]
+    for values, kept in (([None, float("-inf"), 21.5, 33.0, 48.0], rows), ([None, float("-inf"), 30.0], 1)):
+        rewrite(today, "age", values)
+        model, table = build(today.fields, layout, small)
+        fresh = table.clone()
+        start.apply(model, table, today, small)
+        moved = (table[at : at + rows] != fresh[at : at + rows]).any(1)
+        assert moved.tolist() == [True] * kept + [False] * (rows - kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "base"}, "model din there, base here"),
+        ({"embedding_dim": 8}, "embedding_dim 4 there, 8 here"),
+        ({"hidden": (8, 8)}, r"hidden \[8\] there, \[8, 8\] here"),
+        ({"activation": "relu"}, "activation dice there, relu here"),
+        ({"sequences": {"liked": {"rating": (5,)}}}, r"sequences \{\} there, \{'liked': \{'rating': \[5\]\}\} here"),
+    ],
+    ids=str,
+)
+def test_another_architecture_is_named(change, message: str, start: Start, features: Features, small: Train) -> None:
+    """Nothing is copied in part: the error says what differs, and what to do."""
+    today = replace(small, **change)
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
+    with pytest.raises(InputError, match=f"{VERSION[:12]} is of another architecture: {message}; restore that"):
+        start.apply(model, table, features, today)
+
+
+def test_other_fields_are_another_architecture(start: Start, features: Features, small: Train) -> None:
+    """A field more, or the same in another order, would feed weights with what they never saw."""
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
+    features.manifest["fields"].reverse()
+    with pytest.raises(InputError, match=r"fields item\.item_id: id, .* there, behaviour\.watched: numeric, .* here"):
+        start.apply(model, table, features, small)
+
+
+def test_settings_of_training_alone_may_change(start: Start, features: Features, small: Train) -> None:
+    """Dropout, optimizer, rates and regularisers are no part of the architecture."""
+    today = replace(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, item_bias=False)
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
+    start.apply(model, table, features, today)
+
+
+def test_a_bundle_without_weights_says_so(start: Start, features: Features, small: Train) -> None:
+    """Bundles of earlier versions hold graphs alone."""
+    shutil.rmtree(start.directory / "model")
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
+    with pytest.raises(InputError, match="kept no weights to start from; pin a later one"):
+        start.apply(model, table, features, small)
