@@ -24,6 +24,7 @@ from din.params import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.loader import TrainingBatch, TrainingLoader
+from din.train.memory import keep_freed_memory
 from din.train.optimizers import dense_optimizer, learning_rate, table_optimizer
 from din.train.predict import predict
 from din.train.progress import track
@@ -53,6 +54,7 @@ def fit(features: Features, params: Train, checkpoint_path: Path | None = None) 
 
 class _Trainer:
     def __init__(self, features: Features, params: Train, path: Path | None) -> None:
+        keep_freed_memory()
         if params.threads:
             torch.set_num_threads(params.threads)
         packer = Packer(features, params.unknown_rate)
