@@ -35,7 +35,7 @@ class Dice(nn.Module):
                 self.variance.lerp_(variance, MOMENTUM)
             return out
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
-        return s * torch.addcmul(self.alpha, p, 1 - self.alpha)
+        return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
 
 
 class _BatchDice(torch.autograd.Function):

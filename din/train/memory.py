@@ -1,7 +1,8 @@
 """Keep freed memory in the process: a training step frees and asks again for the same few large blocks.
 
-By default glibc gives blocks from 128 KiB to 32 MiB on back to the system at every step, and the kernel zeroes them page by page when
-they return: a third to a half of a CPU step. Peak memory is that of the largest step either way.
+By default glibc returns blocks from 128 KiB on to the system whenever they are freed, and the kernel zeroes them page by
+page when they come back: 5,000 page faults a step, a fifth to a half of its time. Peak memory is that of the largest
+step either way.
 """
 
 import ctypes
