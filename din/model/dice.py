@@ -29,48 +29,46 @@ class Dice(nn.Module):
     def forward(self, s: Tensor) -> Tensor:
         """[..., units] to the same shape; statistics over all but the last axis."""
         if self.training and s.shape[0] > 0:
-            out, mean, variance = _BatchDice.apply(s, self.alpha)
             with torch.no_grad():
+                mean = s.mean(0)
+                z = s - mean
+                variance = z.square().mean(0)
+                scale = torch.rsqrt(variance + EPSILON)
                 self.mean.lerp_(mean, MOMENTUM)
                 self.variance.lerp_(variance, MOMENTUM)
-            return out
+            return _BatchDice.apply(s, self.alpha, z.mul_(scale), scale)
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
         return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
 
 
 class _BatchDice(torch.autograd.Function):
-    """Dice by the statistics of its own rows, [N, units] each; also returns their mean and variance.
+    """Dice by the statistics of its own rows s [N, units], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
 
-    With z = (s − E[s]) / √(Var[s] + ε) and h = ∂p-part of the loss's gradient by z, h = g·s·p·(1 − p):
+    The gradient of s holds what flows through the statistics. With h = g·s·p·(1 − p):
 
-        ∂s = g·(α + (1 − α)·p) + (1 − α) / √(Var[s] + ε) · (h − E[h] − z·E[h·z])
+        g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
 
-    By hand since every pass over [N, units] counts: autograd makes twice as many.
+    By hand, since every pass over [N, units] counts: autograd makes twice as many.
     """
 
     @staticmethod
-    def forward(ctx: Any, s: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = s.mean(0)
-        z = s - mean
-        variance = z.square().mean(0)
-        scale = torch.rsqrt(variance + EPSILON)
-        p = torch.sigmoid(z.mul_(scale))
-        ctx.save_for_backward(s, z, p, scale, alpha)
-        ctx.mark_non_differentiable(mean, variance)
-        return torch.addcmul(alpha, p, 1 - alpha).mul_(s), mean, variance
+    def forward(ctx: Any, s: Tensor, alpha: Tensor, z: Tensor, scale: Tensor) -> Tensor:
+        p = torch.sigmoid(z)
+        ctx.save_for_backward(s, alpha, z, scale, p)
+        return torch.addcmul(alpha, p, 1 - alpha).mul_(s)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        s, z, p, scale, alpha = ctx.saved_tensors
-        g = gradients[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        s, alpha, z, scale, p = ctx.saved_tensors
+        (g,) = gradients
         by_gate = g * s
         h = torch.ops.aten.sigmoid_backward(by_gate, p)
-        factor = scale * (1 - alpha)
+        factor = (1 - alpha) * scale
         by_s = torch.addcmul(-h.mean(0) * factor, h, factor)
         by_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
-        by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha, out=h))
+        by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
         by_alpha = by_gate.sum(0)
-        return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0))
+        return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0)), None, None
 
 
 class BipolarSigmoid(nn.Module):

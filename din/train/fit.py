@@ -28,11 +28,14 @@ from din.train.progress import track
 EVALUATION_BATCH = 1024
 
 
-def fit(features: Features, params: Train, checkpoint_path: Path | None = None) -> tuple[Trained, Progress]:
+def fit(
+    features: Features, params: Train, checkpoint_path: Path | None = None, compiled: bool = False
+) -> tuple[Trained, Progress]:
     """Train `params.model`, stop early on the validation metric.
 
     Args:
         checkpoint_path: where to save state and resume from; None = neither.
+        compiled: the step runs through `torch.compile` (see `compilation.compiles`).
 
     Returns:
         The weights of the best epoch, and how training got there.
@@ -40,7 +43,7 @@ def fit(features: Features, params: Train, checkpoint_path: Path | None = None) 
     Raises:
         InputError: the loss is not finite, or the validation metric can't be computed.
     """
-    trainer = _Trainer(features, params, checkpoint_path)
+    trainer = _Trainer(features, params, checkpoint_path, compiled)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -48,14 +51,14 @@ def fit(features: Features, params: Train, checkpoint_path: Path | None = None) 
 
 
 class _Trainer:
-    def __init__(self, features: Features, params: Train, path: Path | None) -> None:
+    def __init__(self, features: Features, params: Train, path: Path | None, compiled: bool) -> None:
         keep_freed_memory()
         if params.threads:
             torch.set_num_threads(params.threads)
         packer = Packer(features, params.unknown_rate)
         self.features, self.params, self.path = features, params, path
         self.loader = TrainingLoader(features, packer, params.batch_size, params.seed)
-        self.learner = Learner(features, packer, params)
+        self.learner = Learner(features, packer, params, next(self.loader.epoch(0)) if compiled else None)
         self.progress = Progress()
         self.best_weights = self.learner.weights()
 

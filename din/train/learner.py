@@ -4,6 +4,8 @@ A step touches the table's rows of its batch only. The whole state is a flat dic
 goes on with the same bits.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,20 +18,29 @@ from din.model.din import build
 from din.model.embedding import to_tensors
 from din.model.sequences import resolve
 from din.params import Train
+from din.train.compilation import compiled
 from din.train.loader import TrainingBatch
 from din.train.optimizers import dense_optimizer, table_optimizer
 from din.train.regularization import row_decay
 
 
 class Learner:
-    """A fresh model of `params.model`; `step` trains it."""
+    """A fresh model of `params.model`; `step` trains it.
 
-    def __init__(self, features: Features, packer: Packer, params: Train) -> None:
+    Args:
+        first: the run's first batch, to compile the step for; None = it runs eagerly.
+    """
+
+    def __init__(self, features: Features, packer: Packer, params: Train, first: TrainingBatch | None = None) -> None:
         self._params = params
         sequences = resolve(params.sequences, features)
         self.model, self.table = build(features.fields, packer.layout, params, sequences)
         self._dense = dense_optimizer(params.optimizer, list(self.model.parameters()), params.learning_rate)
         self._sparse = table_optimizer(params, self.table, row_decay(features, params))
+        self._forward: Callable[..., Tensor] = self.model
+        if first is not None:
+            self.model.train()
+            self._forward = compiled(self.model, lambda graph: self._gradient(graph, first, 0))
 
     @property
     def trained(self) -> Trained:
@@ -40,21 +51,28 @@ class Learner:
         """One update at learning rate η; the batch's mean loss before it. The model must be in training mode."""
         for group in self._dense.param_groups:
             group["lr"] = rate
-        if self._params.dropout:  # drawn from (seed, epoch, batch), so a resumed run drops the same
-            seed = np.random.SeedSequence([self._params.seed, epoch, batch.number]).generate_state(1)[0]
-            torch.manual_seed(int(seed))
-        rows = torch.from_numpy(batch.rows)
-        leaf = self.table.index_select(0, rows).requires_grad_()
-        logits = self.model(leaf, to_tensors(batch.packed, rows))
-        loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(batch.packed.labels))
         self._dense.zero_grad()
-        loss.backward()
+        loss, rows, leaf = self._gradient(self._forward, batch, epoch)
         assert leaf.grad is not None
         if self._params.clip_norm:
             torch.nn.utils.clip_grad_norm_([*self.model.parameters(), leaf], self._params.clip_norm)
         self._dense.step()
         self._sparse.step(rows, leaf.grad, rate)
         return loss.item()
+
+    def _gradient(
+        self, forward: Callable[..., Tensor], batch: TrainingBatch, epoch: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss, rows [R] of the table and their values [R, W], which hold their gradient; so do the parameters."""
+        if self._params.dropout:  # drawn from (seed, epoch, batch), so a resumed run drops the same
+            seed = np.random.SeedSequence([self._params.seed, epoch, batch.number]).generate_state(1)[0]
+            torch.manual_seed(int(seed))
+        rows = torch.from_numpy(batch.rows)
+        leaf = self.table.index_select(0, rows).requires_grad_()
+        logits = forward(leaf, to_tensors(batch.packed, rows))
+        loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(batch.packed.labels))
+        loss.backward()
+        return loss, rows, leaf
 
     def weights(self) -> dict[str, Tensor]:
         """Everything the model computes with, by name; not copies."""

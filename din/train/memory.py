@@ -1,7 +1,7 @@
 """Keep freed memory in the process: a training step frees and asks again for the same few large blocks.
 
-By default glibc returns blocks from 128 KiB on to the system whenever they are freed, and the kernel zeroes them page by
-page when they come back: 5,000 page faults a step, a fifth to a half of its time. Peak memory is that of the largest
+By default glibc returns blocks from 128 KiB on to the system whenever they are freed, and the kernel zeroes them page
+by page when they come back: 5,000 page faults a step, a fifth to a half of its time. Peak memory is that of the largest
 step either way.
 """
 
