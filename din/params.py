@@ -143,6 +143,7 @@ class Train(_Block):
     regularization: NonNegativeFloat
     penalty: Literal["decoupled", "coupled"]
     unknown_rate: Share
+    compile: Literal["auto", "never", "always"]
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None
 

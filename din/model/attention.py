@@ -52,18 +52,21 @@ class ActivationUnit(nn.Module):
 
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
         """Weights [T, 1] of packed behaviours for the candidate of their impression."""
-        per_query, per_key = self._linear_parts(query_BD, key_TK)
+        query_weight, key_weight = self._linear_parts()
         query_TD, shared_TD = query_BD.index_select(0, segment_T), key_TK[:, : query_BD.shape[1]]
         if self.interaction == "outer":
             product = (query_TD.unsqueeze(2) * shared_TD.unsqueeze(1)).flatten(1)
         else:
             product = query_TD * shared_TD
-        hidden_TH = per_query.index_select(0, segment_T) + per_key + linear(product, self.product_weight)
+        hidden_TH = linear(query_BD, query_weight, self.bias).index_select(0, segment_T)
+        hidden_TH = torch.addmm(hidden_TH, key_TK, key_weight.T)  # summed by the product: no further pass over [T, H]
+        hidden_TH = torch.addmm(hidden_TH, product, self.product_weight.T)
         return self.rest(self.activation(hidden_TH))
 
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         """Weights [C, L] of one user's behaviours for each of C candidates; the history is encoded once."""
-        per_query, per_key = self._linear_parts(query_CD, key_LK)
+        query_weight, key_weight = self._linear_parts()
+        per_query, per_key = linear(query_CD, query_weight, self.bias), linear(key_LK, key_weight)
         width = query_CD.shape[1]
         shared_LD = key_LK[:, :width]
         if self.interaction == "outer":  # Σ_ij W_hij·q_i·k_j, over i once per candidate: no [C, L, D²]
@@ -76,12 +79,13 @@ class ActivationUnit(nn.Module):
         weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
         return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
 
-    def _linear_parts(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        query_weight, key_weight, width = self.query_weight, self.key_weight, query.shape[1]
+    def _linear_parts(self) -> tuple[Tensor, Tensor]:
+        """First-layer weights of q and of k alone."""
+        query_weight, key_weight, width = self.query_weight, self.key_weight, self.query_weight.shape[1]
         if self.interaction == "difference_product":
             query_weight = query_weight + self.difference_weight
             key_weight = torch.cat([key_weight[:, :width] - self.difference_weight, key_weight[:, width:]], 1)
-        return linear(query, query_weight, self.bias), linear(key, key_weight)
+        return query_weight, key_weight
 
 
 def pool(weight_T1: Tensor, key_TK: Tensor, segment_T: Tensor, impressions: int) -> Tensor:

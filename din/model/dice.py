@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +30,46 @@ class Dice(nn.Module):
     def forward(self, s: Tensor) -> Tensor:
         """[..., units] to the same shape; statistics over all but the last axis."""
         if self.training and s.shape[0] > 0:
-            variance, mean = torch.var_mean(s, dim=0, correction=0)
             with torch.no_grad():
+                mean = s.mean(0)
+                z = s - mean
+                variance = z.square().mean(0)
+                scale = torch.rsqrt(variance + EPSILON)
                 self.mean.lerp_(mean, MOMENTUM)
                 self.variance.lerp_(variance, MOMENTUM)
-        else:
-            mean, variance = self.mean, self.variance
-        p = torch.sigmoid((s - mean) * torch.rsqrt(variance + EPSILON))
-        return s * (self.alpha + (1 - self.alpha) * p)
+            return _BatchDice.apply(s, self.alpha, z.mul_(scale), scale)
+        p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
+        return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
+
+
+class _BatchDice(torch.autograd.Function):
+    """Dice by the statistics of its own rows s [N, units], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
+
+    The gradient of s holds what flows through the statistics. With h = g·s·p·(1 − p):
+
+        g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
+
+    By hand, since every pass over [N, units] counts: autograd makes twice as many.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, s: Tensor, alpha: Tensor, z: Tensor, scale: Tensor) -> Tensor:
+        p = torch.sigmoid(z)
+        ctx.save_for_backward(s, alpha, z, scale, p)
+        return torch.addcmul(alpha, p, 1 - alpha).mul_(s)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        s, alpha, z, scale, p = ctx.saved_tensors
+        (g,) = gradients
+        by_gate = g * s
+        h = torch.ops.aten.sigmoid_backward(by_gate, p)
+        factor = (1 - alpha) * scale
+        by_s = torch.addcmul(-h.mean(0) * factor, h, factor)
+        by_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
+        by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
+        by_alpha = by_gate.sum(0)
+        return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0)), None, None
 
 
 class BipolarSigmoid(nn.Module):

@@ -35,16 +35,17 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directory(features: Path, params: Train) -> Path:
-    """`.din/checkpoints/<hash of features manifest + train params + code>`."""
+def directory(features: Path, params: Train, compiled: bool = False) -> Path:
+    """`.din/checkpoints/<hash of features manifest + train params + code>`; compiled or not are two runs."""
     package = Path(__file__).parent.parent
     code = {
         str(path.relative_to(package)): sha256_file(path)
         for part in CODE
         for path in sorted((package / part).rglob("*.py"))
     }
-    interval = {"checkpoint_minutes": None}  # when state is saved does not change what is computed
-    key = [sha256_file(features / "manifest.json"), to_json(params) | interval, code, torch.__version__]
+    # When state is saved does not change what is computed; whether the step is compiled does, whoever decided it.
+    settled = {"checkpoint_minutes": None, "compile": compiled}
+    key = [sha256_file(features / "manifest.json"), to_json(params) | settled, code, torch.__version__]
     return STATE / "checkpoints" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 

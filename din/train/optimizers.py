@@ -117,7 +117,7 @@ def table_optimizer(params: Train, table: Tensor, decay: Tensor) -> TableOptimiz
 def dense_optimizer(name: str, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """The optimizer of the dense weights; no weight decay there, as in the paper."""
     if name == "adam":
-        return torch.optim.Adam(parameters, lr=rate, betas=(BETA_1, BETA_2), eps=EPSILON)
+        return torch.optim.Adam(parameters, lr=rate, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
     if name == "rowwise_adagrad":
         return torch.optim.Adagrad(parameters, lr=rate, eps=EPSILON)
     return torch.optim.SGD(parameters, lr=rate)

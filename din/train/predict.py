@@ -11,6 +11,7 @@ from din.eventlog.reader import Features, Impressions
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.train.loader import evaluation_batches
+from din.train.memory import keep_freed_memory
 
 COLUMNS = ("user", "item", "label", "sequence", "timestamp", "sampled", "history_length")
 
@@ -34,6 +35,7 @@ class Predictions:
 
 def predict(trained: Trained, features: Features, split: str, batch_size: int) -> Predictions:
     """Score every impression of a split."""
+    keep_freed_memory()
     packer = Packer(features)
     logits, rows = [], []
     training = trained.model.training

@@ -14,6 +14,7 @@ from din.params import Params
 from din.registry import Registry
 from din.stage import STATE
 from din.train import checkpoint
+from din.train.compilation import compiles
 from din.train.fit import fit
 from din.train.warm_start import Start
 
@@ -27,18 +28,20 @@ def train(params: Params) -> None:
         InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
     """
     features = Features()
+    rows = features.manifest["rows"]
+    compiled = compiles(params.train, rows["train"])
     with _start(params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
-        folder = checkpoint.directory(features.root, settings)
-        rows = features.manifest["rows"]
+        folder = checkpoint.directory(features.root, settings, compiled)
         print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", start)
+        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start)
     artifact.save(trained, settings, features)
     write_json(
         SUMMARY,
         {
             "model": settings.model,
             "warm_start": settings.warm_start,
+            "compiled": compiled,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
             f"valid_{settings.metric}": progress.best_metric,

@@ -181,6 +181,14 @@ def test_dice_is_equation_9() -> None:
     assert dice.variance.item() == pytest.approx(0.95 + 0.05 * variance)
 
 
+def test_the_gradient_of_dice_flows_through_its_statistics() -> None:
+    """By finite differences in training mode, for the inputs and α."""
+    dice = Dice(3).double().train()
+    dice.alpha.data.copy_(torch.tensor([0.0, 0.3, -0.7]))
+    s = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda s, _: dice(s), (s, dice.alpha))
+
+
 @pytest.mark.parametrize("rows", [0, 1])
 def test_dice_survives_no_row_and_one_row(rows: int) -> None:
     """No rows leave the averages alone; one row is its own mean, so p = 1/2."""

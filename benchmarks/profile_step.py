@@ -1,0 +1,105 @@
+"""Where a training step's time goes, and how near it comes to its matrix products alone (the roofline).
+
+    .venv/bin/python benchmarks/profile_step.py data/features --set batch_size=256
+
+The products are those the step really does, forward and backward, recorded and then replayed alone. Every part runs on
+every batch several times, parts in turn, on one thread; a batch counts with its smallest CPU time, since whatever else
+runs on the machine only adds.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ruamel.yaml import YAML
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features
+from din.model.embedding import to_tensors
+from din.params import load
+from din.train.learner import Learner
+from din.train.loader import TrainingBatch, TrainingLoader
+from din.train.memory import keep_freed_memory
+
+PRODUCTS = (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
+
+
+class Products(TorchDispatchMode):
+    """Keeps factors of the same shapes and strides as those of every matrix product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factors: list[list[Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in PRODUCTS:
+            self.factors.append([torch.empty_strided(x.shape, x.stride()).normal_() for x in args[-2:]])
+        return func(*args, **(kwargs or {}))
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("features", type=Path)
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of params.yaml's block train")
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=20)
+    arguments = parser.parse_args()
+    changes = {key: YAML(typ="safe").load(value) for key, value in (x.split("=", 1) for x in arguments.set)}
+    params = replace(load().train, **changes)
+    torch.set_num_threads(1)
+    keep_freed_memory()
+
+    features = Features(arguments.features)
+    packer = Packer(features, params.unknown_rate)
+    loader = TrainingLoader(features, packer, params.batch_size, params.seed)
+    learner = Learner(features, packer, params)
+    batches = list(islice(loader.epoch(0), arguments.batches))
+    shard = features.shard(0, "train")
+    recorded = []
+    learner.model.train()
+    for batch in batches:
+        with Products() as products:
+            learner.step(batch, 0, params.learning_rate)
+        recorded.append(products.factors)
+
+    def forward(batch: TrainingBatch) -> None:
+        rows = torch.from_numpy(batch.rows)
+        learner.model(learner.table.index_select(0, rows).requires_grad_(), to_tensors(batch.packed, rows))
+
+    def pack(batch: TrainingBatch) -> None:
+        loader._pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
+
+    parts: dict[str, Callable[[int], Any]] = {
+        "step": lambda i: learner.step(batches[i], 0, params.learning_rate),
+        "its matrix products alone": lambda i: [torch.mm(*factors) for factors in recorded[i]],
+        "its forward pass": lambda i: forward(batches[i]),
+        "packing, in another thread": lambda i: pack(batches[i]),
+    }
+    smallest = {name: np.full(len(batches), np.inf) for name in parts}
+    for _ in range(arguments.repeats):
+        for i in range(len(batches)):
+            for name, part in parts.items():
+                start = time.thread_time()
+                part(i)
+                smallest[name][i] = min(smallest[name][i], time.thread_time() - start)
+
+    seconds = {name: times.mean() for name, times in smallest.items()}
+    impressions = np.mean([len(batch.packed) for batch in batches])
+    behaviours = np.mean([len(batch.packed.segment) for batch in batches])
+    print(f"{impressions:.0f} impressions with {behaviours:.0f} behaviours a batch, torch {torch.__version__}")
+    for name, value in seconds.items():
+        print(f"{name:28}{1000 * value:8.2f} ms{impressions / value:12,.0f} impressions/s")
+    print(f"roofline share of the step {seconds['its matrix products alone'] / seconds['step']:.0%}")
+
+
+if __name__ == "__main__":
+    main()
