@@ -14,7 +14,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run airflow test test-slow kills bench lint clean
+.PHONY: help install run airflow test test-slow kills bench quality paper lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -39,6 +39,13 @@ kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training; prints
 
 bench: $(READY)  ## speed and memory beside the peers, in .bench/; quick: make bench ARGS="--rows 5000 --repeats 1 --cores 1"
 	python -m benchmarks $(ARGS)
+
+JOBS ?= 1
+quality: $(READY) ## the best configurations on the logs below DATA=, five seeds, into docs/quality.md; goes on where it was
+	python -m benchmarks.quality quality --data $(DATA) --jobs $(JOBS) $(ARGS)
+
+paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=, into docs/paper.md
+	python -m benchmarks.quality paper --data $(DATA) --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .

@@ -1,0 +1,46 @@
+"""`python -m benchmarks.quality quality|paper --data FOLDER`: run what is missing, print and write the tables."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.quality.configurations import ROOT, read
+from benchmarks.quality.runs import STORE, run_all
+from benchmarks.quality.tables import tables, write
+from din.errors import InputError
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Exit 0 done, 2 bad usage or input."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("tables", choices=("quality", "paper"))
+    parser.add_argument("--data", type=Path, required=True, help="folder of the logs, as docs/quality.md lists them")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
+    parser.add_argument("--only", default="", help="rows whose 'log/name' contains this text; writes no page")
+    parser.add_argument("--quick", action="store_true", help="one seed, one epoch: does it run? Writes no page")
+    parser.add_argument("--store", type=Path, default=STORE, help="where features and finished runs are kept")
+    given = parser.parse_args()
+    try:
+        logs, rows = read(HERE / f"{given.tables}.yaml", given.data)
+        if given.quick:
+            rows = [replace(row, train=replace(row.train, epochs=1)) for row in rows]
+        chosen = [row for row in rows if given.only in f"{row.log}/{row.name}"]
+        bases = {(row.log, row.base) for row in chosen}
+        needed = [row for row in rows if row in chosen or (row.log, row.name) in bases]
+        figures = run_all(logs, needed, 1 if given.quick else given.seeds, given.jobs, given.store)
+        text = tables(chosen, figures)
+        print(text)
+        if not (given.only or given.quick):
+            write(ROOT / "docs" / f"{given.tables}.md", text)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

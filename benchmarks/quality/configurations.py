@@ -1,0 +1,80 @@
+"""quality.yaml and paper.yaml to logs, rows and training parameters.
+
+    train: {metric: auc}                       # over the block `train` of every log's example
+    logs:
+      beauty: {example: docs/examples/….yaml, set: {featurize.max_history: 20}}
+    rows:
+      - {name: BaseModel, train: {model: base}}                    # a row of every log
+      - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
+
+A log is its example with `set` (dotted keys) over it, its paths taken below the folder DATA. `derive: {table: SQL}`
+replaces the log's events, items, users or history by a DuckDB query over the file, which it names `raw`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from din.errors import InputError
+from din.params import Train, load, parse, to_json
+
+ROOT = Path(__file__).parents[2]
+BASE = "BaseModel"
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log's whole parameter file as plain values, paths absolute, and queries over its tables."""
+
+    name: str
+    params: dict[str, Any]
+    derive: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table. base: the row of the same log that RelaImpr compares with."""
+
+    log: str
+    name: str
+    base: str
+    train: Train
+
+
+def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
+    """All logs and rows of a configuration file; `data` is the folder that holds the logs.
+
+    Raises:
+        InputError: a key is unknown or of a wrong type, a row names a log or a base that isn't there.
+    """
+    raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    logs = {name: _log(name, spec, data) for name, spec in raw["logs"].items()}
+    rows = []
+    for spec in raw["rows"]:
+        where = f"{path}: row {spec['name']!r}"
+        for log in spec.get("logs", logs):
+            if log not in logs:
+                raise InputError(f"{where}: log {log!r} is not one of {', '.join(logs)}")
+            train = logs[log].params["train"] | raw.get("train", {}) | spec["train"]
+            rows.append(Row(log, spec["name"], spec.get("base", BASE), parse(Train, train, where)))
+    for row in rows:
+        if not any((other.log, other.name) == (row.log, row.base) for other in rows):
+            raise InputError(f"{path}: row {row.name!r}: no row {row.base!r} of log {row.log!r} to compare with")
+    return logs, rows
+
+
+def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
+    params = to_json(load(ROOT / spec["example"]))
+    for key, value in spec.get("set", {}).items():
+        *parents, last = key.split(".")
+        block = params
+        for parent in parents:
+            block = block[parent]
+        block[last] = value
+    table = params["fetch"]["table"]
+    for key in ("events", "items", "users", "history"):
+        if table[key]:
+            table[key] = str(data.resolve().joinpath(*Path(table[key]).parts[-2:]))
+    return Log(name, params, spec.get("derive", {}))

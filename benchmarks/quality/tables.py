@@ -1,0 +1,66 @@
+"""Figures of several seeds to Markdown tables, put between markers of a page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quality.configurations import Row
+from benchmarks.quality.runs import Figures
+from din.errors import InputError
+from din.metrics.ranking import relative_improvement
+
+METRICS = ("auc", "gauc", "log_loss")
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation; one value has none (nan)."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
+def tables(rows: list[Row], figures: Figures) -> str:
+    """One table for each log: validation AUC, and AUC, GAUC, log loss and RelaImpr of the test rows."""
+    return "\n\n".join(_table(log, [row for row in rows if row.log == log], figures) for log in _logs(rows))
+
+
+def write(page: Path, text: str) -> None:
+    """Replace what stands between the page's markers.
+
+    Raises:
+        InputError: the page has no markers.
+    """
+    begin, end = "<!-- figures -->", "<!-- /figures -->"
+    old = page.read_text(encoding="utf-8")
+    head, found, rest = old.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise InputError(f"{page}: no place for the tables; put {begin} and {end} on lines of their own")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
+
+
+def _table(log: str, rows: list[Row], figures: Figures) -> str:
+    lines = ["| model | valid AUC | test AUC | GAUC | log loss | RelaImpr | epoch | seeds |", "|" + "---|" * 8]
+    for row in rows:
+        found, base = figures[log, row.name], figures[log, row.base]
+        cells = [_cell([run["valid"]["auc"] for run in found])]
+        cells += [_cell([run["test"][metric] for run in found]) for metric in METRICS]
+        gain = relative_improvement(_mean_auc(found), _mean_auc(base))
+        epochs = np.mean([run["epoch"] for run in found])
+        cells += ["–" if row.name == row.base else f"{gain:+.1f} %", f"{epochs:.1f}", str(len(found))]
+        lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
+    test = figures[log, rows[0].name][0]["test"]
+    return f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users\n\n" + "\n".join(lines)
+
+
+def _cell(values: Sequence[float]) -> str:
+    mean, sd = mean_sd(values)
+    return f"{mean:.4f}" if np.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
+
+
+def _mean_auc(runs: list[dict[str, Any]]) -> float:
+    return mean_sd([run["test"]["auc"] for run in runs])[0]
+
+
+def _logs(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(row.log for row in rows))

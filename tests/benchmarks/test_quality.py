@@ -1,0 +1,84 @@
+"""`make quality` and `make paper`: the tables' arithmetic, runs that go on. Alone: `pytest tests/benchmarks`."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from random_features import write_features
+
+from benchmarks.quality import runs
+from benchmarks.quality.configurations import Log, Row, read
+from benchmarks.quality.runs import run_all
+from benchmarks.quality.tables import mean_sd, tables, write
+from din.errors import InputError
+from din.params import Params
+
+
+@pytest.fixture
+def rows(params: Params) -> list[Row]:
+    """Two small rows of one log; the second is compared with the first."""
+    train = replace(params.train, epochs=1, batch_size=64, attention_hidden=(4,), hidden=(4,), metric="auc")
+    base = Row("random", "BaseModel", "BaseModel", replace(train, model="base"))
+    return [base, Row("random", "DIN", "BaseModel", train)]
+
+
+def figure(auc: float, valid: float = 0.6) -> dict[str, object]:
+    test = {"auc": auc, "gauc": auc - 0.1, "log_loss": 0.5, "rows": 1234, "users": 56}
+    return {"valid": {"auc": valid}, "test": test, "epoch": 2}
+
+
+def test_mean_and_sample_deviation() -> None:
+    """The deviation is the sample's (n − 1); one seed has none."""
+    assert mean_sd([0.7, 0.72, 0.74]) == pytest.approx((0.72, 0.02))
+    mean, sd = mean_sd([0.7])
+    assert mean == 0.7
+    assert math.isnan(sd)
+
+
+def test_table_compares_means_with_the_base(rows: list[Row]) -> None:
+    """RelaImpr (Eq. 11) is of mean AUCs over the same log's base row, which itself has none."""
+    figures = {("random", "BaseModel"): [figure(0.6), figure(0.7)], ("random", "DIN"): [figure(0.7), figure(0.74)]}
+    header, _, _, _, base, din = tables(rows, figures).splitlines()
+    assert header == "**random**: 1,234 test rows of 56 users"
+    assert base == "| BaseModel | 0.6000 ± 0.0000 | 0.6500 ± 0.0707 | 0.5500 ± 0.0707 | 0.5000 ± 0.0000 | – | 2.0 | 2 |"
+    assert din == "| DIN | 0.6000 ± 0.0000 | 0.7200 ± 0.0283 | 0.6200 ± 0.0283 | 0.5000 ± 0.0000 | +46.7 % | 2.0 | 2 |"
+
+
+def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run cut short keeps what it finished; the next trains only what is missing, and a new parameter is missing."""
+    features = write_features(tmp_path / "features")
+    monkeypatch.setattr(runs, "features_of", lambda log, store: features.root)
+    logs = {"random": Log("random", {}, {})}
+    first = run_all(logs, rows[:1], 2, 1, tmp_path)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert len(kept) == 2
+
+    both = run_all(logs, rows, 2, 1, tmp_path)
+    assert both["random", "BaseModel"] == first["random", "BaseModel"]
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert {run["seed"] for run in both["random", "DIN"]} == {1, 2}
+
+    changed = [replace(rows[0], train=replace(rows[0].train, embedding_dim=4))]
+    run_all(logs, changed, 1, 1, tmp_path)
+    assert len(list((tmp_path / "runs").iterdir())) == 5
+
+
+@pytest.mark.parametrize("name", ["quality", "paper"])
+def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
+    """Every row of the two files parses, names a log and a base, and is named once."""
+    logs, rows = read(Path(runs.__file__).with_name(f"{name}.yaml"), tmp_path)
+    assert len({(row.log, row.name) for row in rows}) == len(rows)
+    assert {row.log for row in rows} == set(logs)
+    assert all(log.params["fetch"]["table"]["events"].startswith(str(tmp_path)) for log in logs.values())
+
+
+def test_only_the_marked_part_of_a_page_changes(tmp_path: Path) -> None:
+    """Tables replace what stands between the markers; a page without them is refused."""
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- figures -->\nold\n<!-- /figures -->\nbelow\n", encoding="utf-8")
+    write(page, "new")
+    assert page.read_text(encoding="utf-8") == "above\n<!-- figures -->\nnew\n<!-- /figures -->\nbelow\n"
+    page.write_text("nothing", encoding="utf-8")
+    with pytest.raises(InputError, match="no place for the tables"):
+        write(page, "new")
