@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from workers import Worker, World, kill_tree
 from workspace import BIN, wait_for
 
@@ -43,8 +44,10 @@ def pair(world: World) -> tuple[Worker, Worker]:
 def reference(world: World) -> str:
     """The version that a plain `dvc repro` gives with the same parameters."""
     plain = world.worker("plain")
-    path = plain.checkout / "params.yaml"
-    path.write_text(path.read_text().replace("until: null", "until: 2024-01-18"))
+    path, yaml = plain.checkout / "params.yaml", YAML()
+    params = yaml.load(path)
+    params["data"]["until"] = "2024-01-18"
+    yaml.dump(params, path)
     query([str(BIN / "dvc"), "repro", "export"], plain.checkout, environment(PYTHONPATH=str(plain.checkout)))
     return version(plain.checkout)
 
