@@ -83,7 +83,8 @@ def opened(ti: Any) -> workspace.Run:
 def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
     """Pin day, commit, parameters and the source's fingerprint for all tasks of this run."""
     until = dag_run.partition_key or params["until"]
-    commit = params["commit"] or ti.bundle_instance.version  # of a Git bundle: the commit that these tasks come from
+    bundle = getattr(ti, "bundle_instance", None)  # none under `airflow dags test`
+    commit = params["commit"] or (bundle and bundle.version)  # of a Git bundle: the commit that these tasks come from
     with final():
         run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"], commit=commit)
     return asdict(run)
