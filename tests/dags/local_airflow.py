@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -72,8 +73,15 @@ class Airflow:
                 "Content-Type": "application/json",
             }
         request = urllib.request.Request(f"{base}/api/v2{path}", json.dumps(body).encode(), headers, method=method)
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+        for patience in (5, 10, 20, 0):
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:  # 500: SQLite was locked by another component
+                if error.code != 500 or not patience:
+                    raise
+                time.sleep(patience)
+        return None
 
 
 def wait_for(condition: Callable[[], Any], minutes: float = 30) -> None:
