@@ -99,7 +99,7 @@ class Learner:
         return loss
 
     def _gradient(self, forward: Callable[..., Tensor], inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
-        """This rank's part of the mean loss, and the table's rows [R, W]; they and the parameters hold their gradient."""
+        """This rank's part of the mean loss, and the table's rows [R, W]; these and the parameters hold gradients."""
         params, ranks = self._params, self._ranks
         if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
             draw = inputs.number * ranks.size + ranks.rank

@@ -1,4 +1,4 @@
-"""Several processes train one model: gradients of one, same bits on each. Alone: `pytest tests/train -k distributed`."""
+"""Several processes train one model: gradients of one, equal bits. Alone: `pytest tests/train -k distributed`."""
 
 import json
 import os
@@ -191,7 +191,7 @@ def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[...,
 
 @pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_bits_of_torchrun(workspace: Callable[..., Path]) -> None:
-    """SIGKILL to all processes while they train; run again, the model is that of an uninterrupted run under torchrun."""
+    """SIGKILL to all processes while they train; run again: the model of an uninterrupted run under torchrun."""
     changes = {"checkpoint_minutes": 1e-9, "epochs": 5}
     killed, clean = workspace("killed", **changes), workspace("clean", **changes, processes=1)
     process = subprocess.Popen(
