@@ -64,11 +64,11 @@ def main() -> None:
     learner = Learner(features, packer, params)
     batches = list(islice(loader.epoch(0), arguments.batches))
     shard = features.shard(0, "train")
-    recorded = []
+    recorded, ready = [], list(map(learner.inputs, batches))
     learner.model.train()
-    for batch in batches:
+    for inputs in ready:
         with Products() as products:
-            learner.step(batch, 0, params.learning_rate)
+            learner.step(inputs, 0, params.learning_rate)
         recorded.append(products.factors)
 
     def forward(batch: TrainingBatch) -> None:
@@ -79,7 +79,7 @@ def main() -> None:
         loader._pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
 
     parts: dict[str, Callable[[int], Any]] = {
-        "step": lambda i: learner.step(batches[i], 0, params.learning_rate),
+        "step": lambda i: learner.step(ready[i], 0, params.learning_rate),
         "its matrix products alone": lambda i: [torch.mm(*factors) for factors in recorded[i]],
         "its forward pass": lambda i: forward(batches[i]),
         "packing, in another thread": lambda i: pack(batches[i]),

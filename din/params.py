@@ -146,6 +146,9 @@ class Train(_Block):
     compile: Literal["auto", "never", "always"]
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None
+    processes: PositiveInt
+    device: Literal["auto", "cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from din.errors import GateClosed, InputError
 STATE = Path(".din")
 
 
-def run(name: str, body: Callable[[], object], report: str | None = None) -> int:
+def run(name: str, body: Callable[[], object], report: str | None = None, leader: bool = True) -> int:
     """Run a stage's body under the workspace lock, write `.din/outcome/<name>.json`, and return its exit code.
 
     Args:
@@ -28,11 +28,14 @@ def run(name: str, body: Callable[[], object], report: str | None = None) -> int
         body: the work, its imports included; raises InputError or GateClosed to end with 2 or 3. A package
             that is not installed is bad input too; any other exception is a bug: 1.
         report: the report that an ended stage leaves, for runners to keep; a GateClosed may name another.
+        leader: False for the further processes of a stage that runs in several: its first one holds the lock, and they
+            write an outcome only when they end it by an error.
     """
     code = 0
-    with workspace_lock():
+    with workspace_lock() if leader else nullcontext():
         outcome = STATE / "outcome" / f"{name}.json"
-        outcome.unlink(missing_ok=True)
+        if leader:
+            outcome.unlink(missing_ok=True)
         try:
             with packages("train"):
                 body()
@@ -43,7 +46,8 @@ def run(name: str, body: Callable[[], object], report: str | None = None) -> int
             code = 1
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
-        write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": report})
+        if leader or code:
+            write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": report})
     return code
 
 

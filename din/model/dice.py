@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+Gather = Callable[[Tensor], Tensor]
+
 EPSILON = 1e-8
 MOMENTUM = 0.05
 
@@ -16,10 +18,14 @@ class Dice(nn.Module):
 
     Training uses the statistics of the rows it is given (real behaviours only: batches are packed) and keeps moving
     averages; evaluation uses those, so no row sees another. No rows: the averages stay.
+
+    Processes that train together set `gather`, which takes a vector [n] of this one to those of all [processes, n], the
+    same bits on each: the statistics are then those of the rows of all.
     """
 
     mean: Tensor
     variance: Tensor
+    gather: Gather | None = None
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -29,6 +35,10 @@ class Dice(nn.Module):
 
     def forward(self, s: Tensor) -> Tensor:
         """[..., units] to the same shape; statistics over all but the last axis."""
+        if self.training:
+            s = s.float()  # statistics and what follows from them in full precision, under autocast too
+        if self.training and self.gather:
+            return self._of_all_processes(s, self.gather)
         if self.training and s.shape[0] > 0:
             with torch.no_grad():
                 mean = s.mean(0)
@@ -41,6 +51,31 @@ class Dice(nn.Module):
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
         return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
 
+    def _of_all_processes(self, s: Tensor, gather: Gather) -> Tensor:
+        with torch.no_grad():
+            own = s.sum(0) / max(s.shape[0], 1)
+            z = s - own
+            parts = gather(torch.cat([own.new_tensor([s.shape[0]]), own, z.square().sum(0)]))
+            rows, mean, variance = _combined(parts)
+            scale = torch.rsqrt(variance + EPSILON)
+            weight = MOMENTUM * (rows > 0)
+            self.mean.lerp_(mean, weight)
+            self.variance.lerp_(variance, weight)
+            z.add_(own - mean).mul_(scale)
+        return _BatchDice.apply(s, self.alpha, z, scale, rows, gather)
+
+
+def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Number [], mean and variance [units] of rows that lie in several parts; no rows: zeros.
+
+    parts: number, mean and summed squared deviations of each, [processes, 1 + 2 units]. Chan, Golub & LeVeque 1983.
+    """
+    rows, mean, squares = parts.split([1, units := parts.shape[1] // 2, units], 1)
+    total = rows.sum()
+    center = (rows * mean).sum(0) / total.clamp_min(1)
+    squares = squares.sum(0) + (rows * (mean - center).square()).sum(0)
+    return total, center, squares / total.clamp_min(1)
+
 
 class _BatchDice(torch.autograd.Function):
     """Dice by the statistics of its own rows s [N, units], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
@@ -49,27 +84,43 @@ class _BatchDice(torch.autograd.Function):
 
         g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
 
+    E is over the `rows` [] of all processes where `gather` is given; the gradient of α is this process's part then.
     By hand, since every pass over [N, units] counts: autograd makes twice as many.
     """
 
     @staticmethod
-    def forward(ctx: Any, s: Tensor, alpha: Tensor, z: Tensor, scale: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        s: Tensor,
+        alpha: Tensor,
+        z: Tensor,
+        scale: Tensor,
+        rows: Tensor | None = None,
+        gather: Gather | None = None,
+    ) -> Tensor:
         p = torch.sigmoid(z)
         ctx.save_for_backward(s, alpha, z, scale, p)
+        ctx.rows, ctx.gather = rows, gather
         return torch.addcmul(alpha, p, 1 - alpha).mul_(s)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         s, alpha, z, scale, p = ctx.saved_tensors
         (g,) = gradients
         by_gate = g * s
         h = torch.ops.aten.sigmoid_backward(by_gate, p)
         factor = (1 - alpha) * scale
-        by_s = torch.addcmul(-h.mean(0) * factor, h, factor)
-        by_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
+        if ctx.gather is None:
+            by_s = torch.addcmul(-h.mean(0) * factor, h, factor)
+            by_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
+        else:
+            sums = ctx.gather(torch.cat([h.sum(0), (h * z).sum(0)])).sum(0)
+            mean_h, mean_hz = (sums / ctx.rows.clamp_min(1)).chunk(2)
+            by_s = torch.addcmul(-mean_h * factor, h, factor)
+            by_s.addcmul_(z, -mean_hz * factor)
         by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
         by_alpha = by_gate.sum(0)
-        return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0)), None, None
+        return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0)), None, None, None, None
 
 
 class BipolarSigmoid(nn.Module):

@@ -4,11 +4,14 @@ State is saved every few minutes and after every epoch; a run killed anywhere an
 weights, bit for bit (CPU, same threads).
 """
 
+import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from din.errors import InputError
 from din.eventlog.packing import Packer
@@ -18,8 +21,9 @@ from din.model.artifact import Trained
 from din.params import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
-from din.train.learner import Learner
-from din.train.loader import TrainingBatch, TrainingLoader
+from din.train.distributed import ALONE, Ranks
+from din.train.learner import Inputs, Learner
+from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
 from din.train.optimizers import learning_rate
 from din.train.predict import predict
@@ -35,13 +39,15 @@ def fit(
     checkpoint_path: Path | None = None,
     compiled: bool = False,
     start: Start | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Trained, Progress]:
     """Train `params.model`, stop early on the validation metric.
 
     Args:
-        checkpoint_path: where to save state and resume from; None = neither.
+        checkpoint_path: where rank 0 saves state and all resume from; None = neither.
         compiled: the step runs through `torch.compile` (see `compilation.compiles`).
         start: an earlier model to start from; None = random weights.
+        ranks: the processes that train together; all call this.
 
     Returns:
         The weights of the best epoch, and how training got there.
@@ -50,7 +56,7 @@ def fit(
         InputError: the loss is not finite, the validation metric can't be computed, or `start` is of another
             architecture.
     """
-    trainer = _Trainer(features, params, checkpoint_path, compiled, start)
+    trainer = _Trainer(features, params, checkpoint_path, compiled, start, ranks)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -59,15 +65,22 @@ def fit(
 
 class _Trainer:
     def __init__(
-        self, features: Features, params: Train, path: Path | None, compiled: bool, start: Start | None
+        self,
+        features: Features,
+        params: Train,
+        path: Path | None,
+        compiled: bool,
+        start: Start | None,
+        ranks: Ranks,
     ) -> None:
         keep_freed_memory()
-        if params.threads:
-            torch.set_num_threads(params.threads)
+        if params.threads or ranks.size > 1:
+            here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            torch.set_num_threads(params.threads or max((os.cpu_count() or 1) // here, 1))
         packer = Packer(features, params.unknown_rate)
-        self.features, self.params, self.path = features, params, path
-        self.loader = TrainingLoader(features, packer, params.batch_size, params.seed)
-        self.learner = Learner(features, packer, params, next(self.loader.epoch(0)) if compiled else None)
+        self.features, self.params, self.path, self.ranks = features, params, path, ranks
+        self.loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
+        self.learner = Learner(features, packer, params, next(self.loader.epoch(0)) if compiled else None, ranks)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
@@ -80,35 +93,43 @@ class _Trainer:
 
     def run_epoch(self) -> None:
         progress, params = self.progress, self.params
-        self.learner.model.train()
-        batches = self.loader.epoch(progress.epoch, progress.batch)
+        learner, epoch = self.learner, progress.epoch
+        learner.model.train()
+        before = sum(self.loader.batches(earlier) for earlier in range(epoch))
+        batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, progress.batch)))
+        if self.ranks.rank == 0:
+            batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", progress.batch)
+        loss = torch.tensor(progress.loss, dtype=torch.float64, device=learner.device)
+        between_looks = 1 if learner.device.type == "cpu" else 100  # a GPU would wait for every look at the loss
         mark = saved = time.monotonic()
-        for batch in track(batches, self.loader.batches, f"epoch {progress.epoch + 1}", progress.batch):
-            progress.loss += self._step(batch)
-            progress.batch = batch.number + 1
-            if time.monotonic() - saved > 60 * params.checkpoint_minutes:
-                progress.seconds += time.monotonic() - mark
-                self._save()
-                mark = saved = time.monotonic()
+        for inputs in batches:
+            rate = learning_rate(params, epoch, before + inputs.number)
+            loss += learner.step(inputs, epoch, rate).double() * inputs.impressions
+            progress.batch = inputs.number + 1
+            if progress.batch % between_looks == 0:
+                self._look_at(loss)
+                if time.monotonic() - saved > 60 * params.checkpoint_minutes:
+                    progress.seconds += time.monotonic() - mark
+                    self._save()
+                    mark = saved = time.monotonic()
+        self._look_at(loss)
         progress.seconds += time.monotonic() - mark
         self._finish_epoch()
 
-    def _step(self, batch: TrainingBatch) -> float:
-        """The batch's summed loss."""
-        epoch = self.progress.epoch
-        rate = learning_rate(self.params, epoch, epoch * self.loader.batches + batch.number)
-        loss = self.learner.step(batch, epoch, rate)
-        if not np.isfinite(loss):
+    def _look_at(self, loss: Tensor) -> None:
+        """Take over the epoch's summed loss; no state is saved before it was seen to be finite."""
+        progress = self.progress
+        progress.loss = loss.item()
+        if not np.isfinite(progress.loss):
             raise InputError(
-                f"train: the loss is {loss} in epoch {epoch + 1}, batch {batch.number}; "
+                f"train: the loss is {progress.loss} in epoch {progress.epoch + 1}, batch {progress.batch - 1}; "
                 f"lower train.learning_rate (now {self.params.learning_rate}) or check numeric fields for extremes"
             )
-        return loss * len(batch.packed)
 
     def _finish_epoch(self) -> None:
         progress, metric = self.progress, self.params.metric
         started = time.monotonic()
-        found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH)
+        found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.ranks)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         if metrics[metric] is None:
             raise InputError(
@@ -134,11 +155,16 @@ class _Trainer:
     def best(self) -> Trained:
         table, model = self.best_weights.pop("table"), self.learner.model
         model.load_state_dict(self.best_weights)
-        return Trained(model.eval(), table)
+        return Trained(model.cpu().eval(), table.cpu())
 
     def resume(self) -> None:
         """Take up a checkpoint of this run, if there is one."""
         found = checkpoint.load(self.path) if self.path else None
+        places = self.ranks.collect(found and (found[1].epoch, found[1].batch))
+        if len(set(places)) > 1:
+            raise InputError(
+                f"train: by rank, {self.path} holds (epoch, batch) {places}; all machines must see one workspace"
+            )
         if found is None:
             return
         tensors, self.progress = found
@@ -147,6 +173,6 @@ class _Trainer:
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
-        if self.path is not None:
+        if self.path is not None and self.ranks.rank == 0:
             best = {f"best.{name}": tensor.clone() for name, tensor in self.best_weights.items()}
             checkpoint.save(self.path, self.learner.state() | best, self.progress)

@@ -5,6 +5,7 @@ goes on with the same bits.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +15,27 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.artifact import Trained
+from din.model.dice import Dice
 from din.model.din import build
-from din.model.embedding import to_tensors
+from din.model.embedding import Batch, to_tensors
 from din.model.sequences import resolve
 from din.params import Train
 from din.train.compilation import compiled
+from din.train.device import choose, moved
+from din.train.distributed import ALONE, Ranks
 from din.train.loader import TrainingBatch
 from din.train.optimizers import dense_optimizer, table_optimizer
 from din.train.regularization import row_decay
+
+
+class Inputs(NamedTuple):
+    """What a step reads, on the device that computes it."""
+
+    number: int  # of the batch in its epoch
+    impressions: int  # of all ranks
+    labels: Tensor  # float32 [B], of this rank
+    rows: Tensor  # int64 [R], of the joint table
+    batch: Batch  # indexes `rows`
 
 
 class Learner:
@@ -29,50 +43,73 @@ class Learner:
 
     Args:
         first: the run's first batch, to compile the step for; None = it runs eagerly.
+        ranks: the processes that train it together; each has the whole of it.
     """
 
-    def __init__(self, features: Features, packer: Packer, params: Train, first: TrainingBatch | None = None) -> None:
-        self._params = params
+    def __init__(
+        self,
+        features: Features,
+        packer: Packer,
+        params: Train,
+        first: TrainingBatch | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self._params, self._ranks = params, ranks
+        self.device = choose(params.device)
         sequences = resolve(params.sequences, features)
-        self.model, self.table = build(features.fields, packer.layout, params, sequences)
+        model, table = build(features.fields, packer.layout, params, sequences)
+        self.model, self.table = model.to(self.device), table.to(self.device)
+        for layer in self.model.modules():
+            if isinstance(layer, Dice) and ranks.size > 1:
+                layer.gather = ranks.gather
         self._dense = dense_optimizer(params.optimizer, list(self.model.parameters()), params.learning_rate)
-        self._sparse = table_optimizer(params, self.table, row_decay(features, params))
+        self._sparse = table_optimizer(params, self.table, row_decay(features, params).to(self.device))
         self._forward: Callable[..., Tensor] = self.model
         if first is not None:
             self.model.train()
-            self._forward = compiled(self.model, lambda graph: self._gradient(graph, first, 0))
+            self._forward = compiled(self.model, lambda graph: self._gradient(graph, self.inputs(first), 0))
 
     @property
     def trained(self) -> Trained:
         """The model as it is now, not a copy."""
         return Trained(self.model, self.table)
 
-    def step(self, batch: TrainingBatch, epoch: int, rate: float) -> float:
-        """One update at learning rate η; the batch's mean loss before it. The model must be in training mode."""
+    def inputs(self, batch: TrainingBatch) -> Inputs:
+        """A batch as tensors on the device; for the loader's thread."""
+        rows, labels = torch.from_numpy(batch.rows), torch.from_numpy(batch.packed.labels)
+        return Inputs(
+            batch.number, batch.impressions, *moved((labels, rows, to_tensors(batch.packed, rows)), self.device)
+        )
+
+    def step(self, inputs: Inputs, epoch: int, rate: float) -> Tensor:
+        """One update at learning rate η; the mean loss [] before it, over all ranks, on the device.
+
+        The model must be in training mode.
+        """
         for group in self._dense.param_groups:
             group["lr"] = rate
         self._dense.zero_grad()
-        loss, rows, leaf = self._gradient(self._forward, batch, epoch)
+        loss, leaf = self._gradient(self._forward, inputs, epoch)
         assert leaf.grad is not None
+        self._ranks.add([loss, leaf.grad, *(p.grad for p in self.model.parameters() if p.grad is not None)])
         if self._params.clip_norm:
             torch.nn.utils.clip_grad_norm_([*self.model.parameters(), leaf], self._params.clip_norm)
         self._dense.step()
-        self._sparse.step(rows, leaf.grad, rate)
-        return loss.item()
+        self._sparse.step(inputs.rows, leaf.grad, rate)
+        return loss
 
-    def _gradient(
-        self, forward: Callable[..., Tensor], batch: TrainingBatch, epoch: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean loss, rows [R] of the table and their values [R, W], which hold their gradient; so do the parameters."""
-        if self._params.dropout:  # drawn from (seed, epoch, batch), so a resumed run drops the same
-            seed = np.random.SeedSequence([self._params.seed, epoch, batch.number]).generate_state(1)[0]
-            torch.manual_seed(int(seed))
-        rows = torch.from_numpy(batch.rows)
-        leaf = self.table.index_select(0, rows).requires_grad_()
-        logits = forward(leaf, to_tensors(batch.packed, rows))
-        loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(batch.packed.labels))
+    def _gradient(self, forward: Callable[..., Tensor], inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
+        """This rank's part of the mean loss, and the table's rows [R, W]; these and the parameters hold gradients."""
+        params, ranks = self._params, self._ranks
+        if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
+            draw = inputs.number * ranks.size + ranks.rank
+            torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch, draw]).generate_state(1)[0]))
+        leaf = self.table.index_select(0, inputs.rows).requires_grad_()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+            logits = forward(leaf, inputs.batch)
+        loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
         loss.backward()
-        return loss, rows, leaf
+        return loss.detach(), leaf
 
     def weights(self) -> dict[str, Tensor]:
         """Everything the model computes with, by name; not copies."""

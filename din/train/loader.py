@@ -1,55 +1,75 @@
-"""Batches for training and evaluation, packed by a background thread while the model computes.
+"""Batches for training and evaluation, and a background thread that packs them while the model computes.
 
-Order and dropped ids are functions of (seed, epoch, batch), so a resumed epoch goes on with the same batches.
+Order and dropped ids are functions of (seed, epoch, batch, number of ranks), so a resumed epoch goes on with the same
+batches. Several ranks cut the epoch's order of shards and rows into contiguous shares, equal but for one row whatever
+the shards' sizes: a rank reads the shards of its share only.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 
-from din.eventlog.packing import Deduplicator, Lookup, PackedBatch, Packer
+from din.eventlog.packing import Deduplicator, PackedBatch, Packer
 from din.eventlog.reader import Features, Shard
+from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
 
 PREFETCH = 4
+EXCHANGE = 8  # batches whose rows are exchanged at once
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A packed batch whose lookups index `rows`, the distinct rows [N] of the joint table that it touches."""
+    """A packed batch whose lookups index `rows`, the distinct rows [N] of the joint table that it touches.
+
+    Several ranks: `rows` and `impressions` count what the step touches on all of them; `packed` is this rank's part.
+    """
 
     number: int
     rows: np.ndarray
     packed: PackedBatch
+    impressions: int
 
 
 class TrainingLoader:
-    """Shuffled batches of the training split; a batch never crosses a shard.
+    """Shuffled batches of this rank's share of the training split; a batch never crosses a shard.
+
+    All ranks yield the same number of batches, the last ones empty where a share has fewer.
 
     Args:
-        features, packer: what to read and how to pack. batch_size: impressions. seed: of order and drops.
+        features, packer: what to read and how to pack. batch_size: impressions of this rank. seed: of order and drops.
     """
 
-    def __init__(self, features: Features, packer: Packer, batch_size: int, seed: int) -> None:
+    def __init__(self, features: Features, packer: Packer, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
         self._features, self._packer, self._seed, self._size = features, packer, seed, batch_size
+        self._ranks = ranks
         self._rows = features.split_rows("train")
         self._distinct_rows = Deduplicator(packer.layout.rows)
-        self.batches = sum(-(-rows // batch_size) for rows in self._rows)
+
+    def batches(self, epoch: int) -> int:
+        """How many batches each rank trains in an epoch."""
+        random = np.random.default_rng([self._seed, epoch])
+        sizes = [self._rows[shard] for shard in random.permutation(len(self._rows))]
+        every = (replace(self._ranks, rank=rank).shares(sizes) for rank in range(self._ranks.size))
+        return max(sum(-(-len(part) // self._size) for part in shares) for shares in every)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[TrainingBatch]:
         """Batches `start`.. of an epoch, in its order."""
-        return _prefetch(self._epoch(epoch, start))
+        batches = self._epoch(epoch, start)
+        return batches if self._ranks.size == 1 else self._united(batches)
 
     def _epoch(self, epoch: int, start: int) -> Iterator[TrainingBatch]:
         random = np.random.default_rng([self._seed, epoch])
+        shards = random.permutation(len(self._rows))
         number = 0
-        for shard_number in random.permutation(len(self._rows)):
-            order = random.permutation(self._rows[shard_number])
+        for shard_number, share in zip(shards, self._ranks.shares([self._rows[i] for i in shards]), strict=True):
+            order = random.permutation(self._rows[shard_number])[share.start : share.stop]
             batches = -(-len(order) // self._size)
             if number + batches > start:
                 shard = self._features.shard(int(shard_number), "train")
@@ -57,32 +77,49 @@ class TrainingLoader:
                     rows = order[batch * self._size : (batch + 1) * self._size]
                     yield self._pack(shard, rows, epoch, number + batch)
             number += batches
+        shard, nothing = self._features.shard(0, "train"), np.empty(0, np.int64)
+        for batch in range(max(start, number), self.batches(epoch)):
+            yield self._pack(shard, nothing, epoch, batch)
 
     def _pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
-        packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, number]))
+        draw = number * self._ranks.size + self._ranks.rank
+        packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, draw]))
         lookups = packed.lookups()
         distinct, positions = self._distinct_rows(np.concatenate([lookup.ids for lookup in lookups]))
         parts = iter(np.split(positions, np.cumsum([len(lookup.ids) for lookup in lookups])[:-1]))
+        return TrainingBatch(number, distinct, _relabelled(packed, lambda ids: next(parts)), len(packed))
 
-        def compact(group: dict[str, Lookup]) -> dict[str, Lookup]:
-            return {name: replace(lookup, ids=next(parts)) for name, lookup in group.items()}
-
-        groups = ("items", "behaviours", "users", "contexts")  # the order of PackedBatch.lookups
-        return TrainingBatch(
-            number, distinct, replace(packed, **{name: compact(getattr(packed, name)) for name in groups})
-        )
-
-
-def evaluation_batches(packer: Packer, shard: Shard, batch_size: int) -> Iterator[PackedBatch]:
-    """All impressions of a shard's split in file order."""
-    rows = np.arange(len(shard.impressions))
-    return _prefetch(packer.pack(shard, rows[at : at + batch_size]) for at in range(0, len(rows), batch_size))
+    def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
+        """Let batches index the rows that they touch on any rank."""
+        while group := list(islice(batches, EXCHANGE)):
+            found = self._ranks.gather_rows([(batch.rows, batch.impressions) for batch in group])
+            for batch, (rows, impressions) in zip(group, found, strict=True):
+                distinct, positions = self._distinct_rows(np.concatenate(rows))
+                own = np.split(positions, np.cumsum([len(ids) for ids in rows]))[self._ranks.rank]
+                yield TrainingBatch(batch.number, distinct, _relabelled(batch.packed, own.__getitem__), impressions)
 
 
-def _prefetch(source: Iterator[T]) -> Iterator[T]:
+def _relabelled(packed: PackedBatch, relabel: Callable[[np.ndarray], np.ndarray]) -> PackedBatch:
+    """A batch with other ids in its lookups, in the order of `PackedBatch.lookups`."""
+    groups = {
+        group: {name: replace(lookup, ids=relabel(lookup.ids)) for name, lookup in getattr(packed, group).items()}
+        for group in ("items", "behaviours", "users", "contexts")
+    }
+    return replace(packed, **groups)
+
+
+def evaluation_batches(packer: Packer, shard: Shard, rows: np.ndarray, batch_size: int) -> Iterator[PackedBatch]:
+    """Impressions `rows` of a shard's split, in that order."""
+    return prefetch(packer.pack(shard, rows[at : at + batch_size]) for at in range(0, len(rows), batch_size))
+
+
+def prefetch(source: Iterator[T]) -> Iterator[T]:
     """Iterate `source` in one background thread, `PREFETCH` elements ahead; its exception is raised here."""
-    with ThreadPoolExecutor(1) as worker:
+    worker = ThreadPoolExecutor(1)
+    try:
         ahead = deque(worker.submit(next, source, None) for _ in range(PREFETCH))
         while (element := ahead.popleft().result()) is not None:
             ahead.append(worker.submit(next, source, None))
             yield element
+    finally:
+        worker.shutdown(wait=False, cancel_futures=True)  # it may wait for a rank that is gone

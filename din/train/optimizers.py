@@ -34,7 +34,7 @@ class TableOptimizer(ABC):
         """Update distinct rows [N] from the gradient of the mean loss [N, W] at learning rate η."""
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
-            rows = torch.arange(len(self.table))
+            rows = torch.arange(len(self.table), device=self.table.device)
         values = self.table.index_select(0, rows)
         decay = self.decay.index_select(0, rows).unsqueeze(1)
         if self.coupled:
@@ -90,7 +90,7 @@ class TableRowwiseAdagrad(TableOptimizer):
 
     def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
         super().__init__(table, decay, coupled, whole_table)
-        self.squares = torch.zeros(len(table))
+        self.squares = table.new_zeros(len(table))
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         squares = self.squares.index_select(0, rows).add_(gradient.square().mean(1))

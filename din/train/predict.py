@@ -7,9 +7,11 @@ import pyarrow as pa
 import torch
 
 from din.eventlog.packing import Packer
-from din.eventlog.reader import Features, Impressions
+from din.eventlog.reader import Features
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
+from din.train.device import moved
+from din.train.distributed import ALONE, Ranks
 from din.train.loader import evaluation_batches
 from din.train.memory import keep_freed_memory
 
@@ -33,22 +35,25 @@ class Predictions:
         return pa.table({**self.rows, "prediction": self.probabilities, **columns})
 
 
-def predict(trained: Trained, features: Features, split: str, batch_size: int) -> Predictions:
-    """Score every impression of a split."""
+def predict(trained: Trained, features: Features, split: str, batch_size: int, ranks: Ranks = ALONE) -> Predictions:
+    """Score every impression of a split; several ranks score a share each, and all get the whole."""
     keep_freed_memory()
-    packer = Packer(features)
-    logits, rows = [], []
+    packer, device = Packer(features), trained.table.device
+    parts = []
     training = trained.model.training
     trained.model.eval()
     with torch.inference_mode():
-        for shard in features.shards(split):
-            rows.append(_rows(shard.impressions))
-            for packed in evaluation_batches(packer, shard, batch_size):
-                logits.append(trained.model(trained.table, to_tensors(packed)).double().numpy())
+        for number, share in enumerate(ranks.shares(features.split_rows(split))):
+            if not share and number:  # the first one gives the columns their types, though it be empty
+                continue
+            shard, positions = features.shard(number, split), np.arange(share.start, share.stop)
+            logits = [
+                trained.model(trained.table, moved(to_tensors(packed), device)).double().cpu().numpy()
+                for packed in evaluation_batches(packer, shard, positions, batch_size)
+            ]
+            rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
+            parts.append(Predictions(rows, np.concatenate([np.empty(0), *logits])))
     trained.model.train(training)
-    columns = {name: np.concatenate([part[name] for part in rows]) for name in COLUMNS}
-    return Predictions(columns, np.concatenate(logits) if logits else np.empty(0))
-
-
-def _rows(impressions: Impressions) -> dict[str, np.ndarray]:
-    return {name: getattr(impressions, name) for name in COLUMNS}
+    parts = [part for everyones in ranks.collect(parts) for part in everyones]
+    columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
+    return Predictions(columns, np.concatenate([part.logits for part in parts]))

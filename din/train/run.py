@@ -15,26 +15,31 @@ from din.registry import Registry
 from din.stage import STATE
 from din.train import checkpoint
 from din.train.compilation import compiles
+from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
 from din.train.warm_start import Start
 
 SUMMARY = Path("reports/training/summary.json")
 
 
-def train(params: Params) -> None:
+def train(params: Params, ranks: Ranks = ALONE) -> None:
     """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs.
+
+    Several ranks all call this, and rank 0 writes. They exchange moments inside the graph, so theirs isn't compiled.
 
     Raises:
         InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
     """
     features = Features()
     rows = features.manifest["rows"]
-    compiled = compiles(params.train, rows["train"])
+    compiled = ranks.size == 1 and compiles(params.train, rows["train"])
     with _start(params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
         folder = checkpoint.directory(features.root, settings, compiled)
         print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start)
+        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks)
+    if ranks.rank > 0:
+        return
     artifact.save(trained, settings, features)
     write_json(
         SUMMARY,

@@ -59,7 +59,7 @@ class Start:
             old = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
             here, there = _common(field, features.vocabulary(field.name)["value"].to_pylist(), old)
             rows, old_rows = torch.from_numpy(here), torch.from_numpy(there)
-            table[layout.offsets[field.name] + rows] = old_table[old_offsets[field.name] + old_rows]
+            table[layout.offsets[field.name] + rows] = old_table[old_offsets[field.name] + old_rows].to(table.device)
             kept += len(here)
         print(f"starting from {self.version[:12]}: {kept:,} of {len(table):,} embedding rows", flush=True)
 

@@ -1,0 +1,115 @@
+"""`din train` and `python -m din.train`: one process, or several that train together.
+
+Started by torchrun (or by `start`), the process is one rank. Otherwise `train.processes` says how many to start on this
+machine. Rank 0 holds the stage lock, speaks and writes; whichever rank fails says so, writes the outcome and ends all.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout, suppress
+from dataclasses import replace
+
+from din import stage
+from din.errors import InputError
+from din.params import load
+
+REPORT = "reports/training/summary.json"
+SECONDS_TO_BE_ENDED = 60.0
+SECONDS_FOR_RANK_0 = 3.0
+
+
+def main() -> int:
+    """Run the stage `train`; returns the exit code."""
+    if "WORLD_SIZE" in os.environ:
+        return be_rank()
+    processes = 1
+    with suppress(InputError):  # said by the stage, under its lock
+        processes = load().train.processes
+    return start(processes) if processes > 1 else stage.run("train", train_alone, REPORT)
+
+
+def train_alone() -> None:
+    from din.train.run import train
+
+    train(load())
+
+
+def be_rank() -> int:
+    """One of the processes that torchrun's environment variables describe."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    with redirect_stdout(sys.stdout if rank == 0 else None):
+        code = stage.run("train", lambda: _train_together(size), REPORT, leader=rank == 0)
+    if code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # at once: threads of this process may wait for ranks that wait for it
+    return 0
+
+
+def _train_together(size: int) -> None:
+    from torch.distributed import DistError
+
+    from din.train.device import choose
+    from din.train.distributed import joined
+    from din.train.run import train
+
+    params = load()
+    params = replace(params, train=replace(params.train, processes=size))
+    try:
+        with joined(choose(params.train.device)) as ranks:
+            train(params, ranks)
+    except Exception as error:
+        if isinstance(error, (ConnectionError, DistError)) or "gloo" in str(error):
+            time.sleep(SECONDS_TO_BE_ENDED)  # a rank is gone: it said why, and whoever started us ends us
+        elif os.environ["RANK"] != "0":
+            time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike, it speaks for all
+        raise
+
+
+def start(processes: int) -> int:
+    """Run `python -m din.train` in `processes` ranks on this machine; the first to fail ends all.
+
+    Returns:
+        0, or the exit code of the rank that failed (1 where a signal ended it).
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    ranks: list[subprocess.Popen[bytes]] = []
+    try:
+        for environment in environments(processes):
+            ranks.append(subprocess.Popen([sys.executable, "-m", "din.train"], env={**os.environ, **environment}))
+        codes = [None]
+        while None in codes and not any(codes):
+            time.sleep(0.1)
+            codes = [process.poll() for process in ranks]
+    finally:
+        for process in ranks:
+            process.terminate()
+        for process in ranks:
+            process.wait()
+    failed = next(((rank, code) for rank, code in enumerate(codes) if code), None)
+    if failed is None:
+        return 0
+    rank, code = failed
+    if code > 0:
+        return code
+    print(f"train: process {rank} of {processes} was ended by signal {-code}; run it again to resume", file=sys.stderr)
+    return 1
+
+
+def environments(processes: int) -> list[dict[str, str]]:
+    """The environment variables of each rank on this machine, named as torchrun's, with a free port to meet at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    common = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+    }
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]

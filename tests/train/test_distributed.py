@@ -1,0 +1,210 @@
+"""Several processes train one model: gradients of one, equal bits. Alone: `pytest tests/train -k distributed`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as multiprocessing
+from hypothesis import given
+from hypothesis import strategies as st
+from random_features import write_features
+from ruamel.yaml import YAML
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features
+from din.model.dice import Dice
+from din.model.din import build
+from din.model.embedding import to_tensors
+from din.params import Params, Train
+from din.train.distributed import Ranks, joined
+from din.train.fit import fit
+from din.train.launch import environments
+from din.train.loader import TrainingLoader
+
+CPU = torch.device("cpu")
+NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def together(processes: int, body: Callable[..., None], *arguments: object) -> None:
+    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here."""
+    environment = environments(processes)
+    multiprocessing.spawn(_join_and_run, (environment, body, arguments), processes)
+
+
+def _join_and_run(rank: int, environment: list[dict[str, str]], body: Callable[..., None], arguments: tuple) -> None:
+    os.environ |= environment[rank]
+    torch.set_num_threads(1)
+    with joined(CPU) as ranks:
+        body(ranks, *arguments)
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=6), st.integers(1, 9))
+def test_every_row_is_dealt_once_and_evenly(sizes: list[int], processes: int) -> None:
+    """Any shards, more ranks than rows too: all rows, no row twice, and ranks' numbers differ by one at most."""
+    shares = [Ranks(rank, processes).shares(sizes) for rank in range(processes)]
+    for shard, size in enumerate(sizes):
+        assert [row for own in shares for row in own[shard]] == list(range(size))
+    counts = [sum(len(part) for part in own) for own in shares]
+    assert max(counts) - min(counts) <= 1
+
+
+def step(features: Features, params: Train, rows: np.ndarray, total: int, ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Loss, gradients and moving averages of one step over impressions `rows` of shard 0, summed over ranks."""
+    packer = Packer(features)
+    model, table = build(features.fields, packer.layout, params)
+    for layer in model.modules():
+        if isinstance(layer, Dice):
+            torch.nn.init.uniform_(layer.alpha, -1, 1)
+            layer.gather = ranks.gather if ranks.size > 1 else None
+    packed = packer.pack(features.shard(0, "train"), rows)
+    table.requires_grad_()
+    logits = model.train()(table, to_tensors(packed))
+    loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(packed.labels), reduction="sum") / total
+    loss.backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()} | {"table": table.grad}
+    gradients["loss"] = loss.detach()
+    ranks.add(list(gradients.values()))
+    return gradients | dict(model.named_buffers())
+
+
+def check_gradients(ranks: Ranks, root: Path, params: Train) -> None:
+    features = Features(root)
+    histories = features.shard(0, "train").impressions.history_length
+    longest, empty = np.argsort(-histories)[:30], np.flatnonzero(histories == 0)
+    for name, parts in {
+        "uneven": (longest[:23], longest[23:]),
+        "one without impressions": (longest, longest[:0]),
+        "one without behaviours": (longest, empty),
+        "no behaviours at all": (empty[:2], empty[2:]),
+    }.items():
+        rows = np.concatenate(parts)
+        whole = step(features, params, rows, len(rows), Ranks())
+        found = step(features, params, parts[ranks.rank], len(rows), ranks)
+        for key, value in whole.items():
+            torch.testing.assert_close(
+                found[key], value, atol=1e-5, rtol=1e-4, msg=lambda m, k=key, n=name: f"{n} {k} {m}"
+            )
+        everyones = ranks.collect(found)
+        assert all(torch.equal(value, everyones[0][key]) for each in everyones for key, value in each.items())
+
+
+def check_fit(ranks: Ranks, root: Path, params: Train) -> None:
+    features = Features(root)
+    loader = TrainingLoader(features, Packer(features), params.batch_size, params.seed, ranks)
+    batches = list(loader.epoch(0))
+    assert len(batches) == loader.batches(0)
+    seen = [len(batch.packed) for batch in batches]
+    everyones = ranks.collect(seen)
+    assert [batch.impressions for batch in batches] == np.sum(everyones, 0).tolist()
+    assert np.sum(everyones) == features.manifest["rows"]["train"]
+    assert min(map(min, everyones)) == 0  # some rank ends an epoch with an empty batch
+
+    trained, progress = fit(features, params, ranks=ranks)
+    found = {**trained.model.state_dict(), "table": trained.table}
+    for other, history in ranks.collect((found, progress.history)):
+        assert history == progress.history
+        assert all(torch.equal(found[name], tensor) for name, tensor in other.items())
+
+
+def test_two_processes_compute_what_one_does(tmp_path: Path, params: Params) -> None:
+    """Loss, gradients and Dice's averages of a batch in two parts equal those of the whole, empty parts included; after
+    two epochs on uneven shares both ranks hold the same bits and have seen every impression once."""
+    features = write_features(tmp_path, users=41, impressions=11, shards=3)
+    train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
+    together(2, check_gradients, features.root, train)
+    together(2, check_fit, features.root, replace(train, batch_size=20, epochs=2, patience=9, unknown_rate=0.1))
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
+def test_bfloat16_trains_near_float32(device: str, features: Features, params: Params) -> None:
+    """Autocast of the dense part: float32 weights, losses within a hundredth, on the device asked for."""
+    quick = replace(params.train, epochs=1, batch_size=32, threads=1, device=device)
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        trained, progress = fit(features, replace(quick, precision=precision))
+        assert trained.table.dtype == torch.float32
+        losses.append(progress.history[0]["train_loss"])
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Callable[..., Path]:
+    """Makes workspaces with small features, whose params.yaml trains in two processes."""
+
+    def make(name: str, **changes: object) -> Path:
+        root = tmp_path / name
+        write_features(root / "data" / "features")
+        yaml = YAML()
+        params = yaml.load((Path(__file__).parents[2] / "params.yaml").read_text())
+        small = {"hidden": [8], "attention_hidden": [8], "batch_size": 16, "threads": 1, "epochs": 2, "patience": 99}
+        params["train"] |= small | {"processes": 2} | changes
+        yaml.dump(params, root / "params.yaml")
+        return root
+
+    return make
+
+
+def run(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", *command], cwd=root, capture_output=True, text=True, timeout=250)
+
+
+def outcome(root: Path) -> int:
+    return json.loads((root / ".din/outcome/train.json").read_text())["exit_code"]
+
+
+def test_din_train_in_two_processes(workspace: Callable[..., Path]) -> None:
+    """One outcome, one log, one model, and a summary, written by one of them."""
+    root = workspace("whole")
+    done = run(root, "din.cli", "train")
+    assert (done.returncode, outcome(root)) == (0, 0), done.stderr
+    assert done.stdout.count("epoch 2,") == 1
+    assert json.loads((root / "reports/training/summary.json").read_text())["epochs"] == 2
+    assert json.loads((root / "models/din/config.json").read_text())["train"]["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cause", ["an unreadable shard on one rank", "divergence on all"])
+def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[..., Path]) -> None:
+    """Exit code and outcome of the rank that failed, its message once, and no process left behind."""
+    root = workspace("broken", **({"optimizer": "sgd", "learning_rate": 1e30} if cause == "divergence on all" else {}))
+    if cause != "divergence on all":
+        shard = root / "data/features/shards/00001/train.parquet"
+        content = bytearray(shard.read_bytes())
+        content[4:200] = bytes([255]) * 196  # the first page; the footer, which all ranks read, stays whole
+        shard.write_bytes(content)
+    done = run(root, "din.cli", "train")
+    assert (done.returncode, outcome(root)) == (2, 2), done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (root / "models/din").exists()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_with_the_bits_of_torchrun(workspace: Callable[..., Path]) -> None:
+    """SIGKILL to all processes while they train; run again: the model of an uninterrupted run under torchrun."""
+    changes = {"checkpoint_minutes": 1e-9, "epochs": 5}
+    killed, clean = workspace("killed", **changes), workspace("clean", **changes, processes=1)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "din.train"], cwd=killed, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert any(line.startswith("epoch 2") for line in process.stdout)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = run(killed, "din.train")
+    assert "resuming at epoch" in done.stdout, done.stderr
+    torchrun = run(clean, "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "din.train")
+    assert torchrun.returncode == 0, torchrun.stderr
+    for name in ("weights.safetensors", "config.json"):
+        left, right = (root / "models/din" / name for root in (killed, clean))
+        assert left.read_bytes() == right.read_bytes(), name
