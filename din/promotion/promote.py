@@ -69,6 +69,7 @@ def promote(params: Params, by: str, reason: str, allow_older: bool = False, run
         today = champion and (champion.number, champion.version)
         if seen != today:
             _refuse(f"{REPORT} compared with champion {_name(seen)}, today's is {_name(today)}")
+        _check_not_succeeded(version, history)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
         registry.put_bundle(BUNDLE)
         files = registry.put_run(run_id, _run_files())
@@ -97,6 +98,17 @@ def _open_report(allow_older: bool) -> dict[str, Any]:
     if verdict != "open":
         _refuse(f"the gate is {verdict}")
     return report
+
+
+def _check_not_succeeded(version: str, history: list[Record]) -> None:
+    """A rerun of an old day must not bring its bundle back: what had its turn returns by a decision, `rollback`."""
+    for record in history:
+        if record.version == version:
+            raise GateClosed(
+                f"nothing promoted: bundle {_short(version)} was the champion of record {record.number} and has been "
+                f"succeeded; `din registry rollback {record.number}` brings it back",
+                str(REPORT),
+            )
 
 
 def _refuse(why: str) -> NoReturn:

@@ -76,6 +76,18 @@ def test_second_promotion_follows_the_first(gated, quick, registry):
     assert (second.number, second.version, second.previous) == (2, version, first.version)
 
 
+def test_a_bundle_is_promoted_once(gated, quick, registry):
+    """A rerun that gives the bits of a succeeded champion is refused, though its gate is open; rollback is the way."""
+    first = promoted(quick).record
+    noise = gated.noise
+    next_candidate(gated, quick, 0.1)
+    promoted(quick)
+    assert next_candidate(gated, quick, noise) == first.version
+    with pytest.raises(GateClosed, match="din registry rollback 1"):
+        promoted(quick)
+    assert len(registry.history()) == 2
+
+
 @pytest.mark.parametrize("fault", ["missing", "not JSON", "no keys", "closed", "borderline", "no gates", "foreign"])
 def test_refuses_without_an_open_gate_for_this_bundle(gated, quick, registry, fault):
     """Missing, malformed, closed or about another bundle: exit 3, and the registry stays empty."""
