@@ -4,7 +4,7 @@ Every task is "commit + parameters + stage". Workers share the repository, a DVC
 before a stage its inputs are pulled by the lock entries of the stages before it, after it its outs are pushed and its
 own entry is kept beside the registry. Entries belong to what was asked (commit, parameters, day, source), not to the
 run that asked, so a rerun finds them too, and DVC, which compares hashes, runs nothing twice. Costs about five short
-commands a stage. It gives up DVC's remote run-cache: see docs/adr/0009-locks-travel.md.
+commands a stage. It gives up DVC's remote run-cache: see docs/adr/0007-locks-travel.md.
 """
 
 import json
