@@ -82,7 +82,9 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
         epoch = min(features.epochs()[1:])
         with TemporaryDirectory() as folder:
             served = Served(*trained[0], features, Path(folder), torch.get_num_threads())
-            batches = evaluation_batches(Packer(features), features.shard(0, "test"), ONNX_BATCH)
+            shard = features.shard(0, "test")
+            positions = np.arange(len(shard.impressions))
+            batches = evaluation_batches(Packer(features), shard, positions, ONNX_BATCH)
             onnx = seconds(lambda: served.batch.run_all(batches, "probability"))
             return {
                 "first_epoch_seconds": features.epochs()[0],

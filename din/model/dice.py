@@ -36,7 +36,7 @@ class Dice(nn.Module):
     def forward(self, s: Tensor) -> Tensor:
         """[..., units] to the same shape; statistics over all but the last axis."""
         if self.training:
-            s = s.float()  # statistics and what follows from them in full precision, under autocast too
+            s = s.to(self.mean.dtype)  # full precision under autocast too
         if self.training and self.gather:
             return self._of_all_processes(s, self.gather)
         if self.training and s.shape[0] > 0:

@@ -77,9 +77,10 @@ class TrainingLoader:
                     rows = order[batch * self._size : (batch + 1) * self._size]
                     yield self._pack(shard, rows, epoch, number + batch)
             number += batches
-        shard, nothing = self._features.shard(0, "train"), np.empty(0, np.int64)
-        for batch in range(max(start, number), self.batches(epoch)):
-            yield self._pack(shard, nothing, epoch, batch)
+        if rest := range(max(start, number), self.batches(epoch)):  # other ranks' shares take more batches
+            shard, nothing = self._features.shard(0, "train"), np.empty(0, np.int64)
+            for batch in rest:
+                yield self._pack(shard, nothing, epoch, batch)
 
     def _pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
         draw = number * self._ranks.size + self._ranks.rank
