@@ -52,17 +52,11 @@ def main() -> int:
     run_id = f"make-airflow-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
     (home / "pools.json").write_text(json.dumps(POOLS))
     print("airflow: preparing the database", flush=True)
+    for command in (["db", "migrate"], ["pools", "import", str(home / "pools.json")], ["dags", "reserialize"]):
+        if not succeeds(command, env):
+            return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with (home / "airflow.log").open("ab") as log:
-        for command in (
-            ["db", "migrate"],
-            ["pools", "import", str(home / "pools.json")],
-            ["dags", "reserialize"],
-            ["dags", "trigger", "din_ctr", "--run-id", run_id],
-        ):
-            if subprocess.run(["airflow", *command], env=env, stdout=log, stderr=log).returncode:
-                print(f"airflow: `airflow {' '.join(command)}` failed; see {home / 'airflow.log'}", file=sys.stderr)
-                return 1
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         airflow = psutil.Popen(["airflow", "standalone"], env=env, stdout=log, stderr=log, start_new_session=True)
     try:
         while not healthy(url):
@@ -70,6 +64,9 @@ def main() -> int:
                 print(f"airflow: ended at once; see {home / 'airflow.log'}", file=sys.stderr)
                 return 1
             time.sleep(1)
+        # Only now: a task that starts before the API server listens loses a try.
+        if not succeeds(["dags", "trigger", "din_ctr", "--run-id", run_id], env):
+            return 1
         passwords = home / "simple_auth_manager_passwords.json.generated"
         print(f"airflow: {url}/dags/din_ctr/runs/{run_id}")
         for user, password in json.loads(passwords.read_text()).items() if passwords.exists() else ():
@@ -81,6 +78,16 @@ def main() -> int:
     finally:
         stop(airflow)
         print("airflow: stopped")
+
+
+def succeeds(command: list[str], env: dict[str, str]) -> bool:
+    """Run an `airflow` command, its output in the log; say so where it fails."""
+    path = Path(env["AIRFLOW_HOME"]) / "airflow.log"
+    with path.open("ab") as log:
+        failed = subprocess.run(["airflow", *command], env=env, stdout=log, stderr=log).returncode
+    if failed:
+        print(f"airflow: `airflow {' '.join(command)}` failed; see {path}", file=sys.stderr)
+    return not failed
 
 
 def healthy(url: str) -> bool:
