@@ -56,7 +56,8 @@ class Story:
         self.components = {name: self.airflow.start(name) for name in ("api-server", "dag-processor", "scheduler")}
 
     def backfill(self, first: Any, last: Any, *options: str) -> None:
-        """Ask for the days, one after the other."""
+        """Ask for the days, one after the other, once the backfill before is done: a DAG has one at a time."""
+        wait_for(lambda: not self.airflow.rows("select 1 from backfill where completed_at is null"))
         span = ("--from-date", str(first), "--to-date", str(last), "--max-active-runs", "1")
         done = self.airflow.run("backfill", "create", "--dag-id", "din_ctr", *span, *options)
         assert done.returncode == 0, done.stdout + done.stderr
