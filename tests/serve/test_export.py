@@ -45,9 +45,9 @@ VARIANTS = {
     "din, other options": {"model": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
     "base, mean": {"model": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
     "lr": {"model": "lr"},
-    "wide_deep": {"model": "wide_deep"},
+    "wide_deep": {"model": "wide_deep", "pooling": "mean"},
     "pnn": {"model": "pnn", "pooling": "mean"},
-    "deepfm": {"model": "deepfm", "interest_product": False},
+    "deepfm": {"model": "deepfm", "pooling": "mean", "interest_product": False},  # see docs/models.md on sums
 }
 SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
