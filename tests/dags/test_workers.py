@@ -116,8 +116,9 @@ def test_two_runs_at_once(pair: tuple[Worker, Worker], world: World) -> None:
         for process in processes:
             _, told = process.communicate()
             assert process.returncode == 0, told
-    kept = [(one.folder(run["run_id"]) / "params.yaml").read_text() for run in runs]
-    assert "min_rows: 1 " in kept[0] and "min_rows: 2 " in kept[1]
+    kept = [YAML().load(one.folder(run["run_id"]) / "params.yaml") for run in runs]
+    assert [params["validate_raw"]["min_rows"] for params in kept] == [1, 2]
+    assert [ran(world, run["run_id"])[:2] for run in runs] == [["fetch", "validate_raw"]] * 2
 
 
 def test_a_closed_gate_keeps_its_report(pair: tuple[Worker, Worker], world: World) -> None:
