@@ -52,12 +52,12 @@ def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Calla
 
 
 def test_every_path_among_the_parameters_is_known() -> None:
-    """A parameter whose comment calls it a path is one that `set_params` makes absolute."""
+    """A parameter whose comment speaks of globs is one that `set_params` makes absolute."""
     from dags.checkout import PATHS
 
     lines = (Path(__file__).parents[2] / "params.yaml").read_text().splitlines()
-    named = {line.split(":")[0].strip() for line in lines if "path or glob" in line}
-    assert named == {key.rsplit(".", 1)[1] for key in PATHS}
+    named = {line.split(":")[0].strip() for line in lines if "glob" in line}
+    assert named == {key.rpartition(".")[2] for key in PATHS}
 
 
 @pytest.mark.parametrize(
