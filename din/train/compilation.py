@@ -1,4 +1,4 @@
-"""`torch.compile` of a step's forward and backward pass: a quarter less time, after a minute of compiling.
+"""`torch.compile` of a step's forward and backward pass: a quarter less time, after some 40 s of compiling.
 
 A compiled run has other bits than an eager one, so which it is belongs to a checkpoint's identity, and is decided by
 parameters and data alone. For a resumed run to have the bits of an uninterrupted one, both must use the same graph:
@@ -14,7 +14,7 @@ from torch import Tensor
 from din.errors import InputError
 from din.params import Train
 
-WORTHWHILE = 5_000_000  # impressions that are sure to be trained on: from here on `auto` pays, by a factor of two
+WORTHWHILE = 5_000_000  # impressions that are sure to be trained on; each saves 8 µs at 9 behaviours, 21 µs at 25
 
 
 def compiles(params: Train, impressions: int) -> bool:
