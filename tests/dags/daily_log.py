@@ -57,6 +57,7 @@ class DailyLog:
                 "gate.min_calibration": 0.4,
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
+                "gate.max_prediction_drift": 5.0,  # two models that saw so little differ in calibration
             },
         )
 
