@@ -66,6 +66,19 @@ class Airflow:
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The API, as a client of its user makes it."""
+        for patience in (5, 10, 20, 0):
+            try:
+                return self._call(method, path, body)
+            except urllib.error.HTTPError as error:  # 500: SQLite was locked by another component
+                if error.code != 500 or not patience:
+                    raise
+            except urllib.error.URLError:  # the server does not listen yet
+                if not patience:
+                    raise
+            time.sleep(patience)
+        return None
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         base = self.env["AIRFLOW__API__BASE_URL"]
         with urllib.request.urlopen(f"{base}/auth/token") as answer:
             headers = {
@@ -73,15 +86,8 @@ class Airflow:
                 "Content-Type": "application/json",
             }
         request = urllib.request.Request(f"{base}/api/v2{path}", json.dumps(body).encode(), headers, method=method)
-        for patience in (5, 10, 20, 0):
-            try:
-                with urllib.request.urlopen(request) as answer:
-                    return json.load(answer)
-            except urllib.error.HTTPError as error:  # 500: SQLite was locked by another component
-                if error.code != 500 or not patience:
-                    raise
-                time.sleep(patience)
-        return None
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
 
 
 def wait_for(condition: Callable[[], Any], minutes: float = 30) -> None:
