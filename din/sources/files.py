@@ -204,20 +204,33 @@ def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
 def _json_problem(file: File) -> str | None:
     """The first line that is not UTF-8, no JSON object, or holds a value of another type than those before."""
     seen: dict[str, tuple[str, int]] = {}
-    with file.lines() as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line.decode())
-            except ValueError as error:
-                return f"line {number}: {error}, in {line[:80]!r}"
-            if not isinstance(record, dict):
-                return f"line {number}: {line[:80]!r}; expected one JSON object a line"
+    try:
+        for number, record in json_records(file):
             for name, value in record.items():
                 kind = _JSON_TYPES.get(type(value))
                 before, where = seen.setdefault(name, (kind, number)) if kind else (None, 0)
                 if kind != before:
                     return f"line {number}: {name} is {value!r}, a {kind}, but a {before} in line {where}; use one type"
+    except ValueError as problem:
+        return str(problem)
     return None
+
+
+def json_records(file: File) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers, from 1, and objects of a JSON-lines file.
+
+    Raises:
+        ValueError: a line is not UTF-8 or no JSON object; names it.
+    """
+    with file.lines() as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line.decode())
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}, in {line[:80]!r}") from None
+            if not isinstance(record, dict):
+                raise ValueError(f"line {number}: {line[:80]!r}; expected one JSON object a line")
+            yield number, record
 
 
 _JSON_TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "list", dict: "object"}

@@ -6,7 +6,6 @@ message names file and line. The cost: one thread (with more, errors would lose 
 # pyarrow.compute makes its functions at import, where pyright can't see them.
 # pyright: reportAttributeAccessIssue=false
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ import pyarrow.json as pjson
 
 from din.errors import InputError
 from din.sources import columns, files
-from din.sources.files import File, unreadable
+from din.sources.files import File, json_records, unreadable
 from din.sources.rawlog import Part, first
 
 Types = Mapping[str, pa.DataType]
@@ -173,17 +172,13 @@ def _header(file: File) -> dict[str, str]:
 
 def _json_problem(file: File, types: Types) -> str | None:
     """The first line that is not UTF-8, no JSON object, or holds a value of another type."""
-    with file.lines() as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line.decode())
-            except ValueError as error:
-                return f"line {number}: {error}, in {line[:80]!r}"
-            if not isinstance(record, dict):
-                return f"line {number}: {line[:80]!r}; expected one JSON object a line"
+    try:
+        for number, record in json_records(file):
             for name, kind in types.items():
                 try:
                     pa.array([record.get(name)], kind)
                 except (pa.ArrowInvalid, pa.ArrowTypeError):
                     return f"line {number}: {name} is {record[name]!r}; expected {kind}"
+    except ValueError as problem:
+        return str(problem)
     return None
