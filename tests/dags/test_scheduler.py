@@ -176,8 +176,12 @@ def test_an_old_day_again_gives_the_same_bits_and_dethrones_nobody(story: Story)
 
 
 def test_every_workspace_is_gone(story: Story) -> None:
-    """`close_run` ran in every run, red or green."""
+    """`close_run` ran in every run, red or green.
+
+    The scheduled run was ended by hand while it opened: what it left goes once nobody has used it for a week.
+    """
     sql = """select distinct t.state from task_instance t join dag_run r on r.run_id = t.run_id
              where t.task_id = 'close_run' and r.run_type != 'scheduled'"""
     assert story.airflow.rows(sql) == [("success",)]
-    assert [path for path in story.repository.rglob("workspaces/*") if path.is_dir()] == []
+    left = [path.name for path in story.repository.rglob("workspaces/*") if path.is_dir()]
+    assert [name for name in left if not name.startswith("scheduled__")] == []
