@@ -27,8 +27,8 @@ run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then pro
 airflow: $(READY) ## the main job through Airflow's scheduler, with its UI on http://127.0.0.1:8080
 	python -m dags.standalone
 
-test: $(READY)   ## the test suite
-	pytest
+test: $(READY)   ## the test suite, on two cores
+	pytest -n 2 --dist loadscope
 
 test-slow: $(READY) ## whole pipelines, kills at random points
 	pytest -m slow

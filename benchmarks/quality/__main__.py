@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.quality.configurations import ROOT, read
-from benchmarks.quality.runs import STORE, run_all
+from benchmarks.quality.runs import STORE, choose, features_of, run_all
 from benchmarks.quality.tables import tables, write
 from din.errors import InputError
 
@@ -27,12 +27,14 @@ def main() -> int:
     try:
         logs, rows = read(HERE / f"{given.tables}.yaml", given.data)
         if given.quick:
-            rows = [replace(row, train=replace(row.train, epochs=1)) for row in rows]
-        chosen = [row for row in rows if given.only in f"{row.log}/{row.name}"]
-        bases = {(row.log, row.base) for row in chosen}
-        needed = [row for row in rows if row in chosen or (row.log, row.name) in bases]
-        figures = run_all(logs, needed, 1 if given.quick else given.seeds, given.jobs, given.store)
-        text = tables(chosen, figures)
+            rows = [replace(row, train=replace(row.train, epochs=1), tries=()) for row in rows]
+        shown = {(row.log, row.name) for row in rows if given.only in f"{row.log}/{row.name}"}
+        bases = {(row.log, row.base) for row in rows if (row.log, row.name) in shown}
+        needed = [row for row in rows if (row.log, row.name) in shown | bases]
+        folders = {name: features_of(logs[name], given.store) for name in dict.fromkeys(row.log for row in needed)}
+        settled, tried = choose(needed, folders, given.jobs, given.store)
+        figures = run_all(settled, 1 if given.quick else given.seeds, folders, given.jobs, given.store)
+        text = tables([row for row in settled if (row.log, row.name) in shown], figures, tried)
         print(text)
         if not (given.only or given.quick):
             write(ROOT / "docs" / f"{given.tables}.md", text)

@@ -6,11 +6,16 @@
     rows:
       - {name: BaseModel, train: {model: base}}                    # a row of every log
       - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
+        search: {draws: 8, space: [[{dropout: 0}, {dropout: .5}], [{batch_size: 128}, {batch_size: 512}]]}
 
 A log is its example with `set` (dotted keys) over it, its paths taken below the folder DATA. `derive: {table: SQL}`
-replaces the log's events, items, users or history by a DuckDB query over the file, which it names `raw`.
+replaces the log's events, items, users or history by a DuckDB query over the file, which it names `raw`. `search` tries
+the row as it stands and `draws - 1` random choices of one alternative from each list, the same for equal spaces.
 """
 
+import itertools
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +40,16 @@ class Log:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. base: the row of the same log that RelaImpr compares with."""
+    """One line of a table. base: the row of the same log that RelaImpr compares with.
+
+    tries: the configurations to choose from on validation rows; none = `train` is settled.
+    """
 
     log: str
     name: str
     base: str
     train: Train
+    tries: tuple[Train, ...] = ()
 
 
 def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
@@ -58,11 +67,20 @@ def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
             if log not in logs:
                 raise InputError(f"{where}: log {log!r} is not one of {', '.join(logs)}")
             train = logs[log].params["train"] | raw.get("train", {}) | spec["train"]
-            rows.append(Row(log, spec["name"], spec.get("base", BASE), parse(Train, train, where)))
+            tries = [parse(Train, train | options, where) for options in _tries(**spec.get("search", {}))]
+            rows.append(Row(log, spec["name"], spec.get("base", BASE), parse(Train, train, where), tuple(tries)))
     for row in rows:
         if not any((other.log, other.name) == (row.log, row.base) for other in rows):
             raise InputError(f"{path}: row {row.name!r}: no row {row.base!r} of log {row.log!r} to compare with")
     return logs, rows
+
+
+def _tries(draws: int = 0, space: Sequence[list[dict[str, Any]]] = ()) -> list[dict[str, Any]]:
+    """No change, then distinct random points of the space (Bergstra & Bengio, JMLR 13, 2012)."""
+    if not draws:
+        return []
+    points = random.Random(draws).sample(list(itertools.product(*space)), draws - 1)
+    return [{}, *({key: value for choice in point for key, value in choice.items()} for point in points)]
 
 
 def _log(name: str, spec: dict[str, Any], data: Path) -> Log:

@@ -4,11 +4,13 @@ import contextlib
 import copy
 import hashlib
 import io
+import itertools
 import json
 import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -52,52 +54,66 @@ def features_of(log: Log, store: Path = STORE) -> Path:
     return workspace / "data/features"
 
 
-def run_all(logs: dict[str, Log], rows: list[Row], seeds: int, jobs: int, store: Path = STORE) -> Figures:
-    """The figures of every row with seeds 1 … `seeds`; what is kept in `store` is not run again."""
-    folders = {name: features_of(logs[name], store) for name in dict.fromkeys(row.log for row in rows)}
-    figures: Figures = {(row.log, row.name): [] for row in rows}
-    waiting: list[tuple[Row, Path]] = []
+def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = STORE) -> tuple[list[Row], Figures]:
+    """Rows with the best of their tries by validation AUC (seed 1); each row's records, in the order of its tries."""
+    tried = [replace(row, train=train) for row in rows for train in row.tries]
+    records = iter(_run_each(tried, ("valid",), folders, jobs, store / "tries"))
+    figures = {(row.log, row.name): list(itertools.islice(records, len(row.tries))) for row in rows if row.tries}
+    return [_best(row, figures.get((row.log, row.name), [])) for row in rows], figures
+
+
+def run_all(rows: list[Row], seeds: int, folders: dict[str, Path], jobs: int, store: Path = STORE) -> Figures:
+    """The figures of every row with seeds 1 … `seeds`, validation and test."""
     # Seed by seed, so that a table of fewer seeds is complete early.
-    for seed in range(1, seeds + 1):
-        for row in rows:
-            seeded = replace(row, train=replace(row.train, seed=seed, threads=1))
-            kept = store / "runs" / f"{checkpoint.directory(folders[row.log], seeded.train).name}.json"
-            if kept.exists():
-                figures[row.log, row.name].append(read_json(kept))
-            else:
-                waiting.append((seeded, kept))
-    total, done, started = len(rows) * seeds, len(rows) * seeds - len(waiting), time.monotonic()
-    print(f"{total} runs, {done} of them kept from before", flush=True)
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
-    try:
-        futures = {pool.submit(run, folders[row.log], row, kept): row for row, kept in waiting}
-        for finished, future in enumerate(as_completed(futures), 1):
-            row, found = futures[future], future.result()
-            figures[row.log, row.name].append(found)
-            left = (time.monotonic() - started) / finished * (len(waiting) - finished) / 60
-            print(
-                f"{done + finished} of {total}, {left:.0f} min left: {row.log}, {row.name}, seed {row.train.seed}: "
-                f"validation AUC {found['valid']['auc']:.4f} in {found['cpu_seconds']} CPU s",
-                flush=True,
-            )
-    finally:
-        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C: end what runs, start no other
-    return figures
+    seeded = [replace(row, train=replace(row.train, seed=seed)) for seed in range(1, seeds + 1) for row in rows]
+    records = _run_each(seeded, ("valid", "test"), folders, jobs, store / "runs")
+    return {(row.log, row.name): records[place :: len(rows)] for place, row in enumerate(rows)}
 
 
-def run(features: Path, row: Row, kept: Path) -> dict[str, Any]:
-    """Train one row with one seed, score validation and test, and keep the figures in `kept`."""
+def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str, Any]:
+    """Train one row with its seed, score `splits`, and keep the figures in `kept`."""
     began = time.process_time()
     opened = Features(features)
     with contextlib.redirect_stdout(io.StringIO()):
         trained, progress = fit(opened, row.train)
     record: dict[str, Any] = {"log": row.log, "row": row.name, "seed": row.train.seed, "epoch": progress.best_epoch + 1}
-    for split in ("valid", "test"):
+    for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
         record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
     record["cpu_seconds"] = round(time.process_time() - began)
     write_json(kept, record)
     return record
+
+
+def _best(row: Row, records: list[dict[str, Any]]) -> Row:
+    scored = zip(row.tries, records, strict=True)
+    best = max(scored, key=lambda one: one[1]["valid"]["auc"], default=(row.train, None))
+    return replace(row, train=best[0])
+
+
+def _run_each(
+    rows: list[Row], splits: Sequence[str], folders: dict[str, Path], jobs: int, kept: Path
+) -> list[dict[str, Any]]:
+    """One record for each row, in order; what lies in `kept` is not run again."""
+    rows = [replace(row, train=replace(row.train, threads=1)) for row in rows]
+    paths = [kept / f"{checkpoint.directory(folders[row.log], row.train).name}.json" for row in rows]
+    waiting = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.exists()]
+    done, started = len(rows) - len(waiting), time.monotonic()
+    print(f"{len(rows)} runs on {' and '.join(splits)}, {done} of them kept from before", flush=True)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        futures = {pool.submit(run, folders[row.log], row, splits, path): row for row, path in waiting}
+        for finished, future in enumerate(as_completed(futures), 1):
+            row, found = futures[future], future.result()
+            left = (time.monotonic() - started) / finished * (len(waiting) - finished) / 60
+            print(
+                f"{done + finished} of {len(rows)}, {left:.0f} min left: {row.log}, {row.name}, seed {row.train.seed}: "
+                f"validation AUC {found['valid']['auc']:.4f} in {found['cpu_seconds']} CPU s",
+                flush=True,
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C: end what runs, start no other
+    return [read_json(path) for path in paths]
 
 
 def _derived(log: Log, workspace: Path) -> dict[str, Any]:

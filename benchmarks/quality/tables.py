@@ -1,6 +1,7 @@
 """Figures of several seeds to Markdown tables, put between markers of a page."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from benchmarks.quality.configurations import Row
 from benchmarks.quality.runs import Figures
 from din.errors import InputError
 from din.metrics.ranking import relative_improvement
+from din.params import Train
 
 METRICS = ("auc", "gauc", "log_loss")
 
@@ -19,9 +21,13 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float]:
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
-def tables(rows: list[Row], figures: Figures) -> str:
-    """One table for each log: validation AUC, and AUC, GAUC, log loss and RelaImpr of the test rows."""
-    return "\n\n".join(_table(log, [row for row in rows if row.log == log], figures) for log in _logs(rows))
+def tables(rows: list[Row], figures: Figures, tried: Figures) -> str:
+    """For each log: validation AUC, and AUC, GAUC, log loss and RelaImpr of the test rows; what was tried to choose."""
+    parts = []
+    for log in dict.fromkeys(row.log for row in rows):
+        of_log = [row for row in rows if row.log == log]
+        parts += [_table(log, of_log, figures), *_choices(log, of_log, tried)]
+    return "\n\n".join(parts)
 
 
 def write(page: Path, text: str) -> None:
@@ -53,6 +59,24 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
     return f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users\n\n" + "\n".join(lines)
 
 
+def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
+    """A folded table of each row's tries, best first; nothing where no row had any."""
+    lines = []
+    for row in rows:
+        scored = zip(row.tries, tried.get((log, row.name), []), strict=True)
+        named = sorted(((run["valid"]["auc"], _changes(row.tries[0], train)) for train, run in scored), reverse=True)
+        lines += [f"| {row.name} | {changes} | {auc:.4f} |" for auc, changes in named]
+    if not lines:
+        return []
+    head = f"<details><summary>{log}: {len(lines)} configurations tried, validation AUC of seed 1</summary>\n\n"
+    return ["\n".join([f"{head}| model | changed | valid AUC |", "|---|---|---|", *lines, "\n</details>"])]
+
+
+def _changes(plain: Train, train: Train) -> str:
+    changed = {key: value for key, value in asdict(train).items() if value != getattr(plain, key)}
+    return ", ".join(f"{key} {value}" for key, value in changed.items()) or "nothing"
+
+
 def _cell(values: Sequence[float]) -> str:
     mean, sd = mean_sd(values)
     return f"{mean:.4f}" if np.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
@@ -60,7 +84,3 @@ def _cell(values: Sequence[float]) -> str:
 
 def _mean_auc(runs: list[dict[str, Any]]) -> float:
     return mean_sd([run["test"]["auc"] for run in runs])[0]
-
-
-def _logs(rows: list[Row]) -> list[str]:
-    return list(dict.fromkeys(row.log for row in rows))

@@ -8,8 +8,8 @@ import pytest
 from random_features import write_features
 
 from benchmarks.quality import runs
-from benchmarks.quality.configurations import Log, Row, read
-from benchmarks.quality.runs import run_all
+from benchmarks.quality.configurations import Row, read
+from benchmarks.quality.runs import choose, run_all
 from benchmarks.quality.tables import mean_sd, tables, write
 from din.errors import InputError
 from din.params import Params
@@ -39,29 +39,40 @@ def test_mean_and_sample_deviation() -> None:
 def test_table_compares_means_with_the_base(rows: list[Row]) -> None:
     """RelaImpr (Eq. 11) is of mean AUCs over the same log's base row, which itself has none."""
     figures = {("random", "BaseModel"): [figure(0.6), figure(0.7)], ("random", "DIN"): [figure(0.7), figure(0.74)]}
-    header, _, _, _, base, din = tables(rows, figures).splitlines()
+    header, _, _, _, base, din = tables(rows, figures, {}).splitlines()
     assert header == "**random**: 1,234 test rows of 56 users"
     assert base == "| BaseModel | 0.6000 ± 0.0000 | 0.6500 ± 0.0707 | 0.5500 ± 0.0707 | 0.5000 ± 0.0000 | – | 2.0 | 2 |"
     assert din == "| DIN | 0.6000 ± 0.0000 | 0.7200 ± 0.0283 | 0.6200 ± 0.0283 | 0.5000 ± 0.0000 | +46.7 % | 2.0 | 2 |"
 
 
-def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
     """A run cut short keeps what it finished; the next trains only what is missing, and a new parameter is missing."""
-    features = write_features(tmp_path / "features")
-    monkeypatch.setattr(runs, "features_of", lambda log, store: features.root)
-    logs = {"random": Log("random", {}, {})}
-    first = run_all(logs, rows[:1], 2, 1, tmp_path)
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
-    assert len(kept) == 2
+    folders = {"random": write_features(tmp_path / "features").root}
+    first = run_all(rows[:1], 1, folders, 1, tmp_path)
+    (kept,) = (tmp_path / "runs").iterdir()
+    written = kept.stat().st_mtime_ns
 
-    both = run_all(logs, rows, 2, 1, tmp_path)
+    changed = replace(rows[0], name="wider", train=replace(rows[0].train, embedding_dim=4))
+    both = run_all([rows[0], changed], 1, folders, 1, tmp_path)
     assert both["random", "BaseModel"] == first["random", "BaseModel"]
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert {run["seed"] for run in both["random", "DIN"]} == {1, 2}
+    assert both["random", "wider"][0]["row"] == "wider"
+    assert kept.stat().st_mtime_ns == written
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
-    changed = [replace(rows[0], train=replace(rows[0].train, embedding_dim=4))]
-    run_all(logs, changed, 1, 1, tmp_path)
-    assert len(list((tmp_path / "runs").iterdir())) == 5
+
+def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -> None:
+    """Tries see no test row; the chosen one is the best of them; a row without tries stays as it is."""
+    folders = {"random": write_features(tmp_path / "features").root}
+    tries = (rows[0].train, replace(rows[0].train, learning_rate=0.05))
+    (chosen, settled), tried = choose([replace(rows[0], tries=tries), rows[1]], folders, 1, tmp_path)
+    records = tried["random", "BaseModel"]
+    best = max(range(2), key=lambda place: records[place]["valid"]["auc"])
+    assert "test" not in records[0]
+    assert chosen.train == tries[best]
+    assert settled == rows[1]
+    page = tables([chosen], {("random", "BaseModel"): [figure(0.6)]}, tried)
+    assert "2 configurations tried" in page
+    assert "| learning_rate 0.05 |" in page
 
 
 @pytest.mark.parametrize("name", ["quality", "paper"])
