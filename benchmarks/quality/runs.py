@@ -25,6 +25,7 @@ from din.errors import InputError
 from din.eventlog.reader import Features
 from din.metrics.summary import summary
 from din.train import checkpoint
+from din.train.evaluate import oracle
 from din.train.fit import fit
 from din.train.predict import predict
 
@@ -80,6 +81,7 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
         record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
+        record[split]["oracle"] = oracle(found, features.parent / "raw/truth/truth.parquet")
     record["cpu_seconds"] = round(time.process_time() - began)
     write_json(kept, record)
     return record
@@ -99,7 +101,8 @@ def _run_each(
     paths = [kept / f"{checkpoint.directory(folders[row.log], row.train).name}.json" for row in rows]
     waiting = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.exists()]
     done, started = len(rows) - len(waiting), time.monotonic()
-    print(f"{len(rows)} runs on {' and '.join(splits)}, {done} of them kept from before", flush=True)
+    if rows:
+        print(f"{len(rows)} runs, scored on {' and '.join(splits)}, {done} of them kept from before", flush=True)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
         futures = {pool.submit(run, folders[row.log], row, splits, path): row for row, path in waiting}

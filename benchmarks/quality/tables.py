@@ -56,7 +56,12 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
         cells += ["–" if row.name == row.base else f"{gain:+.1f} %", f"{epochs:.1f}", str(len(found))]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     test = figures[log, rows[0].name][0]["test"]
-    return f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users\n\n" + "\n".join(lines)
+    head = f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users"
+    if test.get("oracle"):
+        best = test["oracle"]["auc"]
+        shares = (f"{row.name} {(_mean_auc(figures[log, row.name]) - 0.5) / (best - 0.5):.1%}" for row in rows)
+        head += f"; the true probabilities' AUC is {best:.4f}, shares of its lift over .5: {', '.join(shares)}"
+    return head + "\n\n" + "\n".join(lines)
 
 
 def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:

@@ -54,11 +54,10 @@ def evaluate(params: Params) -> None:
     lr = predict(fit(features, floor)[0], features, "test", batch)
     popularity = features.popularity()[test.rows["item"]]
 
-    sampled = bool(test.rows["sampled"].any())  # a sampled negative has no true probability
     report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}
     report["floors"] = {"popularity": _ranking(test, popularity), "lr": _summary(lr)}
     report["inputs"] = {"features": hash_tree(features.root), "model": hash_tree(artifact.DIRECTORY)}
-    report["oracle"] = {"auc": auc(test.rows["label"], _truth(test))} if TRUTH.exists() and not sampled else None
+    report["oracle"] = oracle(test)
     report["slices"] = {"test": slice_table(test.rows, test.probabilities, features)}
     with replace_directory(PREDICTIONS) as folder:
         pq.write_table(found["valid"].table(), folder / "valid.parquet")
@@ -79,6 +78,15 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def oracle(predictions: Predictions, truth: Path = TRUTH) -> dict[str, float] | None:
+    """AUC of the true probabilities on the same rows; None without them, or with sampled negatives, which have none."""
+    if not truth.exists() or predictions.rows["sampled"].any():
+        return None
+    table = pq.read_table(truth).sort_by("sequence")
+    at = np.searchsorted(table["sequence"].to_numpy(), predictions.rows["sequence"])
+    return {"auc": auc(predictions.rows["label"], table["probability"].to_numpy()[at])}
+
+
 def _summary(predictions: Predictions) -> dict[str, Any]:
     return summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
 
@@ -87,9 +95,3 @@ def _ranking(predictions: Predictions, scores: np.ndarray) -> dict[str, float | 
     label, user = predictions.rows["label"], predictions.rows["user"]
     values = {"auc": auc(label, scores), "gauc": gauc(label, scores, user).value}
     return {name: None if np.isnan(value) else value for name, value in values.items()}
-
-
-def _truth(predictions: Predictions) -> np.ndarray:
-    truth = pq.read_table(TRUTH).sort_by("sequence")
-    at = np.searchsorted(truth["sequence"].to_numpy(), predictions.rows["sequence"])
-    return truth["probability"].to_numpy()[at]

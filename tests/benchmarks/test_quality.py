@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from random_features import write_features
@@ -23,7 +24,7 @@ def rows(params: Params) -> list[Row]:
     return [base, Row("random", "DIN", "BaseModel", train)]
 
 
-def figure(auc: float, valid: float = 0.6) -> dict[str, object]:
+def figure(auc: float, valid: float = 0.6) -> dict[str, Any]:
     test = {"auc": auc, "gauc": auc - 0.1, "log_loss": 0.5, "rows": 1234, "users": 56}
     return {"valid": {"auc": valid}, "test": test, "epoch": 2}
 
@@ -43,6 +44,13 @@ def test_table_compares_means_with_the_base(rows: list[Row]) -> None:
     assert header == "**random**: 1,234 test rows of 56 users"
     assert base == "| BaseModel | 0.6000 ± 0.0000 | 0.6500 ± 0.0707 | 0.5500 ± 0.0707 | 0.5000 ± 0.0000 | – | 2.0 | 2 |"
     assert din == "| DIN | 0.6000 ± 0.0000 | 0.7200 ± 0.0283 | 0.6200 ± 0.0283 | 0.5000 ± 0.0000 | +46.7 % | 2.0 | 2 |"
+
+
+def test_the_share_of_the_oracles_lift(rows: list[Row]) -> None:
+    """(AUC − .5) over the same of the true probabilities, where they are known."""
+    known = figure(0.7)
+    known["test"] |= {"oracle": {"auc": 0.75}}
+    assert "lift over .5: BaseModel 80.0%" in tables(rows[:1], {("random", "BaseModel"): [known]}, {})
 
 
 def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
