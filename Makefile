@@ -28,7 +28,7 @@ airflow: $(READY) ## the main job through Airflow's scheduler, with its UI on ht
 	python -m dags.standalone
 
 test: $(READY)   ## the test suite, on two cores
-	pytest -n 2 --dist loadscope
+	pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 test-slow: $(READY) ## whole pipelines, kills at random points
 	pytest -m slow
