@@ -5,10 +5,13 @@ parameters and data alone. For a resumed run to have the bits of an uninterrupte
 it is traced from the run's first batch, wherever the run goes on, and a batch that it does not fit runs eagerly.
 """
 
+import warnings
 from collections.abc import Callable
+from textwrap import shorten
 from typing import Any
 
 import torch
+import torch.compiler.config
 from torch import Tensor
 
 from din.errors import InputError
@@ -27,9 +30,12 @@ def compiles(params: Train, impressions: int) -> bool:
     if params.compile == "never" or (params.compile == "auto" and (params.model != "din" or sure < WORTHWHILE)):
         return False
     try:
-        torch.compile(torch.neg, options={"force_disable_caches": True})(torch.ones(2))
+        # A cached graph would need no compiler. That the caches are off is no news to the user.
+        with torch.compiler.config.patch(force_disable_caches=True), warnings.catch_warnings():  # pyright: ignore[reportAttributeAccessIssue]
+            warnings.simplefilter("ignore")
+            torch.compile(torch.neg)(torch.ones(2))
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = shorten(str(error), 200)
         if params.compile == "always":
             raise InputError(
                 f"train.compile: always, but torch.compile fails ({reason}); install a C++ compiler or use `auto`"

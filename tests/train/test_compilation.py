@@ -1,6 +1,7 @@
 """Compiled training: who gets it, and that it resumes bit for bit. Alone: `pytest tests/train/test_compilation.py`."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -38,6 +39,13 @@ def test_compiled_and_eager_runs_never_share_a_checkpoint(features: Features, pa
     ]
     assert runs[0] != runs[1]
     assert runs[:2] == runs[2:]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
+def test_with_a_compiler_large_runs_are_compiled(params: Params) -> None:
+    """The probe succeeds where compiling does."""
+    assert compiles(replace(params.train, compile="auto"), 10**9)
+    assert compiles(replace(params.train, compile="always"), 1)
 
 
 class Killed(Exception):
