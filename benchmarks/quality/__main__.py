@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality quality|paper --data FOLDER`: run what is missing, print and write the tables."""
+"""`python -m benchmarks.quality TABLES --data FOLDER`: run what is missing, print and write the tables."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Exit 0 done, 2 bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("tables", choices=("quality", "paper"))
+    parser.add_argument("tables", choices=("quality", "paper", "attention"))
     parser.add_argument("--data", type=Path, required=True, help="folder of the logs, as docs/quality.md lists them")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")

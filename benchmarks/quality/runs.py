@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import multiprocessing
+import re
 import subprocess
 import sys
 import time
@@ -42,7 +43,8 @@ def features_of(log: Log, store: Path = STORE) -> Path:
         InputError: a stage failed; its output is above.
     """
     blocks = json.dumps([log.derive, *(log.params[key] for key in ("data", "fetch", "featurize"))], sort_keys=True)
-    workspace = store / "logs" / f"{log.name}-{hashlib.sha256(blocks.encode()).hexdigest()[:12]}"
+    slug = re.sub(r"\W+", "-", log.name)  # a path with a comma would be two
+    workspace = store / "logs" / f"{slug}-{hashlib.sha256(blocks.encode()).hexdigest()[:12]}"
     workspace.mkdir(parents=True, exist_ok=True)
     with (workspace / "params.yaml").open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(_derived(log, workspace), file)

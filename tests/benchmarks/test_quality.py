@@ -83,13 +83,15 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
     assert "| learning_rate 0.05 |" in page
 
 
-@pytest.mark.parametrize("name", ["quality", "paper"])
+@pytest.mark.parametrize("name", ["quality", "paper", "attention"])
 def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
-    """Every row of the two files parses, names a log and a base, and is named once."""
+    """Every row of the files parses, names a log and a base, and is named once."""
     logs, rows = read(Path(runs.__file__).with_name(f"{name}.yaml"), tmp_path)
     assert len({(row.log, row.name) for row in rows}) == len(rows)
     assert {row.log for row in rows} == set(logs)
-    assert all(log.params["fetch"]["table"]["events"].startswith(str(tmp_path)) for log in logs.values())
+    fetches = [log.params["fetch"] for log in logs.values()]
+    paths = [fetch["table"]["events"] for fetch in fetches if fetch["source"] == "table"]
+    assert all(path.startswith(str(tmp_path)) for path in paths)
 
 
 def test_only_the_marked_part_of_a_page_changes(tmp_path: Path) -> None:
