@@ -14,7 +14,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run airflow test test-slow kills bench quality paper lint clean
+.PHONY: help install run airflow test test-slow kills bench quality paper attention lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -46,6 +46,9 @@ quality: $(READY) ## the best configurations on the logs below DATA=, five seeds
 
 paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=, into docs/paper.md
 	python -m benchmarks.quality paper --data $(DATA) --jobs $(JOBS) $(ARGS)
+
+attention: $(READY) ## when DIN's attention pays, on simulated logs and those below DATA=, into docs/attention.md
+	python -m benchmarks.quality attention --data $(DATA) --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .
