@@ -47,6 +47,7 @@ class Table(_Block):
     columns: dict[str, str]
     label: str
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso"]
+    utc_offset_hours: Annotated[int, Field(ge=-12, le=14)]
     keep: tuple[str, ...]
     items: str | None
     items_columns: dict[str, str]

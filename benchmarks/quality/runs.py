@@ -21,7 +21,7 @@ import duckdb
 from ruamel.yaml import YAML
 
 from benchmarks.quality.configurations import ROOT, Log, Row
-from din.artifacts import atomic_path, hash_tree, read_json, write_json
+from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_json
 from din.errors import InputError
 from din.eventlog.reader import Features
 from din.metrics.summary import summary
@@ -42,9 +42,12 @@ def features_of(log: Log, store: Path = STORE) -> Path:
     Raises:
         InputError: a stage failed; its output is above.
     """
-    blocks = json.dumps([log.derive, *(log.params[key] for key in ("data", "fetch", "featurize"))], sort_keys=True)
+    blocks = [log.derive, *(log.params[key] for key in ("data", "fetch", "featurize"))]
+    read = [Path(log.params["fetch"]["table"][table]) for table in log.derive]
+    files = [sha256_file(path) for path in (*sorted((ROOT / "din" / "featurize").glob("*.py")), *read)]
+    key = hashlib.sha256(json.dumps([blocks, files], sort_keys=True).encode()).hexdigest()[:12]
     slug = re.sub(r"\W+", "-", log.name)  # a path with a comma would be two
-    workspace = store / "logs" / f"{slug}-{hashlib.sha256(blocks.encode()).hexdigest()[:12]}"
+    workspace = store / "logs" / f"{slug}-{key}"
     workspace.mkdir(parents=True, exist_ok=True)
     with (workspace / "params.yaml").open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(_derived(log, workspace), file)

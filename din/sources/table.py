@@ -174,7 +174,8 @@ class TableSource:
             elif name in ("items", "users"):
                 result[ours] = _side(table, ours)
             elif ours == TIMESTAMP:
-                result[ours] = times.to_utc(table.part, theirs, self.params.timestamp_unit)
+                utc = times.to_utc(table.part, theirs, self.params.timestamp_unit)
+                result[ours] = times.shifted(utc, self.params.utc_offset_hours)
             elif ours == SEQUENCE:
                 result[ours] = columns.whole(
                     table.part, theirs, "correct the column, or map another one in fetch.table"

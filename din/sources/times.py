@@ -2,7 +2,7 @@
 # pyarrow.compute makes its functions at import, where pyright can't see them.
 # pyright: reportAttributeAccessIssue=false
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -65,7 +65,12 @@ def since_1970(part: Part, name: str, unit: str, ahead_hours: int = 0) -> pa.Chu
             f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected {unit} since 1970, within the years "
             f"{YEARS[0]} to {YEARS[1]}: correct the row, or download the file again"
         )
-    return pc.add(pc.multiply(column, per_us), ahead_hours * 3600 * 10**6).cast(TIME)
+    return shifted(pc.multiply(column, per_us).cast(TIME), ahead_hours)
+
+
+def shifted(column: pa.ChunkedArray, ahead_hours: int) -> pa.ChunkedArray:
+    """Times whose UTC days are the days of a place so many hours ahead of UTC."""
+    return pc.add(column, timedelta(hours=ahead_hours)) if ahead_hours else column
 
 
 def _scaled(part: Part, name: str, column: pa.ChunkedArray, unit: str) -> pa.ChunkedArray:

@@ -6,10 +6,12 @@ can't be read in full is not taken.
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -18,8 +20,9 @@ from torch import Tensor
 from din.artifacts import atomic_path, sha256_file
 from din.params import Train, to_json
 from din.stage import STATE
+from din.train.device import choose
 
-CODE = ("train", "model", "eventlog", "metrics")
+CODE = ("train/*.py", "model/*.py", "eventlog/*.py", "metrics/*.py", "schema.py")
 
 
 @dataclass
@@ -39,13 +42,17 @@ def directory(features: Path, params: Train, compiled: bool = False) -> Path:
     """`.din/checkpoints/<hash of features manifest + train params + code>`; compiled or not are two runs."""
     package = Path(__file__).parent.parent
     code = {
-        str(path.relative_to(package)): sha256_file(path)
-        for part in CODE
-        for path in sorted((package / part).rglob("*.py"))
+        path.relative_to(package).as_posix(): sha256_file(path) for part in CODE for path in sorted(package.glob(part))
     }
-    # When state is saved does not change what is computed; whether the step is compiled does, whoever decided it.
-    settled = {"checkpoint_minutes": None, "compile": compiled}
-    key = [sha256_file(features / "manifest.json"), to_json(params) | settled, code, torch.__version__]
+    # When state is saved does not change what is computed; where, on how many threads and whether compiled does.
+    settled = {
+        "checkpoint_minutes": None,
+        "compile": compiled,
+        "device": choose(params.device).type,
+        "threads": params.threads or os.cpu_count(),
+    }
+    versions = [torch.__version__, np.__version__]
+    key = [sha256_file(features / "manifest.json"), to_json(params) | settled, code, versions]
     return STATE / "checkpoints" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 

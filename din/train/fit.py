@@ -114,6 +114,7 @@ class _Trainer:
                     mark = saved = time.monotonic()
         self._look_at(loss)
         progress.seconds += time.monotonic() - mark
+        self._save()  # validation may take long
         self._finish_epoch()
 
     def _look_at(self, loss: Tensor) -> None:

@@ -6,13 +6,14 @@ from torch import Tensor
 
 from din.eventlog.reader import Features
 from din.params import Train
-from din.schema import UNKNOWN
+from din.schema import ITEM_ID, UNKNOWN, Group
 
 
 def row_decay(features: Features, params: Train) -> Tensor:
     """λ_j [R] by row of the joint table: λ/n_j (Eq. 6), λ, or 0.
 
-    n_j >= 1 counts training impressions that hold value j, and those whose value `unknown_rate` drops to unknown.
+    n_j >= 1 counts training impressions that hold value j; for unknown also those that are expected to hold it because
+    `unknown_rate` dropped one of their values.
     """
     rows = sum(features.rows.values())
     if params.regularizer in ("none", "dropout"):
@@ -22,6 +23,15 @@ def row_decay(features: Features, params: Train) -> Tensor:
     seen = []
     for field in features.fields:
         impressions = features.vocabulary(field.name)["impressions"].to_numpy().astype(float)
-        impressions[UNKNOWN] += params.unknown_rate * features.manifest["impressions"]
+        kept = (1 - params.unknown_rate) ** _draws(features, field.group)
+        impressions[UNKNOWN] += (1 - kept) * features.manifest["impressions"]
         seen.append(impressions)
     return torch.from_numpy(params.regularization / np.maximum(np.concatenate(seen), 1)).float()
+
+
+def _draws(features: Features, group: Group) -> float:
+    """Values of a field in an average training impression, each of which `unknown_rate` may drop."""
+    if group in (Group.USER, Group.CONTEXT):
+        return 1
+    distinct = features.vocabulary(ITEM_ID)["impressions"].to_numpy().sum() / features.manifest["impressions"]
+    return distinct if group is Group.ITEM else distinct - 1  # behaviours: all but the candidate

@@ -3,7 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,14 @@ def test_timestamp_units(fetch_table: Fetch, unit: str, values: list[str]) -> No
     Path("t.csv").write_text("user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values))
     times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
     assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 0, 0, 0, 500_000)]
+
+
+def test_days_are_cut_where_the_log_lives(fetch_table: Fetch) -> None:
+    """`utc_offset_hours` moves all times, and so the days."""
+    utc = fetch_table()["events"]["timestamp"].to_pylist()
+    ahead = fetch_table(utc_offset_hours=14)["events"]["timestamp"].to_pylist()
+    assert ahead == [time + timedelta(hours=14) for time in utc]
+    assert manifest()["days"] == sorted({str(time.date()) for time in ahead})
 
 
 def test_native_timestamps_carry_their_unit(fetch_table: Fetch) -> None:

@@ -1,6 +1,7 @@
 """The training loop: learns, resumes bit for bit, trains the unknown row. Alone: `pytest tests/train`."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,13 +100,22 @@ def test_a_torn_checkpoint_is_never_loaded(cut: int, features: Features, quick: 
     assert "can't be read" in capsys.readouterr().out
 
 
-def test_checkpoints_are_bound_to_data_and_parameters(features: Features, quick: Train, tmp_path: Path) -> None:
-    """Another seed or another manifest is another directory; the saving interval is not."""
+def test_checkpoints_are_bound_to_data_parameters_and_code(
+    features: Features, quick: Train, tmp_path: Path, monkeypatch
+) -> None:
+    """Another seed, manifest, number of threads or line of code is another directory; the saving interval is not."""
     here = checkpoint.directory(features.root, quick)
     assert here == checkpoint.directory(features.root, replace(quick, checkpoint_minutes=9.0))
     assert here != checkpoint.directory(features.root, replace(quick, seed=99))
     other = write_features(tmp_path / "other", users=25)
     assert here != checkpoint.directory(other.root, quick)
+    assert here != checkpoint.directory(features.root, replace(quick, threads=(os.cpu_count() or 1) + 1))
+    shutil.copytree(Path(checkpoint.__file__).parent.parent, tmp_path / "din")
+    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "din" / "train" / "checkpoint.py"))
+    assert here == checkpoint.directory(features.root, quick)
+    with (tmp_path / "din" / "model" / "dice.py").open("a") as code:
+        code.write("# changed\n")
+    assert here != checkpoint.directory(features.root, quick)
 
 
 KILLED_RUN = """
@@ -181,13 +191,20 @@ def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
         assert not torch.equal(trained.table[offset], start[offset]), name
 
 
-def test_dropped_values_count_for_the_unknown_row(features: Features, quick: Train) -> None:
-    """λ/n_j of row 0 holds the share of impressions that unknown_rate sends there; other rows keep their own n_j."""
+@pytest.mark.parametrize(("field", "fewer"), [("item_id", 0), ("rating", 1), ("age", None)])
+def test_dropped_values_count_for_the_unknown_row(
+    field: str, fewer: int | None, features: Features, quick: Train
+) -> None:
+    """λ/n_j of row 0 holds the share 1 − (1 − rate)^n of impressions, each with n values that can be dropped: its
+    distinct items, one fewer of its behaviours, one of its user. Other rows keep their own n_j.
+    """
     decay = row_decay(features, replace(quick, unknown_rate=0.5, regularization=3.0))
-    seen = features.vocabulary("item_id")["impressions"].to_pylist()
-    dropped = 0.5 * features.manifest["impressions"]
-    expected = [3.0 / (seen[0] + dropped), *(3.0 / n for n in seen[1:])]
-    torch.testing.assert_close(decay[: len(seen)], torch.tensor(expected))
+    total = features.manifest["impressions"]
+    values = sum(features.vocabulary("item_id")["impressions"].to_pylist()) / total - fewer if fewer is not None else 1
+    seen = features.vocabulary(field)["impressions"].to_pylist()
+    expected = [3.0 / (seen[0] + (1 - 0.5**values) * total), *(3.0 / n for n in seen[1:])]
+    offset = Packer(features).layout.offsets[field]
+    torch.testing.assert_close(decay[offset : offset + len(seen)], torch.tensor(expected))
 
 
 def test_one_row_batches_train(features: Features, quick: Train) -> None:
