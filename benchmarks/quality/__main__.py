@@ -17,7 +17,14 @@ def main() -> int:
     """Exit 0 done, 2 bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("tables", choices=("quality", "paper", "attention"))
-    parser.add_argument("--data", type=Path, required=True, help="folder of the logs, as docs/quality.md lists them")
+    parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="NAME=PARAMS",
+        help="a log of your own by its params.yaml, in place of the known ones; writes no page",
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
     parser.add_argument("--only", default="", help="rows whose 'log/name' contains this text; writes no page")
@@ -25,7 +32,8 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=STORE, help="where features and finished runs are kept")
     given = parser.parse_args()
     try:
-        logs, rows = read(HERE / f"{given.tables}.yaml", given.data)
+        own = dict(log.partition("=")[::2] for log in given.log)
+        logs, rows = read(HERE / f"{given.tables}.yaml", given.data, {name: Path(file) for name, file in own.items()})
         if given.quick:
             rows = [replace(row, train=replace(row.train, epochs=1), tries=()) for row in rows]
         shown = {(row.log, row.name) for row in rows if given.only in f"{row.log}/{row.name}"}
@@ -36,7 +44,7 @@ def main() -> int:
         figures = run_all(settled, 1 if given.quick else given.seeds, folders, given.jobs, given.store)
         text = tables([row for row in settled if (row.log, row.name) in shown], figures, tried)
         print(text)
-        if not (given.only or given.quick):
+        if not (given.only or given.quick or own):
             write(ROOT / "docs" / f"{given.tables}.md", text)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

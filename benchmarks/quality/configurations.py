@@ -15,7 +15,7 @@ the row as it stands and `draws - 1` random choices of one alternative from each
 
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from din.params import Train, load, parse, to_json
 
 ROOT = Path(__file__).parents[2]
 BASE = "BaseModel"
+TABLES = ("events", "items", "users", "history")
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,21 @@ class Row:
     tries: tuple[Train, ...] = ()
 
 
-def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
+def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple[dict[str, Log], list[Row]]:
     """All logs and rows of a configuration file; `data` is the folder that holds the logs.
+
+    Args:
+        own: parameter files by name, of logs in place of the file's; they get the rows that are of no named logs.
 
     Raises:
         InputError: a key is unknown or of a wrong type, a row names a log or a base that isn't there.
     """
     raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    logs = {name: _log(name, spec, data) for name, spec in raw["logs"].items()}
+    if own:
+        logs = {name: Log(name, _absolute(to_json(load(file)), file.parent), {}) for name, file in own.items()}
+        raw["rows"] = [spec for spec in raw["rows"] if "logs" not in spec]
+    else:
+        logs = {name: _log(name, spec, data) for name, spec in raw["logs"].items()}
     rows = []
     for spec in raw["rows"]:
         where = f"{path}: row {spec['name']!r}"
@@ -92,7 +100,16 @@ def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
             block = block[parent]
         block[last] = value
     table = params["fetch"]["table"]
-    for key in ("events", "items", "users", "history"):
+    for key in TABLES:
         if table[key]:
             table[key] = str(data.resolve().joinpath(*Path(table[key]).parts[-2:]))
     return Log(name, params, spec.get("derive", {}))
+
+
+def _absolute(params: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The same with paths that hold in any folder; URLs stay."""
+    fetch = params["fetch"]
+    for block, key in ((fetch, "path"), *((fetch["table"], table) for table in TABLES)):
+        if block[key] and "://" not in block[key]:
+            block[key] = str(folder.resolve() / block[key])
+    return params

@@ -46,22 +46,33 @@ def write(page: Path, text: str) -> None:
 
 
 def _table(log: str, rows: list[Row], figures: Figures) -> str:
-    lines = ["| model | valid AUC | test AUC | GAUC | log loss | RelaImpr | epoch | seeds |", "|" + "---|" * 8]
+    head = ["model", "valid AUC", "test AUC", "GAUC", "log loss", "RelaImpr AUC", "RelaImpr GAUC", "epoch", "seeds"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
         found, base = figures[log, row.name], figures[log, row.base]
         cells = [_cell([run["valid"]["auc"] for run in found])]
         cells += [_cell([run["test"][metric] for run in found]) for metric in METRICS]
-        gain = relative_improvement(_mean_auc(found), _mean_auc(base))
-        epochs = np.mean([run["epoch"] for run in found])
-        cells += ["–" if row.name == row.base else f"{gain:+.1f} %", f"{epochs:.1f}", str(len(found))]
+        cells += ["–" if row.name == row.base else _gain(found, base, metric) for metric in ("auc", "gauc")]
+        cells += [f"{np.mean([run['epoch'] for run in found]):.1f}", str(len(found))]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     test = figures[log, rows[0].name][0]["test"]
-    head = f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users"
+    title = f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users"
     if test.get("oracle"):
         best = test["oracle"]["auc"]
-        shares = (f"{row.name} {(_mean_auc(figures[log, row.name]) - 0.5) / (best - 0.5):.1%}" for row in rows)
-        head += f"; the true probabilities' AUC is {best:.4f}, shares of its lift over .5: {', '.join(shares)}"
-    return head + "\n\n" + "\n".join(lines)
+        shares = (f"{row.name} {_lift(figures[log, row.name]) / (best - 0.5):.1%}" for row in rows)
+        title += f"; the true probabilities' AUC is {best:.4f}, shares of its lift over .5: {', '.join(shares)}"
+    return title + "\n\n" + "\n".join(lines)
+
+
+def _gain(found: list[dict[str, Any]], base: list[dict[str, Any]], metric: str) -> str:
+    """RelaImpr (Eq. 11) in percent, each seed against the base's run of the same seed."""
+    pairs = zip(found, base, strict=True)
+    mean, sd = mean_sd([relative_improvement(run["test"][metric], other["test"][metric]) for run, other in pairs])
+    return f"{mean:+.1f} %" if np.isnan(sd) else f"{mean:+.1f} ± {sd:.1f} %"
+
+
+def _lift(runs: list[dict[str, Any]]) -> float:
+    return mean_sd([run["test"]["auc"] for run in runs])[0] - 0.5
 
 
 def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
@@ -85,7 +96,3 @@ def _changes(plain: Train, train: Train) -> str:
 def _cell(values: Sequence[float]) -> str:
     mean, sd = mean_sd(values)
     return f"{mean:.4f}" if np.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
-
-
-def _mean_auc(runs: list[dict[str, Any]]) -> float:
-    return mean_sd([run["test"]["auc"] for run in runs])[0]
