@@ -84,7 +84,7 @@ def gather_facts(features: Features, params: Params) -> dict[str, Any]:
         "model_name": params.model_name,
         "model": train["model"],
         "train_until": manifest["train_until"],
-        "until": manifest["until"] or _last_day(features),
+        "until": _last_day(features),
         "protocol": {
             "name": manifest["protocol"],
             "order": manifest["order"],
@@ -113,7 +113,7 @@ def _verdict(name: str) -> str:
 
 
 def _last_day(features: Features) -> str:
-    """The day (UTC) of the last impression, where the log was not cut at a day."""
+    """The day (UTC) of the last impression. Not `data.until`, which may name a day that no log has reached."""
     paths = (
         features.root / "shards" / f"{n:05d}" / f"{s}.parquet"
         for n in range(features.manifest["shards"])

@@ -266,6 +266,14 @@ def test_facts_say_what_promotion_asks(workspace: Workspace) -> None:
     assert str(workspace.root) not in str(facts)
 
 
+@pytest.mark.parametrize("until", ["2023-11-15", "2062-01-01"])
+def test_until_is_the_last_day_of_the_data(own_workspace: Workspace, until: str) -> None:
+    """A `data.until` beyond the log makes no bundle newer than the data that it saw."""
+    features = own_workspace.features
+    features.manifest["until"] = until
+    assert gather_facts(features, own_workspace.params)["until"] == "2023-11-15"
+
+
 def test_the_card_shows_metrics_and_fields(workspace: Workspace) -> None:
     """What people read agrees with what programs read."""
     card = (workspace.bundle / "MODEL_CARD.md").read_text()
