@@ -32,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     staging.add_argument("stage", help="its name")
     promoting = commands.add_parser("promote", help="make the run's bundle the champion, if its gate is open")
     promoting.add_argument("--reason", required=True, help="why, for the registry's log")
-    promoting.add_argument("--allow-older", action="store_true", help="waive the gate data_until")
     closing = commands.add_parser("close", help="keep dvc.lock and params.yaml, and remove the workspace")
     for command in (staging, promoting, closing):
         command.add_argument("--run", default="-", metavar="FILE", help="the run's JSON; - or nothing: standard input")
@@ -47,10 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "close":
             close_run(run)
             return 0
-        if given.command == "stage":
-            outcome = run_stage(run, given.stage)
-        else:
-            outcome = promote(run, given.reason, given.allow_older)
+        outcome = run_stage(run, given.stage) if given.command == "stage" else promote(run, given.reason)
     except (RunError, Unavailable) as error:
         print(error, file=sys.stderr)
         return error.exit_code

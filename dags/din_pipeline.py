@@ -33,7 +33,6 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     ),
     "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.epochs": 3}.'),
-    "allow_older": Param(False, type="boolean", description="Promote although the champion knows newer data."),
     "reason": Param("gate open", type="string", minLength=1, description="Why, for the registry's log."),
 }
 
@@ -101,7 +100,7 @@ def run_stage(stage: str, ti: Any = None) -> None:
 def promote(params: Any = None, ti: Any = None) -> None:
     """Make the bundle the champion if the gate is open for exactly it; emits the asset `din/champion`."""
     with final():
-        settle(workspace.promote(opened(ti), reason=params["reason"], allow_older=params["allow_older"]), ti)
+        settle(workspace.promote(opened(ti), reason=params["reason"]), ti)
 
 
 @task

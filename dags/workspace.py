@@ -81,7 +81,7 @@ def run_stage(run: Run, stage: str) -> Outcome:
     return outcome
 
 
-def promote(run: Run, reason: str, allow_older: bool = False) -> Outcome:
+def promote(run: Run, reason: str) -> Outcome:
     """Make the run's bundle the champion, if its gate is open: `din promote`.
 
     Raises:
@@ -91,8 +91,7 @@ def promote(run: Run, reason: str, allow_older: bool = False) -> Outcome:
     with _open(run) as here:
         outs = [out for spec in here.stages.values() for out in paths_of(spec, "outs", "metrics")]
         here.pull([out for out in outs if out == BUNDLE or out.endswith(".json")], here.take_locks())
-        command = ["din", "promote", "--reason", reason, *(["--allow-older"] if allow_older else [])]
-        return here.run("promote", command)
+        return here.run("promote", ["din", "promote", "--reason", reason])
 
 
 def close_run(run: Run) -> None:

@@ -91,13 +91,9 @@ def gate() -> None:
 def promote(
     reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "gate open",
     by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
-    allow_older: Annotated[
-        bool, typer.Option(help="Waive the gate data_until. Comparisons that the older log can't make stay closed.")
-    ] = False,
 ) -> None:
     """Make models/bundle/ the champion, if reports/gate.json is open for exactly this bundle and today's champion."""
-    options = {"by": by or getpass.getuser(), "reason": reason, "allow_older": allow_older}
-    run_stage("promote", "din.promotion.promote:promote", **options)
+    run_stage("promote", "din.promotion.promote:promote", by=by or getpass.getuser(), reason=reason)
 
 
 @app.command(rich_help_panel=CHAMPION)

@@ -198,6 +198,7 @@ class Gate(_Block):
     max_bundle_mb: PositiveFloat
     max_latency_ms: PositiveFloat | None
     max_rows: PositiveInt
+    allow_older: bool
     seed: NonNegativeInt
 
 

@@ -21,9 +21,6 @@ from din.promotion.verdict import Check, Finding, Verdict, from_interval, not_ou
 from din.registry import Record, Registry
 from din.stage import STATE
 
-UNTIL_GATE = "data_until"
-"""The gate that `din promote --allow-older` waives."""
-
 
 def first_run(evidence: Evidence) -> list[Check]:
     """Without a champion: better than popularity, not worse than LR, and no slice that is plainly wrong."""
@@ -41,7 +38,7 @@ def against_earlier(evidence: Evidence, registry: Registry, history: list[Record
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score)
     return [
-        (UNTIL_GATE, look, partial(_until, champion)),
+        ("data_until", look, partial(_until, champion)),
         ("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
         ("champion_delta", look, partial(_delta, champion)),
         ("slice_delta", f"{SHOW} {EVALUATION}", partial(_slice_delta, champion)),
@@ -97,8 +94,12 @@ def _floor(evidence: Evidence, column: str, rule: Callable[[Interval, float], Ve
 
 def _until(champion: Rival) -> Finding:
     ours, theirs = until(champion.evidence.facts), until(champion.facts)
-    reason = None if ours >= theirs else "the champion saw newer data; `din promote --allow-older` overrules this gate"
-    return Finding("closed" if reason else "open", str(ours), str(theirs), reason=reason)
+    if ours >= theirs:
+        return Finding("open", str(ours), str(theirs))
+    if champion.evidence.limits.allow_older:
+        return Finding("open", str(ours), str(theirs), reason="the champion saw newer data: waived by gate.allow_older")
+    reason = "the champion saw newer data; with gate.allow_older: true in params.yaml this gate lets it pass"
+    return Finding("closed", str(ours), str(theirs), reason=reason)
 
 
 def _not_rolled_back(evidence: Evidence, history: list[Record]) -> Finding:

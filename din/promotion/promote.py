@@ -19,7 +19,6 @@ from din.bundle import verify_bundle
 from din.errors import GateClosed, InputError
 from din.objects import to_bytes
 from din.params import Params
-from din.promotion.comparisons import UNTIL_GATE
 from din.promotion.evidence import BUNDLE, REPORTS
 from din.promotion.gate import REPORT, print_gates
 from din.promotion.table import print_table
@@ -38,14 +37,13 @@ class Promotion:
     command: str
 
 
-def promote(params: Params, by: str, reason: str, allow_older: bool = False, run_id: str | None = None) -> Promotion:
+def promote(params: Params, by: str, reason: str, run_id: str | None = None) -> Promotion:
     """Append the candidate to the registry and print version, metrics and the command to score.
 
     Args:
         params: block `promote`.
         by: who promotes, for the log.
         reason: why, for the log.
-        allow_older: overrule the gate that keeps a log older than the champion's out; no other gate.
         run_id: default `DIN_RUN_ID`, else a new one.
 
     Returns:
@@ -56,7 +54,7 @@ def promote(params: Params, by: str, reason: str, allow_older: bool = False, run
         StaleChampion: another promoter was first.
         InputError: the bundle is damaged, or the registry can't be read or written.
     """
-    report = _open_report(allow_older)
+    report = _open_report()
     version = verify_bundle(BUNDLE)[0]
     if report["bundle"] != version:
         _refuse(f"{REPORT} is about bundle {_short(report['bundle'])}, {BUNDLE} is {version[:12]}")
@@ -81,7 +79,7 @@ def promote(params: Params, by: str, reason: str, allow_older: bool = False, run
     return result
 
 
-def _open_report(allow_older: bool) -> dict[str, Any]:
+def _open_report() -> dict[str, Any]:
     try:
         report = read_json(REPORT)
     except InputError as error:
@@ -89,8 +87,7 @@ def _open_report(allow_older: bool) -> dict[str, Any]:
     try:
         if report["verdict"] != overall(report["gates"]):
             raise LookupError("the verdict is not that of its gates")
-        judged = [g for g in report["gates"] if not (allow_older and g["name"] == UNTIL_GATE)]
-        verdict, _ = overall(judged), (report["bundle"], report["champion"])
+        verdict, _ = report["verdict"], (report["bundle"], report["champion"])
         if verdict != "open":
             print_gates(report)
     except (LookupError, TypeError, AttributeError) as error:

@@ -316,7 +316,23 @@ def test_older_log_closes(workspace, quick, registry):
     workspace.finish()
     report = judge(quick)
     assert shut(report) == ["data_until"]
-    assert "--allow-older" in find(report, "data_until")["reason"]
+    assert "gate.allow_older: true" in find(report, "data_until")["reason"]
+
+
+def test_allow_older_waives_that_gate_alone(workspace, quick, registry):
+    """The report says that it was waived; any other closed gate stays closed."""
+    crown(registry, workspace)
+    workspace.facts["until"] = "2024-10-12"
+    workspace.noise = 0.1
+    workspace.finish()
+    waived = set_gate(quick, allow_older=True)
+    report = judge(waived)
+    assert report["verdict"] == "open"
+    assert "waived by gate.allow_older" in find(report, "data_until")["reason"]
+    workspace.noise = 2.0
+    workspace.finish()
+    report = judge(waived)
+    assert "champion_delta" in shut(report) and "data_until" not in shut(report)
 
 
 def test_rolled_back_bundle_stays_out(workspace, quick, registry):
