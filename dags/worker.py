@@ -48,7 +48,7 @@ class Outcome:
 
     Attributes:
         stage: its name.
-        exit_code: 0 done, 1 bug, 2 bad input, 3 gate closed; None where it was killed or never came to say.
+        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None where it was killed or never came to say.
         report: its report, a path in the workspace and in the run's record; None where it leaves none.
         table: what it printed: the gate table, or what was wrong.
     """
@@ -86,13 +86,13 @@ class Worker:
         """What a short `din` command prints.
 
         Raises:
-            RunError: params.yaml or the source is wrong.
-            Unavailable: anything else; a registry that doesn't answer is bad input to `din`, but worth a retry.
+            RunError: bad input, such as params.yaml or the source.
+            Unavailable: anything else, such as a registry that doesn't answer.
         """
         try:
             return query(["din", *arguments], self.root, self.env, [self.lock])
         except Unavailable as error:
-            if error.code == 2 and (arguments == ("source",) or "params.yaml:" in str(error)):
+            if error.code == 2:
                 raise RunError(str(error)) from None
             raise
 

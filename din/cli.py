@@ -12,7 +12,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from din import stage
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, Unavailable
 from din.params import load
 
 STAGES, CHAMPION = "Stages", "The champion"
@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Click-through-rate models that retrain themselves and never let a bad one reach production.\n\n"
     "`dvc repro` runs the stages in the order of dvc.yaml, `python -m validation raw|features|predictions` among them; "
-    "each can be run alone. All read params.yaml and exit 0 = done, 1 = bug, 2 = bad input, 3 = a gate is closed.",
+    "each can be run alone. All read params.yaml and exit 0 = done, 1 = bug or something that can't be reached now, "
+    "2 = bad input, 3 = a gate is closed.",
 )
 
 registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of champions.")
@@ -204,7 +205,7 @@ def guard(body: Callable[[], Any]) -> None:
     try:
         with stage.packages("serve"):
             body()
-    except (InputError, GateClosed) as error:
+    except (InputError, Unavailable, GateClosed) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:  # the reader of our output went away

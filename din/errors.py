@@ -1,4 +1,4 @@
-"""The two ways a command ends that are not bugs. Everything else is exit code 1."""
+"""The three ways a command fails that are not bugs. Everything else is exit code 1, with a traceback."""
 
 
 class InputError(Exception):
@@ -8,6 +8,15 @@ class InputError(Exception):
     """
 
     exit_code = 2
+
+
+class Unavailable(Exception):
+    """What a command needs can't be had now, such as a store that doesn't answer: exit code 1, worth a retry.
+
+    The message names the place, the cause and what to do.
+    """
+
+    exit_code = 1
 
 
 class GateClosed(Exception):

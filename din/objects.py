@@ -5,6 +5,7 @@ Costs nothing over obstore; gives up async and everything the registry does not 
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,10 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotSupportedError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
+
+_FINAL = (InvalidPathError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
+# What is said in words alone: by listings, and of folders (not permitted, denied, exists, not a folder, read-only).
+_FINAL_WORDS = re.compile(r"status code: 40[134]|err(or|no) (1|13|17|20|30)\b", re.IGNORECASE)
 
 
 class Objects:
@@ -27,7 +39,8 @@ class Objects:
         prefix: one path segment.
 
     Raises:
-        InputError: from every method, where the store can't be read or written, or lacks the object.
+        InputError: from every method, where the store lacks the object, or refuses to be read or written.
+        Unavailable: from every method, where it doesn't answer, or fails in any other way.
     """
 
     def __init__(self, uri: str, prefix: str) -> None:
@@ -115,7 +128,10 @@ def _open(uri: str, make: bool = False) -> ObjectStore | None:
     scheme, separator, path = uri.partition("://")
     with _reaching(uri):
         if separator and scheme != "file":
-            return from_url(uri)
+            try:
+                return from_url(uri)
+            except BaseError as error:  # nothing was asked yet: the URI or the environment is wrong
+                raise InputError(f"{uri}: {_cause(error)}; expected a folder, s3://, gs:// or az://") from None
         folder = Path(path if separator else uri).expanduser().resolve()
         try:
             folder.stat()
@@ -135,5 +151,11 @@ def _reaching(at: str) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{at}: not found in the object store; `din registry list` shows what there is") from None
     except (BaseError, OSError) as error:
-        cause = str(error).split("\n", 1)[0]
-        raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
+        cause = _cause(error)
+        if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):
+            raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
+        raise Unavailable(f"{at}: {cause}; run it again once the object store answers") from None
+
+
+def _cause(error: Exception) -> str:
+    return str(error).split("\n", 1)[0]

@@ -55,6 +55,7 @@ class Registry:
 
     Raises:
         InputError: a model name of other characters; from every method, where the URI can't be read or written.
+        Unavailable: from every method, where the store doesn't answer.
     """
 
     def __init__(self, uri: str, model_name: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from din.artifacts import write_json
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, Unavailable
 
 STATE = Path(".din")
 
@@ -25,8 +25,8 @@ def run(name: str, body: Callable[[], object], report: str | None = None, leader
 
     Args:
         name: the stage's name in dvc.yaml.
-        body: the work, its imports included; raises InputError or GateClosed to end with 2 or 3. A package
-            that is not installed is bad input too; any other exception is a bug: 1.
+        body: the work, its imports included; raises InputError, Unavailable or GateClosed to end with 2,
+            1 or 3. A package that is not installed is bad input too; any other exception is a bug: 1.
         report: the report that an ended stage leaves, for runners to keep; a GateClosed may name another.
         leader: False for the further processes of a stage that runs in several: its first one holds the lock, and they
             write an outcome only when they end it by an error.
@@ -39,7 +39,7 @@ def run(name: str, body: Callable[[], object], report: str | None = None, leader
         try:
             with packages("train"):
                 body()
-        except (InputError, GateClosed) as error:
+        except (InputError, Unavailable, GateClosed) as error:
             code, report = error.exit_code, getattr(error, "report", None) or report
             print(f"{name}: {error}", file=sys.stderr)
         except Exception:

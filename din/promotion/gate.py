@@ -32,6 +32,7 @@ def gate(params: Params, score: Score = score_champion, latency: Latency = measu
     Raises:
         GateClosed: the verdict is closed, or borderline (`approval: never`); the report is written before.
         InputError: the registry can't be read.
+        Unavailable: the registry doesn't answer; there is no report then.
     """
     REPORT.unlink(missing_ok=True)  # a gate that can't judge must not leave an older verdict
     registry = Registry(params.promote.registry, params.model_name)

@@ -53,6 +53,7 @@ def promote(params: Params, by: str, reason: str, run_id: str | None = None) -> 
         GateClosed: no gate report, one that is not open, is about another bundle, or compared with another champion.
         StaleChampion: another promoter was first.
         InputError: the bundle is damaged, or the registry can't be read or written.
+        Unavailable: the registry doesn't answer. If the record was stored nonetheless, a rerun finds it.
     """
     report = _open_report()
     version = verify_bundle(BUNDLE)[0]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.metrics import Interval
 
 Verdict = Literal["open", "closed", "borderline"]
@@ -34,13 +34,20 @@ Check = tuple[str, str, Callable[[], Finding]]
 def check(name: str, look: str, judge: Callable[[], Finding]) -> dict[str, Any]:
     """Run one gate. A report that is missing or malformed closes it, with the reason; it is never a traceback.
 
+    Only a registry that doesn't answer is no verdict: it ends the command, to be run again.
+
     Args:
         name: the gate's name in gate.json.
         look: a command that shows more.
         judge: reads the evidence and answers.
+
+    Raises:
+        Unavailable: the registry doesn't answer.
     """
     try:
         finding = judge()
+    except Unavailable:
+        raise
     except Exception as error:  # whatever stands in the way of judging, the gate is closed
         cause = str(error) if isinstance(error, InputError | OSError) else f"malformed: {type(error).__name__} {error}"
         finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")

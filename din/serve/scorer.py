@@ -78,6 +78,7 @@ class Scorer:
 
         Raises:
             InputError: no such registry, model or record; a bundle that is damaged there.
+            Unavailable: the registry doesn't answer.
         """
         registry = Registry(uri, model_name)
         record = registry.champion() if number is None else registry.record(number)

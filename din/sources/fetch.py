@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from din.artifacts import MANIFEST, hash_files, read_json, replace_directory, write_json
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.params import Data, Params, to_json
 from din.sources import (
     amazon_reviews,
@@ -56,6 +56,7 @@ class Source(Protocol):
 
         Raises:
             InputError: the source is missing or unreadable.
+            Unavailable: it can't be reached now.
         """
         ...
 
@@ -64,6 +65,7 @@ class Source(Protocol):
 
         Raises:
             InputError: a file or value that can't be used; names file, row or column, value and what was expected.
+            Unavailable: it can't be reached now.
         """
         ...
 
@@ -93,6 +95,7 @@ def fetch(params: Params) -> None:
 
     Raises:
         InputError: see `Source` and `rawlog.write`, or another fingerprint; `data/raw/` is then as it was.
+        Unavailable: the source can't be reached now, or changed while it was read; the same.
     """
     pin, old = os.environ.get("DIN_SOURCE"), _verified(RAW)
     known = pin
@@ -115,6 +118,7 @@ def look(params: Params) -> Seen:
 
     Raises:
         InputError: see `Source` and `rawlog.write`.
+        Unavailable: see `fetch`.
     """
     source = source_of(params)
     identity = source.identity()
@@ -153,7 +157,9 @@ def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: dict[str, Any]
 def _read(params: Params, source: Source, identity: Any) -> rawlog.RawLog:
     log = source.read()
     if source.identity() != identity:
-        raise InputError(f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again")
+        raise Unavailable(
+            f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again"
+        )
     return log
 
 

@@ -5,6 +5,7 @@ from a sample. The cost: one pass, and memory for the chosen columns. What it gi
 are all parsed before the chosen ones are kept.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -25,7 +26,7 @@ import pyarrow.json as pjson
 import pyarrow.parquet as pq
 
 from din.artifacts import read_json, write_json
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.sources.rawlog import Part
 from din.stage import STATE
 
@@ -36,6 +37,8 @@ FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | 
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _CHUNK = 1 << 22
+_UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
+_FINAL = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG}
 
 Select = Callable[[Sequence[str], str], list[str]]
 
@@ -253,7 +256,12 @@ _READERS: dict[str, Callable[[File, Select], pa.Table]] = {
 
 @contextmanager
 def unreadable(what: str) -> Iterator[None]:
-    """Turn what file systems and parsers raise into an InputError that says what to do."""
+    """Turn what file systems and parsers raise into an error that says what to do.
+
+    Raises:
+        InputError: the file is not there, not permitted, damaged, or of another form.
+        Unavailable: it can't be reached now: lost connections, and whatever a remote store's client has errors for.
+    """
     try:
         yield
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
@@ -265,8 +273,14 @@ def unreadable(what: str) -> Iterator[None]:
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:
         raise InputError(f"{what}: {error}; pip install that package") from None
-    except (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:
+        unread = isinstance(error, _UNREAD)
+        if not unread and type(error).__module__.split(".")[0] in ("builtins", "din"):
+            raise  # no client's error but a bug, or said already
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        lost = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) not in _FINAL
+        if lost or not unread:
+            raise Unavailable(f"{what}: cannot be read now ({problem}); run it again once it can be reached") from None
         raise InputError(f"{what}: cannot be read ({problem}); check path and rights, or export it again") from None
 
 

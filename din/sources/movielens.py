@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.artifacts import atomic_path
-from din.errors import InputError
+from din.errors import Unavailable
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.rawlog import TIME, Part, RawLog
 from din.stage import STATE
@@ -73,7 +73,7 @@ class MovieLens:
         """Parse the cached archive, downloading it first where there is none.
 
         Raises:
-            InputError: neither route delivered the expected rows.
+            Unavailable: neither route delivered the expected rows.
         """
         rows = obtain()
         user, film, rating, seconds = np.array(rows.ratings).T
@@ -102,7 +102,7 @@ def obtain() -> Ratings:
     """The first of: cached archives, the publisher's, the package index's, whose rows have the expected checksum.
 
     Raises:
-        InputError: none; says why each failed.
+        Unavailable: none; says why each failed.
     """
     routes: tuple[tuple[str, str, Callable[[], object] | None], ...] = (
         ("cache", ARCHIVES[0], None),
@@ -128,7 +128,7 @@ def obtain() -> Ratings:
         archive.unlink(missing_ok=True)
         failures.append(f"{archive if download is None else route}: {problem}")
         print(f"fetch: {failures[-1]}", file=sys.stderr)
-    raise InputError(
+    raise Unavailable(
         "movielens-100k could not be fetched:\n  "
         + "\n  ".join(failures)
         + f"\nconnect to the network and run again, or "

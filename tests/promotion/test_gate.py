@@ -11,11 +11,12 @@ import pytest
 from miniature import edit, probabilities, score
 
 from din.artifacts import hash_tree, read_json, write_json
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, Unavailable
 from din.metrics import Interval
 from din.params import Params
 from din.promotion.gate import REPORT, gate
 from din.promotion.verdict import not_outside, overall, within
+from din.registry import Registry
 
 FIRST_RUN = {
     "validation_raw",
@@ -306,6 +307,23 @@ def test_damaged_champion_closes(workspace, quick, registry):
     workspace.finish()
     Path(f"registry/{quick.model_name}/bundles/{version}/model.json").write_text('{"noise": 9}')
     assert set(shut(judge(quick))) == NEED_SCORES
+
+
+def test_a_registry_that_does_not_answer_is_no_verdict(workspace, quick, registry, monkeypatch):
+    """The champion can't be fetched now: the command ends, to be run again, and leaves no closed gate behind."""
+    crown(registry, workspace)
+    workspace.noise = 0.1
+    workspace.finish()
+
+    def down(*_):
+        raise Unavailable("s3://models: no route to host")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "fetch", down)
+        with pytest.raises(Unavailable):
+            judge(quick)
+    assert not REPORT.exists()
+    assert judge(quick)["verdict"] == "open"
 
 
 def test_older_log_closes(workspace, quick, registry):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from miniature import Workspace, edit, score
 
+from din import stage
 from din.artifacts import read_json, sha256_file
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, Unavailable
+from din.objects import Objects
 from din.promotion import commands
 from din.promotion.gate import REPORT, gate
 from din.promotion.promote import promote
@@ -235,6 +237,26 @@ def test_killed_between_bundle_and_record_keeps_the_old_champion(gated, quick, r
     assert registry.champion() == first
     assert (tmp_path / "registry" / quick.model_name / "bundles" / version / "manifest.json").exists()
     assert promoted(quick).record.version == version
+    assert registry.verify() == []
+
+
+def test_a_lost_answer_is_found_by_the_next_try(gated, quick, registry, monkeypatch, capsys):
+    """The store takes the record, its answer gets lost: exit 1; the same command then says that it is done."""
+    first = promoted(quick).record
+    version = next_candidate(gated, quick, 0.1)
+    create = Objects.create
+
+    def lost(self, key, content):
+        create(self, key, content)
+        raise Unavailable(f"{key}: connection reset")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Objects, "create", lost)
+        assert stage.run("promote", lambda: promoted(quick)) == 1
+    assert "bug" not in capsys.readouterr().err
+    assert stage.run("promote", lambda: promoted(quick)) == 0
+    assert f"already champion: {version}" in capsys.readouterr().out
+    assert [record.version for record in registry.history()] == [first.version, version]
     assert registry.verify() == []
 
 

@@ -1,5 +1,6 @@
 """Where publishers' files are looked for. Alone: pytest tests/sources/test_download.py"""
 
+import errno
 import gzip
 import zipfile
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from din import stage
+from din.artifacts import read_json
 from din.errors import InputError
 from din.params import Params
 from din.sources import files
@@ -71,6 +74,45 @@ def test_a_remote_folder(public_params: Callable[..., Params]) -> None:
     memory.pipe("/ml/movies.csv", b"movieId,title,genres\n2,A (1990),Drama\n")
     fetch(public_params("movielens", "memory://ml"))
     assert len([*Path("data/raw/events").iterdir()]) == 1
+
+
+class ClientError(Exception):
+    """As the client of a store has it, which is neither an OSError nor one of Python's own."""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (ConnectionResetError("peer went away"), 1),
+        (TimeoutError(), 1),
+        (OSError(errno.EIO, "internal error"), 1),
+        (ClientError("could not connect to the endpoint"), 1),
+        (FileNotFoundError("no such bucket"), 2),
+        (PermissionError("denied"), 2),
+        (OSError("cut"), 2),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_store_that_does_not_answer(
+    fault: Exception,
+    code: int,
+    public_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit 1, to be run again, unless the file is not there, not permitted or damaged: that is bad input."""
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/down/ratings.csv": b"x", "/down/movies.csv": b"x"})
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(type(memory), "open", fail)
+    assert stage.run("fetch", lambda: fetch(public_params("movielens", "memory://down"))) == code
+    assert read_json(Path(".din/outcome/fetch.json"))["exit_code"] == code
+    said = capsys.readouterr().err
+    assert "memory:///down/ratings.csv: cannot be read" in said
+    assert "Traceback" not in said and "bug" not in said
 
 
 def test_members_of_a_zip_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:

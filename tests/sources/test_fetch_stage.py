@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.artifacts import read_json
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.params import Params
 from din.sources import fetch as fetching
 from din.sources import files, rawlog
@@ -191,7 +191,7 @@ def test_a_source_that_changes_while_it_is_read(
         return result
 
     monkeypatch.setattr(files, "read", and_append)
-    with pytest.raises(InputError, match="changed while they were read; run fetch again"):
+    with pytest.raises(Unavailable, match="changed while they were read; run fetch again"):
         fetch(table_params())
     assert not RAW.exists()
 

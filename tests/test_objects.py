@@ -1,0 +1,97 @@
+"""What an object store's faults become. Alone: pytest tests/test_objects.py"""
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from obstore.store import from_url
+from typer.testing import CliRunner
+
+from din import cli, objects, stage
+from din.errors import InputError, Unavailable
+from din.objects import Objects
+from din.params import load
+
+ROOT = Path(__file__).parent.parent
+URI = "s3://models/ctr"
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], None]]:
+    """A store at URI that answers every request with one status; None: nobody listens there."""
+
+    class Handler(BaseHTTPRequestHandler):
+        status = 200
+
+        def reply(self) -> None:
+            self.send_response(self.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_PUT = do_POST = reply
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+    def say(status: int | None) -> None:
+        Handler.status = status or 200
+        endpoint = f"http://127.0.0.1:{server.server_port if status else 1}"
+        client = {"client_options": {"allow_http": True}, "retry_config": {"max_retries": 0}}
+        monkeypatch.setattr(objects, "from_url", partial(from_url, endpoint=endpoint, **client))
+
+    yield say
+    server.shutdown()
+    server.server_close()
+
+
+OPERATIONS = {
+    "read": lambda store: store.read("promotions/000001.json"),
+    "keys": lambda store: store.keys("promotions"),
+    "put": lambda store: store.put("bundles/x", b"1"),
+    "create": lambda store: store.create("promotions/000001.json", b"1"),
+    "delete": lambda store: store.delete("bundles/x"),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_store_that_does_not_answer_is_unavailable(operation: str, answer: Callable[[int | None], None]) -> None:
+    """Nobody there, an inner error, too many requests: one line with the place; the same may work later."""
+    for status in (None, 500, 503, 429):
+        answer(status)
+        with pytest.raises(Unavailable, match=rf"^{URI}/ads/\S+: .*; run it again once the object store answers$"):
+            OPERATIONS[operation](Objects(URI, "ads"))
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_store_that_refuses_is_bad_input(operation: str, status: int, answer: Callable[[int | None], None]) -> None:
+    """Unknown, forbidden, not there: trying again would find the same."""
+    answer(status)
+    with pytest.raises(InputError, match=f"^{URI}/ads/"):
+        OPERATIONS[operation](Objects(URI, "ads"))
+
+
+@pytest.mark.parametrize(("status", "code"), [(None, 1), (503, 1), (403, 2)])
+def test_commands_end_with_the_code_of_the_fault(
+    status: int | None, code: int, answer: Callable[[int | None], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages and short commands alike; a stage leaves the code for runners, and no traceback."""
+    monkeypatch.chdir(tmp_path)
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))
+    assert load().promote.registry == URI
+    answer(status)
+    for command in (["gate"], ["registry", "list"], ["registry", "take", "runs/x", "taken"]):
+        done = CliRunner().invoke(cli.app, command)
+        assert done.exit_code == code, command
+        assert "Traceback" not in done.stderr and "bug" not in done.stderr and URI in done.stderr
+    assert json.loads((tmp_path / stage.STATE / "outcome/gate.json").read_text())["exit_code"] == code
