@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -94,7 +95,7 @@ def promote(
     by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
 ) -> None:
     """Make models/bundle/ the champion, if reports/gate.json is open for exactly this bundle and today's champion."""
-    run_stage("promote", "din.promotion.promote:promote", by=by or getpass.getuser(), reason=reason)
+    run_stage("promote", "din.promotion.promote:promote", by=by or user(), reason=reason)
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -153,7 +154,7 @@ def registry_rollback(
     """Make an earlier champion the champion again, by one append."""
     from din.promotion import commands
 
-    who = by or getpass.getuser()
+    who = by or user()
     guard(lambda: commands.rollback(at := uri or default_registry(), model or only_model(at), to, who, reason))
 
 
@@ -210,6 +211,14 @@ def guard(body: Callable[[], Any]) -> None:
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:  # the reader of our output went away
         raise typer.Exit(1) from None
+
+
+def user() -> str:
+    """Who runs this; the number of a user without a name, as containers have them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return str(os.getuid())
 
 
 def default_registry() -> str:

@@ -1,6 +1,7 @@
 """The command line where packages are missing. Alone: pytest tests/test_cli.py"""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,14 @@ def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", "nowhere"])
     assert done.exit_code == 2
     assert "pip install 'din-ctr[serve]'" in done.stderr
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a pod with an arbitrary uid: no variable names the user, and no passwd entry does."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # of nobody
+    assert cli.user() == "4000000000"
 
 
 def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
