@@ -248,6 +248,8 @@ class Registry:
     def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
         """Remove what no record names and nobody wrote to for `grace`: bundles, runs, stages, leftovers of killed puts.
 
+        What was written to meanwhile stays, and all that is left once somebody promoted meanwhile.
+
         Args:
             grace: younger objects may belong to a promotion in progress.
             dry_run: only say what would go.
@@ -261,15 +263,22 @@ class Registry:
         keys = (self._objects.keys(area) for area in ("bundles", "runs", "stages"))
         for key, modified in chain.from_iterable(found.items() for found in keys):
             owned.setdefault("/".join(key.split("/")[:2]), {})[key] = modified
-        orphans = {o: keys for o, keys in owned.items() if o not in kept and max(keys.values()) < before}
+        orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
         leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
-            for keys in orphans.values():
-                for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):  # no manifest, no bundle
-                    self._objects.delete(key)
+            numbers = [record.number for record in history]
+            orphans = [owner for owner in orphans if self._numbers() == numbers and self._delete(owner, owned[owner])]
             for path in leftovers:
                 path.unlink(missing_ok=True)
         return [self._objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
+
+    def _delete(self, owner: str, keys: dict[str, datetime]) -> bool:
+        """Remove all below `owner`, unless it is no longer just these keys, of these times."""
+        if self._objects.keys(owner) != keys:
+            return False
+        for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):  # no manifest, no bundle
+            self._objects.delete(key)
+        return True
 
     @property
     def name(self) -> str:

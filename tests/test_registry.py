@@ -261,6 +261,28 @@ def test_gc_spares_an_old_leftover_that_is_stored_again(local, tmp_path):
     assert local.fetch(version, tmp_path / "fetched")
 
 
+@pytest.mark.parametrize("meanwhile", ["stored again", "promoted"])
+def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanwhile):
+    """A promotion that begins, or ends, while gc has listed and not yet removed."""
+    source = bundle(tmp_path / "b")
+    version = local.put_bundle(source)
+    old = time.time() - 8 * 24 * 3600
+    for path in (tmp_path / "r").rglob("*"):
+        os.utime(path, (old, old))
+    listed = local._objects.leftovers
+
+    def then():
+        if meanwhile == "promoted":
+            local.append(version, None, by="ann", reason="meanwhile")
+        else:
+            local.put_bundle(source)
+        return listed()
+
+    monkeypatch.setattr(local._objects, "leftovers", then)
+    assert local.gc(dry_run=False) == []
+    assert local.fetch(version, tmp_path / "fetched")
+
+
 def test_leftover_of_a_killed_put_hides_from_the_log(local, tmp_path):
     """A half-written record is no record, and does not block the number."""
     first = crown(local, bundle(tmp_path / "b"))
