@@ -48,7 +48,8 @@ def test_the_shortest_way(params: Params, table_params: Callable[..., Params]) -
     log, keys = re.search(r"```\n(uid,.*?)```.*?```yaml\nfetch:\n  source: table\n(.*?)```", PAGE, re.S).groups()  # type: ignore[union-attr]  # a missing block fails too
     Path("clicks.csv").write_text(log)
     shipped = (ROOT / "params.yaml").read_text(encoding="utf-8").replace("source: movielens-100k", "source: table")
-    Path("params.yaml").write_text(re.sub(r"(?s)  table:.*?    utc_offset_hours:", lambda _: f"{keys}    utc_offset_hours:", shipped))
+    kept = "    utc_offset_hours:"
+    Path("params.yaml").write_text(re.sub(rf"(?s)  table:.*?{kept}", lambda _: f"{keys}{kept}", shipped))
     loaded = load()
     assert loaded.fetch.table == replace(
         params.fetch.table,
