@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ruamel.yaml import YAML
 
@@ -117,28 +117,54 @@ def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Path, int]]:
         raise RunError(f"run_id is {run_id!r}; expected a letter or digit first, such as a date")
     safe = re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII)
     name = safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
-    root = settings.home / "workspaces" / name
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with root.with_name(f"{name}.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another task of run %s on this worker", run_id)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    root, locked = settings.home / "workspaces" / name, settings.home / "locks" / name
+    for folder in (root.parent, locked.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(locked, wait=False)
+    if lock is None:
+        log.info("waiting for another task of run %s on this worker", run_id)
+        lock = _lock(locked, wait=True)
+    assert lock is not None
+    with lock:
         os.utime(lock.fileno())
+        _sweep(settings)
         yield root, lock.fileno()
 
 
-def sweep(settings: Settings) -> None:
-    """Remove workspaces that nobody used for `FOREIGN_DAYS` and nobody uses now."""
-    for path in (settings.home / "workspaces").glob("*.lock"):
-        with path.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+def _lock(path: Path, wait: bool) -> IO[str] | None:
+    """The locked file, which nobody removes while it is locked; None: locked by another, and not waited for."""
+    while True:
+        lock = path.open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            lock.close()
+            return None
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # swept while we waited
+
+
+def _sweep(settings: Settings) -> None:
+    """Remove workspaces that nobody used for `FOREIGN_DAYS` and nobody uses now, and their locks."""
+    for path in (settings.home / "locks").iterdir():
+        lock = _lock(path, wait=False)
+        if lock is None:
+            continue
+        with lock:
             if time.time() - os.fstat(lock.fileno()).st_mtime > FOREIGN_DAYS * 86_400:
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                discard(settings.home / "workspaces" / path.name)
+                path.unlink()
+
+
+def discard(root: Path) -> None:
+    """Remove a workspace and what kills left beside it. It leaves its place at once: complete or absent."""
+    new, old = root.with_name(f".new-{root.name}"), root.with_name(f".old-{root.name}")
+    shutil.rmtree(old, ignore_errors=True)
+    if root.exists():
+        root.rename(old)
+    for path in (new, old):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_out(settings: Settings, commit: str, root: Path) -> None:
@@ -147,10 +173,9 @@ def check_out(settings: Settings, commit: str, root: Path) -> None:
     Raises:
         Unavailable: git failed.
     """
-    if not (root / ".git").is_dir() or _git(root, "rev-parse", "HEAD").strip() != commit:
+    if _head(root) != commit:
+        discard(root)
         new = root.with_name(f".new-{root.name}")
-        for old in (new, root):
-            shutil.rmtree(old, ignore_errors=True)
         query(["git", "init", "--quiet", str(new)], None, environment())
         _git(new, "fetch", "--quiet", "--depth=1", settings.repository, commit)
         _git(new, "checkout", "--quiet", "--detach", "FETCH_HEAD")
@@ -162,6 +187,14 @@ def check_out(settings: Settings, commit: str, root: Path) -> None:
     cache = settings.home / "cache"
     config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
     (root / ".dvc" / "config.local").write_text(config)
+
+
+def _head(root: Path) -> str | None:
+    """The commit that is checked out in a folder; None: no sound repository."""
+    try:
+        return _git(root, "rev-parse", "HEAD").strip()
+    except Unavailable:
+        return None
 
 
 def copy_files(source: Path, target: Path) -> None:
@@ -215,4 +248,5 @@ def _remote(repository: str) -> bool:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    return query(["git", "-C", str(root), *arguments], None, environment())
+    """Git in a workspace, never in a repository around it."""
+    return query(["git", "-C", str(root), *arguments], None, environment(GIT_CEILING_DIRECTORIES=str(root.parent)))

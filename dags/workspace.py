@@ -8,7 +8,6 @@ commands a stage. It gives up DVC's remote run-cache: see docs/adr/0007-locks-tr
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
-from dags.checkout import Settings, sweep, workspace
+from dags.checkout import Settings, discard, workspace
 from dags.process import RunError, Unavailable
 from dags.worker import Outcome, Run, Worker, paths_of
 
@@ -41,7 +40,6 @@ def open_run(
         Unavailable: git or the registry failed.
     """
     settings = Settings.from_env()
-    sweep(settings)
     day = _day(until) if until else ""
     asked = Run(run_id, settings.commit(commit), day, json.loads(json.dumps(dict(params or {}), default=str)), "")
     with workspace(settings, run_id) as (root, lock):
@@ -56,7 +54,7 @@ def open_run(
             run = replace(asked, until=day or seen["last_day"], source=seen["fingerprint"])
             here.keep(f"runs/{run_id}", {"run.json": json.dumps(asdict(run), indent=2)})
         except RunError:
-            shutil.rmtree(root, ignore_errors=True)
+            discard(root)
             raise
     return run
 
@@ -104,7 +102,7 @@ def close_run(run: Run) -> None:
         here.take_locks()
         kept = [path for path in (here.root / "dvc.lock", here.root / "params.yaml") if path.exists()]
         here.keep(f"runs/{run.run_id}", {path.name: path for path in kept})
-        shutil.rmtree(here.root)
+        discard(here.root)
 
 
 @contextmanager

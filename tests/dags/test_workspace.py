@@ -1,6 +1,9 @@
 """Runs in workspaces of their own, their first stages. Alone: `pytest tests/dags/test_workspace.py`."""
 
 import json
+import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 from workers import Worker, World
 
-from dags.checkout import Settings, check_out, set_params
+from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
 from dags.process import RunError
 from din.params import Params
 
@@ -90,6 +93,56 @@ def test_what_is_not_committed_does_not_run(
     with pytest.raises(RunError, match="no commit nosuch"):
         Settings.from_env().commit("nosuch")
     edited.write_text(text)
+
+
+def test_workspaces_that_nobody_uses_go(tmp_path: Path) -> None:
+    """Any task removes them after a week, with locks and what kills left; those in use or used since stay."""
+    settings = Settings(str(tmp_path), tmp_path, "remote", None)
+    for run_id in ("gone", "busy", "fresh"):
+        with workspace(settings, run_id) as (root, _):
+            for name in ("", ".new-", ".old-"):
+                root.with_name(f"{name}{root.name}").mkdir()
+    for name in ("gone", "busy"):
+        os.utime(tmp_path / "locks" / name, (0, time.time() - FOREIGN_DAYS * 86_400 - 60))
+    before = os.stat(tmp_path / "locks" / "busy").st_mtime
+    with workspace(settings, "busy"):
+        os.utime(tmp_path / "locks" / "busy", (before, before))
+        with workspace(settings, "now"):
+            pass
+    left = {path.name for path in (tmp_path / "workspaces").iterdir()}
+    assert left == {f"{prefix}{name}" for prefix in ("", ".new-", ".old-") for name in ("busy", "fresh")}
+    assert {path.name for path in (tmp_path / "locks").iterdir()} == {"busy", "fresh", "now"}
+
+
+def test_a_removal_that_was_killed_leaves_no_half(
+    checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its first files are gone: the next task has all of them, and the rest of the old ones is gone."""
+    root = checked_out()
+
+    def killed(path: Path, **_: object) -> None:
+        if path.exists():
+            (path / "dvc.yaml").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            discard(root)
+    assert (checked_out() / "dvc.yaml").exists()
+    assert [path.name for path in root.parent.iterdir()] == [root.name]
+
+
+def test_half_a_repository_is_checked_out_again(here: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HEAD git would answer for the repository around it, which has the same commit."""
+    monkeypatch.setenv("DIN_REPOSITORY", str(here.checkout))
+    root = here.folder("half")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    check_out(Settings.from_env(), here.world.commit, root)
+    for path in (root / ".git" / "HEAD", root / "dvc.yaml"):
+        path.unlink()
+    check_out(Settings.from_env(), here.world.commit, root)
+    assert (root / ".git" / "HEAD").exists() and (root / "dvc.yaml").exists()
 
 
 def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
