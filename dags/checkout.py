@@ -74,7 +74,11 @@ class Settings:
             elif name and re.fullmatch("[0-9a-f]{40}", name):
                 found = [name]
             else:
-                found = self._git("ls-remote", self.repository, name or "HEAD").split()
+                places = ("", "refs/", "refs/tags/", "refs/heads/")  # git's order of looking (gitrevisions)
+                refs = [f"{place}{name or 'HEAD'}{peeled}" for place in places for peeled in ("^{}", "")]
+                listed = self._git("ls-remote", self.repository, *refs).splitlines()  # also refs that end so
+                ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}
+                found = [ids[ref] for ref in refs if ref in ids]
         except Unavailable as error:
             raise RunError(f"{self.repository}: no commit {name or 'HEAD'} ({error}); name one with --commit") from None
         if not found:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from workers import Worker, World
 
 from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
-from dags.process import RunError
+from dags.process import RunError, environment, query
 from din.params import Params
 
 pytestmark = pytest.mark.timeout(900)
@@ -95,6 +95,37 @@ def test_what_is_not_committed_does_not_run(
     edited.write_text(text)
 
 
+def test_a_name_means_the_same_by_url(tmp_path: Path) -> None:
+    """A branch whose path ends like another's, an annotated tag, a full ref: the commit that git takes in a folder."""
+
+    def git(*arguments: str) -> str:
+        identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        return query(["git", "-C", str(tmp_path), *arguments], None, environment(**identity)).strip()
+
+    git("init", "--quiet", "--initial-branch=main")
+    for message, name in (("first", "alice/main"), ("second", "release")):
+        git("commit", "--quiet", "--allow-empty", "--message", message)
+        git("branch", name)
+    git("tag", "--annotate", "--message", "tag", "v1", "alice/main")
+    git("commit", "--quiet", "--allow-empty", "--message", "third")
+    by_url, here = (Settings(place, tmp_path, "remote", None) for place in (f"file://{tmp_path}", str(tmp_path)))
+    names = (
+        None,
+        "HEAD",
+        "main",
+        "alice/main",
+        "release",
+        "v1",
+        "refs/tags/v1",
+        "heads/release",
+        git("rev-parse", "v1^0"),
+    )
+    assert [by_url.commit(name) for name in names] == [here.commit(name) for name in names]
+    assert by_url.commit("main") != by_url.commit("alice/main") == by_url.commit("v1") == names[-1]
+    with pytest.raises(RunError, match="no commit ain; give a branch"):
+        by_url.commit("ain")
+
+
 def test_workspaces_that_nobody_uses_go(tmp_path: Path) -> None:
     """Any task removes them after a week, with locks and what kills left; those in use or used since stay."""
     settings = Settings(str(tmp_path), tmp_path, "remote", None)
@@ -104,7 +135,7 @@ def test_workspaces_that_nobody_uses_go(tmp_path: Path) -> None:
                 root.with_name(f"{name}{root.name}").mkdir()
     for name in ("gone", "busy"):
         os.utime(tmp_path / "locks" / name, (0, time.time() - FOREIGN_DAYS * 86_400 - 60))
-    before = os.stat(tmp_path / "locks" / "busy").st_mtime
+    before = (tmp_path / "locks" / "busy").stat().st_mtime
     with workspace(settings, "busy"):
         os.utime(tmp_path / "locks" / "busy", (before, before))
         with workspace(settings, "now"):
