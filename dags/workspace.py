@@ -48,11 +48,11 @@ def open_run(
             here.prepare()
             kept = here.take(f"runs/{run_id}") / "run.json"
             if kept.exists():
-                return _same(Run(**json.loads(kept.read_text())), replace(asked, commit=asked.commit if commit else ""))
+                return _same(json.loads(kept.read_text()), asked, commit)
             seen = json.loads(here.din("source"))
             here.remember()
             run = replace(asked, until=day or seen["last_day"], source=seen["fingerprint"])
-            here.keep(f"runs/{run_id}", {"run.json": json.dumps(asdict(run), indent=2)})
+            here.keep(f"runs/{run_id}", {"run.json": json.dumps(asdict(run) | {"revision": commit}, indent=2)})
         except RunError:
             discard(root)
             raise
@@ -115,16 +115,24 @@ def _open(run: Run) -> Iterator[Worker]:
         yield here
 
 
-def _same(kept: Run, asked: Run) -> Run:
-    """The run that is open under this id.
+def _same(record: dict[str, Any], asked: Run, revision: str | None) -> Run:
+    """The run that is open under this id; a branch may have moved since.
 
     Raises:
         RunError: it is another one.
     """
-    for name in ("commit", "until", "params"):
-        if (wanted := getattr(asked, name)) != getattr(kept, name) and (wanted or name == "params"):
+    named = record.pop("revision", None)  # an older record has none
+    kept = Run(**record)
+    if kept.run_id != asked.run_id:
+        raise RunError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
+    for name, fits in (
+        ("commit", revision in (None, named) or asked.commit == kept.commit),
+        ("until", asked.until in ("", kept.until)),
+        ("params", asked.params == kept.params),
+    ):
+        if not fits:
             raise RunError(
-                f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {wanted!r}; "
+                f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
                 "ask for the same, or use another run_id"
             )
     return kept

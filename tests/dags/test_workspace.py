@@ -180,7 +180,7 @@ def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
     """Day and source are those of then; the same call gives the same run; another one under its id is refused."""
     run, _ = here.call("open", "pinned")
     assert (run["until"], run["commit"]) == ("2024-01-18", world.commit)
-    assert json.loads((world.record("pinned") / "run.json").read_text()) == run
+    assert json.loads((world.record("pinned") / "run.json").read_text()) == run | {"revision": None}
     here.see(19)
     assert here.call("open", "pinned")[0] == run
     _, told = here.call("open", "pinned", "--param", "train.epochs=1", code=2)
@@ -188,6 +188,24 @@ def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
     assert here.call("open", "later")[0]["until"] == "2024-01-19"
     past, _ = here.call("open", "past", "--until", "2024-01-18")
     assert past["source"] == run["source"]
+
+
+def test_a_branch_may_move_after_a_run_opened(world: World, here: Worker) -> None:
+    """The same name again gives the run as it was pinned, on the commit of then; another name or commit is refused."""
+    git = ["git", "-C", str(here.checkout)]
+    query([*git, "branch", "nightly"], None, environment())
+    run, _ = here.call("open", "by/branch", "--commit", "nightly")
+    moved = ["-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--allow-empty", "-m", "x"]
+    query([*git, "checkout", "--quiet", "nightly"], None, environment())
+    query([*git, *moved], None, environment())
+    assert run["commit"] == world.commit
+    for same in ("nightly", world.commit):
+        assert here.call("open", "by/branch", "--commit", same)[0] == run
+    _, told = here.call("open", "by/branch", "--commit", "HEAD", code=2)
+    assert f"opened with commit '{world.commit}'" in told
+    _, told = here.call("open", "by-branch", "--commit", "nightly", code=2)
+    assert "'by-branch' would share its record with run 'by/branch'; use another run_id" in told
+    query([*git, "checkout", "--quiet", "-"], None, environment())
 
 
 def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
