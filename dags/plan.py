@@ -20,6 +20,7 @@ AIRFLOW_KEYS = {
     "timeout_minutes": ("a whole number above 0", lambda value: _is_int(value) and value > 0),
     "queue": ("a queue's name", lambda value: isinstance(value, str) and value != ""),
 }
+STAGE_KEYS = ("cmd", "wdir", "deps", "params", "outs", "metrics", "plots", "desc", "meta", "always_changed", "frozen")
 _TEMPLATING = ("foreach", "do", "matrix", "vars")
 
 
@@ -62,7 +63,8 @@ def parse(text: str) -> tuple[StagePlan, ...]:
     (`dvc.repo.graph.build_graph`).
 
     Raises:
-        PlanError: not YAML, a key or value that DVC or `meta.airflow` doesn't know, an out of two stages, a cycle.
+        PlanError: not YAML, a key of a stage that DVC or `meta.airflow` doesn't know, a value that isn't of its kind, an
+            out of two stages, a cycle. What no plan needs (options of outs) is left to DVC.
     """
     try:
         document = YAML(typ="safe").load(text)
@@ -98,9 +100,11 @@ def _body(name: object, body: object) -> dict[str, Any]:
     if not isinstance(name, str) or not name.replace("-", "_").replace("_", "a").isalnum():
         raise PlanError(f"stage {name!r}: a name holds letters, digits, - and _ only")
     body = _mapping(body, f"stage {name!r}")
-    for key in _TEMPLATING:
-        if key in body:
+    for key in body:
+        if key in _TEMPLATING:
             raise PlanError(f"stage {name!r}: key {key!r} is templating, which isn't rendered; write the stages out")
+        if key not in STAGE_KEYS:
+            raise PlanError(f"stage {name!r}: key {key!r} is unknown; expected: {', '.join(STAGE_KEYS)}")
     return body
 
 

@@ -23,6 +23,8 @@ def random_pipeline(seed: int) -> dict[str, Any]:
         }
         if chance.random() < 0.2:
             body |= {"wdir": "d"}
+        if chance.random() < 0.1:
+            body |= {chance.choice(("frozen", "always_changed", "depends")): True}
         return {key: value for key, value in body.items() if value}
 
     return {"stages": {f"s{i}": stage() for i in range(chance.randint(1, 5))}}
