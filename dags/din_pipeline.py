@@ -78,7 +78,7 @@ def opened(ti: Any) -> workspace.Run:
     return workspace.Run(**ti.xcom_pull(task_ids="open_run"))
 
 
-@task
+@task(execution_timeout=timedelta(hours=2))  # as `fetch`: the fingerprint may need the whole log
 def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
     """Pin day, commit, parameters and the source's fingerprint for all tasks of this run."""
     until = dag_run.partition_key or params["until"]

@@ -72,6 +72,12 @@ def test_meta_airflow_becomes_settings_of_the_task() -> None:
     assert dag.get_task("promote").pool == "promote"
 
 
+def test_opening_may_take_as_long_as_fetching() -> None:
+    """Both may read the whole log."""
+    timeouts = {name: din_pipeline.din_ctr.get_task(name).execution_timeout for name in ("open_run", "fetch")}
+    assert timeouts["open_run"] == timeouts["fetch"]
+
+
 def test_only_promote_emits_the_champion() -> None:
     """No other task has an outlet; nothing is an inlet."""
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in din_pipeline.din_ctr.tasks}
