@@ -63,7 +63,7 @@ def parse(text: str) -> tuple[StagePlan, ...]:
     (`dvc.repo.graph.build_graph`).
 
     Raises:
-        PlanError: not YAML, a key of a stage that DVC or `meta.airflow` doesn't know, a value that isn't of its kind, an
+        PlanError: not YAML, a key of a stage that DVC or `meta.airflow` doesn't know, a value of the wrong kind, an
             out of two stages, a cycle. What no plan needs (options of outs) is left to DVC.
     """
     try:
@@ -78,7 +78,7 @@ def parse(text: str) -> tuple[StagePlan, ...]:
     deps = {name: (*_paths(name, body, "deps"), *_parameter_files(name, body)) for name, body in bodies.items()}
     _refuse_shared_outs(outs)
     upstream = {
-        name: tuple(other for other in bodies if any(_overlap(dep, out) for dep in deps[name] for out in outs[other]))
+        name: tuple(other for other in bodies if any(overlap(dep, out) for dep in deps[name] for out in outs[other]))
         for name in bodies
     }
     _refuse_cycles(upstream)
@@ -163,8 +163,8 @@ def _from_root(name: str, body: dict[str, Any], path: str) -> str:
     return path if "://" in path else normpath(join(_text(name, body, "wdir", "."), path))
 
 
-def _overlap(one: str, other: str) -> bool:
-    """One is the other, or lies inside it."""
+def overlap(one: str, other: str) -> bool:
+    """Whether one path is the other, or lies inside it."""
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
@@ -172,7 +172,7 @@ def _refuse_shared_outs(outs: dict[str, tuple[str, ...]]) -> None:
     owned = [(out, name) for name, paths in outs.items() for out in paths]
     for i, (out, name) in enumerate(owned):
         for other, owner in owned[:i]:
-            if _overlap(out, other):
+            if overlap(out, other):
                 raise PlanError(f"stage {name!r}: out {out!r} overlaps out {other!r} of stage {owner!r}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
 from dags.process import Done, RunError, Unavailable, environment, log, query, stream
 
@@ -69,18 +70,27 @@ class Worker:
         self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=path, **pin)
 
     def prepare(self) -> None:
-        """Check out the commit and write the parameters."""
+        """Check out the commit, write the parameters and read the stages.
+
+        Raises:
+            RunError: an unknown parameter, or a dvc.yaml that can't be planned.
+            Unavailable: git failed.
+        """
         run = self.asked
         if "data.until" in run.params:
             raise RunError(f"data.until={run.params['data.until']!r} among the parameters; give it as `until`")
         check_out(self.settings, run.commit, self.root)
         set_params(self.settings, self.root, run.params | ({"data.until": run.until} if run.until else {}))
-        self.stages: dict[str, Any] = YAML(typ="safe").load(self.root / "dvc.yaml")["stages"]
+        try:
+            self.stages = {stage.name: stage for stage in plan.load(self.root / "dvc.yaml")}
+        except plan.PlanError as error:
+            raise RunError(f"commit {run.commit}: {error}") from None
 
-    def inputs(self, stage: str) -> list[str]:
-        """Deps of a stage that other stages write."""
-        written = {out for spec in self.stages.values() for out in paths_of(spec, "outs", "metrics")}
-        return [dep for dep in paths_of(self.stages[stage], "deps") if dep in written]
+    def inputs(self, name: str) -> list[str]:
+        """Outs of other stages that a stage reads, each whole."""
+        stage = self.stages[name]
+        outs = [out for other in stage.upstream for out in self.stages[other].outs]
+        return [out for out in outs if any(plan.overlap(dep, out) for dep in stage.deps)]
 
     def din(self, *arguments: str) -> str:
         """What a short `din` command prints.
@@ -144,8 +154,8 @@ class Worker:
             RunError: the stage that writes one has not ended.
             Unavailable: the remote lacks one, or can't be reached.
         """
-        for name, spec in self.stages.items():
-            if name not in ended and (missing := {*wanted} & {*paths_of(spec, "outs", "metrics")}):
+        for name, stage in self.stages.items():
+            if name not in ended and (missing := {*wanted} & {*stage.outs}):
                 raise RunError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
         if wanted:
             self.dvc("pull", "--force", *wanted)
@@ -167,8 +177,9 @@ class Worker:
         self.remember()
         outcome = json.loads(said.read_text()) if said.exists() else {}
         report = outcome.get("report")
-        reports = {out for out in paths_of(self.stages.get(name, {}), "outs", "metrics") if out.endswith(".json")}
-        reports = {path for path in {*reports, *([report] if report else [])} if (self.root / path).exists()}
+        outs = self.stages[name].outs if name in self.stages else ()
+        reports = {report, *(out for out in outs if out.endswith(".json"))} - {None}
+        reports = {path for path in reports if (self.root / path).exists()}
         report = report if report in reports else next(iter(sorted(reports)), None)
         code = 0 if done.code == 0 else outcome.get("exit_code") or None
         result = Outcome(name, code, report, _message(done))
@@ -176,12 +187,6 @@ class Worker:
         kept = {f"outcome/{name}.json": json.dumps(record, indent=2), f"log/{name}.txt": done.output}
         self.keep(f"runs/{self.asked.run_id}", kept | {path: self.root / path for path in reports})
         return result
-
-
-def paths_of(spec: Mapping[str, Any], *kinds: str) -> list[str]:
-    """Paths of a stage's deps, outs or metrics, whose options may come as a mapping."""
-    entries = [entry for kind in kinds for entry in spec.get(kind, [])]
-    return [entry if isinstance(entry, str) else next(iter(entry)) for entry in entries]
 
 
 def _message(done: Done) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from dags.checkout import Settings, discard, workspace
 from dags.process import RunError, Unavailable
-from dags.worker import Outcome, Run, Worker, paths_of
+from dags.worker import Outcome, Run, Worker
 
 __all__ = ["Outcome", "Run", "RunError", "Unavailable", "close_run", "open_run", "promote", "run_stage"]
 
@@ -87,7 +87,7 @@ def promote(run: Run, reason: str) -> Outcome:
         Unavailable: git, DVC's remote or the registry failed.
     """
     with _open(run) as here:
-        outs = [out for spec in here.stages.values() for out in paths_of(spec, "outs", "metrics")]
+        outs = [out for stage in here.stages.values() for out in stage.outs]
         here.pull([out for out in outs if out == BUNDLE or out.endswith(".json")], here.take_locks())
         return here.run("promote", ["din", "promote", "--reason", reason])
 

@@ -226,3 +226,36 @@ def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     one.call("close", run=run)
     assert {"dvc.lock", "params.yaml", "run.json"} <= {path.name for path in world.record("run-1").iterdir()}
     assert [path for path in (one.home / "workspaces").glob("run-1*") if path.is_dir()] == []
+
+
+NESTED = """
+stages:
+  write:
+    cmd: mkdir -p out/a out/b && echo 1 | tee out/a/x out/b/x
+    outs: [out]
+  read:
+    wdir: deep
+    cmd: cp ../out/a/x copy.json
+    deps: [./../out/a]
+    plots: [copy.json]
+"""
+
+
+def test_inputs_are_found_by_the_rule_of_the_edges(world: World) -> None:
+    """A dep inside an out, written with `..`, comes from the worker that wrote it; a plot is kept as a report."""
+    origin = world.root / "origin"
+    git = ["git", "-C", str(origin), "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    query([*git, "checkout", "--quiet", "-b", "nested"], None, environment())
+    (origin / "dvc.yaml").write_text(NESTED)
+    (origin / "deep").mkdir()
+    (origin / "deep" / "kept").touch()
+    query([*git, "add", "--force", "dvc.yaml", "deep/kept"], None, environment())
+    query([*git, "commit", "--quiet", "--message", "nested"], None, environment())
+    one, other = world.worker("writes"), world.worker("reads")
+    query([*git, "checkout", "--quiet", "-"], None, environment())
+    run, _ = one.call("open", "nested")
+    _, told = other.call("stage", "read", run=run, code=2)
+    assert "out is needed and comes from stage write" in told
+    one.stages(run, "write")
+    assert other.call("stage", "read", run=run)[0]["report"] == "deep/copy.json"
+    assert (world.record("nested") / "deep" / "copy.json").read_text() == "1\n"
