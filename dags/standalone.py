@@ -22,6 +22,8 @@ POOLS = {
     "gpu": {"slots": 1, "description": "Trainings at a time"},
     "promote": {"slots": 1, "description": "Promotions at a time"},
 }
+# The scheduler's log server would listen on every interface; here the UI reads the files.
+COMPONENTS = (["api-server"], ["scheduler", "--skip-serve-logs"], ["dag-processor"])
 SECONDS_TO_STOP = 20
 
 
@@ -56,12 +58,14 @@ def main() -> int:
         if not succeeds(command, env):
             return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with (home / "airflow.log").open("ab") as log:
-        airflow = psutil.Popen(["airflow", "standalone"], env=env, stdout=log, stderr=log, start_new_session=True)
+    components: list[psutil.Popen] = []
     try:
+        with (home / "airflow.log").open("ab") as log:
+            for command in COMPONENTS:
+                started = psutil.Popen(["airflow", *command], env=env, stdout=log, stderr=log, start_new_session=True)
+                components.append(started)
         while not healthy(url):
-            if airflow.poll() is not None:
-                print(f"airflow: ended at once; see {home / 'airflow.log'}", file=sys.stderr)
+            if ended(components, home):
                 return 1
             time.sleep(1)
         # Only now: a task that starts before the API server listens loses a try.
@@ -72,11 +76,13 @@ def main() -> int:
         for user, password in json.loads(passwords.read_text()).items() if passwords.exists() else ():
             print(f"airflow: user {user}, password {password}")
         print(f"airflow: log {home / 'airflow.log'}; Ctrl-C stops everything", flush=True)
-        return airflow.wait()
+        while not ended(components, home):
+            time.sleep(1)
+        return 1
     except KeyboardInterrupt:
         return 0
     finally:
-        stop(airflow)
+        stop(components)
         print("airflow: stopped")
 
 
@@ -100,12 +106,22 @@ def healthy(url: str) -> bool:
     return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
 
 
-def stop(airflow: psutil.Popen) -> None:
-    """End it and all that it started: tasks and stages are in sessions of their own, which no group signal reaches."""
+def ended(components: list[psutil.Popen], home: Path) -> bool:
+    """Whether one of them is gone, which is said."""
+    gone = [" ".join(name) for name, process in zip(COMPONENTS, components, strict=True) if process.poll() is not None]
+    if gone:
+        print(f"airflow: {gone[0]} has ended; see {home / 'airflow.log'}", file=sys.stderr)
+    return bool(gone)
+
+
+def stop(components: list[psutil.Popen]) -> None:
+    """End them and all that they started: stages are in sessions of their own, which no group signal reaches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
-    family = [airflow, *airflow.children(recursive=True)] if airflow.is_running() else []
+    running = [process for process in components if process.is_running()]
+    family = running + [child for process in running for child in process.children(recursive=True)]
+    for process in running:
+        process.send_signal(signal.SIGINT)
     if family:
-        airflow.send_signal(signal.SIGINT)
         family += [child for process in psutil.wait_procs(family, SECONDS_TO_STOP)[1] for child in process.children()]
     for process in family:
         if process.is_running():

@@ -11,6 +11,14 @@ from local_airflow import Airflow, stop, wait_for
 from workspace import Workspace  # tests/pipeline
 
 
+def listening(process: psutil.Process) -> list[str]:
+    """Addresses at which a process waits for connections; none of one that has ended."""
+    try:
+        return [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:
+        return []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_one_command_runs_the_job_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
@@ -33,6 +41,7 @@ def test_one_command_runs_the_job_and_ctrl_c_ends_everything(tmp_path: Path) -> 
         wait_for(lambda: airflow.rows("select 1 from task_instance where task_id = 'fetch' and state = 'running'"))
         family = make.children(recursive=True)
         assert len(family) > 4
+        assert {address for process in family for address in listening(process)} == {"127.0.0.1"}
         make.send_signal(signal.SIGINT)
         assert make.wait(120) == 0
         assert [process for process in family if process.is_running() and process.status() != "zombie"] == []
