@@ -16,8 +16,10 @@ from typing import Any
 from benchmarks import vocabulary
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.measure import MARK, command
-from benchmarks.report import EPOCH_ROWS, OURS, markdown, merge, write_between_marks
+from benchmarks.page import write_between
+from benchmarks.report import EPOCH_ROWS, MARKS, OURS, markdown, merge
 from benchmarks.rows import WORKLOADS, Workload
+from din.errors import InputError
 
 
 def main() -> None:
@@ -53,7 +55,10 @@ def main() -> None:
     text = markdown(results)
     print(text)
     if options.write:
-        write_between_marks(options.write, text)
+        try:
+            write_between(MARKS, options.write, text)
+        except InputError as error:
+            sys.exit(str(error))
 
 
 def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:

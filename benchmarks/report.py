@@ -1,10 +1,9 @@
 """Results to Markdown tables."""
 
-from pathlib import Path
 from typing import Any
 
 OURS = "din-ctr"
-MARKS = ("<!-- benchmarks:begin -->\n", "<!-- benchmarks:end -->\n")
+MARKS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
 EPOCH_ROWS = 2_600_000  # impressions of Amazon Electronics under the paper's protocol
 _LESS_IS_BETTER = ("_ms", "_mb", "_seconds")
 
@@ -33,13 +32,6 @@ def markdown(results: dict[str, Any]) -> str:
         parts.append(_vocabulary_table(results["vocabulary"]))
     parts += _epoch(results)
     return "\n".join(parts)
-
-
-def write_between_marks(page: Path, text: str) -> None:
-    """Replace what stands between the marks of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    page.write_text(before + MARKS[0] + text + MARKS[1] + after, encoding="utf-8")
 
 
 def _run_table(name: str, runs: dict[str, Any]) -> str:

@@ -13,10 +13,12 @@ import torch
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import auc, best_ms
 from benchmarks.ours import EPOCHS, TimedFeatures, settings
-from benchmarks.report import MARKS, OURS, markdown, merge, write_between_marks
+from benchmarks.page import write_between
+from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
+from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.model.din import DIN
 from din.train.fit import fit
@@ -108,8 +110,8 @@ def test_auc_and_turns() -> None:
     assert order == ["a", "b", "a", "b"]
 
 
-def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
-    """Ratios to the fastest peer, failures by name, and only the part between the marks is written."""
+def test_the_page_shows_what_was_measured() -> None:
+    """Ratios to the fastest peer, failures by name."""
     fast = {"version": "1", "train_per_second": 100.0, "score_per_second": 50.0, "peak_mb": 10.0, "auc": 0.7}
     best = merge({**fast, "train_per_second": 90.0, "peak_mb": 8.0}, fast)
     assert (best["train_per_second"], best["peak_mb"]) == (100.0, 8.0)
@@ -119,7 +121,17 @@ def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
     machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
     text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
     assert "| **4.5×** | **1.0×** |" in text and "`no such module`" in text
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARKS[0]}old\n{MARKS[1]}after\n")
-    write_between_marks(page, text)
-    assert page.read_text() == f"before\n{MARKS[0]}{text}{MARKS[1]}after\n"
+
+
+@pytest.mark.parametrize("broken", ["nothing", "a\n<!-- a -->\nb\n", "a\n<!-- /a -->\nb\n<!-- a -->\nc\n"])
+def test_only_the_marked_part_of_a_page_changes(tmp_path: Path, broken: str) -> None:
+    """Tables replace what stands between the marks; a page that lacks one, or has them turned, is refused untouched."""
+    marks, page = ("<!-- a -->", "<!-- /a -->"), tmp_path / "page.md"
+    page.write_text("above\n<!-- a -->\nold\n<!-- /a -->\nbelow\n", encoding="utf-8")
+    for _ in range(2):
+        write_between(marks, page, "new\n")
+        assert page.read_text(encoding="utf-8") == "above\n<!-- a -->\nnew\n<!-- /a -->\nbelow\n"
+    page.write_text(broken, encoding="utf-8")
+    with pytest.raises(InputError, match="no place for the tables"):
+        write_between(marks, page, "new")
+    assert page.read_text(encoding="utf-8") == broken
