@@ -116,10 +116,15 @@ def test_the_page_shows_what_was_measured() -> None:
     best = merge({**fast, "train_per_second": 90.0, "peak_mb": 8.0}, fast)
     assert (best["train_per_second"], best["peak_mb"]) == (100.0, 8.0)
     assert merge({"error": "killed"}, fast) == fast == merge(fast, {"error": "killed"})
-    ours = {**fast, "train_per_second": 450.0, "roofline_share": 0.5, "onnx_score_per_second": 1.0}
-    runs = {OURS: {**ours, "first_epoch_seconds": 1.0}, "slow": fast, "broken": {"error": "no such module"}}
+    ours = {**fast, "train_per_second": 450.0, "onnx_score_per_second": 1.0, "first_epoch_seconds": 1.0}
+    turns = [
+        {**ours, "roofline_seconds": 0.5, "epoch_seconds": 1.0},
+        {**ours, "roofline_seconds": 0.6, "epoch_seconds": 0.8},
+    ]
+    runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": "no such module"}}
     machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
     text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
+    assert "took 0.80 s, its matrix products alone 0.50 s: 62% of the roofline" in text
     assert "| **4.5×** | **1.0×** |" in text and "`no such module`" in text
 
 
