@@ -14,7 +14,7 @@ import torch
 from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
 from benchmarks.measure import Contestant, seconds
-from benchmarks.roofline import Roofline
+from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import Rows, Workload
 from benchmarks.serving import Served
 from din.eventlog.packing import Packer
@@ -71,14 +71,14 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     """Training is the best epoch after the first (which also warms up), matmuls alone measured before and after."""
     written = write_directory(Path(mkdtemp()), workload, rows)
     features, params = TimedFeatures(written.root), settings(workload, EPOCHS)
-    roofline = Roofline(written, params)
+    roofline = Roofline(written, params, epoch_sizes(written, params))
     trained: list[Trained] = []
     matmuls: list[float] = []
 
     def train() -> float:
-        matmuls.append(roofline.seconds())
+        matmuls.append(seconds(roofline.run))
         trained.append(fit(features, params, compiled=compiles(params, len(rows.label)))[0])
-        matmuls.append(roofline.seconds())
+        matmuls.append(seconds(roofline.run))
         return min(features.epochs()[1:])
 
     def score() -> np.ndarray:

@@ -9,19 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import auc, best_ms
 from benchmarks.ours import EPOCHS, TimedFeatures, settings
 from benchmarks.page import write_between
 from benchmarks.report import OURS, markdown, merge
-from benchmarks.roofline import Roofline
+from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
 from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.model.din import DIN
 from din.train.fit import fit
+from din.train.learner import Learner
+from din.train.loader import TrainingLoader
 
 SMALL = [replace(workload, rows=600, items=500, dim=4, batch=128) for workload in WORKLOADS]
 HALF_FILLED, SHORT = SMALL
@@ -92,13 +95,38 @@ def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
     features, params = TimedFeatures(written.root), settings(SHORT, EPOCHS)
     trained, progress = fit(features, params)
     assert progress.epoch == EPOCHS and len(features.epochs()) == EPOCHS
-    assert min(features.epochs()) > 0 and Roofline(written, params).seconds() > 0
+    assert min(features.epochs()) > 0
     assert isinstance(trained.model, DIN)
     served = Served(trained.model, trained.table, written, tmp_path / "served", threads=1)
     packed = Packer(written).pack(written.shard(0, "test"), np.arange(8))
     assert served.batch.run(packed, "probability").shape == (8,)
     times = served.times(one_request(SHORT, rows, candidates=60), params)
     assert min(times.values()) > 0 and "request_floor_ms" in times
+
+
+@pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.name)
+def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path: Path) -> None:
+    """The floating-point operations of its products are those of a real training step on the same batch."""
+    features, params = write_directory(tmp_path, workload, draw(workload)), settings(workload, EPOCHS)
+    packer = Packer(features, params.unknown_rate)
+    batch = next(TrainingLoader(features, packer, params.batch_size, params.seed).epoch(0))
+    learner = Learner(features, packer, params)
+    learner.model.train()
+    with FlopCounterMode(display=False) as step:
+        learner.step(learner.inputs(batch), 0, params.learning_rate)
+    roofline = Roofline(features, params, [(len(batch.packed.segment), len(batch.packed))])
+    with FlopCounterMode(display=False) as products:
+        roofline.run()
+    assert products.get_total_flops() == step.get_total_flops() > 0
+
+
+def test_the_roofline_covers_an_epoch(tmp_path: Path) -> None:
+    """Every behaviour and impression, in batches of the right size, the short last one included."""
+    rows = draw(SHORT)
+    sizes = epoch_sizes(write_directory(tmp_path, SHORT, rows), settings(SHORT, EPOCHS))
+    behaviours, impressions = zip(*sizes, strict=True)
+    assert impressions == (128, 128, 128, 128, 88)
+    assert sum(behaviours) == rows.length.sum()
 
 
 def test_auc_and_turns() -> None:
