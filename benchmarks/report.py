@@ -1,5 +1,6 @@
 """Results to Markdown tables."""
 
+from textwrap import shorten
 from typing import Any
 
 OURS = "din-ctr"
@@ -25,7 +26,8 @@ def markdown(results: dict[str, Any]) -> str:
     """All tables, with where and how they were measured."""
     machine = results["machine"]
     parts = [f"`{results['command']}`, {machine['date']}, {machine['cpu']}, {machine['cores']} cores.\n"]
-    parts += [f"{peer} can't be installed: `{error}`\n" for peer, error in results.get("not_installed", {}).items()]
+    missing = results.get("not_installed", {})
+    parts += [f"{peer} can't be installed: {_short(error)}\n" for peer, error in missing.items()]
     parts += [_run_table(name, runs) for name, runs in results["runs"].items()]
     parts += [_request_table(name, runs) for name, runs in results["runs"].items() if "amazon-like, 1" in name]
     if "vocabulary" in results:
@@ -34,13 +36,18 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def _short(error: str) -> str:
+    """An error for a table's cell: one line, no further columns; results.json has the whole of it."""
+    return f"`{shorten(error, 200).replace('|', '/')}`"
+
+
 def _run_table(name: str, runs: dict[str, Any]) -> str:
     good = {who: run for who, run in runs.items() if "error" not in run}
     lines = [f"**{name}**\n", "| | train, rows/s | score, rows/s | peak memory, MB | AUC on its own rows |"]
     lines.append("|---|---|---|---|---|")
     for who, run in runs.items():
         if "error" in run:
-            lines.append(f"| {who} | failed: `{run['error']}` | | | |")
+            lines.append(f"| {who} | failed: {_short(run['error'])} | | | |")
             continue
         rates = " | ".join(f"{run[key]:,.0f}" for key in ("train_per_second", "score_per_second", "peak_mb"))
         lines.append(f"| {who} {run['version']} | {rates} | {run['auc']:.3f} |")
@@ -85,7 +92,7 @@ def _vocabulary_table(found: dict[str, Any]) -> str:
     smallest = next(iter(found.values())).get("step_ms", float("nan"))
     for size, run in found.items():
         time = run.get("step_ms")
-        figures = f"failed: `{run['error']}` |" if time is None else f"{time:.2f} | {time / smallest:.2f}×"
+        figures = f"failed: {_short(run['error'])} |" if time is None else f"{time:.2f} | {time / smallest:.2f}×"
         lines.append(f"| {int(size):,} | {figures} |")
     return "\n".join(lines) + "\n"
 

@@ -12,8 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.directory import VALID, write_directory
-from benchmarks.measure import auc, best_ms
-from benchmarks.ours import EPOCHS, TimedFeatures, settings
+from benchmarks.measure import EPOCHS, auc, best_ms
+from benchmarks.ours import TimedFeatures, settings
 from benchmarks.page import write_between
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
@@ -149,11 +149,12 @@ def test_the_page_shows_what_was_measured() -> None:
         {**ours, "roofline_seconds": 0.5, "epoch_seconds": 1.0},
         {**ours, "roofline_seconds": 0.6, "epoch_seconds": 0.8},
     ]
-    runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": "no such module"}}
+    runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": f"no such | {'module ' * 99}"}}
     machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
     text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
     assert "took 0.80 s, its matrix products alone 0.50 s: 62% of the roofline" in text
-    assert "| **4.5×** | **1.0×** |" in text and "`no such module`" in text
+    assert "| **4.5×** | **1.0×** |" in text and "| broken | failed: `no such / module" in text
+    assert max(map(len, text.splitlines())) < 250
 
 
 @pytest.mark.parametrize("broken", ["nothing", "a\n<!-- a -->\nb\n", "a\n<!-- /a -->\nb\n<!-- a -->\nc\n"])
