@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import processes, train_stage
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, auc, best_ms
 from benchmarks.ours import TimedFeatures, settings
@@ -19,6 +20,7 @@ from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
+from benchmarks.workspace import write_workspace
 from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.model.din import DIN
@@ -155,6 +157,35 @@ def test_the_page_shows_what_was_measured() -> None:
     assert "took 0.80 s, its matrix products alone 0.50 s: 62% of the roofline" in text
     assert "| **4.5×** | **1.0×** |" in text and "| broken | failed: `no such / module" in text
     assert max(map(len, text.splitlines())) < 250
+
+
+def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
+    """The bar on an epoch is the whole stage's; without --full-epoch the page gives the rate's word and says so."""
+    parts = {"machine": {"date": "2026-01-01", "cpu": "a chip", "cores": 2}, "command": "make bench", "runs": {}}
+    full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "compiled": False}
+    two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
+    text = markdown(
+        {**parts, "full_epoch": full, "processes": {"amazon-like": two, "half-filled": {"error": "killed"}}}
+    )
+    assert (
+        "the whole `train` stage: **71 s**" in text
+        and "validation 60 s, start, reading, compiling and saving 11 s" in text
+    )
+    assert "| amazon-like | 10 | 17 | **1.70×** | 1.80× |" in text
+    assert "| half-filled | failed: `killed` | | | |" in text
+    rated = {"amazon-like, 1 core": {OURS: {"train_per_second": 26_000.0, "error": "no table"}}}
+    assert "by the rate above: 100 s" in markdown({**parts, "runs": rated})
+
+
+@pytest.mark.slow
+def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
+    """`din train` takes more than its epoch; an epoch of one process and one of two are of the same rows."""
+    found = train_stage.run(replace(SHORT, rows=300))
+    assert found["stage_seconds"] > found["epoch_seconds"] > 0
+    assert found["compiled"] is False
+    write_workspace(tmp_path, SHORT)
+    both = processes.compare(tmp_path, processes=2, turns=1)
+    assert both["ratio"] == pytest.approx(both["team_per_second"] / both["one_per_second"])
 
 
 @pytest.mark.parametrize("broken", ["nothing", "a\n<!-- a -->\nb\n", "a\n<!-- /a -->\nb\n<!-- a -->\nc\n"])
