@@ -178,6 +178,7 @@ def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
     """`din train` takes more than its epoch; an epoch of one process and one of two are of the same rows."""
     found = train_stage.run(replace(SHORT, rows=300))
