@@ -20,6 +20,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 
 from benchmarks.measure import say
+from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.params import Train, load
@@ -87,15 +88,19 @@ class Team:
 
 
 def compare(workspace: Path, processes: int, turns: int) -> dict[str, float]:
-    """Impressions per second of one process and of the team; their ratio, and what CPU time alone would make of it."""
+    """Impressions per second of one process and of the team; their ratio, and what CPU time alone would make of it.
+
+    Raises:
+        InputError: no workspace with features.
+    """
     path = workspace / "data/features"
     params = replace(load(workspace / "params.yaml").train, threads=1)
+    impressions = sum(Features(path).split_rows("train"))
     teams = [Team(path, replace(params, processes=size)) for size in (1, processes)]
     rounds = [[team.turn(epoch) for team in teams] for epoch in range(turns + 1)]
     for team in teams:
         team.end()
     one, many = ([min(times) for times in zip(*of_team, strict=True)] for of_team in zip(*rounds[1:], strict=True))
-    impressions = sum(Features(path).split_rows("train"))
     return {
         "processes": processes,
         "one_per_second": impressions / one[0],
@@ -119,7 +124,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if options.processes > cores:
         parser.error(f"--processes {options.processes}: only {cores} cores here, and each takes one")
-    found = compare(options.workspace, options.processes, options.turns)
+    try:
+        found = compare(options.workspace, options.processes, options.turns)
+    except InputError as error:
+        parser.error(str(error))
     print(
         f"1 process {found['one_per_second']:,.0f} impressions/s, {options.processes} {found['team_per_second']:,.0f}:"
     )
