@@ -11,13 +11,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import vocabulary
+from benchmarks import processes, train_stage, vocabulary
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.measure import MARK, command
-from benchmarks.report import EPOCH_ROWS, OURS, markdown, merge, write_between_marks
-from benchmarks.rows import WORKLOADS, Workload
+from benchmarks.page import write_between
+from benchmarks.report import MARKS, OURS, markdown, merge
+from benchmarks.rows import EPOCH_ROWS, WORKLOADS, Workload
+from benchmarks.workspace import write_workspace
+from din.errors import InputError
 
 
 def main() -> None:
@@ -31,8 +35,9 @@ def main() -> None:
         except InstallError as error:
             results.setdefault("not_installed", {})[peer] = str(error)
             print(f"{peer} can't be installed:\n{error}", flush=True)
+    workloads = [replace(workload, rows=options.rows) for workload in WORKLOADS]
     for cores in options.cores:
-        for workload in (replace(workload, rows=options.rows) for workload in WORKLOADS):
+        for workload in workloads:
             runs = results["runs"].setdefault(f"{workload.name}, {cores} core{'s' * (cores > 1)}", {})
             for _ in range(options.repeats):
                 for name, line in _commands(pythons, workload, cores).items():
@@ -40,20 +45,27 @@ def main() -> None:
                     runs[name] = merge(runs.get(name), found)
                     _save(results)
     if options.vocabularies:
-        small = replace(WORKLOADS[0], rows=options.rows)
         for size in vocabulary.SIZES:
-            found = _run(vocabulary.command(small, size), f"vocabulary of {size:,}", 1)
+            found = _run(vocabulary.command(workloads[0], size), f"vocabulary of {size:,}", 1)
             results.setdefault("vocabulary", {})[str(size)] = found
             _save(results)
+    for workload in workloads if max(options.cores) > 1 else ():
+        with TemporaryDirectory() as folder:
+            write_workspace(Path(folder), workload)
+            found = _run(processes.command(folder), f"2 processes, {workload.name}", 1)
+        results.setdefault("processes", {})[workload.name] = found
+        _save(results)
     if options.full_epoch:
         workload = replace(WORKLOADS[1], rows=EPOCH_ROWS)
-        line = command(sys.executable, "benchmarks.ours", workload, 1)
-        results["full_epoch"] = _run(line, f"an epoch of {EPOCH_ROWS:,} impressions", 1)
+        results["full_epoch"] = _run(train_stage.command(workload), f"an epoch of {EPOCH_ROWS:,} impressions", 1)
         _save(results)
     text = markdown(results)
     print(text)
     if options.write:
-        write_between_marks(options.write, text)
+        try:
+            write_between(MARKS, options.write, text)
+        except InputError as error:
+            sys.exit(str(error))
 
 
 def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:
@@ -94,7 +106,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--no-vocabularies", dest="vocabularies", action="store_false")
-    parser.add_argument("--full-epoch", action="store_true", help=f"run an epoch of {EPOCH_ROWS:,} impressions too")
+    parser.add_argument(
+        "--full-epoch", action="store_true", help=f"the `train` stage on {EPOCH_ROWS:,} impressions too"
+    )
     parser.add_argument("--write", type=Path, help="put the tables into this page, such as docs/benchmarks.md")
     options = parser.parse_args()
     options.said = [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []

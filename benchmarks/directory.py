@@ -1,6 +1,6 @@
 """The synthetic rows as a feature directory (din/eventlog/FORMAT.md), written without raw log or featurize.
 
-Every impression views a history of its own. `train` and `test` hold all rows in their order, `valid` the first few.
+Every impression views a history of its own. `train` and `test` hold all rows in their order, `valid` the first.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
 VALID = 256
 
 
-def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1) -> Features:
+def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1, valid: int = VALID) -> Features:
     """Write `root`; with `spread`, item i gets row i·spread of a table that is so many times larger."""
     items = workload.items * spread + 1
     category = np.zeros(items, np.int32)
@@ -53,7 +53,7 @@ def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1)
         "sequence": impressions,
         "sampled": np.zeros(len(impressions), np.int8),
     }
-    counts = {"train": len(impressions), "valid": min(VALID, len(impressions)), "test": len(impressions)}
+    counts = {"train": len(impressions), "valid": min(valid, len(impressions)), "test": len(impressions)}
     for split, count in counts.items():
         _write(shard / f"{split}.parquet", **{name: column[:count] for name, column in columns.items()})
     fields = [field.to_json() | {"rows": sizes[field.name]} for field in parse_fields(FIELDS)]

@@ -1,10 +1,9 @@
 """Where a training step's time goes, and how near it comes to its matrix products alone (the roofline).
 
-    .venv/bin/python benchmarks/profile_step.py data/features --set batch_size=256
+    .venv/bin/python -m benchmarks.profile_step data/features --set batch_size=256
 
-The products are those the step really does, forward and backward, recorded and then replayed alone. Every part runs on
-every batch several times, parts in turn, on one thread; a batch counts with its smallest CPU time, since whatever else
-runs on the machine only adds.
+The products are those of `roofline.py`, so the model is `din`. Every part runs on every batch several times, parts in
+turn, on one thread; a batch counts with its smallest CPU time, since whatever else runs on the machine only adds.
 """
 
 import argparse
@@ -18,9 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from ruamel.yaml import YAML
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.roofline import Roofline
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.embedding import to_tensors
@@ -28,21 +26,6 @@ from din.params import load
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 from din.train.memory import keep_freed_memory
-
-PRODUCTS = (torch.ops.aten.addmm.default, torch.ops.aten.mm.default)
-
-
-class Products(TorchDispatchMode):
-    """Keeps factors of the same shapes and strides as those of every matrix product."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.factors: list[list[Tensor]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in PRODUCTS:
-            self.factors.append([torch.empty_strided(x.shape, x.stride()).normal_() for x in args[-2:]])
-        return func(*args, **(kwargs or {}))
 
 
 def main() -> None:
@@ -65,12 +48,10 @@ def main() -> None:
     learner = Learner(features, packer, params)
     batches = list(islice(loader.epoch(0), arguments.batches))
     shard = features.shard(0, "train")
-    recorded, ready = [], list(map(learner.inputs, batches))
+    ready = list(map(learner.inputs, batches))
     learner.model.train()
-    for inputs in ready:
-        with Products() as products:
-            learner.step(inputs, 0, params.learning_rate)
-        recorded.append(products.factors)
+    sizes = [(len(batch.packed.segment), len(batch.packed)) for batch in batches]
+    roofline = Roofline(features, params, sizes)
 
     def forward(batch: TrainingBatch) -> None:
         rows = torch.from_numpy(batch.rows)
@@ -81,7 +62,7 @@ def main() -> None:
 
     parts: dict[str, Callable[[int], Any]] = {
         "step": lambda i: learner.step(ready[i], 0, params.learning_rate),
-        "its matrix products alone": lambda i: [torch.mm(*factors) for factors in recorded[i]],
+        "its matrix products alone": roofline.run_batch,
         "its forward pass": lambda i: forward(batches[i]),
         "packing, in another thread": lambda i: pack(batches[i]),
     }
@@ -97,8 +78,7 @@ def main() -> None:
                 smallest[name][i] = min(smallest[name][i], time.thread_time() - start)
 
     seconds = {name: times.mean() for name, times in smallest.items()}
-    impressions = np.mean([len(batch.packed) for batch in batches])
-    behaviours = np.mean([len(batch.packed.segment) for batch in batches])
+    behaviours, impressions = np.mean(sizes, 0)
     print(f"{impressions:.0f} impressions with {behaviours:.0f} behaviours a batch, torch {torch.__version__}")
     for name, value in seconds.items():
         print(f"{name:28}{1000 * value:8.2f} ms{impressions / value:12,.0f} impressions/s")

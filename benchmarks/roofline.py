@@ -5,7 +5,6 @@ Buffers are made once; gathers, activations, updates and everything else are lef
 """
 
 from itertools import pairwise
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -13,41 +12,46 @@ from torch import Tensor, nn
 
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
-from din.model.din import build
-from din.model.embedding_mlp import EmbeddingMLP
+from din.model.din import DIN, build
 from din.params import Train
+
+Sizes = list[tuple[int, int]]
+
+
+def epoch_sizes(features: Features, params: Train) -> Sizes:
+    """Behaviours and impressions of the batches of an epoch over one shard."""
+    lengths = features.shard(0, "train").impressions.history_length
+    lengths = np.random.default_rng(params.seed).permutation(lengths)
+    batches = np.split(lengths, range(params.batch_size, len(lengths), params.batch_size))
+    return [(int(batch.sum()), len(batch)) for batch in batches]
 
 
 class Roofline:
-    """The products of one training epoch of `din`."""
+    """The products of `din` on batches of such sizes; `run` is what to time."""
 
-    def __init__(self, features: Features, params: Train) -> None:
+    def __init__(self, features: Features, params: Train, sizes: Sizes) -> None:
         model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params)
-        assert isinstance(model, EmbeddingMLP)
+        assert isinstance(model, DIN), params.model
         head = next(layer for layer in model.head if isinstance(layer, nn.Linear))
         first, *rest = params.attention_hidden
-        per_behaviour = [(model.key_width, first), (model.query_width, first), *_chain([first, *rest, 1])]
-        per_impression = [(model.query_width, first), *_chain([head.in_features, *params.hidden, 1])]
-        lengths = features.shard(0, "train").impressions.history_length
-        lengths = np.random.default_rng(params.seed).permutation(lengths)
-        self._sizes = [
-            (int(lengths[at : at + params.batch_size].sum()), len(lengths[at : at + params.batch_size]))
-            for at in range(0, len(lengths), params.batch_size)
+        per_behaviour = [(model.key_width, first), (model.query_width, first), *pairwise([first, *rest, 1])]
+        per_impression = [(model.query_width, first), *pairwise([head.in_features, *params.hidden, 1])]
+        self._sizes = sizes
+        self._products = [
+            [_Product(max(rows), *shape) for shape in shapes]
+            for rows, shapes in zip(zip(*sizes, strict=True), (per_behaviour, per_impression), strict=True)
         ]
-        most = max(behaviours for behaviours, _ in self._sizes)
-        self._products = (
-            [_Product(most, *shape) for shape in per_behaviour],
-            [_Product(params.batch_size, *shape) for shape in per_impression],
-        )
 
-    def seconds(self) -> float:
-        """Time of all batches' products."""
-        start = perf_counter()
-        for sizes in self._sizes:
-            for products, rows in zip(self._products, sizes, strict=True):
-                for product in products:
-                    product.run(rows)
-        return perf_counter() - start
+    def run(self) -> None:
+        """All batches."""
+        for batch in range(len(self._sizes)):
+            self.run_batch(batch)
+
+    def run_batch(self, batch: int) -> None:
+        """The products of one batch."""
+        for products, rows in zip(self._products, self._sizes[batch], strict=True):
+            for product in products:
+                product.run(rows)
 
 
 class _Product:
@@ -63,7 +67,3 @@ class _Product:
         torch.mm(x, self.w, out=self.y[:rows])
         torch.mm(dy, self.w.T, out=self.dx[:rows])
         return torch.mm(x.T, dy, out=self.dw)
-
-
-def _chain(widths: list[int]) -> list[tuple[int, int]]:
-    return list(pairwise(widths))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+EPOCH_ROWS = 2_600_000  # impressions of Amazon Electronics under the paper's protocol
 TAIL = 0.8  # exponent of the items' popularity by rank
 MEAN_LENGTH = 9  # of Amazon-like histories
 CATEGORIES, ROWS_PER_USER = 800, 10

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.directory import write_directory
-from benchmarks.measure import pin, say
-from benchmarks.ours import EPOCHS, TimedFeatures, settings
+from benchmarks.measure import EPOCHS, pin, say
+from benchmarks.ours import TimedFeatures, settings
 from benchmarks.rows import Workload, draw
 from din.train.fit import fit
 

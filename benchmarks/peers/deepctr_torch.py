@@ -7,7 +7,7 @@ import torch
 from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat, get_feature_names
 from deepctr_torch.models import DIN
 
-from benchmarks.measure import Contestant
+from benchmarks.measure import Contestant, timed_epochs
 from benchmarks.rows import CATEGORIES, Rows, Workload
 
 
@@ -52,9 +52,12 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     def answer() -> torch.Tensor:
         return model.eval()(one)
 
+    def epoch() -> None:
+        model.fit(train, rows.label, batch_size=workload.batch, epochs=1, verbose=0, shuffle=True)
+
     return Contestant(
         version("deepctr-torch"),
-        lambda: model.fit(train, rows.label, batch_size=workload.batch, epochs=1, verbose=0, shuffle=True) and None,
+        lambda: timed_epochs(epoch),
         lambda: model.predict(score, batch_size=1024),
         answer,
         rows.label,

@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 
-from benchmarks.measure import Contestant
+from benchmarks.measure import Contestant, timed_epochs
 from benchmarks.rows import Rows, Workload
 
 sys.argv = sys.argv[:1]  # RecBole reads it
@@ -76,7 +76,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     def epoch() -> None:
         trainer._train_epoch(train, 0, show_progress=False)
 
-    return Contestant(version("recbole"), epoch, predict, answer, labels)
+    return Contestant(version("recbole"), lambda: timed_epochs(epoch), predict, answer, labels)
 
 
 def _write_rows(path: Path, rows: Rows, count: int) -> None:

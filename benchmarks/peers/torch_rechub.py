@@ -11,7 +11,7 @@ from torch_rechub.models.ranking import DIN
 from torch_rechub.trainers import CTRTrainer
 from torch_rechub.utils.data import DataGenerator
 
-from benchmarks.measure import Contestant
+from benchmarks.measure import Contestant, timed_epochs
 from benchmarks.rows import CATEGORIES, Rows, Workload
 
 
@@ -57,7 +57,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     return Contestant(
         version("torch-rechub"),
-        lambda: trainer.fit(train),
+        lambda: timed_epochs(lambda: trainer.fit(train)),
         lambda: trainer.predict(trainer.model, score),
         answer,
         rows.label,

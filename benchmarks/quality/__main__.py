@@ -5,9 +5,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.page import write_between
 from benchmarks.quality.configurations import ROOT, read
 from benchmarks.quality.runs import STORE, choose, features_of, run_all
-from benchmarks.quality.tables import tables, write
+from benchmarks.quality.tables import MARKS, tables
 from din.errors import InputError
 
 HERE = Path(__file__).parent
@@ -45,7 +46,7 @@ def main() -> int:
         text = tables([row for row in settled if (row.log, row.name) in shown], figures, tried)
         print(text)
         if not (given.only or given.quick or own):
-            write(ROOT / "docs" / f"{given.tables}.md", text)
+            write_between(MARKS, ROOT / "docs" / f"{given.tables}.md", text)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,18 +1,17 @@
-"""Figures of several seeds to Markdown tables, put between markers of a page."""
+"""Figures of several seeds to Markdown tables, and the marks of the page that holds them."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality.configurations import Row
 from benchmarks.quality.runs import Figures
-from din.errors import InputError
 from din.metrics.ranking import relative_improvement
 from din.params import Train
 
+MARKS = ("<!-- figures -->", "<!-- /figures -->")
 METRICS = ("auc", "gauc", "log_loss")
 
 
@@ -28,21 +27,6 @@ def tables(rows: list[Row], figures: Figures, tried: Figures) -> str:
         of_log = [row for row in rows if row.log == log]
         parts += [_table(log, of_log, figures), *_choices(log, of_log, tried)]
     return "\n\n".join(parts)
-
-
-def write(page: Path, text: str) -> None:
-    """Replace what stands between the page's markers.
-
-    Raises:
-        InputError: the page has no markers.
-    """
-    begin, end = "<!-- figures -->", "<!-- /figures -->"
-    old = page.read_text(encoding="utf-8")
-    head, found, rest = old.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not (found and closed):
-        raise InputError(f"{page}: no place for the tables; put {begin} and {end} on lines of their own")
-    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}", encoding="utf-8")
 
 
 def _table(log: str, rows: list[Row], figures: Figures) -> str:

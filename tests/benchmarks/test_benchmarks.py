@@ -9,17 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import processes, train_stage
 from benchmarks.directory import VALID, write_directory
-from benchmarks.measure import auc, best_ms
-from benchmarks.ours import EPOCHS, TimedFeatures, settings
-from benchmarks.report import MARKS, OURS, markdown, merge, write_between_marks
-from benchmarks.roofline import Roofline
+from benchmarks.measure import EPOCHS, auc, best_ms
+from benchmarks.ours import TimedFeatures, settings
+from benchmarks.page import write_between
+from benchmarks.report import OURS, markdown, merge
+from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
+from benchmarks.workspace import write_workspace
+from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.model.din import DIN
 from din.train.fit import fit
+from din.train.learner import Learner
+from din.train.loader import TrainingLoader
 
 SMALL = [replace(workload, rows=600, items=500, dim=4, batch=128) for workload in WORKLOADS]
 HALF_FILLED, SHORT = SMALL
@@ -90,13 +97,38 @@ def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
     features, params = TimedFeatures(written.root), settings(SHORT, EPOCHS)
     trained, progress = fit(features, params)
     assert progress.epoch == EPOCHS and len(features.epochs()) == EPOCHS
-    assert min(features.epochs()) > 0 and Roofline(written, params).seconds() > 0
+    assert min(features.epochs()) > 0
     assert isinstance(trained.model, DIN)
     served = Served(trained.model, trained.table, written, tmp_path / "served", threads=1)
     packed = Packer(written).pack(written.shard(0, "test"), np.arange(8))
     assert served.batch.run(packed, "probability").shape == (8,)
     times = served.times(one_request(SHORT, rows, candidates=60), params)
     assert min(times.values()) > 0 and "request_floor_ms" in times
+
+
+@pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.name)
+def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path: Path) -> None:
+    """The floating-point operations of its products are those of a real training step on the same batch."""
+    features, params = write_directory(tmp_path, workload, draw(workload)), settings(workload, EPOCHS)
+    packer = Packer(features, params.unknown_rate)
+    batch = next(TrainingLoader(features, packer, params.batch_size, params.seed).epoch(0))
+    learner = Learner(features, packer, params)
+    learner.model.train()
+    with FlopCounterMode(display=False) as step:
+        learner.step(learner.inputs(batch), 0, params.learning_rate)
+    roofline = Roofline(features, params, [(len(batch.packed.segment), len(batch.packed))])
+    with FlopCounterMode(display=False) as products:
+        roofline.run()
+    assert products.get_total_flops() == step.get_total_flops() > 0
+
+
+def test_the_roofline_covers_an_epoch(tmp_path: Path) -> None:
+    """Every behaviour and impression, in batches of the right size, the short last one included."""
+    rows = draw(SHORT)
+    sizes = epoch_sizes(write_directory(tmp_path, SHORT, rows), settings(SHORT, EPOCHS))
+    behaviours, impressions = zip(*sizes, strict=True)
+    assert impressions == (128, 128, 128, 128, 88)
+    assert sum(behaviours) == rows.length.sum()
 
 
 def test_auc_and_turns() -> None:
@@ -108,18 +140,64 @@ def test_auc_and_turns() -> None:
     assert order == ["a", "b", "a", "b"]
 
 
-def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
-    """Ratios to the fastest peer, failures by name, and only the part between the marks is written."""
+def test_the_page_shows_what_was_measured() -> None:
+    """Ratios to the fastest peer, failures by name."""
     fast = {"version": "1", "train_per_second": 100.0, "score_per_second": 50.0, "peak_mb": 10.0, "auc": 0.7}
     best = merge({**fast, "train_per_second": 90.0, "peak_mb": 8.0}, fast)
     assert (best["train_per_second"], best["peak_mb"]) == (100.0, 8.0)
     assert merge({"error": "killed"}, fast) == fast == merge(fast, {"error": "killed"})
-    ours = {**fast, "train_per_second": 450.0, "roofline_share": 0.5, "onnx_score_per_second": 1.0}
-    runs = {OURS: {**ours, "first_epoch_seconds": 1.0}, "slow": fast, "broken": {"error": "no such module"}}
+    ours = {**fast, "train_per_second": 450.0, "onnx_score_per_second": 1.0, "first_epoch_seconds": 1.0}
+    turns = [
+        {**ours, "roofline_seconds": 0.5, "epoch_seconds": 1.0},
+        {**ours, "roofline_seconds": 0.6, "epoch_seconds": 0.8},
+    ]
+    runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": f"no such | {'module ' * 99}"}}
     machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
     text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
-    assert "| **4.5×** | **1.0×** |" in text and "`no such module`" in text
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{MARKS[0]}old\n{MARKS[1]}after\n")
-    write_between_marks(page, text)
-    assert page.read_text() == f"before\n{MARKS[0]}{text}{MARKS[1]}after\n"
+    assert "took 0.80 s, its matrix products alone 0.50 s: 62% of the roofline" in text
+    assert "| **4.5×** | **1.0×** |" in text and "| broken | failed: `no such / module" in text
+    assert max(map(len, text.splitlines())) < 250
+
+
+def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
+    """The bar on an epoch is the whole stage's; without --full-epoch the page gives the rate's word and says so."""
+    parts = {"machine": {"date": "2026-01-01", "cpu": "a chip", "cores": 2}, "command": "make bench", "runs": {}}
+    full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "compiled": False}
+    two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
+    text = markdown(
+        {**parts, "full_epoch": full, "processes": {"amazon-like": two, "half-filled": {"error": "killed"}}}
+    )
+    assert (
+        "the whole `train` stage: **71 s**" in text
+        and "validation 60 s, start, reading, compiling and saving 11 s" in text
+    )
+    assert "| amazon-like | 10 | 17 | **1.70×** | 1.80× |" in text
+    assert "| half-filled | failed: `killed` | | | |" in text
+    rated = {"amazon-like, 1 core": {OURS: {"train_per_second": 26_000.0, "error": "no table"}}}
+    assert "by the rate above: 100 s" in markdown({**parts, "runs": rated})
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
+    """`din train` takes more than its epoch; an epoch of one process and one of two are of the same rows."""
+    found = train_stage.run(replace(SHORT, rows=300))
+    assert found["stage_seconds"] > found["epoch_seconds"] > 0
+    assert found["compiled"] is False
+    write_workspace(tmp_path, SHORT)
+    both = processes.compare(tmp_path, processes=2, turns=1)
+    assert both["ratio"] == pytest.approx(both["team_per_second"] / both["one_per_second"])
+
+
+@pytest.mark.parametrize("broken", ["nothing", "a\n<!-- a -->\nb\n", "a\n<!-- /a -->\nb\n<!-- a -->\nc\n"])
+def test_only_the_marked_part_of_a_page_changes(tmp_path: Path, broken: str) -> None:
+    """Tables replace what stands between the marks; a page that lacks one, or has them turned, is refused untouched."""
+    marks, page = ("<!-- a -->", "<!-- /a -->"), tmp_path / "page.md"
+    page.write_text("above\n<!-- a -->\nold\n<!-- /a -->\nbelow\n", encoding="utf-8")
+    for _ in range(2):
+        write_between(marks, page, "new\n")
+        assert page.read_text(encoding="utf-8") == "above\n<!-- a -->\nnew\n<!-- /a -->\nbelow\n"
+    page.write_text(broken, encoding="utf-8")
+    with pytest.raises(InputError, match="no place for the tables"):
+        write_between(marks, page, "new")
+    assert page.read_text(encoding="utf-8") == broken

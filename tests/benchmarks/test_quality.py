@@ -11,8 +11,7 @@ from random_features import write_features
 from benchmarks.quality import runs
 from benchmarks.quality.configurations import ROOT, Row, read
 from benchmarks.quality.runs import choose, run_all
-from benchmarks.quality.tables import mean_sd, tables, write
-from din.errors import InputError
+from benchmarks.quality.tables import mean_sd, tables
 from din.params import Params
 
 
@@ -105,14 +104,3 @@ def test_a_log_of_ones_own(tmp_path: Path) -> None:
     assert "DIN + MBA + Dice" in [row.name for row in rows]
     events = logs["mine"].params["fetch"]["table"]["events"]
     assert events == str(tmp_path / "../shared/data/amazon-beauty/interactions.csv.gz")
-
-
-def test_only_the_marked_part_of_a_page_changes(tmp_path: Path) -> None:
-    """Tables replace what stands between the markers; a page without them is refused."""
-    page = tmp_path / "page.md"
-    page.write_text("above\n<!-- figures -->\nold\n<!-- /figures -->\nbelow\n", encoding="utf-8")
-    write(page, "new")
-    assert page.read_text(encoding="utf-8") == "above\n<!-- figures -->\nnew\n<!-- /figures -->\nbelow\n"
-    page.write_text("nothing", encoding="utf-8")
-    with pytest.raises(InputError, match="no place for the tables"):
-        write(page, "new")

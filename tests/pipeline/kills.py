@@ -9,6 +9,7 @@ costs one training on a small simulated log, some ten seconds.
 import argparse
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,7 +25,10 @@ VICTIMS = ("dvc", "stage", "group")
 
 
 class Kill(NamedTuple):
-    """One kill: seconds after training began, whom it hit, whether it came in time, whether the rerun gave the same."""
+    """One kill: seconds after the stage began, whom it hit, whether the rerun resumed, whether it gave the same.
+
+    It resumes from what the killed stage left, or what a stage that outlived its dvc did.
+    """
 
     at: float
     victim: str
@@ -33,37 +37,53 @@ class Kill(NamedTuple):
 
 
 def kills(workspace: Workspace, count: int, seed: int) -> Iterator[Kill]:
-    """Train undisturbed, then kill and rerun `count` times; moments are uniform over the undisturbed training."""
+    """Train undisturbed, then kill and rerun `count` times; moments are uniform over the undisturbed stage."""
     chance = random.Random(seed)
     _repro(workspace, "validate_features")
     before = (workspace.root / "dvc.lock").read_bytes()
+    process = _start(workspace)
     start = time.monotonic()
-    reference = _train(workspace)
+    wait_for(lambda: workspace.stage_pid() is None, 600)
     duration = time.monotonic() - start
+    if process.wait():
+        sys.exit((workspace.root / "run.log").read_text())
+    reference = _model(workspace)
     for number in range(count):
-        _forget(workspace, before)
-        victim, at = VICTIMS[number % len(VICTIMS)], chance.uniform(0, duration)
-        process = workspace.start("dvc", "repro", "train")
-        wait_for(lambda: _training(workspace))
+        victim = VICTIMS[number % len(VICTIMS)]
+        at = _kill(workspace, before, victim, chance, duration)
+        said = _repro(workspace, "train")
+        yield Kill(at, victim, "resuming at epoch" in said, _model(workspace) == reference)
+
+
+def _kill(workspace: Workspace, lock: bytes, victim: str, chance: random.Random, duration: float) -> float:
+    """Kill a training from the start at a random moment, and say at which; one that came too late is drawn again."""
+    while True:
+        _forget(workspace, lock)
+        process, at = _start(workspace), chance.uniform(0, duration)
         time.sleep(at)
-        kill(process, workspace, victim)
-        resumed = bool(list((workspace.root / ".din/checkpoints").glob("*/state.safetensors")))
-        yield Kill(at, victim, resumed, _train(workspace) == reference)
+        if process.poll() is None and workspace.stage_pid() is not None:
+            kill(process, workspace, victim)
+            return at
+        process.wait()
 
 
-def _train(workspace: Workspace) -> str:
-    _repro(workspace, "train")
+def _start(workspace: Workspace) -> subprocess.Popen[bytes]:
+    """dvc, as soon as its stage has begun."""
+    process, log = workspace.start("dvc", "repro", "train"), workspace.root / "run.log"
+    wait_for(lambda: "Running stage 'train'" in log.read_text() and workspace.stage_pid() is not None)
+    return process
+
+
+def _model(workspace: Workspace) -> str:
     return hash_tree(workspace.root / "models/din")
 
 
-def _repro(workspace: Workspace, stage: str) -> None:
+def _repro(workspace: Workspace, stage: str) -> str:
+    """What it said."""
     done = workspace.run("dvc", "repro", stage)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
-
-
-def _training(workspace: Workspace) -> bool:
-    return "Running stage 'train'" in (workspace.root / "run.log").read_text() and workspace.stage_pid() is not None
+    return done.stdout
 
 
 def _forget(workspace: Workspace, lock: bytes) -> None:

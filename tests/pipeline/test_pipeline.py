@@ -2,6 +2,7 @@
 
 import json
 import random
+import subprocess
 import time
 from pathlib import Path
 
@@ -108,6 +109,21 @@ def test_a_typo_dies_at_start(promoted: Workspace) -> None:
     assert done.returncode == 2
     assert "'epoch' is unknown" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_only_a_living_stage_can_be_killed(tmp_path: Path) -> None:
+    """No lock, a process that runs, one that has ended and waits for its parent, one that is gone."""
+    workspace = Workspace(tmp_path)
+    assert workspace.stage_pid() is None
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    (tmp_path / ".din").mkdir()
+    (tmp_path / ".din/stage.lock").write_text(str(process.pid))
+    assert workspace.stage_pid() == process.pid
+    process.kill()
+    wait_for(lambda: workspace.stage_pid() is None)
+    assert Path(f"/proc/{process.pid}").exists()
+    process.communicate()
+    assert workspace.stage_pid() is None
 
 
 @pytest.fixture(scope="module")

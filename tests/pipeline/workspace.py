@@ -99,10 +99,13 @@ class Workspace:
         return self.json("reports/gate.json")["bundle"]
 
     def stage_pid(self) -> int | None:
-        """The process that holds the stage lock, if one does."""
-        path = self.root / ".din/stage.lock"
-        text = path.read_text().strip() if path.exists() else ""
-        return int(text) if text and Path(f"/proc/{text}").exists() else None
+        """The running process that last took the stage lock; None where it has ended, reaped or not."""
+        try:
+            pid = int((self.root / ".din/stage.lock").read_text())
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, ValueError):  # no lock yet, no number in it yet, no process any more
+            return None
+        return pid if state not in "ZX" else None
 
 
 def wait_for(condition, seconds: float = 120) -> None:

@@ -1,0 +1,47 @@
+"""The whole stage `train` on as many impressions as Amazon Electronics has: one epoch on one core.
+
+    python -m benchmarks.train_stage '{"name": …}'
+
+`din train` as dvc runs it, in a workspace of its own: from the interpreter's start over reading, compiling (if
+`compile: auto` says so), the epoch, validation and the checkpoint to the saved model. Writing the features is not
+counted.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.measure import pin, say, seconds
+from benchmarks.rows import Workload
+from benchmarks.workspace import write_workspace
+from din.artifacts import read_json
+
+VALID_SHARE = 0.15  # of Electronics: two rows of each of 192,403 users beside 2.6 M
+
+
+def run(workload: Workload) -> dict[str, Any]:
+    """Wall time of the stage, and what of it the epoch and its validation took."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_workspace(root, workload, int(VALID_SHARE * workload.rows), epochs=1, threads=1)
+        command = [sys.executable, "-m", "din.cli", "train"]
+        codes: list[int] = []
+        stage = seconds(lambda: codes.append(subprocess.run(command, cwd=root).returncode))
+        if code := codes[0]:
+            sys.exit(code)
+        summary = read_json(root / "reports/training/summary.json")
+    return {"stage_seconds": stage, "epoch_seconds": summary["seconds"], "compiled": summary["compiled"]}
+
+
+def command(workload: Workload) -> list[str]:
+    """The command line that measures a workload."""
+    return [sys.executable, "-m", "benchmarks.train_stage", json.dumps(asdict(workload))]
+
+
+if __name__ == "__main__":
+    pin(1)
+    say(run(Workload(**json.loads(sys.argv[1]))))

@@ -1,0 +1,20 @@
+"""A folder to run `din train` in: the synthetic rows as its features, and the repository's own params.yaml."""
+
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from benchmarks.directory import VALID, write_directory
+from benchmarks.environments import ROOT
+from benchmarks.rows import Workload, draw
+
+
+def write_workspace(root: Path, workload: Workload, valid: int = VALID, **train: Any) -> None:
+    """Write `root`; `train` changes keys of that block, `valid` is the number of validation rows."""
+    write_directory(root / "data/features", workload, draw(workload), valid=valid)
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    sizes = {"embedding_dim": workload.dim, "batch_size": workload.batch, "seed": workload.seed}
+    params["train"].update(sizes | train)
+    yaml.dump(params, root / "params.yaml")
