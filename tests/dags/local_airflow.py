@@ -52,11 +52,11 @@ class Airflow:
         """Of a run's tasks."""
         return dict(self.rows("select task_id, state from task_instance where run_id = ?", run_id))
 
-    def start(self, component: str) -> subprocess.Popen[bytes]:
+    def start(self, component: str, *options: str) -> subprocess.Popen[bytes]:
         """A component, in a session of its own, logging to a file in the home."""
         with (self.home / f"{component}.log").open("ab") as log:
             return subprocess.Popen(
-                [str(BIN / "airflow"), component],
+                [str(BIN / "airflow"), component, *options],
                 cwd=self.home,
                 env=self.env,
                 stdout=log,
