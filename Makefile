@@ -42,13 +42,13 @@ bench: $(READY)  ## speed and memory beside the peers, in .bench/; quick: make b
 
 JOBS ?= 1
 quality: $(READY) ## the best configurations on the logs below DATA=, five seeds, into docs/quality.md; goes on where it was
-	python -m benchmarks.quality quality --data $(DATA) --jobs $(JOBS) $(ARGS)
+	python -m benchmarks.quality quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=, into docs/paper.md
-	python -m benchmarks.quality paper --data $(DATA) --jobs $(JOBS) $(ARGS)
+	python -m benchmarks.quality paper $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 attention: $(READY) ## when DIN's attention pays, on simulated logs and those below DATA=, into docs/attention.md
-	python -m benchmarks.quality attention --data $(DATA) --jobs $(JOBS) $(ARGS)
+	python -m benchmarks.quality attention $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .
