@@ -123,9 +123,10 @@ def stop(components: list[psutil.Popen]) -> None:
         process.send_signal(signal.SIGINT)
     if family:
         family += [child for process in psutil.wait_procs(family, SECONDS_TO_STOP)[1] for child in process.children()]
-    for process in family:
-        if process.is_running():
-            process.kill()
+    killed = [process for process in family if process.is_running()]
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, SECONDS_TO_STOP)
 
 
 if __name__ == "__main__":
