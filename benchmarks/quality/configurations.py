@@ -57,7 +57,7 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
     """All logs and rows of a configuration file; `data` is the folder that holds the logs.
 
     Args:
-        own: parameter files by name, of logs in place of the file's; they get the rows that are of no named logs.
+        own: parameter files by name, of logs in place of the file's; each gets every row, the first of a name.
 
     Raises:
         InputError: a key is unknown or of a wrong type, a row names a log or a base that isn't there.
@@ -65,7 +65,10 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
     raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     if own:
         logs = {name: Log(name, _absolute(to_json(load(file)), file.parent), {}) for name, file in own.items()}
-        raw["rows"] = [spec for spec in raw["rows"] if "logs" not in spec]
+        first: dict[str, Any] = {}
+        for spec in raw["rows"]:
+            first.setdefault(spec["name"], spec | {"logs": logs})
+        raw["rows"] = first.values()
     else:
         logs = {name: _log(name, spec, data) for name, spec in raw["logs"].items()}
     rows = []

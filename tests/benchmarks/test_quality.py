@@ -96,11 +96,13 @@ def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
 
 
 def test_a_log_of_ones_own(tmp_path: Path) -> None:
-    """A parameter file gives its log, with paths below its folder, to every row that is not of named logs."""
+    """A parameter file is a log with paths below its folder; it gets every row once, those with a search as such."""
     text = (ROOT / "docs/examples/amazon-beauty.yaml").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     logs, rows = read(Path(runs.__file__).with_name("paper.yaml"), tmp_path, {"mine": tmp_path / "mine.yaml"})
     assert {row.log for row in rows} == set(logs) == {"mine"}
     assert "DIN + MBA + Dice" in [row.name for row in rows]
+    _, quality = read(Path(runs.__file__).with_name("quality.yaml"), tmp_path, {"mine": tmp_path / "mine.yaml"})
+    assert [(row.name, len(row.tries)) for row in quality] == [("LR", 0), ("BaseModel", 10), ("DIN", 10)]
     events = logs["mine"].params["fetch"]["table"]["events"]
     assert events == str(tmp_path / "../shared/data/amazon-beauty/interactions.csv.gz")
