@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from benchmarks.quality.configurations import ROOT, Log, Row
@@ -87,6 +88,10 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
         found = predict(trained, opened, split, EVALUATION_BATCH)
         record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
         record[split]["oracle"] = oracle(found, features.parent / "raw/truth/truth.parquet")
+        if split == "test":
+            record["predictions"] = str(kept.with_suffix(".parquet"))
+            with atomic_path(kept.with_suffix(".parquet")) as temporary:
+                pq.write_table(found.table(), temporary)
     record["cpu_seconds"] = round(time.process_time() - began)
     write_json(kept, record)
     return record
@@ -119,8 +124,12 @@ def _run_each(
                 f"validation AUC {found['valid']['auc']:.4f} in {found['cpu_seconds']} CPU s",
                 flush=True,
             )
+    except BaseException:  # Ctrl-C and SIGTERM too
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
-        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C: end what runs, start no other
+        pool.shutdown(cancel_futures=True)
     return [read_json(path) for path in paths]
 
 

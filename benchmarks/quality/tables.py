@@ -5,10 +5,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from benchmarks.quality.configurations import Row
 from benchmarks.quality.runs import Figures
-from din.metrics.ranking import relative_improvement
+from din.metrics.ranking import auc, relative_improvement
 from din.params import Train
 
 MARKS = ("<!-- figures -->", "<!-- /figures -->")
@@ -45,6 +46,9 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
         best = test["oracle"]["auc"]
         shares = (f"{row.name} {_lift(figures[log, row.name]) / (best - 0.5):.1%}" for row in rows)
         title += f"; the true probabilities' AUC is {best:.4f}, shares of its lift over .5: {', '.join(shares)}"
+    if len(figures[log, rows[0].name]) > 1:
+        means = (f"{row.name} {_of_the_mean(figures[log, row.name]):.4f}" for row in rows)
+        title += f"; AUC of the seeds' mean probability: {', '.join(means)}"
     return title + "\n\n" + "\n".join(lines)
 
 
@@ -53,6 +57,12 @@ def _gain(found: list[dict[str, Any]], base: list[dict[str, Any]], metric: str) 
     pairs = zip(found, base, strict=True)
     mean, sd = mean_sd([relative_improvement(run["test"][metric], other["test"][metric]) for run, other in pairs])
     return f"{mean:+.1f} %" if np.isnan(sd) else f"{mean:+.1f} ± {sd:.1f} %"
+
+
+def _of_the_mean(runs: list[dict[str, Any]]) -> float:
+    """Test AUC of the seeds as one ensemble: what a single model loses to chance."""
+    found = [pq.read_table(run["predictions"], columns=["label", "prediction"]) for run in runs]
+    return auc(found[0]["label"], np.mean([table["prediction"] for table in found], 0))
 
 
 def _lift(runs: list[dict[str, Any]]) -> float:

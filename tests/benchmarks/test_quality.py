@@ -5,6 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from random_features import write_features
 
@@ -36,11 +38,24 @@ def test_mean_and_sample_deviation() -> None:
     assert math.isnan(sd)
 
 
-def test_table_compares_means_with_the_base(rows: list[Row]) -> None:
-    """RelaImpr (Eq. 11) is over the same log's base row with the same seed; the base itself has none."""
-    figures = {("random", "BaseModel"): [figure(0.6), figure(0.7)], ("random", "DIN"): [figure(0.7), figure(0.74)]}
+def predictions(path: Path, *probabilities: float) -> str:
+    """A run's test predictions: a row that was clicked, and one that was not."""
+    pq.write_table(pa.table({"label": [1, 0], "prediction": probabilities}), path)
+    return str(path)
+
+
+def test_table_compares_means_with_the_base(rows: list[Row], tmp_path: Path) -> None:
+    """RelaImpr (Eq. 11) is over the same log's base row with the same seed; the base itself has none. Seeds that err
+    (AUC 0 and 1) may be right together."""
+    wrong = {"predictions": predictions(tmp_path / "wrong", 0.4, 0.5)}
+    right = {"predictions": predictions(tmp_path / "right", 0.9, 0.1)}
+    figures = {
+        ("random", "BaseModel"): [figure(0.6) | wrong, figure(0.7) | wrong],
+        ("random", "DIN"): [figure(0.7) | wrong, figure(0.74) | right],
+    }
     header, _, _, _, base, din = tables(rows, figures, {}).splitlines()
-    assert header == "**random**: 1,234 test rows of 56 users"
+    means = "AUC of the seeds' mean probability: BaseModel 0.0000, DIN 1.0000"
+    assert header == f"**random**: 1,234 test rows of 56 users; {means}"
     valid, loss = "0.6000 ± 0.0000", "0.5000 ± 0.0000"
     assert base == f"| BaseModel | {valid} | 0.6500 ± 0.0707 | 0.6000 ± 0.0707 | {loss} | – | – | 2.0 | 2 |"
     gains = "+60.0 ± 56.6 % | +113.3 ± 122.6 %"  # AUC .2/.1 and .24/.2, GAUC .15/.05 and .19/.15, each − 1
@@ -58,7 +73,7 @@ def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
     """A run cut short keeps what it finished; the next trains only what is missing, and a new parameter is missing."""
     folders = {"random": write_features(tmp_path / "features").root}
     first = run_all(rows[:1], 1, folders, 1, tmp_path)
-    (kept,) = (tmp_path / "runs").iterdir()
+    (kept,) = (tmp_path / "runs").glob("*.json")
     written = kept.stat().st_mtime_ns
 
     changed = replace(rows[0], name="wider", train=replace(rows[0].train, embedding_dim=4))
@@ -66,7 +81,7 @@ def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
     assert both["random", "BaseModel"] == first["random", "BaseModel"]
     assert both["random", "wider"][0]["row"] == "wider"
     assert kept.stat().st_mtime_ns == written
-    assert len(list((tmp_path / "runs").iterdir())) == 2
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 2
 
 
 def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -> None:
