@@ -7,17 +7,19 @@ gradient by its own size, which would cancel λ, so there the penalty is decoupl
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from din.native.library import Kernels
 from din.params import Train
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class TableOptimizer(ABC):
-    """Owns the optimizer's state beside a table [R, W].
+    """Owns the optimizer's state beside a table [R, W]. With `kernels` a step is one pass over the rows.
 
     Args:
         table: updated in place.
@@ -27,6 +29,8 @@ class TableOptimizer(ABC):
             dense tables have it. Costs time and memory of the whole table, every step.
     """
 
+    kernels: Kernels | None = None
+
     def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
         self.table, self.decay, self.coupled, self.whole_table = table, decay, coupled, whole_table
 
@@ -35,6 +39,12 @@ class TableOptimizer(ABC):
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
             rows = torch.arange(len(self.table), device=self.table.device)
+        if self.kernels:
+            name, *own = self.native()
+            sizes = (torch.get_num_threads(), *gradient.shape)
+            shared = (rows, gradient.contiguous(), self.decay, int(self.coupled), rate, self.table)
+            self.kernels(name, *sizes, *shared, *own)
+            return
         values = self.table.index_select(0, rows)
         decay = self.decay.index_select(0, rows).unsqueeze(1)
         if self.coupled:
@@ -48,6 +58,10 @@ class TableOptimizer(ABC):
         """What to subtract per unit of learning rate, [N, W]; updates the state."""
 
     @abstractmethod
+    def native(self) -> tuple[Any, ...]:
+        """The kernel of a step and its own arguments, beside those that all have."""
+
+    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """Tensors to checkpoint; loading copies into them."""
 
@@ -57,6 +71,9 @@ class TableSGD(TableOptimizer):
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         return gradient
+
+    def native(self) -> tuple[Any, ...]:
+        return ("table_sgd",)
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -71,14 +88,22 @@ class TableAdam(TableOptimizer):
         self.first, self.second = torch.zeros_like(table), torch.zeros_like(table)
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
-        self.steps += 1
-        steps = int(self.steps)
+        correction, epsilon = self._next()
         first = self.first.index_select(0, rows).lerp_(gradient, 1 - BETA_1)
         second = self.second.index_select(0, rows).mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         self.first.index_copy_(0, rows, first)
         self.second.index_copy_(0, rows, second)
+        return first.mul_(correction).div_(second.sqrt_().add_(epsilon))
+
+    def native(self) -> tuple[Any, ...]:
+        return "table_adam", self.first, self.second, BETA_1, BETA_2, *self._next()
+
+    def _next(self) -> tuple[float, float]:
+        """Count a step: its bias correction, and ε in its measure."""
+        self.steps += 1
+        steps = int(self.steps)
         scale = (1 - BETA_2**steps) ** 0.5
-        return first.mul_(scale / (1 - BETA_1**steps)).div_(second.sqrt_().add_(EPSILON * scale))
+        return scale / (1 - BETA_1**steps), EPSILON * scale
 
     def state(self) -> dict[str, Tensor]:
         return {"steps": self.steps, "first": self.first, "second": self.second}
@@ -96,6 +121,9 @@ class TableRowwiseAdagrad(TableOptimizer):
         squares = self.squares.index_select(0, rows).add_(gradient.square().mean(1))
         self.squares.index_copy_(0, rows, squares)
         return gradient / squares.sqrt_().add_(EPSILON).unsqueeze(1)
+
+    def native(self) -> tuple[Any, ...]:
+        return "table_adagrad", self.squares, EPSILON
 
     def state(self) -> dict[str, Tensor]:
         return {"squares": self.squares}
