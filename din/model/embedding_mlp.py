@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from din.model.mlp import multilayer_perceptron
-from din.model.embedding import Batch, Ids, Keys, embed, embed_field, segment_sum
+from din.model.embedding import Batch, Ids, Keys, embed, segment_sum
 from din.model.kernels import Take
 from din.native.library import Kernels
 from din.params import Train
@@ -90,16 +90,20 @@ class EmbeddingMLP(nn.Module):
     def _profile(self, table: Tensor, batch: Batch, owners: int) -> Tensor:
         return self._embed(table, (*batch.users, *batch.contexts), owners)
 
-    def _embed(self, table: Tensor, lookups: tuple[Ids, ...], owners: int) -> Tensor:
+    def _embed(
+        self, table: Tensor, lookups: tuple[Ids, ...], owners: int, column: int | None = None, width: int | None = None
+    ) -> Tensor:
+        """Concatenated embeddings [owners, …], or other columns of the table."""
+        column, width = self.linear if column is None else column, width or self.dim
         if self.kernels and self.training and lookups and all(lookup.plain for lookup in lookups):
-            return Take.apply(self.kernels, table, self.linear, self.dim, *(lookup.ids for lookup in lookups))
-        return embed(table[:, self.linear :], lookups, owners)
+            return Take.apply(self.kernels, table, column, width, *(lookup.ids for lookup in lookups))
+        return embed(table[:, column : column + width], lookups, owners)
 
     def _predict(self, table: Tensor, batch: Batch, query: Tensor, interests: list[Tensor], profile: Tensor) -> Tensor:
         products = [interest[:, : self.query_width] * query for interest in interests] if self.interest_product else []
         logits = self.deep(torch.cat([profile, *interests, query], 1), products)
         if self.item_bias:
-            bias_U1 = embed_field(table[:, :1], batch.items[0], batch.items[0].ids.shape[0])
+            bias_U1 = self._embed(table, batch.items[:1], batch.items[0].ids.shape[0], 0, 1)
             logits = logits + bias_U1.index_select(0, batch.candidate).squeeze(1)
         return logits
 

@@ -136,19 +136,76 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
 }
 
 
-def table_optimizer(params: Train, table: Tensor, decay: Tensor) -> TableOptimizer:
+def table_optimizer(
+    params: Train, table: Tensor, decay: Tensor, kernels: Kernels | None = None
+) -> TableOptimizer:
     """The optimizer of the embedding table."""
     coupled, whole_table = params.penalty == "coupled", params.regularizer == "l2_full"
-    return TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
+    optimizer = TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
+    optimizer.kernels = kernels
+    return optimizer
 
 
-def dense_optimizer(name: str, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    """The optimizer of the dense weights; no weight decay there, as in the paper."""
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr=rate, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
-    if name == "rowwise_adagrad":
-        return torch.optim.Adagrad(parameters, lr=rate, eps=EPSILON)
-    return torch.optim.SGD(parameters, lr=rate)
+class DenseOptimizer:
+    """torch's own optimizer of the dense weights; no weight decay there, as in the paper."""
+
+    def __init__(self, name: str, parameters: list[torch.nn.Parameter]) -> None:
+        if name == "adam":
+            self._optimizer = torch.optim.Adam(parameters, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
+        elif name == "rowwise_adagrad":
+            self._optimizer = torch.optim.Adagrad(parameters, eps=EPSILON)
+        else:
+            self._optimizer = torch.optim.SGD(parameters)
+
+    def step(self, rate: float) -> None:
+        """Update from the parameters' gradients at learning rate η."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to checkpoint."""
+        states = self._optimizer.state_dict()["state"]
+        return {f"{number}.{key}": value for number, state in states.items() for key, value in state.items()}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a `state()`."""
+        whole = self._optimizer.state_dict()
+        for name, tensor in tensors.items():
+            number, key = name.split(".")
+            whole["state"].setdefault(int(number), {})[key] = tensor
+        self._optimizer.load_state_dict(whole)
+
+
+class FlatOptimizer(DenseOptimizer):
+    """The same through a kernel: all dense weights are one row of a table, in whose memory the parameters then lie."""
+
+    def __init__(self, name: str, parameters: list[torch.nn.Parameter], kernels: Kernels) -> None:
+        row = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self._parameters, self._row = parameters, torch.zeros(1, dtype=torch.int64)
+        parts = row.split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.data = part.view_as(parameter)
+        self._table = TABLE_OPTIMIZERS[name](row.unsqueeze(0), row.new_zeros(1))
+        self._table.kernels = kernels
+
+    def step(self, rate: float) -> None:
+        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
+        self._table.step(self._row, gradient.unsqueeze(0), rate)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._table.state()
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in self._table.state().items():
+            tensor.copy_(tensors[name])
+
+
+def dense_optimizer(name: str, parameters: list[torch.nn.Parameter], kernels: Kernels | None) -> DenseOptimizer:
+    """The optimizer of the dense weights; Adagrad, one accumulator for each weight, has no kernel."""
+    if kernels and name != "rowwise_adagrad":
+        return FlatOptimizer(name, parameters, kernels)
+    return DenseOptimizer(name, parameters)
 
 
 def learning_rate(params: Train, epoch: int, step: int) -> float:
