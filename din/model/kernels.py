@@ -105,23 +105,28 @@ class Interest(torch.autograd.Function):
         return None, None, None, None, d_source, d_query, d_base, *d_weights, *d_tensors
 
 
-class DiceLayers(torch.autograd.Function):
-    """`Layers` from s [N, padded units] on."""
+class Perceptron(torch.autograd.Function):
+    """A linear layer, then `Layers`: x [N, inputs] to [N]."""
 
     @staticmethod
-    def forward(ctx: Any, kernels: Kernels, layers: "Layers", s: Tensor, *tensors: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, kernels: Kernels, layers: "Layers", x: Tensor, weight: Tensor, bias: Tensor, *tensors: Tensor
+    ) -> Tensor:
+        s = x.new_empty(len(x), padded(len(bias)))
+        kernels("input_linear", torch.get_num_threads(), *x.shape, len(bias), x, weight, bias, s)
         result, states = layers.forward(kernels, s, tensors)
         ctx.kernels, ctx.layers, ctx.states = kernels, layers, states
-        ctx.save_for_backward(*tensors)
+        ctx.save_for_backward(x, weight, bias, *tensors)
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        state, g, means, d_tensors = ctx.layers.backward(
-            ctx.kernels, ctx.states, ctx.saved_tensors, gradients[0].contiguous()
-        )
-        ctx.kernels("dice_input_backward", torch.get_num_threads(), len(g), *state[:5], means, g)
-        return None, None, g, *d_tensors
+        x, weight, bias, *tensors = ctx.saved_tensors
+        state, g, means, d_tensors = ctx.layers.backward(ctx.kernels, ctx.states, tensors, gradients[0].contiguous())
+        outputs = list(map(torch.empty_like, (x, weight, bias)))
+        given = (x, weight, *state[:5], g, means)
+        ctx.kernels("input_linear_backward", torch.get_num_threads(), *x.shape, *given, *outputs)
+        return None, None, *outputs, *d_tensors
 
 
 class State(NamedTuple):

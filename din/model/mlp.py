@@ -3,10 +3,9 @@
 from collections import OrderedDict
 
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from din.model.dice import ACTIVATIONS
-from din.model.kernels import DiceLayers, Layers, padded
+from din.model.kernels import Layers, Perceptron
 from din.native.library import Kernels
 
 
@@ -18,9 +17,9 @@ class MLP(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         if self.kernels and self.training:
             first, *rest = self
-            s, layers = first(input), Layers(rest[::2], rest[1::2])
-            s = pad(s, (0, padded(s.shape[1]) - s.shape[1]))
-            return DiceLayers.apply(self.kernels, layers, s, *layers.tensors).unsqueeze(1)
+            layers = Layers(rest[::2], rest[1::2])
+            tensors = (input, first.weight, first.bias, *layers.tensors)
+            return Perceptron.apply(self.kernels, layers, *tensors).unsqueeze(1)
         return super().forward(input)
 
 

@@ -157,13 +157,43 @@ void dice_linear_backward(int64_t parts, int64_t rows, int64_t upper_units, cons
     free(up.alpha), free(l.alpha), free(w), free(own);
 }
 
-/* g [rows, width] of the lowest layer becomes ds. */
-void dice_input_backward(int64_t parts, int64_t rows, int64_t units, const float *s, const float *mean,
-                         const float *scale, const float *alpha, const float *means, float *g) {
-    Layer l = layer(units, s, mean, scale, alpha);
+/* s [rows, outputs padded] = weight·x + bias of x [rows, inputs]. */
+void input_linear(int64_t parts, int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight,
+                  const float *bias, float *s) {
+    int64_t width = padded(outputs);
+    float *w = transposed(weight, outputs, inputs), *start = filled(bias, 1, outputs);
     IN_PARTS
-    for (int64_t part = 0; part < parts; part++)
-        for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE)
-            to_input(l, means, t, least(TILE, end - t), g + t * l.width, g + t * l.width);
-    free(l.alpha);
+    for (int64_t part = 0; part < parts; part++) {
+        int64_t from = cut(rows, parts, part), count = cut(rows, parts, part + 1) - from;
+        for (int64_t i = from; i < from + count; i++) memcpy(s + i * width, start, 4 * width);
+        gemm(count, width, inputs, x + from * inputs, inputs, 1, w, width, s + from * width, width);
+    }
+    free(w), free(start);
+}
+
+/* From the lowest layer's g and `means`: the gradients of x, weight and bias. */
+void input_linear_backward(int64_t parts, int64_t rows, int64_t inputs, const float *x, const float *weight,
+                           int64_t units, const float *s, const float *mean, const float *scale, const float *alpha,
+                           const float *g, const float *means, float *dx, float *d_weight, float *d_bias) {
+    Layer l = layer(units, s, mean, scale, alpha);
+    int64_t width = padded(inputs), size = l.units * width + l.width;
+    float *w = filled(weight, units, inputs), *own = zeros(parts * size);
+    IN_PARTS
+    for (int64_t part = 0; part < parts; part++) {
+        float *ds = zeros(TILE * l.width), *in = zeros(TILE * width), *back = zeros(TILE * width);
+        for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE) {
+            int64_t count = least(TILE, end - t);
+            to_input(l, means, t, count, g + t * l.width, ds);
+            add_columns(l.width, count, ds, own + part * size + l.units * width);
+            for (int64_t i = 0; i < count; i++) memcpy(in + i * width, x + (t + i) * inputs, 4 * inputs);
+            gemm(units, width, count, ds, 1, l.width, in, width, own + part * size, width);
+            memset(back, 0, 4 * count * width);
+            gemm(count, width, units, ds, l.width, 1, w, width, back, width);
+            for (int64_t i = 0; i < count; i++) memcpy(dx + (t + i) * inputs, back + i * width, 4 * inputs);
+        }
+        free(ds), free(in), free(back);
+    }
+    combine(parts, size, own, units, inputs, d_weight);
+    combine(parts, size, own + l.units * width, 1, units, d_bias);
+    free(w), free(own), free(l.alpha);
 }

@@ -85,7 +85,7 @@ void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, co
         memcpy(m, of_key, 4 * H * KP);
         int64_t end = first_of(offsets, impressions, parts, part + 1);
         for (int64_t b = first_of(offsets, impressions, parts, part); b < end; b++) {
-            memset(dq, 0, 4 * DP), memset(db, 0, 4 * HP), memset(outer, 0, 4 * H * KP);
+            memset(db, 0, 4 * HP), memset(outer, 0, 4 * H * KP);
             memcpy(q, query + b * D, 4 * D);
             int64_t any = offsets[b] < offsets[b + 1] ? H : 0;
             for (int64_t h = 0; h < any; h++)
@@ -102,14 +102,15 @@ void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, co
                 gemm(H, KP, count, ds, 1, HP, key, KP, outer, KP);
                 for (int64_t i = 0; i < count; i++) memcpy(d_key + (t + i) * K, back + i * KP, 4 * K);
             }
-            for (int64_t h = 0; h < any; h++) {
-                for (int64_t k = 0; k < KP; k += LANES)
-                    store(by_key + h * KP + k, load(by_key + h * KP + k) + load(outer + h * KP + k));
-                for (int64_t k = 0; k < DP; k += LANES) {
+            for (int64_t i = 0; i < any * KP; i += LANES) store(by_key + i, load(by_key + i) + load(outer + i));
+            for (int64_t k = 0; k < DP; k += LANES) {
+                V scale = load(q + k), sum = {0};
+                for (int64_t h = 0; h < any; h++) {
                     V own = load(outer + h * KP + k);
-                    store(by_product + h * DP + k, load(by_product + h * DP + k) + own * load(q + k));
-                    store(dq + k, load(dq + k) + own * load(of_product + h * DP + k));
+                    store(by_product + h * DP + k, load(by_product + h * DP + k) + own * scale);
+                    sum += own * load(of_product + h * DP + k);
                 }
+                store(dq + k, sum);
             }
             memcpy(d_query + b * D, dq, 4 * D), memcpy(d_base + b * H, db, 4 * H);
         }

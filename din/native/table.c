@@ -63,8 +63,10 @@ void table_take(int64_t parts, int64_t count, int64_t W, const int64_t *ids, con
                 int64_t width, float *restrict to, int64_t stride) {
     IN_PARTS
     for (int64_t part = 0; part < parts; part++)
-        for (int64_t i = cut(count, parts, part), end = cut(count, parts, part + 1); i < end; i++)
+        for (int64_t i = cut(count, parts, part), end = cut(count, parts, part + 1); i < end; i++) {
+            if (i + AHEAD < end) __builtin_prefetch(table + ids[i + AHEAD] * W + column);
             for (int64_t k = 0; k < width; k++) to[i * stride + k] = table[ids[i] * W + column + k];
+        }
 }
 
 /* Its gradient, added to that of the table [R, W]; a part owns some rows, so the order of sums is that of `ids`. */

@@ -109,7 +109,7 @@ class Learner:
         if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
             draw = inputs.number * ranks.size + ranks.rank
             torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch, draw]).generate_state(1)[0]))
-        leaf = self.table.index_select(0, inputs.rows).requires_grad_()
+        leaf = self._sparse.rows(inputs.rows).requires_grad_()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
             logits = forward(leaf, inputs.batch)
         loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions

@@ -34,6 +34,14 @@ class TableOptimizer(ABC):
     def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
         self.table, self.decay, self.coupled, self.whole_table = table, decay, coupled, whole_table
 
+    def rows(self, rows: Tensor) -> Tensor:
+        """A copy of rows [N] of the table, [N, W]."""
+        if not self.kernels:
+            return self.table.index_select(0, rows)
+        found = self.table.new_empty(len(rows), width := self.table.shape[1])
+        self.kernels("table_take", torch.get_num_threads(), *found.shape, rows, self.table, 0, width, found, width)
+        return found
+
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         """Update distinct rows [N] from the gradient of the mean loss [N, W] at learning rate η."""
         if self.whole_table:
