@@ -14,7 +14,6 @@ from torch import Tensor
 
 from din.eventlog.packing import Lookup, PackedBatch
 
-
 LOWEST = -1e30  # a score that softmax gives no weight beside any real one
 
 

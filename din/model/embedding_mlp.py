@@ -6,9 +6,9 @@ logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidat
 import torch
 from torch import Tensor, nn
 
-from din.model.mlp import multilayer_perceptron
 from din.model.embedding import Batch, Ids, Keys, embed, segment_sum
 from din.model.kernels import Take
+from din.model.mlp import multilayer_perceptron
 from din.native.library import Kernels
 from din.params import Train
 from din.schema import Field, Group

@@ -87,7 +87,9 @@ def _processor() -> str:
     """What `-march=native` depends on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().split("\n\n")[0].splitlines() if info.exists() else []
-    return "\n".join([platform.machine(), platform.processor(), *(x for x in lines if x.startswith(("model", "flags")))])
+    return "\n".join(
+        [platform.machine(), platform.processor(), *(x for x in lines if x.startswith(("model", "flags")))]
+    )
 
 
 def _share_threads() -> None:

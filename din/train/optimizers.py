@@ -144,9 +144,7 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
 }
 
 
-def table_optimizer(
-    params: Train, table: Tensor, decay: Tensor, kernels: Kernels | None = None
-) -> TableOptimizer:
+def table_optimizer(params: Train, table: Tensor, decay: Tensor, kernels: Kernels | None = None) -> TableOptimizer:
     """The optimizer of the embedding table."""
     coupled, whole_table = params.penalty == "coupled", params.regularizer == "l2_full"
     optimizer = TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
