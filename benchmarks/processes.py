@@ -4,7 +4,7 @@
 
 One process and a team of N take turns on the features and parameters of the workspace, one thread each, every process
 on a core of its own, its loader included. A turn is an epoch: the same impressions for both. The first warms up, then
-the best counts. `batch_size` is of a process, as in training. Both sides use the kernels that `train.kernels` gives them.
+the best counts. `batch_size` is of a process, as in training; both sides run through the kernels of `train.kernels`.
 """
 
 import argparse

@@ -68,8 +68,7 @@ class ActivationUnit(nn.Module):
         """The pooled interests [B, K] in training, through kernels; with Dice alone, and without `outer`."""
         query_weight, *weights = *self._linear_parts(), self.product_weight
         base_BH = linear(query_BD, query_weight, self.bias)
-        rest = list(self.rest)
-        layers = Layers([self.activation, *rest[1::2]], rest[::2])
+        layers = Layers([self.activation, *self.rest])
         tensors = (keys.source_NK, query_BD, base_BH, *weights, *layers.tensors)
         return Interest.apply(kernels, keys, layers, softmax, *tensors)
 

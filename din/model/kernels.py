@@ -1,4 +1,4 @@
-"""The activation unit and the layers of Dice through `din.native`: the same functions as the modules, in training on CPU.
+"""The activation unit and the layers of Dice through `din.native`: what the modules compute, in training on CPU.
 
 A batch's moments lie between two sweeps over its rows, so each sweep is a call and `Dice` stays the owner of its
 statistics, those of several processes included. Rows of hidden values are padded to `PAD` floats with zeros.
@@ -141,11 +141,12 @@ class State(NamedTuple):
 
 
 class Layers:
-    """Dice and linear in turn, to one output each row; `tensors` are each Dice's α, then each linear's weight and bias."""
+    """Dice and linear in turn, to one output a row; `tensors` are each Dice's α, then each linear's weight and bias."""
 
-    def __init__(self, activations: Sequence[Dice], linears: Sequence[nn.Linear]) -> None:
-        self.activations = activations
-        self.tensors = [activation.alpha for activation in activations]
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.activations = [module for module in modules if isinstance(module, Dice)]
+        linears = [module for module in modules if isinstance(module, nn.Linear)]
+        self.tensors = [activation.alpha for activation in self.activations]
         self.tensors += [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
 
     def forward(self, kernels: Kernels, s: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, list[State]]:
@@ -165,22 +166,22 @@ class Layers:
     def backward(
         self, kernels: Kernels, states: list[State], tensors: Sequence[Tensor], gradient: Tensor
     ) -> tuple[State, Tensor, Tensor, list[Tensor]]:
-        """The lowest layer, the gradient g of its output, its E[h] and E[h·z] [2, width]; the gradients of `tensors`."""
+        """The lowest layer, the gradient g of its output, its E[h] and E[h·z] [2, width]; gradients of `tensors`."""
         sizes, depth = (torch.get_num_threads(), len(gradient)), len(states)
         found = [torch.empty_like(tensor) for tensor in tensors]
-        upper: tuple[Any, ...] = ()
+        g = means = gradient
         for number in reversed(range(depth)):
             state, weight = states[number], tensors[depth + 2 * number]
-            g, sums = torch.empty_like(state.s), state.s.new_empty(3, state.s.shape[1])
-            outputs = (g, sums, *found[depth + 2 * number : depth + 2 * number + 2])
-            if upper:
+            below, sums = torch.empty_like(state.s), state.s.new_empty(3, state.s.shape[1])
+            outputs = (below, sums, *found[depth + 2 * number : depth + 2 * number + 2])
+            if number + 1 < depth:
+                upper = (*states[number + 1][:5], g, means)
                 kernels("dice_linear_backward", *sizes, *upper, *state[:5], weight, *outputs)
             else:
                 kernels("dice_output_backward", *sizes, *state[:5], weight, gradient, *outputs)
             gather = self.activations[number].gather
             means = (gather(sums[:2].flatten()).sum(0) if gather else sums[:2]) / state.rows
-            found[number] = sums[2, : state.units]
-            upper = (*state[:5], g, means)
+            g, found[number] = below, sums[2, : state.units]
         return states[0], g, means, found
 
 

@@ -17,7 +17,7 @@ class MLP(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         if self.kernels and self.training:
             first, *rest = self
-            layers = Layers(rest[::2], rest[1::2])
+            layers = Layers(rest)
             tensors = (input, first.weight, first.bias, *layers.tensors)
             return Perceptron.apply(self.kernels, layers, *tensors).unsqueeze(1)
         return super().forward(input)

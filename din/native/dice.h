@@ -50,7 +50,7 @@ INLINE void to_input(Layer l, const float *means, int64_t from, int64_t count, c
         V mean_h = load(means + j), mean_hz = load(means + l.width + j), factor = rest * scale;
         for (int64_t i = 0; i < count; i++) {
             V s = load(l.s + (from + i) * l.width + j), z = (s - mean) * scale, p = sigmoid(z);
-            V by = load(g + i * l.width + j), h = by * s * p * (1.0f - p);
+            V by = load(g + i * l.width + j), h = by * s * (1.0f - p) * p; /* to the bit what `add_sums` summed */
             store(ds + i * l.width + j, by * (alpha + rest * p) + factor * (h - mean_h - z * mean_hz));
         }
     }

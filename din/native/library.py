@@ -87,13 +87,11 @@ def _processor() -> str:
     """What `-march=native` depends on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().split("\n\n")[0].splitlines() if info.exists() else []
-    return "\n".join(
-        [platform.machine(), platform.processor(), *(x for x in lines if x.startswith(("model", "flags")))]
-    )
+    return "\n".join([platform.machine(), *(line for line in lines if line.startswith(("model", "flags", "Features")))])
 
 
 def _share_threads() -> None:
-    """Let the kernels use the threads of torch's own OpenMP: the waiting threads of two would take each other's cores."""
+    """Use the threads of torch's own OpenMP: the waiting ones of two would take each other's cores."""
     torch = find_spec("torch")
     for place in torch.submodule_search_locations or () if torch else ():
         for path in (*Path(place).glob("lib/libgomp*.so*"), *Path(f"{place}.libs").glob("libgomp*.so*")):

@@ -30,17 +30,17 @@ void table_sgd(int64_t parts, int64_t count, int64_t W, const int64_t *rows, con
     }
 }
 
-/* correction: √(1 − β₂ᵗ) / (1 − β₁ᵗ); epsilon: already times √(1 − β₂ᵗ). */
+/* rest_1, rest_2: 1 − β₁, 1 − β₂; correction: √(1 − β₂ᵗ) / (1 − β₁ᵗ); epsilon: already times √(1 − β₂ᵗ). */
 void table_adam(int64_t parts, int64_t count, int64_t W, const int64_t *rows, const float *restrict gradient,
                 const float *decay, int64_t coupled, float rate, float *restrict table, float *restrict first,
-                float *restrict second, float beta_1, float beta_2, float correction, float epsilon) {
+                float *restrict second, float rest_1, float beta_2, float rest_2, float correction, float epsilon) {
     EACH_ROW(__builtin_prefetch(first + next, 1); __builtin_prefetch(first + next + W - 1, 1);
              __builtin_prefetch(second + next, 1); __builtin_prefetch(second + next + W - 1, 1);)
         float *m = first + at, *v = second + at;
         for (int64_t k = 0; k < W; k++) {
             float by = g[k] + inside * w[k];
-            m[k] += (by - m[k]) * (1 - beta_1);
-            v[k] = v[k] * beta_2 + by * by * (1 - beta_2);
+            m[k] += (by - m[k]) * rest_1;
+            v[k] = v[k] * beta_2 + by * by * rest_2;
             w[k] = w[k] * beside - rate * (m[k] * correction / (sqrtf(v[k]) + epsilon));
         }
     }

@@ -104,7 +104,7 @@ class TableAdam(TableOptimizer):
         return first.mul_(correction).div_(second.sqrt_().add_(epsilon))
 
     def native(self) -> tuple[Any, ...]:
-        return "table_adam", self.first, self.second, BETA_1, BETA_2, *self._next()
+        return "table_adam", self.first, self.second, 1 - BETA_1, BETA_2, 1 - BETA_2, *self._next()
 
     def _next(self) -> tuple[float, float]:
         """Count a step: its bias correction, and ε in its measure."""
