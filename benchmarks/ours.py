@@ -21,9 +21,9 @@ from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Shard
 from din.model.artifact import Trained
 from din.params import Train, load
-from din.train.compilation import compiles
 from din.train.fit import fit
 from din.train.loader import evaluation_batches
+from din.train.native import native
 from din.train.predict import predict
 
 SCORING_BATCH = 1024
@@ -61,7 +61,6 @@ def settings(workload: Workload, epochs: int) -> Train:
         epochs=epochs,
         patience=epochs,
         metric="auc",
-        compile="always",  # as a log of this benchmark's kind is trained, which is larger
         threads=torch.get_num_threads(),
     )
 
@@ -76,7 +75,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     def train() -> list[float]:
         matmuls.append(seconds(roofline.run))
-        trained.append(fit(features, params, compiled=compiles(params, len(rows.label)))[0])
+        trained.append(fit(features, params, kernels=native(params))[0])
         matmuls.append(seconds(roofline.run))
         return features.epochs()
 

@@ -4,7 +4,7 @@
 
 One process and a team of N take turns on the features and parameters of the workspace, one thread each, every process
 on a core of its own, its loader included. A turn is an epoch: the same impressions for both. The first warms up, then
-the best counts. `batch_size` is of a process, as in training, and neither side is compiled, since a team can't be.
+the best counts. `batch_size` is of a process, as in training; both sides run through the kernels of `train.kernels`.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from din.train.launch import environments
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
+from din.train.native import native
 
 
 class Turn(NamedTuple):
@@ -53,9 +54,10 @@ def worker(pipe: Connection, environment: dict[str, str], features: Path, params
 def take_turns(pipe: Connection, features: Features, params: Train, ranks: Ranks) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
-    packer = Packer(features, params.unknown_rate)
+    kernels = native(params, ranks)
+    packer = Packer(features, params.unknown_rate, kernels)
     loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
-    learner = Learner(features, packer, params, ranks=ranks)
+    learner = Learner(features, packer, params, ranks=ranks, kernels=kernels)
     learner.model.train()
     while (epoch := pipe.recv()) is not None:
         started, cpu = time.perf_counter(), time.process_time()

@@ -26,6 +26,7 @@ from din.params import load
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 from din.train.memory import keep_freed_memory
+from din.train.native import native
 
 
 def main() -> None:
@@ -35,7 +36,8 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of params.yaml's block train")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--compiled", action="store_true", help="also the step through torch.compile")
+    parser.add_argument("--torch", action="store_true", help="also the step without kernels")
+    parser.add_argument("--compiled", action="store_true", help="also the step through torch.compile instead")
     arguments = parser.parse_args()
     changes = {key: YAML(typ="safe").load(value) for key, value in (x.split("=", 1) for x in arguments.set)}
     params = replace(load().train, **changes)
@@ -43,9 +45,10 @@ def main() -> None:
     keep_freed_memory()
 
     features = Features(arguments.features)
-    packer = Packer(features, params.unknown_rate)
+    kernels = native(params)
+    packer = Packer(features, params.unknown_rate, kernels)
     loader = TrainingLoader(features, packer, params.batch_size, params.seed)
-    learner = Learner(features, packer, params)
+    learner = Learner(features, packer, params, kernels=kernels)
     batches = list(islice(loader.epoch(0), arguments.batches))
     shard = features.shard(0, "train")
     ready = list(map(learner.inputs, batches))
@@ -66,9 +69,13 @@ def main() -> None:
         "its forward pass": lambda i: forward(batches[i]),
         "packing, in another thread": lambda i: pack(batches[i]),
     }
+    if arguments.torch:
+        eager = Learner(features, packer, params)
+        eager.model.train()
+        parts["torch's step"] = lambda i: eager.step(ready[i], 0, params.learning_rate)
     if arguments.compiled:
         fast = Learner(features, packer, params, batches[0])
-        parts["compiled step"] = lambda i: fast.step(ready[i], 0, params.learning_rate)
+        parts["torch's compiled step"] = lambda i: fast.step(ready[i], 0, params.learning_rate)
     smallest = {name: np.full(len(batches), np.inf) for name in parts}
     for _ in range(arguments.repeats):
         for i in range(len(batches)):

@@ -23,8 +23,8 @@ from benchmarks.rows import Rows
 from din.artifacts import write_json
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
-from din.model.dice import multilayer_perceptron
 from din.model.din import Model
+from din.model.mlp import multilayer_perceptron
 from din.params import Train
 from din.serve.encode import SIGNATURE, Encoder
 from din.serve.export import export_graphs

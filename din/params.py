@@ -144,6 +144,7 @@ class Train(_Block):
     regularization: NonNegativeFloat
     penalty: Literal["decoupled", "coupled"]
     unknown_rate: Share
+    kernels: Literal["auto", "never", "always"]
     compile: Literal["auto", "never", "always"]
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from din.eventlog.reader import Column, Features, Impressions, Shard, ragged_take
+from din.native.library import Kernels
 from din.schema import UNKNOWN, Field, Group
 
 
@@ -73,11 +74,15 @@ class TableLayout:
 class Deduplicator:
     """Distinct values of integer arrays in O(N), by a scratch array as large as the id space; not thread-safe."""
 
-    def __init__(self, size: int) -> None:
-        self._slot = np.zeros(size, np.int32)
+    def __init__(self, size: int, kernels: Kernels | None = None) -> None:
+        self._slot, self._kernels = np.zeros(size, np.int32), kernels
 
     def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distinct ids [U] in order of their last occurrence, and the position of every id among them [N]."""
+        if self._kernels:
+            found, position = np.empty_like(ids, np.int64), np.empty(len(ids), np.int64)
+            size = self._kernels("distinct", len(ids), ids.astype(np.int64, copy=False), self._slot, found, position)
+            return found[:size].astype(ids.dtype, copy=False), position
         positions = np.arange(len(ids), dtype=np.int32)
         self._slot[ids] = positions
         distinct = ids[self._slot[ids] == positions]
@@ -102,11 +107,11 @@ def look_up(column: Column, field: Field, offset: int, dropped: np.ndarray | Non
 class Packer:
     """Makes packed batches of impressions of one feature directory."""
 
-    def __init__(self, features: Features, unknown_rate: float = 0.0) -> None:
-        self._features = features
+    def __init__(self, features: Features, unknown_rate: float = 0.0, kernels: Kernels | None = None) -> None:
+        self._features, self.kernels = features, kernels
         self._unknown_rate = unknown_rate
         self.layout = TableLayout.of(features.fields, features.rows)
-        self._distinct_items = Deduplicator(features.manifest["items"])
+        self._distinct_items = Deduplicator(features.manifest["items"], kernels)
 
     def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
         """Pack impressions `rows` [B] of a shard; with `random`, drop `unknown_rate` of all values to unknown."""

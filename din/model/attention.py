@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from din.model.dice import ACTIVATIONS, multilayer_perceptron
-from din.model.embedding import segment_sum
-
-_LOWEST = -1e30  # a score that softmax gives no weight beside any real one
+from din.model.dice import ACTIVATIONS
+from din.model.embedding import LOWEST, Keys, segment_sum
+from din.model.kernels import Interest, Layers
+from din.model.mlp import multilayer_perceptron
+from din.native.library import Kernels
 
 
 class ActivationUnit(nn.Module):
@@ -63,6 +64,14 @@ class ActivationUnit(nn.Module):
         hidden_TH = torch.addmm(hidden_TH, product, self.product_weight.T)
         return self.rest(self.activation(hidden_TH))
 
+    def native(self, kernels: Kernels, query_BD: Tensor, keys: Keys, softmax: bool) -> Tensor:
+        """The pooled interests [B, K] in training, through kernels; with Dice alone, and without `outer`."""
+        query_weight, *weights = *self._linear_parts(), self.product_weight
+        base_BH = linear(query_BD, query_weight, self.bias)
+        layers = Layers([self.activation, *self.rest])
+        tensors = (keys.source_NK, query_BD, base_BH, *weights, *layers.tensors)
+        return Interest.apply(kernels, keys, layers, softmax, *tensors)
+
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         """Weights [C, L] of one user's behaviours for each of C candidates; the history is encoded once."""
         query_weight, key_weight = self._linear_parts()
@@ -93,23 +102,10 @@ def pool(weight_T1: Tensor, key_TK: Tensor, segment_T: Tensor, impressions: int)
     return segment_sum(weight_T1 * key_TK, segment_T, impressions)
 
 
-def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, member_T1: Tensor | None) -> Tensor:
-    """Softmax over the behaviours of each impression, [T, 1]; behaviours with `member` 0 get no weight."""
-    if member_T1 is not None:
-        score_T1 = torch.where(member_T1 > 0, score_T1, _LOWEST)
-    top_B = score_T1.new_full((impressions,), _LOWEST)
-    top_B = top_B.scatter_reduce(0, segment_T, score_T1.detach().squeeze(1), "amax")
-    power_T1 = (score_T1 - top_B.index_select(0, segment_T).unsqueeze(1)).exp()
-    if member_T1 is not None:
-        power_T1 = power_T1 * member_T1
-    total_B1 = segment_sum(power_T1, segment_T, impressions).clamp_min(1)  # the top one alone adds 1
-    return power_T1 / total_B1.index_select(0, segment_T)
-
-
 def request_softmax(score_CL: Tensor, member_L: Tensor | None) -> Tensor:
     """The same over one history, for each candidate: [C, L], where L may be 0."""
     if member_L is not None:
-        score_CL = torch.where(member_L > 0, score_CL, _LOWEST)
-    nothing_C1 = torch.full_like(score_CL.sum(1, keepdim=True), _LOWEST)  # keeps the maximum defined where L = 0
+        score_CL = torch.where(member_L > 0, score_CL, LOWEST)
+    nothing_C1 = torch.full_like(score_CL.sum(1, keepdim=True), LOWEST)  # keeps the maximum defined where L = 0
     weight_CL = torch.softmax(torch.cat([score_CL, nothing_C1], 1), 1)[:, :-1]
     return weight_CL if member_L is None else weight_CL * member_L

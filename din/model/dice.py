@@ -1,6 +1,5 @@
 """Activations: Dice (Eq. 9 of arXiv 1706.06978) and the ordinary ones, by name."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -51,16 +50,25 @@ class Dice(nn.Module):
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
         return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
 
+    def statistics(self, count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Number [], mean and 1 / √(Var[s] + ε) of the rows of all processes, given `gather`; the averages move.
+
+        Args:
+            count, mean, squares: number, mean and summed squared deviations of this one's rows; of no rows zeros.
+                Vectors may be longer than the units.
+        """
+        assert self.gather
+        rows, mean, variance = _combined(self.gather(torch.cat([mean.new_tensor([count]), mean, squares])))
+        weight, units = MOMENTUM * (rows > 0), len(self.alpha)
+        self.mean.lerp_(mean[:units], weight)
+        self.variance.lerp_(variance[:units], weight)
+        return rows.clamp_min(1), mean, torch.rsqrt(variance + EPSILON)
+
     def _of_all_processes(self, s: Tensor, gather: Gather) -> Tensor:
         with torch.no_grad():
             own = s.sum(0) / max(s.shape[0], 1)
             z = s - own
-            parts = gather(torch.cat([own.new_tensor([s.shape[0]]), own, z.square().sum(0)]))
-            rows, mean, variance = _combined(parts)
-            scale = torch.rsqrt(variance + EPSILON)
-            weight = MOMENTUM * (rows > 0)
-            self.mean.lerp_(mean, weight)
-            self.variance.lerp_(variance, weight)
+            rows, mean, scale = self.statistics(s.shape[0], own, z.square().sum(0))
             z.add_(own - mean).mul_(scale)
         return _BatchDice.apply(s, self.alpha, z, scale, rows, gather)
 
@@ -115,7 +123,7 @@ class _BatchDice(torch.autograd.Function):
             by_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
         else:
             sums = ctx.gather(torch.cat([h.sum(0), (h * z).sum(0)])).sum(0)
-            mean_h, mean_hz = (sums / ctx.rows.clamp_min(1)).chunk(2)
+            mean_h, mean_hz = (sums / ctx.rows).chunk(2)
             by_s = torch.addcmul(-mean_h * factor, h, factor)
             by_s.addcmul_(z, -mean_hz * factor)
         by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
@@ -138,21 +146,3 @@ ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
     "sigmoid": lambda units: nn.Sigmoid(),
     "bipolar_sigmoid": lambda units: BipolarSigmoid(),
 }
-
-
-def multilayer_perceptron(inputs: int, hidden: tuple[int, ...], activation: str, dropout: float = 0.0) -> nn.Sequential:
-    """Linear and activation per hidden layer, then one linear output: [N, inputs] to [N, 1].
-
-    Args:
-        dropout: share of the inputs and of every hidden layer that a training step sets to 0 (the rest is scaled up).
-    """
-    # Dropouts have names of their own, so that weights keep theirs whatever the rate.
-    layers: dict[str, nn.Module] = {"dropout": nn.Dropout(dropout)} if dropout else {}
-    for number, units in enumerate(hidden):
-        layers[f"{2 * number}"] = nn.Linear(inputs, units)
-        layers[f"{2 * number + 1}"] = ACTIVATIONS[activation](units)
-        if dropout:
-            layers[f"dropout_{number}"] = nn.Dropout(dropout)
-        inputs = units
-    layers[f"{2 * len(hidden)}"] = nn.Linear(inputs, 1)
-    return nn.Sequential(OrderedDict(layers))

@@ -7,10 +7,12 @@ from torch import Tensor, nn
 
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
-from din.model.attention import ActivationUnit, pool, request_softmax, segment_softmax
+from din.model.attention import ActivationUnit, pool, request_softmax
 from din.model.baselines import PNN, DeepFM, LogisticRegression, WideDeep
+from din.model.embedding import Keys, segment_softmax
 from din.model.embedding_mlp import BaseModel, EmbeddingMLP
 from din.model.sequences import Sequences, selections
+from din.native.library import Kernels
 from din.params import Train
 from din.schema import Field
 
@@ -24,6 +26,7 @@ class DIN(EmbeddingMLP):
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__(fields, params, selections)
         self.softmax = params.softmax
+        self.has_kernel = params.activation == "dice" and params.interaction != "outer"
         self.units = nn.ModuleList(
             ActivationUnit(
                 self.query_width, self.key_width, params.attention_hidden, params.activation, params.interaction
@@ -31,9 +34,12 @@ class DIN(EmbeddingMLP):
             for _ in selections
         )
 
-    def pool(
-        self, sequence: int, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, member_T1: Tensor | None
-    ) -> Tensor:
+    def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
+        if self.kernels and self.training and self.has_kernel:
+            unit = self.units[sequence]
+            assert isinstance(unit, ActivationUnit)
+            return unit.native(self.kernels, query_BD, keys, self.softmax)
+        key_TK, segment_T = keys.rows(), keys.segment_T
         weight_T1 = self.units[sequence](query_BD, key_TK, segment_T)
         if self.softmax:
             weight_T1 = segment_softmax(weight_T1, segment_T, query_BD.shape[0], member_T1)
@@ -61,6 +67,14 @@ MODELS: dict[str, Callable[[tuple[Field, ...], Train, nn.ModuleList], Model]] = 
     "pnn": PNN,
     "deepfm": DeepFM,
 }
+
+
+def use_kernels(model: Model, params: Train, kernels: Kernels) -> None:
+    """Let the parts of a model that have kernels train through them, on CPU and in full precision."""
+    if isinstance(model, EmbeddingMLP):
+        model.kernels = kernels
+        if params.activation == "dice" and not params.dropout:
+            model.head.kernels = kernels
 
 
 def build(

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from din.eventlog.packing import Lookup, PackedBatch
 
+LOWEST = -1e30  # a score that softmax gives no weight beside any real one
+
 
 class Ids(NamedTuple):
     """`Lookup` as tensors."""
@@ -21,6 +23,11 @@ class Ids(NamedTuple):
     ids: Tensor
     owners: Tensor | None
     weights: Tensor | None
+
+    @property
+    def plain(self) -> bool:
+        """One id for each owner, taken as it is."""
+        return self.owners is None and self.weights is None
 
 
 class Batch(NamedTuple):
@@ -38,6 +45,27 @@ class Batch(NamedTuple):
     behaviour: Tensor
     segment: Tensor
     rows: Tensor | None = None
+
+
+class Keys(NamedTuple):
+    """Keys of T packed behaviours without a copy of each: behaviour t has row position_T[t] of source_NK, or t (None).
+
+    segment_T: the impression of each, non-decreasing.
+    """
+
+    source_NK: Tensor
+    position_T: Tensor | None
+    segment_T: Tensor
+
+    def rows(self) -> Tensor:
+        """One for each behaviour, [T, K]."""
+        return self.source_NK if self.position_T is None else self.source_NK.index_select(0, self.position_T)
+
+    def chosen(self, member_T: Tensor) -> "Keys":
+        """Those of the behaviours where `member` is true."""
+        at = member_T.nonzero().squeeze(1)
+        position = at if self.position_T is None else self.position_T.index_select(0, at)
+        return Keys(self.source_NK, position, self.segment_T.index_select(0, at))
 
 
 def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
@@ -81,6 +109,19 @@ def embed_field(table: Tensor, lookup: Ids, owners: int) -> Tensor:
 def segment_sum(values: Tensor, segment: Tensor, segments: int) -> Tensor:
     """Sum rows [T, W] by `segment` [T] into [segments, W]; an empty segment is 0."""
     return values.new_zeros(segments, values.shape[1]).index_add(0, segment, values)
+
+
+def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, member_T1: Tensor | None) -> Tensor:
+    """Softmax over the behaviours of each impression, [T, 1]; behaviours with `member` 0 get no weight."""
+    if member_T1 is not None:
+        score_T1 = torch.where(member_T1 > 0, score_T1, LOWEST)
+    top_B = score_T1.new_full((impressions,), LOWEST)
+    top_B = top_B.scatter_reduce(0, segment_T, score_T1.detach().squeeze(1), "amax")
+    power_T1 = (score_T1 - top_B.index_select(0, segment_T).unsqueeze(1)).exp()
+    if member_T1 is not None:
+        power_T1 = power_T1 * member_T1
+    total_B1 = segment_sum(power_T1, segment_T, impressions).clamp_min(1)  # the top one alone adds 1
+    return power_T1 / total_B1.index_select(0, segment_T)
 
 
 def _ids(group: dict[str, Lookup]) -> tuple[Ids, ...]:

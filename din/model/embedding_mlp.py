@@ -6,8 +6,10 @@ logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidat
 import torch
 from torch import Tensor, nn
 
-from din.model.dice import multilayer_perceptron
-from din.model.embedding import Batch, embed, embed_field, segment_sum
+from din.model.embedding import Batch, Ids, Keys, embed, segment_sum
+from din.model.kernels import Take
+from din.model.mlp import multilayer_perceptron
+from din.native.library import Kernels
 from din.params import Train
 from din.schema import Field, Group
 
@@ -20,6 +22,7 @@ class EmbeddingMLP(nn.Module):
     """
 
     linear = 1
+    kernels: Kernels | None = None
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__()
@@ -38,20 +41,20 @@ class EmbeddingMLP(nn.Module):
 
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Logits [B] of packed impressions."""
-        query_BD, key_TK = self._encode(table_RW, batch)
+        query_BD, every = self._encode(table_RW, batch)
         interests = []
         for number, selection in enumerate(self.selections):
-            key, segment, member = key_TK, batch.segment, selection(batch)
+            keys, member = every, selection(batch)
             if member is not None and self.training:  # statistics of a batch must see the sequence's behaviours alone
-                chosen = member.nonzero().squeeze(1)
-                key, segment, member = key.index_select(0, chosen), segment.index_select(0, chosen), None
-            interests.append(self.pool(number, query_BD, key, segment, _column(member, key)))
+                keys, member = every.chosen(member), None
+            interests.append(self.pool(number, query_BD, keys, _column(member, query_BD)))
         profile_BP = self._profile(table_RW, batch, query_BD.shape[0])
         return self._predict(table_RW, batch, query_BD, interests, profile_BP)
 
     def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Logits [C] of one user's candidates (see `Batch`): the history is encoded once, nothing is padded."""
-        query_CD, key_LK = self._encode(table_RW, batch)
+        query_CD, keys = self._encode(table_RW, batch)
+        key_LK = keys.rows()
         interests = [
             self.request_pool(number, query_CD, key_LK, _column(selection(batch), key_LK))
             for number, selection in enumerate(self.selections)
@@ -59,9 +62,7 @@ class EmbeddingMLP(nn.Module):
         profile_CP = self._profile(table_RW, batch, 1).expand(query_CD.shape[0], -1)
         return self._predict(table_RW, batch, query_CD, interests, profile_CP)
 
-    def pool(
-        self, sequence: int, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, member_T1: Tensor | None
-    ) -> Tensor:
+    def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
         """The user's interest in each candidate, [B, K], of the behaviours whose `member` is 1 (None: all)."""
         raise NotImplementedError
 
@@ -77,22 +78,32 @@ class EmbeddingMLP(nn.Module):
         """Logits [B] of the field vectors, side by side, and the products of interests and candidate."""
         return self.head(torch.cat([vectors_BV, *products], 1)).squeeze(1)
 
-    def _encode(self, table: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        embeddings = table[:, self.linear :]
-        items_UD = embed(embeddings, batch.items, batch.items[0].ids.shape[0])
+    def _encode(self, table: Tensor, batch: Batch) -> tuple[Tensor, Keys]:
+        items_UD = self._embed(table, batch.items, batch.items[0].ids.shape[0])
         query_BD = items_UD.index_select(0, batch.candidate)
-        behaviours = batch.behaviour.shape[0]
-        feedback = embed(embeddings, batch.behaviours, behaviours)
-        return query_BD, torch.cat([items_UD.index_select(0, batch.behaviour), feedback], 1)
+        keys = Keys(items_UD, batch.behaviour, batch.segment)
+        if batch.behaviours:
+            feedback = self._embed(table, batch.behaviours, batch.behaviour.shape[0])
+            keys = Keys(torch.cat([keys.rows(), feedback], 1), None, batch.segment)
+        return query_BD, keys
 
     def _profile(self, table: Tensor, batch: Batch, owners: int) -> Tensor:
-        return embed(table[:, self.linear :], (*batch.users, *batch.contexts), owners)
+        return self._embed(table, (*batch.users, *batch.contexts), owners)
+
+    def _embed(
+        self, table: Tensor, lookups: tuple[Ids, ...], owners: int, column: int | None = None, width: int | None = None
+    ) -> Tensor:
+        """Concatenated embeddings [owners, …], or other columns of the table."""
+        column, width = self.linear if column is None else column, width or self.dim
+        if self.kernels and self.training and lookups and all(lookup.plain for lookup in lookups):
+            return Take.apply(self.kernels, table, column, width, *(lookup.ids for lookup in lookups))
+        return embed(table[:, column : column + width], lookups, owners)
 
     def _predict(self, table: Tensor, batch: Batch, query: Tensor, interests: list[Tensor], profile: Tensor) -> Tensor:
         products = [interest[:, : self.query_width] * query for interest in interests] if self.interest_product else []
         logits = self.deep(torch.cat([profile, *interests, query], 1), products)
         if self.item_bias:
-            bias_U1 = embed_field(table[:, :1], batch.items[0], batch.items[0].ids.shape[0])
+            bias_U1 = self._embed(table, batch.items[:1], batch.items[0].ids.shape[0], 0, 1)
             logits = logits + bias_U1.index_select(0, batch.candidate).squeeze(1)
         return logits
 
@@ -104,10 +115,8 @@ class BaseModel(EmbeddingMLP):
         super().__init__(fields, params, selections)
         self.mean = params.pooling == "mean"
 
-    def pool(
-        self, sequence: int, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, member_T1: Tensor | None
-    ) -> Tensor:
-        impressions = query_BD.shape[0]
+    def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
+        impressions, key_TK, segment_T = query_BD.shape[0], keys.rows(), keys.segment_T
         total_BK = segment_sum(key_TK if member_T1 is None else key_TK * member_T1, segment_T, impressions)
         if not self.mean:
             return total_BK

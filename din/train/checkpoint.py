@@ -22,7 +22,7 @@ from din.params import Train, to_json
 from din.stage import STATE
 from din.train.device import choose
 
-CODE = ("train/*.py", "model/*.py", "eventlog/*.py", "metrics/*.py", "schema.py")
+CODE = ("train/*.py", "model/*.py", "native/*.py", "native/*.[ch]", "eventlog/*.py", "metrics/*.py", "schema.py")
 
 
 @dataclass
@@ -38,16 +38,18 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directory(features: Path, params: Train, compiled: bool = False) -> Path:
-    """`.din/checkpoints/<hash of features manifest + train params + code>`; compiled or not are two runs."""
+def directory(features: Path, params: Train, compiled: bool = False, kernels: str | None = None) -> Path:
+    """`.din/checkpoints/<hash of features manifest + train params + code>`; compiled, through which kernels, or neither
+    are different runs."""
     package = Path(__file__).parent.parent
     code = {
         path.relative_to(package).as_posix(): sha256_file(path) for part in CODE for path in sorted(package.glob(part))
     }
-    # When state is saved does not change what is computed; where, on how many threads and whether compiled does.
+    # When state is saved does not change what is computed; where, on how many threads and through what does.
     settled = {
         "checkpoint_minutes": None,
         "compile": compiled,
+        "kernels": kernels,
         "device": choose(params.device).type,
         "threads": params.threads or os.cpu_count(),
     }

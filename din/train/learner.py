@@ -16,9 +16,10 @@ from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.artifact import Trained
 from din.model.dice import Dice
-from din.model.din import build
+from din.model.din import build, use_kernels
 from din.model.embedding import Batch, to_tensors
 from din.model.sequences import resolve
+from din.native.library import Kernels
 from din.params import Train
 from din.train.compilation import compiled
 from din.train.device import choose, moved
@@ -43,6 +44,7 @@ class Learner:
 
     Args:
         first: the run's first batch, to compile the step for; None = it runs eagerly.
+        kernels: what the step runs through where it can, on CPU in full precision; None = torch alone.
         ranks: the processes that train it together; each has the whole of it.
     """
 
@@ -53,6 +55,7 @@ class Learner:
         params: Train,
         first: TrainingBatch | None = None,
         ranks: Ranks = ALONE,
+        kernels: Kernels | None = None,
     ) -> None:
         self._params, self._ranks = params, ranks
         self.device = choose(params.device)
@@ -62,8 +65,11 @@ class Learner:
         for layer in self.model.modules():
             if isinstance(layer, Dice) and ranks.size > 1:
                 layer.gather = ranks.gather
-        self._dense = dense_optimizer(params.optimizer, list(self.model.parameters()), params.learning_rate)
-        self._sparse = table_optimizer(params, self.table, row_decay(features, params).to(self.device))
+        if kernels:
+            use_kernels(self.model, params, kernels)
+        self._kernels, self._parameters = kernels, list(self.model.parameters())
+        self._dense = dense_optimizer(params.optimizer, self._parameters, kernels)
+        self._sparse = table_optimizer(params, self.table, row_decay(features, params).to(self.device), kernels)
         self._forward: Callable[..., Tensor] = self.model
         if first is not None:
             self.model.train()
@@ -86,15 +92,14 @@ class Learner:
 
         The model must be in training mode.
         """
-        for group in self._dense.param_groups:
-            group["lr"] = rate
-        self._dense.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None
         loss, leaf = self._gradient(self._forward, inputs, epoch)
         assert leaf.grad is not None
-        self._ranks.add([loss, leaf.grad, *(p.grad for p in self.model.parameters() if p.grad is not None)])
+        self._ranks.add([loss, leaf.grad, *(p.grad for p in self._parameters if p.grad is not None)])
         if self._params.clip_norm:
-            torch.nn.utils.clip_grad_norm_([*self.model.parameters(), leaf], self._params.clip_norm)
-        self._dense.step()
+            torch.nn.utils.clip_grad_norm_([*self._parameters, leaf], self._params.clip_norm)
+        self._dense.step(rate)
         self._sparse.step(inputs.rows, leaf.grad, rate)
         return loss
 
@@ -104,7 +109,7 @@ class Learner:
         if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
             draw = inputs.number * ranks.size + ranks.rank
             torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch, draw]).generate_state(1)[0]))
-        leaf = self.table.index_select(0, inputs.rows).requires_grad_()
+        leaf = self._sparse.rows(inputs.rows).requires_grad_()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
             logits = forward(leaf, inputs.batch)
         loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
@@ -119,9 +124,7 @@ class Learner:
         """Weights and the optimizers' state, to checkpoint."""
         tensors = {f"now.{name}": tensor for name, tensor in self.weights().items()}
         tensors |= {f"sparse.{name}": tensor for name, tensor in self._sparse.state().items()}
-        for parameter, state in self._dense.state_dict()["state"].items():
-            tensors |= {f"dense.{parameter}.{key}": value for key, value in state.items()}
-        return tensors
+        return tensors | {f"dense.{name}": tensor for name, tensor in self._dense.state().items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Go on from a `state()`; other names are ignored."""
@@ -129,9 +132,5 @@ class Learner:
         self.table.copy_(tensors["now.table"])
         for name, tensor in self._sparse.state().items():
             tensor.copy_(tensors[f"sparse.{name}"])
-        state = self._dense.state_dict()
-        for name, tensor in tensors.items():
-            if name.startswith("dense."):
-                _, parameter, key = name.split(".")
-                state["state"].setdefault(int(parameter), {})[key] = tensor
-        self._dense.load_state_dict(state)
+        dense = {name: tensor for name, tensor in tensors.items() if name.startswith("dense.")}
+        self._dense.load_state({name.removeprefix("dense."): tensor for name, tensor in dense.items()})

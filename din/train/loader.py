@@ -50,7 +50,7 @@ class TrainingLoader:
         self._features, self._packer, self._seed, self._size = features, packer, seed, batch_size
         self._ranks = ranks
         self._rows = features.split_rows("train")
-        self._distinct_rows = Deduplicator(packer.layout.rows)
+        self._distinct_rows = Deduplicator(packer.layout.rows, packer.kernels)
 
     def batches(self, epoch: int) -> int:
         """How many batches each rank trains in an epoch."""

@@ -7,17 +7,19 @@ gradient by its own size, which would cancel λ, so there the penalty is decoupl
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from din.native.library import Kernels
 from din.params import Train
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class TableOptimizer(ABC):
-    """Owns the optimizer's state beside a table [R, W].
+    """Owns the optimizer's state beside a table [R, W]. With `kernels` a step is one pass over the rows.
 
     Args:
         table: updated in place.
@@ -27,14 +29,30 @@ class TableOptimizer(ABC):
             dense tables have it. Costs time and memory of the whole table, every step.
     """
 
+    kernels: Kernels | None = None
+
     def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
         self.table, self.decay, self.coupled, self.whole_table = table, decay, coupled, whole_table
+
+    def rows(self, rows: Tensor) -> Tensor:
+        """A copy of rows [N] of the table, [N, W]."""
+        if not self.kernels:
+            return self.table.index_select(0, rows)
+        found = self.table.new_empty(len(rows), width := self.table.shape[1])
+        self.kernels("table_take", torch.get_num_threads(), *found.shape, rows, self.table, 0, width, found, width)
+        return found
 
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         """Update distinct rows [N] from the gradient of the mean loss [N, W] at learning rate η."""
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
             rows = torch.arange(len(self.table), device=self.table.device)
+        if self.kernels:
+            name, *own = self.native()
+            sizes = (torch.get_num_threads(), *gradient.shape)
+            shared = (rows, gradient.contiguous(), self.decay, int(self.coupled), rate, self.table)
+            self.kernels(name, *sizes, *shared, *own)
+            return
         values = self.table.index_select(0, rows)
         decay = self.decay.index_select(0, rows).unsqueeze(1)
         if self.coupled:
@@ -48,6 +66,10 @@ class TableOptimizer(ABC):
         """What to subtract per unit of learning rate, [N, W]; updates the state."""
 
     @abstractmethod
+    def native(self) -> tuple[Any, ...]:
+        """The kernel of a step and its own arguments, beside those that all have."""
+
+    @abstractmethod
     def state(self) -> dict[str, Tensor]:
         """Tensors to checkpoint; loading copies into them."""
 
@@ -57,6 +79,9 @@ class TableSGD(TableOptimizer):
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         return gradient
+
+    def native(self) -> tuple[Any, ...]:
+        return ("table_sgd",)
 
     def state(self) -> dict[str, Tensor]:
         return {}
@@ -71,14 +96,22 @@ class TableAdam(TableOptimizer):
         self.first, self.second = torch.zeros_like(table), torch.zeros_like(table)
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
-        self.steps += 1
-        steps = int(self.steps)
+        correction, epsilon = self._next()
         first = self.first.index_select(0, rows).lerp_(gradient, 1 - BETA_1)
         second = self.second.index_select(0, rows).mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
         self.first.index_copy_(0, rows, first)
         self.second.index_copy_(0, rows, second)
+        return first.mul_(correction).div_(second.sqrt_().add_(epsilon))
+
+    def native(self) -> tuple[Any, ...]:
+        return "table_adam", self.first, self.second, 1 - BETA_1, BETA_2, 1 - BETA_2, *self._next()
+
+    def _next(self) -> tuple[float, float]:
+        """Count a step: its bias correction, and ε in its measure."""
+        self.steps += 1
+        steps = int(self.steps)
         scale = (1 - BETA_2**steps) ** 0.5
-        return first.mul_(scale / (1 - BETA_1**steps)).div_(second.sqrt_().add_(EPSILON * scale))
+        return scale / (1 - BETA_1**steps), EPSILON * scale
 
     def state(self) -> dict[str, Tensor]:
         return {"steps": self.steps, "first": self.first, "second": self.second}
@@ -97,6 +130,9 @@ class TableRowwiseAdagrad(TableOptimizer):
         self.squares.index_copy_(0, rows, squares)
         return gradient / squares.sqrt_().add_(EPSILON).unsqueeze(1)
 
+    def native(self) -> tuple[Any, ...]:
+        return "table_adagrad", self.squares, EPSILON
+
     def state(self) -> dict[str, Tensor]:
         return {"squares": self.squares}
 
@@ -108,19 +144,74 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
 }
 
 
-def table_optimizer(params: Train, table: Tensor, decay: Tensor) -> TableOptimizer:
+def table_optimizer(params: Train, table: Tensor, decay: Tensor, kernels: Kernels | None = None) -> TableOptimizer:
     """The optimizer of the embedding table."""
     coupled, whole_table = params.penalty == "coupled", params.regularizer == "l2_full"
-    return TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
+    optimizer = TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
+    optimizer.kernels = kernels
+    return optimizer
 
 
-def dense_optimizer(name: str, parameters: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
-    """The optimizer of the dense weights; no weight decay there, as in the paper."""
-    if name == "adam":
-        return torch.optim.Adam(parameters, lr=rate, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
-    if name == "rowwise_adagrad":
-        return torch.optim.Adagrad(parameters, lr=rate, eps=EPSILON)
-    return torch.optim.SGD(parameters, lr=rate)
+class DenseOptimizer:
+    """torch's own optimizer of the dense weights; no weight decay there, as in the paper."""
+
+    def __init__(self, name: str, parameters: list[torch.nn.Parameter]) -> None:
+        if name == "adam":
+            self._optimizer = torch.optim.Adam(parameters, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
+        elif name == "rowwise_adagrad":
+            self._optimizer = torch.optim.Adagrad(parameters, eps=EPSILON)
+        else:
+            self._optimizer = torch.optim.SGD(parameters)
+
+    def step(self, rate: float) -> None:
+        """Update from the parameters' gradients at learning rate η."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to checkpoint."""
+        states = self._optimizer.state_dict()["state"]
+        return {f"{number}.{key}": value for number, state in states.items() for key, value in state.items()}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a `state()`."""
+        whole = self._optimizer.state_dict()
+        for name, tensor in tensors.items():
+            number, key = name.split(".")
+            whole["state"].setdefault(int(number), {})[key] = tensor
+        self._optimizer.load_state_dict(whole)
+
+
+class FlatOptimizer(DenseOptimizer):
+    """The same through a kernel: all dense weights are one row of a table, in whose memory the parameters then lie."""
+
+    def __init__(self, name: str, parameters: list[torch.nn.Parameter], kernels: Kernels) -> None:
+        row = torch.cat([parameter.detach().flatten() for parameter in parameters])
+        self._parameters, self._row = parameters, torch.zeros(1, dtype=torch.int64)
+        parts = row.split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.data = part.view_as(parameter)
+        self._table = TABLE_OPTIMIZERS[name](row.unsqueeze(0), row.new_zeros(1))
+        self._table.kernels = kernels
+
+    def step(self, rate: float) -> None:
+        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
+        self._table.step(self._row, gradient.unsqueeze(0), rate)
+
+    def state(self) -> dict[str, Tensor]:
+        return self._table.state()
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in self._table.state().items():
+            tensor.copy_(tensors[name])
+
+
+def dense_optimizer(name: str, parameters: list[torch.nn.Parameter], kernels: Kernels | None) -> DenseOptimizer:
+    """The optimizer of the dense weights; Adagrad, one accumulator for each weight, has no kernel."""
+    if kernels and name != "rowwise_adagrad":
+        return FlatOptimizer(name, parameters, kernels)
+    return DenseOptimizer(name, parameters)
 
 
 def learning_rate(params: Train, epoch: int, step: int) -> float:

@@ -17,6 +17,7 @@ from din.train import checkpoint
 from din.train.compilation import compiles
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
+from din.train.native import native
 from din.train.warm_start import Start
 
 SUMMARY = Path("reports/training/summary.json")
@@ -32,12 +33,13 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
     """
     features = Features()
     rows = features.manifest["rows"]
-    compiled = ranks.size == 1 and compiles(params.train, rows["train"])
+    kernels = native(params.train, ranks)
+    compiled = kernels is None and ranks.size == 1 and compiles(params.train, rows["train"])
     with _start(params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
-        folder = checkpoint.directory(features.root, settings, compiled)
+        folder = checkpoint.directory(features.root, settings, compiled, kernels and kernels.identity)
         print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks)
+        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks, kernels)
     if ranks.rank > 0:
         return
     artifact.save(trained, settings, features)
@@ -46,6 +48,7 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
         {
             "model": settings.model,
             "warm_start": settings.warm_start,
+            "kernels": kernels is not None,
             "compiled": compiled,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,

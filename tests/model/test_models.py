@@ -16,11 +16,12 @@ from twin import Twin
 from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Shard
-from din.model.attention import ActivationUnit, request_softmax, segment_softmax
+from din.model.attention import ActivationUnit, request_softmax
 from din.model.baselines import inner_products
-from din.model.dice import ACTIVATIONS, BipolarSigmoid, Dice, multilayer_perceptron
+from din.model.dice import ACTIVATIONS, BipolarSigmoid, Dice
 from din.model.din import MODELS, Model, build
-from din.model.embedding import to_tensors
+from din.model.embedding import segment_softmax, to_tensors
+from din.model.mlp import multilayer_perceptron
 from din.model.sequences import resolve
 from din.params import Params, Train
 from din.train.loader import TrainingLoader

@@ -1,0 +1,86 @@
+"""Compiling, keeping and doing without the kernels. Alone: `pytest tests/native/test_library.py`."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compiler import needs_compiler
+from hypothesis import given
+from hypothesis import strategies as st
+
+from din.errors import InputError
+from din.eventlog.packing import Deduplicator
+from din.native.library import SOURCES, Unusable, kernels
+from din.params import Params
+from din.train.native import native
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def python(program: str, **environment: str) -> str:
+    """What a process of its own prints."""
+    variables = {**os.environ, **environment}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@needs_compiler
+def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
+    """A second process takes the same file from the cache, where nothing else is left."""
+    program = "import sys; from din.native.library import kernels; print(kernels().identity, 'torch' in sys.modules)"
+    first, again = (python(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
+    assert first == again == f"{kernels().identity} False"
+    assert [path.name for path in (tmp_path / "din-ctr").iterdir()] == [f"{kernels().identity}.so"]
+
+
+@pytest.mark.parametrize("setting", ["auto", "always"])
+def test_without_a_compiler(setting: str, params: Params, monkeypatch, capsys) -> None:
+    """`auto` says so in one line and trains through torch, `always` ends as bad input."""
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    kernels.cache_clear()
+    train = replace(params.train, kernels=setting, device="cpu")
+    try:
+        with pytest.raises(Unusable, match="/nowhere/cc"):
+            kernels()
+        if setting == "auto":
+            assert native(train) is None
+            assert capsys.readouterr().out.startswith("training without native kernels")
+        else:
+            with pytest.raises(InputError, match="install a C compiler"):
+                native(train)
+    finally:
+        kernels.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kernels": "never"}, {"precision": "bfloat16"}, {"compile": "always"}], ids=lambda x: str(x)
+)
+def test_runs_that_kernels_do_not_fit(changes: dict, params: Params) -> None:
+    """`never`, another precision and a wish for torch.compile train through torch; `always` says what it needs."""
+    train = replace(params.train, device="cpu", kernels="auto")
+    assert native(replace(train, **changes)) is None
+    if "kernels" not in changes:
+        with pytest.raises(InputError, match=r"train\.kernels: always needs"):
+            native(replace(train, **changes | {"kernels": "always"}))
+
+
+def test_the_sources_are_in_the_package() -> None:
+    """Every C file of the folder is named by the package data of pyproject.toml."""
+    assert {path.suffix for path in SOURCES.iterdir()} - {".py", ""} == {".c", ".h"}
+    assert '"din.native" = ["*.c", "*.h"]' in (ROOT / "pyproject.toml").read_text()
+
+
+@needs_compiler
+@given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4), st.sampled_from(["int32", "int64"]))
+def test_distinct_ids_are_numpy_s_bits(batches: list[list[int]], dtype: str) -> None:
+    """Order, positions and types of the kernel equal those of the numpy version, whatever was seen before."""
+    ours, theirs = Deduplicator(20, kernels()), Deduplicator(20)
+    for batch in batches:
+        for found, expected in zip(ours(np.array(batch, dtype)), theirs(np.array(batch, dtype)), strict=True):
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
