@@ -129,7 +129,8 @@ class Train(_Block):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     pooling: Literal["sum", "mean"]
     sequences: dict[str, dict[str, Values]]
-    item_bias: bool
+    linear: Literal["item_bias", "wide", "none"]
+    linear_rate: PositiveFloat
     interest_product: bool
     optimizer: Literal["adam", "sgd", "rowwise_adagrad"]
     learning_rate: PositiveFloat

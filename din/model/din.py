@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.model.attention import ActivationUnit, pool, request_softmax
-from din.model.baselines import PNN, DeepFM, LogisticRegression, WideDeep
+from din.model.baselines import PNN, DeepFM, WideDeep
 from din.model.embedding import Keys, segment_softmax
 from din.model.embedding_mlp import BaseModel, EmbeddingMLP
+from din.model.lr import LogisticRegression
 from din.model.sequences import Sequences, selections
 from din.native.library import Kernels
 from din.params import Train

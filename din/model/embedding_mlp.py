@@ -1,6 +1,6 @@
 """Embedding&MLP: what every model but LR is made of. Embeddings, one pooled interest for each sequence, an MLP.
 
-logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + linear part
+logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR (`train.linear`)
 """
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from din.model.embedding import Batch, Ids, Keys, embed, segment_sum
 from din.model.kernels import Take
+from din.model.lr import LogisticRegression
 from din.model.mlp import multilayer_perceptron
 from din.native.library import Kernels
 from din.params import Train
@@ -17,11 +18,10 @@ from din.schema import Field, Group
 class EmbeddingMLP(nn.Module):
     """Everything but how behaviours are pooled.
 
-    Of the table's `width` columns the first `linear` ones are linear weights (here one: the item bias), the others are
-    each value's embedding.
+    Of the table's `width` columns the first `linear` ones are linear weights (LR's two, or the item bias), the others
+    are each value's embedding.
     """
 
-    linear = 1
     kernels: Kernels | None = None
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
@@ -29,8 +29,11 @@ class EmbeddingMLP(nn.Module):
         counts = {group: sum(field.group is group for field in fields) for group in Group}
         dim, sequences = params.embedding_dim, len(selections)
         self.selections = selections
+        self.wide = LogisticRegression() if params.linear == "wide" else None
+        self.linear = self.wide.linear if self.wide else 1
+        self.item_bias = params.linear == "item_bias"
         self.dim, self.width = dim, self.linear + dim
-        self.item_bias, self.interest_product = params.item_bias, params.interest_product
+        self.interest_product = params.interest_product
         self.query_width = counts[Group.ITEM] * dim
         self.key_width = self.query_width + counts[Group.BEHAVIOUR] * dim
         vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM]
@@ -49,7 +52,10 @@ class EmbeddingMLP(nn.Module):
                 keys, member = every.chosen(member), None
             interests.append(self.pool(number, query_BD, keys, _column(member, query_BD)))
         profile_BP = self._profile(table_RW, batch, query_BD.shape[0])
-        return self._predict(table_RW, batch, query_BD, interests, profile_BP)
+        logits = self._predict(query_BD, interests, profile_BP)
+        if self.wide:
+            return logits + self.wide(table_RW[:, : self.linear], batch)
+        return logits + self._item_bias(table_RW, batch) if self.item_bias else logits
 
     def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Logits [C] of one user's candidates (see `Batch`): the history is encoded once, nothing is padded."""
@@ -60,7 +66,10 @@ class EmbeddingMLP(nn.Module):
             for number, selection in enumerate(self.selections)
         ]
         profile_CP = self._profile(table_RW, batch, 1).expand(query_CD.shape[0], -1)
-        return self._predict(table_RW, batch, query_CD, interests, profile_CP)
+        logits = self._predict(query_CD, interests, profile_CP)
+        if self.wide:
+            return logits + self.wide.request(table_RW[:, : self.linear], batch)
+        return logits + self._item_bias(table_RW, batch) if self.item_bias else logits
 
     def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
         """The user's interest in each candidate, [B, K], of the behaviours whose `member` is 1 (None: all)."""
@@ -99,13 +108,13 @@ class EmbeddingMLP(nn.Module):
             return Take.apply(self.kernels, table, column, width, *(lookup.ids for lookup in lookups))
         return embed(table[:, column : column + width], lookups, owners)
 
-    def _predict(self, table: Tensor, batch: Batch, query: Tensor, interests: list[Tensor], profile: Tensor) -> Tensor:
+    def _predict(self, query: Tensor, interests: list[Tensor], profile: Tensor) -> Tensor:
         products = [interest[:, : self.query_width] * query for interest in interests] if self.interest_product else []
-        logits = self.deep(torch.cat([profile, *interests, query], 1), products)
-        if self.item_bias:
-            bias_U1 = self._embed(table, batch.items[:1], batch.items[0].ids.shape[0], 0, 1)
-            logits = logits + bias_U1.index_select(0, batch.candidate).squeeze(1)
-        return logits
+        return self.deep(torch.cat([profile, *interests, query], 1), products)
+
+    def _item_bias(self, table: Tensor, batch: Batch) -> Tensor:
+        bias_U1 = self._embed(table, batch.items[:1], batch.items[0].ids.shape[0], 0, 1)
+        return bias_U1.index_select(0, batch.candidate).squeeze(1)
 
 
 class BaseModel(EmbeddingMLP):

@@ -27,6 +27,7 @@ TRUTH = Path("data/raw/truth/truth.parquet")
 # Settings that were tuned for the candidate must not cripple the floor.
 FLOOR: dict[str, Any] = {
     "model": "lr",
+    "linear_rate": 1.0,
     "optimizer": "adam",
     "decay": 1.0,
     "decay_steps": None,

@@ -69,7 +69,9 @@ class Learner:
             use_kernels(self.model, params, kernels)
         self._kernels, self._parameters = kernels, list(self.model.parameters())
         self._dense = dense_optimizer(params.optimizer, self._parameters, kernels)
-        self._sparse = table_optimizer(params, self.table, row_decay(features, params).to(self.device), kernels)
+        self._sparse = table_optimizer(
+            params, self.table, row_decay(features, params).to(self.device), self.model.linear, kernels
+        )
         self._forward: Callable[..., Tensor] = self.model
         if first is not None:
             self.model.train()

@@ -27,12 +27,29 @@ class TableOptimizer(ABC):
         coupled: the penalty is part of the gradient.
         whole_table: every step updates all rows, those not in the batch with a gradient of 0: L2 as libraries with
             dense tables have it. Costs time and memory of the whole table, every step.
+        linear: how many leading columns are linear weights beside embeddings: no penalty touches them.
+        linear_rate: their learning rate is so many times η.
     """
 
     kernels: Kernels | None = None
 
-    def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
+    def __init__(
+        self,
+        table: Tensor,
+        decay: Tensor,
+        coupled: bool = False,
+        whole_table: bool = False,
+        linear: int = 0,
+        linear_rate: float = 1.0,
+    ) -> None:
         self.table, self.decay, self.coupled, self.whole_table = table, decay, coupled, whole_table
+        self.penalised, self.pace = table.new_ones(2, table.shape[1])
+        self.penalised[:linear], self.pace[:linear] = 0, linear_rate
+        self.start()
+
+    @abstractmethod
+    def start(self) -> None:
+        """Make the state."""
 
     def rows(self, rows: Tensor) -> Tensor:
         """A copy of rows [N] of the table, [N, W]."""
@@ -50,16 +67,17 @@ class TableOptimizer(ABC):
         if self.kernels:
             name, *own = self.native()
             sizes = (torch.get_num_threads(), *gradient.shape)
-            shared = (rows, gradient.contiguous(), self.decay, int(self.coupled), rate, self.table)
+            columns = (self.penalised, self.pace)
+            shared = (rows, gradient.contiguous(), self.decay, int(self.coupled), *columns, rate, self.table)
             self.kernels(name, *sizes, *shared, *own)
             return
         values = self.table.index_select(0, rows)
-        decay = self.decay.index_select(0, rows).unsqueeze(1)
+        decay = self.decay.index_select(0, rows).unsqueeze(1) * self.penalised
         if self.coupled:
             gradient = gradient + decay * values
         else:
             values.mul_(1 - rate * decay)
-        self.table.index_copy_(0, rows, values.sub_(self.direction(rows, gradient), alpha=rate))
+        self.table.index_copy_(0, rows, values.sub_(self.direction(rows, gradient) * self.pace, alpha=rate))
 
     @abstractmethod
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
@@ -77,6 +95,9 @@ class TableOptimizer(ABC):
 class TableSGD(TableOptimizer):
     """Plain SGD."""
 
+    def start(self) -> None:
+        pass
+
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         return gradient
 
@@ -90,10 +111,9 @@ class TableSGD(TableOptimizer):
 class TableAdam(TableOptimizer):
     """Lazy Adam, as torch.optim.SparseAdam: only rows in the batch move; bias correction by global step."""
 
-    def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
-        super().__init__(table, decay, coupled, whole_table)
+    def start(self) -> None:
         self.steps = torch.zeros(1, dtype=torch.int64)
-        self.first, self.second = torch.zeros_like(table), torch.zeros_like(table)
+        self.first, self.second = torch.zeros_like(self.table), torch.zeros_like(self.table)
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         correction, epsilon = self._next()
@@ -121,9 +141,8 @@ class TableRowwiseAdagrad(TableOptimizer):
     """Adagrad with one accumulator per row, the mean of its squared gradients: 1/W of the state, and none of Adam's
     moments to keep."""
 
-    def __init__(self, table: Tensor, decay: Tensor, coupled: bool = False, whole_table: bool = False) -> None:
-        super().__init__(table, decay, coupled, whole_table)
-        self.squares = table.new_zeros(len(table))
+    def start(self) -> None:
+        self.squares = self.table.new_zeros(len(self.table))
 
     def direction(self, rows: Tensor, gradient: Tensor) -> Tensor:
         squares = self.squares.index_select(0, rows).add_(gradient.square().mean(1))
@@ -144,10 +163,14 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
 }
 
 
-def table_optimizer(params: Train, table: Tensor, decay: Tensor, kernels: Kernels | None = None) -> TableOptimizer:
-    """The optimizer of the embedding table."""
-    coupled, whole_table = params.penalty == "coupled", params.regularizer == "l2_full"
-    optimizer = TABLE_OPTIMIZERS[params.optimizer](table, decay, coupled, whole_table)
+def table_optimizer(
+    params: Train, table: Tensor, decay: Tensor, linear: int, kernels: Kernels | None = None
+) -> TableOptimizer:
+    """The optimizer of the embedding table, whose first `linear` columns are linear weights."""
+    settings = (params.penalty == "coupled", params.regularizer == "l2_full")
+    if linear == table.shape[1]:  # LR: there is nothing else to penalise
+        linear = 0
+    optimizer = TABLE_OPTIMIZERS[params.optimizer](table, decay, *settings, linear, params.linear_rate)
     optimizer.kernels = kernels
     return optimizer
 

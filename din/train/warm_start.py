@@ -27,7 +27,7 @@ from din.schema import Field, Kind, text
 _DECISIVE = ("seed", "valid_fraction", "test_fraction")  # which users a split holds out
 _SETTINGS = (  # what gives weights of one name and shape their meaning
     *("model", "embedding_dim", "attention_hidden", "interaction", "softmax", "hidden", "activation"),
-    *("pooling", "sequences", "interest_product"),
+    *("pooling", "sequences", "linear", "interest_product"),
 )
 
 

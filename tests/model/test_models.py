@@ -30,7 +30,7 @@ SEQUENCES = {"liked": {"rating": (4, "5")}, "other": {"rating": (1, 2, 3, None)}
 SMALL = {"embedding_dim": 4, "attention_hidden": (6, 4), "hidden": (8, 5)}
 VARIANTS = [
     *({"model": "din", "activation": activation} for activation in ACTIVATIONS),
-    {"model": "din", "attention_hidden": (7,), "hidden": (9,), "item_bias": False, "interest_product": False},
+    {"model": "din", "attention_hidden": (7,), "hidden": (9,), "linear": "none", "interest_product": False},
     {"model": "din", "interaction": "product", "softmax": True},
     {"model": "din", "interaction": "outer"},
     {"model": "din", "sequences": SEQUENCES, "softmax": True},
@@ -40,6 +40,7 @@ VARIANTS = [
     {"model": "base", "pooling": "mean", "sequences": SEQUENCES},
     {"model": "lr"},
     {"model": "wide_deep", "interest_product": False},
+    {"model": "din", "linear": "wide"},
     {"model": "pnn", "pooling": "mean"},
     {"model": "deepfm", "sequences": SEQUENCES},
 ]

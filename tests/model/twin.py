@@ -12,9 +12,10 @@ from torch import Tensor
 
 from din.eventlog.reader import Column, Features, Shard
 from din.model.attention import ActivationUnit
-from din.model.baselines import PNN, DeepFM, LogisticRegression, WideDeep
+from din.model.baselines import PNN, DeepFM
 from din.model.dice import Dice
 from din.model.din import DIN, Model
+from din.model.lr import LogisticRegression
 from din.model.sequences import Sequences
 from din.schema import Group
 
@@ -75,7 +76,7 @@ class Twin:
             ]
             interests.append(self.interest(number, query, own, padding))
         logit = self.head(query, interests, [v[start:] for v in profile])
-        if isinstance(self.model, WideDeep):
+        if self.model.wide:
             return logit + linear_part(self.model.wide, item, profile, history)
         return logit + item[0][0] if self.model.item_bias else logit
 

@@ -41,7 +41,7 @@ SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}
 IDS = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
 VARIANTS = {
     "din": {"model": "din"},
-    "din, items only": {"model": "din", "activation": "prelu", "item_bias": False, "interest_product": False},
+    "din, items only": {"model": "din", "activation": "prelu", "linear": "none", "interest_product": False},
     "din, other options": {"model": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
     "base, mean": {"model": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
     "lr": {"model": "lr"},

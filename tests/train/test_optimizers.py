@@ -90,6 +90,31 @@ def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
 
 
 @pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
+def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(optimizer, coupled: bool) -> None:
+    """The first column's step is three times that without penalty; the others' are as without linear ones."""
+    random = torch.Generator().manual_seed(0)
+    start, gradient = torch.randn(4, 3, generator=random), torch.randn(4, 3, generator=random)
+    if optimizer is TableRowwiseAdagrad:  # one accumulator a row: what the penalty adds to it would show in all columns
+        start[:, 1:] = 0
+    tables = [start.clone() for _ in range(3)]
+    decay, every = torch.full((4,), 0.3), torch.arange(4)
+    optimizer(tables[0], decay, coupled, False, 1, 3.0).step(every, gradient, rate=0.1)
+    optimizer(tables[1], torch.zeros(4)).step(every, gradient, rate=0.1)
+    optimizer(tables[2], decay, coupled).step(every, gradient, rate=0.1)
+    torch.testing.assert_close(tables[0][:, 0] - start[:, 0], 3 * (tables[1][:, 0] - start[:, 0]))
+    others = 1 if optimizer is TableRowwiseAdagrad else 2
+    torch.testing.assert_close(tables[0][:, 1:], tables[others][:, 1:])
+
+
+def test_only_lr_has_its_linear_weights_penalised(params: Params) -> None:
+    """They are all that it has; other models' stand beside embeddings."""
+    table, decay = torch.zeros(2, 3), torch.ones(2)
+    assert table_optimizer(params.train, table, decay, linear=3).penalised.tolist() == [1, 1, 1]
+    assert table_optimizer(params.train, table, decay, linear=1).penalised.tolist() == [0, 1, 1]
+
+
+@pytest.mark.parametrize("coupled", [False, True])
 def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool) -> None:
     """`l2_full` as torch's AdamW (decoupled) and Adam (coupled) on a dense parameter, rows of no batch included."""
     random = torch.Generator().manual_seed(0)
@@ -130,4 +155,4 @@ def test_each_regularizer_has_its_own_decay(regularizer, expected, features: Fea
     decay = row_decay(features, train)
     n = np.concatenate([features.vocabulary(field.name)["impressions"].to_numpy() for field in features.fields])
     np.testing.assert_allclose(decay.numpy(), [expected(max(count, 1)) for count in n], rtol=1e-6)
-    assert table_optimizer(train, torch.zeros(len(n), 2), decay).whole_table == (regularizer == "l2_full")
+    assert table_optimizer(train, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")

@@ -111,7 +111,7 @@ def test_other_fields_are_another_architecture(start: Start, features: Features,
 
 def test_settings_of_training_alone_may_change(start: Start, features: Features, small: Train) -> None:
     """Dropout, optimizer, rates and regularisers are no part of the architecture."""
-    today = replace(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, item_bias=False)
+    today = replace(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, linear_rate=9.0)
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
     start.apply(model, table, features, today)
 

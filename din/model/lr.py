@@ -1,0 +1,40 @@
+"""Logistic regression: a model of its own, and the wide part of others."""
+
+import torch
+from torch import Tensor, nn
+
+from din.model.embedding import Batch, embed, segment_sum
+
+
+class LogisticRegression(nn.Module):
+    """LR over one-hot fields and the history's mean of one-hots.
+
+    Column 0 of the table is a value's weight on the impression itself, column 1 its weight in the history.
+    """
+
+    linear = width = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Logits [B] of packed impressions."""
+        impressions = batch.candidate.shape[0]
+        own, history = self._parts(table_RW, batch, impressions)
+        length = segment_sum(history.new_ones(history.shape[0], 1), batch.segment, impressions).clamp_min(1)
+        pooled = segment_sum(history, batch.segment, impressions) / length
+        return own + pooled.squeeze(1)
+
+    def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Logits [C] of one user's candidates."""
+        own, history = self._parts(table_RW, batch, 1)
+        return own + history.sum() / torch.ones_like(history).sum().clamp_min(1)  # exportable: L may be 0
+
+    def _parts(self, table: Tensor, batch: Batch, owners: int) -> tuple[Tensor, Tensor]:
+        distinct, behaviours = batch.items[0].ids.shape[0], batch.behaviour.shape[0]
+        item_U2 = embed(table, batch.items, distinct).view(distinct, -1, 2).sum(1)
+        profile = embed(table[:, :1], (*batch.users, *batch.contexts), owners).sum(1)
+        own = item_U2[:, 0].index_select(0, batch.candidate) + profile + self.bias
+        feedback = embed(table[:, 1:], batch.behaviours, behaviours).sum(1, keepdim=True)
+        return own, item_U2[:, 1:].index_select(0, batch.behaviour) + feedback
