@@ -122,7 +122,7 @@ def _epoch(results: dict[str, Any]) -> list[str]:
             return [f"{what}: failed: {_short(full['error'])}\n"]
         rest = full["stage_seconds"] - full["epoch_seconds"]
         how = (
-            "native kernels" if full["kernels"] else "compiled" if full["compiled"] else "neither kernels nor compiled"
+            "native kernels" if full.get("kernels") else "compiled" if full["compiled"] else "neither kernels nor compiled"
         )
         return [
             f"{what}, the whole `train` stage: **{full['stage_seconds']:.0f} s** ({how}), of which the epoch and its "
