@@ -101,7 +101,7 @@ def _vocabulary_table(found: dict[str, Any]) -> str:
 
 
 def _processes_table(found: dict[str, Any]) -> str:
-    lines = ["**Two processes against one, each on a core of its own, not compiled**\n"]
+    lines = ["**Two processes against one, each on a core of its own**\n"]
     lines += ["| | 1 process, rows/s | 2 processes, rows/s | ratio | by CPU time |", "|---|---|---|---|---|"]
     for name, run in found.items():
         figures = f"failed: {_short(run['error'])} | | |" if "error" in run else _processes_cells(run)
@@ -121,7 +121,7 @@ def _epoch(results: dict[str, Any]) -> list[str]:
         if "error" in full:
             return [f"{what}: failed: {_short(full['error'])}\n"]
         rest = full["stage_seconds"] - full["epoch_seconds"]
-        how = "compiled" if full["compiled"] else "not compiled, as `compile: auto` decides"
+        how = "native kernels" if full.get("kernels") else "compiled" if full["compiled"] else "PyTorch, not compiled"
         return [
             f"{what}, the whole `train` stage: **{full['stage_seconds']:.0f} s** ({how}), of which the epoch and its "
             f"validation {full['epoch_seconds']:.0f} s, start, reading, compiling and saving {rest:.0f} s.\n"

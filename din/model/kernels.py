@@ -68,6 +68,7 @@ class Interest(torch.autograd.Function):
         product_weight: Tensor,
         *tensors: Tensor,
     ) -> Tensor:
+        source, query, base = source.contiguous(), query.contiguous(), base.contiguous()
         threads, (impressions, hidden), count = torch.get_num_threads(), base.shape, len(keys.segment_T)
         sizes, weights = (threads, impressions, query.shape[1], source.shape[1]), (key_weight, product_weight)
         starts, s = keys.segment_T.new_empty(impressions + 1), source.new_empty(count, padded(hidden))
@@ -112,7 +113,7 @@ class Perceptron(torch.autograd.Function):
     def forward(
         ctx: Any, kernels: Kernels, layers: "Layers", x: Tensor, weight: Tensor, bias: Tensor, *tensors: Tensor
     ) -> Tensor:
-        s = x.new_empty(len(x), padded(len(bias)))
+        x, s = x.contiguous(), x.new_empty(len(x), padded(len(bias)))
         kernels("input_linear", torch.get_num_threads(), *x.shape, len(bias), x, weight, bias, s)
         result, states = layers.forward(kernels, s, tensors)
         ctx.kernels, ctx.layers, ctx.states = kernels, layers, states

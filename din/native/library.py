@@ -62,7 +62,7 @@ def kernels() -> Kernels:
             temporary.replace(path)
         _share_threads()
         return Kernels(path)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home
         raise Unusable(str(error)) from None
 
 
@@ -104,6 +104,7 @@ def _argument(value: Any) -> Any:
     if isinstance(value, float):
         return ctypes.c_float(value)
     if hasattr(value, "data_ptr"):
+        assert value.numel() < 2 or value.stride(-1) == 1, "rows must be contiguous"
         return ctypes.c_void_p(value.data_ptr())
     assert value.flags.c_contiguous
     return ctypes.c_void_p(value.__array_interface__["data"][0])
