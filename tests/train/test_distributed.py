@@ -72,7 +72,11 @@ def step(features: Features, params: Train, rows: np.ndarray, total: int, ranks:
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()} | {"table": table.grad}
     gradients["loss"] = loss.detach()
-    ranks.add(list(gradients.values()))
+    if ranks.size > 1:
+        everything = torch.arange(len(table))
+        table_gradient = gradients.pop("table")
+        sums, total = ranks.add(list(gradients.values()), table_gradient, [everything] * ranks.size, len(table))
+        gradients = dict(zip(gradients, sums, strict=True)) | {"table": total}
     return gradients | dict(model.named_buffers())
 
 
