@@ -34,7 +34,7 @@ PATIENCE = timedelta(days=7)
 
 
 class Exchange(Protocol):
-    """How vectors get from each rank to all, in the order of ranks. What comes back is good for two exchanges."""
+    """How vectors get from each rank to all, in the order of ranks. What comes back is valid until the next one."""
 
     def __call__(self, own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
         """Tensors of one type, as one flat vector, to those of all ranks, whose sizes each knows."""

@@ -101,8 +101,9 @@ class Learner:
                 parameter.grad = total
         if self._params.clip_norm:
             gradients = [*(p.grad for p in trained if p.grad is not None), gradient]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            torch._foreach_mul_(gradients, (self._params.clip_norm / (norm + 1e-6)).clamp(max=1))
+            shrink = (self._params.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
+            for tensor in gradients:
+                tensor.mul_(shrink)
         self._dense.step()
         self._sparse.step(inputs.united, gradient, rate)
         return loss

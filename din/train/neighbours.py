@@ -56,7 +56,7 @@ class Neighbours:
             own: all of one type. sizes: of each process's vector, known to all.
 
         Returns:
-            Views of the memory, valid until the exchange after the next.
+            Views of the memory, valid until the next exchange.
 
         Raises:
             ConnectionError: a process is gone.
@@ -67,7 +67,7 @@ class Neighbours:
         return list(everyones)
 
     def gather(self, vector: Tensor) -> Tensor:
-        """`__call__` for float32 vectors [n] that are as long on each process: [size, n]."""
+        """`__call__` for float32 vectors [n] as long on each process: [size, n]."""
         everyones, own = self._now.table(self._size, len(vector), self._rank)
         own.copy_(vector)
         self._meet()
