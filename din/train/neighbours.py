@@ -1,11 +1,10 @@
 """Vectors exchanged by processes of one machine: through memory that all of them map, not through a network stack.
 
-    memory    vector of process 0 | of process 1 | …     each writes its own part,
-    sockets   a byte to each other process, a byte from each     and has heard: all have written
-                                                         each reads all parts where they lie
+    memory    | vector of process 0 | vector of process 1 | …    each writes its own part, tells each other one by a byte
+                                                               over a socket, and reads all when it has heard from all
 
-A step takes nine exchanges, and eight of them carry 1 kB. gloo's threads hand each on several times, 200–300 µs of CPU;
-here it is one copy and one message over a Unix socket (docs/log.md). The price: Linux or macOS, and CPU tensors.
+A step of DIN takes nine exchanges, and eight carry 1 kB. gloo hands each on several times, 200–300 µs of CPU; here it is
+one copy and one short message (docs/log.md). The price: Linux or macOS, and CPU tensors.
 """
 
 import mmap
