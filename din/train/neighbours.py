@@ -1,10 +1,10 @@
 """Vectors exchanged by processes of one machine: through memory that all of them map, not through a network stack.
 
-    memory    | vector of process 0 | vector of process 1 | …    each writes its own part, tells each other one by a byte
-                                                               over a socket, and reads all when it has heard from all
+    memory: | vector of process 0 | vector of process 1 | …
 
-A step of DIN takes nine exchanges, and eight carry 1 kB. gloo hands each on several times, 200–300 µs of CPU; here it is
-one copy and one short message (docs/log.md). The price: Linux or macOS, and CPU tensors.
+Each writes its own part, tells every other by a byte over a socket, and reads all parts when it has heard from all.
+A step of DIN takes nine exchanges, and eight carry 1 kB. gloo hands each on several times, 200–300 µs of CPU; here it
+is one copy and one short message (docs/log.md). The price: Linux or macOS, and CPU tensors.
 """
 
 import mmap
