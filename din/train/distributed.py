@@ -2,83 +2,62 @@
 
 Rows of the training split are dealt to ranks (`Ranks.shares`). What crosses between ranks for one step:
 
-    rows       int64 ids of the table rows that each rank's batch touches: a padded all-gather, sizes first, for several
-               batches at a time, by the loader's thread; every rank then works on the union, in the same order
-    moments    of each Dice layer (din/model/dice.py): one all-gather forward, one backward
-    gradients  of the dense weights and of the union's rows [U, W], and the loss, flat: one all-reduce
+    rows       int64 ids of the table rows that each rank's batch touches, sizes first, for several batches at once, by
+               the loader's thread; every rank then knows where each one's rows lie in their union
+    moments    of each Dice layer (din/model/dice.py): once forward, once backward
+    gradients  the loss, those of the dense weights and of this rank's rows [U, W], flat: once
 
-No sparse tensor is reduced (NCCL can't), and every update is a function of exchanged values only: replicas keep the
-same bits. Dead peers are noticed by their closed connection or by the launcher, not by a time-out: a rank may wait for
-hours while rank 0 waits for the stage lock.
+Each is a gather of vectors, of another length on each rank: through memory where all ranks are on one machine and
+compute on its CPU (din/train/neighbours.py), else a padded all-gather of gloo or nccl. No sparse tensor is reduced
+(NCCL can't), and every rank takes the sums in the same order: replicas keep the same bits. Dead peers are noticed by
+their closed connection or by the launcher, not by a time-out: a rank may wait for hours while rank 0 waits for the
+stage lock.
 """
 
 import os
-import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from din.train.neighbours import Neighbours
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
 
 
-class Neighbours:
-    """A Unix socket to every other rank, where all are on one machine.
+class Exchange(Protocol):
+    """How vectors get from each rank to all, in the order of ranks. What comes back is valid until the next one."""
 
-    For messages of a few kB, eight a step: an exchange costs 5 µs of CPU here, and 200–300 µs in gloo, whose threads
-    hand it on several times (docs/log.md).
-    """
-
-    def __init__(self, rank: int, size: int, group: dist.ProcessGroup) -> None:
-        self._rank = rank
-        self._peers: dict[int, socket.socket] = {}
-        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(f"{folder}/rank")
-            listener.listen(size)
-            addresses = [f"{folder}/rank"] * size
-            dist.all_gather_object(addresses, addresses[rank], group)
-            for other in range(rank):
-                self._peers[other] = peer = socket.socket(socket.AF_UNIX)
-                peer.connect(addresses[other])
-                peer.sendall(rank.to_bytes(4, "big"))
-            for _ in range(rank + 1, size):
-                peer, _ = listener.accept()
-                self._peers[int.from_bytes(peer.recv(4, socket.MSG_WAITALL), "big")] = peer
+    def __call__(self, own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        """Tensors of one type, as one flat vector, to those of all ranks, whose sizes each knows."""
+        ...
 
     def gather(self, vector: Tensor) -> Tensor:
-        """Float32 [n] of this rank to [ranks, n] of all; n small enough for a socket's buffer."""
-        everyones = vector.new_empty(len(self._peers) + 1, len(vector))
-        everyones[self._rank] = vector
-        array = everyones.numpy()
-        for peer in self._peers.values():
-            peer.sendall(array[self._rank])
-        for other, peer in self._peers.items():
-            if peer.recv_into(array[other], array[other].nbytes, socket.MSG_WAITALL) < array[other].nbytes:
-                raise ConnectionError(f"connection closed by process {other}")
-        return everyones
+        """Float32 [n] to [ranks, n], for small n: it is called several times a step."""
+        ...
 
 
 @dataclass(frozen=True)
 class Ranks:
     """This process among those that train together; alone, nothing is exchanged.
 
-    ahead: a group of the loader's thread, since collectives of two threads of one group would mix.
-    neighbours: where all ranks are on one machine and compute on its CPU.
+    exchange: of the thread that trains. ahead: of the loader's thread, since exchanges of two threads of one group
+    would mix. group: for values of any kind.
     """
 
     rank: int = 0
     size: int = 1
-    ahead: dist.ProcessGroup | None = None
-    neighbours: Neighbours | None = None
+    exchange: Exchange | None = None
+    ahead: Exchange | None = None
+    group: dist.ProcessGroup | None = None
 
     def shares(self, sizes: Sequence[int]) -> list[range]:
         """This rank's rows of shards with these sizes, as positions in each shard.
@@ -94,46 +73,54 @@ class Ranks:
         return parts
 
     def gather(self, vector: Tensor) -> Tensor:
-        """Float32 [n] of this rank to [ranks, n] of all, for small n; the same bits on each."""
-        if self.neighbours:
-            return self.neighbours.gather(vector)
-        everyones = vector.new_empty(self.size, len(vector))
-        dist.all_gather(list(everyones.unbind()), vector)
-        return everyones
+        """Float32 [n] of this rank to [ranks, n] of all; the same bits on each."""
+        assert self.exchange
+        return self.exchange.gather(vector)
 
-    def add(self, tensors: list[Tensor]) -> None:
-        """Replace float32 tensors by their sums over ranks, in one all-reduce."""
-        if self.size == 1:
-            return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        dist.all_reduce(flat)
-        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(total.view_as(tensor))
+    def add(
+        self, dense: Sequence[Tensor], rows: Tensor, places: Sequence[Tensor], united: int
+    ) -> tuple[list[Tensor], Tensor]:
+        """Sums over ranks, taken in their order by each of them, so that all get the same bits.
+
+        Args:
+            dense: float32 tensors of the same shapes on each rank.
+            rows: float32 [U, W], one for each table row that this rank's batch touches.
+            places: where each rank's rows lie, int64 [its U], among the `united` ones that any of them touches.
+
+        Returns:
+            Sums of the dense tensors, and of the rows: [united, W].
+        """
+        assert self.exchange
+        count, width = sum(tensor.numel() for tensor in dense), rows.shape[1]
+        everyones = self.exchange([*dense, rows], [count + len(place) * width for place in places])
+        total = rows.new_zeros(united, width)
+        for vector, place in zip(everyones, places, strict=True):
+            total.index_add_(0, place, vector[count:].view(-1, width))
+        flat = everyones[0][:count].clone()
+        for vector in everyones[1:]:
+            flat += vector[:count]
+        sums = flat.split([tensor.numel() for tensor in dense])
+        return [part.view_as(tensor) for part, tensor in zip(sums, dense, strict=True)], total
 
     def gather_rows(self, batches: list[tuple[np.ndarray, int]]) -> list[tuple[list[np.ndarray], int]]:
         """Row ids (int64, any length) and impressions of this rank's batches, to each rank's ids and the total of each.
 
-        For the loader's thread.
+        For the loader's thread; the ids are valid until its next call.
         """
-        own = np.array([(len(rows), impressions) for rows, impressions in batches])
-        counts = self._gather(own.ravel()).reshape(self.size, -1, 2)
-        padded = np.zeros(counts[:, :, 0].sum(1).max(), np.int64)
-        np.concatenate([rows for rows, _ in batches], out=padded[: own[:, 0].sum()])
-        everyones = self._gather(padded)
-        ids = [np.split(flat, np.cumsum(count))[:-1] for flat, count in zip(everyones, counts[:, :, 0], strict=True)]
+        assert self.ahead
+        own = torch.tensor([(len(rows), impressions) for rows, impressions in batches])
+        counts = torch.stack(self.ahead([own], [own.numel()] * self.size)).view(self.size, -1, 2).numpy()
+        lengths = counts[:, :, 0]
+        everyones = self.ahead([torch.from_numpy(rows) for rows, _ in batches], lengths.sum(1).tolist())
+        ids = [np.split(flat.numpy(), np.cumsum(of)[:-1]) for flat, of in zip(everyones, lengths, strict=True)]
         return [(list(rows), int(total)) for *rows, total in zip(*ids, counts[:, :, 1].sum(0), strict=True)]
 
     def collect(self, value: T) -> list[T]:
         """One (picklable) value of each rank, in their order; not while the loader's thread runs."""
         values = [value] * self.size
         if self.size > 1:
-            dist.all_gather_object(values, value, self.ahead)
+            dist.all_gather_object(values, value, self.group)
         return values
-
-    def _gather(self, array: np.ndarray) -> np.ndarray:
-        everyones = torch.empty(self.size, len(array), dtype=torch.int64)
-        dist.all_gather(list(everyones.unbind()), torch.from_numpy(array), self.ahead)
-        return everyones.numpy()
 
 
 ALONE = Ranks()
@@ -141,12 +128,35 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the group that torchrun's environment variables describe: nccl for a GPU, else gloo."""
+    """Join the group that torchrun's environment variables describe: nccl for a GPU, else gloo.
+
+    Ranks of one machine that compute on its CPU exchange what a step needs through its memory instead.
+    """
     on_gpu = device.type == "cuda"
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     rank, size = dist.get_rank(), dist.get_world_size()
-    ahead = dist.new_group(backend="gloo", timeout=PATIENCE)
-    assert isinstance(ahead, dist.ProcessGroup)  # every rank is a member
-    one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(size)
-    yield Ranks(rank, size, ahead, None if on_gpu or not one_machine else Neighbours(rank, size, ahead))
+    group = dist.new_group(backend="gloo", timeout=PATIENCE)
+    assert isinstance(group, dist.ProcessGroup)  # every rank is a member
+    if on_gpu or os.environ.get("LOCAL_WORLD_SIZE") != str(size):
+        yield Ranks(rank, size, _Collective(size, None), _Collective(size, group), group)
+    else:
+        collect = Ranks(rank, size, group=group).collect
+        yield Ranks(rank, size, Neighbours(rank, size, collect), Neighbours(rank, size, collect), group)
     dist.destroy_process_group()  # not on errors: it could wait for ranks that wait for this one
+
+
+@dataclass(frozen=True)
+class _Collective:
+    """`Exchange` by all-gathers of a group (None: of the default one), vectors padded to the longest."""
+
+    size: int
+    group: dist.ProcessGroup | None
+
+    def __call__(self, own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
+        padded = torch.cat([tensor.flatten() for tensor in own]).resize_(max(sizes))
+        return [vector[:size] for vector, size in zip(self.gather(padded), sizes, strict=True)]
+
+    def gather(self, vector: Tensor) -> Tensor:
+        everyones = vector.new_empty(self.size, len(vector))
+        dist.all_gather(list(everyones.unbind()), vector, self.group)
+        return everyones

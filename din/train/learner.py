@@ -35,8 +35,10 @@ class Inputs(NamedTuple):
     number: int  # of the batch in its epoch
     impressions: int  # of all ranks
     labels: Tensor  # float32 [B], of this rank
-    rows: Tensor  # int64 [R], of the joint table
+    rows: Tensor  # int64 [U], of the joint table, this rank's
     batch: Batch  # indexes `rows`
+    united: Tensor  # int64 [N], distinct rows of all ranks
+    places: tuple[Tensor, ...]  # int64 [its U], where each rank's rows lie in `united`
 
 
 class Learner:
@@ -84,10 +86,10 @@ class Learner:
 
     def inputs(self, batch: TrainingBatch) -> Inputs:
         """A batch as tensors on the device; for the loader's thread."""
-        rows, labels = torch.from_numpy(batch.rows), torch.from_numpy(batch.packed.labels)
-        return Inputs(
-            batch.number, batch.impressions, *moved((labels, rows, to_tensors(batch.packed, rows)), self.device)
-        )
+        rows, united, labels = (torch.from_numpy(array) for array in (batch.rows, batch.united, batch.packed.labels))
+        places = tuple(map(torch.from_numpy, batch.places))
+        tensors = moved((labels, rows, to_tensors(batch.packed, rows), united, places), self.device)
+        return Inputs(batch.number, batch.impressions, *tensors)
 
     def step(self, inputs: Inputs, epoch: int, rate: float) -> Tensor:
         """One update at learning rate η; the mean loss [] before it, over all ranks, on the device.
@@ -98,15 +100,23 @@ class Learner:
             parameter.grad = None
         loss, leaf = self._gradient(self._forward, inputs, epoch)
         assert leaf.grad is not None
-        self._ranks.add([loss, leaf.grad, *(p.grad for p in self._parameters if p.grad is not None)])
+        gradient, trained = leaf.grad, [p for p in self._parameters if p.grad is not None]
+        if self._ranks.size > 1:
+            own = [loss, *(p.grad for p in trained if p.grad is not None)]
+            (loss, *sums), gradient = self._ranks.add(own, gradient, inputs.places, len(inputs.united))
+            for parameter, total in zip(trained, sums, strict=True):
+                parameter.grad = total
         if self._params.clip_norm:
-            torch.nn.utils.clip_grad_norm_([*self._parameters, leaf], self._params.clip_norm)
+            gradients = [*(p.grad for p in trained if p.grad is not None), gradient]
+            shrink = (self._params.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
+            for tensor in gradients:
+                tensor.mul_(shrink)
         self._dense.step(rate)
-        self._sparse.step(inputs.rows, leaf.grad, rate)
+        self._sparse.step(inputs.united, gradient, rate)
         return loss
 
     def _gradient(self, forward: Callable[..., Tensor], inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
-        """This rank's part of the mean loss, and the table's rows [R, W]; these and the parameters hold gradients."""
+        """This rank's part of the mean loss, and the table's rows [U, W]; these and the parameters hold gradients."""
         params, ranks = self._params, self._ranks
         if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
             draw = inputs.number * ranks.size + ranks.rank

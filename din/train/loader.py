@@ -26,15 +26,18 @@ EXCHANGE = 8  # batches whose rows are exchanged at once
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A packed batch whose lookups index `rows`, the distinct rows [N] of the joint table that it touches.
+    """A packed batch whose lookups index `rows`, the distinct rows [U] of the joint table that it touches.
 
-    Several ranks: `rows` and `impressions` count what the step touches on all of them; `packed` is this rank's part.
+    Several ranks: `packed` is this rank's part; `impressions` counts those of all, `united` holds the distinct rows [N]
+    that any of them touches, and `places` where each one's rows lie there. One: its own rows, and no places.
     """
 
     number: int
     rows: np.ndarray
     packed: PackedBatch
     impressions: int
+    united: np.ndarray
+    places: list[np.ndarray]
 
 
 class TrainingLoader:
@@ -88,16 +91,16 @@ class TrainingLoader:
         lookups = packed.lookups()
         distinct, positions = self._distinct_rows(np.concatenate([lookup.ids for lookup in lookups]))
         parts = iter(np.split(positions, np.cumsum([len(lookup.ids) for lookup in lookups])[:-1]))
-        return TrainingBatch(number, distinct, _relabelled(packed, lambda ids: next(parts)), len(packed))
+        return TrainingBatch(number, distinct, _relabelled(packed, lambda ids: next(parts)), len(packed), distinct, [])
 
     def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-        """Let batches index the rows that they touch on any rank."""
+        """Let batches know what other ranks' batches touch."""
         while group := list(islice(batches, EXCHANGE)):
             found = self._ranks.gather_rows([(batch.rows, batch.impressions) for batch in group])
             for batch, (rows, impressions) in zip(group, found, strict=True):
-                distinct, positions = self._distinct_rows(np.concatenate(rows))
-                own = np.split(positions, np.cumsum([len(ids) for ids in rows]))[self._ranks.rank]
-                yield TrainingBatch(batch.number, distinct, _relabelled(batch.packed, own.__getitem__), impressions)
+                united, places = self._distinct_rows(np.concatenate(rows))
+                ends = np.cumsum([len(ids) for ids in rows])
+                yield replace(batch, impressions=impressions, united=united, places=np.split(places, ends[:-1]))
 
 
 def _relabelled(packed: PackedBatch, relabel: Callable[[np.ndarray], np.ndarray]) -> PackedBatch:

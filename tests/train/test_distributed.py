@@ -34,9 +34,13 @@ CPU = torch.device("cpu")
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
-def together(processes: int, body: Callable[..., None], *arguments: object) -> None:
-    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here."""
-    environment = environments(processes)
+def together(processes: int, body: Callable[..., None], *arguments: object, machines: int = 1) -> None:
+    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here.
+
+    machines: as many as they are told that they are on.
+    """
+    local = {"LOCAL_WORLD_SIZE": str(processes // machines)}
+    environment = [variables | local for variables in environments(processes)]
     multiprocessing.spawn(_join_and_run, (environment, body, arguments), processes)
 
 
@@ -72,8 +76,29 @@ def step(features: Features, params: Train, rows: np.ndarray, total: int, ranks:
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()} | {"table": table.grad}
     gradients["loss"] = loss.detach()
-    ranks.add(list(gradients.values()))
+    if ranks.size > 1:
+        everything = torch.arange(len(table))
+        table_gradient = gradients.pop("table")
+        sums, total = ranks.add(list(gradients.values()), table_gradient, [everything] * ranks.size, len(table))
+        gradients = dict(zip(gradients, sums, strict=True)) | {"table": total}
     return gradients | dict(model.named_buffers())
+
+
+def check_exchange(ranks: Ranks) -> None:
+    def vector(rank: int, turn: int, size: int) -> torch.Tensor:
+        return torch.arange(size) + 1000 * rank + turn
+
+    assert ranks.exchange
+    random = np.random.default_rng(0)
+    for turn in range(60):
+        sizes = random.integers(0, 4**6 if turn == 30 else turn + 1, ranks.size).tolist()
+        sizes[turn % ranks.size] += 1
+        expected = [vector(rank, turn, size) for rank, size in enumerate(sizes)]
+        own = expected[ranks.rank]
+        found = ranks.exchange([own[: turn // 2], own[turn // 2 :]], sizes)
+        assert all(map(torch.equal, found, expected)), turn
+        everyones = ranks.gather(torch.full((turn % 3 + 1,), float(ranks.rank)))
+        assert everyones.tolist() == [[float(rank)] * (turn % 3 + 1) for rank in range(ranks.size)]
 
 
 def check_gradients(ranks: Ranks, root: Path, params: Train) -> None:
@@ -122,6 +147,16 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, params: Params) -> 
     train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
     together(2, check_gradients, features.root, train)
     together(2, check_fit, features.root, replace(train, batch_size=20, epochs=2, patience=9, unknown_rate=0.1))
+
+
+@pytest.mark.parametrize(("processes", "machines"), [(3, 1), (2, 2)])
+def test_vectors_of_any_length_reach_all(processes: int, machines: int, tmp_path: Path, params: Params) -> None:
+    """Through memory and through gloo, empty and growing ones too; gradients then equal those of one process."""
+    together(processes, check_exchange, machines=machines)
+    if machines == 2:
+        features = write_features(tmp_path, users=41, impressions=11, shards=3)
+        train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
+        together(processes, check_gradients, features.root, train, machines=machines)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
