@@ -1,7 +1,6 @@
 """`python -m benchmarks.quality TABLES --data FOLDER`: run what is missing, print and write the tables."""
 
 import argparse
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,6 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch: does it run? Writes no page")
     parser.add_argument("--store", type=Path, default=STORE, help="where features and finished runs are kept")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         own = dict(log.partition("=")[::2] for log in given.log)
         logs, rows = read(HERE / f"{given.tables}.yaml", given.data, {name: Path(file) for name, file in own.items()})

@@ -7,9 +7,11 @@ import io
 import itertools
 import json
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -26,9 +28,11 @@ from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_
 from din.errors import InputError
 from din.eventlog.reader import Features
 from din.metrics.summary import summary
+from din.params import Train
 from din.train import checkpoint
 from din.train.evaluate import oracle
 from din.train.fit import fit
+from din.train.native import native
 from din.train.predict import predict
 
 STORE = ROOT / ".din" / "quality"
@@ -63,7 +67,7 @@ def features_of(log: Log, store: Path = STORE) -> Path:
 
 def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = STORE) -> tuple[list[Row], Figures]:
     """Rows with the best of their tries by validation AUC (seed 1); each row's records, in the order of its tries."""
-    tried = [replace(row, train=train) for row in rows for train in row.tries]
+    tried = [replace(row, train=replace(train, seed=1)) for row in rows for train in row.tries]
     records = iter(_run_each(tried, ("valid",), folders, jobs, store / "tries"))
     figures = {(row.log, row.name): list(itertools.islice(records, len(row.tries))) for row in rows if row.tries}
     return [_best(row, figures.get((row.log, row.name), [])) for row in rows], figures
@@ -82,7 +86,7 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     began = time.process_time()
     opened = Features(features)
     with contextlib.redirect_stdout(io.StringIO()):
-        trained, progress = fit(opened, row.train)
+        trained, progress = fit(opened, row.train, kernels=native(row.train))
     record: dict[str, Any] = {"log": row.log, "row": row.name, "seed": row.train.seed, "epoch": progress.best_epoch + 1}
     for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
@@ -108,12 +112,12 @@ def _run_each(
 ) -> list[dict[str, Any]]:
     """One record for each row, in order; what lies in `kept` is not run again."""
     rows = [replace(row, train=replace(row.train, threads=1)) for row in rows]
-    paths = [kept / f"{checkpoint.directory(folders[row.log], row.train).name}.json" for row in rows]
+    paths = [kept / f"{_identity(folders[row.log], row.train)}.json" for row in rows]
     waiting = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.exists()]
     done, started = len(rows) - len(waiting), time.monotonic()
     if rows:
         print(f"{len(rows)} runs, scored on {' and '.join(splits)}, {done} of them kept from before", flush=True)
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         futures = {pool.submit(run, folders[row.log], row, splits, path): row for row, path in waiting}
         for finished, future in enumerate(as_completed(futures), 1):
@@ -124,13 +128,21 @@ def _run_each(
                 f"validation AUC {found['valid']['auc']:.4f} in {found['cpu_seconds']} CPU s",
                 flush=True,
             )
-    except BaseException:  # Ctrl-C and SIGTERM too
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C: end what runs, start no other
     return [read_json(path) for path in paths]
+
+
+def _identity(features: Path, train: Train) -> str:
+    kernels = native(train)
+    return checkpoint.directory(features, train, kernels=kernels.identity if kernels else None).name
+
+
+def _end_with_parent() -> None:
+    """A worker outlives no parent, whatever ended that one; what it finished is on disk."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _derived(log: Log, workspace: Path) -> dict[str, Any]:
