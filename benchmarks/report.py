@@ -130,7 +130,7 @@ def _epoch(results: dict[str, Any]) -> list[str]:
     if "train_per_second" not in ours:
         return []
     seconds = EPOCH_ROWS / ours["train_per_second"]
-    return [f"{what}, by the rate above: {seconds:.0f} s; `--full-epoch` runs the whole `train` stage.\n"]
+    return [f"{what}, by the rate above: {seconds:.0f} s; without `--no-full-epoch` the whole `train` stage is run.\n"]
 
 
 def _best_peer(runs: dict[str, Any], key: str) -> float | None:

@@ -160,7 +160,7 @@ def test_the_page_shows_what_was_measured() -> None:
 
 
 def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
-    """The bar on an epoch is the whole stage's; without --full-epoch the page gives the rate's word and says so."""
+    """The bar on an epoch is the whole stage's; with --no-full-epoch the page gives the rate's word and says so."""
     parts = {"machine": {"date": "2026-01-01", "cpu": "a chip", "cores": 2}, "command": "make bench", "runs": {}}
     full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "kernels": True, "compiled": False}
     two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
