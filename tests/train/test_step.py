@@ -92,3 +92,22 @@ def test_state_is_saved_by_the_minute(
     monkeypatch.setattr(loop.checkpoint, "save", lambda path, tensors, progress: places.append(progress.batch))
     loop.fit(features, train, tmp_path / "state.safetensors")
     assert places == [1] * saves + [2, 0]  # after the interval; always: before validation, and after it
+
+
+def test_seconds_of_training_and_of_validation_are_told_apart(features: Features, params: Params, monkeypatch) -> None:
+    """Two batches of 61 s and a validation of 1000 s, which is not in the training's speed."""
+    clock, step, predict = [0.0], Learner.step, loop.predict
+
+    def slow(self, inputs, epoch, rate):
+        clock[0] += 61
+        return step(self, inputs, epoch, rate)
+
+    def slower(*arguments):
+        clock[0] += 1000
+        return predict(*arguments)
+
+    monkeypatch.setattr(Learner, "step", slow)
+    monkeypatch.setattr(loop, "predict", slower)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    _, progress = loop.fit(features, replace(params.train, epochs=1, hidden=(8,), threads=1))
+    assert (progress.seconds, progress.validation_seconds) == (122, 1000)
