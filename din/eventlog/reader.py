@@ -213,4 +213,5 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro featurize`") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); run `dvc repro -f -s featurize`") from None
+        problem = " ".join(str(error).split())  # Arrow breaks lines
+        raise InputError(f"{path}: not a readable Parquet file ({problem}); run `dvc repro -f -s featurize`") from None

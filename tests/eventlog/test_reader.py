@@ -21,3 +21,15 @@ def test_a_shard_that_is_gone_or_torn_is_bad_input(
         shard.write_bytes(content)
     with pytest.raises(InputError, match=rf"00001/train.parquet: {says}.*featurize"):
         read(features)
+
+
+def test_a_torn_page_is_named_in_one_line(features: Features) -> None:
+    """Arrow's own message takes three; the footer, which is read first, is whole."""
+    shard = features.root / "shards/00001/train.parquet"
+    content = bytearray(shard.read_bytes())
+    content[4:200] = bytes([255]) * 196
+    shard.write_bytes(content)
+    assert features.split_rows("train")[1] > 0
+    with pytest.raises(InputError) as caught:
+        features.shard(1, "train")
+    assert len(str(caught.value).splitlines()) == 1
