@@ -97,5 +97,5 @@ def _checksum(tensors: dict[str, Tensor], progress: str) -> str:
     shapes = [(name, str(tensor.dtype), *tensor.shape) for name, tensor in sorted(tensors.items())]
     crc = zlib.crc32(f"{progress}{shapes}".encode())
     for _, tensor in sorted(tensors.items()):
-        crc = zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, crc)
     return f"{crc:08x}"
