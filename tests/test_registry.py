@@ -14,7 +14,8 @@ from din.artifacts import hash_files, sha256_file, write_json
 from din.bundle import verify_bundle
 from din.errors import InputError
 from din.objects import to_bytes
-from din.registry import Registry, StaleChampion, list_models
+from din.record import StaleChampion
+from din.registry import Registry, list_models
 from din.serve.scorer import Scorer
 
 
