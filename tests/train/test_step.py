@@ -79,7 +79,8 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(through, features: Features
 def test_state_is_saved_by_the_minute(
     seconds: int, saves: int, features: Features, params: Params, tmp_path: Path, monkeypatch
 ) -> None:
-    """With `checkpoint_minutes: 1`, a step that ends after 61 seconds saves, one after 59 does not."""
+    """With `checkpoint_minutes: 1`, a step that ends after 61 seconds saves, one after 59 does not; best weights are
+    there once an epoch was validated."""
     train = replace(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
     clock, places, step = [0.0], [], Learner.step
 
@@ -89,9 +90,14 @@ def test_state_is_saved_by_the_minute(
 
     monkeypatch.setattr(Learner, "step", slow)
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(loop.checkpoint, "save", lambda path, tensors, progress: places.append(progress.batch))
+    monkeypatch.setattr(
+        loop.checkpoint,
+        "save",
+        lambda path, tensors, progress: places.append((progress.batch, "best.table" in tensors)),
+    )
     loop.fit(features, train, tmp_path / "state.safetensors")
-    assert places == [1] * saves + [2, 0]  # after the interval; always: before validation, and after it
+    always = [(2, False), (0, True)]  # before validation, and after it
+    assert places == [(1, False)] * saves + always
 
 
 def test_seconds_of_training_and_of_validation_are_told_apart(features: Features, params: Params, monkeypatch) -> None:
