@@ -77,7 +77,9 @@ def _run(line: list[str], what: str, cores: int) -> dict[str, Any]:
     """The result of one process, or `{"error"}`."""
     print(f"measuring {what}", flush=True)
     threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    done = subprocess.run(line, cwd=ROOT, env=os.environ | threads, capture_output=True, text=True)
+    with TemporaryDirectory() as folder:  # for its rows, logs and checkpoints, even if it is killed
+        own = threads | {"TMPDIR": folder}
+        done = subprocess.run(line, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     found = next((text for text in done.stdout.splitlines() if text.startswith(MARK)), None)
     if found is not None:
         return json.loads(found.removeprefix(MARK))

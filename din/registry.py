@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -24,30 +24,11 @@ from uuid import uuid4
 
 from din.artifacts import MANIFEST, replace_directory, sha256_file
 from din.bundle import parse_manifest, verify_bundle
-from din.errors import GateClosed, InputError
+from din.errors import InputError
 from din.objects import Objects, prefixes, to_bytes
+from din.record import Record, StaleChampion, parse_record, record_key, run_key
 
 FACTS, PROMOTED = "facts.json", "promoted-"
-
-
-class StaleChampion(GateClosed):
-    """Somebody else appended first: the comparison that allowed this append was with a champion of the past."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line of the log: who made which version the champion, when and why. `previous` is the version before."""
-
-    number: int
-    version: str
-    action: Literal["promote", "rollback"]
-    previous: str | None
-    run_id: str | None
-    nonce: str
-    by: str
-    at: str
-    reason: str
-    files: Mapping[str, str] = field(default_factory=dict)  # name below runs/<run_id>/ to sha256
 
 
 class Registry:
@@ -79,12 +60,8 @@ class Registry:
         Raises:
             InputError: there is none of this number, or it isn't a record.
         """
-        content = self._objects.read(_promotion(number))
-        try:
-            known = {name: value for name, value in json.loads(content).items() if name in _KEYS}
-            return Record(**known)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InputError(f"{self._objects.at(_promotion(number))}: not a promotion record ({error})") from None
+        key = record_key(number)
+        return parse_record(self._objects.read(key), self._objects.at(key))
 
     def append(
         self,
@@ -114,7 +91,7 @@ class Registry:
             reason=reason,
             files=dict(files or {}),
         )
-        key = _promotion(record.number)
+        key = record_key(record.number)
         if not self._objects.create(key, to_bytes(asdict(record))):
             winner = self.record(record.number)
             if winner.nonce != record.nonce:  # else a retried put whose first answer got lost: the record is ours
@@ -228,7 +205,7 @@ class Registry:
         problems: list[str] = []
         previous, checked = None, set()
         for expected, number in enumerate(self._numbers(), 1):
-            at = self._objects.at(_promotion(number))
+            at = self._objects.at(record_key(number))
             if number != expected:
                 return [*problems, f"{at}: record {expected} is missing before it"]
             try:
@@ -314,16 +291,3 @@ class Registry:
 def list_models(uri: str) -> list[str]:
     """Names of the models below a registry URI, sorted."""
     return prefixes(uri)
-
-
-def _promotion(number: int) -> str:
-    return f"promotions/{number:06d}.json"
-
-
-def run_key(run_id: str, area: str = "runs") -> str:
-    """Where a run's record lies; schedulers' ids hold colons and more."""
-    safe = re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII)
-    return f"{area}/{safe}"
-
-
-_KEYS = {f.name for f in fields(Record)}

@@ -31,12 +31,11 @@ from din.metrics.summary import summary
 from din.params import Train
 from din.train import checkpoint
 from din.train.evaluate import oracle
-from din.train.fit import fit
+from din.train.fit import EVALUATION_BATCH, fit
 from din.train.native import native
 from din.train.predict import predict
 
 STORE = ROOT / ".din" / "quality"
-EVALUATION_BATCH = 1024
 
 Figures = dict[tuple[str, str], list[dict[str, Any]]]  # (log, row name): one record for each seed
 

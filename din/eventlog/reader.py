@@ -4,7 +4,8 @@ A shard is read whole: its behaviours once, its impressions as (start, end) view
 shard plus the item and user tables, never impressions × history length.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,7 +135,7 @@ class Features:
         paths = (
             self.root / "shards" / f"{number:05d}" / f"{split}.parquet" for number in range(self.manifest["shards"])
         )
-        return [pq.read_metadata(path).num_rows for path in paths]
+        return [_rows(path) for path in paths]
 
     def shards(self, split: str, order: Iterable[int] | None = None) -> Iterable[Shard]:
         """All shards of a split, in `order` (default: by number), one in memory at a time."""
@@ -195,10 +196,22 @@ def _numpy(array: pa.ChunkedArray) -> np.ndarray:
     return array.to_numpy()
 
 
+def _rows(path: Path) -> int:
+    with _readable(path):
+        return pq.read_metadata(path).num_rows
+
+
 def _read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
+    with _readable(path):
         return pq.read_table(path, columns=columns)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro featurize`") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error}); run `dvc repro -f -s featurize`") from None
+        problem = " ".join(str(error).split())  # Arrow breaks lines
+        raise InputError(f"{path}: not a readable Parquet file ({problem}); run `dvc repro -f -s featurize`") from None

@@ -33,7 +33,7 @@ class Dice(nn.Module):
         self.register_buffer("variance", torch.ones(units))
 
     def forward(self, s: Tensor) -> Tensor:
-        """[..., units] to the same shape; statistics over all but the last axis."""
+        """[N, units] to the same shape, statistics over the N rows; in evaluation [..., units]."""
         if self.training:
             s = s.to(self.mean.dtype)  # full precision under autocast too
         if self.training and self.gather:

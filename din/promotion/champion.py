@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din.errors import InputError
-from din.registry import Record, Registry
+from din.record import Record
+from din.registry import Registry
 
 RAW, FEATURES = Path("data/raw"), Path("data/features")
 ANCHOR_DAYS = 90

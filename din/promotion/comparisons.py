@@ -18,7 +18,8 @@ from din.promotion import slices
 from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until
 from din.promotion.evidence import EVALUATION, SHOW, Evidence
 from din.promotion.verdict import Check, Finding, Verdict, from_interval, not_outside, within
-from din.registry import Record, Registry
+from din.record import Record
+from din.registry import Registry
 from din.stage import STATE
 
 

@@ -23,7 +23,8 @@ from din.promotion.evidence import BUNDLE, REPORTS
 from din.promotion.gate import REPORT, print_gates
 from din.promotion.table import print_table
 from din.promotion.verdict import overall
-from din.registry import FACTS, Record, Registry
+from din.record import Record
+from din.registry import FACTS, Registry
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
 

@@ -10,7 +10,8 @@ from din.artifacts import hash_files, write_bytes
 from din.errors import InputError
 from din.objects import Objects
 from din.params import Params
-from din.registry import PROMOTED, run_key
+from din.record import run_key
+from din.registry import PROMOTED
 
 
 def objects_of(params: Params) -> Objects:

@@ -75,7 +75,7 @@ def source_of(params: Params) -> Source:
     block = params.fetch
     match block.source:
         case "movielens-100k":
-            return movielens.MovieLens(block.positive_rating)
+            return movielens.MovieLens(block.path, block.positive_rating)
         case "movielens":
             return movielens_release.MovieLensRelease(block.path, block.positive_rating)
         case "amazon-reviews":

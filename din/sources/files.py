@@ -8,7 +8,6 @@ are all parsed before the chosen ones are kept.
 import errno
 import hashlib
 import io
-import json
 import os
 import re
 import zipfile
@@ -27,6 +26,7 @@ import pyarrow.parquet as pq
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError, Unavailable
+from din.sources import jsonlines
 from din.sources.rawlog import Part
 from din.stage import STATE
 
@@ -34,9 +34,9 @@ DIGESTS = STATE / "fetch" / "digests.json"
 FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | dict.fromkeys(
     ("jsonl", "ndjson", "json"), "JSON-lines"
 )
+CHUNK = 1 << 22  # bytes that are read at once
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
-_CHUNK = 1 << 22
 _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
 _FINAL = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG}
 
@@ -71,7 +71,7 @@ class File:
     @contextmanager
     def lines(self) -> Iterator[Iterator[bytes]]:
         """The decompressed lines. (A compressed Arrow stream can't be iterated itself.)"""
-        with self.open() as stream, io.BufferedReader(stream, _CHUNK) as lines:  # pyright: ignore[reportArgumentType]  # a raw stream by behaviour
+        with self.open() as stream, io.BufferedReader(stream, CHUNK) as lines:  # pyright: ignore[reportArgumentType]  # a raw stream by behaviour
             yield lines
 
 
@@ -170,7 +170,7 @@ def read(files: Sequence[File], select: Select) -> Part:
 
 def _read_csv(file: File, select: Select) -> pa.Table:
     parse = pcsv.ParseOptions(delimiter="\t" if file.suffix == "tsv" else ",", newlines_in_values=True)
-    options = pcsv.ReadOptions(use_threads=False, block_size=_CHUNK)  # without threads, errors name the row
+    options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)  # without threads, errors name the row
     with file.open() as stream:
         header = pcsv.open_csv(stream, options, parse).schema.names
     if twice := sorted({name for name in header if header.count(name) > 1}):
@@ -194,49 +194,10 @@ def _read_json(file: File, select: Select) -> pa.Table:
 
 
 def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
-    try:
-        with file.open() as stream:
-            options = pjson.ReadOptions(block_size=_CHUNK)
-            table = pjson.read_json(stream, options, pjson.ParseOptions(explicit_schema=schema))
-            table.validate(full=True)  # UTF-8
-            return table
-    except pa.ArrowInvalid as error:  # its row numbers start anew in each block
-        raise pa.ArrowInvalid(_json_problem(file) or str(error)) from None
-
-
-def _json_problem(file: File) -> str | None:
-    """The first line that is not UTF-8, no JSON object, or holds a value of another type than those before."""
-    seen: dict[str, tuple[str, int]] = {}
-    try:
-        for number, record in json_records(file):
-            for name, value in record.items():
-                kind = _JSON_TYPES.get(type(value))
-                before, where = seen.setdefault(name, (kind, number)) if kind else (None, 0)
-                if kind != before:
-                    return f"line {number}: {name} is {value!r}, a {kind}, but a {before} in line {where}; use one type"
-    except ValueError as problem:
-        return str(problem)
-    return None
-
-
-def json_records(file: File) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line numbers, from 1, and objects of a JSON-lines file.
-
-    Raises:
-        ValueError: a line is not UTF-8 or no JSON object; names it.
-    """
-    with file.lines() as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line.decode())
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}, in {line[:80]!r}") from None
-            if not isinstance(record, dict):
-                raise ValueError(f"line {number}: {line[:80]!r}; expected one JSON object a line")
-            yield number, record
-
-
-_JSON_TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "list", dict: "object"}
+    with jsonlines.explained(file.lines, jsonlines.one_type_each()), file.open() as stream:
+        table = pjson.read_json(stream, pjson.ReadOptions(block_size=CHUNK), pjson.ParseOptions(explicit_schema=schema))
+        table.validate(full=True)  # UTF-8
+        return table
 
 
 def _read_parquet(file: File, select: Select) -> pa.Table:
@@ -287,7 +248,7 @@ def unreadable(what: str) -> Iterator[None]:
 def _sha256(file: File) -> str:
     digest = hashlib.sha256()
     with file.system.open(file.path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
+        while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
 

@@ -1,9 +1,9 @@
 """MovieLens-100k, real ratings of real people: `fetch.source: movielens-100k`, the default.
 
-Its licence forbids redistribution, so it is fetched once into `.din/fetch/`: from the publisher (`ml-100k.zip`), else
-from the package index (the wheel of recbole 1.2.1 carries the same rows in its own form). Both forms are parsed to one
-canonical text with one checksum, so both routes give the same `data/raw/`. The price: only what both forms share is
-kept (no titles, no zip codes).
+Its licence forbids redistribution. It is read from `fetch.path` (`ml-100k.zip`, or its unpacked folder); without one it
+is fetched once into `.din/fetch/`: from the publisher, else from the package index (the wheel of recbole 1.2.1 carries
+the same rows in its own form). Both forms are parsed to one canonical text with one checksum, so all routes give the
+same `data/raw/`. The price: only what both forms share is kept (no titles, no zip codes).
 
 Every rating is an impression and a behaviour; a rating of `fetch.positive_rating` or more is a click.
 Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
@@ -25,8 +25,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.artifacts import atomic_path
-from din.errors import Unavailable
+from din.errors import InputError, Unavailable
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources.download import Download
+from din.sources.files import unreadable
 from din.sources.rawlog import TIME, Part, RawLog
 from din.stage import STATE
 
@@ -60,22 +62,23 @@ class Ratings(NamedTuple):
 
 
 class MovieLens:
-    """The log with `positive_rating` and more as clicks."""
+    """The log at `fetch.path`, or fetched where that is None, with ratings of `positive_rating` and more as clicks."""
 
-    def __init__(self, positive_rating: float) -> None:
-        self.positive_rating = positive_rating
+    def __init__(self, path: str | None, positive_rating: float) -> None:
+        self.path, self.positive_rating = path, positive_rating
 
     def identity(self) -> Any:
         """The rows are fixed by their checksum; nothing needs to be downloaded to know them."""
         return {"sha256": SHA256, "positive_rating": self.positive_rating}
 
     def read(self) -> RawLog:
-        """Parse the cached archive, downloading it first where there is none.
+        """Parse the files at the path; without one the cached archive, downloading it first where there is none.
 
         Raises:
-            Unavailable: neither route delivered the expected rows.
+            InputError: what lies at the path is not the publisher's.
+            Unavailable: no path, and neither route delivered the expected rows.
         """
-        rows = obtain()
+        rows = at(self.path) if self.path else obtain()
         user, film, rating, seconds = np.array(rows.ratings).T
         label = (rating >= self.positive_rating).astype(np.int8)
         events = {
@@ -96,6 +99,28 @@ class MovieLens:
             fields=FIELDS,
             protocol="by_user",
         )
+
+
+def at(path: str) -> Ratings:
+    """The rows of the publisher's zip, or of its unpacked folder, at `fetch.path`.
+
+    Raises:
+        InputError: a file is missing or damaged, or the rows are not those of the publisher's.
+    """
+    download = Download.at(path, "movielens-100k")
+
+    def content(name: str) -> bytes:
+        with download.need(name).open() as stream:
+            return stream.read()
+
+    with unreadable(f"fetch.path: {path!r}"):
+        rows = _of_publisher(content)
+    if rows.sha256() != SHA256:
+        raise InputError(
+            f"fetch.path: {path!r} holds rows with sha256 {rows.sha256()}, expected {SHA256}: download {URL} again, or "
+            "set fetch.path to null to let it fetch itself"
+        )
+    return rows
 
 
 def obtain() -> Ratings:
@@ -144,22 +169,31 @@ def parse(archive: Path) -> Ratings:
     """
     with zipfile.ZipFile(archive) as file:
         members = {Path(name).name: name for name in file.namelist() if "ml-100k/" in name}
+        form = _of_publisher if "u.data" in members else _of_recbole
+        return form(lambda name: file.read(members[name]))
 
-        def lines(name: str, separator: str, encoding: str = "utf-8") -> list[list[str]]:
-            return [line.split(separator) for line in file.read(members[name]).decode(encoding).splitlines() if line]
 
-        if "u.data" in members:
-            ratings = lines("u.data", "\t")
-            films = [
-                (film, title, [genre for genre, flag in zip(_GENRES, flags, strict=True) if flag == "1"])
-                for film, title, _released, _video, _url, *flags in lines("u.item", "|", "latin-1")
-            ]
-            users = lines("u.user", "|")
-        else:  # RecBole's files: a header, the year cut off the title, the genres' names in one text
-            ratings = lines("ml-100k.inter", "\t")[1:]
-            films = lines("ml-100k.item", "\t")[1:]
-            films = [(film, f"{title} ({year})", genres.split()) for film, title, year, genres in films]
-            users = lines("ml-100k.user", "\t")[1:]
+def _of_publisher(content: Callable[[str], bytes]) -> Ratings:
+    films = [
+        (film, title, [genre for genre, flag in zip(_GENRES, flags, strict=True) if flag == "1"])
+        for film, title, _released, _video, _url, *flags in _values(content("u.item"), "|", "latin-1")
+    ]
+    return _ratings(_values(content("u.data"), "\t"), films, _values(content("u.user"), "|"))
+
+
+def _of_recbole(content: Callable[[str], bytes]) -> Ratings:
+    """Of files with a header, the year cut off the title, the genres' names in one text."""
+    ratings, films, users = (_values(content(f"ml-100k.{name}"), "\t")[1:] for name in ("inter", "item", "user"))
+    return _ratings(
+        ratings, [(film, f"{title} ({year})", genres.split()) for film, title, year, genres in films], users
+    )
+
+
+def _values(content: bytes, separator: str, encoding: str = "utf-8") -> list[list[str]]:
+    return [line.split(separator) for line in content.decode(encoding).splitlines() if line]
+
+
+def _ratings(ratings: list[list[str]], films: list[tuple[str, str, list[str]]], users: list[list[str]]) -> Ratings:
     return Ratings(
         [(int(user), int(film), int(rating), int(time)) for user, film, rating, time in ratings],
         [(int(film), year(title), tuple(sorted({*genres} - {"unknown"}))) for film, title, genres in films],

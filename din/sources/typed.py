@@ -16,14 +16,13 @@ import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 
 from din.errors import InputError
-from din.sources import columns, files
-from din.sources.files import File, json_records, unreadable
+from din.sources import columns, files, jsonlines
+from din.sources.files import CHUNK, File, unreadable
 from din.sources.rawlog import Part, first
 
 Types = Mapping[str, pa.DataType]
 Keep = Callable[[pa.RecordBatch], pa.Array]
 INT, FLOAT, FLAG, TEXT = pa.int64(), pa.float64(), pa.int8(), pa.string()
-_CHUNK = 1 << 22
 
 
 def read_csv(
@@ -50,7 +49,7 @@ def read_csv(
         with unreadable(file.name):
             given = {name: name for name in names} if names else _header(file)
             require(given, types, file)
-            read = pcsv.ReadOptions(use_threads=False, block_size=_CHUNK, column_names=names)
+            read = pcsv.ReadOptions(use_threads=False, block_size=CHUNK, column_names=names)
             convert = pcsv.ConvertOptions(
                 include_columns=[given[name] for name in types],
                 column_types={given[name]: kind for name, kind in types.items()},
@@ -69,14 +68,15 @@ def read_json(file: File, types: Types, keep: Keep | None = None) -> Part:
         InputError: a line is no JSON object, not UTF-8, or holds a value of another type.
     """
     batches = _Batches(types, keep)
-    read = pjson.ReadOptions(block_size=4 * _CHUNK)  # no line may be longer
+    read = pjson.ReadOptions(block_size=4 * CHUNK)  # no line may be longer
     parse = pjson.ParseOptions(explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore")
-    with unreadable(file.name):
-        try:
-            with file.open() as stream, pjson.open_json(stream, read, parse) as reader:
-                batches.add(file, reader)
-        except pa.ArrowInvalid as error:  # its row numbers start anew in each block
-            raise pa.ArrowInvalid(_json_problem(file, types) or str(error)) from None
+    with (
+        unreadable(file.name),
+        jsonlines.explained(file.lines, _of_types(types)),
+        file.open() as stream,
+        pjson.open_json(stream, read, parse) as reader,
+    ):
+        batches.add(file, reader)
     return batches.part()
 
 
@@ -165,20 +165,20 @@ def header(file: File) -> list[str]:
 
 def _header(file: File) -> dict[str, str]:
     """Each name without blanks around it, and as it is written."""
-    options = pcsv.ReadOptions(use_threads=False, block_size=_CHUNK)
+    options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)
     with file.open() as stream:
         return {name.strip(): name for name in pcsv.open_csv(stream, options).schema.names}
 
 
-def _json_problem(file: File, types: Types) -> str | None:
-    """The first line that is not UTF-8, no JSON object, or holds a value of another type."""
-    try:
-        for number, record in json_records(file):
-            for name, kind in types.items():
-                try:
-                    pa.array([record.get(name)], kind)
-                except (pa.ArrowInvalid, pa.ArrowTypeError):
-                    return f"line {number}: {name} is {record[name]!r}; expected {kind}"
-    except ValueError as problem:
-        return str(problem)
-    return None
+def _of_types(types: Types) -> jsonlines.Wrong:
+    """Finds the value that is of another type than its name's."""
+
+    def wrong(number: int, record: dict[str, Any]) -> str | None:
+        for name, kind in types.items():
+            try:
+                pa.array([record.get(name)], kind)
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                return f"{name} is {record[name]!r}; expected {kind}"
+        return None
+
+    return wrong

@@ -1,4 +1,4 @@
-"""Where training computes: the device, batches moved to it, the precision of the dense part."""
+"""Where training computes: the device, how many threads, batches moved there."""
 
 import os
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from din.errors import InputError
+from din.params import Train
 
 
 def choose(name: str) -> torch.device:
@@ -26,6 +27,15 @@ def choose(name: str) -> torch.device:
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device
+
+
+def threads(params: Train, processes: int) -> int:
+    """How many threads each process computes with: `train.threads`, else its part of this machine's cores; one process
+    alone as many as torch takes (OMP_NUM_THREADS, or the cores that it may use)."""
+    if params.threads or processes == 1:
+        return params.threads or torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 def moved(value: Any, device: torch.device) -> Any:

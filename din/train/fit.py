@@ -4,7 +4,6 @@ State is saved every few minutes and after every epoch; a run killed anywhere an
 weights, bit for bit (CPU, same threads).
 """
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,6 +21,7 @@ from din.native.library import Kernels
 from din.params import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
+from din.train.device import threads
 from din.train.distributed import ALONE, Ranks
 from din.train.learner import Inputs, Learner
 from din.train.loader import TrainingLoader, prefetch
@@ -78,9 +78,7 @@ class _Trainer:
         kernels: Kernels | None,
     ) -> None:
         keep_freed_memory()
-        if params.threads or ranks.size > 1:
-            here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-            torch.set_num_threads(params.threads or max((os.cpu_count() or 1) // here, 1))
+        torch.set_num_threads(threads(params, ranks.size))
         packer = Packer(features, params.unknown_rate, kernels)
         self.features, self.params, self.path, self.ranks = features, params, path, ranks
         self.loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
@@ -89,7 +87,7 @@ class _Trainer:
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
-        self.best_weights = self.learner.weights()
+        self.best_weights: dict[str, Tensor] = {}  # copies; none before the first validation
 
     def wants_epoch(self) -> bool:
         progress = self.progress
@@ -155,7 +153,7 @@ class _Trainer:
             progress.best_metric, progress.best_epoch = metrics[metric], progress.epoch
             self.best_weights = {name: tensor.clone() for name, tensor in self.learner.weights().items()}
         progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
-        progress.seconds += time.monotonic() - started
+        progress.validation_seconds += time.monotonic() - started
         self._save()
 
     def best(self) -> Trained:
@@ -175,10 +173,12 @@ class _Trainer:
             return
         tensors, self.progress = found
         self.learner.load_state(tensors)
-        self.best_weights = {name: tensors[f"best.{name}"] for name in self.best_weights}
+        self.best_weights = {
+            name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")
+        }
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
         if self.path is not None and self.ranks.rank == 0:
-            best = {f"best.{name}": tensor.clone() for name, tensor in self.best_weights.items()}
+            best = {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
             checkpoint.save(self.path, self.learner.state() | best, self.progress)

@@ -1,10 +1,12 @@
 """`din train` and `python -m din.train`: one process, or several that train together.
 
-Started by torchrun (or by `start`), the process is one rank. Otherwise `train.processes` says how many to start on this
-machine. Rank 0 holds the stage lock, speaks and writes; whichever rank fails says so, writes the outcome and ends all.
+Started by torchrun (or by `start`), which set RANK and WORLD_SIZE, the process is one rank. Otherwise
+`train.processes` says how many to start on this machine. Rank 0 holds the stage lock, speaks and writes; whichever rank
+fails says so, writes the outcome and ends all.
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,7 +26,7 @@ SECONDS_FOR_RANK_0 = 3.0
 
 def main() -> int:
     """Run the stage `train`; returns the exit code."""
-    if "WORLD_SIZE" in os.environ:
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # some clusters export the size alone
         return be_rank()
     processes = 1
     with suppress(InputError):  # said by the stage, under its lock
@@ -51,8 +53,6 @@ def be_rank() -> int:
 
 
 def _train_together(size: int) -> None:
-    from torch.distributed import DistError
-
     from din.train.device import choose
     from din.train.distributed import joined
     from din.train.run import train
@@ -63,11 +63,20 @@ def _train_together(size: int) -> None:
         with joined(choose(params.train.device)) as ranks:
             train(params, ranks)
     except Exception as error:
-        if isinstance(error, (ConnectionError, DistError)) or "gloo" in str(error):
+        if says_rank_gone(error):
             time.sleep(SECONDS_TO_BE_ENDED)  # a rank is gone: it said why, and whoever started us ends us
         elif os.environ["RANK"] != "0":
             time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike, it speaks for all
         raise
+
+
+def says_rank_gone(error: Exception) -> bool:
+    """Whether it comes from the exchange with another rank. Gloo's errors have no type of their own, but name its file:
+    `[…/gloo/transport/tcp/pair.cc:553] Connection closed by peer …`."""
+    from torch.distributed import DistError
+
+    by_gloo = type(error) is RuntimeError and re.search(r"\[\S*/gloo/\S+\.\w+:\d+\]", str(error))
+    return isinstance(error, (ConnectionError, DistError)) or bool(by_gloo)
 
 
 def start(processes: int) -> int:

@@ -1,6 +1,5 @@
 """The stage `train`."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +24,9 @@ SUMMARY = Path("reports/training/summary.json")
 
 def train(params: Params, ranks: Ranks = ALONE) -> None:
     """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs.
+
+    The summary's `seconds` are those of training and validation, its `samples_per_second` is of training alone. This
+    run's checkpoint stays, and the two newest of other runs.
 
     Several ranks all call this, and rank 0 writes. They exchange moments inside the graph, so theirs isn't compiled.
 
@@ -53,14 +55,12 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
             f"valid_{settings.metric}": progress.best_metric,
-            "seconds": round(progress.seconds, 3),
+            "seconds": round(progress.seconds + progress.validation_seconds, 3),
             "samples_per_second": round(progress.epoch * rows["train"] / progress.seconds, 1),
             "history": progress.history,
         },
     )
-    for old in folder.parent.iterdir():
-        if old != folder:
-            shutil.rmtree(old)
+    checkpoint.prune(folder)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Alone: `pytest tests/benchmarks`.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import processes, train_stage
+from benchmarks.__main__ import _run
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, auc, best_ms
 from benchmarks.ours import TimedFeatures, settings
@@ -129,6 +131,13 @@ def test_the_roofline_covers_an_epoch(tmp_path: Path) -> None:
     behaviours, impressions = zip(*sizes, strict=True)
     assert impressions == (128, 128, 128, 128, 88)
     assert sum(behaviours) == rows.length.sum()
+
+
+def test_a_measurement_leaves_no_folder_behind() -> None:
+    """What a contestant writes to a temporary folder goes with its process."""
+    program = "import tempfile; from benchmarks.measure import say; say({'folder': tempfile.mkdtemp()})"
+    folder = Path(_run([sys.executable, "-c", program], "nothing", 1)["folder"])
+    assert folder.is_absolute() and not folder.exists()
 
 
 def test_auc_and_turns() -> None:

@@ -12,7 +12,7 @@ from local_airflow import Airflow
 from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
-from din.registry import run_key
+from din.record import run_key
 
 
 @pytest.fixture(scope="module")

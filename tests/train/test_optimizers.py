@@ -89,6 +89,13 @@ def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
     assert torch.allclose(beside, inside) == (optimizer is TableSGD)
 
 
+@pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
+def test_the_table_s_penalty_is_the_one_asked_for(penalty: str, params: Params) -> None:
+    """`train.penalty` reaches the optimizer."""
+    optimizer = table_optimizer(replace(params.train, penalty=penalty), torch.zeros(2, 2), torch.zeros(2))
+    assert optimizer.coupled == (penalty == "coupled")
+
+
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(optimizer, coupled: bool) -> None:

@@ -1,19 +1,16 @@
 """The features suite: each leak, overlap and damage closes its gate. Alone: `pytest tests/validation -k features`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, edit, failed, judge, limits, put, seal
+from planting import FEATURES, edit, failed, judge, put, seal
 
-from din.artifacts import MANIFEST, hash_tree, read_json
-from din.featurize.build import featurize
+from din.artifacts import MANIFEST, read_json
 from din.params import Params
 
 Enter = Callable[..., Params]
@@ -239,177 +236,3 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     names = {entry["name"] for entry in judge("features", workspace("temporal"))["expectations"]}
     assert {name for name in names if not name.endswith(kinds)} <= told
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)
-
-
-def test_the_sample_shows_the_row(workspace: Enter) -> None:
-    """File, row number and values, so that the row can be looked at."""
-    params = workspace("temporal")
-    row = row_where("train", length=(0, 7), oldest=True, next_own=True)
-    shift("history_end", 1, length=(0, 7), oldest=True, next_own=True)()
-    seal(FEATURES)
-    (sample,) = failed(judge("features", params))["history_before_impression"]["sample"]
-    rows = {name: int(values[row]) for name, values in columns(shard("train")).items()}
-    assert sample == {"file": str(shard("train")), "row": row} | rows
-
-
-def test_behaviours_out_of_order(workspace: Enter) -> None:
-    """What else relies on their order may fail as well."""
-    params = workspace("temporal")
-    swapped_behaviours()
-    seal(FEATURES)
-    assert "behaviours_sorted" in failed(judge("features", params))
-
-
-def test_a_user_in_two_splits(workspace: Enter) -> None:
-    """by_user: a test row of a training user."""
-    params = workspace("by_user")
-    add_rows("test", pq.read_table(shard("train")).slice(0, 1))
-    found = failed(judge("features", params))
-    assert found.keys() == {"splits_apart"}
-    assert found["splits_apart"]["observed"] == 1
-
-
-def test_a_training_row_after_the_test_row(workspace: Enter) -> None:
-    """leave_last_out: the test row itself among the training rows, of a user who trains."""
-    params = workspace("leave_last_out")
-    train, test = columns(shard("train")), columns(shard("test"))
-    row = int(np.flatnonzero(np.isin(test["user"], train["user"]) & (test["sampled"] == 0))[0])
-    add_rows("train", pq.read_table(shard("test")).slice(row, 1))
-    found = failed(judge("features", params))
-    assert found.keys() == {"splits_apart"}
-    assert found["splits_apart"]["sample"][0]["sequence"] == test["sequence"][row]
-
-
-def test_a_validating_user_who_trains(workspace: Enter) -> None:
-    """leave_last_out: validation users are held out of training."""
-    params = workspace("leave_last_out")
-    add_rows("valid", pq.read_table(shard("train")).slice(0, 1))
-    assert failed(judge("features", params)).keys() == {"splits_apart"}
-
-
-def test_a_negative_that_the_user_owns(workspace: Enter) -> None:
-    """leave_last_out: a sampled negative never is one of the user's behaviours."""
-    params = workspace("leave_last_out")
-    train, past = columns(shard("train")), columns(shard("behaviours"))
-    row = int(np.flatnonzero(train["sampled"] == 1)[0])
-    own = past["item"][past["user"] == train["user"][row]]
-    put(shard("train"), "item", row, int(own[0]))
-    seal(FEATURES)
-    found = failed(judge("features", params))
-    assert found.keys() == {"negatives_not_own"}
-    assert found["negatives_not_own"]["sample"][0]["item"] == own[0]
-
-
-def test_equal_times_are_in_order_under_sequence(workspace: Enter) -> None:
-    """leave_last_out: all events at one time are fine, one history that reaches its own row is not."""
-    params = workspace("leave_last_out")
-    assert read_json(FEATURES / MANIFEST)["order"] == "sequence"
-    rows, past = columns(shard("train")), columns(shard("behaviours"))
-    after = np.append(past["sequence"], -1)[rows["history_end"]] == rows["sequence"]
-    row = int(np.flatnonzero(after & (rows["history_end"] - rows["history_start"] < 8))[0])
-    put(shard("train"), "history_end", row, int(rows["history_end"][row]) + 1)
-    seal(FEATURES)
-    assert failed(judge("features", params)).keys() == {"history_before_impression"}
-
-
-def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
-    """Prior history at the time of a user's events, with larger sequence numbers, is no leak under `sequence`."""
-    params = workspace("leave_last_out")
-    first = {user: time for path in map(planting.day, range(5, -1, -1)) for user, time in last_to_first(path)}
-
-    def at_first_event(table: pa.Table) -> pa.Table:
-        times = [first[user] for user in table["user_id"].to_pylist()]
-        table = table.set_column(2, "timestamp", pa.array(times, pa.timestamp("us")))
-        return table.set_column(3, "sequence", pa.array(range(10**6, 10**6 + len(table)), pa.int64()))
-
-    edit(planting.RAW / "history.parquet", at_first_event)
-    seal(planting.RAW)
-    featurize(params)
-    report = judge("features", params)
-    assert not failed(report)
-    path = planting.RAW / "history.parquet"
-    edit(path, lambda table: table.slice(0, 0))  # without it, the same rows are events of the future
-    seal(planting.RAW)
-    seal(FEATURES, raw=hash_tree(planting.RAW))
-    assert {"behaviours_sorted", "history_before_impression"} & failed(judge("features", params)).keys()
-
-
-def last_to_first(path: Path) -> list[tuple[int, Any]]:
-    """(user, time) of a day's events, newest first."""
-    table = pq.read_table(path)
-    return list(zip(table["user_id"].to_pylist(), table["timestamp"].to_pylist(), strict=True))[::-1]
-
-
-def test_features_of_another_raw_log(workspace: Enter) -> None:
-    """The raw log changed after featurize."""
-    params = workspace("temporal")
-    put(planting.day(0), "label", 0, 0)
-    put(planting.day(0), "label", 1, 1)
-    assert failed(judge("features", params)).keys() == {"built_from_this_raw_log"}
-
-
-def test_counts_of_the_manifest(workspace: Enter) -> None:
-    """A split that lost rows is found even where the hashes were made to fit."""
-    params = workspace("temporal")
-    edit(shard("test"), lambda table: table.slice(1))
-    seal(FEATURES)
-    found = failed(judge("features", params))
-    assert found.keys() == {"row_counts"}
-    assert found["row_counts"]["sample"][0]["of"] == "shards/*/test.parquet"
-
-
-def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
-    """The vocabulary of a field `valid` or `items` is not counted as the split or the table."""
-    params = workspace("temporal")
-    names = {"tab": "valid", "hour": "items"}
-    for path in planting.RAW.glob("events/*/*.parquet"):
-        edit(path, lambda table: table.rename_columns([names.get(name, name) for name in table.column_names]))
-    seal(planting.RAW)
-    fields = {**(params.featurize.fields or {}), "context": {"valid": "categorical", "items": "numeric"}}
-    params = replace(params, featurize=replace(params.featurize, fields=fields))
-    featurize(params)
-    assert judge("features", params)["verdict"] == "open"
-
-
-def test_an_edited_file(workspace: Enter) -> None:
-    """Hashes are compared with the manifest's."""
-    params = workspace("temporal")
-    put(shard("train"), "label", 0, 1 - int(columns(shard("train"))["label"][0]))
-    assert failed(judge("features", params)).keys() == {"files_match_manifest"}
-
-
-def test_limits_are_those_of_params(workspace: Enter) -> None:
-    """More rows, or known users, may be asked for."""
-    params = workspace("by_user")
-    asked = limits(params, "validate_features", min_rows=10**6, max_unknown_users=0.5)
-    found = failed(judge("features", asked))
-    assert found.keys() == {"train_rows", "valid_rows", "test_rows", "unknown_users_rate"}
-    assert found["unknown_users_rate"]["observed"] == 1
-
-
-def test_no_histories_is_a_warning(workspace: Enter) -> None:
-    """A log without behaviours can be learned from, but not by interest."""
-    params = workspace("temporal")
-    for number in range(3):
-        edit(shard("behaviours", number), lambda table: table.slice(0, 0))
-        for split in ("train", "valid", "test"):
-            for column in ("history_start", "history_end"):
-                replace_column(shard(split, number), column, [0] * pq.read_metadata(shard(split, number)).num_rows)
-    seal(FEATURES, behaviours=0)
-    report = judge("features", params)
-    assert not failed(report)
-    assert failed(report, "warning").keys() == {f"{split}_mean_history_length" for split in ("train", "valid", "test")}
-
-
-def test_too_few_rows_prove_no_leak(workspace: Enter) -> None:
-    """With a handful of clicks chance tells the label too, so a leak isn't judged."""
-    params = limits(workspace("temporal"), "validate_features", min_rows=1)
-    leaking("tab", lambda label: (1 + label).astype(np.int32))()
-    few = 12
-    counts = read_json(FEATURES / MANIFEST)["rows"]
-    for number in range(3):
-        edit(shard("train", number), lambda table: table.slice(0, few))
-    seal(FEATURES, rows=counts | {"train": 3 * few})
-    report = judge("features", params)
-    assert not failed(report)
-    assert "label_leak" not in {entry["name"] for entry in report["expectations"]}

@@ -6,14 +6,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import planting
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from planting import RAW, day, edit, failed, judge, limits, put, seal
 
-from din.errors import InputError
 from din.params import Params
 
 Enter = Callable[..., Params]
@@ -267,16 +265,6 @@ def test_no_behaviours_is_a_warning(workspace: Enter) -> None:
     assert failed(report, "warning").keys() == {"behaviours"}
 
 
-@pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
-def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -> None:
-    """No false alarm, not even a warning, in any suite."""
-    params = workspace(protocol, seed)
-    for suite in ("raw", "features", "predictions"):
-        report = judge(suite, params)
-        assert not failed(report) and not failed(report, "warning"), suite
-
-
 def test_an_own_column_called_date_is_no_obstacle(workspace: Enter) -> None:
     """The partition's day wins over a column of that name, and other columns may need quotes."""
     params = workspace()
@@ -284,37 +272,3 @@ def test_an_own_column_called_date_is_no_obstacle(workspace: Enter) -> None:
         edit(path, lambda t: t.append_column("date", t["hour"]).append_column('dwell "s"', t["hour"]))
     seal(RAW)
     assert not failed(judge("raw", params))
-
-
-def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception while judging closes the gate and is the reason that the report gives."""
-    params = workspace()
-    monkeypatch.setattr("validation.raw._uniqueness", lambda *_: 1 / 0)
-    found = failed(judge("raw", params))
-    assert found.keys() == {"rows_evaluated"}
-    assert "ZeroDivisionError" in found["rows_evaluated"]["reason"]
-
-
-def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
-    """Without a raw log, or with one of another format, there is no verdict at all."""
-    params = workspace()
-    judge("raw", params)
-    seal(RAW, format=2)
-    with pytest.raises(InputError, match="format 2"):
-        judge("raw", params)
-    shutil.rmtree(RAW)
-    with pytest.raises(InputError, match="data/raw"):
-        judge("raw", params)
-    assert not Path("reports/validation/raw.verdict").exists()
-
-
-def test_the_message_says_what_to_do(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
-    """A closed gate prints observed, threshold, an offending row and advice."""
-    params = workspace()
-    put(day(0), "label", 3, 2)
-    seal(RAW)
-    with pytest.raises(planting.GateClosed) as closed:
-        planting.validate("raw", __import__("validation.raw").raw.PHASES, params)
-    message = str(closed.value)
-    assert "label_0_or_1" in message and "= 0" in message and '"label": 2' in message and "fetch.table.label" in message
-    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,54 @@
+"""JSON-lines, line by line: what is wrong with a file that Arrow refuses, which can't say where in the file."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+Wrong = Callable[[int, dict[str, Any]], str | None]  # number and object of a line to what is wrong with it
+
+_TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "list", dict: "object"}
+
+
+@contextmanager
+def explained(lines: Callable[[], AbstractContextManager[Iterable[bytes]]], wrong: Wrong) -> Iterator[None]:
+    """Let Arrow's error name the first bad line of the file that `lines` opens.
+
+    Raises:
+        pa.ArrowInvalid: that line is not UTF-8, is no JSON object, or `wrong` says what is.
+    """
+    try:
+        yield
+    except pa.ArrowInvalid as error:  # its row numbers start anew in each block
+        with lines() as opened:
+            raise pa.ArrowInvalid(_problem(opened, wrong) or str(error)) from None
+
+
+def one_type_each() -> Wrong:
+    """Finds the value that is of another type than those of its name before."""
+    seen: dict[str, tuple[str, int]] = {}
+
+    def wrong(number: int, record: dict[str, Any]) -> str | None:
+        for name, value in record.items():
+            kind = _TYPES.get(type(value))
+            before, where = seen.setdefault(name, (kind, number)) if kind else (None, 0)
+            if kind != before:
+                return f"{name} is {value!r}, a {kind}, but a {before} in line {where}; use one type"
+        return None
+
+    return wrong
+
+
+def _problem(lines: Iterable[bytes], wrong: Wrong) -> str | None:
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line.decode())
+        except ValueError as error:
+            return f"line {number}: {error}, in {line[:80]!r}"
+        if not isinstance(record, dict):
+            return f"line {number}: {line[:80]!r}; expected one JSON object a line"
+        if problem := wrong(number, record):
+            return f"line {number}: {problem}"
+    return None

@@ -1,0 +1,42 @@
+"""A tiny run with committed losses, through torch alone. Alone: `pytest tests/golden`.
+
+A change that is meant to move them commits what `python tests/golden/test_golden.py` writes, and says why.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+HERE = Path(__file__).parent
+LOSSES = HERE / "losses.json"
+
+
+def run(root: Path) -> list[dict[str, float]]:
+    """Training loss, validation AUC and validation loss of three epochs of the default model, made small."""
+    from random_features import write_features
+
+    from din.params import load
+    from din.train.fit import fit
+
+    small = {"embedding_dim": 8, "attention_hidden": (12, 6), "hidden": (16, 8), "learning_rate": 0.005}
+    train = replace(load(HERE.parents[1] / "params.yaml").train, epochs=3, patience=9, threads=1, device="cpu", **small)
+    _, progress = fit(write_features(root, users=100, impressions=20), train)
+    return [{key: epoch[key] for key in ("train_loss", "valid_auc", "valid_log_loss")} for epoch in progress.history]
+
+
+def test_losses_are_those_committed(tmp_path: Path) -> None:
+    """Every epoch's figures, to what another processor's rounding may change."""
+    found, expected = run(tmp_path), json.loads(LOSSES.read_text())
+    assert len(found) == len(expected) == 3
+    for ours, committed in zip(found, expected, strict=True):
+        assert ours == pytest.approx(committed, abs=1e-4)
+
+
+if __name__ == "__main__":
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+    with TemporaryDirectory() as folder:
+        LOSSES.write_text(json.dumps(run(Path(folder)), indent=2) + "\n")

@@ -1,0 +1,51 @@
+"""Any type in any role, any damage to any file: read or refused. Alone: pytest tests/sources/test_table_damage.py"""
+
+import gzip
+from collections.abc import Callable
+from datetime import date, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_table_errors import GOOD, T, parquet
+
+from din import stage
+from din.params import Params
+from din.sources.fetch import fetch
+
+VALUES = [
+    pa.array([None]), pa.array([True]), pa.array([1.5]), pa.array([float("nan")]), pa.array(["x"]), pa.array([b"x"]),
+    pa.array([b"\xff"]), pa.array([date(2024, 1, 1)]), pa.array([time(1)]), pa.array([timedelta(1)]), pa.array([[1]]),
+    pa.array([[[1]]]), pa.array([{"a": 1}]), pa.array([[{"a": 1}]]), pa.array([Decimal("1.5")]),
+    pa.array(["x"], "large_string"), pa.array([2**64 - 1], "uint64"), pa.array(["x"]).dictionary_encode(),
+    pa.array([[]], pa.list_(pa.null())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{value.type} {value[0]}")
+@pytest.mark.parametrize("table", ["events", "items", "history"])
+def test_no_parquet_type_is_a_bug(value: pa.Array, table: str, table_params: Callable[..., Params]) -> None:
+    """Any type in any role, key columns among them: it is read, or refused with outcome 2."""
+    roles = ("user_id", "item_id", "timestamp", "sequence", "label", "behaviour", "side")
+    for role in roles:
+        Path("typed.parquet").write_bytes(parquet(**{role: value}))
+        keep = ("side",) if (table, role) == ("events", "side") else ()
+        for label in ("label", "label >= 4", "label == x"):
+            params = table_params(**{table: "typed.parquet", "keep": keep, "label": label})
+            assert stage.run("fetch", lambda params=params: fetch(params)) in (0, 2)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), suffix=st.sampled_from(["csv", "csv.gz", "parquet", "jsonl"]))
+def test_damaged_bytes_are_never_a_bug(data: st.DataObject, suffix: str, table_params: Callable[..., Params]) -> None:
+    """Whatever bytes change, go or come in a file of any form: it is read, or refused with outcome 2."""
+    text = f"{GOOD}2,11,{T},1\n1,12,{T + 90_000},1\n".encode()
+    line = '{"user_id": 1, "item_id": 10, "timestamp": 1700006400, "label": 1, "tags": ["a"]}\n'
+    good = {"csv": text, "csv.gz": gzip.compress(text), "parquet": parquet(), "jsonl": line.encode() * 2}[suffix]
+    start = data.draw(st.integers(0, len(good)))
+    stop = data.draw(st.integers(start, min(len(good), start + 20)))
+    Path(f"bytes.{suffix}").write_bytes(good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
+    assert stage.run("fetch", lambda: fetch(table_params(events=f"bytes.{suffix}"))) in (0, 2)

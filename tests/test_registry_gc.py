@@ -1,0 +1,68 @@
+"""What `din registry gc` takes, and what it spares. Alone: pytest tests/test_registry_gc.py."""
+
+import os
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from test_registry import bundle, crown
+
+from din.registry import Registry
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Registry:
+    """An empty registry in a folder."""
+    return Registry(str(tmp_path / "r"), "ads")
+
+
+def test_gc_takes_old_orphans_and_nothing_else(local, tmp_path):
+    """Bundles and runs without a record, and what killed local puts leave; dry by default, young ones stay."""
+    crown(local, bundle(tmp_path / "b"), run_id="kept", files=local.put_run("kept", {"gate.json": b"{}"}))
+    orphan = local.put_bundle(bundle(tmp_path / "c", "two"))
+    local.put_run("killed", {"gate.json": b"{}"})
+    leftover = tmp_path / "r" / "ads" / "promotions" / "000002.json#1"
+    leftover.write_text("half")
+    gone = {f"{local.name}/bundles/{orphan}", f"{local.name}/runs/killed", str(leftover)}
+    assert local.gc(dry_run=False) == []  # all are younger than the grace
+    old = time.time() - 8 * 24 * 3600
+    for path in (tmp_path / "r").rglob("*"):
+        os.utime(path, (old, old))
+    assert set(local.gc()) == gone and leftover.exists()
+    assert set(local.gc(dry_run=False)) == gone
+    assert not leftover.exists() and local.gc(timedelta(0)) == [] and local.verify() == []
+
+
+def test_gc_spares_an_old_leftover_that_is_stored_again(local, tmp_path):
+    """A promotion that reuses a bundle of long ago is in progress now."""
+    source = bundle(tmp_path / "b")
+    version = local.put_bundle(source)
+    old = time.time() - 8 * 24 * 3600
+    for path in (tmp_path / "r").rglob("*"):
+        os.utime(path, (old, old))
+    local.put_bundle(source)
+    assert local.gc(dry_run=False) == []
+    assert local.fetch(version, tmp_path / "fetched")
+
+
+@pytest.mark.parametrize("meanwhile", ["stored again", "promoted"])
+def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanwhile):
+    """A promotion that begins, or ends, while gc has listed and not yet removed."""
+    source = bundle(tmp_path / "b")
+    version = local.put_bundle(source)
+    old = time.time() - 8 * 24 * 3600
+    for path in (tmp_path / "r").rglob("*"):
+        os.utime(path, (old, old))
+    listed = local._objects.leftovers
+
+    def then():
+        if meanwhile == "promoted":
+            local.append(version, None, by="ann", reason="meanwhile")
+        else:
+            local.put_bundle(source)
+        return listed()
+
+    monkeypatch.setattr(local._objects, "leftovers", then)
+    assert local.gc(dry_run=False) == []
+    assert local.fetch(version, tmp_path / "fetched")

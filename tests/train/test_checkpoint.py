@@ -1,0 +1,122 @@
+"""Checkpoints: damaged ones, whose they are, which stay. Alone: `pytest tests/train/test_checkpoint.py`."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from din.eventlog.reader import Features
+from din.params import Params
+from din.train import checkpoint
+from din.train.checkpoint import Progress
+from din.train.device import threads
+
+ROOT = Path(__file__).parents[2]
+TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.tensor(5), "none": torch.empty(0, 4)}
+PROGRESS = Progress(epoch=1, batch=7, loss=0.5, history=[{"epoch": 0, "valid_auc": 0.75}])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound checkpoint."""
+    path = tmp_path_factory.mktemp("checkpoint") / "state.safetensors"
+    checkpoint.save(path, TENSORS, PROGRESS)
+    return path
+
+
+def test_a_checkpoint_comes_back_whole(written: Path) -> None:
+    """Every tensor and all progress."""
+    found = checkpoint.load(written)
+    assert found is not None
+    assert found[1] == PROGRESS
+    torch.testing.assert_close(found[0], TENSORS, rtol=0, atol=0)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "zeros at the end": lambda content: content[:-8] + bytes(8),
+    "truncated": lambda content: content[:-1],
+    "empty": lambda content: b"",
+    "longer": lambda content: content + b"\0",
+    "another batch": lambda content: content.replace(rb"batch\": 7", rb"batch\": 8"),
+    "no checksum": lambda content: content.replace(b"crc32", b"crc23"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_not_taken(damage: str, written: Path, tmp_path: Path, capsys) -> None:
+    """One line says so, and training starts over."""
+    content = DAMAGES[damage](written.read_bytes())
+    assert content != written.read_bytes()
+    (tmp_path / "state").write_bytes(content)
+    assert checkpoint.load(tmp_path / "state") is None
+    (said,) = capsys.readouterr().out.splitlines()
+    assert "can't be read" in said and "training starts over" in said
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_no_flipped_byte_goes_unnoticed(written: Path, data: st.DataObject) -> None:
+    """Anywhere in the file, header and progress included."""
+    content = bytearray(written.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.sampled_from([1, 16, 128, 255]))
+    damaged = written.with_name("flipped")
+    damaged.write_bytes(content)
+    assert checkpoint.load(damaged) is None
+
+
+def test_tensors_without_progress_are_not_taken(tmp_path: Path, capsys) -> None:
+    """A safetensors file of another program holds no metadata."""
+    save_file(TENSORS, tmp_path / "state")
+    assert checkpoint.load(tmp_path / "state") is None
+    assert "its checksum is another" in capsys.readouterr().out
+
+
+def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
+    """Of four others, by the time of their last save; the current run's whatever its age."""
+    for age, name in enumerate(("new", "newer", "older", "oldest", "mine")):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (10_000 - age, 10_000 - age))
+    for _ in range(2):
+        checkpoint.prune(tmp_path / "mine")
+        assert {path.name for path in tmp_path.iterdir()} == {"mine", "new", "newer"}
+
+
+def test_the_threads_that_torch_takes_are_part_of_the_identity(features: Features, params: Params) -> None:
+    """With `threads: null`, OMP_NUM_THREADS of 1 and of 2 are different runs, the first the one of `threads: 1`."""
+    program = f"""
+from dataclasses import replace
+from pathlib import Path
+from din.params import load
+from din.train.checkpoint import directory
+print(directory(Path({str(features.root)!r}), replace(load().train, threads=None)))
+"""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for number in ("1", "2")
+    ]
+    assert found[0] != found[1]
+    assert found[0] == str(checkpoint.directory(features.root, replace(params.train, threads=1)))
+
+
+def test_processes_share_the_cores(params: Params, monkeypatch) -> None:
+    """`threads` wins; else each of those on one machine gets its part, and at least one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
+    for local, share in (("4", 1), ("2", 3), ("9", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
+        assert threads(replace(params.train, threads=None), 9) == share
+        assert threads(replace(params.train, threads=5), 9) == 5

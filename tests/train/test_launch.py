@@ -1,0 +1,69 @@
+"""Who a training process is, and whose error speaks. Alone: `pytest tests/train/test_launch.py`."""
+
+import os
+from pathlib import Path
+
+import pytest
+from test_distributed import together
+from torch.distributed import DistBackendError
+
+from din.errors import InputError
+from din.train import launch
+from din.train.distributed import Ranks
+
+PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553]"
+
+
+@pytest.mark.parametrize(
+    ("environment", "role"),
+    [
+        ({}, "alone"),
+        ({"WORLD_SIZE": "4"}, "alone"),
+        ({"RANK": "0"}, "alone"),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, "rank"),
+    ],
+    ids=str,
+)
+def test_a_rank_has_a_number_and_a_size(environment: dict[str, str], role: str, tmp_path: Path, monkeypatch) -> None:
+    """A cluster that exports one of them alone did not start us as a rank."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    roles: list[str] = []
+    monkeypatch.setattr(launch, "be_rank", lambda: roles.append("rank"))
+    monkeypatch.setattr(launch.stage, "run", lambda *arguments: roles.append("alone"))
+    launch.main()
+    assert roles == [role]
+
+
+@pytest.mark.parametrize(
+    ("error", "gone"),
+    [
+        (RuntimeError(f"{PAIR} Connection closed by peer [127.0.0.1]:36551."), True),
+        (RuntimeError(f"Gloo connectFullMesh failed with {PAIR} no error"), True),
+        (DistBackendError("NCCL communicator was aborted"), True),
+        (ConnectionError("connection closed by process 1"), True),
+        (InputError("data/gloo/manifest.json: not found"), False),
+        (RuntimeError("no room for data/gloo/manifest.json"), False),
+    ],
+    ids=str,
+)
+def test_errors_of_the_exchange_are_told_from_others(error: Exception, gone: bool) -> None:
+    """By type, and gloo's by the place in its source that they begin with; not by a path of that name."""
+    assert launch.says_rank_gone(error) == gone
+
+
+def _one_leaves(ranks: Ranks) -> None:
+    if ranks.rank == 0:
+        with pytest.raises(Exception) as caught:
+            for _ in range(9):
+                ranks.collect("here")
+        assert launch.says_rank_gone(caught.value), caught.value
+    os._exit(0)  # without a goodbye
+
+
+def test_torch_s_own_error_is_known() -> None:
+    """What the installed torch raises where a rank is gone."""
+    together(2, _one_leaves)

@@ -1,0 +1,119 @@
+"""One step and the loop around it as equations. Alone: `pytest tests/train/test_step.py`."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from native.compiler import needs_compiler
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features
+from din.model.embedding import to_tensors
+from din.native.library import kernels
+from din.params import Params
+from din.train import fit as loop
+from din.train.learner import Learner
+from din.train.loader import TrainingLoader
+from din.train.regularization import row_decay
+
+THROUGH = pytest.mark.parametrize("through", [lambda: None, pytest.param(kernels, marks=needs_compiler)])
+
+
+@THROUGH
+def test_a_step_is_equation_7(through, features: Features, params: Params) -> None:
+    """Under SGD, table and dense weights: w − η(∂L/∂w + λ/n_j·w), L the batch's mean loss by torch's plain autograd."""
+    train = replace(params.train, optimizer="sgd", activation="relu", regularization=3.0, unknown_rate=0.0, threads=1)
+    packer = Packer(features, kernels=through())
+    learner, plain = Learner(features, packer, train, kernels=through()), Learner(features, packer, train)
+    learner.model.train()
+    batch = next(TrainingLoader(features, packer, 32, seed=1).epoch(0))
+    rows, eta = torch.from_numpy(batch.rows), 0.3
+    before = {name: tensor.clone() for name, tensor in plain.weights().items()}
+    leaf = before["table"].clone().requires_grad_()
+    logits = plain.model(leaf.index_select(0, rows), to_tensors(batch.packed, rows))
+    loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(batch.packed.labels))
+    names, weights = zip(*plain.model.named_parameters(), strict=True)
+    table, *dense = torch.autograd.grad(loss, [leaf, *weights])
+    inside = torch.zeros(len(leaf), 1).index_fill_(0, rows, 1)
+    decay = row_decay(features, train).unsqueeze(1) * inside
+    found = learner.step(learner.inputs(batch), 0, eta)
+    torch.testing.assert_close(found, loss.detach())
+    torch.testing.assert_close(learner.table, before["table"] - eta * (table + decay * before["table"]))
+    for name, gradient in zip(names, dense, strict=True):
+        torch.testing.assert_close(learner.weights()[name], before[name] - eta * gradient)
+
+
+@THROUGH
+def test_the_best_epoch_of_the_chosen_metric_is_kept(through, features: Features, params: Params, monkeypatch) -> None:
+    """GAUC peaks in epoch 2; training stops `patience` epochs later with that epoch's weights; AUC is not asked. The
+    learning rate decays by the steps of all epochs."""
+    gauc, seen, rates = iter([0.5, 0.7, 0.6, 0.6, 0.9]), [], []
+    step = Learner.step
+
+    def scripted(labels, probabilities, users):
+        seen.append({name: tensor.clone() for name, tensor in trainer.learner.weights().items()})
+        return {"gauc": next(gauc), "auc": len(seen) / 10, "log_loss": 0.5, "rows": 1}
+
+    def noted(self, inputs, epoch, rate):
+        rates.append(rate)
+        return step(self, inputs, epoch, rate)
+
+    monkeypatch.setattr(loop, "summary", scripted)
+    monkeypatch.setattr(Learner, "step", noted)
+    train = replace(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
+    trainer = loop._Trainer(features, train, None, False, None, loop.ALONE, through())
+    while trainer.wants_epoch():
+        trainer.run_epoch()
+    best = trainer.best()
+    assert (trainer.progress.epoch, trainer.progress.best_epoch) == (4, 1)
+    found = {**best.model.state_dict(), "table": best.table}
+    assert all(torch.equal(found[name], tensor) for name, tensor in seen[1].items())
+    assert len(rates) > 7
+    assert rates == pytest.approx([0.001 * 0.5 ** (number // 7) for number in range(len(rates))])
+
+
+@pytest.mark.parametrize(("seconds", "saves"), [(59, 0), (61, 1)])
+def test_state_is_saved_by_the_minute(
+    seconds: int, saves: int, features: Features, params: Params, tmp_path: Path, monkeypatch
+) -> None:
+    """With `checkpoint_minutes: 1`, a step that ends after 61 seconds saves, one after 59 does not; best weights are
+    there once an epoch was validated."""
+    train = replace(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
+    clock, places, step = [0.0], [], Learner.step
+
+    def slow(self, inputs, epoch, rate):
+        clock[0] += seconds * (inputs.number == 0)
+        return step(self, inputs, epoch, rate)
+
+    monkeypatch.setattr(Learner, "step", slow)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(
+        loop.checkpoint,
+        "save",
+        lambda path, tensors, progress: places.append((progress.batch, "best.table" in tensors)),
+    )
+    loop.fit(features, train, tmp_path / "state.safetensors")
+    always = [(2, False), (0, True)]  # before validation, and after it
+    assert places == [(1, False)] * saves + always
+
+
+def test_seconds_of_training_and_of_validation_are_told_apart(features: Features, params: Params, monkeypatch) -> None:
+    """Two batches of 61 s and a validation of 1000 s, which is not in the training's speed."""
+    clock, step, predict = [0.0], Learner.step, loop.predict
+
+    def slow(self, inputs, epoch, rate):
+        clock[0] += 61
+        return step(self, inputs, epoch, rate)
+
+    def slower(*arguments):
+        clock[0] += 1000
+        return predict(*arguments)
+
+    monkeypatch.setattr(Learner, "step", slow)
+    monkeypatch.setattr(loop, "predict", slower)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    _, progress = loop.fit(features, replace(params.train, epochs=1, hidden=(8,), threads=1))
+    assert (progress.seconds, progress.validation_seconds) == (122, 1000)
