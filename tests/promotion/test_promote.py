@@ -18,8 +18,7 @@ from din.objects import Objects
 from din.promotion import commands
 from din.promotion.gate import REPORT, gate
 from din.promotion.promote import promote
-from din.record import StaleChampion
-from din.registry import Registry
+from din.registry import Registry, StaleChampion
 
 HERE = Path(__file__).parent
 
