@@ -108,7 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--no-vocabularies", dest="vocabularies", action="store_false")
-    parser.add_argument("--no-full-epoch", dest="full_epoch", action="store_false", help=f"not {EPOCH_ROWS:,} impressions")
+    parser.add_argument("--no-full-epoch", dest="full_epoch", action="store_false")
     parser.add_argument("--write", type=Path, help="put the tables into this page, such as docs/benchmarks.md")
     options = parser.parse_args()
     options.said = [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []

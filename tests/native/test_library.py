@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compiler import needs_compiler
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from din.errors import InputError
@@ -76,6 +76,7 @@ def test_the_sources_are_in_the_package() -> None:
 
 
 @needs_compiler
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4), st.sampled_from(["int32", "int64"]))
 def test_distinct_ids_are_numpy_s_bits(batches: list[list[int]], dtype: str) -> None:
     """Order, positions and types of the kernel equal those of the numpy version, whatever was seen before."""

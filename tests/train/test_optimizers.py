@@ -92,7 +92,7 @@ def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
 @pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
 def test_the_table_s_penalty_is_the_one_asked_for(penalty: str, params: Params) -> None:
     """`train.penalty` reaches the optimizer."""
-    optimizer = table_optimizer(replace(params.train, penalty=penalty), torch.zeros(2, 2), torch.zeros(2))
+    optimizer = table_optimizer(replace(params.train, penalty=penalty), torch.zeros(2, 2), torch.zeros(2), 1)
     assert optimizer.coupled == (penalty == "coupled")
 
 
