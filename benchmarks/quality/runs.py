@@ -36,6 +36,7 @@ from din.train.native import native
 from din.train.predict import predict
 
 STORE = ROOT / ".din" / "quality"
+FINALISTS, FINAL_SEEDS = 4, (1, 2, 3)
 
 Figures = dict[tuple[str, str], list[dict[str, Any]]]  # (log, row name): one record for each seed
 
@@ -65,11 +66,32 @@ def features_of(log: Log, store: Path = STORE) -> Path:
 
 
 def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = STORE) -> tuple[list[Row], Figures]:
-    """Rows with the best of their tries by validation AUC (seed 1); each row's records, in the order of its tries."""
-    tried = [replace(row, train=replace(train, seed=1)) for row in rows for train in row.tries]
-    records = iter(_run_each(tried, ("valid",), folders, jobs, store / "tries"))
-    figures = {(row.log, row.name): list(itertools.islice(records, len(row.tries))) for row in rows if row.tries}
-    return [_best(row, figures.get((row.log, row.name), [])) for row in rows], figures
+    """Rows with the best of their tries by validation AUC; each row's records of seed 1, in the order of its tries.
+
+    The `FINALISTS` best with seed 1 meet again: of those the best mean of `FINAL_SEEDS` is chosen, since on a small log
+    a seed moves a model by more than most tries differ.
+    """
+
+    def valid(trains: Sequence[Sequence[Train]], seed: int) -> list[list[dict[str, Any]]]:
+        """Records of each row's configurations."""
+        seeded = [
+            replace(row, train=replace(train, seed=seed))
+            for row, own in zip(rows, trains, strict=True)
+            for train in own
+        ]
+        records = iter(_run_each(seeded, ("valid",), folders, jobs, store / "tries"))
+        return [list(itertools.islice(records, len(own))) for own in trains]
+
+    first = valid([row.tries for row in rows], 1)
+    finalists = [
+        _best(row.tries, [[record] for record in own], FINALISTS) for row, own in zip(rows, first, strict=True)
+    ]
+    by_seed = [valid(finalists, seed) for seed in FINAL_SEEDS]
+    chosen = [
+        replace(row, train=_best(own, list(zip(*records, strict=True)), 1)[0]) if own else row
+        for row, own, *records in zip(rows, finalists, *by_seed, strict=True)
+    ]
+    return chosen, {(row.log, row.name): own for row, own in zip(rows, first, strict=True) if own}
 
 
 def run_all(rows: list[Row], seeds: int, folders: dict[str, Path], jobs: int, store: Path = STORE) -> Figures:
@@ -100,10 +122,11 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     return record
 
 
-def _best(row: Row, records: list[dict[str, Any]]) -> Row:
-    scored = zip(row.tries, records, strict=True)
-    best = max(scored, key=lambda one: one[1]["valid"]["auc"], default=(row.train, None))
-    return replace(row, train=best[0])
+def _best(tries: Sequence[Train], runs: Sequence[Sequence[dict[str, Any]]], count: int) -> list[Train]:
+    """The `count` tries with the highest mean validation AUC over their runs, the first of equals first."""
+    means = [sum(run["valid"]["auc"] for run in own) / len(own) for own in runs]
+    order = sorted(range(len(tries)), key=lambda place: -means[place])
+    return [tries[place] for place in order[:count]]
 
 
 def _run_each(
