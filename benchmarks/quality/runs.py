@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -36,7 +37,7 @@ from din.train.native import native
 from din.train.predict import predict
 
 STORE = ROOT / ".din" / "quality"
-FINALISTS, FINAL_SEEDS = 4, (1, 2, 3)
+FINALISTS, FINAL_SEEDS = 0.2, (1, 2, 3)
 
 Figures = dict[tuple[str, str], list[dict[str, Any]]]  # (log, row name): one record for each seed
 
@@ -68,8 +69,8 @@ def features_of(log: Log, store: Path = STORE) -> Path:
 def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = STORE) -> tuple[list[Row], Figures]:
     """Rows with the best of their tries by validation AUC; each row's records of seed 1, in the order of its tries.
 
-    The `FINALISTS` best with seed 1 meet again: of those the best mean of `FINAL_SEEDS` is chosen, since on a small log
-    a seed moves a model by more than most tries differ.
+    The best `FINALISTS` of them, where that is more than one, meet again and the best mean of `FINAL_SEEDS` is chosen,
+    since on a small log a seed moves a model by more than most tries differ.
     """
 
     def valid(trains: Sequence[Sequence[Train]], seed: int) -> list[list[dict[str, Any]]]:
@@ -84,13 +85,14 @@ def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = S
 
     first = valid([row.tries for row in rows], 1)
     finalists = [
-        _best(row.tries, [[record] for record in own], FINALISTS) for row, own in zip(rows, first, strict=True)
+        _best(row.tries, [[record] for record in own], math.ceil(len(own) * FINALISTS))
+        for row, own in zip(rows, first, strict=True)
     ]
-    by_seed = [valid(finalists, seed) for seed in FINAL_SEEDS]
-    chosen = [
-        replace(row, train=_best(own, list(zip(*records, strict=True)), 1)[0]) if own else row
-        for row, own, *records in zip(rows, finalists, *by_seed, strict=True)
-    ]
+    by_seed = [valid([own if len(own) > 1 else [] for own in finalists], seed) for seed in FINAL_SEEDS]
+    chosen = []
+    for row, own, *records in zip(rows, finalists, *by_seed, strict=True):
+        best = _best(own, list(zip(*records, strict=True)), 1) if len(own) > 1 else own
+        chosen += [replace(row, train=best[0]) if best else row]
     return chosen, {(row.log, row.name): own for row, own in zip(rows, first, strict=True) if own}
 
 
