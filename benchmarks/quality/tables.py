@@ -31,24 +31,24 @@ def tables(rows: list[Row], figures: Figures, tried: Figures) -> str:
 
 
 def _table(log: str, rows: list[Row], figures: Figures) -> str:
-    head = ["model", "valid AUC", "test AUC", "GAUC", "log loss", "RelaImpr AUC", "RelaImpr GAUC", "epoch", "seeds"]
+    test = figures[log, rows[0].name][0]["test"]
+    oracle = (test.get("oracle") or {}).get("auc")
+    head = ["model", "valid AUC", "test AUC", "GAUC", "log loss", "RelaImpr AUC", "RelaImpr GAUC", "ensemble AUC"]
+    head += ["of the oracle's lift"] * bool(oracle) + ["epoch", "seeds"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
         found, base = figures[log, row.name], figures[log, row.base]
         cells = [_cell([run["valid"]["auc"] for run in found])]
         cells += [_cell([run["test"][metric] for run in found]) for metric in METRICS]
         cells += ["–" if row.name == row.base else _gain(found, base, metric) for metric in ("auc", "gauc")]
+        cells += [f"{_of_the_mean(found):.4f}" if len(found) > 1 else "–"]
+        if oracle:
+            cells += [f"{(mean_sd([run['test']['auc'] for run in found])[0] - 0.5) / (oracle - 0.5):.1%}"]
         cells += [f"{np.mean([run['epoch'] for run in found]):.1f}", str(len(found))]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
-    test = figures[log, rows[0].name][0]["test"]
     title = f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users"
-    if test.get("oracle"):
-        best = test["oracle"]["auc"]
-        shares = (f"{row.name} {_lift(figures[log, row.name]) / (best - 0.5):.1%}" for row in rows)
-        title += f"; the true probabilities' AUC is {best:.4f}, shares of its lift over .5: {', '.join(shares)}"
-    if len(figures[log, rows[0].name]) > 1:
-        means = (f"{row.name} {_of_the_mean(figures[log, row.name]):.4f}" for row in rows)
-        title += f"; AUC of the seeds' mean probability: {', '.join(means)}"
+    if oracle:
+        title += f"; the AUC of the true probabilities is {oracle:.4f}"
     return title + "\n\n" + "\n".join(lines)
 
 
@@ -56,6 +56,8 @@ def _gain(found: list[dict[str, Any]], base: list[dict[str, Any]], metric: str) 
     """RelaImpr (Eq. 11) in percent, each seed against the base's run of the same seed."""
     pairs = zip(found, base, strict=True)
     mean, sd = mean_sd([relative_improvement(run["test"][metric], other["test"][metric]) for run, other in pairs])
+    if np.isnan(mean):  # a base at or below .5 has no lift to compare with
+        return "–"
     return f"{mean:+.1f} %" if np.isnan(sd) else f"{mean:+.1f} ± {sd:.1f} %"
 
 
@@ -63,10 +65,6 @@ def _of_the_mean(runs: list[dict[str, Any]]) -> float:
     """Test AUC of the seeds as one ensemble: what a single model loses to chance."""
     found = [pq.read_table(run["predictions"], columns=["label", "prediction"]) for run in runs]
     return auc(found[0]["label"], np.mean([table["prediction"] for table in found], 0))
-
-
-def _lift(runs: list[dict[str, Any]]) -> float:
-    return mean_sd([run["test"]["auc"] for run in runs])[0] - 0.5
 
 
 def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
