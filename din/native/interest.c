@@ -158,16 +158,3 @@ void pool_backward(int64_t parts, int64_t impressions, int64_t K, const float *k
         }
     }
 }
-
-/* What each of [keys, K] gets from the behaviours at it; a part owns some keys, so sums go in the packing's order. */
-void scatter(int64_t parts, int64_t rows, int64_t K, const float *d_key, const int64_t *position, int64_t keys,
-             float *to) {
-    IN_PARTS
-    for (int64_t part = 0; part < parts; part++) {
-        int64_t start = cut(keys, parts, part), end = cut(keys, parts, part + 1);
-        memset(to + start * K, 0, 4 * (end - start) * K);
-        for (int64_t t = 0; t < rows; t++)
-            if (position[t] >= start && position[t] < end)
-                for (int64_t k = 0; k < K; k++) to[position[t] * K + k] += d_key[t * K + k];
-    }
-}
