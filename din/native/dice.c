@@ -60,8 +60,7 @@ void dice_linear(int64_t parts, int64_t rows, int64_t units, int64_t outputs, co
         for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE) {
             int64_t count = least(TILE, end - t);
             activate(l, t, count, a, 0);
-            for (int64_t i = 0; i < count; i++) memcpy(y + (t + i) * width, start, 4 * width);
-            gemm(count, width, units, a, l.width, 1, w, width, y + t * width, width);
+            gemm(count, width, units, a, l.width, 1, w, width, start, 0, y + t * width, width);
         }
         free(a);
     }
@@ -134,7 +133,7 @@ void dice_linear_backward(int64_t parts, int64_t rows, int64_t upper_units, cons
                           float *d_weight, float *d_bias) {
     Layer up = layer(upper_units, upper_s, upper_mean, upper_scale, upper_alpha), l = layer(units, s, mean, scale, alpha);
     int64_t size = 3 * l.width + up.width * l.width + up.width;
-    float *w = filled(weight, upper_units, units), *own = zeros(parts * size);
+    float *w = filled(weight, upper_units, units), *own = zeros(parts * size), *nothing = zeros(l.width);
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         float *a = zeros(TILE * l.width), *gate = zeros(TILE * l.width), *ds = zeros(TILE * up.width);
@@ -144,9 +143,8 @@ void dice_linear_backward(int64_t parts, int64_t rows, int64_t upper_units, cons
             to_input(up, means, t, count, upper_g + t * up.width, ds);
             add_columns(up.width, count, ds, by_bias);
             activate(l, t, count, a, gate);
-            gemm(upper_units, l.width, count, ds, 1, up.width, a, l.width, by_weight, l.width);
-            memset(g + t * l.width, 0, 4 * count * l.width);
-            gemm(count, l.width, upper_units, ds, up.width, 1, w, l.width, g + t * l.width, l.width);
+            gemm(upper_units, l.width, count, ds, 1, up.width, a, l.width, by_weight, l.width, by_weight, l.width);
+            gemm(count, l.width, upper_units, ds, up.width, 1, w, l.width, nothing, 0, g + t * l.width, l.width);
             add_sums(l, t, count, g + t * l.width, gate, own + part * size);
         }
         free(a), free(gate), free(ds);
@@ -154,7 +152,7 @@ void dice_linear_backward(int64_t parts, int64_t rows, int64_t upper_units, cons
     combine(parts, size, own, 1, 3 * l.width, sums);
     combine(parts, size, own + 3 * l.width, upper_units, units, d_weight);
     combine(parts, size, own + 3 * l.width + up.width * l.width, 1, upper_units, d_bias);
-    free(up.alpha), free(l.alpha), free(w), free(own);
+    free(up.alpha), free(l.alpha), free(w), free(own), free(nothing);
 }
 
 /* s [rows, outputs padded] = weight·x + bias of x [rows, inputs]. */
@@ -165,8 +163,7 @@ void input_linear(int64_t parts, int64_t rows, int64_t inputs, int64_t outputs, 
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         int64_t from = cut(rows, parts, part), count = cut(rows, parts, part + 1) - from;
-        for (int64_t i = from; i < from + count; i++) memcpy(s + i * width, start, 4 * width);
-        gemm(count, width, inputs, x + from * inputs, inputs, 1, w, width, s + from * width, width);
+        gemm(count, width, inputs, x + from * inputs, inputs, 1, w, width, start, 0, s + from * width, width);
     }
     free(w), free(start);
 }
@@ -177,7 +174,7 @@ void input_linear_backward(int64_t parts, int64_t rows, int64_t inputs, const fl
                            const float *g, const float *means, float *dx, float *d_weight, float *d_bias) {
     Layer l = layer(units, s, mean, scale, alpha);
     int64_t width = padded(inputs), size = l.units * width + l.width;
-    float *w = filled(weight, units, inputs), *own = zeros(parts * size);
+    float *w = filled(weight, units, inputs), *own = zeros(parts * size), *nothing = zeros(width);
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         float *ds = zeros(TILE * l.width), *in = zeros(TILE * width), *back = zeros(TILE * width);
@@ -185,15 +182,15 @@ void input_linear_backward(int64_t parts, int64_t rows, int64_t inputs, const fl
             int64_t count = least(TILE, end - t);
             to_input(l, means, t, count, g + t * l.width, ds);
             add_columns(l.width, count, ds, own + part * size + l.units * width);
-            for (int64_t i = 0; i < count; i++) memcpy(in + i * width, x + (t + i) * inputs, 4 * inputs);
-            gemm(units, width, count, ds, 1, l.width, in, width, own + part * size, width);
-            memset(back, 0, 4 * count * width);
-            gemm(count, width, units, ds, l.width, 1, w, width, back, width);
-            for (int64_t i = 0; i < count; i++) memcpy(dx + (t + i) * inputs, back + i * width, 4 * inputs);
+            for (int64_t i = 0; i < count; i++) copy(in + i * width, x + (t + i) * inputs, inputs);
+            float *by_weight = own + part * size;
+            gemm(units, width, count, ds, 1, l.width, in, width, by_weight, width, by_weight, width);
+            gemm(count, width, units, ds, l.width, 1, w, width, nothing, 0, back, width);
+            for (int64_t i = 0; i < count; i++) copy(dx + (t + i) * inputs, back + i * width, inputs);
         }
         free(ds), free(in), free(back);
     }
     combine(parts, size, own, units, inputs, d_weight);
     combine(parts, size, own + l.units * width, 1, units, d_bias);
-    free(w), free(own), free(l.alpha);
+    free(w), free(own), free(nothing), free(l.alpha);
 }
