@@ -49,9 +49,16 @@ def gathered(module: torch.nn.Module) -> None:
             layer.gather = lambda own: torch.stack([own, own])
 
 
+def differs(module: torch.nn.Module) -> bool:
+    """After one step, in float64: whether the rows of each unit differ, or are one. Rows that hardly differ magnify
+    every rounding, in the sigmoid too, by up to 10⁴: no two implementations agree on them."""
+    variances = [(layer.variance - 0.95) / 0.05 for layer in module.modules() if isinstance(layer, Dice)]
+    return all(bool(((variance > 1e-3) | (variance.abs() < 1e-12)).all()) for variance in variances)
+
+
 def check(found: list[Tensor], twin: list[Tensor], exact: list[Tensor], shaken: list[Tensor]) -> None:
     """As near to float64 as rounding allows: 1e-5 of each tensor's scale, or some times what the twin is off, or what
-    weights that are off by a rounding change: rows that hardly differ magnify both."""
+    weights that are off by a rounding change."""
     for ours, *others, truth, moved in zip(found, twin, exact, shaken, strict=True):
         if truth.numel():
             off = max(float((other - truth).abs().max()) for other in (*others, moved))
@@ -131,8 +138,8 @@ def test_what_the_mlp_reads_is_that_of_torch(
     for member in members:  # equal rows: √ε alone divides the mean's rounding
         seen = batch.behaviour if member is None else batch.behaviour[member]
         assume(feedback or len(seen) < 2 or len(seen.unique()) > 1)
-    embedded = [torch.randn(rows, columns, generator=random) for rows, columns in ((few, width), (count, feedback))]
-    profile = torch.randn(len(lengths), 3, generator=random)
+    shapes = ((few, width), (count, feedback), (len(lengths), 3))
+    embedded = [torch.randn(shape, generator=random) for shape in shapes]
     results = []
     for native, dtype, shake in RUNS:
         units = [ActivationUnit(width, width + feedback, tuple(hidden), "dice", interaction) for _ in sequences]
@@ -140,9 +147,10 @@ def test_what_the_mlp_reads_is_that_of_torch(
             spread(unit.train(), seed + number, dtype, shake)
             if everyones:
                 gathered(unit)
-        own = Embedded(*(tensor.to(dtype) for tensor in (*embedded, profile)))
+        own = Embedded(*(tensor.to(dtype) for tensor in embedded))
         with threads(parts):
             results.append(inputs(units, members, own, batch, softmax, product, native))
+        assume(dtype == torch.float32 or all(map(differs, units)))
     check(*results)
 
 
@@ -171,6 +179,7 @@ def test_perceptrons_are_those_of_torch(rows, inputs, hidden, everyones, parts, 
             by = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
             gradients = torch.autograd.grad((y * by).sum(), [own, *model.parameters()], materialize_grads=True)
         results.append([y.detach(), *gradients, *model.buffers()])
+        assume(dtype == torch.float32 or differs(model))
     check(*results)
 
 
