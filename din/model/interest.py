@@ -117,10 +117,10 @@ class Interest:
             each = weight * d_weight
             total = segment_sum(each.unsqueeze(1), segment, impressions).squeeze(1)
             d_weight = each - weight * total.index_select(0, segment)
-        state, g, means, d_layers = self._layers.backward(kernels, states, self._layers.tensors, d_weight)
+        state, u, means, d_layers = self._layers.backward(kernels, states, self._layers.tensors, d_weight)
         d_base, d_key = query.new_empty(impressions, state.units), query.new_empty(len(weight), key_width)
         d_first, by_product = [*map(torch.empty_like, first)], torch.empty_like(query)
-        given = (query, source, position, starts, *first, weight, d_pooled, *state[:5], g, means)
+        given = (query, source, position, starts, *first, weight, d_pooled, *state[:5], u, means)
         kernels("first_backward", *sizes, *given, d_base, by_product, *d_first, d_key)
         d_query.add_(by_product).addmm_(d_base, query_weight)
         if position is None:

@@ -63,9 +63,9 @@ class Perceptron(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         x, weight, bias, *tensors = ctx.saved_tensors
-        state, g, means, d_tensors = ctx.layers.backward(ctx.kernels, ctx.states, tensors, gradients[0].contiguous())
+        state, u, means, d_tensors = ctx.layers.backward(ctx.kernels, ctx.states, tensors, gradients[0].contiguous())
         outputs = list(map(torch.empty_like, (x, weight, bias)))
-        given = (x, weight, *state[:5], g, means)
+        given = (x, weight, *state[:5], u, means)
         ctx.kernels("input_linear_backward", torch.get_num_threads(), *x.shape, *given, *outputs)
         return None, None, *outputs, *d_tensors
 
@@ -107,23 +107,23 @@ class Layers:
     def backward(
         self, kernels: Kernels, states: list[State], tensors: Sequence[Tensor], gradient: Tensor
     ) -> tuple[State, Tensor, Tensor, list[Tensor]]:
-        """The lowest layer, the gradient g of its output, its E[h] and E[h·z] [2, width]; gradients of `tensors`."""
+        """The lowest layer, its u and means (see `dice.h`), and the gradients of `tensors`."""
         sizes, depth = (torch.get_num_threads(), len(gradient)), len(states)
         found = [torch.empty_like(tensor) for tensor in tensors]
-        g = means = gradient
+        u = means = gradient
         for number in reversed(range(depth)):
             state, weight = states[number], tensors[depth + 2 * number]
-            below, sums = torch.empty_like(state.s), state.s.new_empty(3, state.s.shape[1])
+            below, sums = torch.empty_like(state.s), state.s.new_empty(4, state.s.shape[1])
             outputs = (below, sums, *found[depth + 2 * number : depth + 2 * number + 2])
             if number + 1 < depth:
-                upper = (*states[number + 1][:5], g, means)
+                upper = (*states[number + 1][:5], u, means)
                 kernels("dice_linear_backward", *sizes, *upper, *state[:5], weight, *outputs)
             else:
                 kernels("dice_output_backward", *sizes, *state[:5], weight, gradient, *outputs)
             gather = self.activations[number].gather
-            means = (gather(sums[:2].flatten()).sum(0) if gather else sums[:2]) / state.rows
-            g, found[number] = below, sums[2, : state.units]
-        return states[0], g, means, found
+            means = (gather(sums[:3].flatten()).sum(0) if gather else sums[:3]) / state.rows
+            u, found[number] = below, sums[3, : state.units]
+        return states[0], u, means, found
 
 
 def _observed(kernels: Kernels, dice: Dice, alpha: Tensor, s: Tensor) -> State:

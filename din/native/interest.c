@@ -65,12 +65,12 @@ void first_forward(int64_t parts, int64_t impressions, int64_t D, int64_t K, int
     free(of_key), free(of_product);
 }
 
-/* From the first layer of Dice, its g [T, H] and `means`: the gradients of base, query, both weights, and each
+/* From the first layer of Dice, its u [T, H] and means: the gradients of base, query, both weights, and each
    behaviour's key [T, K], that of the pooling included. */
 void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, const float *query, const float *keys,
                     const int64_t *position, const int64_t *offsets, const float *key_weight,
                     const float *product_weight, const float *weight, const float *d_pooled, int64_t H, const float *s,
-                    const float *mean, const float *scale, const float *alpha, const float *g, const float *means,
+                    const float *mean, const float *scale, const float *alpha, const float *u, const float *means,
                     float *d_base, float *d_query, float *d_key_weight, float *d_product_weight, float *d_key) {
     int64_t HP = padded(H), KP = padded(K), DP = padded(D), weights = H * KP + H * DP;
     float *of_key = filled(key_weight, H, K), *of_product = filled(product_weight, H, D);
@@ -94,7 +94,7 @@ void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, co
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t += TILE) {
                 int64_t count = least(TILE, offsets[b + 1] - t);
                 take(keys, position, K, t, count, key);
-                to_input(first, means, t, count, g + t * HP, ds);
+                to_input(first, means, t, count, u + t * HP, ds);
                 add_columns(HP, count, ds, db);
                 for (int64_t i = 0; i < count; i++)
                     for (int64_t k = 0; k < K; k++) back[i * KP + k] = weight[t + i] * d_pooled[b * K + k];
