@@ -109,15 +109,15 @@ class Packer:
 
     def __init__(self, features: Features, unknown_rate: float = 0.0, kernels: Kernels | None = None) -> None:
         self._features, self.kernels = features, kernels
-        self._unknown_rate = unknown_rate
+        self._unknown_rate = float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
         self._distinct_items = Deduplicator(features.manifest["items"], kernels)
 
     def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
         """Pack impressions `rows` [B] of a shard; with `random`, drop `unknown_rate` of all values to unknown."""
         impressions: Impressions = shard.impressions
-        flat, offsets = ragged_take(impressions.history_start[rows], impressions.history_end[rows])
-        items, position = self._distinct_items(np.concatenate([shard.behaviour_item[flat], impressions.item[rows]]))
+        flat, segment, touched = self._histories(shard, rows)
+        items, position = self._distinct_items(touched)
         users = impressions.user[rows]
         return PackedBatch(
             items=self._group(Group.ITEM, self._features.items, items, random),
@@ -126,16 +126,35 @@ class Packer:
             contexts=self._group(Group.CONTEXT, impressions.contexts, rows, random),
             candidate=position[len(flat) :],
             behaviour=position[: len(flat)],
-            segment=np.repeat(np.arange(len(rows)), np.diff(offsets)),
+            segment=segment,
             labels=impressions.label[rows].astype(np.float32),
         )
+
+    def _histories(self, shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each behaviour's position in the shard and impression [T], items of behaviours, then candidates [T + B]."""
+        impressions = shard.impressions
+        if not self.kernels:
+            flat, offsets = ragged_take(impressions.history_start[rows], impressions.history_end[rows])
+            segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
+            return flat, segment, np.concatenate([shard.behaviour_item[flat], impressions.item[rows]])
+        views = (len(rows), rows, impressions.history_start, impressions.history_end)
+        flat, segment = np.empty((2, self.kernels("behaviours", *views)), np.int64)
+        touched = np.empty(len(flat) + len(rows), np.int64)
+        self.kernels("histories", *views, shard.behaviour_item, impressions.item, flat, segment, touched)
+        return flat, segment, touched
 
     def _group(
         self, group: Group, columns: dict[str, Column], owners: np.ndarray, random: np.random.Generator | None
     ) -> dict[str, Lookup]:
-        lookups = {}
+        lookups, count, rate = {}, len(owners), self._unknown_rate
         for field in self._features.of(group):
-            dropped = random.random(len(owners), np.float32) < self._unknown_rate if random is not None else None
-            column = columns[field.name].take(owners)
-            lookups[field.name] = look_up(column, field, self.layout.offsets[field.name], dropped)
+            column, offset = columns[field.name], self.layout.offsets[field.name]
+            drawn = random.random(count, np.float32) if random is not None else None
+            if self.kernels and column.values.dtype == np.int32 and column.offsets is None:
+                owners, ids = owners.astype(np.int64, copy=False), np.empty(count, np.int64)
+                self.kernels("look_up", count, owners, column.values, drawn, rate, offset, ids)
+                lookups[field.name] = Lookup(ids)
+            else:
+                dropped = None if drawn is None else drawn < rate
+                lookups[field.name] = look_up(column.take(owners), field, offset, dropped)
         return lookups

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from din.model.dice import ACTIVATIONS
-from din.model.embedding import LOWEST, Keys, segment_sum
-from din.model.kernels import Interest, Layers
+from din.model.embedding import LOWEST, segment_sum
 from din.model.mlp import multilayer_perceptron
-from din.native.library import Kernels
 
 
 class ActivationUnit(nn.Module):
@@ -53,7 +51,7 @@ class ActivationUnit(nn.Module):
 
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
         """Weights [T, 1] of packed behaviours for the candidate of their impression."""
-        query_weight, key_weight = self._linear_parts()
+        query_weight, key_weight = self.linear_parts()
         query_TD, shared_TD = query_BD.index_select(0, segment_T), key_TK[:, : query_BD.shape[1]]
         if self.interaction == "outer":
             product = (query_TD.unsqueeze(2) * shared_TD.unsqueeze(1)).flatten(1)
@@ -64,17 +62,9 @@ class ActivationUnit(nn.Module):
         hidden_TH = torch.addmm(hidden_TH, product, self.product_weight.T)
         return self.rest(self.activation(hidden_TH))
 
-    def native(self, kernels: Kernels, query_BD: Tensor, keys: Keys, softmax: bool) -> Tensor:
-        """The pooled interests [B, K] in training, through kernels; with Dice alone, and without `outer`."""
-        query_weight, *weights = *self._linear_parts(), self.product_weight
-        base_BH = linear(query_BD, query_weight, self.bias)
-        layers = Layers([self.activation, *self.rest])
-        tensors = (keys.source_NK, query_BD, base_BH, *weights, *layers.tensors)
-        return Interest.apply(kernels, keys, layers, softmax, *tensors)
-
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         """Weights [C, L] of one user's behaviours for each of C candidates; the history is encoded once."""
-        query_weight, key_weight = self._linear_parts()
+        query_weight, key_weight = self.linear_parts()
         per_query, per_key = linear(query_CD, query_weight, self.bias), linear(key_LK, key_weight)
         width = query_CD.shape[1]
         shared_LD = key_LK[:, :width]
@@ -88,7 +78,7 @@ class ActivationUnit(nn.Module):
         weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
         return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
 
-    def _linear_parts(self) -> tuple[Tensor, Tensor]:
+    def linear_parts(self) -> tuple[Tensor, Tensor]:
         """First-layer weights of q and of k alone."""
         query_weight, key_weight, width = self.query_weight, self.key_weight, self.query_weight.shape[1]
         if self.interaction == "difference_product":

@@ -9,8 +9,9 @@ from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.model.attention import ActivationUnit, pool, request_softmax
 from din.model.baselines import PNN, DeepFM, WideDeep
-from din.model.embedding import Keys, segment_softmax
+from din.model.embedding import Batch, Embedded, Keys, segment_softmax
 from din.model.embedding_mlp import BaseModel, EmbeddingMLP
+from din.model.interest import Inputs, Interest
 from din.model.lr import LogisticRegression
 from din.model.sequences import Sequences, selections
 from din.native.library import Kernels
@@ -35,11 +36,16 @@ class DIN(EmbeddingMLP):
             for _ in selections
         )
 
+    def deep_logits(self, embedded: Embedded, batch: Batch) -> Tensor:
+        if not (self.kernels and self.training and self.has_kernel):
+            return super().deep_logits(embedded, batch)
+        interests = [Interest(self.kernels, unit, self.softmax) for unit in self.units]
+        members = [selection(batch) for selection in self.selections]
+        weights = [weight for interest in interests for weight in interest.weights]
+        settings = (self.kernels, interests, members, self.interest_product, batch)
+        return self.head(Inputs.apply(*settings, *embedded[:3], *weights)).squeeze(1)
+
     def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
-        if self.kernels and self.training and self.has_kernel:
-            unit = self.units[sequence]
-            assert isinstance(unit, ActivationUnit)
-            return unit.native(self.kernels, query_BD, keys, self.softmax)
         key_TK, segment_T = keys.rows(), keys.segment_T
         weight_T1 = self.units[sequence](query_BD, key_TK, segment_T)
         if self.softmax:

@@ -5,7 +5,6 @@ gradient is dense over R rows, flat in vocabulary size), evaluation and export p
 `index_select`, not `table[ids]`: its backward is several times faster on CPU.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +67,37 @@ class Keys(NamedTuple):
         return Keys(self.source_NK, position, self.segment_T.index_select(0, at))
 
 
+class Columns(NamedTuple):
+    """Columns column .. column + width of the table's rows that fields of `owners` hold, the fields side by side."""
+
+    lookups: tuple[Ids, ...]
+    owners: int
+    column: int
+    width: int
+
+
+class Embedded(NamedTuple):
+    """What a model reads of the table, each group's fields side by side.
+
+    items_UD: of distinct items. behaviours_TF: of past feedback. profile_BP: of users and contexts. bias_B1: each
+    candidate's item bias, where the model has it.
+    """
+
+    items_UD: Tensor
+    behaviours_TF: Tensor
+    profile_BP: Tensor
+    bias_B1: Tensor | None = None
+
+
+def encode(embedded: Embedded, batch: Batch) -> tuple[Tensor, Keys]:
+    """Candidates [B, D], and the keys of all behaviours [T, K]: item fields, then feedback."""
+    items_UD, feedback_TF = embedded[:2]
+    keys = Keys(items_UD, batch.behaviour, batch.segment)
+    if batch.behaviours:
+        keys = Keys(torch.cat([keys.rows(), feedback_TF], 1), None, batch.segment)
+    return items_UD.index_select(0, batch.candidate), keys
+
+
 def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     """Share a packed batch's memory as tensors."""
     return Batch(
@@ -82,16 +112,12 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     )
 
 
-def embed(table: Tensor, lookups: Iterable[Ids], owners: int) -> Tensor:
-    """Concatenated embeddings of several fields.
-
-    Args:
-        table: [R, W]. lookups: one per field. owners: N.
-
-    Returns:
-        [N, fields × W]; a `multi` field is the mean of its values, a standardised one its row times the value.
-    """
-    return torch.cat([table.new_zeros(owners, 0), *(embed_field(table, lookup, owners) for lookup in lookups)], 1)
+def embed(table: Tensor, columns: Columns) -> Tensor:
+    """Of a table [R, W] to [owners, fields × width]; a `multi` field is the mean of its values, a standardised one its
+    row times the value."""
+    lookups, owners, column, width = columns
+    own = table[:, column : column + width]
+    return torch.cat([table.new_zeros(owners, 0), *(embed_field(own, lookup, owners) for lookup in lookups)], 1)
 
 
 def embed_field(table: Tensor, lookup: Ids, owners: int) -> Tensor:

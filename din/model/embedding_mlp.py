@@ -3,10 +3,12 @@
 logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR (`train.linear`)
 """
 
+from itertools import compress
+
 import torch
 from torch import Tensor, nn
 
-from din.model.embedding import Batch, Ids, Keys, embed, segment_sum
+from din.model.embedding import Batch, Columns, Embedded, Ids, Keys, embed, encode, segment_sum
 from din.model.kernels import Take
 from din.model.lr import LogisticRegression
 from din.model.mlp import multilayer_perceptron
@@ -44,32 +46,36 @@ class EmbeddingMLP(nn.Module):
 
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Logits [B] of packed impressions."""
-        query_BD, every = self._encode(table_RW, batch)
+        embedded = self._embed(table_RW, batch, batch.candidate.shape[0])
+        logits = self.deep_logits(embedded, batch)
+        if self.wide:
+            return logits + self.wide(table_RW[:, : self.linear], batch)
+        return logits if embedded.bias_B1 is None else logits + embedded.bias_B1.squeeze(1)
+
+    def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Logits [C] of one user's candidates (see `Batch`): the history is encoded once, nothing is padded."""
+        embedded = self._embed(table_RW, batch, 1)
+        query_CD, keys = encode(embedded, batch)
+        key_LK = keys.rows()
+        interests = [
+            self.request_pool(number, query_CD, key_LK, _column(selection(batch), key_LK))
+            for number, selection in enumerate(self.selections)
+        ]
+        logits = self._predict(query_CD, interests, embedded.profile_BP.expand(query_CD.shape[0], -1))
+        if self.wide:
+            return logits + self.wide.request(table_RW[:, : self.linear], batch)
+        return logits if embedded.bias_B1 is None else logits + embedded.bias_B1.squeeze(1)
+
+    def deep_logits(self, embedded: Embedded, batch: Batch) -> Tensor:
+        """Those of packed impressions [B], without the linear part."""
+        query_BD, every = encode(embedded, batch)
         interests = []
         for number, selection in enumerate(self.selections):
             keys, member = every, selection(batch)
             if member is not None and self.training:  # statistics of a batch must see the sequence's behaviours alone
                 keys, member = every.chosen(member), None
             interests.append(self.pool(number, query_BD, keys, _column(member, query_BD)))
-        profile_BP = self._profile(table_RW, batch, query_BD.shape[0])
-        logits = self._predict(query_BD, interests, profile_BP)
-        if self.wide:
-            return logits + self.wide(table_RW[:, : self.linear], batch)
-        return logits + self._item_bias(table_RW, batch) if self.item_bias else logits
-
-    def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
-        """Logits [C] of one user's candidates (see `Batch`): the history is encoded once, nothing is padded."""
-        query_CD, keys = self._encode(table_RW, batch)
-        key_LK = keys.rows()
-        interests = [
-            self.request_pool(number, query_CD, key_LK, _column(selection(batch), key_LK))
-            for number, selection in enumerate(self.selections)
-        ]
-        profile_CP = self._profile(table_RW, batch, 1).expand(query_CD.shape[0], -1)
-        logits = self._predict(query_CD, interests, profile_CP)
-        if self.wide:
-            return logits + self.wide.request(table_RW[:, : self.linear], batch)
-        return logits + self._item_bias(table_RW, batch) if self.item_bias else logits
+        return self._predict(query_BD, interests, embedded.profile_BP)
 
     def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
         """The user's interest in each candidate, [B, K], of the behaviours whose `member` is 1 (None: all)."""
@@ -87,34 +93,24 @@ class EmbeddingMLP(nn.Module):
         """Logits [B] of the field vectors, side by side, and the products of interests and candidate."""
         return self.head(torch.cat([vectors_BV, *products], 1)).squeeze(1)
 
-    def _encode(self, table: Tensor, batch: Batch) -> tuple[Tensor, Keys]:
-        items_UD = self._embed(table, batch.items, batch.items[0].ids.shape[0])
-        query_BD = items_UD.index_select(0, batch.candidate)
-        keys = Keys(items_UD, batch.behaviour, batch.segment)
-        if batch.behaviours:
-            feedback = self._embed(table, batch.behaviours, batch.behaviour.shape[0])
-            keys = Keys(torch.cat([keys.rows(), feedback], 1), None, batch.segment)
-        return query_BD, keys
-
-    def _profile(self, table: Tensor, batch: Batch, owners: int) -> Tensor:
-        return self._embed(table, (*batch.users, *batch.contexts), owners)
-
-    def _embed(
-        self, table: Tensor, lookups: tuple[Ids, ...], owners: int, column: int | None = None, width: int | None = None
-    ) -> Tensor:
-        """Concatenated embeddings [owners, …], or other columns of the table."""
-        column, width = self.linear if column is None else column, width or self.dim
-        if self.kernels and self.training and lookups and all(lookup.plain for lookup in lookups):
-            return Take.apply(self.kernels, table, column, width, *(lookup.ids for lookup in lookups))
-        return embed(table[:, column : column + width], lookups, owners)
+    def _embed(self, table: Tensor, batch: Batch, owners: int) -> Embedded:
+        """What the model reads of the table [R, W]; `owners` of profiles: B, or 1 for a request."""
+        candidate = Ids(batch.items[0].ids.index_select(0, batch.candidate), None, None)
+        groups = [
+            Columns(batch.items, batch.items[0].ids.shape[0], self.linear, self.dim),
+            Columns(batch.behaviours, batch.behaviour.shape[0], self.linear, self.dim),
+            Columns((*batch.users, *batch.contexts), owners, self.linear, self.dim),
+            *([Columns((candidate,), batch.candidate.shape[0], 0, 1)] if self.item_bias else []),
+        ]
+        kernels = self.kernels if self.training else None
+        plain = [bool(kernels) and all(lookup.plain for lookup in group.lookups) for group in groups]
+        taken = iter(Take.apply(kernels, table, list(compress(groups, plain))) if any(plain) else ())
+        found = (next(taken) if own else embed(table, group) for group, own in zip(groups, plain, strict=True))
+        return Embedded(*found)
 
     def _predict(self, query: Tensor, interests: list[Tensor], profile: Tensor) -> Tensor:
         products = [interest[:, : self.query_width] * query for interest in interests] if self.interest_product else []
         return self.deep(torch.cat([profile, *interests, query], 1), products)
-
-    def _item_bias(self, table: Tensor, batch: Batch) -> Tensor:
-        bias_U1 = self._embed(table, batch.items[:1], batch.items[0].ids.shape[0], 0, 1)
-        return bias_U1.index_select(0, batch.candidate).squeeze(1)
 
 
 class BaseModel(EmbeddingMLP):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from din.model.embedding import Batch, embed, segment_sum
+from din.model.embedding import Batch, Columns, embed, segment_sum
 
 
 class LogisticRegression(nn.Module):
@@ -33,8 +33,8 @@ class LogisticRegression(nn.Module):
 
     def _parts(self, table: Tensor, batch: Batch, owners: int) -> tuple[Tensor, Tensor]:
         distinct, behaviours = batch.items[0].ids.shape[0], batch.behaviour.shape[0]
-        item_U2 = embed(table, batch.items, distinct).view(distinct, -1, 2).sum(1)
-        profile = embed(table[:, :1], (*batch.users, *batch.contexts), owners).sum(1)
+        item_U2 = embed(table, Columns(batch.items, distinct, 0, 2)).view(distinct, -1, 2).sum(1)
+        profile = embed(table, Columns((*batch.users, *batch.contexts), owners, 0, 1)).sum(1)
         own = item_U2[:, 0].index_select(0, batch.candidate) + profile + self.bias
-        feedback = embed(table[:, 1:], batch.behaviours, behaviours).sum(1, keepdim=True)
+        feedback = embed(table, Columns(batch.behaviours, behaviours, 1, 1)).sum(1, keepdim=True)
         return own, item_U2[:, 1:].index_select(0, batch.behaviour) + feedback

@@ -1,7 +1,7 @@
 /* Layers of Dice, each followed by a linear one, in sweeps over tiles of rows (Eq. 9 of arXiv 1706.06978).
 
    Between two sweeps lie the moments of a whole batch, which the caller turns into `mean` and `scale` and, backward,
-   into E[h] and E[h·z] (`means`). */
+   into the means of what `add_sums` sums. */
 #include "dice.h"
 
 #include <math.h>
@@ -60,8 +60,7 @@ void dice_linear(int64_t parts, int64_t rows, int64_t units, int64_t outputs, co
         for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE) {
             int64_t count = least(TILE, end - t);
             activate(l, t, count, a, 0);
-            for (int64_t i = 0; i < count; i++) memcpy(y + (t + i) * width, start, 4 * width);
-            gemm(count, width, units, a, l.width, 1, w, width, y + t * width, width);
+            gemm(count, width, units, a, l.width, 1, w, width, start, 0, y + t * width, width);
         }
         free(a);
     }
@@ -90,24 +89,24 @@ void dice_output(int64_t parts, int64_t rows, int64_t units, const float *s, con
     free(l.alpha), free(w);
 }
 
-/* From dy [rows] of `dice_output`: g of f(s), sums [3, width], and the gradients of weight and bias. */
+/* From dy [rows] of `dice_output`: u and sums [4, width] of f(s), and the gradients of weight and bias. */
 void dice_output_backward(int64_t parts, int64_t rows, int64_t units, const float *s, const float *mean,
-                          const float *scale, const float *alpha, const float *weight, const float *dy, float *g,
+                          const float *scale, const float *alpha, const float *weight, const float *dy, float *u,
                           float *sums, float *d_weight, float *d_bias) {
     Layer l = layer(units, s, mean, scale, alpha);
-    int64_t size = 4 * l.width + PAD;
+    int64_t size = 5 * l.width + PAD;
     float *w = filled(weight, 1, units), *own = zeros(parts * size);
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         float *a = zeros(TILE * l.width), *gate = zeros(TILE * l.width);
-        float *by_weight = own + part * size + 3 * l.width, *by_bias = by_weight + l.width;
+        float *by_weight = own + part * size + 4 * l.width, *by_bias = by_weight + l.width;
         for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE) {
             int64_t count = least(TILE, end - t);
             activate(l, t, count, a, gate);
             for (int64_t j = 0; j < l.width; j += LANES) {
                 V weights = load(w + j), sum = {0};
                 for (int64_t i = 0; i < count; i++) {
-                    store(g + (t + i) * l.width + j, dy[t + i] * weights);
+                    store(u + (t + i) * l.width + j, dy[t + i] * weights);
                     sum += dy[t + i] * load(a + i * l.width + j);
                 }
                 store(by_weight + j, load(by_weight + j) + sum);
@@ -115,46 +114,45 @@ void dice_output_backward(int64_t parts, int64_t rows, int64_t units, const floa
             float sum = 0;
             for (int64_t i = 0; i < count; i++) sum += dy[t + i];
             *by_bias += sum;
-            add_sums(l, t, count, g + t * l.width, gate, own + part * size);
+            add_sums(l, t, count, u + t * l.width, gate, own + part * size);
         }
         free(a), free(gate);
     }
-    combine(parts, size, own, 1, 3 * l.width, sums);
-    combine(parts, size, own + 3 * l.width, 1, units, d_weight);
-    combine(parts, size, own + 4 * l.width, 1, 1, d_bias);
+    combine(parts, size, own, 1, 4 * l.width, sums);
+    combine(parts, size, own + 4 * l.width, 1, units, d_weight);
+    combine(parts, size, own + 5 * l.width, 1, 1, d_bias);
     free(l.alpha), free(w), free(own);
 }
 
-/* From g of the upper layer and its `means` E[h], E[h·z], [2, width]: the same of the lower layer, whose weight [upper,
-   lower] leads to the upper. */
+/* From u of the upper layer and its means: u and sums of the lower layer, whose weight [upper, lower] leads to the
+   upper. */
 void dice_linear_backward(int64_t parts, int64_t rows, int64_t upper_units, const float *upper_s,
                           const float *upper_mean, const float *upper_scale, const float *upper_alpha,
-                          const float *upper_g, const float *means, int64_t units, const float *s, const float *mean,
-                          const float *scale, const float *alpha, const float *weight, float *g, float *sums,
+                          const float *upper_u, const float *means, int64_t units, const float *s, const float *mean,
+                          const float *scale, const float *alpha, const float *weight, float *u, float *sums,
                           float *d_weight, float *d_bias) {
     Layer up = layer(upper_units, upper_s, upper_mean, upper_scale, upper_alpha), l = layer(units, s, mean, scale, alpha);
-    int64_t size = 3 * l.width + up.width * l.width + up.width;
-    float *w = filled(weight, upper_units, units), *own = zeros(parts * size);
+    int64_t size = 4 * l.width + up.width * l.width + up.width;
+    float *w = filled(weight, upper_units, units), *own = zeros(parts * size), *nothing = zeros(l.width);
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         float *a = zeros(TILE * l.width), *gate = zeros(TILE * l.width), *ds = zeros(TILE * up.width);
-        float *by_weight = own + part * size + 3 * l.width, *by_bias = by_weight + up.width * l.width;
+        float *by_weight = own + part * size + 4 * l.width, *by_bias = by_weight + up.width * l.width;
         for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE) {
             int64_t count = least(TILE, end - t);
-            to_input(up, means, t, count, upper_g + t * up.width, ds);
+            to_input(up, means, t, count, upper_u + t * up.width, ds);
             add_columns(up.width, count, ds, by_bias);
             activate(l, t, count, a, gate);
-            gemm(upper_units, l.width, count, ds, 1, up.width, a, l.width, by_weight, l.width);
-            memset(g + t * l.width, 0, 4 * count * l.width);
-            gemm(count, l.width, upper_units, ds, up.width, 1, w, l.width, g + t * l.width, l.width);
-            add_sums(l, t, count, g + t * l.width, gate, own + part * size);
+            gemm(upper_units, l.width, count, ds, 1, up.width, a, l.width, by_weight, l.width, by_weight, l.width);
+            gemm(count, l.width, upper_units, ds, up.width, 1, w, l.width, nothing, 0, u + t * l.width, l.width);
+            add_sums(l, t, count, u + t * l.width, gate, own + part * size);
         }
         free(a), free(gate), free(ds);
     }
-    combine(parts, size, own, 1, 3 * l.width, sums);
-    combine(parts, size, own + 3 * l.width, upper_units, units, d_weight);
-    combine(parts, size, own + 3 * l.width + up.width * l.width, 1, upper_units, d_bias);
-    free(up.alpha), free(l.alpha), free(w), free(own);
+    combine(parts, size, own, 1, 4 * l.width, sums);
+    combine(parts, size, own + 4 * l.width, upper_units, units, d_weight);
+    combine(parts, size, own + 4 * l.width + up.width * l.width, 1, upper_units, d_bias);
+    free(up.alpha), free(l.alpha), free(w), free(own), free(nothing);
 }
 
 /* s [rows, outputs padded] = weight·x + bias of x [rows, inputs]. */
@@ -165,35 +163,34 @@ void input_linear(int64_t parts, int64_t rows, int64_t inputs, int64_t outputs, 
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         int64_t from = cut(rows, parts, part), count = cut(rows, parts, part + 1) - from;
-        for (int64_t i = from; i < from + count; i++) memcpy(s + i * width, start, 4 * width);
-        gemm(count, width, inputs, x + from * inputs, inputs, 1, w, width, s + from * width, width);
+        gemm(count, width, inputs, x + from * inputs, inputs, 1, w, width, start, 0, s + from * width, width);
     }
     free(w), free(start);
 }
 
-/* From the lowest layer's g and `means`: the gradients of x, weight and bias. */
+/* From the lowest layer's u and means: the gradients of x, weight and bias. */
 void input_linear_backward(int64_t parts, int64_t rows, int64_t inputs, const float *x, const float *weight,
                            int64_t units, const float *s, const float *mean, const float *scale, const float *alpha,
-                           const float *g, const float *means, float *dx, float *d_weight, float *d_bias) {
+                           const float *u, const float *means, float *dx, float *d_weight, float *d_bias) {
     Layer l = layer(units, s, mean, scale, alpha);
     int64_t width = padded(inputs), size = l.units * width + l.width;
-    float *w = filled(weight, units, inputs), *own = zeros(parts * size);
+    float *w = filled(weight, units, inputs), *own = zeros(parts * size), *nothing = zeros(width);
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {
         float *ds = zeros(TILE * l.width), *in = zeros(TILE * width), *back = zeros(TILE * width);
         for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE) {
             int64_t count = least(TILE, end - t);
-            to_input(l, means, t, count, g + t * l.width, ds);
+            to_input(l, means, t, count, u + t * l.width, ds);
             add_columns(l.width, count, ds, own + part * size + l.units * width);
-            for (int64_t i = 0; i < count; i++) memcpy(in + i * width, x + (t + i) * inputs, 4 * inputs);
-            gemm(units, width, count, ds, 1, l.width, in, width, own + part * size, width);
-            memset(back, 0, 4 * count * width);
-            gemm(count, width, units, ds, l.width, 1, w, width, back, width);
-            for (int64_t i = 0; i < count; i++) memcpy(dx + (t + i) * inputs, back + i * width, 4 * inputs);
+            for (int64_t i = 0; i < count; i++) copy(in + i * width, x + (t + i) * inputs, inputs);
+            float *by_weight = own + part * size;
+            gemm(units, width, count, ds, 1, l.width, in, width, by_weight, width, by_weight, width);
+            gemm(count, width, units, ds, l.width, 1, w, width, nothing, 0, back, width);
+            for (int64_t i = 0; i < count; i++) copy(dx + (t + i) * inputs, back + i * width, inputs);
         }
         free(ds), free(in), free(back);
     }
     combine(parts, size, own, units, inputs, d_weight);
     combine(parts, size, own + l.units * width, 1, units, d_bias);
-    free(w), free(own), free(l.alpha);
+    free(w), free(own), free(nothing), free(l.alpha);
 }

@@ -28,30 +28,38 @@ INLINE void activate(Layer l, int64_t from, int64_t count, float *a, float *gate
     }
 }
 
-/* Add Σ h, Σ h·z and Σ g·s·(1 − p) of a tile to sums [3, width]. */
-INLINE void add_sums(Layer l, int64_t from, int64_t count, const float *g, const float *gate, float *sums) {
+/* Backward, with h = g·s·p·(1 − p): ds = v + F·(h − E[h] − z·E[h·z]), v = g·(α + (1 − α)·p), F = (1 − α)·scale. Moments
+   are known after a whole batch only, and a second sigmoid would cost more than all else of `to_input`, so u = v + F·h
+   takes the place of g. ds = u − E[u] + E[v] − F·z·E[h·z] is the same: by E[u] rather than E[h], since rows that hardly
+   differ have an F of 10⁴, so what is rounded must cancel. */
+
+/* u of a tile in the place of g, and Σ u, Σ v, Σ h·z and Σ g·s·(1 − p), the gradient of α, added to sums [4, width]. */
+INLINE void add_sums(Layer l, int64_t from, int64_t count, float *g, const float *gate, float *sums) {
     for (int64_t j = 0; j < l.width; j += LANES) {
-        V mean = load(l.mean + j), scale = load(l.scale + j), h_sum = {0}, hz_sum = {0}, alpha_sum = {0};
+        V mean = load(l.mean + j), scale = load(l.scale + j), alpha = load(l.alpha + j), rest = 1.0f - alpha;
+        V factor = rest * scale, u_sum = {0}, v_sum = {0}, hz_sum = {0}, alpha_sum = {0};
         for (int64_t i = 0; i < count; i++) {
             V s = load(l.s + (from + i) * l.width + j), p = load(gate + i * l.width + j);
-            V left = load(g + i * l.width + j) * s * (1.0f - p), h = left * p;
-            h_sum += h, hz_sum += h * ((s - mean) * scale), alpha_sum += left;
+            V by = load(g + i * l.width + j), left = by * s * (1.0f - p), h = left * p;
+            V v = by * (alpha + rest * p), u = v + factor * h;
+            store(g + i * l.width + j, u);
+            u_sum += u, v_sum += v, hz_sum += h * ((s - mean) * scale), alpha_sum += left;
         }
-        store(sums + j, load(sums + j) + h_sum);
-        store(sums + l.width + j, load(sums + l.width + j) + hz_sum);
-        store(sums + 2 * l.width + j, load(sums + 2 * l.width + j) + alpha_sum);
+        store(sums + j, load(sums + j) + u_sum);
+        store(sums + l.width + j, load(sums + l.width + j) + v_sum);
+        store(sums + 2 * l.width + j, load(sums + 2 * l.width + j) + hz_sum);
+        store(sums + 3 * l.width + j, load(sums + 3 * l.width + j) + alpha_sum);
     }
 }
 
-/* ds of a tile, from g at the tile's first row: g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z]). */
-INLINE void to_input(Layer l, const float *means, int64_t from, int64_t count, const float *g, float *ds) {
+/* ds of a tile, from u at the tile's first row and the means [3, width] of the sums. */
+INLINE void to_input(Layer l, const float *means, int64_t from, int64_t count, const float *u, float *ds) {
     for (int64_t j = 0; j < l.width; j += LANES) {
-        V mean = load(l.mean + j), scale = load(l.scale + j), alpha = load(l.alpha + j), rest = 1.0f - alpha;
-        V mean_h = load(means + j), mean_hz = load(means + l.width + j), factor = rest * scale;
+        V mean = load(l.mean + j), scale = load(l.scale + j), mean_u = load(means + j), mean_v = load(means + l.width + j);
+        V factor = (1.0f - load(l.alpha + j)) * scale * scale * load(means + 2 * l.width + j);
         for (int64_t i = 0; i < count; i++) {
-            V s = load(l.s + (from + i) * l.width + j), z = (s - mean) * scale, p = sigmoid(z);
-            V by = load(g + i * l.width + j), h = by * s * (1.0f - p) * p; /* to the bit what `add_sums` summed */
-            store(ds + i * l.width + j, by * (alpha + rest * p) + factor * (h - mean_h - z * mean_hz));
+            V off = load(l.s + (from + i) * l.width + j) - mean;
+            store(ds + i * l.width + j, load(u + i * l.width + j) - mean_u + (mean_v - off * factor));
         }
     }
 }

@@ -25,7 +25,7 @@ INLINE const float *key_of(const float *keys, const int64_t *position, int64_t w
 }
 
 INLINE void take(const float *keys, const int64_t *position, int64_t width, int64_t t, int64_t count, float *to) {
-    for (int64_t i = 0; i < count; i++) memcpy(to + i * padded(width), key_of(keys, position, width, t + i), 4 * width);
+    for (int64_t i = 0; i < count; i++) copy(to + i * padded(width), key_of(keys, position, width, t + i), width);
 }
 
 /* offsets [segments + 1] of non-decreasing segment [T]. */
@@ -53,12 +53,11 @@ void first_forward(int64_t parts, int64_t impressions, int64_t D, int64_t K, int
             for (int64_t k = 0; k < D; k++)
                 for (int64_t h = k * HP; h < (k + 1) * HP; h += LANES)
                     store(m + h, load(of_key + h) + query[b * D + k] * load(of_product + h));
-            memcpy(start, base + b * H, 4 * H);
+            copy(start, base + b * H, H);
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t += TILE) {
                 int64_t count = least(TILE, offsets[b + 1] - t);
                 take(keys, position, K, t, count, key);
-                for (int64_t i = 0; i < count; i++) memcpy(s + (t + i) * HP, start, 4 * HP);
-                gemm(count, HP, K, key, KP, 1, m, HP, s + t * HP, HP);
+                gemm(count, HP, K, key, KP, 1, m, HP, start, 0, s + t * HP, HP);
             }
         }
         free(m), free(key), free(start);
@@ -66,12 +65,12 @@ void first_forward(int64_t parts, int64_t impressions, int64_t D, int64_t K, int
     free(of_key), free(of_product);
 }
 
-/* From the first layer of Dice, its g [T, H] and `means`: the gradients of base, query, both weights, and each
+/* From the first layer of Dice, its u [T, H] and means: the gradients of base, query, both weights, and each
    behaviour's key [T, K], that of the pooling included. */
 void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, const float *query, const float *keys,
                     const int64_t *position, const int64_t *offsets, const float *key_weight,
                     const float *product_weight, const float *weight, const float *d_pooled, int64_t H, const float *s,
-                    const float *mean, const float *scale, const float *alpha, const float *g, const float *means,
+                    const float *mean, const float *scale, const float *alpha, const float *u, const float *means,
                     float *d_base, float *d_query, float *d_key_weight, float *d_product_weight, float *d_key) {
     int64_t HP = padded(H), KP = padded(K), DP = padded(D), weights = H * KP + H * DP;
     float *of_key = filled(key_weight, H, K), *of_product = filled(product_weight, H, D);
@@ -81,12 +80,13 @@ void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, co
     for (int64_t part = 0; part < parts; part++) {
         float *m = zeros(H * KP), *outer = zeros(H * KP), *key = zeros(TILE * KP), *back = zeros(TILE * KP);
         float *q = zeros(DP), *dq = zeros(DP), *db = zeros(HP), *ds = zeros(TILE * HP);
-        float *by_key = sums + part * weights, *by_product = by_key + H * KP;
+        float *nothing = zeros(KP), *by_key = sums + part * weights, *by_product = by_key + H * KP;
         memcpy(m, of_key, 4 * H * KP);
         int64_t end = first_of(offsets, impressions, parts, part + 1);
         for (int64_t b = first_of(offsets, impressions, parts, part); b < end; b++) {
-            memset(db, 0, 4 * HP), memset(outer, 0, 4 * H * KP);
-            memcpy(q, query + b * D, 4 * D);
+            const float *before = nothing; /* sums start from it, with rows of `stride` floats */
+            int64_t stride = 0;
+            memset(db, 0, 4 * HP), copy(q, query + b * D, D);
             int64_t any = offsets[b] < offsets[b + 1] ? H : 0;
             for (int64_t h = 0; h < any; h++)
                 for (int64_t k = 0; k < DP; k += LANES)
@@ -94,13 +94,14 @@ void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, co
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t += TILE) {
                 int64_t count = least(TILE, offsets[b + 1] - t);
                 take(keys, position, K, t, count, key);
-                to_input(first, means, t, count, g + t * HP, ds);
+                to_input(first, means, t, count, u + t * HP, ds);
                 add_columns(HP, count, ds, db);
                 for (int64_t i = 0; i < count; i++)
                     for (int64_t k = 0; k < K; k++) back[i * KP + k] = weight[t + i] * d_pooled[b * K + k];
-                gemm(count, KP, H, ds, HP, 1, m, KP, back, KP);
-                gemm(H, KP, count, ds, 1, HP, key, KP, outer, KP);
-                for (int64_t i = 0; i < count; i++) memcpy(d_key + (t + i) * K, back + i * KP, 4 * K);
+                gemm(count, KP, H, ds, HP, 1, m, KP, back, KP, back, KP);
+                gemm(H, KP, count, ds, 1, HP, key, KP, before, stride, outer, KP);
+                for (int64_t i = 0; i < count; i++) copy(d_key + (t + i) * K, back + i * KP, K);
+                before = outer, stride = KP;
             }
             for (int64_t i = 0; i < any * KP; i += LANES) store(by_key + i, load(by_key + i) + load(outer + i));
             for (int64_t k = 0; k < DP; k += LANES) {
@@ -112,9 +113,9 @@ void first_backward(int64_t parts, int64_t impressions, int64_t D, int64_t K, co
                 }
                 store(dq + k, sum);
             }
-            memcpy(d_query + b * D, dq, 4 * D), memcpy(d_base + b * H, db, 4 * H);
+            copy(d_query + b * D, dq, D), copy(d_base + b * H, db, H);
         }
-        free(m), free(outer), free(key), free(back), free(q), free(dq), free(db), free(ds);
+        free(m), free(outer), free(key), free(back), free(q), free(dq), free(db), free(ds), free(nothing);
     }
     combine(parts, weights, sums, H, K, d_key_weight);
     combine(parts, weights, sums + H * KP, H, D, d_product_weight);
@@ -156,18 +157,5 @@ void pool_backward(int64_t parts, int64_t impressions, int64_t K, const float *k
                 d_weight[t] = total(sums) + rest;
             }
         }
-    }
-}
-
-/* What each of [keys, K] gets from the behaviours at it; a part owns some keys, so sums go in the packing's order. */
-void scatter(int64_t parts, int64_t rows, int64_t K, const float *d_key, const int64_t *position, int64_t keys,
-             float *to) {
-    IN_PARTS
-    for (int64_t part = 0; part < parts; part++) {
-        int64_t start = cut(keys, parts, part), end = cut(keys, parts, part + 1);
-        memset(to + start * K, 0, 4 * (end - start) * K);
-        for (int64_t t = 0; t < rows; t++)
-            if (position[t] >= start && position[t] < end)
-                for (int64_t k = 0; k < K; k++) to[position[t] * K + k] += d_key[t * K + k];
     }
 }

@@ -99,12 +99,12 @@ def _share_threads() -> None:
 
 
 def _argument(value: Any) -> Any:
+    if hasattr(value, "data_ptr"):  # first: more than half of them, and asking a tensor is dear
+        assert value.stride(-1) == 1 or value.numel() < 2, "rows must be contiguous"
+        return ctypes.c_void_p(value.data_ptr())
     if value is None or isinstance(value, int):
         return ctypes.c_int64(value or 0)
     if isinstance(value, float):
         return ctypes.c_float(value)
-    if hasattr(value, "data_ptr"):
-        assert value.numel() < 2 or value.stride(-1) == 1, "rows must be contiguous"
-        return ctypes.c_void_p(value.data_ptr())
     assert value.flags.c_contiguous
     return ctypes.c_void_p(value.__array_interface__["data"][0])

@@ -1,5 +1,30 @@
-/* Distinct ids of a batch, as `Deduplicator` in din/eventlog/packing.py. */
+/* What packing a batch takes of memory, as din/eventlog/packing.py does without kernels. */
 #include <stdint.h>
+
+/* How many behaviours the histories of impressions `rows` [count] hold. */
+int64_t behaviours(int64_t count, const int64_t *rows, const int32_t *starts, const int32_t *ends) {
+    int64_t total = 0;
+    for (int64_t b = 0; b < count; b++) total += ends[rows[b]] - starts[rows[b]];
+    return total;
+}
+
+/* Those behaviours: each one's place in the shard and its impression, [T]; and their items, then the candidates', [T +
+   count]. */
+void histories(int64_t count, const int64_t *rows, const int32_t *starts, const int32_t *ends,
+               const int32_t *behaviour_item, const int32_t *item, int64_t *place, int64_t *segment, int64_t *touched) {
+    int64_t t = 0;
+    for (int64_t b = 0; b < count; b++)
+        for (int64_t i = starts[rows[b]]; i < ends[rows[b]]; i++, t++)
+            place[t] = i, segment[t] = b, touched[t] = behaviour_item[i];
+    for (int64_t b = 0; b < count; b++) touched[t + b] = item[rows[b]];
+}
+
+/* ids [count] of a field's `values` of `owners`, or unknown (0) where `drawn` [count] (or null) is below `rate`; they
+   begin at `offset` in the joint table. */
+void look_up(int64_t count, const int64_t *owners, const int32_t *values, const float *drawn, float rate,
+             int64_t offset, int64_t *ids) {
+    for (int64_t i = 0; i < count; i++) ids[i] = offset + (drawn && drawn[i] < rate ? 0 : values[owners[i]]);
+}
 
 /* slot: as large as the id space. Distinct ids in order of their last occurrence, and each id's position among them
    [count]; returns how many are distinct. */

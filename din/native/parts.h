@@ -19,6 +19,11 @@ INLINE float *zeros(int64_t size) {
     return memset(memory, 0, bytes);
 }
 
+/* As memcpy, of the few floats of a row: a call would take longer. */
+INLINE void copy(float *restrict to, const float *restrict from, int64_t count) {
+    for (int64_t k = 0; k < count; k += LANES) store_part(to + k, load_part(from + k, count - k), count - k);
+}
+
 /* A [rows, columns] as a matrix whose rows are filled up with zeros. */
 INLINE float *filled(const float *a, int64_t rows, int64_t columns) {
     int64_t width = padded(columns);

@@ -1,6 +1,7 @@
 /* Vectors of floats as compilers have them on any processor, and the logistic function on them. */
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #ifdef __AVX512F__
@@ -28,6 +29,34 @@ typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 INLINE V load(const float *from) { return *(const V *)from; }
 INLINE void store(float *to, V value) { *(V *)to = value; }
 INLINE V all(float value) { return value - (V){0}; }
+
+/* Of a row whose length is no multiple of LANES: `count` floats, at most LANES, then zeros. */
+INLINE V load_part(const float *from, int64_t count) {
+#ifdef __AVX512F__
+    return (V)_mm512_maskz_loadu_ps(count < LANES ? (1u << count) - 1 : 0xffff, from);
+#else
+    V value = {0};
+    if (count >= LANES) return load(from);
+    for (int64_t i = 0; i < count; i++) value[i] = from[i];
+    return value;
+#endif
+}
+
+INLINE void store_part(float *to, V value, int64_t count) {
+#ifdef __AVX512F__
+    _mm512_mask_storeu_ps(to, count < LANES ? (1u << count) - 1 : 0xffff, (__m512)value);
+#else
+    if (count >= LANES) store(to, value);
+    else
+        for (int64_t i = 0; i < count; i++) to[i] = value[i];
+#endif
+}
+
+INLINE V root(V x) {
+    for (int i = 0; i < LANES; i++) x[i] = sqrtf(x[i]);
+    return x;
+}
+
 INLINE int64_t padded(int64_t width) { return (width + PAD - 1) / PAD * PAD; }
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 

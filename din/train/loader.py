@@ -6,10 +6,10 @@ the shards' sizes: a rank reads the shards of its share only.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -88,10 +88,11 @@ class TrainingLoader:
     def _pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
         draw = number * self._ranks.size + self._ranks.rank
         packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, draw]))
-        lookups = packed.lookups()
-        distinct, positions = self._distinct_rows(np.concatenate([lookup.ids for lookup in lookups]))
-        parts = iter(np.split(positions, np.cumsum([len(lookup.ids) for lookup in lookups])[:-1]))
-        return TrainingBatch(number, distinct, _relabelled(packed, lambda ids: next(parts)), len(packed), distinct, [])
+        ids = [lookup.ids for lookup in packed.lookups()]
+        distinct, positions = self._distinct_rows(np.concatenate(ids))
+        ends = accumulate(map(len, ids), initial=0)
+        parts = (positions[start:end] for start, end in pairwise(ends))
+        return TrainingBatch(number, distinct, _relabelled(packed, parts), len(packed), distinct, [])
 
     def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         """Let batches know what other ranks' batches touch."""
@@ -103,10 +104,10 @@ class TrainingLoader:
                 yield replace(batch, impressions=impressions, united=united, places=np.split(places, ends[:-1]))
 
 
-def _relabelled(packed: PackedBatch, relabel: Callable[[np.ndarray], np.ndarray]) -> PackedBatch:
+def _relabelled(packed: PackedBatch, ids: Iterator[np.ndarray]) -> PackedBatch:
     """A batch with other ids in its lookups, in the order of `PackedBatch.lookups`."""
     groups = {
-        group: {name: replace(lookup, ids=relabel(lookup.ids)) for name, lookup in getattr(packed, group).items()}
+        group: {name: replace(lookup, ids=next(ids)) for name, lookup in getattr(packed, group).items()}
         for group in ("items", "behaviours", "users", "contexts")
     }
     return replace(packed, **groups)

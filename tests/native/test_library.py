@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from din.errors import InputError
-from din.eventlog.packing import Deduplicator
+from din.eventlog.packing import Deduplicator, Packer
+from din.eventlog.reader import Features
 from din.native.library import SOURCES, Unusable, kernels
 from din.params import Params
 from din.train.native import native
@@ -85,3 +86,29 @@ def test_distinct_ids_are_numpy_s_bits(batches: list[list[int]], dtype: str) -> 
         for found, expected in zip(ours(np.array(batch, dtype)), theirs(np.array(batch, dtype)), strict=True):
             assert found.dtype == expected.dtype
             np.testing.assert_array_equal(found, expected)
+
+
+@needs_compiler
+@settings(max_examples=40, deadline=None)
+@given(
+    shard=st.integers(0, 1),
+    rows=st.lists(st.integers(0, 30), max_size=9),
+    rate=st.sampled_from([0.0, 0.3, 1.0]),
+    dropping=st.booleans(),
+)
+def test_packed_batches_are_numpy_s_bits(
+    shard: int, rows: list[int], rate: float, dropping: bool, features_once: Features
+) -> None:
+    """Every array and its type, whatever the kinds of fields, with and without dropped values; repeated impressions and
+    none."""
+    read, own = features_once.shard(shard, "train"), np.array(rows, np.int64)
+    ours, theirs = (
+        Packer(features_once, rate, k).pack(read, own, np.random.default_rng(1) if dropping else None)
+        for k in (kernels(), None)
+    )
+    pairs = [(getattr(ours, n), getattr(theirs, n)) for n in ("candidate", "behaviour", "segment", "labels")]
+    for a, b in zip(ours.lookups(), theirs.lookups(), strict=True):
+        pairs += [(a.ids, b.ids), (a.owners, b.owners), (a.weights, b.weights)]
+    for found, expected in pairs:
+        np.testing.assert_array_equal(found, expected)
+        assert found is expected is None or found.dtype == expected.dtype
