@@ -40,6 +40,10 @@ class Kernels:
         """Call a function with tensors or arrays whose rows are contiguous, ints (int64_t) and floats (float)."""
         return getattr(self._library, name)(*map(_argument, arguments))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of a model, as `din.serve.fold` takes one, shares the library."""
+        return kernels, ()
+
 
 @cache
 def kernels() -> Kernels:

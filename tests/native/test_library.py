@@ -1,5 +1,6 @@
 """Compiling, keeping and doing without the kernels. Alone: `pytest tests/native/test_library.py`."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -28,6 +29,12 @@ def python(program: str, **environment: str) -> str:
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+@needs_compiler
+def test_a_copy_is_the_library_itself() -> None:
+    """A model that trained through kernels is copied to be exported."""
+    assert copy.deepcopy(kernels()) is kernels()
 
 
 @needs_compiler
