@@ -1,7 +1,6 @@
 """Packed models against the slow twin; invariances. Alone: `pytest tests/model`."""
 
 import itertools
-import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -16,12 +15,9 @@ from twin import Twin
 from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Shard
-from din.model.attention import ActivationUnit, request_softmax
-from din.model.baselines import inner_products
-from din.model.dice import ACTIVATIONS, BipolarSigmoid, Dice
+from din.model.dice import ACTIVATIONS, Dice
 from din.model.din import MODELS, Model, build
-from din.model.embedding import segment_softmax, to_tensors
-from din.model.mlp import multilayer_perceptron
+from din.model.embedding import to_tensors
 from din.model.sequences import resolve
 from din.params import Params, Train
 from din.train.loader import TrainingLoader
@@ -170,37 +166,6 @@ def test_users_without_history_get_a_logit(variant, features_once: Features, par
         assert len(set(logits.tolist())) > 1
 
 
-def test_dice_is_equation_9() -> None:
-    """Training statistics by hand on three rows of one unit, moving averages after one step."""
-    dice = Dice(1).train()
-    dice.alpha.data.fill_(0.25)
-    s = [1.0, 2.0, 6.0]
-    mean, variance = 9 / 3, (4 + 1 + 9) / 3
-    p = [1 / (1 + np.exp(-(x - mean) / np.sqrt(variance + 1e-8))) for x in s]
-    expected = [[a * x + (1 - a) * 0.25 * x] for a, x in zip(p, s, strict=True)]
-    torch.testing.assert_close(dice(torch.tensor(s).unsqueeze(1)), torch.tensor(expected, dtype=torch.float32))
-    assert dice.mean.item() == pytest.approx(0.05 * mean)
-    assert dice.variance.item() == pytest.approx(0.95 + 0.05 * variance)
-
-
-def test_the_gradient_of_dice_flows_through_its_statistics() -> None:
-    """By finite differences in training mode, for the inputs and α."""
-    dice = Dice(3).double().train()
-    dice.alpha.data.copy_(torch.tensor([0.0, 0.3, -0.7]))
-    s = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda s, _: dice(s), (s, dice.alpha))
-
-
-@pytest.mark.parametrize("rows", [0, 1])
-def test_dice_survives_no_row_and_one_row(rows: int) -> None:
-    """No rows leave the averages alone; one row is its own mean, so p = 1/2."""
-    dice = Dice(2).train()
-    out = dice(torch.full((rows, 2), 3.0))
-    assert out.tolist() == [[1.5, 1.5]] * rows
-    assert torch.isfinite(dice.variance).all()
-    assert (dice.mean.abs().sum() == 0) == (rows == 0)
-
-
 def test_the_same_seed_builds_the_same_model(features_once: Features, params: Params) -> None:
     """Seeds decide the weights; linear columns start at zero."""
     packer = Packer(features_once)
@@ -251,63 +216,6 @@ def test_sequences_do_not_depend_on_how_they_are_written(features_once: Features
     one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, features_once)
     other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, features_once)
     assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]
-
-
-def test_softmax_by_hand() -> None:
-    """Three histories of 2, 0 and 3 behaviours, one of the last left out; scores far beyond exp's range."""
-    score, segment = (
-        torch.tensor([[0.0], [math.log(3)], [1e4], [1e4 + math.log(4)], [7.0]]),
-        torch.tensor([0, 0, 2, 2, 2]),
-    )
-    member = torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0]])
-    weight = segment_softmax(score, segment, 3, member)
-    torch.testing.assert_close(weight, torch.tensor([[1 / 4], [3 / 4], [1 / 5], [4 / 5], [0.0]]), atol=1e-3, rtol=0)
-    assert segment_softmax(score[:0], segment[:0], 2, None).shape == (0, 1)
-    assert not segment_softmax(score, segment, 3, torch.zeros(5, 1)).any()
-    request = request_softmax(score.T, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0]))
-    torch.testing.assert_close(request, torch.tensor([[1 / 4, 3 / 4, 0, 0, 0]]))
-    assert request_softmax(torch.zeros(2, 0), None).shape == (2, 0)
-
-
-def test_outer_is_the_outer_product() -> None:
-    """The first layer of the unit on [q, k, q kᵀ], row by row, for a behaviour wider than the candidate."""
-    torch.manual_seed(0)
-    unit = ActivationUnit(3, 5, (4,), "relu", "outer")
-    query, key = torch.randn(2, 3), torch.randn(6, 5)
-    weight = torch.cat([unit.query_weight, unit.key_weight, unit.product_weight], 1)
-
-    def slow(q: Tensor, k: Tensor) -> Tensor:
-        return unit.rest(torch.relu(weight @ torch.cat([q, k, torch.outer(q, k[:3]).flatten()]) + unit.bias))
-
-    segment = torch.tensor([0, 0, 1, 1, 1, 0])
-    expected = torch.stack([slow(query[s], k) for s, k in zip(segment, key, strict=True)])
-    torch.testing.assert_close(unit(query, key, segment), expected)
-    expected = torch.stack([torch.cat([slow(q, k) for k in key]) for q in query])
-    torch.testing.assert_close(unit.request(query, key), expected)
-
-
-def test_products_of_field_vectors_by_loops() -> None:
-    """Inner products of all pairs (PNN's inputs, FM's summands) on three fields of two dimensions."""
-    u, v, w = vectors = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]])
-    pairs = [1 * 3 + 2 * -1, 1 * 0.5 + 2 * 4, 3 * 0.5 + -1 * 4]
-    assert inner_products(vectors.unsqueeze(0)).tolist() == [pairs]
-    assert inner_products(torch.stack([u, v]).unsqueeze(0)).shape == (1, 1)
-    assert inner_products(w.view(1, 1, 2)).shape == (1, 0)
-
-
-def test_bipolar_sigmoid_is_its_formula() -> None:
-    """2/(1 + e^−x) − 1, at the ends too."""
-    x = torch.tensor([-100.0, -1.0, 0.0, 0.3, 100.0])
-    torch.testing.assert_close(BipolarSigmoid()(x), 2 / (1 + torch.exp(-x.double())).float() - 1)
-
-
-def test_dropout_is_inverted_and_off_at_evaluation() -> None:
-    """A training step keeps a share 1 − rate of the inputs, scaled by 1/(1 − rate); evaluation keeps all."""
-    drop = multilayer_perceptron(10_000, (4,), "relu", 0.2)[0]
-    kept = drop.train()(torch.ones(1, 10_000))
-    assert set(kept.unique().tolist()) == {0.0, 1.25}
-    assert kept.mean().item() == pytest.approx(1, abs=0.05)
-    assert torch.equal(drop.eval()(torch.ones(3)), torch.ones(3))
 
 
 def test_dropout_needs_a_rate(features_once: Features, params: Params) -> None:

@@ -140,6 +140,16 @@ def check_fit(ranks: Ranks, root: Path, params: Train) -> None:
         assert all(torch.equal(found[name], tensor) for name, tensor in other.items())
 
 
+def check_metrics(ranks: Ranks, root: Path, params: Train) -> None:
+    features = Features(root)
+    _, team = fit(features, params, ranks=ranks)
+    _, alone = fit(features, replace(params, batch_size=params.batch_size * ranks.size))
+    first, last = (team.history[epoch]["train_loss"] for epoch in (0, -1))
+    assert last < 0.95 * first
+    for metric in ("train_loss", "valid_log_loss"):
+        assert team.history[-1][metric] == pytest.approx(alone.history[-1][metric], rel=0.02)
+
+
 def test_two_processes_compute_what_one_does(tmp_path: Path, params: Params) -> None:
     """Loss, gradients and Dice's averages of a batch in two parts equal those of the whole, empty parts included; after
     two epochs on uneven shares both ranks hold the same bits and have seen every impression once."""
@@ -147,6 +157,13 @@ def test_two_processes_compute_what_one_does(tmp_path: Path, params: Params) -> 
     train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
     together(2, check_gradients, features.root, train)
     together(2, check_fit, features.root, replace(train, batch_size=20, epochs=2, patience=9, unknown_rate=0.1))
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> None:
+    """Losses of the last epoch are those of one process with batches as large, within noise; gradients are clipped."""
+    features = write_features(tmp_path, users=100, impressions=20, shards=3)
+    train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=4, patience=9)
+    together(2, check_metrics, features.root, replace(train, batch_size=64, learning_rate=0.005, clip_norm=0.5))
 
 
 @pytest.mark.parametrize(("processes", "machines"), [(3, 1), (2, 2)])
