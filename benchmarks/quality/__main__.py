@@ -32,6 +32,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch: does it run? Writes no page")
     parser.add_argument("--store", type=Path, default=STORE, help="where features and finished runs are kept")
     given = parser.parse_args()
+    if wrong := [log for log in given.log if not log.partition("=")[2]]:
+        parser.error(f"--log {wrong[0]}: expected NAME=PARAMS, such as mine=params.yaml")
     try:
         own = dict(log.partition("=")[::2] for log in given.log)
         logs, rows = read(HERE / f"{given.tables}.yaml", given.data, {name: Path(file) for name, file in own.items()})
