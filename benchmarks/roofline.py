@@ -1,6 +1,7 @@
-"""What no implementation of this network can beat: its matrix products alone, forward and backward, packed.
+"""A yardstick for a training step: its matrix products alone, forward and backward, packed, as torch multiplies.
 
-The first attention layer counts as what its algebra needs: W_k·k and W_p·(q⊙k) per behaviour, W_q·q per impression.
+The first attention layer counts as what its algebra needs: W_k·k and W_p·(q⊙k) per behaviour, W_q·q per impression. It
+is no bound: native kernels take one matrix per impression for both, half of that layer's products.
 Buffers are made once; gathers, activations, updates and everything else are left out.
 """
 
