@@ -116,9 +116,10 @@ class Packer:
     def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
         """Pack impressions `rows` [B] of a shard; with `random`, drop `unknown_rate` of all values to unknown."""
         impressions: Impressions = shard.impressions
+        rows = rows.astype(np.int64, copy=False)
+        users = impressions.user[rows]  # before kernels see rows: numpy looks at their bounds
         flat, segment, touched = self._histories(shard, rows)
         items, position = self._distinct_items(touched)
-        users = impressions.user[rows]
         return PackedBatch(
             items=self._group(Group.ITEM, self._features.items, items, random),
             behaviours=self._group(Group.BEHAVIOUR, shard.behaviour_fields, flat, random),

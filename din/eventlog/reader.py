@@ -20,6 +20,7 @@ from din.errors import InputError
 from din.schema import SPLITS, Field, Group, Kind, parse_field
 
 FORMAT = 1
+_AGAIN = "run `dvc repro -f -s featurize`"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Features:
     """An opened feature directory.
 
     Raises:
-        InputError: the directory is missing, of another format version, or a file of it is unreadable.
+        InputError: the directory is missing, of another format version, or a file of it is unreadable; a column that
+            is read as ids, rows or positions holds something else. Kernels index memory by them.
     """
 
     def __init__(self, root: Path = Path("data/features")) -> None:
@@ -106,12 +108,12 @@ class Features:
     @cached_property
     def items(self) -> dict[str, Column]:
         """Item-group fields of every row of items.parquet."""
-        return self._columns("items.parquet", self.of(Group.ITEM))
+        return self._entities("items", Group.ITEM)
 
     @cached_property
     def users(self) -> dict[str, Column]:
         """User-group fields of every row of users.parquet."""
-        return self._columns("users.parquet", self.of(Group.USER))
+        return self._entities("users", Group.USER)
 
     def vocabulary(self, field: str) -> pa.Table:
         """The vocabulary of a field: value, id, count, impressions (n_j of Eq. 6), by id."""
@@ -125,10 +127,17 @@ class Features:
         """Read one split (`train`, `valid`, `test`) of one shard."""
         assert split in SPLITS, split
         folder = self.root / "shards" / f"{number:05d}"
-        rows, behaviours = _read(folder / f"{split}.parquet"), _read(folder / "behaviours.parquet")
+        path, other = folder / f"{split}.parquet", folder / "behaviours.parquet"
+        rows, behaviours = _read(path), _read(other)
         own = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name != "contexts"}
-        impressions = Impressions(**own, contexts=columns_of(rows, self.of(Group.CONTEXT)))
-        return Shard(impressions, _numpy(behaviours["item"]), columns_of(behaviours, self.of(Group.BEHAVIOUR)))
+        item = _numpy(behaviours["item"])
+        _check(path, "user", own["user"], self.manifest["users"])
+        _check(path, "item", own["item"], self.manifest["items"])
+        _check(path, "history_end", own["history_end"], len(item) + 1)
+        _check(path, "history_start", own["history_start"], own["history_end"] + 1)
+        _check(other, "item", item, self.manifest["items"])
+        impressions = Impressions(**own, contexts=self._columns(path, rows, Group.CONTEXT))
+        return Shard(impressions, item, self._columns(other, behaviours, Group.BEHAVIOUR))
 
     def split_rows(self, split: str) -> list[int]:
         """Impressions of a split by shard, from the files' footers."""
@@ -158,8 +167,21 @@ class Features:
         prior = clicked.sum() / max(shown.sum(), 1)
         return (clicked + 20 * prior) / (shown + 20)
 
-    def _columns(self, name: str, fields: tuple[Field, ...]) -> dict[str, Column]:
-        return columns_of(_read(self.root / name), fields)
+    def _entities(self, name: str, group: Group) -> dict[str, Column]:
+        path, rows = self.root / f"{name}.parquet", self.manifest[name]
+        table = _read(path)
+        if len(table) != rows:
+            raise InputError(f"{path}: {len(table)} rows, expected {rows}; {_AGAIN}")
+        return self._columns(path, table, group)
+
+    def _columns(self, path: Path, table: pa.Table, group: Group) -> dict[str, Column]:
+        """The fields of one group, from the table that was read from `path`."""
+        fields = self.of(group)
+        columns = columns_of(table, fields)
+        for field in fields:
+            if not field.standardised:
+                _check(path, field.name, columns[field.name].values, self.rows[field.name])
+        return columns
 
 
 def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,6 +214,21 @@ def _column(array: pa.ChunkedArray, field: Field) -> Column:
     return Column(lists.values.to_numpy(zero_copy_only=False), offsets)
 
 
+def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -> None:
+    """Whether int32 values [N] lie in [0, end), `end` one for all or [N].
+
+    Raises:
+        InputError: not int32 (as with nulls), or one that does not.
+    """
+    if values.dtype != np.int32:
+        raise InputError(f"{path}: {column} is {values.dtype}, expected int32 without nulls; {_AGAIN}")
+    wrong = (values < 0) | (values >= end)
+    if wrong.any():
+        first = wrong.argmax()
+        last = np.broadcast_to(end, values.shape)[first] - 1
+        raise InputError(f"{path}: {column} {values[first]}, expected 0 to {last}; {_AGAIN}")
+
+
 def _numpy(array: pa.ChunkedArray) -> np.ndarray:
     return array.to_numpy()
 
@@ -214,4 +251,4 @@ def _readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: not found; run `dvc repro featurize`") from None
     except (pa.ArrowInvalid, OSError) as error:
         problem = " ".join(str(error).split())  # Arrow breaks lines
-        raise InputError(f"{path}: not a readable Parquet file ({problem}); run `dvc repro -f -s featurize`") from None
+        raise InputError(f"{path}: not a readable Parquet file ({problem}); {_AGAIN}") from None

@@ -37,6 +37,7 @@ class DIN(EmbeddingMLP):
         )
 
     def deep_logits(self, embedded: Embedded, batch: Batch) -> Tensor:
+        """As `EmbeddingMLP.deep_logits`; the order of the MLP's inputs in `Inputs` is that of `_predict`."""
         if not (self.kernels and self.training and self.has_kernel):
             return super().deep_logits(embedded, batch)
         interests = [Interest(self.kernels, unit, self.softmax) for unit in self.units]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from din.model.attention import ActivationUnit
 from din.model.embedding import Batch, Embedded, Keys, encode, segment_softmax, segment_sum
-from din.model.kernels import Layers, padded
+from din.model.kernels import Layers, add_rows, padded
 from din.native.library import Kernels
 
 
@@ -59,15 +59,10 @@ class Inputs(torch.autograd.Function):
                 d_query.addcmul_(d_product, pooled[number][:, :width])
                 d_pooled[:, :width].addcmul_(d_product, query)
             d_weights += interest.backward(d_pooled, d_query, d_source)
-
-        def add(ids: Tensor, rows: Tensor, total: Tensor) -> None:
-            sizes = (torch.get_num_threads(), len(ids), width)
-            ctx.kernels("table_add", *sizes, ids, len(total), total, 0, width, rows, rows.shape[1])
-
         d_items = d_source
         if batch.behaviours:
-            add(batch.behaviour, d_source, d_items := source.new_zeros(ctx.items, width))
-        add(batch.candidate, d_query, d_items)
+            add_rows(ctx.kernels, batch.behaviour, d_source, d_items := source.new_zeros(ctx.items, width), 0, width)
+        add_rows(ctx.kernels, batch.candidate, d_query, d_items, 0, width)
         d_embedded = (d_items, d_source[:, width:] if batch.behaviours else None, d_profile)
         return *[None] * 5, *d_embedded, *d_weights
 
@@ -93,13 +88,11 @@ class Interest:
         impressions, hidden, threads = len(query), len(unit.bias), torch.get_num_threads()
         starts, s = segment.new_empty(impressions + 1), source.new_empty(len(segment), padded(hidden))
         kernels("segment_offsets", len(segment), segment, impressions, starts)
-        base, sizes = (
-            torch.addmm(unit.bias, query, query_weight.T),
-            (threads, impressions, query.shape[1], source.shape[1]),
-        )
+        sizes = (threads, impressions, query.shape[1], source.shape[1])
+        base = torch.addmm(unit.bias, query, query_weight.T)
         first = (key_weight, unit.product_weight)
         kernels("first_forward", *sizes, hidden, query, base, source, position, starts, *first, s)
-        weight, states = self._layers.forward(kernels, s, self._layers.tensors)
+        weight, states = self._layers.forward(kernels, s)
         if self._softmax:
             weight = segment_softmax(weight.unsqueeze(1), segment, impressions, None).squeeze(1)
         pooled = source.new_empty(impressions, source.shape[1])
@@ -117,7 +110,7 @@ class Interest:
             each = weight * d_weight
             total = segment_sum(each.unsqueeze(1), segment, impressions).squeeze(1)
             d_weight = each - weight * total.index_select(0, segment)
-        state, u, means, d_layers = self._layers.backward(kernels, states, self._layers.tensors, d_weight)
+        state, u, means, d_layers = self._layers.backward(kernels, states, d_weight)
         d_base, d_key = query.new_empty(impressions, state.units), query.new_empty(len(weight), key_width)
         d_first, by_product = [*map(torch.empty_like, first)], torch.empty_like(query)
         given = (query, source, position, starts, *first, weight, d_pooled, *state[:5], u, means)
@@ -126,8 +119,7 @@ class Interest:
         if position is None:
             d_source += d_key
         else:
-            rows = (len(weight), key_width, position, len(source), d_source)
-            kernels("table_add", threads, *rows, 0, key_width, d_key, key_width)
+            add_rows(kernels, position, d_key, d_source, 0, key_width)
         d_query_weight, (d_key_weight, d_product_weight) = d_base.T @ query, d_first
         differences = [d_query_weight - d_key_weight[:, :width]] if self._differences else []
         return [d_query_weight, d_key_weight, d_product_weight, d_base.sum(0), *differences, *d_layers]

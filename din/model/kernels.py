@@ -22,6 +22,12 @@ def padded(units: int) -> int:
     return -(-units // PAD) * PAD
 
 
+def add_rows(kernels: Kernels, ids: Tensor, rows: Tensor, table: Tensor, column: int, width: int) -> None:
+    """Add the first `width` columns of rows [N, …] to columns column .. column + width of rows `ids` [N] of a table."""
+    sizes = (torch.get_num_threads(), len(ids), table.shape[1])
+    kernels("table_add", *sizes, ids, len(table), table, column, width, rows, rows.stride(0))
+
+
 class Take(torch.autograd.Function):
     """`embed` of plain fields, for several `Columns` of one table [R, W]: its gradient is made once."""
 
@@ -37,17 +43,15 @@ class Take(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        (rows, table_width), table = ctx.shape, gradients[0].new_zeros(ctx.shape)
+        table = gradients[0].new_zeros(ctx.shape)
         for gradient, group in zip(map(Tensor.contiguous, gradients), ctx.groups, strict=True):
             for number, (ids, _, _) in enumerate(group.lookups):
-                sizes, part = (torch.get_num_threads(), len(ids), table_width), gradient[:, number * group.width :]
-                given = (table, group.column, group.width, part, gradient.shape[1])
-                ctx.kernels("table_add", *sizes, ids, rows, *given)
+                add_rows(ctx.kernels, ids, gradient[:, number * group.width :], table, group.column, group.width)
         return None, table, None
 
 
 class Perceptron(torch.autograd.Function):
-    """A linear layer, then `Layers`: x [N, inputs] to [N]."""
+    """A linear layer, then `Layers`: x [N, inputs] to [N]. tensors: those of `layers`, for their gradients."""
 
     @staticmethod
     def forward(
@@ -55,15 +59,15 @@ class Perceptron(torch.autograd.Function):
     ) -> Tensor:
         x, s = x.contiguous(), x.new_empty(len(x), padded(len(bias)))
         kernels("input_linear", torch.get_num_threads(), *x.shape, len(bias), x, weight, bias, s)
-        result, states = layers.forward(kernels, s, tensors)
+        result, states = layers.forward(kernels, s)
         ctx.kernels, ctx.layers, ctx.states = kernels, layers, states
-        ctx.save_for_backward(x, weight, bias, *tensors)
+        ctx.save_for_backward(x, weight, bias)
         return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        x, weight, bias, *tensors = ctx.saved_tensors
-        state, u, means, d_tensors = ctx.layers.backward(ctx.kernels, ctx.states, tensors, gradients[0].contiguous())
+        x, weight, bias = ctx.saved_tensors
+        state, u, means, d_tensors = ctx.layers.backward(ctx.kernels, ctx.states, gradients[0].contiguous())
         outputs = list(map(torch.empty_like, (x, weight, bias)))
         given = (x, weight, *state[:5], u, means)
         ctx.kernels("input_linear_backward", torch.get_num_threads(), *x.shape, *given, *outputs)
@@ -90,12 +94,12 @@ class Layers:
         self.tensors = [activation.alpha for activation in self.activations]
         self.tensors += [tensor for linear in linears for tensor in (linear.weight, linear.bias)]
 
-    def forward(self, kernels: Kernels, s: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, list[State]]:
+    def forward(self, kernels: Kernels, s: Tensor) -> tuple[Tensor, list[State]]:
         """Outputs [N] from s [N, padded units], and each layer's state; the moving averages move."""
         sizes, states, depth = (torch.get_num_threads(), len(s)), [], len(self.activations)
         for number, activation in enumerate(self.activations):
-            states.append(state := _observed(kernels, activation, tensors[number], s))
-            weight, bias = tensors[depth + 2 * number : depth + 2 * number + 2]
+            states.append(state := _observed(kernels, activation, s))
+            weight, bias = self.tensors[depth + 2 * number : depth + 2 * number + 2]
             if number + 1 < depth:
                 s = s.new_empty(len(s), padded(len(bias)))
                 kernels("dice_linear", *sizes, state.units, len(bias), *state[1:5], weight, bias, s)
@@ -105,14 +109,14 @@ class Layers:
         return s, states
 
     def backward(
-        self, kernels: Kernels, states: list[State], tensors: Sequence[Tensor], gradient: Tensor
+        self, kernels: Kernels, states: list[State], gradient: Tensor
     ) -> tuple[State, Tensor, Tensor, list[Tensor]]:
         """The lowest layer, its u and means (see `dice.h`), and the gradients of `tensors`."""
         sizes, depth = (torch.get_num_threads(), len(gradient)), len(states)
-        found = [torch.empty_like(tensor) for tensor in tensors]
+        found = [torch.empty_like(tensor) for tensor in self.tensors]
         u = means = gradient
         for number in reversed(range(depth)):
-            state, weight = states[number], tensors[depth + 2 * number]
+            state, weight = states[number], self.tensors[depth + 2 * number]
             below, sums = torch.empty_like(state.s), state.s.new_empty(4, state.s.shape[1])
             outputs = (below, sums, *found[depth + 2 * number : depth + 2 * number + 2])
             if number + 1 < depth:
@@ -126,9 +130,9 @@ class Layers:
         return states[0], u, means, found
 
 
-def _observed(kernels: Kernels, dice: Dice, alpha: Tensor, s: Tensor) -> State:
+def _observed(kernels: Kernels, dice: Dice, s: Tensor) -> State:
     """A layer with the statistics of its rows s."""
-    threads, (count, width), units = torch.get_num_threads(), s.shape, len(alpha)
+    threads, (count, width), units = torch.get_num_threads(), s.shape, len(dice.alpha)
     rows, mean, scale = max(count, 1), s.new_empty(width), s.new_empty(width)
     if dice.gather:
         kernels("moments", threads, count, width, s, mean, scale)
@@ -136,4 +140,4 @@ def _observed(kernels: Kernels, dice: Dice, alpha: Tensor, s: Tensor) -> State:
     else:
         averages = (dice.mean, dice.variance, MOMENTUM, EPSILON)
         kernels("statistics", threads, count, units, s, mean, scale, *averages)
-    return State(units, s, mean, scale, alpha, rows)
+    return State(units, s, mean, scale, dice.alpha, rows)

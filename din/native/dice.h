@@ -1,7 +1,7 @@
 /* Dice on a tile of rows, forward and backward; see `_BatchDice` in din/model/dice.py for the formula.
 
-   Rows of s, its gradient g and of the vectors of moments are padded; weights, biases, α and all gradients that leave
-   are not. */
+   Padded are rows of s, its gradient g, u and sums, the vectors of moments, and what `filled` and `transposed` copy, as
+   α in a Layer. What comes from and goes to the caller otherwise is not: α, weights, biases, keys and their gradients. */
 #pragma once
 
 #include "parts.h"

@@ -4,7 +4,7 @@
    G = Σ ds·kᵀ over an impression's behaviours gives dW_k = Σ G, dW_p = Σ G·diag(q) and dq = Σ_h (G∘W_p)_h.
 
    Behaviour t has key `position[t]` of [keys, K], or t where position is null; those of impression b are
-   offsets[b] .. offsets[b+1]. s [T, H] has padded rows, nothing else has. */
+   offsets[b] .. offsets[b+1]. Of the caller's matrices s and u [T, H] and the means have padded rows, the others not. */
 #include "dice.h"
 #include "gemm.h"
 

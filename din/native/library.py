@@ -17,6 +17,8 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
+import numpy as np
+
 SOURCES = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 
@@ -36,8 +38,14 @@ class Kernels:
         self.identity = path.stem
         self._library = ctypes.CDLL(str(path))
 
+        for name in ("behaviours", "distinct"):
+            getattr(self._library, name).restype = ctypes.c_int64
+
     def __call__(self, name: str, *arguments: Any) -> int:
-        """Call a function with tensors or arrays whose rows are contiguous, ints (int64_t) and floats (float)."""
+        """Call a function with tensors of contiguous rows, contiguous arrays, ints (int64_t) and floats (float).
+
+        Checked: that each argument is one of these. Not: numbers' types, sizes, and ids among them that are too large.
+        """
         return getattr(self._library, name)(*map(_argument, arguments))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -110,5 +118,6 @@ def _argument(value: Any) -> Any:
         return ctypes.c_int64(value or 0)
     if isinstance(value, float):
         return ctypes.c_float(value)
-    assert value.flags.c_contiguous
+    assert isinstance(value, np.ndarray), f"no kernel takes a {type(value).__name__}"  # a scalar would be an address
+    assert value.flags.c_contiguous, "arrays must be contiguous"
     return ctypes.c_void_p(value.__array_interface__["data"][0])

@@ -2,8 +2,8 @@
 
 Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by η·λ/n_j, once per step,
 n_j the training impressions that hold value j. Under SGD that is Eq. 7 to the letter. Adaptive optimizers divide the
-gradient by its own size, which would cancel λ, so there the penalty is decoupled: it shrinks the row beside the step.
-`coupled` adds it to the gradient all the same.
+gradient by its own size, so there it matters where the penalty is: `coupled` (the default of `train.penalty`, see
+docs/adr/0009-coupled-penalty.md) adds it to the gradient, else it shrinks the row beside the step.
 """
 
 from abc import ABC, abstractmethod
@@ -219,8 +219,11 @@ class FlatOptimizer(DenseOptimizer):
         self._table.kernels = kernels
 
     def step(self, rate: float) -> None:
-        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
-        self._table.step(self._row, gradient.unsqueeze(0), rate)
+        gradients = []
+        for parameter in self._parameters:
+            assert parameter.grad is not None  # those behind it would move to its place
+            gradients.append(parameter.grad.flatten())
+        self._table.step(self._row, torch.cat(gradients).unsqueeze(0), rate)
 
     def state(self) -> dict[str, Tensor]:
         return self._table.state()

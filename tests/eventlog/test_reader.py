@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from din.errors import InputError
@@ -33,3 +35,47 @@ def test_a_torn_page_is_named_in_one_line(features: Features) -> None:
     with pytest.raises(InputError) as caught:
         features.shard(1, "train")
     assert len(str(caught.value).splitlines()) == 1
+
+
+FAULTS = [
+    ("shards/00001/train", "user", 25, "25, expected 0 to 24"),
+    ("shards/00001/train", "item", -1, "-1, expected 0 to 34"),
+    ("shards/00001/train", "item", 35, "35, expected 0 to 34"),
+    ("shards/00001/train", "item", None, "is float64, expected int32"),
+    ("shards/00001/train", "history_start", -1, "-1, expected 0 to "),
+    ("shards/00001/train", "history_start", 999, "999, expected 0 to "),
+    ("shards/00001/train", "history_end", 999, "999, expected 0 to "),
+    ("shards/00001/train", "tab", 4, "4, expected 0 to 3"),
+    ("shards/00001/behaviours", "item", 35, "35, expected 0 to 34"),
+    ("shards/00001/behaviours", "rating", -2, "-2, expected 0 to 5"),
+    ("items", "category", 6, "6, expected 0 to 5"),
+    ("items", "tags", [3, 8], "8, expected 0 to 7"),
+    ("users", "age", 5, "5, expected 0 to 4"),
+]
+
+
+@pytest.mark.parametrize(("file", "column", "value", "says"), FAULTS)
+def test_what_points_nowhere_is_bad_input(file: str, column: str, value: Any, says: str, features: Features) -> None:
+    """An id, a row or a position outside what it is of, or null: named before a kernel goes there."""
+    path = features.root / f"{file}.parquet"
+    table = pq.read_table(path)
+    values = pa.array([value, *table[column].to_pylist()[1:]], table[column].type)
+    pq.write_table(table.set_column(table.column_names.index(column), column, values), path)
+    with pytest.raises(InputError, match=rf"{file}.parquet: {column} {says}.*; run `dvc repro -f -s featurize`"):
+        read_all(features)
+
+
+@pytest.mark.parametrize("file", ["items", "users"])
+def test_a_table_of_other_entities_is_bad_input(file: str, features: Features) -> None:
+    """One row less than the manifest says, which impressions may point to."""
+    path = features.root / f"{file}.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.slice(1), path)
+    with pytest.raises(InputError, match=rf"{file}.parquet: {len(table) - 1} rows, expected {len(table)}; run"):
+        read_all(features)
+
+
+def read_all(features: Features) -> None:
+    """What training reads."""
+    features.shard(1, "train")
+    assert features.items and features.users

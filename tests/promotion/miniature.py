@@ -77,23 +77,26 @@ class Workspace:
         self.finish()
 
     def _write_features(self) -> None:
-        """What slices need: items with counts and categories, a context of each test row."""
+        """What slices need: items with counts and categories, a context of each test row; no history."""
         root, items = Path("data/features"), np.arange(1000, dtype=np.int32)
+        nothing = np.zeros(USERS * PER_USER, np.int32)
         tables = {
             "items.parquet": {"item_id": items, "category": items % 4},
             "vocab/item_id.parquet": {"value": items, "count": items},
             "vocab/category.parquet": {"value": list("abcd")},
             "vocab/tab.parquet": {"value": ["", "home", "search"]},
             "shards/00000/behaviours.parquet": {"item": items[:0]},
-            "shards/00000/test.parquet": dict.fromkeys(_IMPRESSION, self.rows["sequence"])
+            "shards/00000/test.parquet": {name: self.rows.get(name, nothing) for name in _IMPRESSION}
             | {"tab": (self.rows["sequence"] % 2 + 1).astype(np.int32)},
         }
         for name, columns in tables.items():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(pa.table(columns), root / name)
         fields = parse_fields({"item": {"category": "categorical"}, "context": {"tab": "categorical"}})
-        records = [field.to_json() for field in fields]
-        write_json(root / "manifest.json", {"format": 1, "fields": records, "shards": 1})
+        rows = {"item_id": len(items), "category": 4, "tab": 3}
+        records = [field.to_json() | {"rows": rows[field.name]} for field in fields]
+        counts = {"items": len(items), "users": USERS}
+        write_json(root / "manifest.json", {"format": 1, "fields": records, "shards": 1, **counts})
 
     def finish(self, prediction: np.ndarray | None = None) -> str:
         """Predictions, reports and bundle of a model of this noise; returns the bundle's version.
