@@ -26,6 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from din.native.library import Kernels
 from din.train.neighbours import Neighbours
 
 T = TypeVar("T")
@@ -78,7 +79,12 @@ class Ranks:
         return self.exchange.gather(vector)
 
     def add(
-        self, dense: Sequence[Tensor], rows: Tensor, places: Sequence[Tensor], united: int
+        self,
+        dense: Sequence[Tensor],
+        rows: Tensor,
+        places: Sequence[Tensor],
+        united: int,
+        kernels: Kernels | None = None,
     ) -> tuple[list[Tensor], Tensor]:
         """Sums over ranks, taken in their order by each of them, so that all get the same bits.
 
@@ -95,7 +101,13 @@ class Ranks:
         everyones = self.exchange([*dense, rows], [count + len(place) * width for place in places])
         total = rows.new_zeros(united, width)
         for vector, place in zip(everyones, places, strict=True):
-            total.index_add_(0, place, vector[count:].view(-1, width))
+            own = vector[count:].view(-1, width)
+            if kernels:
+                kernels(
+                    "table_add", torch.get_num_threads(), len(own), width, place, united, total, 0, width, own, width
+                )
+            else:
+                total.index_add_(0, place, own)
         flat = everyones[0][:count].clone()
         for vector in everyones[1:]:
             flat += vector[:count]
