@@ -50,27 +50,17 @@ class Dice(nn.Module):
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
         return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
 
-    def statistics(self, count: int, mean: Tensor, squares: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Number [], mean and 1 / √(Var[s] + ε) of the rows of all processes, given `gather`; the averages move.
-
-        Args:
-            count, mean, squares: number, mean and summed squared deviations of this one's rows; of no rows zeros.
-                Vectors may be longer than the units.
-        """
-        assert self.gather
-        rows, mean, variance = _combined(self.gather(torch.cat([mean.new_tensor([count]), mean, squares])))
-        weight, units = MOMENTUM * (rows > 0), len(self.alpha)
-        self.mean.lerp_(mean[:units], weight)
-        self.variance.lerp_(variance[:units], weight)
-        return rows.clamp_min(1), mean, torch.rsqrt(variance + EPSILON)
-
     def _of_all_processes(self, s: Tensor, gather: Gather) -> Tensor:
         with torch.no_grad():
             own = s.sum(0) / max(s.shape[0], 1)
             z = s - own
-            rows, mean, scale = self.statistics(s.shape[0], own, z.square().sum(0))
+            moments = torch.cat([own.new_tensor([s.shape[0]]), own, z.square().sum(0)])
+            rows, mean, variance = _combined(gather(moments))
+            self.mean.lerp_(mean, weight := MOMENTUM * (rows > 0))
+            self.variance.lerp_(variance, weight)
+            scale = torch.rsqrt(variance + EPSILON)
             z.add_(own - mean).mul_(scale)
-        return _BatchDice.apply(s, self.alpha, z, scale, rows, gather)
+        return _BatchDice.apply(s, self.alpha, z, scale, rows.clamp_min(1), gather)
 
 
 def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -82,7 +82,7 @@ class State(NamedTuple):
     mean: Tensor
     scale: Tensor
     alpha: Tensor
-    rows: Tensor | int
+    rows: Tensor
 
 
 class Layers:
@@ -131,13 +131,13 @@ class Layers:
 
 
 def _observed(kernels: Kernels, dice: Dice, s: Tensor) -> State:
-    """A layer with the statistics of its rows s."""
+    """A layer with the statistics of its rows s, and of other processes' where there are some."""
     threads, (count, width), units = torch.get_num_threads(), s.shape, len(dice.alpha)
-    rows, mean, scale = max(count, 1), s.new_empty(width), s.new_empty(width)
+    everyones = own = s.new_empty(1 + 2 * width)
+    kernels("moments", threads, count, width, s, own)
     if dice.gather:
-        kernels("moments", threads, count, width, s, mean, scale)
-        rows, mean, scale = dice.statistics(count, mean, scale)
-    else:
-        averages = (dice.mean, dice.variance, MOMENTUM, EPSILON)
-        kernels("statistics", threads, count, units, s, mean, scale, *averages)
+        everyones = dice.gather(own)
+    rows, mean, scale = s.new_empty(1), s.new_empty(width), s.new_empty(width)
+    averages = (dice.mean, dice.variance, MOMENTUM, EPSILON)
+    kernels("statistics", everyones.numel() // len(own), width, units, everyones, rows, mean, scale, *averages)
     return State(units, s, mean, scale, dice.alpha, rows)

@@ -8,14 +8,15 @@
 
 #include "gemm.h"
 
-/* Mean and summed squared deviations of s [rows, width], of no rows zeros; [width] each. */
-void moments(int64_t parts, int64_t rows, int64_t width, const float *s, float *mean, float *squares) {
-    float *sums = zeros(parts * width);
+/* Of s [rows, width]: own [1 + 2 width], the number of rows, then mean and summed squared deviations; of no rows zeros. */
+void moments(int64_t parts, int64_t rows, int64_t width, const float *s, float *own) {
+    float *sums = zeros(parts * width), *mean = own + 1, *squares = mean + width;
     IN_PARTS
     for (int64_t part = 0; part < parts; part++)
         for (int64_t t = cut(rows, parts, part), end = cut(rows, parts, part + 1); t < end; t += TILE)
             add_columns(width, least(TILE, end - t), s + t * width, sums + part * width);
     combine(parts, width, sums, 1, width, mean);
+    *own = rows;
     for (int64_t j = 0; j < width; j++) mean[j] /= rows ? rows : 1;
     memset(sums, 0, 4 * parts * width);
     IN_PARTS
@@ -33,16 +34,27 @@ void moments(int64_t parts, int64_t rows, int64_t width, const float *s, float *
     free(sums);
 }
 
-/* Of one process: mean and 1 / √(Var[s] + ε) [width], and the moving averages [units], which no rows leave alone. */
-void statistics(int64_t parts, int64_t rows, int64_t units, const float *s, float *mean, float *scale,
-                float *moving_mean, float *moving_variance, float momentum, float epsilon) {
-    int64_t width = padded(units);
-    moments(parts, rows, width, s, mean, scale);
+/* Of the moments of all processes, [processes, 1 + 2 width]: how many rows [1], at least 1, their mean and 1 / √(Var[s] +
+   ε) [width], and the moving averages [units], which no rows leave alone. Chan, Golub & LeVeque 1983. */
+void statistics(int64_t processes, int64_t width, int64_t units, const float *everyones, float *rows, float *mean,
+                float *scale, float *moving_mean, float *moving_variance, float momentum, float epsilon) {
+    float total = 0;
+    for (int64_t p = 0; p < processes; p++) total += everyones[p * (1 + 2 * width)];
+    *rows = total > 0 ? total : 1;
     for (int64_t j = 0; j < width; j++) {
-        float variance = scale[j] / (rows ? rows : 1);
-        scale[j] = 1 / sqrtf(variance + epsilon);
-        if (j < units && rows) {
-            moving_mean[j] += (mean[j] - moving_mean[j]) * momentum;
+        float center = 0, variance = 0;
+        for (int64_t p = 0; p < processes; p++) {
+            const float *own = everyones + p * (1 + 2 * width);
+            center += own[0] / *rows * own[1 + j];
+        }
+        for (int64_t p = 0; p < processes; p++) {
+            const float *own = everyones + p * (1 + 2 * width);
+            float off = own[1 + j] - center;
+            variance += (own[1 + width + j] + own[0] * off * off) / *rows;
+        }
+        mean[j] = center, scale[j] = 1 / sqrtf(variance + epsilon);
+        if (j < units && total > 0) {
+            moving_mean[j] += (center - moving_mean[j]) * momentum;
             moving_variance[j] += (variance - moving_variance[j]) * momentum;
         }
     }

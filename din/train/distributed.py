@@ -26,6 +26,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from din.model.kernels import add_rows
+from din.native.library import Kernels
 from din.train.neighbours import Neighbours
 
 T = TypeVar("T")
@@ -78,7 +80,12 @@ class Ranks:
         return self.exchange.gather(vector)
 
     def add(
-        self, dense: Sequence[Tensor], rows: Tensor, places: Sequence[Tensor], united: int
+        self,
+        dense: Sequence[Tensor],
+        rows: Tensor,
+        places: Sequence[Tensor],
+        united: int,
+        kernels: Kernels | None = None,
     ) -> tuple[list[Tensor], Tensor]:
         """Sums over ranks, taken in their order by each of them, so that all get the same bits.
 
@@ -95,7 +102,11 @@ class Ranks:
         everyones = self.exchange([*dense, rows], [count + len(place) * width for place in places])
         total = rows.new_zeros(united, width)
         for vector, place in zip(everyones, places, strict=True):
-            total.index_add_(0, place, vector[count:].view(-1, width))
+            own = vector[count:].view(-1, width)
+            if kernels:
+                add_rows(kernels, place, own, total, 0, width)
+            else:
+                total.index_add_(0, place, own)
         flat = everyones[0][:count].clone()
         for vector in everyones[1:]:
             flat += vector[:count]

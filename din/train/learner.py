@@ -103,7 +103,7 @@ class Learner:
         gradient, trained = leaf.grad, [p for p in self._parameters if p.grad is not None]
         if self._ranks.size > 1:
             own = [loss, *(p.grad for p in trained if p.grad is not None)]
-            (loss, *sums), gradient = self._ranks.add(own, gradient, inputs.places, len(inputs.united))
+            (loss, *sums), gradient = self._ranks.add(own, gradient, inputs.places, len(inputs.united), self._kernels)
             for parameter, total in zip(trained, sums, strict=True):
                 parameter.grad = total
         if self._params.clip_norm:
