@@ -1,6 +1,8 @@
 """Small feature directories with every field kind, written without the featurize stage."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pyarrow.parquet as pq
 
 from din.artifacts import write_json
 from din.eventlog.reader import Features
-from din.schema import parse_fields
+from din.schema import Group, parse_fields
 
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},
@@ -16,16 +18,25 @@ FIELDS = {
     "context": {"tab": "categorical", "hour": "numeric"},
     "behaviour": {"rating": "categorical", "watched": "numeric"},
 }
+PLAIN = {"user": {"user_id": "id"}, "item": {"category": "categorical"}, "context": {"tab": "categorical"}}
 SPARSE_ROWS = {"item_id": 31, "category": 6, "tags": 8, "user_id": 21, "age": 5, "tab": 4, "rating": 6}
 
 
-def write_features(root: Path, seed: int = 0, users: int = 24, impressions: int = 12, shards: int = 2) -> Features:
+def write_features(
+    root: Path,
+    seed: int = 0,
+    users: int = 24,
+    impressions: int = 12,
+    shards: int = 2,
+    declared: Mapping[str, Any] = FIELDS,
+) -> Features:
     """A random feature directory in the form of din/eventlog/FORMAT.md: ragged histories, some of them empty.
 
-    Labels follow the candidate's category among the history's, so that there is something to learn.
+    Labels follow the candidate's category among the history's, so that there is something to learn. `declared`: some
+    of `FIELDS`, category and user_id among them.
     """
     random = np.random.default_rng(seed)
-    fields = parse_fields(FIELDS)
+    fields = parse_fields(declared)
     rows = {field.name: SPARSE_ROWS.get(field.name, 2) for field in fields}
     items = rows["item_id"] + 4  # the last ones have no id of their own
 
@@ -39,16 +50,19 @@ def write_features(root: Path, seed: int = 0, users: int = 24, impressions: int 
             )
         return pa.array(random.integers(0, rows[name], n).astype(np.int32))
 
+    def columns(group: Group, n: int) -> dict[str, pa.Array]:
+        names = [field.name for field in fields if field.group is group]
+        return {name: column(name, n) for name in names if name not in ("item_id", "user_id")}
+
     def write(path: Path, columns: dict[str, pa.Array | np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), path)
 
     own = np.where(np.arange(items) < rows["item_id"], np.arange(items), 0).astype(np.int32)
-    category = column("category", items)
-    side = {"category": category, "tags": column("tags", items), "price": column("price", items)}
+    side = columns(Group.ITEM, items)
     write(root / "items.parquet", {"value": pa.array([None, *range(100, 99 + items)]), "item_id": own, **side})
     user_ids = np.minimum(np.arange(users + 1), rows["user_id"] - 1).astype(np.int32)
-    profile = {"user_id": user_ids, "age": column("age", users + 1)}
+    profile = {"user_id": user_ids, **columns(Group.USER, users + 1)}
     write(root / "users.parquet", {"value": pa.array([None, *(f"u{i}" for i in range(users))]), **profile})
     for field in fields:
         n = rows[field.name]
@@ -57,14 +71,14 @@ def write_features(root: Path, seed: int = 0, users: int = 24, impressions: int 
         write(root / "vocab" / f"{field.name}.parquet", {**vocabulary, "count": counts, "impressions": counts})
 
     total = dict.fromkeys(("train", "valid", "test"), 0)
-    categories, behaviours = category.to_numpy(), 0
+    categories, behaviours = side["category"].to_numpy(), 0
     for shard in range(shards):
         own_users = np.arange(1 + shard, users + 1, shards)
         lengths = random.integers(0, 9, len(own_users))
         ends = np.cumsum(lengths)
         history = random.integers(0, items, ends[-1]).astype(np.int32)
         folder = root / "shards" / f"{shard:05d}"
-        feedback = {name: column(name, len(history)) for name in ("rating", "watched")}
+        feedback = columns(Group.BEHAVIOUR, len(history))
         write(
             folder / "behaviours.parquet",
             {"user": np.repeat(own_users, lengths).astype(np.int32), "item": history, **feedback},
@@ -89,8 +103,7 @@ def write_features(root: Path, seed: int = 0, users: int = 24, impressions: int 
                     "timestamp": np.arange(n, dtype=np.int64),
                     "sequence": np.arange(n, dtype=np.int64) + shard * 10_000,
                     "sampled": np.zeros(n, np.int8),
-                    "tab": column("tab", n),
-                    "hour": column("hour", n),
+                    **columns(Group.CONTEXT, n),
                 },
             )
             total[split] += n

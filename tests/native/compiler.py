@@ -1,4 +1,4 @@
-"""A mark for tests that need the kernels."""
+"""Marks for tests that need the kernels, and for those that run with and without."""
 
 import pytest
 
@@ -11,3 +11,6 @@ except Unusable as error:
     REASON = str(error)
 
 needs_compiler = pytest.mark.skipif(bool(REASON), reason=f"no kernels: {REASON}")
+through_both = pytest.mark.parametrize(
+    "through", [lambda: None, pytest.param(kernels, marks=needs_compiler)], ids=["torch", "kernels"]
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from compiler import needs_compiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +17,11 @@ from hypothesis import strategies as st
 from din.errors import InputError
 from din.eventlog.packing import Deduplicator, Packer
 from din.eventlog.reader import Features
+from din.model.embedding import to_tensors
 from din.native.library import SOURCES, Unusable, kernels
 from din.params import Params
+from din.serve.fold import fold
+from din.train.fit import fit
 from din.train.native import native
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,9 +36,23 @@ def python(program: str, **environment: str) -> str:
 
 
 @needs_compiler
-def test_a_copy_is_the_library_itself() -> None:
-    """A model that trained through kernels is copied to be exported."""
+def test_a_copy_is_the_library_itself(features_once: Features, params: Params) -> None:
+    """A model that trained through kernels is copied to be exported; `fold` gives one that computes the same."""
     assert copy.deepcopy(kernels()) is kernels()
+    train = replace(params.train, epochs=1, batch_size=32, hidden=(8,), attention_hidden=(8,), threads=1)
+    (model, table), _ = fit(features_once, train, kernels=kernels())
+    folded, shard = fold(model), features_once.shard(0, "valid")
+    batch = to_tensors(Packer(features_once).pack(shard, np.arange(len(shard.impressions))))
+    with torch.no_grad():
+        torch.testing.assert_close(folded(table, batch), model.eval()(table, batch), atol=1e-4, rtol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("value", [np.int64(3), np.float32(3), np.zeros((4, 4))[:, :2], [3]], ids=repr)
+def test_what_has_no_memory_of_its_own_is_refused(value: object) -> None:
+    """A numpy scalar would go as the address of a copy, part of an array with its neighbours."""
+    with pytest.raises(AssertionError):
+        kernels()("behaviours", value)
 
 
 @needs_compiler

@@ -106,7 +106,8 @@ def inputs(
 
 def packed(lengths: Sequence[int], items: int, feedback: bool, random: torch.Generator) -> Batch:
     """Impressions with so many behaviours, of a few items that occur often."""
-    segment, nothing = torch.repeat_interleave(torch.tensor(lengths)), Ids(torch.zeros(0), None, None)
+    nothing = Ids(torch.zeros(0), None, None)
+    segment = torch.repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
     candidate = torch.randint(items, (len(lengths),), generator=random)
     behaviour = torch.randint(items, (len(segment),), generator=random)
     return Batch((), (nothing,) if feedback else (), (), (), candidate, behaviour, segment)
@@ -114,7 +115,7 @@ def packed(lengths: Sequence[int], items: int, feedback: bool, random: torch.Gen
 
 @settings(max_examples=60, deadline=None)
 @given(
-    lengths=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 70)), min_size=1, max_size=7),
+    lengths=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 70)), max_size=7),
     width=SIZES,
     feedback=st.integers(0, 20),
     hidden=st.lists(SIZES, min_size=1, max_size=3),
@@ -129,8 +130,8 @@ def packed(lengths: Sequence[int], items: int, feedback: bool, random: torch.Gen
 def test_what_the_mlp_reads_is_that_of_torch(
     lengths, width, feedback, hidden, interaction, softmax, product, sequences, everyones, parts, seed
 ) -> None:
-    """Any histories (none, one behaviour, long), widths, depths, feedback or none, sequences of all behaviours or of
-    some, moments of one process or of all, any threads: inputs, all gradients and moving averages."""
+    """Any histories (none, one behaviour, long), no impressions at all, widths, depths, feedback or none, sequences of
+    all behaviours or of some, moments of one process or of all, any threads: inputs, all gradients, moving averages."""
     random = torch.Generator().manual_seed(seed)
     batch = packed(lengths, few := max(sum(lengths) // 3, 1), feedback > 0, random)
     count = len(batch.segment)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from compiler import needs_compiler
+from random_features import FIELDS, PLAIN, write_features
 
 from din.eventlog.reader import Features
 from din.native.library import kernels
@@ -58,6 +59,15 @@ def test_dense_updates_are_those_of_torch(name: str) -> None:
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
+def test_a_missing_gradient_is_an_error() -> None:
+    """Left out, those behind it would move other weights than their own."""
+    weights = [torch.nn.Parameter(torch.ones(size)) for size in (2, 3)]
+    optimizer = FlatOptimizer("sgd", weights, kernels())
+    weights[1].grad = torch.ones(3)
+    with pytest.raises(AssertionError):
+        optimizer.step(0.1)
+
+
 @pytest.fixture
 def quick(params: Params):
     """Two short epochs of a small DIN."""
@@ -65,21 +75,30 @@ def quick(params: Params):
     return replace(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9, **small)
 
 
+VARIANTS = [
+    {},
+    {"sequences": {"liked": {"rating": (4, "5")}, "all": {}}, "softmax": True},
+    {"interaction": "outer", "activation": "prelu"},
+    {"interaction": "outer"},
+    {"dropout": 0.2},
+    {"interest_product": False},
+    {"linear": "wide"},
+    {"linear": "none"},
+    {"model": "pnn", "dropout": 0.2, "optimizer": "rowwise_adagrad", "learning_rate": 0.05},
+    {"model": "deepfm", "clip_norm": 0.1},
+    {"model": "lr"},
+]
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"sequences": {"liked": {"rating": (4, "5")}, "all": {}}, "softmax": True},
-        {"interaction": "outer", "activation": "prelu"},
-        {"model": "pnn", "dropout": 0.2, "optimizer": "rowwise_adagrad", "learning_rate": 0.05},
-        {"model": "deepfm", "clip_norm": 0.1},
-        {"model": "lr"},
-    ],
-    ids=str,
+    ("changes", "declared"),
+    [*((changes, FIELDS) for changes in VARIANTS), ({}, PLAIN), ({"linear": "wide", "softmax": True}, PLAIN)],
+    ids=[*map(str, VARIANTS), "plain fields", "plain fields, wide"],
 )
-def test_a_run_ends_near_that_of_torch(changes: dict, features: Features, quick) -> None:
-    """Losses and validation metrics of two epochs, whatever part of the model has kernels."""
-    train = replace(quick, **changes)
+def test_a_run_ends_near_that_of_torch(changes: dict, declared: dict, tmp_path: Path, quick) -> None:
+    """Losses and validation metrics of two epochs, whatever part of the model has kernels; fields that all have, and no
+    feedback, too."""
+    features, train = write_features(tmp_path, declared=declared), replace(quick, **changes)
     (_, ours), (_, theirs) = (fit(features, train, kernels=own) for own in (kernels(), None))
     for found, expected in zip(ours.history, theirs.history, strict=True):
         assert found == pytest.approx(expected, rel=2e-3)

@@ -6,26 +6,25 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from native.compiler import needs_compiler
+from native.compiler import through_both
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.embedding import to_tensors
-from din.native.library import kernels
 from din.params import Params
 from din.train import fit as loop
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.regularization import row_decay
 
-THROUGH = pytest.mark.parametrize("through", [lambda: None, pytest.param(kernels, marks=needs_compiler)])
 
-
-@THROUGH
-def test_a_step_is_equation_7(through, features: Features, params: Params) -> None:
+@through_both
+@pytest.mark.parametrize("activation", ["relu", "dice"])
+def test_a_step_is_equation_7(through, activation: str, features: Features, params: Params) -> None:
     """Under SGD, table and dense weights: w − η(∂L/∂w + λ/n_j·w), L the batch's mean loss by torch's plain autograd."""
-    train = replace(params.train, optimizer="sgd", activation="relu", regularization=3.0, unknown_rate=0.0, threads=1)
+    changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
+    train = replace(params.train, **changes)
     packer = Packer(features, kernels=through())
     learner, plain = Learner(features, packer, train, kernels=through()), Learner(features, packer, train)
     learner.model.train()
@@ -46,7 +45,7 @@ def test_a_step_is_equation_7(through, features: Features, params: Params) -> No
         torch.testing.assert_close(learner.weights()[name], before[name] - eta * gradient)
 
 
-@THROUGH
+@through_both
 def test_the_best_epoch_of_the_chosen_metric_is_kept(through, features: Features, params: Params, monkeypatch) -> None:
     """GAUC peaks in epoch 2; training stops `patience` epochs later with that epoch's weights; AUC is not asked. The
     learning rate decays by the steps of all epochs."""
