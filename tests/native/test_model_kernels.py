@@ -57,12 +57,12 @@ def differs(module: torch.nn.Module) -> bool:
 
 
 def check(found: list[Tensor], twin: list[Tensor], exact: list[Tensor], shaken: list[Tensor]) -> None:
-    """As near to float64 as rounding allows: 1e-5 of each tensor's scale, or some times what the twin is off, or what
+    """As near to float64 as rounding allows: 3e-5 of each tensor's scale, or some times what the twin is off, or what
     weights that are off by a rounding change."""
     for ours, *others, truth, moved in zip(found, twin, exact, shaken, strict=True):
         if truth.numel():
             off = max(float((other - truth).abs().max()) for other in (*others, moved))
-            assert float((ours - truth).abs().max()) <= max(1e-5 * max(1.0, float(truth.abs().max())), 20 * off)
+            assert float((ours - truth).abs().max()) <= max(3e-5 * max(1.0, float(truth.abs().max())), 20 * off)
 
 
 RUNS = [
