@@ -15,7 +15,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
-from native.compiler import needs_compiler, through_both
+from native.compiler import needs_compiler
 from random_features import FIELDS, PLAIN, write_features
 from ruamel.yaml import YAML
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -90,7 +90,7 @@ def step(
     return gradients | dict(model.named_buffers())
 
 
-def check_exchange(ranks: Ranks) -> None:
+def check_exchange(ranks: Ranks, root: Path | None, params: Train) -> None:
     def vector(rank: int, turn: int, size: int) -> torch.Tensor:
         return torch.arange(size) + 1000 * rank + turn
 
@@ -105,6 +105,8 @@ def check_exchange(ranks: Ranks) -> None:
         assert all(map(torch.equal, found, expected)), turn
         everyones = ranks.gather(torch.full((turn % 3 + 1,), float(ranks.rank)))
         assert everyones.tolist() == [[float(rank)] * (turn % 3 + 1) for rank in range(ranks.size)]
+    if root:
+        check_gradients(ranks, root, params, None)
 
 
 def check_gradients(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> None:
@@ -187,23 +189,21 @@ def test_two_processes_compute_what_one_does(through, declared: dict, tmp_path: 
     together(2, check_both, features.root, train, through())
 
 
-@through_both
-def test_two_processes_learn_what_one_does(through, tmp_path: Path, params: Params) -> None:
+@needs_compiler
+def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> None:
     """Losses are those of one process with batches as large, within the noise of their order; gradients are clipped."""
     features = write_features(tmp_path, users=100, impressions=20, shards=3)
     train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=2, patience=9)
     clipped = replace(train, batch_size=64, learning_rate=0.005, clip_norm=0.5)
-    together(2, check_metrics, features.root, clipped, through())
+    together(2, check_metrics, features.root, clipped, kernels())
 
 
 @pytest.mark.parametrize(("processes", "machines"), [(3, 1), (2, 2)])
 def test_vectors_of_any_length_reach_all(processes: int, machines: int, tmp_path: Path, params: Params) -> None:
     """Through memory and through gloo, empty and growing ones too; gradients then equal those of one process."""
-    together(processes, check_exchange, machines=machines)
-    if machines == 2:
-        features = write_features(tmp_path, users=41, impressions=11, shards=3)
-        train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
-        together(processes, check_gradients, features.root, train, None, machines=machines)
+    features = write_features(tmp_path, users=41, impressions=11, shards=3)
+    train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
+    together(processes, check_exchange, features.root if machines == 2 else None, train, machines=machines)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
