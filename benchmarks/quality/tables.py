@@ -68,21 +68,24 @@ def _of_the_mean(runs: list[dict[str, Any]]) -> float:
 
 
 def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
-    """A folded table of each row's tries, best first; nothing where no row had any."""
+    """A folded table of each row's tries, best first, the chosen one in bold; nothing where no row had any."""
     lines = []
     for row in rows:
         scored = zip(row.tries, tried.get((log, row.name), []), strict=True)
-        named = sorted(((run["valid"]["auc"], _changes(row.tries[0], train)) for train, run in scored), reverse=True)
+        named = sorted(((run["valid"]["auc"], _changes(row, train)) for train, run in scored), reverse=True)
         lines += [f"| {row.name} | {changes} | {auc:.4f} |" for auc, changes in named]
     if not lines:
         return []
-    head = f"<details><summary>{log}: {len(lines)} configurations tried, validation AUC of seed 1</summary>\n\n"
+    title = f"{log}: {len(lines)} configurations tried, validation AUC of seed 1, the chosen ones in bold"
+    head = f"<details><summary>{title}</summary>\n\n"
     return ["\n".join([f"{head}| model | changed | valid AUC |", "|---|---|---|", *lines, "\n</details>"])]
 
 
-def _changes(plain: Train, train: Train) -> str:
-    changed = {key: value for key, value in asdict(train).items() if value != getattr(plain, key)}
-    return ", ".join(f"{key} {value}" for key, value in changed.items()) or "nothing"
+def _changes(row: Row, train: Train) -> str:
+    """What a try changes of the row's first."""
+    changed = {key: value for key, value in asdict(train).items() if value != getattr(row.tries[0], key)}
+    said = ", ".join(f"{key} {value}" for key, value in changed.items()) or "nothing"
+    return f"**{said}**" if train == row.train else said
 
 
 def _cell(values: Sequence[float]) -> str:

@@ -37,7 +37,6 @@ class Kernels:
     def __init__(self, path: Path) -> None:
         self.identity = path.stem
         self._library = ctypes.CDLL(str(path))
-
         for name in ("behaviours", "distinct"):
             getattr(self._library, name).restype = ctypes.c_int64
 

@@ -93,6 +93,7 @@ class Ranks:
             dense: float32 tensors of the same shapes on each rank.
             rows: float32 [U, W], one for each table row that this rank's batch touches.
             places: where each rank's rows lie, int64 [its U], among the `united` ones that any of them touches.
+            kernels: what adds the rows; None = torch.
 
         Returns:
             Sums of the dense tensors, and of the rows: [united, W].

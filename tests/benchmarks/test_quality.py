@@ -118,7 +118,8 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
     assert settled == rows[1]
     page = tables([of_few], {("random", "few"): [figure(0.6)], ("random", "BaseModel"): [figure(0.6)]}, tried)
     assert "3 configurations tried" in page
-    assert "| learning_rate 0.02 |" in page
+    for train, name in zip(few, ("nothing", "learning_rate 0.01", "learning_rate 0.02"), strict=True):
+        assert (f"| **{name}** |" if train == of_few.train else f"| {name} |") in page
 
 
 @pytest.mark.parametrize("name", ["quality", "paper", "attention"])
