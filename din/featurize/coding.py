@@ -44,7 +44,8 @@ class Coder:
             return table.mutate(**{name: scaled.cast("float32")})
         if self.field.kind is Kind.NUMERIC:
             above = [(values >= edge).cast("int32") for edge in self.edges]
-            return table.mutate(**{name: sum(above, ibis.literal(1)).fill_null(UNKNOWN).cast("int32")})
+            bucket = ibis.ifelse(values.isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, too
+            return table.mutate(**{name: bucket.cast("int32")})
         unknown: Any = ibis.literal(UNKNOWN, "int32")
         codes = self._codes(table, name)
         if self.field.kind is Kind.MULTI:

@@ -15,6 +15,13 @@ PATHS = [
 ]
 
 
+def test_a_missing_number_is_unknown_even_where_training_saw_none(build: Callable[..., Built]) -> None:
+    """Buckets without any edge: missing values are row 0, not the only bucket."""
+    log = random_log(237, "leave_last_out", users=20, text_ids=True)  # no training row has an age
+    built = build(log, max_history=2, order="sequence", shards=3, seed=4)
+    assert [(row["id"], row["count"]) for row in built.vocabulary("age")] == [(0, 4), (1, 0)]
+
+
 @pytest.mark.parametrize(("protocol", "order"), PATHS)
 @settings(
     max_examples=4,
