@@ -141,7 +141,7 @@ def test_a_log_of_ones_own(tmp_path: Path) -> None:
     assert {row.log for row in rows} == set(logs) == {"mine"}
     assert "DIN + MBA + Dice" in [row.name for row in rows]
     _, quality = read(Path(runs.__file__).with_name("quality.yaml"), tmp_path, {"mine": tmp_path / "mine.yaml"})
-    assert [(row.name, len(row.tries)) for row in quality][:3] == [("LR", 0), ("BaseModel", 10), ("DIN", 10)]
+    assert [(row.name, len(row.tries)) for row in quality][:3] == [("LR", 0), ("BaseModel", 20), ("DIN", 20)]
     assert [row.name for row in quality][3:] == ["BaseModel sum", "BaseModel as published", "DIN as published"]
     events = logs["mine"].params["fetch"]["table"]["events"]
     assert events == str(tmp_path / "../shared/data/amazon-beauty/interactions.csv.gz")
