@@ -1,5 +1,7 @@
 """Fixtures shared by all test folders."""
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ from random_features import write_features
 
 from din.eventlog.reader import Features
 from din.params import Params, load
+from din.train import checkpoint
+from din.train.fit import fit
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,3 +31,26 @@ def features(tmp_path: Path) -> Features:
 def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
     """The same, read-only, made once."""
     return write_features(tmp_path_factory.mktemp("once") / "data" / "features")
+
+
+class Killed(Exception):
+    """Stands for a kill inside the test's own process."""
+
+
+@pytest.fixture
+def fit_until_killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`fit` that dies right after its n-th checkpoint: fit_until_killed(n, features, train, path, …)."""
+
+    def run(last: int, *arguments, **options) -> None:
+        saved, save = itertools.count(1), checkpoint.save
+
+        def save_then_die(*state) -> None:
+            save(*state)
+            if next(saved) == last:
+                raise Killed
+
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(checkpoint, "save", save_then_die)
+            fit(*arguments, **options)
+
+    return run

@@ -104,24 +104,10 @@ def test_a_run_ends_near_that_of_torch(changes: dict, declared: dict, tmp_path: 
         assert found == pytest.approx(expected, rel=2e-3)
 
 
-class Killed(Exception):
-    """Stands for a kill inside the test's own process."""
-
-
-def test_a_resumed_run_ends_with_the_same_bits(features: Features, quick, tmp_path: Path, monkeypatch) -> None:
+def test_a_resumed_run_ends_with_the_same_bits(features: Features, quick, tmp_path: Path, fit_until_killed) -> None:
     """Killed in its second epoch and started again: same weights, which are not torch's bits."""
     whole, _ = fit(features, quick, kernels=kernels())
-    saves, save = [], checkpoint.save
-
-    def save_then_die(*arguments) -> None:
-        save(*arguments)
-        saves.append(1)
-        if len(saves) == 13:
-            raise Killed
-
-    monkeypatch.setattr(checkpoint, "save", save_then_die)
-    with pytest.raises(Killed):
-        fit(features, quick, tmp_path / "state.safetensors", kernels=kernels())
+    fit_until_killed(13, features, quick, tmp_path / "state.safetensors", kernels=kernels())
     resumed, _ = fit(features, quick, tmp_path / "state.safetensors", kernels=kernels())
     assert torch.equal(whole.table, resumed.table)
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))

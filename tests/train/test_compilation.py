@@ -48,31 +48,17 @@ def test_with_a_compiler_large_runs_are_compiled(params: Params) -> None:
     assert compiles(replace(params.train, compile="always"), 1)
 
 
-class Killed(Exception):
-    """Stands for a kill inside the test's own process."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_resumed_compiled_run_ends_with_the_same_bits(
-    dropout: float, features: Features, params: Params, tmp_path: Path, monkeypatch
+    dropout: float, features: Features, params: Params, tmp_path: Path, fit_until_killed
 ) -> None:
     """Killed in its second epoch and started again: same weights; close to the eager run, but not it (which draws
     other units to drop)."""
     quick = replace(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9)
     quick = replace(quick, dropout=dropout)
     whole, _ = fit(features, quick, None, compiled=True)
-    saves, save = [], checkpoint.save
-
-    def save_then_die(*arguments) -> None:
-        save(*arguments)
-        saves.append(1)
-        if len(saves) == 13:
-            raise Killed
-
-    monkeypatch.setattr(checkpoint, "save", save_then_die)
-    with pytest.raises(Killed):
-        fit(features, quick, tmp_path / "state.safetensors", compiled=True)
+    fit_until_killed(13, features, quick, tmp_path / "state.safetensors", compiled=True)
     resumed, _ = fit(features, quick, tmp_path / "state.safetensors", compiled=True)
     assert torch.equal(whole.table, resumed.table)
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))

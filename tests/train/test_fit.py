@@ -44,10 +44,6 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
     assert all(torch.equal(left[name], right[name]) for name in left)
 
 
-class Killed(Exception):
-    """Stands for a kill inside the test's own process."""
-
-
 SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
 RESUMED = [
     *({"optimizer": "adam"}, {"optimizer": "sgd"}, {"optimizer": "rowwise_adagrad", "model": "deepfm"}),
@@ -58,23 +54,12 @@ RESUMED = [
 @pytest.mark.parametrize("options", RESUMED, ids=str)
 @pytest.mark.parametrize("die_after", [1, 9, 17])
 def test_a_resumed_run_ends_with_the_same_bits(
-    options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, monkeypatch
+    options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, fit_until_killed
 ) -> None:
     """Stop after any saved checkpoint, start again: same weights, same history as never stopped."""
     quick = replace(quick, checkpoint_minutes=1e-9, **options)
     whole, whole_progress = fit(features, quick)
-    path, saves = tmp_path / "state.safetensors", []
-
-    def save_then_die(*arguments) -> None:
-        save(*arguments)
-        saves.append(1)
-        if len(saves) == die_after:
-            raise Killed
-
-    save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", save_then_die)
-    with pytest.raises(Killed):
-        fit(features, quick, path)
+    fit_until_killed(die_after, features, quick, path := tmp_path / "state.safetensors")
     resumed, resumed_progress = fit(features, quick, path)
     assert_same(weights(whole), weights(resumed))
     assert whole_progress.history == resumed_progress.history
