@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import processes, train_stage, vocabulary
+from benchmarks.arguments import positive
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.measure import MARK, command
 from benchmarks.page import write_between
@@ -43,22 +44,22 @@ def main() -> None:
                 for name, line in _commands(pythons, workload, cores).items():
                     found = _run(line, f"{name}, {workload.name}, {cores} core(s)", cores)
                     runs[name] = merge(runs.get(name), found)
-                    _save(results)
+                    _save(results, options.results)
     if options.vocabularies:
         for size in vocabulary.SIZES:
             found = _run(vocabulary.command(workloads[0], size), f"vocabulary of {size:,}", 1)
             results.setdefault("vocabulary", {})[str(size)] = found
-            _save(results)
+            _save(results, options.results)
     for workload in workloads if max(options.cores) > 1 else ():
         with TemporaryDirectory() as folder:
             write_workspace(Path(folder), workload)
             found = _run(processes.command(folder), f"2 processes, {workload.name}", 1)
         results.setdefault("processes", {})[workload.name] = found
-        _save(results)
+        _save(results, options.results)
     if options.full_epoch:
         workload = replace(WORKLOADS[1], rows=EPOCH_ROWS)
         results["full_epoch"] = _run(train_stage.command(workload), f"an epoch of {EPOCH_ROWS:,} impressions", 1)
-        _save(results)
+        _save(results, options.results)
     text = markdown(results)
     print(text)
     if options.write:
@@ -88,9 +89,9 @@ def _run(line: list[str], what: str, cores: int) -> dict[str, Any]:
     return {"error": error}
 
 
-def _save(results: dict[str, Any]) -> None:
-    HOME.mkdir(exist_ok=True)
-    (HOME / "results.json").write_text(json.dumps(results, indent=2) + "\n")
+def _save(results: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def _machine() -> dict[str, Any]:
@@ -103,12 +104,29 @@ def _machine() -> dict[str, Any]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=20_000, help="impressions of a workload")
-    parser.add_argument("--repeats", type=int, default=2, help="turns that everybody gets")
-    parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
-    parser.add_argument("--no-vocabularies", dest="vocabularies", action="store_false")
-    parser.add_argument("--no-full-epoch", dest="full_epoch", action="store_false")
+    parser.add_argument("--rows", type=positive, default=20_000, help="impressions of a workload")
+    parser.add_argument("--repeats", type=positive, default=2, help="turns that everybody gets")
+    parser.add_argument(
+        "--cores",
+        type=positive,
+        nargs="+",
+        default=[1, 2],
+        help="tables for so many cores; without 2, no two processes",
+    )
+    parser.add_argument(
+        "--peers",
+        nargs="*",
+        default=list(PEERS),
+        choices=list(PEERS),
+        help="all of them by default; --peers alone: none",
+    )
+    parser.add_argument(
+        "--no-vocabularies", dest="vocabularies", action="store_false", help="no step times by table size"
+    )
+    parser.add_argument(
+        "--no-full-epoch", dest="full_epoch", action="store_false", help="no epoch of 2.6 M impressions"
+    )
+    parser.add_argument("--results", type=Path, default=HOME / "results.json", help="all figures as JSON, replaced")
     parser.add_argument("--write", type=Path, help="put the tables into this page, such as docs/benchmarks.md")
     options = parser.parse_args()
     options.said = [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []

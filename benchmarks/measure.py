@@ -1,8 +1,6 @@
-"""One contestant in one process: pinned to its cores, measured, reported as one line of JSON.
+"""One contestant in one process: pinned to its cores, measured, reported as one line of JSON. Run by `make bench`."""
 
-python -m benchmarks.measure benchmarks.peers.fuxictr '{"workload": {…}, "cores": 1}'
-"""
-
+import argparse
 import importlib
 import json
 import os
@@ -25,13 +23,13 @@ class Contestant(NamedTuple):
     """A model with its data, ready to run.
 
     train: `EPOCHS` epochs; returns the seconds of each. score: probabilities of all rows in the order of `labels`.
-    request: scores one user's 500 candidates. extra: further figures.
+    request: scores one user's 500 candidates; None = its time is among `extra`, further figures.
     """
 
     version: str
     train: Callable[[], list[float]]
     score: Callable[[], np.ndarray]
-    request: Callable[[], Any]
+    request: Callable[[], Any] | None
     labels: np.ndarray
     extra: Callable[[], dict[str, Any]] = dict
 
@@ -92,7 +90,7 @@ def measure(contestant: Contestant) -> dict[str, Any]:
         "score_per_second": rows / score,
         "peak_mb": memory,
         "auc": auc(contestant.labels, probabilities),
-        **{f"{name}_ms": best for name, best in best_ms({"request": contestant.request}).items()},
+        **(best_ms({"request_ms": contestant.request}) if contestant.request else {}),
         **contestant.extra(),
     }
 
@@ -102,16 +100,19 @@ def say(result: dict[str, Any]) -> None:
     print(MARK + json.dumps(result), flush=True)
 
 
-def main(module: str, settings: str) -> None:
+def main() -> None:
     """Measure the contestant of a module."""
-    parsed = json.loads(settings)
-    workload, cores = Workload(**parsed["workload"]), parsed["cores"]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("module", help="such as benchmarks.peers.fuxictr")
+    parser.add_argument("settings", type=json.loads, help='as JSON: {"workload": {"name": …}, "cores": 1}')
+    given = parser.parse_args()
+    workload, cores = Workload(**given.settings["workload"]), given.settings["cores"]
     pin(cores)
     import torch
 
     torch.set_num_threads(cores)
     rows: Rows = draw(workload)
-    say(measure(importlib.import_module(module).build(workload, rows, one_request(workload, rows))))
+    say(measure(importlib.import_module(given.module).build(workload, rows, one_request(workload, rows))))
 
 
 def command(python: str, module: str, workload: Workload, cores: int) -> list[str]:
@@ -120,4 +121,4 @@ def command(python: str, module: str, workload: Workload, cores: int) -> list[st
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -95,4 +95,4 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
                 **served.times(request, params),
             }
 
-    return Contestant(version("din-ctr"), train, score, lambda: None, rows.label, extra)
+    return Contestant(version("din-ctr"), train, score, None, rows.label, extra)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 import torch.multiprocessing as multiprocessing
 
+from benchmarks.arguments import positive
 from benchmarks.measure import say
 from din.errors import InputError
 from din.eventlog.packing import Packer
@@ -120,8 +121,8 @@ def command(workspace: str) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", nargs="?", type=Path, default=Path(), help="where params.yaml and data/ lie")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--processes", type=positive, default=2, help="of the team, one core each")
+    parser.add_argument("--turns", type=positive, default=5, help="epochs of each after the one that warms up")
     options = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if options.processes > cores:

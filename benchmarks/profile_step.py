@@ -9,7 +9,6 @@ turn, on one thread; a batch counts with its smallest CPU time, since whatever e
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ import numpy as np
 import torch
 from ruamel.yaml import YAML
 
+from benchmarks.arguments import positive
 from benchmarks.roofline import Roofline
+from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.embedding import to_tensors
-from din.params import load
+from din.params import Train, load, parse, to_json
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 from din.train.memory import keep_freed_memory
@@ -32,19 +33,24 @@ from din.train.native import native
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("features", type=Path)
+    parser.add_argument("features", type=Path, help="what `din featurize` writes: data/features")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of params.yaml's block train")
-    parser.add_argument("--batches", type=int, default=10)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--batches", type=positive, default=10, help="different ones")
+    parser.add_argument("--repeats", type=positive, default=20, help="turns of each")
     parser.add_argument("--torch", action="store_true", help="also the step without kernels")
     parser.add_argument("--compiled", action="store_true", help="also the step through torch.compile instead")
     arguments = parser.parse_args()
-    changes = {key: YAML(typ="safe").load(value) for key, value in (x.split("=", 1) for x in arguments.set)}
-    params = replace(load().train, **changes)
+    changes = {key: YAML(typ="safe").load(value) for key, _, value in (x.partition("=") for x in arguments.set)}
+    try:
+        params = parse(Train, to_json(load().train) | changes, "--set")
+        features = Features(arguments.features)
+    except InputError as error:
+        parser.error(str(error))
+    if params.model != "din":
+        parser.error(f"train.model: {params.model}; the roofline is din's: --set model=din")
     torch.set_num_threads(1)
     keep_freed_memory()
 
-    features = Features(arguments.features)
     kernels = native(params)
     packer = Packer(features, params.unknown_rate, kernels)
     loader = TrainingLoader(features, packer, params.batch_size, params.seed)
@@ -61,7 +67,7 @@ def main() -> None:
         learner.model(learner.table.index_select(0, rows).requires_grad_(), to_tensors(batch.packed, rows))
 
     def pack(batch: TrainingBatch) -> None:
-        loader._pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
+        loader.pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
 
     parts: dict[str, Callable[[int], Any]] = {
         "step": lambda i: learner.step(ready[i], 0, params.learning_rate),

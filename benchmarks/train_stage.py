@@ -1,12 +1,11 @@
 """The whole stage `train` on as many impressions as Amazon Electronics has: one epoch on one core.
 
-    python -m benchmarks.train_stage '{"name": …}'
-
-`din train` as dvc runs it, in a workspace of its own: from the interpreter's start over reading, compiling (the
-kernels at their first use, or what `compile: auto` says without them), the epoch, validation and the checkpoint to the
-saved model. Writing the features is not counted.
+Run by `make bench`: `din train` as dvc runs it, in a workspace of its own: from the interpreter's start over reading,
+compiling (the kernels at their first use, or what `compile: auto` says without them), the epoch, validation and the
+checkpoint to the saved model. Writing the features is not counted.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -45,5 +44,8 @@ def command(workload: Workload) -> list[str]:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workload", type=json.loads, help='as JSON: {"name": …, "rows": …}, see benchmarks/rows.py')
+    workload = Workload(**parser.parse_args().workload)
     pin(1)
-    say(run(Workload(**json.loads(sys.argv[1]))))
+    say(run(workload))

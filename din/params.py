@@ -275,7 +275,8 @@ def _explain(error: Any, block: type) -> str:
         valid = ", ".join(_keys(block, error["loc"][:-1]))
         problem = "is missing" if error["type"] == "missing" else "is unknown"
         return f"key {key!r} {problem} in {parent or 'the file'}; valid keys: {valid}"
-    return f"{at}: {error['msg']}, got {error['input']!r}"
+    quotes = "; put it in quotes" if error["type"] == "string_type" and isinstance(error["input"], int | float) else ""
+    return f"{at}: {error['msg']}, got {error['input']!r}{quotes}"
 
 
 def _keys(block: Any, path: tuple[str | int, ...]) -> list[str]:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.arguments import positive
 from benchmarks.page import write_between
 from benchmarks.quality.configurations import ROOT, read
 from benchmarks.quality.runs import STORE, choose, features_of, run_all
@@ -26,9 +27,13 @@ def main() -> int:
         metavar="NAME=PARAMS",
         help="a log of your own by its params.yaml, in place of the known ones; writes no page",
     )
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread each")
-    parser.add_argument("--only", default="", help="rows whose 'log/name' contains this text; writes no page")
+    parser.add_argument("--seeds", type=positive, default=5, help="1 to so many, of every row")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="rows whose 'log/name' contains this text, and what RelaImpr compares them with; writes no page",
+    )
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch: does it run? Writes no page")
     parser.add_argument("--store", type=Path, default=STORE, help="where features and finished runs are kept")
     given = parser.parse_args()
@@ -40,6 +45,9 @@ def main() -> int:
         if given.quick:
             rows = [replace(row, train=replace(row.train, epochs=1), tries=()) for row in rows]
         shown = {(row.log, row.name) for row in rows if given.only in f"{row.log}/{row.name}"}
+        if not shown:
+            known = ", ".join(f"{row.log}/{row.name}" for row in rows)
+            raise InputError(f"--only {given.only!r} is part of none of {known}")
         bases = {(row.log, row.base) for row in rows if (row.log, row.name) in shown}
         needed = [row for row in rows if (row.log, row.name) in shown | bases]
         folders = {name: features_of(logs[name], given.store) for name in dict.fromkeys(row.log for row in needed)}

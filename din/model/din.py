@@ -94,10 +94,12 @@ def build(
         sequences: `params.sequences` as ids (see `din.model.sequences.resolve`).
 
     Raises:
-        InputError: regularizer `dropout` without a rate.
+        InputError: regularizer `dropout` without a rate, or of a model without layers to drop.
     """
     if params.regularizer == "dropout" and not params.dropout:
         raise InputError("train.regularizer: dropout needs a rate; set train.dropout, such as 0.5")
+    if params.regularizer == "dropout" and params.model == "lr":
+        raise InputError("train.regularizer: dropout has nothing to drop in model lr; use another regularizer")
     torch.manual_seed(params.seed)
     model = MODELS[params.model](fields, params, selections(sequences or {}, fields, layout))
     table = torch.randn(layout.rows, model.width) * params.embedding_std

@@ -19,7 +19,7 @@ INLINE void fetch(const float *row, int64_t W) { __builtin_prefetch(row, 1), __b
                 also                                                                                                   \
             }                                                                                                          \
             int64_t at = rows[i] * W;                                                                                  \
-            float inside = coupled ? decay[rows[i]] : 0, beside = coupled ? 0 : rate * decay[rows[i]];
+            float inside = coupled ? decay[rows[i]] : 0, beside = coupled ? 0 : fminf(rate * decay[rows[i]], 1);
 
 /* Runs the statements that follow for `n` columns k.. of a row at a time: `by` is their gradient, `kept` what the
    penalty beside the step leaves of w. */

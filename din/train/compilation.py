@@ -24,12 +24,18 @@ WORTHWHILE = 5_000_000  # impressions that are sure to be trained on; each saves
 NEEDS = "it needs a C++ compiler, on a GPU also Triton"
 
 
-def compiles(params: Train, impressions: int) -> bool:
+def compiles(params: Train, impressions: int, processes: int = 1) -> bool:
     """Whether a run over so many training impressions is to be compiled (`train.compile`).
 
+    Several processes exchange moments inside the graph, so theirs isn't.
+
     Raises:
-        InputError: `always`, but compiling does not work here.
+        InputError: `always`, but there are several processes, or compiling does not work here.
     """
+    if processes > 1:
+        if params.compile == "always":
+            raise InputError(f"train.compile: always needs one process, not {processes}; lower them or use `auto`")
+        return False
     sure = impressions * min(params.epochs, params.patience + 1)
     if params.compile == "never" or (params.compile == "auto" and (params.model != "din" or sure < WORTHWHILE)):
         return False

@@ -21,8 +21,8 @@ def choose(name: str) -> torch.device:
     rank, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if rank >= there:
         raise InputError(
-            f"train: process {rank + 1} of this machine needs a GPU of its own, there are {there}; "
-            "lower train.processes or set train.device: cpu"
+            f"process {rank + 1} of this machine needs a GPU of its own, there are {there}; "
+            "lower train.processes, or set train.device: cpu"
         )
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)

@@ -126,8 +126,9 @@ class _Trainer:
         progress.loss = loss.item()
         if not np.isfinite(progress.loss):
             raise InputError(
-                f"train: the loss is {progress.loss} in epoch {progress.epoch + 1}, batch {progress.batch - 1}; "
-                f"lower train.learning_rate (now {self.params.learning_rate}) or check numeric fields for extremes"
+                f"the loss is {progress.loss} in epoch {progress.epoch + 1}, batch {progress.batch - 1}; "
+                f"lower train.learning_rate (now {self.params.learning_rate}), under sgd also train.regularization "
+                f"(now {self.params.regularization}), or check numeric fields for extremes"
             )
 
     def _finish_epoch(self) -> None:
@@ -137,7 +138,7 @@ class _Trainer:
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         if metrics[metric] is None:
             raise InputError(
-                f"train: {metric} of the {metrics['rows']} validation rows is undefined (no user, or no row, of both "
+                f"{metric} of the {metrics['rows']} validation rows is undefined (no user, or no row, of both "
                 "classes); use train.metric: auc or a larger validation split (featurize.valid_*)"
             )
         record = {
@@ -166,9 +167,7 @@ class _Trainer:
         found = checkpoint.load(self.path) if self.path else None
         places = self.ranks.collect(found and (found[1].epoch, found[1].batch))
         if len(set(places)) > 1:
-            raise InputError(
-                f"train: by rank, {self.path} holds (epoch, batch) {places}; all machines must see one workspace"
-            )
+            raise InputError(f"by rank, {self.path} holds (epoch, batch) {places}; all machines must see one workspace")
         if found is None:
             return
         tensors, self.progress = found

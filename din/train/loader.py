@@ -78,14 +78,15 @@ class TrainingLoader:
                 shard = self._features.shard(int(shard_number), "train")
                 for batch in range(max(start - number, 0), batches):
                     rows = order[batch * self._size : (batch + 1) * self._size]
-                    yield self._pack(shard, rows, epoch, number + batch)
+                    yield self.pack(shard, rows, epoch, number + batch)
             number += batches
         if rest := range(max(start, number), self.batches(epoch)):  # other ranks' shares take more batches
             shard, nothing = self._features.shard(0, "train"), np.empty(0, np.int64)
             for batch in rest:
-                yield self._pack(shard, nothing, epoch, batch)
+                yield self.pack(shard, nothing, epoch, batch)
 
-    def _pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
+    def pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
+        """Impressions `rows` of a shard as a batch of an epoch; other ranks' rows are not known yet."""
         draw = number * self._ranks.size + self._ranks.rank
         packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, draw]))
         ids = [lookup.ids for lookup in packed.lookups()]

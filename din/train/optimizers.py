@@ -76,7 +76,7 @@ class TableOptimizer(ABC):
         if self.coupled:
             gradient = gradient + decay * values
         else:
-            values.mul_(1 - rate * decay)
+            values.mul_(1 - (rate * decay).clamp_max(1))
         self.table.index_copy_(0, rows, values.sub_(self.direction(rows, gradient) * self.pace, alpha=rate))
 
     @abstractmethod

@@ -28,7 +28,7 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
     The summary's `seconds` are those of training and validation, its `samples_per_second` is of training alone. This
     run's checkpoint stays, and the two newest of other runs.
 
-    Several ranks all call this, and rank 0 writes. They exchange moments inside the graph, so theirs isn't compiled.
+    Several ranks all call this, and rank 0 writes.
 
     Raises:
         InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
@@ -36,7 +36,7 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
     features = Features()
     rows = features.manifest["rows"]
     kernels = native(params.train, ranks)
-    compiled = kernels is None and ranks.size == 1 and compiles(params.train, rows["train"])
+    compiled = kernels is None and compiles(params.train, rows["train"], ranks.size)
     with _start(params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
         folder = checkpoint.directory(features.root, settings, compiled, kernels and kernels.identity)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import processes, train_stage
+from benchmarks import processes, train_stage, vocabulary
 from benchmarks.__main__ import _run
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, auc, best_ms
@@ -193,6 +193,7 @@ def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
     found = train_stage.run(replace(SHORT, rows=300))
     assert found["stage_seconds"] > found["epoch_seconds"] > 0
     assert found["compiled"] is False
+    assert vocabulary.step_ms(replace(SHORT, rows=300), spread=10)["kernels"] is found["kernels"]
     write_workspace(tmp_path, SHORT)
     both = processes.compare(tmp_path, processes=2, turns=1)
     assert both["ratio"] == pytest.approx(both["team_per_second"] / both["one_per_second"])

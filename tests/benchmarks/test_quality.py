@@ -11,6 +11,7 @@ import pytest
 from random_features import write_features
 
 from benchmarks.quality import runs
+from benchmarks.quality.__main__ import main
 from benchmarks.quality.configurations import ROOT, Row, read
 from benchmarks.quality.runs import choose, features_of, run_all
 from benchmarks.quality.tables import mean_sd, tables
@@ -131,6 +132,13 @@ def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
     fetches = [log.params["fetch"] for log in logs.values()]
     paths = [fetch["table"]["events"] for fetch in fetches if fetch["source"] == "table"]
     assert all(path.startswith(str(tmp_path)) for path in paths)
+
+
+def test_rows_that_are_not_there_are_named(monkeypatch, capsys) -> None:
+    """`--only` that fits no row ends as bad input and lists what there is."""
+    monkeypatch.setattr("sys.argv", ["quality", "quality", "--only", "kuairand/FM"])
+    assert main() == 2
+    assert "'kuairand/FM' is part of none of amazon-beauty/LR, kuairand-pure/LR" in capsys.readouterr().err
 
 
 def test_a_log_of_ones_own(tmp_path: Path) -> None:

@@ -218,7 +218,10 @@ def test_sequences_do_not_depend_on_how_they_are_written(features_once: Features
     assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]
 
 
-def test_dropout_needs_a_rate(features_once: Features, params: Params) -> None:
-    """The regularizer by that name with rate 0 would be none."""
+def test_dropout_needs_a_rate_and_layers(features_once: Features, params: Params) -> None:
+    """The regularizer by that name would be none with rate 0, and of LR."""
+    layout, dropout = Packer(features_once).layout, replace(params.train, regularizer="dropout")
     with pytest.raises(InputError, match=r"set train\.dropout"):
-        build(features_once.fields, Packer(features_once).layout, replace(params.train, regularizer="dropout"))
+        build(features_once.fields, layout, dropout)
+    with pytest.raises(InputError, match="nothing to drop in model lr"):
+        build(features_once.fields, layout, replace(dropout, dropout=0.5, model="lr"))

@@ -23,10 +23,10 @@ pytestmark = needs_compiler
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 @pytest.mark.parametrize("width", [1, 17, 33])
 def test_table_updates_are_those_of_torch(optimizer, coupled: bool, whole_table: bool, width: int) -> None:
-    """Five steps over changing rows: the table and every state, penalties coupled or not, rows of no batch, a linear
-    column."""
+    """Five steps over changing rows: the table and every state, penalties coupled or not, some of more than the weight,
+    rows of no batch, a linear column."""
     random = torch.Generator().manual_seed(0)
-    start, decay = torch.randn(20, width, generator=random), torch.rand(20, generator=random)
+    start, decay = torch.randn(20, width, generator=random), 12 * torch.rand(20, generator=random)
     ours, theirs = (optimizer(start.clone(), decay, coupled, whole_table, 1, 3.0) for _ in range(2))
     ours.kernels = kernels()
     for _ in range(5):

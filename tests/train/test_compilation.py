@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from din.errors import InputError
 from din.eventlog.reader import Features
 from din.params import Params
 from din.train import checkpoint
@@ -39,6 +40,13 @@ def test_compiled_and_eager_runs_never_share_a_checkpoint(features: Features, pa
     ]
     assert runs[0] != runs[1]
     assert runs[:2] == runs[2:]
+
+
+def test_several_processes_are_not_compiled(params: Params) -> None:
+    """They exchange moments inside the graph; who insists is told so."""
+    assert not compiles(params.train, 10**9, processes=2)
+    with pytest.raises(InputError, match=r"train\.compile: always needs one process, not 2"):
+        compiles(replace(params.train, compile="always"), 1, processes=2)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")

@@ -50,10 +50,10 @@ def test_adam_equals_sparse_adam() -> None:
 
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 def test_decay_alone_shrinks_by_eta_lambda_over_n(optimizer) -> None:
-    """With a zero gradient a row shrinks by exactly 1 − η·λ/n_j, whatever the optimizer (decoupled)."""
-    table = torch.ones(2, 2)
-    optimizer(table, torch.tensor([0.4, 0.8])).step(torch.tensor([0, 1]), torch.zeros(2, 2), rate=0.5)
-    torch.testing.assert_close(table, torch.tensor([[0.8, 0.8], [0.6, 0.6]]))
+    """With a zero gradient a row shrinks by exactly 1 − η·λ/n_j, whatever the optimizer (decoupled); never below 0."""
+    table = torch.ones(3, 2)
+    optimizer(table, torch.tensor([0.4, 0.8, 9])).step(torch.arange(3), torch.zeros(3, 2), rate=0.5)
+    torch.testing.assert_close(table, torch.tensor([[0.8, 0.8], [0.6, 0.6], [0, 0]]))
 
 
 def test_rowwise_adagrad_by_hand() -> None:

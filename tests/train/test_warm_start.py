@@ -16,7 +16,7 @@ from din.eventlog.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.din import build
-from din.params import Params, Train
+from din.params import Params, Train, parse, to_json
 from din.train.warm_start import Start
 
 VERSION = "ab" * 32
@@ -44,6 +44,13 @@ def rewrite(features: Features, field: str, values: list) -> None:
     counts = [9] * len(values)
     columns = {"id": pa.array(range(len(values)), pa.int32()), "count": counts, "impressions": counts}
     pq.write_table(pa.table({"value": values, **columns}), path)
+
+
+def test_a_version_of_digits_alone_needs_quotes(params: Params) -> None:
+    """YAML takes it for a number; the error says what to do."""
+    train = to_json(params.train)
+    with pytest.raises(InputError, match=r"warm_start: .* got 12345678; put it in quotes"):
+        parse(Train, train | {"warm_start": 12345678}, "params.yaml")
 
 
 def test_embeddings_move_by_value(start: Start, features: Features, small: Train, tmp_path: Path, capsys) -> None:

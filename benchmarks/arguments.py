@@ -1,0 +1,10 @@
+"""What options of several commands have in common."""
+
+import argparse
+
+
+def positive(text: str) -> int:
+    """A count from 1 on, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
