@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from din.model.attention import ActivationUnit
 from din.model.embedding import Batch, Embedded, Keys, encode, segment_softmax, segment_sum
-from din.model.kernels import Layers, add_rows, padded
+from din.model.kernels import Layers, add_rows
 from din.native.library import Kernels
 
 
@@ -86,7 +86,7 @@ class Interest:
         (source, position, segment), kernels, unit = keys, self._kernels, self._unit
         query_weight, key_weight = unit.linear_parts()
         impressions, hidden, threads = len(query), len(unit.bias), torch.get_num_threads()
-        starts, s = segment.new_empty(impressions + 1), source.new_empty(len(segment), padded(hidden))
+        starts, s = segment.new_empty(impressions + 1), source.new_empty(len(segment), kernels("row_width", hidden))
         kernels("segment_offsets", len(segment), segment, impressions, starts)
         sizes = (threads, impressions, query.shape[1], source.shape[1])
         base = torch.addmm(unit.bias, query, query_weight.T)

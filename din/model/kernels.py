@@ -1,7 +1,7 @@
 """Lookups and the layers of Dice through `din.native`: what the modules compute, in training on CPU.
 
 A batch's moments lie between two sweeps over its rows, so each sweep is a call and `Dice` stays the owner of its
-statistics, those of several processes included. Rows of hidden values are padded to `PAD` floats with zeros.
+statistics, those of several processes included. Rows of hidden values are padded with zeros to whole vectors.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,6 @@ from torch import Tensor, nn
 from din.model.dice import EPSILON, MOMENTUM, Dice
 from din.model.embedding import Columns
 from din.native.library import Kernels
-
-PAD = 16  # vector.h
-
-
-def padded(units: int) -> int:
-    """Floats of a row of `units` hidden values."""
-    return -(-units // PAD) * PAD
 
 
 def add_rows(kernels: Kernels, ids: Tensor, rows: Tensor, table: Tensor, column: int, width: int) -> None:
@@ -57,7 +50,7 @@ class Perceptron(torch.autograd.Function):
     def forward(
         ctx: Any, kernels: Kernels, layers: "Layers", x: Tensor, weight: Tensor, bias: Tensor, *tensors: Tensor
     ) -> Tensor:
-        x, s = x.contiguous(), x.new_empty(len(x), padded(len(bias)))
+        x, s = x.contiguous(), x.new_empty(len(x), kernels("row_width", len(bias)))
         kernels("input_linear", torch.get_num_threads(), *x.shape, len(bias), x, weight, bias, s)
         result, states = layers.forward(kernels, s)
         ctx.kernels, ctx.layers, ctx.states = kernels, layers, states
@@ -101,7 +94,7 @@ class Layers:
             states.append(state := _observed(kernels, activation, s))
             weight, bias = self.tensors[depth + 2 * number : depth + 2 * number + 2]
             if number + 1 < depth:
-                s = s.new_empty(len(s), padded(len(bias)))
+                s = s.new_empty(len(s), kernels("row_width", len(bias)))
                 kernels("dice_linear", *sizes, state.units, len(bias), *state[1:5], weight, bias, s)
             else:
                 s = s.new_empty(len(s))

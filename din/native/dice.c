@@ -8,6 +8,9 @@
 
 #include "gemm.h"
 
+/* Floats of a row of `units` hidden values. */
+int64_t row_width(int64_t units) { return padded(units); }
+
 /* Of s [rows, width]: own [1 + 2 width], the number of rows, then mean and summed squared deviations; of no rows zeros. */
 void moments(int64_t parts, int64_t rows, int64_t width, const float *s, float *own) {
     float *sums = zeros(parts * width), *mean = own + 1, *squares = mean + width;
@@ -106,7 +109,7 @@ void dice_output_backward(int64_t parts, int64_t rows, int64_t units, const floa
                           const float *scale, const float *alpha, const float *weight, const float *dy, float *u,
                           float *sums, float *d_weight, float *d_bias) {
     Layer l = layer(units, s, mean, scale, alpha);
-    int64_t size = 5 * l.width + PAD;
+    int64_t size = 5 * l.width + LANES;
     float *w = filled(weight, 1, units), *own = zeros(parts * size);
     IN_PARTS
     for (int64_t part = 0; part < parts; part++) {

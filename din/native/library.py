@@ -37,7 +37,7 @@ class Kernels:
     def __init__(self, path: Path) -> None:
         self.identity = path.stem
         self._library = ctypes.CDLL(str(path))
-        for name in ("behaviours", "distinct"):
+        for name in ("behaviours", "distinct", "row_width"):
             getattr(self._library, name).restype = ctypes.c_int64
 
     def __call__(self, name: str, *arguments: Any) -> int:
@@ -61,7 +61,8 @@ def kernels() -> Kernels:
     """
     compiler = shlex.split(os.environ.get("CC", "cc"))
     sources = sorted(SOURCES.glob("*.[ch]"))
-    about = [_output([*compiler, "--version"]), *FLAGS, _processor(), *(path.read_text("utf-8") for path in sources)]
+    text = [path.read_text("utf-8") for path in sources]
+    about = [*compiler, _output([*compiler, "--version"]), *FLAGS, _processor(), *text]
     name = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "din-ctr"
     path = folder / f"{name}.so"

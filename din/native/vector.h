@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -20,7 +20,6 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define PAD 16 /* rows of our own matrices are filled up to a multiple of it with zeros, which stay zeros */
 #define TILE 32 /* rows that are worked on at once, so that they stay in the nearest cache */
 
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
@@ -30,10 +29,18 @@ INLINE V load(const float *from) { return *(const V *)from; }
 INLINE void store(float *to, V value) { *(V *)to = value; }
 INLINE V all(float value) { return value - (V){0}; }
 
+INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Rows of our own matrices are filled up to whole vectors with zeros, which stay zeros. */
+INLINE int64_t padded(int64_t width) { return (width + LANES - 1) / LANES * LANES; }
+
 /* Of a row whose length is no multiple of LANES: `count` floats, at most LANES, then zeros. */
 INLINE V load_part(const float *from, int64_t count) {
 #ifdef __AVX512F__
     return (V)_mm512_maskz_loadu_ps(count < LANES ? (1u << count) - 1 : 0xffff, from);
+#elif defined(__AVX__)
+    I at = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (V)_mm256_maskload_ps(from, (__m256i)(at < (int32_t)least(count, LANES)));
 #else
     V value = {0};
     if (count >= LANES) return load(from);
@@ -57,9 +64,6 @@ INLINE V root(V x) {
     return x;
 }
 
-INLINE int64_t padded(int64_t width) { return (width + PAD - 1) / PAD * PAD; }
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 INLINE float total(V value) {
     float sum = 0;
     for (int i = 0; i < LANES; i++) sum += value[i];
@@ -70,6 +74,8 @@ INLINE float total(V value) {
 INLINE V clamp(V x, float most) {
 #ifdef __AVX512F__
     return (V)_mm512_max_ps((__m512)all(-most), _mm512_min_ps((__m512)all(most), (__m512)x));
+#elif defined(__AVX__)
+    return (V)_mm256_max_ps((__m256)all(-most), _mm256_min_ps((__m256)all(most), (__m256)x));
 #else
     I above = x > most, below = x < -most;
     return (V)(((I)x & ~(above | below)) | ((I)all(most) & above) | ((I)all(-most) & below));

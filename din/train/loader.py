@@ -5,7 +5,6 @@ batches. Several ranks cut the epoch's order of shards and rows into contiguous 
 the shards' sizes: a rank reads the shards of its share only.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,8 +19,7 @@ from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
 
-PREFETCH = 4
-EXCHANGE = 8  # batches whose rows are exchanged at once
+GROUP = 8  # batches that are packed in one go, and whose rows are exchanged at once
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class TrainingLoader:
 
     def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         """Let batches know what other ranks' batches touch."""
-        while group := list(islice(batches, EXCHANGE)):
+        while group := list(islice(batches, GROUP)):
             found = self._ranks.gather_rows([(batch.rows, batch.impressions) for batch in group])
             for batch, (rows, impressions) in zip(group, found, strict=True):
                 united, places = self._distinct_rows(np.concatenate(rows))
@@ -120,12 +118,19 @@ def evaluation_batches(packer: Packer, shard: Shard, rows: np.ndarray, batch_siz
 
 
 def prefetch(source: Iterator[T]) -> Iterator[T]:
-    """Iterate `source` in one background thread, `PREFETCH` elements ahead; its exception is raised here."""
+    """Iterate `source` in one background thread, a group ahead; its exception is raised here.
+
+    Packing one batch after each step would find nothing of it in the caches.
+    """
     worker = ThreadPoolExecutor(1)
+
+    def group() -> list[T]:
+        return list(islice(source, GROUP))
+
     try:
-        ahead = deque(worker.submit(next, source, None) for _ in range(PREFETCH))
-        while (element := ahead.popleft().result()) is not None:
-            ahead.append(worker.submit(next, source, None))
-            yield element
+        ahead = worker.submit(group)
+        while elements := ahead.result():
+            ahead = worker.submit(group)
+            yield from elements
     finally:
         worker.shutdown(wait=False, cancel_futures=True)  # it may wait for a rank that is gone

@@ -64,6 +64,14 @@ def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "din-ctr").iterdir()] == [f"{kernels().identity}.so"]
 
 
+@needs_compiler
+def test_other_options_of_the_compiler_give_another_library(tmp_path: Path) -> None:
+    """A cached one that was built otherwise is not taken: its bits may differ, and its instructions be unknown here."""
+    program = "from din.native.library import kernels; print(kernels().identity)"
+    plain, other = (python(program, XDG_CACHE_HOME=str(tmp_path), CC=f"cc{flag}") for flag in ("", " -O1"))
+    assert plain != other
+
+
 @pytest.mark.parametrize("setting", ["auto", "always"])
 def test_without_a_compiler(setting: str, params: Params, monkeypatch, capsys) -> None:
     """`auto` says so in one line and trains through torch, `always` ends as bad input."""
