@@ -23,7 +23,7 @@ class Contestant(NamedTuple):
     """A model with its data, ready to run.
 
     train: `EPOCHS` epochs; returns the seconds of each. score: probabilities of all rows in the order of `labels`.
-    request: scores one user's 500 candidates; None = its time is among `extra`, further figures.
+    request: scores one user's 500 candidates; None where its time is in `extra`. extra: further figures.
     """
 
     version: str

@@ -41,20 +41,19 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="also the step through torch.compile instead")
     arguments = parser.parse_args()
     changes = {key: YAML(typ="safe").load(value) for key, _, value in (x.partition("=") for x in arguments.set)}
-    try:
-        params = parse(Train, to_json(load().train) | changes, "--set")
-        features = Features(arguments.features)
-    except InputError as error:
-        parser.error(str(error))
-    if params.model != "din":
-        parser.error(f"train.model: {params.model}; the roofline is din's: --set model=din")
     torch.set_num_threads(1)
     keep_freed_memory()
+    try:
+        params = parse(Train, to_json(load().train) | changes, "--set")
+        if params.model != "din":
+            raise InputError(f"train.model: {params.model}; the roofline is din's: --set model=din")
+        features, kernels = Features(arguments.features), native(params)
+        packer = Packer(features, params.unknown_rate, kernels)
+        learner = Learner(features, packer, params, kernels=kernels)
+    except InputError as error:
+        parser.error(str(error))
 
-    kernels = native(params)
-    packer = Packer(features, params.unknown_rate, kernels)
     loader = TrainingLoader(features, packer, params.batch_size, params.seed)
-    learner = Learner(features, packer, params, kernels=kernels)
     batches = list(islice(loader.epoch(0), arguments.batches))
     shard = features.shard(0, "train")
     ready = list(map(learner.inputs, batches))
@@ -73,7 +72,7 @@ def main() -> None:
         "step": lambda i: learner.step(ready[i], 0, params.learning_rate),
         "its matrix products alone": roofline.run_batch,
         "its forward pass": lambda i: forward(batches[i]),
-        "packing, in another thread": lambda i: pack(batches[i]),
+        "packing one batch, cold": lambda i: pack(batches[i]),
     }
     if arguments.torch:
         eager = Learner(features, packer, params)

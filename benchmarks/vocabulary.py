@@ -27,11 +27,12 @@ SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 def step_ms(workload: Workload, spread: int) -> dict[str, Any]:
     """Best epoch's mean time of a step, in ms, and whether it went through kernels, as training does by default."""
+    params = settings(workload, EPOCHS)
+    assert params.regularizer == "mini_batch_aware"
+    kernels = native(params)
     with TemporaryDirectory() as folder:
         features = TimedFeatures(write_directory(Path(folder), workload, draw(workload), spread).root)
-        params = settings(workload, EPOCHS)
-        assert params.regularizer == "mini_batch_aware"
-        fit(features, params, kernels=(kernels := native(params)))
+        fit(features, params, kernels=kernels)
     steps = -(-workload.rows // workload.batch)
     return {"step_ms": 1e3 * min(features.epochs()[1:]) / steps, "kernels": kernels is not None}
 

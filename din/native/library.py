@@ -1,7 +1,7 @@
 """The kernels as one shared library, compiled by the system's C compiler at first use and kept in the user's cache.
 
 Called through ctypes, which lets other threads run meanwhile. No headers but C's own, no build step: a second or two,
-once for each version of the sources, the compiler and the processor.
+once for each version of the sources, the compiler with its options, and the processor.
 """
 
 import ctypes

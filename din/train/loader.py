@@ -5,6 +5,7 @@ batches. Several ranks cut the epoch's order of shards and rows into contiguous 
 the shards' sizes: a rank reads the shards of its share only.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
 
-GROUP = 8  # batches that are packed in one go, and whose rows are exchanged at once
+GROUP = 8  # batches that are packed in one go, and those whose rows are exchanged at once
 
 
 @dataclass(frozen=True)
@@ -118,19 +119,21 @@ def evaluation_batches(packer: Packer, shard: Shard, rows: np.ndarray, batch_siz
 
 
 def prefetch(source: Iterator[T]) -> Iterator[T]:
-    """Iterate `source` in one background thread, a group ahead; its exception is raised here.
+    """Iterate `source` in one background thread, a group ahead; its exception is raised here, for the whole group.
 
-    Packing one batch after each step would find nothing of it in the caches.
+    Made one at a time between steps, each would find cold caches. Groups grow, so that the first is soon there.
     """
     worker = ThreadPoolExecutor(1)
 
-    def group() -> list[T]:
-        return list(islice(source, GROUP))
+    def group(size: int) -> deque[T]:
+        return deque(islice(source, size))
 
     try:
-        ahead = worker.submit(group)
+        ahead, size = worker.submit(group, 1), 1
         while elements := ahead.result():
-            ahead = worker.submit(group)
-            yield from elements
+            size = min(2 * size, GROUP)
+            ahead = worker.submit(group, size)
+            while elements:
+                yield elements.popleft()
     finally:
         worker.shutdown(wait=False, cancel_futures=True)  # it may wait for a rank that is gone

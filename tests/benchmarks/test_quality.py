@@ -152,4 +152,4 @@ def test_a_log_of_ones_own(tmp_path: Path) -> None:
     assert [(row.name, len(row.tries)) for row in quality][:3] == [("LR", 0), ("BaseModel", 20), ("DIN", 20)]
     assert [row.name for row in quality][3:] == ["BaseModel sum", "BaseModel as published", "DIN as published"]
     events = logs["mine"].params["fetch"]["table"]["events"]
-    assert events == str(tmp_path / "../shared/data/amazon-beauty/interactions.csv.gz")
+    assert events == str(tmp_path / "logs/amazon-beauty/interactions.csv.gz")

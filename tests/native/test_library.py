@@ -2,6 +2,7 @@
 
 import copy
 import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,8 +69,25 @@ def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
 def test_other_options_of_the_compiler_give_another_library(tmp_path: Path) -> None:
     """A cached one that was built otherwise is not taken: its bits may differ, and its instructions be unknown here."""
     program = "from din.native.library import kernels; print(kernels().identity)"
-    plain, other = (python(program, XDG_CACHE_HOME=str(tmp_path), CC=f"cc{flag}") for flag in ("", " -O1"))
+    plain, other = (
+        python(program, XDG_CACHE_HOME=str(tmp_path), CC=f"cc{flag}") for flag in ("", " -ffp-contract=off")
+    )
     assert plain != other
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="other processors have one form of the kernels"
+)
+@pytest.mark.parametrize("flag", ["-mno-avx512f", "-mno-avx"])
+def test_kernels_of_lesser_processors(flag: str, tmp_path: Path) -> None:
+    """The forms of `vector.h` that this machine would not take pass the same tests."""
+    files = [str(ROOT / f"tests/native/test_{of}_kernels.py") for of in ("model", "training")]
+    variables = {**os.environ, "CC": f"cc {flag}", "XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", *files], cwd=ROOT, env=variables, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()
+    assert len(list((tmp_path / "din-ctr").glob("*.so"))) == 1
 
 
 @pytest.mark.parametrize("setting", ["auto", "always"])

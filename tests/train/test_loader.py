@@ -1,7 +1,7 @@
 """Batches from a background thread."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_the_next_group_is_made_by_another_thread_while_one_is_used() -> None:
     def source() -> Iterator[int]:
         for number in range(2 * GROUP):
             makers.append(threading.get_ident())
-            if number == GROUP:
+            if number == 1:
                 second_group_is_begun.set()
             yield number
 
@@ -32,12 +32,36 @@ def test_the_next_group_is_made_by_another_thread_while_one_is_used() -> None:
     assert threading.get_ident() not in makers
 
 
-def test_what_the_thread_raises_is_raised_here() -> None:
+@pytest.mark.parametrize("good", [0, 1, 3, GROUP, 3 * GROUP + 3])
+def test_what_the_thread_raises_is_raised_here(good: int) -> None:
+    """After all groups before it."""
+
     def source() -> Iterator[int]:
-        yield from range(GROUP)
+        yield from range(good)
         raise InputError("shard 3 is torn")
 
     found: list[int] = []
     with pytest.raises(InputError, match="shard 3 is torn"):
         found.extend(prefetch(source()))
-    assert found == list(range(GROUP))
+    assert found == list(range(len(found)))
+    assert good - GROUP < len(found) <= good
+
+
+def test_closing_ends_the_thread() -> None:
+    """It makes the group it is at, and no more."""
+    made: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(100 * GROUP):
+            made.append(number)
+            yield number
+
+    before = set(threading.enumerate())
+    batches = prefetch(source())
+    next(batches)
+    assert isinstance(batches, Generator)
+    batches.close()
+    for worker in set(threading.enumerate()) - before:
+        worker.join(30)
+        assert not worker.is_alive()
+    assert len(made) <= GROUP
