@@ -24,7 +24,7 @@ class ActivationUnit(nn.Module):
 
     Args:
         interaction: what the first layer reads beside q and k: `difference_product` q−k and q⊙k; `product` q⊙k;
-            `outer` all products q_i·k_j, D² inputs: ten times the time of `difference_product` in training where D is 48.
+            `outer` all products q_i·k_j, D² inputs: ten times the time of `difference_product` where D is 48.
     """
 
     query_weight: Tensor
