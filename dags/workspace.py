@@ -21,8 +21,6 @@ from dags.worker import Outcome, Run, Worker
 
 __all__ = ["Outcome", "Run", "RunError", "Unavailable", "close_run", "open_run", "promote", "run_stage"]
 
-BUNDLE = "models/bundle"
-
 
 def open_run(
     run_id: str, until: str | None = None, params: Mapping[str, Any] | None = None, commit: str | None = None
@@ -88,7 +86,8 @@ def promote(run: Run, reason: str) -> Outcome:
     """
     with _open(run) as here:
         outs = [out for stage in here.stages.values() for out in stage.outs]
-        here.pull([out for out in outs if out == BUNDLE or out.endswith(".json")], here.take_locks())
+        reports = {out for out in outs if out.endswith(".json")}
+        here.pull(sorted(reports.union(here.inputs("gate"))), here.take_locks())  # promote judges all of it again
         return here.run("promote", ["din", "promote", "--reason", reason])
 
 

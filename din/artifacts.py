@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from din import documents
 from din.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -40,21 +41,16 @@ def write_bytes(target: Path, content: bytes) -> None:
 
 def write_json(target: Path, value: Any) -> None:
     """Write JSON atomically: sorted keys, one trailing newline, no NaN."""
-    write_bytes(target, (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_bytes(target, documents.dump(value))
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON that an earlier stage wrote.
+    """Read JSON that an earlier stage wrote, of any form; `din.documents.read` checks a form as well.
 
     Raises:
-        InputError: the file is missing or not JSON.
+        InputError: the file is missing or not such a document.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run the stage that writes it (see dvc.yaml), or `dvc repro`") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); delete it and run its stage again") from None
+    return documents.decode(documents.read_bytes(path), str(path))
 
 
 @contextmanager

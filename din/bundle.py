@@ -3,40 +3,80 @@
 Shared by whoever writes, stores or opens one. Costs one read of every file; nothing is taken on trust.
 """
 
-import hashlib
-import json
-from pathlib import Path, PurePosixPath
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
+from din import documents
 from din.artifacts import MANIFEST, sha256_file
 from din.errors import InputError
+from din.names import Digest, FileName, Version
+
+FACTS = "facts.json"
 
 
-def verify_bundle(directory: Path) -> tuple[str, dict[str, str]]:
-    """Version and files (name to sha256) of a local bundle whose every file is as its manifest says.
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The files of a bundle but the manifest itself, by name, with their sha256."""
+
+    __pydantic_config__ = documents.STRICT
+
+    files: dict[FileName, Digest]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A bundle whose every file was found to be as its manifest says."""
+
+    version: Version
+    files: dict[FileName, Digest]
+
+
+def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
+    """Hash every file of a local bundle.
+
+    Args:
+        directory: a directory, not a link to one.
+        expected: the version that it must be.
 
     Raises:
-        InputError: no manifest; a file missing, changed, or not in the manifest.
+        InputError: no manifest; another version; a link; a file missing, changed, or not in the manifest.
     """
-    try:
-        manifest = (directory / MANIFEST).read_bytes()
-    except OSError as error:
-        raise InputError(f"{directory / MANIFEST}: {error.strerror}; `dvc repro export` writes the bundle") from None
-    files = parse_manifest(manifest, str(directory / MANIFEST))
-    present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()} - {MANIFEST}
+    if directory.is_symlink():
+        raise InputError(f"{directory}: is a symbolic link; expected a bundle's own directory")
+    path = directory / MANIFEST
+    content = documents.read_bytes(path)
+    version = Version(sha256(content).hexdigest())
+    if expected is not None and version != expected:
+        raise InputError(f"{directory}: holds bundle {version[:12]}, expected {expected[:12]}")
+    files = parse_manifest(content, str(path))
+    present = _present(directory) - {MANIFEST}
     for name in sorted(present | files.keys()):
-        if name not in present or name not in files or sha256_file(directory / name) != files[name]:
+        if name not in present or name not in files or sha256_file(directory / name) != files[FileName(name)]:
             raise InputError(f"{directory / name}: missing, added or changed after export; run `dvc repro -f export`")
-    return hashlib.sha256(manifest).hexdigest(), files
+    return Verified(version, files)
 
 
-def parse_manifest(manifest: bytes, at: str) -> dict[str, str]:
-    """The manifest's files; names stay inside the bundle, whoever wrote it."""
-    try:
-        files = dict(json.loads(manifest)["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{at}: not a bundle's manifest ({error!r}); expected a JSON object with 'files'") from None
-    for name in files:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or path.as_posix() != name or name == MANIFEST:
-            raise InputError(f"{at}: file name {name!r}; expected a plain relative path")
+def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
+    """Parse a manifest's files; their names stay inside the bundle, whoever wrote it.
+
+    Raises:
+        InputError: it is not a bundle's manifest; `at` says where it lies.
+    """
+    files = documents.parse(Manifest, content, at).files
+    if MANIFEST in files:
+        raise InputError(f"{at}: lists itself; a manifest names the other files of the bundle")
     return files
+
+
+def _present(directory: Path) -> set[str]:
+    """The files below a directory; a link to a file or folder counts as one that no manifest may name."""
+    found = set()
+    for root, folders, files in os.walk(directory):
+        links = [name for name in folders if (Path(root) / name).is_symlink()]
+        found |= {(Path(root) / name).relative_to(directory).as_posix() for name in [*files, *links]}
+    linked = sorted(name for name in found if (directory / name).is_symlink())
+    if linked:
+        raise InputError(f"{directory / linked[0]}: is a symbolic link; a bundle holds plain files")
+    return found

@@ -1,5 +1,22 @@
 """The three ways a command fails that are not bugs. Everything else is exit code 1, with a traceback."""
 
+SHOWN = 200
+"""Characters of a value from outside that a message may hold."""
+
+
+def shown(value: object, quotes: bool = True) -> str:
+    """Return a value as a message may show it: its repr (or text, without quotes), cut at `SHOWN` characters."""
+    if isinstance(value, str | bytes):
+        value = value[: SHOWN + 1]
+    try:
+        text = repr(value) if quotes else str(value)
+    except RecursionError:
+        text = f"a deeply nested {type(value).__name__}"
+    except ValueError:  # an integer of more digits than Python prints
+        text = f"a huge {type(value).__name__}"
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
 
 class InputError(Exception):
     """Bad usage or bad input: exit code 2.

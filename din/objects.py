@@ -4,13 +4,11 @@ Costs nothing over obstore; gives up async and everything the registry does not 
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import obstore
 from obstore.exceptions import (
@@ -116,11 +114,6 @@ def prefixes(uri: str) -> list[str]:
     """The first path segments below a URI, sorted."""
     with _reaching(uri):
         return sorted(obstore.list_with_delimiter(_open(uri) or MemoryStore())["common_prefixes"])
-
-
-def to_bytes(value: Any) -> bytes:
-    """A value as JSON text with sorted keys."""
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _open(uri: str, make: bool = False) -> ObjectStore | None:

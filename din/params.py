@@ -1,29 +1,31 @@
 """params.yaml to frozen dataclasses: one per block, every key present, a typo dies at start.
 
-`load()` is the only reader. YAML 1.2 (as DVC reads it), validated by pydantic in strict JSON mode, so `epochs: "3"` and
-`epoch: 3` are both errors that name what would have been valid.
+`load()` is the only reader. YAML 1.2 (as DVC reads it), checked by `din.documents`, so `epochs: "3"` and `epoch: 3` are
+both errors that name what would have been valid.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    TypeAdapter,
-    ValidationError,
 )
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from din.errors import InputError
+from din import documents
+from din.errors import InputError, shown
+from din.names import ModelName
+
+MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -33,7 +35,7 @@ Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 
 
 class _Block:
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    __pydantic_config__ = documents.STRICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +199,9 @@ class Gate(_Block):
     min_slice_rows: PositiveInt
     slice_margin: NonNegativeFloat
     max_prediction_drift: PositiveFloat
+    max_auc: Share
+    max_gain: PositiveFloat
+    max_gain_over_lr: PositiveFloat
     max_bundle_mb: PositiveFloat
     max_latency_ms: PositiveFloat | None
     max_rows: PositiveInt
@@ -207,7 +212,7 @@ class Gate(_Block):
 @dataclass(frozen=True, kw_only=True)
 class Promote(_Block):
     registry: str
-    model_name: str | None
+    model_name: ModelName | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,9 +233,9 @@ class Params(_Block):
     promote: Promote
 
     @property
-    def model_name(self) -> str:
+    def model_name(self) -> ModelName:
         """The registry's namespace: an experiment on another log never meets this one's champion."""
-        return self.promote.model_name or self.fetch.source
+        return self.promote.model_name or ModelName(self.fetch.source)
 
 
 T = TypeVar("T")
@@ -240,14 +245,19 @@ def load(path: Path = Path("params.yaml")) -> Params:
     """Read and check the parameter file.
 
     Raises:
-        InputError: the file is missing or not YAML; a key is unknown, missing or of a wrong type.
+        InputError: the file is missing, too large, not YAML, or nested too deeply; a key is unknown, missing, given
+            twice or of a wrong type.
     """
+    if not path.exists():
+        raise InputError(f"{path}: not found; run from the project's root, where params.yaml lies")
+    content = documents.read_bytes(path, MOST_BYTES)
     try:
-        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run from the project's root, where params.yaml lies") from None
+        raw = YAML(typ="safe").load(content.decode())
+        _check_extent(raw)
     except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
+        raise InputError(f"{path}: not valid YAML: {shown(str(error), quotes=False)}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; expected blocks of keys with values") from None
     return parse(Params, raw, path)
 
 
@@ -257,10 +267,7 @@ def parse(block: type[T], value: Any, where: object) -> T:
     Raises:
         InputError: a key is unknown, missing or of a wrong type.
     """
-    try:
-        return TypeAdapter(block).validate_json(json.dumps(value, default=str))
-    except ValidationError as error:
-        raise InputError("\n".join(f"{where}: {_explain(e, block)}" for e in error.errors())) from None
+    return documents.check(block, value, str(where))
 
 
 def to_json(block: Any) -> dict[str, Any]:
@@ -268,18 +275,16 @@ def to_json(block: Any) -> dict[str, Any]:
     return json.loads(json.dumps(asdict(block), default=str))
 
 
-def _explain(error: Any, block: type) -> str:
-    at = ".".join(str(part) for part in error["loc"])
-    if error["type"] in ("unexpected_keyword_argument", "missing"):
-        parent, _, key = at.rpartition(".")
-        valid = ", ".join(_keys(block, error["loc"][:-1]))
-        problem = "is missing" if error["type"] == "missing" else "is unknown"
-        return f"key {key!r} {problem} in {parent or 'the file'}; valid keys: {valid}"
-    quotes = "; put it in quotes" if error["type"] == "string_type" and isinstance(error["input"], int | float) else ""
-    return f"{at}: {error['msg']}, got {error['input']!r}{quotes}"
-
-
-def _keys(block: Any, path: tuple[str | int, ...]) -> list[str]:
-    for part in path:
-        block = next(field.type for field in fields(block) if field.name == part)
-    return [field.name for field in fields(block)]
+def _check_extent(value: Any) -> None:
+    """Refuse more values than any parameter file has: aliases can repeat a small block a billion times."""
+    waiting = [value]
+    seen = 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise YAMLError(f"more than {_MOST_VALUES:,} values")
+        if isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            waiting += one

@@ -1,53 +1,229 @@
-"""Records of the registry's log, and where they and a run's files lie below a model's name."""
+"""Records of the registry's log, and the chain that makes a tampered log visible.
 
-import json
+    promotions/000017.json           the record; names the sha256 of record 16 as its `parent`
+    seals/000017-<sha256>.json       a copy of it, named by its hash, written right after it
+
+A parent's hash reveals an edited, removed or reordered record below the newest one. A seal reveals the same of the
+newest, and is the copy to restore from. A promotion that was killed between the two leaves its record unsealed, which
+the next run of `din promote` mends. This protects against accidents and partial edits; whoever may write everywhere
+below the prefix can rewrite all of it (docs/security.md).
+"""
+
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Literal
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Annotated, Literal
 
-from din.errors import GateClosed, InputError
+from pydantic import PositiveInt, StringConstraints
+
+from din import documents
+from din.errors import GateClosed, InputError, shown
+from din.names import Digest, FileName, Line, Moment, RunId, Version
+from din.objects import Objects
+
+PROMOTIONS = "promotions"
+SEALS = "seals"
+_RESTORE = "restore it from the copy below seals/, or from the store's own versions"
+
+
+Nonce = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 
 
 class StaleChampion(GateClosed):
     """Somebody else appended first: the comparison that allowed this append was with a champion of the past."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
-    """One line of the log: who made which version the champion, when and why. `previous` is the version before."""
+    """One entry of the log: who made which version the champion, when and why.
 
-    number: int
-    version: str
+    Attributes:
+        previous: the version of the record before; None in the first.
+        parent: the sha256 of that record's bytes; None in the first.
+        files: names below runs/<run_id>/ to their sha256.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    number: PositiveInt
+    version: Version
     action: Literal["promote", "rollback"]
-    previous: str | None
-    run_id: str | None
-    nonce: str
-    by: str
-    at: str
-    reason: str
-    files: Mapping[str, str] = field(default_factory=dict)  # name below runs/<run_id>/ to sha256
+    previous: Version | None
+    parent: Digest | None
+    run_id: RunId | None
+    nonce: Nonce
+    by: Line
+    at: Moment
+    reason: Line
+    files: Mapping[FileName, Digest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record as it lies in the store, and the sha256 of its bytes."""
+
+    record: Record
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class Chain:
+    """All records that could be read, oldest first.
+
+    Attributes:
+        damage: one line for each break of the chain.
+        remarks: one line for each thing that is odd, but stops nobody.
+    """
+
+    entries: list[Entry]
+    damage: list[str]
+    remarks: list[str]
 
 
 def parse_record(content: bytes, at: str) -> Record:
-    """A record from its bytes; keys of a later version are ignored.
+    """Parse a record from its bytes.
 
     Raises:
-        InputError: it isn't a record; `at` says where it lies.
+        InputError: it is not a record; `at` says where it lies.
     """
-    known = {f.name for f in fields(Record)}
-    try:
-        return Record(**{name: value for name, value in json.loads(content).items() if name in known})
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{at}: not a promotion record ({error})") from None
+    return documents.parse(Record, content, at)
 
 
 def record_key(number: int) -> str:
-    """Where the record of this number lies."""
-    return f"promotions/{number:06d}.json"
+    """Return the key of the record of this number."""
+    return f"{PROMOTIONS}/{number:06d}.json"
 
 
-def run_key(run_id: str, area: str = "runs") -> str:
-    """Where a run's record lies; schedulers' ids hold colons and more."""
-    safe = re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII)
-    return f"{area}/{safe}"
+def run_key(run_id: str, area: Literal["runs", "stages"] = "runs") -> str:
+    """Return the key below which a run's, or a stage's, files lie.
+
+    Raises:
+        InputError: the id can't be a folder's name.
+    """
+    return f"{area}/{RunId.of(run_id)}"
+
+
+def read_chain(objects: Objects) -> Chain:
+    """Read the whole log and check each record against the one before and against its seal."""
+    log = _Listing.of(objects)
+    entries: list[Entry] = []
+    damage: list[str] = []
+    for number in range(1, log.newest + 1):
+        try:
+            entry = _entry(objects, log, number)
+        except InputError as error:
+            damage.append(str(error))
+            break
+        damage += _breaks(objects, entries[-1] if entries else None, entry)
+        if number < log.newest and number not in log.seals:
+            damage.append(f"{objects.at(record_key(number))}: has no seal; a later record was appended after it")
+        entries.append(entry)
+    return Chain(entries, damage, log.remarks(objects))
+
+
+def newest_entry(objects: Objects) -> Entry | None:
+    """Read the newest record, checked against its seal and the record before; None where the log is empty.
+
+    Raises:
+        InputError: it is not a record, was edited, or a record before or after it was removed.
+    """
+    log = _Listing.of(objects)
+    if not log.newest:
+        return None
+    before = _entry(objects, log, log.newest - 1) if log.newest > 1 else None
+    newest = _entry(objects, log, log.newest)
+    if breaks := _breaks(objects, before, newest):
+        raise InputError(f"{breaks[0]}; {_RESTORE}")
+    return newest
+
+
+def append(objects: Objects, record: Record) -> bool:
+    """Write a record only where there is none of its number, then its seal; False where another writer was first.
+
+    Raises:
+        InputError: a value that a record can't hold.
+    """
+    key = record_key(record.number)
+    content = documents.dump(record)
+    parse_record(content, objects.at(key))
+    if not objects.create(key, content):
+        written = parse_record(objects.read(key), objects.at(key))
+        if written.nonce != record.nonce:  # else a retried put whose first answer got lost: the record is ours
+            return False
+    seal(objects, record.number)
+    return True
+
+
+def seal(objects: Objects, number: int) -> None:
+    """Write the seal of a record that is stored already."""
+    content = objects.read(record_key(number))
+    objects.create(f"{SEALS}/{number:06d}-{sha256(content).hexdigest()}.json", content)
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The keys of the log: numbers of records, digests of seals by number, and keys of another form."""
+
+    numbers: set[int]
+    seals: dict[int, set[str]]
+    odd: list[str]
+
+    @classmethod
+    def of(cls, objects: Objects) -> "_Listing":
+        seals: dict[int, set[str]] = {}
+        odd = []
+        for key in objects.keys(SEALS):  # before the records: a seal follows its record, so none may lack one
+            found = re.fullmatch(rf"{SEALS}/(\d{{6,}})-([0-9a-f]{{64}})\.json", key)
+            if found:
+                seals.setdefault(int(found[1]), set()).add(found[2])
+            else:
+                odd.append(key)
+        numbers = set()
+        for key in objects.keys(PROMOTIONS):
+            found = re.fullmatch(rf"{PROMOTIONS}/(\d{{6,}})\.json", key)
+            if found and record_key(int(found[1])) == key:
+                numbers.add(int(found[1]))
+            else:
+                odd.append(key)
+        return cls(numbers, seals, sorted(odd))
+
+    @property
+    def newest(self) -> int:
+        """The highest number that a record or a seal has; 0 for an empty log."""
+        return max([0, *self.numbers, *self.seals])
+
+    def remarks(self, objects: Objects) -> list[str]:
+        odd = [f"{objects.at(key)}: ignored, not a key that the registry writes; remove it" for key in self.odd]
+        if self.newest and self.newest not in self.seals:
+            at = objects.at(record_key(self.newest))
+            odd.append(f"{at}: has no seal yet, its promotion was interrupted; run `din promote` again to write it")
+        return odd
+
+
+def _entry(objects: Objects, log: _Listing, number: int) -> Entry:
+    at = objects.at(record_key(number))
+    if number not in log.numbers:
+        raise InputError(f"{at}: missing, though later records or its seal are there; {_RESTORE}")
+    content = objects.read(record_key(number))
+    record = parse_record(content, at)
+    if record.number != number:
+        raise InputError(f"{at}: says it is record {record.number}; {_RESTORE}")
+    digest = Digest(sha256(content).hexdigest())
+    if log.seals.get(number, {digest}) != {digest}:
+        raise InputError(f"{at}: was changed after it was written, its hash is not that of its seal; {_RESTORE}")
+    return Entry(record, digest)
+
+
+def _breaks(objects: Objects, before: Entry | None, entry: Entry) -> list[str]:
+    """Say where a record does not follow the one before."""
+    at = objects.at(record_key(entry.record.number))
+    parent = before.digest if before else None
+    previous = before.record.version if before else None
+    found = []
+    if entry.record.parent != parent:
+        names = shown(entry.record.parent)
+        found.append(f"{at}: names {names} as the record before, whose hash is {parent}; one of them was changed")
+    if entry.record.previous != previous:
+        found.append(f"{at}: names {entry.record.previous} as the champion before, expected {previous}")
+    return found

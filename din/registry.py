@@ -2,6 +2,7 @@
 
     <uri>/<model_name>/bundles/<version>/...          version = sha256 of the bundle's manifest.json
                       /promotions/000017.json         put-if-absent; the champion is the highest number
+                      /seals/000017-<sha256>.json     a copy of it, by which an edit is found (see din/record.py)
                       /runs/<run_id>/...              the run's own record, which changes while it runs
                       /runs/<run_id>/promoted-<hash>/ what it knew when it promoted: commit, dvc.lock, gate.json, ...
                       /stages/<key>/...               what schedulers keep of ended stages (see dags/workspace.py)
@@ -12,23 +13,30 @@ the champion. It gives up deletion: only `gc` removes anything, and only what no
 """
 
 import hashlib
-import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 from uuid import uuid4
 
+from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
-from din.bundle import parse_manifest, verify_bundle
+from din.bundle import FACTS, parse_manifest, verify_bundle
 from din.errors import InputError
-from din.objects import Objects, prefixes, to_bytes
-from din.record import Record, StaleChampion, parse_record, record_key, run_key
+from din.forms import Facts
+from din.names import Digest, FileName, ModelName, RunId, Version
+from din.objects import Objects, prefixes
+from din.record import Chain, Record, StaleChampion, append, newest_entry, read_chain, record_key, run_key, seal
 
-FACTS, PROMOTED = "facts.json", "promoted-"
+PROMOTED = "promoted-"
+
+
+@dataclass(frozen=True)
+class _StoredManifest:
+    content: bytes
+    files: dict[FileName, Digest]
 
 
 class Registry:
@@ -40,66 +48,83 @@ class Registry:
     """
 
     def __init__(self, uri: str, model_name: str) -> None:
-        if not re.fullmatch(r"\w[\w.-]*", model_name, re.ASCII):
-            raise InputError(f"promote.model_name: {model_name!r}; use letters, digits, '.', '_' and '-' only")
-        self.uri, self.model_name = uri, model_name
-        self._objects = Objects(uri, model_name)
+        self.uri = uri
+        self.model_name = ModelName(model_name)
+        self._objects = Objects(uri, self.model_name)
 
     def history(self) -> list[Record]:
-        """All records, oldest first."""
-        return [self.record(number) for number in self._numbers()]
-
-    def champion(self) -> Record | None:
-        """The record with the highest number; None before the first promotion."""
-        numbers = self._numbers()
-        return self.record(numbers[-1]) if numbers else None
-
-    def record(self, number: int) -> Record:
-        """One record.
+        """Return all records, oldest first.
 
         Raises:
-            InputError: there is none of this number, or it isn't a record.
+            InputError: the chain of records is broken; `verify` says everything that is wrong.
         """
-        key = record_key(number)
-        return parse_record(self._objects.read(key), self._objects.at(key))
+        log = self._chain()
+        return [entry.record for entry in log.entries]
+
+    def champion(self) -> Record | None:
+        """Return the record with the highest number, checked against the one before; None before the first promotion.
+
+        Raises:
+            InputError: the end of the chain is broken.
+        """
+        newest = newest_entry(self._objects)
+        return newest.record if newest else None
+
+    def record(self, number: int) -> Record:
+        """Return one record.
+
+        Raises:
+            InputError: there is none of this number, or the chain of records is broken.
+        """
+        history = self.history()
+        if not 1 <= number <= len(history):
+            raise InputError(f"{self.name}: no record {number}; there are {len(history)}, see `din registry list`")
+        return history[number - 1]
 
     def append(
         self,
-        version: str,
+        version: Version,
         previous: Record | None,
         *,
         by: str,
         reason: str,
         action: Literal["promote", "rollback"] = "promote",
         run_id: str | None = None,
-        files: Mapping[str, str] | None = None,
+        files: Mapping[FileName, Digest] | None = None,
     ) -> Record:
         """Make `version` the champion after `previous`, the champion it was compared with.
 
         Raises:
             StaleChampion: a record after `previous` exists already and is not this one.
+            InputError: the chain is broken, `previous` is not a record of it, or a value can't stand in a record.
         """
+        log = self._chain()
+        number = previous.number + 1 if previous else 1
+        if len(log.entries) >= number:
+            raise self._stale(log.entries[number - 1].record)
+        parent = log.entries[-1] if log.entries else None
+        if (parent.record if parent else None) != previous:
+            raise InputError(f"{self.name}: the record to follow is not the newest one; run the gate again")
         record = Record(
-            number=previous.number + 1 if previous else 1,
+            number=number,
             version=version,
             action=action,
             previous=previous.version if previous else None,
-            run_id=run_id,
+            parent=parent.digest if parent else None,
+            run_id=RunId.of(run_id) if run_id else None,
             nonce=uuid4().hex,
             by=by,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             reason=reason,
             files=dict(files or {}),
         )
-        key = record_key(record.number)
-        if not self._objects.create(key, to_bytes(asdict(record))):
-            winner = self.record(record.number)
-            if winner.nonce != record.nonce:  # else a retried put whose first answer got lost: the record is ours
-                raise StaleChampion(
-                    f"{self._objects.at(key)}: {winner.by} made {winner.version[:12]} the champion at {winner.at}, "
-                    "after this comparison; run the gate again (`dvc repro gate`), then promote"
-                )
+        if not append(self._objects, record):
+            raise self._stale(self.record(number))
         return record
+
+    def seal(self, record: Record) -> None:
+        """Write the seal of the newest record where a killed promotion left it without one."""
+        seal(self._objects, record.number)
 
     def rollback(self, to: int | str, by: str, reason: str) -> Record:
         """Make an earlier champion the champion again, once its bundle is found intact.
@@ -125,7 +150,7 @@ class Registry:
             raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
 
-    def put_bundle(self, directory: Path) -> str:
+    def put_bundle(self, directory: Path) -> Version:
         """Store a bundle, manifest last; one stored before, wholly or in part, is compared and completed.
 
         Returns:
@@ -134,9 +159,10 @@ class Registry:
         Raises:
             InputError: a file is missing, foreign or changed, here or in the registry.
         """
-        version, files = verify_bundle(directory)
+        bundle = verify_bundle(directory)
+        version = bundle.version
         stored = self._objects.keys(f"bundles/{version}")
-        for name, digest in files.items():
+        for name, digest in bundle.files.items():
             key = f"bundles/{version}/{name}"
             if key not in stored:
                 self._objects.put(key, directory / name)
@@ -146,86 +172,95 @@ class Registry:
         self._objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)
         return version
 
-    def fetch(self, version: str, target: Path) -> Path:
+    def fetch(self, version: Version, target: Path) -> Path:
         """Copy a bundle to the directory `target`, complete and verified, or not at all.
 
         Raises:
             InputError: the bundle is missing or damaged.
         """
-        manifest, files = self._manifest(version)
+        manifest = self._manifest(version)
         with replace_directory(target) as directory:
-            for name, digest in files.items():
-                key, path = f"bundles/{version}/{name}", directory / name
+            for name, digest in manifest.files.items():
+                key = f"bundles/{version}/{name}"
+                path = directory / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as file:
                     file.writelines(self._objects.stream(key))
                 if sha256_file(path) != digest:
                     raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the recorded one")
-            (directory / MANIFEST).write_bytes(manifest)
+            (directory / MANIFEST).write_bytes(manifest.content)
         return target
 
-    def find(self, start: str) -> str:
-        """The one stored version that begins with `start`.
+    def versions(self) -> list[Version]:
+        """Return the versions of all bundles that are stored whole, sorted."""
+        keys = (key.split("/") for key in self._objects.keys("bundles"))
+        stored = {parts[1] for parts in keys if parts[2:] == [MANIFEST]}
+        return sorted(Version(version) for version in stored if Version.form.fullmatch(version))
+
+    def find(self, start: str) -> Version:
+        """Return the one stored version that begins with `start`.
 
         Raises:
             InputError: none does, or several do.
         """
-        stored = {key.split("/")[1] for key in self._objects.keys("bundles") if key.endswith(f"/{MANIFEST}")}
-        found = [version for version in sorted(stored) if version.startswith(start)]
+        stored = self.versions()
+        found = [version for version in stored if version.startswith(start)]
         if len(found) != 1:
             which = ", ".join(version[:12] for version in found) or "none"
             raise InputError(f"{self.name}: {start!r} names {which} of {len(stored)} bundles, expected one")
         return found[0]
 
-    def facts(self, version: str) -> dict[str, Any]:
-        """A stored bundle's facts.json, verified.
+    def facts(self, version: Version) -> Facts:
+        """Return a stored bundle's facts, verified.
 
         Raises:
             InputError: the bundle or its facts are missing or damaged.
         """
-        content = self._objects.read(f"bundles/{version}/{FACTS}")
-        if hashlib.sha256(content).hexdigest() != self._manifest(version)[1].get(FACTS):
-            at = self._objects.at(f"bundles/{version}/{FACTS}")
-            raise InputError(f"{at}: damaged, its hash is not the recorded one")
-        return json.loads(content)
+        key = f"bundles/{version}/{FACTS}"
+        content = self._objects.read(key)
+        if hashlib.sha256(content).hexdigest() != self._manifest(version).files.get(FileName(FACTS)):
+            raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the recorded one")
+        return documents.parse(Facts, content, self._objects.at(key))
 
-    def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[str, str]:
-        """Store what a run knew when it promoted; returns name below runs/<run_id>/ to sha256, for the record.
+    def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[FileName, Digest]:
+        """Store what a run knew when it promoted; return name below runs/<run_id>/ to sha256, for the record.
 
         The folder is named by the hash of them all: equal files meet, others never overwrite what a record names.
         """
-        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        folder = f"{PROMOTED}{hashlib.sha256(to_bytes(hashes)).hexdigest()[:16]}"
+        hashes = {name: Digest(hashlib.sha256(content).hexdigest()) for name, content in files.items()}
+        folder = f"{PROMOTED}{hashlib.sha256(documents.dump(hashes)).hexdigest()[:16]}"
         for name, content in files.items():
             self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
-        return {f"{folder}/{name}": digest for name, digest in hashes.items()}
+        return {FileName(f"{folder}/{name}"): digest for name, digest in hashes.items()}
 
     def verify(self) -> list[str]:
-        """Read everything that records name: one line per problem; none is a sound registry."""
-        problems: list[str] = []
-        previous, checked = None, set()
-        for expected, number in enumerate(self._numbers(), 1):
-            at = self._objects.at(record_key(number))
-            if number != expected:
-                return [*problems, f"{at}: record {expected} is missing before it"]
-            try:
-                record = self.record(number)
-            except InputError as error:
-                return [*problems, str(error)]
-            if (record.number, record.previous) != (number, previous):
-                problems.append(f"{at}: says number {record.number} after {record.previous}, expected after {previous}")
-            if record.version not in checked:
-                problems += self._bundle_problems(record.version)
+        """Read everything that records name, and check that each record follows the one before.
+
+        Returns:
+            One line for each break of the chain, and each bundle or run file that is missing or changed.
+        """
+        log = read_chain(self._objects)
+        damage = list(log.damage)
+        for version in dict.fromkeys(entry.record.version for entry in log.entries):
+            damage += self._bundle_problems(version)
+        for record in (entry.record for entry in log.entries):
             for name, digest in record.files.items():
-                problems += self._problem(f"{run_key(record.run_id or '')}/{name}", digest)
-            previous = record.version
-            checked.add(record.version)
-        return problems
+                damage += self._problem(f"{run_key(record.run_id)}/{name}" if record.run_id else name, digest)
+        if not log.entries and not damage and (stored := self.versions()):
+            damage.append(
+                f"{self.name}: {len(stored)} bundles are stored, but the log of promotions is empty; restore it, or, "
+                "if no promotion ever finished, remove them with `din registry gc --days 0 --yes`"
+            )
+        return damage
+
+    def remarks(self) -> list[str]:
+        """Return one line for each thing that is odd in the log, but stops nobody."""
+        return read_chain(self._objects).remarks
 
     def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
         """Remove what no record names and nobody wrote to for `grace`: bundles, runs, stages, leftovers of killed puts.
 
-        What was written to meanwhile stays, and all that is left once somebody promoted meanwhile.
+        Keep objects that are modified in the meantime, and stop removing once a new promotion appears.
 
         Args:
             grace: younger objects may belong to a promotion in progress.
@@ -243,8 +278,7 @@ class Registry:
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
         leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
-            numbers = [record.number for record in history]
-            orphans = [owner for owner in orphans if self._numbers() == numbers and self._delete(owner, owned[owner])]
+            orphans = [owner for owner in orphans if self.history() == history and self._delete(owner, owned[owner])]
             for path in leftovers:
                 path.unlink(missing_ok=True)
         return [self._objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
@@ -262,20 +296,28 @@ class Registry:
         """URI and model name, for messages."""
         return self._objects.name
 
-    def _numbers(self) -> list[int]:
-        names = (PurePosixPath(key).name for key in self._objects.keys("promotions"))
-        return sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d{6,}\.json", name))
+    def _chain(self) -> Chain:
+        log = read_chain(self._objects)
+        if log.damage:
+            raise InputError(f"{log.damage[0]}; the log of promotions is damaged, see `din registry verify`")
+        return log
 
-    def _manifest(self, version: str) -> tuple[bytes, dict[str, str]]:
+    def _stale(self, winner: Record) -> StaleChampion:
+        return StaleChampion(
+            f"{self._objects.at(record_key(winner.number))}: {winner.by} made {winner.version[:12]} the champion at "
+            f"{winner.at}, after this comparison; run the gate again (`dvc repro gate`), then promote"
+        )
+
+    def _manifest(self, version: Version) -> _StoredManifest:
         key = f"bundles/{version}/{MANIFEST}"
         content = self._objects.read(key)
         if hashlib.sha256(content).hexdigest() != version:
             raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the version")
-        return content, parse_manifest(content, self._objects.at(key))
+        return _StoredManifest(content, parse_manifest(content, self._objects.at(key)))
 
-    def _bundle_problems(self, version: str) -> list[str]:
+    def _bundle_problems(self, version: Version) -> list[str]:
         try:
-            files = self._manifest(version)[1]
+            files = self._manifest(version).files
         except InputError as error:
             return [str(error)]
         return [problem for name in files for problem in self._problem(f"bundles/{version}/{name}", files[name])]

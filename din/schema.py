@@ -8,7 +8,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -27,7 +27,8 @@ BEHAVIOUR = "behaviour"
 EVENT_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, LABEL, BEHAVIOUR)
 HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
-SPLITS = ("train", "valid", "test")
+SplitName = Literal["train", "valid", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 class Group(StrEnum):

@@ -14,14 +14,22 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError, Unavailable
 
 STATE = Path(".din")
+PIPELINE = Path("dvc.yaml")
+VERDICT = Path("reports/gate.json")
 
 
 def run(name: str, body: Callable[[], object], report: str | None = None, leader: bool = True) -> int:
     """Run a stage's body under the workspace lock, write `.din/outcome/<name>.json`, and return its exit code.
+
+    A stage that fails removes the reports of later stages: they are about a run that no longer is. DVC restores them
+    from its cache once their stages are up to date again.
 
     Args:
         name: the stage's name in dvc.yaml.
@@ -34,8 +42,11 @@ def run(name: str, body: Callable[[], object], report: str | None = None, leader
     code = 0
     with workspace_lock() if leader else nullcontext():
         outcome = STATE / "outcome" / f"{name}.json"
+        later = reports_after(name) if leader else []
         if leader:
             outcome.unlink(missing_ok=True)
+        if later:
+            VERDICT.unlink(missing_ok=True)  # the gate writes the next one; a killed stage must not leave an older one
         try:
             with packages("train"):
                 body()
@@ -46,9 +57,25 @@ def run(name: str, body: Callable[[], object], report: str | None = None, leader
             code = 1
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
+        for path in later if code else ():
+            path.unlink(missing_ok=True)
         if leader or code:
             write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": report})
     return code
+
+
+def reports_after(stage: str, pipeline: Path = PIPELINE) -> list[Path]:
+    """Return the reports that the stages after one write, by the order of dvc.yaml; none where it is not a stage."""
+    try:
+        stages = YAML(typ="safe").load(pipeline)["stages"]
+    except (OSError, YAMLError):  # run without DVC, or DVC can't run at all
+        return []
+    names = list(stages)
+    if stage not in names:
+        return []
+    later = (stages[name] for name in names[names.index(stage) + 1 :])
+    outs = (out for one in later for out in (*one.get("outs", ()), *one.get("metrics", ())))
+    return [Path(out) for out in outs if isinstance(out, str) and Path(out).suffix in (".json", ".verdict")]
 
 
 def named(target: str) -> Any:

@@ -6,25 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import documents_of
 import pytest
+from bundles import bundle, crown
 
-from din.artifacts import hash_files, sha256_file, write_json
+from din.artifacts import hash_files, sha256_file
 from din.bundle import verify_bundle
+from din.documents import dump
 from din.errors import InputError
-from din.objects import to_bytes
 from din.record import StaleChampion
 from din.registry import Registry, list_models
 from din.serve.scorer import Scorer
-
-
-def bundle(root: Path, content: str = "one", **files: str) -> Path:
-    """A small bundle with a nested and an empty file."""
-    for name, text in {"facts.json": json.dumps({"is": content}), "vocab/a.txt": content, "empty": "", **files}.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    (root / "manifest.json").unlink(missing_ok=True)
-    write_json(root / "manifest.json", {"files": hash_files(root)})
-    return root
 
 
 @pytest.fixture(params=["local", "file", "memory"])
@@ -38,11 +30,6 @@ def registry(request, tmp_path: Path) -> Registry:
 def local(tmp_path: Path) -> Registry:
     """An empty registry in a folder."""
     return Registry(str(tmp_path / "r"), "ads")
-
-
-def crown(registry: Registry, directory: Path, **settings):
-    """Store a bundle and append it."""
-    return registry.append(registry.put_bundle(directory), registry.champion(), by="ann", reason="test", **settings)
 
 
 def test_empty_registry_has_no_champion(registry):
@@ -68,8 +55,8 @@ def test_bundle_comes_back_as_it_was(registry, tmp_path):
     assert version == sha256_file(source / "manifest.json")
     target = registry.fetch(version, tmp_path / "fetched")
     assert hash_files(target) == hash_files(source)
-    assert verify_bundle(target)[0] == version
-    assert registry.facts(version) == {"is": "one"}
+    assert verify_bundle(target).version == version
+    assert registry.facts(version) == documents_of.facts(model="one")
     assert registry.put_bundle(source) == version  # idempotent
 
 
@@ -119,14 +106,36 @@ def test_many_writers_one_winner(local, tmp_path):
     assert [record.nonce for record in local.history()] == won and len(won) == 1
 
 
-def test_unknown_keys_of_a_later_version_are_ignored(local, tmp_path):
-    """An older reader can still find the champion; a file that is no record is named."""
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"approved_by": "eve"}, "key 'approved_by' is unknown"),
+        ({"version": "/etc"}, "version: expected 64 hex digits, got '/etc'"),
+        ({"version": ".."}, "version: expected 64 hex digits"),
+        ({"version": ""}, "version: expected 64 hex digits"),
+        ({"version": None}, "version: Input should be a valid string"),
+        ({"version": 7}, "version: Input should be a valid string"),
+        ({"run_id": "../x"}, "run_id: expected at most 128"),
+        ({"run_id": ".."}, "run_id: expected at most 128"),
+        ({"files": {"/etc/passwd": "0" * 64}}, "plain relative path"),
+        ({"files": {"a\0b": "0" * 64}}, "plain relative path"),
+        ({"files": 3}, "files"),
+        ({"at": "yesterday"}, "at: "),
+        ({"by": "eve\n\x1b[31m"}, "by: "),
+        ({"number": 0}, "number: "),
+        ({"number": "1"}, "number: "),
+    ],
+)
+def test_a_record_of_another_form_is_refused(local, tmp_path, change, message):
+    """One line that names the record, the key and the value; nothing is fetched, served or removed."""
     record = crown(local, bundle(tmp_path / "b"))
-    local._objects.put("promotions/000001.json", to_bytes(asdict(record) | {"approved_by": "eve"}))
-    assert local.champion() == record
-    local._objects.put("promotions/000002.json", b"{}")
-    with pytest.raises(InputError, match=r"000002\.json: not a promotion record"):
-        local.champion()
+    path = tmp_path / "r" / "ads" / "promotions" / "000001.json"
+    path.write_text(json.dumps(asdict(record) | change))
+    for read in (local.champion, local.history, lambda: Scorer.from_registry(local.uri, "ads", cache=tmp_path / "c")):
+        with pytest.raises(InputError) as error:
+            read()
+        assert "000001.json" in str(error.value) and message in str(error.value) and "\n" not in str(error.value)
+    assert not (tmp_path / "c").exists()
 
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "added", "no manifest", "not a manifest"])
@@ -145,10 +154,10 @@ def test_bundle_unlike_its_manifest_is_refused(local, tmp_path, fault):
     assert list((tmp_path / "r").rglob("*.*")) == []
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", "manifest.json"])
+@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", ".a", "a//b", "a\\b", "a\0"])
 def test_manifest_cannot_name_files_outside(local, tmp_path, name):
     """A registry that others write to must not make a fetch write elsewhere."""
-    content = to_bytes({"files": {name: "0" * 64}})
+    content = dump({"files": {name: "0" * 64}})
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "manifest.json").write_bytes(content)
     version = sha256_file(tmp_path / "b" / "manifest.json")
@@ -195,13 +204,13 @@ def test_verify_names_gaps_and_changed_run_files(local, tmp_path):
     flip(tmp_path / "r" / "ads" / "runs" / "nightly-1" / next(iter(files)))
     assert [p for p in local.verify() if "gate.json: damaged" in p]
     (tmp_path / "r" / "ads" / "promotions" / "000002.json").unlink()
-    assert [p for p in local.verify() if "record 2 is missing" in p]
+    assert [p for p in local.verify() if "000002.json: missing" in p]
 
 
 def test_half_stored_bundle_is_completed(local, tmp_path):
     """A put killed midway left some files and no manifest; the next one finishes it."""
     source = bundle(tmp_path / "b")
-    version = verify_bundle(source)[0]
+    version = verify_bundle(source).version
     local._objects.put(f"bundles/{version}/vocab/a.txt", b"one")
     with pytest.raises(InputError, match="not found"):
         local.fetch(version, tmp_path / "fetched")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from test_registry import bundle, crown
+from bundles import bundle, crown
 
 from din.registry import Registry
 

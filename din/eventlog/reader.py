@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.artifacts import MANIFEST, read_json
+from din import documents
+from din.artifacts import MANIFEST
 from din.errors import InputError
+from din.forms import FeaturesManifest
 from din.schema import SPLITS, Field, Group, Kind, parse_field
 
-FORMAT = 1
 _AGAIN = "run `dvc repro -f -s featurize`"
 
 
@@ -88,12 +88,7 @@ class Features:
 
     def __init__(self, root: Path = Path("data/features")) -> None:
         self.root = root
-        self.manifest: dict[str, Any] = read_json(root / MANIFEST)
-        if self.manifest["format"] != FORMAT:
-            raise InputError(
-                f"{root / MANIFEST}: format {self.manifest['format']!r}, this version reads {FORMAT}; "
-                "run `dvc repro featurize`"
-            )
+        self.manifest = documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
 
     def of(self, group: Group) -> tuple[Field, ...]:

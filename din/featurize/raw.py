@@ -9,14 +9,15 @@ and NaN, ±inf become null. Reads footers and one pass over labels and declared 
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ibis
 import ibis.expr.types as ir
 
-from din.artifacts import MANIFEST, read_json
+from din import documents
+from din.artifacts import MANIFEST
 from din.errors import InputError
 from din.featurize.engine import Session, epoch_us
+from din.forms import RawManifest
 from din.params import Featurize
 from din.schema import (
     BEHAVIOUR,
@@ -33,7 +34,6 @@ from din.schema import (
 )
 
 RAW = Path("data/raw")
-FORMAT = 1
 BEFORE_ALL = -(
     2**62
 )  # timestamp of a behaviour whose time is unknown: earlier than any, and differences don't overflow
@@ -73,9 +73,7 @@ def load(session: Session, params: Featurize) -> Raw:
         InputError: no log; a declared column is missing, of another type than its kind needs, reserved, or is the
             feedback itself; an unknown format.
     """
-    manifest: dict[str, Any] = read_json(RAW / MANIFEST)
-    if manifest["format"] != FORMAT:
-        raise InputError(f"{RAW / MANIFEST}: format {manifest['format']!r}, expected {FORMAT}; run `din fetch` again")
+    manifest = documents.read(RawManifest, RAW / MANIFEST, "run `din fetch` again")
     protocol = params.protocol or manifest["protocol"]
     order = params.order or manifest["order"] or ("sequence" if protocol == "leave_last_out" else "strict")
     declared, where = params.fields, "featurize.fields"

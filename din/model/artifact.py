@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from din.artifacts import read_json, replace_directory, write_json
+from din import documents
+from din.artifacts import replace_directory, write_json
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
+from din.forms import ModelConfig
 from din.model.din import Model, build
 from din.model.sequences import resolve
 from din.params import Train, parse, to_json
@@ -41,13 +44,26 @@ def save(trained: Trained, params: Train, features: Features, target: Path = DIR
         write_json(folder / "config.json", config)
 
 
-def read(source: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Configuration and weights, `table` among them, of a saved model.
+def read_config(source: Path) -> ModelConfig:
+    """Return the configuration of a saved model.
 
     Raises:
         InputError: no model there.
     """
-    return read_json(source / "config.json"), load_file(source / "weights.safetensors")
+    return documents.read(ModelConfig, source / "config.json", "run `dvc repro train`")
+
+
+def read(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Return configuration and weights, `table` among them, of a saved model.
+
+    Raises:
+        InputError: no model there, or its files are damaged.
+    """
+    config, weights = read_config(source), source / "weights.safetensors"
+    try:
+        return config, load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{weights}: not readable ({error}); run `dvc repro train`") from None
 
 
 def load(features: Features, source: Path = DIRECTORY) -> Trained:

@@ -5,16 +5,17 @@ test rows. Costs one fetch of the bundle and one scoring of the rows. It gives u
 on: they would flatter it, so where they can't be told apart the comparison is not evaluated and the gate closes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from din.errors import InputError
+from din.forms import Facts
 from din.record import Record
 from din.registry import Registry
 
@@ -35,9 +36,7 @@ def score_champion(bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
     return np.concatenate(scorer.score_many(requests))
 
 
-def fair_rows(
-    candidate: Mapping[str, Any], champion: Mapping[str, Any], timestamps: NDArray[np.int64]
-) -> NDArray[np.bool_]:
+def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Mask over today's test rows: those the champion did not train on.
 
     temporal: rows later than its last training impression. by_user: all, as the same seed and fractions hold out the
@@ -74,7 +73,7 @@ def fair_rows(
     return mask
 
 
-def until(facts: Mapping[str, Any]) -> date:
+def until(facts: Facts) -> date:
     """The last day of the log a bundle was built from."""
     return date.fromisoformat(facts["until"])
 
@@ -89,7 +88,7 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
     return removed
 
 
-def anchor(registry: Registry, history: Sequence[Record], metric: str) -> Record | None:
+def anchor(registry: Registry, history: Sequence[Record], metric: Literal["auc", "gauc"]) -> Record | None:
     """The best champion of the last 90 days by its recorded test metric, so that small permitted losses don't add up.
 
     Days count back from the newest record, not from the clock. Champions that a rollback removed don't count.
@@ -103,5 +102,10 @@ def anchor(registry: Registry, history: Sequence[Record], metric: str) -> Record
     since = datetime.fromisoformat(history[-1].at) - timedelta(days=ANCHOR_DAYS)
     removed = rolled_back(history)
     recent = {r.version: r for r in history if datetime.fromisoformat(r.at) >= since and r.version not in removed}
-    best = max(recent.values(), key=lambda r: (registry.facts(r.version)["evaluation"]["test"][metric], r.number))
+
+    def quality(record: Record) -> tuple[float, int]:
+        value = registry.facts(record.version)["evaluation"]["test"][metric]
+        return (-1.0 if value is None else value, record.number)
+
+    best = max(recent.values(), key=quality)
     return None if best.version == history[-1].version else best

@@ -28,7 +28,7 @@ def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
     if record is None:
         print(f"{registry.name}: no champion yet")
         return None
-    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version).get("evaluation")}, indent=2))
+    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version)["evaluation"]}, indent=2))
     return record
 
 
@@ -41,23 +41,25 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str) -> Record
 
 
 def verify(uri: str, model_name: str | None = None) -> None:
-    """Read and hash everything that the records of one or all models name.
+    """Read and hash everything that the records of one or all models name, and check the chain of records.
 
     Raises:
-        GateClosed: something is missing or damaged.
+        GateClosed: something is missing, damaged or was changed.
     """
-    problems: list[str] = []
+    damage: list[str] = []
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
         found = registry.verify()
-        problems += found
+        damage += found
         print(f"{registry.name}: {f'{len(found)} problems' if found else 'sound'}")
-    if problems:
-        raise GateClosed("\n".join(["the registry is damaged; restore from a copy, or promote anew:", *problems]))
+        for remark in registry.remarks():
+            print(f"    {remark}")
+    if damage:
+        raise GateClosed("\n".join(["the registry is damaged; restore from a copy, or promote anew:", *damage]))
 
 
 def gc(uri: str, model_name: str, days: float = 7, yes: bool = False) -> list[str]:
-    """Remove what no record names and nobody touched for so many days; only says what would go unless `yes`."""
+    """Remove what no record names and nobody touched for `days` days; without `yes`, only print them."""
     gone = Registry(uri, model_name).gc(timedelta(days=days), dry_run=not yes)
     for location in gone:
         print(f"{'removed' if yes else 'would remove'} {location}")

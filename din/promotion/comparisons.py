@@ -13,8 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din.errors import InputError
+from din.forms import Facts
 from din.metrics import Interval, population_stability_index
-from din.promotion import slices
+from din.promotion import plausibility, slices
 from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until
 from din.promotion.evidence import EVALUATION, SHOW, Evidence
 from din.promotion.verdict import Check, Finding, Verdict, from_interval, not_outside, within
@@ -23,14 +24,16 @@ from din.registry import Registry
 from din.stage import STATE
 
 
-def first_run(evidence: Evidence) -> list[Check]:
+def first_run(evidence: Evidence, registry: Registry) -> list[Check]:
     """Without a champion: better than popularity, not worse than LR, and no slice that is plainly wrong."""
     look, metric = f"{SHOW} {EVALUATION}", evidence.limits.metric
     return [
+        ("no_earlier_champion", "din registry verify", partial(_no_earlier_champion, evidence, registry)),
         (f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
         (f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
         ("slice_auc", look, partial(slices.auc, evidence)),
         ("slice_calibration", look, partial(slices.calibration, evidence)),
+        ("implausible_gain", look, partial(plausibility.first_gain, evidence)),
     ]
 
 
@@ -45,6 +48,7 @@ def against_earlier(evidence: Evidence, registry: Registry, history: list[Record
         ("slice_delta", f"{SHOW} {EVALUATION}", partial(_slice_delta, champion)),
         ("prediction_drift", look, partial(_drift, champion)),
         ("anchor_delta", "din registry list", partial(_anchor_delta, evidence, registry, history, score)),
+        ("implausible_gain", look, partial(_gain, champion, registry, history)),
     ]
 
 
@@ -62,7 +66,7 @@ class Rival:
         return Finding("open", 0.0, threshold, reason=f"the {self.role} is this bundle")
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """facts.json of its bundle."""
         return self._registry.facts(self._record.version)
 
@@ -109,6 +113,25 @@ def _not_rolled_back(evidence: Evidence, history: list[Record]) -> Finding:
         return Finding("open", "no", "no")
     reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
     return Finding("closed", f"in record {record.number}", "no", reason=reason)
+
+
+def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
+    """An empty log is that of a first run only where no other bundle is stored: else the log was lost."""
+    others = [version for version in registry.versions() if version != evidence.version]
+    if not others:
+        return Finding("open", 0, 0)
+    reason = (
+        f"{len(others)} other bundles are stored beside an empty log of promotions, so this may not be a first run; "
+        "restore the log, or, if no promotion ever finished, run `din registry gc --days 0 --yes`"
+    )
+    return Finding("closed", len(others), 0, reason=reason)
+
+
+def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding:
+    if same := champion.same(champion.evidence.limits.max_gain):
+        return same
+    recent = {record.version: registry.facts(record.version) for record in history[-plausibility.RECENT :]}
+    return plausibility.gain(champion.evidence, champion.rows, champion.scores, list(recent.values()))
 
 
 def _delta(rival: Rival) -> Finding:

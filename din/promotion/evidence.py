@@ -1,6 +1,10 @@
-"""What this workspace says about its candidate. Costs hashing the bundle; the rest is read when a gate first asks."""
+"""The candidate of this workspace, and hashes of everything that is judged about it.
+
+Costs hashing raw log, features, predictions, model and bundle once; the rest is read when a gate first asks.
+"""
 
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from din.artifacts import read_json
-from din.bundle import verify_bundle
+import din
+from din import documents
+from din.artifacts import hash_files, hash_tree, sha256_file
+from din.bundle import FACTS, Verified, verify_bundle
 from din.errors import InputError
 from din.eventlog.reader import Features
+from din.forms import About, Evaluation, Facts
 from din.metrics import Interval, bootstrap, paired_bootstrap
-from din.params import Params
-from din.promotion.champion import FEATURES
-from din.registry import FACTS
+from din.names import Digest, Version
+from din.params import Params, to_json
+from din.promotion.champion import FEATURES, RAW
 
-BUNDLE, REPORTS = Path("models/bundle"), Path("reports")
-PREDICTIONS, EVALUATION = REPORTS / "predictions", REPORTS / "evaluation.json"
+BUNDLE, MODEL, REPORTS = Path("models/bundle"), Path("models/din"), Path("reports")
+PREDICTIONS, EVALUATION, PARITY = REPORTS / "predictions", REPORTS / "evaluation.json", REPORTS / "parity.json"
+DATA = {"raw": RAW, "features": FEATURES, "predictions": PREDICTIONS, "model": MODEL}
+VALIDATIONS = {suite: REPORTS / "validation" / f"{suite}.json" for suite in ("raw", "features", "predictions")}
 SHOW = "python -m json.tool"
 
 
@@ -30,18 +39,28 @@ class Evidence:
         self.params, self.limits = params, params.gate
 
     @cached_property
-    def version(self) -> str:
-        """Version of the candidate's bundle, all files verified."""
-        return verify_bundle(BUNDLE)[0]
+    def bundle(self) -> Verified:
+        """The candidate's bundle, all files verified."""
+        return verify_bundle(BUNDLE)
+
+    @property
+    def version(self) -> Version:
+        """The version of the candidate's bundle."""
+        return self.bundle.version
 
     @cached_property
-    def facts(self) -> dict[str, Any]:
-        """facts.json of the candidate's bundle."""
-        return read_json(BUNDLE / FACTS)
+    def facts(self) -> Facts:
+        """The facts of the candidate's bundle."""
+        return documents.read(Facts, BUNDLE / FACTS)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The metrics of the candidate."""
+        return documents.read(Evaluation, EVALUATION)
 
     @cached_property
     def features(self) -> Features:
-        """What the candidate learned from."""
+        """The features that the candidate learned from."""
         return Features(FEATURES)
 
     @cached_property
@@ -54,8 +73,31 @@ class Evidence:
         """At most `max_rows` test rows, whole users."""
         return self.draw(self.rows)
 
+    @cached_property
+    def about(self) -> About:
+        """Everything that a verdict on this candidate is about, by hash where it is data."""
+        return {
+            "source": self.params.fetch.source,
+            "model_name": self.params.model_name,
+            "params": to_json(self.params),
+            "code": _code(),
+            "data": {name: _hash(path) for name, path in DATA.items()},
+            "reports": {str(path): _hash(path) for path in (EVALUATION, PARITY, *VALIDATIONS.values())},
+        }
+
+    def hash_of(self, name: str) -> Digest:
+        """Return the hash of a directory of `DATA`.
+
+        Raises:
+            InputError: it is missing.
+        """
+        found = self.about["data"][name]
+        if found is None:
+            raise InputError(f"{DATA[name]}: not found; run `dvc repro` to build it")
+        return found
+
     def draw(self, rows: pa.Table) -> pa.Table:
-        """At most `max_rows` of the rows, whole users drawn by the seed."""
+        """Return at most `max_rows` of the rows, whole users drawn by the seed."""
         if len(rows) <= self.limits.max_rows:
             return rows
         _, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
@@ -64,16 +106,34 @@ class Evidence:
         return rows.filter(pa.array(np.isin(user, taken)))
 
     def interval(self, metric: Any, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Interval:
-        """Of a metric of the predictions, or of its difference from other scores of the same rows."""
+        """Return the interval of a metric of the predictions, or of its difference from other scores of the rows."""
         labels, prediction, users = (rows[name].to_numpy() for name in ("label", "prediction", "user"))
         settings = (metric, self.limits.resamples, self.limits.confidence, self.limits.seed)
         if against is None:
             return bootstrap(labels, prediction, users, *settings)
         return paired_bootstrap(labels, prediction, against, users, *settings)
 
-    def version_or_none(self) -> str | None:
-        """The version where the bundle is sound."""
+    def version_or_none(self) -> Version | None:
+        """Return the version where the bundle is sound."""
         try:
             return self.version
         except InputError:
             return None
+
+
+def _hash(path: Path) -> Digest | None:
+    return Digest(hash_tree(path)) if path.exists() else None
+
+
+def _code() -> Digest:
+    """Hash the source of the packages that made and judge the candidate, and the pipeline's definition."""
+    packages = Path(din.__file__).parent.parent
+    files = {
+        f"{package}/{name}": digest
+        for package in ("din", "validation")
+        for name, digest in hash_files(packages / package).items()
+        if name.endswith((".py", ".c", ".h"))
+    }
+    pipeline = Path("dvc.yaml")
+    files |= {pipeline.name: sha256_file(pipeline)} if pipeline.exists() else {}
+    return Digest(sha256(documents.dump(files)).hexdigest())

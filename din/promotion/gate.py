@@ -1,14 +1,13 @@
 """Every condition for promotion, judged from reports and the registry, into reports/gate.json.
 
-Fail-closed: what is missing, malformed or can't be computed is a closed gate with its reason. The gates themselves and
-what they cost: `own`, `comparisons`, `slices`. It gives up a clock: the same workspace and registry give the same
-report, but for the latency, which is a time.
+Fail-closed: a report that is missing, malformed or can't be computed is a closed gate with its reason. The gates
+themselves and their costs: `own`, `comparisons`, `plausibility`, `slices`. Does not read a clock: the same workspace
+and registry give the same report, but for the latency, which is a time.
 """
-
-from typing import Any
 
 from din.artifacts import write_json
 from din.errors import GateClosed
+from din.forms import GateReport
 from din.params import Params
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
@@ -25,39 +24,54 @@ def gate(params: Params, score: Score = score_champion, latency: Latency = measu
     """Judge the candidate in this workspace; write reports/gate.json and print the table of gates.
 
     Args:
-        params: blocks `gate`, `promote` and `check_parity`.
-        score: (bundle directory, test rows) to probabilities; what scores an earlier champion.
-        latency: bundle directory to ms; what times the candidate.
+        params: block `gate` with its limits; the whole of them is bound to the report.
+        score: (bundle directory, test rows) to probabilities; scores an earlier champion.
+        latency: bundle directory to ms; times the candidate.
 
     Raises:
         GateClosed: the verdict is closed, or borderline (`approval: never`); the report is written before.
-        InputError: the registry can't be read.
+        InputError: the registry can't be read, or its log is damaged.
         Unavailable: the registry doesn't answer; there is no report then.
     """
     REPORT.unlink(missing_ok=True)  # a gate that can't judge must not leave an older verdict
+    report = judge(params, score, latency)
+    write_json(REPORT, report)
+    print_gates(report)
+    shut = [one for one in report["gates"] if one["verdict"] != "open"]
+    if shut:
+        lines = [f"{one['name']}: {one['reason'] or one['verdict']}\n    {one['look']}" for one in shut]
+        heading = f"{report['verdict']}; the champion stays. To look closer:"
+        raise GateClosed("\n".join([heading, *lines]), str(REPORT))
+
+
+def judge(params: Params, score: Score = score_champion, latency: Latency = measure_latency) -> GateReport:
+    """Judge every gate from the files in this workspace and the registry; write nothing.
+
+    Raises:
+        InputError: the registry can't be read, or its log is damaged.
+        Unavailable: the registry doesn't answer.
+    """
     registry = Registry(params.promote.registry, params.model_name)
     history = registry.history()
     champion = history[-1] if history else None
     evidence = Evidence(params)
-    compared = against_earlier(evidence, registry, history, score) if history else first_run(evidence)
-    gates = [check(*gate) for gate in [*own_gates(evidence, latency), *compared]]
-    verdict = overall(gates)
-    report = {
-        "verdict": verdict,
+    compared = against_earlier(evidence, registry, history, score) if history else first_run(evidence, registry)
+    gates = [check(*one) for one in [*own_gates(evidence, latency), *compared]]
+    return {
+        "verdict": overall(gates),
         "bundle": evidence.version_or_none(),
         "champion": {"number": champion.number, "version": champion.version} if champion else None,
         "metric": params.gate.metric,
+        "about": evidence.about,
         "gates": gates,
     }
-    write_json(REPORT, report)
-    print_gates(report)
-    if verdict != "open":
-        shut = [f"{g['name']}: {g['reason'] or g['verdict']}\n    {g['look']}" for g in gates if g["verdict"] != "open"]
-        raise GateClosed("\n".join([f"{verdict}; the champion stays. To look closer:", *shut]), str(REPORT))
 
 
-def print_gates(report: dict[str, Any]) -> None:
-    """The gate table of a report."""
+def print_gates(report: GateReport) -> None:
+    """Print the gate table of a report."""
     columns = ("gate", "verdict", "observed", "threshold", "interval", "rows")
-    rows = [[g["name"], g["verdict"], *(g.get(column) for column in columns[2:])] for g in report["gates"]]
+    rows = [
+        (one["name"], one["verdict"], one["observed"], one["threshold"], one["interval"], one["rows"])
+        for one in report["gates"]
+    ]
     print_table(f"gate: {report['verdict']}", columns, rows)

@@ -14,17 +14,19 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from din.artifacts import read_json
-from din.bundle import verify_bundle
-from din.errors import GateClosed, InputError
-from din.objects import to_bytes
+from din import documents
+from din.errors import GateClosed, InputError, shown
+from din.forms import About, Evaluation, GateReport
+from din.names import Digest
 from din.params import Params
-from din.promotion.evidence import BUNDLE, REPORTS
-from din.promotion.gate import REPORT, print_gates
+from din.promotion.champion import Score, score_champion
+from din.promotion.evidence import BUNDLE, REPORTS, Evidence
+from din.promotion.gate import REPORT, judge, print_gates
+from din.promotion.own import LATENCY, Latency, measure_latency
 from din.promotion.table import print_table
 from din.promotion.verdict import overall
 from din.record import Record
-from din.registry import FACTS, Registry
+from din.registry import Registry
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
 
@@ -38,65 +40,109 @@ class Promotion:
     command: str
 
 
-def promote(params: Params, by: str, reason: str, run_id: str | None = None) -> Promotion:
+def promote(
+    params: Params,
+    by: str,
+    reason: str,
+    run_id: str | None = None,
+    score: Score = score_champion,
+    latency: Latency = measure_latency,
+) -> Promotion:
     """Append the candidate to the registry and print version, metrics and the command to score.
 
+    The report of the gate is not believed: everything that it is about is hashed again, and every gate is judged again.
+
     Args:
-        params: block `promote`.
+        params: all of params.yaml.
         by: who promotes, for the log.
         reason: why, for the log.
         run_id: default `DIN_RUN_ID`, else a new one.
+        score, latency: see `din.promotion.gate.gate`.
 
     Returns:
         The champion; nothing is appended where the candidate is the champion already.
 
     Raises:
-        GateClosed: no gate report, one that is not open, is about another bundle, or compared with another champion.
+        GateClosed: no gate report, one that is not open, is about anything else than lies here now, or compared with
+            another champion; or a gate that is not open when it is judged again.
         StaleChampion: another promoter was first.
-        InputError: the bundle is damaged, or the registry can't be read or written.
+        InputError: the bundle is damaged, a value can't stand in a record, or the registry can't be read or written.
         Unavailable: the registry doesn't answer. If the record was stored nonetheless, a rerun finds it.
     """
     report = _open_report()
-    version = verify_bundle(BUNDLE)[0]
+    evidence = Evidence(params)
+    version = evidence.version
     if report["bundle"] != version:
         _refuse(f"{REPORT} is about bundle {_short(report['bundle'])}, {BUNDLE} is {version[:12]}")
+    if changed := _changes(report["about"], evidence.about):
+        _refuse(f"since the gate judged, this changed: {'; '.join(changed)}")
     registry = Registry(params.promote.registry, params.model_name)
     history = registry.history()
     champion = history[-1] if history else None
     appended = champion is None or champion.version != version
     if appended:
-        seen = report["champion"] and (report["champion"]["number"], report["champion"]["version"])
-        today = champion and (champion.number, champion.version)
-        if seen != today:
-            _refuse(f"{REPORT} compared with champion {_name(seen)}, today's is {_name(today)}")
+        today = {"number": champion.number, "version": champion.version} if champion else None
+        if report["champion"] != today:
+            _refuse(f"{REPORT} compared with champion {_name(report['champion'])}, today's is {_name(today)}")
         _check_not_succeeded(version, history)
+        _judge_again(report, params, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
         registry.put_bundle(BUNDLE)
         files = registry.put_run(run_id, _run_files())
         champion = registry.append(version, champion, by=by, reason=reason, run_id=run_id, files=files)
     assert champion is not None
+    if not appended:
+        registry.seal(champion)
     command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
     result = Promotion(champion, appended, f"{command} --input requests.jsonl")
-    _print(result)
+    _print(result, evidence.facts["evaluation"])
     return result
 
 
-def _open_report() -> dict[str, Any]:
+def _open_report() -> GateReport:
     try:
-        report = read_json(REPORT)
+        report = documents.read(GateReport, REPORT)
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", str(REPORT)) from None
-    try:
-        if report["verdict"] != overall(report["gates"]):
-            raise LookupError("the verdict is not that of its gates")
-        verdict, _ = report["verdict"], (report["bundle"], report["champion"])
-        if verdict != "open":
-            print_gates(report)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise GateClosed(f"nothing promoted: {REPORT} is not a gate report ({error!r})", str(REPORT)) from None
-    if verdict != "open":
-        _refuse(f"the gate is {verdict}")
+    if report["verdict"] != overall(report["gates"]):
+        _refuse(f"{REPORT} says {report['verdict']}, but its gates do not")
+    if report["verdict"] != "open":
+        print_gates(report)
+        _refuse(f"the gate is {report['verdict']}")
     return report
+
+
+def _changes(judged: About, now: About) -> list[str]:
+    """Name everything that differs between what the gate judged and the workspace as it is now."""
+    before, after = _flat(judged), _flat(now)
+    keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    return [f"{key} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
+
+
+def _flat(value: Any, at: str = "") -> dict[str, Any]:
+    """Nested objects as one, with dotted keys."""
+    if not isinstance(value, dict):
+        return {at: value}
+    flat: dict[str, Any] = {}
+    for name, part in value.items():
+        flat |= _flat(part, f"{at}.{name}" if at else name)
+    return flat
+
+
+def _judge_again(report: GateReport, params: Params, score: Score, latency: Latency) -> None:
+    """Judge every gate anew; the report must say the same, but for the time that a request took."""
+    found = json.loads(documents.dump(judge(params, score, latency)))
+    stated = {gate["name"]: _comparable(gate) for gate in json.loads(documents.dump(report))["gates"]}
+    today = {gate["name"]: _comparable(gate) for gate in found["gates"]}
+    if found["verdict"] != "open":
+        print_gates(found)
+        _refuse(f"judged again, the gate is {found['verdict']}")
+    if differing := sorted(name for name in stated.keys() | today.keys() if stated.get(name) != today.get(name)):
+        _refuse(f"{REPORT} is not what its gates say when they are judged again: {', '.join(differing)}")
+
+
+def _comparable(gate: dict[str, Any]) -> dict[str, Any]:
+    return gate | {"observed": None} if gate["name"] == LATENCY else gate
 
 
 def _check_not_succeeded(version: str, history: list[Record]) -> None:
@@ -122,7 +168,7 @@ def _run_files() -> dict[str, bytes]:
     """What this run knew: reports, parameters, lock, commit. Predictions stay out: rows are data, not a record."""
     paths = {path.relative_to(REPORTS).as_posix(): path for path in sorted(REPORTS.rglob("*.json"))}
     paths |= {path.name: path for path in map(Path, ("params.yaml", "dvc.yaml", "dvc.lock")) if path.exists()}
-    return {name: path.read_bytes() for name, path in paths.items()} | {"git.json": to_bytes(_git())}
+    return {name: path.read_bytes() for name, path in paths.items()} | {"git.json": documents.dump(_git())}
 
 
 def _git() -> dict[str, Any]:
@@ -137,19 +183,19 @@ def _output(*command: str) -> str | None:
         return None
 
 
-def _print(promotion: Promotion) -> None:
+def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     record = promotion.record
-    evaluation = json.loads((BUNDLE / FACTS).read_bytes())["evaluation"]
-    blocks = {"champion": evaluation["test"], **(evaluation.get("floors") or {})}
+    blocks: dict[str, Any] = {"champion": evaluation["test"], **evaluation["floors"]}
     rows = [[name, *(block.get(metric) for metric in _METRICS)] for name, block in blocks.items()]
     print_table("test rows", ("model", *_METRICS), rows)
     print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
     print(f"score:    {promotion.command}")
 
 
-def _short(version: object) -> str:
-    return str(version)[:12]
+def _short(value: object) -> str:
+    """A value for a message; the start of a hash."""
+    return value[:12] if isinstance(value, str) and Digest.form.fullmatch(value) else shown(value)
 
 
-def _name(champion: tuple[int, str] | None) -> str:
-    return f"{champion[1][:12]} (record {champion[0]})" if champion else "none"
+def _name(champion: Any) -> str:
+    return f"{champion['version'][:12]} (record {champion['number']})" if champion else "none"

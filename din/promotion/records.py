@@ -7,7 +7,8 @@ unless a promotion names the run. The files that a promotion hashed are out of r
 from pathlib import Path
 
 from din.artifacts import hash_files, write_bytes
-from din.errors import InputError
+from din.errors import InputError, shown
+from din.names import FileName
 from din.objects import Objects
 from din.params import Params
 from din.record import run_key
@@ -43,13 +44,13 @@ def take(objects: Objects, key: str, folder: Path) -> None:
     place = _place(key)
     folder.mkdir(parents=True, exist_ok=True)
     for found in objects.keys(place):
-        name = found.removeprefix(f"{place}/")
+        name = FileName(found.removeprefix(f"{place}/"))
         if not name.startswith(PROMOTED):
             write_bytes(folder / name, objects.read(found))
 
 
 def _place(key: str) -> str:
     area, _, name = key.partition("/")
-    if area not in ("runs", "stages") or not name:
-        raise InputError(f"{key!r} is no key of a record; expected runs/<run id> or stages/<name>")
-    return run_key(name, area)
+    if name and (area == "runs" or area == "stages"):
+        return run_key(name, area)
+    raise InputError(f"{shown(key)} can't be a record's key; expected runs/<run id> or stages/<name>")

@@ -7,12 +7,11 @@ NaN compares false with everything, so every rule below asks for proof of "open"
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from din.errors import InputError, Unavailable
+from din.forms import Gate, Verdict
 from din.metrics import Interval
-
-Verdict = Literal["open", "closed", "borderline"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ Check = tuple[str, str, Callable[[], Finding]]
 """A gate before it is judged: the arguments of `check`."""
 
 
-def check(name: str, look: str, judge: Callable[[], Finding]) -> dict[str, Any]:
+def check(name: str, look: str, judge: Callable[[], Finding]) -> Gate:
     """Run one gate. A report that is missing or malformed closes it, with the reason; it is never a traceback.
 
     Only a registry that doesn't answer is no verdict: it ends the command, to be run again.
@@ -56,7 +55,7 @@ def check(name: str, look: str, judge: Callable[[], Finding]) -> dict[str, Any]:
         "name": name,
         "observed": _finite(finding.observed),
         "threshold": finding.threshold,
-        "interval": [_finite(bound) for bound in bounds] if bounds else None,
+        "interval": (_finite(bounds[0]), _finite(bounds[1])) if bounds else None,
         "verdict": finding.verdict,
         "look": look,
         "rows": finding.rows,
@@ -64,7 +63,7 @@ def check(name: str, look: str, judge: Callable[[], Finding]) -> dict[str, Any]:
     }
 
 
-def overall(gates: list[dict[str, Any]]) -> Verdict:
+def overall(gates: list[Gate]) -> Verdict:
     """Closed if any is closed (or there is none), else borderline if any is, else open."""
     verdicts = {gate["verdict"] for gate in gates}
     if verdicts == {"open"}:

@@ -22,10 +22,13 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, sha256_file, write_bytes, write_json
+from din import documents
+from din.artifacts import MANIFEST, hash_files, hash_tree, sha256_file, write_bytes, write_json
+from din.bundle import FACTS
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
+from din.forms import Evaluation, Facts
 from din.model import artifact
 from din.params import Params
 from din.schema import SPLITS, TIMESTAMP
@@ -34,7 +37,6 @@ from din.serve.encode import SIGNATURE
 
 DIRECTORY = Path("models/bundle")
 REPORTS = Path("reports")
-FACTS = "facts.json"
 FORMAT = 1
 _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow", "duckdb", "ibis-framework")
 _PROTOCOL = ("seed", "valid_fraction", "test_fraction", "valid_days", "test_days")
@@ -72,14 +74,15 @@ def seal(folder: Path) -> str:
     return sha256_file(folder / MANIFEST)
 
 
-def gather_facts(features: Features, params: Params) -> dict[str, Any]:
-    """facts.json.
+def gather_facts(features: Features, params: Params) -> Facts:
+    """Gather the contents of facts.json.
 
     Raises:
         InputError: the evaluation or a validation verdict is missing.
     """
-    manifest, train = features.manifest, read_json(artifact.DIRECTORY / "config.json")["train"]
-    return {
+    manifest = features.manifest
+    train = artifact.read_config(artifact.DIRECTORY)["train"]
+    facts = {
         "format": FORMAT,
         "model_name": params.model_name,
         "model": train["model"],
@@ -100,8 +103,9 @@ def gather_facts(features: Features, params: Params) -> dict[str, Any]:
         "seed": train["seed"],
         "packages": {name: version(name) for name in _PACKAGES},
         "validation": {name: _verdict(name) for name in ("raw", "features", "predictions")},
-        "evaluation": read_json(REPORTS / "evaluation.json"),
+        "evaluation": documents.read(Evaluation, REPORTS / "evaluation.json", "run `dvc repro evaluate`"),
     }
+    return documents.check(Facts, facts, f"the facts of {DIRECTORY}")
 
 
 def _verdict(name: str) -> str:

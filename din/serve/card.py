@@ -1,7 +1,6 @@
 """MODEL_CARD.md, from the facts."""
 
-from typing import Any
-
+from din.forms import Facts
 from din.schema import Field, Group
 
 _PROBABILITIES = (
@@ -11,7 +10,7 @@ _RANKING = "Ranking. One negative was sampled for each click, so the probabiliti
 _FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_ratio": "calibration", "ece": "ECE"}
 
 
-def model_card(facts: dict[str, Any], fields: tuple[Field, ...]) -> str:
+def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
     """The card as Markdown: what the model is, its data, how good it is, what it is for, what it can't do."""
     protocol, rows, evaluation = facts["protocol"], facts["rows"], facts["evaluation"]
     test, sampled = evaluation["test"], protocol["name"] == "leave_last_out"

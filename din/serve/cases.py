@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from din.eventlog.packing import Lookup, PackedBatch, Packer, look_up
 from din.eventlog.reader import Column, Features, Impressions, Shard
+from din.forms import FieldRecord
 from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group, Kind, parse_field
 from din.serve.requests import requests_for
 
@@ -175,7 +176,7 @@ class _Edges:
         return replace(case, packed=packed, requests=[request], bare=[request])
 
 
-def _values(record: dict[str, Any], level: str) -> tuple[Any, float] | None:
+def _values(record: FieldRecord, level: str) -> tuple[Any, float] | None:
     """A field's raw value of a level and its encoded form; None where the field has no such value."""
     numeric = record["kind"] == Kind.NUMERIC
     missing = float("nan") if "mean" in record else UNKNOWN
@@ -186,7 +187,7 @@ def _values(record: dict[str, Any], level: str) -> tuple[Any, float] | None:
     if not numeric:
         return None
     sign = -1 if level == "lowest" else 1
-    if "mean" in record:
+    if "mean" in record and "std" in record:
         return record["mean"] + sign * _FAR * record["std"], sign * _FAR
     return sign * _OUTSIDE, 1 if level == "lowest" else record["rows"] - 1
 

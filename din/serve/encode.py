@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from din.artifacts import read_json
+from din import documents
 from din.errors import InputError
 from din.eventlog.packing import Lookup, PackedBatch, look_up
 from din.eventlog.reader import Column, columns_of, ragged_take
+from din.forms import PlacedField, Signature
 from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field, text
 
 KEYS = ("user", "history", "candidates", "context")
@@ -60,8 +61,8 @@ class Encoder:
     """Packs requests by the vocabularies and tables of one bundle directory, whose hashes are known to hold."""
 
     def __init__(self, directory: Path) -> None:
-        self.signature: dict[str, Any] = read_json(directory / SIGNATURE)
-        self._records: dict[str, dict[str, Any]] = {record["name"]: record for record in self.signature["fields"]}
+        self.signature = documents.read(Signature, directory / SIGNATURE)
+        self._records: dict[str, PlacedField] = {record["name"]: record for record in self.signature["fields"]}
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.signature["fields"])
         self.max_history: int = self.signature["max_history"]
         self._vocabularies = {
@@ -221,17 +222,18 @@ class Encoder:
             return Column(np.array([row for rows in lists for row in rows], np.int32), offsets)
 
     @staticmethod
-    def _encode_numbers(record: dict[str, Any], values: list[Any]) -> Column:
+    def _encode_numbers(record: PlacedField, values: list[Any]) -> Column:
         try:
             numbers = np.array([math.nan if value is None else value for value in values], np.float64)
         except (TypeError, ValueError, OverflowError):
             wrong = next(value for value in values if not _is_number(value))
             raise InputError(f"{wrong!r} is not a number; expected a number, or null where it is missing") from None
         missing = ~np.isfinite(numbers)
-        if "edges" in record:
-            buckets = 1 + np.searchsorted(np.array(record["edges"], np.float64), numbers, side="right")
+        edges = record.get("edges")
+        if edges is not None:
+            buckets = 1 + np.searchsorted(np.array(edges, np.float64), numbers, side="right")
             return Column(np.where(missing, UNKNOWN, buckets).astype(np.int32))
-        scaled = (numbers - record["mean"]) / record["std"]
+        scaled = (numbers - record.get("mean", 0.0)) / record.get("std", 1.0)
         with np.errstate(over="ignore"):
             return Column(np.where(missing, math.nan, scaled).astype(np.float32))
 

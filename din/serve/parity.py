@@ -23,6 +23,7 @@ from din.artifacts import write_json
 from din.errors import GateClosed, InputError
 from din.eventlog.packing import PackedBatch
 from din.eventlog.reader import Features
+from din.forms import PATHS
 from din.metrics.ranking import auc
 from din.model import artifact
 from din.model.artifact import Trained
@@ -35,7 +36,6 @@ from din.serve.scorer import BATCH_GRAPH, Graph, Scorer
 REPORT = Path("reports/parity.json")
 RAW = Path("data/raw")
 MAX_AUC_DELTA = 1e-5
-PATHS = ("torch", "onnx", "scorer")  # `scorer` is checked twice, by one request and by many
 
 Vector = NDArray[np.float64]
 

@@ -18,8 +18,10 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from din.artifacts import MANIFEST, read_json
+from din import documents
+from din.artifacts import MANIFEST
 from din.errors import InputError
+from din.forms import FeaturesManifest
 from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Field, Group, parse_field
 
 _BEFORE_ALL = np.iinfo(np.int64).min  # time of prior behaviours that have none
@@ -45,7 +47,7 @@ def requests_for(
     Raises:
         InputError: a row is not of this log.
     """
-    manifest = read_json(features / MANIFEST)
+    manifest = documents.read(FeaturesManifest, features / MANIFEST, "run `dvc repro featurize`")
     wanted = [parse_field(record) for record in manifest["fields"]] if fields is None else list(fields)
     names = {
         group: [f.name for f in wanted if f.group is group and f.name not in (USER_ID, ITEM_ID)] for group in Group

@@ -8,9 +8,9 @@
 vocabularies as dictionaries, about 100 bytes a value. docs/scoring.md has the form of a request.
 """
 
-import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,9 +21,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from din import documents
 from din.bundle import verify_bundle
 from din.errors import InputError
 from din.eventlog.packing import PackedBatch
+from din.names import Version
 from din.registry import Registry
 from din.schema import Field
 from din.serve.encode import Encoder
@@ -67,8 +69,7 @@ class Scorer:
         Raises:
             InputError: not a bundle, or a file of it is not what its manifest says.
         """
-        version, _ = verify_bundle(Path(directory))
-        return cls(Path(directory), version, threads)
+        return cls._open(Path(directory), None, threads)
 
     @classmethod
     def from_registry(
@@ -76,28 +77,28 @@ class Scorer:
     ) -> "Scorer":
         """Open the champion of a registry, or the bundle of record `number`; fetched once, kept in `cache` by version.
 
+        A cache that can't be written is reported on standard error, and the bundle is fetched to a temporary folder.
+
         Raises:
-            InputError: no such registry, model or record; a bundle that is damaged there.
+            InputError: no such registry, model or record; a log or a bundle that is damaged there.
             Unavailable: the registry doesn't answer.
         """
         registry = Registry(uri, model_name)
         record = registry.champion() if number is None else registry.record(number)
         if record is None:
             raise InputError(f"{registry.name}: no champion yet; promote a bundle first (`din promote`)")
-        directory = cache / record.version
         try:
-            return cls.open(directory, threads)
-        except InputError:  # not here yet, or damaged
-            shutil.rmtree(directory, ignore_errors=True)
-        cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=cache) as parent:
-            fetched = registry.fetch(record.version, Path(parent) / record.version)
-            try:
-                fetched.rename(directory)
-            except OSError:
-                if not directory.is_dir():  # else another process was faster
-                    raise
-        return cls.open(directory, threads)
+            return cls._open(_cached(registry, record.version, cache), record.version, threads)
+        except OSError as error:
+            place = error.filename or cache
+            print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
+        with TemporaryDirectory() as folder:  # a session keeps its files open: nothing is read later
+            return cls._open(registry.fetch(record.version, Path(folder) / record.version), record.version, threads)
+
+    @classmethod
+    def _open(cls, directory: Path, expected: Version | None, threads: int) -> "Scorer":
+        bundle = verify_bundle(directory, expected)
+        return cls(directory, bundle.version, threads)
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -141,6 +142,37 @@ class Scorer:
                 self._batch.run_all(self._encoder.pack([request]), "logit")
             except InputError as error:
                 raise RequestError(number, str(error)) from None
+
+
+def _cached(registry: Registry, version: Version, cache: Path) -> Path:
+    """Return the folder of a cached bundle that is exactly this version; fetch it where it is not.
+
+    Raises:
+        OSError: the cache can't be read or written.
+    """
+    directory = cache / version
+    try:
+        verify_bundle(directory, version)
+        return directory
+    except InputError:  # not here yet, damaged, or not this bundle
+        _remove(directory)
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache) as parent:
+        fetched = registry.fetch(version, Path(parent) / version)
+        try:
+            fetched.rename(directory)
+        except OSError:
+            if not directory.is_dir():  # else another process was faster
+                raise
+    return directory
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry of the cache; a link goes, and the folder it leads to stays."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 class Graph:
@@ -195,7 +227,4 @@ def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def _parse(number: int, line: str) -> Request:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        raise InputError(f"line {number}: not JSON ({error}); expected one request in each line") from None
+    return documents.decode(line, f"line {number}")

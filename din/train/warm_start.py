@@ -15,10 +15,12 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from din.artifacts import read_json
+from din import documents
+from din.bundle import FACTS
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
+from din.forms import Facts, FieldRecord, ModelConfig
 from din.model import artifact
 from din.model.din import Model
 from din.params import Train, to_json
@@ -69,7 +71,7 @@ class Start:
         Raises:
             InputError: they may be: it was split otherwise, or saw a newer log.
         """
-        facts, ours = read_json(self.directory / "facts.json"), features.manifest
+        facts, ours = documents.read(Facts, self.directory / FACTS), features.manifest
         protocol = {"name": ours["protocol"], **{key: ours["params"][key] for key in _DECISIVE}}
         keys = protocol if ours["protocol"] != "temporal" else ("name",)
         differ = [
@@ -85,7 +87,7 @@ class Start:
                 f"{'; '.join(differ)}; pin an older bundle of the same split"
             )
 
-    def _check_architecture(self, config: dict[str, Any], features: Features, params: Train) -> None:
+    def _check_architecture(self, config: ModelConfig, features: Features, params: Train) -> None:
         settings = [
             (name, config["train"].get(name), value) for name, value in to_json(params).items() if name in _SETTINGS
         ]
@@ -102,7 +104,7 @@ class Start:
             )
 
 
-def _names(records: list[dict[str, Any]]) -> str:
+def _names(records: list[FieldRecord]) -> str:
     return ", ".join(f"{record['group']}.{record['name']}: {record['kind']}" for record in records)
 
 

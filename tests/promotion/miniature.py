@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import documents_of
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from documents_of import PROTOCOL
 
 from din.artifacts import hash_files, hash_tree, read_json, write_json
 from din.bundle import verify_bundle
 from din.metrics import summary
+from din.params import Params, to_json
+from din.promotion.own import REQUIRED
 from din.schema import parse_fields
 
 USERS, PER_USER = 120, 10
@@ -23,7 +27,6 @@ DAY = 24 * 3600 * 1_000_000
 _IMPRESSION = (
     "user", "item", "label", "history_start", "history_end", "timestamp", "sequence", "sampled",
 )  # fmt: skip
-PROTOCOL = {"name": "by_user", "seed": 17, "valid_fraction": 0.1, "test_fraction": 0.25}
 
 
 def probabilities(noise: float, items: np.ndarray) -> np.ndarray:
@@ -44,14 +47,15 @@ def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
     write_json(root / "vocab" / "item_id.json", list(range(5)))
     write_json(root / "facts.json", facts)
     write_json(root / "manifest.json", {"files": hash_files(root)})
-    return verify_bundle(root)[0]
+    return verify_bundle(root).version
 
 
 class Workspace:
     """The current directory as a run leaves it before the gate. Edit `facts` or files, then call `bundle`/`judge`."""
 
-    def __init__(self) -> None:
+    def __init__(self, params: Params) -> None:
         self.noise = 0.2
+        self.params = params
         random = np.random.default_rng(5)
         items = random.integers(0, 1000, USERS * PER_USER)
         popularity = np.full(len(items), 0.5)
@@ -66,13 +70,16 @@ class Workspace:
             "lr": probabilities(2.0, items),
         }
         self.facts: dict[str, Any] = {
+            "model_name": params.model_name,
             "protocol": dict(PROTOCOL),
             "train_until": "2024-10-03T12:00:00+00:00",
             "until": "2024-10-13",
+            "params": {"featurize": to_json(params.featurize), "train": to_json(params.train)},
         }
         for name in ("raw", "features"):
             Path("data", name).mkdir(parents=True)
             Path("data", name, "rows.txt").write_text(name)
+        write_json(Path("data/raw/manifest.json"), documents_of.raw_manifest())
         self._write_features()
         self.finish()
 
@@ -96,7 +103,7 @@ class Workspace:
         rows = {"item_id": len(items), "category": 4, "tab": 3}
         records = [field.to_json() | {"rows": rows[field.name]} for field in fields]
         counts = {"items": len(items), "users": USERS}
-        write_json(root / "manifest.json", {"format": 1, "fields": records, "shards": 1, **counts})
+        write_json(root / "manifest.json", documents_of.features_manifest(fields=records, **counts))
 
     def finish(self, prediction: np.ndarray | None = None) -> str:
         """Predictions, reports and bundle of a model of this noise; returns the bundle's version.
@@ -112,26 +119,33 @@ class Workspace:
             summary(self.rows["label"], p, self.rows["user"])
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
         )
-        evaluation = {"test": test, "valid": test, "floors": {"popularity": popularity, "lr": lr}, "oracle": None}
-        evaluation["inputs"] = {"features": hash_tree(Path("data/features")), "model": f"{self.noise}"}
+        write_json(Path("models/din/config.json"), {"noise": self.noise})
+        ranked = {name: popularity[name] for name in ("auc", "gauc")}
+        evaluation = documents_of.evaluation(
+            test=test,
+            valid=test,
+            floors={"popularity": ranked, "lr": lr},
+            inputs={"features": hash_tree(Path("data/features")), "model": hash_tree(Path("models/din"))},
+        )
         write_json(Path("reports/evaluation.json"), evaluation)
         for name, judged in (
             ("raw", "data/raw"),
             ("features", "data/features"),
             ("predictions", "reports/predictions"),
         ):
-            report = {"verdict": "open", "input": hash_tree(Path(judged)), "expectations": []}
+            expectations = [documents_of.expectation(required) for required in REQUIRED[name]]
+            report = {"verdict": "open", "input": hash_tree(Path(judged)), "expectations": expectations}
             write_json(Path(f"reports/validation/{name}.json"), report)
         return self.bundle(evaluation)
 
     def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
         """The bundle of today's facts, and a parity report for it."""
         evaluation = evaluation or read_json(Path("reports/evaluation.json"))
-        inputs = {name: hash_tree(Path("data", name)) for name in ("raw", "features")} | {"model": f"{self.noise}"}
-        facts = {"inputs": inputs, "evaluation": evaluation} | self.facts
+        places = {"raw": "data/raw", "features": "data/features", "model": "models/din"}
+        inputs = {name: hash_tree(Path(place)) for name, place in places.items()}
+        facts = documents_of.facts(inputs=inputs, evaluation=evaluation) | self.facts
         version = write_bundle(Path("models/bundle"), facts, self.noise)
-        parity = {"verdict": "open", "bundle": version, "cases": 1200, "max_abs_probability_diff": 1e-7}
-        write_json(Path("reports/parity.json"), parity)
+        write_json(Path("reports/parity.json"), documents_of.parity(bundle=version))
         return version
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import documents_of
 import numpy as np
 import pytest
 from miniature import PROTOCOL, write_bundle
@@ -53,7 +54,18 @@ def test_temporal_keeps_rows_after_the_champions_training(zone):
 
 def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:
     """A record of the log."""
-    return Record(number, version, action, previous, None, "n", "ann", at, "why", {})
+    return Record(
+        number=number,
+        version=version,
+        action=action,
+        previous=previous,
+        parent=None,
+        run_id=None,
+        nonce="n",
+        by="ann",
+        at=at,
+        reason="why",
+    )
 
 
 def test_rolled_back_versions_until_someone_reinstates_them():
@@ -70,7 +82,9 @@ def store(tmp_path):
     registry = Registry(str(tmp_path / "registry"), "ads")
 
     def put(auc: float) -> str:
-        write_bundle(tmp_path / "bundle", {"evaluation": {"test": {"auc": auc}}}, auc)
+        metrics = dict(documents_of.METRICS, auc=auc)
+        facts = documents_of.facts(evaluation=documents_of.evaluation(test=metrics))
+        write_bundle(tmp_path / "bundle", facts, auc)
         return registry.put_bundle(tmp_path / "bundle")
 
     return registry, put

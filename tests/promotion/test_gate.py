@@ -2,21 +2,24 @@
 
 import math
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from documents_of import DIGEST
+from judging import find, judge, set_gate, shut
 from miniature import edit, probabilities, score
 
 from din.artifacts import hash_tree, read_json, write_json
-from din.errors import GateClosed, InputError
+from din.errors import InputError
 from din.metrics import Interval
-from din.params import Params
 from din.promotion.gate import REPORT, gate
 from din.promotion.verdict import not_outside, overall, within
 
 FIRST_RUN = {
+    "made_from",
+    "no_earlier_champion",
+    "implausible_gain",
     "validation_raw",
     "validation_features",
     "validation_predictions",
@@ -31,46 +34,6 @@ FIRST_RUN = {
     "slice_auc",
     "slice_calibration",
 }
-NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift"}
-
-
-def judge(params, score=score, **settings) -> dict:
-    """Run the gate; its report, whatever the verdict."""
-    try:
-        gate(params, score, **settings)
-    except GateClosed as error:
-        report = read_json(REPORT)
-        assert error.report == str(REPORT) and report["verdict"] != "open"
-        for closed in shut(report):
-            assert closed in str(error)  # the message names what failed
-        return report
-    report = read_json(REPORT)
-    assert report["verdict"] == "open"
-    return report
-
-
-def set_gate(params, **settings) -> Params:
-    """The parameters with some of block `gate` changed."""
-    return replace(params, gate=replace(params.gate, **settings))
-
-
-def shut(report) -> list[str]:
-    """Names of the gates that are not open."""
-    return [g["name"] for g in report["gates"] if g["verdict"] != "open"]
-
-
-def find(report, name) -> dict:
-    """One gate of a report."""
-    return next(g for g in report["gates"] if g["name"] == name)
-
-
-def crown(registry, workspace, **facts) -> str:
-    """Make the workspace's bundle the champion, then leave a better candidate in the workspace."""
-    workspace.facts |= facts
-    version = workspace.bundle()
-    registry.put_bundle(Path("models/bundle"))
-    registry.append(version, registry.champion(), by="test", reason="crowned")
-    return version
 
 
 def test_first_run_opens(workspace, quick, registry, capsys):
@@ -156,7 +119,7 @@ def test_unusable_predictions_close_every_figure(workspace, quick, fault):
         pq.write_table(rows.drop_columns(["prediction"]).append_column("prediction", [[math.nan] * len(rows)]), path)
     report = judge(quick)
     figures = {"evaluation", "min_auc", "min_gauc", "calibration", "auc_over_popularity", "auc_over_lr"}
-    figures |= {"slice_auc", "slice_calibration"}
+    figures |= {"slice_auc", "slice_calibration", "implausible_gain"}
     assert set(shut(report)) == figures | {"validation_predictions"}
     assert all(find(report, name)["verdict"] == "closed" for name in figures)
 
@@ -192,7 +155,8 @@ def test_evaluation_must_follow_from_the_predictions(workspace, quick):
 
 def test_evaluation_must_be_of_the_bundle_s_model(workspace, quick):
     """Trained and exported again without `din evaluate`: good figures of an older model promote nothing."""
-    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"] | {"model": "another"}
+    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"]
+    workspace.facts["inputs"] |= {"raw": hash_tree(Path("data/raw")), "model": DIGEST}
     workspace.bundle()
     report = judge(quick)
     assert shut(report) == ["evaluation"]
@@ -203,7 +167,7 @@ def test_evaluation_must_be_of_the_bundle_s_model(workspace, quick):
 def test_the_bundle_must_be_made_from_what_was_validated(workspace, quick, name):
     """The log or the features changed after export, and were validated again."""
     inputs = {part: hash_tree(Path("data", part)) for part in ("raw", "features")}
-    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"] | inputs | {name: "another"}
+    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"] | inputs | {name: DIGEST}
     workspace.bundle()
     assert f"validation_{name}" in shut(judge(quick))
 

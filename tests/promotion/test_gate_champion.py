@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documents_of import PROTOCOL
+from judging import NEED_SCORES, crown, find, judge, set_gate, shut
 from miniature import score
-from test_gate import NEED_SCORES, crown, find, judge, set_gate, shut
 
 from din.errors import Unavailable
 from din.promotion.gate import REPORT
@@ -46,7 +47,7 @@ def test_champion_itself_opens_without_scoring(workspace, quick, registry):
         raise AssertionError("scored")
 
     report = judge(quick, never)
-    assert [find(report, name)["observed"] for name in NEED_SCORES] == [0, 0, 0]
+    assert [find(report, name)["observed"] for name in NEED_SCORES] == [0, 0, 0, 0]
 
 
 def test_small_permitted_losses_do_not_add_up(workspace, quick, registry):
@@ -150,7 +151,7 @@ def test_rolled_back_bundle_stays_out(workspace, quick, registry):
 
 def test_rows_that_the_champion_trained_on_are_left_out(workspace, quick, registry):
     """temporal: only rows after its last training impression are compared, and none left is closed."""
-    temporal = {"protocol": {"name": "temporal", "seed": 1, "valid_fraction": None, "test_fraction": None}}
+    temporal = {"protocol": PROTOCOL | {"name": "temporal"}}
     crown(registry, workspace, **temporal, train_until="2024-10-08T00:00:00+00:00")
     workspace.noise = 0.1
     workspace.finish()

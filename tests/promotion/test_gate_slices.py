@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from judging import crown, find, judge, set_gate, shut
 from miniature import Workspace, probabilities, score
-from test_gate import crown, find, judge, set_gate, shut
 
 
 def newcomers(workspace: Workspace) -> np.ndarray:

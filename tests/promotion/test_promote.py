@@ -15,6 +15,7 @@ from din import stage
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed, InputError, Unavailable
 from din.objects import Objects
+from din.params import Params, to_json
 from din.promotion import commands
 from din.promotion.gate import REPORT, gate
 from din.promotion.promote import promote
@@ -25,7 +26,7 @@ HERE = Path(__file__).parent
 
 def promoted(params, **settings):
     """Promote as the tests do."""
-    return promote(params, by="ann", reason="nightly", **settings)
+    return promote(params, by="ann", reason="nightly", score=score, **settings)
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_refuses_a_gate_that_saw_another_champion(gated, quick, registry):
     promoted(quick)
     next_candidate(gated, quick, 0.1)
     other = replace(quick, promote=replace(quick.promote, registry="elsewhere"))
-    with pytest.raises(GateClosed, match="today's is none"):
+    with pytest.raises(GateClosed, match=r"changed: params\.promote\.registry was 'registry', is 'elsewhere'"):
         promoted(other)
     edit(str(REPORT), lambda r: r | {"champion": json.loads(report)["champion"]})
     with pytest.raises(GateClosed, match="compared with champion none"):
@@ -134,8 +135,11 @@ def test_an_older_log_is_promoted_where_its_gate_is_waived(gated, quick, registr
         gate(quick, score)
     with pytest.raises(GateClosed, match="the gate is closed"):
         promoted(quick)
-    gate(replace(quick, gate=replace(quick.gate, allow_older=True)), score)
-    assert promoted(quick).record.version == version
+    waived = replace(quick, gate=replace(quick.gate, allow_older=True))
+    gate(waived, score)
+    with pytest.raises(GateClosed, match=r"params\.gate\.allow_older was True, is False"):
+        promoted(quick)
+    assert promoted(waived).record.version == version
 
 
 def test_damaged_bundle_is_bad_input(gated, quick, registry):
@@ -149,10 +153,10 @@ def test_damaged_bundle_is_bad_input(gated, quick, registry):
 def test_run_id_of_the_scheduler_names_the_files(gated, quick, registry, monkeypatch):
     """Schedulers' ids hold colons; a second promotion by the same run leaves the first one's files alone."""
     monkeypatch.setenv("DIN_RUN_ID", "scheduled__2026-01-01T00:00:00+00:00")
-    assert promoted(quick).record.run_id == "scheduled__2026-01-01T00:00:00+00:00"
+    assert promoted(quick).record.run_id == "scheduled__2026-01-01T00-00-00-00-00"
     next_candidate(gated, quick, 0.1)
     second = promoted(quick).record
-    assert second.run_id == "scheduled__2026-01-01T00:00:00+00:00"
+    assert second.run_id == "scheduled__2026-01-01T00-00-00-00-00"
     assert registry.verify() == []
 
 
@@ -172,8 +176,9 @@ from pathlib import Path
 from din.params import load
 from din.promotion.promote import promote
 from din.registry import Registry
-registry, params, die = sys.argv[1], load(Path(sys.argv[2])), sys.argv[3]
-params = replace(params, promote=replace(params.promote, registry=registry))
+from miniature import score
+params, die = load(), sys.argv[1]
+registry = params.promote.registry
 append = Registry.append
 def at_the_door(self, *args, **kwargs):
     if die == "die":
@@ -184,16 +189,17 @@ def at_the_door(self, *args, **kwargs):
     return append(self, *args, **kwargs)
 Registry.append = at_the_door
 try:
-    promote(params, by="test", reason="race")
+    promote(params, by="test", reason="race", score=score)
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
 
 
-def promoter(registry: Path, cwd: Path, die: str = "") -> subprocess.Popen:
+def promoter(params: Params, cwd: Path, die: str = "") -> subprocess.Popen:
     """A process that promotes the workspace in `cwd`; it stops (or dies) right before it appends."""
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, "-c", PROMOTER, str(registry), str(HERE.parents[1] / "params.yaml"), die]
+    (cwd / "params.yaml").write_text(json.dumps(to_json(params)))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent, HERE)))}
+    command = [sys.executable, "-c", PROMOTER, die]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -208,20 +214,24 @@ def test_two_promoters_one_wins(quick, tmp_path, monkeypatch, run_id):
     if run_id:
         monkeypatch.setenv("DIN_RUN_ID", run_id)
     shared = tmp_path / "shared"
+    elsewhere = replace(quick, promote=replace(quick.promote, registry=str(shared)))
     processes = {}
-    for name, noise in (("a", 0.2), ("b", 0.3)):
+    for name, noise in (("first", 0.4), ("a", 0.1), ("b", 0.15)):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        workspace = Workspace()
-        version = next_candidate(workspace, quick, noise)
-        processes[version] = promoter(shared, tmp_path / name)
+        workspace = Workspace(elsewhere)
+        version = next_candidate(workspace, elsewhere, noise)
+        if name == "first":
+            promoted(elsewhere)
+        else:
+            processes[version] = promoter(elsewhere, tmp_path / name)
     while not all((tmp_path / name / "ready").exists() for name in "ab"):
         assert all(process.poll() is None for process in processes.values()), "a promoter ended early"
     (shared / "go").touch()
     ends = {version: (process.communicate(timeout=60)[1], process.returncode) for version, process in processes.items()}
     winners = [version for version, (_, code) in ends.items() if code == 0]
     registry = Registry(str(shared), quick.model_name)
-    assert [record.version for record in registry.history()] == winners and len(winners) == 1
+    assert [record.version for record in registry.history()[1:]] == winners and len(winners) == 1
     (lost,) = [error for error, code in ends.values() if code]
     assert lost.startswith("StaleChampion") and "run the gate again" in lost
     assert registry.verify() == []
@@ -231,7 +241,7 @@ def test_killed_between_bundle_and_record_keeps_the_old_champion(gated, quick, r
     """kill -9 right before the append: the old champion stays, the same command then succeeds."""
     first = promoted(quick).record
     version = next_candidate(gated, quick, 0.1)
-    process = promoter(tmp_path / "registry", tmp_path, "die")
+    process = promoter(quick, tmp_path, "die")
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert registry.champion() == first

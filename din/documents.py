@@ -1,0 +1,177 @@
+"""The one strict reader for JSON that comes from outside this process: files, objects of a store, requests.
+
+A document is refused where it is larger than its limit, not UTF-8, not JSON, nested deeper than `DEPTH` levels, names a
+key twice, holds NaN, or is not of the form asked for: unknown, missing and mistyped keys each say so. Every refusal is
+one `InputError` that names the place, the key and the value (cut, so that a hostile value can't flood a log).
+
+Forms are dataclasses or TypedDicts marked with `STRICT`; pydantic checks them. Parsing costs two passes over the text,
+about 20 ms a megabyte. Does not support streams: a document is in memory whole.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from din.errors import InputError, shown
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+MOST_BYTES = 16 << 20
+DEPTH = 200
+"""Levels of nesting that the JSON parser of pydantic reads."""
+_ERRORS_SHOWN = 5
+
+T = TypeVar("T")
+
+
+def read(form: type[T], path: Path, advice: str = "") -> T:
+    """Read a file as a document of a form.
+
+    Args:
+        form: a dataclass or TypedDict.
+        path: the file.
+        advice: what to do about one of another form, such as the command that writes it.
+
+    Raises:
+        InputError: the file is missing or unreadable, or is not such a document.
+    """
+    content = read_bytes(path)
+    try:
+        return parse(form, content, str(path))
+    except InputError as error:
+        raise InputError(f"{error}; {advice}" if advice else str(error)) from None
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """Read a document's file, but never more than `most` bytes of it.
+
+    Raises:
+        InputError: the file is missing, unreadable or larger.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise InputError(f"{path}: not found; run the stage that writes it (see dvc.yaml), or `dvc repro`") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; expected a readable JSON file") from None
+    _check_size(content, str(path), most)
+    return content
+
+
+def parse(form: type[T], content: bytes, at: str, most: int = MOST_BYTES) -> T:
+    """Parse bytes as a document of a form; `at` names their place in errors.
+
+    Raises:
+        InputError: they are not such a document.
+    """
+    decode(content, at, most)
+    try:
+        return _adapter(form).validate_json(content)
+    except ValidationError as error:
+        raise InputError(_problems(error, form, at)) from None
+
+
+def check(form: type[T], value: Any, at: str) -> T:
+    """Check plain values that were read elsewhere, such as from YAML, by the same rules.
+
+    Raises:
+        InputError: they are not of the form.
+    """
+    return parse(form, json.dumps(value, default=str).encode(), at)
+
+
+def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
+    """Decode JSON of any form.
+
+    Raises:
+        InputError: it is too large, too deep, not UTF-8, not JSON, names a key twice, or holds NaN.
+    """
+    content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
+    _check_size(content, at, most)
+    try:
+        from_json(content, allow_inf_nan=False)
+    except ValueError as error:
+        raise InputError(f"{at}: not a JSON document: {_syntax(error)}; correct it, or write it again") from None
+    try:
+        return json.loads(content, object_pairs_hook=_unique)
+    except _Duplicate as error:
+        raise InputError(f"{at}: key {shown(error.key)} appears twice; keep one") from None
+
+
+def dump(value: Any) -> bytes:
+    """Return a dataclass or plain value as JSON text with sorted keys and no NaN, ready to be written."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    return (json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+class _Duplicate(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Duplicate(next(key for key in found if keys.count(key) > 1))
+    return found
+
+
+def _check_size(content: bytes, at: str, most: int) -> None:
+    if len(content) > most:
+        raise InputError(f"{at}: larger than {most:,} bytes, the most that a document of its kind may hold")
+
+
+def _syntax(error: ValueError) -> str:
+    message = str(error)
+    if message.startswith("recursion limit exceeded"):
+        return f"nested deeper than {DEPTH} levels"
+    return message
+
+
+@cache
+def _adapter(form: type) -> TypeAdapter[Any]:
+    return TypeAdapter(form)
+
+
+def _problems(error: ValidationError, form: type, at: str) -> str:
+    found = error.errors(include_url=False)
+    lines = [f"{at}: {_problem(one, form)}" for one in found[:_ERRORS_SHOWN]]
+    if len(found) > _ERRORS_SHOWN:
+        lines.append(f"{at}: and {len(found) - _ERRORS_SHOWN} more")
+    return "\n".join(lines)
+
+
+def _problem(error: Any, form: type) -> str:
+    path = error["loc"]
+    where = ".".join(shown(part, quotes=False) for part in path)
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden", "missing"):
+        parent = ".".join(shown(part, quotes=False) for part in path[:-1])
+        problem = "is missing" if error["type"] == "missing" else "is unknown"
+        valid = _keys(form, path[:-1])
+        known = f"; valid keys: {', '.join(valid)}" if valid else ""
+        return f"key {shown(path[-1])} {problem} in {parent or 'the document'}{known}"
+    message = error["msg"].removeprefix("Value error, ")
+    needs_quotes = error["type"] == "string_type" and isinstance(error["input"], int | float)
+    advice = "; put it in quotes" if needs_quotes else ""
+    return f"{where or 'the document'}: {message}, got {shown(error['input'])}{advice}"
+
+
+def _keys(form: Any, path: Sequence[str | int]) -> list[str]:
+    """The keys of the block at `path` of a form; none where the form does not say."""
+    for part in path:
+        form = _fields(form).get(str(part))
+    return list(_fields(form))
+
+
+def _fields(form: Any) -> dict[str, Any]:
+    if is_dataclass(form):
+        return {field.name: field.type for field in fields(form)}
+    return getattr(form, "__annotations__", {}) if isinstance(form, type) else {}

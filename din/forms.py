@@ -1,0 +1,357 @@
+"""Forms of the JSON documents that stages and bundles hold; `din.documents` reads them strictly.
+
+    reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
+    reports/parity.json             ParityReport      models/bundle/signature.json    Signature
+    reports/validation/*.json       ValidationReport  data/raw/manifest.json          RawManifest
+    reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
+    models/din/config.json          ModelConfig
+
+A key that is missing, unknown or of another type is refused, so a reader may rely on what a form says.
+"""
+
+from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
+
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
+from typing_extensions import TypedDict
+
+from din.documents import STRICT
+from din.names import Day, Digest, FileName, ModelName, Moment, Version
+from din.schema import Group, Kind, SplitName
+
+Verdict = Literal["open", "closed", "borderline"]
+Protocol = Literal["temporal", "leave_last_out", "by_user"]
+Order = Literal["strict", "sequence"]
+ParityPath = Literal["torch", "onnx", "scorer"]
+PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
+"""The ways to a probability that must agree."""
+
+
+@with_config(STRICT)
+class Metrics(TypedDict):
+    """Metrics of one set of probabilities; an undefined figure is None."""
+
+    rows: NonNegativeInt
+    users: NonNegativeInt
+    one_class_users: NonNegativeInt
+    ctr: float | None
+    auc: float | None
+    gauc: float | None
+    log_loss: float | None
+    normalized_entropy: float | None
+    calibration_ratio: float | None
+    ece: float | None
+
+
+@with_config(STRICT)
+class SliceMetrics(Metrics):
+    """Metrics of one slice of the rows."""
+
+    by: str
+    value: str
+
+
+@with_config(STRICT)
+class Ranking(TypedDict):
+    """Metrics of scores that only rank."""
+
+    auc: float | None
+    gauc: float | None
+
+
+@with_config(STRICT)
+class Floors(TypedDict):
+    """The models a candidate must beat."""
+
+    popularity: Ranking
+    lr: Metrics
+
+
+@with_config(STRICT)
+class Judged(TypedDict):
+    """Hashes of the directories that an evaluation is about."""
+
+    features: Digest
+    model: Digest
+
+
+@with_config(STRICT)
+class Oracle(TypedDict):
+    """The true probabilities of a simulated log."""
+
+    auc: float
+
+
+@with_config(STRICT)
+class Slices(TypedDict):
+    """Slices by split."""
+
+    test: list[SliceMetrics]
+
+
+@with_config(STRICT)
+class Evaluation(TypedDict):
+    """Metrics of the validation and the test rows."""
+
+    valid: Metrics
+    test: Metrics
+    floors: Floors
+    inputs: Judged
+    oracle: Oracle | None
+    slices: Slices
+
+
+@with_config(STRICT)
+class SplitProtocol(TypedDict):
+    """How rows were split."""
+
+    name: Protocol
+    order: Order
+    seed: NonNegativeInt
+    valid_fraction: float
+    test_fraction: float
+    valid_days: PositiveInt
+    test_days: PositiveInt
+
+
+@with_config(STRICT)
+class Inputs(TypedDict):
+    """Hashes of the directories that a bundle was made from."""
+
+    raw: Digest
+    features: Digest
+    model: Digest
+
+
+@with_config(STRICT)
+class FactParams(TypedDict):
+    """The blocks of params.yaml that shaped a bundle."""
+
+    featurize: dict[str, Any]
+    train: dict[str, Any]
+
+
+@with_config(STRICT)
+class Verdicts(TypedDict):
+    """Verdicts of the validation suites."""
+
+    raw: Literal["open"]
+    features: Literal["open"]
+    predictions: Literal["open"]
+
+
+Rows = dict[SplitName, NonNegativeInt]
+
+
+@with_config(STRICT)
+class Facts(TypedDict):
+    """The origin of a bundle and how good it is."""
+
+    format: Literal[1]
+    model_name: ModelName
+    model: str
+    train_until: Moment
+    until: Day
+    protocol: SplitProtocol
+    rows: Rows
+    inputs: Inputs
+    params: FactParams
+    seed: NonNegativeInt
+    packages: dict[str, str]
+    validation: Verdicts
+    evaluation: Evaluation
+
+
+@with_config(STRICT)
+class FieldRecord(TypedDict):
+    """A field with the parameters of its encoding: edges where bucketed, mean and std where standardised."""
+
+    name: str
+    group: Group
+    kind: Kind
+    buckets: PositiveInt | None
+    rows: PositiveInt
+    edges: NotRequired[list[float]]
+    mean: NotRequired[float]
+    std: NotRequired[float]
+
+
+@with_config(STRICT)
+class PlacedField(FieldRecord):
+    """A field with the first row of its part of the joint table."""
+
+    offset: NonNegativeInt
+
+
+F = TypeVar("F", bound=FieldRecord)
+
+
+def _coded(record: F) -> F:
+    """Check that a number has its edges or its moments, and that the name can be a vocabulary's file name."""
+    if record["kind"] is Kind.NUMERIC and "edges" not in record and not {"mean", "std"} <= record.keys():
+        raise ValueError("expected edges, or mean and std, of a numeric field")
+    if not FileName.form.fullmatch(f"vocab/{record['name']}.parquet"):
+        raise ValueError("expected a name that can be a file's")
+    return record
+
+
+@with_config(STRICT)
+class Signature(TypedDict):
+    """The inputs of a bundle's graphs."""
+
+    format: Literal[1]
+    fields: list[Annotated[PlacedField, AfterValidator(_coded)]]
+    max_history: PositiveInt
+    inputs: dict[str, list[str]]
+
+
+@with_config(STRICT)
+class JointTable(TypedDict):
+    """The shape of the joint embedding table, and the first row of each field's part."""
+
+    width: PositiveInt
+    rows: PositiveInt
+    offsets: dict[str, NonNegativeInt]
+
+
+@with_config(STRICT)
+class ModelConfig(TypedDict):
+    """Everything but the weights of a saved model."""
+
+    format: Literal[1]
+    train: dict[str, Any]
+    sequences: Any
+    fields: list[Annotated[FieldRecord, AfterValidator(_coded)]]
+    table: JointTable
+
+
+@with_config(STRICT)
+class RawManifest(TypedDict):
+    """The log that fetch wrote.
+
+    `fields`, `protocol` and `order` are the source's defaults.
+    """
+
+    format: Literal[1]
+    source: str
+    fingerprint: Digest
+    files: dict[str, Digest]
+    rows: NonNegativeInt
+    days: list[Day]
+    fields: dict[Group, dict[str, Any]]
+    protocol: Protocol
+    order: Order | None
+    daily: bool
+    until: Day | None
+
+
+@with_config(STRICT)
+class FeaturesManifest(TypedDict):
+    """The feature shards that featurize wrote; `raw` is the hash of the log they come from."""
+
+    format: Literal[1]
+    raw: Digest
+    params: dict[str, Any]
+    protocol: Protocol
+    order: Order
+    until: Day | None
+    max_history: PositiveInt
+    fields: list[Annotated[FieldRecord, AfterValidator(_coded)]]
+    shards: PositiveInt
+    impressions: NonNegativeInt
+    files: dict[str, Digest]
+    rows: Rows
+    train_until: Moment
+    items: NonNegativeInt
+    users: NonNegativeInt
+    behaviours: NonNegativeInt
+
+
+@with_config(STRICT)
+class Expectation(TypedDict):
+    """One expectation, as it was found; sample, advice and reason where it failed."""
+
+    name: str
+    column: str | None
+    observed: Any
+    threshold: dict[Literal["min", "max", "in"], Any]
+    severity: Literal["critical", "warning"]
+    success: bool
+    sample: NotRequired[list[dict[str, Any]]]
+    advice: NotRequired[str]
+    reason: NotRequired[str]
+
+
+@with_config(STRICT)
+class ValidationReport(TypedDict):
+    """The answer of one suite; `input` is the hash of the directory it judged."""
+
+    verdict: Literal["open", "closed"]
+    input: Digest
+    expectations: Annotated[list[Expectation], Field(min_length=1)]
+
+
+@with_config(STRICT)
+class ParityReport(TypedDict):
+    """The agreement of PyTorch, onnxruntime and the scorer."""
+
+    verdict: Literal["open", "closed"]
+    bundle: Version | None
+    paths: list[ParityPath]
+    cases: NonNegativeInt
+    max_abs_probability_diff: float | None
+    max_abs_logit_diff: float | None
+    auc_delta: float | None
+    std: float | None
+    flips: NonNegativeInt | None
+    worst: dict[str, Any] | None
+    reason: str | None
+
+
+@with_config(STRICT)
+class Gate(TypedDict):
+    """One gate's answer."""
+
+    name: str
+    observed: Any
+    threshold: Any
+    interval: tuple[float | None, float | None] | None
+    verdict: Verdict
+    look: str
+    rows: NonNegativeInt | None
+    reason: str | None
+
+
+@with_config(STRICT)
+class ChampionName(TypedDict):
+    """The record that a candidate was compared with."""
+
+    number: PositiveInt
+    version: Version
+
+
+@with_config(STRICT)
+class About(TypedDict):
+    """Everything that a gate's report is about.
+
+    `params` is the whole of params.yaml, `code` the hash of the packages' source, `data` the hash of each directory
+    and `reports` of each report that was judged; None where it was missing.
+    """
+
+    source: str
+    model_name: ModelName
+    params: dict[str, Any]
+    code: Digest
+    data: dict[str, Digest | None]
+    reports: dict[str, Digest | None]
+
+
+@with_config(STRICT)
+class GateReport(TypedDict):
+    """The verdict on a candidate, and everything it is about."""
+
+    verdict: Verdict
+    bundle: Version | None
+    champion: ChampionName | None
+    metric: Literal["auc", "gauc"]
+    about: About
+    gates: list[Gate]

@@ -1,0 +1,125 @@
+"""Names that come from outside, as types that can't hold anything else.
+
+    Digest      64 hex digits: a sha256
+    Version     the digest of a bundle's manifest, which names the bundle
+    ModelName   one path segment: a namespace of the registry
+    RunId       one path segment: the folder of a run's files in the registry
+    FileName    a relative path inside a bundle or a run's folder
+    Line, Moment, Day     text for people, a time, a date; for the forms of documents
+
+The first five are strings, so they print, compare and serialise as one; constructing one from other text raises. Paths
+and keys are built from these types alone, so a record that names `..` or an absolute path never reaches a file system.
+"""
+
+import re
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, GetCoreSchemaHandler, StringConstraints
+from pydantic_core import CoreSchema, core_schema
+
+from din.errors import InputError, shown
+
+_SEGMENT = r"\w[\w.-]{0,127}"
+
+
+class Name(str):
+    """Text that matches `form`; subclasses say which."""
+
+    __slots__ = ()
+    form: ClassVar[re.Pattern[str]]
+    subject: ClassVar[str]
+    expected: ClassVar[str]
+
+    def __new__(cls, text: object) -> Self:
+        """Check the text.
+
+        Raises:
+            InputError: it is not text, or of another form.
+        """
+        if not isinstance(text, str) or not cls.form.fullmatch(text):
+            raise InputError(f"{cls.subject}: {shown(text)}; expected {cls.expected}")
+        return super().__new__(cls, text)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let documents declare a key of this type."""
+        return core_schema.no_info_after_validator_function(cls._parsed, core_schema.str_schema(strict=True))
+
+    @classmethod
+    def _parsed(cls, text: str) -> Self:
+        try:
+            return cls(text)
+        except InputError:
+            raise ValueError(f"expected {cls.expected}") from None
+
+
+class Digest(Name):
+    """A sha256 as 64 lower-case hex digits."""
+
+    __slots__ = ()
+    form = re.compile(r"[0-9a-f]{64}")
+    subject = "a sha256"
+    expected = "64 hex digits"
+
+
+class Version(Digest):
+    """The version of a bundle: the sha256 of its manifest."""
+
+    __slots__ = ()
+    subject = "a bundle's version"
+
+
+class ModelName(Name):
+    """A model's name: its namespace in the registry."""
+
+    __slots__ = ()
+    form = re.compile(_SEGMENT, re.ASCII)
+    subject = "a model's name (promote.model_name, --model)"
+    expected = "at most 128 letters, digits, '.', '_' and '-', a letter, digit or '_' first"
+
+
+class RunId(Name):
+    """The id of a run: the name of its folder in the registry."""
+
+    __slots__ = ()
+    form = ModelName.form
+    subject = "a run's id (DIN_RUN_ID)"
+    expected = ModelName.expected
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Turn a scheduler's id, which may hold colons and more, into a name: other characters become `-`.
+
+        Raises:
+            InputError: the id is empty, begins with a dot, or is too long.
+        """
+        return cls(re.sub(r"[^\w.-]+", "-", text, flags=re.ASCII).lstrip("-"))
+
+
+class FileName(Name):
+    """A file's relative POSIX path: no segment empty or with a dot first, no backslash, no control character."""
+
+    __slots__ = ()
+    form = re.compile(r"(?!.{513})[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*(/[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*)*")
+    subject = "a file's name"
+    expected = "a plain relative path of at most 512 characters"
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("expected a time with its zone")
+    return text
+
+
+def _day(text: str) -> str:
+    date.fromisoformat(text)
+    return text
+
+
+Line = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Text for people, on one line and without control characters."""
+Moment = Annotated[str, AfterValidator(_moment)]
+"""An ISO time with its zone."""
+Day = Annotated[str, AfterValidator(_day)]
+"""YYYY-MM-DD."""

@@ -1,0 +1,108 @@
+"""A gain that is too good to be true is held for a person: it is more often a leak than a discovery.
+
+Labels that were flipped, a column that holds the answer, or a rate computed over the whole log lift every metric, so no
+gate that asks for "not worse" notices them. The verdict is borderline, and the reason names the field that tells most
+by itself. To let such a candidate pass, raise the limit it exceeds in params.yaml: the decision is then on record.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from din import documents
+from din.errors import InputError
+from din.forms import Evaluation, Facts, ValidationReport
+from din.metrics import auc
+from din.promotion.evidence import VALIDATIONS, Evidence
+from din.promotion.verdict import Finding
+
+RECENT = 30
+"""Promotions whose gains over LR today's is compared with."""
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A figure that should not exceed its limit."""
+
+    name: str
+    value: float
+    limit: float
+
+    @property
+    def plausible(self) -> bool:
+        return self.value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:.4f} (limit {self.limit:g})"
+
+
+def first_gain(evidence: Evidence) -> Finding:
+    """Without a champion: neither the AUC itself nor the gain over LR is beyond its limit."""
+    return _judge(evidence, _absolute(evidence))
+
+
+def gain(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64], recent: Sequence[Facts]) -> Finding:
+    """With a champion: the same, and no leap over the champion, nor over recent champions' gains over LR.
+
+    Args:
+        rows: fair test rows, with their predictions.
+        champion: its probabilities of these rows, [B].
+        recent: facts of recent champions.
+    """
+    limit = evidence.limits.max_gain
+    label = rows["label"].to_numpy()
+    over_champion = auc(label, rows["prediction"].to_numpy()) - auc(label, champion)
+    figures = [*_absolute(evidence), _Figure("AUC over the champion's", over_champion, limit)]
+    earlier = [_over_lr(facts["evaluation"]) for facts in recent]
+    if known := [value for value in earlier if value is not None]:
+        beyond = _auc(evidence, "prediction") - _auc(evidence, "lr") - max(known)
+        figures.append(_Figure("gain over LR beyond every recent champion's", beyond, limit))
+    return _judge(evidence, figures)
+
+
+def _absolute(evidence: Evidence) -> list[_Figure]:
+    limits = evidence.limits
+    model = _auc(evidence, "prediction")
+    over_lr = model - _auc(evidence, "lr")
+    return [_Figure("AUC", model, limits.max_auc), _Figure("AUC over LR's", over_lr, limits.max_gain_over_lr)]
+
+
+def _auc(evidence: Evidence, scores: str) -> float:
+    """The AUC of a column of the test rows."""
+    return auc(evidence.rows["label"].to_numpy(), evidence.rows[scores].to_numpy())
+
+
+def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
+    """Judge figures; the one farthest beyond its limit is the one observed."""
+    if any(math.isnan(figure.value) for figure in figures):
+        raise InputError("an AUC is undefined: one class only, or a score that is not a number")
+    farthest = max(figures, key=lambda figure: figure.value - figure.limit)
+    rows = len(evidence.rows)
+    beyond = [figure for figure in figures if not figure.plausible]
+    if not beyond:
+        return Finding("open", farthest.value, farthest.limit, rows=rows)
+    reason = (
+        f"too good to be true: {', '.join(map(str, beyond))}; {_strongest_field()}. Look for a leak; if there is none, "
+        "raise the limit in params.yaml: gate.max_auc, gate.max_gain or gate.max_gain_over_lr"
+    )
+    return Finding("borderline", farthest.value, farthest.limit, rows=rows, reason=reason)
+
+
+def _over_lr(evaluation: Evaluation) -> float | None:
+    model, floor = evaluation["test"]["auc"], evaluation["floors"]["lr"]["auc"]
+    return None if model is None or floor is None else model - floor
+
+
+def _strongest_field() -> str:
+    """Name the field that alone tells most about the label, as the features' report found it."""
+    path = VALIDATIONS["features"]
+    entries = documents.read(ValidationReport, path)["expectations"]
+    found = [e for e in entries if "leak" in e["name"] and isinstance(e["observed"], int | float) and e["column"]]
+    if not found:
+        return f"{path} names no single field"
+    strongest = max(found, key=lambda entry: entry["observed"])
+    return f"the strongest field by itself is {strongest['column']!r}, AUC {strongest['observed']:.4f} ({path})"

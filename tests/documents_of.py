@@ -1,0 +1,81 @@
+"""Sound documents of every form, for tests to write, to change and to break."""
+
+from typing import Any
+
+DIGEST = "ab" * 32
+METRICS = {
+    "rows": 1200,
+    "users": 120,
+    "one_class_users": 0,
+    "ctr": 0.5,
+    "auc": 0.75,
+    "gauc": 0.74,
+    "log_loss": 0.6,
+    "normalized_entropy": 0.9,
+    "calibration_ratio": 1.0,
+    "ece": 0.01,
+}
+PROTOCOL = {
+    "name": "by_user",
+    "order": "strict",
+    "seed": 17,
+    "valid_fraction": 0.1,
+    "test_fraction": 0.25,
+    "valid_days": 1,
+    "test_days": 2,
+}
+
+
+def evaluation(**changes: Any) -> dict[str, Any]:
+    """evaluation.json."""
+    floors = {"popularity": {"auc": 0.6, "gauc": 0.6}, "lr": dict(METRICS, auc=0.7)}
+    inputs = {"features": DIGEST, "model": DIGEST}
+    found = {"test": dict(METRICS), "valid": dict(METRICS), "floors": floors, "oracle": None, "slices": {"test": []}}
+    return found | {"inputs": inputs} | changes
+
+
+def facts(**changes: Any) -> dict[str, Any]:
+    """facts.json of a bundle."""
+    found: dict[str, Any] = {
+        "format": 1,
+        "model_name": "ads",
+        "model": "din",
+        "train_until": "2024-10-03T12:00:00+00:00",
+        "until": "2024-10-13",
+        "protocol": dict(PROTOCOL),
+        "rows": {"train": 1000, "valid": 100, "test": 1200},
+        "inputs": {"raw": DIGEST, "features": DIGEST, "model": DIGEST},
+        "params": {"featurize": {}, "train": {}},
+        "seed": 1,
+        "packages": {"torch": "2.13.0"},
+        "validation": {"raw": "open", "features": "open", "predictions": "open"},
+        "evaluation": evaluation(),
+    }
+    return found | changes
+
+
+def expectation(name: str, **changes: Any) -> dict[str, Any]:
+    """An expectation that held."""
+    found = {"name": name, "column": None, "observed": 0, "threshold": {"max": 0}, "severity": "critical"}
+    return found | {"success": True} | changes
+
+
+def raw_manifest(**changes: Any) -> dict[str, Any]:
+    """data/raw/manifest.json."""
+    found = {"format": 1, "source": "movielens-100k", "fingerprint": DIGEST, "files": {}, "rows": 0, "days": []}
+    return found | {"fields": {}, "protocol": "by_user", "order": None, "daily": False, "until": None} | changes
+
+
+def features_manifest(**changes: Any) -> dict[str, Any]:
+    """data/features/manifest.json."""
+    found = {"format": 1, "raw": DIGEST, "params": {}, "protocol": "by_user", "order": "strict", "until": None}
+    found |= {"max_history": 50, "fields": [], "shards": 1, "impressions": 0, "files": {}}
+    found |= {"rows": {"train": 0, "valid": 0, "test": 0}, "train_until": "2024-10-03T12:00:00+00:00"}
+    return found | {"items": 0, "users": 0, "behaviours": 0} | changes
+
+
+def parity(**changes: Any) -> dict[str, Any]:
+    """parity.json, open."""
+    found = {"verdict": "open", "bundle": DIGEST, "paths": ["torch", "onnx", "scorer"], "cases": 1200, "flips": 0}
+    found |= {"max_abs_probability_diff": 1e-7, "max_abs_logit_diff": 1e-7, "auc_delta": 0.0, "std": 0.1}
+    return found | {"worst": {}, "reason": None} | changes

@@ -1,0 +1,52 @@
+"""Run the gate on a workspace in miniature, and read its report."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from miniature import score
+
+from din.artifacts import read_json
+from din.errors import GateClosed
+from din.params import Params
+from din.promotion.gate import REPORT, gate
+
+NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift", "implausible_gain"}
+
+
+def judge(params, score=score, **settings) -> dict:
+    """Run the gate; its report, whatever the verdict."""
+    try:
+        gate(params, score, **settings)
+    except GateClosed as error:
+        report = read_json(REPORT)
+        assert error.report == str(REPORT) and report["verdict"] != "open"
+        for closed in shut(report):
+            assert closed in str(error)  # the message names what failed
+        return report
+    report = read_json(REPORT)
+    assert report["verdict"] == "open"
+    return report
+
+
+def set_gate(params, **settings) -> Params:
+    """The parameters with some of block `gate` changed."""
+    return replace(params, gate=replace(params.gate, **settings))
+
+
+def shut(report) -> list[str]:
+    """Names of the gates that are not open."""
+    return [g["name"] for g in report["gates"] if g["verdict"] != "open"]
+
+
+def find(report, name) -> dict:
+    """One gate of a report."""
+    return next(g for g in report["gates"] if g["name"] == name)
+
+
+def crown(registry, workspace, **facts) -> str:
+    """Make the workspace's bundle the champion, then leave a better candidate in the workspace."""
+    workspace.facts |= facts
+    version = workspace.bundle()
+    registry.put_bundle(Path("models/bundle"))
+    registry.append(version, registry.champion(), by="test", reason="crowned")
+    return version
