@@ -58,8 +58,10 @@ def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1,
         _write(shard / f"{split}.parquet", **{name: column[:count] for name, column in columns.items()})
     fields = [field.to_json() | {"rows": sizes[field.name]} for field in parse_fields(FIELDS)]
     sums = {"items": items, "users": rows.users + 1, "behaviours": behaviours, "impressions": counts["train"]}
+    origin = {"raw": "0" * 64, "params": {}, "protocol": "temporal", "order": "strict", "until": None, "files": {}}
     header = {"format": 1, "fields": fields, "shards": 1, "max_history": workload.max_history}
-    write_json(root / "manifest.json", header | {"rows": counts} | sums)
+    header |= {"rows": counts, "train_until": "1970-01-01T00:00:00+00:00"}
+    write_json(root / "manifest.json", origin | header | sums)
     return Features(root)
 
 

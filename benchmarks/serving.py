@@ -46,7 +46,7 @@ class Served:
         fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.manifest["fields"]]
         write_json(
             folder / SIGNATURE,
-            {"fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
+            {"format": 1, "fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
         )
         self.encoder, self.threads = Encoder(folder), threads
         self.request, self.batch = (Graph(folder / name, threads) for name in (REQUEST_GRAPH, BATCH_GRAPH))

@@ -142,26 +142,37 @@ def _adapter(form: type) -> TypeAdapter[Any]:
 
 
 def _problems(error: ValidationError, form: type, at: str) -> str:
+    """Say everything that is wrong in one line, the missing keys of a block at once."""
     found = error.errors(include_url=False)
-    lines = [f"{at}: {_problem(one, form)}" for one in found[:_ERRORS_SHOWN]]
-    if len(found) > _ERRORS_SHOWN:
-        lines.append(f"{at}: and {len(found) - _ERRORS_SHOWN} more")
-    return "\n".join(lines)
+    missing: dict[tuple[str | int, ...], list[str]] = {}
+    for one in found:
+        if one["type"] == "missing":
+            missing.setdefault(one["loc"][:-1], []).append(shown(one["loc"][-1]))
+    problems = [_lacks(block, keys, form) for block, keys in missing.items()]
+    problems += [_problem(one, form) for one in found if one["type"] != "missing"]
+    more = [f"and {len(problems) - _ERRORS_SHOWN} more"] if len(problems) > _ERRORS_SHOWN else []
+    return f"{at}: {'; '.join(problems[:_ERRORS_SHOWN] + more)}"
+
+
+def _lacks(block: tuple[str | int, ...], keys: list[str], form: type) -> str:
+    verb = "key {} is" if len(keys) == 1 else "keys {} are"
+    return f"{verb.format(', '.join(keys))} missing in {_place(block)}; valid keys: {', '.join(_keys(form, block))}"
 
 
 def _problem(error: Any, form: type) -> str:
     path = error["loc"]
-    where = ".".join(shown(part, quotes=False) for part in path)
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden", "missing"):
-        parent = ".".join(shown(part, quotes=False) for part in path[:-1])
-        problem = "is missing" if error["type"] == "missing" else "is unknown"
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         valid = _keys(form, path[:-1])
         known = f"; valid keys: {', '.join(valid)}" if valid else ""
-        return f"key {shown(path[-1])} {problem} in {parent or 'the document'}{known}"
+        return f"key {shown(path[-1])} is unknown in {_place(path[:-1])}{known}"
     message = error["msg"].removeprefix("Value error, ")
     needs_quotes = error["type"] == "string_type" and isinstance(error["input"], int | float)
     advice = "; put it in quotes" if needs_quotes else ""
-    return f"{where or 'the document'}: {message}, got {shown(error['input'])}{advice}"
+    return f"{_place(path)}: {message}, got {shown(error['input'])}{advice}"
+
+
+def _place(path: Sequence[str | int]) -> str:
+    return ".".join(shown(part, quotes=False) for part in path) or "the document"
 
 
 def _keys(form: Any, path: Sequence[str | int]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from din.schema import Field, Kind
+
 DIGEST = "ab" * 32
 METRICS = {
     "rows": 1200,
@@ -52,6 +54,14 @@ def facts(**changes: Any) -> dict[str, Any]:
         "evaluation": evaluation(),
     }
     return found | changes
+
+
+def field_record(field: Field, rows: int) -> dict[str, Any]:
+    """A field in a manifest of the features, with edges or moments where it is numeric."""
+    record = field.to_json() | {"rows": rows}
+    if field.standardised:
+        return record | {"mean": 0.0, "std": 1.0}
+    return record | {"edges": [float(edge) for edge in range(rows - 2)]} if field.kind is Kind.NUMERIC else record
 
 
 def expectation(name: str, **changes: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import documents_of
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -107,7 +108,8 @@ def write_features(
                 },
             )
             total[split] += n
-    records = [field.to_json() | {"rows": rows[field.name]} for field in fields]
+    records = [documents_of.field_record(field, rows[field.name]) for field in fields]
     counts = {"items": items, "users": users + 1, "behaviours": behaviours, "impressions": total["train"]}
-    write_json(root / "manifest.json", {"format": 1, "fields": records, "shards": shards, "rows": total, **counts})
+    manifest = documents_of.features_manifest(fields=records, shards=shards, rows=total, **counts)
+    write_json(root / "manifest.json", manifest)
     return Features(root)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import documents_of
 import pyarrow as pa
 
 from din.artifacts import hash_files, read_json, write_bytes, write_json
@@ -31,7 +32,6 @@ FIELDS = {
 LISTS = dict.fromkeys(("likes", "tags", "marks", "moods"), pa.list_(pa.string()))
 TYPES = {**LISTS, "timestamp": pa.timestamp("us"), "price": pa.float64(), "watched": pa.float64()}
 ITEMS, USERS = 30, 40
-EVALUATION = {"rows": 1, "users": 1, "ctr": 0.5, "auc": 0.75, "gauc": 0.5, "log_loss": 0.6, "ece": 0.01}
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,7 @@ def write_raw(log: RawLog, root: Path) -> None:
     """A log as data/raw."""
     raw = root / "data/raw"
     facts = write(log, raw, None)
-    write_json(
-        raw / "manifest.json", {"format": 1, "source": "test", "fingerprint": "0", "files": hash_files(raw)} | facts
-    )
+    write_json(raw / "manifest.json", documents_of.raw_manifest(source="test", files=hash_files(raw)) | facts)
 
 
 def build(root: Path, params: Params) -> Workspace:
@@ -134,9 +132,7 @@ def build(root: Path, params: Params) -> Workspace:
         featurize(params)
         features = Features()
         artifact.save(fit(features, params.train)[0], params.train, features)
-        row = EVALUATION | {"calibration_ratio": 1.0}
-        floors = {"popularity": {"auc": 0.5, "gauc": 0.5}, "lr": row}
-        write_json(Path("reports/evaluation.json"), {"test": row, "valid": row, "floors": floors, "oracle": None})
+        write_json(Path("reports/evaluation.json"), documents_of.evaluation())
         for suite in ("raw", "features", "predictions"):
             write_bytes(Path(f"reports/validation/{suite}.verdict"), b"open\n")
         export(params)
