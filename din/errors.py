@@ -1,21 +1,11 @@
 """The three ways a command fails that are not bugs. Everything else is exit code 1, with a traceback."""
 
-SHOWN = 200
+import reprlib
+from collections.abc import Iterable
+
+MOST_SHOWN = 200
 """Characters of a value from outside that a message may hold."""
-
-
-def shown(value: object, quotes: bool = True) -> str:
-    """Return a value as a message may show it: its repr (or text, without quotes), cut at `SHOWN` characters."""
-    if isinstance(value, str | bytes):
-        value = value[: SHOWN + 1]
-    try:
-        text = repr(value) if quotes else str(value)
-    except RecursionError:
-        text = f"a deeply nested {type(value).__name__}"
-    except ValueError:  # an integer of more digits than Python prints
-        text = f"a huge {type(value).__name__}"
-    text = text if text.isprintable() else repr(text)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+_MOST_LISTED = 1000
 
 
 class InputError(Exception):
@@ -49,3 +39,35 @@ class GateClosed(Exception):
     def __init__(self, message: str, report: str | None = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+def shown(value: object, quotes: bool = True) -> str:
+    """Write a value for a message, in at most `MOST_SHOWN` characters, however long or deeply nested it is.
+
+    Args:
+        value: anything.
+        quotes: False to leave printable text as it is.
+    """
+    if isinstance(value, str) and not quotes and value.isprintable():
+        text = str(value)
+    else:
+        text = _repr(value)
+    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+
+
+def _repr(value: object) -> str:
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "an integer of thousands of digits"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Join names for a message, in one line of bounded length, whatever they hold."""
+    text = ", ".join(name if name.isprintable() and len(name) <= MOST_SHOWN else shown(name) for name in names)
+    return text if len(text) <= _MOST_LISTED else text[: _MOST_LISTED - 1] + "…"
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 3
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = MOST_SHOWN

@@ -5,6 +5,7 @@ become rows of its embedding table. Row 0 of every table means "unknown": missin
 """
 
 import math
+import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
-from din.errors import InputError
+from din.errors import InputError, shown
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -29,6 +30,10 @@ HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+MAX_NAME_BYTES = 200  # a file system's 255 less what the vocabulary's file adds
+_CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line and paragraph ends
+_SUFFIXES = (".owners", ".weights")  # of further inputs of the graphs, see din.serve.inputs
 
 
 class Group(StrEnum):
@@ -87,6 +92,8 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
         for name, spec in (columns or {}).items():
             at = f"{where}.{group_name}.{name}"
             spec = spec if isinstance(spec, Mapping) else {"kind": spec}
+            if problem := name_problem(name):
+                raise InputError(f"{where}.{group_name}: column {shown(name)}: {problem}; rename it at fetch")
             if unknown := set(spec) - {"kind", "buckets"}:
                 raise InputError(f"{at}: unknown key {sorted(unknown)[0]!r}; valid keys are 'kind' and 'buckets'")
             kind, buckets = _choice(Kind, spec.get("kind"), at), spec.get("buckets")
@@ -105,20 +112,40 @@ def parse_field(record: Mapping[str, Any]) -> Field:
     return Field(record["name"], Group(record["group"]), Kind(record["kind"]), record.get("buckets"))
 
 
+def name_problem(name: str) -> str | None:
+    """Say why a column can't be a field, or return None: its name also names a file and inputs of the ONNX graphs."""
+    if not name.strip():
+        return "the name is blank"
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"the name has {len(name.encode())} bytes, more than {MAX_NAME_BYTES}"
+    if name.startswith("."):
+        return "the name begins with a dot"
+    if forbidden := [letter for letter in name if letter in "/\\" or unicodedata.category(letter) in _CONTROL]:
+        return f"the name holds {forbidden[0]!r}"
+    if name.endswith(_SUFFIXES):
+        return f"the name ends in one of {', '.join(_SUFFIXES)}"
+    return None
+
+
 def text(value: object) -> str | None:
     """The form in which values are compared: 7, 7.0 and "7" are one; None and NaN are no value.
 
     Raises:
-        InputError: a list or an object.
+        InputError: a list, an object, or an integer of more than 4,300 digits.
     """
-    if isinstance(value, int | str) or value is None:
-        return None if value is None else str(value)
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        try:
+            return str(value)
+        except ValueError:  # Python writes no integer of more than 4,300 digits
+            raise InputError(f"{shown(value)}; expected a shorter number, or text") from None
     if isinstance(value, float | np.floating):
         if math.isnan(value):
             return None
         return str(int(value)) if float(value).is_integer() else repr(float(value))
     if isinstance(value, Collection):
-        raise InputError(f"{value!r} is not one value; expected a number or text")
+        raise InputError(f"{shown(value)} is not one value; expected a number or text")
     return str(value)
 
 

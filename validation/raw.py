@@ -127,8 +127,9 @@ def _event_rules(until: str | None) -> list[Rule]:
         Rule("timestamp_within_day", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') <> date", wrong_time),
     ]
     if until:
+        day = date.fromisoformat(until)  # only a day reaches SQL, whatever the manifest says
         late = "events after data.until are not to be used: delete data/raw and fetch"
-        rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{until}'", late))
+        rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{day}'", late))
     return rules
 
 

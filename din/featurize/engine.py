@@ -17,6 +17,7 @@ import duckdb
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
+import sqlglot.expressions as sge
 from ibis.backends.duckdb import Backend
 
 from din.errors import InputError
@@ -37,13 +38,19 @@ class Session:
 
     def store(self, name: str, table: ir.Table) -> ir.Table:
         """Materialise a small table (vocabularies, entities, one shard's rows), replacing one of that name."""
-        self.con.raw_sql(f'DROP TABLE IF EXISTS "{name}"')  # ibis 12's own drop is empty SQL with sqlglot 30
+        quoted = sge.to_identifier(name, quoted=True).sql("duckdb")
+        self.con.raw_sql(f"DROP TABLE IF EXISTS {quoted}")  # ibis 12's own drop is empty SQL with sqlglot 30
         return self.con.create_table(name, table)
 
     def write(self, table: ir.Table, path: Path) -> None:
-        """Write one Parquet file; the same rows in the same order give the same bytes."""
+        """Write one Parquet file; the same rows in the same order give the same bytes.
+
+        The file gets its name last: ibis quotes paths the Python way, which a name with both quotes breaks out of.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.con.to_parquet(table, path, compression="zstd", row_group_size=ROW_GROUP)
+        unnamed = path.parent / ".tmp-unnamed.parquet"
+        self.con.to_parquet(table, unnamed, compression="zstd", row_group_size=ROW_GROUP)
+        unnamed.replace(path)
 
     def spill(self, name: str, table: ir.Table, shard: int) -> None:
         """Write one shard's part of an intermediate table; `spilled` reads the parts back."""

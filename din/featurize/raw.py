@@ -15,7 +15,7 @@ import ibis.expr.types as ir
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.errors import InputError
+from din.errors import InputError, listed
 from din.featurize.engine import Session, epoch_us
 from din.forms import RawManifest
 from din.params import Featurize
@@ -112,10 +112,6 @@ def _check_names(fields: tuple[Field, ...], where: str) -> None:
     seen: dict[str, str] = {}
     for field in fields:
         at, name = f"{where}.{field.group}.{field.name}", field.name.lower()
-        if "/" in name:
-            raise InputError(
-                f"{at}: {field.name!r} can't name a vocabulary's file; rename the column at fetch, without /"
-            )
         if name in _RESERVED:
             raise InputError(f"{at}: {field.name!r} is a column of the feature files; rename the column at fetch")
         if name in seen:
@@ -130,7 +126,7 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
     if field.name not in table.columns:
         raise InputError(
             f"{path}: no column {field.name!r}, which featurize.fields.{field.group} declares; "
-            f"it has {', '.join(table.columns)}"
+            f"it has {listed(table.columns)}"
         )
     values, kind = table[field.name], field.kind
     dtype = values.type()

@@ -36,7 +36,7 @@ def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
 def write_entities(session: Session, placed: ir.Table, coders: list[Coder], path: Path) -> None:
     """Write items.parquet or users.parquet: value and the encoded fields, by row."""
     fields = {coder.field.name: column(coder.field) for coder in coders}
-    session.write(placed.order_by("row").select("value", **fields), path)
+    session.write(_renamed(placed.order_by("row"), {"value": "value"} | fields), path)
 
 
 def offsets(users: ir.Table, behaviours: ir.Table) -> ir.Table:
@@ -76,7 +76,7 @@ def write_shard(
     rows, fields = placed(behaviours, Group.BEHAVIOUR)
     rows = rows.order_by("user_row", *ORDER)
     columns = {"user": "user_row", "item": "item_row", TIMESTAMP: TIMESTAMP, SEQUENCE: SEQUENCE}
-    session.write(rows.select(**columns, **fields), folder / "behaviours.parquet")
+    session.write(_renamed(rows, columns | fields), folder / "behaviours.parquet")
 
     rows, fields = placed(impressions, Group.CONTEXT)
     rows = rows.mutate(
@@ -86,4 +86,9 @@ def write_shard(
     names = ("label", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled")
     columns = {"user": "user_row", "item": "item_row"} | {name: name for name in names}
     for number, split in enumerate(SPLITS):
-        session.write(rows.filter(rows.split == number).select(**columns, **fields), folder / f"{split}.parquet")
+        session.write(_renamed(rows.filter(rows.split == number), columns | fields), folder / f"{split}.parquet")
+
+
+def _renamed(rows: ir.Table, columns: dict[str, str]) -> ir.Table:
+    """The columns of `columns` (new name: old name); a new name may be any text, so it is no keyword argument."""
+    return rows.select([rows[old].name(new) for new, old in columns.items()])

@@ -25,8 +25,8 @@ import pyarrow.json as pjson
 import pyarrow.parquet as pq
 
 from din.artifacts import read_json, write_json
-from din.errors import InputError, Unavailable
-from din.sources import jsonlines
+from din.errors import InputError, Unavailable, shown
+from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.stage import STATE
 
@@ -69,7 +69,7 @@ class File:
             yield pa.CompressedInputStream(stream, self.compression) if self.compression else stream
 
     @contextmanager
-    def lines(self) -> Iterator[Iterator[bytes]]:
+    def lines(self) -> Iterator[io.BufferedReader]:
         """The decompressed lines. (A compressed Arrow stream can't be iterated itself.)"""
         with self.open() as stream, io.BufferedReader(stream, CHUNK) as lines:  # pyright: ignore[reportArgumentType]  # a raw stream by behaviour
             yield lines
@@ -161,7 +161,7 @@ def read(files: Sequence[File], select: Select) -> Part:
             kind, name = seen.setdefault(field.name, (field.type, file.name))
             if not _compatible(kind, field.type):
                 raise InputError(
-                    f"{file.name}: column {field.name!r} is of type {field.type}, but of type {kind} in {name}; "
+                    f"{file.name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {name}; "
                     "expected one type in all files: mixed types never match, store both the same way"
                 )
     table = pa.concat_tables(tables, promote_options="permissive")
@@ -169,12 +169,18 @@ def read(files: Sequence[File], select: Select) -> Part:
 
 
 def _read_csv(file: File, select: Select) -> pa.Table:
-    parse = pcsv.ParseOptions(delimiter="\t" if file.suffix == "tsv" else ",", newlines_in_values=True)
+    delimiter = "\t" if file.suffix == "tsv" else ","
+    with delimited.explained(file.name, file.lines, delimiter, CHUNK):
+        return _parse_csv(file, select, delimiter)
+
+
+def _parse_csv(file: File, select: Select, delimiter: str) -> pa.Table:
+    parse = pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)  # without threads, errors name the row
     with file.open() as stream:
         header = pcsv.open_csv(stream, options, parse).schema.names
     if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise InputError(f"{file.name}: column {twice[0]!r} stands twice in the header; expected it once: rename one")
+        raise InputError(f"{file.name}: column {shown(twice[0])} appears twice in the header; rename one")
     names = select(header, file.name)
     convert = pcsv.ConvertOptions(
         include_columns=names,

@@ -7,6 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from din.errors import listed, shown
+
 Wrong = Callable[[int, dict[str, Any]], str | None]  # number and object of a line to what is wrong with it
 
 _TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "list", dict: "object"}
@@ -35,7 +37,7 @@ def one_type_each() -> Wrong:
             kind = _TYPES.get(type(value))
             before, where = seen.setdefault(name, (kind, number)) if kind else (None, 0)
             if kind != before:
-                return f"{name} is {value!r}, a {kind}, but a {before} in line {where}; use one type"
+                return f"{listed([name])} is {shown(value)}, a {kind}, but a {before} in line {where}; use one type"
         return None
 
     return wrong

@@ -18,8 +18,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from din.errors import InputError
-from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.errors import InputError, shown
+from din.schema import (
+    BEHAVIOUR,
+    EVENT_COLUMNS,
+    HISTORY_COLUMNS,
+    ITEM_ID,
+    LABEL,
+    SEQUENCE,
+    TIMESTAMP,
+    USER_ID,
+    name_problem,
+)
 
 TIME = pa.timestamp("us")
 _EPOCH = date(1970, 1, 1)
@@ -144,6 +154,7 @@ def checked(log: RawLog) -> RawLog:
     for name, (ids, unique, advice) in _RULES.items():
         if (part := getattr(log, name)) is not None:
             require_rows(part, name)
+            _check_names(part, name)
             parts[name] = part = _checked(part, ids)
             for column in ids:
                 _same_type(column, parts["events"], part)
@@ -157,6 +168,17 @@ def require_rows(part: Part, table: str) -> None:
     """Raise InputError where a table of events, items, users or history has no rows."""
     if part.table.num_rows == 0:
         raise InputError(f"{part.name}: no rows; expected at least one of {table}: check the path and the export")
+
+
+def _check_names(part: Part, table: str) -> None:
+    """Raise InputError where a column's name can't name a field."""
+    key = "columns" if table == "events" else f"{table}_columns"
+    for name in part.table.column_names:
+        if problem := name_problem(name):
+            raise InputError(
+                f"{part.name}: column {shown(name)}: {problem}; rename the column, or give it another name in "
+                f"fetch.table.{key}"
+            )
 
 
 def _checked(part: Part, ids: tuple[str, ...]) -> Part:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from din.errors import InputError
+from din.errors import InputError, listed, shown
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import columns, files, times
@@ -135,15 +135,15 @@ class TableSource:
             for ours, theirs in wanted.items():
                 if theirs not in names:
                     raise InputError(
-                        f"{file}: no column {theirs!r} for {ours}; its columns: {', '.join(names)}. Map the right "
-                        f"one in {key}, such as {{{ours}: {names[0]}}}"
+                        f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right "
+                        f"one in {key}, such as {{{ours}: {listed(names[:1])}}}"
                     )
             free = [name for name in names if name not in wanted.values()]
             others = free if rest else [name for name in free if name in optional and name not in wanted]
             if twice := [name for name in others if name in wanted]:
                 raise InputError(
-                    f"{file}: column {twice[0]!r} meets the one that {key} names so; rename it there too, such as "
-                    f"{{other_{twice[0]}: {twice[0]}}}"
+                    f"{file}: column {shown(twice[0])} meets the one that {key} names so; rename it there too, such as "
+                    f"{{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
             resolved.update(wanted, **{name: name for name in others})
             return list(dict.fromkeys([*wanted.values(), *others, *also(names, file)]))
@@ -162,7 +162,7 @@ class TableSource:
         if wrong := set(self.params.separators) - known:
             raise InputError(
                 f"fetch.table.separators: {sorted(wrong)[0]!r} is none of the columns that may hold lists: "
-                f"{', '.join(sorted(known)) or 'there are none'}"
+                f"{listed(sorted(known)) or 'there are none'}"
             )
 
     def _part(self, name: str, table: _Input, ids: Mapping[tuple[str, str], pa.ChunkedArray]) -> Part:
@@ -200,8 +200,8 @@ def _lists(part: Part, names: Mapping[str, str], separators: Mapping[str, str], 
         is_list = column.name in (names[ours] for ours in lists) and pa.types.is_list(column.type)
         if pa.types.is_nested(column.type.value_type if is_list else column.type):
             raise InputError(
-                f"{part.name}: column {column.name!r} is of type {column.type}; expected numbers or text, and lists of "
-                "them only in side columns and in the history: write one value a row, or leave the column out"
+                f"{part.name}: column {shown(column.name)} is of type {column.type}; expected numbers or text, and "
+                "lists of them only in side columns and in the history: write one value a row, or leave the column out"
             )
     return lists
 

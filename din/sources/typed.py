@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 
-from din.errors import InputError
+from din.errors import InputError, listed, shown
 from din.sources import columns, files, jsonlines
 from din.sources.files import CHUNK, File, unreadable
 from din.sources.rawlog import Part, first
@@ -124,7 +124,7 @@ def require(given: Collection[str], wanted: Collection[str], file: File) -> None
     """Raise InputError where a file lacks a column."""
     if missing := [name for name in wanted if name not in given]:
         raise InputError(
-            f"{file.name}: no column {missing[0]!r}; its columns: {', '.join(given)}. Expected {', '.join(wanted)}: "
+            f"{file.name}: no column {missing[0]!r}; its columns: {listed(given)}. Expected {', '.join(wanted)}: "
             "is it the publisher's own file?"
         )
 
@@ -178,7 +178,7 @@ def _of_types(types: Types) -> jsonlines.Wrong:
             try:
                 pa.array([record.get(name)], kind)
             except (pa.ArrowInvalid, pa.ArrowTypeError):
-                return f"{name} is {record[name]!r}; expected {kind}"
+                return f"{name} is {shown(record[name])}; expected {kind}"
         return None
 
     return wrong

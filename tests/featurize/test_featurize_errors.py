@@ -47,7 +47,7 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"fields": {"context": {"place": "numeric"}}}, ["place", "string", "categorical"]),
         ({"fields": {"context": {"place": "multi"}}}, ["place", "separators"]),
         ({"fields": {"context": {"tags": "categorical"}}}, ["tags", "multi"]),
-        ({"fields": {"context": {"a/b": "categorical"}}}, ["'a/b'", "rename", "without /"]),
+        ({"fields": {"context": {"a/b": "categorical"}}}, ["'a/b'", "holds '/'", "rename"]),
         ({"days": 1}, ["1 day(s)", "2022-01-08", "test_days=2", "by_user"]),
         ({"days": 3}, ["3 day(s)", "2022-01-08 to 2022-01-10", "by_user"]),
         ({"until": "2022-02-20"}, ["test split", "empty", "data.until"]),

@@ -83,7 +83,7 @@ CASES = [
         {"columns": {"usr": "user_id"}},
     ),
     Case("a reserved name", {}, ("fetch.table.keep: 'label'", "another name"), {"keep": ("label",)}),
-    Case("a column twice", {"bad.csv": "a,a\n1,2\n"}, ("bad.csv: column 'a' stands twice",), {"events": "bad.csv"}),
+    Case("a column twice", {"bad.csv": "a,a\n1,2\n"}, ("bad.csv: column 'a' appears twice",), {"events": "bad.csv"}),
     Case("no label", {}, ("fetch.table.label: 'clicked'", "clicks.csv", "rating >= 4"), {"label": "clicked"}),
     Case("a rule's column", {}, ("'stars >= 4' is no column", "its columns: user_id"), {"label": "stars >= 4"}),
     Case("a rule on text", {}, ("clicks.csv row 1: tab is 'a'", "tab >= 4", "expected numbers"), {"label": "tab >= 4"}),
@@ -273,3 +273,40 @@ def test_rows_count_within_their_file(table_params: Callable[..., Params], capsy
     Path("b.csv").write_text(f"{GOOD}1,2,{T},7\n")
     assert stage.run("fetch", lambda: fetch(table_params(events="[ab].csv"))) == 2
     assert "b.csv row 2: label is '7'" in capsys.readouterr().err
+
+
+LONG = 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (
+            f"{GOOD}1,11,{T},0\n1,{'x' * LONG},{T},1\n1,12,{T},0\n",
+            "row 3 has more than 4 MB, of which column 'item_id'",
+        ),
+        (f'{GOOD}1,"11,{T},0\n' + f"1,12,{T},0\n" * 500_000, "row 2 has more than 4 MB, of which column 'item_id'"),
+        (
+            f'{HEADER}\n1,"a\nb",{T},0\n1,"a ""b"" {"x" * LONG}",{T},0\n',
+            "row 2 has more than 4 MB, of which column 'it",
+        ),
+        (f"{GOOD}1,12,{T}{',0' * LONG}\n", "row 2 has more than 4 MB, of which column"),
+        (f"{HEADER},{'x' * LONG}\n1,10,{T},0,1\n", "header has more than 4 MB, of which column number 5"),
+    ],
+    ids=["a cell", "an open quote", "quoted", "many cells", "header"],
+)
+def test_a_row_beyond_all_bounds_is_named(
+    content: str, says: str, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Row, column, the cell's beginning and what to do, in one short line."""
+    Path("long.csv").write_text(content)
+    assert stage.run("fetch", lambda: fetch(table_params(events="long.csv"))) == 2
+    message = capsys.readouterr().err
+    assert f"long.csv {says}" in message and "is a quote left open there? Correct the cell" in message
+    assert message.count("\n") == 1 and len(message) < 400
+
+
+def test_a_cell_of_megabytes_is_read(fetch_table: Callable[..., Any]) -> None:
+    """A long cell alone is no error."""
+    Path("long.csv").write_text(f"{GOOD}1,{'x' * 3_000_000},{T},1\n")
+    assert len(fetch_table(events="long.csv")["events"]["item_id"][1].as_py()) == 3_000_000
