@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
@@ -104,10 +104,14 @@ def score(
     registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name in the registry; default: the only one there.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
+    max_candidates: Annotated[int, typer.Option(min=1, help="Candidates of a request; more are refused.")] = 10_000,
+    max_history: Annotated[int, typer.Option(min=0, help="Behaviours of a request; more are refused.")] = 10_000,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes of a line; more are refused.")] = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
 
     def body() -> None:
+        from din.serve.limits import Limits
         from din.serve.scorer import Scorer, score_file
 
         if (registry is None) == (bundle is None):
@@ -116,7 +120,8 @@ def score(
             scorer = Scorer.open(bundle)
         else:
             scorer = Scorer.from_registry(str(registry), model or only_model(str(registry)))
-        with contextlib.nullcontext(sys.stdin) if str(requests) == "-" else open_input(requests) as lines:
+        scorer = scorer.within(Limits(max_candidates, max_history, max_request_mb))
+        with contextlib.nullcontext(sys.stdin.buffer) if str(requests) == "-" else open_input(requests) as lines:
             for answer in score_file(scorer, lines):
                 print(json.dumps(answer))
 
@@ -242,14 +247,14 @@ def only_model(uri: str) -> str:
     return names[0]
 
 
-def open_input(path: Path) -> TextIO:
+def open_input(path: Path) -> BinaryIO:
     """Open a file of requests.
 
     Raises:
         InputError: it can't be opened.
     """
     try:
-        return path.open(encoding="utf-8")
+        return path.open("rb")
     except OSError as error:
         raise InputError(f"--input {path}: {error.strerror}; expected a file of JSON lines, or -") from None
 

@@ -1,8 +1,9 @@
 """From a trained model to probabilities for raw ids: the bundle, its graphs, the scorer, and the proof that they agree.
 
-A service needs `Scorer` alone; it never imports torch.
+A service needs `Scorer`, and `Limits` where the defaults do not suit; neither imports torch.
 """
 
+from din.serve.limits import Limits
 from din.serve.scorer import Scorer
 
-__all__ = ["Scorer"]
+__all__ = ["Limits", "Scorer"]

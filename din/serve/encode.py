@@ -13,6 +13,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from din import documents
-from din.errors import InputError
+from din.errors import InputError, listed, shown
 from din.eventlog.packing import Lookup, PackedBatch, look_up
 from din.eventlog.reader import Column, columns_of, ragged_take
 from din.forms import PlacedField, Signature
@@ -177,7 +178,7 @@ class Encoder:
         if values is None and key == "history":
             return []
         if not isinstance(values, list | tuple):
-            raise InputError(f"{key}: {values!r}; expected a list of item ids, or of objects with {ITEM_ID!r}")
+            raise InputError(f"{key}: {shown(values)}; expected a list of item ids, or of objects with {ITEM_ID!r}")
         valid = self._valid[key]
         entries: list[Mapping[str, Any]] = [
             v if isinstance(v, dict) else {ITEM_ID: v} for v in (values[-most:] if most else values)
@@ -223,18 +224,14 @@ class Encoder:
 
     @staticmethod
     def _encode_numbers(record: PlacedField, values: list[Any]) -> Column:
-        try:
-            numbers = np.array([math.nan if value is None else value for value in values], np.float64)
-        except (TypeError, ValueError, OverflowError):
-            wrong = next(value for value in values if not _is_number(value))
-            raise InputError(f"{wrong!r} is not a number; expected a number, or null where it is missing") from None
+        numbers = _numbers(values)
         missing = ~np.isfinite(numbers)
         edges = record.get("edges")
         if edges is not None:
             buckets = 1 + np.searchsorted(np.array(edges, np.float64), numbers, side="right")
             return Column(np.where(missing, UNKNOWN, buckets).astype(np.int32))
-        scaled = (numbers - record.get("mean", 0.0)) / record.get("std", 1.0)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = (numbers - record.get("mean", 0.0)) / record.get("std", 1.0)
             return Column(np.where(missing, math.nan, scaled).astype(np.float32))
 
     def _of(self, group: Group) -> tuple[Field, ...]:
@@ -242,12 +239,12 @@ class Encoder:
 
 
 def _check_keys(what: str, value: Any, valid: Collection[str]) -> None:
+    keys = listed(sorted(valid)) or "none"
     if not isinstance(value, Mapping):
-        raise InputError(f"{what}: {value!r}; expected an object with keys among {', '.join(sorted(valid)) or 'none'}")
+        raise InputError(f"{what}: {shown(value)}; expected an object with keys among {keys}")
     if unknown := value.keys() - valid:
         raise InputError(
-            f"{what}: unknown key {min(unknown, key=str)!r}; valid keys: {', '.join(sorted(valid)) or 'none'}; "
-            "correct it, or leave it out"
+            f"{what}: unknown key {min(map(shown, unknown))}; valid keys: {keys}; correct it, or leave it out"
         )
 
 
@@ -275,7 +272,7 @@ def _listed(value: Any) -> Sequence[Any]:
     if value is None:
         return ()
     if not isinstance(value, list | tuple):
-        raise InputError(f"{value!r}; expected a list of values, or null")
+        raise InputError(f"{shown(value)}; expected a list of values, or null")
     return value
 
 
@@ -283,12 +280,25 @@ def _distinct(rows: list[int]) -> list[int]:
     return list(dict.fromkeys(row for row in rows if row != UNKNOWN)) or [UNKNOWN]
 
 
-def _is_number(value: Any) -> bool:
+def _numbers(values: list[Any]) -> np.ndarray:
+    """Values of a numeric field as float64, NaN where missing; booleans are 1 and 0, text is never a number."""
+    given = [math.nan if value is None else value for value in values]
     try:
-        float(value)
-    except (TypeError, ValueError, OverflowError):
-        return value is None
-    return True
+        numbers = np.array(given)
+    except ValueError:  # lists of different lengths or depths
+        numbers = np.empty(0, object)
+    if numbers.ndim == 1 and numbers.dtype.kind in "biuf":
+        return numbers.astype(np.float64)
+    return np.array([_number(value) for value in given], np.float64)
+
+
+def _number(value: Any) -> float:
+    try:
+        if isinstance(value, Real | np.bool_):
+            return float(value)
+    except OverflowError:
+        raise InputError(f"{shown(value)} is beyond the range of numbers; correct it, or send null") from None
+    raise InputError(f"{shown(value)} is not a number; expected a number, or null where it is missing")
 
 
 @contextmanager

@@ -4,18 +4,19 @@
     scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
 
 `score` answers one request through request.onnx, where the history is encoded once whatever the number of candidates;
-`score_many` packs many requests through batch.onnx. Opening reads and hashes every file once and keeps the
-vocabularies as dictionaries, about 100 bytes a value. docs/scoring.md has the form of a request.
+`score_many` packs many requests through batch.onnx. Memory is bounded: `Limits` refuse what is too large. Opening reads
+and hashes every file once and keeps the vocabularies as dictionaries, about 100 bytes a value. docs/scoring.md has the
+form of a request.
 """
 
+import copy
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -30,10 +31,13 @@ from din.registry import Registry
 from din.schema import Field
 from din.serve.encode import Encoder
 from din.serve.inputs import feeds
+from din.serve.limits import DEFAULT_LIMITS, Limits
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "din"
-_BATCH = 512  # requests encoded at once
+_BATCH = 512  # requests encoded at once, unless they have more
+_BATCH_ENTRIES = 1 << 14  # behaviours and candidates, or
+_BATCH_BYTES = 1 << 22  # of lines of a file
 _TOO_EXTREME = (
     "the probability is not a number; a numeric value of the request is too extreme: correct it, or send null"
 )
@@ -53,23 +57,24 @@ class RequestError(InputError):
 class Scorer:
     """A bundle, opened. Threads may share one: scoring changes nothing in it."""
 
-    def __init__(self, directory: Path, version: str, threads: int) -> None:
-        self.version = version
+    def __init__(self, directory: Path, version: str, threads: int, limits: Limits = DEFAULT_LIMITS) -> None:
+        self.version, self.limits = version, limits
         self._encoder = Encoder(directory)
         self._request, self._batch = (Graph(directory / name, threads) for name in (REQUEST_GRAPH, BATCH_GRAPH))
 
     @classmethod
-    def open(cls, directory: Path | str, threads: int = 1) -> "Scorer":
+    def open(cls, directory: Path | str, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
         """Open a local bundle.
 
         Args:
             directory: such as models/bundle.
             threads: of one call; a service that answers requests in parallel wants 1.
+            limits: what a request may ask for.
 
         Raises:
             InputError: not a bundle, or a file of it is not what its manifest says.
         """
-        return cls._open(Path(directory), None, threads)
+        return cls._open(Path(directory), None, threads).within(limits)
 
     @classmethod
     def from_registry(
@@ -100,6 +105,12 @@ class Scorer:
         bundle = verify_bundle(directory, expected)
         return cls(directory, bundle.version, threads)
 
+    def within(self, limits: Limits) -> "Scorer":
+        """The same opened bundle with other limits."""
+        other = copy.copy(self)
+        other.limits = limits
+        return other
+
     @property
     def fields(self) -> tuple[Field, ...]:
         """The fields that the model reads."""
@@ -114,26 +125,44 @@ class Scorer:
         """Click probabilities (or logits) of one request's candidates, in their order. Shape [C].
 
         Raises:
-            InputError: the request has another form; says what was expected.
+            InputError: the request has another form, or asks for too much; says what was expected.
         """
+        self.limits.check(request, self.max_history)
         return self._request.run_all(self._encoder.pack_one(request), output)
 
     def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[NDArray[np.float64]]:
         """The same for many requests at once, one array each.
 
         Raises:
-            RequestError: a request has another form; says which, and what was expected.
+            RequestError: a request has another form, or asks for too much; says which, and what was expected.
         """
         scores: list[NDArray[np.float64]] = []
-        for start in range(0, len(requests), _BATCH):
-            some = requests[start : start + _BATCH]
+        for some in self._batches(requests):
             try:
                 flat = self._batch.run_all(self._encoder.pack(some), output)
             except InputError:
-                self._blame(some, start)
+                self._blame(some, len(scores))
                 raise
             scores += np.split(flat, np.cumsum([len(request["candidates"]) for request in some])[:-1])
         return scores
+
+    def _batches(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
+        """Requests in order, as many at once as have `_BATCH_ENTRIES` behaviours and candidates together."""
+        some: list[Request] = []
+        entries = 0
+        for number, request in enumerate(requests):
+            try:
+                self.limits.check(request, self.max_history)
+            except InputError as error:
+                raise RequestError(number, str(error)) from None
+            size = _entries(request)
+            if some and (len(some) == _BATCH or entries + size > _BATCH_ENTRIES):
+                yield some
+                some, entries = [], 0
+            some.append(request)
+            entries += size
+        if some:
+            yield some
 
     def _blame(self, requests: Sequence[Request], start: int) -> None:
         """Say which request of a batch is wrong: the batch was encoded as a whole, column by column."""
@@ -175,6 +204,12 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def _entries(request: Any) -> int:
+    """Behaviours and candidates of a request, whatever its form."""
+    values = [request.get(key) for key in ("history", "candidates")] if isinstance(request, Mapping) else []
+    return sum(len(value) for value in values if isinstance(value, list | tuple))
+
+
 class Graph:
     """One ONNX graph in an onnxruntime session."""
 
@@ -201,15 +236,15 @@ class Graph:
         return scores
 
 
-def score_file(scorer: Scorer, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
     """JSON-lines requests to one answer each, `{"version", "probabilities"}`; blank lines are skipped.
 
     Raises:
-        InputError: a line is not UTF-8, not JSON or not a request; names the line.
+        InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request; names the line.
     """
-    numbered = ((number, line) for number, line in _numbered(lines) if line.strip())
-    while some := list(islice(numbered, _BATCH)):
-        requests = [_parse(number, line) for number, line in some]
+    for some in _batches(lines, scorer.limits):
+        most = scorer.limits.request_bytes
+        requests = [documents.decode(line, f"line {number}", most) for number, line in some]
         try:
             found = scorer.score_many(requests)
         except RequestError as error:
@@ -217,14 +252,22 @@ def score_file(scorer: Scorer, lines: Iterable[str]) -> Iterator[dict[str, Any]]
         yield from ({"version": scorer.version, "probabilities": scores.tolist()} for scores in found)
 
 
-def _numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    number = 0
-    try:
-        for number, line in enumerate(lines, 1):
-            yield number, line
-    except UnicodeDecodeError as error:
-        raise InputError(f"after line {number}: not UTF-8 text ({error.reason}); convert it: iconv -t UTF-8") from None
-
-
-def _parse(number: int, line: str) -> Request:
-    return documents.decode(line, f"line {number}")
+def _batches(lines: BinaryIO, limits: Limits) -> Iterator[list[tuple[int, bytes]]]:
+    """Numbered lines, as many at once as have `_BATCH_BYTES` together."""
+    some: list[tuple[int, bytes]] = []
+    size = 0
+    for number, line in enumerate(iter(lambda: lines.readline(limits.request_bytes + 1), b""), 1):
+        if len(line) > limits.request_bytes:
+            raise InputError(
+                f"line {number}: longer than {limits.request_mb:g} MB; expected one request in each line: send fewer "
+                "candidates in each, or raise the limit (din score --max-request-mb, Limits.request_mb)"
+            )
+        if not line.strip():
+            continue
+        if some and (len(some) == _BATCH or size + len(line) > _BATCH_BYTES):
+            yield some
+            some, size = [], 0
+        some.append((number, line))
+        size += len(line)
+    if some:
+        yield some

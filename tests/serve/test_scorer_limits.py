@@ -1,0 +1,210 @@
+"""Whatever is sent to a scorer, it answers with probabilities or one line; memory is bounded.
+
+Alone: `pytest tests/serve/test_scorer_limits.py`.
+"""
+
+import io
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serve_workspace import FIELDS, Workspace
+from typer.testing import CliRunner
+
+from din import cli
+from din.errors import InputError
+from din.serve import Limits, Scorer
+from din.serve import scorer as scorer_module
+from din.serve.scorer import RequestError, score_file
+
+SMALL = Limits(candidates=4, history=8, request_mb=0.001)
+PLACES = {"user": "user", "item": "candidates", "context": "context", "behaviour": "history"}
+VALUES = {
+    "a list": [1], "a list of lists": [[1]], "an object": {"a": 1}, "ragged lists": [[1], [1, 2]], "empty": {},
+    "deep": json.loads("[" * 500 + "]" * 500), "long digits": 10**5000, "text": "1 234", "bytes": b"1",
+}  # fmt: skip
+
+
+def request(group: str, field: str, value: Any) -> dict[str, Any]:
+    """A request that says one thing about one field."""
+    entry: Any = {field: value}
+    place = PLACES[group]
+    return {"candidates": ["i1"]} | {place: [entry] if place in ("candidates", "history") else entry}
+
+
+def fields() -> Iterator[tuple[str, str, str]]:
+    """Group, name and kind of every field."""
+    for group, columns in {**FIELDS, "item": {"item_id": "id"} | FIELDS["item"]}.items():
+        for name, kind in columns.items():
+            yield group, name, kind if isinstance(kind, str) else str(kind["kind"])
+
+
+@pytest.mark.parametrize(("group", "field", "kind"), list(fields()))
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_of_another_form_names_its_field(group: str, field: str, kind: str, value: str, scorer: Scorer) -> None:
+    """Lists, objects, bytes and integers beyond all bounds, in every group and kind: one short line with the field."""
+    sent = request(group, field, VALUES[value])
+    fits = (value == "text" and kind in ("id", "categorical")) or (value == "a list" and kind == "multi")
+    if fits:
+        assert np.isfinite(scorer.score(sent)).all()
+        return
+    for score in (scorer.score, lambda one: scorer.score_many([one])):
+        with pytest.raises(InputError) as refused:
+            score(sent)
+        message = str(refused.value)
+        assert f"{field}: " in message and ("expected" in message or "correct it" in message)
+        assert "\n" not in message and len(message) < 400
+
+
+def test_odd_numbers_have_a_meaning(scorer: Scorer) -> None:
+    """Booleans are 1 and 0, integers beyond 64 bits are numbers, NaN and infinities are missing, text is no number."""
+
+    def priced(value: Any) -> float:
+        return float(scorer.score({"candidates": [{"price": value}]})[0])
+
+    assert priced(True) == priced(1) == priced(1.0) and priced(False) == priced(0)
+    assert priced(math.nan) == priced(math.inf) == priced(-math.inf) == priced(None)
+    year = [float(scorer.score({"candidates": [{"year": value}]})[0]) for value in (2**70, 10.0**30, 3000)]
+    assert year[0] == year[1] == year[2]  # all in the last bucket
+    for value in ("1", "", "NaN", "true"):
+        with pytest.raises(InputError, match=f"price: '{value}' is not a number; expected a number"):
+            priced(value)
+
+
+def test_more_than_the_limits_is_refused_at_once(scorer: Scorer) -> None:
+    """A million candidates or behaviours: key, number, limit and what to do, before anything is encoded."""
+    many = ["i1"] * 1_000_000
+    for key in ("candidates", "history"):
+        message = f"{key}: 1,000,000 entries; expected at most 10,000: .*--max-{key}"
+        with pytest.raises(InputError, match=message):
+            scorer.score({"candidates": ["i1"], key: many})
+        with pytest.raises(RequestError, match=message) as refused:
+            scorer.score_many([{"candidates": []}, {"candidates": ["i1"], key: many}])
+        assert refused.value.number == 1
+
+
+def test_limits_are_the_callers_to_choose(workspace: Workspace, scorer: Scorer) -> None:
+    """What is allowed is answered as without limits; the model's own history is always allowed."""
+    within = Scorer.open(workspace.bundle, limits=SMALL)
+    most = {"candidates": ["i1", "i2", "i3", "i4"], "history": ["i5"] * 8}
+    assert np.array_equal(within.score(most), scorer.score(most))
+    for key in most:
+        with pytest.raises(InputError, match=f"{key}: .* expected at most "):
+            within.score(most | {key: [*most[key], "i1"]})
+    none = scorer.within(Limits(history=0))
+    assert len(none.score({"candidates": ["i1"], "history": ["i2"] * scorer.max_history})) == 1
+    assert scorer.limits == Limits()
+
+
+def test_large_requests_are_packed_few_at_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches are cut by behaviours and candidates, not by requests alone; the answers are the same."""
+    requests = [{"candidates": ["i1", "i2"] * (n % 5), "history": ["i3"] * (n % 7)} for n in range(40)]
+    before = scorer.score_many(requests)
+    sizes = []
+    monkeypatch.setattr(scorer_module, "_BATCH_ENTRIES", 20)
+    for batch in scorer._batches(requests):
+        sizes.append(sum(len(one["candidates"]) + len(one["history"]) for one in batch))
+    assert max(sizes) <= 20 and len(sizes) > 10
+    assert all(map(np.allclose, before, scorer.score_many(requests)))
+    assert [len(answer) for answer in scorer.score_many(requests)] == [len(one["candidates"]) for one in requests]
+
+
+class Endless(io.RawIOBase):
+    """A file of one line that never ends; `given` counts the bytes read."""
+
+    given = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with digits."""
+        buffer[:] = b"1" * len(buffer)
+        self.given += len(buffer)
+        return len(buffer)
+
+
+def test_an_endless_line_is_refused(scorer: Scorer) -> None:
+    """The line's number and the limit; no more than the limit is read."""
+    endless = Endless()
+    with pytest.raises(InputError, match=r"line 1: longer than 1 MB; .*--max-request-mb"):
+        list(score_file(scorer.within(Limits(request_mb=1)), io.BufferedReader(endless)))
+    assert endless.given < 1_100_000
+
+
+def test_a_file_is_read_in_batches_of_bounded_size(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the lines, no more than a few are held; the answers keep their order."""
+    monkeypatch.setattr(scorer_module, "_BATCH_BYTES", 200)
+    requests = [{"candidates": ["i1"] * (n % 9)} for n in range(100)]
+    text = "".join(json.dumps(one) + "\n" for one in requests).encode()
+    assert max(len(some) for some in scorer_module._batches(io.BytesIO(text), Limits())) <= 10
+    answers = list(score_file(scorer, io.BytesIO(text)))
+    assert [len(answer["probabilities"]) for answer in answers] == [n % 9 for n in range(100)]
+
+
+@pytest.mark.parametrize("line", ["[" * 10_000, '{"user": ' * 10_000, "[" * 100_000 + "]" * 100_000, "1" * 5_000])
+def test_a_line_nested_or_long_beyond_sense_is_one_message(line: str, scorer: Scorer) -> None:
+    """No traceback for 10,000 levels, closed or not, nor for an integer of 5,000 digits."""
+    with pytest.raises(InputError, match=r"^line 1: ") as refused:
+        list(score_file(scorer, io.BytesIO(line.encode())))
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_the_command_takes_limits(workspace: Workspace, tmp_path: Any) -> None:
+    """`din score --max-…`: exit code 2 and one line beyond, answers below."""
+    path = tmp_path / "requests.jsonl"
+    path.write_text(json.dumps({"candidates": ["i1"] * 5, "history": ["i1"] * 8}) + "\n")
+    start = ["score", "--input", str(path), "--bundle", str(workspace.bundle)]
+    assert len(json.loads(CliRunner().invoke(cli.app, start).stdout)["probabilities"]) == 5
+    for option, value in (("candidates", "4"), ("history", "7"), ("request-mb", "0.001")):
+        if option == "request-mb":
+            path.write_text(json.dumps({"candidates": ["i1"] * 500}) + "\n")
+        done = CliRunner().invoke(cli.app, [*start, f"--max-{option}", value])
+        assert done.exit_code == 2 and f"--max-{option}" in done.stderr and done.stderr.count("\n") == 1
+
+
+NUMBERS = st.integers() | st.sampled_from([2**63, -(2**63) - 1, 10**400]) | st.floats()
+PLAIN = st.none() | st.booleans() | NUMBERS | st.text(max_size=5) | st.sampled_from(["i1", "c1", "t1"])
+JSON = st.recursive(
+    PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+NAMES = sorted({name for _, name, _ in fields()} | {"user_id", "item_id"})
+OBJECTS = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=3)
+ENTRIES = st.lists(JSON | OBJECTS, max_size=4)
+LIKELY = st.fixed_dictionaries(
+    {"candidates": ENTRIES},
+    optional={"history": ENTRIES | JSON, "user": OBJECTS | JSON, "context": OBJECTS | JSON},
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sent=JSON | LIKELY)
+def test_any_json_is_answered_or_refused(sent: Any, scorer: Scorer) -> None:
+    """Nothing but InputError is raised, in one short line, and no answer holds NaN; all ways of asking agree."""
+    try:
+        scores = scorer.score(sent)
+    except InputError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1_500
+        with pytest.raises(RequestError):
+            scorer.score_many([sent])
+        return
+    assert len(scores) == len(sent["candidates"])
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert np.allclose(scores, scorer.score_many([sent])[0], atol=1e-6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(line=st.binary(max_size=40) | (JSON | LIKELY).map(lambda value: json.dumps(value).encode()))
+def test_any_line_is_answered_or_refused(line: bytes, scorer: Scorer) -> None:
+    """Any bytes and any JSON in a file."""
+    try:
+        for answer in score_file(scorer, io.BytesIO(line)):
+            assert np.isfinite(answer["probabilities"]).all()
+    except InputError as error:
+        assert str(error).startswith("line ") and "\n" not in str(error)
