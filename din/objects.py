@@ -1,13 +1,16 @@
 """Any object store behind one prefix, with errors that are one line and name the place.
 
+Every request is bounded in time (`TIMEOUTS`, `RETRY`). What a later try may find otherwise is `Unavailable`; what it
+would find again, a missing bucket, refused or missing credentials, a plain-http endpoint, is `InputError`.
 Costs nothing over obstore; gives up async and everything the registry does not need.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -17,15 +20,40 @@ from obstore.exceptions import (
     InvalidPathError,
     NotSupportedError,
     PermissionDeniedError,
+    PreconditionError,
     UnauthenticatedError,
 )
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from din.errors import InputError, Unavailable
 
-_FINAL = (InvalidPathError, NotSupportedError, PermissionDeniedError, UnauthenticatedError)
+MOST_READ = 64 << 20
+TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
+"""To connect, without a byte of the answer, and of a whole request."""
+RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+"""Failures that obstore tries again itself, with growing pauses."""
+_ENVIRONMENT = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+_CLIENT_KEYS = (
+    *TIMEOUTS, "allow_http", "allow_invalid_certificates", "http1_only", "http2_only", "pool_idle_timeout",
+    "pool_max_idle_per_host", "proxy_url", "proxy_ca_certificate", "proxy_excludes", "user_agent",
+)  # fmt: skip
+_FINAL = (InvalidPathError, NotSupportedError)
+_REFUSED = (PermissionDeniedError, UnauthenticatedError)
 # What is said in words alone: by listings, and of folders (not permitted, denied, exists, not a folder, read-only).
-_FINAL_WORDS = re.compile(r"status code: 40[134]|err(or|no) (1|13|17|20|30)\b", re.IGNORECASE)
+_FINAL_WORDS = re.compile(r"status code: 404|err(or|no) (1|13|17|20|30)\b", re.IGNORECASE)
+_REFUSED_WORDS = re.compile(r"status code: 40[13]|\((ExpiredToken|InvalidToken|AuthorizationHeaderMalformed)\)")
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
+_METADATA = "169.254.169.254"  # asked for credentials where the environment has none; clouds' own machines answer
+_CREDENTIALS = {
+    "AWS": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "GOOGLE": "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+_MOST_CAUSE = 400
+
+
+class _Conflict(Unavailable):
+    """The store says that an object exists already, or that another write was faster."""
 
 
 class Objects:
@@ -55,12 +83,26 @@ class Objects:
             obstore.put(self._writable(), f"{self._prefix}/{key}", content)
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write an object only where there is none; False where there is one. Atomic among all writers."""
+        """Write an object only where there is none; False where there is one. Atomic among all writers.
+
+        Raises:
+            Unavailable: the store refused the write as a conflict, and yet there is no object.
+        """
         try:
             with _reaching(self.at(key)):
                 obstore.put(self._writable(), f"{self._prefix}/{key}", content, mode="create")
-        except AlreadyExistsError:
+        except _Conflict:
+            if not self._exists(key):
+                raise
             return False
+        return True
+
+    def _exists(self, key: str) -> bool:
+        with _reaching(self.at(key)):
+            try:
+                obstore.head(self._store, f"{self._prefix}/{key}")
+            except FileNotFoundError:
+                return False
         return True
 
     def stream(self, key: str) -> Iterator[bytes]:
@@ -69,9 +111,21 @@ class Objects:
             for chunk in obstore.get(self._store, f"{self._prefix}/{key}"):
                 yield bytes(chunk)
 
-    def read(self, key: str) -> bytes:
-        """An object's bytes."""
-        return b"".join(self.stream(key))
+    def read(self, key: str, most: int = MOST_READ) -> bytes:
+        """An object's bytes; no more than about `most` of them are ever fetched or held.
+
+        Raises:
+            InputError: the object has more.
+        """
+        content = bytearray()
+        for chunk in self.stream(key):
+            content += chunk
+            if len(content) > most:
+                raise InputError(
+                    f"{self.at(key)}: larger than {most:,} bytes, the most that is read here; expected a file that "
+                    "din wrote: `din registry verify` names what is damaged"
+                )
+        return bytes(content)
 
     def sha256(self, key: str) -> str:
         """Hex sha256 of an object's bytes, read in chunks."""
@@ -122,7 +176,7 @@ def _open(uri: str, make: bool = False) -> ObjectStore | None:
     with _reaching(uri):
         if separator and scheme != "file":
             try:
-                return from_url(uri)
+                return from_url(uri, **_options(scheme))
             except BaseError as error:  # nothing was asked yet: the URI or the environment is wrong
                 raise InputError(f"{uri}: {_cause(error)}; expected a folder, s3://, gs:// or az://") from None
         folder = Path(path if separator else uri).expanduser().resolve()
@@ -134,21 +188,82 @@ def _open(uri: str, make: bool = False) -> ObjectStore | None:
         return LocalStore(folder, mkdir=True)
 
 
+def _options(scheme: str) -> dict[str, Any]:
+    """Bounds for stores that are reached by HTTP; what the environment sets wins, such as AWS_READ_TIMEOUT=2m.
+
+    Options given in code replace all of the environment's, so that these are given again.
+    """
+    if scheme not in _ENVIRONMENT:
+        return {}
+    return {"client_options": _client(_ENVIRONMENT[scheme]), "retry_config": RETRY}
+
+
+def _client(prefix: str) -> dict[str, str]:
+    names = {key: f"{prefix}_{key.upper()}" for key in _CLIENT_KEYS}
+    return TIMEOUTS | {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+
+
 @contextmanager
 def _reaching(at: str) -> Iterator[None]:
-    """Turn a store's errors into one line. "Already exists" is an answer, not an error."""
+    """Turn a store's errors into one line."""
     try:
         yield
-    except AlreadyExistsError:
-        raise
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        _check_bucket(at, _cause(error))
         raise InputError(f"{at}: not found in the object store; `din registry list` shows what there is") from None
+    except (AlreadyExistsError, PreconditionError) as error:
+        raise _Conflict(f"{at}: {_cause(error)}; run it again once the object store answers") from None
     except (BaseError, OSError) as error:
         cause = _cause(error)
+        _check_bucket(at, cause)
+        _check_access(at, cause, error)
         if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):
             raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
-        raise Unavailable(f"{at}: {cause}; run it again once the object store answers") from None
+        raise Unavailable(f"{at}: {cause}{_bounds(at, cause)}; run it again once the object store answers") from None
+
+
+def _bounds(at: str, cause: str) -> str:
+    """How long a store that gave no answer was waited for."""
+    prefix = _ENVIRONMENT.get(at.split(":")[0])
+    if prefix is None or "HTTP error" not in cause:
+        return ""
+    bounds = ", ".join(f"{prefix}_{key.upper()}={_client(prefix)[key]}" for key in TIMEOUTS)
+    return f" (bounds: {bounds})"
+
+
+def _check_bucket(at: str, cause: str) -> None:
+    if _NO_BUCKET.search(cause):
+        bucket = at.split("/")[2]
+        raise InputError(
+            f"{at}: there is no bucket {bucket!r}; create it, or correct the registry's URI (promote.registry, "
+            "--registry)"
+        ) from None
+
+
+def _check_access(at: str, cause: str, error: Exception) -> None:
+    """Raise InputError where the settings, not the store, are what is wrong."""
+    prefix = _ENVIRONMENT.get(at.split(":")[0], "")
+    if "builder error" in cause and "http://" in cause:
+        raise InputError(
+            f"{at}: the endpoint is plain http, which is refused unless {prefix}_ALLOW_HTTP=true is set; set it, or "
+            "give an https endpoint"
+        ) from None
+    if _METADATA in cause and not re.search(r"status code: 5\d\d", cause):
+        raise InputError(
+            f"{at}: no credentials: the environment has none (such as {_CREDENTIALS.get(prefix, '')}), and this "
+            "machine has no role; set them as the cloud's own tools do"
+        ) from None
+    if isinstance(error, _REFUSED) or _REFUSED_WORDS.search(cause):
+        raise InputError(
+            f"{at}: the store refused the credentials: {cause}; check them, their region, and their rights on this "
+            "bucket"
+        ) from None
 
 
 def _cause(error: Exception) -> str:
-    return str(error).split("\n", 1)[0]
+    """The first line, with S3's name of the error instead of its XML."""
+    text = str(error)[: 10 * _MOST_CAUSE]
+    code = re.search(r"<Code>(\w+)</Code>", text)
+    line = re.split(r"\n|: <\?xml|: <Error", text, maxsplit=1)[0]
+    cause = f"{line} ({code[1]})" if code else line
+    return cause if len(cause) <= _MOST_CAUSE else cause[: _MOST_CAUSE - 1] + "…"

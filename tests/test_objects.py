@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from obstore.store import from_url
 from typer.testing import CliRunner
 
 from din import cli, objects, stage
@@ -42,11 +40,12 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], N
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setattr(objects, "RETRY", {"max_retries": 0})
+
     def say(status: int | None) -> None:
         Handler.status = status or 200
-        endpoint = f"http://127.0.0.1:{server.server_port if status else 1}"
-        client = {"client_options": {"allow_http": True}, "retry_config": {"max_retries": 0}}
-        monkeypatch.setattr(objects, "from_url", partial(from_url, endpoint=endpoint, **client))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port if status else 1}")
 
     yield say
     server.shutdown()

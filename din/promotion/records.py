@@ -6,7 +6,7 @@ unless a promotion names the run. The files that a promotion hashed are out of r
 
 from pathlib import Path
 
-from din.artifacts import hash_files, write_bytes
+from din.artifacts import atomic_path, hash_files
 from din.errors import InputError, shown
 from din.names import FileName
 from din.objects import Objects
@@ -46,7 +46,8 @@ def take(objects: Objects, key: str, folder: Path) -> None:
     for found in objects.keys(place):
         name = FileName(found.removeprefix(f"{place}/"))
         if not name.startswith(PROMOTED):
-            write_bytes(folder / name, objects.read(found))
+            with atomic_path(folder / name) as temporary, temporary.open("wb") as file:
+                file.writelines(objects.stream(found))
 
 
 def _place(key: str) -> str:
