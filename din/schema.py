@@ -108,7 +108,13 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
 
 
 def parse_field(record: Mapping[str, Any]) -> Field:
-    """The inverse of `Field.to_json`; other keys of the record are ignored."""
+    """The inverse of `Field.to_json`; other keys of the record are ignored.
+
+    Raises:
+        InputError: a name that no field may have.
+    """
+    if problem := name_problem(record["name"]):
+        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch took")
     return Field(record["name"], Group(record["group"]), Kind(record["kind"]), record.get("buckets"))
 
 

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from din import stage
 from din.artifacts import read_json
+from din.errors import InputError
 from din.featurize.build import featurize
 from din.params import Params
-from din.schema import name_problem
+from din.schema import name_problem, parse_field
 from din.sources.fetch import fetch
 from validation import features as features_suite
 from validation import raw as raw_suite
@@ -124,6 +125,13 @@ def test_names_that_cannot_name_a_file_are_refused_at_fetch(
     params = odd_params(items=[name], items_columns={"plain": name})
     assert stage.run("fetch", lambda: fetch(params)) == 0
     featurize(params)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ""])
+def test_a_manifest_names_no_file_elsewhere(name: str) -> None:
+    """A field's record from a manifest or a signature is held to the same names."""
+    with pytest.raises(InputError, match="expected the name of a column that fetch took"):
+        parse_field({"name": name, "group": "item", "kind": "id"})
 
 
 NAMES = st.text(st.characters(codec="utf-8"), max_size=20) | st.text("ab\"'`;-/\\.\0\n{}%$ ()", max_size=8)
