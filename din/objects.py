@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import obstore
 from obstore.exceptions import (
@@ -25,9 +26,9 @@ from obstore.exceptions import (
 )
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
+from din import documents
 from din.errors import InputError, Unavailable
 
-MOST_READ = 64 << 20
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
 """To connect, without a byte of the answer, and of a whole request."""
 RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
@@ -111,7 +112,7 @@ class Objects:
             for chunk in obstore.get(self._store, f"{self._prefix}/{key}"):
                 yield bytes(chunk)
 
-    def read(self, key: str, most: int = MOST_READ) -> bytes:
+    def read(self, key: str, most: int = documents.MOST_BYTES) -> bytes:
         """An object's bytes; no more than about `most` of them are ever fetched or held.
 
         Raises:
