@@ -88,6 +88,9 @@ class ValidateRaw(_Block):
     missing_days: Literal["critical", "warning", "off"]
     max_duplicate_rate: Share
     max_unknown_items: Share
+    max_unknown_users: Share
+    max_user_share: Share
+    strange_days: Literal["critical", "warning", "off"]
     min_rows: NonNegativeInt
     min_ctr: Share
     max_ctr: Share

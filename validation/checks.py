@@ -80,7 +80,7 @@ def statistic(
 
 
 def none_of(name: str, offenders: Rows, *, advice: str, column: str | None = None) -> Check:
-    """Nothing of a list of offenders that was collected whole."""
+    """Expect no offenders; `offenders` is the complete list."""
     return statistic(name, len(offenders), maximum=0, column=column, advice=advice, sample=offenders)
 
 

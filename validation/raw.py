@@ -3,26 +3,31 @@
 """The suite on `data/raw/`: is this a log that one can learn clicks from?
 
 First the files (hashes, footers, column types), then every row of every table, in DuckDB: one scan of the events for
-the row rules and the figures, one DISTINCT each for sequence numbers and duplicates. Under two seconds for a million
-rows on two cores; memory is DuckDB's hash tables, which spill to disk. Rows are never loaded into pandas.
+the row rules and the figures, one DISTINCT each for sequence numbers and duplicates; the tables against each other; and
+last what the rows mean: each day against the days before, copies, users who are none. Rows are never loaded into
+pandas; memory is DuckDB's hash tables, which spill to disk.
 """
 
 from collections.abc import Iterator
-from datetime import date, timedelta
-from tempfile import TemporaryDirectory
+from datetime import timedelta
 from typing import Any, NamedTuple
 
-import duckdb
 import pandas as pd
 from great_expectations import expectations as gxe
 
-from din.artifacts import MANIFEST, read_json
 from din.params import Params
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from validation import INPUTS
-from validation.checks import SAMPLE, Check, check_format, files_match_manifest, none_of, schemas, statistic
+from validation.checks import SAMPLE, Check, Severity, files_match_manifest, none_of, schemas, statistic
+from validation.columns import by_columns, by_side_tables
+from validation.copies import copied_days, delivered_twice
+from validation.dates import far_days
+from validation.days import by_agreement, by_figures
+from validation.history import prior_history
+from validation.ids import forms
+from validation.log import ROOT, SIDE_IDS, Log, opened, quoted, read_manifest
+from validation.totals import totals
+from validation.users import concentration, rates, robots
 
-ROOT = INPUTS["raw"]
 _IDS = ("int64", "string")
 _TYPES = {
     USER_ID: _IDS,
@@ -32,7 +37,6 @@ _TYPES = {
     LABEL: ("int8",),
     BEHAVIOUR: ("int8",),
 }
-_SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
 _YEARS = (1990, 2100)  # no log of clicks is older; a wrong unit gives 1970 or the year 50000
 
 
@@ -47,9 +51,9 @@ class Rule(NamedTuple):
 
 def files(params: Params) -> Iterator[Check]:
     """Is everything there, as it was written, readable, and of the contract's types?"""
-    yield files_match_manifest(ROOT, _manifest(), "fetch")
+    yield files_match_manifest(ROOT, read_manifest(), "fetch")
     events = sorted(ROOT.glob("events/*/*.parquet"))
-    found, readable = schemas([*events, *(p for name in _SIDE_IDS if (p := ROOT / f"{name}.parquet").exists())])
+    found, readable = schemas([*events, *(p for name in SIDE_IDS if (p := ROOT / f"{name}.parquet").exists())])
     yield readable
     yield statistic("event_files", len(events), minimum=1, advice=f"no Parquet file in {ROOT}/events/date=…; run fetch")
     types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}
@@ -69,7 +73,7 @@ def files(params: Params) -> Iterator[Check]:
     ids = [{"file": str(p), c: types[p].get(c, "missing")} for p in events for c in (USER_ID, ITEM_ID) if p in types]
     ids += [
         {"file": str(path), column: types[path].get(column, "missing")}
-        for name, columns in _SIDE_IDS.items()
+        for name, columns in SIDE_IDS.items()
         if (path := ROOT / f"{name}.parquet") in types
         for column in columns
     ]
@@ -82,33 +86,44 @@ def files(params: Params) -> Iterator[Check]:
 
 
 def rows(params: Params) -> Iterator[Check]:
-    """Does every row keep the contract, and do the log's figures make sense?"""
-    manifest, limits = _manifest(), params.validate_raw
-    clicks_only = (params.featurize.protocol or manifest["protocol"]) == "leave_last_out"
-    with TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as log:
-        log.sql(
-            f"CREATE VIEW events AS SELECT * FROM read_parquet('{ROOT}/events/*/*.parquet', union_by_name = true, "
-            "hive_partitioning = true, hive_types = {'date': VARCHAR})"
-        )
-        yield from _rules(log, "events", _event_rules(manifest["until"]))
-        yield from _figures(log, params, clicks_only)
+    """Does every row keep the contract, do the figures make sense, and do the tables fit each other?"""
+    limits = params.validate_raw
+    with opened(params) as log:
+        yield from _rules(log, "events", _event_rules(log.until and log.until.isoformat()))
+        yield from _figures(log, params)
         yield from _uniqueness(log, limits.max_duplicate_rate)
         if limits.missing_days != "off":
-            critical = limits.missing_days == "critical" and manifest["daily"]
-            yield from _days(log, manifest["until"], "critical" if critical else "warning")
-        for name in _SIDE_IDS:
-            if (ROOT / f"{name}.parquet").exists():
-                log.sql(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{ROOT}/{name}.parquet')")
-                yield from _side_table(log, name, limits.max_unknown_items)
+            critical = limits.missing_days == "critical" and log.daily
+            yield from _days(log, "critical" if critical else "warning")
+        yield from far_days(log)
+        for name in log.tables:
+            advice = f"every row of {ROOT}/{name}.parquet needs one"
+            yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
+        if "items" in log.tables:
+            yield from _side_table(log, "items", limits.max_unknown_items)
+        if "users" in log.tables:
+            yield from _side_table(log, "users", limits.max_unknown_users)
+        yield from prior_history(log)
+        yield from forms(log)
 
 
-PHASES = (files, rows)
+def meaning(params: Params) -> Iterator[Check]:
+    """Is each day like the days before, is none a copy, and are users people?"""
+    with opened(params) as log:
+        yield from copied_days(log)
+        yield from delivered_twice(log)
+        yield from robots(log)
+        yield from rates(log)
+        yield from concentration(log, params.validate_raw.max_user_share)
+        if params.validate_raw.strange_days != "off":
+            users = totals(log, USER_ID)
+            yield from by_figures(log, users)
+            yield from by_agreement(log)
+            yield from by_columns(log, users)
+            yield from by_side_tables(log, users)
 
 
-def _manifest() -> dict[str, Any]:
-    manifest = read_json(ROOT / MANIFEST)
-    check_format(manifest, ROOT / MANIFEST, "fetch")
-    return manifest
+PHASES = (files, rows, meaning)
 
 
 def _event_rules(until: str | None) -> list[Rule]:
@@ -137,21 +152,20 @@ def _present(column: str, advice: str) -> Rule:
     return Rule(f"{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
 
 
-def _finite(log: duckdb.DuckDBPyConnection, table: str) -> list[Rule]:
-    columns = log.sql(f"DESCRIBE {table}").fetchall()
+def _finite(log: Log, table: str) -> list[Rule]:
     advice = "a number is finite or null: write a missing one as null, correct an infinite one"
     return [
-        Rule(f"{name}_finite", name, f"NOT isfinite({_quoted(name)})", advice)
-        for name, kind, *_ in columns
+        Rule(f"{name}_finite", name, f"NOT isfinite({quoted(name)})", advice)
+        for name, kind in log.columns(table).items()
         if kind in ("FLOAT", "DOUBLE")
     ]
 
 
-def _rules(log: duckdb.DuckDBPyConnection, table: str, rules: list[Rule]) -> Iterator[Check]:
+def _rules(log: Log, table: str, rules: list[Rule]) -> Iterator[Check]:
     """Count the rows that break each rule in one scan; look for examples only where there are some."""
     rules = [*rules, *_finite(log, table)]
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
-    found = _one(log, f"SELECT {counts} FROM {table}") if rules else ()
+    found = log.one(f"SELECT {counts} FROM {table}") if rules else ()
     for rule, count in zip(rules, found, strict=True):
         yield statistic(
             rule.name if table == "events" else f"{table}_{rule.name}",
@@ -159,17 +173,17 @@ def _rules(log: duckdb.DuckDBPyConnection, table: str, rules: list[Rule]) -> Ite
             maximum=0,
             column=rule.column,
             advice=rule.advice,
-            sample=_sample(log, f"SELECT * FROM {table} WHERE {rule.broken}", count),
+            sample=log.sample(f"SELECT * FROM {table} WHERE {rule.broken}", count),
         )
 
 
-def _figures(log: duckdb.DuckDBPyConnection, params: Params, clicks_only: bool) -> Iterator[Check]:
+def _figures(log: Log, params: Params) -> Iterator[Check]:
     limits = params.validate_raw
-    count, ctr, behaviours = _one(log, f"SELECT count(*), avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
+    count, ctr, behaviours = log.one(f"SELECT count(*), avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
     yield statistic(
         "rows", count, minimum=limits.min_rows, advice="is the log complete? If so, lower validate_raw.min_rows"
     )
-    if not clicks_only:
+    if log.protocol != "leave_last_out":
         yield statistic(
             "ctr",
             ctr,
@@ -178,7 +192,7 @@ def _figures(log: duckdb.DuckDBPyConnection, params: Params, clicks_only: bool) 
             column=LABEL,
             advice="is the label rule right (fetch.table.label)? A log of clicks alone needs protocol leave_last_out",
         )
-    if not (ROOT / "history.parquet").exists():
+    if "history" not in log.tables:
         yield statistic(
             "behaviours",
             behaviours,
@@ -189,8 +203,8 @@ def _figures(log: duckdb.DuckDBPyConnection, params: Params, clicks_only: bool) 
         )
 
 
-def _uniqueness(log: duckdb.DuckDBPyConnection, max_duplicate_rate: float) -> Iterator[Check]:
-    count, repeated = _one(log, f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
+def _uniqueness(log: Log, max_duplicate_rate: float) -> Iterator[Check]:
+    count, repeated = log.one(f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
     yield statistic(
         "sequence_unique",
         repeated,
@@ -200,7 +214,7 @@ def _uniqueness(log: duckdb.DuckDBPyConnection, max_duplicate_rate: float) -> It
         sample=_repeated(log, "events", SEQUENCE, repeated),
     )
     keys = f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}"
-    (distinct,) = _one(log, f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM events)")
+    (distinct,) = log.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM events)")
     sample = _repeated(log, "events", keys, count - distinct)
     yield statistic(
         "duplicate_rate",
@@ -221,9 +235,9 @@ def _uniqueness(log: duckdb.DuckDBPyConnection, max_duplicate_rate: float) -> It
     )
 
 
-def _days(log: duckdb.DuckDBPyConnection, until: str | None, severity: Any) -> Iterator[Check]:
-    days = sorted(date.fromisoformat(day) for (day,) in log.sql("SELECT DISTINCT date FROM events").fetchall())
-    if not days:
+def _days(log: Log, severity: Severity) -> Iterator[Check]:
+    days = log.calendar.days.astype(object)
+    if not len(days):
         return
     between = (days[0] + timedelta(n) for n in range((days[-1] - days[0]).days))
     missing = sorted(set(between) - set(days))
@@ -235,24 +249,20 @@ def _days(log: duckdb.DuckDBPyConnection, until: str | None, severity: Any) -> I
         advice="days without a row inside the log's range: bring them, or set validate_raw.missing_days to off",
         sample=[{"date": str(day)} for day in missing[:SAMPLE]],
     )
-    if until:
+    if log.until:
         yield statistic(
             "days_behind_until",
-            max(0, (date.fromisoformat(until) - days[-1]).days),
+            max(0, (log.until - days[-1]).days),
             maximum=0,
             severity=severity,
-            advice=f"the log ends before data.until={until}: bring the newest days, or set an earlier data.until",
+            advice=f"the log ends before data.until={log.until}: bring the newest days, or set an earlier data.until",
             sample=[{"newest": str(days[-1])}],
         )
 
 
-def _side_table(log: duckdb.DuckDBPyConnection, name: str, max_unknown_items: float) -> Iterator[Check]:
-    ids = _SIDE_IDS[name]
-    yield from _rules(log, name, [_present(i, f"every row of {ROOT}/{name}.parquet needs one") for i in ids])
-    if name == "history":
-        return
-    (key,) = ids
-    count, distinct = _one(log, f"SELECT count({key}), count(DISTINCT {key}) FROM {name}")
+def _side_table(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
+    (key,) = SIDE_IDS[name]
+    count, distinct = log.one(f"SELECT count({key}), count(DISTINCT {key}) FROM {name}")
     yield statistic(
         f"{name}_unique",
         count - distinct,
@@ -262,36 +272,23 @@ def _side_table(log: duckdb.DuckDBPyConnection, name: str, max_unknown_items: fl
         sample=_repeated(log, name, key, count - distinct),
     )
     strangers = f"FROM events ANTI JOIN {name} USING ({key})"
-    (share,) = _one(log, f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
-    sample = _sample(
-        log, f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}", share
+    (share,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
+    sample = log.sample(
+        f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}", share
     )
-    advice = f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table"
-    if name == "items":
-        yield statistic(
-            "unknown_items_rate", share, maximum=max_unknown_items, column=key, advice=advice, sample=sample
-        )
+    advice = (
+        f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table. If it "
+        f"matches hardly any, the ids are of another space or form; it holds {_such_as(log, name, key)}"
+    )
+    yield statistic(f"unknown_{name}_rate", share, maximum=max_unknown, column=key, advice=advice, sample=sample)
     yield statistic(f"unknown_{name}", share, maximum=0, column=key, severity="warning", advice=advice, sample=sample)
 
 
-def _repeated(log: duckdb.DuckDBPyConnection, table: str, keys: str, count: int) -> list[dict[str, Any]]:
+def _repeated(log: Log, table: str, keys: str, count: int) -> list[dict[str, Any]]:
     again = f"SELECT {keys}, count(*) AS times FROM {table} GROUP BY {keys} HAVING times > 1 ORDER BY {keys}"
-    return _sample(log, again, count)
+    return log.sample(again, count)
 
 
-def _sample(log: duckdb.DuckDBPyConnection, query: str, count: float) -> list[dict[str, Any]]:
-    if not count:
-        return []
-    found = log.execute(f"{query} LIMIT {SAMPLE}")
-    names = [column[0] for column in found.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def _one(log: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row = log.execute(query).fetchone()
-    assert row is not None, query
-    return row
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def _such_as(log: Log, table: str, key: str) -> str:
+    ids = [repr(row[key]) for row in log.rows(f"SELECT DISTINCT {key} FROM {table} ORDER BY {key} LIMIT 3")]
+    return ", ".join(ids)[:200]

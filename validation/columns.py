@@ -1,0 +1,238 @@
+"""Is each column's content like that of the days before: how much is missing, how much is new, which values?
+
+Every event column is judged, and by day the missing values and unmatched ids of the side tables that events are joined
+with. Only a column that the model reads can close the gate, and only on the newest days of a temporal split.
+
+New are values that no day before had; for the newest days, that no day before the newest had. A column whose values
+change by nature, such as a session's id or the number of the week, has had days of new values before and is no alarm.
+A number's distribution is compared by its order of magnitude, three bins a decade; anything else by a hash of 64 bins.
+Costs two GROUP BYs of the events a column. Lists are compared whole. Does not judge numbers for new values.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from din.schema import EVENT_COLUMNS, ITEM_ID, USER_ID, Kind
+from validation.checks import Check
+from validation.log import SIDE_IDS, Log, quoted
+from validation.strange import Judged, by_day
+from validation.totals import Totals
+from validation.trailing import deviation, profiles
+
+_IDS = (USER_ID, ITEM_ID)
+_FLOATS = ("FLOAT", "DOUBLE")
+_FEW_USERS = 30
+_SCORE, _EXTREME_SCORE = 6.0, 8.0
+_MISSING, _EXTREME_MISSING = 0.1, 0.3  # share of rows above the usual one
+_MISSING_FLOOR = 0.005
+_NEW, _EXTREME_NEW = 0.5, 0.8  # share of rows with a new value, where days before had at most half of it
+_KNOWN_DAYS = 2.0  # a value is new only where as many usual days were seen before
+_OTHER, _SCALED = 0.5, 5  # share of rows with other values; bins that the median moved, each a third of a decade
+_DECADES, _BINS_A_DECADE, _HASHES = 12, 3, 64
+_MIDDLE = _DECADES * _BINS_A_DECADE * 2 + 1  # the bin of zero
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the events. numeric: its values have magnitudes. read: the model reads it."""
+
+    name: str
+    numeric: bool
+    read: bool
+
+
+def by_columns(log: Log, users: Totals) -> Iterator[Check]:
+    """Compare missing values, new values and values of each event column with the days before."""
+    columns = _columns(log)
+    trusted = log.calendar.usual(users.ids) >= _FEW_USERS
+    contents = {column: _content(log, column) for column in [*columns, *(Column(name, False, True) for name in _IDS)]}
+    yield from by_day(
+        log,
+        "missing_values",
+        [_missing(log, column.name, c.missing / c.rows, users, trusted, column.read) for column, c in contents.items()],
+        advice="these days miss values that the days before had: was a column renamed, or a join lost? The model would "
+        "be judged without them; correct the source, or take the column out of featurize.fields",
+    )
+    yield from by_day(
+        log,
+        "new_values",
+        [_new(log, column, c, trusted) for column, c in contents.items() if not column.numeric],
+        advice="these days hold values that no earlier day had, so the model knows none of them: is it another id "
+        "space, another spelling, another version of the source?",
+    )
+    yield from by_day(
+        log,
+        "other_values",
+        [_other(log, column, users, trusted) for column in columns],
+        advice="these days hold other values than the days before, or other shares of them: has the unit changed, or "
+        "was the column filled in or swapped?",
+    )
+
+
+def by_side_tables(log: Log, users: Totals) -> Iterator[Check]:
+    """Compare, by day, the events whose id a side table lacks, and the missing side fields of the others."""
+    trusted = log.calendar.usual(users.ids) >= _FEW_USERS
+    for table in ("items", "users"):
+        if table not in log.tables:
+            continue
+        (key,) = SIDE_IDS[table]
+        fields = [name for name in log.columns(table) if name != key]
+        missing = [f"sum(n) FILTER (found AND {_text(name)} IS NULL) AS m{i}" for i, name in enumerate(fields)]
+        found = log.arrays(
+            f"SELECT date, sum(n) AS rows, sum(n) FILTER (found) AS known, {', '.join(missing) or '0 AS none'} "
+            f"FROM (SELECT date, {key}, count(*) AS n FROM events GROUP BY ALL) "
+            f"LEFT JOIN (SELECT *, true AS found FROM {table}) USING ({key}) GROUP BY date ORDER BY date"
+        )
+        rows, known = found["rows"].astype(float), np.nan_to_num(found["known"].astype(float))
+        yield from by_day(
+            log,
+            f"unknown_{table}",
+            [_missing(log, key, 1 - known / rows, users, trusted, True)],
+            column=key,
+            advice=f"on these days far more events have a {key} that is not in the table of {table}: is it another id "
+            "space or form, or an old table?",
+        )
+        yield from by_day(
+            log,
+            f"missing_values_of_{table}",
+            [
+                _missing(
+                    log,
+                    name,
+                    np.nan_to_num(found[f"m{i}"].astype(float)) / np.maximum(known, 1),
+                    users,
+                    trusted,
+                    name in log.kinds,
+                )
+                for i, name in enumerate(fields)
+            ],
+            advice=f"the {table} of these days miss fields that those of the days before have: complete the table",
+        )
+
+
+@dataclass(frozen=True)
+class Content:
+    """A column by day, [D] each: rows, rows without a value, rows with a new one, rows seen before the day."""
+
+    rows: np.ndarray
+    missing: np.ndarray
+    new: np.ndarray
+    before: np.ndarray
+
+
+def _columns(log: Log) -> list[Column]:
+    found = log.columns("events")
+    return [
+        Column(
+            name,
+            numeric=log.kinds[name] is Kind.NUMERIC if name in log.kinds else kind in _FLOATS,
+            read=name in log.kinds,
+        )
+        for name, kind in found.items()
+        if name not in (*EVENT_COLUMNS, "date")
+    ]
+
+
+def _text(name: str) -> str:
+    """A value as text; null where it is missing, empty, or an empty list."""
+    return f"nullif(nullif({quoted(name)}::VARCHAR, ''), '[]')"
+
+
+def _content(log: Log, column: Column) -> Content:
+    newest = log.calendar.newest
+    first = f"least(date, '{log.calendar.days[newest]}')" if newest < len(log.calendar.days) else "date"
+    found = log.arrays(
+        f"""
+        WITH counted AS (
+            SELECT date, {_text(column.name)} AS value, count(*) AS n FROM events GROUP BY ALL
+        ), dated AS (
+            SELECT *, min(date) OVER (PARTITION BY value) AS since FROM counted
+        )
+        SELECT date, sum(n) AS rows, sum(n) FILTER (value IS NULL) AS missing,
+            sum(n) FILTER (value IS NOT NULL AND since >= {first}) AS new
+        FROM dated GROUP BY date ORDER BY date
+        """
+    )
+    rows, missing, new = (np.nan_to_num(found[name].astype(float)) for name in ("rows", "missing", "new"))
+    before = np.cumsum(rows) - rows
+    return Content(rows, missing, new, np.minimum(before, before[newest] if newest < len(rows) else np.inf))
+
+
+def _missing(log: Log, name: str, share: np.ndarray, users: Totals, trusted: np.ndarray, read: bool) -> Judged:
+    usual = log.calendar.usual(share)
+    likely = (usual * users.independent + 0.5) / (users.independent + 1)
+    noise = np.sqrt(likely * (1 - likely) / users.independent)
+    found = deviation(log.calendar, share, noise, _MISSING_FLOOR)
+    more = found.difference > 0
+    return Judged(
+        judged=trusted,
+        strange=more & found.beyond(_MISSING, _SCORE),
+        extreme=read & more & found.beyond(_EXTREME_MISSING, _EXTREME_SCORE),
+        evidence=lambda row: {
+            "column": name,
+            "missing": round(float(share[row]), 3),
+            "usual": round(float(found.usual[row]), 3),
+        },
+    )
+
+
+def _new(log: Log, column: Column, content: Content, trusted: np.ndarray) -> Judged:
+    known = content.before >= _KNOWN_DAYS * log.calendar.usual(content.rows)
+    share = content.new / np.maximum(content.rows - content.missing, 1)
+    highest = log.calendar.highest(log.calendar.of_reference(np.where(known, share, np.nan)), 1.0)
+    with np.errstate(invalid="ignore"):
+        judged = trusted & known & ~np.isnan(highest)
+        strange = (share >= _NEW) & (highest <= _NEW / 2)
+        extreme = (share >= _EXTREME_NEW) & (highest <= _EXTREME_NEW / 2)
+
+    def evidence(row: int) -> dict[str, object]:
+        day = log.calendar.days[row]
+        value = log.one(f"SELECT max({_text(column.name)}) FROM events WHERE date = '{day}'")[0]
+        return {"column": column.name, "new": round(float(share[row]), 3), "usual": round(float(highest[row]), 3)} | {
+            "such_as": value
+        }
+
+    return Judged(judged=judged, strange=strange, extreme=column.read & extreme, evidence=evidence)
+
+
+def _other(log: Log, column: Column, users: Totals, trusted: np.ndarray) -> Judged:
+    counts = _counts(log, column)
+    compared = profiles(log.calendar, counts, users.independent)
+    strange = compared.beyond(_OTHER)
+    bins = _median_bin(counts) - _median_bin(compared.usual)
+    return Judged(
+        judged=trusted,
+        strange=strange,
+        extreme=strange & column.read & column.numeric & (np.abs(bins) >= _SCALED),
+        evidence=lambda row: (
+            {"column": column.name, "rows_with_other_values": round(float(compared.distance[row]), 2)}
+            | ({"median_times_about": f"1e{bins[row] / _BINS_A_DECADE:+.1f}"} if column.numeric and bins[row] else {})
+        ),
+    )
+
+
+def _counts(log: Log, column: Column) -> np.ndarray:
+    """[D, K] rows of each day by bin."""
+    if column.numeric:
+        x = f"TRY_CAST({quoted(column.name)} AS DOUBLE)"
+        limit = _DECADES * _BINS_A_DECADE
+        size = f"greatest(1, least({2 * limit + 1}, {limit + 1} + floor({_BINS_A_DECADE} * log10(abs({x})))))"
+        number, bins = f"CASE WHEN {x} = 0 THEN {_MIDDLE} ELSE {_MIDDLE} + sign({x}) * {size} END", 2 * _MIDDLE + 1
+    else:
+        number, bins = f"hash({_text(column.name)}) % {_HASHES}", _HASHES
+    found = log.arrays(
+        f"SELECT date::DATE AS day, ({number})::INTEGER AS bin, count(*) AS n FROM events "
+        f"WHERE {_text(column.name)} IS NOT NULL GROUP BY ALL HAVING bin IS NOT NULL"
+    )
+    counts = np.zeros((len(log.calendar.days), bins))
+    rows = np.searchsorted(log.calendar.days, found["day"].astype("datetime64[D]"))
+    np.add.at(counts, (rows, found["bin"].astype(int)), found["n"].astype(float))
+    return counts
+
+
+def _median_bin(counts: np.ndarray) -> np.ndarray:
+    """[D] the bin that holds the median row."""
+    total = counts.sum(axis=1, keepdims=True)
+    return (counts.cumsum(axis=1) >= total / 2).argmax(axis=1)

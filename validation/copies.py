@@ -1,0 +1,140 @@
+"""Was a file delivered again: yesterday's as today's, or the same day's a moment later?
+
+A copy of another day shows the same users the same items at the same time of day; a copy within the day shows them
+again after one constant gap. Both are held against the log's other days: a log of few items, of times without hours, or
+of mails sent every morning repeats itself by nature. Exact duplicates are `duplicate_rate`'s.
+
+Costs one join of each day's pairs of user and item with those of the week before, and one window over the events.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from validation.checks import SAMPLE, Check, Severity, statistic
+from validation.log import Log
+
+_BACK_DAYS = 7
+_NEAR_SECONDS = 5
+_LEAST_ROWS = 30  # fewer in a day are no evidence
+_LEAST_DAYS = 4  # that tell what is usual
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Shares of a day that are too much, where the usual day has at most `usual` of them."""
+
+    same_time: float
+    same_pairs: float
+    again: float
+    usual: float
+
+
+_WHOLE = Limit(same_time=0.8, same_pairs=0.9, again=0.8, usual=0.3)
+_PART = Limit(same_time=0.2, same_pairs=0.5, again=0.3, usual=0.1)
+
+
+def copied_days(log: Log) -> Iterator[Check]:
+    """Expect no day to hold what one of the week before it held."""
+    found = log.arrays(
+        f"""
+        WITH pairs AS (
+            SELECT date::DATE AS day, {USER_ID}, {ITEM_ID}, min({TIMESTAMP}) AS first FROM events GROUP BY ALL
+        ), sizes AS (
+            SELECT day, count(*) AS pairs FROM pairs GROUP BY day HAVING pairs >= {_LEAST_ROWS}
+        ), shared AS (
+            SELECT later.day AS day, earlier.day AS source, count(*) AS same,
+                count(*) FILTER (abs(epoch(later.first) - epoch(earlier.first) - 86400 * (later.day - earlier.day))
+                    <= {_NEAR_SECONDS}) AS timed
+            FROM pairs AS later JOIN pairs AS earlier USING ({USER_ID}, {ITEM_ID})
+            WHERE later.day > earlier.day AND later.day - earlier.day <= {_BACK_DAYS}
+            GROUP BY ALL
+        ), shares AS (
+            SELECT shared.day, source, same / least(own.pairs, other.pairs) AS same,
+                timed / least(own.pairs, other.pairs) AS timed
+            FROM shared JOIN sizes AS own USING (day) JOIN sizes AS other ON source = other.day
+        )
+        SELECT day, coalesce(max(same), 0) AS same, coalesce(max(timed), 0) AS timed,
+            coalesce(arg_max(source, (timed, same, source)), day) AS source
+        FROM sizes LEFT JOIN shares USING (day) GROUP BY day ORDER BY day
+        """
+    )
+    same, timed = found["same"].astype(float), found["timed"].astype(float)
+    if len(same) < _LEAST_DAYS:
+        return
+
+    def beyond(limit: Limit) -> np.ndarray:
+        by_time = (timed >= limit.same_time) & (np.median(timed) <= limit.usual)
+        by_pairs = (same >= limit.same_pairs) & (np.median(same) <= limit.usual)
+        return by_time | by_pairs
+
+    def evidence(row: int) -> dict[str, object]:
+        return {
+            "date": _day(found["day"][row]),
+            "as_on": _day(found["source"][row]),
+            "same_users_and_items": round(float(same[row]), 3),
+            "at_the_same_time": round(float(timed[row]), 3),
+        }
+
+    advice = (
+        "users saw the same items as on an earlier day, most at the same time of day: was a day's file delivered "
+        "again under another date? Bring the right one"
+    )
+    whole = beyond(_WHOLE)
+    yield _none("copied_days", whole, "critical", advice, evidence)
+    yield _none("partly_copied_days", beyond(_PART) & ~whole, "warning", advice, evidence)
+
+
+def delivered_twice(log: Log) -> Iterator[Check]:
+    """Expect no day whose users see the same items again after one constant gap."""
+    found = log.arrays(
+        f"""
+        WITH gaps AS (
+            SELECT date::DATE AS day, ceil(epoch({TIMESTAMP} - lag({TIMESTAMP}) OVER again)) AS gap FROM events
+            WINDOW again AS (PARTITION BY date, {USER_ID}, {ITEM_ID} ORDER BY {TIMESTAMP})
+        ), counted AS (
+            SELECT day, gap, count(*) AS n FROM gaps GROUP BY ALL
+        )
+        SELECT day, sum(n) AS rows, coalesce(max(n) FILTER (gap > 0), 0) AS again,
+            coalesce(arg_max(gap, (n, -gap)) FILTER (gap > 0), 0) AS gap
+        FROM counted GROUP BY day HAVING sum(n) >= {_LEAST_ROWS} ORDER BY day
+        """
+    )
+    if not len(found["day"]):
+        return
+    share = 2 * found["again"] / found["rows"]  # a copy and its original
+    gap = found["gap"].astype(float)
+
+    def beyond(limit: Limit) -> np.ndarray:
+        at_once = gap <= _NEAR_SECONDS
+        return (share >= limit.again) & (at_once | (np.median(share) <= limit.usual))
+
+    def evidence(row: int) -> dict[str, object]:
+        return {
+            "date": _day(found["day"][row]),
+            "rows": int(found["rows"][row]),
+            "share_again": round(float(share[row]), 3),
+            "seconds_later": int(gap[row]),
+        }
+
+    advice = (
+        "users see the same items again after the same number of seconds: was the day's file delivered twice, with "
+        "times that differ? Keep one of them"
+    )
+    whole = beyond(_WHOLE)
+    yield _none("delivered_twice", whole, "critical", advice, evidence)
+    yield _none("partly_delivered_twice", beyond(_PART) & ~whole, "warning", advice, evidence)
+
+
+def _none(
+    name: str, found: np.ndarray, severity: Severity, advice: str, evidence: Callable[[int], dict[str, object]]
+) -> Check:
+    rows = np.flatnonzero(found)[::-1]
+    sample = [evidence(int(row)) for row in rows[:SAMPLE]]
+    return statistic(name, len(rows), maximum=0, column=TIMESTAMP, severity=severity, advice=advice, sample=sample)
+
+
+def _day(value: np.datetime64) -> str:
+    return str(value.astype("datetime64[D]"))

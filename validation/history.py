@@ -1,0 +1,86 @@
+"""Prior histories against the log: do their times, rows and users fit it?
+
+A behaviour without a time is allowed: it is older than every event. Costs one join of history and events.
+"""
+
+from collections.abc import Iterator
+
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID
+from validation.checks import Check, statistic
+from validation.log import Log
+
+_REPEATED, _SOME_REPEATED = 0.3, 0.02  # share of the history's rows
+_WITHIN = 0.5
+
+
+def prior_history(log: Log) -> Iterator[Check]:
+    """Expect behaviours that are older than the log, are not its own impressions, and belong to its users."""
+    if "history" not in log.tables:
+        return
+    first, last = log.one(f"SELECT min({TIMESTAMP}), max({TIMESTAMP}) FROM events")
+    late, within, timed = log.one(
+        f"SELECT count(*) FILTER ({TIMESTAMP} > last), count(*) FILTER ({TIMESTAMP} >= first), count({TIMESTAMP}) "
+        f"FROM history, (SELECT min({TIMESTAMP}) AS first, max({TIMESTAMP}) AS last FROM events)"
+    )
+    after = f"SELECT * FROM history WHERE {TIMESTAMP} > (SELECT max({TIMESTAMP}) FROM events)"
+    yield statistic(
+        "history_after_log",
+        late,
+        maximum=0,
+        column=TIMESTAMP,
+        advice=f"behaviours dated after the last event, {last}: a prior history is from before the impressions; check "
+        "the unit and zone of fetch.table.history",
+        sample=log.sample(f"{after} ORDER BY {TIMESTAMP} DESC, {USER_ID}, {ITEM_ID}", late),
+    )
+    yield statistic(
+        "history_within_log",
+        (within - late) / max(timed, 1),
+        maximum=_WITHIN,
+        column=TIMESTAMP,
+        severity="warning",
+        advice=f"most behaviours are dated after the first event, {first}: is each one's time its own, not the "
+        "export's? A behaviour must never be dated before it happened",
+    )
+    repeated = (
+        f"FROM history AS h SEMI JOIN events AS e ON h.{USER_ID} = e.{USER_ID} AND h.{ITEM_ID} = e.{ITEM_ID} "
+        f"AND h.{TIMESTAMP} = e.{TIMESTAMP}"
+    )
+    (count,) = log.one(f"SELECT count(*) {repeated}")
+    sample = log.sample(f"SELECT * {repeated} ORDER BY {TIMESTAMP}, {USER_ID}, {ITEM_ID}", count)
+    advice = (
+        "the history holds impressions of the log, at the same time: later impressions would see each of them twice, "
+        "and one dated a moment earlier would tell its own label. Leave the log's rows out of fetch.table.history"
+    )
+    share = count / max(timed, 1)
+    yield statistic(
+        "history_repeats_log_rate",
+        share,
+        maximum=_REPEATED,
+        column=TIMESTAMP,
+        advice=advice,
+        sample=sample,
+    )
+    yield statistic(
+        "history_repeats_log",
+        share,
+        maximum=_SOME_REPEATED,
+        column=TIMESTAMP,
+        severity="warning",
+        advice=advice,
+        sample=sample,
+    )
+    (matched,) = log.one(
+        f"SELECT count(*) FROM (SELECT DISTINCT {USER_ID} FROM events) SEMI JOIN history USING ({USER_ID})"
+    )
+    yield statistic(
+        "users_with_history",
+        matched,
+        minimum=1,
+        column=USER_ID,
+        advice=f"no {USER_ID} of the events occurs in the history: is it another id space or form?",
+        sample=[]
+        if matched
+        else log.rows(
+            f"SELECT min(e.{USER_ID}) AS of_events, min(h.{USER_ID}) AS of_history FROM events AS e, history AS h"
+        ),
+    )

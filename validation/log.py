@@ -1,0 +1,150 @@
+"""The raw log as DuckDB sees it: views over its files, its calendar, and what is declared about its columns.
+
+Every scan runs in DuckDB, which spills to disk; only figures by day, user or value, and a few examples, reach Python.
+Names of columns come from outside: they enter SQL through `quoted` alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from din.artifacts import MANIFEST, read_json
+from din.params import Params
+from din.schema import ITEM_ID, LABEL, USER_ID, Kind, parse_fields
+from validation import INPUTS
+from validation.checks import SAMPLE, Severity, check_format
+from validation.trailing import Calendar
+
+ROOT = INPUTS["raw"]
+SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
+_CLICKS_ALONE = 0.999  # a CTR from here on: labels that say nothing
+
+
+@dataclass(frozen=True)
+class Log:
+    """An open raw log: `events`, and `items`, `users`, `history` where there are such files, are views.
+
+    Attributes:
+        connection: the database.
+        tables: the side tables that the log has.
+        until: the last day that may be used.
+        daily: the source promises rows for every day.
+        protocol: temporal, by_user or leave_last_out.
+        kinds: how the model reads each declared column; others are only kept.
+        calendar: the days with events; under `temporal` the newest are those that validate or test.
+        newest_severity: of an expectation that an extreme newest day breaks.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    tables: tuple[str, ...]
+    until: date | None
+    daily: bool
+    protocol: str
+    kinds: dict[str, Kind]
+    calendar: Calendar
+    newest_severity: Severity
+
+    def one(self, query: str) -> tuple[Any, ...]:
+        """Return the only row of a query."""
+        row = self.connection.execute(query).fetchone()
+        assert row is not None, query
+        return row
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Return all rows of a query."""
+        found = self.connection.execute(query)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def sample(self, query: str, count: float | None) -> list[dict[str, Any]]:
+        """Return a few rows of a query; where `count` says that it has none, it is not run."""
+        return self.rows(f"{query} LIMIT {SAMPLE}") if count else []
+
+    def arrays(self, query: str) -> dict[str, np.ndarray]:
+        """Return the columns of a query of numbers and days; a missing number is NaN."""
+        return _arrays(self.connection, query)
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return the names and DuckDB types of a table's columns."""
+        return {row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE {table}")}
+
+    def labels_vary(self) -> bool:
+        """Return whether labels can tell users, items and days apart: not in a log of clicks alone."""
+        (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")
+        return ctr is not None and ctr < _CLICKS_ALONE
+
+
+@contextmanager
+def opened(params: Params) -> Iterator[Log]:
+    """Open `data/raw`.
+
+    Raises:
+        InputError: there is no manifest, it is of another format, or `featurize.fields` is not a declaration.
+    """
+    manifest = read_manifest()
+    protocol = params.featurize.protocol or manifest["protocol"]
+    heldout_days = params.featurize.valid_days + params.featurize.test_days
+    declared = params.featurize.fields or manifest["fields"]
+    fields = parse_fields({group: columns or {} for group, columns in declared.items()})
+    until = date.fromisoformat(manifest["until"]) if manifest["until"] else None
+    tables = tuple(name for name in SIDE_IDS if (ROOT / f"{name}.parquet").exists())
+    with TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as connection:
+        connection.execute(
+            f"CREATE VIEW events AS SELECT * FROM read_parquet('{ROOT}/events/*/*.parquet', union_by_name = true, "
+            "hive_partitioning = true, hive_types = {'date': VARCHAR})"
+        )
+        for name in tables:
+            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{ROOT}/{name}.parquet')")
+        yield Log(
+            connection=connection,
+            tables=tables,
+            until=until,
+            daily=manifest["daily"],
+            protocol=protocol,
+            kinds={field.name: field.kind for field in fields},
+            calendar=_calendar(connection, until, heldout_days if protocol == "temporal" else 0),
+            newest_severity="critical" if params.validate_raw.strange_days == "critical" else "warning",
+        )
+
+
+def read_manifest() -> dict[str, Any]:
+    """Read the manifest that `fetch` wrote.
+
+    Raises:
+        InputError: it is missing, not JSON, or of another format.
+    """
+    manifest = read_json(ROOT / MANIFEST)
+    check_format(manifest, ROOT / MANIFEST, "fetch")
+    return manifest
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as an SQL identifier, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _calendar(connection: duckdb.DuckDBPyConnection, until: date | None, heldout_days: int) -> Calendar:
+    days = _arrays(connection, "SELECT DISTINCT date::DATE AS day FROM events ORDER BY day")["day"]
+    days = days.astype("datetime64[D]")
+    if not heldout_days or not len(days):
+        return Calendar(days, len(days))
+    last = np.datetime64(until, "D") if until else days[-1]
+    first = last - np.timedelta64(heldout_days - 1, "D")
+    return Calendar(days, int(np.searchsorted(days, first)))
+
+
+def _arrays(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, np.ndarray]:
+    found = connection.execute(query).fetchnumpy()
+    return {name: _filled(np.ma.asarray(column)) for name, column in found.items()}
+
+
+def _filled(column: np.ma.MaskedArray) -> np.ndarray:
+    if np.ma.is_masked(column):
+        return np.where(np.ma.getmaskarray(column), np.nan, column.data.astype(float))
+    return np.asarray(column.data)

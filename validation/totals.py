@@ -1,0 +1,36 @@
+"""Figures of each day, and how many independent rows it has: rows of one user are alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from din.schema import LABEL
+from validation.log import Log
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Figures of each day, [D] each: distinct ids, rows, clicks, and sums over ids of products of the two."""
+
+    ids: np.ndarray
+    rows: np.ndarray
+    clicks: np.ndarray
+    rows_squared: np.ndarray
+    rows_clicks: np.ndarray
+    clicks_squared: np.ndarray
+
+    @property
+    def independent(self) -> np.ndarray:
+        """[D] how many independent rows would vary as much as these, whose ids come and go whole."""
+        return self.rows**2 / self.rows_squared
+
+
+def totals(log: Log, key: str) -> Totals:
+    """Count by day and `key`, USER_ID or ITEM_ID, in one scan."""
+    found = log.arrays(
+        f"SELECT date, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS rows_squared, "
+        f"sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared "
+        f"FROM (SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL) "
+        f"GROUP BY date ORDER BY date"
+    )
+    return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})

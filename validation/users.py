@@ -1,0 +1,120 @@
+"""Do single users behave as no person does: click everything, click hundreds of times a minute, or fill the log?
+
+How far users' CTRs differ by nature is estimated from the log itself, by a beta distribution with the mean and the
+variance that users show; those who clicked everything are left out of the estimate, so that robots do not widen it.
+Costs one GROUP BY of the events by user, one by user and minute, one by user and day.
+"""
+
+from collections.abc import Iterator
+from math import lgamma
+
+import numpy as np
+
+from din.schema import LABEL, TIMESTAMP, USER_ID
+from validation.checks import SAMPLE, Check, statistic
+from validation.log import Log
+
+_IMPRESSIONS = 15  # of a user who can show that a person would not click them all
+_MOST_ALIKE = 10_000.0  # α + β of users who hardly differ
+_ROBOTS = 5
+_ROBOT_SHARE = 0.02
+_TIMES_EXPECTED = 5.0
+_NEVER = 1e-3  # expected number of such users in the whole log
+_USERS = 100  # a log of fewer is dominated by single users by nature
+_RATES = {"minute": 300, "day": 10_000}  # rows of one user: no person sees more
+_TIMES_USUAL = 20
+
+
+def robots(log: Log) -> Iterator[Check]:
+    """Expect no users who click everything, beyond those that chance and taste explain."""
+    if not log.labels_vary():
+        return
+    by_user = f"SELECT {USER_ID}, count(*) AS rows, sum({LABEL})::BIGINT AS clicks FROM events GROUP BY {USER_ID}"
+    found = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {_IMPRESSIONS} ORDER BY rows, clicks")
+    rows, clicks = found["rows"].astype(float), found["clicks"].astype(float)
+    everything = rows == clicks
+    if len(rows) < _USERS or everything.all():
+        return
+    chance = chance_of_everything(rows, rows[~everything], clicks[~everything])
+    expected = float(chance.sum())
+    count = int(everything.sum())
+    never = everything & (chance * len(rows) <= _NEVER)
+    too_many = count >= _ROBOTS and count >= _TIMES_EXPECTED * expected
+    sample = log.sample(f"{by_user} HAVING rows = clicks AND rows >= {_IMPRESSIONS} ORDER BY rows DESC, 1", count)
+    advice = (
+        f"users who clicked each of their {_IMPRESSIONS} or more impressions; by how users differ, {expected:.2g} such "
+        "are expected: are they robots, or are only their clicks logged? Leave them out"
+    )
+    yield statistic(
+        "click_everything_rate",
+        count / len(rows) if too_many else 0.0,
+        maximum=_ROBOT_SHARE,
+        column=LABEL,
+        advice=advice,
+        sample=sample,
+    )
+    yield statistic(
+        "robots", int(never.sum()), maximum=0, column=LABEL, severity="warning", advice=advice, sample=sample
+    )
+
+
+def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.ndarray) -> np.ndarray:
+    """Return the chance that a user clicks all impressions, for each number of them, [U].
+
+    A user's CTR is drawn from Beta(α, β), so the chance is B(α + n, β) / B(α, β). The moments of α and β are those of
+    the users in `of_rows` and `of_clicks`: total variance = variance between users + binomial variance within.
+
+    Args:
+        rows: [U] numbers of impressions.
+        of_rows: impressions of the users that are known to be people.
+        of_clicks: their clicks.
+    """
+    mean = (of_clicks.sum() + 0.5) / (of_rows.sum() + 1)
+    rates = of_clicks / of_rows
+    within = mean * (1 - mean) * np.mean(1 / of_rows)
+    between = max(float(np.mean((rates - mean) ** 2) - within), 0.0)
+    together = min(mean * (1 - mean) / max(between, 1e-12) - 1, _MOST_ALIKE)
+    alpha, beta = max(mean * together, 1e-3), max((1 - mean) * together, 1e-3)
+    sizes, of_size = np.unique(rows, return_inverse=True)
+    constant = lgamma(alpha + beta) - lgamma(alpha)
+    logs = [constant + lgamma(alpha + size) - lgamma(alpha + beta + size) for size in sizes.tolist()]
+    return np.exp(np.array(logs))[of_size]
+
+
+def concentration(log: Log, maximum: float) -> Iterator[Check]:
+    """Expect no user to hold too much of the log."""
+    by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
+    users, share = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
+    if users < _USERS:
+        return
+    yield statistic(
+        "largest_user_share",
+        share,
+        maximum=maximum,
+        column=USER_ID,
+        advice="one user holds this share of all events: is it a robot, or an id that stands for everybody unknown? "
+        "Leave it out, or raise validate_raw.max_user_share",
+        sample=log.rows(f"{by_user} ORDER BY rows DESC, {USER_ID} LIMIT {SAMPLE}") if share > maximum else [],
+    )
+
+
+def rates(log: Log) -> Iterator[Check]:
+    """Expect no more events of a user in a minute, or in a day, than a person can cause."""
+    for unit, most in _RATES.items():
+        by_unit = (
+            f"SELECT {USER_ID}, date_trunc('{unit}', {TIMESTAMP}) AS {unit}, count(*) AS rows FROM events GROUP BY ALL"
+        )
+        usual, highest = log.one(f"SELECT quantile_disc(rows, 0.99), max(rows) FROM ({by_unit})")
+        limit = max(most, _TIMES_USUAL * (usual or 0))
+        again = f"FROM ({by_unit}) WHERE rows > {limit}"
+        count = log.one(f"SELECT count(*) {again}")[0] if highest and highest > limit else 0
+        yield statistic(
+            f"events_a_{unit}",
+            count,
+            maximum=0,
+            column=USER_ID,
+            severity="warning",
+            advice=f"users with more than {limit} events in a {unit}; no person sees so many: are they robots, or were "
+            "files delivered several times?",
+            sample=log.sample(f"SELECT * {again} ORDER BY rows DESC, {USER_ID}", count),
+        )
