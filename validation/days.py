@@ -33,7 +33,8 @@ _PART = 0.9  # a day that ends early holds less than this share of a usual day's
 _FULLER = 1.5  # a day with this many times the rows of its hours has not ended early
 _TINY = 1e-12  # a variance below is none
 _SMOOTHING = 10  # impressions of the mean CTR that each id's CTR is smoothed with
-_AGREEMENT_LEFT = 0.25  # a day that keeps more of the usual correlation is one of those days
+_AGREEMENT_SCORE = 4.0
+_AGREEMENT_LEFT, _EXTREME_AGREEMENT_LEFT = 0.5, 0.25  # shares of the usual correlation
 _LEAST_AGREEMENT = 0.08  # a lower usual correlation has no power to show a change
 
 
@@ -51,7 +52,7 @@ def by_figures(log: Log, users: Totals) -> Iterator[Check]:
 
 
 def by_agreement(log: Log) -> Iterator[Check]:
-    """Compare how well the newest days' labels agree with the CTR that their items, and their users, had before.
+    """Compare how well each day's labels agree with the CTR that its items, and its users, have on other days.
 
     Flipped labels turn this correlation around; random labels, or ids that mean something else, end it.
     """
@@ -59,18 +60,25 @@ def by_agreement(log: Log) -> Iterator[Check]:
     if calendar.newest in (0, len(calendar.days)) or not log.labels_vary():
         return
     for key in (ITEM_ID, USER_ID):
-        agreement, independent = _agreement(log, key)
-        found = deviation(calendar, agreement, 1 / np.sqrt(independent), _AGREEMENT_FLOOR)
-        newest = np.arange(len(agreement)) >= calendar.newest
+        agreement, rows = _agreement(log, key)
+        found = deviation(calendar, agreement, 1 / np.sqrt(rows), _AGREEMENT_FLOOR)
         with np.errstate(invalid="ignore"):
-            lost = (agreement <= found.usual * _AGREEMENT_LEFT) & (found.score <= -_SCORE)
-            judged = newest & (found.usual >= _LEAST_AGREEMENT) & ~np.isnan(agreement)
+            judged = (found.usual >= _LEAST_AGREEMENT) & ~np.isnan(agreement)
+            less = judged & (found.score <= -_AGREEMENT_SCORE)
+            left = agreement / found.usual
         yield from by_day(
             log,
             f"labels_follow_{key}",
-            [Judged(judged=judged, strange=lost, extreme=lost, evidence=_correlation(agreement, found.usual))],
+            [
+                Judged(
+                    judged=judged,
+                    strange=less & (left <= _AGREEMENT_LEFT),
+                    extreme=less & (left <= _EXTREME_AGREEMENT_LEFT),
+                    evidence=_correlation(agreement, found.usual),
+                )
+            ],
             column=LABEL,
-            advice=f"these days' labels do not follow the CTR that each {key} had before, as other days' labels do: "
+            advice=f"these days' labels do not follow the CTR that each {key} has otherwise, as other days' labels do: "
             f"are labels flipped, filled in or joined to the wrong rows, or does {key} mean something else there?",
         )
 
@@ -207,28 +215,29 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
 
 
 def _agreement(log: Log, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Correlate labels with the CTR of their ids on the days before, the newest days left out.
+    """Correlate each day's labels with the CTR of their ids on all other days before the newest.
+
+    Leaving out its own day, instead of taking only earlier days, gives every day about the same knowledge of its ids.
 
     Returns:
-        [D] the correlation, NaN where labels or CTRs are all alike; [D] the number of independent rows.
+        [D] the correlation, NaN where labels or CTRs are all alike; [D] the rows.
     """
-    newest = log.calendar.days[log.calendar.newest]
+    older = f"date < '{log.calendar.days[log.calendar.newest]}'"
     found = log.arrays(
         f"""
         WITH by_id AS (
             SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL
         ), known AS (
-            SELECT *, sum(n) FILTER (date < '{newest}') OVER past AS seen,
-                sum(c) FILTER (date < '{newest}') OVER past AS clicked
-            FROM by_id
-            WINDOW past AS (PARTITION BY {key} ORDER BY date ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            SELECT date, n, c, sum(n) FILTER ({older}) OVER ids - CASE WHEN {older} THEN n ELSE 0 END AS seen,
+                sum(c) FILTER ({older}) OVER ids - CASE WHEN {older} THEN c ELSE 0 END AS clicked
+            FROM by_id WINDOW ids AS (PARTITION BY {key})
         ), scored AS (
             SELECT date, n, c,
                 (coalesce(clicked, 0) + {_SMOOTHING} * ctr) / (coalesce(seen, 0) + {_SMOOTHING}) - ctr AS score
-            FROM known, (SELECT avg({LABEL}) AS ctr FROM events WHERE date < '{newest}')
+            FROM known, (SELECT avg({LABEL}) AS ctr FROM events WHERE {older})
         )
         SELECT date, sum(n) AS rows, sum(c) AS clicks, sum(n * score) AS score, sum(c * score) AS clicked_score,
-            sum(n * score * score) AS score_squared, sum(n * n) AS rows_squared
+            sum(n * score * score) AS score_squared
         FROM scored GROUP BY date ORDER BY date
         """
     )
@@ -237,4 +246,4 @@ def _agreement(log: Log, key: str) -> tuple[np.ndarray, np.ndarray]:
     variance = (found["score_squared"] / rows - score**2) * ctr * (1 - ctr)
     covariance = found["clicked_score"] / rows - ctr * score
     correlation = covariance / np.sqrt(np.maximum(variance, _TINY))
-    return np.where(variance > _TINY, correlation, np.nan).round(6), rows**2 / found["rows_squared"]
+    return np.where(variance > _TINY, correlation, np.nan).round(6), rows

@@ -1,6 +1,8 @@
-"""The raw log as DuckDB sees it: views over its files, its calendar, and what is declared about its columns.
+"""The raw log as DuckDB sees it: tables of its files, its calendar, and what is declared about its columns.
 
-Every scan runs in DuckDB, which spills to disk; only figures by day, user or value, and a few examples, reach Python.
+The events are copied once into a temporary database on disk: a log of years has thousands of small files, and a suite
+scans the events some thirty times. Every scan runs in DuckDB, which spills to disk; only figures by day, user or value,
+and a few examples, reach Python.
 Names of columns come from outside: they enter SQL through `quoted` alone.
 """
 
@@ -28,7 +30,7 @@ _CLICKS_ALONE = 0.999  # a CTR from here on: labels that say nothing
 
 @dataclass(frozen=True)
 class Log:
-    """An open raw log: `events`, and `items`, `users`, `history` where there are such files, are views.
+    """An open raw log: `events`, and `items`, `users`, `history` where there are such files, are tables.
 
     Attributes:
         connection: the database.
@@ -94,13 +96,13 @@ def opened(params: Params) -> Iterator[Log]:
     fields = parse_fields({group: columns or {} for group, columns in declared.items()})
     until = date.fromisoformat(manifest["until"]) if manifest["until"] else None
     tables = tuple(name for name in SIDE_IDS if (ROOT / f"{name}.parquet").exists())
-    with TemporaryDirectory() as spill, duckdb.connect(config={"temp_directory": spill}) as connection:
+    with TemporaryDirectory() as folder, duckdb.connect(f"{folder}/log.duckdb") as connection:
         connection.execute(
-            f"CREATE VIEW events AS SELECT * FROM read_parquet('{ROOT}/events/*/*.parquet', union_by_name = true, "
+            f"CREATE TABLE events AS SELECT * FROM read_parquet('{ROOT}/events/*/*.parquet', union_by_name = true, "
             "hive_partitioning = true, hive_types = {'date': VARCHAR})"
         )
         for name in tables:
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{ROOT}/{name}.parquet')")
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet('{ROOT}/{name}.parquet')")
         yield Log(
             connection=connection,
             tables=tables,

@@ -95,14 +95,22 @@ def rows(params: Params) -> Iterator[Check]:
         if limits.missing_days != "off":
             critical = limits.missing_days == "critical" and log.daily
             yield from _days(log, "critical" if critical else "warning")
-        yield from far_days(log)
         for name in log.tables:
             advice = f"every row of {ROOT}/{name}.parquet needs one"
             yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
+            if name != "history":
+                yield from _one_row_each(log, name)
+
+
+def tables(params: Params) -> Iterator[Check]:
+    """Do the tables fit each other, in ids and in time?"""
+    limits = params.validate_raw
+    with opened(params) as log:
+        yield from far_days(log)
         if "items" in log.tables:
-            yield from _side_table(log, "items", limits.max_unknown_items)
+            yield from _coverage(log, "items", limits.max_unknown_items)
         if "users" in log.tables:
-            yield from _side_table(log, "users", limits.max_unknown_users)
+            yield from _coverage(log, "users", limits.max_unknown_users)
         yield from prior_history(log)
         yield from forms(log)
 
@@ -123,7 +131,7 @@ def meaning(params: Params) -> Iterator[Check]:
             yield from by_side_tables(log, users)
 
 
-PHASES = (files, rows, meaning)
+PHASES = (files, rows, tables, meaning)
 
 
 def _event_rules(until: str | None) -> list[Rule]:
@@ -260,7 +268,7 @@ def _days(log: Log, severity: Severity) -> Iterator[Check]:
         )
 
 
-def _side_table(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
+def _one_row_each(log: Log, name: str) -> Iterator[Check]:
     (key,) = SIDE_IDS[name]
     count, distinct = log.one(f"SELECT count({key}), count(DISTINCT {key}) FROM {name}")
     yield statistic(
@@ -271,6 +279,10 @@ def _side_table(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
         advice=f"keep one row for each {key}; with two, side fields are ambiguous",
         sample=_repeated(log, name, key, count - distinct),
     )
+
+
+def _coverage(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
+    (key,) = SIDE_IDS[name]
     strangers = f"FROM events ANTI JOIN {name} USING ({key})"
     (share,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
     sample = log.sample(

@@ -22,6 +22,7 @@ import numpy as np
 WINDOW = 14
 LEAST = 5
 _NORMAL = 1.4826  # the standard deviation of a normal variable is this many times its median absolute deviation
+_PROFILE_TIMES = 2.0  # a strange profile is this many times as far off as most days' are
 _SHORT = 4.0  # a reference of n days understates the spread: its scale grows by 1 + _SHORT / n
 
 
@@ -152,8 +153,8 @@ class Profiles:
     def beyond(self, distance: float) -> np.ndarray:
         """[D] whether a day's profile is so far off, and far more so than days are."""
         with np.errstate(invalid="ignore"):
-            usual = 2 * np.maximum(self.between, 2 * self.noise)
-            return (self.distance >= distance) & (self.distance >= usual)
+            usual = np.maximum(self.between, self.noise)
+            return (self.distance >= distance) & (self.distance >= _PROFILE_TIMES * usual)
 
 
 def profiles(calendar: Calendar, counts: np.ndarray, size: np.ndarray) -> Profiles:

@@ -13,6 +13,7 @@ import pytest
 from planting import RAW, day, edit, failed, judge, limits, put, seal
 
 from din.params import Params
+from validation.raw import files, rows
 
 Enter = Callable[..., Params]
 NEXT_DAY = datetime(2024, 1, 2, 12)
@@ -160,14 +161,14 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
-    """A new expectation needs a planted fault, here or in a test of its own below."""
+    """A new expectation needs a planted fault, here, in a test of its own below, or in test_validation_raw_meaning."""
     params = workspace()
     last = day(-1).parent.name.removeprefix("date=")
     seal(RAW, until=last)
     own = {"files_match_manifest", "rows", "missing_days", "days_behind_until", "not_after_until"}
-    own |= {"duplicate_rows", "unknown_items", "unknown_users", "watched_finite"}  # as hour_finite
+    own |= {"duplicate_rows", "watched_finite"}  # as hour_finite
     told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
-    assert {entry["name"] for entry in judge("raw", params)["expectations"]} <= told
+    assert {check.name for phase in (files, rows) for check in phase(params)} <= told
 
 
 def _cells(found: dict[str, Any], expected: set[str]) -> list[Any]:

@@ -1,0 +1,409 @@
+"""The raw suite's last phases: what the log means. Alone: `pytest tests/validation -k meaning`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import weeks
+from planting import failed, judge, limits
+from weeks import DAY, DAYS, FIRST, LAST, Weeks, sound
+
+from din.params import Params
+from validation.raw import meaning, tables
+
+FAR = np.datetime64("2035-06-01T12:00:00", "us")
+
+
+@pytest.fixture
+def enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+
+def fewer(share: float) -> Callable[[Weeks], None]:
+    """Keep a share of the last day's rows."""
+
+    def plant(log: Weeks) -> None:
+        random = np.random.default_rng(1)
+        log.events = log.events[~log.last | (random.random(len(log.events)) < share)]
+
+    return plant
+
+
+def labels(change: Callable[[pd.Series], Any]) -> Callable[[Weeks], None]:
+    """Change the last two days' labels."""
+
+    def plant(log: Weeks) -> None:
+        rows = log.events["timestamp"] >= FIRST + (DAYS - 2) * DAY
+        log.events.loc[rows, "label"] = change(log.events.loc[rows, "label"])
+
+    return plant
+
+
+def random_labels(label: pd.Series) -> np.ndarray:
+    """The same labels in another order."""
+    return np.random.default_rng(2).permutation(label.to_numpy())
+
+
+def shift(hours: int) -> Callable[[Weeks], None]:
+    """Turn the last day's clock within the day."""
+
+    def plant(log: Weeks) -> None:
+        start = FIRST + (DAYS - 1) * DAY
+        into = log.events.loc[log.last, "timestamp"] - start + np.timedelta64(hours, "h")
+        log.events.loc[log.last, "timestamp"] = start + into % DAY
+
+    return plant
+
+
+def one_user(log: Weeks) -> None:
+    """Give a tenth of the users' share of the last day to one of them; the rows remain."""
+    log.events.loc[log.last, "user_id"] = log.events.loc[log.last, "user_id"] % 8 + 1
+
+
+def one_item(log: Weeks) -> None:
+    """Show a few items alone on the last day."""
+    log.events.loc[log.last, "item_id"] = log.events.loc[log.last, "item_id"] % 8 + 1
+
+
+def yesterday_again(log: Weeks) -> None:
+    """Deliver the day before as the last day."""
+    log.events = log.events[~log.last]
+    log.add(log.day(DAYS - 2).assign(timestamp=lambda rows: rows["timestamp"] + DAY))
+
+
+def twice(seconds: float) -> Callable[[Weeks], None]:
+    """Deliver one day again, a moment later."""
+    later = np.timedelta64(int(seconds * 1e6), "us")
+    return lambda log: log.add(log.day(9).assign(timestamp=lambda rows: rows["timestamp"] + later))
+
+
+def robots(share: float) -> Callable[[Weeks], None]:
+    """Let some users, all with many impressions, click everything."""
+
+    def plant(log: Weeks) -> None:
+        rows = log.events["user_id"].value_counts()
+        many = rows[rows >= 15].index.to_numpy()
+        chosen = np.random.default_rng(3).choice(many, max(1, round(share * len(many))), replace=False)
+        log.events.loc[log.events["user_id"].isin(chosen), "label"] = 1
+
+    return plant
+
+
+def one_robot(log: Weeks) -> None:
+    """Let the most active user click everything."""
+    busiest = log.events["user_id"].value_counts().index[0]
+    log.events.loc[log.events["user_id"] == busiest, "label"] = 1
+
+
+def crowd(rows: int, over: np.timedelta64) -> Callable[[Weeks], None]:
+    """Add rows of one user within a time, on the sixth day."""
+
+    def plant(log: Weeks) -> None:
+        again = log.day(5).sample(rows, replace=True, random_state=4)
+        steps = np.arange(rows) * (over.astype("timedelta64[us]") // rows)
+        log.add(again.assign(user_id=7, timestamp=FIRST + 5 * DAY + np.timedelta64(9, "h") + steps))
+
+    return plant
+
+
+def dated(time: np.datetime64) -> Callable[[Weeks], None]:
+    """Date one row elsewhere."""
+    return lambda log: log.add(log.day(3).head(1).assign(timestamp=time))
+
+
+def column(name: str, change: Callable[[pd.DataFrame], Any], days: int = 2) -> Callable[[Weeks], None]:
+    """Change a column on the last days."""
+
+    def plant(log: Weeks) -> None:
+        rows = log.events["timestamp"] >= FIRST + (DAYS - days) * DAY
+        log.events[name] = log.events[name].astype(object)
+        log.events.loc[rows, name] = change(log.events[rows])
+        log.events[name] = log.events[name].convert_dtypes()
+
+    return plant
+
+
+def half_missing(rows: pd.DataFrame) -> np.ndarray:
+    """Every second value gone."""
+    return np.where(np.arange(len(rows)) % 2, None, rows["price"])
+
+
+def other_items(log: Weeks) -> None:
+    """Give the last day's items another id space."""
+    log.events.loc[log.last, "item_id"] += 10**6
+
+
+def permuted_items(log: Weeks) -> None:
+    """Let each item's id mean another item on the last two days."""
+    rows = log.events["timestamp"] >= FIRST + (DAYS - 2) * DAY
+    other = np.random.default_rng(5).permutation(weeks.ITEMS) + 1
+    log.events.loc[rows, "item_id"] = other[log.events.loc[rows, "item_id"] - 1]
+
+
+def missing_category(log: Weeks) -> None:
+    """Leave out the category of half of the items, which the last day alone shows."""
+    fresh = log.items["item_id"] > 100
+    log.items.loc[fresh, "category"] = None
+    older = ~log.last & (log.events["item_id"] > 100)
+    log.events.loc[older, "item_id"] -= 100
+
+
+def users_of_nobody(log: Weeks) -> None:
+    """Number the users of the table otherwise."""
+    log.users["user_id"] += 10**6
+
+
+def form(key: str, table: str, change: str) -> Callable[[Weeks], None]:
+    """Write ids as text, and in one table in another form."""
+
+    def plant(log: Weeks) -> None:
+        log.map_ids(key, "{}")
+        frame = getattr(log, table)
+        frame[key] = frame[key].map(change.format)
+
+    return plant
+
+
+def form_of_last_day(change: str) -> Callable[[Weeks], None]:
+    """Write item ids as text, on the last day in another form."""
+
+    def plant(log: Weeks) -> None:
+        log.map_ids("item_id", "{}")
+        log.events.loc[log.last, "item_id"] = log.events.loc[log.last, "item_id"].map(change.format)
+
+    return plant
+
+
+def history_later(days: int) -> Callable[[Weeks], None]:
+    """Date the prior history later."""
+
+    def plant(log: Weeks) -> None:
+        log.history["timestamp"] = log.history["timestamp"] + days * DAY
+
+    return plant
+
+
+def history_of_log(log: Weeks) -> None:
+    """Put the log's own clicks into the history."""
+    clicks = log.events.loc[log.events["label"] == 1, ["user_id", "item_id", "timestamp", "sequence"]]
+    log.history = pd.concat([log.history, clicks], ignore_index=True)
+
+
+def history_of_others(log: Weeks) -> None:
+    """Number the history's users otherwise."""
+    log.history["user_id"] += 10**6
+
+
+AGREEMENT = {"labels_follow_item_id_newest_days", "labels_follow_user_id_newest_days"}
+FORMS = {"item_id_form_newest_days", "item_id_form_rate"} | {f"item_id_form_in_{t}_rate" for t in ("items", "history")}
+
+# what is planted, the expectations that must fail (all other critical ones must hold), a text that the samples must show
+DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
+    "a tenth of the last day": (fewer(0.1), {"rows_newest_days"}, LAST),
+    "a last day of few users": (one_user, {"users_newest_days"}, LAST),
+    "a last day of few items": (one_item, {"items_newest_days"}, LAST),
+    "labels all 0": (labels(lambda label: 0), {"ctr_newest_days"}, LAST),
+    "labels all 1": (labels(lambda label: 1), {"ctr_newest_days"}, LAST),
+    "labels flipped": (labels(lambda label: 1 - label), {"ctr_newest_days", *AGREEMENT}, LAST),
+    "labels at random": (labels(random_labels), {"labels_follow_item_id_newest_days"}, "correlation"),
+    "items permuted": (permuted_items, {"labels_follow_item_id_newest_days"}, LAST),
+    "clock 8 hours late": (shift(8), {"hours_newest_days"}, LAST),
+    "clock 8 hours early": (shift(-8), {"hours_newest_days"}, LAST),
+    "yesterday again": (yesterday_again, {"copied_days"}, LAST),
+    "a day twice, a second apart": (twice(1), {"delivered_twice"}, "2024-03-13"),
+    "a twentieth of users click everything": (robots(0.05), {"click_everything_rate"}, "clicks"),
+    "a user with most events": (crowd(6000, 12 * np.timedelta64(1, "h")), {"largest_user_share"}, "7"),
+    "one row in 2035": (dated(FAR), {"days_far_after"}, "2035-06-01"),
+    "context null": (column("tab", lambda rows: None), {"missing_values_newest_days"}, "tab"),
+    "context empty": (column("tab", lambda rows: ""), {"missing_values_newest_days"}, "tab"),
+    "half of a number gone": (column("price", half_missing), {"missing_values_newest_days"}, "price"),
+    "context new": (column("tab", lambda rows: "v2_" + rows["tab"]), {"new_values_newest_days"}, "v2_"),
+    "number times 1000": (column("price", lambda rows: rows["price"] * 1000), {"other_values_newest_days"}, "price"),
+    "items of another space": (other_items, {"new_values_newest_days", "unknown_items_newest_days"}, "1000"),
+    "new items without category": (missing_category, {"missing_values_of_items_newest_days"}, "category"),
+    "users of nobody": (users_of_nobody, {"unknown_users_rate"}, "events"),
+    "item table with zeros": (
+        form("item_id", "items", "00{}"),
+        {"unknown_items_rate", "item_id_form_in_items_rate"},
+        "00",
+    ),
+    "user table with floats": (
+        form("user_id", "users", "{}.0"),
+        {"unknown_users_rate", "user_id_form_in_users_rate"},
+        ".0",
+    ),
+    "history with prefixes": (
+        form("user_id", "history", "user_{}"),
+        {"user_id_form_in_history_rate", "users_with_history"},
+        "user_",
+    ),
+    "history with blanks": (form("item_id", "history", " {}"), {"item_id_form_in_history_rate"}, " "),
+    "history after the log": (history_later(60), {"history_after_log"}, "2024-0"),
+    "history of the log": (history_of_log, {"history_repeats_log_rate"}, "2024-03"),
+    "history of others": (history_of_others, {"users_with_history"}, "of_history"),
+} | {
+    f"last day's ids as {change!r}": (
+        form_of_last_day(change),
+        FORMS,
+        "beside",
+    )
+    for change in ("00{}", "item_{}", " {}", "{}.0")
+}
+
+
+def worth_a_look(log: Weeks) -> None:
+    """Change nothing on the newest days, but much on an older one."""
+    random = np.random.default_rng(6)
+    day = log.day(11)
+    rows = log.events.index.isin(day.index)
+    log.events.loc[rows, "tab"] = None
+    log.events = log.events[~rows | (random.random(len(log.events)) < 0.1)]
+
+
+def few_forms(log: Weeks) -> None:
+    """Write a few ids of the events in another form."""
+    log.map_ids("item_id", "{}")
+    log.map_ids("user_id", "{}")
+    for key, change in (("item_id", "0{}"), ("user_id", "User-{}")):
+        at = log.events.columns.get_loc(key)
+        log.events.iloc[5:9, at] = log.events.iloc[5:9, at].map(change.format)
+
+
+def part_of_yesterday(log: Weeks) -> None:
+    """Deliver the first 600 rows of the day before again on the last day."""
+    log.add(log.day(DAYS - 2).head(600).assign(timestamp=lambda rows: rows["timestamp"] + DAY))
+
+
+def part_twice(log: Weeks) -> None:
+    """Deliver the first 300 rows of a day again, two seconds later."""
+    log.add(log.day(9).head(300).assign(timestamp=lambda rows: rows["timestamp"] + np.timedelta64(2, "s")))
+
+
+def half_known_history(log: Weeks) -> None:
+    """Put some of the log's clicks into the history."""
+    log.history["timestamp"] = log.history["timestamp"] + 30 * DAY
+    log.history = log.history[log.history["timestamp"] < FIRST + DAYS * DAY].reset_index(drop=True)
+    clicks = log.events.loc[log.events["label"] == 1, ["user_id", "item_id", "timestamp", "sequence"]]
+    log.history = pd.concat([log.history, clicks.head(len(log.history) // 10)], ignore_index=True)
+
+
+# what is planted, the warnings that must be there and no others; nothing is critical
+WARNINGS: dict[str, tuple[Callable[[Weeks], None], set[str]]] = {
+    "an older day of a tenth, without tab": (worth_a_look, {"rows_by_day", "users_by_day", "missing_values_by_day"}),
+    "a quarter of the last day": (fewer(0.25), {"rows_by_day"}),
+    "a few ids in other forms": (
+        few_forms,
+        {
+            "unknown_items",
+            "unknown_users",
+            *(f"{key}_forms" for key in ("item_id", "user_id")),
+            *(f"item_id_form_in_{table}" for table in ("items", "history")),
+            *(f"user_id_form_in_{table}" for table in ("users", "history")),
+        },
+    ),
+    "a part of yesterday again": (part_of_yesterday, {"partly_copied_days"}),
+    "a part of a day twice": (part_twice, {"partly_delivered_twice"}),
+    "one robot": (one_robot, {"robots"}),
+    "a user of 400 events a minute": (crowd(400, np.timedelta64(50, "s")), {"events_a_minute"}),
+    "a row of long ago": (dated(np.datetime64("2015-06-01T12:00:00", "us")), {"days_far_before", "missing_days"}),
+    "a history within the log": (half_known_history, {"history_within_log", "history_repeats_log"}),
+    "an unread column is gone": (column("session", lambda rows: None), {"missing_values_by_day"}),
+    "numbers times 10": (column("price", lambda rows: rows["price"] * 10), {"other_values_by_day"}),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_each_defect_closes_its_expectation(defect: str, enter: None, params: Params) -> None:
+    """The named critical expectations fail, all others hold, and the sample shows what is wrong."""
+    plant, expected, shown = DEFECTS[defect]
+    log = sound()
+    plant(log)
+    log.write()
+    found = failed(judge("raw", params))
+    assert found.keys() == expected
+    assert any(shown in str(row) for entry in found.values() for row in entry["sample"])
+
+
+@pytest.mark.parametrize("defect", WARNINGS)
+def test_less_is_a_warning(defect: str, enter: None, params: Params) -> None:
+    """Nothing closes, and exactly the named warnings are given, each with a sample."""
+    plant, expected = WARNINGS[defect]
+    log = sound()
+    plant(log)
+    log.write()
+    report = judge("raw", params)
+    assert not failed(report)
+    warnings = failed(report, "warning")
+    assert warnings.keys() == expected
+    assert all(entry["sample"] for name, entry in warnings.items() if name != "history_within_log")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("rows", [60, weeks.ROWS])
+def test_sound_logs_are_open(seed: int, rows: int, enter: None, params: Params) -> None:
+    """Weekends, growth, and the noise of a small log are no alarm, not even a warning."""
+    sound(seed, rows).write()
+    report = judge("raw", params)
+    assert not failed(report) and not failed(report, "warning")
+
+
+@pytest.mark.parametrize("protocol", ["by_user", "leave_last_out"])
+@pytest.mark.parametrize("defect", ["a tenth of the last day", "labels flipped", "context null", "one row in 2035"])
+def test_newest_days_close_only_a_temporal_split(defect: str, protocol: str, enter: None, params: Params) -> None:
+    """Where days do not decide the split, a strange day is a warning."""
+    log = sound()
+    log.protocol = protocol
+    DEFECTS[defect][0](log)
+    log.write()
+    report = judge("raw", params)
+    assert not failed(report) and failed(report, "warning")
+
+
+@pytest.mark.parametrize("mode", ["warning", "off"])
+def test_strange_days_can_be_let_through(mode: str, enter: None, params: Params) -> None:
+    """`validate_raw.strange_days` turns the critical expectations on days into warnings, or off."""
+    log = sound()
+    fewer(0.1)(log)
+    log.write()
+    report = judge("raw", limits(params, "validate_raw", strange_days=mode))
+    assert not failed(report)
+    assert ("rows_newest_days" in failed(report, "warning")) == (mode == "warning")
+
+
+def test_short_logs_are_not_judged_by_day(enter: None, params: Params) -> None:
+    """With fewer than five days before validation there is nothing to compare with, and no expectation on days."""
+    log = sound()
+    log.events = log.events[log.events["timestamp"] < FIRST + 7 * DAY]
+    log.write()
+    report = judge("raw", params)
+    assert not failed(report)
+    assert not [entry["name"] for entry in report["expectations"] if entry["name"].endswith("_newest_days")]
+
+
+def test_a_log_that_repeats_itself_has_no_copies(enter: None, params: Params) -> None:
+    """Mails sent to the same users at the same time every day are no copied file."""
+    log = sound()
+    mails = [log.day(0).head(800).assign(timestamp=lambda rows, n=n: rows["timestamp"] + n * DAY) for n in range(DAYS)]
+    log.events = pd.concat(mails, ignore_index=True)
+    log.events["sequence"] = np.arange(len(log.events))
+    log.write()
+    report = judge("raw", params)
+    assert not {name for name in failed(report) if "copied" in name}
+
+
+def test_every_expectation_has_a_defect(enter: None, params: Params) -> None:
+    """A new expectation of the last phases needs a planted fault, here or for another key, table or figure alike."""
+    log = sound()
+    for key in ("user_id", "item_id"):
+        log.map_ids(key, "{}")
+    log.write()
+    planted = set().union(*(expected for _, expected, _ in DEFECTS.values()))
+    planted |= set().union(*(expected for _, expected in WARNINGS.values()))
+    # one function judges both severities of a figure, both side tables, both kinds of id, and both units of time
+    planted |= {name.replace("_newest_days", "_by_day") for name in planted}
+    planted |= {name.replace("items", "users") for name in planted} | {"events_a_day"}
+    assert {check.name for phase in (tables, meaning) for check in phase(params)} <= planted
