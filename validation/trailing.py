@@ -131,7 +131,8 @@ def distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def shares(counts: np.ndarray) -> np.ndarray:
     """Counts [..., K] as shares of their sum; all zero where there are none."""
-    return counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+    total = counts.sum(axis=-1, keepdims=True)
+    return counts / np.where(total > 0, total, 1)
 
 
 @dataclass(frozen=True)

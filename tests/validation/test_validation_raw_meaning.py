@@ -201,7 +201,7 @@ def history_of_others(log: Weeks) -> None:
 AGREEMENT = {"labels_follow_item_id_newest_days", "labels_follow_user_id_newest_days"}
 FORMS = {"item_id_form_newest_days", "item_id_form_rate"} | {f"item_id_form_in_{t}_rate" for t in ("items", "history")}
 
-# what is planted, the expectations that must fail (all other critical ones must hold), a text that the samples must show
+# what is planted, the critical expectations that must fail (all others must hold), a text that the samples must show
 DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "a tenth of the last day": (fewer(0.1), {"rows_newest_days"}, LAST),
     "a last day of few users": (one_user, {"users_newest_days"}, LAST),
