@@ -116,6 +116,8 @@ class Featurize(_Block):
 class ValidateFeatures(_Block):
     max_unknown_items: Share
     max_unknown_users: Share | None
+    max_field_auc: Share
+    max_new_values: Share
     min_rows: NonNegativeInt
 
 

@@ -1,9 +1,11 @@
 """The suite on `data/features/`: are the shards whole, do splits keep apart, does no history see its own future?
 
 First the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all impressions,
-one shard in memory at a time (validation/scan.py). Costs two reads of the files for hashes and one to judge.
+one shard in memory at a time (validation/scan.py), then the meaning of their fields (validation/meaning.py). Costs two
+reads of the files for hashes and three to judge.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from din.params import Params
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind, parse_field
 from validation import INPUTS
 from validation.checks import Check, Rows, check_format, files_match_manifest, none_of, schemas, statistic
-from validation.leak import MAX_AUC, strongest_field
+from validation.meaning import judge_meaning
 from validation.scan import RULES, Found, scan
 from validation.shards import Features
 
@@ -90,8 +92,8 @@ def impressions(params: Params) -> Iterator[Check]:
     """Does every row point into its tables, and every history lie before its impression? Do splits keep apart?"""
     features = Features(ROOT, _manifest())
     found = scan(features)
-    for name, (column, advice) in RULES.items():
-        yield _counted(found, name, column, advice)
+    for rule, (column, advice) in RULES.items():
+        yield _counted(found, rule.value, column, advice)
     for field in features.fields:
         rule = "a value must be finite, or NaN for missing" if field.standardised else "an id must lie in [0, rows)"
         yield _counted(found, f"{field.name}_in_range", field.name, f"{rule} of its table: run `dvc repro featurize`")
@@ -99,23 +101,12 @@ def impressions(params: Params) -> Iterator[Check]:
     yield from _unknown(found, features, params)
 
 
-def leak(params: Params) -> Iterator[Check]:
-    """Does a field alone tell the label? Not judged where training rows are too few to tell (validation/leak.py)."""
-    strongest = strongest_field(Features(ROOT, _manifest()))
-    if strongest:
-        field = strongest.field
-        yield statistic(
-            "label_leak",
-            strongest.auc,
-            maximum=MAX_AUC,
-            column=field.name,
-            advice=f"the {field.group} field {field.name!r} alone tells the label: it is known only after the "
-            "impression. Take it out of featurize.fields, or declare it under behaviour, where only past rows use it",
-            sample=strongest.sample,
-        )
+def meaning(params: Params) -> Iterator[Check]:
+    """Does anything tell the label that is known only later? Does training's knowledge hold on later days?"""
+    yield from judge_meaning(Features(ROOT, _manifest()), params.validate_features)
 
 
-PHASES = (files, vocabularies, impressions, leak)
+PHASES = (files, vocabularies, impressions, meaning)
 
 
 def _manifest() -> dict[str, Any]:
@@ -149,32 +140,34 @@ def _type(field: Field) -> str:
 
 
 def _counted(found: Found, name: str, column: str | None, advice: str) -> Check:
-    return statistic(
-        name, found.counts[name], maximum=0, column=column, advice=advice, sample=found.samples.get(name, [])
-    )
+    """Expect no offending row; a rule that was not evaluated has no count, and fails."""
+    count = found.counts.get(name)
+    return statistic(name, count, maximum=0, column=column, advice=advice, sample=found.samples.get(name, []))
 
 
 def _splits(found: Found, params: Params) -> Iterator[Check]:
     least, knobs = params.validate_features.min_rows, "featurize.protocol and its featurize.*_days or *_fraction"
-    for split in SPLITS:
-        rows, clicks = found.rows[split], found.clicks[split]
+    ranges = [{"split": name, "rows": split.rows, "dates": split.dates} for name, split in found.splits.items()]
+    for name, split in found.splits.items():
         yield statistic(
-            f"{split}_rows",
-            rows,
+            f"{name}_rows",
+            split.rows,
             minimum=least,
-            advice=f"too few rows to trust a metric: see {knobs}, or lower min_rows",
+            advice=f"too few rows to trust a metric; {name} has {split.dates}. If a date is far from the others, "
+            f"correct or remove its rows in the source; else see {knobs}, or lower min_rows",
+            sample=ranges,
         )
         yield statistic(
-            f"{split}_classes",
-            (clicks > 0) + (clicks < rows),
+            f"{name}_classes",
+            (split.clicks > 0) + (split.clicks < split.rows),
             minimum=2,
             column="label",
-            advice=f"all labels of {split} are alike, so nothing can be learned or measured: see {knobs}",
-            sample=[{"split": split, "rows": rows, "clicks": clicks}],
+            advice=f"all labels of {name} are alike, so nothing can be learned or measured: see {knobs}",
+            sample=[{"split": name, "rows": split.rows, "clicks": split.clicks, "dates": split.dates}],
         )
         yield statistic(
-            f"{split}_mean_history_length",
-            found.behaviours[split] / rows if rows else None,
+            f"{name}_mean_history_length",
+            split.behaviours / split.rows if split.rows else None,
             minimum=0.01,
             severity="warning",
             advice="nearly every history is empty: which rows are behaviours? See fetch.table.columns.behaviour",
@@ -183,7 +176,7 @@ def _splits(found: Found, params: Params) -> Iterator[Check]:
 
 def _unknown(found: Found, features: Features, params: Params) -> Iterator[Check]:
     limits = params.validate_features
-    held_out = found.rows["valid"] + found.rows["test"]
+    held_out = found.splits["valid"].rows + found.splits["test"].rows
     for name, limit, column in (
         ("unknown_items_rate", limits.max_unknown_items, ITEM_ID),
         ("unknown_users_rate", limits.max_unknown_users, USER_ID),
@@ -191,7 +184,7 @@ def _unknown(found: Found, features: Features, params: Params) -> Iterator[Check
         if limit is not None and any(field.name == column for field in features.fields):
             yield statistic(
                 name,
-                found.counts[name] / held_out if held_out else None,
+                found.counts.get(name, math.nan) / held_out if held_out else None,
                 maximum=limit,
                 column=column,
                 advice=f"validation and test rows whose {column} training never saw often enough: lower "

@@ -6,8 +6,9 @@ Behaviours are sorted by (user, time), which is checked itself; so of a history 
 whose it is, and the last alone whether it saw the impression's time. Memory: one shard, and an array of U.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
+from enum import StrEnum, auto
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,43 +21,91 @@ import pyarrow.parquet as pq
 from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group
 from validation import INPUTS
 from validation.checks import SAMPLE
-from validation.shards import Features, Rows, integers, values
+from validation.shards import Features, Rows, date_of, integers, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 _LEAK = "the model would learn from the future; " + _FEATURIZE
 
-# name: (column, what to do)
-RULES: dict[str, tuple[str | None, str]] = {
-    "user_in_range": ("user", "a user is a row of users.parquet; " + _FEATURIZE),
-    "item_in_range": ("item", "an item is a row of items.parquet; " + _FEATURIZE),
-    "label_0_or_1": ("label", "a label is 0 or 1; " + _FEATURIZE),
-    "behaviours_sorted": ("timestamp", "behaviours go by user, then time, then sequence; " + _FEATURIZE),
-    "history_within_behaviours": ("history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE),
-    "history_length": ("history_end", "a history is cut to featurize.max_history; " + _FEATURIZE),
-    "history_of_own_user": ("history_start", "a history holds another user's behaviours; " + _FEATURIZE),
-    "history_before_impression": ("history_end", "a history reaches its impression's time or later; " + _LEAK),
-    "history_complete": ("history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE),
-    "user_in_one_shard": ("user", "a user's rows lie in several shards; " + _FEATURIZE),
-    "splits_apart": (None, "a row lies on the wrong side of a split; the metrics would flatter; " + _FEATURIZE),
-    "negatives_not_own": ("item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE),
+
+class Rule(StrEnum):
+    """What every row of the shards must keep."""
+
+    USER_IN_RANGE = auto()
+    ITEM_IN_RANGE = auto()
+    LABEL_0_OR_1 = auto()
+    BEHAVIOURS_SORTED = auto()
+    HISTORY_WITHIN_BEHAVIOURS = auto()
+    HISTORY_LENGTH = auto()
+    HISTORY_OF_OWN_USER = auto()
+    HISTORY_BEFORE_IMPRESSION = auto()
+    HISTORY_COMPLETE = auto()
+    USER_IN_ONE_SHARD = auto()
+    SPLITS_APART = auto()
+    NEGATIVES_NOT_OWN = auto()
+
+
+# rule: (column, what to do)
+RULES: dict[Rule, tuple[str | None, str]] = {
+    Rule.USER_IN_RANGE: ("user", "a user is a row of users.parquet; " + _FEATURIZE),
+    Rule.ITEM_IN_RANGE: ("item", "an item is a row of items.parquet; " + _FEATURIZE),
+    Rule.LABEL_0_OR_1: ("label", "a label is 0 or 1; " + _FEATURIZE),
+    Rule.BEHAVIOURS_SORTED: ("timestamp", "behaviours go by user, then time, then sequence; " + _FEATURIZE),
+    Rule.HISTORY_WITHIN_BEHAVIOURS: ("history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE),
+    Rule.HISTORY_LENGTH: ("history_end", "a history is cut to featurize.max_history; " + _FEATURIZE),
+    Rule.HISTORY_OF_OWN_USER: ("history_start", "a history holds another user's behaviours; " + _FEATURIZE),
+    Rule.HISTORY_BEFORE_IMPRESSION: ("history_end", "a history reaches its impression's time or later; " + _LEAK),
+    Rule.HISTORY_COMPLETE: ("history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE),
+    Rule.USER_IN_ONE_SHARD: ("user", "a user's rows lie in several shards; " + _FEATURIZE),
+    Rule.SPLITS_APART: (None, "a row lies on the wrong side of a split; the metrics would flatter; " + _FEATURIZE),
+    Rule.NEGATIVES_NOT_OWN: ("item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE),
 }
 
 
 @dataclass
-class Found:
-    """What a scan saw. counts, samples: by rule. rows, clicks, behaviours (summed history lengths): by split."""
+class Split:
+    """Totals of a split. behaviours: summed history lengths; first, last: timestamps, None without rows."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+    clicks: int = 0
+    behaviours: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def add(self, rows: Rows) -> None:
+        """Count the rows of one shard."""
+        self.rows += len(rows)
+        self.clicks += int((rows["label"] == 1).sum())
+        self.behaviours += int((rows["history_end"] - rows["history_start"]).sum())
+        if len(rows):
+            first, last = int(rows["timestamp"].min()), int(rows["timestamp"].max())
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
+
+    @property
+    def dates(self) -> str:
+        """The split's first and last date."""
+        if self.first is None or self.last is None:
+            return "no rows"
+        return f"{date_of(self.first)} to {date_of(self.last)}"
+
+
+@dataclass
+class Found:
+    """What a scan saw. counts, samples: by rule; a rule that was never evaluated has no count. splits: by name."""
+
+    counts: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    rows: Counter[str] = field(default_factory=Counter)
-    clicks: Counter[str] = field(default_factory=Counter)
-    behaviours: Counter[str] = field(default_factory=Counter)
+    splits: dict[str, Split] = field(default_factory=lambda: {split: Split() for split in SPLITS})
 
     def add(self, rule: str, broken: np.ndarray, rows: Rows) -> None:
         """Count the rows of a mask [B], and keep the first ones as examples."""
-        self.counts[rule] += int(broken.sum())
+        self.count(rule, int(broken.sum()))
         room = SAMPLE - len(self.samples[rule])
         self.samples[rule] += [rows.example(int(at)) for at in np.flatnonzero(broken)[:room]]
+
+    def count(self, rule: str, broken: int) -> None:
+        """Note that a rule was evaluated, and how many rows broke it."""
+        self.counts[rule] = self.counts.get(rule, 0) + broken
 
 
 def scan(features: Features) -> Found:
@@ -71,15 +120,15 @@ def scan(features: Features) -> Found:
         _fields_in_range(found, features, table, rows.path, Group.BEHAVIOUR)
         behaviours = Behaviours(rows, features.manifest["order"] == "sequence", prior)
         files = {"behaviours": rows}
-        found.add("behaviours_sorted", behaviours.unsorted(), rows)
+        found.add(Rule.BEHAVIOURS_SORTED, behaviours.unsorted(), rows)
         for split in SPLITS:
             rows, table = files[split], _ = features.read(shard, split)
             _fields_in_range(found, features, table, rows.path, Group.CONTEXT)
             _impressions(found, features, split, rows)
             _histories(found, rows, behaviours, features.manifest["max_history"])
         for rows in files.values():
-            for column, table in (("user", features.users), ("item", features.items)):
-                found.add(f"{column}_in_range", ~_in_range(rows[column], table.num_rows), rows)
+            found.add(Rule.USER_IN_RANGE, ~_in_range(rows["user"], features.users.num_rows), rows)
+            found.add(Rule.ITEM_IN_RANGE, ~_in_range(rows["item"], features.items.num_rows), rows)
         _one_shard(found, files, home, shard)
         _splits_by_user(found, files, features.manifest["protocol"])
     if features.manifest["protocol"] == "temporal":
@@ -145,34 +194,31 @@ class Behaviours:
 def _histories(found: Found, rows: Rows, behaviours: Behaviours, max_history: int) -> None:
     user, start, end = rows["user"], rows["history_start"], rows["history_end"]
     inside = (start >= 0) & (start <= end) & (end <= len(behaviours))
-    found.add("history_within_behaviours", ~inside, rows)
-    found.add("history_length", end - start > max_history, rows)
+    found.add(Rule.HISTORY_WITHIN_BEHAVIOURS, ~inside, rows)
+    found.add(Rule.HISTORY_LENGTH, end - start > max_history, rows)
     held = inside & (end > start)
     first, last = np.where(held, start, len(behaviours)), np.where(held, end - 1, len(behaviours))
     foreign = held & ((behaviours.user[first] != user) | (behaviours.user[last] != user))
-    found.add("history_of_own_user", foreign, rows)
+    found.add(Rule.HISTORY_OF_OWN_USER, foreign, rows)
     own = inside & ~foreign
-    found.add("history_before_impression", own & held & ~behaviours.before(last, rows), rows)
+    found.add(Rule.HISTORY_BEFORE_IMPRESSION, own & held & ~behaviours.before(last, rows), rows)
     oldest = np.searchsorted(behaviours.user[:-1], user)
     following = np.where(held, end, oldest)
     following = np.where(own, following, len(behaviours))
     stale = (behaviours.user[following] == user) & behaviours.before(following, rows)
     cut = held & (start > np.maximum(oldest, end - max_history))
-    found.add("history_complete", own & (stale | cut), rows)
+    found.add(Rule.HISTORY_COMPLETE, own & (stale | cut), rows)
     mine = rows["sampled"] == 1
     if mine.any():
         width = 1 + max(rows["item"].max(initial=0), behaviours.item.max(initial=0))
         keys = user.astype(np.int64) * width + rows["item"]
         mine &= np.isin(keys, behaviours.user[:-1].astype(np.int64) * width + behaviours.item)
-    found.add("negatives_not_own", mine, rows)
+    found.add(Rule.NEGATIVES_NOT_OWN, mine, rows)
 
 
 def _impressions(found: Found, features: Features, split: str, rows: Rows) -> None:
-    label, lengths = rows["label"], rows["history_end"] - rows["history_start"]
-    found.add("label_0_or_1", ~np.isin(label, (0, 1)), rows)
-    found.rows[split] += len(rows)
-    found.clicks[split] += int((label == 1).sum())
-    found.behaviours[split] += int(lengths.sum())
+    found.add(Rule.LABEL_0_OR_1, ~np.isin(rows["label"], (0, 1)), rows)
+    found.splits[split].add(rows)
     if split == "train":
         return
     for name, column, table in (
@@ -191,7 +237,7 @@ def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Pa
         found_values, row = values(table[own.name], own)
         broken = np.isinf(found_values) if own.standardised else ~_in_range(found_values, features.rows[own.name])
         count = int(broken.sum())
-        found.counts[f"{own.name}_in_range"] += count
+        found.count(f"{own.name}_in_range", count)
         if count:
             at = np.flatnonzero(broken)[:SAMPLE]
             examples = [{"file": str(path), "row": row[i], own.name: found_values[i]} for i in at]
@@ -204,7 +250,7 @@ def _one_shard(found: Found, files: dict[str, Rows], home: np.ndarray, shard: in
     other = home[users]
     home[users] = shard
     found.add(
-        "user_in_one_shard", other >= 0, Rows(files["train"].path.parent, {"user": users, "also_in_shard": other})
+        Rule.USER_IN_ONE_SHARD, other >= 0, Rows(files["train"].path.parent, {"user": users, "also_in_shard": other})
     )
 
 
@@ -212,9 +258,9 @@ def _splits_by_user(found: Found, files: dict[str, Rows], protocol: str) -> None
     """by_user: no user in two splits. leave_last_out: none in train and valid, and nothing after the test row."""
     train, valid, test = (files[split] for split in SPLITS)
     if protocol != "temporal":
-        found.add("splits_apart", np.isin(valid["user"], train["user"]), valid)
+        found.add(Rule.SPLITS_APART, np.isin(valid["user"], train["user"]), valid)
     if protocol == "by_user":
-        found.add("splits_apart", np.isin(test["user"], np.concatenate([train["user"], valid["user"]])), test)
+        found.add(Rule.SPLITS_APART, np.isin(test["user"], np.concatenate([train["user"], valid["user"]])), test)
     if protocol == "leave_last_out":
         tests = pd.DataFrame({name: test[name] for name in ("user", "timestamp", "sequence")})
         first = tests.sort_values(["timestamp", "sequence"], kind="stable").drop_duplicates("user").set_index("user")
@@ -225,7 +271,7 @@ def _splits_by_user(found: Found, files: dict[str, Rows], protocol: str) -> None
                 own["sequence"].to_numpy(),
             )  # NaN where it has no test row
             tie = rows["timestamp"] == timestamp
-            found.add("splits_apart", (rows["timestamp"] > timestamp) | (tie & (rows["sequence"] >= sequence)), rows)
+            found.add(Rule.SPLITS_APART, (rows["timestamp"] > timestamp) | (tie & (rows["sequence"] >= sequence)), rows)
 
 
 def _splits_by_time(found: Found, features: Features) -> None:
@@ -235,7 +281,7 @@ def _splits_by_time(found: Found, features: Features) -> None:
         first = end
         for shard in range(features.manifest["shards"]):
             rows, _ = features.read(shard, split)
-            found.add("splits_apart", rows["timestamp"] >= end, rows)
+            found.add(Rule.SPLITS_APART, rows["timestamp"] >= end, rows)
             first = min(first, int(rows["timestamp"].min(initial=first)))
         end = min(end, first)
 

@@ -73,6 +73,11 @@ class Features:
         return Rows(path, {column: integers(table[column]) for column in own}), table
 
 
+def date_of(timestamp: int) -> str:
+    """The UTC date of a timestamp in microseconds since 1970."""
+    return str(np.datetime64(int(timestamp), "us").astype("datetime64[D]"))
+
+
 def integers(column: pa.ChunkedArray) -> np.ndarray:
     """An integer column as an array, -1 where it is null."""
     return pc.fill_null(column, -1).to_numpy()

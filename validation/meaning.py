@@ -1,0 +1,192 @@
+"""What fields mean: which ones tell the label beforehand, and which ones say something else on later days.
+
+Leaks first (validation/leak.py, rates.py), then shifts (shifts.py). Each figure is the worst over all fields and over
+training, validation, test and their last days. Where rows are too few for a figure, its expectation is left out.
+"""
+
+from collections.abc import Iterator
+
+from din.params import ValidateFeatures
+from din.schema import Group
+from validation import leak, rates, shifts
+from validation.checks import SAMPLE, Check, Rows, Severity, none_of, statistic
+from validation.sample import Sample
+from validation.shards import Features
+
+_STRONG_AUC = 0.8
+_MAX_RISE = 0.15
+_FEW_NEW_VALUES = 0.1
+_MANY_MISSING = 0.4
+_ALL_MISSING = 0.99
+_NOT_KNOWN = "it is known only after the impression. Take it out of featurize.fields, or declare it under behaviour"
+_HONEST = "If it is honest, raise validate_features.max_field_auc"
+
+
+def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Check]:
+    """The expectations on leaks and shifts."""
+    sample = Sample(features)
+    yield from _fields(sample, limits.max_field_auc)
+    yield from _pairs(sample, limits.max_field_auc)
+    yield from _histories(sample, limits.max_field_auc)
+    yield from _rates(features)
+    yield from _values(sample, limits.max_new_values)
+    yield from _relations(sample)
+
+
+def _fields(sample: Sample, max_auc: float) -> Iterator[Check]:
+    singles = leak.single_fields(sample)
+    if not singles:
+        return
+    found = singles[0]
+    told = f"on {found.part.name}, the {found.group} field {found.name!r} alone tells the label"
+    values = [found.row(), *leak.frequent_values(sample, found)]
+    yield statistic(
+        "strong_field",
+        found.lower,
+        maximum=leak.limit(sample, min(_STRONG_AUC, max_auc)),
+        column=found.name,
+        severity="warning",
+        advice=f"{told}: make sure that it is known before the impression",
+        sample=values,
+    )
+    yield statistic(
+        "label_leak",
+        found.lower,
+        maximum=leak.limit(sample, max_auc),
+        column=found.name,
+        advice=f"{told}: {_NOT_KNOWN}. {_HONEST}",
+        sample=values,
+    )
+    yield _later("label_leak_later", singles, sample)
+
+
+def _pairs(sample: Sample, max_auc: float) -> Iterator[Check]:
+    pairs = leak.pairs(sample)
+    if not pairs:
+        return
+    found = pairs[0]
+    yield statistic(
+        "pair_leak",
+        found.lower,
+        maximum=leak.limit(sample, max_auc),
+        column=found.name,
+        advice=f"on {found.part.name}, the pair {found.name} tells the label: {_NOT_KNOWN}. {_HONEST}",
+        sample=[found.row(), *leak.frequent_values(sample, found)],
+    )
+
+
+def _histories(sample: Sample, max_auc: float) -> Iterator[Check]:
+    histories = leak.histories(sample)
+    if not histories:
+        return
+    found = histories[0]
+    yield statistic(
+        "history_leak",
+        found.lower,
+        maximum=leak.limit(sample, max_auc),
+        column=found.name,
+        advice=f"on {found.part.name}, histories that hold the candidate's value tell the label: they know the click "
+        f"that is to be predicted. End fetch.table.history before the first event. {_HONEST}",
+        sample=[one.row() for one in histories[:SAMPLE]],
+    )
+    yield _later("history_leak_later", histories, sample)
+
+
+def _later(name: str, findings: list[leak.Finding], sample: Sample) -> Check:
+    """Expect no field to tell far more on a later part than in training."""
+    risen = leak.risen(findings, sample.train)
+    rows = [one.row() for one in risen[:SAMPLE]]
+    on = f"{risen[0].name!r} tells far more about the label on {risen[0].part.name} than in training" if risen else ""
+    return statistic(
+        name,
+        risen[0].rise if risen else 0,
+        maximum=_MAX_RISE,
+        column=risen[0].name if risen else None,
+        advice=f"{on}: those days' values were made when their labels were known. Export them again as they were known",
+        sample=rows,
+    )
+
+
+def _rates(features: Features) -> Iterator[Check]:
+    found = rates.exclusions(features)
+    later = [one for one in found if one.later]
+    training = [one for one in found if not one.later]
+    if later:
+        yield _rate("rate_of_judged_rows", later[0], "critical")
+    if training:
+        yield _rate("rate_of_training_rows", training[0], "warning")
+
+
+def _rate(name: str, lowest: rates.Exclusion, severity: Severity) -> Check:
+    one, other = lowest.parts
+    return statistic(
+        name,
+        lowest.correlation,
+        minimum=rates.MIN_CORRELATION,
+        column=lowest.field.name,
+        severity=severity,
+        advice=f"{lowest.field.name!r} was computed from the labels of these rows: among equal values, more clicks in "
+        f"{one} mean fewer in {other}. Compute it from the days before the rows it describes, or leave it out",
+        sample=lowest.sample,
+    )
+
+
+def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
+    found = shifts.unknown_shares(sample)
+    excess = found[0].value - found[0].expected if found else 0
+    limits: tuple[tuple[str, float, Severity], ...] = (
+        ("new_values", _FEW_NEW_VALUES, "warning"),
+        ("many_new_values", max_new_values, "critical"),
+    )
+    for name, limit, severity in limits:
+        yield statistic(
+            name,
+            excess,
+            maximum=limit,
+            column=found[0].field if found else None,
+            severity=severity,
+            advice="values are missing, or were never seen in training, in far more rows than training makes expect: "
+            "has the source lost the column, or changed its spelling or ids? See validate_features.max_new_values",
+            sample=[shift.row() for shift in found[:SAMPLE]],
+        )
+    missing = sorted(sample.fields, key=lambda field: -shifts.unknown_share(sample.train, field))
+    limits = (("missing_values", _MANY_MISSING, "warning"), ("empty_field", _ALL_MISSING, "critical"))
+    for name, limit, severity in limits:
+        yield statistic(
+            name,
+            shifts.unknown_share(sample.train, missing[0]),
+            maximum=limit,
+            column=missing[0].name,
+            severity=severity,
+            advice="the share of training rows that lack the field's value: do the ids of its table match the log's? "
+            "Else take it out of featurize.fields",
+            sample=[{"field": f.name, "share": shifts.unknown_share(sample.train, f)} for f in missing[:SAMPLE]],
+        )
+
+
+def _relations(sample: Sample) -> Iterator[Check]:
+    lost = shifts.lost_relations(sample)
+    of_items = [shift.row() for shift in lost if shift.group is Group.ITEM]
+    others = [shift.row() for shift in lost if shift.group is not Group.ITEM]
+    yield none_of(
+        "item_relations_kept",
+        of_items,
+        advice="items don't mean what they meant in training, by the AUC of training's CTRs: were item ids, a column of "
+        "the item table or labels permuted on these days?",
+    )
+    yield _warning(
+        "relations_kept",
+        others,
+        advice="the field's relation to the label is gone on these days, by the AUC of training's CTRs: has its coding "
+        "changed?",
+    )
+    yield none_of(
+        "item_order_kept",
+        [shift.row() for shift in shifts.lost_item_order(sample)],
+        advice="the items shown most on these days are not those of training, though its own days agreed: are item ids "
+        "of another space, or permuted?",
+    )
+
+
+def _warning(name: str, offenders: Rows, advice: str) -> Check:
+    return statistic(name, len(offenders), maximum=0, severity="warning", advice=advice, sample=offenders)

@@ -1,0 +1,215 @@
+"""Was a field of items or users computed from the labels it is judged on, such as a CTR over the whole log?
+
+Compare items of about equal value x on two parts of the log, A and B. An item that is better than its like in A is
+better in B too, or as likely worse: chance in A knows nothing of chance in B. So the residuals of A and B correlate
+positively, or not at all, whatever an honest x says. A rate over both parts is the exception, as it fixes their sum:
+every click more in A is a click less in B, and the correlation is near -1.
+
+    x = (clicks of A + clicks of B) / (impressions of A + impressions of B)
+
+A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
+fields, fields known for fewer than `_MIN_ENTITIES` items or users of both parts, and parts that exclude each other
+whatever x is (one click a user). Reads all impressions once; memory grows with items and users, beside one shard.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Field, Group, Kind
+from validation.checks import SAMPLE
+from validation.sample import in_second_half
+from validation.shards import Features, Rows, values
+
+MIN_CORRELATION = -0.25
+_SIGMAS = 4.0
+_MIN_BY_ITSELF = -0.1  # of the two parts without any x: below, clicks exclude each other anyhow
+_MIN_ENTITIES = 50
+_ALIKE = 10  # entities next to each other in x that are compared; more where x is equal
+_SPREAD = 0.1  # by which the rates of entities of one x differ: keeps frequent ones from drowning the others
+_CONSTANT = 0.95  # share of entities, shown more than once, for which a context must be constant
+_IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
+
+LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
+_TRAINING = ("train, half 1", "train, half 2")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Impressions and clicks [E] of each item or user in a part of the log."""
+
+    shown: np.ndarray
+    clicks: np.ndarray
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.shown + other.shown, self.clicks + other.clicks)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """How a field correlates the clicks of two parts.
+
+    Attributes:
+        correlation: of the parts' residuals; 0 where chance explains a negative one.
+        sample: entities whose parts differ most, with their value and counts.
+    """
+
+    field: Field
+    parts: tuple[str, str]
+    correlation: float
+    sample: list[dict[str, Any]]
+
+    @property
+    def later(self) -> bool:
+        """Return whether the model is judged on one of the parts."""
+        return self.parts in LATER
+
+
+def exclusions(features: Features) -> list[Exclusion]:
+    """Every field that can be judged on each pair of parts, the lowest correlation first."""
+    log = _Log(features)
+    found = [one for group in _IDS for parts in (*LATER, _TRAINING) for one in _on_parts(log, group, parts)]
+    return sorted(found, key=lambda one: one.correlation)
+
+
+def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
+    """The correlation of two parts' residuals among entities of about one value; None where too few can be compared.
+
+    Args:
+        value: [E], NaN = not compared. Equal values are compared as one, however many.
+        a, b: counts [E] of the same entities.
+
+    Returns:
+        In [-1, 1]; 0 where chance explains a negative one.
+    """
+    known = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
+    _, which, size = np.unique(value[known], return_inverse=True, return_counts=True)
+    alike = ((np.cumsum(size) - size) // _ALIKE)[which]
+    compared = np.bincount(alike)[alike] > 1 if len(known) else np.zeros(0, bool)
+    if compared.sum() < _MIN_ENTITIES:
+        return None
+    one, other = (_residuals(part.shown[known], part.clicks[known], alike)[compared] for part in (a, b))
+    scale = np.sqrt((one**2).sum() * (other**2).sum())
+    if scale == 0:
+        return None
+    product = one * other
+    chance = product.sum() > -_SIGMAS * np.sqrt((product**2).sum())
+    return max(0.0, float(product.sum() / scale)) if chance else float(product.sum() / scale)
+
+
+def _residuals(shown: np.ndarray, clicks: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Clicks beyond the rate of the *others* that are alike, in standard deviations of chance and spread."""
+    mean = clicks.sum() / shown.sum()
+    others = np.bincount(alike, weights=shown)[alike] - shown
+    rate = (np.bincount(alike, weights=clicks)[alike] - clicks + mean) / (others + 1)
+    deviation = np.sqrt(shown * rate * (1 - rate) + (_SPREAD * shown) ** 2)
+    return (clicks - shown * rate) / deviation
+
+
+def _on_parts(log: "_Log", group: Group, parts: tuple[str, str]) -> Iterator[Exclusion]:
+    if log.sampled and group is Group.USER:
+        return  # a click and a sampled negative for each
+    a, b = log.counts[group, parts[0]], log.counts[group, parts[1]]
+    by_itself = correlation(np.zeros(len(a.shown)), a, b)
+    if by_itself is None or by_itself < _MIN_BY_ITSELF:
+        return
+    for field, value in log.numbers(group):
+        found = correlation(value, a, b)
+        if found is not None:
+            yield Exclusion(field, parts, found, log.sample(field, group, value, parts))
+
+
+class _Log:
+    """Counts by group and part, and the numbers of fields by entity."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+        self.sampled = False
+        self.counts: dict[tuple[Group, str], Counts] = {}
+        self._orders: dict[Field, np.ndarray] = {}
+        self._tables = {Group.ITEM: features.items, Group.USER: features.users}
+        self._contexts = [field for field in features.of(Group.CONTEXT) if field.kind is not Kind.MULTI]
+        self._bounds = {
+            (group, field): (np.full(table.num_rows, np.nan), np.full(table.num_rows, np.nan))
+            for group, table in self._tables.items()
+            for field in self._contexts
+        }
+        for shard in range(features.manifest["shards"]):
+            for split in SPLITS:
+                self._add(split, *features.read(shard, split))
+        for group in self._tables:
+            self.counts[group, "valid and test"] = self.counts[group, "valid"] + self.counts[group, "test"]
+
+    def numbers(self, group: Group) -> Iterator[tuple[Field, np.ndarray]]:
+        """The group's fields, and contexts that are constant for nearly each of its entities, with values [E]."""
+        for field in self.features.of(group):
+            if field.kind is not Kind.MULTI and field.name != _IDS[group]:
+                yield field, self._numbers(self._tables[group][field.name], field)
+        shown = sum(self.counts[group, split].shown for split in SPLITS)
+        for field in self._contexts:
+            low, high = self._bounds[group, field]
+            repeated = (shown > 1) & np.isfinite(low)
+            if repeated.any() and (low == high)[repeated].mean() > _CONSTANT:
+                yield field, low
+
+    def sample(self, field: Field, group: Group, value: np.ndarray, parts: tuple[str, str]) -> list[dict[str, Any]]:
+        """Rows for a report: the entities that both parts show most."""
+        a, b = (self.counts[group, part] for part in parts)
+        often = np.argsort(-np.minimum(a.shown, b.shown), kind="stable")[:SAMPLE]
+        names = self._tables[group]["value"]
+        return [
+            {_IDS[group]: names[int(at)].as_py(), field.name: value[at]}
+            | {
+                f"CTR of {part}": round(float(counts.clicks[at] / max(counts.shown[at], 1)), 4)
+                for part, counts in zip(parts, (a, b), strict=True)
+            }
+            for at in often
+        ]
+
+    def _add(self, split: str, rows: Rows, table: pa.Table) -> None:
+        self.sampled |= bool((rows["sampled"] == 1).any())
+        clicked = rows["label"] == 1
+        half = {Group.ITEM: in_second_half(rows["user"]), Group.USER: _second_half_of_each(rows["user"])}
+        for group, entity in ((Group.ITEM, rows["item"]), (Group.USER, rows["user"])):
+            parts = {split: np.ones(len(rows), bool), f"{split}, half 1": ~half[group], f"{split}, half 2": half[group]}
+            for part, own in parts.items():
+                size = self._tables[group].num_rows
+                shown = np.bincount(entity[own], minlength=size)
+                clicks = np.bincount(entity[own], weights=clicked[own], minlength=size)
+                before = self.counts.get((group, part), Counts(np.zeros(size), np.zeros(size)))
+                self.counts[group, part] = before + Counts(shown, clicks)
+            for field in self._contexts:
+                number = self._numbers(table[field.name], field)
+                low, high = self._bounds[group, field]
+                np.fmin.at(low, entity, number)
+                np.fmax.at(high, entity, number)
+
+    def _numbers(self, column: pa.ChunkedArray, field: Field) -> np.ndarray:
+        """A column as numbers, so that near values are alike: the raw values where those are numbers, else the ids."""
+        found, _ = values(column, field)
+        if field.standardised:
+            return found.astype(float)
+        return np.where(found > UNKNOWN, self._order(field)[found], np.nan)
+
+    def _order(self, field: Field) -> np.ndarray:
+        """A number for each id of a field: its raw value where all are numbers, else the id."""
+        if field not in self._orders:
+            raw = self.features.vocabulary(field)["value"]
+            try:
+                self._orders[field] = pc.cast(raw, pa.float64()).to_numpy()
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                self._orders[field] = np.arange(len(raw), dtype=float)
+        return self._orders[field]
+
+
+def _second_half_of_each(user: np.ndarray) -> np.ndarray:
+    """bool [B]: rows in the second half, by time, of their user's rows; rows of a user lie together."""
+    if not len(user):
+        return np.zeros(0, bool)
+    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
+    length = np.diff(np.r_[first, len(user)])
+    return 2 * (np.arange(len(user)) - np.repeat(first, length)) >= np.repeat(length, length)

@@ -1,0 +1,223 @@
+"""Impressions of some users, few enough to try every field on them: what leaks and shifts are judged by.
+
+    B impressions · M values of a field: one an impression, or several of a `multi` field
+
+A hash of the user decides, so a user is in the sample of every split or of none. A split has about `MAX_ROWS` sampled
+rows at most. Memory: one shard beside the sample.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from din.schema import SPLITS, UNKNOWN, Field, Group, Kind
+from validation.shards import Features, Rows, date_of, integers, values
+
+MAX_ROWS = 200_000
+_MAX_DAYS = 7  # the last ones of validation and of test, which are judged one by one as well
+_MIN_CLICKS = 50  # and non-clicks, in each half of the users: with fewer, chance tells the label too
+_MIN_USERS = 20  # in each half
+_DAY_US = 86_400_000_000
+_BINS = 100
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A field's values as codes below `size`, 0 = unknown or missing. code [M]; row [M], the impression of each."""
+
+    code: np.ndarray
+    row: np.ndarray
+    size: int
+
+    def take(self, rows: np.ndarray) -> "Codes":
+        """The codes of the impressions in a mask [B]."""
+        kept = rows[self.row]
+        position = np.cumsum(rows) - 1
+        return Codes(self.code[kept], position[self.row[kept]], self.size)
+
+    def mean(self, number: np.ndarray, impressions: int) -> np.ndarray:
+        """Each impression's mean [B] of a number that belongs to its codes [size]."""
+        total = np.bincount(self.row, weights=number[self.code], minlength=impressions)
+        return total / np.bincount(self.row, minlength=impressions)
+
+
+@dataclass(frozen=True)
+class Impressions:
+    """B impressions of a split or of one of its days.
+
+    Attributes:
+        half: to which half of the users the impression's user belongs.
+        history: the length of the history.
+        codes: by context, item and user field.
+        shares: by item field with one value an item: the share of the history that has the candidate's value.
+    """
+
+    name: str
+    label: np.ndarray
+    user: np.ndarray
+    item: np.ndarray
+    timestamp: np.ndarray
+    half: np.ndarray
+    history: np.ndarray
+    codes: Mapping[str, Codes]
+    shares: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: np.ndarray, name: str) -> "Impressions":
+        """The impressions in a mask [B]."""
+        return Impressions(
+            name=name,
+            label=self.label[rows],
+            user=self.user[rows],
+            item=self.item[rows],
+            timestamp=self.timestamp[rows],
+            half=self.half[rows],
+            history=self.history[rows],
+            codes={field: codes.take(rows) for field, codes in self.codes.items()},
+            shares={field: share[rows] for field, share in self.shares.items()},
+        )
+
+    def thinned_users(self, rows: int) -> "Impressions":
+        """About as many of the impressions as asked for, of whole users; all where there are fewer."""
+        every = -(-len(self) // rows)
+        kept = np.unique(self.user)[::every]
+        return self.take(np.isin(self.user, kept), self.name) if every > 1 else self
+
+    def thinned(self, rows: int) -> "Impressions":
+        """About as many of the impressions as asked for, evenly spread."""
+        every = max(1, len(self) // max(rows, 1))
+        return self.take(np.arange(len(self)) % every == 0, self.name)
+
+    @cached_property
+    def users(self) -> int:
+        """Distinct users."""
+        return len(np.unique(self.user))
+
+    @cached_property
+    def enough(self) -> bool:
+        """Return whether both halves of the users hold enough rows to tell a relation from chance."""
+        return all(
+            min(self.label[own].sum(), (~self.label[own]).sum()) >= _MIN_CLICKS
+            and len(np.unique(self.user[own])) >= _MIN_USERS
+            for own in (self.half, ~self.half)
+        )
+
+    def noise(self, group: Group) -> float:
+        """Standard error of the AUC of a field that says nothing: √((P + N + 1) / 12PN).
+
+        Rows of one user, or one item, share a field of that group, so each counts once.
+        """
+        owner = {Group.USER: self.user, Group.ITEM: self.item}.get(group)
+        alike = 1.0 if owner is None else len(self) / len(np.unique(owner))
+        clicks = self.label.sum() / alike
+        others = (~self.label).sum() / alike
+        return float(np.sqrt((clicks + others + 1) / (12 * clicks * others)))
+
+
+class Sample:
+    """The sampled impressions of each split, their context, item and user fields, and their histories' shares."""
+
+    def __init__(self, features: Features) -> None:
+        self.features = features
+        self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
+        self._share = MAX_ROWS / max(MAX_ROWS, *features.manifest["rows"].values())
+        self._edges: dict[str, np.ndarray] = {}
+        self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
+
+    @cached_property
+    def judged(self) -> list[Impressions]:
+        """Validation, test and, under `temporal`, their last days where they have several."""
+        parts = [self.valid, self.test]
+        if self.features.manifest["protocol"] != "temporal":
+            return parts
+        for split in (self.valid, self.test):
+            day = split.timestamp // _DAY_US
+            days = np.unique(day)
+            if len(days) > 1:
+                parts += [split.take(day == one, f"{split.name} {date_of(one * _DAY_US)}") for one in days[-_MAX_DAYS:]]
+        return parts
+
+    @cached_property
+    def early_and_late(self) -> tuple[Impressions, Impressions]:
+        """Training in two: its last days, as long as the judged ones, after the rest; else two halves of its users."""
+        late = self.train.half
+        if self.features.manifest["protocol"] == "temporal":
+            times = np.concatenate([part.timestamp for part in (self.valid, self.test)])
+            first = self.train.timestamp.max(initial=0) - np.ptp(times)
+            late = self.train.timestamp > max(first, np.median(self.train.timestamp))
+        return self.train.take(~late, "early"), self.train.take(late, "late")
+
+    def _split(self, split: str) -> Impressions:
+        """Read a split's sampled rows, one shard at a time. Training comes first: it sets the edges of numbers."""
+        tables: list[pa.Table] = []
+        shares: list[dict[str, np.ndarray]] = []
+        for shard in range(self.features.manifest["shards"]):
+            rows, table = self.features.read(shard, split)
+            kept = np.flatnonzero(_hashed(rows["user"]) < self._share * 2**32)
+            tables.append(self._with_side_fields(table.take(pa.array(kept))))
+            behaviours, _ = self.features.read(shard, "behaviours")
+            sampled = Rows(rows.path, {name: column[kept] for name, column in rows.columns.items()})
+            shares.append(self._shares(sampled, behaviours["item"]))
+        table = pa.concat_tables(tables)
+        user = integers(table["user"])
+        return Impressions(
+            name=split,
+            label=integers(table["label"]) == 1,
+            user=user,
+            item=integers(table["item"]),
+            timestamp=integers(table["timestamp"]),
+            half=in_second_half(user),
+            history=integers(table["history_end"]) - integers(table["history_start"]),
+            codes={field.name: self._codes(table[field.name], field) for field in self.fields},
+            shares={name: np.concatenate([one[name] for one in shares]) for name in shares[0]},
+        )
+
+    def _with_side_fields(self, table: pa.Table) -> pa.Table:
+        for group, side in ((Group.ITEM, self.features.items), (Group.USER, self.features.users)):
+            for field in self.features.of(group):
+                table = table.append_column(field.name, side[field.name].take(table[str(group)]))
+        return table
+
+    def _shares(self, rows: Rows, past: np.ndarray) -> dict[str, np.ndarray]:
+        """Shares [B] of a shard's B rows; past: the items of its behaviours. An unknown candidate has share 0."""
+        start, length = rows["history_start"], rows["history_end"] - rows["history_start"]
+        row = np.repeat(np.arange(len(rows)), length)
+        at = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
+        found = {}
+        for field in self.features.of(Group.ITEM):
+            if field.kind is Kind.MULTI or field.standardised:
+                continue
+            value = integers(self.features.items[field.name])
+            candidate = value[rows["item"]][row]
+            met = (value[past[at]] == candidate) & (candidate != UNKNOWN)
+            found[field.name] = np.bincount(row, weights=met, minlength=len(rows)) / np.maximum(length, 1)
+        return found
+
+    def _codes(self, column: pa.ChunkedArray, field: Field) -> Codes:
+        found, row = values(column, field)
+        if not field.standardised:
+            return Codes(np.maximum(found, UNKNOWN), row, self.features.rows[field.name])
+        edges = self._edges.setdefault(field.name, _hundredths(found))
+        code = np.where(np.isfinite(found), 1 + np.searchsorted(edges, found, side="right"), UNKNOWN)
+        return Codes(code, row, len(edges) + 2)
+
+
+def in_second_half(user: np.ndarray) -> np.ndarray:
+    """bool [B]: two halves of the users, independent of which ones are sampled."""
+    return (_hashed(user) >> np.uint64(7)) % np.uint64(2) == 1
+
+
+def _hashed(user: np.ndarray) -> np.ndarray:
+    """32 bits by Fibonacci hashing: users that follow each other lie far apart."""
+    return user.astype(np.uint64) * np.uint64(2_654_435_761) % np.uint64(2**32)
+
+
+def _hundredths(numbers: np.ndarray) -> np.ndarray:
+    """The 99 edges between the hundredths of known numbers, fewer where some are equal."""
+    known = numbers[np.isfinite(numbers)]
+    return np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)
