@@ -7,7 +7,7 @@ table may leak on the days alone that were appended last. A part with few clicks
 Costs about 10 ms a field and 5 ms a pair for each 100,000 rows.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from din.metrics import auc
-from din.schema import USER_ID, Field, Group, Kind
+from din.schema import ITEM_ID, USER_ID, Field, Group, Kind
 from validation.checks import SAMPLE
 from validation.sample import Codes, Impressions, Sample
 
 _MAX_SAMPLED_AUC = 0.97  # where nobody was shown the negatives, an honest item field tells them from clicks
 _SIGMAS = 5.0
+_MIN_HITS = 100
+_MAX_CTR = 0.8
 _MAX_PAIR_FIELDS = 16
 _MAX_PAIR_ROWS = 50_000
 _PAIR_ORDER = (Group.CONTEXT, Group.USER, Group.ITEM)
@@ -34,7 +36,7 @@ class Finding:
         name: of the field, of the pair, or of a history's share.
         group: whose property it is; of a pair, its first field's.
         value: AUC on the part.
-        base: AUC on training.
+        base: AUC on training; of a pair, `value`.
         fields: one, two, or none for a history.
     """
 
@@ -65,6 +67,25 @@ class Finding:
         }
 
 
+@dataclass(frozen=True)
+class Hits:
+    """The impressions of a part whose candidate lies in its history, and their clicks."""
+
+    part: Impressions
+    shown: int
+    clicks: int
+
+    @property
+    def lower(self) -> float:
+        """CTR less three standard errors."""
+        rate = self.clicks / self.shown
+        return rate - 3 * float(np.sqrt(max(rate * (1 - rate), 1 / self.shown) / self.shown))
+
+    def row(self) -> dict[str, Any]:
+        """The hits as a row of a report's sample."""
+        return {"rows of": self.part.name, "candidate in history": self.shown, "clicks": self.clicks}
+
+
 def limit(sample: Sample, max_auc: float) -> float:
     """The highest plausible AUC: higher than asked for where negatives are sampled."""
     sampled = sample.features.manifest["protocol"] == "leave_last_out"
@@ -86,13 +107,32 @@ def histories(sample: Sample) -> list[Finding]:
     """
     found = []
     for name in sample.train.shares:
-        found += _on_parts(sample, f"history {name}", Group.ITEM, _share_auc(name), ())
+        found += _on_parts(sample, f"history {name}", Group.BEHAVIOUR, _share_auc(name), ())
     return _strongest_first(found)
 
 
-def pairs(sample: Sample) -> list[Finding]:
-    """Pairs of fields on each split, the strongest first; without `multi` fields, contexts before the others."""
-    candidates = [field for field in sample.fields if field.kind is not Kind.MULTI and field.name != USER_ID]
+def history_hits(sample: Sample) -> list[Hits]:
+    """Parts with enough impressions whose candidate lies in the history, the highest CTR of these first.
+
+    Not judged where nearly all impressions are clicked, or negatives are never the user's own.
+    """
+    if sample.features.manifest["protocol"] == "leave_last_out":
+        return []
+    found = []
+    for part in (sample.train, *sample.judged):
+        hit = part.shares[ITEM_ID] > 0
+        if hit.sum() >= _MIN_HITS and part.label.mean() < _MAX_CTR:
+            found.append(Hits(part, int(hit.sum()), int(part.label[hit].sum())))
+    return sorted(found, key=lambda hits: -hits.lower)
+
+
+def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
+    """Pairs of fields on each split, the strongest first.
+
+    Left out are `multi` fields, and those that are leaking alone. Of many, contexts come first, then user fields.
+    """
+    out = {USER_ID, *leaking}
+    candidates = [field for field in sample.fields if field.kind is not Kind.MULTI and field.name not in out]
     candidates.sort(key=lambda field: _PAIR_ORDER.index(field.group))
     found = []
     for one, other in combinations(candidates[:_MAX_PAIR_FIELDS], 2):

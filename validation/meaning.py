@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from din.params import ValidateFeatures
 from din.schema import Group
 from validation import leak, rates, shifts
-from validation.checks import SAMPLE, Check, Rows, Severity, none_of, statistic
+from validation.checks import SAMPLE, Check, Severity, statistic
 from validation.sample import Sample
 from validation.shards import Features
 
-_STRONG_AUC = 0.8
+_STRONG_AUC = 0.75
 _MAX_RISE = 0.15
+_MAX_HITS_CTR = 0.95
 _FEW_NEW_VALUES = 0.1
 _MANY_MISSING = 0.4
 _ALL_MISSING = 0.99
+_OF_ITEMS = (Group.ITEM, Group.BEHAVIOUR)  # behaviour: the items of histories
 _NOT_KNOWN = "it is known only after the impression. Take it out of featurize.fields, or declare it under behaviour"
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
 
@@ -25,16 +27,17 @@ _HONEST = "If it is honest, raise validate_features.max_field_auc"
 def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Check]:
     """The expectations on leaks and shifts."""
     sample = Sample(features)
-    yield from _fields(sample, limits.max_field_auc)
-    yield from _pairs(sample, limits.max_field_auc)
-    yield from _histories(sample, limits.max_field_auc)
+    highest = leak.limit(sample, limits.max_field_auc)
+    singles = leak.single_fields(sample)
+    yield from _fields(sample, singles, highest)
+    yield from _pairs(sample, {one.name for one in singles if one.lower > highest}, highest)
+    yield from _histories(sample, highest)
     yield from _rates(features)
     yield from _values(sample, limits.max_new_values)
     yield from _relations(sample)
 
 
-def _fields(sample: Sample, max_auc: float) -> Iterator[Check]:
-    singles = leak.single_fields(sample)
+def _fields(sample: Sample, singles: list[leak.Finding], highest: float) -> Iterator[Check]:
     if not singles:
         return
     found = singles[0]
@@ -43,7 +46,7 @@ def _fields(sample: Sample, max_auc: float) -> Iterator[Check]:
     yield statistic(
         "strong_field",
         found.lower,
-        maximum=leak.limit(sample, min(_STRONG_AUC, max_auc)),
+        maximum=min(leak.limit(sample, _STRONG_AUC), highest),
         column=found.name,
         severity="warning",
         advice=f"{told}: make sure that it is known before the impression",
@@ -52,7 +55,7 @@ def _fields(sample: Sample, max_auc: float) -> Iterator[Check]:
     yield statistic(
         "label_leak",
         found.lower,
-        maximum=leak.limit(sample, max_auc),
+        maximum=highest,
         column=found.name,
         advice=f"{told}: {_NOT_KNOWN}. {_HONEST}",
         sample=values,
@@ -60,22 +63,22 @@ def _fields(sample: Sample, max_auc: float) -> Iterator[Check]:
     yield _later("label_leak_later", singles, sample)
 
 
-def _pairs(sample: Sample, max_auc: float) -> Iterator[Check]:
-    pairs = leak.pairs(sample)
+def _pairs(sample: Sample, leaking: set[str], highest: float) -> Iterator[Check]:
+    pairs = leak.pairs(sample, leaking)
     if not pairs:
         return
     found = pairs[0]
     yield statistic(
         "pair_leak",
         found.lower,
-        maximum=leak.limit(sample, max_auc),
+        maximum=highest,
         column=found.name,
         advice=f"on {found.part.name}, the pair {found.name} tells the label: {_NOT_KNOWN}. {_HONEST}",
         sample=[found.row(), *leak.frequent_values(sample, found)],
     )
 
 
-def _histories(sample: Sample, max_auc: float) -> Iterator[Check]:
+def _histories(sample: Sample, highest: float) -> Iterator[Check]:
     histories = leak.histories(sample)
     if not histories:
         return
@@ -83,13 +86,24 @@ def _histories(sample: Sample, max_auc: float) -> Iterator[Check]:
     yield statistic(
         "history_leak",
         found.lower,
-        maximum=leak.limit(sample, max_auc),
+        maximum=highest,
         column=found.name,
         advice=f"on {found.part.name}, histories that hold the candidate's value tell the label: they know the click "
         f"that is to be predicted. End fetch.table.history before the first event. {_HONEST}",
         sample=[one.row() for one in histories[:SAMPLE]],
     )
     yield _later("history_leak_later", histories, sample)
+    hits = leak.history_hits(sample)
+    if hits:
+        yield statistic(
+            "history_hits_ctr",
+            hits[0].lower,
+            maximum=_MAX_HITS_CTR,
+            column="history_end",
+            advice=f"on {hits[0].part.name}, impressions whose item is in the history are nearly all clicked: "
+            "histories hold some of the clicks to be predicted. End fetch.table.history before the first event",
+            sample=[one.row() for one in hits[:SAMPLE]],
+        )
 
 
 def _later(name: str, findings: list[leak.Finding], sample: Sample) -> Check:
@@ -166,27 +180,29 @@ def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
 
 def _relations(sample: Sample) -> Iterator[Check]:
     lost = shifts.lost_relations(sample)
-    of_items = [shift.row() for shift in lost if shift.group is Group.ITEM]
-    others = [shift.row() for shift in lost if shift.group is not Group.ITEM]
-    yield none_of(
+    yield _kept(
         "item_relations_kept",
-        of_items,
-        advice="items don't mean what they meant in training, by the AUC of training's CTRs: were item ids, a column of "
-        "the item table or labels permuted on these days?",
+        [shift for shift in lost if shift.group in _OF_ITEMS],
+        "critical",
+        "items don't mean on these days what they meant in training, by the AUC of training's CTRs: were item ids, a "
+        "column of the item table or the labels permuted?",
     )
-    yield _warning(
+    yield _kept(
         "relations_kept",
-        others,
-        advice="the field's relation to the label is gone on these days, by the AUC of training's CTRs: has its coding "
-        "changed?",
+        [shift for shift in lost if shift.group not in _OF_ITEMS],
+        "warning",
+        "the field tells nothing on these days, by the AUC of training's CTRs: has its coding changed?",
     )
-    yield none_of(
+    yield _kept(
         "item_order_kept",
-        [shift.row() for shift in shifts.lost_item_order(sample)],
-        advice="the items shown most on these days are not those of training, though its own days agreed: are item ids "
-        "of another space, or permuted?",
+        shifts.lost_item_order(sample),
+        "critical",
+        "the items shown most on these days are not those of training, though its own days agree with each other: are "
+        "item ids permuted, or of another space?",
     )
 
 
-def _warning(name: str, offenders: Rows, advice: str) -> Check:
-    return statistic(name, len(offenders), maximum=0, severity="warning", advice=advice, sample=offenders)
+def _kept(name: str, lost: list[shifts.Shift], severity: Severity, advice: str) -> Check:
+    rows = [shift.row() for shift in lost]
+    column = lost[0].field if lost else None
+    return statistic(name, len(rows), maximum=0, column=column, severity=severity, advice=advice, sample=rows)

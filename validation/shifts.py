@@ -81,7 +81,7 @@ def lost_relations(sample: Sample) -> list[Shift]:
         found += _lost(sample, late, field.name, field.group, before, now)
     for name in sample.train.shares:
         share = _share_of(name)
-        found += _lost(sample, late, f"history {name}", Group.ITEM, share, share)
+        found += _lost(sample, late, f"history {name}", Group.BEHAVIOUR, share, share)
     return sorted(found, key=lambda shift: shift.value - shift.expected)
 
 

@@ -10,7 +10,7 @@ import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
 from planting import FEATURES, edit, failed, judge, limits, put, seal
-from test_validation_features import (
+from shard_edits import (
     add_rows,
     columns,
     leaking,

@@ -1,0 +1,281 @@
+"""The features suite's leaks and shifts: each closes its gate. Alone: `pytest tests/validation -k meaning`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from planting import FEATURES, edit, failed, judge, limits, seal
+from shard_edits import SHARDS, columns, every, leaking, replace_column, shard
+
+from din.params import Params
+from din.schema import SPLITS
+from validation import rates, scan
+from validation.features import meaning
+
+Enter = Callable[..., Params]
+JUDGED = ("valid", "test")
+
+
+def noise(label: np.ndarray) -> np.ndarray:
+    """Far from 0 for clicks, on both sides, near 0 for others: no threshold tells, the value does."""
+    side = np.where(np.arange(len(label)) % 2, 1, -1)
+    return np.where(label == 1, side * 2.0, 0.1 * side).astype(np.float32)
+
+
+def mostly(share: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A context that equals the label, but for some rows."""
+
+    def values(label: np.ndarray) -> np.ndarray:
+        right = np.random.default_rng(5).random(len(label)) < share
+        return np.where(right, 1 + label, 2 - label).astype(np.int32)
+
+    return values
+
+
+def exclusive_or() -> None:
+    """Two contexts that say nothing alone: coins, of which one is turned for a click."""
+    random = np.random.default_rng(5)
+    for split in SPLITS:
+        for number in range(SHARDS):
+            label = columns(shard(split, number))["label"]
+            coin = random.integers(0, 2, len(label))
+            replace_column(shard(split, number), "tab", (1 + coin).astype(np.int32))
+            replace_column(shard(split, number), "hour", (coin ^ label).astype(np.float32))
+
+
+def rate(key: str, *splits: str) -> np.ndarray:
+    """The CTR of each item or user over whole splits; NaN where they don't show it."""
+    rows = [columns(shard(split, number)) for split in splits for number in range(SHARDS)]
+    entity = np.concatenate([one[key] for one in rows])
+    label = np.concatenate([one["label"] for one in rows])
+    shown = np.bincount(entity, minlength=pq.read_metadata(FEATURES / f"{key}s.parquet").num_rows)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(entity, weights=label, minlength=len(shown)) / shown
+
+
+def item_rate(*splits: str) -> Callable[[], None]:
+    """A price that is the item's CTR over whole splits."""
+    return lambda: replace_column(FEATURES / "items.parquet", "price", rate("item", *splits).astype(np.float32))
+
+
+def item_rate_as_context() -> None:
+    """A context that is the item's CTR over the whole log."""
+    hour = rate("item", *SPLITS).astype(np.float32)
+    for split in SPLITS:
+        for number in range(SHARDS):
+            path = shard(split, number)
+            replace_column(path, "hour", hour[columns(path)["item"]])
+
+
+def ages_by_rate(*splits: str) -> Callable[[], None]:
+    """Ages in quarters of the user's CTR over whole splits."""
+
+    def plant() -> None:
+        own = rate("user", *splits)
+        known = np.isfinite(own)
+        quarter = np.where(known, 1 + np.searchsorted(np.quantile(own[known], [0.25, 0.5, 0.75]), own), 0)
+        replace_column(FEATURES / "users.parquet", "age", quarter.astype(np.int32))
+
+    return plant
+
+
+def knowing_histories(share: float, *splits: str) -> Callable[[], None]:
+    """Histories whose newest behaviour is the very click, for a share of the clicks."""
+
+    def plant() -> None:
+        random = np.random.default_rng(5)
+        for number in range(SHARDS):
+            item = columns(shard("behaviours", number))["item"].copy()
+            for split in splits:
+                rows = columns(shard(split, number))
+                clicked = (rows["label"] == 1) & (rows["history_end"] > rows["history_start"])
+                clicked &= random.random(len(clicked)) < share
+                item[rows["history_end"][clicked] - 1] = rows["item"][clicked]
+            replace_column(shard("behaviours", number), "item", item)
+
+    return plant
+
+
+def last_click_known() -> None:
+    """Histories that say nothing but each user's last click, just before it: without repeats, every hit is a leak."""
+    for number in range(SHARDS):
+        rows = columns(shard("test", number))
+        clicked = np.flatnonzero((rows["label"] == 1) & (rows["history_end"] > rows["history_start"]))
+        last = clicked[np.append(rows["user"][clicked][1:] != rows["user"][clicked][:-1], True)]
+        item = np.zeros_like(columns(shard("behaviours", number))["item"])
+        item[rows["history_end"][last] - 1] = rows["item"][last]
+        replace_column(shard("behaviours", number), "item", item)
+
+
+def permuted_items(split: str) -> None:
+    """Other items in a split: each shown as often as the one it replaces."""
+    items = pq.read_metadata(FEATURES / "items.parquet").num_rows
+    other = np.r_[0, 1 + np.random.default_rng(5).permutation(items - 1)].astype(np.int32)
+    for number in range(SHARDS):
+        path = shard(split, number)
+        replace_column(path, "item", other[columns(path)["item"]])
+
+
+def popular_items() -> None:
+    """Items of which few are shown often, the same ones on all days."""
+    items = pq.read_metadata(FEATURES / "items.parquet").num_rows
+    random = np.random.default_rng(5)
+    for split in SPLITS:
+        for number in range(SHARDS):
+            rows = pq.read_metadata(shard(split, number)).num_rows
+            item = 1 + (items - 1) * random.random(rows) ** 3
+            replace_column(shard(split, number), "item", item.astype(np.int32))
+
+
+def other_popular_items() -> None:
+    """Items of which few are shown often, on test days others."""
+    popular_items()
+    permuted_items("test")
+
+
+def missing(share: float) -> Callable[[], None]:
+    """Prices that a share of the items lacks."""
+
+    def change(table: pa.Table) -> pa.Table:
+        price = table["price"].to_numpy().copy()
+        price[np.arange(len(price)) < share * len(price)] = np.nan
+        return table.set_column(table.column_names.index("price"), "price", pa.array(price, pa.float32()))
+
+    return lambda: edit(FEATURES / "items.parquet", change)
+
+
+@dataclass(frozen=True)
+class Defect:
+    """What is planted, the critical expectations that must fail (all others must hold), and warnings among others."""
+
+    plant: Callable[[], None]
+    critical: frozenset[str] = frozenset()
+    warnings: frozenset[str] = frozenset()
+
+
+def defect(plant: Callable[[], None], critical: str = "", warnings: str = "") -> Defect:
+    """A defect with expectations as words."""
+    return Defect(plant, frozenset(critical.split()), frozenset(warnings.split()))
+
+
+def coded(label: np.ndarray) -> np.ndarray:
+    """A category for each label."""
+    return (1 + label).astype(np.int32)
+
+
+DEFECTS: dict[str, Defect] = {
+    "context is the label": defect(leaking("tab", coded), "label_leak", "strong_field"),
+    "context betrays the label": defect(leaking("hour", noise), "label_leak"),
+    "context is missing unless clicked": defect(
+        leaking("hour", lambda label: np.where(label == 1, 0.5, np.nan).astype(np.float32)), "label_leak"
+    ),
+    "context mostly is the label": defect(leaking("tab", mostly(0.9), *SPLITS), "label_leak", "strong_field"),
+    "context follows the label on all days": defect(leaking("tab", mostly(0.8), *SPLITS), warnings="strong_field"),
+    "context leaks on test days": defect(leaking("tab", coded, "test"), "label_leak label_leak_later"),
+    "context leaks a little on test days": defect(leaking("tab", mostly(0.8), "test"), "label_leak_later"),
+    "context lost its meaning": defect(leaking("tab", mostly(0.7)), warnings="relations_kept"),
+    "label is a pair": defect(exclusive_or, "pair_leak"),
+    "item CTR over the whole log": defect(item_rate(*SPLITS), "rate_of_judged_rows"),
+    "item CTR over the test days": defect(item_rate("test"), "rate_of_judged_rows"),
+    "item CTR over the whole log, in each event": defect(item_rate_as_context, "rate_of_judged_rows"),
+    "user CTR over the whole log": defect(ages_by_rate(*SPLITS), "rate_of_judged_rows"),
+    "user CTR over the test days": defect(ages_by_rate("test"), "rate_of_judged_rows"),
+    "item CTR over the training days": defect(item_rate("train"), warnings="rate_of_training_rows"),
+    "histories hold the click": defect(knowing_histories(1, *SPLITS), "history_leak"),
+    "histories hold clicks of test days": defect(knowing_histories(1, "test"), "history_leak history_leak_later"),
+    "histories hold each user's last click": defect(last_click_known, "history_leak_later history_hits_ctr"),
+    "context null on test days": defect(every("test", "tab", 0), "many_new_values", "new_values"),
+    "context missing on test days": defect(every("test", "hour", np.nan), "many_new_values", "new_values"),
+    "a user field matches nobody": defect(
+        lambda: replace_column(
+            FEATURES / "users.parquet", "age", [0] * pq.read_metadata(FEATURES / "users.parquet").num_rows
+        ),
+        "empty_field",
+        "missing_values",
+    ),
+    "half of the prices missing": defect(missing(0.5), warnings="missing_values"),
+    "item ids permuted on test days": defect(lambda: permuted_items("test"), "item_relations_kept"),
+    "other popular items on test days": defect(other_popular_items, "item_order_kept"),
+    "popular items": defect(popular_items),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_each_leak_or_shift_closes_exactly_its_expectations(name: str, workspace: Enter) -> None:
+    """The named critical expectations fail, all others hold, and each shows an example."""
+    params = workspace("temporal")
+    planted = DEFECTS[name]
+    planted.plant()
+    seal(FEATURES)
+    report = judge("features", params)
+    found = failed(report)
+    assert found.keys() == planted.critical
+    assert all(entry["sample"] for entry in found.values())
+    assert planted.warnings <= failed(report, "warning").keys()
+
+
+def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
+    """A new expectation on meaning needs a defect above."""
+    planted = frozenset().union(*(one.critical | one.warnings for one in DEFECTS.values()))
+    assert {check.name for check in meaning(workspace("temporal"))} <= planted
+
+
+@pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
+@pytest.mark.parametrize("seed", [7, 8])
+def test_a_sound_log_warns_of_nothing(protocol: str, seed: int, workspace: Enter) -> None:
+    """Neither leaks nor shifts are seen in a log without them, whatever the split."""
+    report = judge("features", workspace(protocol, seed))
+    assert not failed(report) and not failed(report, "warning")
+
+
+def test_limits_of_leaks_are_those_of_params(workspace: Enter) -> None:
+    """A team that knows its field to be honest may raise the limits."""
+    params = workspace("temporal")
+    leaking("tab", mostly(0.9), *SPLITS)()
+    every("test", "hour", np.nan)()
+    seal(FEATURES)
+    raised = limits(params, "validate_features", max_field_auc=0.95, max_new_values=1.0)
+    assert failed(judge("features", params)).keys() == {"label_leak", "many_new_values"}
+    assert not failed(judge("features", raised))
+
+
+def test_too_small_a_log_is_not_judged() -> None:
+    """With fewer items than can be compared, no correlation is told from chance."""
+    few = rates.Counts(np.full(20, 3.0), np.arange(20.0) % 4)
+    assert rates.correlation(np.arange(20.0), few, few) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_honest_values_never_exclude(seed: int) -> None:
+    """Whatever an honest value says of an item's true rate, its two parts don't exclude each other; a sum's do."""
+    random = np.random.default_rng(seed)
+    true = random.beta(2, 3, 400)
+    parts = [rates.Counts(shown, random.binomial(shown, true)) for shown in random.integers(1, 40, (2, 400))]
+    whole = parts[0] + parts[1]
+    for honest in (true, random.random(400), true.round(1), parts[0].clicks / parts[0].shown):
+        found = rates.correlation(honest, *parts)
+        assert found is not None and found > rates.MIN_CORRELATION
+    for telling in (whole.clicks / whole.shown, (whole.clicks + 2) / (whole.shown + 5)):
+        found = rates.correlation(telling, *parts)
+        assert found is not None and found < rates.MIN_CORRELATION
+
+
+def test_a_rule_that_is_not_evaluated_fails(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule without a count never passes as zero."""
+    params = workspace("temporal")
+    monkeypatch.setattr(scan, "_one_shard", lambda *_: None)
+    found = failed(judge("features", params))
+    assert found.keys() == {"user_in_one_shard"}
+    assert found["user_in_one_shard"]["observed"] is None
+
+
+def test_too_few_rows_name_the_dates_of_the_splits(workspace: Enter) -> None:
+    """One row of another year that becomes the test split is named by its date."""
+    params = workspace("temporal")
+    found = failed(judge("features", limits(params, "validate_features", min_rows=10**6)))
+    assert "2024-01-05 to 2024-01-06" in found["test_rows"]["advice"]
+    dates = {row["split"]: row["dates"] for row in found["test_rows"]["sample"]}
+    assert dates["train"] == "2024-01-01 to 2024-01-03"
