@@ -48,10 +48,8 @@ def shown(value: object, quotes: bool = True) -> str:
         value: anything.
         quotes: False to leave printable text as it is.
     """
-    if isinstance(value, str) and not quotes and value.isprintable():
-        text = str(value)
-    else:
-        text = _repr(value)
+    plain = not quotes and isinstance(value, str) and value.isprintable()
+    text = str(value) if plain else _repr(value)
     return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
 
 
