@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from great_expectations import expectations as gxe
 
 from din.artifacts import MANIFEST, hash_files
-from din.errors import InputError
 
 SAMPLE = 5
 
@@ -116,9 +115,3 @@ def schemas(paths: Iterable[Path]) -> tuple[dict[Path, pa.Schema], Check]:
             broken.append({"file": str(path), "problem": str(error).splitlines()[0]})
     advice = "the file is truncated, damaged or missing: delete its directory and run the stage that writes it again"
     return found, none_of("files_readable", broken, advice=advice)
-
-
-def check_format(manifest: Mapping[str, Any], path: Path, stage: str) -> None:
-    """Raises InputError unless the manifest is of the format that this version reads."""
-    if manifest.get("format") != 1:
-        raise InputError(f"{path}: format {manifest.get('format')!r}, this version reads 1; run `dvc repro {stage}`")

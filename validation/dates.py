@@ -28,7 +28,7 @@ def far_days(log: Log) -> Iterator[Check]:
     dates = found["day"].astype("datetime64[D]").astype(str)
     main = f"the rest of the log lies between {dates[start]} and {dates[end - 1]}"
     warning: Severity = "warning"
-    after = "critical" if log.protocol == "temporal" else warning
+    after: Severity = "critical" if log.protocol == "temporal" else warning
     for name, where, outside, severity in (
         ("days_far_after", f"date > '{dates[end - 1]}'", rows[end:], after),
         ("days_far_before", f"date < '{dates[start]}'", rows[:start], warning),

@@ -8,17 +8,18 @@ reads of the files for hashes and three to judge.
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.artifacts import MANIFEST, hash_tree, read_json
+from din import documents
+from din.artifacts import MANIFEST, hash_tree
+from din.forms import FeaturesManifest
 from din.params import Params
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind, parse_field
 from validation import INPUTS
-from validation.checks import Check, Rows, check_format, files_match_manifest, none_of, schemas, statistic
+from validation.checks import Check, Rows, files_match_manifest, none_of, schemas, statistic
 from validation.meaning import judge_meaning
 from validation.scan import RULES, Found, scan
 from validation.shards import Features
@@ -109,13 +110,11 @@ def meaning(params: Params) -> Iterator[Check]:
 PHASES = (files, vocabularies, impressions, meaning)
 
 
-def _manifest() -> dict[str, Any]:
-    manifest = read_json(ROOT / MANIFEST)
-    check_format(manifest, ROOT / MANIFEST, "featurize")
-    return manifest
+def _manifest() -> FeaturesManifest:
+    return documents.read(FeaturesManifest, ROOT / MANIFEST, "run `dvc repro featurize`")
 
 
-def _columns(manifest: dict[str, Any]) -> dict[Path, dict[str, str]]:
+def _columns(manifest: FeaturesManifest) -> dict[Path, dict[str, str]]:
     """Every Parquet file that must be there, with its columns and types."""
     fields = [parse_field(record) for record in manifest["fields"]]
 

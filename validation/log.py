@@ -16,11 +16,13 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from din.artifacts import MANIFEST, read_json
+from din import documents
+from din.artifacts import MANIFEST
+from din.forms import RawManifest
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, USER_ID, Kind, parse_fields
 from validation import INPUTS
-from validation.checks import SAMPLE, Severity, check_format
+from validation.checks import SAMPLE, Severity
 from validation.trailing import Calendar
 
 ROOT = INPUTS["raw"]
@@ -115,15 +117,13 @@ def opened(params: Params) -> Iterator[Log]:
         )
 
 
-def read_manifest() -> dict[str, Any]:
+def read_manifest() -> RawManifest:
     """Read the manifest that `fetch` wrote.
 
     Raises:
-        InputError: it is missing, not JSON, or of another format.
+        InputError: it is missing, or not a manifest of this version.
     """
-    manifest = read_json(ROOT / MANIFEST)
-    check_format(manifest, ROOT / MANIFEST, "fetch")
-    return manifest
+    return documents.read(RawManifest, ROOT / MANIFEST, "run `dvc repro fetch`")
 
 
 def quoted(name: str) -> str:

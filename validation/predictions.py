@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from great_expectations import expectations as gxe
 
-from din.artifacts import MANIFEST, read_json
+from din import documents
+from din.artifacts import MANIFEST
+from din.forms import FeaturesManifest
 from din.metrics import summary
 from din.params import Params
 from validation import INPUTS
@@ -114,7 +116,7 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
 
 def _differing(split: str, predicted: pd.DataFrame) -> pd.DataFrame:
     """Rows of the features without a prediction, predictions without a row, with how often each side has them."""
-    shards = range(read_json(_FEATURES / MANIFEST)["shards"])
+    shards = range(documents.read(FeaturesManifest, _FEATURES / MANIFEST)["shards"])
     paths = [_FEATURES / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in shards]
     expected = pa.concat_tables([pq.read_table(path, columns=_KEYS) for path in paths]).to_pandas()
     if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # in the same order: no need to sort

@@ -9,7 +9,7 @@ pandas; memory is DuckDB's hash tables, which spill to disk.
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pandas as pd

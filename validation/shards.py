@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from din.forms import FeaturesManifest
 from din.schema import Field, Group, Kind, parse_field
 
 
@@ -38,7 +39,7 @@ class Rows:
 class Features:
     """A feature directory whose columns have the right types."""
 
-    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, root: Path, manifest: FeaturesManifest) -> None:
         self.root, self.manifest = root, manifest
         self.fields = [parse_field(record) for record in manifest["fields"]]
         self.rows: dict[str, int] = {record["name"]: record["rows"] for record in manifest["fields"]}
