@@ -10,7 +10,7 @@ from serve_workspace import Workspace, working_in
 
 from din.errors import InputError
 from din.promotion.champion import score_champion
-from din.serve import Scorer
+from din.serve import Limits, Scorer
 from din.serve.latency import CANDIDATES, request_ms
 from din.serve.requests import requests_for
 
@@ -26,9 +26,9 @@ def test_times_the_largest_usual_request(workspace: Workspace, monkeypatch: pyte
         seen.append(request)
         return score(self, request)
 
-    def init(self: Scorer, directory: Path, version: str, threads: int) -> None:
+    def init(self: Scorer, directory: Path, version: str, threads: int, limits: Limits) -> None:
         opened.append(threads)
-        start(self, directory, version, threads)
+        start(self, directory, version, threads, limits)
 
     monkeypatch.setattr(Scorer, "score", spy)
     monkeypatch.setattr(Scorer, "__init__", init)
