@@ -27,12 +27,13 @@ def far_days(log: Log) -> Iterator[Check]:
     start, end = main_part(days, rows)
     dates = found["day"].astype("datetime64[D]").astype(str)
     main = f"the rest of the log lies between {dates[start]} and {dates[end - 1]}"
-    warning: Severity = "warning"
-    after: Severity = "critical" if log.protocol == "temporal" else warning
-    for name, where, outside, severity in (
+    after: Severity = "critical" if log.protocol == "temporal" else "warning"
+    before: Severity = "warning"
+    sides: tuple[tuple[str, str, np.ndarray, Severity], ...] = (
         ("days_far_after", f"date > '{dates[end - 1]}'", rows[end:], after),
-        ("days_far_before", f"date < '{dates[start]}'", rows[:start], warning),
-    ):
+        ("days_far_before", f"date < '{dates[start]}'", rows[:start], before),
+    )
+    for name, where, outside, severity in sides:
         count = int(outside.sum())
         few = 0 < count <= _FEW * rows.sum()
         yield statistic(
