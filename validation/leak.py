@@ -175,8 +175,8 @@ def _share_auc(name: str) -> Callable[[Impressions], float]:
 
 
 def _strongest_first(findings: list[Finding]) -> list[Finding]:
-    """The highest AUC first."""
-    return sorted(findings, key=lambda finding: -finding.value)
+    """The highest AUC less its noise first."""
+    return sorted(findings, key=lambda finding: -finding.lower)
 
 
 def held_out_auc(part: Impressions, codes: Codes) -> float:

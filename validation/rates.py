@@ -13,6 +13,7 @@ whatever x is (one click a user). Reads all impressions once; memory grows with 
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,13 +197,13 @@ class _Log:
         return np.where(found > UNKNOWN, self._order(field)[found], np.nan)
 
     def _order(self, field: Field) -> np.ndarray:
-        """A number for each id of a field: its raw value where all are numbers, else the id."""
+        """A number for each id of a field: its raw value where all are numbers, else the id; buckets rise with it."""
         if field not in self._orders:
             raw = self.features.vocabulary(field)["value"]
-            try:
-                self._orders[field] = pc.cast(raw, pa.float64()).to_numpy()
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                self._orders[field] = np.arange(len(raw), dtype=float)
+            self._orders[field] = np.arange(len(raw), dtype=float)
+            if field.kind is not Kind.NUMERIC:
+                with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+                    self._orders[field] = pc.cast(raw, pa.float64()).to_numpy()
         return self._orders[field]
 
 

@@ -130,10 +130,13 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     """A new expectation needs a planted fault, here, in a test of its own below or in test_validation_meaning.py."""
     own = {"files_match_manifest", "built_from_this_raw_log", "behaviours_sorted", "negatives_not_own"}
-    told = own.union(*(expected for _, expected in DEFECTS.values()))
-    kinds = ("_in_range", "_ids", "_counts", "_values")  # one for each field, by the same code
+    own |= {
+        f"{split}_{what}" for split in ("train", "valid", "test") for what in ("rows", "classes", "mean_history_length")
+    }
     params = workspace("temporal")
     own |= {check.name for check in meaning(params)}
+    told = own.union(*(expected for _, expected in DEFECTS.values()))
+    kinds = ("_in_range", "_ids", "_counts", "_values")  # one for each field, by the same code
     names = {entry["name"] for entry in judge("features", params)["expectations"]}
     assert {name for name in names if not name.endswith(kinds)} <= told
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)
