@@ -60,12 +60,12 @@ def shift(hours: int) -> Callable[[Weeks], None]:
 
 
 def one_user(log: Weeks) -> None:
-    """Give a tenth of the users' share of the last day to one of them; the rows remain."""
+    """Give all rows of the last day to eight users."""
     log.events.loc[log.last, "user_id"] = log.events.loc[log.last, "user_id"] % 8 + 1
 
 
 def one_item(log: Weeks) -> None:
-    """Show a few items alone on the last day."""
+    """Show eight items alone on the last day."""
     log.events.loc[log.last, "item_id"] = log.events.loc[log.last, "item_id"] % 8 + 1
 
 
@@ -204,12 +204,12 @@ FORMS = {"item_id_form_newest_days", "item_id_form_rate"} | {f"item_id_form_in_{
 # what is planted, the critical expectations that must fail (all others must hold), a text that the samples must show
 DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "a tenth of the last day": (fewer(0.1), {"rows_newest_days"}, LAST),
-    "a last day of few users": (one_user, {"users_newest_days"}, LAST),
-    "a last day of few items": (one_item, {"items_newest_days"}, LAST),
+    "a last day of few users": (one_user, {"users_newest_days", "labels_follow_user_id_newest_days"}, LAST),
+    "a last day of few items": (one_item, {"items_newest_days", "labels_follow_item_id_newest_days"}, LAST),
     "labels all 0": (labels(lambda label: 0), {"ctr_newest_days"}, LAST),
     "labels all 1": (labels(lambda label: 1), {"ctr_newest_days"}, LAST),
     "labels flipped": (labels(lambda label: 1 - label), {"ctr_newest_days", *AGREEMENT}, LAST),
-    "labels at random": (labels(random_labels), {"labels_follow_item_id_newest_days"}, "correlation"),
+    "labels at random": (labels(random_labels), AGREEMENT, "correlation"),
     "items permuted": (permuted_items, {"labels_follow_item_id_newest_days"}, LAST),
     "clock 8 hours late": (shift(8), {"hours_newest_days"}, LAST),
     "clock 8 hours early": (shift(-8), {"hours_newest_days"}, LAST),
@@ -405,5 +405,5 @@ def test_every_expectation_has_a_defect(enter: None, params: Params) -> None:
     planted |= set().union(*(expected for _, expected in WARNINGS.values()))
     # one function judges both severities of a figure, both side tables, both kinds of id, and both units of time
     planted |= {name.replace("_newest_days", "_by_day") for name in planted}
-    planted |= {name.replace("items", "users") for name in planted} | {"events_a_day"}
+    planted |= {name.replace("item", "user") for name in planted} | {"events_a_day"}
     assert {check.name for phase in (tables, meaning) for check in phase(params)} <= planted

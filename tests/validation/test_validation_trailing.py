@@ -112,7 +112,7 @@ def test_main_part_grows_over_gaps_shorter_than_itself() -> None:
 
 
 def test_chance_of_everything_is_the_beta_binomial() -> None:
-    """Drawn users click everything about as often as the estimate says; users alike, by their CTR to the power n."""
+    """Drawn users click everything about as often as estimated; users all alike, by their CTR to the power n."""
     random = np.random.default_rng(3)
     rows = np.full(50_000, 15.0)
     clicks = random.binomial(15, random.beta(2, 3, len(rows))).astype(float)
