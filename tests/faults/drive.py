@@ -1,0 +1,207 @@
+"""Drive a delivery through the stages' own functions, in this process, until one refuses it or the gate has judged.
+
+A workspace is a folder of its own. Later stages start from a copy of a finished workspace, so that a defect that enters
+late costs only the stages after it.
+"""
+
+import importlib
+import io
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import chdir, redirect_stdout
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from log import DAY, FIELDS, START, Delivery, draw, write
+
+from din.artifacts import read_json
+from din.errors import GateClosed, InputError
+from din.params import Params, load
+from validation import report_path
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL: dict[str, Any] = {
+    "fetch.source": "table",
+    "fetch.table.keep": ("tab", "position", "device", "play_time"),
+    "fetch.table.separators": {"tags": "|"},
+    "featurize.fields": FIELDS,
+    "featurize.max_history": 20,
+    "featurize.shards": 1,
+    "train.embedding_dim": 8,
+    "train.embedding_std": 0.3,
+    "train.attention_hidden": (16,),
+    "train.hidden": (32, 16),
+    "train.epochs": 3,
+    "train.batch_size": 128,
+    "train.learning_rate": 0.006,
+    "train.metric": "auc",
+    "train.threads": 1,
+    "evaluate.lr_epochs": 6,
+    "check_parity.max_impressions": 200,
+    "gate.resamples": 200,
+    "gate.margin": 0.02,
+    "gate.slice_margin": 0.05,
+    "gate.min_slice_rows": 500,
+    "gate.max_latency_ms": None,
+}
+STAGES: dict[str, str] = {
+    "fetch": "din.sources.fetch:fetch",
+    "validate_raw": "raw",
+    "featurize": "din.featurize.build:featurize",
+    "validate_features": "features",
+    "train": "din.train.run:train",
+    "evaluate": "din.train.evaluate:evaluate",
+    "validate_predictions": "predictions",
+    "export": "din.serve.export:export",
+    "check_parity": "din.serve.parity:parity",
+    "gate": "din.promotion.gate:gate",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How far a delivery came.
+
+    Attributes:
+        stage: the stage that refused it or closed; None where all stages up to the last are done.
+        closed: messages by gate, such as `validate_raw.ctr`, `gate.min_auc` or `fetch`.
+        warned: the same for warnings.
+    """
+
+    stage: str | None
+    closed: Mapping[str, str]
+    warned: Mapping[str, str]
+
+
+def parameters(settings: Mapping[str, Any]) -> Params:
+    """The shipped parameters with those of a small log and the given ones, by dotted keys."""
+    params = load(ROOT / "params.yaml")
+    for key, value in {**SMALL, **settings}.items():
+        params = _replaced(params, key.split("."), value)
+    return params
+
+
+def drive(workspace: Path, params: Params, first: str = "fetch", last: str = "gate") -> Outcome:
+    """Run the stages from `first` to `last` in a workspace; stop where one refuses or closes."""
+    names = list(STAGES)
+    warned: dict[str, str] = {}
+    with chdir(workspace), redirect_stdout(io.StringIO()):
+        for stage in names[names.index(first) : names.index(last) + 1]:
+            try:
+                _run(stage, params)
+            except (InputError, GateClosed) as error:
+                return Outcome(stage=stage, closed=_closed(stage, error), warned={**warned, **_warned(stage)})
+            warned |= _warned(stage)
+    return Outcome(stage=None, closed={}, warned=warned)
+
+
+def start(delivery: Delivery, workspace: Path, **settings: Any) -> Params:
+    """Write a delivery below a new workspace; return the parameters that read it."""
+    workspace.mkdir(parents=True)
+    with chdir(workspace):
+        found = write(delivery, Path("delivery"))
+    return parameters({**found, **{name.replace("__", "."): value for name, value in settings.items()}})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sound delivery that was driven once: where it lies and the parameters that describe it.
+
+    Attributes:
+        delivery: the delivery, to plant defects in.
+        workspace: its workspace, every stage up to `last` done.
+        params: the parameters of that workspace.
+        last: the last stage that was run.
+        registry: the registry with yesterday's champion; None where `last` lies before the gate.
+    """
+
+    delivery: Delivery
+    workspace: Path
+    params: Params
+    last: str
+    registry: Path | None
+
+    def drive(self, delivery: Delivery, workspace: Path) -> Outcome:
+        """Drive another delivery as far as this one came, against the same champion."""
+        return drive(workspace, start(delivery, workspace, **self._settings()), last=self.last)
+
+    def spoil(self, after: str, spoil: Callable[[], None], workspace: Path) -> Outcome:
+        """Copy the workspace, spoil it, and drive the stages after `after`."""
+        shutil.copytree(self.workspace, workspace)
+        with chdir(workspace):
+            spoil()
+        names = list(STAGES)
+        return drive(workspace, self.params, names[names.index(after) + 1], self.last)
+
+    def _settings(self) -> dict[str, Any]:
+        return {"promote__registry": str(self.registry)} if self.registry else {}
+
+
+def prepare(root: Path, last: str = "gate") -> Prepared:
+    """Drive a sound delivery; where `last` is the gate, against a champion trained on the days before its newest."""
+    today = draw()
+    registry = None
+    if last == "gate":
+        registry = root / "registry"
+        promote(until_yesterday(today), root / "yesterday", registry)
+    params = start(today, root / "today", **({"promote__registry": str(registry)} if registry else {}))
+    outcome = drive(root / "today", params, last=last)
+    assert outcome.stage is None, outcome
+    return Prepared(today, root / "today", params, last, registry)
+
+
+def until_yesterday(delivery: Delivery) -> Delivery:
+    """The delivery without its newest day."""
+    day = (delivery.events["timestamp"] - START) // DAY
+    return replace(delivery, events=delivery.events[day < day.max()])
+
+
+def promote(delivery: Delivery, workspace: Path, registry: Path) -> None:
+    """Drive a sound delivery and make its model the champion of a registry."""
+    params = start(delivery, workspace, promote__registry=str(registry))
+    outcome = drive(workspace, params)
+    assert outcome.stage is None, outcome
+    with chdir(workspace), redirect_stdout(io.StringIO()):
+        importlib.import_module("din.promotion.promote").promote(params, by="test", reason="test")
+
+
+def _run(stage: str, params: Params) -> None:
+    if stage.startswith("validate_"):
+        suite = STAGES[stage]
+        validate: Callable[..., None] = importlib.import_module("validation.run").validate
+        validate(suite, importlib.import_module(f"validation.{suite}").PHASES, params)
+        return
+    module, _, name = STAGES[stage].partition(":")
+    getattr(importlib.import_module(module), name)(params)
+
+
+def _closed(stage: str, error: Exception) -> dict[str, str]:
+    if not isinstance(error, GateClosed):
+        return {stage: str(error)}
+    if stage.startswith("validate_"):
+        return _failed(stage, "critical")
+    if stage == "gate":
+        shut = [gate for gate in read_json(Path("reports/gate.json"))["gates"] if gate["verdict"] != "open"]
+        return {f"gate.{gate['name']}": f"{gate['name']}: {gate['reason']}" for gate in shut}
+    return {stage: str(error)}
+
+
+def _warned(stage: str) -> dict[str, str]:
+    return _failed(stage, "warning") if stage.startswith("validate_") else {}
+
+
+def _failed(stage: str, severity: str) -> dict[str, str]:
+    path = report_path(STAGES[stage])
+    entries = read_json(path)["expectations"] if path.exists() else []
+    return {
+        f"{stage}.{entry['name']}": f"{entry['name']}: {entry['advice']} {entry.get('reason', '')} {entry['sample']}"
+        for entry in entries
+        if not entry["success"] and entry["severity"] == severity
+    }
+
+
+def _replaced(block: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    assert is_dataclass(block) and name in {field.name for field in fields(block)}, f"no parameter {name}"
+    return replace(block, **{name: _replaced(getattr(block, name), rest, value) if rest else value})  # type: ignore[type-var]

@@ -1,0 +1,473 @@
+"""What can go wrong with a delivery, each as one small pure function from a sound delivery to a defective one.
+
+Three kinds: rows of the tables are changed before they are written, the written files are damaged, or a finished
+workspace is spoiled after one of its stages.
+"""
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from log import DAY, FIELDS, HOUR, START, Damage, Delivery, Layout, draw
+from onnx import numpy_helper
+from safetensors.numpy import load_file, save_file
+
+from din.artifacts import MANIFEST, hash_files, read_json, write_json
+from din.serve.bundle import seal
+
+Plant = Callable[[Delivery], Delivery]
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+FEATURES, PREDICTIONS, RAW = Path("data/features"), Path("reports/predictions"), Path("data/raw")
+
+
+@dataclass(frozen=True)
+class Late:
+    """A defect that enters a finished workspace: `spoil` runs there once the stage `after` is done."""
+
+    after: str
+    spoil: Callable[[], None]
+
+
+def chain(*plants: Plant) -> Plant:
+    """Plant several changes one after another."""
+
+    def planted(delivery: Delivery) -> Delivery:
+        for plant in plants:
+            delivery = plant(delivery)
+        return delivery
+
+    return planted
+
+
+# --- rows of tables
+
+
+def table(name: str, change: Change) -> Plant:
+    """Change one table of the delivery."""
+    return lambda delivery: replace(delivery, **{name: change(getattr(delivery, name).copy())})
+
+
+def events(change: Change) -> Plant:
+    """Change the events."""
+    return table("events", change)
+
+
+def settings(**values: Any) -> Plant:
+    """Set parameters, in the form of `Delivery.set`."""
+    return lambda delivery: delivery.set(**values)
+
+
+def layout(**values: Any) -> Plant:
+    """Write the files in another form."""
+    return lambda delivery: replace(delivery, layout=Layout(**values))
+
+
+def put(column: str, row: int, value: Any) -> Change:
+    """Change one cell."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        rows[column] = rows[column].astype(object)
+        rows.loc[rows.index[row], column] = value
+        return rows
+
+    return change
+
+
+def row_again(row: int) -> Change:
+    """Append a copy of one row."""
+    return lambda rows: pd.concat([rows, rows.iloc[[row]]], ignore_index=True)
+
+
+def days(rows: pd.DataFrame) -> np.ndarray:
+    """The day of each row, 0 being the first of the log."""
+    return ((rows["timestamp"] - START) // DAY).to_numpy()
+
+
+def newest(rows: pd.DataFrame, count: int = 1) -> np.ndarray:
+    """Which rows belong to the newest days."""
+    return days(rows) > days(rows).max() - count
+
+
+def on_newest(count: int, change: Change) -> Change:
+    """Change only the rows of the newest days; the order of the file stays."""
+
+    def changed(rows: pd.DataFrame) -> pd.DataFrame:
+        late = newest(rows, count)
+        return pd.concat([rows[~late], change(rows[late].copy())], ignore_index=True)
+
+    return changed
+
+
+def assign(column: str, value: Callable[[pd.DataFrame], Any]) -> Change:
+    """Set a column from the rows."""
+    return lambda rows: rows.assign(**{column: value(rows)})
+
+
+def keep(share: float) -> Change:
+    """Keep a random share of the rows."""
+    return lambda rows: rows.sample(frac=share, random_state=1).sort_index()
+
+
+def again(seconds: int) -> Change:
+    """Append the same rows, so much later."""
+    return lambda rows: pd.concat([rows, rows.assign(timestamp=rows["timestamp"] + seconds)])
+
+
+def yesterdays_as_todays(rows: pd.DataFrame) -> pd.DataFrame:
+    """Replace the newest day by the day before, a day later."""
+    day, last = days(rows), days(rows).max()
+    copy = rows[day == last - 1].assign(timestamp=lambda r: r["timestamp"] + DAY)
+    return pd.concat([rows[day < last], copy], ignore_index=True)
+
+
+def without_day(number: int) -> Change:
+    """Leave out a day."""
+    return lambda rows: rows[days(rows) != number]
+
+
+def shifted_hours(hours: int) -> Change:
+    """Turn the clock of each day, within the day."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        within = (rows["timestamp"] - START) % DAY
+        return rows.assign(timestamp=rows["timestamp"] - within + (within + hours * HOUR) % DAY)
+
+    return change
+
+
+def at_midnight(rows: pd.DataFrame) -> pd.DataFrame:
+    """Cut times to dates."""
+    return rows.assign(timestamp=rows["timestamp"] - (rows["timestamp"] - START) % DAY)
+
+
+def until_hour(hour: int) -> Change:
+    """Keep the rows before an hour of the day."""
+    return lambda rows: rows[(rows["timestamp"] - START) % DAY < hour * HOUR]
+
+
+def moved(row: int, timestamp: int) -> Change:
+    """Date one row otherwise."""
+    return put("timestamp", row, timestamp)
+
+
+def share_moved(share: float, seconds: int) -> Change:
+    """Date a random share of the rows otherwise."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        hit = np.random.default_rng(2).random(len(rows)) < share
+        return rows.assign(timestamp=rows["timestamp"] + hit * seconds)
+
+    return change
+
+
+def shuffled(column: str) -> Change:
+    """Permute a column."""
+    return lambda rows: rows.assign(**{column: np.random.default_rng(3).permutation(rows[column].to_numpy())})
+
+
+def permuted_ids(column: str) -> Change:
+    """Give each id the meaning of another."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        ids = np.sort(rows[column].unique())
+        other = dict(zip(ids, np.random.default_rng(4).permutation(ids), strict=True))
+        return rows.assign(**{column: rows[column].map(other)})
+
+    return change
+
+
+def robots(rows: pd.DataFrame) -> pd.DataFrame:
+    """Let 5 % of the users with ten rows and more click everything."""
+    counts = rows["user_id"].value_counts()
+    frequent = np.sort(counts[counts >= 10].index.to_numpy())
+    chosen = np.random.default_rng(5).choice(frequent, len(counts) // 20, replace=False)
+    return rows.assign(label=np.where(rows["user_id"].isin(chosen), 1, rows["label"]))
+
+
+def one_robot(share: float) -> Change:
+    """Let one user see and click a share of the whole log, as fast as it goes."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        count = int(share * len(rows))
+        more = rows.sample(count, random_state=6).assign(user_id=rows["user_id"].iloc[0], label=1)
+        return pd.concat([rows, more]).sort_values("timestamp", ignore_index=True)
+
+    return change
+
+
+def burst(count: int) -> Change:
+    """Let one user see an item a second, for a while on the newest day."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        more = rows[newest(rows)].sample(count, random_state=7, replace=True)
+        begin = START + int(days(rows).max()) * DAY + 12 * HOUR
+        more = more.assign(user_id=rows["user_id"].iloc[0], timestamp=begin + np.arange(count))
+        return pd.concat([rows, more]).sort_values("timestamp", ignore_index=True)
+
+    return change
+
+
+def doubled(times: float) -> Change:
+    """Draw as many more impressions for the same users and items: more volume, no copies."""
+
+    def change(rows: pd.DataFrame) -> pd.DataFrame:
+        more = rows.sample(int((times - 1) * len(rows)), replace=True, random_state=8)
+        random = np.random.default_rng(9)
+        moved = more["timestamp"] + random.integers(-1800, 1800, len(more))
+        begin = rows["timestamp"].min()
+        more = more.assign(timestamp=np.clip(moved, begin, begin + DAY - 1), item_id=random.permutation(more["item_id"]))
+        return pd.concat([rows, more]).sort_values("timestamp", ignore_index=True)
+
+    return change
+
+
+# --- fields
+
+
+def declared(group: str, name: str, kind: Any) -> Plant:
+    """Declare one more field."""
+    fields = FIELDS | {group: FIELDS[group] | {name: kind}}
+    return settings(featurize__fields=fields)
+
+
+def context(name: str, kind: Any, value: Callable[[pd.DataFrame], Any]) -> Plant:
+    """Add a column to the events and declare it as a context."""
+    kept = ("tab", "position", "device", "play_time", name)
+    return chain(events(assign(name, value)), declared("context", name, kind), settings(fetch__table__keep=kept))
+
+
+def xor(delivery: Delivery) -> Delivery:
+    """Add two contexts that tell nothing alone and the label together."""
+    coin = np.random.default_rng(10).integers(0, 2, len(delivery.events))
+    fields = FIELDS | {"context": FIELDS["context"] | {"bucket": "categorical", "arm": "categorical"}}
+    kept = ("tab", "position", "device", "play_time", "bucket", "arm")
+    rows = delivery.events.assign(bucket=coin, arm=coin ^ delivery.events["label"])
+    return replace(delivery, events=rows).set(featurize__fields=fields, fetch__table__keep=kept)
+
+
+def feedback_as_context(delivery: Delivery) -> Delivery:
+    """Declare the play time as a context."""
+    behaviour = {name: kind for name, kind in FIELDS["behaviour"].items() if name != "play_time"}
+    fields = FIELDS | {"context": FIELDS["context"] | {"play_time": "numeric"}, "behaviour": behaviour}
+    return delivery.set(featurize__fields=fields)
+
+
+def rate(side: str, key: str, name: str) -> Plant:
+    """Add the click rate of each id over the whole log to a side table, as a numeric field."""
+
+    def planted(delivery: Delivery) -> Delivery:
+        found = delivery.events.groupby(key)["label"].mean()
+        own = getattr(delivery, side)
+        return replace(delivery, **{side: own.assign(**{name: own[key].map(found).round(4)})})
+
+    return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
+
+
+def counted(side: str, key: str, name: str) -> Plant:
+    """Add the number of clicks of each id over the whole log to a side table, as a numeric field."""
+
+    def planted(delivery: Delivery) -> Delivery:
+        found = delivery.events.groupby(key)["label"].sum()
+        own = getattr(delivery, side)
+        return replace(delivery, **{side: own.assign(**{name: own[key].map(found).fillna(0).astype(int)})})
+
+    return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
+
+
+def users_know_the_test(delivery: Delivery) -> Delivery:
+    """Give users a field that says whether they clicked on most of what the newest two days showed them."""
+    late = delivery.events[newest(delivery.events, 2)]
+    rate = late.groupby("user_id")["label"].mean()
+    segment = delivery.users["user_id"].map(rate).map(lambda x: "none" if np.isnan(x) else f"s{round(4 * x)}")
+    return declared("user", "segment", "categorical")(replace(delivery, users=delivery.users.assign(segment=segment)))
+
+
+def histories_know_later_clicks(delivery: Delivery) -> Delivery:
+    """Put the log's own clicks into the prior histories, dated before the log."""
+    clicks = delivery.events.loc[delivery.events["label"] == 1, ["user_id", "item_id", "play_time"]]
+    later = clicks.assign(timestamp=START - HOUR)
+    return replace(delivery, history=pd.concat([delivery.history, later], ignore_index=True))
+
+
+def from_other_seed(delivery: Delivery) -> Delivery:
+    """Deliver items of another catalogue: same ids, other categories and tags."""
+    return replace(delivery, items=draw(99).items)
+
+
+# --- damage to files
+
+
+def first_file(change: Callable[[bytes], bytes], pattern: str = "events/*") -> Plant:
+    """Change the bytes of the first file that a pattern finds."""
+
+    def damage(folder: Path) -> None:
+        path = sorted(folder.glob(pattern))[0]
+        path.write_bytes(change(path.read_bytes()))
+
+    return lambda delivery: delivery.damaged(damage)
+
+
+def last_file(change: Callable[[bytes], bytes]) -> Plant:
+    """Change the bytes of the newest file of events."""
+
+    def damage(folder: Path) -> None:
+        path = sorted(folder.glob("events/*"))[-1]
+        path.write_bytes(change(path.read_bytes()))
+
+    return lambda delivery: delivery.damaged(damage)
+
+
+def every_file(change: Callable[[bytes], bytes]) -> Plant:
+    """Change the bytes of all files of events."""
+
+    def damage(folder: Path) -> None:
+        for path in folder.glob("events/*"):
+            path.write_bytes(change(path.read_bytes()))
+
+    return lambda delivery: delivery.damaged(damage)
+
+
+def removed(pattern: str) -> Plant:
+    """Remove files."""
+
+    def damage(folder: Path) -> None:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+    return lambda delivery: delivery.damaged(damage)
+
+
+def copied(delivery: Delivery) -> Delivery:
+    """Deliver the newest file twice, under two names."""
+
+    def damage(folder: Path) -> None:
+        path = sorted(folder.glob("events/*"))[-1]
+        path.with_name(f"900{path.suffix}").write_bytes(path.read_bytes())
+
+    return delivery.damaged(damage)
+
+
+def lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[bytes], bytes]:
+    """Change a text file line by line."""
+    return lambda content: b"".join(change(content.splitlines(keepends=True)))
+
+
+def short_gzip(content: bytes) -> bytes:
+    """Cut a gzip file short."""
+    return content[: len(content) * 2 // 3]
+
+
+def bad_checksum(content: bytes) -> bytes:
+    """Flip a byte of what a gzip file holds."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+def long_cell(content: bytes) -> bytes:
+    """Write 10 MB into one cell of the third row."""
+    head, second, third, *rest = content.split(b"\n")
+    return b"\n".join([head, second, third.replace(b"phone", b"x" * 10_000_000).replace(b"web", b"x" * 10_000_000), *rest])
+
+
+def column_renamed(old: str, new: str) -> Plant:
+    """Rename a column in the newest file alone."""
+    return last_file(lambda content: content.replace(old.encode(), new.encode(), 1))
+
+
+def swapped_header(one: str, other: str) -> Callable[[bytes], bytes]:
+    """Swap two names of the header."""
+    a, b = one.encode(), other.encode()
+    return lines(lambda rows: [rows[0].replace(a, b"\0").replace(b, a).replace(b"\0", b), *rows[1:]])
+
+
+def gzip_of(content: bytes) -> bytes:
+    """Compress, so that a file's suffix no longer tells its form."""
+    return gzip.compress(content)
+
+
+# --- a finished workspace
+
+
+def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    """Rewrite one Parquet file."""
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def edited(path: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:
+    """Change the newest file that a pattern finds, types kept."""
+
+    def spoil() -> None:
+        found = sorted(Path().glob(path))[-1]
+        schema = pq.read_schema(found)
+        edit(found, lambda rows: pa.Table.from_pandas(change(rows.to_pandas()), schema, preserve_index=False))
+
+    return spoil
+
+
+def sealed(spoil: Callable[[], None], root: Path = FEATURES) -> Callable[[], None]:
+    """Spoil, then make the manifest agree, so that the planted defect is the only one."""
+
+    def done() -> None:
+        spoil()
+        files = {path: digest for path, digest in hash_files(root).items() if path != MANIFEST}
+        write_json(root / MANIFEST, read_json(root / MANIFEST) | {"files": files})
+
+    return done
+
+
+def cut(pattern: str) -> Callable[[], None]:
+    """Cut a file in half."""
+
+    def spoil() -> None:
+        path = sorted(Path().glob(pattern))[-1]
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+    return spoil
+
+
+def lost(pattern: str) -> Callable[[], None]:
+    """Remove a file."""
+    return lambda: sorted(Path().glob(pattern))[-1].unlink()
+
+
+def scaled_weights(factor: float) -> Callable[[], None]:
+    """Multiply all weights of the trained model."""
+
+    def spoil() -> None:
+        path = Path("models/din/weights.safetensors")
+        weights = load_file(path)
+        save_file({name: (factor * array).astype(array.dtype) for name, array in weights.items()}, path)
+
+    return spoil
+
+
+def edited_graph(name: str) -> Callable[[], None]:
+    """Change the largest weights of a graph in the bundle, and seal the bundle again."""
+
+    def spoil() -> None:
+        path = Path("models/bundle") / name
+        model = onnx.load(path)
+        floats = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
+        largest = max(floats, key=lambda tensor: int(np.prod(tensor.dims)))
+        largest.CopyFrom(numpy_helper.from_array(1.05 * numpy_helper.to_array(largest), largest.name))
+        onnx.save(model, path)
+        seal(path.parent)
+
+    return spoil
+
+
+def json_changed(path: str, change: Callable[[Any], Any]) -> Callable[[], None]:
+    """Change a JSON file; `change` returns the new value."""
+
+    def spoil() -> None:
+        Path(path).write_text(json.dumps(change(json.loads(Path(path).read_text()))))
+
+    return spoil

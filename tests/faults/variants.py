@@ -1,0 +1,177 @@
+"""Sound deliveries that differ as those of sound teams do: no suite may close on them, and the gate opens."""
+
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import plants as p
+from log import DAY, HOUR, START, Delivery, Size, draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One sound delivery.
+
+    Attributes:
+        name: unique.
+        what: a phrase for the page.
+        size, seed: what is drawn.
+        change: what is done to it.
+        trained: the gate judges a model of it; False where the log is too small to prove anything.
+        champion: the gate compares with a champion of the same log up to the day before.
+        quick: `make test` drives it through the first two suites.
+    """
+
+    name: str
+    what: str
+    change: p.Plant = lambda delivery: delivery
+    size: Size = Size()
+    seed: int = 20
+    trained: bool = True
+    champion: bool = False
+    quick: bool = False
+
+    def delivery(self) -> Delivery:
+        """Draw and change it."""
+        return self.change(draw(self.seed, self.size))
+
+
+def _text_ids(delivery: Delivery) -> Delivery:
+    def text(rows: pd.DataFrame) -> pd.DataFrame:
+        forms = {"user_id": "u{}", "item_id": "sku-{:07d}"}
+        return rows.assign(**{name: rows[name].map(form.format) for name, form in forms.items() if name in rows})
+
+    return _everywhere(text)(delivery)
+
+
+def _long_ids(delivery: Delivery) -> Delivery:
+    def long(rows: pd.DataFrame) -> pd.DataFrame:
+        return rows.assign(**{name: rows[name] * 7_777_777_777_777 for name in ("user_id", "item_id") if name in rows})
+
+    return _everywhere(long)(delivery)
+
+
+def _padded_ids(delivery: Delivery) -> Delivery:
+    return _everywhere(lambda rows: rows.assign(item_id=rows["item_id"].map("{:08d}".format)) if "item_id" in rows else rows)(delivery)
+
+
+def _everywhere(change: p.Change) -> p.Plant:
+    return p.chain(*(p.table(name, change) for name in ("events", "items", "users", "history")))
+
+
+def _iso(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(timestamp=pd.to_datetime(rows["timestamp"], unit="s").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def _milliseconds(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(timestamp=1000 * rows["timestamp"] + np.arange(len(rows)) % 1000)
+
+
+def _without(*names: str) -> p.Plant:
+    groups = {"items": "item", "users": "user"}
+    gone = {groups[name] for name in names if name in groups}
+    fields = {group: own for group, own in p.FIELDS.items() if group not in gone} | {
+        group: {"user_id": "id"} for group in gone & {"user"}
+    }
+    separators = {} if "items" in names else {"tags": "|"}
+    return p.chain(
+        lambda delivery: replace(delivery, **dict.fromkeys(names)),
+        p.settings(featurize__fields=fields, fetch__table__separators=separators),
+    )
+
+
+def _holes(rows: pd.DataFrame) -> pd.DataFrame:
+    random = np.random.default_rng(21)
+    gone = {name: rows[name].where(random.random(len(rows)) > 0.05) for name in ("tab", "position", "device")}
+    return rows.assign(**gone)
+
+
+def _few_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([rows, rows.sample(frac=0.003, random_state=22)]).sort_values("timestamp", ignore_index=True)
+
+
+def _as_lists(delivery: Delivery) -> Delivery:
+    assert delivery.history is not None
+    by_user = delivery.history.groupby("user_id")
+    lists = by_user.agg(watched=("item_id", lambda ids: "|".join(map(str, ids))), last=("timestamp", "max"))
+    fields = p.FIELDS | {"behaviour": {}}
+    return replace(delivery, history=lists.reset_index()).set(
+        fetch__table__history_columns={"item_id": "watched", "timestamp": "last"},
+        fetch__table__separators={"tags": "|", "watched": "|"},
+        fetch__table__keep=("tab", "position", "device"),
+        featurize__fields=fields,
+    )
+
+
+def _honest_rate(delivery: Delivery) -> Delivery:
+    assert delivery.history is not None and delivery.items is not None
+    clicks = delivery.history["item_id"].value_counts()
+    liked = delivery.items["item_id"].map(clicks).fillna(0).astype(int)
+    changed = replace(delivery, items=delivery.items.assign(liked=liked))
+    return p.declared("item", "liked", "numeric")(changed)
+
+
+def _shuffled(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.sample(frac=1, random_state=23, ignore_index=True)
+
+
+VARIANTS = (
+    *(
+        Variant(name=f"seed_{seed}", what=f"seed {seed}", seed=seed, champion=seed < 25, quick=seed == 21)
+        for seed in range(21, 27)
+    ),
+    Variant(name="rows_reversed", what="newest rows first", change=p.events(lambda r: r.iloc[::-1])),
+    Variant(name="rows_shuffled", what="rows in any order", change=p.chain(p.layout(events="one"), p.events(_shuffled)), quick=True),
+    Variant(name="one_file", what="one file", change=p.layout(events="one")),
+    Variant(name="two_halves", what="two files that each hold every second row", change=p.layout(events="halves")),
+    Variant(name="gzip", what="CSV.gz", change=p.layout(form="csv.gz")),
+    Variant(name="parquet", what="Parquet", change=p.layout(form="parquet")),
+    Variant(name="json_lines", what="JSON-lines", change=p.layout(form="jsonl", events="one"), quick=True),
+    Variant(name="byte_order_mark", what="a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content)),
+    Variant(name="windows_lines", what="Windows' line ends", change=p.every_file(lambda content: content.replace(b"\n", b"\r\n"))),
+    Variant(name="columns_reordered", what="columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])])),
+    Variant(name="column_more", what="a column that nobody asked for", change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3))),
+    Variant(name="text_ids", what="ids as text", change=_text_ids, quick=True),
+    Variant(name="padded_ids", what="item ids with leading zeros everywhere", change=_padded_ids),
+    Variant(name="long_ids", what="ids of 17 digits", change=_long_ids),
+    Variant(name="iso_times", what="times in ISO 8601", change=p.chain(p.layout(events="one"), p.events(_iso), p.table("history", _iso), p.settings(fetch__table__timestamp_unit="iso"))),
+    Variant(name="milliseconds", what="times in milliseconds", change=p.chain(p.layout(events="one"), p.events(_milliseconds), p.table("history", _milliseconds), p.settings(fetch__table__timestamp_unit="ms"))),
+    Variant(
+        name="east",
+        what="days of a place 8 hours ahead of UTC",
+        change=p.chain(
+            p.events(lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
+            p.table("history", lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
+            p.settings(fetch__table__utc_offset_hours=8),
+        ),
+    ),
+    Variant(name="first_day_from_noon", what="a log that begins at noon", change=p.events(lambda r: r[r["timestamp"] >= START + DAY // 2])),
+    Variant(name="until", what="data.until two days before the end", change=p.settings(data__until=date(2024, 3, 15)), size=Size(days=14)),
+    Variant(name="by_user", what="protocol by_user", change=p.settings(featurize__protocol="by_user"), quick=True),
+    Variant(name="leave_last_out", what="protocol leave_last_out", change=p.settings(featurize__protocol="leave_last_out"), quick=True),
+    Variant(name="no_items", what="no item table", change=_without("items"), trained=False),
+    Variant(name="no_users", what="no user table", change=_without("users")),
+    Variant(name="no_history", what="no prior history", change=_without("history")),
+    Variant(name="events_alone", what="no table but the events", change=_without("items", "users", "history"), trained=False, quick=True),
+    Variant(name="history_as_lists", what="prior history as lists", change=_as_lists),
+    Variant(name="small", what="2,400 rows of 150 users", size=Size(users=150, a_day=200), trained=False, quick=True),
+    Variant(name="large", what="40,000 rows of 2,000 users", size=Size(users=2_000, a_day=3_300)),
+    Variant(name="four_weeks", what="28 days", size=Size(days=28, a_day=500)),
+    Variant(name="weekend", what="the test days are a weekend", size=Size(days=14)),
+    Variant(name="monday", what="the test days are a Sunday and a Monday", size=Size(days=15)),
+    Variant(name="growth", what="volume grows by 5 % a day", size=Size(growth=0.05), champion=True),
+    Variant(name="decline", what="volume falls by 4 % a day", size=Size(growth=-0.04)),
+    Variant(name="promotion", what="the newest day has twice its volume", size=Size(volumes={11: 2.0}), champion=True, quick=True),
+    Variant(name="promotion_before", what="a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
+    Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7}), quick=True),
+    Variant(name="new_items", what="a third of the items appear in the course of the log", size=Size(new_items=0.35), champion=True),
+    Variant(name="new_users", what="half of the users appear in the course of the log", size=Size(new_users=0.5)),
+    Variant(name="heavy_users", what="few users make most of the log", size=Size(heavy=1.4)),
+    Variant(name="sparse_histories", what="at most three clicks from before the log", size=Size(prior=3)),
+    Variant(name="rare_clicks", what="a CTR of 10 %", size=Size(base=-3.8, a_day=2_000)),
+    Variant(name="frequent_clicks", what="a CTR of 60 %", size=Size(base=-0.3)),
+    Variant(name="holes", what="5 % of every context are missing", change=p.events(_holes)),
+    Variant(name="few_duplicates", what="0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
+    Variant(name="honest_counts", what="an item field: clicks from before the log", change=_honest_rate),
+)
