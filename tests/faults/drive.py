@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
     "train.embedding_std": 0.3,
     "train.attention_hidden": (16,),
     "train.hidden": (32, 16),
-    "train.epochs": 3,
+    "train.epochs": 8,
     "train.batch_size": 128,
     "train.learning_rate": 0.006,
     "train.metric": "auc",
