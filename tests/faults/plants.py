@@ -16,7 +16,7 @@ import onnx
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from log import DAY, FIELDS, HOUR, START, Damage, Delivery, Layout, draw
+from log import DAY, FIELDS, HOUR, START, Delivery, Layout, Size, draw
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
@@ -24,7 +24,7 @@ from din.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.serve.bundle import seal
 
 Plant = Callable[[Delivery], Delivery]
-Change = Callable[[pd.DataFrame], pd.DataFrame]
+Change = Callable[[pd.DataFrame], Any]  # a frame; pandas' types also allow a series
 FEATURES, PREDICTIONS, RAW = Path("data/features"), Path("reports/predictions"), Path("data/raw")
 
 
@@ -79,6 +79,11 @@ def put(column: str, row: int, value: Any) -> Change:
         return rows
 
     return change
+
+
+def larger(_: Delivery) -> Delivery:
+    """Deliver a log of three times the rows, for what a thousand rows a day can't tell."""
+    return draw(0, Size(users=2_000, a_day=3_300))
 
 
 def row_again(row: int) -> Change:
@@ -203,13 +208,13 @@ def one_robot(share: float) -> Change:
     return change
 
 
-def burst(count: int) -> Change:
-    """Let one user see an item a second, for a while on the newest day."""
+def burst(count: int, a_second: int) -> Change:
+    """Let one user see so many items a second, for a while on the newest day."""
 
     def change(rows: pd.DataFrame) -> pd.DataFrame:
         more = rows[newest(rows)].sample(count, random_state=7, replace=True)
         begin = START + int(days(rows).max()) * DAY + 12 * HOUR
-        more = more.assign(user_id=rows["user_id"].iloc[0], timestamp=begin + np.arange(count))
+        more = more.assign(user_id=rows["user_id"].iloc[0], timestamp=begin + np.arange(count) // a_second)
         return pd.concat([rows, more]).sort_values("timestamp", ignore_index=True)
 
     return change
@@ -223,7 +228,9 @@ def doubled(times: float) -> Change:
         random = np.random.default_rng(9)
         moved = more["timestamp"] + random.integers(-1800, 1800, len(more))
         begin = rows["timestamp"].min()
-        more = more.assign(timestamp=np.clip(moved, begin, begin + DAY - 1), item_id=random.permutation(more["item_id"]))
+        more = more.assign(
+            timestamp=np.clip(moved, begin, begin + DAY - 1), item_id=random.permutation(more["item_id"])
+        )
         return pd.concat([rows, more]).sort_values("timestamp", ignore_index=True)
 
     return change
@@ -374,7 +381,9 @@ def bad_checksum(content: bytes) -> bytes:
 def long_cell(content: bytes) -> bytes:
     """Write 10 MB into one cell of the third row."""
     head, second, third, *rest = content.split(b"\n")
-    return b"\n".join([head, second, third.replace(b"phone", b"x" * 10_000_000).replace(b"web", b"x" * 10_000_000), *rest])
+    return b"\n".join(
+        [head, second, third.replace(b"phone", b"x" * 10_000_000).replace(b"web", b"x" * 10_000_000), *rest]
+    )
 
 
 def column_renamed(old: str, new: str) -> Plant:
@@ -401,7 +410,7 @@ def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     pq.write_table(change(pq.read_table(path)), path)
 
 
-def edited(path: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[], None]:
+def edited(path: str, change: Change) -> Callable[[], None]:
     """Change the newest file that a pattern finds, types kept."""
 
     def spoil() -> None:

@@ -1,11 +1,13 @@
 """Sound deliveries that differ as those of sound teams do: no suite may close on them, and the gate opens."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import plants as p
+from drive import Outcome, drive, promote, start, until_yesterday
 from log import DAY, HOUR, START, Delivery, Size, draw
 
 
@@ -26,7 +28,7 @@ class Variant:
     name: str
     what: str
     change: p.Plant = lambda delivery: delivery
-    size: Size = Size()
+    size: Size = field(default_factory=Size)
     seed: int = 20
     trained: bool = True
     champion: bool = False
@@ -35,6 +37,15 @@ class Variant:
     def delivery(self) -> Delivery:
         """Draw and change it."""
         return self.change(draw(self.seed, self.size))
+
+    def drive(self, workspace: Path, last: str = "gate") -> Outcome:
+        """Drive it up to `last`, or as far as it is trained."""
+        delivery = self.delivery()
+        last = last if self.trained else "validate_features"
+        registry = workspace.with_name(f"{workspace.name}-registry").absolute()
+        if self.champion and last == "gate":
+            promote(until_yesterday(delivery), workspace.with_name(f"{workspace.name}-yesterday"), registry)
+        return drive(workspace, start(delivery, workspace, promote__registry=str(registry)), last=last)
 
 
 def _text_ids(delivery: Delivery) -> Delivery:
@@ -53,7 +64,9 @@ def _long_ids(delivery: Delivery) -> Delivery:
 
 
 def _padded_ids(delivery: Delivery) -> Delivery:
-    return _everywhere(lambda rows: rows.assign(item_id=rows["item_id"].map("{:08d}".format)) if "item_id" in rows else rows)(delivery)
+    return _everywhere(
+        lambda rows: rows.assign(item_id=rows["item_id"].map("{:08d}".format)) if "item_id" in rows else rows
+    )(delivery)
 
 
 def _everywhere(change: p.Change) -> p.Plant:
@@ -122,21 +135,56 @@ VARIANTS = (
         for seed in range(21, 27)
     ),
     Variant(name="rows_reversed", what="newest rows first", change=p.events(lambda r: r.iloc[::-1])),
-    Variant(name="rows_shuffled", what="rows in any order", change=p.chain(p.layout(events="one"), p.events(_shuffled)), quick=True),
+    Variant(
+        name="rows_shuffled",
+        what="rows in any order",
+        change=p.chain(p.layout(events="one"), p.events(_shuffled)),
+        quick=True,
+    ),
     Variant(name="one_file", what="one file", change=p.layout(events="one")),
     Variant(name="two_halves", what="two files that each hold every second row", change=p.layout(events="halves")),
     Variant(name="gzip", what="CSV.gz", change=p.layout(form="csv.gz")),
     Variant(name="parquet", what="Parquet", change=p.layout(form="parquet")),
     Variant(name="json_lines", what="JSON-lines", change=p.layout(form="jsonl", events="one"), quick=True),
-    Variant(name="byte_order_mark", what="a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content)),
-    Variant(name="windows_lines", what="Windows' line ends", change=p.every_file(lambda content: content.replace(b"\n", b"\r\n"))),
-    Variant(name="columns_reordered", what="columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])])),
-    Variant(name="column_more", what="a column that nobody asked for", change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3))),
+    Variant(
+        name="byte_order_mark", what="a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content)
+    ),
+    Variant(
+        name="windows_lines",
+        what="Windows' line ends",
+        change=p.every_file(lambda content: content.replace(b"\n", b"\r\n")),
+    ),
+    Variant(
+        name="columns_reordered", what="columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])])
+    ),
+    Variant(
+        name="column_more",
+        what="a column that nobody asked for",
+        change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3)),
+    ),
     Variant(name="text_ids", what="ids as text", change=_text_ids, quick=True),
     Variant(name="padded_ids", what="item ids with leading zeros everywhere", change=_padded_ids),
     Variant(name="long_ids", what="ids of 17 digits", change=_long_ids),
-    Variant(name="iso_times", what="times in ISO 8601", change=p.chain(p.layout(events="one"), p.events(_iso), p.table("history", _iso), p.settings(fetch__table__timestamp_unit="iso"))),
-    Variant(name="milliseconds", what="times in milliseconds", change=p.chain(p.layout(events="one"), p.events(_milliseconds), p.table("history", _milliseconds), p.settings(fetch__table__timestamp_unit="ms"))),
+    Variant(
+        name="iso_times",
+        what="times in ISO 8601",
+        change=p.chain(
+            p.layout(events="one"),
+            p.events(_iso),
+            p.table("history", _iso),
+            p.settings(fetch__table__timestamp_unit="iso"),
+        ),
+    ),
+    Variant(
+        name="milliseconds",
+        what="times in milliseconds",
+        change=p.chain(
+            p.layout(events="one"),
+            p.events(_milliseconds),
+            p.table("history", _milliseconds),
+            p.settings(fetch__table__timestamp_unit="ms"),
+        ),
+    ),
     Variant(
         name="east",
         what="days of a place 8 hours ahead of UTC",
@@ -146,14 +194,34 @@ VARIANTS = (
             p.settings(fetch__table__utc_offset_hours=8),
         ),
     ),
-    Variant(name="first_day_from_noon", what="a log that begins at noon", change=p.events(lambda r: r[r["timestamp"] >= START + DAY // 2])),
-    Variant(name="until", what="data.until two days before the end", change=p.settings(data__until=date(2024, 3, 15)), size=Size(days=14)),
+    Variant(
+        name="first_day_from_noon",
+        what="a log that begins at noon",
+        change=p.events(lambda r: r[r["timestamp"] >= START + DAY // 2]),
+    ),
+    Variant(
+        name="until",
+        what="data.until two days before the end",
+        change=p.settings(data__until=date(2024, 3, 15)),
+        size=Size(days=14),
+    ),
     Variant(name="by_user", what="protocol by_user", change=p.settings(featurize__protocol="by_user"), quick=True),
-    Variant(name="leave_last_out", what="protocol leave_last_out", change=p.settings(featurize__protocol="leave_last_out"), quick=True),
+    Variant(
+        name="leave_last_out",
+        what="protocol leave_last_out",
+        change=p.settings(featurize__protocol="leave_last_out"),
+        quick=True,
+    ),
     Variant(name="no_items", what="no item table", change=_without("items"), trained=False),
     Variant(name="no_users", what="no user table", change=_without("users")),
     Variant(name="no_history", what="no prior history", change=_without("history")),
-    Variant(name="events_alone", what="no table but the events", change=_without("items", "users", "history"), trained=False, quick=True),
+    Variant(
+        name="events_alone",
+        what="no table but the events",
+        change=_without("items", "users", "history"),
+        trained=False,
+        quick=True,
+    ),
     Variant(name="history_as_lists", what="prior history as lists", change=_as_lists),
     Variant(name="small", what="2,400 rows of 150 users", size=Size(users=150, a_day=200), trained=False, quick=True),
     Variant(name="large", what="40,000 rows of 2,000 users", size=Size(users=2_000, a_day=3_300)),
@@ -162,10 +230,21 @@ VARIANTS = (
     Variant(name="monday", what="the test days are a Sunday and a Monday", size=Size(days=15)),
     Variant(name="growth", what="volume grows by 5 % a day", size=Size(growth=0.05), champion=True),
     Variant(name="decline", what="volume falls by 4 % a day", size=Size(growth=-0.04)),
-    Variant(name="promotion", what="the newest day has twice its volume", size=Size(volumes={11: 2.0}), champion=True, quick=True),
+    Variant(
+        name="promotion",
+        what="the newest day has twice its volume",
+        size=Size(volumes={11: 2.0}),
+        champion=True,
+        quick=True,
+    ),
     Variant(name="promotion_before", what="a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
     Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7}), quick=True),
-    Variant(name="new_items", what="a third of the items appear in the course of the log", size=Size(new_items=0.35), champion=True),
+    Variant(
+        name="new_items",
+        what="a third of the items appear in the course of the log",
+        size=Size(new_items=0.35),
+        champion=True,
+    ),
     Variant(name="new_users", what="half of the users appear in the course of the log", size=Size(new_users=0.5)),
     Variant(name="heavy_users", what="few users make most of the log", size=Size(heavy=1.4)),
     Variant(name="sparse_histories", what="at most three clicks from before the log", size=Size(prior=3)),

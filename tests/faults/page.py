@@ -1,0 +1,120 @@
+"""Drive every defect and every variant, and write docs/defects.md: `make defects`, about half an hour on two cores."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from defects import DEFECTS, SECTIONS, Defect
+from drive import ROOT, Prepared, prepare
+from variants import VARIANTS, Variant
+
+PAGE = ROOT / "docs/defects.md"
+_PROCESSES = 2
+_HEAD = """# Planted defects
+
+`make defects` plants each of these in a small log, drives it from `fetch` to `gate`, and writes this page. A defect is
+caught where the gate that ends the run, or warns, is one of those that are right for it and its message holds the word
+in the last column. `make test` drives those that cost little, `make test-slow` all.
+
+{score}
+"""
+_VARIANTS = """
+## Sound variants
+
+None of these may close a suite. Where a model is trained, `din gate` must open.
+
+| variant | judged up to | ended |
+|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the page says of one defect or variant.
+
+    Attributes:
+        verdict: right, late or open; of a variant open or closed.
+        gate: the right gate, else what ended the run instead.
+    """
+
+    verdict: str
+    gate: str
+
+
+def render(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
+    """Return the page."""
+    return "".join([_HEAD.format(score=_score(defects, variants)), *_tables(defects), *_variant_rows(variants)])
+
+
+def row(defect: Defect, found: Found) -> str:
+    """Return a defect's row."""
+    caught = {"right": "`{}`", "late": "late: `{}`", "open": "not caught"}[found.verdict].format(found.gate)
+    return f"| {defect.what} | {caught} | {defect.severity} | {defect.word} |\n"
+
+
+def variant_row(variant: Variant, found: Found) -> str:
+    """Return a variant's row."""
+    champion = "`gate`, with a champion" if variant.champion else "`gate`"
+    judged = champion if variant.trained else "`validate_features`"
+    return (
+        f"| {variant.what} | {judged} | {found.verdict if found.verdict == 'open' else f'closed: `{found.gate}`'} |\n"
+    )
+
+
+def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
+    verdicts = [found.verdict for found in defects.values()]
+    counts = {verdict: verdicts.count(verdict) for verdict in ("right", "late", "open")}
+    opened = sum(found.verdict == "open" for found in variants.values())
+    return (
+        f"Of {len(defects)} defects, {counts['right']} are caught by the right gate, {counts['late']} by another one, "
+        f"and {counts['open']} by none. Of {len(variants)} sound variants, {opened} pass."
+    )
+
+
+def _tables(defects: Mapping[str, Found]) -> Sequence[str]:
+    parts = []
+    for title, section in SECTIONS.items():
+        parts.append(f"\n## {title}\n\n| defect | gate | severity | its message holds |\n|---|---|---|---|\n")
+        parts += [row(defect, defects[defect.name]) for defect in section]
+    return parts
+
+
+def _variant_rows(variants: Mapping[str, Found]) -> Sequence[str]:
+    return [_VARIANTS, *(variant_row(variant, variants[variant.name]) for variant in VARIANTS)]
+
+
+def judge_defect(prepared: Prepared, root: Path, defect: Defect) -> Found:
+    """Drive one defect."""
+    outcome = defect.drive(prepared, root / defect.name)
+    found = Found(defect.verdict(outcome), defect.caught_by(outcome) or next(iter(outcome.closed), ""))
+    print(f"{found.verdict:6} {defect.name}: {found.gate}", flush=True)
+    return found
+
+
+def judge_variant(root: Path, variant: Variant) -> Found:
+    """Drive one variant."""
+    outcome = variant.drive(root / variant.name)
+    found = Found("closed" if outcome.closed else "open", next(iter(outcome.closed), ""))
+    print(f"{found.verdict:6} {variant.name}: {found.gate}", flush=True)
+    return found
+
+
+def main() -> int:
+    """Write the page; 1 where a defect passes or a variant doesn't."""
+    with TemporaryDirectory() as folder, ProcessPoolExecutor(_PROCESSES) as pool:
+        root = Path(folder)
+        prepared = prepare(root / "prepared")
+        found = list(pool.map(partial(judge_defect, prepared, root), DEFECTS))
+        sound = list(pool.map(partial(judge_variant, root), VARIANTS))
+    defects = {defect.name: one for defect, one in zip(DEFECTS, found, strict=True)}
+    variants = {variant.name: one for variant, one in zip(VARIANTS, sound, strict=True)}
+    PAGE.write_text(render(defects, variants))
+    return int(any(one.verdict == "open" for one in found) or any(one.verdict == "closed" for one in sound))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

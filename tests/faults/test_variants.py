@@ -1,0 +1,40 @@
+"""Sound deliveries raise no critical alarm and open the gate. Alone: `pytest tests/faults [-m slow]`."""
+
+from pathlib import Path
+
+import page
+import pytest
+from variants import VARIANTS, Variant
+
+
+def named(variants: tuple[Variant, ...]) -> list:
+    """Return parameters with their names as ids."""
+    return [pytest.param(variant, id=variant.name) for variant in variants]
+
+
+@pytest.mark.parametrize("variant", named(tuple(variant for variant in VARIANTS if variant.quick)))
+def test_the_early_suites_open(variant: Variant, tmp_path: Path) -> None:
+    """Neither the raw log nor the features of a sound delivery close a gate."""
+    outcome = variant.drive(tmp_path / "workspace", last="validate_features")
+    assert outcome.stage is None, outcome
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", named(VARIANTS))
+def test_the_gate_opens(variant: Variant, tmp_path: Path) -> None:
+    """A sound delivery passes every stage, with its champion where it has one."""
+    outcome = variant.drive(tmp_path / "workspace")
+    assert outcome.stage is None, outcome
+
+
+def test_there_are_many_and_each_has_a_name() -> None:
+    """At least 30 variants; no name and no description occurs twice."""
+    assert len(VARIANTS) >= 30
+    assert len({variant.name for variant in VARIANTS}) == len({variant.what for variant in VARIANTS}) == len(VARIANTS)
+
+
+def test_the_page_agrees_with_the_table() -> None:
+    """docs/defects.md lists each variant as passed."""
+    text = page.PAGE.read_text()
+    missing = [v.name for v in VARIANTS if page.variant_row(v, page.Found("open", "")) not in text]
+    assert missing == [], "run `make defects`"
