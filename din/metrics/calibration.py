@@ -4,15 +4,21 @@ All take labels 0/1 [B] and probabilities [B]; undefined (no rows, or a constant
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 _EPSILON = np.finfo(np.float64).eps
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean of −ln p(label), nats. Probabilities are clipped to [ε, 1−ε] of float64, as scikit-learn does."""
+def log_losses(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
+    """−ln p(label) of each row, nats, [B]. Probabilities are clipped to [ε, 1−ε] of float64, as scikit-learn does."""
     clicked, p = np.asarray(labels) != 0, np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
-    return float(-np.log(np.where(clicked, p, 1 - p)).mean()) if len(p) else float("nan")
+    return -np.log(np.where(clicked, p, 1 - p))
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean of `log_losses`."""
+    losses = log_losses(labels, probabilities)
+    return float(losses.mean()) if len(losses) else float("nan")
 
 
 def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:

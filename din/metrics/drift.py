@@ -1,7 +1,8 @@
 """How far a distribution of predictions moved from another: the population stability index.
 
-Binned, so one pass and one sort; it gives up what happens inside a bin. Customary reading: below 0.1 alike, above 0.25
-another distribution.
+Binned, so one pass and one sort; it does not see what happens inside a bin. Customary reading: below 0.1 alike, above
+0.25 another distribution. Two trainings of one log may lie above 0.25 at any size, since they differ in sharpness; the
+index alone tells nothing about which of the two is right.
 """
 
 import numpy as np

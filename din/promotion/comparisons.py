@@ -157,6 +157,11 @@ def _slice_delta(champion: Rival) -> Finding:
 
 
 def _drift(champion: Rival) -> Finding:
+    """Close where predictions moved beyond the limit and lose log loss against the champion's for certain.
+
+    Equal trainings differ in sharpness and level, on small logs by a PSI far above any customary limit. The labels tell
+    which of the two is right.
+    """
     limit = champion.evidence.limits.max_prediction_drift
     if same := champion.same(limit):
         return same
@@ -164,6 +169,11 @@ def _drift(champion: Rival) -> Finding:
     observed = population_stability_index(champion.scores, predictions)
     if observed <= limit:
         return Finding("open", observed, limit, rows=len(champion.rows))
-    means = f"mean prediction {predictions.mean():.4f}, the champion's {champion.scores.mean():.4f}"
-    reason = f"predictions are distributed otherwise than the champion's: {means}"
-    return Finding("closed", observed, limit, rows=len(champion.rows), reason=reason)
+    loss = champion.evidence.interval("log_loss", champion.rows, champion.scores)
+    harmless = loss.lower <= 0  # NaN, where it can't be told, is not
+    told = "the labels don't contradict them" if harmless else "the labels contradict them"
+    reason = (
+        f"predictions are distributed otherwise than the champion's (mean {predictions.mean():.4f}, the champion's "
+        f"{champion.scores.mean():.4f}) and {told}: log loss {loss.point:+.4f} [{loss.lower:+.4f}, {loss.upper:+.4f}]"
+    )
+    return Finding("open" if harmless else "closed", observed, limit, rows=len(champion.rows), reason=reason)

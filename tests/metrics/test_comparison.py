@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from din.metrics import auc, bootstrap, calibration_ratio, gauc, paired_bootstrap
+from din.metrics import auc, bootstrap, calibration_ratio, gauc, log_loss, paired_bootstrap
 from din.metrics.comparison import MIN_USERS, weighted_auc
 
 
@@ -30,12 +30,13 @@ def test_weighted_auc_equals_repeated_rows(log, data):
     assert weighted_auc(labels, scores, users)(weights) == pytest.approx(expected, nan_ok=True)
 
 
-@pytest.mark.parametrize("metric", ["auc", "gauc", "calibration_ratio"])
+@pytest.mark.parametrize("metric", ["auc", "gauc", "calibration_ratio", "log_loss"])
 def test_point_is_the_difference_of_the_metrics(rng, metric):
     """The figure between the bounds is computed on the rows themselves, not on resamples."""
     labels, score, users = click_log(rng)
     candidate, champion = 1 / (1 + np.exp(-score)), rng.random(len(score))
-    value = {"auc": auc, "gauc": lambda y, s: gauc(y, s, users).value, "calibration_ratio": calibration_ratio}[metric]
+    by_name = {"auc": auc, "calibration_ratio": calibration_ratio, "log_loss": log_loss}
+    value = by_name.get(metric, lambda y, s: gauc(y, s, users).value)
     interval = paired_bootstrap(labels, candidate, champion, users, metric, resamples=200)
     assert interval.point == pytest.approx(value(labels, candidate) - value(labels, champion))
     assert interval.lower < interval.point < interval.upper

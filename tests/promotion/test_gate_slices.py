@@ -99,6 +99,18 @@ def test_drift_within_its_limit_opens(workspace, quick, registry):
     assert 0 < find(judge(quick), "prediction_drift")["observed"] < 0.05
 
 
+def test_drift_that_the_labels_bear_out_opens(workspace, quick, registry):
+    """The champion was squeezed, the candidate is not: distributed otherwise, and the better of the two."""
+    p = probabilities(workspace.noise, workspace.rows["item"])
+    crown(registry, workspace)
+    workspace.noise = 0.1
+    workspace.finish()
+    report = judge(quick, lambda bundle, rows: p.mean() + (p - p.mean()) * 0.4)
+    found = find(report, "prediction_drift")
+    assert found["verdict"] == "open" and found["observed"] > found["threshold"]
+    assert "log loss -" in found["reason"]
+
+
 def slow(bundle) -> float:
     """A bundle that takes 120.04 ms."""
     return 120.04
