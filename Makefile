@@ -14,7 +14,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run airflow test test-slow kills bench quality paper attention lint clean
+.PHONY: help install run airflow test test-slow kills defects bench quality paper attention lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -36,6 +36,9 @@ test-slow: $(READY) ## whole pipelines, kills at random points
 KILLS ?= 50
 kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training; prints how many reruns end with the same bits
 	python tests/pipeline/kills.py --count $(KILLS)
+
+defects: $(READY) ## plant every defect of tests/faults and drive every sound variant, into docs/defects.md
+	python tests/faults/page.py
 
 bench: $(READY)  ## speed and memory beside the peers, in .bench/; quick: make bench ARGS="--rows 5000 --repeats 1 --cores 1"
 	python -m benchmarks $(ARGS)

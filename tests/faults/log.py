@@ -28,6 +28,8 @@ _TABS = {"home": 0.0, "search": 0.5, "feed": -0.3}
 _DEVICES = ("phone", "tablet", "web")
 
 Damage = Callable[[Path], None]
+Frame = Any
+"""A pandas frame; by pandas' own types every selection of rows may also be a series."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +78,15 @@ class Delivery:
     """A team's files before they are written, and the parameters that describe them.
 
     Attributes:
+        items, users, history: None where the team has none.
         settings: dotted keys of params.yaml to their values.
         damage: changes to the written files; each gets the folder of the delivery.
     """
 
-    events: pd.DataFrame
-    items: pd.DataFrame | None
-    users: pd.DataFrame | None
-    history: pd.DataFrame | None
+    events: Frame
+    items: Frame
+    users: Frame
+    history: Frame
     layout: Layout = Layout()
     settings: Mapping[str, Any] = field(default_factory=dict)
     damage: tuple[Damage, ...] = ()
@@ -159,7 +162,8 @@ def draw(seed: int = 0, size: Size | None = None) -> Delivery:
 def write(delivery: Delivery, folder: Path) -> dict[str, Any]:
     """Write the files below `folder`, damage them, and return the settings that read them."""
     form, events = delivery.layout.form, delivery.events
-    day = pd.to_numeric(events["timestamp"], errors="coerce").fillna(START) // DAY
+    time: Frame = pd.to_numeric(events["timestamp"], errors="coerce")
+    day = time.fillna(START) // DAY
     groups: Any = {
         "one": np.zeros(len(events)),
         "day": day.to_numpy(),
@@ -212,7 +216,7 @@ def _items(
     return found
 
 
-def _side(rng: np.random.Generator, category: np.ndarray) -> pd.DataFrame:
+def _side(rng: np.random.Generator, category: np.ndarray) -> Frame:
     count = len(category)
     names = [f"c{number}" for number in category]
     second = rng.integers(0, 6, count)
@@ -226,12 +230,12 @@ def _side(rng: np.random.Generator, category: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _profiles(rng: np.random.Generator, count: int) -> pd.DataFrame:
+def _profiles(rng: np.random.Generator, count: int) -> Frame:
     age, gender = rng.integers(18, 71, count), rng.choice(["f", "m"], count)
     return pd.DataFrame({"user_id": 10_001 + np.arange(count), "age": age, "gender": gender})
 
 
-def _write(table: pd.DataFrame, path: Path) -> None:
+def _write(table: Frame, path: Path) -> None:
     if path.suffix == ".parquet":
         table.to_parquet(path, index=False)
     elif path.suffix == ".jsonl":

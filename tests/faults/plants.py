@@ -16,7 +16,7 @@ import onnx
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from log import DAY, FIELDS, HOUR, START, Delivery, Layout, Size, draw
+from log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
@@ -24,7 +24,7 @@ from din.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.serve.bundle import seal
 
 Plant = Callable[[Delivery], Delivery]
-Change = Callable[[pd.DataFrame], Any]  # a frame; pandas' types also allow a series
+Change = Callable[[Frame], Frame]
 FEATURES, PREDICTIONS, RAW = Path("data/features"), Path("reports/predictions"), Path("data/raw")
 
 
@@ -73,7 +73,7 @@ def layout(**values: Any) -> Plant:
 def put(column: str, row: int, value: Any) -> Change:
     """Change one cell."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         rows[column] = rows[column].astype(object)
         rows.loc[rows.index[row], column] = value
         return rows
@@ -91,12 +91,12 @@ def row_again(row: int) -> Change:
     return lambda rows: pd.concat([rows, rows.iloc[[row]]], ignore_index=True)
 
 
-def days(rows: pd.DataFrame) -> np.ndarray:
+def days(rows: Frame) -> np.ndarray:
     """The day of each row, 0 being the first of the log."""
     return ((rows["timestamp"] - START) // DAY).to_numpy()
 
 
-def newest(rows: pd.DataFrame, count: int = 1) -> np.ndarray:
+def newest(rows: Frame, count: int = 1) -> np.ndarray:
     """Which rows belong to the newest days."""
     return days(rows) > days(rows).max() - count
 
@@ -104,14 +104,14 @@ def newest(rows: pd.DataFrame, count: int = 1) -> np.ndarray:
 def on_newest(count: int, change: Change) -> Change:
     """Change only the rows of the newest days; the order of the file stays."""
 
-    def changed(rows: pd.DataFrame) -> pd.DataFrame:
+    def changed(rows: Frame) -> Frame:
         late = newest(rows, count)
         return pd.concat([rows[~late], change(rows[late].copy())], ignore_index=True)
 
     return changed
 
 
-def assign(column: str, value: Callable[[pd.DataFrame], Any]) -> Change:
+def assign(column: str, value: Callable[[Frame], Any]) -> Change:
     """Set a column from the rows."""
     return lambda rows: rows.assign(**{column: value(rows)})
 
@@ -126,7 +126,7 @@ def again(seconds: int) -> Change:
     return lambda rows: pd.concat([rows, rows.assign(timestamp=rows["timestamp"] + seconds)])
 
 
-def yesterdays_as_todays(rows: pd.DataFrame) -> pd.DataFrame:
+def yesterdays_as_todays(rows: Frame) -> Frame:
     """Replace the newest day by the day before, a day later."""
     day, last = days(rows), days(rows).max()
     copy = rows[day == last - 1].assign(timestamp=lambda r: r["timestamp"] + DAY)
@@ -141,14 +141,14 @@ def without_day(number: int) -> Change:
 def shifted_hours(hours: int) -> Change:
     """Turn the clock of each day, within the day."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         within = (rows["timestamp"] - START) % DAY
         return rows.assign(timestamp=rows["timestamp"] - within + (within + hours * HOUR) % DAY)
 
     return change
 
 
-def at_midnight(rows: pd.DataFrame) -> pd.DataFrame:
+def at_midnight(rows: Frame) -> Frame:
     """Cut times to dates."""
     return rows.assign(timestamp=rows["timestamp"] - (rows["timestamp"] - START) % DAY)
 
@@ -166,7 +166,7 @@ def moved(row: int, timestamp: int) -> Change:
 def share_moved(share: float, seconds: int) -> Change:
     """Date a random share of the rows otherwise."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         hit = np.random.default_rng(2).random(len(rows)) < share
         return rows.assign(timestamp=rows["timestamp"] + hit * seconds)
 
@@ -181,7 +181,7 @@ def shuffled(column: str) -> Change:
 def permuted_ids(column: str) -> Change:
     """Give each id the meaning of another."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         ids = np.sort(rows[column].unique())
         other = dict(zip(ids, np.random.default_rng(4).permutation(ids), strict=True))
         return rows.assign(**{column: rows[column].map(other)})
@@ -189,7 +189,7 @@ def permuted_ids(column: str) -> Change:
     return change
 
 
-def robots(rows: pd.DataFrame) -> pd.DataFrame:
+def robots(rows: Frame) -> Frame:
     """Let 5 % of the users with ten rows and more click everything."""
     counts = rows["user_id"].value_counts()
     frequent = np.sort(counts[counts >= 10].index.to_numpy())
@@ -200,7 +200,7 @@ def robots(rows: pd.DataFrame) -> pd.DataFrame:
 def one_robot(share: float) -> Change:
     """Let one user see and click a share of the whole log, as fast as it goes."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         count = int(share * len(rows))
         more = rows.sample(count, random_state=6).assign(user_id=rows["user_id"].iloc[0], label=1)
         return pd.concat([rows, more]).sort_values("timestamp", ignore_index=True)
@@ -211,7 +211,7 @@ def one_robot(share: float) -> Change:
 def burst(count: int, a_second: int) -> Change:
     """Let one user see so many items a second, for a while on the newest day."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         more = rows[newest(rows)].sample(count, random_state=7, replace=True)
         begin = START + int(days(rows).max()) * DAY + 12 * HOUR
         more = more.assign(user_id=rows["user_id"].iloc[0], timestamp=begin + np.arange(count) // a_second)
@@ -223,7 +223,7 @@ def burst(count: int, a_second: int) -> Change:
 def doubled(times: float) -> Change:
     """Draw as many more impressions for the same users and items: more volume, no copies."""
 
-    def change(rows: pd.DataFrame) -> pd.DataFrame:
+    def change(rows: Frame) -> Frame:
         more = rows.sample(int((times - 1) * len(rows)), replace=True, random_state=8)
         random = np.random.default_rng(9)
         moved = more["timestamp"] + random.integers(-1800, 1800, len(more))
@@ -245,7 +245,7 @@ def declared(group: str, name: str, kind: Any) -> Plant:
     return settings(featurize__fields=fields)
 
 
-def context(name: str, kind: Any, value: Callable[[pd.DataFrame], Any]) -> Plant:
+def context(name: str, kind: Any, value: Callable[[Frame], Any]) -> Plant:
     """Add a column to the events and declare it as a context."""
     kept = ("tab", "position", "device", "play_time", name)
     return chain(events(assign(name, value)), declared("context", name, kind), settings(fetch__table__keep=kept))

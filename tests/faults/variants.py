@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plants as p
 from drive import Outcome, drive, promote, start, until_yesterday
-from log import DAY, HOUR, START, Delivery, Size, draw
+from log import DAY, HOUR, START, Delivery, Frame, Size, draw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Variant:
 
 
 def _text_ids(delivery: Delivery) -> Delivery:
-    def text(rows: pd.DataFrame) -> pd.DataFrame:
+    def text(rows: Frame) -> Frame:
         forms = {"user_id": "u{}", "item_id": "sku-{:07d}"}
         return rows.assign(**{name: rows[name].map(form.format) for name, form in forms.items() if name in rows})
 
@@ -57,7 +57,7 @@ def _text_ids(delivery: Delivery) -> Delivery:
 
 
 def _long_ids(delivery: Delivery) -> Delivery:
-    def long(rows: pd.DataFrame) -> pd.DataFrame:
+    def long(rows: Frame) -> Frame:
         return rows.assign(**{name: rows[name] * 7_777_777_777_777 for name in ("user_id", "item_id") if name in rows})
 
     return _everywhere(long)(delivery)
@@ -73,11 +73,11 @@ def _everywhere(change: p.Change) -> p.Plant:
     return p.chain(*(p.table(name, change) for name in ("events", "items", "users", "history")))
 
 
-def _iso(rows: pd.DataFrame) -> pd.DataFrame:
+def _iso(rows: Frame) -> Frame:
     return rows.assign(timestamp=pd.to_datetime(rows["timestamp"], unit="s").dt.strftime("%Y-%m-%dT%H:%M:%SZ"))
 
 
-def _milliseconds(rows: pd.DataFrame) -> pd.DataFrame:
+def _milliseconds(rows: Frame) -> Frame:
     return rows.assign(timestamp=1000 * rows["timestamp"] + np.arange(len(rows)) % 1000)
 
 
@@ -94,18 +94,17 @@ def _without(*names: str) -> p.Plant:
     )
 
 
-def _holes(rows: pd.DataFrame) -> pd.DataFrame:
+def _holes(rows: Frame) -> Frame:
     random = np.random.default_rng(21)
     gone = {name: rows[name].where(random.random(len(rows)) > 0.05) for name in ("tab", "position", "device")}
     return rows.assign(**gone)
 
 
-def _few_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
+def _few_duplicates(rows: Frame) -> Frame:
     return pd.concat([rows, rows.sample(frac=0.003, random_state=22)]).sort_values("timestamp", ignore_index=True)
 
 
 def _as_lists(delivery: Delivery) -> Delivery:
-    assert delivery.history is not None
     by_user = delivery.history.groupby("user_id")
     lists = by_user.agg(watched=("item_id", lambda ids: "|".join(map(str, ids))), last=("timestamp", "max"))
     fields = p.FIELDS | {"behaviour": {}}
@@ -118,14 +117,13 @@ def _as_lists(delivery: Delivery) -> Delivery:
 
 
 def _honest_rate(delivery: Delivery) -> Delivery:
-    assert delivery.history is not None and delivery.items is not None
     clicks = delivery.history["item_id"].value_counts()
     liked = delivery.items["item_id"].map(clicks).fillna(0).astype(int)
     changed = replace(delivery, items=delivery.items.assign(liked=liked))
     return p.declared("item", "liked", "numeric")(changed)
 
 
-def _shuffled(rows: pd.DataFrame) -> pd.DataFrame:
+def _shuffled(rows: Frame) -> Frame:
     return rows.sample(frac=1, random_state=23, ignore_index=True)
 
 
@@ -139,7 +137,6 @@ VARIANTS = (
         name="rows_shuffled",
         what="rows in any order",
         change=p.chain(p.layout(events="one"), p.events(_shuffled)),
-        quick=True,
     ),
     Variant(name="one_file", what="one file", change=p.layout(events="one")),
     Variant(name="two_halves", what="two files that each hold every second row", change=p.layout(events="halves")),
@@ -162,7 +159,7 @@ VARIANTS = (
         what="a column that nobody asked for",
         change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3)),
     ),
-    Variant(name="text_ids", what="ids as text", change=_text_ids, quick=True),
+    Variant(name="text_ids", what="ids as text", change=_text_ids),
     Variant(name="padded_ids", what="item ids with leading zeros everywhere", change=_padded_ids),
     Variant(name="long_ids", what="ids of 17 digits", change=_long_ids),
     Variant(
@@ -220,7 +217,6 @@ VARIANTS = (
         what="no table but the events",
         change=_without("items", "users", "history"),
         trained=False,
-        quick=True,
     ),
     Variant(name="history_as_lists", what="prior history as lists", change=_as_lists),
     Variant(name="small", what="2,400 rows of 150 users", size=Size(users=150, a_day=200), trained=False, quick=True),
@@ -238,7 +234,7 @@ VARIANTS = (
         quick=True,
     ),
     Variant(name="promotion_before", what="a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
-    Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7}), quick=True),
+    Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7})),
     Variant(
         name="new_items",
         what="a third of the items appear in the course of the log",
