@@ -1021,8 +1021,8 @@ GATE = (
         "hardly_trained",
         "a candidate trained at a rate of 0.00001",
         p.settings(train__learning_rate=0.00001, train__epochs=1),
-        "gate.champion_delta validate_predictions.test_normalized_entropy",
-        "threshold",
+        "validate_predictions.test_normalized_entropy",
+        "knows nothing",
     ),
     _defect(
         "another_split",
