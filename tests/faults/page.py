@@ -37,7 +37,7 @@ class Found:
     """What the page says of one defect or variant.
 
     Attributes:
-        verdict: right, late or open; of a variant open or closed.
+        verdict: right, late or open; of a variant open or closed. Empty where it was not driven.
         gate: the right gate, else what ended the run instead.
     """
 
@@ -52,7 +52,9 @@ def render(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
 
 def row(defect: Defect, found: Found) -> str:
     """Return a defect's row."""
-    caught = {"right": "`{}`", "late": "late: `{}`", "open": "not caught"}[found.verdict].format(found.gate)
+    caught = {"right": "`{}`", "late": "late: `{}`", "open": "not caught", "": "not driven"}[found.verdict].format(
+        found.gate
+    )
     return f"| {defect.what} | {caught} | {defect.severity} | {defect.word} |\n"
 
 
@@ -60,9 +62,8 @@ def variant_row(variant: Variant, found: Found) -> str:
     """Return a variant's row."""
     champion = "`gate`, with a champion" if variant.champion else "`gate`"
     judged = champion if variant.trained else "`validate_features`"
-    return (
-        f"| {variant.what} | {judged} | {found.verdict if found.verdict == 'open' else f'closed: `{found.gate}`'} |\n"
-    )
+    ended = {"open": "open", "closed": f"closed: `{found.gate}`", "": "not driven"}[found.verdict]
+    return f"| {variant.what} | {judged} | {ended} |\n"
 
 
 def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:

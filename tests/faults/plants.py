@@ -227,7 +227,7 @@ def doubled(times: float) -> Change:
         more = rows.sample(int((times - 1) * len(rows)), replace=True, random_state=8)
         random = np.random.default_rng(9)
         moved = more["timestamp"] + random.integers(-1800, 1800, len(more))
-        begin = rows["timestamp"].min()
+        begin = START + int(days(rows).min()) * DAY
         more = more.assign(
             timestamp=np.clip(moved, begin, begin + DAY - 1), item_id=random.permutation(more["item_id"])
         )

@@ -34,7 +34,8 @@ def test_there_are_many_and_each_has_a_name() -> None:
 
 
 def test_the_page_agrees_with_the_table() -> None:
-    """docs/defects.md lists each variant as passed."""
+    """docs/defects.md lists each variant, and none that closed a gate."""
     text = page.PAGE.read_text()
-    missing = [v.name for v in VARIANTS if page.variant_row(v, page.Found("open", "")) not in text]
+    fine = (page.Found("open", ""), page.Found("", ""))
+    missing = [v.name for v in VARIANTS if not any(page.variant_row(v, found) in text for found in fine)]
     assert missing == [], "run `make defects`"
