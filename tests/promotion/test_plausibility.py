@@ -1,0 +1,156 @@
+"""Gains too good to be true, and reports that prove nothing. Alone: pytest tests/promotion/test_plausibility.py"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import documents_of
+import numpy as np
+import pytest
+from judging import crown, find, judge, set_gate, shut
+from miniature import edit, score
+
+from din.errors import GateClosed
+from din.promotion.gate import REPORT
+from din.promotion.own import REQUIRED
+from din.promotion.promote import promote
+
+
+def strongest(report: dict) -> None:
+    """Add the strongest field's expectation to a suite's report."""
+    report["expectations"].append(
+        documents_of.expectation("label_leak", column="play_time", observed=0.83, threshold={"max": 0.9})
+    )
+
+
+def test_a_leap_over_the_champion_is_held(workspace, quick, registry):
+    """A model that knows the labels is not worse on any figure, and yet held, with the name of the strongest field."""
+    workspace.noise = 2.0
+    workspace.finish()
+    crown(registry, workspace)
+    workspace.noise = 0.0
+    workspace.finish()
+    edit("reports/validation/features.json", strongest)
+    report = judge(set_gate(quick, max_gain=0.05))
+    held = find(report, "implausible_gain")
+    assert report["verdict"] == "borderline" and shut(report) == ["implausible_gain"]
+    assert held["observed"] > 0.05 and "AUC over the champion's" in held["reason"]
+    assert "'play_time', AUC 0.8300" in held["reason"] and "gate.max_gain" in held["reason"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [({"max_auc": 0.7}, "AUC 0.7"), ({"max_gain_over_lr": 0.01}, "AUC over LR's")],
+)
+def test_limits_of_a_first_run(workspace, quick, limits, words):
+    """Without a champion the AUC itself and the gain over LR are judged."""
+    report = judge(set_gate(quick, **limits))
+    assert shut(report) == ["implausible_gain"] and words in find(report, "implausible_gain")["reason"]
+
+
+def test_a_leap_of_the_gain_over_lr_is_held(workspace, quick, registry):
+    """The champion suffers alike, but its recorded gain over LR was smaller."""
+    crown(registry, workspace)
+    workspace.noise = 0.1
+    workspace.rows["lr"] = np.full(len(workspace.rows["label"]), 0.5)
+    workspace.finish()
+    report = judge(set_gate(quick, max_gain=0.1))
+    assert "gain over LR beyond every recent champion's" in find(report, "implausible_gain")["reason"]
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"model_name": "other"}, "promote.model_name"),
+        ({"params": {"featurize": {}, "train": {}}}, "train.seed"),
+    ],
+)
+def test_a_bundle_of_other_parameters_is_closed(workspace, quick, change, key):
+    """The bundle's facts name what differs from params.yaml as it is now."""
+    workspace.facts |= change
+    workspace.bundle()
+    report = judge(quick)
+    assert shut(report) == ["made_from"]
+    assert key in find(report, "made_from")["reason"] or "featurize" in find(report, "made_from")["reason"]
+
+
+def test_a_log_of_another_source_is_closed(workspace, quick):
+    """fetch.source changed, and nothing was fetched since."""
+    other = replace(quick, fetch=replace(quick.fetch, source="table"))
+    report = judge(replace(other, promote=replace(quick.promote, model_name=quick.model_name)))
+    assert shut(report) == ["made_from"]
+    assert "fetch.source was 'movielens-100k', is 'table'" in find(report, "made_from")["reason"]
+
+
+@pytest.mark.parametrize("suite", REQUIRED)
+@pytest.mark.parametrize("fault", ["emptied", "one left out", "failed but open", "figure beyond its limit"])
+def test_a_suite_s_report_that_proves_nothing_is_closed(workspace, quick, suite, fault):
+    """The verdict of a report is not believed: it must follow from the expectations that have to be there."""
+
+    def plant(report: dict) -> None:
+        entries = report["expectations"]
+        if fault == "emptied":
+            entries.clear()
+        elif fault == "one left out":
+            entries.pop()
+        elif fault == "failed but open":
+            entries[0]["success"] = False
+        else:
+            entries[0]["observed"] = 7
+
+    edit(f"reports/validation/{suite}.json", plant)
+    assert shut(judge(quick)) == [f"validation_{suite}"]
+
+
+EDITS = {
+    "all but one gate removed": lambda r: r.update(gates=[g for g in r["gates"] if g["name"] == "bundle_mb"]),
+    "a gate added": lambda r: r["gates"].append(r["gates"][0] | {"name": "extra"}),
+    "a figure changed": lambda r: find(r, "min_auc").update(observed=0.99),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_report_promotes_nothing(workspace, quick, registry, name):
+    """Every gate is judged again, and the report must say the same."""
+    judge(quick)
+    edit(str(REPORT), EDITS[name])
+    with pytest.raises(GateClosed, match="judged again"):
+        promote(quick, by="eve", reason="mine", score=score)
+    assert registry.champion() is None
+
+
+def test_verdicts_edited_to_open_promote_nothing(workspace, quick, registry):
+    """A closed report whose every verdict says open."""
+    strict = set_gate(quick, min_auc=0.99)
+    judge(strict)
+
+    def open_all(report: dict) -> None:
+        report["verdict"] = "open"
+        for gate in report["gates"]:
+            gate["verdict"] = "open"
+
+    edit(str(REPORT), open_all)
+    with pytest.raises(GateClosed, match="judged again, the gate is closed"):
+        promote(strict, by="eve", reason="mine", score=score)
+    assert registry.champion() is None
+
+
+CHANGED = {
+    "data/raw/rows.txt": "data.raw",
+    "data/features/rows.txt": "data.features",
+    "reports/predictions/extra.parquet": "data.predictions",
+    "models/din/config.json": "data.model",
+    "reports/evaluation.json": "reports.reports/evaluation.json",
+    "reports/validation/raw.json": "reports.reports/validation/raw.json",
+    "dvc.yaml": "code",
+}
+
+
+@pytest.mark.parametrize("path", CHANGED)
+def test_whatever_changed_after_the_gate_is_named(workspace, quick, registry, path):
+    """Data, reports and the pipeline itself are hashed again."""
+    judge(quick)
+    with Path(path).open("a") as file:
+        file.write(" ")
+    with pytest.raises(GateClosed, match=rf"this changed: .*{CHANGED[path]}"):
+        promote(quick, by="ann", reason="nightly", score=score)
+    assert registry.champion() is None

@@ -1,0 +1,99 @@
+"""The strict reader: one line for whatever is wrong with a document. Alone: pytest tests/test_documents.py."""
+
+import json
+from pathlib import Path
+
+import documents_of
+import pytest
+
+from din import documents
+from din.errors import InputError
+from din.forms import Facts, GateReport
+from din.names import FileName, ModelName, RunId, Version
+
+SOUND = json.dumps(documents_of.facts())
+
+DAMAGE = {
+    "nested 10,000 deep": (b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200 levels"),
+    "larger than the limit": (b" " * (documents.MOST_BYTES + 1), "larger than 16,777,216 bytes"),
+    "not UTF-8": (SOUND.encode("utf-16"), "not a JSON document"),
+    "cut off": (SOUND[:100].encode(), "EOF while parsing"),
+    "a list": (b"[1]", "Input should be an object, got [1]"),
+    "NaN": (SOUND.replace('"seed": 1', '"seed": NaN').encode(), "not a JSON document"),
+    "infinite": (SOUND.replace('"gauc": 0.74', '"gauc": 1e999').encode(), "evaluation.valid.gauc: "),
+    "a key twice": (SOUND.replace('"seed": 1', '"seed": 1, "seed": 2').encode(), "key 'seed' appears twice"),
+    "an unknown key": (SOUND.replace('"seed": 1', '"sead": 1, "seed": 1').encode(), "key 'sead' is unknown"),
+    "a missing key": (SOUND.replace('"seed": 1, ', "").encode(), "key 'seed' is missing in the document"),
+    "text for a number": (
+        SOUND.replace('"seed": 1, "packages"', '"seed": "1", "packages"').encode(),
+        "seed: Input should be a valid integer",
+    ),
+    "a path for a name": (SOUND.replace('"ads"', '"../ads"').encode(), "model_name: expected at most 128"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
+    """Place, key, value and expectation, whatever the document holds."""
+    content, message = DAMAGE[damage]
+    path = tmp_path / "facts.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        documents.read(Facts, path)
+    assert str(path) in str(error.value) and message in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 2000
+
+
+def test_a_huge_value_is_cut() -> None:
+    """A megabyte of text in a wrong place makes a short message."""
+    content = SOUND.replace('"seed": 1', f'"seed": "{"x" * 1_000_000}"').encode()
+    with pytest.raises(InputError) as error:
+        documents.parse(Facts, content, "here")
+    assert len(str(error.value)) < 500
+
+
+def test_a_document_comes_back_as_it_was_written() -> None:
+    """dump and parse are inverses."""
+    facts = documents_of.facts()
+    assert documents.parse(Facts, documents.dump(facts), "here") == facts
+
+
+def test_missing_keys_are_listed_at_once() -> None:
+    """Not a line for each."""
+    with pytest.raises(InputError, match="keys 'verdict', 'bundle', 'champion', .* are missing"):
+        documents.parse(GateReport, b"{}", "here")
+
+
+@pytest.mark.parametrize("text", ["", "..", ".", "/etc", "a/b", "a\0", "A" * 64, "0" * 63, "0" * 65, 7, None])
+def test_a_version_is_64_hex_digits(text: object) -> None:
+    """Nothing else can become one."""
+    with pytest.raises(InputError, match="expected 64 hex digits"):
+        Version(text)
+
+
+@pytest.mark.parametrize("text", ["", "..", ".a", "a/b", "a b", "é", "a\n", "-a", "a" * 129])
+def test_a_model_name_is_one_plain_segment(text: str) -> None:
+    """The message says where it comes from."""
+    with pytest.raises(InputError, match=r"promote\.model_name"):
+        ModelName(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"), [("manual__2026-01-01T00:00:00+00:00", "manual__2026-01-01T00-00-00-00-00")]
+)
+def test_a_scheduler_s_id_becomes_a_name(given: str, name: str) -> None:
+    """Other characters become dashes; a name stays as it is."""
+    assert RunId.of(given) == name == RunId.of(name)
+
+
+@pytest.mark.parametrize("given", ["", "..", ".x", "::"])
+def test_an_id_without_a_name_is_refused(given: str) -> None:
+    """Dots first would name a folder above."""
+    with pytest.raises(InputError, match="DIN_RUN_ID"):
+        RunId.of(given)
+
+
+@pytest.mark.parametrize("name", ["vocab/item_id.parquet", "weights/a b.bin", "vocab/наряд.parquet", "a..b"])
+def test_plain_paths_are_file_names(name: str) -> None:
+    """Blanks, other scripts and dots inside a name are fine."""
+    assert FileName(name) == name
