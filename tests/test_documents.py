@@ -12,6 +12,7 @@ from din.forms import Facts, GateReport
 from din.names import FileName, ModelName, RunId, Version
 
 SOUND = json.dumps(documents_of.facts())
+TEXT = SOUND.replace('"seed": 1, "packages"', '"seed": "1", "packages"')
 
 DAMAGE = {
     "nested 10,000 deep": (b"[" * 10_000 + b"]" * 10_000, "nested deeper than 200 levels"),
@@ -24,10 +25,7 @@ DAMAGE = {
     "a key twice": (SOUND.replace('"seed": 1', '"seed": 1, "seed": 2').encode(), "key 'seed' appears twice"),
     "an unknown key": (SOUND.replace('"seed": 1', '"sead": 1, "seed": 1').encode(), "key 'sead' is unknown"),
     "a missing key": (SOUND.replace('"seed": 1, ', "").encode(), "key 'seed' is missing in the document"),
-    "text for a number": (
-        SOUND.replace('"seed": 1, "packages"', '"seed": "1", "packages"').encode(),
-        "seed: Input should be a valid integer",
-    ),
+    "text for a number": (TEXT.encode(), "seed: Input should be a valid integer"),
     "a path for a name": (SOUND.replace('"ads"', '"../ads"').encode(), "model_name: expected at most 128"),
 }
 
@@ -60,7 +58,7 @@ def test_a_document_comes_back_as_it_was_written() -> None:
 
 def test_missing_keys_are_listed_at_once() -> None:
     """Not a line for each."""
-    with pytest.raises(InputError, match="keys 'verdict', 'bundle', 'champion', .* are missing"):
+    with pytest.raises(InputError, match=r"keys 'verdict', 'bundle', 'champion', .* are missing"):
         documents.parse(GateReport, b"{}", "here")
 
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-import din
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
 from din.bundle import FACTS, Verified, verify_bundle
@@ -127,7 +126,7 @@ def _hash(path: Path) -> Digest | None:
 
 def _code() -> Digest:
     """Hash the source of the packages that made and judge the candidate, and the pipeline's definition."""
-    packages = Path(din.__file__).parent.parent
+    packages = Path(documents.__file__).parent.parent
     files = {
         f"{package}/{name}": digest
         for package in ("din", "validation")
