@@ -233,6 +233,11 @@ def unreadable(what: str) -> Iterator[None]:
         yield
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
         problem = re.sub(r"Row #(\d+)", r"line \1", str(error).strip().splitlines()[0])
+        if "\0" in problem:
+            raise InputError(
+                f"{what}: holds zero bytes, so it is UTF-16 or damaged; expected UTF-8: convert it, such as: "
+                "iconv -f UTF-16 -t UTF-8, or export it again"
+            ) from None
         if "utf" in problem.lower():
             raise InputError(f"{what}: not UTF-8 text ({problem}); convert it, such as: iconv -t UTF-8") from None
         damaged = "the file is damaged or of another format: export it again"

@@ -364,9 +364,9 @@ RAW = (
         "2024-03-15",
     ),
     _defect(
-        "fivefold_day",
-        "the newest day has five times its volume",
-        p.events(p.on_newest(_LAST, p.doubled(5))),
+        "tenfold_day",
+        "the newest day has ten times its volume",
+        p.events(p.on_newest(_LAST, p.doubled(10))),
         "validate_raw.rows_newest_days",
         "2024-03-15",
     ),

@@ -69,10 +69,12 @@ def variant_row(variant: Variant, found: Found) -> str:
 def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
     verdicts = [found.verdict for found in defects.values()]
     counts = {verdict: verdicts.count(verdict) for verdict in ("right", "late", "open")}
-    opened = sum(found.verdict == "open" for found in variants.values())
+    ends = [found.verdict for found in variants.values()]
+    opened, closed, idle = (ends.count(verdict) for verdict in ("open", "closed", ""))
     return (
         f"Of {len(defects)} defects, {counts['right']} are caught by the right gate, {counts['late']} by another one, "
-        f"and {counts['open']} by none. Of {len(variants)} sound variants, {opened} pass."
+        f"and {counts['open']} by none. Of {len(variants)} sound variants, {opened} pass "
+        f"and {closed} close a gate; {idle} were not driven."
     )
 
 
