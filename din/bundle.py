@@ -4,6 +4,7 @@ Shared by whoever writes, stores or opens one. Costs one read of every file; not
 """
 
 import os
+import stat
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -71,12 +72,16 @@ def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
 
 
 def _present(directory: Path) -> set[str]:
-    """The files below a directory; a link to a file or folder counts as one that no manifest may name."""
+    """The files below a directory.
+
+    Raises:
+        InputError: one is a link, to a file or a folder, or a pipe or device, which could block whoever reads it.
+    """
     found = set()
     for root, folders, files in os.walk(directory):
         links = [name for name in folders if (Path(root) / name).is_symlink()]
         found |= {(Path(root) / name).relative_to(directory).as_posix() for name in [*files, *links]}
-    linked = sorted(name for name in found if (directory / name).is_symlink())
-    if linked:
-        raise InputError(f"{directory / linked[0]}: is a symbolic link; a bundle holds plain files")
+    odd = sorted(name for name in found if not stat.S_ISREG((directory / name).lstat().st_mode))
+    if odd:
+        raise InputError(f"{directory / odd[0]}: is a symbolic link, a pipe or a device; a bundle holds plain files")
     return found

@@ -54,6 +54,8 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         InputError: the file is missing, unreadable or larger.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise InputError(f"{path}: not a plain file; expected a readable JSON file")
         with path.open("rb") as file:
             content = file.read(most + 1)
     except FileNotFoundError:
