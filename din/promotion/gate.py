@@ -7,7 +7,7 @@ and registry give the same report, but for the latency, which is a time.
 
 from din.artifacts import write_json
 from din.errors import GateClosed
-from din.forms import GateReport
+from din.forms import Gate, GateReport
 from din.params import Params
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
@@ -39,9 +39,8 @@ def gate(params: Params, score: Score = score_champion, latency: Latency = measu
     print_gates(report)
     shut = [one for one in report["gates"] if one["verdict"] != "open"]
     if shut:
-        lines = [f"{one['name']}: {one['reason'] or one['verdict']}\n    {one['look']}" for one in shut]
         heading = f"{report['verdict']}; the champion stays. To look closer:"
-        raise GateClosed("\n".join([heading, *lines]), str(REPORT))
+        raise GateClosed("\n".join([heading, *_reasons(shut)]), str(REPORT))
 
 
 def judge(params: Params, score: Score = score_champion, latency: Latency = measure_latency) -> GateReport:
@@ -65,6 +64,17 @@ def judge(params: Params, score: Score = score_champion, latency: Latency = meas
         "about": evidence.about,
         "gates": gates,
     }
+
+
+def _reasons(shut: list[Gate]) -> list[str]:
+    """Return each reason once, behind the names of the gates that give it, with a command that shows more."""
+    by_reason: dict[str, list[Gate]] = {}
+    for one in shut:
+        by_reason.setdefault(one["reason"] or one["verdict"], []).append(one)
+    return [
+        f"{', '.join(one['name'] for one in gates)}: {reason}\n    {gates[0]['look']}"
+        for reason, gates in by_reason.items()
+    ]
 
 
 def print_gates(report: GateReport) -> None:
