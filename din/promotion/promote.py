@@ -28,6 +28,7 @@ from din.promotion.verdict import overall
 from din.record import Record
 from din.registry import Registry
 
+_CHANGES_SHOWN = 5
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
 
 
@@ -75,7 +76,8 @@ def promote(
     if report["bundle"] != version:
         _refuse(f"{REPORT} is about bundle {_short(report['bundle'])}, {BUNDLE} is {version[:12]}")
     if changed := _changes(report["about"], evidence.about):
-        _refuse(f"since the gate judged, this changed: {'; '.join(changed)}")
+        more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
+        _refuse(f"since the gate judged, this changed: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
     registry = Registry(params.promote.registry, params.model_name)
     history = registry.history()
     champion = history[-1] if history else None
@@ -137,8 +139,10 @@ def _judge_again(report: GateReport, params: Params, score: Score, latency: Late
     if found["verdict"] != "open":
         print_gates(found)
         _refuse(f"judged again, the gate is {found['verdict']}")
-    if differing := sorted(name for name in stated.keys() | today.keys() if stated.get(name) != today.get(name)):
-        _refuse(f"{REPORT} is not what its gates say when they are judged again: {', '.join(differing)}")
+    differing = sorted(name for name in stated.keys() | today.keys() if stated.get(name) != today.get(name))
+    if differing or len(report["gates"]) != len(found["gates"]):
+        names = ", ".join(shown(name, quotes=False) for name in differing[:_CHANGES_SHOWN]) or "a gate appears twice"
+        _refuse(f"{REPORT} is not what its gates say when they are judged again: {names}")
 
 
 def _comparable(gate: dict[str, Any]) -> dict[str, Any]:
