@@ -198,10 +198,10 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Path:
 
 def _remove(path: Path) -> None:
     """Remove an entry of the cache; a link goes, and the folder it leads to stays."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _entries(request: Any) -> int:
