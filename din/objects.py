@@ -27,7 +27,7 @@ from obstore.exceptions import (
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from din import documents
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, shown
 
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
 """To connect, without a byte of the answer, and of a whole request."""
@@ -55,6 +55,10 @@ _MOST_CAUSE = 400
 
 class _Conflict(Unavailable):
     """The store says that an object exists already, or that another write was faster."""
+
+
+class UnlistableKey(InputError):
+    """A key below a prefix keeps the store from listing it, such as one with an empty segment, which only S3 holds."""
 
 
 class Objects:
@@ -135,10 +139,29 @@ class Objects:
             digest.update(chunk)
         return digest.hexdigest()
 
+    def exists(self, key: str) -> bool:
+        """Whether there is an object."""
+        with _reaching(self.at(key)):
+            try:
+                obstore.head(self._store, f"{self._prefix}/{key}")
+            except FileNotFoundError:
+                return False
+        return True
+
     def keys(self, below: str) -> dict[str, datetime]:
-        """Keys below a key, with the time each was last written; unfinished writes are not there."""
+        """Keys below a key, with the time each was last written; unfinished writes are not there.
+
+        Raises:
+            UnlistableKey: one of them has a form that no listing returns.
+        """
         with _reaching(self.at(below)):
-            objects = obstore.list(self._store, f"{self._prefix}/{below}/").collect()
+            try:
+                objects = obstore.list(self._store, f"{self._prefix}/{below}/").collect()
+            except BaseError as error:
+                if "invalid path" not in str(error):
+                    raise
+                cause = shown(_cause(error), quotes=False)
+                raise UnlistableKey(f"{self.at(below)}: can't be listed: {cause}; remove that key") from None
         return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
 
     def delete(self, key: str) -> None:

@@ -10,7 +10,7 @@ below the prefix can rewrite all of it (docs/security.md).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ from pydantic import PositiveInt, StringConstraints
 from din import documents
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest, FileName, Line, Moment, RunId, Version
-from din.objects import Objects
+from din.objects import Objects, UnlistableKey
 
 PROMOTIONS = "promotions"
 SEALS = "seals"
@@ -95,6 +95,11 @@ def record_key(number: int) -> str:
     return f"{PROMOTIONS}/{number:06d}.json"
 
 
+def seal_key(number: int, digest: str) -> str:
+    """Return the key of the seal of the record of this number and hash."""
+    return f"{SEALS}/{number:06d}-{digest}.json"
+
+
 def run_key(run_id: str, area: Literal["runs", "stages"] = "runs") -> str:
     """Return the key below which a run's, or a stage's, files lie.
 
@@ -120,6 +125,12 @@ def read_chain(objects: Objects) -> Chain:
             damage.append(f"{objects.at(record_key(number))}: has no seal; a later record was appended after it")
         entries.append(entry)
     return Chain(entries, damage, log.remarks(objects))
+
+
+def seal_keys(objects: Objects) -> dict[str, Digest]:
+    """Return the key of each seal with the hash that its content must have."""
+    listed = _Listing.of(objects).seals
+    return {seal_key(number, digest): Digest(digest) for number in sorted(listed) for digest in listed[number]}
 
 
 def newest_entry(objects: Objects) -> Entry | None:
@@ -158,16 +169,20 @@ def append(objects: Objects, record: Record) -> bool:
 def seal(objects: Objects, number: int) -> None:
     """Write the seal of a record that is stored already."""
     content = objects.read(record_key(number))
-    objects.create(f"{SEALS}/{number:06d}-{sha256(content).hexdigest()}.json", content)
+    objects.create(seal_key(number, sha256(content).hexdigest()), content)
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """The keys of the log: numbers of records, digests of seals by number, and keys of another form."""
+    """The keys of the log: numbers of records, digests of seals by number, and keys of another form.
+
+    Where a key keeps the records from being listed, `problem` says so, and they are looked up one by one.
+    """
 
     numbers: set[int]
     seals: dict[int, set[str]]
     odd: list[str]
+    problem: str | None = None
 
     @classmethod
     def of(cls, objects: Objects) -> "_Listing":
@@ -175,12 +190,16 @@ class _Listing:
         odd = []
         for key in objects.keys(SEALS):  # before the records: a seal follows its record, so none may lack one
             found = re.fullmatch(rf"{SEALS}/(\d{{6,}})-([0-9a-f]{{64}})\.json", key)
-            if found:
+            if found and seal_key(int(found[1]), found[2]) == key:
                 seals.setdefault(int(found[1]), set()).add(found[2])
             else:
                 odd.append(key)
+        try:
+            records = list(objects.keys(PROMOTIONS))
+        except UnlistableKey as error:
+            return cls(_probed(objects, seals), seals, sorted(odd), str(error))
         numbers = set()
-        for key in objects.keys(PROMOTIONS):
+        for key in records:
             found = re.fullmatch(rf"{PROMOTIONS}/(\d{{6,}})\.json", key)
             if found and record_key(int(found[1])) == key:
                 numbers.add(int(found[1]))
@@ -194,11 +213,23 @@ class _Listing:
         return max([0, *self.numbers, *self.seals])
 
     def remarks(self, objects: Objects) -> list[str]:
-        odd = [f"{objects.at(key)}: ignored, not a key that the registry writes; remove it" for key in self.odd]
+        places = (shown(objects.at(key), quotes=False) for key in self.odd)
+        odd = [f"{place}: ignored, not a key that the registry writes; remove it" for place in places]
+        odd += [self.problem] if self.problem else []
         if self.newest and self.newest not in self.seals:
             at = objects.at(record_key(self.newest))
             odd.append(f"{at}: has no seal yet, its promotion was interrupted; run `din promote` again to write it")
         return odd
+
+
+def _probed(objects: Objects, seals: Collection[int]) -> set[int]:
+    """Find the records without a listing: each sealed one is there, and any after the newest seal."""
+    numbers = set(seals)
+    number = max([0, *seals]) + 1
+    while objects.exists(record_key(number)):
+        numbers.add(number)
+        number += 1
+    return numbers
 
 
 def _entry(objects: Objects, log: _Listing, number: int) -> Entry:

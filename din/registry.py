@@ -28,7 +28,18 @@ from din.errors import InputError
 from din.forms import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.objects import Objects, prefixes
-from din.record import Chain, Record, StaleChampion, append, newest_entry, read_chain, record_key, run_key, seal
+from din.record import (
+    Chain,
+    Record,
+    StaleChampion,
+    append,
+    newest_entry,
+    read_chain,
+    record_key,
+    run_key,
+    seal,
+    seal_keys,
+)
 
 PROMOTED = "promoted-"
 
@@ -118,6 +129,8 @@ class Registry:
             reason=reason,
             files=dict(files or {}),
         )
+        if parent:
+            seal(self._objects, parent.record.number)  # its promotion may have been killed before it wrote one
         if not append(self._objects, record):
             raise self._stale(self.record(number))
         return record
@@ -241,6 +254,8 @@ class Registry:
         """
         log = read_chain(self._objects)
         damage = list(log.damage)
+        for key, digest in seal_keys(self._objects).items():
+            damage += self._problem(key, digest)
         for version in dict.fromkeys(entry.record.version for entry in log.entries):
             damage += self._bundle_problems(version)
         for record in (entry.record for entry in log.entries):
