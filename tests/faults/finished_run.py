@@ -1,0 +1,79 @@
+"""A finished run in miniature whose gate is open, with another run and a folder outside, to plant faults in."""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from miniature import Workspace, score
+
+from din import stage
+from din.artifacts import hash_files, write_json
+from din.errors import GateClosed
+from din.params import Params
+from din.promotion.gate import REPORT, gate
+from din.promotion.promote import promote
+
+RUN, OTHER, OUTSIDE = Path("run"), Path("other"), Path("outside")
+BUNDLE, FACTS, MANIFEST = Path("models/bundle"), Path("models/bundle/facts.json"), Path("models/bundle/manifest.json")
+EVALUATION, PARITY = Path("reports/evaluation.json"), Path("reports/parity.json")
+
+
+@dataclass
+class Site:
+    """A finished run as the current directory.
+
+    Attributes:
+        params: the parameters as they are now; a fault may change them.
+        other: the directory of another finished run, with another model.
+        outside: a folder that no command may touch.
+        code: the folder of the packages, where a fault has changed it.
+    """
+
+    params: Params
+    other: Path
+    outside: Path
+    code: Path | None = None
+
+    def change(self, block: str, **settings: Any) -> None:
+        """Change parameters of one block."""
+        self.params = replace(self.params, **{block: replace(getattr(self.params, block), **settings)})
+
+    def judge(self) -> int:
+        """Run the stage `gate`; return its exit code."""
+        return stage.run("gate", lambda: gate(self.params, score))
+
+    def promote(self) -> int:
+        """Run `din promote`; return its exit code."""
+        return stage.run("promote", lambda: promote(self.params, "ann", "a test", score=score))
+
+
+def build(root: Path, params: Params) -> None:
+    """Make both runs below a root, each with an open gate, and the folder outside."""
+    for place, noise in ((RUN, 0.2), (OTHER, 0.1)):
+        (root / place).mkdir()
+        os.chdir(root / place)
+        workspace = Workspace(params)
+        workspace.noise = noise
+        workspace.finish()
+        gate(params, score)
+    (root / OUTSIDE).mkdir()
+    (root / OUTSIDE / "precious.json").write_text("{}")
+    shutil.copytree(root / RUN / BUNDLE, root / OUTSIDE / "bundle")
+
+
+def seal() -> None:
+    """Make the bundle's manifest agree with its files again."""
+    MANIFEST.unlink(missing_ok=True)
+    write_json(MANIFEST, {"files": hash_files(BUNDLE)})
+
+
+def judge_closed(site: Site) -> None:
+    """Run the gate of a candidate that must not pass, for its report."""
+    try:
+        gate(site.params, score)
+    except GateClosed:
+        assert REPORT.exists()
+    else:
+        raise AssertionError("the gate is open")

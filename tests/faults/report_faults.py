@@ -1,0 +1,226 @@
+"""Faults of reports, of the data that they are about, and of parameters, after the gate."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from bundle_faults import Fault
+from finished_run import EVALUATION, PARITY, Site, judge_closed
+from planting_artifacts import BROKEN, edit, flip
+
+GATE = Path("reports/gate.json")
+SUITES = {suite: Path(f"reports/validation/{suite}.json") for suite in ("raw", "features", "predictions")}
+PREDICTIONS = Path("reports/predictions/test.parquet")
+REPORTS = {"evaluation": EVALUATION, "parity": PARITY} | {f"validation_{s}": path for s, path in SUITES.items()}
+DIGEST = "0" * 64
+
+Change = Callable[[Any], Any]
+
+
+def _gate(change: Change) -> Callable[[Site], None]:
+    return lambda site: edit(GATE, change)
+
+
+def _all_open(report: dict[str, Any]) -> None:
+    report.update(verdict="open")
+    for one in report["gates"]:
+        one.update(verdict="open", reason=None)
+
+
+def _judged_closed_then_opened(site: Site, path: Path, change: Change, beside: Change = _all_open) -> None:
+    """A candidate that the gate refuses, and a report that says the opposite."""
+    edit(path, change)
+    judge_closed(site)
+    edit(GATE, beside)
+
+
+def _lowered(site: Site) -> None:
+    """The limit that closes the gate, lowered in params.yaml, and the report edited to know it."""
+    strict = replace(site, params=site.params)
+    strict.change("gate", min_auc=0.99)
+    judge_closed(strict)
+    edit(GATE, _all_open)
+    edit(GATE, lambda report: report["about"]["params"]["gate"].update(min_auc=site.params.gate.min_auc))
+
+
+def _set(gate: str, /, **values: Any) -> Change:
+    return lambda report: next(one for one in report["gates"] if one["name"] == gate).update(values)
+
+
+def _keep(name: str) -> Change:
+    return lambda report: report.update(gates=[one for one in report["gates"] if one["name"] == name])
+
+
+def _drop(name: str) -> Change:
+    return lambda report: report.update(gates=[one for one in report["gates"] if one["name"] != name])
+
+
+def _from_other(path: Path) -> Callable[[Site], object]:
+    return lambda site: shutil.copyfile(site.other / path, path)
+
+
+GATES = [
+    Fault("gate.json missing", lambda s: GATE.unlink(), "not found", None),
+    *(Fault(f"gate.json {how}", lambda s, broken=broken: broken.plant(GATE), broken.says, None)
+      for how, broken in BROKEN.items()),
+    Fault("gate.json of the other run", _from_other(GATE), "about bundle", None),
+    Fault("one gate left", _gate(_keep("bundle_mb")), "not what its gates say", None),
+    Fault("no gate left", _gate(lambda r: r.update(gates=[])), "its gates do not", None),
+    Fault("a gate removed", _gate(_drop("parity")), "parity", None),
+    Fault("a gate added", _gate(lambda r: r["gates"].append(r["gates"][0] | {"name": "mine"})), "mine", None),
+    Fault("a gate twice", _gate(lambda r: r["gates"].append(r["gates"][0])), "not what its gates say", None),
+    Fault("a gate renamed", _gate(_set("parity", name="parity2")), "parity", None),
+    Fault("a figure changed", _gate(_set("min_auc", observed=0.99)), "min_auc", None),
+    Fault("a threshold changed", _gate(_set("min_auc", threshold=0.1)), "min_auc", None),
+    Fault("an interval changed", _gate(_set("min_auc", interval=[0.9, 0.99])), "min_auc", None),
+    Fault("a gate's rows changed", _gate(_set("parity", rows=10**9)), "parity", None),
+    Fault("one verdict closed", _gate(_set("parity", verdict="closed")), "its gates do not", None),
+    Fault("a verdict that is none", _gate(_set("parity", verdict="maybe")), "verdict", None),
+    Fault("a verdict that is a list", _gate(lambda r: r.update(verdict=["open"])), "verdict", None),
+    Fault("the verdict closed", _gate(lambda r: r.update(verdict="closed")), "its gates do not", None),
+    Fault("no bundle", _gate(lambda r: r.update(bundle=None)), "about bundle", None),
+    Fault("another bundle", _gate(lambda r: r.update(bundle=DIGEST)), "about bundle", None),
+    Fault("a bundle that is a path", _gate(lambda r: r.update(bundle="/etc")), "64 hex digits", None),
+    Fault("a champion that never was", _gate(lambda r: r.update(champion={"number": 3, "version": DIGEST})),
+          "compared with champion", None),
+    Fault("a champion that is text", _gate(lambda r: r.update(champion="none")), "champion", None),
+    Fault("another metric", _gate(lambda r: r.update(metric="precision")), "metric", None),
+    Fault("about another source", _gate(lambda r: r["about"].update(source="table")), "source", None),
+    Fault("about another namespace", _gate(lambda r: r["about"].update(model_name="x")), "model_name", None),
+    Fault("about other code", _gate(lambda r: r["about"].update(code=DIGEST)), "code", None),
+    Fault("about no raw log", _gate(lambda r: r["about"]["data"].update(raw=None)), "data.raw", None),
+    Fault("about one directory less", _gate(lambda r: r["about"]["data"].pop("model") and None), "data.model", None),
+    Fault("about one report more", _gate(lambda r: r["about"]["reports"].update(x=DIGEST)), "reports.x", None),
+    Fault("about nothing", _gate(lambda r: r.update(about={})), "about", None),
+    Fault("about a huge parameter", _gate(lambda r: r["about"]["params"].update(x="y" * 1_000_000)), "params.x", None),
+    Fault("about many parameters", _gate(lambda r: r["about"]["params"].update({f"p{n}": n for n in range(5_000)})),
+          "params.p", None),
+    Fault("closed by parity, every verdict opened", lambda s: _judged_closed_then_opened(
+        s, PARITY, lambda r: r.update(verdict="closed", reason="they differ")), "judged again", "parity"),
+    Fault("closed by parity, only the size left", lambda s: _judged_closed_then_opened(
+        s, PARITY, lambda r: r.update(cases=0),
+        lambda r: r.update(verdict="open", gates=[one for one in r["gates"] if one["name"] == "bundle_mb"])),
+        "judged again", "parity"),
+    Fault("closed by a suite, every verdict opened", lambda s: _judged_closed_then_opened(
+        s, SUITES["raw"], lambda r: r["expectations"][0].update(success=False)), "judged again", "validation_raw"),
+    Fault("closed by a limit, limit and verdicts changed", _lowered, "min_auc", None),
+]  # fmt: skip
+"""Faults of the gate's own report."""
+
+
+def _entries(suite: str, change: Change) -> Callable[[Site], None]:
+    return lambda site: edit(SUITES[suite], lambda report: change(report["expectations"]))
+
+
+JUDGED = [
+    *(Fault(f"{name} missing", lambda s, path=path: path.unlink(), str(path), f"{name}: can't be evaluated")
+      for name, path in REPORTS.items()),
+    *(Fault(f"{name} {how}", lambda s, path=path, broken=broken: broken.plant(path), str(path), broken.says)
+      for name, path in REPORTS.items() for how, broken in BROKEN.items()),
+    *(Fault(f"{name} of the other run", _from_other(path), str(path), name)
+      for name, path in REPORTS.items() if name in ("evaluation", "parity", "validation_predictions")),
+    *(Fault(f"{name} a folder", lambda s, path=path: (path.unlink(), path.mkdir()), str(path), name)
+      for name, path in REPORTS.items()),
+    Fault("a suite's report in another's place", lambda s: shutil.copyfile(SUITES["features"], SUITES["raw"]),
+          "validation/raw.json", "validation_raw"),
+    *(Fault(f"{suite}: expectations emptied", lambda s, path=path: edit(path, lambda r: r.update(expectations=[])),
+            str(path), "expectations") for suite, path in SUITES.items()),
+    *(Fault(f"{suite}: an expectation removed", _entries(suite, lambda e: e.pop() and None), str(path), "lacks")
+      for suite, path in SUITES.items()),
+    *(Fault(f"{suite}: another data set", lambda s, path=path: edit(path, lambda r: r.update(input=DIGEST)),
+            str(path), "judged another") for suite, path in SUITES.items()),
+    Fault("raw: the verdict closed", lambda s: edit(SUITES["raw"], lambda r: r.update(verdict="closed")),
+          "validation/raw.json", "validation_raw"),
+    Fault("raw: a failure under an open verdict", _entries("raw", lambda e: e[0].update(success=False)),
+          "validation/raw.json", "failed"),
+    Fault("raw: a figure beyond its bound, called a success", _entries("raw", lambda e: e[0].update(observed=5)),
+          "validation/raw.json", "failed"),
+    Fault("raw: a figure that is null, called a success", _entries("raw", lambda e: e[0].update(observed=None)),
+          "validation/raw.json", "failed"),
+    Fault("raw: a success that is text", _entries("raw", lambda e: e[0].update(success="yes")),
+          "validation/raw.json", "success"),
+    Fault("parity: the paths disagree", lambda s: edit(PARITY, lambda r: r.update(max_abs_probability_diff=0.5)),
+          "parity.json", "parity"),
+    Fault("parity: nothing was compared", lambda s: edit(PARITY, lambda r: r.update(cases=0)), "parity.json", "parity"),
+    Fault("parity: a path is missing", lambda s: edit(PARITY, lambda r: r.update(paths=["torch", "onnx"])),
+          "parity.json", "parity"),
+    Fault("parity: a difference of null", lambda s: edit(PARITY, lambda r: r.update(max_abs_probability_diff=None)),
+          "parity.json", "parity"),
+    Fault("evaluation: a better AUC", lambda s: edit(EVALUATION, lambda r: r["test"].update(auc=0.99)),
+          "evaluation.json", "evaluation"),
+    Fault("evaluation: another model", lambda s: edit(EVALUATION, lambda r: r["inputs"].update(model=DIGEST)),
+          "evaluation.json", "evaluation"),
+    Fault("evaluation: a weaker floor", lambda s: edit(EVALUATION, lambda r: r["floors"]["lr"].update(auc=0.5)),
+          "evaluation.json", "evaluation"),
+    Fault("evaluation: rows that are text", lambda s: edit(EVALUATION, lambda r: r["test"].update(rows="many")),
+          "evaluation.json", "rows"),
+]  # fmt: skip
+"""Faults of the reports that the gate reads."""
+
+
+def _column(name: str, values: Callable[[pa.Table], Any]) -> None:
+    rows = pq.read_table(PREDICTIONS)
+    at = rows.column_names.index(name)
+    pq.write_table(rows.set_column(at, name, pa.array(values(rows))), PREDICTIONS)
+
+
+def _code(site: Site) -> None:
+    """Another file of code where the gate looks for it."""
+    site.code = site.outside.parent / "code"
+    (site.code / "din").mkdir(parents=True)
+    (site.code / "din" / "__init__.py").write_text("edited = True\n")
+
+
+DATA = [
+    Fault("raw log edited", lambda s: Path("data/raw/rows.txt").write_text("other"), "data.raw", "validation_raw"),
+    Fault("raw log: a file more", lambda s: Path("data/raw/more").write_text(""), "data.raw", "validation_raw"),
+    Fault("raw log missing", lambda s: shutil.rmtree("data/raw"), "data.raw", "data/raw"),
+    Fault("raw manifest missing", lambda s: Path("data/raw/manifest.json").unlink(), "data.raw", "made_from"),
+    Fault("raw manifest of another source", lambda s: edit(
+        Path("data/raw/manifest.json"), lambda m: m.update(source="table")), "data.raw", "fetch.source"),
+    *(Fault(f"raw manifest {how}", lambda s, broken=broken: broken.plant(Path("data/raw/manifest.json")), "data.raw",
+            broken.says) for how, broken in BROKEN.items()),
+    Fault("features edited", lambda s: Path("data/features/rows.txt").write_text("other"), "data.features",
+          "validation_features"),
+    Fault("features: items deleted", lambda s: Path("data/features/items.parquet").unlink(), "data.features",
+          "validation_features"),
+    Fault("features missing", lambda s: shutil.rmtree("data/features"), "data.features", "data/features"),
+    Fault("features manifest nested", lambda s: BROKEN["nested 10,000 deep"].plant(
+        Path("data/features/manifest.json")), "data.features", "validation_features"),
+    Fault("predictions: labels flipped", lambda s: _column("label", lambda t: 1 - t["label"].to_numpy()),
+          "data.predictions", "validation_predictions"),
+    Fault("predictions: the labels themselves", lambda s: _column("prediction", lambda t: t["label"].to_numpy() * 0.9),
+          "data.predictions", "evaluation"),
+    Fault("predictions: not numbers", lambda s: _column("prediction", lambda t: np.full(len(t), np.nan)),
+          "data.predictions", "evaluation"),
+    Fault("predictions: text", lambda s: _column("prediction", lambda t: ["x"] * len(t)), "data.predictions",
+          "evaluation"),
+    Fault("predictions: a bit flipped", lambda s: flip(PREDICTIONS, 1_000), "data.predictions",
+          "validation_predictions"),
+    Fault("predictions: no parquet", lambda s: PREDICTIONS.write_text("{}"), "data.predictions", "evaluation"),
+    Fault("predictions missing", lambda s: shutil.rmtree("reports/predictions"), "data.predictions", "evaluation"),
+    Fault("predictions of the other run", lambda s: shutil.copyfile(s.other / PREDICTIONS, PREDICTIONS),
+          "data.predictions", "evaluation"),
+    Fault("model edited", lambda s: Path("models/din/config.json").write_text("{}"), "data.model", "evaluation"),
+    Fault("model missing", lambda s: shutil.rmtree("models/din"), "data.model", "models/din"),
+    Fault("the pipeline changed", lambda s: Path("dvc.yaml").write_text("stages: {}\n"), "code", None),
+    Fault("the code changed", _code, "code", None),
+    Fault("another source", lambda s: s.change("fetch", source="table"), "params.fetch.source", "fetch.source"),
+    Fault("another path", lambda s: s.change("fetch", path="elsewhere"), "params.fetch.path", None),
+    Fault("another namespace", lambda s: s.change("promote", model_name="x"), "model_name", "promote.model_name"),
+    Fault("another registry", lambda s: s.change("promote", registry="elsewhere"), "params.promote.registry", None),
+    Fault("another seed", lambda s: s.change("train", seed=99), "params.train.seed", "train.seed"),
+    Fault("another history", lambda s: s.change("featurize", max_history=7), "featurize.max_history",
+          "featurize.max_history"),
+    Fault("a lower limit", lambda s: s.change("gate", min_auc=0.01), "params.gate.min_auc", None),
+    Fault("a wider margin", lambda s: s.change("gate", margin=0.5), "params.gate.margin", None),
+    Fault("a laxer parity", lambda s: s.change("check_parity", atol_probability=1.0),
+          "params.check_parity.atol_probability", None),
+    Fault("a laxer suite", lambda s: s.change("validate_raw", min_rows=0, max_ctr=1.0), "params.validate_raw", None),
+]  # fmt: skip
+"""Faults of the data that was judged, and of what judges it."""

@@ -1,0 +1,399 @@
+"""Faults of bundles, caches, registries and reports: each is refused in a few lines, and no other model answers.
+
+Every fault is one row of a table in bundle_faults.py, report_faults.py or registry_faults.py, beside this file; those
+of the log's rows are in test_defects.py. Alone: pytest tests/faults/test_artifacts.py
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundle_faults import FILES, MANIFESTS, SEALED, Fault
+from finished_run import OTHER, OUTSIDE, RUN, Site, build
+from miniature import score
+from numpy.typing import NDArray
+from planting_artifacts import check_message, edit, refusal, untouched
+from registry_faults import CACHE, CHAIN, FOUND_BY_VERIFY, RECORDS, REMARKS, CacheFault, Log, LogFault
+from report_faults import DATA, GATES, JUDGED
+from serve_workspace import build as build_served
+from serve_workspace import working_in
+
+import din
+from din import stage
+from din.artifacts import read_json, write_json
+from din.bundle import verify_bundle
+from din.errors import GateClosed, InputError
+from din.params import Params
+from din.promotion import commands
+from din.promotion.gate import REPORT, gate
+from din.promotion.promote import promote
+from din.registry import Registry
+from din.serve import Scorer
+from din.serve.bundle import seal as seal_served
+from din.sources.fetch import fetch
+
+REQUEST = {
+    "user": {"user_id": 4, "age": 31},
+    "history": ["i3", "i7", {"item_id": "i9", "rating": 1}],
+    "candidates": ["i3", "i11", {"item_id": "i12", "price": 3}],
+    "context": {"tab": 2, "hour": 13},
+}
+MODEL = "ads"
+
+
+@pytest.fixture(scope="session")
+def quick(params: Params) -> Params:
+    """The shipped parameters; few resamples, limits for a small log, nothing that takes onnxruntime."""
+    small = {"resamples": 50, "margin": 0.01, "min_slice_rows": 1000, "max_latency_ms": None, "max_gain": 0.5}
+    return replace(params, gate=replace(params.gate, **small))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Path:
+    """Two finished runs, each with an open gate; read-only."""
+    root = tmp_path_factory.mktemp("finished")
+    with working_in(root):
+        build(root, quick)
+    return root
+
+
+@pytest.fixture
+def site(finished: Path, tmp_path: Path, quick: Params, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A copy of them; the first one is the current directory."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path / RUN)
+    monkeypatch.delenv("DIN_RUN_ID", raising=False)
+    return Site(quick, tmp_path / OTHER, tmp_path / OUTSIDE)
+
+
+def check_refused(
+    fault: Fault, site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plant a fault; `promote` refuses with exit code 2 or 3, and the gate, run again, closes where it must."""
+    fault.plant(site)
+    if site.code:
+        monkeypatch.setattr(din, "__file__", str(site.code / "din/__init__.py"))
+    capsys.readouterr()
+    with untouched(site.outside), untouched(site.other):
+        assert site.promote() in (InputError.exit_code, GateClosed.exit_code)
+        message = capsys.readouterr().err
+        check_message(message)
+        assert fault.says in message
+        assert not Path("registry").exists()
+        if fault.closes is None:
+            return
+        assert site.judge() in (InputError.exit_code, GateClosed.exit_code)
+        message = capsys.readouterr().err
+        check_message(message)
+        assert fault.closes in message
+        assert site.promote() == GateClosed.exit_code or not REPORT.exists() or fault in FILES + MANIFESTS
+        assert not Path("registry").exists()
+
+
+@pytest.mark.parametrize("fault", FILES + MANIFESTS + SEALED, ids=str)
+def test_a_faulty_bundle_is_never_promoted(
+    fault: Fault, site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens to models/bundle after the gate: refused, and refused by the gate when it runs again."""
+    check_refused(fault, site, capsys, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", GATES + JUDGED, ids=str)
+def test_a_faulty_report_promotes_nothing(
+    fault: Fault, site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No report is believed: not the gate's own, and none that it read."""
+    check_refused(fault, site, capsys, monkeypatch)
+
+
+@pytest.mark.parametrize("fault", DATA, ids=str)
+def test_data_and_parameters_changed_after_the_gate_promote_nothing(
+    fault: Fault, site: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report is about log, features, predictions, model, parameters and code as they were when it was written."""
+    check_refused(fault, site, capsys, monkeypatch)
+
+
+def test_a_run_without_faults_is_promoted(site: Site) -> None:
+    """The clean case of the tables above."""
+    assert site.promote() == 0
+    assert site.judge() == 0
+    assert site.promote() == 0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A registry of three real bundles, with the answer of each."""
+
+    root: Path
+    versions: tuple[str, ...]
+    foreign: str
+    answers: dict[str, NDArray[np.float64]]
+
+    def log(self, root: Path) -> Log:
+        """The registry as it lies below a root."""
+        return Log(root / "registry", MODEL, root / "cache", root / OUTSIDE, self.versions, self.foreign)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Served:
+    """Four bundles whose answers differ, three of them promoted in turn, one in another namespace; read-only."""
+    bundle = build_served(tmp_path_factory.mktemp("built"), params).bundle
+    root = tmp_path_factory.mktemp("served")
+    uri = str(root / "registry")
+    versions, answers = [], {}
+    for number in range(1, 5):
+        _shift(bundle, float(number))
+        version = seal_served(bundle)
+        versions.append(version)
+        answers[version] = Scorer.open(bundle).score(REQUEST)
+        shutil.copytree(bundle, root / OUTSIDE / str(number))
+        registry = Registry(uri, "other" if number == 4 else MODEL)
+        registry.put_bundle(bundle)
+        files = registry.put_run(f"run-{number}", {"gate.json": b"{}"})
+        champion = registry.champion()
+        registry.append(version, champion, by="ann", reason="a test", run_id=f"run-{number}", files=files)
+    assert len({tuple(answer) for answer in answers.values()}) == 4
+    Scorer.from_registry(uri, MODEL, cache=root / "cache")
+    return Served(root, tuple(versions[:3]), versions[3], answers)
+
+
+def _shift(bundle: Path, mean: float) -> None:
+    """Make the model see another hour of the day."""
+    signature = read_json(bundle / "signature.json")
+    hour = next(field for field in signature["fields"] if field["name"] == "hour")
+    hour["mean"] = mean
+    write_json(bundle / "signature.json", signature)
+
+
+@pytest.fixture
+def log(served: Served, tmp_path: Path) -> Iterator[Log]:
+    """A copy of it to damage; what lies outside stays as it is."""
+    shutil.copytree(served.root, tmp_path, dirs_exist_ok=True)
+    log = served.log(tmp_path)
+    with untouched(log.outside):
+        yield log
+
+
+def check_served(log: Log, served: Served, cache: Path, number: int | None = None) -> str | None:
+    """Score; the answer is that of the recorded version, or the refusal is returned."""
+    try:
+        scorer = Scorer.from_registry(str(log.uri), log.model, number, cache=cache)
+    except InputError as error:
+        check_message(str(error))
+        return str(error)
+    recorded = log.versions[(number or 3) - 1]
+    assert scorer.version == recorded
+    assert np.array_equal(scorer.score(REQUEST), served.answers[recorded])
+    return None
+
+
+@pytest.mark.parametrize("fault", RECORDS + CHAIN, ids=str)
+def test_a_faulty_log_is_found_and_appoints_nobody(fault: LogFault, log: Log, served: Served) -> None:
+    """`verify` names it; no other model is served; nothing can be appended or rolled back."""
+    fault.plant(log)
+    registry = Registry(str(log.uri), log.model)
+    assert fault.says in refusal(lambda: commands.verify(str(log.uri), log.model))
+    check_served(log, served, log.cache)
+    if fault.says != "log of promotions is empty":
+        refusal(registry.history)
+        refusal(lambda: registry.rollback(1, by="eve", reason="why not"))
+        refusal(lambda: registry.append(log.versions[0], None, by="eve", reason="first again"))
+
+
+@pytest.mark.parametrize("fault", FOUND_BY_VERIFY, ids=str)
+def test_a_damaged_bundle_seal_or_run_is_found_by_verify(
+    fault: LogFault, log: Log, served: Served, tmp_path: Path
+) -> None:
+    """A reader that needs the damaged file refuses; others go on with the recorded version."""
+    fault.plant(log)
+    assert fault.says in refusal(lambda: commands.verify(str(log.uri), log.model))
+    refused = check_served(log, served, tmp_path / "new")
+    damaged = not any(word in fault.says for word in ("seal", "gate.json"))
+    assert bool(refused) == damaged
+    assert not list((tmp_path / "new").glob("*")) or not damaged
+
+
+@pytest.mark.parametrize("fault", REMARKS, ids=str)
+def test_an_odd_key_stops_nobody(fault: LogFault, log: Log, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is reported and ignored: the champion serves, and the next one is appended."""
+    fault.plant(log)
+    commands.verify(str(log.uri), log.model)
+    assert fault.says in capsys.readouterr().out
+    assert check_served(log, served, log.cache) is None
+    registry = Registry(str(log.uri), log.model)
+    record = registry.append(served.versions[0], registry.champion(), by="ann", reason="a test")
+    assert record.number == 4
+    assert registry.history()[-1] == record
+
+
+@pytest.mark.parametrize("fault", CACHE, ids=str)
+def test_a_faulty_cache_serves_the_recorded_version(
+    fault: CacheFault, log: Log, served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing in a cache is believed; what can't be mended there is fetched to a temporary folder, and said."""
+    fault.plant(log)
+    cache = fault.cache(log)
+    assert check_served(log, served, cache) is None
+    assert check_served(log, served, cache, number=1) is None
+    if not cache.is_dir():
+        check_message(capsys.readouterr().err)
+    elif not cache.is_symlink() and log.cached.is_dir():
+        assert verify_bundle(log.cached).version == log.versions[-1]
+
+
+# The attacks of the review, under its numbers.
+
+
+@pytest.mark.parametrize("version", ["", "..", ".", "{outside}", "../outside", "../../outside"])
+def test_attack_1_a_record_deletes_no_folder(version: str, log: Log, served: Served) -> None:
+    """A record's version never becomes a path: the cache and everything beside it stay."""
+    edit(log.record(3), lambda record: record.update(version=version.format(outside=log.outside)))
+    log.seal(3).unlink()
+    with untouched(log.cache), untouched(log.uri):
+        assert "version" in refusal(lambda: Scorer.from_registry(str(log.uri), log.model, cache=log.cache))
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_attack_3_no_other_model_serves_from_the_cache(linked: bool, log: Log, served: Served) -> None:
+    """A self-consistent bundle of another version, copied or linked into the champion's place, is replaced."""
+    shutil.rmtree(log.cached)
+    if linked:
+        log.cached.symlink_to(log.outside / "1")
+    else:
+        shutil.copytree(log.outside / "1", log.cached)
+    assert check_served(log, served, log.cache) is None
+    assert not log.cached.is_symlink() and verify_bundle(log.cached).version == log.versions[-1]
+
+
+@pytest.mark.parametrize("left", ["only the size", "every verdict opened"])
+def test_attack_4_an_edited_gate_promotes_nothing(left: str, site: Site) -> None:
+    """A closed gate's report, cut to one open gate or with each verdict edited: every gate is judged again."""
+    site.change("gate", min_auc=0.99)
+    assert site.judge() == GateClosed.exit_code
+    edit(REPORT, _only_size if left == "only the size" else _opened)
+    message = refusal(lambda: promote(site.params, "eve", "hurry", score=score))
+    assert "judged again" in message
+    assert not Path("registry").exists()
+
+
+def _opened(report: dict) -> None:
+    report["verdict"] = "open"
+    for one in report["gates"]:
+        one["verdict"] = "open"
+
+
+def _only_size(report: dict) -> None:
+    report.update(verdict="open", gates=[one for one in report["gates"] if one["name"] == "bundle_mb"])
+
+
+@pytest.mark.parametrize("path", ["reports/evaluation.json", "reports/predictions/test.parquet", "data/raw/rows.txt"])
+def test_attack_4_what_was_judged_is_hashed_again(path: str, site: Site) -> None:
+    """A report, predictions or raw data edited after an open gate are named."""
+    with Path(path).open("ab") as file:
+        file.write(b"\n")
+    message = refusal(lambda: promote(site.params, "eve", "hurry", score=score))
+    assert "since the gate judged, this changed" in message and Path(path).parts[1].split(".")[0] in message
+
+
+PIPELINE = """
+stages:
+  fetch: {cmd: din fetch, outs: [data/raw]}
+  validate_raw: {cmd: python -m validation raw, outs: [reports/validation/raw.json, reports/validation/raw.verdict]}
+  evaluate: {cmd: din evaluate, outs: [reports/predictions], metrics: [reports/evaluation.json]}
+  check_parity: {cmd: din parity, outs: [reports/parity.json]}
+  gate: {cmd: din gate, outs: [reports/gate.json]}
+"""
+
+
+def _closed() -> None:
+    raise GateClosed("rows: too few", "reports/validation/raw.json")
+
+
+@pytest.mark.parametrize("failure", ["the log is missing", "the validation closes"])
+@pytest.mark.parametrize("pipeline", [True, False])
+def test_attack_5_a_stale_gate_promotes_nothing(
+    failure: str, pipeline: bool, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another source and namespace, a run that fails, then `din promote`: the old log's bundle stays where it is.
+
+    Twice safe: the failed stage withdraws the reports after it, and a report that stays is about other parameters.
+    """
+    if pipeline:
+        Path("dvc.yaml").write_text(PIPELINE)
+        assert site.judge() == 0
+    table = replace(site.params.fetch.table, events="missing.csv")
+    site.change("fetch", source="table", table=table)
+    site.change("promote", model_name="new")
+    if failure == "the log is missing":
+        code = stage.run("fetch", lambda: fetch(site.params))
+        assert code == InputError.exit_code and "missing.csv" in capsys.readouterr().err
+    else:
+        assert stage.run("validate_raw", _closed, "reports/validation/raw.json") == GateClosed.exit_code
+    assert REPORT.exists() == (not pipeline)
+    assert Path("reports/evaluation.json").exists() == (not pipeline)
+    assert site.promote() == GateClosed.exit_code
+    message = capsys.readouterr().err
+    check_message(message)
+    assert ("not found" if pipeline else "params.fetch.source was 'movielens-100k', is 'table'") in message
+    assert not Path("registry").exists()
+
+
+def test_attack_6_the_newest_record_overwritten_is_found(log: Log) -> None:
+    """An older record's bytes, or another version, in the newest record's place."""
+    shutil.copyfile(log.record(1), log.record(3))
+    assert "000003" in refusal(lambda: commands.verify(str(log.uri), log.model))
+    assert "000003" in refusal(lambda: Scorer.from_registry(str(log.uri), log.model, cache=log.cache))
+
+
+@pytest.mark.parametrize("seals", ["kept", "removed too"])
+def test_attack_6_a_deleted_log_is_no_first_run(seals: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bundles of earlier champions beside an empty log: `verify` finds it, and the gate stays closed."""
+    assert site.promote() == 0
+    namespace = Path("registry") / site.params.model_name
+    os.chdir(site.other)
+    shutil.copytree(site.outside.parent / RUN / "registry", "registry")
+    for area in ("promotions", "seals") if seals == "removed too" else ("promotions",):
+        shutil.rmtree(namespace / area)
+    assert refusal(lambda: commands.verify("registry"))
+    capsys.readouterr()
+    assert site.judge() in (InputError.exit_code, GateClosed.exit_code)
+    message = capsys.readouterr().err
+    check_message(message)
+    assert ("no_earlier_champion" if seals == "removed too" else "000001.json: missing") in message
+    assert site.promote() == GateClosed.exit_code
+    assert not (namespace / "promotions").exists()
+
+
+def test_attack_7_an_odd_key_stops_neither_list_nor_score(
+    log: Log, served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`promotions/sub/000002.json` is reported and ignored; keys that only S3 can hold: test_odd_keys_on_s3.py."""
+    path = log.folder / "promotions/sub/000002.json"
+    path.parent.mkdir()
+    shutil.copyfile(log.record(1), path)
+    commands.show_list(str(log.uri), log.model)
+    assert "3 records" in capsys.readouterr().out
+    assert check_served(log, served, log.cache) is None
+
+
+@pytest.mark.parametrize("suite", ["raw", "features", "predictions"])
+def test_attack_8_a_report_without_expectations_closes_the_gate(suite: str, site: Site) -> None:
+    """A suite that judged nothing proves nothing."""
+    edit(Path(f"reports/validation/{suite}.json"), lambda report: report.update(expectations=[]))
+    with pytest.raises(GateClosed, match=f"validation_{suite}"):
+        gate(site.params, score)
+    assert read_json(REPORT)["verdict"] == "closed"
+
+
+def test_the_tables_hold_99_faults() -> None:
+    """Names are unique, so that each fault is one of its own."""
+    tables = (FILES, MANIFESTS, SEALED, GATES, JUDGED, DATA, RECORDS, CHAIN, FOUND_BY_VERIFY, REMARKS, CACHE)
+    names = [str(fault) for table in tables for fault in table]
+    assert len(names) >= 99
+    for table in tables:
+        assert len({str(fault) for fault in table}) == len(table)

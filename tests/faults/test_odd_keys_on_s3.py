@@ -1,0 +1,76 @@
+"""Keys that only S3 can hold, and that no listing returns. Alone: pytest tests/faults/test_odd_keys_on_s3.py"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import boto3
+import pytest
+from bundles import bundle, crown
+from moto.server import ThreadedMotoServer
+
+from din.errors import InputError
+from din.promotion import commands
+from din.registry import Registry
+
+BUCKET = "models"
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A store with one bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    urlopen(Request(f"http://{host}:{port}/{BUCKET}", method="PUT")).close()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def client(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The store, for keys that the registry would not write, and the environment of someone who may use it."""
+    environment = {
+        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true",
+    }  # fmt: skip
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+
+
+@pytest.fixture
+def registry(client: Any, tmp_path: Path) -> Registry:
+    """A registry of two records; its namespace is the test's own."""
+    registry = Registry(f"s3://{BUCKET}/ctr", tmp_path.name)
+    crown(registry, bundle(tmp_path / "one"))
+    crown(registry, bundle(tmp_path / "two", "two"))
+    return registry
+
+
+@pytest.mark.parametrize("key", ["/000002.json", "./000004.json", "../x.json", "a\x01b.json", "a//b"])
+def test_attack_7_a_key_that_no_listing_returns_stops_nobody(
+    key: str, client: Any, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is reported; the records are found one by one, and the next one is appended and seen."""
+    client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/promotions/{key}", Body=b"{}")
+    history = registry.history()
+    assert [record.number for record in history] == [1, 2]
+    assert registry.champion() == history[-1]
+    commands.verify(registry.uri, registry.model_name)
+    assert "promotions: can't be listed" in capsys.readouterr().out
+    assert crown(registry, bundle(tmp_path / "three", "three")).number == 3
+    assert len(registry.history()) == 3
+
+
+def test_a_record_that_is_gone_is_missed_without_a_listing(client: Any, registry: Registry) -> None:
+    """Its seal names it: an odd key does not hide that the newest record was removed."""
+    folder = f"ctr/{registry.model_name}/promotions"
+    client.put_object(Bucket=BUCKET, Key=f"{folder}//x", Body=b"{}")
+    client.delete_object(Bucket=BUCKET, Key=f"{folder}/000002.json")
+    with pytest.raises(InputError, match=r"000002\.json"):
+        registry.champion()
+    assert any("000002.json" in problem for problem in registry.verify())
