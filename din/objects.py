@@ -97,17 +97,9 @@ class Objects:
             with _reaching(self.at(key)):
                 obstore.put(self._writable(), f"{self._prefix}/{key}", content, mode="create")
         except _Conflict:
-            if not self._exists(key):
+            if not self.exists(key):
                 raise
             return False
-        return True
-
-    def _exists(self, key: str) -> bool:
-        with _reaching(self.at(key)):
-            try:
-                obstore.head(self._store, f"{self._prefix}/{key}")
-            except FileNotFoundError:
-                return False
         return True
 
     def stream(self, key: str) -> Iterator[bytes]:
@@ -140,7 +132,7 @@ class Objects:
         return digest.hexdigest()
 
     def exists(self, key: str) -> bool:
-        """Whether there is an object."""
+        """Return whether there is an object."""
         with _reaching(self.at(key)):
             try:
                 obstore.head(self._store, f"{self._prefix}/{key}")
