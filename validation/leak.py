@@ -59,12 +59,8 @@ class Finding:
 
     def row(self) -> dict[str, Any]:
         """The finding as a row of a report's sample."""
-        return {
-            "field": self.name,
-            "rows of": self.part.name,
-            "auc": round(self.value, 4),
-            "train": round(self.base, 4),
-        }
+        found = {"field": self.name, "rows of": self.part.name, "auc": round(self.value, 4)}
+        return found if len(self.fields) > 1 else found | {"auc of train": round(self.base, 4)}
 
 
 @dataclass(frozen=True)
