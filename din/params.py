@@ -204,6 +204,7 @@ class Gate(_Block):
     min_slice_rows: PositiveInt
     slice_margin: NonNegativeFloat
     max_prediction_drift: PositiveFloat
+    max_champion_drop: PositiveFloat
     max_auc: Share
     max_gain: PositiveFloat
     max_gain_over_lr: PositiveFloat

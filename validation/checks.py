@@ -83,6 +83,11 @@ def none_of(name: str, offenders: Rows, *, advice: str, column: str | None = Non
     return statistic(name, len(offenders), maximum=0, column=column, advice=advice, sample=offenders)
 
 
+def none_of_warning(name: str, offenders: Rows, *, advice: str) -> Check:
+    """Expect no offenders, as a warning; `offenders` is the complete list."""
+    return statistic(name, len(offenders), maximum=0, severity="warning", advice=advice, sample=offenders)
+
+
 def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) -> Check:
     """Every file is the one that the stage wrote: none edited, added or lost. Reads all files once."""
     found, listed = hash_files(root), manifest["files"]

@@ -11,6 +11,7 @@ from validation.log import Log
 
 _REPEATED, _SOME_REPEATED = 0.3, 0.02  # share of the history's rows
 _WITHIN = 0.5
+_UNKNOWN_ITEMS = 0.95  # histories may hold items that left the catalogue long ago
 
 
 def prior_history(log: Log) -> Iterator[Check]:
@@ -69,6 +70,21 @@ def prior_history(log: Log) -> Iterator[Check]:
         severity="warning",
         advice=advice,
         sample=sample,
+    )
+    known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.tables else "")
+    strangers = f"FROM history ANTI JOIN ({known}) USING ({ITEM_ID})"
+    (unknown,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM history")
+    yield statistic(
+        "history_unknown_items",
+        unknown,
+        maximum=_UNKNOWN_ITEMS,
+        column=ITEM_ID,
+        advice=f"behaviours whose {ITEM_ID} neither the events nor the item table know: is it another id space or form?",
+        sample=log.sample(
+            f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID} ORDER BY behaviours "
+            f"DESC, {ITEM_ID}",
+            unknown,
+        ),
     )
     (matched,) = log.one(
         f"SELECT count(*) FROM (SELECT DISTINCT {USER_ID} FROM events) SEMI JOIN history USING ({USER_ID})"

@@ -27,6 +27,7 @@ from validation.ids import forms
 from validation.log import ROOT, SIDE_IDS, Log, opened, quoted, read_manifest
 from validation.totals import totals
 from validation.users import concentration, rates, robots
+from validation.values import declared_values
 
 _IDS = ("int64", "string")
 _TYPES = {
@@ -37,6 +38,7 @@ _TYPES = {
     LABEL: ("int8",),
     BEHAVIOUR: ("int8",),
 }
+_FEW_IDS = 2
 _YEARS = (1990, 2100)  # no log of clicks is older; a wrong unit gives 1970 or the year 50000
 
 
@@ -113,6 +115,7 @@ def tables(params: Params) -> Iterator[Check]:
             yield from _coverage(log, "users", limits.max_unknown_users)
         yield from prior_history(log)
         yield from forms(log)
+        yield from declared_values(log)
 
 
 def meaning(params: Params) -> Iterator[Check]:
@@ -191,6 +194,15 @@ def _figures(log: Log, params: Params) -> Iterator[Check]:
     yield statistic(
         "rows", count, minimum=limits.min_rows, advice="is the log complete? If so, lower validate_raw.min_rows"
     )
+    for column, what in ((USER_ID, "users"), (ITEM_ID, "items")):
+        (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM events")
+        yield statistic(
+            f"distinct_{what}",
+            distinct,
+            minimum=_FEW_IDS,
+            column=column,
+            advice=f"nearly all events are of the same {what}, so nothing can be ranked: is {column} the right column?",
+        )
     if log.protocol != "leave_last_out":
         yield statistic(
             "ctr",

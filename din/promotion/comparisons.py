@@ -44,6 +44,7 @@ def against_earlier(evidence: Evidence, registry: Registry, history: list[Record
     return [
         ("data_until", look, partial(_until, champion)),
         ("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
+        ("champion_today", look, partial(_today, champion)),
         ("champion_delta", look, partial(_delta, champion)),
         ("slice_delta", f"{SHOW} {EVALUATION}", partial(_slice_delta, champion)),
         ("prediction_drift", look, partial(_drift, champion)),
@@ -125,6 +126,28 @@ def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
         "restore the log, or, if no promotion ever finished, run `din registry gc --days 0 --yes`"
     )
     return Finding("closed", len(others), 0, reason=reason)
+
+
+def _today(champion: Rival) -> Finding:
+    """The champion ranks today's rows about as well as those it was promoted on: else the log changed its meaning.
+
+    A defect of the log that champion and candidate suffer alike leaves their difference as it was.
+    """
+    low = -champion.evidence.limits.max_champion_drop
+    if same := champion.same(low):
+        return same
+    recorded = champion.facts["evaluation"]["test"]["auc"]
+    if recorded is None:
+        raise InputError("the champion has no recorded AUC")
+    found = champion.evidence.interval_of("auc", champion.rows, champion.scores)
+    drop = Interval(found.point - recorded, found.lower - recorded, found.upper - recorded)
+    if drop.upper >= low:
+        return Finding("open", drop.point, low, drop, len(champion.rows))
+    reason = (
+        f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {found.point:.4f} on today's: did "
+        "labels, ids or side tables change their meaning? If the traffic did, raise gate.max_champion_drop"
+    )
+    return Finding("closed", drop.point, low, drop, len(champion.rows), reason)
 
 
 def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding:

@@ -106,11 +106,20 @@ class Evidence:
 
     def interval(self, metric: Any, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Interval:
         """Return the interval of a metric of the predictions, or of its difference from other scores of the rows."""
-        labels, prediction, users = (rows[name].to_numpy() for name in ("label", "prediction", "user"))
-        settings = (metric, self.limits.resamples, self.limits.confidence, self.limits.seed)
+        prediction = rows["prediction"].to_numpy()
         if against is None:
-            return bootstrap(labels, prediction, users, *settings)
-        return paired_bootstrap(labels, prediction, against, users, *settings)
+            return self.interval_of(metric, rows, prediction)
+        labels, users = rows["label"].to_numpy(), rows["user"].to_numpy()
+        return paired_bootstrap(labels, prediction, against, users, metric, *self._resampling)
+
+    def interval_of(self, metric: Any, rows: pa.Table, scores: NDArray[np.float64]) -> Interval:
+        """Return the interval of a metric of any scores of the rows."""
+        labels, users = rows["label"].to_numpy(), rows["user"].to_numpy()
+        return bootstrap(labels, scores, users, metric, *self._resampling)
+
+    @property
+    def _resampling(self) -> tuple[int, float, int]:
+        return self.limits.resamples, self.limits.confidence, self.limits.seed
 
     def version_or_none(self) -> Version | None:
         """Return the version where the bundle is sound."""

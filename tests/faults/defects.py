@@ -630,7 +630,7 @@ RAW = (
         "tags_not_split",
         "tags have another separator than stated",
         p.settings(fetch__table__separators={"tags": ";"}),
-        "validate_raw.items_tags_split",
+        "validate_raw.lists_split",
         "tags",
         "warning",
     ),
@@ -991,7 +991,7 @@ GATE = (
         "labels_flipped",
         "labels of the whole log are flipped",
         p.events(p.assign("label", lambda r: 1 - r["label"])),
-        "gate.implausible_gain",
+        "gate.implausible_gain gate.champion_today",
         "gain",
     ),
     _defect(
@@ -1000,14 +1000,14 @@ GATE = (
         p.table(
             "items", lambda r: r.assign(**{c: np.random.default_rng(3).permutation(r[c]) for c in ("category", "tags")})
         ),
-        "gate.champion_delta",
+        "gate.champion_delta gate.champion_today",
         "threshold",
     ),
     _defect(
         "another_catalogue",
         "the item table is of another catalogue with the same ids",
         p.from_other_seed,
-        "gate.champion_delta",
+        "gate.champion_delta gate.champion_today",
         "threshold",
     ),
     _defect(

@@ -10,7 +10,7 @@ from din.errors import GateClosed
 from din.params import Params
 from din.promotion.gate import REPORT, gate
 
-NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift", "implausible_gain"}
+NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift", "implausible_gain", "champion_today"}
 
 
 def judge(params, score=score, **settings) -> dict:

@@ -47,7 +47,7 @@ def test_champion_itself_opens_without_scoring(workspace, quick, registry):
         raise AssertionError("scored")
 
     report = judge(quick, never)
-    assert [find(report, name)["observed"] for name in NEED_SCORES] == [0, 0, 0, 0]
+    assert [find(report, name)["observed"] for name in NEED_SCORES] == [0] * len(NEED_SCORES)
 
 
 def test_small_permitted_losses_do_not_add_up(workspace, quick, registry):
@@ -184,3 +184,14 @@ def test_max_rows_draws_whole_users(workspace, quick, registry):
     assert set(np.unique(seen[0], return_counts=True)[1]) == {10}
     assert first == second
     np.testing.assert_array_equal(seen[0], seen[1])
+
+
+def test_a_log_that_changed_its_meaning_is_closed(workspace, quick, registry):
+    """Labels are flipped for everybody: candidate and champion differ as before, but the champion lost what it knew."""
+    crown(registry, workspace)
+    workspace.rows["label"] = 1 - workspace.rows["label"]
+    workspace.noise = 0.1
+    workspace.finish()
+    found = find(judge(quick), "champion_today")
+    assert found["verdict"] == "closed" and found["observed"] < -0.3
+    assert "change their meaning" in found["reason"] and "gate.max_champion_drop" in found["reason"]

@@ -1,0 +1,71 @@
+"""Columns that hold one value, lists that were not split, ids of nobody. Alone: pytest -k validation_values."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from planting import RAW, edit, failed, judge, seal
+
+from din.params import Params
+
+Enter = Callable[..., Params]
+
+
+def everywhere(column: str, value: object, *names: str) -> None:
+    """Set a column of the events, and of side tables, to one value."""
+    for path in [*RAW.glob("events/*/*.parquet"), *(RAW / f"{name}.parquet" for name in names)]:
+        at = pq.read_schema(path).names.index(column)
+        kind = pq.read_schema(path).field(column).type
+        edit(path, lambda t, at=at, kind=kind: t.set_column(at, column, pa.array([value] * len(t), kind)))
+    seal(RAW)
+
+
+@pytest.mark.parametrize(("column", "expectation"), [("user_id", "distinct_users"), ("item_id", "distinct_items")])
+def test_a_log_of_one_id_is_closed(workspace: Enter, column: str, expectation: str) -> None:
+    """All rows of one user, or of one item: nothing can be ranked."""
+    params = workspace()
+    value = pq.read_table(next(RAW.glob("events/*/*.parquet")))[column][0].as_py()
+    everywhere(column, value)
+    assert expectation in failed(judge("raw", params))
+
+
+def test_histories_of_another_id_space_are_closed(workspace: Enter) -> None:
+    """Items that neither the events nor the item table know; the sample names some."""
+    params = workspace()
+
+    def change(table: pa.Table) -> pa.Table:
+        ids = pa.array(table["item_id"].to_numpy() + 900_000)
+        return table.set_column(table.column_names.index("item_id"), "item_id", ids)
+
+    edit(RAW / "history.parquet", change)
+    seal(RAW)
+    found = failed(judge("raw", params))
+    assert found["history_unknown_items"]["sample"][0]["item_id"] > 900_000
+
+
+def test_a_field_of_one_value_is_a_warning(workspace: Enter) -> None:
+    """Every event has the same tab."""
+    params = workspace()
+    everywhere("tab", 1)
+    warned = failed(judge("raw", params), "warning")
+    assert warned["constant_fields"]["sample"] == [{"table": "events", "column": "tab", "value": 1}]
+
+
+def test_lists_that_were_not_split_are_a_warning(workspace: Enter) -> None:
+    """Every item has one tag, which holds separators."""
+    params = workspace()
+
+    def change(table: pa.Table) -> pa.Table:
+        return table.set_column(table.column_names.index("tags"), "tags", pa.array([["t1|t2"]] * len(table)))
+
+    edit(RAW / "items.parquet", change)
+    seal(RAW)
+    warned = failed(judge("raw", params), "warning")
+    assert warned["lists_split"]["sample"] == [{"table": "items", "column": "tags", "value": "t1|t2"}]
+
+
+def test_a_sound_log_warns_of_neither(workspace: Enter) -> None:
+    """Fields vary, and lists hold several values."""
+    report = judge("raw", workspace())
+    assert not failed(report) and not failed(report, "warning").keys() & {"constant_fields", "lists_split"}
