@@ -20,6 +20,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from din.errors import InputError, shown
 
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Control characters, those above ASCII and the two separators of lines included, inside a class of a pattern."""
 _SEGMENT = r"\w[\w.-]{0,127}"
 
 
@@ -101,7 +103,7 @@ class FileName(Name):
     """A file's relative POSIX path: no segment empty or with a dot first, no backslash, no control character."""
 
     __slots__ = ()
-    form = re.compile(r"(?!.{513})[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*(/[^/\\\x00-\x1f\x7f.][^/\\\x00-\x1f\x7f]*)*")
+    form = re.compile(rf"(?!.{{513}})[^/\\{_CONTROL}.][^/\\{_CONTROL}]*(/[^/\\{_CONTROL}.][^/\\{_CONTROL}]*)*")
     subject = "a file's name"
     expected = "a plain relative path of at most 512 characters"
 
@@ -117,7 +119,7 @@ def _day(text: str) -> str:
     return text
 
 
-Line = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Line = Annotated[str, StringConstraints(max_length=1000, pattern=rf"^[^{_CONTROL}]*$")]
 """Text for people, on one line and without control characters."""
 Moment = Annotated[str, AfterValidator(_moment)]
 """An ISO time with its zone."""
