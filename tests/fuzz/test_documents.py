@@ -1,0 +1,131 @@
+"""Laws of every document, sound and faulty. Alone: pytest tests/fuzz; a longer run: pytest -m slow tests/fuzz"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import PLAIN, REQUESTS, documents, faulty
+
+from din import documents as reader
+from din import params
+from din.bundle import Manifest
+from din.errors import InputError
+from din.forms import (
+    Evaluation,
+    Facts,
+    FeaturesManifest,
+    GateReport,
+    ModelConfig,
+    ParityReport,
+    RawManifest,
+    Signature,
+    ValidationReport,
+)
+from din.params import Params
+from din.record import Record
+
+FORMS = (
+    Evaluation, Facts, FeaturesManifest, GateReport, Manifest, ModelConfig, Params, ParityReport, RawManifest, Record,
+    Signature, ValidationReport,
+)  # fmt: skip
+PLACE = "some/place.json"
+MOST_CHARACTERS = 2_000
+QUICK = 40
+EXAMPLES = pytest.mark.parametrize("examples", [QUICK, pytest.param(500, marks=pytest.mark.slow)])
+CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.large_base_example]
+
+
+def run(law: Callable[..., None], examples: int, *strategies: st.SearchStrategy[Any]) -> None:
+    """Check a law on this many examples."""
+    settings(max_examples=examples, deadline=None, suppress_health_check=CHECKS)(given(*strategies)(law))()
+
+
+def dumped(form: Any, value: Any) -> bytes:
+    """The bytes of a parsed document; parameters hold dates, and go through their own form of JSON."""
+    return reader.dump(params.to_json(value) if form is Params else value)
+
+
+def check_refusal(message: str) -> None:
+    """It names the place first, and is short and printable, one line a problem."""
+    assert message.startswith(f"{PLACE}: ")
+    assert all(line.isprintable() for line in message.split("\n"))
+    assert len(message) <= MOST_CHARACTERS
+
+
+@EXAMPLES
+@pytest.mark.parametrize("form", FORMS)
+def test_a_sound_document_comes_back(form: Any, examples: int) -> None:
+    """Parsing what was dumped gives the value; dumping that gives the same document."""
+
+    def law(value: Any) -> None:
+        parsed = reader.parse(form, reader.dump(value), PLACE)
+        content = dumped(form, parsed)
+        assert json.loads(content) == value
+        assert reader.parse(form, content, PLACE) == parsed
+
+    run(law, examples, documents(form))
+
+
+@EXAMPLES
+@pytest.mark.parametrize("form", FORMS)
+def test_a_faulty_document_is_refused_in_a_few_lines(form: Any, examples: int) -> None:
+    """A fault is either none (the document still is one, and comes back) or an InputError that names the place."""
+
+    def law(content: bytes) -> None:
+        try:
+            parsed = reader.parse(form, content, PLACE)
+        except InputError as error:
+            check_refusal(str(error))
+        else:
+            assert reader.parse(form, dumped(form, parsed), PLACE) == parsed
+
+    run(law, examples, documents(form).flatmap(faulty))
+
+
+ARBITRARY = st.one_of(
+    st.binary(max_size=200),
+    st.text('{}[]",:\\ \n0123456789.eE+-truefalsnNaIity/*', max_size=80).map(str.encode),
+    st.text(max_size=40).map(lambda text: text.encode(errors="surrogatepass")),
+    PLAIN.flatmap(faulty),
+    REQUESTS.flatmap(faulty),
+)
+
+
+@EXAMPLES
+def test_arbitrary_bytes_are_json_or_bad_input(examples: int) -> None:
+    """`decode` returns a value of JSON, or raises InputError: never anything else, whatever the bytes."""
+
+    def law(content: bytes) -> None:
+        try:
+            value = reader.decode(content, PLACE)
+        except InputError as error:
+            check_refusal(str(error))
+        else:
+            assert reader.decode(reader.dump(value), PLACE) == value
+
+    run(law, examples, ARBITRARY)
+
+
+@EXAMPLES
+@pytest.mark.parametrize("form", FORMS)
+def test_any_json_at_all_is_a_document_or_bad_input(form: Any, examples: int) -> None:
+    """Values that never were such a document."""
+
+    def law(value: Any) -> None:
+        try:
+            reader.parse(form, reader.dump(value), PLACE)
+        except InputError as error:
+            check_refusal(str(error))
+
+    run(law, examples, PLAIN)
+
+
+def test_limits_hold_at_their_edge() -> None:
+    """A document of the greatest size is read, one byte more is refused."""
+    content = b'"' + b"x" * 98 + b'"'
+    assert reader.decode(content, PLACE, most=100) == "x" * 98
+    with pytest.raises(InputError, match="larger than 100 bytes"):
+        reader.decode(content + b" ", PLACE, most=100)
