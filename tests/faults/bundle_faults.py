@@ -125,6 +125,7 @@ FILES = [
 NAMES = {
     "with NUL": "a\0b",
     "with a newline": "a\nb",
+    "with an escape above ASCII": "a\x9b2Jb",
     "with two dots": "../outside/precious.json",
     "with two dots inside": "vocab/../../outside/x",
     "absolute": "/etc/passwd",
@@ -142,6 +143,7 @@ MANIFESTS = [
       for how, broken in BROKEN.items()),
     *(Fault(f"manifest names a file {how}", lambda s, name=name: _list(name), "manifest.json")
       for how, name in NAMES.items()),
+    Fault("manifest of 100 MB", lambda s: os.truncate(MANIFEST, 100_000_000), "larger than"),
     Fault("manifest names a folder", lambda s: _list("vocab"), "vocab"),
     Fault("manifest names a missing file", lambda s: _list("missing.bin"), "missing.bin"),
     Fault("manifest with another hash", lambda s: _list("model.json"), "model.json"),

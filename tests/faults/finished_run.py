@@ -15,7 +15,7 @@ from din.params import Params
 from din.promotion.gate import REPORT, gate
 from din.promotion.promote import promote
 
-RUN, OTHER, OUTSIDE = Path("run"), Path("other"), Path("outside")
+RUN, OTHER, OUTSIDE, CODE = Path("run"), Path("other"), Path("outside"), Path("code")
 BUNDLE, FACTS, MANIFEST = Path("models/bundle"), Path("models/bundle/facts.json"), Path("models/bundle/manifest.json")
 EVALUATION, PARITY = Path("reports/evaluation.json"), Path("reports/parity.json")
 
@@ -28,13 +28,13 @@ class Site:
         params: the parameters as they are now; a fault may change them.
         other: the directory of another finished run, with another model.
         outside: a folder that no command may touch.
-        code: the folder of the packages, where a fault has changed it.
+        code: the folder of the packages, in miniature.
     """
 
     params: Params
     other: Path
     outside: Path
-    code: Path | None = None
+    code: Path
 
     def change(self, block: str, **settings: Any) -> None:
         """Change parameters of one block."""
@@ -50,7 +50,9 @@ class Site:
 
 
 def build(root: Path, params: Params) -> None:
-    """Make both runs below a root, each with an open gate, and the folder outside."""
+    """Make code, both runs below a root, each with an open gate, and the folder outside."""
+    (root / CODE / "din").mkdir(parents=True)
+    (root / CODE / "din/__init__.py").write_text("")
     for place, noise in ((RUN, 0.2), (OTHER, 0.1)):
         (root / place).mkdir()
         os.chdir(root / place)

@@ -169,13 +169,6 @@ def _column(name: str, values: Callable[[pa.Table], Any]) -> None:
     pq.write_table(rows.set_column(at, name, pa.array(values(rows))), PREDICTIONS)
 
 
-def _code(site: Site) -> None:
-    """Another file of code where the gate looks for it."""
-    site.code = site.outside.parent / "code"
-    (site.code / "din").mkdir(parents=True)
-    (site.code / "din" / "__init__.py").write_text("edited = True\n")
-
-
 DATA = [
     Fault("raw log edited", lambda s: Path("data/raw/rows.txt").write_text("other"), "data.raw", "validation_raw"),
     Fault("raw log: a file more", lambda s: Path("data/raw/more").write_text(""), "data.raw", "validation_raw"),
@@ -209,7 +202,7 @@ DATA = [
     Fault("model edited", lambda s: Path("models/din/config.json").write_text("{}"), "data.model", "evaluation"),
     Fault("model missing", lambda s: shutil.rmtree("models/din"), "data.model", "models/din"),
     Fault("the pipeline changed", lambda s: Path("dvc.yaml").write_text("stages: {}\n"), "code", None),
-    Fault("the code changed", _code, "code", None),
+    Fault("the code changed", lambda s: (s.code / "din/__init__.py").write_text("x = 1\n"), "code was", None),
     Fault("another source", lambda s: s.change("fetch", source="table"), "params.fetch.source", "fetch.source"),
     Fault("another path", lambda s: s.change("fetch", path="elsewhere"), "params.fetch.path", None),
     Fault("another namespace", lambda s: s.change("promote", model_name="x"), "model_name", "promote.model_name"),
