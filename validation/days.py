@@ -51,7 +51,7 @@ def by_figures(log: Log, users: Totals) -> Iterator[Check]:
     yield from _hours(log, users, trusted)
 
 
-def by_agreement(log: Log) -> Iterator[Check]:
+def by_agreement(log: Log, users: Totals) -> Iterator[Check]:
     """Compare how well each day's labels agree with the CTR that its items, and its users, have on other days.
 
     Flipped labels turn this correlation around; random labels, or ids that mean something else, end it.
@@ -59,11 +59,12 @@ def by_agreement(log: Log) -> Iterator[Check]:
     calendar = log.calendar
     if calendar.newest in (0, len(calendar.days)) or not log.labels_vary():
         return
+    trusted = calendar.usual(users.ids) >= _FEW_USERS
     for key in (ITEM_ID, USER_ID):
         agreement, rows = _agreement(log, key)
         found = deviation(calendar, agreement, 1 / np.sqrt(rows), _AGREEMENT_FLOOR)
         with np.errstate(invalid="ignore"):
-            judged = (found.usual >= _LEAST_AGREEMENT) & ~np.isnan(agreement)
+            judged = trusted & (found.usual >= _LEAST_AGREEMENT) & ~np.isnan(agreement)
             less = judged & (found.score <= -_AGREEMENT_SCORE)
             left = agreement / found.usual
         yield from by_day(

@@ -129,7 +129,7 @@ def meaning(params: Params) -> Iterator[Check]:
         if params.validate_raw.strange_days != "off":
             users = totals(log, USER_ID)
             yield from by_figures(log, users)
-            yield from by_agreement(log)
+            yield from by_agreement(log, users)
             yield from by_columns(log, users)
             yield from by_side_tables(log, users)
 
