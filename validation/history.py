@@ -79,10 +79,9 @@ def prior_history(log: Log) -> Iterator[Check]:
         unknown,
         maximum=_UNKNOWN_ITEMS,
         column=ITEM_ID,
-        advice=f"behaviours whose {ITEM_ID} neither the events nor the item table know: is it another id space or form?",
+        advice=f"neither the events nor the item table know these behaviours' {ITEM_ID}: another id space or form?",
         sample=log.sample(
-            f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID} ORDER BY behaviours "
-            f"DESC, {ITEM_ID}",
+            f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID} ORDER BY behaviours DESC, {ITEM_ID}",
             unknown,
         ),
     )
