@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import documents_of
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -44,8 +45,8 @@ class Log:
         for name in ("history", "items", "users"):
             if rows := getattr(self, name):
                 self._table(rows, root / f"{name}.parquet")
-        manifest = {"format": 1, "fields": self.fields, "protocol": self.protocol, "order": self.order}
-        write_json(root / "manifest.json", manifest | {"until": self.until})
+        declared = {"fields": self.fields, "protocol": self.protocol, "order": self.order, "until": self.until}
+        write_json(root / "manifest.json", documents_of.raw_manifest(**declared))
 
     def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
