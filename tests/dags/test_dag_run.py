@@ -12,6 +12,7 @@ from local_airflow import Airflow
 from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
+from din.names import RunId
 from din.record import run_key
 
 
@@ -33,7 +34,7 @@ def test_a_run_promotes_and_cleans_up(airflow: Airflow) -> None:
     assert set(airflow.states(run_id).values()) == {"success"}
     registry = airflow.repository / "registry" / "simulate"
     (record,) = [json.loads(path.read_text()) for path in (registry / "promotions").iterdir()]
-    assert (record["action"], record["run_id"], record["reason"]) == ("promote", run_id, "gate open")
+    assert (record["action"], record["run_id"], record["reason"]) == ("promote", RunId.of(run_id), "gate open")
     emitted = airflow.rows("select e.source_task_id, a.name from asset_event e join asset a on a.id = e.asset_id")
     assert emitted == [("promote", "din/champion")]
     kept = {path.relative_to(registry / run_key(run_id)).as_posix() for path in (registry / run_key(run_id)).rglob("*")}

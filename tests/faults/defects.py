@@ -191,8 +191,9 @@ FILES = (
         "half_a_day",
         "the newest file ends at noon, at the end of a row",
         p.events(p.on_newest(_LAST, p.until_hour(12))),
-        "validate_raw.hours_newest_days",
+        "validate_raw.hours_by_day validate_raw.rows_by_day",
         "2024-03-15",
+        "warning",
     ),
 )
 

@@ -22,8 +22,7 @@ from report_faults import DATA, GATES, JUDGED
 from serve_workspace import build as build_served
 from serve_workspace import working_in
 
-import din
-from din import stage
+from din import documents, stage
 from din.artifacts import read_json, write_json
 from din.bundle import verify_bundle
 from din.errors import GateClosed, InputError
@@ -57,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Path:
     """Two finished runs, each with an open gate; read-only."""
     root = tmp_path_factory.mktemp("finished")
     with working_in(root), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(din, "__file__", str(root / CODE / "din/__init__.py"))
+        patch.setattr(documents, "__file__", str(root / CODE / "din/documents.py"))
         build(root, quick)
     return root
 
@@ -68,7 +67,7 @@ def site(finished: Path, tmp_path: Path, quick: Params, monkeypatch: pytest.Monk
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path / RUN)
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
-    monkeypatch.setattr(din, "__file__", str(tmp_path / CODE / "din/__init__.py"))
+    monkeypatch.setattr(documents, "__file__", str(tmp_path / CODE / "din/documents.py"))
     return Site(quick, tmp_path / OTHER, tmp_path / OUTSIDE, tmp_path / CODE)
 
 
