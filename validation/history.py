@@ -73,6 +73,7 @@ def prior_history(log: Log) -> Iterator[Check]:
     )
     known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.tables else "")
     strangers = f"FROM history ANTI JOIN ({known}) USING ({ITEM_ID})"
+    counted = f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers}"
     (unknown,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM history")
     yield statistic(
         "history_unknown_items",
@@ -80,10 +81,7 @@ def prior_history(log: Log) -> Iterator[Check]:
         maximum=_UNKNOWN_ITEMS,
         column=ITEM_ID,
         advice=f"neither the events nor the item table know these behaviours' {ITEM_ID}: another id space or form?",
-        sample=log.sample(
-            f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID} ORDER BY behaviours DESC, {ITEM_ID}",
-            unknown,
-        ),
+        sample=log.sample(f"{counted} GROUP BY {ITEM_ID} ORDER BY behaviours DESC, {ITEM_ID}", unknown),
     )
     (matched,) = log.one(
         f"SELECT count(*) FROM (SELECT DISTINCT {USER_ID} FROM events) SEMI JOIN history USING ({USER_ID})"
