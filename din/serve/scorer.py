@@ -74,7 +74,7 @@ class Scorer:
         Raises:
             InputError: not a bundle, or a file of it is not what its manifest says.
         """
-        return cls._open(Path(directory), None, threads).within(limits)
+        return cls._open(Path(directory), None, threads, limits)
 
     @classmethod
     def from_registry(
@@ -101,9 +101,11 @@ class Scorer:
             return cls._open(registry.fetch(record.version, Path(folder) / record.version), record.version, threads)
 
     @classmethod
-    def _open(cls, directory: Path, expected: Version | None, threads: int) -> "Scorer":
+    def _open(
+        cls, directory: Path, expected: Version | None, threads: int, limits: Limits = DEFAULT_LIMITS
+    ) -> "Scorer":
         bundle = verify_bundle(directory, expected)
-        return cls(directory, bundle.version, threads)
+        return cls(directory, bundle.version, threads, limits)
 
     def within(self, limits: Limits) -> "Scorer":
         """The same opened bundle with other limits."""

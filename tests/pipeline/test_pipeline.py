@@ -10,6 +10,8 @@ import pytest
 from kills import VICTIMS, kills
 from workspace import Workspace, kill, wait_for
 
+pytestmark = pytest.mark.timeout(900)  # the first test waits for a whole pipeline
+
 
 @pytest.fixture(scope="module")
 def promoted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:

