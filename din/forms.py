@@ -15,8 +15,8 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_co
 from typing_extensions import TypedDict
 
 from din.documents import STRICT
-from din.names import Day, Digest, FileName, ModelName, Moment, Version
-from din.schema import Group, Kind, SplitName
+from din.names import Day, Digest, ModelName, Moment, Version
+from din.schema import Group, Kind, SplitName, name_problem
 
 Verdict = Literal["open", "closed", "borderline"]
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
@@ -189,8 +189,8 @@ def _coded(record: F) -> F:
     """Check that a number has its edges or its moments, and that the name can be a vocabulary's file name."""
     if record["kind"] is Kind.NUMERIC and "edges" not in record and not {"mean", "std"} <= record.keys():
         raise ValueError("expected edges, or mean and std, of a numeric field")
-    if not FileName.form.fullmatch(f"vocab/{record['name']}.parquet"):
-        raise ValueError("expected a name that can be a file's")
+    if problem := name_problem(record["name"]):
+        raise ValueError(problem)
     return record
 
 
