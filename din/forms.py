@@ -24,6 +24,9 @@ Order = Literal["strict", "sequence"]
 ParityPath = Literal["torch", "onnx", "scorer"]
 PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
 """The ways to a probability that must agree."""
+Format = Literal[1]
+FORMAT: Format = 1
+"""The format that this release writes, and the only one that it reads."""
 
 
 @with_config(STRICT)
@@ -146,7 +149,7 @@ Rows = dict[SplitName, NonNegativeInt]
 class Facts(TypedDict):
     """The origin of a bundle and how good it is."""
 
-    format: Literal[1]
+    format: Format
     model_name: ModelName
     model: str
     train_until: Moment
@@ -198,7 +201,7 @@ def _coded(record: F) -> F:
 class Signature(TypedDict):
     """The inputs of a bundle's graphs."""
 
-    format: Literal[1]
+    format: Format
     fields: list[Annotated[PlacedField, AfterValidator(_coded)]]
     max_history: PositiveInt
     inputs: dict[str, list[str]]
@@ -217,7 +220,7 @@ class JointTable(TypedDict):
 class ModelConfig(TypedDict):
     """Everything but the weights of a saved model."""
 
-    format: Literal[1]
+    format: Format
     train: dict[str, Any]
     sequences: Any
     fields: list[Annotated[FieldRecord, AfterValidator(_coded)]]
@@ -231,7 +234,7 @@ class RawManifest(TypedDict):
     `fields`, `protocol` and `order` are the source's defaults.
     """
 
-    format: Literal[1]
+    format: Format
     source: str
     fingerprint: Digest
     files: dict[str, Digest]
@@ -248,7 +251,7 @@ class RawManifest(TypedDict):
 class FeaturesManifest(TypedDict):
     """The feature shards that featurize wrote; `raw` is the hash of the log they come from."""
 
-    format: Literal[1]
+    format: Format
     raw: Digest
     params: dict[str, Any]
     protocol: Protocol

@@ -2,18 +2,16 @@
 
 import itertools
 import json
-import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 from faulty_proxy import Fault, FaultyProxy
-from moto.server import ThreadedMotoServer
+from s3 import BUCKET, allow, store
 
 from din import objects
 from din.artifacts import hash_files, write_json
@@ -22,7 +20,6 @@ from din.objects import Objects
 from din.record import Record, StaleChampion
 from din.registry import Registry
 
-BUCKET = "models"
 URI = f"s3://{BUCKET}/ctr"
 NAMES = (f"model{number}" for number in itertools.count())
 PROMOTERS = 20
@@ -31,25 +28,14 @@ PROMOTERS = 20
 @pytest.fixture(scope="module")
 def started() -> Iterator[FaultyProxy]:
     """A store with one bucket, behind the proxy."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    urlopen(Request(f"http://{host}:{port}/{BUCKET}", method="PUT")).close()
-    with FaultyProxy(host, port).running() as proxy:
+    with store() as address, FaultyProxy(address.host, address.port).running() as proxy:
         yield proxy
-    server.stop()
 
 
 @pytest.fixture
 def proxy(started: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """The proxy, without a fault, and the environment of someone who may use the store; pauses are short."""
-    environment = {
-        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": started.url, "AWS_ALLOW_HTTP": "true",
-    }  # fmt: skip
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    allow(monkeypatch, started.url)
     backoff = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
     monkeypatch.setattr(objects, "RETRY", {"max_retries": 2, "backoff": backoff, "retry_timeout": timedelta(seconds=2)})
     started.inject(None)
@@ -241,8 +227,8 @@ def test_the_environment_sets_the_bounds(registry: Registry, proxy: FaultyProxy,
 
 def test_reading_stops_at_the_limit(registry: Registry, proxy: FaultyProxy, tmp_path: Path) -> None:
     """An object larger than asked for is refused with place, limit and advice; one of just that size is read."""
-    for store in (Objects(URI, registry.model_name), Objects(str(tmp_path / "r"), "ads")):
-        store.put("runs/x/big", b"x" * 1_000_000)
-        assert len(store.read("runs/x/big", most=1_000_000)) == 1_000_000
+    for place in (Objects(URI, registry.model_name), Objects(str(tmp_path / "r"), "ads")):
+        place.put("runs/x/big", b"x" * 1_000_000)
+        assert len(place.read("runs/x/big", most=1_000_000)) == 1_000_000
         with pytest.raises(InputError, match=r"runs/x/big: larger than 999,999 bytes"):
-            store.read("runs/x/big", most=999_999)
+            place.read("runs/x/big", most=999_999)

@@ -22,11 +22,11 @@ from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, wr
 from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw, column
+from din.forms import FORMAT
 from din.params import Featurize, Params, to_json
 from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, Field, Group
 
 FEATURES = Path("data/features")
-FORMAT = 1
 _ROWS_PER_SHARD = 2_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -12,14 +12,13 @@ from din.artifacts import replace_directory, write_json
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
-from din.forms import ModelConfig
+from din.forms import FORMAT, ModelConfig
 from din.model.din import Model, build
 from din.model.sequences import resolve
 from din.params import Train, parse, to_json
 
 DIRECTORY = Path("models/din")
 IN_BUNDLE = "model"  # where a bundle keeps it
-FORMAT = 1
 
 
 class Trained(NamedTuple):

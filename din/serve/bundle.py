@@ -28,7 +28,7 @@ from din.bundle import FACTS
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
-from din.forms import Evaluation, Facts
+from din.forms import FORMAT, Evaluation, Facts
 from din.model import artifact
 from din.params import Params
 from din.schema import SPLITS, TIMESTAMP
@@ -37,7 +37,6 @@ from din.serve.encode import SIGNATURE
 
 DIRECTORY = Path("models/bundle")
 REPORTS = Path("reports")
-FORMAT = 1
 _PACKAGES = ("din-ctr", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "pyarrow", "duckdb", "ibis-framework")
 _PROTOCOL = ("seed", "valid_fraction", "test_fraction", "valid_days", "test_days")
 

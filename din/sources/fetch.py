@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from din.artifacts import MANIFEST, hash_files, read_json, replace_directory, write_json
 from din.errors import InputError, Unavailable
+from din.forms import FORMAT
 from din.params import Data, Params, to_json
 from din.sources import (
     amazon_reviews,
@@ -144,7 +145,7 @@ def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: dict[str, Any]
         kept = [path for path, sha256 in files.items() if old and old["files"].get(path) == sha256]
         for path in kept:
             _link(RAW / path, tree / path)
-        manifest = {"format": 1, "source": params.fetch.source, "fingerprint": seen.fingerprint, "files": files}
+        manifest = {"format": FORMAT, "source": params.fetch.source, "fingerprint": seen.fingerprint, "files": files}
         write_json(tree / MANIFEST, manifest | described)
     if _by_rows(params):
         _remember({stamp: seen})
@@ -212,7 +213,7 @@ def _verified(root: Path) -> dict[str, Any] | None:
         return None
     files = hash_files(root)
     del files[MANIFEST]
-    return manifest if manifest.get("format") == 1 and manifest.get("files") == files else None
+    return manifest if manifest.get("format") == FORMAT and manifest.get("files") == files else None
 
 
 def _link(old: Path, new: Path) -> None:

@@ -1,44 +1,30 @@
 """Keys that only S3 can hold, and that no listing returns. Alone: pytest tests/faults/test_odd_keys_on_s3.py"""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import boto3
 import pytest
 from bundles import bundle, crown
-from moto.server import ThreadedMotoServer
+from s3 import BUCKET, allow, store
 
 from din.errors import InputError
 from din.promotion import commands
 from din.registry import Registry
 
-BUCKET = "models"
-
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """A store with one bucket."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    urlopen(Request(f"http://{host}:{port}/{BUCKET}", method="PUT")).close()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with store() as address:
+        yield address.url
 
 
 @pytest.fixture
 def client(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The store, for keys that the registry would not write, and the environment of someone who may use it."""
-    environment = {
-        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true",
-    }  # fmt: skip
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    allow(monkeypatch, endpoint)
     return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
 
 

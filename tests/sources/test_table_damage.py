@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_table_errors import GOOD, T, parquet
+from table_files import GOOD, T, parquet
 
 from din import stage
 from din.params import Params

@@ -8,26 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from table_files import GOOD, HEADER, T, parquet
 
 from din import stage
 from din.artifacts import read_json
 from din.params import Params
 from din.sources.fetch import fetch
-
-HEADER = "user_id,item_id,timestamp,label"
-T = 1_700_006_400
-GOOD = f"{HEADER}\n1,10,{T},0\n"
-
-
-def parquet(**columns: Any) -> bytes:
-    """A Parquet file's bytes; events' keys by default."""
-    sink = pa.BufferOutputStream()
-    keys = {"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0]}
-    pq.write_table(pa.table({**keys, **columns}), sink)
-    return sink.getvalue().to_pybytes()
 
 
 @dataclass

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as multiprocessing
 from hypothesis import given
 from hypothesis import strategies as st
+from joined_processes import together
 from native.compiler import needs_compiler
 from random_features import FIELDS, PLAIN, write_features
 from ruamel.yaml import YAML
@@ -27,30 +27,11 @@ from din.model.din import build, use_kernels
 from din.model.embedding import to_tensors
 from din.native.library import Kernels, kernels
 from din.params import Params, Train
-from din.train.distributed import Ranks, joined
+from din.train.distributed import Ranks
 from din.train.fit import fit
-from din.train.launch import environments
 from din.train.loader import TrainingLoader
 
-CPU = torch.device("cpu")
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-def together(processes: int, body: Callable[..., None], *arguments: object, machines: int = 1) -> None:
-    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here.
-
-    machines: as many as they are told that they are on.
-    """
-    local = {"LOCAL_WORLD_SIZE": str(processes // machines)}
-    environment = [variables | local for variables in environments(processes)]
-    multiprocessing.spawn(_join_and_run, (environment, body, arguments), processes)
-
-
-def _join_and_run(rank: int, environment: list[dict[str, str]], body: Callable[..., None], arguments: tuple) -> None:
-    os.environ |= environment[rank]
-    torch.set_num_threads(1)
-    with joined(CPU) as ranks:
-        body(ranks, *arguments)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=6), st.integers(1, 9))

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from test_distributed import together
+from joined_processes import together
 from torch.distributed import DistBackendError
 
 from din.errors import InputError

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from documents_of import raw_manifest
 from planting import RAW, seal
 
 from din.artifacts import MANIFEST, write_json
@@ -66,8 +67,8 @@ class Weeks:
             _write(rows, RAW / "events" / f"date={day}" / "part-0.parquet")
         for name in ("items", "users", "history"):
             _write(getattr(self, name), RAW / f"{name}.parquet")
-        manifest = {"format": 1, "protocol": self.protocol, "fields": FIELDS, "until": None, "daily": True}
-        write_json(RAW / MANIFEST, manifest | {"rows": len(self.events)})
+        found = {"protocol": self.protocol, "fields": FIELDS, "daily": True, "days": sorted(set(days))}
+        write_json(RAW / MANIFEST, raw_manifest(rows=len(self.events), **found))
         seal(RAW)
 
 

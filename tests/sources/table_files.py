@@ -1,0 +1,18 @@
+"""Small files of tables, as bytes."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HEADER = "user_id,item_id,timestamp,label"
+T = 1_700_006_400
+GOOD = f"{HEADER}\n1,10,{T},0\n"
+
+
+def parquet(**columns: Any) -> bytes:
+    """A Parquet file's bytes; events' keys by default."""
+    sink = pa.BufferOutputStream()
+    keys = {"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0]}
+    pq.write_table(pa.table({**keys, **columns}), sink)
+    return sink.getvalue().to_pybytes()
