@@ -1,4 +1,4 @@
-"""Was a field of items or users computed from the labels it is judged on, such as a CTR over the whole log?
+"""Was a field of items or users computed from the labels it is judged on, such as a CTR or clicks of the whole log?
 
 Compare items of about equal value x on two parts of the log, A and B. An item that is better than its like in A is
 better in B too, or as likely worse: chance in A knows nothing of chance in B. So the residuals of A and B correlate
@@ -6,6 +6,9 @@ positively, or not at all, whatever an honest x says. A rate over both parts is 
 every click more in A is a click less in B, and the correlation is near -1.
 
     x = (clicks of A + clicks of B) / (impressions of A + impressions of B)
+
+A count of clicks fixes their sum too. So x is judged as a count as well: clicks are expected in proportion to x, in
+each part by its share of the item's impressions. A count of impressions fixes nothing then.
 
 A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
 fields, fields known for fewer than `_MIN_ENTITIES` items or users of both parts, and parts that exclude each other
@@ -93,7 +96,22 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
     compared = np.bincount(alike)[alike] > 1 if len(known) else np.zeros(0, bool)
     if compared.sum() < _MIN_ENTITIES:
         return None
-    one, other = (_residuals(part.shown[known], part.clicks[known], alike)[compared] for part in (a, b))
+    one, other = (Counts(part.shown[known], part.clicks[known]) for part in (a, b))
+    expected = [(_others(one.clicks, one.shown, alike), _others(other.clicks, other.shown, alike))]
+    count = value[known]
+    total = one + other
+    if count.min() >= 0 < count.max() and total.clicks.any():
+        rate = count * _others(total.clicks, count, alike) / total.shown
+        expected.append((_in_part(one, rate), _in_part(other, rate)))
+    found = [
+        _correlation(_residuals(one, rate)[compared], _residuals(other, other_rate)[compared])
+        for rate, other_rate in expected
+    ]
+    return min((value for value in found if value is not None), default=None)
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    """The correlation of residuals about 0; 0 where chance explains a negative one, None where there are none."""
     scale = np.sqrt((one**2).sum() * (other**2).sum())
     if scale == 0:
         return None
@@ -102,13 +120,22 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
     return max(0.0, float(product.sum() / scale)) if chance else float(product.sum() / scale)
 
 
-def _residuals(shown: np.ndarray, clicks: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """Clicks beyond the rate of the *others* that are alike, in standard deviations of chance and spread."""
+def _others(clicks: np.ndarray, shown: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Clicks by impressions [E] of the *others* that are alike, drawn to the mean of all by one more impression."""
     mean = clicks.sum() / shown.sum()
     others = np.bincount(alike, weights=shown)[alike] - shown
-    rate = (np.bincount(alike, weights=clicks)[alike] - clicks + mean) / (others + 1)
-    deviation = np.sqrt(shown * rate * (1 - rate) + (_SPREAD * shown) ** 2)
-    return (clicks - shown * rate) / deviation
+    return (np.bincount(alike, weights=clicks)[alike] - clicks + mean) / (others + 1)
+
+
+def _in_part(part: Counts, rate: np.ndarray) -> np.ndarray:
+    """Rates [E] scaled so that they expect as many clicks as the part has: its CTR may be another than the log's."""
+    return np.minimum(rate * part.clicks.sum() / (part.shown * rate).sum(), 1)
+
+
+def _residuals(part: Counts, rate: np.ndarray) -> np.ndarray:
+    """Clicks beyond the expected rate [E], in standard deviations of chance and spread."""
+    deviation = np.sqrt(part.shown * rate * (1 - rate) + (_SPREAD * part.shown) ** 2)
+    return (part.clicks - part.shown * rate) / deviation
 
 
 def _on_parts(log: "_Log", group: Group, parts: tuple[str, str]) -> Iterator[Exclusion]:
@@ -130,6 +157,11 @@ class _Log:
     def __init__(self, features: Features) -> None:
         self.features = features
         self.sampled = False
+        self._moments = {
+            record["name"]: (record["mean"], record["std"])
+            for record in features.manifest["fields"]
+            if "mean" in record and "std" in record
+        }
         self.counts: dict[tuple[Group, str], Counts] = {}
         self._orders: dict[Field, np.ndarray] = {}
         self._tables = {Group.ITEM: features.items, Group.USER: features.users}
@@ -163,7 +195,7 @@ class _Log:
         often = np.argsort(-np.minimum(a.shown, b.shown), kind="stable")[:SAMPLE]
         names = self._tables[group]["value"]
         return [
-            {_IDS[group]: names[int(at)].as_py(), field.name: value[at]}
+            {_IDS[group]: names[int(at)].as_py(), field.name: round(float(value[at]), 4)}
             | {
                 f"CTR of {part}": round(float(counts.clicks[at] / max(counts.shown[at], 1)), 4)
                 for part, counts in zip(parts, (a, b), strict=True)
@@ -193,7 +225,8 @@ class _Log:
         """A column as numbers, so that near values are alike: the raw values where those are numbers, else the ids."""
         found, _ = values(column, field)
         if field.standardised:
-            return found.astype(float)
+            mean, std = self._moments[field.name]
+            return mean + std * found.astype(float)
         return np.where(found > UNKNOWN, self._order(field)[found], np.nan)
 
     def _order(self, field: Field) -> np.ndarray:

@@ -250,15 +250,21 @@ def test_too_small_a_log_is_not_judged() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_honest_values_never_exclude(seed: int) -> None:
-    """Whatever an honest value says of an item's true rate, its two parts don't exclude each other; a sum's do."""
+    """Whatever an honest value says of an item's true rate, its two parts don't exclude each other; a sum's do.
+
+    The parts differ in CTR, and items in how often each part shows them.
+    """
     random = np.random.default_rng(seed)
     true = random.beta(2, 3, 400)
-    parts = [rates.Counts(shown, random.binomial(shown, true)) for shown in random.integers(1, 40, (2, 400))]
+    shown = random.integers(1, 40, (2, 400)) * random.geometric(0.3, 400)
+    parts = [rates.Counts(shown[0], random.binomial(shown[0], true))]
+    parts += [rates.Counts(shown[1], random.binomial(shown[1], true * 0.7))]
     whole = parts[0] + parts[1]
-    for honest in (true, random.random(400), true.round(1), parts[0].clicks / parts[0].shown):
+    rate = parts[0].clicks / parts[0].shown
+    for honest in (true, random.random(400), true.round(1), rate, parts[0].clicks, *shown, shown[0] + shown[1]):
         found = rates.correlation(honest, *parts)
         assert found is not None and found > rates.MIN_CORRELATION
-    for telling in (whole.clicks / whole.shown, (whole.clicks + 2) / (whole.shown + 5)):
+    for telling in (whole.clicks / whole.shown, (whole.clicks + 2) / (whole.shown + 5), whole.clicks):
         found = rates.correlation(telling, *parts)
         assert found is not None and found < rates.MIN_CORRELATION
 
