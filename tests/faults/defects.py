@@ -72,11 +72,11 @@ class Defect:
         found = outcome.closed if self.severity == "critical" else outcome.warned
         return next((gate for gate in self.gates if self.word in found.get(gate, "").lower()), None)
 
-    def verdict(self, outcome: Outcome) -> Literal["right", "late", "open"]:
+    def verdict(self, outcome: Outcome) -> Literal["right", "late", "missed"]:
         """Return whether the right gate caught it, another one closed, or none."""
         if self.caught_by(outcome):
             return "right"
-        return "late" if outcome.closed else "open"
+        return "late" if outcome.closed else "missed"
 
 
 def _defect(

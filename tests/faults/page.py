@@ -18,7 +18,7 @@ _HEAD = """# Planted defects
 
 `make defects` plants each of these in a small log, drives it from `fetch` to `gate`, and writes this page. A defect is
 caught where the gate that ends the run, or warns, is one of those that are right for it and its message holds the word
-in the last column. `make test` drives those that cost little, `make test-slow` all.
+in the last column. `make test` drives those that cost little, `make test-slow` all of them.
 
 {score}
 """
@@ -37,7 +37,7 @@ class Found:
     """What the page says of one defect or variant.
 
     Attributes:
-        verdict: right, late or open; of a variant open or closed. Empty where it was not driven.
+        verdict: right, late or missed; of a variant open or closed.
         gate: the right gate, else what ended the run instead.
     """
 
@@ -52,9 +52,8 @@ def render(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
 
 def row(defect: Defect, found: Found) -> str:
     """Return a defect's row."""
-    caught = {"right": "`{}`", "late": "late: `{}`", "open": "not caught", "": "not driven"}[found.verdict].format(
-        found.gate
-    )
+    forms = {"right": "`{}`", "late": "late: `{}`", "missed": "not caught"}
+    caught = forms[found.verdict].format(found.gate)
     return f"| {defect.what} | {caught} | {defect.severity} | {defect.word} |\n"
 
 
@@ -62,19 +61,19 @@ def variant_row(variant: Variant, found: Found) -> str:
     """Return a variant's row."""
     champion = "`gate`, with a champion" if variant.champion else "`gate`"
     judged = champion if variant.trained else "`validate_features`"
-    ended = {"open": "open", "closed": f"closed: `{found.gate}`", "": "not driven"}[found.verdict]
+    ended = "open" if found.verdict == "open" else f"closed: `{found.gate}`"
     return f"| {variant.what} | {judged} | {ended} |\n"
 
 
 def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
     verdicts = [found.verdict for found in defects.values()]
-    counts = {verdict: verdicts.count(verdict) for verdict in ("right", "late", "open")}
+    counts = {verdict: verdicts.count(verdict) for verdict in ("right", "late", "missed")}
     ends = [found.verdict for found in variants.values()]
-    opened, closed, idle = (ends.count(verdict) for verdict in ("open", "closed", ""))
+    opened, closed = (ends.count(verdict) for verdict in ("open", "closed"))
     return (
         f"Of {len(defects)} defects, {counts['right']} are caught by the right gate, {counts['late']} by another one, "
-        f"and {counts['open']} by none. Of {len(variants)} sound variants, {opened} pass "
-        f"and {closed} close a gate; {idle} were not driven."
+        f"and {counts['missed']} by none. Of {len(variants)} sound variants, {opened} pass "
+        f"and {closed} close a gate."
     )
 
 
@@ -106,17 +105,38 @@ def judge_variant(root: Path, variant: Variant) -> Found:
     return found
 
 
-def main() -> int:
-    """Write the page; 1 where a defect passes or a variant doesn't."""
-    with TemporaryDirectory() as folder, ProcessPoolExecutor(_PROCESSES) as pool:
-        root = Path(folder)
+@dataclass(frozen=True)
+class Driven:
+    """What came of every defect and every variant, by name."""
+
+    defects: Mapping[str, Found]
+    variants: Mapping[str, Found]
+
+    def named(self, verdict: str) -> list[str]:
+        """Return the defects or variants of one verdict."""
+        return [
+            name for found in (self.defects, self.variants) for name, one in found.items() if one.verdict == verdict
+        ]
+
+
+def drive_all(root: Path) -> Driven:
+    """Drive them below a folder, in as many processes as a small machine has cores."""
+    with ProcessPoolExecutor(_PROCESSES) as pool:
         prepared = prepare(root / "prepared")
         found = list(pool.map(partial(judge_defect, prepared, root), DEFECTS))
         sound = list(pool.map(partial(judge_variant, root), VARIANTS))
-    defects = {defect.name: one for defect, one in zip(DEFECTS, found, strict=True)}
-    variants = {variant.name: one for variant, one in zip(VARIANTS, sound, strict=True)}
-    PAGE.write_text(render(defects, variants))
-    return int(any(one.verdict == "open" for one in found) or any(one.verdict == "closed" for one in sound))
+    return Driven(
+        {defect.name: one for defect, one in zip(DEFECTS, found, strict=True)},
+        {variant.name: one for variant, one in zip(VARIANTS, sound, strict=True)},
+    )
+
+
+def main() -> int:
+    """Write the page; 1 where no gate stops a defect, or one closes on a variant."""
+    with TemporaryDirectory() as folder:
+        driven = drive_all(Path(folder))
+    PAGE.write_text(render(driven.defects, driven.variants))
+    return int(bool(driven.named("missed") or driven.named("closed")))
 
 
 if __name__ == "__main__":

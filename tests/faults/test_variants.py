@@ -19,14 +19,6 @@ def test_the_early_suites_open(variant: Variant, tmp_path: Path) -> None:
     assert outcome.stage is None, outcome
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", named(VARIANTS))
-def test_the_gate_opens(variant: Variant, tmp_path: Path) -> None:
-    """A sound delivery passes every stage, with its champion where it has one."""
-    outcome = variant.drive(tmp_path / "workspace")
-    assert outcome.stage is None, outcome
-
-
 def test_there_are_many_and_each_has_a_name() -> None:
     """At least 30 variants; no name and no description occurs twice."""
     assert len(VARIANTS) >= 30
@@ -36,6 +28,6 @@ def test_there_are_many_and_each_has_a_name() -> None:
 def test_the_page_agrees_with_the_table() -> None:
     """docs/defects.md lists each variant, and none that closed a gate."""
     text = page.PAGE.read_text()
-    fine = (page.Found("open", ""), page.Found("", ""))
-    missing = [v.name for v in VARIANTS if not any(page.variant_row(v, found) in text for found in fine)]
+    fine = page.Found("open", "")
+    missing = [variant.name for variant in VARIANTS if page.variant_row(variant, fine) not in text]
     assert missing == [], "run `make defects`"
