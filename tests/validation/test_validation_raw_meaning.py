@@ -241,7 +241,11 @@ DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
         {"user_id_form_in_history_rate", "users_with_history"},
         "user_",
     ),
-    "history with blanks": (form("item_id", "history", " {}"), {"item_id_form_in_history_rate"}, " "),
+    "history with blanks": (
+        form("item_id", "history", " {}"),
+        {"item_id_form_in_history_rate", "history_unknown_items"},
+        " ",
+    ),
     "history after the log": (history_later(60), {"history_after_log"}, "2024-0"),
     "history of the log": (history_of_log, {"history_repeats_log_rate"}, "2024-03"),
     "history of others": (history_of_others, {"users_with_history"}, "of_history"),
