@@ -98,6 +98,7 @@ def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").glob("*.json"))) == 2
 
 
+@pytest.mark.slow
 def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -> None:
     """Tries see no test row; a fifth of them, if more than one, meet again and the best mean of three seeds is chosen;
     a row without tries stays as it is."""

@@ -91,11 +91,14 @@ class Built:
 
 
 def plain(path: Path) -> list[dict[str, Any]]:
-    """A Parquet file as dicts, NaN as the string "nan", floats rounded to 5 significant digits."""
-    return [{name: _comparable(value) for name, value in row.items()} for row in pq.read_table(path).to_pylist()]
+    """A Parquet file as dicts of comparable values."""
+    return [{name: comparable(value) for name, value in row.items()} for row in pq.read_table(path).to_pylist()]
 
 
-def _comparable(value: Any) -> Any:
-    if isinstance(value, float):
-        return "nan" if math.isnan(value) else float(f"{value:.5g}")
-    return value
+def comparable(value: Any) -> Any:
+    """NaN as the string "nan", floats of 5 significant digits; what differs from 0 by rounding alone is 0."""
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
+        return "nan"
+    return 0.0 if abs(value) < 1e-6 else float(f"{value:.5g}")

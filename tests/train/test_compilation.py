@@ -49,6 +49,7 @@ def test_several_processes_are_not_compiled(params: Params) -> None:
         compiles(replace(params.train, compile="always"), 1, processes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no compiler")
 def test_with_a_compiler_large_runs_are_compiled(params: Params) -> None:
     """The probe succeeds where compiling does."""

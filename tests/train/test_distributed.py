@@ -157,7 +157,7 @@ def check_both(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> 
     [
         (lambda: None, FIELDS),
         pytest.param(kernels, FIELDS, marks=needs_compiler),
-        pytest.param(kernels, PLAIN, marks=needs_compiler),
+        pytest.param(kernels, PLAIN, marks=[needs_compiler, pytest.mark.slow]),
     ],
     ids=["torch", "kernels", "kernels, plain fields"],
 )
@@ -179,7 +179,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> No
     together(2, check_metrics, features.root, clipped, kernels())
 
 
-@pytest.mark.parametrize(("processes", "machines"), [(3, 1), (2, 2)])
+@pytest.mark.parametrize(("processes", "machines"), [pytest.param(3, 1, marks=pytest.mark.slow), (2, 2)])
 def test_vectors_of_any_length_reach_all(processes: int, machines: int, tmp_path: Path, params: Params) -> None:
     """Through memory and through gloo, empty and growing ones too; gradients then equal those of one process."""
     features = write_features(tmp_path, users=41, impressions=11, shards=3)

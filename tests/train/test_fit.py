@@ -116,6 +116,7 @@ fit(Features(Path(sys.argv[2])), params, Path(sys.argv[3]))
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_real_process(features: Features, tmp_path: Path, params: Params) -> None:
     """SIGKILL while it trains and saves; the next process ends as one never killed."""
     root = Path(__file__).parent.parent.parent
