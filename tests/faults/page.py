@@ -89,16 +89,18 @@ def _variant_rows(variants: Mapping[str, Found]) -> Sequence[str]:
     return [_VARIANTS, *(variant_row(variant, variants[variant.name]) for variant in VARIANTS)]
 
 
-def judge_defect(prepared: Prepared, root: Path, defect: Defect) -> Found:
-    """Drive one defect."""
+def judge_defect(prepared: Prepared, root: Path, name: str) -> Found:
+    """Drive one defect, given by its name: what it plants is a function, and can't be sent to another process."""
+    (defect,) = (one for one in DEFECTS if one.name == name)
     outcome = defect.drive(prepared, root / defect.name)
     found = Found(defect.verdict(outcome), defect.caught_by(outcome) or next(iter(outcome.closed), ""))
     print(f"{found.verdict:6} {defect.name}: {found.gate}", flush=True)
     return found
 
 
-def judge_variant(root: Path, variant: Variant) -> Found:
-    """Drive one variant."""
+def judge_variant(root: Path, name: str) -> Found:
+    """Drive one variant, given by its name."""
+    (variant,) = (one for one in VARIANTS if one.name == name)
     outcome = variant.drive(root / variant.name)
     found = Found("closed" if outcome.closed else "open", next(iter(outcome.closed), ""))
     print(f"{found.verdict:6} {variant.name}: {found.gate}", flush=True)
@@ -121,14 +123,13 @@ class Driven:
 
 def drive_all(root: Path) -> Driven:
     """Drive them below a folder, in as many processes as a small machine has cores."""
+    defects = [defect.name for defect in DEFECTS]
+    variants = [variant.name for variant in VARIANTS]
+    prepared = prepare(root / "prepared")
     with ProcessPoolExecutor(_PROCESSES) as pool:
-        prepared = prepare(root / "prepared")
-        found = list(pool.map(partial(judge_defect, prepared, root), DEFECTS))
-        sound = list(pool.map(partial(judge_variant, root), VARIANTS))
-    return Driven(
-        {defect.name: one for defect, one in zip(DEFECTS, found, strict=True)},
-        {variant.name: one for variant, one in zip(VARIANTS, sound, strict=True)},
-    )
+        found = pool.map(partial(judge_defect, prepared, root), defects)
+        sound = pool.map(partial(judge_variant, root), variants)
+        return Driven(dict(zip(defects, found, strict=True)), dict(zip(variants, sound, strict=True)))
 
 
 def main() -> int:
