@@ -120,20 +120,14 @@ def test_a_backfill_has_a_run_for_every_day() -> None:
 
 
 def test_parsing_is_light() -> None:
-    """No training or validation library is loaded; the DAG adds little to the CPU time of importing Airflow."""
+    """No training or validation library is loaded."""
     code = """
-        import json, sys, time
-        start = time.process_time()
-        from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, task
-        from airflow.sdk.exceptions import AirflowFailException
-        airflow = time.process_time()
+        import json, sys
         import dags.din_pipeline
-        print(json.dumps([sorted({name.split(".")[0] for name in sys.modules}),
-                          (time.process_time() - airflow) / (airflow - start)]))
+        print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
     """
     source = "\n".join(line[8:] for line in code.splitlines())
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    modules, ratio = json.loads(done.stdout.splitlines()[-1])
+    modules = json.loads(done.stdout.splitlines()[-1])
     assert {"torch", "pandas", "great_expectations", "dvc", "duckdb", "onnx", "din", "validation"} & {*modules} == set()
-    assert ratio < 0.5

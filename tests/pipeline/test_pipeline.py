@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from kills import VICTIMS, kills
-from workspace import Workspace, kill, wait_for
+from workspace import ROOT, Workspace, kill, wait_for
+
+from dags import plan
 
 pytestmark = pytest.mark.timeout(900)  # the first test waits for a whole pipeline
 
@@ -73,41 +75,43 @@ def test_scoring_from_the_registry(promoted: Workspace) -> None:
     assert "colour" in broken.stderr
 
 
-def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace) -> None:
+def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, tmp_path: Path) -> None:
     """BaseModel is worse: the gate, scoring the champion from raw ids, says so, and the champion stays."""
     champion = promoted.version()
-    promoted.set({"train.model": "base"})
-    done = promoted.run("dvc", "repro")
+    workspace = promoted.copy(tmp_path / "challenger")
+    workspace.set({"train.model": "base"})
+    done = workspace.run("dvc", "repro")
     assert done.returncode != 0
-    assert promoted.json(".din/outcome/gate.json")["exit_code"] == 3
-    gate = promoted.json("reports/gate.json")
+    assert workspace.json(".din/outcome/gate.json")["exit_code"] == 3
+    gate = workspace.json("reports/gate.json")
     assert gate["champion"] == {"number": 1, "version": champion}
     row = next(row for row in gate["gates"] if row["name"] == "champion_delta")
     assert row["verdict"] == "closed"
     assert row["rows"] > 1000
     assert row["interval"][1] < 0
-    refused = promoted.run("din", "promote")
+    refused = workspace.run("din", "promote")
     assert refused.returncode == 3
     assert "nothing promoted" in refused.stderr
-    assert promoted.run("din", "registry", "list").stdout.count("promote") == 1
+    assert workspace.run("din", "registry", "list").stdout.count("promote") == 1
 
 
-def test_a_closed_validation_stops_the_pipeline(promoted: Workspace) -> None:
+def test_a_closed_validation_stops_the_pipeline(promoted: Workspace, tmp_path: Path) -> None:
     """A threshold the log misses: exit 3 in the outcome, the report kept, nothing after it ran."""
-    promoted.set({"validate_raw.min_rows": 10**9})
-    done = promoted.run("dvc", "repro")
+    workspace = promoted.copy(tmp_path / "closed")
+    workspace.set({"validate_raw.min_rows": 10**9})
+    done = workspace.run("dvc", "repro")
     assert done.returncode != 0
-    outcome = promoted.json(".din/outcome/validate_raw.json")
+    outcome = workspace.json(".din/outcome/validate_raw.json")
     assert (outcome["exit_code"], outcome["report"]) == (3, "reports/validation/raw.json")
-    assert promoted.json(outcome["report"])["verdict"] == "closed"
+    assert workspace.json(outcome["report"])["verdict"] == "closed"
     assert "Running stage 'featurize'" not in done.stdout
 
 
-def test_a_typo_dies_at_start(promoted: Workspace) -> None:
+def test_a_typo_dies_at_start(promoted: Workspace, tmp_path: Path) -> None:
     """An unknown key: outcome 2, the valid keys named, no traceback."""
-    text = (promoted.root / "params.yaml").read_text()
-    (promoted.root / "params.yaml").write_text(text.replace("  epochs:", "  epoch:"))
-    done = promoted.run("din", "train")
+    path = promoted.root / "params.yaml"
+    (tmp_path / "params.yaml").write_text(path.read_text().replace("  epochs:", "  epoch:"))
+    done = Workspace.at(tmp_path).run("din", "train")
     assert done.returncode == 2
     assert "'epoch' is unknown" in done.stderr
     assert "Traceback" not in done.stderr
@@ -153,15 +157,17 @@ def test_killed_in_training_and_run_again_gives_the_same_weights(tmp_path: Path)
 def test_killed_anywhere_and_run_again_ends_as_if_nothing_had_happened(
     victim: str, reference: str, tmp_path: Path
 ) -> None:
-    """SIGKILL, then `dvc repro`: the same bundle, bit for bit, and an open gate."""
+    """SIGKILL in a stage drawn at random, then `dvc repro`: the same bundle, bit for bit, and an open gate."""
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
     chance = random.Random(seed)
+    stage = chance.choice(plan.load(ROOT / "dvc.yaml")).name
     workspace = Workspace(tmp_path)
     process = workspace.start("dvc", "repro")
-    wait_for(lambda: workspace.stage_pid() is not None or process.poll() is not None)
-    time.sleep(chance.uniform(0, 25))
+    wait_for(lambda: workspace.running() == stage)
+    time.sleep(chance.uniform(0, 1))
     kill(process, workspace, victim)
+    assert process.returncode != 0, f"{stage}: nothing was killed"
     done = workspace.run("dvc", "repro")
     assert done.returncode == 0, done.stdout + done.stderr
     assert workspace.version() == reference

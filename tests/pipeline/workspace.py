@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 
@@ -46,6 +47,18 @@ class Workspace:
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
         for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "test"]):
             subprocess.run(["git", *arguments], cwd=root, check=True)
+
+    @classmethod
+    def at(cls, root: Path) -> Self:
+        """A folder as it is."""
+        workspace = cls.__new__(cls)
+        workspace.root = root
+        return workspace
+
+    def copy(self, to: Path) -> Self:
+        """A workspace with all that this one holds, DVC's cache included, to change at will."""
+        shutil.copytree(self.root, to, symlinks=True)
+        return self.at(to)
 
     def git(self, *arguments: str) -> str:
         """What a git command prints here."""
@@ -97,6 +110,14 @@ class Workspace:
     def version(self) -> str:
         """Of the bundle in this workspace."""
         return self.json("reports/gate.json")["bundle"]
+
+    def running(self) -> str | None:
+        """The stage that the command started last is running now, by its log."""
+        log = self.root / "run.log"
+        if not log.exists() or self.stage_pid() is None:
+            return None
+        begun = re.findall(r"Running stage '(\w+)'", log.read_text())
+        return begun[-1] if begun else None
 
     def stage_pid(self) -> int | None:
         """The running process that last took the stage lock; None where it has ended, reaped or not."""

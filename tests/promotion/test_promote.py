@@ -58,7 +58,7 @@ def test_promotes_bundle_run_and_record(gated, quick, registry, capsys):
     assert {name: sha256_file(run / name) for name in record.files} == record.files
     assert registry.verify() == []
     printed = capsys.readouterr().out
-    assert record.version in printed and "0.7" in printed and "popularity" in printed
+    assert record.version in printed and "0.7500" in printed and "popularity" in printed
     assert "din score --registry registry --model movielens-100k --input requests.jsonl" in printed
 
 

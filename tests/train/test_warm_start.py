@@ -117,10 +117,15 @@ def test_other_fields_are_another_architecture(start: Start, features: Features,
 
 
 def test_settings_of_training_alone_may_change(start: Start, features: Features, small: Train) -> None:
-    """Dropout, optimizer, rates and regularisers are no part of the architecture."""
+    """Dropout, optimizer, rates and regularisers are not part of the architecture: the weights arrive all the same."""
     today = replace(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, linear_rate=9.0)
-    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
+    layout = TableLayout.of(features.fields, features.rows)
+    model, table = build(features.fields, layout, today)
     start.apply(model, table, features, today)
+    earlier, earlier_table = build(features.fields, layout, replace(small, seed=9))
+    assert torch.equal(table, earlier_table)
+    weights = earlier.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
 
 
 def test_a_bundle_without_weights_says_so(start: Start, features: Features, small: Train) -> None:
