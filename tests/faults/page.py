@@ -1,5 +1,6 @@
 """Drive every defect and every variant, and write docs/defects.md: `make defects`, about half an hour on two cores."""
 
+import multiprocessing
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -126,7 +127,10 @@ def drive_all(root: Path) -> Driven:
     defects = [defect.name for defect in DEFECTS]
     variants = [variant.name for variant in VARIANTS]
     prepared = prepare(root / "prepared")
-    with ProcessPoolExecutor(_PROCESSES) as pool:
+    spawn = multiprocessing.get_context(
+        "spawn"
+    )  # a fork of a process that has trained may wait for its threads for ever
+    with ProcessPoolExecutor(_PROCESSES, spawn) as pool:
         found = pool.map(partial(judge_defect, prepared, root), defects)
         sound = pool.map(partial(judge_variant, root), variants)
         return Driven(dict(zip(defects, found, strict=True)), dict(zip(variants, sound, strict=True)))
