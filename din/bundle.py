@@ -11,9 +11,10 @@ from pathlib import Path
 
 from din import documents
 from din.artifacts import MANIFEST, sha256_file
-from din.errors import InputError
+from din.errors import InputError, shown
 from din.names import Digest, FileName, Version
 
+_LONGEST_NAME = 255  # bytes, of Linux
 FACTS = "facts.json"
 
 
@@ -68,6 +69,12 @@ def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
     files = documents.parse(Manifest, content, at).files
     if MANIFEST in files:
         raise InputError(f"{at}: lists itself; a manifest names the other files of the bundle")
+    for name in files:
+        parts = name.split("/")
+        if any(len(part.encode()) > _LONGEST_NAME for part in parts):
+            raise InputError(f"{at}: {shown(name)} is longer than a file system allows ({_LONGEST_NAME} bytes)")
+        if above := {"/".join(parts[:depth]) for depth in range(1, len(parts))} & files.keys():
+            raise InputError(f"{at}: {shown(above.pop())} is listed as a file and as a folder")
     return files
 
 

@@ -106,7 +106,7 @@ def score(
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
     max_candidates: Annotated[int, typer.Option(min=1, help="Candidates of a request; more are refused.")] = 10_000,
     max_history: Annotated[int, typer.Option(min=0, help="Behaviours of a request; more are refused.")] = 10_000,
-    max_request_mb: Annotated[float, typer.Option(min=0.001, help="Megabytes of a line; more are refused.")] = 16.0,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="MB of a line; more are refused.")] = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
 
@@ -177,11 +177,15 @@ def registry_gc(
     model: Model = None,
     days: Annotated[float, typer.Option(help="Leave what was touched within so many days.")] = 7,
     yes: Annotated[bool, typer.Option(help="Remove; without it, only say what would go.")] = False,
+    bundle: Annotated[
+        list[str] | None,
+        typer.Option(help="A version that was never promoted. Needed for each where the log of promotions is empty."),
+    ] = None,
 ) -> None:
     """Remove what killed promotions left behind and no record names."""
     from din.promotion import commands
 
-    guard(lambda: commands.gc(at := uri or default_registry(), model or only_model(at), days, yes))
+    guard(lambda: commands.gc(at := uri or default_registry(), model or only_model(at), days, yes, bundle or ()))
 
 
 @registry_app.command("keep")

@@ -4,11 +4,12 @@ A document is refused where it is larger than its limit, not UTF-8, not JSON, ne
 key twice, holds NaN, or is not of the form asked for: unknown, missing and mistyped keys each say so. Every refusal is
 one `InputError` that names the place, the key and the value (cut, so that a hostile value can't flood a log).
 
-Forms are dataclasses or TypedDicts marked with `STRICT`; pydantic checks them. Parsing costs two passes over the text,
-about 20 ms a megabyte. Does not support streams: a document is in memory whole.
+Forms are dataclasses or TypedDicts marked with `STRICT`; pydantic checks them. Parsing costs three passes over the
+text, about 20 ms a megabyte. Does not support streams: a document is in memory whole.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
@@ -85,6 +86,7 @@ def check(form: type[T], value: Any, at: str) -> T:
     Raises:
         InputError: they are not of the form.
     """
+    _check_plain(value, at)
     return parse(form, json.dumps(value, default=str).encode(), at)
 
 
@@ -101,9 +103,13 @@ def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
     except ValueError as error:
         raise InputError(f"{at}: not a JSON document: {_syntax(error)}; correct it, or write it again") from None
     try:
-        return json.loads(content, object_pairs_hook=_unique)
+        return json.loads(content, object_pairs_hook=_unique, parse_float=_finite)
     except _Duplicate as error:
         raise InputError(f"{at}: key {shown(error.key)} appears twice; keep one") from None
+    except _Infinite as error:
+        raise InputError(
+            f"{at}: {shown(error.text, quotes=False)} is beyond the range of numbers; correct it"
+        ) from None
 
 
 def dump(value: Any) -> bytes:
@@ -118,12 +124,40 @@ class _Duplicate(Exception):
         self.key = key
 
 
+class _Infinite(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _Infinite(text)
+    return number
+
+
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         raise _Duplicate(next(key for key in found if keys.count(key) > 1))
     return found
+
+
+def _check_plain(value: Any, at: str) -> None:
+    """Refuse what YAML can say and JSON can't: numbers that are not finite, and keys such as dates."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while waiting:
+        path, one = waiting.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise InputError(f"{at}: {_place(path)}: {one} is not a finite number; correct it")
+        if isinstance(one, list | tuple):
+            waiting += [((*path, index), part) for index, part in enumerate(one)]
+        if isinstance(one, dict):
+            if odd := [key for key in one if not isinstance(key, str | int)]:
+                raise InputError(f"{at}: key {shown(odd[0])} in {_place(path)} is not text; put it in quotes")
+            waiting += [((*path, str(key)), part) for key, part in one.items()]
 
 
 def _check_size(content: bytes, at: str, most: int) -> None:

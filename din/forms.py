@@ -19,6 +19,7 @@ from din.names import Day, Digest, ModelName, Moment, Version
 from din.schema import Group, Kind, SplitName, name_problem
 
 Verdict = Literal["open", "closed", "borderline"]
+Suite = Literal["raw", "features", "predictions"]
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
 Order = Literal["strict", "sequence"]
 ParityPath = Literal["torch", "onnx", "scorer"]
@@ -286,10 +287,11 @@ class Expectation(TypedDict):
 
 @with_config(STRICT)
 class ValidationReport(TypedDict):
-    """The answer of one suite; `input` is the hash of the directory it judged."""
+    """The answer of one suite; `input` is the hash of the directory it judged, `params` its thresholds."""
 
     verdict: Literal["open", "closed"]
     input: Digest
+    params: dict[str, Any]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
 
 

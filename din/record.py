@@ -10,7 +10,7 @@ below the prefix can rewrite all of it (docs/security.md).
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -176,19 +176,25 @@ def seal(objects: Objects, number: int) -> None:
 class _Listing:
     """The keys of the log: numbers of records, digests of seals by number, and keys of another form.
 
-    Where a key keeps the records from being listed, `problem` says so, and they are looked up one by one.
+    Where a key keeps records or seals from being listed, `problems` says so; records are then looked up one by one.
     """
 
     numbers: set[int]
     seals: dict[int, set[str]]
     odd: list[str]
-    problem: str | None = None
+    problems: Sequence[str] = ()
 
     @classmethod
     def of(cls, objects: Objects) -> "_Listing":
         seals: dict[int, set[str]] = {}
         odd = []
-        for key in objects.keys(SEALS):  # before the records: a seal follows its record, so none may lack one
+        problems = []
+        sealed: Collection[str] | None = None
+        try:  # before the records: a seal follows its record, so none may lack one
+            sealed = objects.keys(SEALS)
+        except UnlistableKey as error:
+            problems.append(str(error))
+        for key in sealed or ():
             found = re.fullmatch(rf"{SEALS}/(\d{{6,}})-([0-9a-f]{{64}})\.json", key)
             if found and seal_key(int(found[1]), found[2]) == key:
                 seals.setdefault(int(found[1]), set()).add(found[2])
@@ -197,7 +203,7 @@ class _Listing:
         try:
             records = list(objects.keys(PROMOTIONS))
         except UnlistableKey as error:
-            return cls(_probed(objects, seals), seals, sorted(odd), str(error))
+            return cls(_probed(objects, seals), seals, sorted(odd), [*problems, str(error)])
         numbers = set()
         for key in records:
             found = re.fullmatch(rf"{PROMOTIONS}/(\d{{6,}})\.json", key)
@@ -205,7 +211,9 @@ class _Listing:
                 numbers.add(int(found[1]))
             else:
                 odd.append(key)
-        return cls(numbers, seals, sorted(odd))
+        if sealed is None:
+            seals = _probed_seals(objects, numbers)
+        return cls(numbers, seals, sorted(odd), problems)
 
     @property
     def newest(self) -> int:
@@ -215,7 +223,7 @@ class _Listing:
     def remarks(self, objects: Objects) -> list[str]:
         places = (shown(objects.at(key), quotes=False) for key in self.odd)
         odd = [f"{place}: ignored, not a key that the registry writes; remove it" for place in places]
-        odd += [self.problem] if self.problem else []
+        odd += self.problems
         if self.newest and self.newest not in self.seals:
             at = objects.at(record_key(self.newest))
             odd.append(f"{at}: has no seal yet, its promotion was interrupted; run `din promote` again to write it")
@@ -230,6 +238,12 @@ def _probed(objects: Objects, seals: Collection[int]) -> set[int]:
         numbers.add(number)
         number += 1
     return numbers
+
+
+def _probed_seals(objects: Objects, numbers: Collection[int]) -> dict[int, set[str]]:
+    """Find the seals without a listing: those that the records as they are now would have."""
+    digests = {number: sha256(objects.read(record_key(number))).hexdigest() for number in numbers}
+    return {number: {digest} for number, digest in digests.items() if objects.exists(seal_key(number, digest))}
 
 
 def _entry(objects: Objects, log: _Listing, number: int) -> Entry:

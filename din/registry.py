@@ -8,12 +8,12 @@
                       /stages/<key>/...               what schedulers keep of ended stages (see dags/workspace.py)
 
 A promotion and a rollback are both one append of exactly the next number, after everything it names is stored, so a
-crash at any point leaves the old champion and two writers can't both win. Costs one listing of `promotions/` to find
-the champion. It gives up deletion: only `gc` removes anything, and only what no record names.
+crash at any point leaves the old champion and two writers can't both win. Finding the champion costs two
+listings and two reads. Nothing is deleted but by `gc`, and only what no record names.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -24,7 +24,7 @@ from uuid import uuid4
 from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
 from din.bundle import FACTS, parse_manifest, verify_bundle
-from din.errors import InputError
+from din.errors import InputError, listed
 from din.forms import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.objects import Objects, prefixes
@@ -264,7 +264,7 @@ class Registry:
         if not log.entries and not damage and (stored := self.versions()):
             damage.append(
                 f"{self.name}: {len(stored)} bundles are stored, but the log of promotions is empty; restore it, or, "
-                "if no promotion ever finished, remove them with `din registry gc --days 0 --yes`"
+                "if a bundle was never promoted, remove it with `din registry gc --bundle VERSION --yes`"
             )
         return damage
 
@@ -272,7 +272,9 @@ class Registry:
         """Return one line for each thing that is odd in the log, but stops nobody."""
         return read_chain(self._objects).remarks
 
-    def gc(self, grace: timedelta = timedelta(days=7), dry_run: bool = True) -> list[str]:
+    def gc(
+        self, grace: timedelta = timedelta(days=7), dry_run: bool = True, never_promoted: Sequence[Version] = ()
+    ) -> list[str]:
         """Remove what no record names and nobody wrote to for `grace`: bundles, runs, stages, leftovers of killed puts.
 
         Keep objects that are modified in the meantime, and stop removing once a new promotion appears.
@@ -280,9 +282,13 @@ class Registry:
         Args:
             grace: younger objects may belong to a promotion in progress.
             dry_run: only say what would go.
+            never_promoted: where the log of promotions is empty, the bundles that are known to have no record.
 
         Returns:
             The locations removed.
+
+        Raises:
+            InputError: the log is empty though other bundles are stored: it may have been lost, and they be champions.
         """
         history, before = self.history(), datetime.now(UTC) - grace
         kept = {f"bundles/{r.version}" for r in history} | {run_key(r.run_id) for r in history if r.run_id}
@@ -291,6 +297,13 @@ class Registry:
         for key, modified in chain.from_iterable(found.items() for found in keys):
             owned.setdefault("/".join(key.split("/")[:2]), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
+        unexplained = [version for version in self.versions() if f"bundles/{version}" in orphans]
+        unexplained = [version for version in unexplained if not history and version not in never_promoted]
+        if unexplained:
+            raise InputError(
+                f"{self.name}: the log of promotions is empty though {len(unexplained)} bundles are stored: "
+                f"{listed(unexplained)}; restore the log, or name each that was never promoted with --bundle VERSION"
+            )
         leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
             orphans = [owner for owner in orphans if self.history() == history and self._delete(owner, owned[owner])]
@@ -345,6 +358,6 @@ class Registry:
         return [] if sound else [f"{self._objects.at(key)}: damaged, its hash is not the recorded one"]
 
 
-def list_models(uri: str) -> list[str]:
-    """Names of the models below a registry URI, sorted."""
-    return prefixes(uri)
+def list_models(uri: str) -> list[ModelName]:
+    """Return the names of the models below a registry URI, sorted; folders of other names are not a registry's."""
+    return [ModelName(name) for name in prefixes(uri) if ModelName.form.fullmatch(name)]

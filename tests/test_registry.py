@@ -255,6 +255,8 @@ def test_models_below_one_uri_do_not_meet(tmp_path):
     assert Registry(uri, "feed").champion() is None
     crown(Registry(uri, "feed"), bundle(tmp_path / "b", "two"))
     assert list_models(uri) == ["ads", "feed"]
+    (Path(uri) / "lost+found").mkdir()
+    assert list_models(uri) == ["ads", "feed"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "é"])

@@ -1,6 +1,7 @@
 """What `din registry gc` takes, and what it spares. Alone: pytest tests/test_registry_gc.py."""
 
 import os
+import shutil
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from bundles import bundle, crown
 
+from din.errors import InputError
 from din.registry import Registry
 
 
@@ -49,6 +51,7 @@ def test_gc_spares_an_old_leftover_that_is_stored_again(local, tmp_path):
 @pytest.mark.parametrize("meanwhile", ["stored again", "promoted"])
 def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanwhile):
     """A promotion that begins, or ends, while gc has listed and not yet removed."""
+    first = crown(local, bundle(tmp_path / "a", "zero"))
     source = bundle(tmp_path / "b")
     version = local.put_bundle(source)
     old = time.time() - 8 * 24 * 3600
@@ -58,7 +61,7 @@ def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, mean
 
     def then():
         if meanwhile == "promoted":
-            local.append(version, None, by="ann", reason="meanwhile")
+            local.append(version, first, by="ann", reason="meanwhile")
         else:
             local.put_bundle(source)
         return listed()
@@ -66,3 +69,15 @@ def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, mean
     monkeypatch.setattr(local._objects, "leftovers", then)
     assert local.gc(dry_run=False) == []
     assert local.fetch(version, tmp_path / "fetched")
+
+
+def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
+    """Without records every champion's bundle looks like an orphan: refused, but for those that a person names."""
+    champion = crown(local, bundle(tmp_path / "a"))
+    shutil.rmtree(tmp_path / "r" / "ads" / "promotions")
+    shutil.rmtree(tmp_path / "r" / "ads" / "seals")
+    with pytest.raises(InputError, match=f"empty though 1 bundles are stored: {champion.version}"):
+        local.gc(timedelta(0), dry_run=False)
+    assert local.versions() == [champion.version]
+    assert local.gc(timedelta(0), dry_run=False, never_promoted=[champion.version]) != []
+    assert local.versions() == []

@@ -6,14 +6,16 @@ gate` recompute it, so a report about other data never opens anything.
 
 from pathlib import Path
 
+from din.forms import Suite
+
 REPORTS = Path("reports/validation")
-INPUTS = {
+INPUTS: dict[Suite, Path] = {
     "raw": Path("data/raw"),
     "features": Path("data/features"),
     "predictions": Path("reports/predictions"),
 }
 
 
-def report_path(suite: str) -> Path:
+def report_path(suite: Suite) -> Path:
     """Where a suite's report lies, relative to the workspace."""
     return REPORTS / f"{suite}.json"

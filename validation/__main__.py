@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from din import stage
+from din.forms import Suite
 from din.params import load
 from validation import report_path
 
@@ -45,10 +46,10 @@ def gate(
     ] = None,
 ) -> None:
     """Check that all three reports exist, are open, and judged the data that lies here now. For CI."""
-    raise typer.Exit(stage.run("validation_gate", lambda: stage.named("validation.gate:gate")(markdown)))
+    raise typer.Exit(stage.run("validation_gate", lambda: stage.named("validation.gate:gate")(load(), markdown)))
 
 
-def _validate(suite: str, phases: str) -> None:
+def _validate(suite: Suite, phases: str) -> None:
     def body() -> None:
         stage.named("validation.run:validate")(suite, stage.named(phases), load())
 

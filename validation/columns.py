@@ -79,11 +79,13 @@ def by_side_tables(log: Log, users: Totals) -> Iterator[Check]:
             continue
         (key,) = SIDE_IDS[table]
         fields = [name for name in log.columns(table) if name != key]
-        missing = [f"sum(n) FILTER (found AND {_text(name)} IS NULL) AS m{i}" for i, name in enumerate(fields)]
+        missing = [f"sum(n) FILTER (found AND c{i} IS NULL) AS m{i}" for i in range(len(fields))]
+        renamed = [f"{_text(name)} AS c{i}" for i, name in enumerate(fields)]  # a field may be called date, n or found
         found = log.arrays(
             f"SELECT date, sum(n) AS rows, sum(n) FILTER (found) AS known, {', '.join(missing) or '0 AS none'} "
             f"FROM (SELECT date, {key}, count(*) AS n FROM events GROUP BY ALL) "
-            f"LEFT JOIN (SELECT *, true AS found FROM {table}) USING ({key}) GROUP BY date ORDER BY date"
+            f"LEFT JOIN (SELECT {', '.join([key, *renamed])}, true AS found FROM {table}) USING ({key}) "
+            "GROUP BY date ORDER BY date"
         )
         rows, known = found["rows"].astype(float), np.nan_to_num(found["known"].astype(float))
         yield from by_day(

@@ -5,23 +5,26 @@ from pathlib import Path
 from din import documents
 from din.artifacts import hash_tree
 from din.errors import GateClosed, InputError
-from din.forms import Expectation, ValidationReport
+from din.forms import Expectation, Suite, ValidationReport
+from din.params import Params
+from din.reports import why_closed
 from validation import INPUTS, report_path
 from validation.tables import aligned, failures
 
 _HEADER = ("suite", "verdict", "held", "why")
 
 
-def gate(markdown: Path | None = None) -> None:
+def gate(params: Params, markdown: Path | None = None) -> None:
     """Print a summary of all reports; append it to `markdown` as well, where given.
 
     Raises:
-        GateClosed: a report is missing, unreadable or closed, or it judged other data than lies here now.
+        GateClosed: a report is missing, unreadable or closed, or judged other data, or by other thresholds, than are
+            here now.
     """
-    found = {suite: _read(suite) for suite in INPUTS}
+    found: dict[Suite, tuple[ValidationReport | None, str]] = {suite: _read(suite, params) for suite in INPUTS}
     rows = [_row(suite, report, why) for suite, (report, why) in found.items()]
     failed = [entry for report, _ in found.values() for entry in _entries(report) if not entry["success"]]
-    closed = [suite for suite, (_, why) in found.items() if why]
+    closed: list[Suite] = [suite for suite, (_, why) in found.items() if why]
     summary = aligned(_HEADER, rows) + ("\n" + failures(failed) if failed else "")
     if markdown:
         _append_markdown(markdown, rows, failed, closed)
@@ -30,7 +33,7 @@ def gate(markdown: Path | None = None) -> None:
     print(f"{summary}\nvalidation gate: open")
 
 
-def _read(suite: str) -> tuple[ValidationReport | None, str]:
+def _read(suite: Suite, params: Params) -> tuple[ValidationReport | None, str]:
     """Return a suite's report (None where unreadable) and why it closes the gate (empty where it doesn't)."""
     again = f"run `dvc repro validate_{suite}`"
     try:
@@ -38,15 +41,9 @@ def _read(suite: str) -> tuple[ValidationReport | None, str]:
         now = hash_tree(INPUTS[suite])
     except InputError as error:
         return None, str(error)
-    if report["verdict"] == "closed" or _failed(report):
-        return report, "a critical expectation failed"
     if report["input"] != now:
         return report, f"it judged other data than {INPUTS[suite]} holds now; {again}"
-    return report, ""
-
-
-def _failed(report: ValidationReport) -> bool:
-    return any(not entry["success"] for entry in report["expectations"] if entry["severity"] == "critical")
+    return report, why_closed(suite, report, params) or ""
 
 
 def _entries(report: ValidationReport | None) -> list[Expectation]:
@@ -58,7 +55,7 @@ def _row(suite: str, report: ValidationReport | None, why: str) -> tuple[str, st
     return suite, "closed" if why else "open", f"{sum(e['success'] for e in entries)} of {len(entries)}", why
 
 
-def _append_markdown(path: Path, rows: list[tuple[str, ...]], failed: list[Expectation], closed: list[str]) -> None:
+def _append_markdown(path: Path, rows: list[tuple[str, ...]], failed: list[Expectation], closed: list[Suite]) -> None:
     lines = [f"### Validation: {'closed' if closed else 'open'}", "", f"| {' | '.join(_HEADER)} |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     if failed:

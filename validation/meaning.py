@@ -39,6 +39,8 @@ def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Chec
 
 def _fields(sample: Sample, singles: list[leak.Finding], highest: float) -> Iterator[Check]:
     if not singles:
+        yield statistic("label_leak", 0, maximum=highest, advice="too few rows or clicks to judge any field")
+        yield _later("label_leak_later", [], sample)
         return
     found = singles[0]
     told = f"on {found.part.name}, the {found.group} field {found.name!r} alone tells the label"
@@ -81,6 +83,8 @@ def _pairs(sample: Sample, leaking: set[str], highest: float) -> Iterator[Check]
 def _histories(sample: Sample, highest: float) -> Iterator[Check]:
     histories = leak.histories(sample)
     if not histories:
+        yield statistic("history_leak", 0, maximum=highest, advice="too few rows or clicks to judge the histories")
+        yield _later("history_leak_later", [], sample)
         return
     found = histories[0]
     yield statistic(

@@ -14,8 +14,10 @@ import pandas as pd
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
 from din.errors import GateClosed, InputError
+from din.forms import Suite
 from din.params import Params
 from validation import INPUTS, report_path
 from validation.checks import SAMPLE, Check, Rows
@@ -24,11 +26,11 @@ from validation.tables import failures
 Phase = Callable[[Params], Iterable[Check]]
 
 
-def validate(suite: str, phases: tuple[Phase, ...], params: Params) -> None:
+def validate(suite: Suite, phases: tuple[Phase, ...], params: Params) -> None:
     """Judge `INPUTS[suite]`, write its report, and its verdict file where it is open.
 
     Args:
-        suite: raw, features or predictions.
+        suite: which of the three.
         phases: judged in order; a phase runs only where the ones before it are open, so it may rely on them.
         params: the thresholds.
 
@@ -45,7 +47,8 @@ def validate(suite: str, phases: tuple[Phase, ...], params: Params) -> None:
     while unjudged and not _failed(entries, "critical"):
         entries += _judge_phase(unjudged.pop(0), params)
     blocking, warnings = _failed(entries, "critical"), _failed(entries, "warning")
-    write_json(path, {"verdict": "closed" if blocking else "open", "input": judged, "expectations": entries})
+    report = {"verdict": "closed" if blocking else "open", "input": judged, "params": reports.thresholds(suite, params)}
+    write_json(path, report | {"expectations": entries})
     if blocking:
         later = "\nLater expectations rely on these and were not evaluated." if unjudged else ""
         raise GateClosed(

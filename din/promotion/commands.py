@@ -1,6 +1,7 @@
 """`din registry ...`: look at the log, undo, check, clean. Each returns its data and prints it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -58,9 +59,14 @@ def verify(uri: str, model_name: str | None = None) -> None:
         raise GateClosed("\n".join(["the registry is damaged; restore from a copy, or promote anew:", *damage]))
 
 
-def gc(uri: str, model_name: str, days: float = 7, yes: bool = False) -> list[str]:
-    """Remove what no record names and nobody touched for `days` days; without `yes`, only print them."""
-    gone = Registry(uri, model_name).gc(timedelta(days=days), dry_run=not yes)
+def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, bundles: Sequence[str] = ()) -> list[str]:
+    """Remove what no record names and nobody touched for `days` days; without `yes`, only print them.
+
+    `bundles` are versions, or the starts of some, that were never promoted though the log is empty.
+    """
+    registry = Registry(uri, model_name)
+    never_promoted = [registry.find(start) for start in bundles]
+    gone = registry.gc(timedelta(days=days), dry_run=not yes, never_promoted=never_promoted)
     for location in gone:
         print(f"{'removed' if yes else 'would remove'} {location}")
     if not yes:

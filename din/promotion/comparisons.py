@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from din.errors import InputError
+from din.errors import InputError, listed
 from din.forms import Facts
 from din.metrics import Interval, population_stability_index
 from din.promotion import plausibility, slices
@@ -122,8 +122,8 @@ def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
     if not others:
         return Finding("open", 0, 0)
     reason = (
-        f"{len(others)} other bundles are stored beside an empty log of promotions, so this may not be a first run; "
-        "restore the log, or, if no promotion ever finished, run `din registry gc --days 0 --yes`"
+        f"{len(others)} other bundles are stored beside an empty log of promotions ({listed(others)}), so this may not "
+        "be a first run; restore the log, or, if a bundle was never promoted, run `din registry gc --bundle VERSION`"
     )
     return Finding("closed", len(others), 0, reason=reason)
 
@@ -153,8 +153,10 @@ def _today(champion: Rival) -> Finding:
 def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding:
     if same := champion.same(champion.evidence.limits.max_gain):
         return same
-    recent = {record.version: registry.facts(record.version) for record in history[-plausibility.RECENT :]}
-    return plausibility.gain(champion.evidence, champion.rows, champion.scores, list(recent.values()))
+    rejected = rolled_back(history)
+    recent = {record.version for record in history[-plausibility.RECENT :] if record.version not in rejected}
+    facts = [registry.facts(version) for version in sorted(recent)]
+    return plausibility.gain(champion.evidence, champion.rows, champion.scores, facts)
 
 
 def _delta(rival: Rival) -> Finding:
@@ -196,7 +198,7 @@ def _drift(champion: Rival) -> Finding:
     harmless = loss.lower <= 0  # NaN, where it can't be told, is not
     told = "the labels don't contradict them" if harmless else "the labels contradict them"
     reason = (
-        f"predictions are distributed otherwise than the champion's (mean {predictions.mean():.4f}, the champion's "
+        f"predictions are distributed differently from the champion's (mean {predictions.mean():.4f}, the champion's "
         f"{champion.scores.mean():.4f}) and {told}: log loss {loss.point:+.4f} [{loss.lower:+.4f}, {loss.upper:+.4f}]"
     )
     return Finding("open" if harmless else "closed", observed, limit, rows=len(champion.rows), reason=reason)

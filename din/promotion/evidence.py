@@ -6,7 +6,7 @@ Costs hashing raw log, features, predictions, model and bundle once; the rest is
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from din.artifacts import hash_files, hash_tree, sha256_file
 from din.bundle import FACTS, Verified, verify_bundle
 from din.errors import InputError
 from din.eventlog.reader import Features
-from din.forms import About, Evaluation, Facts
+from din.forms import About, Evaluation, Facts, Suite
 from din.metrics import Interval, bootstrap, paired_bootstrap
 from din.names import Digest, Version
 from din.params import Params, to_json
@@ -27,7 +27,7 @@ from din.promotion.champion import FEATURES, RAW
 BUNDLE, MODEL, REPORTS = Path("models/bundle"), Path("models/din"), Path("reports")
 PREDICTIONS, EVALUATION, PARITY = REPORTS / "predictions", REPORTS / "evaluation.json", REPORTS / "parity.json"
 DATA = {"raw": RAW, "features": FEATURES, "predictions": PREDICTIONS, "model": MODEL}
-VALIDATIONS = {suite: REPORTS / "validation" / f"{suite}.json" for suite in ("raw", "features", "predictions")}
+VALIDATIONS: dict[Suite, Path] = {suite: REPORTS / "validation" / f"{suite}.json" for suite in get_args(Suite)}
 SHOW = "python -m json.tool"
 
 

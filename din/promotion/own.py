@@ -4,32 +4,27 @@ Costs hashing what the reports judged, a few bootstraps, and timing one request.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.errors import InputError, shown
-from din.forms import PATHS, Expectation, ParityReport, RawManifest, ValidationReport
-from din.metrics import summary
+from din.errors import InputError, listed, shown
+from din.forms import PATHS, Evaluation, ParityReport, RawManifest, Suite, ValidationReport
+from din.metrics import auc, gauc, summary
 from din.params import to_json
 from din.promotion.champion import RAW
 from din.promotion.evidence import BUNDLE, DATA, EVALUATION, PARITY, PREDICTIONS, SHOW, VALIDATIONS, Evidence
 from din.promotion.verdict import Check, Finding, from_interval, within
+from din.reports import why_closed
 
-REQUIRED = {
-    "raw": ("files_match_manifest", "rows", "sequence_unique", "label_0_or_1", "timestamp_plausible"),
-    "features": ("files_match_manifest", "built_from_this_raw_log", "history_before_impression", "splits_apart"),
-    "predictions": ("columns", "test_prediction_not_null", "test_rows_of_features", "test_calibration_ratio"),
-}
-"""Expectations without which a suite's report proves nothing."""
 LATENCY = "latency_ms"
-_AGREED = ("rows", "auc", "gauc", "log_loss", "calibration_ratio")
 _TOLERANCE = 1e-6
+_TIMINGS = 5
 
 Latency = Callable[[Path], float]
 
@@ -73,20 +68,33 @@ def _made_from(evidence: Evidence) -> Finding:
         "data.until": (log["until"], to_json(params.data)["until"]),
         "promote.model_name": (facts["model_name"], params.model_name),
         **_pairs("featurize", facts["params"]["featurize"], to_json(params.featurize)),
-        **_pairs("train", facts["params"]["train"], to_json(params.train)),
+        **_pairs("train", facts["params"]["train"], _asked(to_json(params.train), facts["params"]["train"])),
     }
-    differing = [f"{key} was {shown(made)}, is {shown(now)}" for key, (made, now) in pairs.items() if made != now]
+    differing = [
+        f"{shown(key, quotes=False)} was {shown(made)}, is {shown(now)}"
+        for key, (made, now) in pairs.items()
+        if made != now
+    ]
     if not differing:
         return Finding("open", 0, 0)
-    reason = f"made by other parameters than params.yaml holds now: {'; '.join(differing)}; run `dvc repro`"
+    reason = f"made by other parameters than params.yaml holds now: {listed(differing)}; run `dvc repro`"
     return Finding("closed", len(differing), 0, reason=reason)
+
+
+def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """Return `train` of params.yaml as training resolves it: a warm start in full, as many processes as there were."""
+    resolved = now | {"processes": made.get("processes")}
+    full = made.get("warm_start")
+    if now["warm_start"] and str(full).startswith(now["warm_start"]):
+        resolved["warm_start"] = full
+    return resolved
 
 
 def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {f"{block}.{key}": (made.get(key), now.get(key)) for key in sorted(made.keys() | now.keys())}
 
 
-def _validation(evidence: Evidence, suite: str, path: Path) -> Finding:
+def _validation(evidence: Evidence, suite: Suite, path: Path) -> Finding:
     """A suite's report judged the data that lies here, and its own findings say that it is open."""
     report = documents.read(ValidationReport, path)
     judged, found = DATA[suite], evidence.hash_of(suite)
@@ -97,26 +105,9 @@ def _validation(evidence: Evidence, suite: str, path: Path) -> Finding:
     if made_from != found:
         reason = f"the bundle was made from another {judged} than the one here; run `dvc repro`"
         return Finding("closed", found[:12], str(made_from)[:12], reason=reason)
-    if missing := set(REQUIRED[suite]) - {entry["name"] for entry in report["expectations"]}:
-        reason = f"the report lacks {', '.join(sorted(missing))}; run `dvc repro validate_{suite}`"
-        return Finding("closed", len(report["expectations"]), None, reason=reason)
-    critical = [entry for entry in report["expectations"] if entry["severity"] == "critical"]
-    if failed := [entry["name"] for entry in critical if not _holds(entry)]:
-        return Finding("closed", "closed", "open", reason=f"failed: {', '.join(failed)}")
-    if report["verdict"] != "open":
-        return Finding("closed", report["verdict"], "open", reason="the report is closed though nothing in it failed")
+    if reason := why_closed(suite, report, evidence.params):
+        return Finding("closed", "closed", "open", reason=reason)
     return Finding("open", "open", "open")
-
-
-def _holds(entry: Expectation) -> bool:
-    """Whether an expectation succeeded, and its figure, where it has one, bears that out."""
-    observed, bounds = entry["observed"], entry["threshold"]
-    if not entry["success"]:
-        return False
-    if not isinstance(observed, int | float):
-        return bounds.keys() <= {"in"} or observed is not None
-    low, high = bounds.get("min"), bounds.get("max")
-    return (low is None or observed >= low) and (high is None or observed <= high)
 
 
 def _evaluation(evidence: Evidence) -> Finding:
@@ -132,15 +123,28 @@ def _evaluation(evidence: Evidence) -> Finding:
     if (found := evidence.hash_of("model")) != made_from["model"]:
         reason = f"the bundle was made from another model than {DATA['model']} holds; run `dvc repro export`"
         return Finding("closed", found[:12], made_from["model"][:12], reason=reason)
-    rows, stated = evidence.rows, evaluation["test"]
-    measured = summary(*(rows[name].to_numpy() for name in ("label", "prediction", "user")))
-    gap = float(np.max([abs(_number(measured[key]) - _number(stated[key])) for key in _AGREED]))
+    gap = max(_gaps(evidence.rows, evaluation))
     reason = None if gap <= _TOLERANCE else f"evaluation.json does not follow from {PREDICTIONS}; run `dvc repro`"
-    return Finding("closed" if reason else "open", gap, _TOLERANCE, rows=len(rows), reason=reason)
+    return Finding("closed" if reason else "open", gap, _TOLERANCE, rows=len(evidence.rows), reason=reason)
 
 
-def _number(figure: float | None) -> float:
-    return math.nan if figure is None else float(figure)
+def _gaps(rows: pa.Table, evaluation: Evaluation) -> Iterator[float]:
+    """How far each figure of the test rows is from what the predictions give; infinitely where one is undefined."""
+    label, user = rows["label"].to_numpy(), rows["user"].to_numpy()
+    for column, stated in (("prediction", evaluation["test"]), ("lr", evaluation["floors"]["lr"])):
+        measured = summary(label, rows[column].to_numpy(), user)
+        yield from (_gap(measured[name], figure) for name, figure in stated.items())
+    popularity = evaluation["floors"]["popularity"]
+    scores = rows["popularity"].to_numpy()
+    yield _gap(auc(label, scores), popularity["auc"])
+    yield _gap(gauc(label, scores, user).value, popularity["gauc"])
+
+
+def _gap(measured: Any, stated: Any) -> float:
+    one, other = (math.nan if figure is None else float(figure) for figure in (measured, stated))
+    if math.isnan(one) or math.isnan(other):
+        return 0.0 if math.isnan(one) and math.isnan(other) else math.inf
+    return abs(one - other)
 
 
 def _limit(evidence: Evidence, metric: str, low: float, high: float = math.inf) -> Finding:
@@ -170,8 +174,13 @@ def _size(evidence: Evidence) -> Finding:
 
 
 def _latency(measure: Latency, limit: float) -> Finding:
+    """Time a request, again where it takes too long: other work on the machine only ever adds to a time."""
+    observed = math.inf
     try:
-        observed = round(measure(BUNDLE), 1)  # more digits are noise
+        for _ in range(_TIMINGS):
+            observed = min(observed, round(measure(BUNDLE), 1))  # more digits are noise
+            if observed <= limit:
+                break
     except Exception as error:  # a bundle that can't answer may fail in any way, and has no latency
         raise InputError(f"the bundle can't answer a request: {error!r}") from error
     if observed <= limit:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din import documents
-from din.errors import InputError
+from din.errors import InputError, shown
 from din.forms import Evaluation, Facts, ValidationReport
 from din.metrics import auc
 from din.promotion.evidence import VALIDATIONS, Evidence
@@ -101,8 +101,8 @@ def _strongest_field() -> str:
     """Name the field that alone tells most about the label, as the features' report found it."""
     path = VALIDATIONS["features"]
     entries = documents.read(ValidationReport, path)["expectations"]
-    found = [e for e in entries if "leak" in e["name"] and isinstance(e["observed"], int | float) and e["column"]]
+    found = [entry for entry in entries if entry["name"] == "label_leak" and entry["column"]]
     if not found:
         return f"{path} names no single field"
-    strongest = max(found, key=lambda entry: entry["observed"])
-    return f"the strongest field by itself is {strongest['column']!r}, AUC {strongest['observed']:.4f} ({path})"
+    field = shown(found[0]["column"])
+    return f"the strongest field by itself is {field}, its AUC at least {shown(found[0]['observed'])} ({path})"

@@ -22,7 +22,7 @@ from din.params import Params
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import BUNDLE, REPORTS, Evidence
 from din.promotion.gate import REPORT, judge, print_gates
-from din.promotion.own import LATENCY
+from din.promotion.own import LATENCY, Latency, measure_latency
 from din.promotion.table import print_table
 from din.promotion.verdict import overall
 from din.record import Record
@@ -47,6 +47,7 @@ def promote(
     reason: str,
     run_id: str | None = None,
     score: Score = score_champion,
+    latency: Latency = measure_latency,
 ) -> Promotion:
     """Append the candidate to the registry and print version, metrics and the command to score.
 
@@ -57,7 +58,7 @@ def promote(
         by: who promotes, for the log.
         reason: why, for the log.
         run_id: default `DIN_RUN_ID`, else a new one.
-        score: see `din.promotion.gate.gate`.
+        score, latency: see `din.promotion.gate.gate`.
 
     Returns:
         The champion; nothing is appended where the candidate is the champion already.
@@ -86,7 +87,7 @@ def promote(
         if report["champion"] != today:
             _refuse(f"{REPORT} compared with champion {_name(report['champion'])}, today's is {_name(today)}")
         _check_not_succeeded(version, history)
-        _judge_again(report, params, score)
+        _judge_again(report, params, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
         if registry.put_bundle(BUNDLE) != version:
             _refuse(f"{BUNDLE} changed while it was judged")
@@ -131,19 +132,11 @@ def _flat(value: Any, at: str = "") -> dict[str, Any]:
     return flat
 
 
-def _judge_again(report: GateReport, params: Params, score: Score) -> None:
-    """Judge every gate anew; the report must say the same.
-
-    The time of a request is not measured again, since times differ: its gate is judged by the figure in the report.
-    """
-    times = [gate["observed"] for gate in report["gates"] if gate["name"] == LATENCY]
-
-    def stated(_: Path) -> float:
-        return float(times[0])
-
-    found = json.loads(documents.dump(judge(params, score, stated)))
-    before = {gate["name"]: gate for gate in json.loads(documents.dump(report))["gates"]}
-    now = {gate["name"]: gate for gate in found["gates"]}
+def _judge_again(report: GateReport, params: Params, score: Score, latency: Latency) -> None:
+    """Judge every gate anew; the report must say the same, but for the time of a request, which is measured again."""
+    found = json.loads(documents.dump(judge(params, score, latency)))
+    before = _comparable(json.loads(documents.dump(report)))
+    now = _comparable(found)
     if found["verdict"] != "open":
         print_gates(found)
         _refuse(f"judged again, the gate is {found['verdict']}")
@@ -151,6 +144,11 @@ def _judge_again(report: GateReport, params: Params, score: Score) -> None:
     if differing or len(report["gates"]) != len(found["gates"]):
         names = ", ".join(shown(name, quotes=False) for name in differing[:_CHANGES_SHOWN]) or "a gate appears twice"
         _refuse(f"{REPORT} is not what its gates say when they are judged again: {names}")
+
+
+def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The gates of a report by name, without what differs between two measurements of one thing."""
+    return {gate["name"]: gate | ({"observed": None} if gate["name"] == LATENCY else {}) for gate in report["gates"]}
 
 
 def _check_not_succeeded(version: str, history: list[Record]) -> None:

@@ -11,7 +11,7 @@ shared with featurize, so that parity can tell when the two part ways.
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -29,6 +29,7 @@ from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_fiel
 
 KEYS = ("user", "history", "candidates", "context")
 SIGNATURE = "signature.json"
+_PLAIN_NUMBERS = {int, float, bool, type(None)}
 _PIECE = 1 << 12  # behaviours, copies counted: what an activation unit makes of them stays in a core's cache
 
 _Columns = dict[Group, dict[str, Column]]
@@ -282,17 +283,15 @@ def _distinct(rows: list[int]) -> list[int]:
 
 def _numbers(values: list[Any]) -> np.ndarray:
     """Values of a numeric field as float64, NaN where missing; booleans are 1 and 0, text is never a number."""
-    given = [math.nan if value is None else value for value in values]
-    try:
-        numbers = np.array(given)
-    except ValueError:  # lists of different lengths or depths
-        numbers = np.empty(0, object)
-    if numbers.ndim == 1 and numbers.dtype.kind in "biuf":
-        return numbers.astype(np.float64)
-    return np.array([_number(value) for value in given], np.float64)
+    if set(map(type, values)) <= _PLAIN_NUMBERS:
+        with suppress(OverflowError):  # `_number` names the value
+            return np.array(values, np.float64)
+    return np.fromiter(map(_number, values), np.float64, len(values))
 
 
 def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
     try:
         if isinstance(value, Real | np.bool_):
             return float(value)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.bundle import verify_bundle
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.eventlog.packing import PackedBatch
 from din.names import Version
 from din.registry import Registry
@@ -74,7 +74,8 @@ class Scorer:
         Raises:
             InputError: not a bundle, or a file of it is not what its manifest says.
         """
-        return cls._open(Path(directory), None, threads, limits)
+        bundle = verify_bundle(Path(directory))
+        return cls(Path(directory), bundle.version, threads, limits)
 
     @classmethod
     def from_registry(
@@ -93,19 +94,17 @@ class Scorer:
         if record is None:
             raise InputError(f"{registry.name}: no champion yet; promote a bundle first (`din promote`)")
         try:
-            return cls._open(_cached(registry, record.version, cache), record.version, threads)
+            return cls(_cached(registry, record.version, cache), record.version, threads)
         except OSError as error:
             place = error.filename or cache
             print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
         with TemporaryDirectory() as folder:  # a session keeps its files open: nothing is read later
-            return cls._open(registry.fetch(record.version, Path(folder) / record.version), record.version, threads)
-
-    @classmethod
-    def _open(
-        cls, directory: Path, expected: Version | None, threads: int, limits: Limits = DEFAULT_LIMITS
-    ) -> "Scorer":
-        bundle = verify_bundle(directory, expected)
-        return cls(directory, bundle.version, threads, limits)
+            try:
+                return cls(registry.fetch(record.version, Path(folder) / record.version), record.version, threads)
+            except OSError as error:
+                raise Unavailable(
+                    f"{error.filename or folder}: {error.strerror}; free some space, or set TMPDIR to another folder"
+                ) from None
 
     def within(self, limits: Limits) -> "Scorer":
         """The same opened bundle with other limits."""

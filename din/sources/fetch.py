@@ -18,9 +18,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from din.artifacts import MANIFEST, hash_files, read_json, replace_directory, write_json
+from din import documents
+from din.artifacts import MANIFEST, hash_files, replace_directory, write_json
 from din.errors import InputError, Unavailable
-from din.forms import FORMAT
+from din.forms import FORMAT, RawManifest
+from din.names import Day, Digest
 from din.params import Data, Params, to_json
 from din.sources import (
     amazon_reviews,
@@ -44,9 +46,9 @@ _CODE = Path(__file__).parent
 class Seen:
     """A log up to a day: its fingerprint, and its first and last day (YYYY-MM-DD)."""
 
-    fingerprint: str
-    first_day: str
-    last_day: str
+    fingerprint: Digest
+    first_day: Day
+    last_day: Day
 
 
 class Source(Protocol):
@@ -136,7 +138,7 @@ def look(params: Params) -> Seen:
     return seen
 
 
-def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: dict[str, Any] | None, pin: str | None) -> None:
+def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: RawManifest | None, pin: str | None) -> None:
     with replace_directory(RAW) as tree:
         described = rawlog.write(log, tree, params.data.until)
         files = hash_files(tree)
@@ -172,16 +174,23 @@ def _by_rows(params: Params) -> bool:
 def _seen(params: Params, stamp: str, described: dict[str, Any], files: dict[str, str]) -> Seen:
     rows = {"files": files, **described, "until": None}
     fingerprint = _hash(params, rows) if _by_rows(params) else stamp
-    return Seen(fingerprint, described["days"][0], described["days"][-1])
+    return Seen(Digest(fingerprint), described["days"][0], described["days"][-1])
 
 
 def _remembered(stamp: str) -> Seen | None:
-    entry = read_json(SEEN).get(stamp) if SEEN.exists() else None
-    return entry and Seen(**entry)
+    return _memory().get(stamp)
 
 
 def _remember(seen: dict[str, Seen]) -> None:
-    write_json(SEEN, (read_json(SEEN) if SEEN.exists() else {}) | {stamp: asdict(log) for stamp, log in seen.items()})
+    write_json(SEEN, {stamp: asdict(log) for stamp, log in (_memory() | seen).items()})
+
+
+def _memory() -> dict[str, Seen]:
+    """What earlier fetches saw, by stamp; nothing where the file is missing or damaged, since it only saves time."""
+    try:
+        return documents.read(dict[str, Seen], SEEN)
+    except InputError:
+        return {}
 
 
 def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None:
@@ -203,17 +212,17 @@ def _hash(params: Params, identity: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(root: Path) -> dict[str, Any] | None:
+def _verified(root: Path) -> RawManifest | None:
     """The manifest of a tree whose files are exactly those it names, else None."""
     if not (root / MANIFEST).is_file():
         return None
     try:
-        manifest = read_json(root / MANIFEST)
+        manifest = documents.read(RawManifest, root / MANIFEST)
     except InputError:
         return None
     files = hash_files(root)
     del files[MANIFEST]
-    return manifest if manifest.get("format") == FORMAT and manifest.get("files") == files else None
+    return manifest if manifest["files"] == files else None
 
 
 def _link(old: Path, new: Path) -> None:

@@ -93,7 +93,7 @@ def _variant_rows(variants: Mapping[str, Found]) -> Sequence[str]:
 def judge_defect(prepared: Prepared, root: Path, name: str) -> Found:
     """Drive one defect, given by its name: what it plants is a function, and can't be sent to another process."""
     (defect,) = (one for one in DEFECTS if one.name == name)
-    outcome = defect.drive(prepared, root / defect.name)
+    outcome = defect.drive(prepared, root / "defects" / defect.name)
     found = Found(defect.verdict(outcome), defect.caught_by(outcome) or next(iter(outcome.closed), ""))
     print(f"{found.verdict:6} {defect.name}: {found.gate}", flush=True)
     return found
@@ -102,7 +102,7 @@ def judge_defect(prepared: Prepared, root: Path, name: str) -> Found:
 def judge_variant(root: Path, name: str) -> Found:
     """Drive one variant, given by its name."""
     (variant,) = (one for one in VARIANTS if one.name == name)
-    outcome = variant.drive(root / variant.name)
+    outcome = variant.drive(root / "variants" / variant.name)
     found = Found("closed" if outcome.closed else "open", next(iter(outcome.closed), ""))
     print(f"{found.verdict:6} {variant.name}: {found.gate}", flush=True)
     return found

@@ -52,6 +52,17 @@ def test_attack_7_a_key_that_no_listing_returns_stops_nobody(
     assert len(registry.history()) == 3
 
 
+def test_a_seal_that_no_listing_returns_stops_nobody(
+    client: Any, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each record's seal is looked up, and `verify` says why."""
+    client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/seals//x", Body=b"{}")
+    assert [record.number for record in registry.history()] == [1, 2]
+    assert crown(registry, bundle(tmp_path / "three", "three")).number == 3
+    commands.verify(registry.uri, registry.model_name)
+    assert "seals: can't be listed" in capsys.readouterr().out
+
+
 def test_a_record_that_is_gone_is_missed_without_a_listing(client: Any, registry: Registry) -> None:
     """Its seal names it: an odd key does not hide that the newest record was removed."""
     folder = f"ctr/{registry.model_name}/promotions"

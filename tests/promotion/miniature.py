@@ -19,7 +19,7 @@ from din.artifacts import hash_files, hash_tree, read_json, write_json
 from din.bundle import verify_bundle
 from din.metrics import summary
 from din.params import Params, to_json
-from din.promotion.own import REQUIRED
+from din.reports import ALWAYS, thresholds
 from din.schema import parse_fields
 
 USERS, PER_USER = 120, 10
@@ -133,8 +133,9 @@ class Workspace:
             ("features", "data/features"),
             ("predictions", "reports/predictions"),
         ):
-            expectations = [documents_of.expectation(required) for required in REQUIRED[name]]
+            expectations = [documents_of.expectation(always) for always in sorted(ALWAYS[name])]
             report = {"verdict": "open", "input": hash_tree(Path(judged)), "expectations": expectations}
+            report["params"] = thresholds(name, self.params)
             write_json(Path(f"reports/validation/{name}.json"), report)
         return self.bundle(evaluation)
 

@@ -57,8 +57,9 @@ def test_promotes_bundle_run_and_record(gated, quick, registry, capsys):
     run = Path("registry") / quick.model_name / "runs" / record.run_id
     assert {name: sha256_file(run / name) for name in record.files} == record.files
     assert registry.verify() == []
+    auc = read_json(Path("reports/evaluation.json"))["test"]["auc"]
     printed = capsys.readouterr().out
-    assert record.version in printed and "0.7500" in printed and "popularity" in printed
+    assert record.version in printed and f"{auc:.4f}" in printed and "popularity" in printed
     assert "din score --registry registry --model movielens-100k --input requests.jsonl" in printed
 
 

@@ -6,6 +6,7 @@ Alone: `pytest tests/serve/test_scorer_limits.py`.
 import io
 import json
 import math
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_a_value_of_another_form_names_its_field(group: str, field: str, kind: s
         message = str(refused.value)
         assert f"{field}: " in message and ("expected" in message or "correct it" in message)
         assert "\n" not in message and len(message) < 400
+
+
+def test_one_long_text_among_numbers_costs_no_more_than_itself(scorer: Scorer) -> None:
+    """An array of text is as wide as its longest entry: 10,000 candidates and 1 MB of text would take 40 GB."""
+    candidates: list[Any] = [{"price": 1.0} for _ in range(10_000)]
+    candidates[5_000] = {"price": "x" * 1_000_000}
+    tracemalloc.start()
+    with pytest.raises(InputError, match="price: 'xxx"):
+        scorer.score({"candidates": candidates})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000_000
 
 
 def test_odd_numbers_have_a_meaning(scorer: Scorer) -> None:

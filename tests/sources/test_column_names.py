@@ -45,6 +45,10 @@ ODD = (
     "self",
     "a.b",
     "-",
+    "date",
+    "n",
+    "found",
+    "rows",
 )
 BAD = {
     "a\0b": r"holds '\x00'", "a\nb": r"holds '\n'", "a\\b": r"holds '\\'", "a/b": "holds '/'",

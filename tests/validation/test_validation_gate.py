@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import FEATURES, PREDICTIONS, RAW, day, judge, put, seal
+from planting import FEATURES, PREDICTIONS, RAW, day, judge, limits, put, seal
 
 from din.artifacts import hash_tree, read_json, write_json
 from din.errors import GateClosed
@@ -41,7 +41,7 @@ def test_reports_keep_their_keys_and_name_their_input(workspace: Enter) -> None:
     judged(workspace)
     for suite, root in zip(("raw", "features", "predictions"), (RAW, FEATURES, PREDICTIONS), strict=True):
         report = read_json(Path(f"reports/validation/{suite}.json"))
-        assert report.keys() == {"verdict", "input", "expectations"}
+        assert report.keys() == {"verdict", "input", "params", "expectations"}
         assert report["input"] == hash_tree(root)
         assert len({entry["name"] for entry in report["expectations"]}) == len(report["expectations"])
         for entry in report["expectations"]:
@@ -67,45 +67,65 @@ def test_a_report_is_a_function_of_what_it_judged(workspace: Enter, monkeypatch:
 
 def test_open_reports_open_the_gate(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
     """All three are summarised."""
-    judged(workspace)
-    gate()
+    params = judged(workspace)
+    gate(params)
     assert "validation gate: open" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suite", INPUTS)
 def test_a_missing_report_closes_the_gate(suite: str, workspace: Enter) -> None:
     """Nothing known is nothing good."""
-    judged(workspace)
+    params = judged(workspace)
     report_path(suite).unlink()
     with pytest.raises(GateClosed, match=f"closed: {suite}"):
-        gate()
+        gate(params)
 
 
 @pytest.mark.parametrize("suite", INPUTS)
 def test_other_data_than_judged_closes_the_gate(suite: str, workspace: Enter) -> None:
     """The hashes are computed again from what lies here now."""
-    judged(workspace)
+    params = judged(workspace)
     (INPUTS[suite] / "more.txt").write_text("x")
     with pytest.raises(GateClosed, match="it judged other data"):
-        gate()
+        gate(params)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"verdict": "open", "input": "x", "expectations": [1]}'])
+CONTENTS = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "expectations": [1]}']
+
+
+@pytest.mark.parametrize("content", CONTENTS)
 def test_an_unreadable_report_closes_the_gate(content: str, workspace: Enter) -> None:
     """Garbage is no verdict."""
-    judged(workspace)
+    params = judged(workspace)
     report_path("raw").write_text(content)
     with pytest.raises(GateClosed, match="closed: raw"):
-        gate()
+        gate(params)
 
 
 @pytest.mark.parametrize("verdict", ["closed", "OPEN", None])
 def test_any_verdict_but_open_closes_the_gate(verdict: str | None, workspace: Enter) -> None:
     """Only the word itself opens."""
-    judged(workspace)
+    params = judged(workspace)
     write_json(report_path("features"), read_json(report_path("features")) | {"verdict": verdict})
     with pytest.raises(GateClosed, match="closed: features"):
-        gate()
+        gate(params)
+
+
+def test_a_report_with_an_expectation_left_out_closes_the_gate(workspace: Enter) -> None:
+    """What failed can't be taken out of a report that says open."""
+    params = judged(workspace)
+    report = read_json(report_path("features"))
+    kept = [entry for entry in report["expectations"] if entry["name"] != "label_leak"]
+    write_json(report_path("features"), report | {"expectations": kept})
+    with pytest.raises(GateClosed, match="lacks label_leak"):
+        gate(params)
+
+
+def test_a_report_of_other_thresholds_closes_the_gate(workspace: Enter) -> None:
+    """A report that was judged by laxer limits says nothing about today's."""
+    params = judged(workspace)
+    with pytest.raises(GateClosed, match="other thresholds: min_rows"):
+        gate(limits(params, "validate_raw", min_rows=7))
 
 
 def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
@@ -113,12 +133,12 @@ def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
     params = judged(workspace)
     summary = tmp_path / "summary.md"
     summary.write_text("# before\n")
-    gate(summary)
+    gate(params, summary)
     put(day(0), "label", 3, 2)
     seal(RAW)
     judge("raw", params)
     with pytest.raises(GateClosed):
-        gate(summary)
+        gate(params, summary)
     text = summary.read_text()
     assert text.startswith("# before\n### Validation: open\n")
     assert "### Validation: closed" in text and "| raw | closed |" in text and "label_0_or_1" in text

@@ -1,0 +1,69 @@
+"""The rule by which a validation report opens a gate: `din gate` and `python -m validation gate` share it.
+
+A report's own verdict is not believed. It must hold every expectation that its suite always judges, as critical, and
+their figures must lie within their thresholds; it must be about the thresholds of params.yaml as they are now.
+"""
+
+from typing import Any
+
+from din.errors import listed, shown
+from din.forms import Expectation, Suite, ValidationReport
+from din.params import Params, to_json
+
+_ALWAYS: dict[Suite, str] = {
+    "raw": """
+        behaviour_0_or_1 behaviour_type copied_days delivered_twice distinct_items distinct_users duplicate_rate
+        event_files files_match_manifest files_readable ids_of_one_type item_id_not_null item_id_type label_0_or_1
+        label_type largest_user_share rows sequence_not_null sequence_type sequence_unique timestamp_not_null
+        timestamp_plausible timestamp_type timestamp_within_day user_id_not_null user_id_type
+    """,
+    "features": """
+        behaviours_sorted built_from_this_raw_log columns empty_field files_match_manifest files_readable
+        history_before_impression history_complete history_leak history_leak_later history_length history_of_own_user
+        history_within_behaviours item_in_range item_order_kept item_relations_kept label_0_or_1 label_leak
+        label_leak_later many_new_values negatives_not_own row_counts splits_apart test_classes test_rows train_classes
+        train_rows unknown_items_rate user_in_one_shard user_in_range valid_classes valid_rows
+    """,
+    "predictions": """
+        columns files_readable test_calibration_ratio test_lr_not_null test_normalized_entropy test_popularity_not_null
+        test_prediction_0_to_1 test_prediction_not_null test_prediction_std test_rows_of_features
+        valid_prediction_0_to_1 valid_prediction_not_null valid_prediction_std valid_rows_of_features
+    """,
+}
+ALWAYS = {suite: frozenset(names.split()) for suite, names in _ALWAYS.items()}
+"""Critical expectations that a suite judges whatever the log; a test holds the suites to it."""
+
+
+def thresholds(suite: Suite, params: Params) -> dict[str, Any]:
+    """Return the parameters that a suite judges by, as its report states them."""
+    return to_json(getattr(params, f"validate_{suite}"))
+
+
+def why_closed(suite: Suite, report: ValidationReport, params: Params) -> str | None:
+    """Return why a report does not open a gate; None where it does. The data that it judged is not looked at."""
+    again = f"run `dvc repro validate_{suite}`"
+    now = thresholds(suite, params)
+    if report["params"] != now:
+        differing = sorted(key for key in report["params"].keys() | now if report["params"].get(key) != now.get(key))
+        return f"the report was judged by other thresholds: {listed(differing)}; {again}"
+    critical = [entry for entry in report["expectations"] if entry["severity"] == "critical"]
+    if missing := ALWAYS[suite] - {entry["name"] for entry in critical}:
+        return f"the report lacks {listed(sorted(missing))}; {again}"
+    if failed := [entry["name"] for entry in critical if not _holds(entry)]:
+        return f"failed: {listed(failed)}"
+    if report["verdict"] != "open":
+        return f"the report is {shown(report['verdict'])} though nothing in it failed; {again}"
+    return None
+
+
+def _holds(entry: Expectation) -> bool:
+    """Return whether an expectation succeeded, and its figure lies within its bounds."""
+    observed, bounds = entry["observed"], entry["threshold"]
+    if not entry["success"]:
+        return False
+    if not bounds.keys() & {"min", "max"}:
+        return True
+    if isinstance(observed, bool) or not isinstance(observed, int | float):
+        return False
+    low, high = bounds.get("min"), bounds.get("max")
+    return (low is None or observed >= low) and (high is None or observed <= high)
