@@ -183,7 +183,7 @@ def _closed(stage: str, error: Exception) -> dict[str, str]:
         return _failed(stage, "critical")
     if stage == "gate":
         shut = [gate for gate in read_json(Path("reports/gate.json"))["gates"] if gate["verdict"] != "open"]
-        return {f"gate.{gate['name']}": f"{gate['name']}: {gate['reason']}" for gate in shut}
+        return {f"gate.{gate['name']}": str(gate["reason"]) for gate in shut}
     return {stage: str(error)}
 
 
@@ -195,7 +195,7 @@ def _failed(stage: str, severity: str) -> dict[str, str]:
     path = report_path(STAGES[stage])
     entries = read_json(path)["expectations"] if path.exists() else []
     return {
-        f"{stage}.{entry['name']}": f"{entry['name']}: {entry['advice']} {entry.get('reason', '')} {entry['sample']}"
+        f"{stage}.{entry['name']}": f"{entry['advice']} {entry.get('reason', '')} {entry['column']} {entry['sample']}"
         for entry in entries
         if not entry["success"] and entry["severity"] == severity
     }
