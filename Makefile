@@ -30,7 +30,7 @@ airflow: $(READY) ## the main job through Airflow's scheduler, with its UI on ht
 test: $(READY)   ## the test suite, on two cores
 	pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-test-slow: $(READY) ## whole pipelines, kills at random points
+test-slow: $(READY) ## hours: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
 	pytest -m slow
 
 KILLS ?= 50

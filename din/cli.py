@@ -94,7 +94,7 @@ def promote(
     reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "gate open",
     by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
 ) -> None:
-    """Make models/bundle/ the champion, if reports/gate.json is open for exactly this bundle and today's champion."""
+    """Make models/bundle/ the champion. Everything that the gate judged is hashed and judged again before."""
     run_stage("promote", "din.promotion.promote:promote", by=by or user(), reason=reason)
 
 
@@ -165,7 +165,7 @@ def registry_rollback(
 
 @registry_app.command("verify")
 def registry_verify(uri: Uri = None, model: Model = None) -> None:
-    """Read and hash everything the records name; exit 3 where something is missing or damaged."""
+    """Check the chain of records and hash everything they name; exit 3 where something is missing, damaged or edited."""
     from din.promotion import commands
 
     guard(lambda: commands.verify(uri or default_registry(), model))

@@ -1,8 +1,8 @@
 """Any object store behind one prefix, with errors that are one line and name the place.
 
-Every request is bounded in time (`TIMEOUTS`, `RETRY`). What a later try may find otherwise is `Unavailable`; what it
-would find again, a missing bucket, refused or missing credentials, a plain-http endpoint, is `InputError`.
-Costs nothing over obstore; gives up async and everything the registry does not need.
+Every request is bounded in time (`TIMEOUTS`, `RETRY`). A failure that a retry may cure is `Unavailable`; one that would
+recur, such as a missing bucket, refused credentials or a plain-http endpoint, is `InputError`. Costs nothing over
+obstore. Does not support async, nor anything that the registry does not need.
 """
 
 import hashlib

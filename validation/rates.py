@@ -1,7 +1,7 @@
 """Was a field of items or users computed from the labels it is judged on, such as a CTR or clicks of the whole log?
 
 Compare items of about equal value x on two parts of the log, A and B. An item that is better than its like in A is
-better in B too, or as likely worse: chance in A knows nothing of chance in B. So the residuals of A and B correlate
+better in B too, or is as likely to do worse as better, since noise in A is independent of noise in B. So the residuals of A and B correlate
 positively, or not at all, whatever an honest x says. A rate over both parts is the exception, as it fixes their sum:
 every click more in A is a click less in B, and the correlation is near -1.
 
@@ -31,7 +31,7 @@ from validation.shards import Features, Rows, values
 
 MIN_CORRELATION = -0.25
 _SIGMAS = 4.0
-_MIN_BY_ITSELF = -0.1  # of the two parts without any x: below, clicks exclude each other anyhow
+_MIN_BY_ITSELF = -0.1  # of the two parts without any x: below this, they exclude each other whatever the field says
 _MIN_ENTITIES = 50
 _ALIKE = 10  # entities next to each other in x that are compared; more where x is equal
 _SPREAD = 0.1  # by which the rates of entities of one x differ: keeps frequent ones from drowning the others

@@ -4,7 +4,7 @@
 
 First the files (hashes, footers, column types), then every row of every table, in DuckDB: one scan of the events for
 the row rules and the figures, one DISTINCT each for sequence numbers and duplicates; the tables against each other; and
-last what the rows mean: each day against the days before, copies, users who are none. Rows are never loaded into
+last what the rows mean: each day against the days before, copied days, and users who behave like robots. Rows are never loaded into
 pandas; memory is DuckDB's hash tables, which spill to disk.
 """
 
@@ -201,7 +201,7 @@ def _figures(log: Log, params: Params) -> Iterator[Check]:
             distinct,
             minimum=_FEW_IDS,
             column=column,
-            advice=f"nearly all events are of the same {what}, so nothing can be ranked: is {column} the right column?",
+            advice=f"all events belong to one {what}, so nothing can be ranked: is {column} the right column?",
         )
     if log.protocol != "leave_last_out":
         yield statistic(

@@ -152,7 +152,7 @@ class Profiles:
     noise: np.ndarray
 
     def beyond(self, distance: float) -> np.ndarray:
-        """[D] whether a day's profile is so far off, and far more so than days are."""
+        """[D] whether a day's profile is at least this far off, and well beyond the usual spread between days."""
         with np.errstate(invalid="ignore"):
             usual = np.maximum(self.between, self.noise)
             return (self.distance >= distance) & (self.distance >= _PROFILE_TIMES * usual)

@@ -134,7 +134,7 @@ def _hash(path: Path) -> Digest | None:
 
 
 def _code() -> Digest:
-    """Hash the source of the packages that made and judge the candidate, and the pipeline's definition."""
+    """Hash the source of the packages that judge the candidate, and the pipeline's definition."""
     packages = Path(documents.__file__).parent.parent
     files = {
         f"{package}/{name}": digest

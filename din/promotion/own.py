@@ -163,7 +163,8 @@ def _parity(evidence: Evidence) -> Finding:
     agree = largest is not None and largest <= limit and report["cases"] > 0 and report["paths"] == list(PATHS)
     if agree and report["verdict"] == "open":
         return Finding("open", largest, limit, rows=report["cases"])
-    reason = report["reason"] or "the paths disagree, or not all were compared; see the report"
+    disagree = "the paths disagree, or not all were compared; see the report"
+    reason = shown(report["reason"] or disagree, quotes=False)
     return Finding("closed", largest, limit, rows=report["cases"], reason=reason)
 
 

@@ -119,7 +119,7 @@ def _changes(judged: About, now: About) -> list[str]:
     """Name everything that differs between what the gate judged and the workspace as it is now."""
     before, after = _flat(judged), _flat(now)
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
-    return [f"{key} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
+    return [f"{shown(key, quotes=False)} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:

@@ -381,10 +381,9 @@ def test_attack_8_a_report_without_expectations_closes_the_gate(suite: str, site
     assert read_json(REPORT)["verdict"] == "closed"
 
 
-def test_the_tables_hold_four_times_99_faults() -> None:
-    """Names are unique, so that each fault is one of its own."""
-    tables = (FILES, MANIFESTS, SEALED, GATES, JUDGED, DATA, RECORDS, CHAIN, FOUND_BY_VERIFY, REMARKS, CACHE)
-    names = [str(fault) for table in tables for fault in table]
-    assert len(names) >= 4 * 99
-    for table in tables:
-        assert len({str(fault) for fault in table}) == len(table)
+@pytest.mark.parametrize(
+    "table", [FILES, MANIFESTS, SEALED, GATES, JUDGED, DATA, RECORDS, CHAIN, FOUND_BY_VERIFY, REMARKS, CACHE]
+)
+def test_each_fault_has_a_name_of_its_own(table: list[object]) -> None:
+    """No fault is planted twice."""
+    assert len({str(fault) for fault in table}) == len(table) > 0
