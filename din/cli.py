@@ -165,7 +165,7 @@ def registry_rollback(
 
 @registry_app.command("verify")
 def registry_verify(uri: Uri = None, model: Model = None) -> None:
-    """Check the chain of records and hash everything they name; exit 3 where something is missing, damaged or edited."""
+    """Check the chain of records and hash everything they name; exit 3 where something is missing or was changed."""
     from din.promotion import commands
 
     guard(lambda: commands.verify(uri or default_registry(), model))

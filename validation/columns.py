@@ -4,9 +4,9 @@ Every event column is judged, and by day the missing values and unmatched ids of
 with. Only a column that the model reads can close the gate, and only on the newest days of a temporal split.
 
 New are values that no day before had; for the newest days, that no day before the newest had. A column whose values
-change by nature, such as a session's id or the number of the week, has had days of new values before and raises no alarm.
-A number's distribution is compared by its order of magnitude, three bins a decade; anything else by a hash of 64 bins.
-Costs two GROUP BYs of the events a column. Lists are compared whole. Does not judge numbers for new values.
+change by nature, such as a session's id or the number of the week, has had days of new values before and raises no
+alarm. A number's distribution is compared by its order of magnitude, three bins a decade; anything else by a hash of
+64 bins. Costs two GROUP BYs of the events a column. Lists are compared whole. Does not judge numbers for new values.
 """
 
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
 """Was a field of items or users computed from the labels it is judged on, such as a CTR or clicks of the whole log?
 
 Compare items of about equal value x on two parts of the log, A and B. An item that is better than its like in A is
-better in B too, or is as likely to do worse as better, since noise in A is independent of noise in B. So the residuals of A and B correlate
-positively, or not at all, whatever an honest x says. A rate over both parts is the exception, as it fixes their sum:
-every click more in A is a click less in B, and the correlation is near -1.
+better in B too, or is as likely to do worse as better, since noise in A is independent of noise in B. So the residuals
+of A and B correlate positively, or not at all, whatever an honest x says. A rate over both parts is the exception, as
+it fixes their sum: every click more in A is a click less in B, and the correlation is near -1.
 
     x = (clicks of A + clicks of B) / (impressions of A + impressions of B)
 

@@ -3,9 +3,9 @@
 """The suite on `data/raw/`: is this a log that one can learn clicks from?
 
 First the files (hashes, footers, column types), then every row of every table, in DuckDB: one scan of the events for
-the row rules and the figures, one DISTINCT each for sequence numbers and duplicates; the tables against each other; and
-last what the rows mean: each day against the days before, copied days, and users who behave like robots. Rows are never loaded into
-pandas; memory is DuckDB's hash tables, which spill to disk.
+the row rules and the figures, one DISTINCT each for sequence numbers and duplicates; the tables against each other;
+and last what the rows mean: each day against the days before, copied days, and users who behave like robots. Rows are
+never loaded into pandas; memory is DuckDB's hash tables, which spill to disk.
 """
 
 from collections.abc import Iterator
