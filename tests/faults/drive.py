@@ -138,9 +138,9 @@ class Prepared:
         return {"promote__registry": str(self.registry)} if self.registry else {}
 
 
-def prepare(root: Path, last: str = "gate") -> Prepared:
+def prepare(root: Path, last: str = "gate", seed: int = 0) -> Prepared:
     """Drive a sound delivery; where `last` is the gate, against a champion trained on the days before its newest."""
-    today = draw()
+    today = draw(seed)
     registry = None
     if last == "gate":
         registry = root / "registry"
