@@ -4,7 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import grimp
@@ -110,3 +112,33 @@ def test_nothing_names_a_machine() -> None:
     pattern = "|".join((r"/ho" + "me/", "/ro" + "ot/", "/us" + "r/lib/python"))
     found = subprocess.run(["git", "grep", "-nE", pattern], cwd=ROOT, capture_output=True, text=True)
     assert found.stdout == ""
+
+
+def test_every_imported_package_is_declared() -> None:
+    """A package that only another package brings may go away with it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = (project["dependencies"], *project["optional-dependencies"].values())
+    declared = {canonical(re.split(r"[^\w.-]", entry)[0]) for group in groups for entry in group}
+    provided = {module: set(map(canonical, names)) for module, names in packages_distributions().items()}
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    sources = [ROOT / name for name in tracked.stdout.split() if not name.startswith("benchmarks/peers/")]
+    imported = {(module, path) for path in sources if path.exists() for module in third_party_imports(path)}
+    missing = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for module, path in imported
+        if module in provided and not provided[module] & declared and module != "airflow"  # a namespace of many
+    }
+    assert imported
+    assert sorted(missing) == []
+
+
+def third_party_imports(path: Path) -> set[str]:
+    """Return the top-level packages that a file imports, without those of Python itself."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
