@@ -1,0 +1,25 @@
+"""The parameters of the pipeline: `load()` reads params.yaml into `Params`, one frozen dataclass a block."""
+
+from din.params.blocks import Scalar
+from din.params.data import Data
+from din.params.export import CheckParity
+from din.params.featurize import Featurize
+from din.params.fetch import Simulate, Table
+from din.params.reading import Params, load, parse, to_json
+from din.params.train import Train
+from din.params.validate import ValidateFeatures
+
+__all__ = [
+    "CheckParity",
+    "Data",
+    "Featurize",
+    "Params",
+    "Scalar",
+    "Simulate",
+    "Table",
+    "Train",
+    "ValidateFeatures",
+    "load",
+    "parse",
+    "to_json",
+]

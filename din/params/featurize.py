@@ -1,0 +1,26 @@
+"""The block `featurize`."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from din.params.blocks import Block, Fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Featurize(Block):
+    """Fields, splits and histories."""
+
+    fields: dict[str, dict[str, Any] | None] | None
+    protocol: Literal["temporal", "leave_last_out", "by_user"] | None
+    order: Literal["strict", "sequence"] | None
+    valid_days: PositiveInt
+    test_days: PositiveInt
+    valid_fraction: Fraction
+    test_fraction: Fraction
+    max_history: PositiveInt
+    min_count: PositiveInt
+    shards: PositiveInt | None
+    memory_mb: PositiveInt
+    seed: NonNegativeInt

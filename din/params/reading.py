@@ -1,0 +1,104 @@
+"""params.yaml to frozen dataclasses: one per block, every key present, a typo dies at start.
+
+`load()` is the only reader. YAML 1.2 (as DVC reads it), checked by `din.documents`, so `epochs: "3"` and `epoch: 3` are
+both errors that name what would have been valid.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from din import documents
+from din.errors import InputError, shown
+from din.names import ModelName
+from din.params.blocks import Block
+from din.params.data import Data
+from din.params.evaluate import Evaluate
+from din.params.export import CheckParity, Export
+from din.params.featurize import Featurize
+from din.params.fetch import Fetch
+from din.params.gate import Gate
+from din.params.promote import Promote
+from din.params.train import Train
+from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateRaw
+
+MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(Block):
+    """All blocks of params.yaml."""
+
+    data: Data
+    fetch: Fetch
+    validate_raw: ValidateRaw
+    featurize: Featurize
+    validate_features: ValidateFeatures
+    train: Train
+    evaluate: Evaluate
+    validate_predictions: ValidatePredictions
+    export: Export
+    check_parity: CheckParity
+    gate: Gate
+    promote: Promote
+
+    @property
+    def model_name(self) -> ModelName:
+        """The registry's namespace: an experiment on another log never meets this one's champion."""
+        return self.promote.model_name or ModelName(self.fetch.source)
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the parameter file.
+
+    Raises:
+        InputError: the file is missing, too large, not YAML, or nested too deeply; a key is unknown, missing, given
+            twice or of a wrong type.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: not found; run from the project's root, where params.yaml lies")
+    content = documents.read_bytes(path, MOST_BYTES)
+    try:
+        raw = YAML(typ="safe").load(content.decode())
+        _check_extent(raw)
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML: {shown(str(error), quotes=False)}") from None
+    except RecursionError:
+        raise InputError(f"{path}: nested too deeply; expected blocks of keys with values") from None
+    return parse(Params, raw, path)
+
+
+def parse(block: type[T], value: Any, where: object) -> T:
+    """Plain values to a block (or to all of them); `where` names their source in errors.
+
+    Raises:
+        InputError: a key is unknown, missing or of a wrong type.
+    """
+    return documents.check(block, value, str(where))
+
+
+def to_json(block: Any) -> dict[str, Any]:
+    """A block as plain JSON values, for manifests and facts."""
+    return json.loads(json.dumps(asdict(block), default=str))
+
+
+def _check_extent(value: Any) -> None:
+    """Refuse more values than any parameter file has: aliases can repeat a small block a billion times."""
+    waiting = [value]
+    seen = 0
+    while waiting:
+        one = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise YAMLError(f"more than {_MOST_VALUES:,} values")
+        if isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            waiting += one
