@@ -20,7 +20,6 @@ class Gate(Block):
     max_calibration: NonNegativeFloat
     resamples: PositiveInt
     confidence: Fraction
-    approval: Literal["never"]
     min_slice_rows: PositiveInt
     slice_margin: NonNegativeFloat
     max_prediction_drift: PositiveFloat

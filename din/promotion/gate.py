@@ -29,7 +29,7 @@ def gate(params: Params, score: Score = score_champion, latency: Latency = measu
         latency: bundle directory to ms; times the candidate.
 
     Raises:
-        GateClosed: the verdict is closed, or borderline (`approval: never`); the report is written before.
+        GateClosed: the verdict is closed or borderline; the report is written before.
         InputError: the registry can't be read, or its log is damaged.
         Unavailable: the registry doesn't answer; there is no report then.
     """

@@ -181,7 +181,7 @@ def test_bundle_must_carry_this_evaluation(workspace, quick):
 
 
 def test_borderline_blocks_but_stays_borderline(workspace, quick):
-    """The floor lies inside the interval: too few rows to tell; `approval: never` exits as closed."""
+    """The floor lies inside the interval: too few rows to tell, which exits as closed."""
     auc = read_json(Path("reports/evaluation.json"))["test"]["auc"]
     report = judge(set_gate(quick, min_auc=auc))
     assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
