@@ -24,7 +24,16 @@ from dags.process import RunError, Unavailable, environment, query
 
 FOREIGN_DAYS = 7
 """A workspace that nobody used for so long is removed: its run was closed on another worker."""
-PATHS = ("fetch.path", "fetch.table.events", "fetch.table.items", "fetch.table.users", "fetch.table.history")
+PATHS = (
+    "fetch.movielens.path",
+    "fetch.amazon_reviews.path",
+    "fetch.kuairand_pure.path",
+    "fetch.taobao_ads.path",
+    "fetch.table.events",
+    "fetch.table.items",
+    "fetch.table.users",
+    "fetch.table.history",
+)
 """Parameters that hold paths or globs, comma-separated; relative ones start at the repository."""
 
 log = logging.getLogger("dags")

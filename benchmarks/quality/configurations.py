@@ -17,13 +17,15 @@ import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from din.errors import InputError
-from din.params import Train, load, parse, to_json
+from din.params import Train, load, parse, path_keys, to_json
 
 ROOT = Path(__file__).parents[2]
 BASE = "BaseModel"
@@ -111,8 +113,9 @@ def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
 
 def _absolute(params: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The same with paths that hold in any folder; URLs stay."""
-    fetch = params["fetch"]
-    for block, key in ((fetch, "path"), *((fetch["table"], table) for table in TABLES)):
-        if block[key] and "://" not in block[key]:
-            block[key] = str(folder.resolve() / block[key])
+    for key in path_keys():
+        *parents, name = key.split(".")
+        block = reduce(getitem, parents, params)
+        if block[name] and "://" not in block[name]:
+            block[name] = str(folder.resolve() / block[name])
     return params

@@ -5,7 +5,7 @@ from din.params.data import Data
 from din.params.export import CheckParity
 from din.params.featurize import Featurize
 from din.params.fetch import Simulate, Table
-from din.params.reading import Params, load, parse, to_json
+from din.params.reading import Params, load, parse, path_keys, to_json
 from din.params.train import Train
 from din.params.validate import ValidateFeatures
 
@@ -21,5 +21,6 @@ __all__ = [
     "ValidateFeatures",
     "load",
     "parse",
+    "path_keys",
     "to_json",
 ]

@@ -1,8 +1,11 @@
-"""What every block of parameters has in common: the strict base class and the types of values."""
+"""What all blocks of parameters share: their base class, the types of values, and conflicts between keys."""
 
-from typing import Annotated
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt
+from typing_extensions import Doc
 
 from din import documents
 
@@ -11,9 +14,38 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Scalar = str | int | float | bool | None
 Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+Paths = Annotated[str, Doc("Paths or globs, separated by commas; relative ones start at the project's root.")]
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Keys whose values do not fit together.
+
+    Attributes:
+        keys: dotted names below the block that reports the conflict.
+        advice: why the values do not fit, and what to change.
+    """
+
+    keys: tuple[str, ...]
+    advice: str
 
 
 class Block:
-    """A block of params.yaml: a frozen dataclass without defaults, so that every key is present in the file."""
+    """A block of params.yaml: a frozen dataclass without defaults, so that the file holds every key."""
 
     __pydantic_config__ = documents.STRICT
+
+    def conflicts(self) -> Iterable[Conflict]:
+        """Return the conflicts between keys of this block. Nested blocks report their own."""
+        return ()
+
+
+def types_of(block: type[Block]) -> dict[str, Any]:
+    """Return the type of every value below a block, by dotted key, in the order of the file."""
+    found: dict[str, Any] = {}
+    for field in fields(block):  # pyright: ignore[reportArgumentType]  # every block is a dataclass
+        if is_dataclass(field.type):
+            found |= {f"{field.name}.{key}": hint for key, hint in types_of(field.type).items()}  # pyright: ignore[reportArgumentType]
+        else:
+            found[field.name] = field.type
+    return found

@@ -1,28 +1,71 @@
-"""The block `fetch`."""
+"""The block `fetch`, with a block for each source."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from din.params.blocks import Block
+from din.params.blocks import Block, Conflict, Paths
+
+_NEEDED = {
+    "movielens": "movielens.path",
+    "amazon-reviews": "amazon_reviews.path",
+    "kuairand-pure": "kuairand_pure.path",
+    "taobao-ads": "taobao_ads.path",
+    "table": "table.events",
+}
+"""The key that names a source's files; movielens-100k can download them, and simulate needs none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovieLens(Block):
+    """The sources `movielens-100k` and `movielens`."""
+
+    path: Paths | None
+    positive_rating: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmazonReviews(Block):
+    """The source `amazon-reviews`."""
+
+    path: Paths | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KuaiRandPure(Block):
+    """The source `kuairand-pure`."""
+
+    path: Paths | None
+    random_exposure: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaobaoAds(Block):
+    """The source `taobao-ads`."""
+
+    path: Paths | None
+    behaviours: tuple[Literal["pv", "cart", "fav", "buy"], ...]
+    behaviour_days: NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table(Block):
-    """The source `table`: the user's own files."""
+    """The source `table`: your own files."""
 
-    events: str | None
+    events: Paths | None
     columns: dict[str, str]
     label: str
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso"]
     utc_offset_hours: Annotated[int, Field(ge=-12, le=14)]
     keep: tuple[str, ...]
-    items: str | None
+    items: Paths | None
     items_columns: dict[str, str]
-    users: str | None
+    users: Paths | None
     users_columns: dict[str, str]
-    history: str | None
+    history: Paths | None
     history_columns: dict[str, str]
     separators: dict[str, str]
     daily: bool
@@ -30,14 +73,19 @@ class Table(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate(Block):
-    """The source `simulate`: a log with planted interests."""
+    """The source `simulate`: a log with planted interests; its bounds follow from those in din.sources.simulate."""
 
     users: PositiveInt
-    impressions_per_user: PositiveInt
+    impressions_per_user: Annotated[int, Field(ge=1, le=46)]
     items: PositiveInt
-    categories: PositiveInt
+    categories: Annotated[int, Field(ge=5)]
     days: PositiveInt
     seed: NonNegativeInt
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report categories without an item."""
+        if self.items < self.categories:
+            yield Conflict(("items", "categories"), "each category needs an item; raise items or lower categories")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +93,16 @@ class Fetch(Block):
     """Where the click log comes from."""
 
     source: Literal["movielens-100k", "movielens", "amazon-reviews", "kuairand-pure", "taobao-ads", "table", "simulate"]
-    path: str | None
-    positive_rating: float
-    random_exposure: bool
-    behaviours: tuple[Literal["pv", "cart", "fav", "buy"], ...]
-    behaviour_days: NonNegativeInt
+    movielens: MovieLens
+    amazon_reviews: AmazonReviews
+    kuairand_pure: KuaiRandPure
+    taobao_ads: TaobaoAds
     table: Table
     simulate: Simulate
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report a source whose files are not named."""
+        needed = _NEEDED.get(self.source)
+        if needed and attrgetter(needed)(self) is None:
+            page = "bring-your-own-log.md" if self.source == "table" else "public-logs.md"
+            yield Conflict(("source", needed), f"the source reads files; give their path, see docs/{page}")

@@ -5,9 +5,11 @@ both errors that name what would have been valid.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -15,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from din import documents
 from din.errors import InputError, shown
 from din.names import ModelName
-from din.params.blocks import Block
+from din.params.blocks import Block, Paths, types_of
 from din.params.data import Data
 from din.params.evaluate import Evaluate
 from din.params.export import CheckParity, Export
@@ -29,7 +31,7 @@ from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateR
 MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Block)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
     Raises:
         InputError: the file is missing, too large, not YAML, or nested too deeply; a key is unknown, missing, given
-            twice or of a wrong type.
+            twice or of a wrong type; the values of two keys contradict each other.
     """
     if not path.exists():
         raise InputError(f"{path}: not found; run from the project's root, where params.yaml lies")
@@ -79,14 +81,37 @@ def parse(block: type[T], value: Any, where: object) -> T:
     """Plain values to a block (or to all of them); `where` names their source in errors.
 
     Raises:
-        InputError: a key is unknown, missing or of a wrong type.
+        InputError: a key is unknown, missing or of a wrong type, or the values of two keys contradict each other.
     """
-    return documents.check(block, value, str(where))
+    parsed = documents.check(block, value, str(where))
+    if conflicts := list(_conflicts(parsed)):
+        raise InputError(f"{where}: {'; '.join(conflicts)}")
+    return parsed
 
 
 def to_json(block: Any) -> dict[str, Any]:
     """A block as plain JSON values, for manifests and facts."""
     return json.loads(json.dumps(asdict(block), default=str))
+
+
+def path_keys() -> tuple[str, ...]:
+    """Return the dotted keys of all parameters that hold paths."""
+    return tuple(key for key, hint in types_of(Params).items() if Paths in get_args(hint))
+
+
+def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
+    """Describe each conflict below a block: its keys, their values, and what to do."""
+    for conflict in block.conflicts():
+        values = [f"{prefix}{key} is {_written(attrgetter(key)(block))}" for key in conflict.keys]
+        yield f"{' and '.join(values)}: {conflict.advice}"
+    for name, part in vars(block).items():
+        if isinstance(part, Block):
+            yield from _conflicts(part, f"{prefix}{name}.")
+
+
+def _written(value: Any) -> str:
+    """Write a value as params.yaml has it."""
+    return shown(json.dumps(value, default=str), quotes=False) if isinstance(value, bool | None) else shown(value)
 
 
 def _check_extent(value: Any) -> None:

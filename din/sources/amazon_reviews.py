@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.errors import InputError
+from din.params import fetch as blocks
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import columns, files, times
 from din.sources.download import Download
@@ -56,10 +57,10 @@ _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categor
 
 
 class AmazonReviews:
-    """The reviews of one category at `fetch.path`."""
+    """The reviews of one category at the path."""
 
-    def __init__(self, path: str | None) -> None:
-        self.path = path
+    def __init__(self, params: blocks.AmazonReviews) -> None:
+        self.params = params
 
     def identity(self) -> Any:
         """The contents of both files."""
@@ -99,7 +100,7 @@ class AmazonReviews:
         )
 
     def _files(self) -> tuple[File, File]:
-        download = Download.at(self.path, "amazon-reviews")
+        download = Download.at(self.params.path, "fetch.amazon_reviews.path")
         endings = (".json", ".jsonl")
         metadata = download.only(
             lambda name: name.startswith("meta_") and name.endswith(endings), "metadata such as meta_Electronics.json"

@@ -19,24 +19,27 @@ _SHOWN = 30  # names in a message
 
 @dataclass(frozen=True)
 class Download:
-    """The files of one download, and the place they were looked for, as the user gave it."""
+    """The files of one download.
 
+    Attributes:
+        key: the parameter that says where it is.
+        place: that parameter's value.
+        files: what was found there.
+    """
+
+    key: str
     place: str
     files: tuple[File, ...]
 
     @classmethod
-    def at(cls, path: str | None, source: str) -> "Download":
-        """What lies at `fetch.path`.
+    def at(cls, path: str | None, key: str) -> "Download":
+        """Find the files at a path, which is the value of the parameter `key`.
 
         Raises:
-            InputError: the path is not set, not there or unreadable.
+            InputError: there is nothing, or it is unreadable.
         """
-        if path is None:
-            raise InputError(
-                f"fetch.path is not set; fetch.source {source} reads the publisher's files from there: "
-                f"give a folder, a zip or a glob. {_PAGE}"
-            )
-        with unreadable(f"fetch.path: {path!r}"):
+        assert path is not None, f"{key}: din.params.fetch refuses a source without it"
+        with unreadable(f"{key}: {path!r}"):
             system, place = fsspec.core.url_to_fs(path)
             if place.lower().endswith(".zip") and system.isfile(place):
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
@@ -45,8 +48,8 @@ class Download:
                 found = sorted(system.find(place) if system.isdir(place) else system.glob(place))
                 files = [File(system, file, name_as(path, system, file)) for file in found if not system.isdir(file)]
         if not files:
-            raise InputError(f"fetch.path: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
-        return cls(path, tuple(files))
+            raise InputError(f"{key}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
+        return cls(key, path, tuple(files))
 
     def find(self, *names: str) -> File | None:
         """The file of one of these base names, or None.
@@ -73,7 +76,7 @@ class Download:
         found = self._only([file for file in self.files if fits(_base(file))], expected)
         if found is None:
             raise InputError(
-                f"fetch.path: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
+                f"{self.key}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
                 f"it holds {_listed(self.files)}. Unpack other archives first; {_PAGE}"
             )
         return found
@@ -81,7 +84,7 @@ class Download:
     def _only(self, found: list[File], expected: str) -> File | None:
         if len(found) > 1:
             raise InputError(
-                f"fetch.path: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
+                f"{self.key}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
                 "expected one: leave the others out, by a glob such as folder/*Electronics*"
             )
         return found[0] if found else None

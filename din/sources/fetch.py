@@ -52,7 +52,10 @@ class Seen:
 
 
 class Source(Protocol):
-    """One form of log. To add one: a module with such a class, its name in `SOURCES` and in `params.Fetch.source`."""
+    """One form of log.
+
+    To add one, write a module with such a class, a case in `source_of`, and a block in `din.params.fetch`.
+    """
 
     def identity(self) -> Any:
         """JSON that changes when the rows would: hashes of contents, and params without paths.
@@ -78,15 +81,15 @@ def source_of(params: Params) -> Source:
     block = params.fetch
     match block.source:
         case "movielens-100k":
-            return movielens.MovieLens(block.path, block.positive_rating)
+            return movielens.MovieLens(block.movielens)
         case "movielens":
-            return movielens_release.MovieLensRelease(block.path, block.positive_rating)
+            return movielens_release.MovieLensRelease(block.movielens)
         case "amazon-reviews":
-            return amazon_reviews.AmazonReviews(block.path)
+            return amazon_reviews.AmazonReviews(block.amazon_reviews)
         case "kuairand-pure":
-            return kuairand.KuaiRandPure(block.path, block.random_exposure)
+            return kuairand.KuaiRandPure(block.kuairand_pure)
         case "taobao-ads":
-            return taobao_ads.TaobaoAds(block.path, block.behaviours, block.behaviour_days)
+            return taobao_ads.TaobaoAds(block.taobao_ads)
         case "table":
             return table.TableSource(block.table)
         case "simulate":

@@ -1,7 +1,7 @@
 """KuaiRand-Pure, impressions of short videos, from its publisher's files: `fetch.source: kuairand-pure`.
 
-`fetch.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
-log_standard_4_22_to_5_08_pure.csv, and with `fetch.random_exposure` those of log_random_4_22_to_5_08_pure.csv, whose
+`fetch.kuairand_pure.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
+log_standard_4_22_to_5_08_pure.csv, and with `random_exposure` those of log_random_4_22_to_5_08_pure.csv, whose
 videos were drawn at random (`is_rand` tells them apart; it is known when the video is shown). `is_click` is the label
 and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is known after the impression, so
 it describes past rows only. video_features_statistic_pure.csv is not read: its counts cover the whole month, so they
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from din.params import fetch as blocks
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import files, times
 from din.sources.download import Download
@@ -48,10 +49,10 @@ FIELDS = {
 
 
 class KuaiRandPure:
-    """The logs at `fetch.path`, with those of the random policy or without."""
+    """The logs at the path, with those of the random policy or without."""
 
-    def __init__(self, path: str | None, random_exposure: bool) -> None:
-        self.path, self.random_exposure = path, random_exposure
+    def __init__(self, params: blocks.KuaiRandPure) -> None:
+        self.params = params
 
     def identity(self) -> Any:
         """The contents of the files that are read."""
@@ -76,7 +77,7 @@ class KuaiRandPure:
             BEHAVIOUR: click,
             **{name: part.table[name] for name in (*_CONTEXTS, *_ACTS, *_DURATIONS)},
         }
-        random = {"is_rand": "categorical"} if self.random_exposure else {}  # without those rows it is always 0
+        random = {"is_rand": "categorical"} if self.params.random_exposure else {}  # without those rows it is always 0
         return RawLog(
             events=Part(pa.table(events), part.files),
             items=read_side(videos, "video_id", ITEM_ID, _ITEM, lists={"tag": ","}),
@@ -86,8 +87,8 @@ class KuaiRandPure:
         )
 
     def _files(self) -> tuple[list[File], File, File]:
-        download = Download.at(self.path, "kuairand-pure")
+        download = Download.at(self.params.path, "fetch.kuairand_pure.path")
         logs = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
-        logs += ["log_random_4_22_to_5_08_pure.csv"] * self.random_exposure
+        logs += ["log_random_4_22_to_5_08_pure.csv"] * self.params.random_exposure
         videos, users = "video_features_basic_pure.csv", "user_features_pure.csv"
         return [download.need(log) for log in logs], download.need(videos), download.need(users)

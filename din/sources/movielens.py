@@ -1,11 +1,11 @@
 """MovieLens-100k, real ratings of real people: `fetch.source: movielens-100k`, the default.
 
-Its licence forbids redistribution. It is read from `fetch.path` (`ml-100k.zip`, or its unpacked folder); without one it
-is fetched once into `.din/fetch/`: from the publisher, else from the package index (the wheel of recbole 1.2.1 carries
-the same rows in its own form). Both forms are parsed to one canonical text with one checksum, so all routes give the
-same `data/raw/`. The price: only what both forms share is kept (no titles, no zip codes).
+Its licence forbids redistribution. It is read from `fetch.movielens.path` (`ml-100k.zip`, or its unpacked folder).
+Without a path it is downloaded once into `.din/fetch/`: from the publisher, else from the package index (the wheel of
+recbole 1.2.1 carries the same rows in its own form). Both forms are parsed to one canonical text with one checksum, so
+all routes give the same `data/raw/`. The price: only what both forms share is kept (no titles, no zip codes).
 
-Every rating is an impression and a behaviour; a rating of `fetch.positive_rating` or more is a click.
+Every rating is an impression and a behaviour; a rating of `fetch.movielens.positive_rating` or more is a click.
 Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
 """
 
@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
+from din.params import fetch as blocks
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.download import Download
 from din.sources.files import unreadable
@@ -33,6 +34,7 @@ from din.sources.rawlog import TIME, Part, RawLog
 from din.stage import STATE
 
 CACHE = STATE / "fetch"
+KEY = "fetch.movielens.path"
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"
 ARCHIVES = ("ml-100k.zip", "recbole-1.2.1-py3-none-any.whl")
@@ -62,14 +64,14 @@ class Ratings(NamedTuple):
 
 
 class MovieLens:
-    """The log at `fetch.path`, or fetched where that is None, with ratings of `positive_rating` and more as clicks."""
+    """The log at the path, or downloaded where that is None, with ratings of `positive_rating` and more as clicks."""
 
-    def __init__(self, path: str | None, positive_rating: float) -> None:
-        self.path, self.positive_rating = path, positive_rating
+    def __init__(self, params: blocks.MovieLens) -> None:
+        self.params = params
 
     def identity(self) -> Any:
         """The rows are fixed by their checksum; nothing needs to be downloaded to know them."""
-        return {"sha256": SHA256, "positive_rating": self.positive_rating}
+        return {"sha256": SHA256, "positive_rating": self.params.positive_rating}
 
     def read(self) -> RawLog:
         """Parse the files at the path; without one the cached archive, downloading it first where there is none.
@@ -78,9 +80,9 @@ class MovieLens:
             InputError: what lies at the path is not the publisher's.
             Unavailable: no path, and neither route delivered the expected rows.
         """
-        rows = at(self.path) if self.path else obtain()
+        rows = at(self.params.path) if self.params.path else obtain()
         user, film, rating, seconds = np.array(rows.ratings).T
-        label = (rating >= self.positive_rating).astype(np.int8)
+        label = (rating >= self.params.positive_rating).astype(np.int8)
         events = {
             USER_ID: user,
             ITEM_ID: film,
@@ -102,23 +104,23 @@ class MovieLens:
 
 
 def at(path: str) -> Ratings:
-    """The rows of the publisher's zip, or of its unpacked folder, at `fetch.path`.
+    """The rows of the publisher's zip, or of its unpacked folder, at `fetch.movielens.path`.
 
     Raises:
         InputError: a file is missing or damaged, or the rows are not those of the publisher's.
     """
-    download = Download.at(path, "movielens-100k")
+    download = Download.at(path, KEY)
 
     def content(name: str) -> bytes:
         with download.need(name).open() as stream:
             return stream.read()
 
-    with unreadable(f"fetch.path: {path!r}"):
+    with unreadable(f"{KEY}: {path!r}"):
         rows = _of_publisher(content)
     if rows.sha256() != SHA256:
         raise InputError(
-            f"fetch.path: {path!r} holds rows with sha256 {rows.sha256()}, expected {SHA256}: download {URL} again, or "
-            "set fetch.path to null to let it fetch itself"
+            f"{KEY}: {path!r} holds rows with sha256 {rows.sha256()}, expected {SHA256}: download {URL} again, or "
+            f"set {KEY} to null to let it download itself"
         )
     return rows
 

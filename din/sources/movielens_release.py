@@ -1,10 +1,10 @@
 """A MovieLens release from its own files: `fetch.source: movielens`; 1M, 10M, 20M, 25M, 32M, latest, latest-small.
 
-`fetch.path` is the release's zip or its unpacked folder: `ratings.csv` and `movies.csv` (20M and later), or
+`fetch.movielens.path` is the release's zip or its unpacked folder: `ratings.csv` and `movies.csv` (20M and later), or
 `ratings.dat` and `movies.dat` with `::` between values (10M, and 1M, which has `users.dat` as well).
 
-As in `movielens-100k`, every rating is a behaviour, and one of `fetch.positive_rating` or more is a click; whole users
-are held out. The paper (arXiv 1706.06978, 6.1): 20M, rating >= 4, 38,493 of the 138,493 users test. Ratings come by
+As in `movielens-100k`, every rating is a behaviour, and one of `positive_rating` or more is a click; whole users are
+held out. The paper (arXiv 1706.06978, 6.1): 20M, rating >= 4, 38,493 of the 138,493 users test. Ratings come by
 user and film, not by time, so films rated in the same second are not each other's history.
 
 Sources: https://files.grouplens.org/datasets/movielens/ml-1m-README.txt and ml-20m-README.html.
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.errors import InputError
+from din.params import fetch as blocks
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import columns, files, movielens, times
 from din.sources.download import Download
@@ -33,15 +34,15 @@ _FIELDS = {group: movielens.FIELDS[group] for group in ("item", "behaviour")}
 
 
 class MovieLensRelease:
-    """The release at `fetch.path`, with ratings of `positive_rating` and more as clicks."""
+    """The release at the path, with ratings of `positive_rating` and more as clicks."""
 
-    def __init__(self, path: str | None, positive_rating: float) -> None:
-        self.path, self.positive_rating = path, positive_rating
+    def __init__(self, params: blocks.MovieLens) -> None:
+        self.params = params
 
     def identity(self) -> Any:
         """The contents of the files, and what counts as a click."""
         used = [file for file in self._files() if file]
-        return {"files": files.digests(used), "positive_rating": self.positive_rating}
+        return {"files": files.digests(used), "positive_rating": self.params.positive_rating}
 
     def read(self) -> RawLog:
         """Read ratings, films and, where the release has them, users.
@@ -59,7 +60,7 @@ class MovieLensRelease:
             ITEM_ID: part.table["movieId"],
             TIMESTAMP: times.since_1970(part, "timestamp", "s"),
             SEQUENCE: np.arange(len(rating)),
-            LABEL: pc.greater_equal(rating, self.positive_rating).cast(pa.int8()),
+            LABEL: pc.greater_equal(rating, self.params.positive_rating).cast(pa.int8()),
             BEHAVIOUR: np.ones(len(rating), np.int8),
             "rating": rating,
         }
@@ -77,7 +78,7 @@ class MovieLensRelease:
         )
 
     def _files(self) -> tuple[File, File, File | None]:
-        download = Download.at(self.path, "movielens")
+        download = Download.at(self.params.path, movielens.KEY)
         ratings = download.need("ratings.csv", "ratings.dat")
         return ratings, download.need(f"movies.{ratings.suffix}"), download.find("users.dat")
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from din.errors import InputError
 from din.params import Simulate, to_json
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.rawlog import TIME, Part, RawLog
@@ -37,13 +36,8 @@ class Simulation:
         return to_json(self.params)
 
     def read(self) -> RawLog:
-        """Draw the log.
-
-        Raises:
-            InputError: params out of range.
-        """
+        """Draw the log."""
         p = self.params
-        _check(p)
         rng = np.random.default_rng(p.seed)
         n, steps = p.users, p.impressions_per_user
         users = np.arange(n)
@@ -116,18 +110,6 @@ def _items(rng: np.random.Generator, categories: np.ndarray, p: Simulate) -> np.
     """One item id for each category id: those of category c are 1 + c, 1 + c + categories, ..."""
     count = (p.items - 1 - categories) // p.categories + 1
     return 1 + categories + p.categories * rng.integers(0, count)
-
-
-def _check(p: Simulate) -> None:
-    limit = MAX_BEHAVIOURS + 1 - PRIOR[0]
-    for key, value, valid, expected in (
-        ("seed", p.seed, p.seed >= 0, "0 or more"),
-        ("categories", p.categories, p.categories >= INTERESTS[1], f"{INTERESTS[1]} or more, the most of one user"),
-        ("items", p.items, p.items >= p.categories, "at least one item for each category"),
-        ("impressions_per_user", p.impressions_per_user, p.impressions_per_user <= limit, f"{limit} or fewer"),
-    ):
-        if not valid:
-            raise InputError(f"fetch.simulate.{key}={value}: expected {expected}; correct it in params.yaml")
 
 
 def _part(table: pa.Table) -> Part:

@@ -79,8 +79,7 @@ class TableSource:
             )
         required = (USER_ID, ITEM_ID, TIMESTAMP)
         events = self._load("events", p.columns, (*required, *p.keep), (SEQUENCE, BEHAVIOUR), also=of_label)
-        if events is None:
-            raise InputError("fetch.table.events is not set; give the path or glob of the click log in params.yaml")
+        assert events is not None, "fetch.table.events: din.params.fetch refuses the source without it"
         inputs = {
             "events": events,
             "items": self._load("items", p.items_columns, (ITEM_ID,), rest=True),

@@ -1,12 +1,12 @@
 """Taobao's display ads, impressions of eight days, from the publisher's files: `fetch.source: taobao-ads`.
 
-`fetch.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv, user_profile.csv and, where
-`fetch.behaviours` names kinds of it, behavior_log.csv (723 M rows of 22 days: pv, cart, fav, buy).
+`fetch.taobao_ads.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv, user_profile.csv and, where
+`behaviours` names kinds of it, behavior_log.csv (723 M rows of 22 days: pv, cart, fav, buy).
 
 An item is an ad (adgroup_id); `clk` is the label, `nonclk` must be its opposite. The behaviour log knows a category
 and a brand, no ad: each such pair is an item of its own, with a negative id made of both, no campaign, no price. Its
 rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read from
-`fetch.behaviour_days` days before the first impression to the last impression; memory grows with the rows kept, about
+`behaviour_days` days before the first impression to the last impression; memory grows with the rows kept, about
 40 bytes each, so leave out `pv`, most of them, where memory is short.
 
 Days are the publisher's: times are shifted to Beijing's (UTC+8). The publisher trains on 2017-05-06 … 05-12 and tests
@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.errors import InputError
+from din.params import fetch as blocks
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import files, times
 from din.sources.download import Download
@@ -46,15 +47,16 @@ _DAY = 86_400
 
 
 class TaobaoAds:
-    """The log at `fetch.path`, and of the behaviour log those kinds and days that are asked for."""
+    """The log at the path, and of the behaviour log those kinds and days that are asked for."""
 
-    def __init__(self, path: str | None, behaviours: tuple[str, ...], behaviour_days: int) -> None:
-        self.path, self.behaviours, self.behaviour_days = path, behaviours, behaviour_days
+    def __init__(self, params: blocks.TaobaoAds) -> None:
+        self.params = params
 
     def identity(self) -> Any:
         """The contents of the files that are read, and what is read of the behaviour log."""
         used = [file for file in self._files() if file]
-        return {"files": files.digests(used), "behaviours": self.behaviours and (self.behaviours, self.behaviour_days)}
+        kinds = self.params.behaviours
+        return {"files": files.digests(used), "behaviours": kinds and (kinds, self.params.behaviour_days)}
 
     def read(self) -> RawLog:
         """Read impressions, ads, users and behaviours.
@@ -98,8 +100,9 @@ class TaobaoAds:
     def _history(self, log: File, shown: pa.ChunkedArray) -> tuple[Part | None, pa.Table]:
         """Behaviours in the window around the impressions, and their pairs of category and brand as items."""
         ends = pc.min_max(shown).as_py()
-        since = (ends["min"] + times.BEIJING * 3600) // _DAY * _DAY - times.BEIJING * 3600 - self.behaviour_days * _DAY
-        kinds = pa.array(self.behaviours, TEXT)
+        ahead = times.BEIJING * 3600
+        since = (ends["min"] + ahead) // _DAY * _DAY - ahead - self.params.behaviour_days * _DAY
+        kinds = pa.array(self.params.behaviours, TEXT)
 
         def keep(batch: pa.RecordBatch) -> pa.Array:
             time = batch["time_stamp"]
@@ -123,8 +126,8 @@ class TaobaoAds:
         return found, pairs
 
     def _files(self) -> tuple[File, File, File, File | None]:
-        download = Download.at(self.path, "taobao-ads")
-        log = download.need("behavior_log.csv") if self.behaviours else None
+        download = Download.at(self.params.path, "fetch.taobao_ads.path")
+        log = download.need("behavior_log.csv") if self.params.behaviours else None
         names = ("raw_sample.csv", "ad_feature.csv", "user_profile.csv")
         sample, ads, profile = (download.need(name) for name in names)
         return sample, ads, profile, log

@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 from workers import Worker, World
 
-from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
+from dags.checkout import FOREIGN_DAYS, PATHS, Settings, check_out, discard, set_params, workspace
 from dags.process import RunError, environment, query
-from din.params import Params
+from din.params import Params, path_keys
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -55,12 +55,8 @@ def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Calla
 
 
 def test_every_path_among_the_parameters_is_known() -> None:
-    """A parameter whose comment speaks of globs is one that `set_params` makes absolute."""
-    from dags.checkout import PATHS
-
-    lines = (Path(__file__).parents[2] / "params.yaml").read_text().splitlines()
-    named = {line.split(":")[0].strip() for line in lines if "glob" in line}
-    assert named == {key.rpartition(".")[2] for key in PATHS}
+    """`set_params` makes each parameter absolute whose type says that it holds paths."""
+    assert path_keys() == PATHS
 
 
 @pytest.mark.parametrize(

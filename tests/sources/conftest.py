@@ -54,10 +54,12 @@ def fetch_table(table_params: Callable[..., Params]) -> Callable[..., dict[str, 
 
 @pytest.fixture
 def public_params(params: Params) -> Callable[..., Params]:
-    """The shipped params with a publisher's log as the source, and the given keys of `fetch`."""
+    """The shipped params with a publisher's log as the source, and the given keys of its block."""
 
     def build(source: str, path: str | None, **keys: Any) -> Params:
-        return replace(params, fetch=replace(params.fetch, **{"source": source, "path": path, **keys}))
+        block = "movielens" if source.startswith("movielens") else source.replace("-", "_")
+        given = replace(getattr(params.fetch, block), path=path, **keys)
+        return replace(params, fetch=replace(params.fetch, **{"source": source, block: given}))
 
     return build
 

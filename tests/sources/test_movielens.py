@@ -13,6 +13,7 @@ from din import stage
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
+from din.params.fetch import MovieLens
 from din.sources import movielens
 from din.sources.fetch import fetch
 from din.sources.rawlog import checked
@@ -100,7 +101,7 @@ def test_both_forms_give_the_same_files(params: Params, offline: list[str]) -> N
 def test_the_log(params: Params) -> None:
     """Every rating is a behaviour; 4 and more is a click; order, fields and protocol as declared."""
     write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    log = checked(movielens.MovieLens(None, params.fetch.positive_rating).read())
+    log = checked(movielens.MovieLens(params.fetch.movielens).read())
     events = log.events.table
     assert events["label"].to_pylist() == [0, 1, 1]
     assert events["behaviour"].to_pylist() == [1, 1, 1]
@@ -117,7 +118,8 @@ def test_the_log(params: Params) -> None:
 def test_positive_rating(params: Params) -> None:
     """The threshold is the param's."""
     write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    assert movielens.MovieLens(None, 4.5).read().events.table["label"].to_pylist() == [0, 1, 0]
+    log = movielens.MovieLens(MovieLens(path=None, positive_rating=4.5)).read()
+    assert log.events.table["label"].to_pylist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("form", ["ml-100k.zip", "ml-100k"])

@@ -10,10 +10,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from din.errors import InputError
-from din.params import Params
+from din.params import Params, Simulate, parse, to_json
 from din.sources.fetch import fetch
 from din.sources.rawlog import RawLog, checked
-from din.sources.simulate import Simulation
+from din.sources.simulate import INTERESTS, MAX_BEHAVIOURS, PRIOR, Simulation
 
 
 @pytest.fixture(scope="module")
@@ -111,16 +111,14 @@ def test_until_cuts_the_truth_too(params: Params) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("categories", 4, "expected 5 or more"),
-        ("items", 99, "expected at least one item for each category"),
-        ("impressions_per_user", 47, "expected 46 or fewer"),
-        ("seed", -1, "expected 0 or more"),
+        ("categories", INTERESTS[1] - 1, "should be greater than or equal to 5"),
+        ("impressions_per_user", MAX_BEHAVIOURS + 2 - PRIOR[0], "should be less than or equal to 46"),
     ],
 )
-def test_params_out_of_range(params: Params, key: str, value: int, says: str) -> None:
-    """The message names the key, the value and what would do."""
-    with pytest.raises(InputError, match=rf"fetch.simulate.{key}={value}: {says}"):
-        Simulation(replace(params.fetch.simulate, **{key: value})).read()
+def test_the_bounds_of_parameters_are_those_of_the_simulation(params: Params, key: str, value: int, says: str) -> None:
+    """A value just beyond what a user can hold is refused when parameters are read."""
+    with pytest.raises(InputError, match=rf"{key}: Input {says}, got {value}"):
+        parse(Simulate, to_json(params.fetch.simulate) | {key: value}, "here")
 
 
 def test_the_longest_history_that_is_allowed(params: Params) -> None:

@@ -38,7 +38,6 @@ def side(name: str, table: str, content: str, *says: str, **more: Any) -> Case:
 
 
 CASES = [
-    Case("no path", {}, ("fetch.table.events is not set", "give the path or glob"), {"events": None}),
     Case(
         "no match", {}, ("fetch.table.events", "'logs/*.csv' matches no file", "check the path"),
         {"events": "logs/*.csv"},
