@@ -40,6 +40,11 @@ class Block:
         return ()
 
 
+def reversed_bounds(low: str, high: str) -> Conflict:
+    """Return the conflict of a lower bound above its upper bound."""
+    return Conflict((low, high), "nothing lies between them; lower the first or raise the second")
+
+
 def types_of(block: type[Block]) -> dict[str, Any]:
     """Return the type of every value below a block, by dotted key, in the order of the file."""
     found: dict[str, Any] = {}

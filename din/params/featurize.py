@@ -1,11 +1,12 @@
 """The block `featurize`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from din.params.blocks import Block, Fraction
+from din.params.blocks import Block, Conflict, Fraction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,3 +25,8 @@ class Featurize(Block):
     shards: PositiveInt | None
     memory_mb: PositiveInt
     seed: NonNegativeInt
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report a split that leaves no user to train on."""
+        if self.protocol == "by_user" and self.valid_fraction + self.test_fraction >= 1:
+            yield Conflict(("valid_fraction", "test_fraction"), "no user is left to train on; lower one of them")

@@ -1,11 +1,12 @@
 """The block `gate`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from din.params.blocks import Block, Fraction, Share
+from din.params.blocks import Block, Conflict, Fraction, Share, reversed_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +33,10 @@ class Gate(Block):
     max_rows: PositiveInt
     allow_older: bool
     seed: NonNegativeInt
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report bounds in the wrong order."""
+        if self.min_auc > self.max_auc:
+            yield reversed_bounds("min_auc", "max_auc")
+        if self.min_calibration > self.max_calibration:
+            yield reversed_bounds("min_calibration", "max_calibration")

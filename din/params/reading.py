@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 from din import documents
 from din.errors import InputError, shown
 from din.names import ModelName
-from din.params.blocks import Block, Paths, types_of
+from din.params.blocks import Block, Conflict, Paths, types_of
 from din.params.data import Data
 from din.params.evaluate import Evaluate
 from din.params.export import CheckParity, Export
@@ -50,6 +50,15 @@ class Params(Block):
     check_parity: CheckParity
     gate: Gate
     promote: Promote
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report sequences of behaviours by a field that is not declared."""
+        if self.featurize.fields is None:
+            return
+        declared = self.featurize.fields.get("behaviour") or {}
+        if any(field not in declared for chosen in self.train.sequences.values() for field in chosen):
+            advice = "a sequence selects behaviours by a field of the group behaviour; declare the field there"
+            yield Conflict(("train.sequences", "featurize.fields"), advice)
 
     @property
     def model_name(self) -> ModelName:

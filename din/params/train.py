@@ -1,11 +1,12 @@
 """The block `train`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from din.params.blocks import Block, Layers, Share, Values
+from din.params.blocks import Block, Conflict, Layers, Share, Values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +49,16 @@ class Train(Block):
     processes: PositiveInt
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report settings that exclude each other, or that do nothing without another one."""
+        if self.compile == "always" and self.processes > 1:
+            advice = "torch.compile works in one process only; set processes to 1 or compile to auto"
+            yield Conflict(("compile", "processes"), advice)
+        if self.regularizer == "dropout" and self.model == "lr":
+            yield Conflict(("regularizer", "model"), "lr has no layers to drop; choose another regularizer")
+        if self.regularizer == "dropout" and self.dropout == 0:
+            yield Conflict(("regularizer", "dropout"), "nothing would be dropped; set dropout, e.g. to 0.5")
+        if self.decay_steps and self.decay == 1:
+            advice = "the learning rate would never change; set decay below 1 or decay_steps to null"
+            yield Conflict(("decay_steps", "decay"), advice)

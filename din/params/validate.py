@@ -1,11 +1,12 @@
 """The blocks `validate_raw`, `validate_features` and `validate_predictions`."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from din.params.blocks import Block, Share
+from din.params.blocks import Block, Conflict, Share, reversed_bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,11 @@ class ValidateRaw(Block):
     min_rows: NonNegativeInt
     min_ctr: Share
     max_ctr: Share
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report bounds in the wrong order."""
+        if self.min_ctr > self.max_ctr:
+            yield reversed_bounds("min_ctr", "max_ctr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,3 +48,8 @@ class ValidatePredictions(Block):
     min_calibration: NonNegativeFloat
     max_calibration: NonNegativeFloat
     max_log_loss_over_constant: PositiveFloat
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report bounds in the wrong order."""
+        if self.min_calibration > self.max_calibration:
+            yield reversed_bounds("min_calibration", "max_calibration")

@@ -1,0 +1,78 @@
+"""Values of two keys that contradict each other. Alone: pytest tests/params/test_conflicts.py"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from din.errors import InputError
+from din.params import Params, parse, to_json
+
+CONFLICTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"fetch": {"source": "kuairand-pure"}},
+        "fetch.source is 'kuairand-pure' and fetch.kuairand_pure.path is null: the source reads files; give their "
+        "path, see docs/public-logs.md",
+    ),
+    ({"fetch": {"source": "movielens"}}, "fetch.source is 'movielens' and fetch.movielens.path is null: "),
+    ({"fetch": {"source": "amazon-reviews"}}, "fetch.source is 'amazon-reviews' and fetch.amazon_reviews.path is null"),
+    ({"fetch": {"source": "taobao-ads"}}, "fetch.source is 'taobao-ads' and fetch.taobao_ads.path is null: "),
+    (
+        {"fetch": {"source": "table"}},
+        "fetch.source is 'table' and fetch.table.events is null: the source reads files; give their path, "
+        "see docs/bring-your-own-log.md",
+    ),
+    (
+        {"fetch": {"simulate": {"items": 9, "categories": 10}}},
+        "fetch.simulate.items is 9 and fetch.simulate.categories is 10: each category needs an item",
+    ),
+    ({"validate_raw": {"min_ctr": 0.9, "max_ctr": 0.1}}, "validate_raw.min_ctr is 0.9 and validate_raw.max_ctr is 0.1"),
+    (
+        {"featurize": {"protocol": "by_user", "valid_fraction": 0.5, "test_fraction": 0.5}},
+        "featurize.valid_fraction is 0.5 and featurize.test_fraction is 0.5: no user is left to train on",
+    ),
+    ({"train": {"compile": "always", "processes": 2}}, "train.compile is 'always' and train.processes is 2: "),
+    ({"train": {"regularizer": "dropout"}}, "train.regularizer is 'dropout' and train.dropout is 0.0: "),
+    (
+        {"train": {"regularizer": "dropout", "dropout": 0.5, "model": "lr"}},
+        "train.regularizer is 'dropout' and train.model is 'lr': lr has no layers to drop",
+    ),
+    ({"train": {"decay_steps": 10}}, "train.decay_steps is 10 and train.decay is 1.0: "),
+    (
+        {"train": {"sequences": {"clicks": {"action": ["click"]}}}, "featurize": {"fields": {"item": {}}}},
+        "train.sequences is {'clicks': {'action': ('click',)}} and featurize.fields is {'item': {}}: ",
+    ),
+    (
+        {"validate_predictions": {"min_calibration": 1.5}},
+        "validate_predictions.min_calibration is 1.5 and validate_predictions.max_calibration is 1.4: ",
+    ),
+    ({"gate": {"min_auc": 0.96}}, "gate.min_auc is 0.96 and gate.max_auc is 0.95: "),
+    ({"gate": {"max_calibration": 0.6}}, "gate.min_calibration is 0.7 and gate.max_calibration is 0.6: "),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), CONFLICTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_conflicts_name_keys_values_and_what_to_do(changes: dict[str, Any], message: str, params: Params) -> None:
+    """They are errors as soon as parameters are read."""
+    given = to_json(params)
+    for name, block in changes.items():
+        given[name] = merged(given[name], block)
+    with pytest.raises(InputError) as error:
+        parse(Params, given, Path("params.yaml"))
+    assert str(error.value).startswith(f"params.yaml: {message}")
+
+
+def merged(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A block with some keys changed, in nested blocks too where they are not empty."""
+    nested = {
+        key: merged(block[key], value) for key, value in changes.items() if block.get(key) and value.__class__ is dict
+    }
+    return block | changes | nested
+
+
+def test_what_fits_together_is_no_conflict(params: Params) -> None:
+    """Bounds may be equal; fields that the source declares itself are not known yet."""
+    given = to_json(params)
+    given["gate"] |= {"min_auc": 0.95}
+    given["train"] |= {"sequences": {"clicks": {"action": ["click"]}}}
+    assert parse(Params, given, "here").gate.min_auc == 0.95
