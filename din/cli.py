@@ -16,7 +16,7 @@ from din import stage
 from din.errors import GateClosed, InputError, Unavailable
 from din.params import load
 
-STAGES, CHAMPION = "Stages", "The champion"
+STAGES, CHAMPION, PARAMETERS = "Stages", "The champion", "Parameters"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,8 @@ app = typer.Typer(
     "2 = bad input, 3 = a gate is closed.",
 )
 
+params_app = typer.Typer(no_args_is_help=True, help="The parameter file.")
+app.add_typer(params_app, name="params", rich_help_panel=PARAMETERS)
 registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of champions.")
 app.add_typer(registry_app, name="registry", rich_help_panel=CHAMPION)
 Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
@@ -37,6 +39,27 @@ Model = Annotated[str | None, typer.Option("--model", help="Model name; default:
 def run_stage(name: str, function: str, report: str | None = None, **options: Any) -> None:
     """Run a stage's function, named `module:function`, on the parameter file, under the lock; exit with its code."""
     raise typer.Exit(stage.run(name, lambda: stage.named(function)(load(), **options), report))
+
+
+@params_app.command("apply")
+def params_apply(
+    overlays: Annotated[list[Path], typer.Argument(help="YAML files that hold only the keys that differ.")],
+    dry_run: Annotated[bool, typer.Option(help="Print the changes without writing them.")] = False,
+) -> None:
+    """Write overlays, such as those of docs/examples, into params.yaml; comments stay. Prints what changes."""
+    guard(lambda: write_overlays(Path("params.yaml"), overlays, dry_run))
+
+
+@params_app.command("schema")
+def params_schema() -> None:
+    """Print a JSON Schema of params.yaml, for editors."""
+
+    def body() -> None:
+        from din.params.schema import schema
+
+        print(json.dumps(schema(Path("params.yaml").read_text(encoding="utf-8")), indent=2, ensure_ascii=False))
+
+    guard(body)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -220,6 +243,27 @@ def guard(body: Callable[[], Any]) -> None:
         raise typer.Exit(error.exit_code) from None
     except BrokenPipeError:  # the reader of our output went away
         raise typer.Exit(1) from None
+
+
+def write_overlays(path: Path, overlays: list[Path], dry_run: bool) -> None:
+    """Apply overlays to a parameter file in turn, and print each change.
+
+    Raises:
+        InputError: the file or an overlay is not sound, or what they make together is not; nothing is written.
+    """
+    from din.artifacts import write_bytes
+    from din.params.overlays import edit, read_overlay
+
+    load(path)
+    text = path.read_text(encoding="utf-8")
+    lines = []
+    for overlay in overlays:
+        edited = edit(text, read_overlay(overlay), overlay)
+        text = edited.text
+        lines += map(str, edited.changes) if edited.changes else [f"{overlay}: {path} has these values already"]
+    if not dry_run:
+        write_bytes(path, text.encode())
+    print("\n".join(lines))
 
 
 def user() -> str:

@@ -88,7 +88,7 @@ def test_params_blocks_are_the_stages_that_have_any() -> None:
 def test_every_command_is_documented() -> None:
     """Each `din` command appears in the README or a page of docs/."""
     commands = [
-        "registry" if node.name.startswith("registry_") else node.name.replace("_", "-")
+        "registry" if node.name.startswith("registry_") else node.name.replace("_", " ")
         for node in ast.parse((ROOT / "din/cli.py").read_text()).body
         if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(d) for d in node.decorator_list)
     ]

@@ -1,16 +1,17 @@
 """quality.yaml and paper.yaml to logs, rows and training parameters.
 
-    train: {metric: auc}                       # over the block `train` of every log's example
+    train: {metric: auc}                       # over the block `train` of every log
     logs:
-      beauty: {example: docs/examples/….yaml, set: {featurize.max_history: 20}}
+      beauty: {example: docs/examples/….yaml, set: {featurize: {max_history: 20}}}
     rows:
       - {name: BaseModel, train: {model: base}}                    # a row of every log
       - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
         search: {draws: 8, space: [[{dropout: 0}, {dropout: .5}], [{batch_size: 128}, {batch_size: 512}]]}
 
-A log is its example with `set` (dotted keys) over it, its paths taken below the folder DATA. `derive: {table: SQL}`
-replaces the log's events, items, users or history by a DuckDB query over the file, which it names `raw`. `search` tries
-the row as it stands and `draws - 1` random choices of one alternative from each list, the same for equal spaces.
+A log is params.yaml with the overlays `example` and `set` in turn, its paths taken below the folder DATA.
+`derive: {table: SQL}` replaces the log's events, items, users or history by a DuckDB query over the file, which it
+names `raw`. `search` tries the row as it is and `draws - 1` random choices of one alternative from each list, the same
+for equal spaces.
 """
 
 import itertools
@@ -25,7 +26,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from din.errors import InputError
-from din.params import Train, load, parse, path_keys, to_json
+from din.params import Params, Train, load, parse, path_keys, to_json
+from din.params.overlays import overlaid, read_overlay
 
 ROOT = Path(__file__).parents[2]
 BASE = "BaseModel"
@@ -79,9 +81,10 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
         for log in spec.get("logs", logs):
             if log not in logs:
                 raise InputError(f"{where}: log {log!r} is not one of {', '.join(logs)}")
-            train = logs[log].params["train"] | raw.get("train", {}) | spec["train"]
-            tries = [parse(Train, train | options, where) for options in _tries(**spec.get("search", {}))]
-            rows.append(Row(log, spec["name"], spec.get("base", BASE), parse(Train, train, where), tuple(tries)))
+            settled = [raw.get("train", {}), spec["train"]]
+            tries = [_train(logs[log], [*settled, options], where) for options in _tries(**spec.get("search", {}))]
+            train = _train(logs[log], settled, where)
+            rows.append(Row(log, spec["name"], spec.get("base", BASE), train, tuple(tries)))
     for row in rows:
         if not any((other.log, other.name) == (row.log, row.base) for other in rows):
             raise InputError(f"{path}: row {row.name!r}: no row {row.base!r} of log {row.log!r} to compare with")
@@ -96,14 +99,20 @@ def _tries(draws: int = 0, space: Sequence[list[dict[str, Any]]] = ()) -> list[d
     return [{}, *({key: value for choice in point for key, value in choice.items()} for point in points)]
 
 
+def _train(log: Log, overlays: Sequence[dict[str, Any]], where: str) -> Train:
+    """Return a log's block `train` with overlays of that block."""
+    params = log.params
+    for overlay in overlays:
+        params = overlaid(params, {"train": overlay}, where)
+    return parse(Train, params["train"], where)
+
+
 def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
-    params = to_json(load(ROOT / spec["example"]))
-    for key, value in spec.get("set", {}).items():
-        *parents, last = key.split(".")
-        block = params
-        for parent in parents:
-            block = block[parent]
-        block[last] = value
+    params = to_json(load(ROOT / "params.yaml"))
+    if "example" in spec:
+        params = overlaid(params, read_overlay(ROOT / spec["example"]), spec["example"])
+    params = overlaid(params, spec.get("set", {}), f"log {name!r}")
+    params = to_json(parse(Params, params, f"log {name!r}"))
     table = params["fetch"]["table"]
     for key in TABLES:
         if table[key]:

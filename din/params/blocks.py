@@ -45,12 +45,12 @@ def reversed_bounds(low: str, high: str) -> Conflict:
     return Conflict((low, high), "nothing lies between them; lower the first or raise the second")
 
 
-def types_of(block: type[Block]) -> dict[str, Any]:
-    """Return the type of every value below a block, by dotted key, in the order of the file."""
+def types_of(block: Any) -> dict[str, Any]:
+    """Return the type of every value below a class of blocks, by dotted key, in the order of the file."""
     found: dict[str, Any] = {}
-    for field in fields(block):  # pyright: ignore[reportArgumentType]  # every block is a dataclass
+    for field in fields(block):
         if is_dataclass(field.type):
-            found |= {f"{field.name}.{key}": hint for key, hint in types_of(field.type).items()}  # pyright: ignore[reportArgumentType]
+            found |= {f"{field.name}.{key}": hint for key, hint in types_of(field.type).items()}
         else:
             found[field.name] = field.type
     return found

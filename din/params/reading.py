@@ -73,17 +73,38 @@ def load(path: Path = Path("params.yaml")) -> Params:
         InputError: the file is missing, too large, not YAML, or nested too deeply; a key is unknown, missing, given
             twice or of a wrong type; the values of two keys contradict each other.
     """
+    text = read_text(path, "run from the project's root, where params.yaml lies")
+    return parse(Params, plain(text, path), path)
+
+
+def read_text(path: Path, advice: str) -> str:
+    """Read a YAML file's text.
+
+    Raises:
+        InputError: the file is missing, too large or not UTF-8; `advice` says what to do where it is missing.
+    """
     if not path.exists():
-        raise InputError(f"{path}: not found; run from the project's root, where params.yaml lies")
-    content = documents.read_bytes(path, MOST_BYTES)
+        raise InputError(f"{path}: not found; {advice}")
     try:
-        raw = YAML(typ="safe").load(content.decode())
-        _check_extent(raw)
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML: {shown(str(error), quotes=False)}") from None
+        return documents.read_bytes(path, MOST_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+
+
+def plain(text: str, where: object) -> Any:
+    """Read YAML as plain values; `where` names its source in errors.
+
+    Raises:
+        InputError: it is not YAML, holds too many values, or is nested too deeply.
+    """
+    try:
+        found = YAML(typ="safe").load(text)
+        _check_extent(found)
+    except YAMLError as error:
+        raise InputError(f"{where}: not valid YAML: {shown(str(error), quotes=False)}") from None
     except RecursionError:
-        raise InputError(f"{path}: nested too deeply; expected blocks of keys with values") from None
-    return parse(Params, raw, path)
+        raise InputError(f"{where}: nested too deeply; expected blocks of keys with values") from None
+    return found
 
 
 def parse(block: type[T], value: Any, where: object) -> T:

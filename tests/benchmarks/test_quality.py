@@ -16,6 +16,7 @@ from benchmarks.quality.configurations import ROOT, Row, read
 from benchmarks.quality.runs import choose, features_of, run_all
 from benchmarks.quality.tables import mean_sd, tables
 from din.params import Params, Train
+from din.params.overlays import edit, read_overlay
 
 
 @pytest.fixture
@@ -144,8 +145,9 @@ def test_rows_that_are_not_there_are_named(monkeypatch, capsys) -> None:
 
 def test_a_log_of_ones_own(tmp_path: Path) -> None:
     """A parameter file is a log with paths below its folder; it gets every row once, those with a search as such."""
-    text = (ROOT / "docs/examples/amazon-beauty.yaml").read_text(encoding="utf-8")
-    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    example = ROOT / "docs/examples/amazon-beauty-prepared.yaml"
+    shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(edit(shipped, read_overlay(example), example).text, encoding="utf-8")
     logs, rows = read(Path(runs.__file__).with_name("paper.yaml"), tmp_path, {"mine": tmp_path / "mine.yaml"})
     assert {row.log for row in rows} == set(logs) == {"mine"}
     assert "DIN + MBA + Dice" in [row.name for row in rows]

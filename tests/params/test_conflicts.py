@@ -7,6 +7,7 @@ import pytest
 
 from din.errors import InputError
 from din.params import Params, parse, to_json
+from din.params.overlays import overlaid
 
 CONFLICTS: list[tuple[dict[str, Any], str]] = [
     (
@@ -54,25 +55,14 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "message"), CONFLICTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_conflicts_name_keys_values_and_what_to_do(changes: dict[str, Any], message: str, params: Params) -> None:
     """They are errors as soon as parameters are read."""
-    given = to_json(params)
-    for name, block in changes.items():
-        given[name] = merged(given[name], block)
+    given = overlaid(to_json(params), changes, "here")
     with pytest.raises(InputError) as error:
         parse(Params, given, Path("params.yaml"))
     assert str(error.value).startswith(f"params.yaml: {message}")
 
 
-def merged(block: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A block with some keys changed, in nested blocks too where they are not empty."""
-    nested = {
-        key: merged(block[key], value) for key, value in changes.items() if block.get(key) and value.__class__ is dict
-    }
-    return block | changes | nested
-
-
 def test_what_fits_together_is_no_conflict(params: Params) -> None:
     """Bounds may be equal; fields that the source declares itself are not known yet."""
-    given = to_json(params)
-    given["gate"] |= {"min_auc": 0.95}
-    given["train"] |= {"sequences": {"clicks": {"action": ["click"]}}}
+    changes = {"gate": {"min_auc": 0.95}, "train": {"sequences": {"clicks": {"action": ["click"]}}}}
+    given = overlaid(to_json(params), changes, "here")
     assert parse(Params, given, "here").gate.min_auc == 0.95

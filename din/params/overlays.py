@@ -1,0 +1,162 @@
+"""Overlays: files that hold only the parameters that differ from params.yaml, nested as there.
+
+    train:
+      embedding_std: 0.01
+
+A value replaces the old one as a whole, so a mapping such as `featurize.fields` is never merged. Keys that params.yaml
+does not have are refused before anything changes, and the result must be sound as a whole.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, fields, is_dataclass
+from functools import reduce
+from io import StringIO
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from din.errors import InputError, shown
+from din.params.reading import Params, parse, plain, read_text
+
+COMMENT_COLUMN = 34
+"""Where the comments of params.yaml begin."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A parameter that an overlay changes."""
+
+    key: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.key}: {_json(self.old)} → {_json(self.new)}"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The text of a parameter file after an overlay, and what the overlay changed."""
+
+    text: str
+    changes: tuple[Change, ...]
+
+
+def read_overlay(path: Path) -> Mapping[str, Any]:
+    """Read an overlay's file.
+
+    Raises:
+        InputError: the file is missing, too large or not YAML, or it holds an unknown key.
+    """
+    text = read_text(path, "expected an overlay, such as docs/examples/kuairand-pure.yaml")
+    plain(text, path)
+    overlay = _editor().load(text)
+    dict(_values(Params, overlay, path))
+    return overlay
+
+
+def edit(text: str, overlay: Mapping[str, Any], where: object) -> Edit:
+    """Write an overlay into the text of a parameter file, keeping its comments.
+
+    Args:
+        text: a sound parameter file.
+        overlay: nested values.
+        where: the source of the overlay, for errors.
+
+    Raises:
+        InputError: the overlay holds an unknown key or a value of a wrong type, or it leads to a conflict.
+    """
+    editor = _editor()
+    params = editor.load(text)
+    changes = []
+    for key, value in _values(Params, overlay, where):
+        block, name = _find(params, key)
+        if _json(block[name]) != _json(value):
+            changes.append(Change(key, deepcopy(block[name]), value))
+            _set(block, name, value)
+    written = StringIO()
+    editor.dump(params, written)
+    parse(Params, plain(written.getvalue(), where), where)
+    return Edit(written.getvalue(), tuple(changes))
+
+
+def overlaid(params: Mapping[str, Any], overlay: Mapping[str, Any], where: object) -> dict[str, Any]:
+    """Return plain parameters with an overlay's values. Types are not checked; see `parse`.
+
+    Raises:
+        InputError: the overlay holds an unknown key.
+    """
+    changed = deepcopy(dict(params))
+    for key, value in _values(Params, overlay, where):
+        block, name = _find(changed, key)
+        block[name] = value
+    return changed
+
+
+def _values(block: Any, overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Return the overlay's values by dotted key."""
+    place = prefix.removesuffix(".") or "the overlay"
+    if not isinstance(overlay, Mapping):
+        raise InputError(f"{where}: {place} is {shown(overlay)}; expected keys with values")
+    types: dict[str, Any] = {field.name: field.type for field in fields(block)}
+    for name, value in overlay.items():
+        if name not in types:
+            raise InputError(f"{where}: key {shown(name)} is unknown in {place}; valid keys: {', '.join(types)}")
+        if is_dataclass(types[name]):
+            yield from _values(types[name], value, where, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _find(params: Any, key: str) -> tuple[Any, str]:
+    *parents, name = key.split(".")
+    return reduce(getitem, parents, params), name
+
+
+def _set(block: CommentedMap, name: str, value: Any) -> None:
+    """Set a key whose comment stays, at its column where there is room."""
+    block[name] = None  # else ruamel would quote a text as it found the old one
+    block[name] = _styled(value)
+    for token in block.ca.items.get(name, ()):
+        if hasattr(token, "column"):
+            token.column = COMMENT_COLUMN
+
+
+def _styled(value: Any) -> Any:
+    """Copy a value without its comments.
+
+    Lists are written on one line, mappings as the overlay has them, and text with control characters with escapes.
+    """
+    if isinstance(value, Mapping):
+        copied = CommentedMap((_styled(key), _styled(part)) for key, part in value.items())
+        if not isinstance(value, CommentedMap) or value.fa.flow_style():
+            copied.fa.set_flow_style()
+        return copied
+    if isinstance(value, list | tuple):
+        copied = CommentedSeq(map(_styled, value))
+        copied.fa.set_flow_style()
+        return copied
+    if isinstance(value, str) and not value.isprintable():
+        return DoubleQuotedScalarString(value)
+    return value
+
+
+def _editor() -> YAML:
+    """Return a reader and writer that keeps comments, quotes and the order of keys."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    return yaml
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False)

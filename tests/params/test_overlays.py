@@ -1,0 +1,188 @@
+"""Overlays change the keys they hold and nothing else. Alone: pytest tests/params/test_overlays.py"""
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import PLAIN, documents
+from typer.testing import CliRunner
+
+from din.cli import app
+from din.errors import InputError
+from din.params import Params, load, parse, to_json
+from din.params.blocks import types_of
+from din.params.overlays import Change, edit, overlaid, read_overlay
+from din.params.reading import plain
+from din.schema import parse_fields
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+TYPES = types_of(Params)
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
+BEFORE = plain(TEXT, "params.yaml")
+BLOCKS = sorted({key.rpartition(".")[0] for key in TYPES})
+
+
+def nested(values: dict[str, Any]) -> dict[str, Any]:
+    """Values by dotted key as an overlay."""
+    overlay: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        block = overlay
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        block[name] = value
+    return overlay
+
+
+def flat(text: str) -> dict[str, Any]:
+    """The values of a parameter file by dotted key."""
+    values = plain(text, "here")
+    return {key: value_at(values, key) for key in TYPES}
+
+
+def value_at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values[part]
+    return values
+
+
+def comments(text: str) -> list[str]:
+    return re.findall(r"# .*", text)
+
+
+OVERLAYS = st.lists(st.sampled_from(sorted(TYPES)), unique=True, max_size=8).flatmap(
+    lambda keys: st.fixed_dictionaries({key: documents(TYPES[key]) for key in keys})
+)
+
+
+@given(values=OVERLAYS)
+@settings(deadline=None, max_examples=25)
+def test_any_overlay_goes_there_and_back(values: dict[str, Any]) -> None:
+    """Its keys have the values given, all others and every comment stay; the old values restore the file's text."""
+    before = {key: value_at(BEFORE, key) for key in TYPES}
+    try:
+        edited = edit(TEXT, nested(values), "an overlay")
+    except InputError as error:
+        assert " and " in str(error)  # a conflict between two keys
+        return
+    after = flat(edited.text)
+    assert {key: as_json(value) for key, value in after.items()} == {
+        key: as_json(values.get(key, value)) for key, value in before.items()
+    }
+    changed = {key for key, value in values.items() if as_json(value) != as_json(before[key])}
+    assert {change.key for change in edited.changes} == changed
+    old = nested({change.key: change.old for change in edited.changes})
+    assert edit(edited.text, old, "the old values").text == TEXT
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, default=str, sort_keys=True)
+
+
+def test_comments_stay_beside_their_keys() -> None:
+    """At their column, or one blank behind a long value."""
+    values = {"train": {"hidden": [8]}, "fetch": {"kuairand_pure": {"path": "a" * 40}}}
+    edited = edit(TEXT, values, "an overlay")
+    assert comments(edited.text) == comments(TEXT)
+    assert "  hidden: [8]                     # widths of the MLP's hidden layers\n" in edited.text
+    assert f"    path: {'a' * 40} # folder, zip or glob of the publisher's files\n" in edited.text
+    assert [str(change) for change in edited.changes] == [
+        "train.hidden: [200, 80] → [8]",
+        f'fetch.kuairand_pure.path: null → "{"a" * 40}"',
+    ]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_an_unknown_key_names_the_valid_ones(block: str) -> None:
+    """At any depth, in an overlay as in the file."""
+    prefix = f"{block}." if block else ""
+    valid = [key.removeprefix(prefix).split(".")[0] for key in TYPES if key.startswith(prefix)]
+    message = f"'no_such_key' is unknown in .*; valid keys: {', '.join(dict.fromkeys(valid))}$"
+    overlay = nested({f"{prefix}no_such_key": 1})
+    with pytest.raises(InputError, match=message):
+        overlaid(BEFORE, overlay, "an overlay")
+    given = deepcopy(BEFORE)
+    (value_at(given, block) if block else given)["no_such_key"] = 1
+    with pytest.raises(InputError, match=message):
+        parse(Params, given, "params.yaml")
+
+
+@pytest.mark.parametrize("key", TYPES)
+def test_a_missing_key_is_named(key: str) -> None:
+    """With the block that lacks it and the keys that belong there."""
+    given = deepcopy(BEFORE)
+    block, _, name = key.rpartition(".")
+    del value_at(given, block)[name]
+    with pytest.raises(InputError, match=rf"params.yaml: key '{name}' is missing in {block}; valid keys: .*\b{name}\b"):
+        parse(Params, given, "params.yaml")
+
+
+@given(key=st.sampled_from(sorted(TYPES)), value=PLAIN)
+@settings(deadline=None, max_examples=50)
+def test_a_value_of_a_wrong_type_is_named(key: str, value: Any) -> None:
+    """In the file as in an overlay: the key, or the keys of a conflict; else the value is a good one."""
+    try:
+        edited = edit(TEXT, nested({key: value}), "an overlay")
+    except InputError as error:
+        assert key in str(error) and "\n" not in str(error)
+    else:
+        assert as_json(flat(edited.text)[key]) == as_json(value)
+
+
+@pytest.mark.parametrize("overlay", [None, 3, [], {"train": None}, {"fetch": {"table": "clicks.csv"}}], ids=str)
+def test_a_block_without_keys_is_refused(overlay: Any) -> None:
+    """A value where a block belongs would replace all of it."""
+    with pytest.raises(InputError, match="expected keys with values"):
+        edit(TEXT, overlay, "an overlay")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_hold_what_differs(path: Path) -> None:
+    """Each key of an example changes a value, and its fields parse."""
+    overlay = read_overlay(path)
+    edited = edit(TEXT, overlay, path)
+    assert nested({change.key: change.new for change in edited.changes}) == overlay
+    params = parse(Params, plain(edited.text, path), path)
+    assert params.model_name == path.stem
+    assert parse_fields({name: group or {} for name, group in (params.featurize.fields or {}).items()})
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with params.yaml, and the current one."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(TEXT, encoding="utf-8")
+    Path("good.yaml").write_text("train: {epochs: 3}\n")
+    Path("bad.yaml").write_text("train: {epoch: 3}\n")
+    return tmp_path
+
+
+def test_the_command_shows_and_writes_changes(workspace: Path, params: Params) -> None:
+    """A dry run shows alone; a second run finds nothing to change."""
+    dry = CliRunner().invoke(app, ["params", "apply", "good.yaml", "--dry-run"])
+    assert (dry.exit_code, dry.stdout) == (0, "train.epochs: 20 → 3\n")
+    assert Path("params.yaml").read_text() == TEXT
+    assert CliRunner().invoke(app, ["params", "apply", "good.yaml"]).stdout == dry.stdout
+    assert to_json(load()) == overlaid(to_json(params), {"train": {"epochs": 3}}, "here")
+    again = CliRunner().invoke(app, ["params", "apply", "good.yaml"])
+    assert again.stdout == "good.yaml: params.yaml has these values already\n"
+
+
+@pytest.mark.parametrize("overlays", [["bad.yaml"], ["good.yaml", "bad.yaml"], ["nowhere.yaml"]])
+def test_the_command_writes_all_or_nothing(workspace: Path, overlays: list[str]) -> None:
+    """An unknown key in the last overlay leaves the file as it was."""
+    done = CliRunner().invoke(app, ["params", "apply", *overlays])
+    assert done.exit_code == 2
+    assert overlays[-1] in done.stderr
+    assert Path("params.yaml").read_text() == TEXT
+
+
+def test_a_change_reads_as_in_the_file() -> None:
+    """Key, old and new value."""
+    assert str(Change("train.softmax", False, None)) == "train.softmax: false → null"
