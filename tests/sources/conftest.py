@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import settings
 
-from din.params import Data, Params
+from din.params import Data, Params, parse, to_json
+from din.params.overlays import overlaid, read_overlay
 from din.sources.fetch import fetch
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
 
+ROOT = Path(__file__).parents[2]
 DAY = 86_400
 START = 1_700_006_400  # 2023-11-15 00:00 UTC
 
@@ -73,6 +75,17 @@ def fetch_public(public_params: Callable[..., Params]) -> Callable[..., dict[str
         return read_raw()
 
     return run
+
+
+@pytest.fixture
+def example_params(params: Params) -> Callable[[str], Params]:
+    """The shipped params with an overlay of docs/examples."""
+
+    def build(name: str) -> Params:
+        path = ROOT / "docs" / "examples" / f"{name}.yaml"
+        return parse(Params, overlaid(to_json(params), read_overlay(path), path), path)
+
+    return build
 
 
 def read_raw() -> dict[str, pa.Table]:

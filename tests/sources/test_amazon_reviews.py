@@ -113,6 +113,16 @@ def test_ids_and_ratings_alone(fetch_public: Fetch) -> None:
     assert fetch_public("amazon-reviews", "a") == full
 
 
+def test_the_example(example_params: Callable[[str], Params]) -> None:
+    """It runs on the publisher's files of another category as well."""
+    write_2014("amazon-beauty")
+    params = example_params("amazon-beauty")
+    fetch(params)
+    featurize(params)
+    fields = read_json(Path("data/features/manifest.json"))["fields"]
+    assert [field["name"] for field in fields] == ["item_id", "category", "brand", "categories"]
+
+
 def test_the_papers_protocol(public_params: Callable[..., Params]) -> None:
     """Of n reviews in file order: history of k and candidate k + 1 train, the last tests, each with one negative."""
     write_2014()

@@ -1,6 +1,7 @@
 """KuaiRand-Pure in its publisher's files. Alone: pytest tests/sources/test_kuairand.py"""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from featurize.featurize_files import Built
 from din.artifacts import read_json
 from din.errors import InputError
 from din.featurize.build import featurize
-from din.params import Params
+from din.params import Data, Params
 from din.schema import parse_fields
 from din.sources.fetch import fetch
 
@@ -106,6 +107,16 @@ def test_a_changed_row_rewrites_its_day(folder: Path, public_params: Callable[..
     after = [day.stat() for day in days]
     same = [(a.st_ino, a.st_mtime_ns) == (b.st_ino, b.st_mtime_ns) for a, b in zip(before, after, strict=True)]
     assert same == [True, True, True, False]
+
+
+def test_the_example(folder: Path, example_params: Callable[[str], Params]) -> None:
+    """It runs on the publisher's folder, whose log is longer than the one here."""
+    params = replace(example_params("kuairand-pure"), data=Data(until=None))
+    fetch(params)
+    featurize(params)
+    manifest = read_json(Path("data/features/manifest.json"))
+    assert manifest["rows"].keys() == {"train", "valid", "test"}
+    assert {"user_id", "register_days_range", "tag", "tab"} <= {field["name"] for field in manifest["fields"]}
 
 
 def test_to_shards(folder: Path, public_params: Callable[..., Params]) -> None:
