@@ -201,7 +201,7 @@ def _problem(error: Any, form: type) -> str:
         valid = _keys(form, path[:-1])
         known = f"; valid keys: {', '.join(valid)}" if valid else ""
         return f"key {shown(path[-1])} is unknown in {_place(path[:-1])}{known}"
-    message = error["msg"].removeprefix("Value error, ")
+    message = shown(error["msg"].removeprefix("Value error, "), quotes=False)
     needs_quotes = error["type"] == "string_type" and isinstance(error["input"], int | float)
     advice = "; put it in quotes" if needs_quotes else ""
     return f"{_place(path)}: {message}, got {shown(error['input'])}{advice}"
