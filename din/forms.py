@@ -232,11 +232,12 @@ class ModelConfig(TypedDict):
 class RawManifest(TypedDict):
     """The log that fetch wrote.
 
-    `fields`, `protocol` and `order` are the source's defaults.
+    `params` are the settings of its source, but for paths; `fields`, `protocol` and `order` are the source's defaults.
     """
 
     format: Format
     source: str
+    params: dict[str, Any]
     fingerprint: Digest
     files: dict[str, Digest]
     rows: NonNegativeInt

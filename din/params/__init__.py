@@ -5,7 +5,7 @@ from din.params.data import Data
 from din.params.export import CheckParity
 from din.params.featurize import Featurize
 from din.params.fetch import Simulate, Table
-from din.params.reading import Params, load, parse, path_keys, to_json
+from din.params.reading import Params, load, parse, path_keys, source_settings, to_json
 from din.params.train import Train
 from din.params.validate import ValidateFeatures
 
@@ -22,5 +22,6 @@ __all__ = [
     "load",
     "parse",
     "path_keys",
+    "source_settings",
     "to_json",
 ]

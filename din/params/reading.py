@@ -129,6 +129,14 @@ def path_keys() -> tuple[str, ...]:
     return tuple(key for key, hint in types_of(Params).items() if Paths in get_args(hint))
 
 
+def source_settings(params: Params) -> dict[str, Any]:
+    """Return the keys of the source's own block that shape its rows; paths are left out: they differ by machine."""
+    name = params.fetch.source.removesuffix("-100k").replace("-", "_")
+    paths = path_keys()
+    block = to_json(getattr(params.fetch, name))
+    return {key: value for key, value in block.items() if f"fetch.{name}.{key}" not in paths}
+
+
 def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
     """Describe each conflict below a block: its keys, their values, and what to do."""
     for conflict in block.conflicts():

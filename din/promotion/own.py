@@ -16,7 +16,7 @@ from din.artifacts import MANIFEST
 from din.errors import InputError, listed, shown
 from din.forms import PATHS, Evaluation, ParityReport, RawManifest, Suite, ValidationReport
 from din.metrics import auc, gauc, summary
-from din.params import to_json
+from din.params import source_settings, to_json
 from din.promotion.champion import RAW
 from din.promotion.evidence import BUNDLE, DATA, EVALUATION, PARITY, PREDICTIONS, SHOW, VALIDATIONS, Evidence
 from din.promotion.verdict import Check, Finding, from_interval, within
@@ -65,6 +65,7 @@ def _made_from(evidence: Evidence) -> Finding:
     log = documents.read(RawManifest, RAW / MANIFEST)
     pairs = {
         "fetch.source": (log["source"], params.fetch.source),
+        **_pairs(f"fetch.{params.fetch.source}", log["params"], source_settings(params)),
         "data.until": (log["until"], to_json(params.data)["until"]),
         "promote.model_name": (facts["model_name"], params.model_name),
         **_pairs("featurize", facts["params"]["featurize"], to_json(params.featurize)),

@@ -23,7 +23,7 @@ from din.artifacts import MANIFEST, hash_files, replace_directory, write_json
 from din.errors import InputError, Unavailable
 from din.forms import FORMAT, RawManifest
 from din.names import Day, Digest
-from din.params import Data, Params, to_json
+from din.params import Data, Params, source_settings, to_json
 from din.sources import (
     amazon_reviews,
     kuairand,
@@ -150,7 +150,8 @@ def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: RawManifest | 
         kept = [path for path, sha256 in files.items() if old and old["files"].get(path) == sha256]
         for path in kept:
             _link(RAW / path, tree / path)
-        manifest = {"format": FORMAT, "source": params.fetch.source, "fingerprint": seen.fingerprint, "files": files}
+        manifest = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params)}
+        manifest |= {"fingerprint": seen.fingerprint, "files": files}
         write_json(tree / MANIFEST, manifest | described)
     if _by_rows(params):
         _remember({stamp: seen})

@@ -96,6 +96,14 @@ def test_a_gain_of_a_model_that_was_rolled_back_is_no_yardstick(workspace, quick
     assert "gain over LR beyond every recent champion's" in find(report, "implausible_gain")["reason"]
 
 
+def test_a_log_of_other_settings_is_closed(workspace, quick):
+    """The rule for a click changed, and nothing was fetched since."""
+    other = replace(quick.fetch, movielens=replace(quick.fetch.movielens, positive_rating=5.0))
+    report = judge(replace(quick, fetch=other))
+    assert shut(report) == ["made_from"]
+    assert "fetch.movielens-100k.positive_rating was 4.0, is 5.0" in find(report, "made_from")["reason"]
+
+
 def test_a_log_of_another_source_is_closed(workspace, quick):
     """fetch.source changed, and nothing was fetched since."""
     other = replace(quick, fetch=replace(quick.fetch, source="table"))
