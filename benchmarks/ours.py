@@ -20,10 +20,11 @@ from benchmarks.serving import Served
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Shard
 from din.model.artifact import Trained
+from din.ops import backend
 from din.params import Train, load
+from din.train.device import backend_of
 from din.train.fit import fit
 from din.train.loader import evaluation_batches
-from din.train.native import native
 from din.train.predict import predict
 
 SCORING_BATCH = 1024
@@ -75,7 +76,8 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     def train() -> list[float]:
         matmuls.append(seconds(roofline.run))
-        trained.append(fit(features, params, kernels=native(params))[0])
+        with backend.using(backend_of(params)):
+            trained.append(fit(features, params)[0])
         matmuls.append(seconds(roofline.run))
         return features.epochs()
 

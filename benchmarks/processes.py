@@ -4,13 +4,14 @@
 
 One process and a team of N take turns on the features and parameters of the workspace, one thread each, every process
 on a core of its own, its loader included. A turn is an epoch: the same impressions for both. The first warms up, then
-the best counts. `batch_size` is of a process, as in training; both sides run through the kernels of `train.kernels`.
+the best counts. `batch_size` is of a process, as in training; both sides run through the backend of `train.backend`.
 """
 
 import argparse
 import os
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,13 +25,14 @@ from benchmarks.measure import say
 from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
+from din.ops import backend
 from din.params import Train, load
+from din.train.device import backend_of
 from din.train.distributed import ALONE, Ranks, joined
 from din.train.launch import environments
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
-from din.train.native import native
 
 
 class Turn(NamedTuple):
@@ -45,20 +47,17 @@ def worker(pipe: Connection, environment: dict[str, str], features: Path, params
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     os.environ |= environment
-    if params.processes == 1:
-        take_turns(pipe, Features(features), params, ALONE)
-    else:
-        with joined(torch.device("cpu")) as ranks:
-            take_turns(pipe, Features(features), params, ranks)
+    team = nullcontext(ALONE) if params.processes == 1 else joined(torch.device("cpu"))
+    with team as ranks, backend.using(backend_of(params), ranks.collect):
+        take_turns(pipe, Features(features), params, ranks)
 
 
 def take_turns(pipe: Connection, features: Features, params: Train, ranks: Ranks) -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
-    kernels = native(params, ranks)
-    packer = Packer(features, params.unknown_rate, kernels)
+    packer = Packer(features, params.unknown_rate)
     loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
-    learner = Learner(features, packer, params, ranks=ranks, kernels=kernels)
+    learner = Learner(features, packer, params, ranks=ranks)
     learner.model.train()
     while (epoch := pipe.recv()) is not None:
         started, cpu = time.perf_counter(), time.process_time()

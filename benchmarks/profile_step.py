@@ -23,11 +23,12 @@ from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.embedding import to_tensors
+from din.ops import backend
 from din.params import Train, load, parse, to_json
+from din.train.device import backend_of
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 from din.train.memory import keep_freed_memory
-from din.train.native import native
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of params.yaml's block train")
     parser.add_argument("--batches", type=positive, default=10, help="different ones")
     parser.add_argument("--repeats", type=positive, default=20, help="turns of each")
-    parser.add_argument("--torch", action="store_true", help="also the step without kernels")
+    parser.add_argument("--torch", action="store_true", help="also the step through the references, in torch")
     parser.add_argument("--compiled", action="store_true", help="also the step through torch.compile instead")
     arguments = parser.parse_args()
     changes = {key: YAML(typ="safe").load(value) for key, _, value in (x.partition("=") for x in arguments.set)}
@@ -47,12 +48,16 @@ def main() -> None:
         params = parse(Train, to_json(load().train) | changes, "--set")
         if params.model != "din":
             raise InputError(f"train.model: {params.model}; the roofline is din's: --set model=din")
-        features, kernels = Features(arguments.features), native(params)
-        packer = Packer(features, params.unknown_rate, kernels)
-        learner = Learner(features, packer, params, kernels=kernels)
+        with backend.using(backend_of(params)):
+            profile(Features(arguments.features), params, arguments)
     except InputError as error:
         parser.error(str(error))
 
+
+def profile(features: Features, params: Train, arguments: argparse.Namespace) -> None:
+    """Time the parts of a step and print them."""
+    packer = Packer(features, params.unknown_rate)
+    learner = Learner(features, packer, params)
     loader = TrainingLoader(features, packer, params.batch_size, params.seed)
     batches = list(islice(loader.epoch(0), arguments.batches))
     shard = features.shard(0, "train")
@@ -74,13 +79,22 @@ def main() -> None:
         "its forward pass": lambda i: forward(batches[i]),
         "packing one batch, cold": lambda i: pack(batches[i]),
     }
+
+    def by_reference(first: TrainingBatch | None = None) -> Callable[[int], None]:
+        with backend.using("reference"):
+            reference = Learner(features, packer, params, first)
+        reference.model.train()
+
+        def step(i: int) -> None:
+            with backend.using("reference"):
+                reference.step(ready[i], 0, params.learning_rate)
+
+        return step
+
     if arguments.torch:
-        eager = Learner(features, packer, params)
-        eager.model.train()
-        parts["torch's step"] = lambda i: eager.step(ready[i], 0, params.learning_rate)
+        parts["torch's step"] = by_reference()
     if arguments.compiled:
-        fast = Learner(features, packer, params, batches[0])
-        parts["torch's compiled step"] = lambda i: fast.step(ready[i], 0, params.learning_rate)
+        parts["torch's compiled step"] = by_reference(batches[0])
     smallest = {name: np.full(len(batches), np.inf) for name in parts}
     for _ in range(arguments.repeats):
         for i in range(len(batches)):

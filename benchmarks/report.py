@@ -121,7 +121,8 @@ def _epoch(results: dict[str, Any]) -> list[str]:
         if "error" in full:
             return [f"{what}: failed: {_short(full['error'])}\n"]
         rest = full["stage_seconds"] - full["epoch_seconds"]
-        how = "native kernels" if full.get("kernels") else "compiled" if full["compiled"] else "PyTorch, not compiled"
+        reference = "compiled" if full["compiled"] else "PyTorch, not compiled"
+        how = "native operations" if full["backend"] == "native" else reference
         return [
             f"{what}, the whole `train` stage: **{full['stage_seconds']:.0f} s** ({how}), of which the epoch and its "
             f"validation {full['epoch_seconds']:.0f} s, start, reading, compiling and saving {rest:.0f} s.\n"

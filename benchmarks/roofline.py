@@ -1,7 +1,7 @@
 """A yardstick for a training step: its matrix products alone, forward and backward, packed, as torch multiplies.
 
 The first attention layer counts as what its algebra needs: W_k·k and W_p·(q⊙k) per behaviour, W_q·q per impression. It
-is no bound: native kernels take one matrix per impression for both, half of that layer's products.
+is no bound: native operations take one matrix per impression for both, half of that layer's products.
 Buffers are made once; gathers, activations, updates and everything else are left out.
 """
 

@@ -18,23 +18,24 @@ from benchmarks.directory import write_directory
 from benchmarks.measure import EPOCHS, pin, say
 from benchmarks.ours import TimedFeatures, settings
 from benchmarks.rows import Workload, draw
+from din.ops import backend
+from din.train.device import backend_of
 from din.train.fit import fit
-from din.train.native import native
 
 ITEMS = 10_000
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
 def step_ms(workload: Workload, spread: int) -> dict[str, Any]:
-    """Best epoch's mean time of a step, in ms, and whether it went through kernels, as training does by default."""
+    """Return the best epoch's mean time of a step in ms, and the backend, chosen as training chooses it."""
     params = settings(workload, EPOCHS)
     assert params.regularizer == "mini_batch_aware"
-    kernels = native(params)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, backend.using(backend_of(params)):
+        native = backend.identity() is not None
         features = TimedFeatures(write_directory(Path(folder), workload, draw(workload), spread).root)
-        fit(features, params, kernels=kernels)
+        fit(features, params)
     steps = -(-workload.rows // workload.batch)
-    return {"step_ms": 1e3 * min(features.epochs()[1:]) / steps, "kernels": kernels is not None}
+    return {"step_ms": 1e3 * min(features.epochs()[1:]) / steps, "backend": "native" if native else "reference"}
 
 
 def command(workload: Workload, size: int) -> list[str]:

@@ -29,11 +29,12 @@ from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_
 from din.errors import InputError
 from din.eventlog.reader import Features
 from din.metrics.summary import summary
+from din.ops import backend
 from din.params import Train
 from din.train import checkpoint
+from din.train.device import backend_of
 from din.train.evaluate import oracle
 from din.train.fit import EVALUATION_BATCH, fit
-from din.train.native import native
 from din.train.predict import predict
 
 STORE = ROOT / ".din" / "quality"
@@ -108,8 +109,8 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     """Train one row with its seed, score `splits`, and keep the figures in `kept`."""
     began = time.process_time()
     opened = Features(features)
-    with contextlib.redirect_stdout(io.StringIO()):
-        trained, progress = fit(opened, row.train, kernels=native(row.train))
+    with contextlib.redirect_stdout(io.StringIO()), backend.using(backend_of(row.train)):
+        trained, progress = fit(opened, row.train)
     record: dict[str, Any] = {"log": row.log, "row": row.name, "seed": row.train.seed, "epoch": progress.best_epoch + 1}
     for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
@@ -158,8 +159,8 @@ def _run_each(
 
 
 def _identity(features: Path, train: Train) -> str:
-    kernels = native(train)
-    return checkpoint.directory(features, train, kernels=kernels.identity if kernels else None).name
+    with backend.using(backend_of(train)):
+        return checkpoint.directory(features, train).name
 
 
 def _end_with_parent() -> None:

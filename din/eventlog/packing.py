@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.eventlog.reader import Column, Features, Impressions, Shard, ragged_take
-from din.native.library import Kernels
+from din.eventlog.reader import Column, Features, Impressions, Shard
+from din.ops.deduplicate import Deduplicator
+from din.ops.packing import field_ids, pack_histories
 from din.schema import UNKNOWN, Field, Group
 
 
@@ -71,25 +72,6 @@ class TableLayout:
         )
 
 
-class Deduplicator:
-    """Distinct values of integer arrays in O(N), by a scratch array as large as the id space; not thread-safe."""
-
-    def __init__(self, size: int, kernels: Kernels | None = None) -> None:
-        self._slot, self._kernels = np.zeros(size, np.int32), kernels
-
-    def __call__(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Distinct ids [U] in order of their last occurrence, and the position of every id among them [N]."""
-        if self._kernels:
-            found, position = np.empty_like(ids, np.int64), np.empty(len(ids), np.int64)
-            size = self._kernels("distinct", len(ids), ids.astype(np.int64, copy=False), self._slot, found, position)
-            return found[:size].astype(ids.dtype, copy=False), position
-        positions = np.arange(len(ids), dtype=np.int32)
-        self._slot[ids] = positions
-        distinct = ids[self._slot[ids] == positions]
-        self._slot[distinct] = np.arange(len(distinct), dtype=np.int32)
-        return distinct, self._slot[ids].astype(np.int64)
-
-
 def look_up(column: Column, field: Field, offset: int, dropped: np.ndarray | None = None) -> Lookup:
     """A field's rows in the joint table; `dropped` bool [N] marks owners whose value is taken as unknown."""
     if field.standardised:
@@ -107,55 +89,41 @@ def look_up(column: Column, field: Field, offset: int, dropped: np.ndarray | Non
 class Packer:
     """Makes packed batches of impressions of one feature directory."""
 
-    def __init__(self, features: Features, unknown_rate: float = 0.0, kernels: Kernels | None = None) -> None:
-        self._features, self.kernels = features, kernels
-        self._unknown_rate = float(unknown_rate)
+    def __init__(self, features: Features, unknown_rate: float = 0.0) -> None:
+        self._features, self._unknown_rate = features, float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
-        self._distinct_items = Deduplicator(features.manifest["items"], kernels)
+        self._distinct_items = Deduplicator(features.manifest["items"])
 
     def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
         """Pack impressions `rows` [B] of a shard; with `random`, drop `unknown_rate` of all values to unknown."""
         impressions: Impressions = shard.impressions
         rows = rows.astype(np.int64, copy=False)
-        users = impressions.user[rows]  # before kernels see rows: numpy looks at their bounds
-        flat, segment, touched = self._histories(shard, rows)
+        users = impressions.user[rows]  # first, since numpy checks the bounds of rows
+        places, segment, touched = pack_histories(
+            rows, impressions.history_start, impressions.history_end, shard.behaviour_item, impressions.item
+        )
         items, position = self._distinct_items(touched)
         return PackedBatch(
             items=self._group(Group.ITEM, self._features.items, items, random),
-            behaviours=self._group(Group.BEHAVIOUR, shard.behaviour_fields, flat, random),
+            behaviours=self._group(Group.BEHAVIOUR, shard.behaviour_fields, places, random),
             users=self._group(Group.USER, self._features.users, users, random),
             contexts=self._group(Group.CONTEXT, impressions.contexts, rows, random),
-            candidate=position[len(flat) :],
-            behaviour=position[: len(flat)],
+            candidate=position[len(places) :],
+            behaviour=position[: len(places)],
             segment=segment,
             labels=impressions.label[rows].astype(np.float32),
         )
 
-    def _histories(self, shard: Shard, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each behaviour's position in the shard and impression [T], items of behaviours, then candidates [T + B]."""
-        impressions = shard.impressions
-        if not self.kernels:
-            flat, offsets = ragged_take(impressions.history_start[rows], impressions.history_end[rows])
-            segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
-            return flat, segment, np.concatenate([shard.behaviour_item[flat], impressions.item[rows]])
-        views = (len(rows), rows, impressions.history_start, impressions.history_end)
-        flat, segment = np.empty((2, self.kernels("behaviours", *views)), np.int64)
-        touched = np.empty(len(flat) + len(rows), np.int64)
-        self.kernels("histories", *views, shard.behaviour_item, impressions.item, flat, segment, touched)
-        return flat, segment, touched
-
     def _group(
         self, group: Group, columns: dict[str, Column], owners: np.ndarray, random: np.random.Generator | None
     ) -> dict[str, Lookup]:
-        lookups, count, rate = {}, len(owners), self._unknown_rate
+        lookups, rate = {}, self._unknown_rate
         for field in self._features.of(group):
             column, offset = columns[field.name], self.layout.offsets[field.name]
-            drawn = random.random(count, np.float32) if random is not None else None
-            if self.kernels and column.values.dtype == np.int32 and column.offsets is None:
-                owners, ids = owners.astype(np.int64, copy=False), np.empty(count, np.int64)
-                self.kernels("look_up", count, owners, column.values, drawn, rate, offset, ids)
-                lookups[field.name] = Lookup(ids)
-            else:
+            drawn = None if random is None else random.random(len(owners), np.float32)
+            if field.standardised or column.offsets is not None:
                 dropped = None if drawn is None else drawn < rate
                 lookups[field.name] = look_up(column.take(owners), field, offset, dropped)
+            else:
+                lookups[field.name] = Lookup(field_ids(column.values, owners, offset, drawn, rate))
         return lookups

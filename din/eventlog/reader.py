@@ -18,6 +18,7 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError
 from din.forms import FeaturesManifest
+from din.ops.packing import ragged_take
 from din.schema import SPLITS, Field, Group, Kind, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
@@ -83,7 +84,7 @@ class Features:
 
     Raises:
         InputError: the directory is missing, of another format version, or a file of it is unreadable; a column that
-            is read as ids, rows or positions holds something else. Kernels index memory by them.
+            is read as ids, rows or positions holds something else: native operations index memory by them.
     """
 
     def __init__(self, root: Path = Path("data/features")) -> None:
@@ -177,22 +178,6 @@ class Features:
             if not field.standardised:
                 _check(path, field.name, columns[field.name].values, self.rows[field.name])
         return columns
-
-
-def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the slices [start, end) one after the other, and where each begins.
-
-        starts [1, 7, 4], ends [3, 7, 6]  ->  flat [1, 2, 4, 5], offsets [0, 2, 2, 4]
-
-    Returns:
-        flat: int64 [sum of lengths]. offsets: int64 [len(starts) + 1].
-    """
-    lengths = ends.astype(np.int64) - starts
-    offsets = np.zeros(len(starts) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    flat = np.repeat(starts - offsets[:-1], lengths)
-    flat += np.arange(offsets[-1])
-    return flat, offsets
 
 
 def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:

@@ -1,12 +1,4 @@
-"""The local activation unit (Eq. 3 of arXiv 1706.06978), packed.
-
-The official first layer reads [q, k, q−k, q⊙k]. By distributivity W·[q, k, q−k, q⊙k] = (Wq+Wd)q + (Wk−Wd)k + Wp(q⊙k):
-the q part is computed once per impression, only the last two once per behaviour. Weights stay those of the plain
-layer, so initialisation, gradients and meaning are the paper's.
-
-A behaviour k may be wider than the candidate q: behaviour fields (past feedback) have no counterpart in q, which is
-then taken as zero there.
-"""
+"""The local activation unit (Eq. 3 of arXiv 1706.06978); `din.ops.activation_unit` has its equations."""
 
 import math
 
@@ -14,13 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from din.model.dice import ACTIVATIONS
-from din.model.embedding import LOWEST, segment_sum
+from din.model.activations import ACTIVATIONS
 from din.model.mlp import multilayer_perceptron
+from din.ops.activation_unit import FirstLayer, first_layer
+from din.ops.segments import LOWEST
 
 
 class ActivationUnit(nn.Module):
     """a(k, q): one unnormalised weight per behaviour; Σ_j a_j keeps the intensity of interest.
+
+    The weights of the first layer are those of a plain layer over [q, k, …], so initialisation, gradients and meaning
+    are the paper's.
 
     Args:
         interaction: what the first layer reads beside q and k: `difference_product` q−k and q⊙k; `product` q⊙k;
@@ -49,22 +45,22 @@ class ActivationUnit(nn.Module):
         self.activation = ACTIVATIONS[activation](first)
         self.rest = multilayer_perceptron(first, tuple(rest), activation)
 
+    def first_layer(self) -> FirstLayer:
+        """Return the weights of the first layer."""
+        difference = self.difference_weight if self.interaction == "difference_product" else None
+        return FirstLayer(self.query_weight, self.key_weight, difference, self.product_weight, self.bias)
+
+    def upper_layers(self) -> list[nn.Module]:
+        """Return the layers above the first, activations and linear layers in turn."""
+        return [self.activation, *self.rest]
+
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
         """Weights [T, 1] of packed behaviours for the candidate of their impression."""
-        query_weight, key_weight = self.linear_parts()
-        query_TD, shared_TD = query_BD.index_select(0, segment_T), key_TK[:, : query_BD.shape[1]]
-        if self.interaction == "outer":
-            product = (query_TD.unsqueeze(2) * shared_TD.unsqueeze(1)).flatten(1)
-        else:
-            product = query_TD * shared_TD
-        hidden_TH = linear(query_BD, query_weight, self.bias).index_select(0, segment_T)
-        hidden_TH = torch.addmm(hidden_TH, key_TK, key_weight.T)  # summed by the product: no further pass over [T, H]
-        hidden_TH = torch.addmm(hidden_TH, product, self.product_weight.T)
-        return self.rest(self.activation(hidden_TH))
+        return self.rest(self.activation(first_layer(query_BD, key_TK, segment_T, self.first_layer())))
 
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         """Weights [C, L] of one user's behaviours for each of C candidates; the history is encoded once."""
-        query_weight, key_weight = self.linear_parts()
+        query_weight, key_weight = self.first_layer().linear_parts()
         per_query, per_key = linear(query_CD, query_weight, self.bias), linear(key_LK, key_weight)
         width = query_CD.shape[1]
         shared_LD = key_LK[:, :width]
@@ -78,22 +74,9 @@ class ActivationUnit(nn.Module):
         weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
         return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
 
-    def linear_parts(self) -> tuple[Tensor, Tensor]:
-        """First-layer weights of q and of k alone."""
-        query_weight, key_weight, width = self.query_weight, self.key_weight, self.query_weight.shape[1]
-        if self.interaction == "difference_product":
-            query_weight = query_weight + self.difference_weight
-            key_weight = torch.cat([key_weight[:, :width] - self.difference_weight, key_weight[:, width:]], 1)
-        return query_weight, key_weight
-
-
-def pool(weight_T1: Tensor, key_TK: Tensor, segment_T: Tensor, impressions: int) -> Tensor:
-    """Eq. 3: Σ_j a_j·e_j per impression, [B, K]; no behaviours: 0."""
-    return segment_sum(weight_T1 * key_TK, segment_T, impressions)
-
 
 def request_softmax(score_CL: Tensor, member_L: Tensor | None) -> Tensor:
-    """The same over one history, for each candidate: [C, L], where L may be 0."""
+    """Softmax over one history for each candidate, [C, L]; L may be 0, behaviours with `member` 0 get no weight."""
     if member_L is not None:
         score_CL = torch.where(member_L > 0, score_CL, LOWEST)
     nothing_C1 = torch.full_like(score_CL.sum(1, keepdim=True), LOWEST)  # keeps the maximum defined where L = 0

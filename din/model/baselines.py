@@ -27,9 +27,9 @@ class DeepFM(WideDeep):
     Summed over pairs: the usual ½(‖Σ v_i‖² − Σ ‖v_i‖²) is linear in fields, but float32 loses what cancels in it.
     """
 
-    def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
-        pairs = inner_products(vectors_BV.unflatten(1, (-1, self.dim)))
-        return super().deep(vectors_BV, products) + pairs.sum(1)
+    def deep(self, inputs_BI: Tensor) -> Tensor:
+        pairs = inner_products(inputs_BI[:, : self.vectors].unflatten(1, (-1, self.dim)))
+        return super().deep(inputs_BI) + pairs.sum(1)
 
 
 class PNN(BaseModel):
@@ -39,8 +39,9 @@ class PNN(BaseModel):
     def extra_inputs(self, vectors: int) -> int:
         return vectors * (vectors - 1) // 2
 
-    def deep(self, vectors_BV: Tensor, products: list[Tensor]) -> Tensor:
-        return super().deep(vectors_BV, [*products, inner_products(vectors_BV.unflatten(1, (-1, self.dim)))])
+    def deep(self, inputs_BI: Tensor) -> Tensor:
+        pairs = inner_products(inputs_BI[:, : self.vectors].unflatten(1, (-1, self.dim)))
+        return super().deep(torch.cat([inputs_BI, pairs], 1))
 
 
 def inner_products(vectors_BFd: Tensor) -> Tensor:

@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
-from din.model.attention import ActivationUnit, pool, request_softmax
+from din.model.attention import ActivationUnit, request_softmax
 from din.model.baselines import PNN, DeepFM, WideDeep
-from din.model.embedding import Batch, Embedded, Keys, segment_softmax
+from din.model.embedding import Batch
 from din.model.embedding_mlp import BaseModel, EmbeddingMLP
-from din.model.interest import Inputs, Interest
 from din.model.lr import LogisticRegression
 from din.model.sequences import Sequences, selections
-from din.native.library import Kernels
+from din.ops.activation_unit import attended_inputs
+from din.ops.inputs import Embedded
 from din.params import Train
 from din.schema import Field
 
@@ -28,7 +28,6 @@ class DIN(EmbeddingMLP):
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__(fields, params, selections)
         self.softmax = params.softmax
-        self.has_kernel = params.activation == "dice" and params.interaction != "outer"
         self.units = nn.ModuleList(
             ActivationUnit(
                 self.query_width, self.key_width, params.attention_hidden, params.activation, params.interaction
@@ -36,24 +35,18 @@ class DIN(EmbeddingMLP):
             for _ in selections
         )
 
-    def deep_logits(self, embedded: Embedded, batch: Batch) -> Tensor:
-        """As `EmbeddingMLP.deep_logits`; the order of the MLP's inputs in `Inputs` is that of `_predict`."""
-        if not (self.kernels and self.training and self.has_kernel):
-            return super().deep_logits(embedded, batch)
-        interests = [Interest(self.kernels, unit, self.softmax) for unit in self.units]
+    def inputs(self, embedded: Embedded, batch: Batch) -> Tensor:
         members = [selection(batch) for selection in self.selections]
-        weights = [weight for interest in interests for weight in interest.weights]
-        settings = (self.kernels, interests, members, self.interest_product, batch)
-        return self.head(Inputs.apply(*settings, *embedded[:3], *weights)).squeeze(1)
-
-    def pool(self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None) -> Tensor:
-        key_TK, segment_T = keys.rows(), keys.segment_T
-        weight_T1 = self.units[sequence](query_BD, key_TK, segment_T)
-        if self.softmax:
-            weight_T1 = segment_softmax(weight_T1, segment_T, query_BD.shape[0], member_T1)
-        elif member_T1 is not None:
-            weight_T1 = weight_T1 * member_T1
-        return pool(weight_T1, key_TK, segment_T, query_BD.shape[0])
+        units = [unit for unit in self.units if isinstance(unit, ActivationUnit)]
+        return attended_inputs(
+            embedded,
+            batch.places,
+            members,
+            units,
+            softmax=self.softmax,
+            product=self.interest_product,
+            training=self.training,
+        )
 
     def request_pool(self, sequence: int, query_CD: Tensor, key_LK: Tensor, member_L1: Tensor | None) -> Tensor:
         unit = self.units[sequence]
@@ -75,14 +68,6 @@ MODELS: dict[str, Callable[[tuple[Field, ...], Train, nn.ModuleList], Model]] = 
     "pnn": PNN,
     "deepfm": DeepFM,
 }
-
-
-def use_kernels(model: Model, params: Train, kernels: Kernels) -> None:
-    """Let the parts of a model that have kernels train through them, on CPU and in full precision."""
-    if isinstance(model, EmbeddingMLP):
-        model.kernels = kernels
-        if params.activation == "dice" and not params.dropout:
-            model.head.kernels = kernels
 
 
 def build(

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from din.model.embedding import Batch, Columns, embed, segment_sum
+from din.model.embedding import Batch
+from din.ops.lookup import Columns, lookup
+from din.ops.segments import segment_sum
 
 
 class LogisticRegression(nn.Module):
@@ -32,9 +34,14 @@ class LogisticRegression(nn.Module):
         return own + history.sum() / torch.ones_like(history).sum().clamp_min(1)  # exportable: L may be 0
 
     def _parts(self, table: Tensor, batch: Batch, owners: int) -> tuple[Tensor, Tensor]:
+        """The impressions' own weights [B], and those of their behaviours [T, 1]."""
         distinct, behaviours = batch.items[0].ids.shape[0], batch.behaviour.shape[0]
-        item_U2 = embed(table, Columns(batch.items, distinct, 0, 2)).view(distinct, -1, 2).sum(1)
-        profile = embed(table, Columns((*batch.users, *batch.contexts), owners, 0, 1)).sum(1)
-        own = item_U2[:, 0].index_select(0, batch.candidate) + profile + self.bias
-        feedback = embed(table, Columns(batch.behaviours, behaviours, 1, 1)).sum(1, keepdim=True)
-        return own, item_U2[:, 1:].index_select(0, batch.behaviour) + feedback
+        groups = [
+            Columns(batch.items, distinct, 0, 2),
+            Columns((*batch.users, *batch.contexts), owners, 0, 1),
+            Columns(batch.behaviours, behaviours, 1, 1),
+        ]
+        items, profile, feedback = lookup(table, groups)
+        item_U2 = items.view(distinct, -1, 2).sum(1)
+        own = item_U2[:, 0].index_select(0, batch.candidate) + profile.sum(1) + self.bias
+        return own, item_U2[:, 1:].index_select(0, batch.behaviour) + feedback.sum(1, keepdim=True)

@@ -4,23 +4,15 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from din.model.dice import ACTIVATIONS
-from din.model.kernels import Layers, Perceptron
-from din.native.library import Kernels
+from din.model.activations import ACTIVATIONS
+from din.ops.perceptron import perceptron
 
 
 class MLP(nn.Sequential):
-    """Layers in turn, [N, inputs] to [N, 1]; with `kernels` those of Dice run natively in training."""
-
-    kernels: Kernels | None = None
+    """Linear layers, activations and dropouts in turn, [N, inputs] to [N, 1]."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.kernels and self.training:
-            first, *rest = self
-            layers = Layers(rest)
-            tensors = (input, first.weight, first.bias, *layers.tensors)
-            return Perceptron.apply(self.kernels, layers, *tensors).unsqueeze(1)
-        return super().forward(input)
+        return perceptron(input, list(self))
 
 
 def multilayer_perceptron(inputs: int, hidden: tuple[int, ...], activation: str, dropout: float = 0.0) -> MLP:

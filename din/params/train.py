@@ -42,7 +42,7 @@ class Train(Block):
     regularization: NonNegativeFloat
     penalty: Literal["decoupled", "coupled"]
     unknown_rate: Share
-    kernels: Literal["auto", "never", "always"]
+    backend: Literal["auto", "reference", "native"]
     compile: Literal["auto", "never", "always"]
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None

@@ -25,7 +25,8 @@ from din.eventlog.packing import PackedBatch, TableLayout, look_up
 from din.eventlog.reader import Column, Features
 from din.model import artifact
 from din.model.din import Model
-from din.model.embedding import Batch, Ids
+from din.model.embedding import Batch
+from din.ops.lookup import Ids
 from din.params import Params
 from din.schema import Field, Group, Kind
 from din.serve import bundle

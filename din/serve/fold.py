@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from din.model.attention import ActivationUnit
-from din.model.dice import EPSILON, Dice
 from din.model.din import Model
+from din.ops.dice import EPSILON, Dice
 
 LONG = 50  # behaviours from which on a matrix per candidate is faster
 _SMALLEST = 1e-7  # stands for a 1 − α that is nearer to 0, since it is divided by: float32 can't tell f's apart
@@ -45,17 +45,13 @@ class FoldedUnit(ActivationUnit):
 
     def __init__(self, unit: ActivationUnit) -> None:
         nn.Module.__init__(self)  # has none of the weights of an ActivationUnit
-        query_weight, key_weight = unit.query_weight, unit.key_weight
+        query_weight, key_weight = unit.first_layer().linear_parts()
         self.query_width = query_weight.shape[1]
-        if unit.interaction == "difference_product":
-            query_weight = query_weight + unit.difference_weight
-            extra = key_weight.shape[1] - self.query_width
-            key_weight = key_weight - nn.functional.pad(unit.difference_weight, (0, extra))
         weight = torch.cat([query_weight, key_weight, unit.product_weight], 1)
         first = nn.Linear(weight.shape[1], len(unit.bias))
         first.weight, first.bias = nn.Parameter(weight), unit.bias
         self.first = first
-        self.rest = nn.Sequential(*list(_fold_dice([first, unit.activation, *unit.rest]))[1:])
+        self.rest = nn.Sequential(*list(_fold_dice([first, *unit.upper_layers()]))[1:])
 
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
         """As `ActivationUnit.forward`."""

@@ -20,11 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from din.artifacts import atomic_path, sha256_file
+from din.ops import backend
 from din.params import Train, to_json
 from din.stage import STATE
 from din.train.device import choose, threads
 
-CODE = ("train/*.py", "model/*.py", "native/*.py", "native/*.[ch]", "eventlog/*.py", "metrics/*.py", "schema.py")
+CODE = ("train/*.py", "model/*.py", "ops/**/*.py", "ops/**/*.[ch]", "eventlog/*.py", "metrics/*.py", "schema.py")
 
 
 @dataclass
@@ -41,9 +42,11 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directory(features: Path, params: Train, compiled: bool = False, kernels: str | None = None) -> Path:
-    """`.din/checkpoints/<hash of features manifest + train params + code>`; compiled, through which kernels, or neither
-    are different runs."""
+def directory(features: Path, params: Train, compiled: bool = False) -> Path:
+    """Return `.din/checkpoints/<hash of features manifest + train params + code>`.
+
+    Whether the run is compiled, and the backend of this process (`din.ops.backend`), are part of the hash.
+    """
     package = Path(__file__).parent.parent
     code = {
         path.relative_to(package).as_posix(): sha256_file(path) for part in CODE for path in sorted(package.glob(part))
@@ -52,7 +55,7 @@ def directory(features: Path, params: Train, compiled: bool = False, kernels: st
     settled = {
         "checkpoint_minutes": None,
         "compile": compiled,
-        "kernels": kernels,
+        "backend": backend.identity(),
         "device": choose(params.device).type,
         "threads": threads(params, params.processes),
     }

@@ -1,5 +1,5 @@
 """`torch.compile` of a step's forward and backward pass: a quarter less time, after some 40 s of compiling. For runs
-that don't go through native kernels (`din.train.native`), which take less still.
+whose operations are references (`din.ops.backend`): native ones take less still.
 
 A compiled run has other bits than an eager one, so which it is belongs to a checkpoint's identity, and is decided by
 parameters and data alone. For a resumed run to have the bits of an uninterrupted one, both must use the same graph:

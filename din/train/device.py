@@ -1,4 +1,4 @@
-"""Where training computes: the device, how many threads, batches moved there."""
+"""Where training computes: the device, the backend of operations, how many threads, batches moved there."""
 
 import os
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from din.errors import InputError
+from din.ops.backend import Backend
 from din.params import Train
 
 
@@ -27,6 +28,23 @@ def choose(name: str) -> torch.device:
     device = torch.device("cuda", rank)
     torch.cuda.set_device(device)
     return device
+
+
+def backend_of(params: Train) -> Backend:
+    """Return `train.backend` for `din.ops.backend.using`; `auto` is `reference` where native operations don't fit.
+
+    Raises:
+        InputError: `native`, but they don't.
+    """
+    fits = choose(params.device).type == "cpu" and params.precision == "float32" and params.compile != "always"
+    if fits:
+        return params.backend
+    if params.backend == "native":
+        raise InputError(
+            "train.backend: native needs train.device cpu, precision float32 and no `compile: always`; "
+            f"got {params.device}, {params.precision}, {params.compile}"
+        )
+    return "reference"
 
 
 def threads(params: Train, processes: int) -> int:

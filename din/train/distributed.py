@@ -4,7 +4,7 @@ Rows of the training split are dealt to ranks (`Ranks.shares`). What crosses bet
 
     rows       int64 ids of the table rows that each rank's batch touches, sizes first, for several batches at once, by
                the loader's thread; every rank then knows where each one's rows lie in their union
-    moments    of each Dice layer (din/model/dice.py): once forward, once backward
+    moments    of each Dice layer (din/ops/dice.py): once forward, once backward
     gradients  the loss, those of the dense weights and of this rank's rows [U, W], flat: once
 
 Each is a gather of vectors, of another length on each rank: through memory where all ranks are on one machine and
@@ -26,8 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from din.model.kernels import add_rows
-from din.native.library import Kernels
+from din.ops.rows import add_rows
 from din.train.neighbours import Neighbours
 
 T = TypeVar("T")
@@ -80,12 +79,7 @@ class Ranks:
         return self.exchange.gather(vector)
 
     def add(
-        self,
-        dense: Sequence[Tensor],
-        rows: Tensor,
-        places: Sequence[Tensor],
-        united: int,
-        kernels: Kernels | None = None,
+        self, dense: Sequence[Tensor], rows: Tensor, places: Sequence[Tensor], united: int
     ) -> tuple[list[Tensor], Tensor]:
         """Sums over ranks, taken in their order by each of them, so that all get the same bits.
 
@@ -93,7 +87,6 @@ class Ranks:
             dense: float32 tensors of the same shapes on each rank.
             rows: float32 [U, W], one for each table row that this rank's batch touches.
             places: where each rank's rows lie, int64 [its U], among the `united` ones that any of them touches.
-            kernels: what adds the rows; None = torch.
 
         Returns:
             Sums of the dense tensors, and of the rows: [united, W].
@@ -103,11 +96,7 @@ class Ranks:
         everyones = self.exchange([*dense, rows], [count + len(place) * width for place in places])
         total = rows.new_zeros(united, width)
         for vector, place in zip(everyones, places, strict=True):
-            own = vector[count:].view(-1, width)
-            if kernels:
-                add_rows(kernels, place, own, total, 0, width)
-            else:
-                total.index_add_(0, place, own)
+            add_rows(total, place, vector[count:].view(-1, width))
         flat = everyones[0][:count].clone()
         for vector in everyones[1:]:
             flat += vector[:count]

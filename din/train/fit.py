@@ -17,7 +17,6 @@ from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.metrics.summary import summary
 from din.model.artifact import Trained
-from din.native.library import Kernels
 from din.params import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
@@ -41,7 +40,6 @@ def fit(
     compiled: bool = False,
     start: Start | None = None,
     ranks: Ranks = ALONE,
-    kernels: Kernels | None = None,
 ) -> tuple[Trained, Progress]:
     """Train `params.model`, stop early on the validation metric.
 
@@ -50,7 +48,6 @@ def fit(
         compiled: the step runs through `torch.compile` (see `compilation.compiles`).
         start: an earlier model to start from; None = random weights.
         ranks: the processes that train together; all call this.
-        kernels: what the step and the loader run through (see `native.native`); None = torch and numpy alone.
 
     Returns:
         The weights of the best epoch, and how training got there.
@@ -59,7 +56,7 @@ def fit(
         InputError: the loss is not finite, the validation metric can't be computed, or `start` is of another
             architecture.
     """
-    trainer = _Trainer(features, params, checkpoint_path, compiled, start, ranks, kernels)
+    trainer = _Trainer(features, params, checkpoint_path, compiled, start, ranks)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -75,15 +72,14 @@ class _Trainer:
         compiled: bool,
         start: Start | None,
         ranks: Ranks,
-        kernels: Kernels | None,
     ) -> None:
         keep_freed_memory()
         torch.set_num_threads(threads(params, ranks.size))
-        packer = Packer(features, params.unknown_rate, kernels)
+        packer = Packer(features, params.unknown_rate)
         self.features, self.params, self.path, self.ranks = features, params, path, ranks
         self.loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
         first = next(self.loader.epoch(0)) if compiled else None
-        self.learner = Learner(features, packer, params, first, ranks, kernels)
+        self.learner = Learner(features, packer, params, first, ranks)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()

@@ -15,17 +15,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.artifact import Trained
-from din.model.dice import Dice
-from din.model.din import build, use_kernels
+from din.model.din import build
 from din.model.embedding import Batch, to_tensors
 from din.model.sequences import resolve
-from din.native.library import Kernels
+from din.ops.dense_update import dense_optimizer
+from din.ops.dice import statistics_of_all
 from din.params import Train
 from din.train.compilation import compiled
 from din.train.device import choose, moved
 from din.train.distributed import ALONE, Ranks
 from din.train.loader import TrainingBatch
-from din.train.optimizers import dense_optimizer, table_optimizer
+from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
 
 
@@ -46,7 +46,6 @@ class Learner:
 
     Args:
         first: the run's first batch, to compile the step for; None = it runs eagerly.
-        kernels: what the step runs through where it can, on CPU in full precision; None = torch alone.
         ranks: the processes that train it together; each has the whole of it.
     """
 
@@ -57,23 +56,16 @@ class Learner:
         params: Train,
         first: TrainingBatch | None = None,
         ranks: Ranks = ALONE,
-        kernels: Kernels | None = None,
     ) -> None:
         self._params, self._ranks = params, ranks
         self.device = choose(params.device)
         sequences = resolve(params.sequences, features)
         model, table = build(features.fields, packer.layout, params, sequences)
         self.model, self.table = model.to(self.device), table.to(self.device)
-        for layer in self.model.modules():
-            if isinstance(layer, Dice) and ranks.size > 1:
-                layer.gather = ranks.gather
-        if kernels:
-            use_kernels(self.model, params, kernels)
-        self._kernels, self._parameters = kernels, list(self.model.parameters())
-        self._dense = dense_optimizer(params.optimizer, self._parameters, kernels)
-        self._sparse = table_optimizer(
-            params, self.table, row_decay(features, params).to(self.device), self.model.linear, kernels
-        )
+        self._parameters = list(self.model.parameters())
+        self._dense = dense_optimizer(params.optimizer, self._parameters)
+        decay = row_decay(features, params).to(self.device)
+        self._sparse = table_optimizer(params, self.table, decay, self.model.linear)
         self._forward: Callable[..., Tensor] = self.model
         if first is not None:
             self.model.train()
@@ -103,7 +95,7 @@ class Learner:
         gradient, trained = leaf.grad, [p for p in self._parameters if p.grad is not None]
         if self._ranks.size > 1:
             own = [loss, *(p.grad for p in trained if p.grad is not None)]
-            (loss, *sums), gradient = self._ranks.add(own, gradient, inputs.places, len(inputs.united), self._kernels)
+            (loss, *sums), gradient = self._ranks.add(own, gradient, inputs.places, len(inputs.united))
             for parameter, total in zip(trained, sums, strict=True):
                 parameter.grad = total
         if self._params.clip_norm:
@@ -122,10 +114,11 @@ class Learner:
             draw = inputs.number * ranks.size + ranks.rank
             torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch, draw]).generate_state(1)[0]))
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-            logits = forward(leaf, inputs.batch)
-        loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
-        loss.backward()
+        with statistics_of_all(ranks.gather if ranks.size > 1 else None):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+                logits = forward(leaf, inputs.batch)
+            loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
+            loss.backward()
         return loss.detach(), leaf
 
     def weights(self) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from din.eventlog.packing import Deduplicator, PackedBatch, Packer
+from din.eventlog.packing import PackedBatch, Packer
 from din.eventlog.reader import Features, Shard
+from din.ops.deduplicate import Deduplicator
 from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class TrainingLoader:
         self._features, self._packer, self._seed, self._size = features, packer, seed, batch_size
         self._ranks = ranks
         self._rows = features.split_rows("train")
-        self._distinct_rows = Deduplicator(packer.layout.rows, packer.kernels)
+        self._distinct_rows = Deduplicator(packer.layout.rows)
 
     def batches(self, epoch: int) -> int:
         """How many batches each rank trains in an epoch."""

@@ -9,14 +9,15 @@ from tempfile import TemporaryDirectory
 from din.artifacts import write_json
 from din.eventlog.reader import Features
 from din.model import artifact
+from din.ops import backend
 from din.params import Params
 from din.registry import Registry
 from din.stage import STATE
 from din.train import checkpoint
 from din.train.compilation import compiles
+from din.train.device import backend_of
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
-from din.train.native import native
 from din.train.warm_start import Start
 
 SUMMARY = Path("reports/training/summary.json")
@@ -33,15 +34,19 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
     Raises:
         InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
     """
+    with backend.using(backend_of(params.train), ranks.collect):
+        _train(params, ranks)
+
+
+def _train(params: Params, ranks: Ranks) -> None:
     features = Features()
     rows = features.manifest["rows"]
-    kernels = native(params.train, ranks)
-    compiled = kernels is None and compiles(params.train, rows["train"], ranks.size)
+    compiled = backend.identity() is None and compiles(params.train, rows["train"], ranks.size)
     with _start(params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
-        folder = checkpoint.directory(features.root, settings, compiled, kernels and kernels.identity)
+        folder = checkpoint.directory(features.root, settings, compiled)
         print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks, kernels)
+        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks)
     if ranks.rank > 0:
         return
     artifact.save(trained, settings, features)
@@ -50,7 +55,7 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
         {
             "model": settings.model,
             "warm_start": settings.warm_start,
-            "kernels": kernels is not None,
+            "backend": "reference" if backend.identity() is None else "native",
             "compiled": compiled,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,

@@ -4,8 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from din.eventlog.packing import Deduplicator, Lookup, Packer
-from din.eventlog.reader import Features, ragged_take
+from din.eventlog.packing import Lookup, Packer
+from din.eventlog.reader import Features
+from din.ops.deduplicate import Deduplicator
+from din.ops.packing import ragged_take
 from din.schema import Group
 
 

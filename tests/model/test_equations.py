@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from din.model.activations import BipolarSigmoid
 from din.model.attention import ActivationUnit, request_softmax
 from din.model.baselines import inner_products
-from din.model.dice import BipolarSigmoid, Dice
-from din.model.embedding import segment_softmax
 from din.model.mlp import multilayer_perceptron
+from din.ops.dice import Dice
+from din.ops.segments import segment_softmax
 
 
 def test_dice_is_equation_9() -> None:

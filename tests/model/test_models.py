@@ -15,10 +15,11 @@ from twin import Twin
 from din.errors import InputError
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features, Shard
-from din.model.dice import ACTIVATIONS, Dice
+from din.model.activations import ACTIVATIONS
 from din.model.din import MODELS, Model, build
 from din.model.embedding import to_tensors
 from din.model.sequences import resolve
+from din.ops.dice import Dice
 from din.params import Params, Train
 from din.train.loader import TrainingLoader
 

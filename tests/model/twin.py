@@ -13,10 +13,10 @@ from torch import Tensor
 from din.eventlog.reader import Column, Features, Shard
 from din.model.attention import ActivationUnit
 from din.model.baselines import PNN, DeepFM
-from din.model.dice import Dice
 from din.model.din import DIN, Model
 from din.model.lr import LogisticRegression
 from din.model.sequences import Sequences
+from din.ops.dice import Dice
 from din.schema import Group
 
 

@@ -24,10 +24,10 @@ from din.errors import InputError
 from din.eventlog.packing import Lookup, PackedBatch, TableLayout, look_up
 from din.eventlog.reader import Column
 from din.model.artifact import Trained
-from din.model.dice import Dice
 from din.model.din import build
 from din.model.embedding import to_tensors
 from din.model.sequences import Sequences
+from din.ops.dice import Dice
 from din.params import Params, Train, to_json
 from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting

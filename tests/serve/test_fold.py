@@ -12,9 +12,9 @@ from serve_workspace import FIELDS
 
 from din.eventlog.packing import TableLayout
 from din.model.attention import ActivationUnit
-from din.model.dice import Dice
 from din.model.din import Model, build
 from din.model.embedding_mlp import EmbeddingMLP
+from din.ops.dice import Dice
 from din.params import Params
 from din.schema import parse_fields
 from din.serve.fold import LONG, FoldedDice, fold

@@ -12,20 +12,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from backends import needs_compiler
 from hypothesis import given
 from hypothesis import strategies as st
 from joined_processes import together
-from native.compiler import needs_compiler
 from random_features import FIELDS, PLAIN, write_features
 from ruamel.yaml import YAML
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
-from din.model.dice import Dice
-from din.model.din import build, use_kernels
+from din.model.din import build
 from din.model.embedding import to_tensors
-from din.native.library import Kernels, kernels
+from din.ops import backend
+from din.ops.backend import Backend
+from din.ops.dice import Dice, statistics_of_all
 from din.params import Params, Train
 from din.train.distributed import Ranks
 from din.train.fit import fit
@@ -44,23 +45,19 @@ def test_every_row_is_dealt_once_and_evenly(sizes: list[int], processes: int) ->
     assert max(counts) - min(counts) <= 1
 
 
-def step(
-    features: Features, params: Train, rows: np.ndarray, total: int, ranks: Ranks, own: Kernels | None
-) -> dict[str, torch.Tensor]:
+def step(features: Features, params: Train, rows: np.ndarray, total: int, ranks: Ranks) -> dict[str, torch.Tensor]:
     """Loss, gradients and moving averages of one step over impressions `rows` of shard 0, summed over ranks."""
-    packer = Packer(features, kernels=own)
+    packer = Packer(features)
     model, table = build(features.fields, packer.layout, params)
-    if own:
-        use_kernels(model, params, own)
     for layer in model.modules():
         if isinstance(layer, Dice):
             torch.nn.init.uniform_(layer.alpha, -1, 1)
-            layer.gather = ranks.gather if ranks.size > 1 else None
     packed = packer.pack(features.shard(0, "train"), rows)
     table.requires_grad_()
-    logits = model.train()(table, to_tensors(packed))
-    loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(packed.labels), reduction="sum") / total
-    loss.backward()
+    with statistics_of_all(ranks.gather if ranks.size > 1 else None):
+        logits = model.train()(table, to_tensors(packed))
+        loss = binary_cross_entropy_with_logits(logits, torch.from_numpy(packed.labels), reduction="sum") / total
+        loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()} | {"table": table.grad}
     gradients["loss"] = loss.detach()
     if ranks.size > 1:
@@ -87,10 +84,10 @@ def check_exchange(ranks: Ranks, root: Path | None, params: Train) -> None:
         everyones = ranks.gather(torch.full((turn % 3 + 1,), float(ranks.rank)))
         assert everyones.tolist() == [[float(rank)] * (turn % 3 + 1) for rank in range(ranks.size)]
     if root:
-        check_gradients(ranks, root, params, None)
+        check_gradients(ranks, root, params, "reference")
 
 
-def check_gradients(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> None:
+def check_gradients(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
     features = Features(root)
     histories = features.shard(0, "train").impressions.history_length
     longest, empty = np.argsort(-histories)[:30], np.flatnonzero(histories == 0)
@@ -101,8 +98,9 @@ def check_gradients(ranks: Ranks, root: Path, params: Train, own: Kernels | None
         "no behaviours at all": (empty[:2], empty[2:]),
     }.items():
         rows = np.concatenate(parts)
-        whole = step(features, params, rows, len(rows), Ranks(), None)
-        found = step(features, params, parts[ranks.rank], len(rows), ranks, own)
+        whole = step(features, params, rows, len(rows), Ranks())
+        with backend.using(chosen, ranks.collect):
+            found = step(features, params, parts[ranks.rank], len(rows), ranks)
         for key, value in whole.items():
             torch.testing.assert_close(
                 found[key], value, atol=1e-5, rtol=1e-4, msg=lambda m, k=key, n=name: f"{n} {k} {m}"
@@ -111,10 +109,11 @@ def check_gradients(ranks: Ranks, root: Path, params: Train, own: Kernels | None
         assert all(torch.equal(value, everyones[0][key]) for each in everyones for key, value in each.items())
 
 
-def check_fit(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> None:
+def check_fit(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
     features = Features(root)
-    loader = TrainingLoader(features, Packer(features, kernels=own), params.batch_size, params.seed, ranks)
-    batches = list(loader.epoch(0))
+    loader = TrainingLoader(features, Packer(features), params.batch_size, params.seed, ranks)
+    with backend.using(chosen, ranks.collect):
+        batches = list(loader.epoch(0))
     assert len(batches) == loader.batches(0)
     seen = [len(batch.packed) for batch in batches]
     everyones = ranks.collect(seen)
@@ -122,14 +121,15 @@ def check_fit(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> N
     assert np.sum(everyones) == features.manifest["rows"]["train"]
     assert min(map(min, everyones)) == 0  # some rank ends an epoch with an empty batch
 
-    trained, progress = fit(features, params, ranks=ranks, kernels=own)
+    with backend.using(chosen, ranks.collect):
+        trained, progress = fit(features, params, ranks=ranks)
     found = {**trained.model.state_dict(), "table": trained.table}
     for other, history in ranks.collect((found, progress.history)):
         assert history == progress.history
         assert all(torch.equal(found[name], tensor) for name, tensor in other.items())
-    if own:
-        _, through_torch = fit(features, params, ranks=ranks)
-        check_losses(progress.history, through_torch.history, 1e-3)
+    if chosen == "native":
+        _, reference = fit(features, params, ranks=ranks)
+        check_losses(progress.history, reference.history, 1e-3)
 
 
 def check_losses(found: list[dict[str, float]], expected: list[dict[str, float]], tolerance: float) -> None:
@@ -138,36 +138,39 @@ def check_losses(found: list[dict[str, float]], expected: list[dict[str, float]]
             assert ours[name] == pytest.approx(theirs[name], rel=tolerance)
 
 
-def check_metrics(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> None:
+def check_metrics(ranks: Ranks, root: Path, params: Train) -> None:
     features = Features(root)
-    _, team = fit(features, params, ranks=ranks, kernels=own)
+    with backend.using("native", ranks.collect):
+        _, team = fit(features, params, ranks=ranks)
     _, alone = fit(features, replace(params, batch_size=params.batch_size * ranks.size))
     first, last = (team.history[epoch]["train_loss"] for epoch in (0, -1))
     assert last < 0.95 * first
     check_losses(team.history, alone.history, 0.006)  # .0035; half of the table's gradient .008, half the rate .08
 
 
-def check_both(ranks: Ranks, root: Path, params: Train, own: Kernels | None) -> None:
-    check_gradients(ranks, root, params, own)
-    check_fit(ranks, root, replace(params, batch_size=20, epochs=2, patience=9, unknown_rate=0.1), own)
+def check_both(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
+    check_gradients(ranks, root, params, chosen)
+    check_fit(ranks, root, replace(params, batch_size=20, epochs=2, patience=9, unknown_rate=0.1), chosen)
 
 
 @pytest.mark.parametrize(
-    ("through", "declared"),
+    ("backend_name", "declared"),
     [
-        (lambda: None, FIELDS),
-        pytest.param(kernels, FIELDS, marks=needs_compiler),
-        pytest.param(kernels, PLAIN, marks=[needs_compiler, pytest.mark.slow]),
+        ("reference", FIELDS),
+        pytest.param("native", FIELDS, marks=needs_compiler),
+        pytest.param("native", PLAIN, marks=[needs_compiler, pytest.mark.slow]),
     ],
-    ids=["torch", "kernels", "kernels, plain fields"],
+    ids=["reference", "native", "native, plain fields"],
 )
-def test_two_processes_compute_what_one_does(through, declared: dict, tmp_path: Path, params: Params) -> None:
-    """Loss, gradients and Dice's averages of a batch in two parts equal those of the whole through torch, empty parts
+def test_two_processes_compute_what_one_does(
+    backend_name: Backend, declared: dict, tmp_path: Path, params: Params
+) -> None:
+    """Loss, gradients and Dice's averages of a batch in two parts equal those of the whole by reference, empty parts
     included; after two epochs on uneven shares both ranks hold the same bits and have seen every impression once;
-    losses through kernels are those through torch."""
+    losses of native operations are those of references."""
     features = write_features(tmp_path, users=41, impressions=11, shards=3, declared=declared)
     train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
-    together(2, check_both, features.root, train, through())
+    together(2, check_both, features.root, train, backend_name)
 
 
 @needs_compiler
@@ -176,7 +179,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> No
     features = write_features(tmp_path, users=100, impressions=20, shards=3)
     train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=2, patience=9)
     clipped = replace(train, batch_size=64, learning_rate=0.005, clip_norm=0.5)
-    together(2, check_metrics, features.root, clipped, kernels())
+    together(2, check_metrics, features.root, clipped)
 
 
 @pytest.mark.parametrize(("processes", "machines"), [pytest.param(3, 1, marks=pytest.mark.slow), (2, 2)])

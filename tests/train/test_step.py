@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from native.compiler import through_both
+from backends import both_backends
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.eventlog.packing import Packer
 from din.eventlog.reader import Features
 from din.model.embedding import to_tensors
+from din.ops import backend
+from din.ops.backend import Backend
 from din.params import Params
 from din.train import fit as loop
 from din.train.learner import Learner
@@ -19,15 +21,14 @@ from din.train.loader import TrainingLoader
 from din.train.regularization import row_decay
 
 
-@through_both
+@both_backends
 @pytest.mark.parametrize("activation", ["relu", "dice"])
-def test_a_step_is_equation_7(through, activation: str, features: Features, params: Params) -> None:
+def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: Features, params: Params) -> None:
     """Under SGD, table and dense weights: w − η(∂L/∂w + λ/n_j·w), L the batch's mean loss by torch's plain autograd."""
     changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
     train = replace(params.train, **changes)
-    packer = Packer(features, kernels=through())
-    learner, plain = Learner(features, packer, train, kernels=through()), Learner(features, packer, train)
-    learner.model.train()
+    packer = Packer(features)
+    plain = Learner(features, packer, train)
     batch = next(TrainingLoader(features, packer, 32, seed=1).epoch(0))
     rows, eta = torch.from_numpy(batch.rows), 0.3
     before = {name: tensor.clone() for name, tensor in plain.weights().items()}
@@ -38,15 +39,20 @@ def test_a_step_is_equation_7(through, activation: str, features: Features, para
     table, *dense = torch.autograd.grad(loss, [leaf, *weights])
     inside = torch.zeros(len(leaf), 1).index_fill_(0, rows, 1)
     decay = row_decay(features, train).unsqueeze(1) * inside
-    found = learner.step(learner.inputs(batch), 0, eta)
+    with backend.using(backend_name):
+        learner = Learner(features, packer, train)
+        learner.model.train()
+        found = learner.step(learner.inputs(batch), 0, eta)
     torch.testing.assert_close(found, loss.detach())
     torch.testing.assert_close(learner.table, before["table"] - eta * (table + decay * before["table"]))
     for name, gradient in zip(names, dense, strict=True):
         torch.testing.assert_close(learner.weights()[name], before[name] - eta * gradient)
 
 
-@through_both
-def test_the_best_epoch_of_the_chosen_metric_is_kept(through, features: Features, params: Params, monkeypatch) -> None:
+@both_backends
+def test_the_best_epoch_of_the_chosen_metric_is_kept(
+    backend_name: Backend, features: Features, params: Params, monkeypatch
+) -> None:
     """GAUC peaks in epoch 2; training stops `patience` epochs later with that epoch's weights; AUC is not asked. The
     learning rate decays by the steps of all epochs."""
     gauc, seen, rates = iter([0.5, 0.7, 0.6, 0.6, 0.9]), [], []
@@ -63,9 +69,10 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(through, features: Features
     monkeypatch.setattr(loop, "summary", scripted)
     monkeypatch.setattr(Learner, "step", noted)
     train = replace(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
-    trainer = loop._Trainer(features, train, None, False, None, loop.ALONE, through())
-    while trainer.wants_epoch():
-        trainer.run_epoch()
+    with backend.using(backend_name):
+        trainer = loop._Trainer(features, train, None, False, None, loop.ALONE)
+        while trainer.wants_epoch():
+            trainer.run_epoch()
     best = trainer.best()
     assert (trainer.progress.epoch, trainer.progress.best_epoch) == (4, 1)
     found = {**best.model.state_dict(), "table": best.table}

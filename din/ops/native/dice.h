@@ -1,19 +1,25 @@
-/* Dice on a tile of rows, forward and backward; see `_BatchDice` in din/model/dice.py for the formula.
+/* Dice on a tile of rows, forward and backward; see din/ops/dice.py for the formula.
 
-   Padded are rows of s, its gradient g, u and sums, the vectors of moments, and what `filled` and `transposed` copy, as
-   α in a Layer. What comes from and goes to the caller otherwise is not: α, weights, biases, keys and their gradients. */
+   Hidden matrices (s, u, and the tiles here) have rows of padded(H) floats, whole vectors; the padding stays 0. What
+   callers give otherwise (means, alpha, weights, biases) is not padded: `padded_layer` and `filled` copy it. */
 #pragma once
 
+#include "din_ops.h"
 #include "parts.h"
 
 typedef struct {
-    const float *s, *mean, *scale;
-    float *alpha; /* padded */
-    int64_t units, width;
+    int64_t units, width;                      /* H, padded(H) */
+    const float *s;                            /* [N, width] */
+    float *mean, *scale, *alpha;               /* [width] each; `mean` owns the memory of all three */
 } Layer;
 
-INLINE Layer layer(int64_t units, const float *s, const float *mean, const float *scale, const float *alpha) {
-    return (Layer){s, mean, scale, filled(alpha, 1, units), units, padded(units)};
+INLINE Layer padded_layer(const din_dice_layer *layer) {
+    int64_t units = layer->units, width = padded(units);
+    float *memory = zeros(3 * width);
+    memcpy(memory, layer->mean, 4 * units);
+    memcpy(memory + width, layer->scale, 4 * units);
+    memcpy(memory + 2 * width, layer->alpha, 4 * units);
+    return (Layer){units, width, layer->s, memory, memory + width, memory + 2 * width};
 }
 
 /* f(s) of rows from..from+count into a [TILE, width]; p too where it is asked for. */
@@ -33,17 +39,18 @@ INLINE void activate(Layer l, int64_t from, int64_t count, float *a, float *gate
    takes the place of g. ds = u − E[u] + E[v] − F·z·E[h·z] is the same: by E[u] rather than E[h], since rows that hardly
    differ have an F of 10⁴, so what is rounded must cancel. */
 
-/* u of a tile in the place of g, and Σ u, Σ v, Σ h·z and Σ g·s·(1 − p), the gradient of α, added to sums [4, width]. */
+/* Replace the gradient g of a tile's f(s) by u, and add Σ u, Σ v, Σ h·z and Σ g·s·(1 − p), the gradient of α, to sums
+   [4, width]. */
 INLINE void add_sums(Layer l, int64_t from, int64_t count, float *g, const float *gate, float *sums) {
     for (int64_t j = 0; j < l.width; j += LANES) {
         V mean = load(l.mean + j), scale = load(l.scale + j), alpha = load(l.alpha + j), rest = 1.0f - alpha;
         V factor = rest * scale, u_sum = {0}, v_sum = {0}, hz_sum = {0}, alpha_sum = {0};
         for (int64_t i = 0; i < count; i++) {
             V s = load(l.s + (from + i) * l.width + j), p = load(gate + i * l.width + j);
-            V by = load(g + i * l.width + j), left = by * s * (1.0f - p), h = left * p;
-            V v = by * (alpha + rest * p), u = v + factor * h;
+            V gradient = load(g + i * l.width + j), d_alpha = gradient * s * (1.0f - p), h = d_alpha * p;
+            V v = gradient * (alpha + rest * p), u = v + factor * h;
             store(g + i * l.width + j, u);
-            u_sum += u, v_sum += v, hz_sum += h * ((s - mean) * scale), alpha_sum += left;
+            u_sum += u, v_sum += v, hz_sum += h * ((s - mean) * scale), alpha_sum += d_alpha;
         }
         store(sums + j, load(sums + j) + u_sum);
         store(sums + l.width + j, load(sums + l.width + j) + v_sum);

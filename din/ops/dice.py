@@ -1,6 +1,13 @@
-"""Activations: Dice (Eq. 9 of arXiv 1706.06978) and the ordinary ones, by name."""
+"""Dice (Eq. 9 of arXiv 1706.06978), the paper's activation.
 
-from collections.abc import Callable
+    f(s) = p·s + (1 − p)·α·s,    p = σ((s − E[s]) / √(Var[s] + ε)),    per unit; α is learned, from 0
+
+This is the reference. The native form never runs Dice alone, but together with the linear layer after it
+(`perceptron.py`), and reads the weights and moving averages of this module.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,19 +19,39 @@ EPSILON = 1e-8
 MOMENTUM = 0.05
 
 
+_gather: Gather | None = None
+
+
+@contextmanager
+def statistics_of_all(gather: Gather | None) -> Iterator[None]:
+    """Let Dice use the statistics of the rows of all processes that train together.
+
+    Args:
+        gather: takes a vector [n] of this process to those of all, [processes, n], with the same bits on each; None =
+            this process trains alone.
+    """
+    global _gather
+    before, _gather = _gather, gather
+    try:
+        yield
+    finally:
+        _gather = before
+
+
+def gather_of_all() -> Gather | None:
+    """Return what `statistics_of_all` chose."""
+    return _gather
+
+
 class Dice(nn.Module):
-    """f(s) = p·s + (1 − p)·α·s with p = σ((s − E[s]) / √(Var[s] + ε)), per unit; α learned, from 0.
+    """Dice over N rows.
 
     Training uses the statistics of the rows it is given (real behaviours only: batches are packed) and keeps moving
-    averages; evaluation uses those, so no row sees another. No rows: the averages stay.
-
-    Processes that train together set `gather`, which takes a vector [n] of this one to those of all [processes, n], the
-    same bits on each: the statistics are then those of the rows of all.
+    averages. Evaluation uses the averages, so no row affects another. Without rows the averages stay.
     """
 
     mean: Tensor
     variance: Tensor
-    gather: Gather | None = None
 
     def __init__(self, units: int) -> None:
         super().__init__()
@@ -33,11 +60,12 @@ class Dice(nn.Module):
         self.register_buffer("variance", torch.ones(units))
 
     def forward(self, s: Tensor) -> Tensor:
-        """[N, units] to the same shape, statistics over the N rows; in evaluation [..., units]."""
+        """Return f(s), [N, H] as s; in evaluation [..., H]."""
         if self.training:
             s = s.to(self.mean.dtype)  # full precision under autocast too
-        if self.training and self.gather:
-            return self._of_all_processes(s, self.gather)
+        gather = gather_of_all()
+        if self.training and gather:
+            return self._of_all_processes(s, gather)
         if self.training and s.shape[0] > 0:
             with torch.no_grad():
                 mean = s.mean(0)
@@ -56,7 +84,8 @@ class Dice(nn.Module):
             z = s - own
             moments = torch.cat([own.new_tensor([s.shape[0]]), own, z.square().sum(0)])
             rows, mean, variance = _combined(gather(moments))
-            self.mean.lerp_(mean, weight := MOMENTUM * (rows > 0))
+            weight = MOMENTUM * (rows > 0)
+            self.mean.lerp_(mean, weight)
             self.variance.lerp_(variance, weight)
             scale = torch.rsqrt(variance + EPSILON)
             z.add_(own - mean).mul_(scale)
@@ -64,11 +93,15 @@ class Dice(nn.Module):
 
 
 def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number [], mean and variance [units] of rows that lie in several parts; no rows: zeros.
+    """Return the number [], mean and variance [H] of rows that lie in several parts; without rows, zeros.
 
-    parts: number, mean and summed squared deviations of each, [processes, 1 + 2 units]. Chan, Golub & LeVeque 1983.
+    Args:
+        parts: number, mean and summed squared deviations of each part, [processes, 1 + 2 H].
+
+    References: Chan, Golub & LeVeque 1983.
     """
-    rows, mean, squares = parts.split([1, units := parts.shape[1] // 2, units], 1)
+    units = parts.shape[1] // 2
+    rows, mean, squares = parts.split([1, units, units], 1)
     total = rows.sum()
     center = (rows * mean).sum(0) / total.clamp_min(1)
     squares = squares.sum(0) + (rows * (mean - center).square()).sum(0)
@@ -76,14 +109,14 @@ def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _BatchDice(torch.autograd.Function):
-    """Dice by the statistics of its own rows s [N, units], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
+    """Dice by the statistics of its own rows s [N, H], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
 
-    The gradient of s holds what flows through the statistics. With h = g·s·p·(1 − p):
+    The gradient of s includes what flows through the statistics. With g the gradient of f(s) and h = g·s·p·(1 − p):
 
         g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
 
-    E is over the `rows` [] of all processes where `gather` is given; the gradient of α is this process's part then.
-    By hand, since every pass over [N, units] counts: autograd makes twice as many.
+    With `gather`, E is over the `rows` [] of all processes, and the gradient of α is this process's part. Written by
+    hand because autograd would make twice as many passes over [N, H].
     """
 
     @staticmethod
@@ -119,20 +152,3 @@ class _BatchDice(torch.autograd.Function):
         by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
         by_alpha = by_gate.sum(0)
         return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0)), None, None, None, None
-
-
-class BipolarSigmoid(nn.Module):
-    """2/(1 + e^−x) − 1, which is tanh(x/2)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
-        return torch.tanh(x / 2)
-
-
-ACTIVATIONS: dict[str, Callable[[int], nn.Module]] = {
-    "dice": Dice,
-    "prelu": nn.PReLU,
-    "relu": lambda units: nn.ReLU(),
-    "sigmoid": lambda units: nn.Sigmoid(),
-    "bipolar_sigmoid": lambda units: BipolarSigmoid(),
-}

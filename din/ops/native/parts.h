@@ -7,7 +7,7 @@
 
 #include "vector.h"
 
-#define IN_PARTS _Pragma("omp parallel for num_threads(parts) schedule(static, 1) if (parts > 1)")
+#define IN_PARTS _Pragma("omp parallel for num_threads(threads) schedule(static, 1) if (threads > 1)")
 
 INLINE int64_t cut(int64_t size, int64_t parts, int64_t part) { return size * part / parts; }
 

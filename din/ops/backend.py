@@ -1,0 +1,73 @@
+"""The choice between references and native forms: made once, by whoever starts a computation in this process.
+
+    with backend.using("native"):
+        fit(features, params)
+
+Without a choice operations run their references. The two differ in the last bits, and so do native forms on different
+processors: `identity` tells them apart.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from din.errors import InputError
+
+if TYPE_CHECKING:
+    from din.ops.native.library import Library
+
+Backend = Literal["auto", "reference", "native"]
+Collect = Callable[[str | None], Sequence[str | None]]
+
+_library: "Library | None" = None
+
+
+def library() -> "Library | None":
+    """Return the library that native forms call; None where this process uses the references. For `din.ops` alone."""
+    return _library
+
+
+def identity() -> str | None:
+    """Return what the bits of native forms depend on; None = references."""
+    return _library.identity if _library else None
+
+
+@contextmanager
+def using(backend: Backend, collect: Collect = lambda own: [own]) -> Iterator[None]:
+    """Choose the backend of this process, all its threads included, and restore the earlier one at the end.
+
+    Args:
+        backend: `auto` is `native` where a C compiler works, and says so where none does.
+        collect: takes the identity of this process to those of all that compute together. If they differ, `auto` is
+            `reference` for all of them.
+
+    Raises:
+        InputError: `native`, but the library can't be built here, or is another one in other processes.
+    """
+    global _library
+    found = None if backend == "reference" else _load(backend)
+    identities = collect(found and found.identity)
+    if len(set(identities)) > 1:
+        if backend == "native":
+            raise InputError(
+                f"train.backend: native, but the libraries of the ranks differ ({', '.join(map(str, identities))}); "
+                "use machines with one kind of processor and compiler, or `auto`"
+            )
+        found = None
+    before, _library = _library, found
+    try:
+        yield
+    finally:
+        _library = before
+
+
+def _load(backend: Backend) -> "Library | None":
+    from din.ops.native.library import Unusable, load  # cffi comes with the extra `train`
+
+    try:
+        return load()
+    except Unusable as error:
+        if backend == "native":
+            raise InputError(f"train.backend: native, but {error}; install a C compiler or use `auto`") from None
+        print(f"training without native operations, which would save half the time ({error}); install a C compiler")
+        return None

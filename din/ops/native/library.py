@@ -1,0 +1,155 @@
+"""Build the C sources into one shared library at first use, load it, and call it by the prototypes of `din_ops.h`.
+
+Costs two seconds once for each version of the sources, the compiler with its options, and the processor; the library is
+kept in the user's cache. A call costs a few microseconds and lets other threads run meanwhile.
+
+cffi reads the header, so a wrong number of arguments, or an array of another type than a prototype declares, is an
+exception. Shapes are not checked, and neither are ids that lie outside a table.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+from cffi import FFI
+
+SOURCES = Path(__file__).parent
+HEADER = SOURCES / "din_ops.h"
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
+
+
+class Unusable(Exception):
+    """The library can't be built or loaded here; says why."""
+
+
+class Struct:
+    """A C struct whose pointers hold on to the arrays that they point to."""
+
+    __slots__ = ("memory", "pointer")
+
+    def __init__(self, pointer: Any, memory: tuple[Any, ...]) -> None:
+        self.pointer, self.memory = pointer, memory
+
+
+class Library:
+    """The functions of `din_ops.h` as attributes.
+
+    Arguments are tensors, arrays (both contiguous, on the CPU), numbers, structs, and None for NULL.
+
+    Attributes:
+        identity: differs between libraries that may compute other bits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.identity = path.stem
+        self._ffi = FFI()
+        self._ffi.cdef("\n".join(line for line in HEADER.read_text("utf-8").splitlines() if line[:1] != "#"))
+        self._library = self._ffi.dlopen(str(path))
+        self._pointers: dict[Any, Any] = {}  # dtype of numpy or torch -> pointer type of C
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        function, argument = getattr(self._library, name), self._argument
+
+        def call(*arguments: Any) -> int:
+            return function(*[argument(value) for value in arguments])
+
+        setattr(self, name, call)
+        return call
+
+    def struct(self, name: str, **fields: Any) -> Struct:
+        """Make a struct that the header declares."""
+        values = {field: self._argument(value) for field, value in fields.items()}
+        return Struct(self._ffi.new(f"{name} *", values), tuple(fields.values()))
+
+    def _argument(self, value: Any) -> Any:
+        """Convert an argument; arrays become pointers of their own type, which cffi compares with the prototype."""
+        if hasattr(value, "data_ptr"):  # a tensor; torch is not imported here
+            if not value.is_contiguous() or not value.is_cpu:
+                raise ValueError(f"expected a contiguous tensor on the CPU, got strides {value.stride()}")
+            return self._ffi.cast(self._pointer(value.dtype), value.data_ptr())
+        if isinstance(value, np.ndarray):
+            if not value.flags.c_contiguous:
+                raise ValueError(f"expected a contiguous array, got strides {value.strides}")
+            return self._ffi.cast(self._pointer(value.dtype), value.__array_interface__["data"][0])
+        if isinstance(value, Struct):
+            return value.pointer
+        return self._ffi.NULL if value is None else value
+
+    def _pointer(self, dtype: Any) -> Any:
+        if dtype not in self._pointers:
+            name = str(dtype).removeprefix("torch.")
+            names = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t"}
+            if name not in names:
+                raise TypeError(f"no operation takes an array of {name}")
+            self._pointers[dtype] = self._ffi.typeof(f"{names[name]} *")
+        return self._pointers[dtype]
+
+
+@cache
+def load() -> Library:
+    """Build the library, or take it from the cache, and load it.
+
+    Raises:
+        Unusable: no C compiler, or one that can't build it.
+    """
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    sources = sorted(SOURCES.glob("*.[ch]"))
+    text = [path.read_text("utf-8") for path in sources]
+    about = [*compiler, _output([*compiler, "--version"]), *FLAGS, _processor(), *text]
+    name = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "din-ctr"
+        path = folder / f"{name}.so"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}")
+            _compile(compiler, [str(source) for source in sources if source.suffix == ".c"], temporary)
+            temporary.replace(path)
+        _share_threads()
+        return Library(path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home directory
+        raise Unusable(str(error)) from None
+
+
+def _compile(compiler: Sequence[str], sources: Sequence[str], target: Path) -> None:
+    command = [*compiler, *FLAGS, "-o", str(target), *sources]
+    try:
+        _output([*command, "-fopenmp"])
+    except Unusable:  # some compilers lack OpenMP: the same bits, one part after the other
+        _output(command)
+
+
+def _output(command: Sequence[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except OSError as error:
+        raise Unusable(str(error)) from None
+    except subprocess.CalledProcessError as error:
+        raise Unusable(f"{command[0]}: {shorten(error.stderr or str(error), 200)}") from None
+
+
+def _processor() -> str:
+    """Return what `-march=native` depends on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().split("\n\n")[0].splitlines() if info.exists() else []
+    return "\n".join([platform.machine(), *(line for line in lines if line.startswith(("model", "flags", "Features")))])
+
+
+def _share_threads() -> None:
+    """Load torch's own OpenMP first: with two of them, waiting threads would take each other's cores."""
+    torch = find_spec("torch")
+    for place in torch.submodule_search_locations or () if torch else ():
+        for path in (*Path(place).glob("lib/libgomp*.so*"), *Path(f"{place}.libs").glob("libgomp*.so*")):
+            ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)

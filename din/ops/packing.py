@@ -1,0 +1,67 @@
+"""Ragged histories and single ids, gathered for a batch. Native where chosen; the same values either way."""
+
+import numpy as np
+
+from din.ops import backend
+from din.schema import UNKNOWN
+
+
+def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of the slices [start, end) one after the other, and where each slice begins.
+
+        starts [1, 7, 4], ends [3, 7, 6]  ->  flat [1, 2, 4, 5], offsets [0, 2, 2, 4]
+
+    Returns:
+        flat: int64 [sum of lengths]. offsets: int64 [len(starts) + 1].
+    """
+    lengths = ends.astype(np.int64) - starts
+    offsets = np.zeros(len(starts) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    flat = np.repeat(starts - offsets[:-1], lengths)
+    flat += np.arange(offsets[-1])
+    return flat, offsets
+
+
+def pack_histories(
+    rows: np.ndarray, starts: np.ndarray, ends: np.ndarray, behaviour_item: np.ndarray, item: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Collect the histories of impressions `rows` of a shard.
+
+    Args:
+        rows: int64 [B], positions in `starts`, `ends` and `item`.
+        starts, ends: int32, each impression's slice of `behaviour_item`. item: int32, each impression's candidate.
+        behaviour_item: int32, items of the shard's behaviours.
+
+    Returns:
+        place: int64 [T], each behaviour's position in the shard. segment: int64 [T], its impression, 0 … B − 1.
+        touched: [T + B], items of the behaviours, then of the candidates.
+    """
+    library = backend.library()
+    if not library:
+        place, offsets = ragged_take(starts[rows], ends[rows])
+        segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
+        return place, segment, np.concatenate([behaviour_item[place], item[rows]])
+    place, segment = np.empty((2, library.din_count_behaviours(len(rows), rows, starts, ends)), np.int64)
+    touched = np.empty(len(place) + len(rows), np.int64)
+    library.din_pack_histories(len(rows), rows, starts, ends, behaviour_item, item, place, segment, touched)
+    return place, segment, touched
+
+
+def field_ids(
+    values: np.ndarray, owners: np.ndarray, offset: int, drawn: np.ndarray | None = None, rate: float = 0.0
+) -> np.ndarray:
+    """Return the rows of the joint table, int64 [N], of a field with one id per owner.
+
+    Args:
+        values: int32 ids of all owners. owners: [N], whose ids to look up. offset: the field's first row in the table.
+        drawn: float32 [N]; an id is replaced by unknown where this is below `rate`. None = no id is.
+    """
+    library = backend.library()
+    if library:
+        ids = np.empty(len(owners), np.int64)
+        library.din_field_ids(len(owners), owners.astype(np.int64, copy=False), values, drawn, rate, offset, ids)
+        return ids
+    ids = values[owners].astype(np.int64)
+    if drawn is not None:
+        ids[drawn < rate] = UNKNOWN
+    return ids + offset

@@ -1,0 +1,131 @@
+"""Updates of the rows of a table that a batch touches, so that a step is flat in vocabulary size.
+
+With gradient g of row w, learning rate η and the row's decay λ:
+
+    coupled penalty     g ← g + λ·w,              w ← w − η·pace·direction(g)
+    any other           w ← w·(1 − min(η·λ, 1)),  w ← w − η·pace·direction(g)
+
+    sgd                 direction = g
+    adam                m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,
+                        direction = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)       at step t
+    rowwise_adagrad     s ← s + mean(g²),  direction = g / (√s + ε);  one s for each row
+
+Native on the CPU in float32: one pass over the rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from din.ops import backend
+from din.ops.native.library import Library, Struct
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True)
+class RowUpdate:
+    """One step of distinct rows [N] of a table [R, W], which is updated in place.
+
+    decay_R: λ of each row. coupled: the penalty is part of the gradient. penalised_W: 1 where a column is penalised,
+    else 0. pace_W: a factor on each column's learning rate.
+    """
+
+    table_RW: Tensor
+    rows_N: Tensor
+    gradient_NW: Tensor
+    rate: float
+    decay_R: Tensor
+    coupled: bool
+    penalised_W: Tensor
+    pace_W: Tensor
+
+
+def sgd(update: RowUpdate) -> None:
+    """Plain SGD."""
+    library = _library(update)
+    if library:
+        library.din_sgd(torch.get_num_threads(), _struct(library, update))
+    else:
+        _apply(update, lambda gradient_NW: gradient_NW)
+
+
+def adam(update: RowUpdate, first_RW: Tensor, second_RW: Tensor, step: int) -> None:
+    """Lazy Adam, as torch.optim.SparseAdam: only rows of the batch move, bias is corrected by the global step, from 1.
+
+    Args:
+        first_RW, second_RW: the moments m and v, updated in place.
+    """
+    scale = (1 - BETA_2**step) ** 0.5
+    correction, epsilon = scale / (1 - BETA_1**step), EPSILON * scale
+    library = _library(update)
+    if library:
+        factors = (1 - BETA_1, BETA_2, 1 - BETA_2, correction, epsilon)
+        library.din_adam(torch.get_num_threads(), _struct(library, update), first_RW, second_RW, *factors)
+        return
+
+    def direction(gradient_NW: Tensor) -> Tensor:
+        first = first_RW.index_select(0, update.rows_N).lerp_(gradient_NW, 1 - BETA_1)
+        second = second_RW.index_select(0, update.rows_N).mul_(BETA_2)
+        second.addcmul_(gradient_NW, gradient_NW, value=1 - BETA_2)
+        first_RW.index_copy_(0, update.rows_N, first)
+        second_RW.index_copy_(0, update.rows_N, second)
+        return first.mul_(correction).div_(second.sqrt_().add_(epsilon))
+
+    _apply(update, direction)
+
+
+def rowwise_adagrad(update: RowUpdate, squares_R: Tensor) -> None:
+    """Adagrad with one accumulator per row, the sum of its gradients' mean squares: 1/W of the usual state.
+
+    Args:
+        squares_R: the accumulators s, updated in place.
+    """
+    library = _library(update)
+    if library:
+        library.din_rowwise_adagrad(torch.get_num_threads(), _struct(library, update), squares_R, EPSILON)
+        return
+
+    def direction(gradient_NW: Tensor) -> Tensor:
+        squares = squares_R.index_select(0, update.rows_N).add_(gradient_NW.square().mean(1))
+        squares_R.index_copy_(0, update.rows_N, squares)
+        return gradient_NW / squares.sqrt_().add_(EPSILON).unsqueeze(1)
+
+    _apply(update, direction)
+
+
+def _apply(update: RowUpdate, direction: Callable[[Tensor], Tensor]) -> None:
+    """Update the rows by `direction` of their gradients (the reference)."""
+    weights_NW = update.table_RW.index_select(0, update.rows_N)
+    decay_NW = update.decay_R.index_select(0, update.rows_N).unsqueeze(1) * update.penalised_W
+    gradient_NW = update.gradient_NW
+    if update.coupled:
+        gradient_NW = gradient_NW + decay_NW * weights_NW
+    else:
+        weights_NW.mul_(1 - (update.rate * decay_NW).clamp_max(1))
+    weights_NW.sub_(direction(gradient_NW) * update.pace_W, alpha=update.rate)
+    update.table_RW.index_copy_(0, update.rows_N, weights_NW)
+
+
+def _library(update: RowUpdate) -> Library | None:
+    table = update.table_RW
+    return backend.library() if table.is_cpu and table.dtype == torch.float32 else None
+
+
+def _struct(library: Library, update: RowUpdate) -> Struct:
+    count, width = update.gradient_NW.shape
+    return library.struct(
+        "din_row_update",
+        count=count,
+        width=width,
+        rows=update.rows_N,
+        gradient=update.gradient_NW.contiguous(),
+        decay=update.decay_R,
+        coupled=int(update.coupled),
+        penalised=update.penalised_W,
+        pace=update.pace_W,
+        rate=update.rate,
+        table=update.table_RW,
+    )

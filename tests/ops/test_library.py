@@ -1,0 +1,223 @@
+"""The library of native operations: building, caching, choosing, and its typed boundary.
+
+Alone: `pytest tests/ops/test_library.py`; with the slow ones, `-m "slow or not slow"`.
+"""
+
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from backends import needs_compiler
+
+from din.errors import InputError
+from din.eventlog.packing import Packer
+from din.eventlog.reader import Features
+from din.model.embedding import to_tensors
+from din.ops import backend
+from din.ops.native.library import HEADER, SOURCES, Unusable, load
+from din.params import Params
+from din.serve.fold import fold
+from din.train.device import backend_of
+from din.train.fit import fit
+
+ROOT = Path(__file__).parent.parent.parent
+OPERATIONS = [str(ROOT / f"tests/ops/test_{name}.py") for name in ("operations", "updates", "batches")]
+PRINT_IDENTITY = "from din.ops.native.library import load; print(load().identity)"
+
+
+def python(program: str, **environment: str) -> str:
+    """Return what a process of its own prints."""
+    variables = {**os.environ, **environment}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def run_operations(folder: Path, **environment: str) -> None:
+    """Run the tests of operations on a library built into a cache of their own."""
+    variables = {**os.environ, "XDG_CACHE_HOME": str(folder), **environment}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *OPERATIONS]
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d+ passed in", done.stdout), done.stdout  # none was skipped
+    assert len(list((folder / "din-ctr").glob("*.so"))) == 1
+
+
+@needs_compiler
+def test_a_model_that_trained_natively_is_folded(features_once: Features, params: Params) -> None:
+    """`fold`, which copies a model to export it, gives one that computes the same."""
+    train = replace(params.train, epochs=1, batch_size=32, hidden=(8,), attention_hidden=(8,), threads=1)
+    with backend.using("native"):
+        (model, table), _ = fit(features_once, train)
+        folded, shard = fold(model), features_once.shard(0, "valid")
+        batch = to_tensors(Packer(features_once).pack(shard, np.arange(len(shard.impressions))))
+        with torch.no_grad():
+            torch.testing.assert_close(folded(table, batch), model.eval()(table, batch), atol=1e-4, rtol=1e-4)
+
+
+IDS, FLOATS = np.zeros(3, np.int64), np.zeros(3, np.float32)
+WRONG_CALLS = {
+    "one argument too few": ("din_segment_offsets", (3, IDS, 2)),
+    "one too many": ("din_segment_offsets", (3, IDS, 2, IDS, IDS)),
+    "floats for ids": ("din_segment_offsets", (3, FLOATS, 2, IDS)),
+    "int32 for int64": ("din_segment_offsets", (3, IDS.astype(np.int32), 2, IDS)),
+    "a number for an array": ("din_segment_offsets", (3, 7, 2, IDS)),
+    "an array for a number": ("din_segment_offsets", (IDS, IDS, 2, IDS)),
+    "a float for an integer": ("din_segment_offsets", (3.5, IDS, 2, IDS)),
+    "an array of float16": ("din_segment_offsets", (3, FLOATS.astype(np.float16), 2, IDS)),
+    "doubles in a tensor": ("din_dice_moments", (1, 1, 1, torch.zeros(16).double(), torch.zeros(3))),
+    "a tensor for a struct": ("din_pool_forward", (1, torch.zeros(3), torch.zeros(3), torch.zeros(3))),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize(("name", "arguments"), WRONG_CALLS.values(), ids=WRONG_CALLS)
+def test_a_call_that_does_not_fit_its_prototype_raises(name: str, arguments: tuple) -> None:
+    """Instead of reading or writing whatever lies at an address."""
+    with pytest.raises(TypeError):
+        getattr(load(), name)(*arguments)
+
+
+@needs_compiler
+@pytest.mark.parametrize("value", [np.zeros((4, 4), np.int64)[:, :2], torch.zeros(4, 4)[:, :2]], ids=type)
+def test_memory_with_gaps_is_refused(value: object) -> None:
+    """C would read the neighbours of a slice as its own."""
+    with pytest.raises(ValueError, match="contiguous"):
+        load().din_segment_offsets(3, value, 2, IDS)
+
+
+@needs_compiler
+def test_unknown_functions_and_fields_are_errors() -> None:
+    """Only what the header declares exists."""
+    with pytest.raises(AttributeError):
+        load().gemm()
+    with pytest.raises(KeyError):
+        load().struct("din_histories", keys=FLOATS, depth=3)
+    with pytest.raises(TypeError):
+        load().struct("din_histories", keys=IDS)
+
+
+def test_every_exported_function_is_declared_in_the_header() -> None:
+    """C sources define no other function with the public prefix, and none that is not static beside them but gemm."""
+    declared = set(re.findall(r"^(?:void|int64_t) (\w+)\(", HEADER.read_text(), re.MULTILINE))
+    sources = "\n".join(path.read_text() for path in SOURCES.glob("*.c"))
+    defined = set(re.findall(r"^(?:void|int64_t) (\w+)\(", sources, re.MULTILINE))
+    assert all(name.startswith("din_") for name in declared)
+    assert defined - {"gemm"} == declared
+
+
+@needs_compiler
+def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
+    """A second process takes the same file from the cache, which holds nothing else."""
+    program = "import sys; from din.ops.native.library import load; print(load().identity, 'torch' in sys.modules)"
+    first, again = (python(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
+    assert first == again == f"{load().identity} False"
+    assert [path.name for path in (tmp_path / "din-ctr").iterdir()] == [f"{load().identity}.so"]
+
+
+@needs_compiler
+def test_other_options_of_the_compiler_give_another_library(tmp_path: Path) -> None:
+    """A cached library that was built otherwise is not used: its bits may differ, and its instructions be unknown."""
+    plain, other = (
+        python(PRINT_IDENTITY, XDG_CACHE_HOME=str(tmp_path), CC=f"cc{flag}") for flag in ("", " -ffp-contract=off")
+    )
+    assert plain != other
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have one form of vector.h")
+@pytest.mark.parametrize("flag", ["-mno-avx512f", "-mno-avx"])
+def test_native_operations_without_avx(flag: str, tmp_path: Path) -> None:
+    """The forms of `vector.h` that this machine would not use pass the same tests."""
+    run_operations(tmp_path, CC=f"cc {flag}")
+
+
+def sanitizers() -> str:
+    """Return the path of the compiler's address sanitizer; empty where it has none."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    try:
+        found = subprocess.run([*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    path = found.stdout.strip()
+    return path if Path(path).is_absolute() else ""
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.skipif(not sanitizers(), reason="the compiler has no address sanitizer")
+@pytest.mark.timeout(1800)
+def test_native_operations_under_sanitizers(tmp_path: Path) -> None:
+    """No access beyond an array and no undefined behaviour in the tests of operations."""
+    flags = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+    options = {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": sanitizers()}
+    run_operations(tmp_path, CC=f"cc {flags}", **options)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "native"])
+def test_without_a_compiler(wanted: backend.Backend, monkeypatch, capsys) -> None:
+    """`auto` says so in one line and uses the references, `native` ends as bad input."""
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    load.cache_clear()
+    try:
+        with pytest.raises(Unusable, match="/nowhere/cc"):
+            load()
+        if wanted == "auto":
+            with backend.using(wanted):
+                assert backend.identity() is None
+            assert capsys.readouterr().out.startswith("training without native operations")
+        else:
+            with pytest.raises(InputError, match="install a C compiler"), backend.using(wanted):
+                pass
+    finally:
+        load.cache_clear()
+
+
+@needs_compiler
+def test_processes_with_different_libraries_use_references() -> None:
+    """Ranks must compute the same bits: `auto` falls back, `native` is an error."""
+    with backend.using("auto", lambda own: [own, "another"]):
+        assert backend.identity() is None
+    other = backend.using("native", lambda own: [own, "another"])
+    with pytest.raises(InputError, match="libraries of the ranks differ"), other:
+        pass
+
+
+@needs_compiler
+def test_the_choice_ends_with_its_block() -> None:
+    """References without a choice; nested choices restore the outer one, after an error too."""
+    assert backend.identity() is None
+    with backend.using("native"):
+        chosen = backend.identity()
+        with pytest.raises(ZeroDivisionError), backend.using("reference"):
+            assert backend.identity() is None
+            raise ZeroDivisionError
+        assert backend.identity() == chosen == load().identity
+    assert backend.identity() is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"backend": "reference"}, {"precision": "bfloat16"}, {"compile": "always"}], ids=lambda x: str(x)
+)
+def test_runs_that_native_operations_do_not_fit(changes: dict, params: Params) -> None:
+    """`reference`, another precision and a wish for torch.compile use references; `native` says what it needs."""
+    train = replace(params.train, device="cpu", backend="auto")
+    assert backend_of(replace(train, **changes)) == "reference"
+    if "backend" not in changes:
+        with pytest.raises(InputError, match=r"train\.backend: native needs"):
+            backend_of(replace(train, **changes | {"backend": "native"}))
+
+
+def test_the_sources_are_in_the_package() -> None:
+    """Every C file of the folder is named by the package data of pyproject.toml."""
+    assert {path.suffix for path in SOURCES.iterdir()} - {".py", ""} == {".c", ".h"}
+    assert '"din.ops.native" = ["*.c", "*.h"]' in (ROOT / "pyproject.toml").read_text()

@@ -1,0 +1,82 @@
+"""Whole runs with either backend. Alone: `pytest tests/ops/test_runs.py`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from backends import needs_compiler
+from random_features import FIELDS, PLAIN, write_features
+
+from din.eventlog.reader import Features
+from din.ops import backend
+from din.ops.backend import Backend
+from din.params import Params, Train
+from din.train import checkpoint
+from din.train.fit import fit
+
+pytestmark = needs_compiler
+
+
+@pytest.fixture
+def quick(params: Params) -> Train:
+    """Two short epochs of a small DIN."""
+    small = {"embedding_dim": 6, "attention_hidden": (12, 5), "hidden": (17, 6)}
+    return replace(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9, **small)
+
+
+VARIANTS = [
+    {},
+    {"sequences": {"liked": {"rating": (4, "5")}, "all": {}}, "softmax": True},
+    {"interaction": "outer", "activation": "prelu"},
+    {"interaction": "outer"},
+    {"dropout": 0.2},
+    {"interest_product": False},
+    {"linear": "wide"},
+    {"linear": "none"},
+    {"model": "pnn", "dropout": 0.2, "optimizer": "rowwise_adagrad", "learning_rate": 0.05},
+    {"model": "deepfm", "clip_norm": 0.1},
+    {"model": "lr"},
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "declared"),
+    [*((changes, FIELDS) for changes in VARIANTS), ({}, PLAIN), ({"linear": "wide", "softmax": True}, PLAIN)],
+    ids=[*map(str, VARIANTS), "plain fields", "plain fields, wide"],
+)
+def test_a_run_ends_near_that_of_references(changes: dict, declared: dict, tmp_path: Path, quick: Train) -> None:
+    """Losses and validation metrics of two epochs, whatever part of the model has a native form; fields that all have
+    one, and no feedback, too."""
+    features, train = write_features(tmp_path, declared=declared), replace(quick, **changes)
+    histories = []
+    for name in ("native", "reference"):
+        with backend.using(name):
+            histories.append(fit(features, train)[1].history)
+    for found, expected in zip(*histories, strict=True):
+        assert found == pytest.approx(expected, rel=2e-3)
+
+
+def test_a_resumed_run_ends_with_the_same_bits(
+    features: Features, quick: Train, tmp_path: Path, fit_until_killed
+) -> None:
+    """Killed in its second epoch and started again: the same weights, which are not the references' bits."""
+    with backend.using("native"):
+        whole, _ = fit(features, quick)
+        fit_until_killed(13, features, quick, tmp_path / "state.safetensors")
+        resumed, _ = fit(features, quick, tmp_path / "state.safetensors")
+    assert torch.equal(whole.table, resumed.table)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), resumed.model.parameters(), strict=True))
+    assert not torch.equal(whole.table, fit(features, quick)[0].table)
+
+
+def test_backends_never_share_a_checkpoint(features: Features, params: Params) -> None:
+    """What was found identifies a checkpoint, not the setting that led to it."""
+
+    def directory(setting: Backend, chosen: Backend) -> Path:
+        with backend.using(chosen):
+            return checkpoint.directory(features.root, replace(params.train, backend=setting))
+
+    assert directory("auto", "native") == directory("native", "native")
+    assert directory("auto", "reference") == directory("reference", "reference")
+    assert directory("auto", "native") != directory("auto", "reference")

@@ -1,0 +1,75 @@
+"""Updates of tables and dense weights against their references. Alone: `pytest tests/ops/test_updates.py`."""
+
+import pytest
+import torch
+from backends import both_backends, needs_compiler
+
+from din.ops import backend
+from din.ops.backend import Backend
+from din.ops.dense_update import dense_optimizer
+from din.train.optimizers import TABLE_OPTIMIZERS
+
+
+@needs_compiler
+@pytest.mark.parametrize("whole_table", [False, True])
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
+@pytest.mark.parametrize("width", [1, 17, 33])
+def test_table_updates(optimizer, coupled: bool, whole_table: bool, width: int) -> None:
+    """Five steps over changing rows: the table and every state, penalties coupled or not, some of more than the weight,
+    rows of no batch, a linear column."""
+    found = []
+    for name in ("native", "reference"):
+        random = torch.Generator().manual_seed(0)
+        table, decay = torch.randn(20, width, generator=random), 12 * torch.rand(20, generator=random)
+        ours = optimizer(table, decay, coupled, whole_table, 1, 3.0)
+        with backend.using(name):
+            for _ in range(5):
+                rows = torch.randperm(20, generator=random)[:13]
+                assert torch.equal(ours.rows(rows), ours.table[rows])
+                ours.step(rows, torch.randn(13, width, generator=random), 0.1)
+        found.append([ours.table, ours.state()])
+    torch.testing.assert_close(*found, atol=1e-6, rtol=1e-5)
+
+
+def train(name: str, backend_name: Backend, saved_after: int | None = None) -> list[torch.nn.Parameter]:
+    """Return weights of several shapes after five steps; `saved_after`: a new optimizer goes on from a saved state."""
+    random = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in [(3, 5), (7,), (1, 1)]]
+    with backend.using(backend_name):
+        optimizer = dense_optimizer(name, weights)
+        for number in range(5):
+            if number == saved_after:
+                saved = {key: tensor.clone() for key, tensor in optimizer.state().items()}
+                optimizer = dense_optimizer(name, weights)
+                optimizer.load_state(saved)
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=random)
+            optimizer.step(0.01)
+    return weights
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["adam", "sgd", "rowwise_adagrad"])
+def test_dense_updates(name: str) -> None:
+    """Five steps over weights of several shapes."""
+    torch.testing.assert_close(train(name, "native"), train(name, "reference"), atol=1e-6, rtol=1e-5)
+
+
+@both_backends
+@pytest.mark.parametrize("name", ["adam", "sgd", "rowwise_adagrad"])
+def test_a_saved_state_goes_on_with_the_same_bits(name: str, backend_name: Backend) -> None:
+    """A new optimizer with the state of another continues as the other would."""
+    whole, resumed = train(name, backend_name), train(name, backend_name, saved_after=3)
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+@needs_compiler
+def test_a_missing_gradient_is_an_error() -> None:
+    """If it were left out, the gradients behind it would move other weights than their own."""
+    weights = [torch.nn.Parameter(torch.ones(size)) for size in (2, 3)]
+    with backend.using("native"):
+        optimizer = dense_optimizer("sgd", weights)
+        weights[1].grad = torch.ones(3)
+        with pytest.raises(AssertionError):
+            optimizer.step(0.1)
