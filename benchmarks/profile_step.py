@@ -45,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
     try:
-        params = parse(Train, to_json(load().train) | changes, "--set")
+        params = parse(Train, to_json(load(Path("params.yaml")).train) | changes, "--set")
         if params.model != "din":
             raise InputError(f"train.model: {params.model}; the roofline is din's: --set model=din")
         with backend.using(backend_of(params)):

@@ -6,7 +6,6 @@ and renamed, so it is complete or absent; one lock a run and worker.
 """
 
 import fcntl
-import hashlib
 import logging
 import os
 import re
@@ -20,21 +19,15 @@ from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from dags.process import RunError, Unavailable, environment, query
+from dags.process import environment, query
+from din.artifacts import atomic_path
+from din.errors import InputError, Unavailable
+from din.names import RunId
+from din.params import path_keys
+from din.workspace import Workspace
 
 FOREIGN_DAYS = 7
 """A workspace that nobody used for so long is removed: its run was closed on another worker."""
-PATHS = (
-    "fetch.movielens.path",
-    "fetch.amazon_reviews.path",
-    "fetch.kuairand_pure.path",
-    "fetch.taobao_ads.path",
-    "fetch.table.events",
-    "fetch.table.items",
-    "fetch.table.users",
-    "fetch.table.history",
-)
-"""Parameters that hold paths or globs, comma-separated; relative ones start at the repository."""
 
 log = logging.getLogger("dags")
 
@@ -61,9 +54,9 @@ class Settings:
         repository = os.environ.get("DIN_REPOSITORY") or str(Path(__file__).resolve().parent.parent)
         home = os.environ.get("DIN_HOME")
         if _remote(repository) and not home:
-            raise RunError(f"DIN_REPOSITORY is {repository}: set DIN_HOME to a folder of this worker for workspaces")
+            raise InputError(f"DIN_REPOSITORY is {repository}: set DIN_HOME to a folder of this worker for workspaces")
         repository = repository if _remote(repository) else str(Path(repository).expanduser().resolve())
-        folder = Path(home).expanduser().resolve() if home else Path(repository) / ".din" / "runs"
+        folder = Path(home).expanduser().resolve() if home else Workspace(Path(repository)).runs
         remote = os.environ.get("DIN_DVC_REMOTE") or str(folder / "remote")
         settings = cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
         return replace(settings, remote=settings.shared(remote, "DIN_DVC_REMOTE"))
@@ -72,7 +65,7 @@ class Settings:
         """The full id of a commit of the repository, by default of its HEAD. Says so where the checkout is dirty.
 
         Raises:
-            RunError: there is none of that name.
+            InputError: there is none of that name.
         """
         try:
             if not _remote(self.repository):
@@ -89,9 +82,11 @@ class Settings:
                 ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}
                 found = [ids[ref] for ref in refs if ref in ids]
         except Unavailable as error:
-            raise RunError(f"{self.repository}: no commit {name or 'HEAD'} ({error}); name one with --commit") from None
+            raise InputError(
+                f"{self.repository}: no commit {name or 'HEAD'} ({error}); name one with --commit"
+            ) from None
         if not found:
-            raise RunError(f"{self.repository}: no commit {name or 'HEAD'}; give a branch, a tag or the full id")
+            raise InputError(f"{self.repository}: no commit {name or 'HEAD'}; give a branch, a tag or the full id")
         return found[0]
 
     def absolute(self, path: str) -> str:
@@ -104,11 +99,11 @@ class Settings:
         """The same for a place that all workers use.
 
         Raises:
-            RunError: relative, and the repository is no folder.
+            InputError: relative, and the repository is no folder.
         """
         place = self.absolute(place)
         if "://" not in place and not Path(place).expanduser().is_absolute():
-            raise RunError(
+            raise InputError(
                 f"{place!r} is relative, and the repository {self.repository} is no folder; "
                 f"set {setting} to a place that all workers share"
             )
@@ -120,17 +115,15 @@ class Settings:
 
 
 @contextmanager
-def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Path, int]]:
-    """The folder of a run on this worker (there or not), and the descriptor of its lock, held until the end.
+def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Workspace, int]]:
+    """The workspace of a run on this worker (there or not), and the descriptor of its lock, held until the end.
 
     Raises:
-        RunError: the run's id can't be a name.
+        InputError: the run's id can't be a name.
     """
-    if not re.match(r"\w", run_id, re.ASCII):
-        raise RunError(f"run_id is {run_id!r}; expected a letter or digit first, such as a date")
-    safe = re.sub(r"[^\w.-]+", "-", run_id, flags=re.ASCII)
-    name = safe if safe == run_id else f"{safe}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
-    root, locked = settings.home / "workspaces" / name, settings.home / "locks" / name
+    name = RunId.of(run_id)
+    root = settings.home / "workspaces" / name
+    locked = settings.home / "locks" / name
     for folder in (root.parent, locked.parent):
         folder.mkdir(parents=True, exist_ok=True)
     lock = _lock(locked, wait=False)
@@ -141,7 +134,7 @@ def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Path, int]]:
     with lock:
         os.utime(lock.fileno())
         _sweep(settings)
-        yield root, lock.fileno()
+        yield Workspace(root), lock.fileno()
 
 
 def _lock(path: Path, wait: bool) -> IO[str] | None:
@@ -180,12 +173,13 @@ def discard(root: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def check_out(settings: Settings, commit: str, root: Path) -> None:
-    """Make `root` a checkout of the commit alone, unless it is; DVC's cache and remote are this worker's.
+def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
+    """Make a workspace a checkout of the commit alone, unless it is; DVC's cache and remote are this worker's.
 
     Raises:
         Unavailable: git failed.
     """
+    root = workspace.root
     if _head(root) != commit:
         discard(root)
         new = root.with_name(f".new-{root.name}")
@@ -194,8 +188,8 @@ def check_out(settings: Settings, commit: str, root: Path) -> None:
         _git(new, "checkout", "--quiet", "--detach", "FETCH_HEAD")
         # params.yaml and dvc.lock are the run's: kept in its record, no change of the code
         _git(new, "update-index", "--skip-worktree", *_git(new, "ls-files", "params.yaml", "dvc.lock").split())
-        (new / "dvc.lock").unlink(missing_ok=True)
-        copy_files(settings.home / "fetch", new / ".din" / "fetch")
+        Workspace(new).lock.unlink(missing_ok=True)
+        copy_files(settings.home / "fetch", Workspace(new).fetched)
         new.rename(root)
     cache = settings.home / "cache"
     config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"
@@ -215,33 +209,30 @@ def copy_files(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir() if source.is_dir() else ():
         if path.is_file() and not path.name.startswith("."):
-            new = target / f".{path.name}-{os.getpid()}"
+            new = target / f".{path.name}-{os.getpid()}"  # runs on one worker copy at the same time
             shutil.copy2(path, new)
             new.replace(target / path.name)
 
 
-def set_params(settings: Settings, root: Path, values: Mapping[str, Any]) -> None:
+def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, Any]) -> None:
     """Write params.yaml: the commit's, with the run's values by dotted key, and with paths that hold anywhere.
 
     Raises:
-        RunError: an unknown key, or a registry that other workers would not find.
+        InputError: an unknown key, or a registry that other workers would not find.
     """
     yaml = YAML()
-    params = yaml.load(_git(root, "show", "HEAD:params.yaml"))
+    params = yaml.load(_git(workspace.root, "show", "HEAD:params.yaml"))
     for key, value in values.items():
         block, name = _find(params, key)
         block[name] = value
-    for key in PATHS:
+    for key in path_keys():
         block, name = _find(params, key)
         if block[name]:
             block[name] = ",".join(settings.absolute(part.strip()) for part in str(block[name]).split(","))
     promote = params["promote"]
     promote["registry"] = settings.shared(settings.registry or promote["registry"], "DIN_REGISTRY")
-    new = root / ".din" / "params.yaml"
-    new.parent.mkdir(exist_ok=True)
-    with new.open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
-    new.replace(root / "params.yaml")
+    with atomic_path(workspace.params) as temporary:
+        yaml.dump(params, temporary)
 
 
 def _find(params: Any, key: str) -> tuple[Any, str]:
@@ -250,7 +241,7 @@ def _find(params: Any, key: str) -> tuple[Any, str]:
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
             known = ", ".join(value) if isinstance(value, dict) else "no further keys"
-            raise RunError(f"parameter {key!r} is unknown: no {part!r} there; expected one of: {known}")
+            raise InputError(f"parameter {key!r} is unknown: no {part!r} there; expected one of: {known}")
         block, name, value = value, part, value[part]
     return block, name
 

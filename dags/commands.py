@@ -11,7 +11,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from dags.workspace import Run, RunError, Unavailable, close_run, open_run, promote, run_stage
+from dags.workspace import Run, close_run, open_run, promote, run_stage
+from din.errors import InputError, Unavailable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             close_run(run)
             return 0
         outcome = run_stage(run, given.stage) if given.command == "stage" else promote(run, given.reason)
-    except (RunError, Unavailable) as error:
+    except (InputError, Unavailable) as error:
         print(error, file=sys.stderr)
         return error.exit_code
     print(json.dumps(asdict(outcome)))
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _param(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
-        raise RunError(f"--param {text!r}; expected KEY=VALUE, such as train.epochs=3")
+        raise InputError(f"--param {text!r}; expected KEY=VALUE, such as train.epochs=3")
     return key, YAML(typ="safe").load(value)
 
 
@@ -66,4 +67,4 @@ def _read_run(file: str) -> Run:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
         return Run(**json.loads(text))
     except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"--run {file}: {error}; expected what `python -m dags.workspace open` printed") from None
+        raise InputError(f"--run {file}: {error}; expected what `python -m dags.workspace open` printed") from None

@@ -21,11 +21,13 @@ from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, ta
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from dags import plan, workspace
+from din.errors import GateClosed, InputError
+from din.workspace import Workspace
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the one before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
 CHAMPION = Asset(name="din/champion")
-BAD_INPUT, GATE_CLOSED = 2, 3  # a retry would find the same; all other failures may pass
+NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would find the same; other failures may pass
 
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": Param(
@@ -44,7 +46,7 @@ def alert(context: Mapping[str, Any]) -> None:
     ti = context["ti"]
     outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
     next_step = "mend what it names, then clear this task; a log that was mended needs a new run"
-    if outcome["exit_code"] == GATE_CLOSED:
+    if outcome["exit_code"] == GateClosed.exit_code:
         next_step = "nothing, the champion stays; all reports are in the run's record"
     log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
 
@@ -57,7 +59,7 @@ def settle(outcome: workspace.Outcome, ti: Any) -> None:
         AirflowException: anything else that isn't success; Airflow retries.
     """
     ti.xcom_push("outcome", asdict(outcome))
-    if outcome.exit_code in (BAD_INPUT, GATE_CLOSED):
+    if outcome.exit_code in NEVER_RETRIED:
         raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}")
     if outcome.exit_code != 0:
         how = "left no outcome (killed?)" if outcome.exit_code is None else f"exited {outcome.exit_code}"
@@ -69,7 +71,7 @@ def final() -> Iterator[None]:
     """What a run was given can't work: fail at once. Other errors (network, disk, git) are retried."""
     try:
         yield
-    except workspace.RunError as error:
+    except InputError as error:
         raise AirflowFailException(str(error)) from None
 
 
@@ -154,4 +156,4 @@ def render_stage(stage: plan.StagePlan) -> Any:
     return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **given)(stage.name)
 
 
-din_ctr = render(plan.load(Path(__file__).parent.parent / "dvc.yaml"))
+din_ctr = render(plan.load(Workspace(Path(__file__).parent.parent).pipeline))

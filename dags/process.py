@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from din.errors import Unavailable
+
 BIN = Path(sys.executable).parent
 TAIL = 400  # lines of output kept
 ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
@@ -21,21 +23,13 @@ ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GI
 log = logging.getLogger("dags")
 
 
-class RunError(Exception):
-    """What a run was given can't work (exit code 2): the value, what was expected, what to do next. Never retried."""
-
-    exit_code = 2
-
-
-class Unavailable(Exception):
-    """Git, DVC or the registry failed us (exit code 1): the same call may succeed later.
+class CommandFailed(Unavailable):
+    """A command of git, DVC or din failed: the same call may succeed later.
 
     Args:
         message: the command and what it said.
         code: its exit code.
     """
-
-    exit_code = 1
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -87,7 +81,7 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
     """What a short command prints; see `stream` for the arguments.
 
     Raises:
-        Unavailable: it failed.
+        CommandFailed: it failed.
     """
     done = subprocess.run(
         command,
@@ -101,7 +95,7 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
     )
     if done.returncode:
         message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
-        raise Unavailable(message, done.returncode)
+        raise CommandFailed(message, done.returncode)
     return done.stdout
 
 

@@ -1,6 +1,7 @@
 """A run's workspace at work on this worker: what it takes from others, runs, and keeps for others."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -13,7 +14,10 @@ from ruamel.yaml import YAML
 
 from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
-from dags.process import Done, RunError, Unavailable, environment, log, query, stream
+from dags.process import CommandFailed, Done, environment, log, query, stream
+from din.artifacts import atomic_path
+from din.errors import InputError, Unavailable
+from din.workspace import Workspace
 
 LOST = "Is your cache up to date?"  # what `dvc pull` says where the remote answers but has not got the files
 
@@ -63,28 +67,33 @@ class Outcome:
 class Worker:
     """A run's folder on this worker, and the commands that work in it."""
 
-    def __init__(self, settings: Settings, run: Run, root: Path, lock: int) -> None:
-        self.settings, self.asked, self.root, self.lock = settings, run, root, lock
-        pin = {"DIN_SOURCE": run.source} if run.source else {}
-        path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])  # the commit's code, first
+    def __init__(self, settings: Settings, run: Run, workspace: Workspace, lock: int) -> None:
+        self.settings = settings
+        self.asked = run
+        self.workspace = workspace
+        self.lock = lock
+        pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
+        path = os.pathsep.join(
+            [str(workspace.root), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )  # the commit's code, first
         self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=path, **pin)
 
     def prepare(self) -> None:
         """Check out the commit, write the parameters and read the stages.
 
         Raises:
-            RunError: an unknown parameter, or a dvc.yaml that can't be planned.
+            InputError: an unknown parameter, or a dvc.yaml that can't be planned.
             Unavailable: git failed.
         """
         run = self.asked
         if "data.until" in run.params:
-            raise RunError(f"data.until={run.params['data.until']!r} among the parameters; give it as `until`")
-        check_out(self.settings, run.commit, self.root)
-        set_params(self.settings, self.root, run.params | ({"data.until": run.until} if run.until else {}))
+            raise InputError(f"data.until={run.params['data.until']!r} among the parameters; give it as `until`")
+        check_out(self.settings, run.commit, self.workspace)
+        set_params(self.settings, self.workspace, run.params | ({"data.until": run.until} if run.until else {}))
         try:
-            self.stages = {stage.name: stage for stage in plan.load(self.root / "dvc.yaml")}
+            self.stages = {stage.name: stage for stage in plan.load(self.workspace.pipeline)}
         except plan.PlanError as error:
-            raise RunError(f"commit {run.commit}: {error}") from None
+            raise InputError(f"commit {run.commit}: {error}") from None
 
     def inputs(self, name: str) -> list[str]:
         """Outs of other stages that a stage reads, each whole."""
@@ -96,34 +105,34 @@ class Worker:
         """What a short `din` command prints.
 
         Raises:
-            RunError: bad input, such as params.yaml or the source.
+            InputError: bad input, such as params.yaml or the source.
             Unavailable: anything else, such as a registry that doesn't answer.
         """
         try:
-            return query(["din", *arguments], self.root, self.env, [self.lock])
-        except Unavailable as error:
+            return query(["din", *arguments], self.workspace.root, self.env, [self.lock])
+        except CommandFailed as error:
             if error.code == 2:
-                raise RunError(str(error)) from None
+                raise InputError(str(error)) from None
             raise
 
     def dvc(self, *arguments: str) -> str:
         """What a short `dvc` command prints."""
-        return query(["dvc", *arguments], self.root, self.env, [self.lock])
+        return query(["dvc", *arguments], self.workspace.root, self.env, [self.lock])
 
     def remember(self) -> None:
         """Leave what `din` learned of the source to this worker's next runs."""
-        copy_files(self.root / ".din" / "fetch", self.settings.home / "fetch")
+        copy_files(self.workspace.fetched, self.settings.home / "fetch")
 
     def take(self, key: str) -> Path:
         """A folder with the files kept below a key of the registry."""
-        folder = self.root / ".din" / "taken"
+        folder = self.workspace.taken
         shutil.rmtree(folder, ignore_errors=True)
         self.din("registry", "take", key, str(folder))
         return folder
 
     def keep(self, key: str, files: Mapping[str, str | Path]) -> None:
         """Keep texts and copies of files below a key of the registry."""
-        folder = self.root / ".din" / "kept"
+        folder = self.workspace.kept
         shutil.rmtree(folder, ignore_errors=True)
         for name, content in files.items():
             path = folder / name
@@ -133,7 +142,8 @@ class Worker:
 
     def take_locks(self) -> dict[str, Any]:
         """Bring dvc.lock up to date with what equal runs have done; its entries."""
-        path, yaml = self.root / "dvc.lock", YAML(typ="safe")
+        path = self.workspace.lock
+        yaml = YAML(typ="safe")
         lock = yaml.load(path) if path.exists() else {"schema": "2.0", "stages": {}}
         for kept in sorted(self.take(self.asked.lock_key).glob("*.yaml")):
             lock["stages"] |= yaml.load(kept)["stages"]
@@ -142,21 +152,21 @@ class Worker:
 
     def keep_lock(self, stage: str) -> None:
         """Keep a stage's entry of dvc.lock for equal runs, here and on other workers."""
-        lock = YAML(typ="safe").load(self.root / "dvc.lock")
-        entry = self.root / ".din" / "entry.yaml"
-        _write_yaml(entry, lock | {"stages": {stage: lock["stages"][stage]}})
-        self.keep(self.asked.lock_key, {f"{stage}.yaml": entry})
+        lock = YAML(typ="safe").load(self.workspace.lock)
+        entry = io.StringIO()
+        YAML(typ="safe").dump(lock | {"stages": {stage: lock["stages"][stage]}}, entry)
+        self.keep(self.asked.lock_key, {f"{stage}.yaml": entry.getvalue()})
 
     def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
         """Bring outs of stages that ended to what dvc.lock says.
 
         Raises:
-            RunError: the stage that writes one has not ended.
+            InputError: the stage that writes one has not ended.
             Unavailable: the remote lacks one, or can't be reached.
         """
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
-                raise RunError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
+                raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
         if wanted:
             self.dvc("pull", "--force", *wanted)
 
@@ -171,21 +181,21 @@ class Worker:
 
     def run(self, name: str, command: Sequence[str]) -> Outcome:
         """Run a stage's command and keep its outcome, log and reports in the run's record, however it ended."""
-        said = self.root / ".din" / "outcome" / f"{name}.json"
+        said = self.workspace.outcome(name)
         said.unlink(missing_ok=True)
-        done = stream(command, self.root, self.env, [self.lock])
+        done = stream(command, self.workspace.root, self.env, [self.lock])
         self.remember()
         outcome = json.loads(said.read_text()) if said.exists() else {}
         report = outcome.get("report")
         outs = self.stages[name].outs if name in self.stages else ()
         reports = {report, *(out for out in outs if out.endswith(".json"))} - {None}
-        reports = {path for path in reports if (self.root / path).exists()}
+        reports = {path for path in reports if (self.workspace.root / path).exists()}
         report = report if report in reports else next(iter(sorted(reports)), None)
         code = 0 if done.code == 0 else outcome.get("exit_code") or None
         result = Outcome(name, code, report, _message(done))
         record = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
         kept = {f"outcome/{name}.json": json.dumps(record, indent=2), f"log/{name}.txt": done.output}
-        self.keep(f"runs/{self.asked.run_id}", kept | {path: self.root / path for path in reports})
+        self.keep(f"runs/{self.asked.run_id}", kept | {path: self.workspace.root / path for path in reports})
         return result
 
 
@@ -197,6 +207,5 @@ def _message(done: Done) -> str:
 
 
 def _write_yaml(path: Path, value: Any) -> None:
-    new = path.with_name(f".new-{path.name}")
-    YAML(typ="safe").dump(value, new)
-    new.replace(path)
+    with atomic_path(path) as temporary:
+        YAML(typ="safe").dump(value, temporary)

@@ -16,10 +16,10 @@ from datetime import date
 from typing import Any
 
 from dags.checkout import Settings, discard, workspace
-from dags.process import RunError, Unavailable
 from dags.worker import Outcome, Run, Worker
+from din.errors import InputError
 
-__all__ = ["Outcome", "Run", "RunError", "Unavailable", "close_run", "open_run", "promote", "run_stage"]
+__all__ = ["Outcome", "Run", "close_run", "open_run", "promote", "run_stage"]
 
 
 def open_run(
@@ -34,14 +34,15 @@ def open_run(
         commit: default: HEAD of the repository.
 
     Raises:
-        RunError: an unknown parameter, commit or day, a source that can't be read, or an id that is another run's.
+        InputError: an unknown parameter, commit or day, a source that can't be read, or an id that is another run's.
         Unavailable: git or the registry failed.
     """
     settings = Settings.from_env()
     day = _day(until) if until else ""
     asked = Run(run_id, settings.commit(commit), day, json.loads(json.dumps(dict(params or {}), default=str)), "")
-    with workspace(settings, run_id) as (root, lock):
-        here = Worker(settings, asked, root, lock)
+    with workspace(settings, run_id) as (place, lock):
+        is_new = not place.root.exists()
+        here = Worker(settings, asked, place, lock)
         try:
             here.prepare()
             kept = here.take(f"runs/{run_id}") / "run.json"
@@ -51,8 +52,9 @@ def open_run(
             here.remember()
             run = replace(asked, until=day or seen["last_day"], source=seen["fingerprint"])
             here.keep(f"runs/{run_id}", {"run.json": json.dumps(asdict(run) | {"revision": commit}, indent=2)})
-        except RunError:
-            discard(root)
+        except InputError:
+            if is_new:  # else it is the workspace of the run that is open
+                discard(place.root)
             raise
     return run
 
@@ -61,12 +63,12 @@ def run_stage(run: Run, stage: str) -> Outcome:
     """Run one stage of dvc.yaml; what an equal run has done already is taken from there. Outcome and report are kept.
 
     Raises:
-        RunError: no such stage, or a stage before it has not ended.
+        InputError: no such stage, or a stage before it has not ended.
         Unavailable: git, DVC's remote or the registry failed.
     """
     with _open(run) as here:
         if stage not in here.stages:
-            raise RunError(f"stage {stage!r} is not in dvc.yaml; expected one of: {', '.join(here.stages)}")
+            raise InputError(f"stage {stage!r} is not in dvc.yaml; expected one of: {', '.join(here.stages)}")
         ended = here.take_locks()
         here.pull(here.inputs(stage), ended)
         here.pull_own(stage, ended)
@@ -81,7 +83,7 @@ def promote(run: Run, reason: str) -> Outcome:
     """Make the run's bundle the champion, if its gate is open: `din promote`.
 
     Raises:
-        RunError: a stage that it needs has not ended.
+        InputError: a stage that it needs has not ended.
         Unavailable: git, DVC's remote or the registry failed.
     """
     with _open(run) as here:
@@ -99,17 +101,17 @@ def close_run(run: Run) -> None:
     """
     with _open(run) as here:
         here.take_locks()
-        kept = [path for path in (here.root / "dvc.lock", here.root / "params.yaml") if path.exists()]
+        kept = [path for path in (here.workspace.lock, here.workspace.params) if path.exists()]
         here.keep(f"runs/{run.run_id}", {path.name: path for path in kept})
-        discard(here.root)
+        discard(here.workspace.root)
 
 
 @contextmanager
 def _open(run: Run) -> Iterator[Worker]:
     """The run's workspace on this worker, made where it is missing; one task at a time."""
     settings = Settings.from_env()
-    with workspace(settings, run.run_id) as (root, lock):
-        here = Worker(settings, run, root, lock)
+    with workspace(settings, run.run_id) as (place, lock):
+        here = Worker(settings, run, place, lock)
         here.prepare()
         yield here
 
@@ -118,19 +120,19 @@ def _same(record: dict[str, Any], asked: Run, revision: str | None) -> Run:
     """The run that is open under this id; a branch may have moved since.
 
     Raises:
-        RunError: it is another one.
+        InputError: it is another one.
     """
     named = record.pop("revision", None)  # an older record has none
     kept = Run(**record)
     if kept.run_id != asked.run_id:
-        raise RunError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
+        raise InputError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
     for name, fits in (
         ("commit", revision in (None, named) or asked.commit == kept.commit),
         ("until", asked.until in ("", kept.until)),
         ("params", asked.params == kept.params),
     ):
         if not fits:
-            raise RunError(
+            raise InputError(
                 f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
                 "ask for the same, or use another run_id"
             )
@@ -141,7 +143,7 @@ def _day(until: str) -> str:
     try:
         return date.fromisoformat(until).isoformat()
     except ValueError:
-        raise RunError(f"until is {until!r}; expected a day as YYYY-MM-DD") from None
+        raise InputError(f"until is {until!r}; expected a day as YYYY-MM-DD") from None
 
 
 if __name__ == "__main__":

@@ -5,18 +5,22 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import typer
 
 from din import stage
 from din.errors import GateClosed, InputError, Unavailable
 from din.params import load
+from din.workspace import Workspace
 
-STAGES, CHAMPION, PARAMETERS = "Stages", "The champion", "Parameters"
+HERE = Workspace(Path())
+STAGES = "Stages"
+CHAMPION = "The champion"
+PARAMETERS = "Parameters"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,80 +40,94 @@ Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; defau
 Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the only one there.")]
 
 
-def run_stage(name: str, function: str, report: str | None = None, **options: Any) -> None:
-    """Run a stage's function, named `module:function`, on the parameter file, under the lock; exit with its code."""
-    raise typer.Exit(stage.run(name, lambda: stage.named(function)(load(), **options), report))
-
-
 @params_app.command("apply")
 def params_apply(
     overlays: Annotated[list[Path], typer.Argument(help="YAML files that hold only the keys that differ.")],
     dry_run: Annotated[bool, typer.Option(help="Print the changes without writing them.")] = False,
 ) -> None:
     """Write overlays, such as those of docs/examples, into params.yaml; comments stay. Prints what changes."""
-    guard(lambda: write_overlays(Path("params.yaml"), overlays, dry_run))
+    with answering():
+        write_overlays(HERE.params, overlays, dry_run)
 
 
 @params_app.command("schema")
 def params_schema() -> None:
     """Print a JSON Schema of params.yaml, for editors."""
-
-    def body() -> None:
+    with answering():
         from din.params.schema import schema
 
-        print(json.dumps(schema(Path("params.yaml").read_text(encoding="utf-8")), indent=2, ensure_ascii=False))
-
-    guard(body)
+        print(json.dumps(schema(HERE.params.read_text(encoding="utf-8")), indent=2, ensure_ascii=False))
 
 
 @app.command(rich_help_panel=STAGES)
 def fetch() -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
-    run_stage("fetch", "din.sources.fetch:fetch")
+    with stage.running("fetch", HERE):
+        from din.sources.fetch import fetch
+
+        fetch(HERE, load(HERE.params))
 
 
 @app.command(rich_help_panel=STAGES)
 def source() -> None:
     """Print the source's fingerprint up to data.until (default: its newest day), first and last day, as JSON."""
-    from din.sources.fetch import look
+    with answering():
+        from din.sources.fetch import look
 
-    guard(lambda: print(json.dumps(asdict(look(load())))))
+        print(json.dumps(asdict(look(HERE, load(HERE.params)))))
 
 
 @app.command(rich_help_panel=STAGES)
 def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
-    run_stage("featurize", "din.featurize.build:featurize")
+    with stage.running("featurize", HERE):
+        from din.featurize.build import featurize
+
+        featurize(HERE, load(HERE.params))
 
 
 @app.command(rich_help_panel=STAGES)
 def train() -> None:
     """Train the model named in params.yaml into models/din/; resumes a killed run."""
-    raise typer.Exit(stage.named("din.train.launch:main")())
+    from din.train.launch import main
+
+    raise typer.Exit(main(HERE))
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
     """Metrics, floors and predictions into reports/."""
-    run_stage("evaluate", "din.train.evaluate:evaluate", "reports/evaluation.json")
+    with stage.running("evaluate", HERE, HERE.evaluation):
+        from din.train.evaluate import evaluate
+
+        evaluate(HERE, load(HERE.params))
 
 
 @app.command(rich_help_panel=STAGES)
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
-    run_stage("export", "din.serve.export:export")
+    with stage.running("export", HERE):
+        from din.serve.export import export
+
+        export(HERE, load(HERE.params))
 
 
 @app.command(rich_help_panel=STAGES)
-def parity() -> None:
-    """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities (stage check_parity)."""
-    run_stage("check_parity", "din.serve.parity:parity", "reports/parity.json")
+def check_parity() -> None:
+    """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
+    with stage.running("check_parity", HERE, HERE.parity):
+        from din.serve.parity import check_parity
+
+        check_parity(HERE, load(HERE.params))
 
 
 @app.command(rich_help_panel=STAGES)
 def gate() -> None:
     """Judge every condition for promotion into reports/gate.json; exit 3 unless all are open."""
-    run_stage("gate", "din.promotion.gate:gate", "reports/gate.json")
+    with stage.running("gate", HERE, HERE.gate):
+        from din.promotion.gate import gate
+
+        gate(HERE, load(HERE.params))
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -118,7 +136,10 @@ def promote(
     by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
 ) -> None:
     """Make models/bundle/ the champion. Everything that the gate judged is hashed and judged again before."""
-    run_stage("promote", "din.promotion.promote:promote", by=by or user(), reason=reason)
+    with stage.running("promote", HERE):
+        from din.promotion.promote import promote
+
+        promote(HERE, load(HERE.params), by=by or user(), reason=reason)
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -133,7 +154,7 @@ def score(
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
 
-    def body() -> None:
+    with answering():
         from din.serve.limits import Limits
         from din.serve.scorer import Scorer, score_file
 
@@ -148,15 +169,14 @@ def score(
             for answer in score_file(scorer, lines):
                 print(json.dumps(answer))
 
-    guard(body)
-
 
 @registry_app.command("list")
 def registry_list(uri: Uri = None, model: Model = None) -> None:
     """All records; the last of each model is its champion."""
-    from din.promotion import commands
+    with answering():
+        from din.promotion import commands
 
-    guard(lambda: commands.show_list(uri or default_registry(), model))
+        commands.show_list(uri or default_registry(), model)
 
 
 @registry_app.command("show")
@@ -166,9 +186,11 @@ def registry_show(
     number: Annotated[int | None, typer.Option(help="Default: the champion.")] = None,
 ) -> None:
     """One record with the metrics of its bundle, as JSON."""
-    from din.promotion import commands
+    with answering():
+        from din.promotion import commands
 
-    guard(lambda: commands.show(at := uri or default_registry(), model or only_model(at), number))
+        at = uri or default_registry()
+        commands.show(at, model or only_model(at), number)
 
 
 @registry_app.command("rollback")
@@ -180,18 +202,20 @@ def registry_rollback(
     model: Model = None,
 ) -> None:
     """Make an earlier champion the champion again, by one append."""
-    from din.promotion import commands
+    with answering():
+        from din.promotion import commands
 
-    who = by or user()
-    guard(lambda: commands.rollback(at := uri or default_registry(), model or only_model(at), to, who, reason))
+        at = uri or default_registry()
+        commands.rollback(at, model or only_model(at), to, by or user(), reason)
 
 
 @registry_app.command("verify")
 def registry_verify(uri: Uri = None, model: Model = None) -> None:
     """Check the chain of records and hash everything they name; exit 3 where something is missing or was changed."""
-    from din.promotion import commands
+    with answering():
+        from din.promotion import commands
 
-    guard(lambda: commands.verify(uri or default_registry(), model))
+        commands.verify(uri or default_registry(), model)
 
 
 @registry_app.command("gc")
@@ -206,9 +230,11 @@ def registry_gc(
     ] = None,
 ) -> None:
     """Remove what killed promotions left behind and no record names."""
-    from din.promotion import commands
+    with answering():
+        from din.promotion import commands
 
-    guard(lambda: commands.gc(at := uri or default_registry(), model or only_model(at), days, yes, bundle or ()))
+        at = uri or default_registry()
+        commands.gc(at, model or only_model(at), days, yes, bundle or ())
 
 
 @registry_app.command("keep")
@@ -217,9 +243,10 @@ def registry_keep(
     folder: Annotated[Path, typer.Argument(help="Its files are stored below the key.")],
 ) -> None:
     """Store a folder's files below a key of this job's namespace: what a run or a stage leaves for others."""
-    from din.promotion import records
+    with answering():
+        from din.promotion import records
 
-    guard(lambda: records.keep(records.objects_of(load()), key, folder))
+        records.keep(records.objects_of(HERE, load(HERE.params)), key, folder)
 
 
 @registry_app.command("take")
@@ -228,16 +255,18 @@ def registry_take(
     folder: Annotated[Path, typer.Argument(help="Where the files go.")],
 ) -> None:
     """Bring the files that were kept below a key into a folder."""
-    from din.promotion import records
+    with answering():
+        from din.promotion import records
 
-    guard(lambda: records.take(records.objects_of(load()), key, folder))
+        records.take(records.objects_of(HERE, load(HERE.params)), key, folder)
 
 
-def guard(body: Callable[[], Any]) -> None:
-    """Run a command that is no stage: no lock, no outcome file; errors as one message and an exit code."""
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Run a command that is not a stage: no lock, no outcome file; an error is one message and an exit code."""
     try:
         with stage.packages("serve"):
-            body()
+            yield
     except (InputError, Unavailable, GateClosed) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
@@ -275,8 +304,8 @@ def user() -> str:
 
 
 def default_registry() -> str:
-    """`promote.registry` of params.yaml."""
-    return load().promote.registry
+    """Return `promote.registry` of params.yaml."""
+    return HERE.located(load(HERE.params).promote.registry)
 
 
 def only_model(uri: str) -> str:
@@ -285,7 +314,7 @@ def only_model(uri: str) -> str:
     Raises:
         InputError: none or several.
     """
-    from din.registry import list_models
+    from din.registry.registry import list_models
 
     names = list_models(uri)
     if not names:

@@ -2,6 +2,7 @@
 
 import reprlib
 from collections.abc import Iterable
+from pathlib import Path
 
 MOST_SHOWN = 200
 """Characters of a value from outside that a message may hold."""
@@ -18,7 +19,7 @@ class InputError(Exception):
 
 
 class Unavailable(Exception):
-    """What a command needs can't be had now, such as a store that doesn't answer: exit code 1, worth a retry.
+    """A resource is temporarily unavailable, e.g. a store that doesn't answer: exit code 1, worth a retry.
 
     The message names the place, the cause and what to do.
     """
@@ -31,12 +32,12 @@ class GateClosed(Exception):
 
     Args:
         message: what failed and what to do, ready to print (tables included).
-        report: path of the full report, relative to the workspace.
+        report: the full report.
     """
 
     exit_code = 3
 
-    def __init__(self, message: str, report: str | None = None) -> None:
+    def __init__(self, message: str, report: Path | None = None) -> None:
         super().__init__(message)
         self.report = report
 

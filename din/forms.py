@@ -17,17 +17,14 @@ from typing_extensions import TypedDict
 from din.documents import STRICT
 from din.names import Day, Digest, ModelName, Moment, Version
 from din.schema import Group, Kind, SplitName, name_problem
+from din.workspace import Format
 
 Verdict = Literal["open", "closed", "borderline"]
-Suite = Literal["raw", "features", "predictions"]
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
 Order = Literal["strict", "sequence"]
 ParityPath = Literal["torch", "onnx", "scorer"]
 PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
 """The ways to a probability that must agree."""
-Format = Literal[1]
-FORMAT: Format = 1
-"""The format that this release writes, and the only one that it reads."""
 
 
 @with_config(STRICT)
@@ -314,7 +311,7 @@ class ParityReport(TypedDict):
 
 
 @with_config(STRICT)
-class Gate(TypedDict):
+class GateEntry(TypedDict):
     """One gate's answer."""
 
     name: str
@@ -360,4 +357,4 @@ class GateReport(TypedDict):
     champion: ChampionName | None
     metric: Literal["auc", "gauc"]
     about: About
-    gates: list[Gate]
+    gates: list[GateEntry]

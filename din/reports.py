@@ -7,8 +7,9 @@ their figures must lie within their thresholds; it must be about the thresholds 
 from typing import Any
 
 from din.errors import listed, shown
-from din.forms import Expectation, Suite, ValidationReport
+from din.forms import Expectation, ValidationReport
 from din.params import Params, to_json
+from din.workspace import Suite
 
 _ALWAYS: dict[Suite, str] = {
     "raw": """

@@ -1,57 +1,63 @@
 """What every stage command shares: one at a time per workspace, an outcome file, an exit code, no traceback for users.
 
+    with stage.running("evaluate", workspace, workspace.evaluation):
+        from din.train.evaluate import evaluate
+
+        evaluate(workspace, load(workspace.params))
+
 `dvc repro` returns 255 whatever its stage returned, so the outcome file tells runners what happened. Killing dvc leaves
 its stage running; the lock keeps the next repro's stage from writing beside it.
 """
 
 import fcntl
-import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError, Unavailable
-
-STATE = Path(".din")
-PIPELINE = Path("dvc.yaml")
-VERDICT = Path("reports/gate.json")
+from din.workspace import Workspace
 
 
-def run(name: str, body: Callable[[], object], report: str | None = None, leader: bool = True) -> int:
-    """Run a stage's body under the workspace lock, write `.din/outcome/<name>.json`, and return its exit code.
+@contextmanager
+def running(name: str, workspace: Workspace, report: Path | None = None, leader: bool = True) -> Iterator[None]:
+    """Run a stage's body under the workspace lock and write `.din/outcome/<name>.json`.
 
-    A stage that fails removes the reports of later stages: they are about a run that no longer is. DVC restores them
-    from its cache once their stages are up to date again.
+    Import the stage's function inside the body, so that a package that is not installed leaves an outcome too. A stage
+    that fails removes the reports of later stages: they are about a run that no longer is. DVC restores them from its
+    cache once their stages are up to date again.
 
     Args:
         name: the stage's name in dvc.yaml.
-        body: the work, its imports included; raises InputError, Unavailable or GateClosed to end with 2,
-            1 or 3. A package that is not installed is bad input too; any other exception is a bug: 1.
-        report: the report that an ended stage leaves, for runners to keep; a GateClosed may name another.
+        workspace: where it runs.
+        report: the report that the stage leaves, for runners to keep; a GateClosed may name another.
         leader: False for the further processes of a stage that runs in several: its first one holds the lock, and they
             write an outcome only when they end it by an error.
+
+    Raises:
+        SystemExit: the body raised. The exit code is 2 for InputError and for a package that is not installed, 1 for
+            Unavailable, 3 for GateClosed; any other exception is a bug: 1.
     """
     code = 0
-    with workspace_lock() if leader else nullcontext():
-        outcome = STATE / "outcome" / f"{name}.json"
-        later = reports_after(name) if leader else []
+    with workspace_lock(workspace) if leader else nullcontext():
+        outcome = workspace.outcome(name)
+        later = reports_after(name, workspace) if leader else []
         if leader:
             outcome.unlink(missing_ok=True)
         if later:
-            VERDICT.unlink(missing_ok=True)  # the gate writes the next one; a killed stage must not leave an older one
+            workspace.gate.unlink(missing_ok=True)  # `gate` writes the next one; a killed stage must not leave this one
         try:
             with packages("train"):
-                body()
+                yield
         except (InputError, Unavailable, GateClosed) as error:
-            code, report = error.exit_code, getattr(error, "report", None) or report
+            code = error.exit_code
+            report = getattr(error, "report", None) or report
             print(f"{name}: {error}", file=sys.stderr)
         except Exception:
             code = 1
@@ -60,14 +66,16 @@ def run(name: str, body: Callable[[], object], report: str | None = None, leader
         for path in later if code else ():
             path.unlink(missing_ok=True)
         if leader or code:
-            write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": report})
-    return code
+            about = workspace.relative(report) if report else None
+            write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": about})
+    if code:
+        raise SystemExit(code)
 
 
-def reports_after(stage: str, pipeline: Path = PIPELINE) -> list[Path]:
+def reports_after(stage: str, workspace: Workspace) -> list[Path]:
     """Return the reports that the stages after one write, by the order of dvc.yaml; none where it is not a stage."""
     try:
-        stages = YAML(typ="safe").load(pipeline)["stages"]
+        stages = YAML(typ="safe").load(workspace.pipeline)["stages"]
     except (OSError, YAMLError):  # run without DVC, or DVC can't run at all
         return []
     names = list(stages)
@@ -75,18 +83,12 @@ def reports_after(stage: str, pipeline: Path = PIPELINE) -> list[Path]:
         return []
     later = (stages[name] for name in names[names.index(stage) + 1 :])
     outs = (out for one in later for out in (*one.get("outs", ()), *one.get("metrics", ())))
-    return [Path(out) for out in outs if isinstance(out, str) and Path(out).suffix in (".json", ".verdict")]
-
-
-def named(target: str) -> Any:
-    """What `module:name` names, imported now: a stage's imports belong into its body, else they end without outcome."""
-    module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    return [workspace.root / out for out in outs if isinstance(out, str) and out.endswith((".json", ".verdict"))]
 
 
 @contextmanager
 def packages(extra: str) -> Iterator[None]:
-    """Where an optional package is missing, raise an InputError that names the extra which brings it."""
+    """Turn the lack of an optional package into an InputError that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -104,10 +106,10 @@ def run_id() -> str:
 
 
 @contextmanager
-def workspace_lock() -> Iterator[None]:
-    """Hold `.din/stage.lock`; wait for another holder and say who it is. The lock dies with its process."""
-    STATE.mkdir(exist_ok=True)
-    with (STATE / "stage.lock").open("a+") as lock:
+def workspace_lock(workspace: Workspace) -> Iterator[None]:
+    """Hold the workspace's lock; wait for another holder and print its pid. The lock dies with its process."""
+    workspace.state.mkdir(exist_ok=True)
+    with workspace.stage_lock.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

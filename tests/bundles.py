@@ -6,8 +6,8 @@ from pathlib import Path
 import documents_of
 
 from din.artifacts import hash_files, write_json
-from din.record import Record
-from din.registry import Registry
+from din.registry.records import Record
+from din.registry.registry import Registry
 
 
 def bundle(root: Path, content: str = "one", **files: str) -> Path:

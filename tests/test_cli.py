@@ -1,5 +1,6 @@
 """The command line where packages are missing. Alone: pytest tests/test_cli.py"""
 
+import importlib
 import json
 import os
 import subprocess
@@ -7,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from stages import exit_code
 from typer.testing import CliRunner
 
-from din import cli, stage
+from din import cli
+from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 # import of a package fails as on a machine that lacks it
@@ -58,7 +61,6 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     assert cli.user() == "4000000000"
 
 
-def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path) -> None:
     """No extra would bring it."""
-    monkeypatch.chdir(tmp_path)
-    assert stage.run("x", lambda: stage.named("din.nowhere:x")) == 1
+    assert exit_code(Workspace(tmp_path), "x", lambda: importlib.import_module("din.nowhere")) == 1

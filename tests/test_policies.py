@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-NO_TORCH = ["din.metrics.summary", "din.eventlog.packing", "din.registry", "din.serve.scorer"]
+NO_TORCH = ["din.metrics.summary", "din.eventlog.packing", "din.registry.registry", "din.serve.scorer"]
 
 
 @cache
@@ -24,15 +24,14 @@ def import_graph() -> grimp.ImportGraph:
 
 
 def entry_modules(command: str) -> set[str]:
-    """The modules a stage's command starts at: of the `module:name` in its function of the command line's module."""
+    """The modules that a stage's command imports in its function of the command line's module."""
     words = command.split()
     thin = ROOT / ("din/cli.py" if words[0] == "din" else "validation/__main__.py")
     functions = [node for node in ast.parse(thin.read_text()).body if isinstance(node, ast.FunctionDef)]
-    own = [function for function in functions if function.name in (words[-1], "_validate")]
-    texts = [node.value for function in own for node in ast.walk(function) if isinstance(node, ast.Constant)]
-    found = {text.split(":")[0] for text in texts if re.fullmatch(r"(din|validation)[\w.]*:\w+", str(text))}
-    assert found, f"{thin.name} has no function {words[-1]} that names any module:name"
-    return found
+    own = [function for function in functions if function.name == words[-1].replace("-", "_")]
+    found = {node.module for function in own for node in ast.walk(function) if isinstance(node, ast.ImportFrom)}
+    assert found, f"{thin.name} has no function {words[-1]} that imports its stage"
+    return {module for module in found if module}
 
 
 def closure(modules: set[str]) -> set[str]:

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from din import stage
-from din.forms import Suite
 from din.params import load
-from validation import report_path
+from din.workspace import Workspace
+
+HERE = Workspace(Path())
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,19 +25,31 @@ app = typer.Typer(
 @app.command()
 def raw() -> None:
     """Validate the raw log, data/raw/."""
-    _validate("raw", "validation.raw:PHASES")
+    with stage.running("validate_raw", HERE, HERE.validation("raw")):
+        from validation.raw import PHASES
+        from validation.run import validate
+
+        validate(HERE, "raw", PHASES, load(HERE.params))
 
 
 @app.command()
 def features() -> None:
     """Validate the feature shards, data/features/: ranges, splits, leakage."""
-    _validate("features", "validation.features:PHASES")
+    with stage.running("validate_features", HERE, HERE.validation("features")):
+        from validation.features import PHASES
+        from validation.run import validate
+
+        validate(HERE, "features", PHASES, load(HERE.params))
 
 
 @app.command()
 def predictions() -> None:
     """Validate the predictions, reports/predictions/: complete, calibrated, better than a constant."""
-    _validate("predictions", "validation.predictions:PHASES")
+    with stage.running("validate_predictions", HERE, HERE.validation("predictions")):
+        from validation.predictions import PHASES
+        from validation.run import validate
+
+        validate(HERE, "predictions", PHASES, load(HERE.params))
 
 
 @app.command()
@@ -46,14 +59,10 @@ def gate(
     ] = None,
 ) -> None:
     """Check that all three reports exist, are open, and judged the data that lies here now. For CI."""
-    raise typer.Exit(stage.run("validation_gate", lambda: stage.named("validation.gate:gate")(load(), markdown)))
+    with stage.running("validation_gate", HERE):
+        from validation.gate import gate
 
-
-def _validate(suite: Suite, phases: str) -> None:
-    def body() -> None:
-        stage.named("validation.run:validate")(suite, stage.named(phases), load())
-
-    raise typer.Exit(stage.run(f"validate_{suite}", body, str(report_path(suite))))
+        gate(HERE, load(HERE.params), markdown)
 
 
 if __name__ == "__main__":

@@ -18,13 +18,12 @@ from din.artifacts import MANIFEST, hash_tree
 from din.forms import FeaturesManifest
 from din.params import Params
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind, parse_field
-from validation import INPUTS
+from din.workspace import Workspace
 from validation.checks import Check, Rows, files_match_manifest, none_of, schemas, statistic
 from validation.meaning import judge_meaning
-from validation.scan import RULES, Found, scan
+from validation.scan import Found, Rule, scan
 from validation.shards import Features
 
-ROOT = INPUTS["features"]
 _BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}
 _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
     "label": "int8",
@@ -34,17 +33,19 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 }
 
 
-def files(params: Params) -> Iterator[Check]:
+def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Is everything there, as it was written, built from the raw log of today, with the columns of FORMAT.md?"""
-    manifest = _manifest()
-    yield files_match_manifest(ROOT, manifest, "featurize")
-    built_from, raw = manifest["raw"], hash_tree(INPUTS["raw"])
+    root = workspace.features
+    manifest = _manifest(root)
+    yield files_match_manifest(root, manifest, "featurize")
+    built_from = manifest["raw"]
+    raw = hash_tree(workspace.raw)
     yield none_of(
         "built_from_this_raw_log",
-        [] if built_from == raw else [{"manifest": built_from, "data/raw": raw}],
+        [] if built_from == raw else [{"manifest": built_from, "log": raw}],
         advice="the raw log changed after featurize ran: run `dvc repro featurize`",
     )
-    expected = _columns(manifest)
+    expected = _columns(root, manifest)
     found, readable = schemas(expected)
     yield readable
     wrong = [
@@ -62,8 +63,8 @@ def files(params: Params) -> Iterator[Check]:
     told |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
     held = dict.fromkeys(told, 0)
     for path, count in counts.items():
-        in_shard = path.is_relative_to(ROOT / "shards")
-        held[f"shards/*/{path.name}" if in_shard else path.relative_to(ROOT).as_posix()] += count
+        in_shard = path.is_relative_to(root / "shards")
+        held[f"shards/*/{path.name}" if in_shard else path.relative_to(root).as_posix()] += count
     yield none_of(
         "row_counts",
         [{"of": what, "manifest": told[what], "files": held[what]} for what in told if told[what] != held[what]],
@@ -71,10 +72,11 @@ def files(params: Params) -> Iterator[Check]:
     )
 
 
-def vocabularies(params: Params) -> Iterator[Check]:
+def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Are ids dense, values unique, counts descending?"""
-    for field in map(parse_field, _manifest()["fields"]):
-        table = pq.read_table(ROOT / "vocab" / f"{field.name}.parquet")
+    root = workspace.features
+    for field in map(parse_field, _manifest(root)["fields"]):
+        table = pq.read_table(root / "vocab" / f"{field.name}.parquet")
         ids, counts = (table[name].to_numpy() for name in ("id", "count"))
         checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
         if field.kind is not Kind.NUMERIC:  # buckets go by edge
@@ -89,12 +91,12 @@ def vocabularies(params: Params) -> Iterator[Check]:
             yield statistic(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
 
 
-def impressions(params: Params) -> Iterator[Check]:
+def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Does every row point into its tables, and every history lie before its impression? Do splits keep apart?"""
-    features = Features(ROOT, _manifest())
-    found = scan(features)
-    for rule, (column, advice) in RULES.items():
-        yield _counted(found, rule.value, column, advice)
+    features = _opened(workspace)
+    found = scan(features, workspace.raw)
+    for rule in Rule:
+        yield _counted(found, rule.label, rule.column, rule.advice)
     for field in features.fields:
         rule = "a value must be finite, or NaN for missing" if field.standardised else "an id must lie in [0, rows)"
         yield _counted(found, f"{field.name}_in_range", field.name, f"{rule} of its table: run `dvc repro featurize`")
@@ -102,19 +104,23 @@ def impressions(params: Params) -> Iterator[Check]:
     yield from _unknown(found, features, params)
 
 
-def meaning(params: Params) -> Iterator[Check]:
+def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Does anything tell the label that is known only later? Does training's knowledge hold on later days?"""
-    yield from judge_meaning(Features(ROOT, _manifest()), params.validate_features)
+    yield from judge_meaning(_opened(workspace), params.validate_features)
 
 
 PHASES = (files, vocabularies, impressions, meaning)
 
 
-def _manifest() -> FeaturesManifest:
-    return documents.read(FeaturesManifest, ROOT / MANIFEST, "run `dvc repro featurize`")
+def _opened(workspace: Workspace) -> Features:
+    return Features(workspace.features, _manifest(workspace.features))
 
 
-def _columns(manifest: FeaturesManifest) -> dict[Path, dict[str, str]]:
+def _manifest(root: Path) -> FeaturesManifest:
+    return documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
+
+
+def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str]]:
     """Every Parquet file that must be there, with its columns and types."""
     fields = [parse_field(record) for record in manifest["fields"]]
 
@@ -122,11 +128,11 @@ def _columns(manifest: FeaturesManifest) -> dict[Path, dict[str, str]]:
         return {field.name: _type(field) for field in fields if field.group is group}
 
     files = {
-        ROOT / "vocab" / f"{f.name}.parquet": {"id": "int32", "count": "int64", "impressions": "int64"} for f in fields
+        root / "vocab" / f"{f.name}.parquet": {"id": "int32", "count": "int64", "impressions": "int64"} for f in fields
     }
-    files |= {ROOT / "items.parquet": of(Group.ITEM), ROOT / "users.parquet": of(Group.USER)}
+    files |= {root / "items.parquet": of(Group.ITEM), root / "users.parquet": of(Group.USER)}
     for number in range(manifest["shards"]):
-        folder = ROOT / "shards" / f"{number:05d}"
+        folder = root / "shards" / f"{number:05d}"
         files[folder / "behaviours.parquet"] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
         files |= {folder / f"{split}.parquet": _IMPRESSION_COLUMNS | of(Group.CONTEXT) for split in SPLITS}
     return files

@@ -1,27 +1,30 @@
 """The gate over the three reports, for CI: fails closed, starts in a moment, and reads no data but to hash it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from din import documents
 from din.artifacts import hash_tree
 from din.errors import GateClosed, InputError
-from din.forms import Expectation, Suite, ValidationReport
+from din.forms import Expectation, ValidationReport
 from din.params import Params
 from din.reports import why_closed
-from validation import INPUTS, report_path
+from din.workspace import SUITES, Suite, Workspace
 from validation.tables import aligned, failures
 
 _HEADER = ("suite", "verdict", "held", "why")
 
 
-def gate(params: Params, markdown: Path | None = None) -> None:
+def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> None:
     """Print a summary of all reports; append it to `markdown` as well, where given.
 
     Raises:
         GateClosed: a report is missing, unreadable or closed, or judged other data, or by other thresholds, than are
             here now.
     """
-    found: dict[Suite, tuple[ValidationReport | None, str]] = {suite: _read(suite, params) for suite in INPUTS}
+    found: dict[Suite, tuple[ValidationReport | None, str]] = {
+        suite: _read(workspace, suite, params) for suite in SUITES
+    }
     rows = [_row(suite, report, why) for suite, (report, why) in found.items()]
     failed = [entry for report, _ in found.values() for entry in _entries(report) if not entry["success"]]
     closed: list[Suite] = [suite for suite, (_, why) in found.items() if why]
@@ -29,20 +32,21 @@ def gate(params: Params, markdown: Path | None = None) -> None:
     if markdown:
         _append_markdown(markdown, rows, failed, closed)
     if closed:
-        raise GateClosed(f"closed: {', '.join(closed)}\n\n{summary}", str(report_path(closed[0])))
+        raise GateClosed(f"closed: {', '.join(closed)}\n\n{summary}", workspace.validation(closed[0]))
     print(f"{summary}\nvalidation gate: open")
 
 
-def _read(suite: Suite, params: Params) -> tuple[ValidationReport | None, str]:
+def _read(workspace: Workspace, suite: Suite, params: Params) -> tuple[ValidationReport | None, str]:
     """Return a suite's report (None where unreadable) and why it closes the gate (empty where it doesn't)."""
+    directory = workspace.judged(suite)
     again = f"run `dvc repro validate_{suite}`"
     try:
-        report = documents.read(ValidationReport, report_path(suite), again)
-        now = hash_tree(INPUTS[suite])
+        report = documents.read(ValidationReport, workspace.validation(suite), again)
+        now = hash_tree(directory)
     except InputError as error:
         return None, str(error)
     if report["input"] != now:
-        return report, f"it judged other data than {INPUTS[suite]} holds now; {again}"
+        return report, f"it judged other data than {directory} holds now; {again}"
     return report, why_closed(suite, report, params) or ""
 
 
@@ -55,7 +59,7 @@ def _row(suite: str, report: ValidationReport | None, why: str) -> tuple[str, st
     return suite, "closed" if why else "open", f"{sum(e['success'] for e in entries)} of {len(entries)}", why
 
 
-def _append_markdown(path: Path, rows: list[tuple[str, ...]], failed: list[Expectation], closed: list[Suite]) -> None:
+def _append_markdown(path: Path, rows: list[tuple[str, ...]], failed: list[Expectation], closed: Sequence[str]) -> None:
     lines = [f"### Validation: {'closed' if closed else 'open'}", "", f"| {' | '.join(_HEADER)} |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     if failed:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,11 +22,10 @@ from din.artifacts import MANIFEST
 from din.forms import RawManifest
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, USER_ID, Kind, parse_fields
-from validation import INPUTS
+from din.workspace import Workspace
 from validation.checks import SAMPLE, Severity
 from validation.trailing import Calendar
 
-ROOT = INPUTS["raw"]
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
 _CLICKS_ALONE = 0.999  # a CTR from here on: labels that say nothing
 
@@ -85,26 +85,27 @@ class Log:
 
 
 @contextmanager
-def opened(params: Params) -> Iterator[Log]:
+def opened(workspace: Workspace, params: Params) -> Iterator[Log]:
     """Open `data/raw`.
 
     Raises:
         InputError: there is no manifest, it is of another format, or `featurize.fields` is not a declaration.
     """
-    manifest = read_manifest()
+    root = workspace.raw
+    manifest = read_manifest(root)
     protocol = params.featurize.protocol or manifest["protocol"]
     heldout_days = params.featurize.valid_days + params.featurize.test_days
     declared = params.featurize.fields or manifest["fields"]
     fields = parse_fields({group: columns or {} for group, columns in declared.items()})
     until = date.fromisoformat(manifest["until"]) if manifest["until"] else None
-    tables = tuple(name for name in SIDE_IDS if (ROOT / f"{name}.parquet").exists())
+    tables = tuple(name for name in SIDE_IDS if (root / f"{name}.parquet").exists())
     with TemporaryDirectory() as folder, duckdb.connect(f"{folder}/log.duckdb") as connection:
         connection.execute(
-            f"CREATE TABLE events AS SELECT * FROM read_parquet('{ROOT}/events/*/*.parquet', union_by_name = true, "
-            "hive_partitioning = true, hive_types = {'date': VARCHAR})"
+            f"CREATE TABLE events AS SELECT * FROM read_parquet({_text(root / 'events/*/*.parquet')}, "
+            "union_by_name = true, hive_partitioning = true, hive_types = {'date': VARCHAR})"
         )
         for name in tables:
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet('{ROOT}/{name}.parquet')")
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({_text(root / f'{name}.parquet')})")
         yield Log(
             connection=connection,
             tables=tables,
@@ -117,18 +118,23 @@ def opened(params: Params) -> Iterator[Log]:
         )
 
 
-def read_manifest() -> RawManifest:
+def read_manifest(root: Path) -> RawManifest:
     """Read the manifest that `fetch` wrote.
 
     Raises:
         InputError: it is missing, or not a manifest of this version.
     """
-    return documents.read(RawManifest, ROOT / MANIFEST, "run `dvc repro fetch`")
+    return documents.read(RawManifest, root / MANIFEST, "run `dvc repro fetch`")
 
 
 def quoted(name: str) -> str:
     """Return a column's name as an SQL identifier, whatever it holds."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _text(path: Path) -> str:
+    """Return a path as an SQL string, whatever it holds."""
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _calendar(connection: duckdb.DuckDBPyConnection, until: date | None, heldout_days: int) -> Calendar:

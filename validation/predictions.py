@@ -7,6 +7,7 @@ rows'; a comparison with the champion is `din gate`'s.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,19 +20,17 @@ from din.artifacts import MANIFEST
 from din.forms import FeaturesManifest
 from din.metrics import summary
 from din.params import Params
-from validation import INPUTS
+from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, none_of, schemas, statistic
 
-ROOT = INPUTS["predictions"]
-_FEATURES = INPUTS["features"]
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
 _SCORES = {"valid": ["prediction"], "test": ["prediction", "popularity", "lr"]}  # the floors that the gate compares
 _EVALUATE = "run `dvc repro evaluate`"
 
 
-def files(params: Params) -> Iterator[Check]:
+def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Are both files there, with their columns?"""
-    found, readable = schemas(ROOT / f"{split}.parquet" for split in _SCORES)
+    found, readable = schemas(workspace.predictions / f"{split}.parquet" for split in _SCORES)
     yield readable
     wrong = [
         {"file": str(path), "column": name, "type": str(schema.field(name).type) if name in schema.names else "missing"}
@@ -42,11 +41,11 @@ def files(params: Params) -> Iterator[Check]:
     yield none_of("columns", wrong, advice=f"the predictions are not of this version: {_EVALUATE}")
 
 
-def values(params: Params) -> Iterator[Check]:
+def values(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Is every row of the split predicted, with a probability that tells rows apart and keeps the level?"""
     limits = params.validate_predictions
     for split, scores in _SCORES.items():
-        frame = pd.read_parquet(ROOT / f"{split}.parquet", columns=[*_KEYS, *scores])
+        frame = pd.read_parquet(workspace.predictions / f"{split}.parquet", columns=[*_KEYS, *scores])
         for column in scores:
             yield Check(
                 name=f"{split}_{column}_not_null",
@@ -75,12 +74,12 @@ def values(params: Params) -> Iterator[Check]:
             frame=frame,
             advice="all predictions are alike, the model collapsed: lower train.learning_rate or train.regularization",
         )
-        differing = _differing(split, frame)
+        differing = _differing(workspace.features, split, frame)
         yield statistic(
             f"{split}_rows_of_features",
             len(differing),
             maximum=0,
-            advice=f"the predictions are not those of data/features, row for row: {_EVALUATE}",
+            advice=f"the predictions are not those of {workspace.features}, row for row: {_EVALUATE}",
             sample=differing.head(SAMPLE).to_dict("records"),
         )
         if split == "test":
@@ -114,10 +113,10 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
     )
 
 
-def _differing(split: str, predicted: pd.DataFrame) -> pd.DataFrame:
+def _differing(features: Path, split: str, predicted: pd.DataFrame) -> pd.DataFrame:
     """Rows of the features without a prediction, predictions without a row, with how often each side has them."""
-    shards = range(documents.read(FeaturesManifest, _FEATURES / MANIFEST)["shards"])
-    paths = [_FEATURES / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in shards]
+    shards = range(documents.read(FeaturesManifest, features / MANIFEST)["shards"])
+    paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in shards]
     expected = pa.concat_tables([pq.read_table(path, columns=_KEYS) for path in paths]).to_pandas()
     if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # in the same order: no need to sort
         return expected.head(0)

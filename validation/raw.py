@@ -17,6 +17,7 @@ from great_expectations import expectations as gxe
 
 from din.params import Params
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, Severity, files_match_manifest, none_of, schemas, statistic
 from validation.columns import by_columns, by_side_tables
 from validation.copies import copied_days, delivered_twice
@@ -24,7 +25,7 @@ from validation.dates import far_days
 from validation.days import by_agreement, by_figures
 from validation.history import prior_history
 from validation.ids import forms
-from validation.log import ROOT, SIDE_IDS, Log, opened, quoted, read_manifest
+from validation.log import SIDE_IDS, Log, opened, quoted, read_manifest
 from validation.totals import totals
 from validation.users import concentration, rates, robots
 from validation.values import declared_values
@@ -51,13 +52,14 @@ class Rule(NamedTuple):
     advice: str
 
 
-def files(params: Params) -> Iterator[Check]:
+def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Is everything there, as it was written, readable, and of the contract's types?"""
-    yield files_match_manifest(ROOT, read_manifest(), "fetch")
-    events = sorted(ROOT.glob("events/*/*.parquet"))
-    found, readable = schemas([*events, *(p for name in SIDE_IDS if (p := ROOT / f"{name}.parquet").exists())])
+    root = workspace.raw
+    yield files_match_manifest(root, read_manifest(root), "fetch")
+    events = sorted(root.glob("events/*/*.parquet"))
+    found, readable = schemas([*events, *(p for name in SIDE_IDS if (p := root / f"{name}.parquet").exists())])
     yield readable
-    yield statistic("event_files", len(events), minimum=1, advice=f"no Parquet file in {ROOT}/events/date=…; run fetch")
+    yield statistic("event_files", len(events), minimum=1, advice=f"no Parquet file in {root}/events/date=…; run fetch")
     types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}
     frame = pd.DataFrame(
         [{"file": str(p)} | {c: types[p].get(c, "missing") for c in _TYPES} for p in events if p in types]
@@ -76,7 +78,7 @@ def files(params: Params) -> Iterator[Check]:
     ids += [
         {"file": str(path), column: types[path].get(column, "missing")}
         for name, columns in SIDE_IDS.items()
-        if (path := ROOT / f"{name}.parquet") in types
+        if (path := root / f"{name}.parquet") in types
         for column in columns
     ]
     first = {c: next((row[c] for row in ids if c in row), None) for c in (USER_ID, ITEM_ID)}
@@ -87,10 +89,10 @@ def files(params: Params) -> Iterator[Check]:
     )
 
 
-def rows(params: Params) -> Iterator[Check]:
+def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Does every row keep the contract, do the figures make sense, and do the tables fit each other?"""
     limits = params.validate_raw
-    with opened(params) as log:
+    with opened(workspace, params) as log:
         yield from _rules(log, "events", _event_rules(log.until and log.until.isoformat()))
         yield from _figures(log, params)
         yield from _uniqueness(log, limits.max_duplicate_rate)
@@ -98,16 +100,16 @@ def rows(params: Params) -> Iterator[Check]:
             critical = limits.missing_days == "critical" and log.daily
             yield from _days(log, "critical" if critical else "warning")
         for name in log.tables:
-            advice = f"every row of {ROOT}/{name}.parquet needs one"
+            advice = f"every row of {workspace.raw / name}.parquet needs one"
             yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
             if name != "history":
                 yield from _one_row_each(log, name)
 
 
-def tables(params: Params) -> Iterator[Check]:
+def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Do the tables fit each other, in ids and in time?"""
     limits = params.validate_raw
-    with opened(params) as log:
+    with opened(workspace, params) as log:
         yield from far_days(log)
         if "items" in log.tables:
             yield from _coverage(log, "items", limits.max_unknown_items)
@@ -118,9 +120,9 @@ def tables(params: Params) -> Iterator[Check]:
         yield from declared_values(log)
 
 
-def meaning(params: Params) -> Iterator[Check]:
+def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Is each day like the days before, is none a copy, and are users people?"""
-    with opened(params) as log:
+    with opened(workspace, params) as log:
         yield from copied_days(log)
         yield from delivered_twice(log)
         yield from robots(log)

@@ -17,20 +17,20 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
 from din.errors import GateClosed, InputError
-from din.forms import Suite
 from din.params import Params
-from validation import INPUTS, report_path
+from din.workspace import Suite, Workspace
 from validation.checks import SAMPLE, Check, Rows
 from validation.tables import failures
 
-Phase = Callable[[Params], Iterable[Check]]
+Phase = Callable[[Workspace, Params], Iterable[Check]]
 
 
-def validate(suite: Suite, phases: tuple[Phase, ...], params: Params) -> None:
-    """Judge `INPUTS[suite]`, write its report, and its verdict file where it is open.
+def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], params: Params) -> None:
+    """Judge the suite's directory, write its report, and its verdict file where it is open.
 
     Args:
-        suite: which of the three.
+        workspace: where the directory and the report lie.
+        suite: which one.
         phases: judged in order; a phase runs only where the ones before it are open, so it may rely on them.
         params: the thresholds.
 
@@ -38,28 +38,29 @@ def validate(suite: Suite, phases: tuple[Phase, ...], params: Params) -> None:
         GateClosed: a critical expectation failed or could not be evaluated; the report is written first.
         InputError: there is nothing to judge.
     """
-    path = report_path(suite)
-    verdict = path.with_suffix(".verdict")
+    path = workspace.validation(suite)
+    verdict = workspace.verdict(suite)
+    directory = workspace.judged(suite)
     verdict.unlink(missing_ok=True)
-    judged = hash_tree(INPUTS[suite])
+    judged = hash_tree(directory)
     entries: list[dict[str, Any]] = []
     unjudged = list(phases)
     while unjudged and not _failed(entries, "critical"):
-        entries += _judge_phase(unjudged.pop(0), params)
+        entries += _judge_phase(unjudged.pop(0), workspace, params)
     blocking, warnings = _failed(entries, "critical"), _failed(entries, "warning")
     report = {"verdict": "closed" if blocking else "open", "input": judged, "params": reports.thresholds(suite, params)}
     write_json(path, report | {"expectations": entries})
     if blocking:
         later = "\nLater expectations rely on these and were not evaluated." if unjudged else ""
         raise GateClosed(
-            f"closed: {len(blocking)} of {len(entries)} expectations on {INPUTS[suite]} failed\n\n"
+            f"closed: {len(blocking)} of {len(entries)} expectations on {directory} failed\n\n"
             f"{failures(blocking + warnings)}{later}\nThe full report is {path}.",
-            str(path),
+            path,
         )
     if warnings:
         print(f"{failures(warnings)}\n")
     held = len(entries) - len(warnings)
-    print(f"validate_{suite}: open, {held} of {len(entries)} expectations on {INPUTS[suite]} hold; see {path}")
+    print(f"validate_{suite}: open, {held} of {len(entries)} expectations on {directory} hold; see {path}")
     write_bytes(verdict, b"open\n")
 
 
@@ -67,10 +68,10 @@ def _failed(entries: list[dict[str, Any]], severity: str) -> list[dict[str, Any]
     return [entry for entry in entries if not entry["success"] and entry["severity"] == severity]
 
 
-def _judge_phase(phase: Phase, params: Params) -> list[dict[str, Any]]:
+def _judge_phase(phase: Phase, workspace: Workspace, params: Params) -> list[dict[str, Any]]:
     checks: list[Check] = []
     try:
-        checks.extend(phase(params))
+        checks.extend(phase(workspace, params))
     except InputError:
         raise
     except Exception as error:  # what can't be evaluated is closed, and says why

@@ -8,7 +8,7 @@ whose it is, and the last alone whether it saw the impression's time. Memory: on
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from enum import StrEnum, auto
+from enum import Enum, unique
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group
-from validation import INPUTS
 from validation.checks import SAMPLE
 from validation.shards import Features, Rows, date_of, integers, values
 
@@ -27,38 +26,35 @@ _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if 
 _LEAK = "the model would learn from the future; " + _FEATURIZE
 
 
-class Rule(StrEnum):
+@dataclass(frozen=True)
+class _Said:
+    """What a report says about a rule: the column it is about, and what to do about rows that break it."""
+
+    column: str | None
+    advice: str
+
+
+@unique
+class Rule(_Said, Enum):
     """What every row of the shards must keep."""
 
-    USER_IN_RANGE = auto()
-    ITEM_IN_RANGE = auto()
-    LABEL_0_OR_1 = auto()
-    BEHAVIOURS_SORTED = auto()
-    HISTORY_WITHIN_BEHAVIOURS = auto()
-    HISTORY_LENGTH = auto()
-    HISTORY_OF_OWN_USER = auto()
-    HISTORY_BEFORE_IMPRESSION = auto()
-    HISTORY_COMPLETE = auto()
-    USER_IN_ONE_SHARD = auto()
-    SPLITS_APART = auto()
-    NEGATIVES_NOT_OWN = auto()
+    USER_IN_RANGE = "user", "a user is a row of users.parquet; " + _FEATURIZE
+    ITEM_IN_RANGE = "item", "an item is a row of items.parquet; " + _FEATURIZE
+    LABEL_0_OR_1 = "label", "a label is 0 or 1; " + _FEATURIZE
+    BEHAVIOURS_SORTED = "timestamp", "behaviours go by user, then time, then sequence; " + _FEATURIZE
+    HISTORY_WITHIN_BEHAVIOURS = "history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE
+    HISTORY_LENGTH = "history_end", "a history is cut to featurize.max_history; " + _FEATURIZE
+    HISTORY_OF_OWN_USER = "history_start", "a history holds another user's behaviours; " + _FEATURIZE
+    HISTORY_BEFORE_IMPRESSION = "history_end", "a history reaches its impression's time or later; " + _LEAK
+    HISTORY_COMPLETE = "history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE
+    USER_IN_ONE_SHARD = "user", "a user's rows lie in several shards; " + _FEATURIZE
+    SPLITS_APART = None, "a row lies on the wrong side of a split; the metrics would flatter; " + _FEATURIZE
+    NEGATIVES_NOT_OWN = "item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE
 
-
-# rule: (column, what to do)
-RULES: dict[Rule, tuple[str | None, str]] = {
-    Rule.USER_IN_RANGE: ("user", "a user is a row of users.parquet; " + _FEATURIZE),
-    Rule.ITEM_IN_RANGE: ("item", "an item is a row of items.parquet; " + _FEATURIZE),
-    Rule.LABEL_0_OR_1: ("label", "a label is 0 or 1; " + _FEATURIZE),
-    Rule.BEHAVIOURS_SORTED: ("timestamp", "behaviours go by user, then time, then sequence; " + _FEATURIZE),
-    Rule.HISTORY_WITHIN_BEHAVIOURS: ("history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE),
-    Rule.HISTORY_LENGTH: ("history_end", "a history is cut to featurize.max_history; " + _FEATURIZE),
-    Rule.HISTORY_OF_OWN_USER: ("history_start", "a history holds another user's behaviours; " + _FEATURIZE),
-    Rule.HISTORY_BEFORE_IMPRESSION: ("history_end", "a history reaches its impression's time or later; " + _LEAK),
-    Rule.HISTORY_COMPLETE: ("history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE),
-    Rule.USER_IN_ONE_SHARD: ("user", "a user's rows lie in several shards; " + _FEATURIZE),
-    Rule.SPLITS_APART: (None, "a row lies on the wrong side of a split; the metrics would flatter; " + _FEATURIZE),
-    Rule.NEGATIVES_NOT_OWN: ("item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE),
-}
+    @property
+    def label(self) -> str:
+        """The rule's name in reports."""
+        return self.name.lower()
 
 
 @dataclass
@@ -91,30 +87,34 @@ class Split:
 
 @dataclass
 class Found:
-    """What a scan saw. counts, samples: by rule; a rule that was never evaluated has no count. splits: by name."""
+    """What a scan saw. counts, samples: by name; a rule that was never evaluated has no count. splits: by name."""
 
     counts: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     splits: dict[str, Split] = field(default_factory=lambda: {split: Split() for split in SPLITS})
 
-    def add(self, rule: str, broken: np.ndarray, rows: Rows) -> None:
-        """Count the rows of a mask [B], and keep the first ones as examples."""
-        self.count(rule, int(broken.sum()))
-        room = SAMPLE - len(self.samples[rule])
-        self.samples[rule] += [rows.example(int(at)) for at in np.flatnonzero(broken)[:room]]
+    def add(self, rule: Rule, broken: np.ndarray, rows: Rows) -> None:
+        """Count the rows of a mask [B] that break a rule, and keep the first ones as examples."""
+        self.mark(rule.label, broken, rows)
 
-    def count(self, rule: str, broken: int) -> None:
-        """Note that a rule was evaluated, and how many rows broke it."""
-        self.counts[rule] = self.counts.get(rule, 0) + broken
+    def mark(self, name: str, broken: np.ndarray, rows: Rows) -> None:
+        """Do the same for an expectation that is not a `Rule`."""
+        self.count(name, int(broken.sum()))
+        room = SAMPLE - len(self.samples[name])
+        self.samples[name] += [rows.example(int(at)) for at in np.flatnonzero(broken)[:room]]
+
+    def count(self, name: str, broken: int) -> None:
+        """Note that an expectation was evaluated, and how many rows broke it."""
+        self.counts[name] = self.counts.get(name, 0) + broken
 
 
-def scan(features: Features) -> Found:
-    """Judge both tables and every shard by `RULES`, every field by `<field>_in_range`, and count unknown ids."""
+def scan(features: Features, raw: Path) -> Found:
+    """Judge both tables and every shard by `Rule`, every field by `<field>_in_range`, and count unknown ids."""
     found = Found()
     _fields_in_range(found, features, features.items, features.root / "items.parquet", Group.ITEM)
     _fields_in_range(found, features, features.users, features.root / "users.parquet", Group.USER)
     home = np.full(features.users.num_rows, -1)
-    prior = Prior()
+    prior = Prior(raw)
     for shard in range(features.manifest["shards"]):
         rows, table = features.read(shard, "behaviours")
         _fields_in_range(found, features, table, rows.path, Group.BEHAVIOUR)
@@ -140,9 +140,12 @@ class Prior:
     """Which behaviours are prior history rather than events: they precede events of the same time, whatever their
     sequence. Needed for ties alone, so the raw history is read when one is met."""
 
+    def __init__(self, raw: Path) -> None:
+        self._raw = raw
+
     @cached_property
     def _keys(self) -> pd.MultiIndex | None:
-        path = INPUTS["raw"] / "history.parquet"
+        path = self._raw / "history.parquet"
         if not path.exists():
             return None
         table = pq.read_table(path, columns=["timestamp", "sequence"])
@@ -229,7 +232,7 @@ def _impressions(found: Found, features: Features, split: str, rows: Rows) -> No
         if ids in features.rows:
             known = np.append(integers(table[ids]), UNKNOWN)
             row = np.where(_in_range(rows[column], table.num_rows), rows[column], -1)
-            found.add(name, known[row] == UNKNOWN, rows)
+            found.mark(name, known[row] == UNKNOWN, rows)
 
 
 def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Path, group: Group) -> None:
@@ -250,7 +253,9 @@ def _one_shard(found: Found, files: dict[str, Rows], home: np.ndarray, shard: in
     other = home[users]
     home[users] = shard
     found.add(
-        Rule.USER_IN_ONE_SHARD, other >= 0, Rows(files["train"].path.parent, {"user": users, "also_in_shard": other})
+        Rule.USER_IN_ONE_SHARD,
+        other >= 0,
+        Rows(files["train"].path.parent, {"user": users, "also_in_shard": other}),
     )
 
 

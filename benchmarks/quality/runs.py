@@ -160,7 +160,7 @@ def _run_each(
 
 def _identity(features: Path, train: Train) -> str:
     with backend.using(backend_of(train)):
-        return checkpoint.directory(features, train).name
+        return checkpoint.directory(features, train)
 
 
 def _end_with_parent() -> None:

@@ -7,6 +7,7 @@ shard plus the item and user tables, never impressions × history length.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from din.artifacts import MANIFEST
 from din.errors import InputError
 from din.forms import FeaturesManifest
 from din.ops.packing import ragged_take
-from din.schema import SPLITS, Field, Group, Kind, parse_field
+from din.schema import SPLITS, TIMESTAMP, Field, Group, Kind, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
 
@@ -87,7 +88,7 @@ class Features:
             is read as ids, rows or positions holds something else: native operations index memory by them.
     """
 
-    def __init__(self, root: Path = Path("data/features")) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest = documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
@@ -141,6 +142,14 @@ class Features:
             self.root / "shards" / f"{number:05d}" / f"{split}.parquet" for number in range(self.manifest["shards"])
         )
         return [_rows(path) for path in paths]
+
+    def last_day(self) -> date:
+        """Return the day (UTC) of the last impression. `data.until` may name a day that no log has reached."""
+        folders = [self.root / "shards" / f"{number:05d}" for number in range(self.manifest["shards"])]
+        last = 0
+        for path in (folder / f"{split}.parquet" for folder in folders for split in SPLITS):
+            last = max(last, int(_numpy(_read(path, [TIMESTAMP])[TIMESTAMP]).max(initial=0)))
+        return datetime.fromtimestamp(last / 1e6, UTC).date()
 
     def shards(self, split: str, order: Iterable[int] | None = None) -> Iterable[Shard]:
         """All shards of a split, in `order` (default: by number), one in memory at a time."""

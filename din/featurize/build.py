@@ -22,16 +22,15 @@ from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, wr
 from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw, column
-from din.forms import FORMAT
 from din.params import Featurize, Params, to_json
 from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, Field, Group
+from din.workspace import FORMAT, Workspace
 
-FEATURES = Path("data/features")
 _ROWS_PER_SHARD = 2_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def featurize(params: Params) -> None:
+def featurize(workspace: Workspace, params: Params) -> None:
     """Build the feature shards of `data/raw` in `data/features`.
 
     Raises:
@@ -39,13 +38,13 @@ def featurize(params: Params) -> None:
             too little memory or disk.
     """
     block = params.featurize
-    with session(block.memory_mb) as engine, replace_directory(FEATURES) as target:
-        log = raw.load(engine, block)
+    with session(workspace, block.memory_mb) as engine, replace_directory(workspace.features) as target:
+        log = raw.load(engine, workspace.raw, block)
         count = _shards(log, block)
         users, items = entities.users(engine, log, block, count), entities.items(engine, log)
         behaviours, impressions = _views(engine, log, block, users, items, count)
         facts = _facts(engine, impressions)
-        splits.check(facts["rows"], log.protocol)
+        splits.check(facts["rows"], log)
 
         training = _training(log, behaviours, impressions)
         coders, users, items = _coders(engine, log, block, training, users, items)
@@ -156,7 +155,7 @@ def _write_manifest(
 ) -> None:
     manifest = {
         "format": FORMAT,
-        "raw": hash_tree(raw.RAW),
+        "raw": hash_tree(log.root),
         "params": to_json(block),
         "protocol": log.protocol,
         "order": log.order,

@@ -21,9 +21,8 @@ import sqlglot.expressions as sge
 from ibis.backends.duckdb import Backend
 
 from din.errors import InputError
-from din.stage import STATE
+from din.workspace import Workspace
 
-SCRATCH = STATE / "featurize"
 ROW_GROUP = 1 << 17
 _OWN_SHARE = 0.7  # of the memory the process may use, what DuckDB may: the rest is Python, Arrow and malloc's slack
 _HASH_BITS = 32
@@ -73,28 +72,29 @@ class Session:
 
 
 @contextmanager
-def session(memory_mb: int) -> Iterator[Session]:
+def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
     """Open the engine within `memory_mb` of process memory; what is beyond spills to the scratch folder.
 
     Raises:
         InputError: memory_mb is too little, a raw file is unreadable, or the disk is full.
     """
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    (SCRATCH / "spill").mkdir(parents=True)
+    scratch = workspace.scratch
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "spill").mkdir(parents=True)
     con = ibis.duckdb.connect(
         memory_limit=f"{int(memory_mb * _OWN_SHARE)}MB",
-        temp_directory=str(SCRATCH / "spill"),
+        temp_directory=str(scratch / "spill"),
         preserve_insertion_order=False,  # every order that matters is asked for
     )
     try:
-        yield Session(con, SCRATCH)
+        yield Session(con, scratch)
     except duckdb.OutOfMemoryException as error:
         raise InputError(f"featurize.memory_mb={memory_mb} is too little for this log; raise it ({error})") from None
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise InputError(f"a file below data/raw or {SCRATCH} can't be read or written; {error}") from None
+        raise InputError(f"a file below {workspace.raw} or {scratch} can't be read or written; {error}") from None
     finally:
         con.disconnect()
-        shutil.rmtree(SCRATCH, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @ibis.udf.scalar.builtin

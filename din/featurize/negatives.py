@@ -57,6 +57,6 @@ def _check_choice(waiting: ir.Table, own: ir.Table, pool: ir.Table, size: int) -
     stuck = waiting.join(mine.filter(mine["items"] == size), "user").order_by("user").limit(1).to_pyarrow().to_pylist()
     if stuck:
         raise InputError(
-            f"data/raw/events: user {stuck[0]['key']!r} owns all {size} clicked items, so no negative is left to "
+            f"negatives: user {stuck[0]['key']!r} owns all {size} clicked items, so no negative is left to "
             "sample for it; leave that user out, bring more items, or set featurize.protocol to temporal or by_user"
         )

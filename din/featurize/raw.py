@@ -33,7 +33,6 @@ from din.schema import (
     parse_fields,
 )
 
-RAW = Path("data/raw")
 BEFORE_ALL = -(
     2**62
 )  # timestamp of a behaviour whose time is unknown: earlier than any, and differences don't overflow
@@ -44,9 +43,11 @@ _RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled"}
 class Raw:
     """An opened log.
 
+    root: its directory.
     events, history: keys, timestamp (int64 µs), and `field_*` columns; items, users: key and `field_*` columns.
     """
 
+    root: Path
     fields: tuple[Field, ...]
     protocol: str
     order: str
@@ -66,38 +67,38 @@ def column(field: Field) -> str:
     return f"field_{field.name}"
 
 
-def load(session: Session, params: Featurize) -> Raw:
+def load(session: Session, root: Path, params: Featurize) -> Raw:
     """Open the log and check the declared fields against its columns.
 
     Raises:
         InputError: no log; a declared column is missing, of another type than its kind needs, reserved, or is the
             feedback itself; an unknown format.
     """
-    manifest = documents.read(RawManifest, RAW / MANIFEST, "run `din fetch` again")
+    manifest = documents.read(RawManifest, root / MANIFEST, "run `din fetch` again")
     protocol = params.protocol or manifest["protocol"]
     order = params.order or manifest["order"] or ("sequence" if protocol == "leave_last_out" else "strict")
     declared, where = params.fields, "featurize.fields"
     if declared is None:
-        declared, where = manifest["fields"], f"{RAW / MANIFEST}: fields"
+        declared, where = manifest["fields"], f"{root / MANIFEST}: fields"
     fields = parse_fields({group: columns or {} for group, columns in declared.items()}, where)
     _check_names(fields, where)
 
     def table(path: str, keys: tuple[str, ...], *groups: Group, absent: bool = False) -> ir.Table | None:
         wanted = [field for field in fields if field.group in groups and field.name not in (USER_ID, ITEM_ID)]
-        if not (path == "events" or (RAW / path).exists()):
+        if not (path == "events" or (root / path).exists()):
             if wanted and not absent:
                 raise InputError(
-                    f"{RAW / path}: not found, but {where} declares {wanted[0].name!r} ({wanted[0].group}); "
+                    f"{root / path}: not found, but {where} declares {wanted[0].name!r} ({wanted[0].group}); "
                     "give fetch that table, or take the field out"
                 )
             return None
-        glob = str(RAW / "events/*/*.parquet") if path == "events" else str(RAW / path)
+        glob = str(root / "events/*/*.parquet") if path == "events" else str(root / path)
         source = session.con.read_parquet(glob, table_name=f"raw_{Path(path).stem}", hive_partitioning=False)
         wanted = [field for field in wanted if not absent or field.name in source.columns]
         selected = {key: source[key] for key in keys}
         if TIMESTAMP in selected:
             selected[TIMESTAMP] = epoch_us(source[TIMESTAMP]).fill_null(BEFORE_ALL)
-        return source.select(**selected, **{column(field): _typed(source, field, RAW / path) for field in wanted})
+        return source.select(**selected, **{column(field): _typed(source, field, root / path) for field in wanted})
 
     events = table("events", EVENT_COLUMNS, Group.CONTEXT, Group.BEHAVIOUR)
     history = table("history.parquet", HISTORY_COLUMNS, Group.BEHAVIOUR, absent=True)
@@ -105,7 +106,7 @@ def load(session: Session, params: Featurize) -> Raw:
     users = table("users.parquet", (USER_ID,), Group.USER)
     assert events is not None
     _check_feedback(session, events, [field for field in fields if field.group is Group.CONTEXT], where)
-    return Raw(fields, protocol, order, manifest["until"], events, history, items, users)
+    return Raw(root, fields, protocol, order, manifest["until"], events, history, items, users)
 
 
 def _check_names(fields: tuple[Field, ...], where: str) -> None:

@@ -41,7 +41,7 @@ def first_days(session: Session, raw: Raw, params: Featurize) -> tuple[int, int]
     valid = test - timedelta(days=params.valid_days)
     if found[0] >= valid:
         raise InputError(
-            f"data/raw/events: {len(found)} day(s) of events, {found[0]} to {found[-1]}; a temporal split with "
+            f"{raw.root / 'events'}: {len(found)} day(s) of events, {found[0]} to {found[-1]}; a temporal split with "
             f"featurize.valid_days={params.valid_days} and test_days={params.test_days} ending on {last} trains on the "
             f"days before {valid}: fetch a longer log, lower the two, or set featurize.protocol=by_user"
         )
@@ -64,7 +64,7 @@ def assign(rows: ir.Table, protocol: str, first_days: tuple[int, int]) -> ir.Tab
     return rows.mutate(split=ibis.ifelse(is_event, split, NO_SPLIT).cast("int8")).drop("held_out")
 
 
-def check(sizes: dict[str, int], protocol: str) -> None:
+def check(sizes: dict[str, int], raw: Raw) -> None:
     """Refuse an empty training or test split.
 
     Raises:
@@ -78,6 +78,6 @@ def check(sizes: dict[str, int], protocol: str) -> None:
     for split in ("train", "test"):
         if sizes[split] == 0:
             raise InputError(
-                f"data/raw/events: the {split} split of protocol {protocol} is empty (rows: {sizes}); "
-                f"look at {knobs[protocol]}"
+                f"{raw.root / 'events'}: the {split} split of protocol {raw.protocol} is empty (rows: {sizes}); "
+                f"look at {knobs[raw.protocol]}"
             )

@@ -114,7 +114,7 @@ def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Fie
     order = np.argsort(known, kind="stable")
     place = np.append(order, -1)[np.searchsorted(known, sequence, sorter=order)]
     if len(sequence) and not (len(known) and np.array_equal(known[place], sequence)):
-        raise InputError(f"reports/predictions: rows that {features.root} does not have; run `dvc repro evaluate`")
+        raise InputError(f"the predictions have rows that {features.root} has not; run `dvc repro evaluate`")
     return [(f, _concatenate([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]
 
 

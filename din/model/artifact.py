@@ -12,12 +12,12 @@ from din.artifacts import replace_directory, write_json
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
-from din.forms import FORMAT, ModelConfig
+from din.forms import ModelConfig
 from din.model.din import Model, build
 from din.model.sequences import resolve
 from din.params import Train, parse, to_json
+from din.workspace import FORMAT
 
-DIRECTORY = Path("models/din")
 IN_BUNDLE = "model"  # where a bundle keeps it
 
 
@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     table: Tensor
 
 
-def save(trained: Trained, params: Train, features: Features, target: Path = DIRECTORY) -> None:
+def save(trained: Trained, params: Train, features: Features, target: Path) -> None:
     """Write the model; the same training gives the same bytes."""
     layout = TableLayout.of(features.fields, features.rows)
     config: dict[str, Any] = {
@@ -65,7 +65,7 @@ def read(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
         raise InputError(f"{weights}: not readable ({error}); run `dvc repro train`") from None
 
 
-def load(features: Features, source: Path = DIRECTORY) -> Trained:
+def load(features: Features, source: Path) -> Trained:
     """Read a model back.
 
     Raises:

@@ -6,7 +6,7 @@ on: they would flatter it, so where they can't be told apart the comparison is n
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -16,60 +16,58 @@ from numpy.typing import NDArray
 
 from din.errors import InputError
 from din.forms import Facts
-from din.record import Record
-from din.registry import Registry
+from din.metrics.holdout import Training, unseen
+from din.registry.records import Record
+from din.registry.registry import Registry
+from din.workspace import Workspace
 
-RAW, FEATURES = Path("data/raw"), Path("data/features")
 ANCHOR_DAYS = 90
-_DECISIVE = {"by_user": ("seed", "valid_fraction", "test_fraction"), "leave_last_out": ("seed", "valid_fraction")}
 
-Score = Callable[[Path, pa.Table], NDArray[np.float64]]
+Score = Callable[[Workspace, Path, pa.Table], NDArray[np.float64]]
+"""See `score_champion`."""
 
 
-def score_champion(bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
-    """Probabilities of a bundle for rows of reports/predictions/test.parquet, from raw ids on. Shape [B]."""
+def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
+    """Score test rows of a workspace with an earlier bundle, from raw ids on.
+
+    Args:
+        workspace: where the rows' log and features lie.
+        bundle: the directory of the bundle.
+        rows: B rows of the predictions of the test split.
+
+    Returns:
+        Probabilities [B].
+    """
     from din.serve.requests import requests_for  # a first run has no champion and needs no onnxruntime
     from din.serve.scorer import Scorer
 
     scorer = Scorer.open(bundle)
-    requests = requests_for(rows, RAW, FEATURES, scorer.fields, scorer.max_history)
+    requests = requests_for(rows, workspace.raw, workspace.features, scorer.fields, scorer.max_history)
     return np.concatenate(scorer.score_many(requests))
 
 
 def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mask over today's test rows: those the champion did not train on.
-
-    temporal: rows later than its last training impression. by_user: all, as the same seed and fractions hold out the
-    same users at any time. leave_last_out: all, unless the champion saw a later log, where these rows are not the last.
+    """Return the mask of today's test rows that the champion can't have learned; see `din.metrics.holdout`.
 
     Args:
-        candidate: facts.json of the candidate: `protocol` {name, seed, valid_fraction, test_fraction}, `until`.
-        champion: facts.json of the champion: the same, and `train_until`.
-        timestamps: of the test rows, µs.
+        candidate: facts.json of the candidate.
+        champion: facts.json of the champion.
+        timestamps: of the test rows [B], in µs.
 
     Raises:
         InputError: the rows can't be told apart, or none is left.
     """
-    ours, theirs = candidate["protocol"], champion["protocol"]
-    name = ours["name"]
-    if differing := [key for key in ("name", *_DECISIVE.get(name, ())) if ours[key] != theirs[key]]:
-        key = differing[0]
+    earlier = Training.of_bundle(champion)
+    try:
+        mask = unseen(earlier, Training.of_bundle(candidate), timestamps)
+    except InputError as error:
         raise InputError(
-            f"the champion's split has {key} {theirs[key]!r}, today's {ours[key]!r}, so it may have trained on today's "
-            "test rows; restore the old split, or start a namespace of its own with promote.model_name"
-        )
-    if name == "leave_last_out" and until(champion) > until(candidate):
-        raise InputError(
-            f"the champion saw data until {until(champion)}, after this log's {until(candidate)}, so today's last rows "
-            "are among its training rows; train on the newer log"
-        )
-    if name != "temporal":
-        return np.ones(len(timestamps), dtype=bool)
-    trained = datetime.fromisoformat(champion["train_until"])
-    trained = trained if trained.tzinfo else trained.replace(tzinfo=UTC)
-    mask = timestamps > (trained - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+            f"the champion may have trained on today's test rows: {error}; restore the old split, train on the newer "
+            "log, or start a namespace of its own with promote.model_name"
+        ) from None
     if not mask.any():
-        raise InputError(f"the champion trained on all of today's test rows (until {trained}); train on a newer log")
+        until = earlier.train_until
+        raise InputError(f"the champion trained on all of today's test rows (until {until}); train on a newer log")
     return mask
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from din.errors import GateClosed
 from din.promotion.table import print_table
-from din.record import Record
-from din.registry import Registry, list_models
+from din.registry.records import Record
+from din.registry.registry import Registry, list_models
 
 
 def show_list(uri: str, model_name: str | None = None) -> dict[str, list[Record]]:

@@ -17,39 +17,39 @@ from din.forms import Facts
 from din.metrics import Interval, population_stability_index
 from din.promotion import plausibility, slices
 from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until
-from din.promotion.evidence import EVALUATION, SHOW, Evidence
-from din.promotion.verdict import Check, Finding, Verdict, from_interval, not_outside, within
-from din.record import Record
-from din.registry import Registry
-from din.stage import STATE
+from din.promotion.evidence import Evidence
+from din.promotion.verdict import Finding, Gate, Verdict, from_interval, not_outside, within
+from din.registry.records import Record
+from din.registry.registry import Registry
 
 
-def first_run(evidence: Evidence, registry: Registry) -> list[Check]:
+def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
     """Without a champion: better than popularity, not worse than LR, and no slice that is plainly wrong."""
-    look, metric = f"{SHOW} {EVALUATION}", evidence.limits.metric
+    look = evidence.show(evidence.workspace.evaluation)
+    metric = evidence.limits.metric
     return [
-        ("no_earlier_champion", "din registry verify", partial(_no_earlier_champion, evidence, registry)),
-        (f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
-        (f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
-        ("slice_auc", look, partial(slices.auc, evidence)),
-        ("slice_calibration", look, partial(slices.calibration, evidence)),
-        ("implausible_gain", look, partial(plausibility.first_gain, evidence)),
+        Gate("no_earlier_champion", "din registry verify", partial(_no_earlier_champion, evidence, registry)),
+        Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
+        Gate(f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
+        Gate("slice_auc", look, partial(slices.auc, evidence)),
+        Gate("slice_calibration", look, partial(slices.calibration, evidence)),
+        Gate("implausible_gain", look, partial(plausibility.first_gain, evidence)),
     ]
 
 
-def against_earlier(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> list[Check]:
+def against_earlier(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> list[Gate]:
     """With one: not older, not rolled back, not worse than it, on no slice, and not another distribution."""
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score)
     return [
-        ("data_until", look, partial(_until, champion)),
-        ("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
-        ("champion_today", look, partial(_today, champion)),
-        ("champion_delta", look, partial(_delta, champion)),
-        ("slice_delta", f"{SHOW} {EVALUATION}", partial(_slice_delta, champion)),
-        ("prediction_drift", look, partial(_drift, champion)),
-        ("anchor_delta", "din registry list", partial(_anchor_delta, evidence, registry, history, score)),
-        ("implausible_gain", look, partial(_gain, champion, registry, history)),
+        Gate("data_until", look, partial(_until, champion)),
+        Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
+        Gate("champion_today", look, partial(_today, champion)),
+        Gate("champion_delta", look, partial(_delta, champion)),
+        Gate("slice_delta", evidence.show(evidence.workspace.evaluation), partial(_slice_delta, champion)),
+        Gate("prediction_drift", look, partial(_drift, champion)),
+        Gate("anchor_delta", "din registry list", partial(_anchor_delta, evidence, registry, history, score)),
+        Gate("implausible_gain", look, partial(_gain, champion, registry, history)),
     ]
 
 
@@ -82,9 +82,10 @@ class Rival:
     def scores(self) -> NDArray[np.float64]:
         """Its probabilities of `rows`."""
         rows, name = self.rows, f"the {self.role} {self._record.version[:12]}"
-        bundle = self._registry.fetch(self._record.version, STATE / "gate" / self.role)
+        workspace = self.evidence.workspace
+        bundle = self._registry.fetch(self._record.version, workspace.rival(self.role))
         try:
-            scores = np.asarray(self._score(bundle, rows), np.float64)
+            scores = np.asarray(self._score(workspace, bundle, rows), np.float64)
         except Exception as error:  # an old bundle may fail in any way, and whichever it is, there is no comparison
             raise InputError(f"{name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):

@@ -6,7 +6,7 @@ Costs hashing raw log, features, predictions, model and bundle once; the rest is
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,32 +15,46 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
-from din.bundle import FACTS, Verified, verify_bundle
 from din.errors import InputError
 from din.eventlog.reader import Features
-from din.forms import About, Evaluation, Facts, Suite
+from din.forms import About, Evaluation, Facts
 from din.metrics import Interval, bootstrap, paired_bootstrap
 from din.names import Digest, Version
 from din.params import Params, to_json
-from din.promotion.champion import FEATURES, RAW
-
-BUNDLE, MODEL, REPORTS = Path("models/bundle"), Path("models/din"), Path("reports")
-PREDICTIONS, EVALUATION, PARITY = REPORTS / "predictions", REPORTS / "evaluation.json", REPORTS / "parity.json"
-DATA = {"raw": RAW, "features": FEATURES, "predictions": PREDICTIONS, "model": MODEL}
-VALIDATIONS: dict[Suite, Path] = {suite: REPORTS / "validation" / f"{suite}.json" for suite in get_args(Suite)}
-SHOW = "python -m json.tool"
+from din.registry.bundle import FACTS, Verified, verify_bundle
+from din.workspace import SUITES, Workspace
 
 
 class Evidence:
     """The candidate's bundle, predictions and features; a part that can't be read raises where it is asked for."""
 
-    def __init__(self, params: Params) -> None:
-        self.params, self.limits = params, params.gate
+    def __init__(self, workspace: Workspace, params: Params) -> None:
+        self.workspace = workspace
+        self.params = params
+        self.limits = params.gate
+
+    def show(self, report: Path) -> str:
+        """Return the command that shows a report."""
+        return f"python -m json.tool {self.workspace.relative(report)}"
+
+    @property
+    def bundle(self) -> Verified:
+        """The candidate's bundle, all files verified.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        if isinstance(self._bundle, InputError):
+            raise InputError(str(self._bundle))
+        return self._bundle
 
     @cached_property
-    def bundle(self) -> Verified:
-        """The candidate's bundle, all files verified."""
-        return verify_bundle(BUNDLE)
+    def _bundle(self) -> Verified | InputError:
+        """The bundle, or what is wrong with it: hashed once, however many gates ask."""
+        try:
+            return verify_bundle(self.workspace.bundle)
+        except InputError as error:
+            return error
 
     @property
     def version(self) -> Version:
@@ -50,22 +64,22 @@ class Evidence:
     @cached_property
     def facts(self) -> Facts:
         """The facts of the candidate's bundle."""
-        return documents.read(Facts, BUNDLE / FACTS)
+        return documents.read(Facts, self.workspace.bundle / FACTS)
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The metrics of the candidate."""
-        return documents.read(Evaluation, EVALUATION)
+        return documents.read(Evaluation, self.workspace.evaluation)
 
     @cached_property
     def features(self) -> Features:
         """The features that the candidate learned from."""
-        return Features(FEATURES)
+        return Features(self.workspace.features)
 
     @cached_property
     def rows(self) -> pa.Table:
         """All test rows with their predictions."""
-        return pq.read_table(PREDICTIONS / "test.parquet")
+        return pq.read_table(self.workspace.predictions / "test.parquet")
 
     @cached_property
     def sample(self) -> pa.Table:
@@ -75,24 +89,31 @@ class Evidence:
     @cached_property
     def about(self) -> About:
         """Everything that a verdict on this candidate is about, by hash where it is data."""
+        workspace = self.workspace
+        reports = [workspace.evaluation, workspace.parity, *map(workspace.validation, SUITES)]
         return {
             "source": self.params.fetch.source,
             "model_name": self.params.model_name,
             "params": to_json(self.params),
-            "code": _code(),
-            "data": {name: _hash(path) for name, path in DATA.items()},
-            "reports": {str(path): _hash(path) for path in (EVALUATION, PARITY, *VALIDATIONS.values())},
+            "code": _code(workspace.pipeline),
+            "data": {name: _hash(path) for name, path in self.directories.items()},
+            "reports": {workspace.relative(path): _hash(path) for path in reports},
         }
 
+    @property
+    def directories(self) -> dict[str, Path]:
+        """The directories that are judged, by name."""
+        return {**{suite: self.workspace.judged(suite) for suite in SUITES}, "model": self.workspace.model}
+
     def hash_of(self, name: str) -> Digest:
-        """Return the hash of a directory of `DATA`.
+        """Return the hash of one of `directories`.
 
         Raises:
             InputError: it is missing.
         """
         found = self.about["data"][name]
         if found is None:
-            raise InputError(f"{DATA[name]}: not found; run `dvc repro` to build it")
+            raise InputError(f"{self.directories[name]}: not found; run `dvc repro` to build it")
         return found
 
     def draw(self, rows: pa.Table) -> pa.Table:
@@ -133,7 +154,7 @@ def _hash(path: Path) -> Digest | None:
     return Digest(hash_tree(path)) if path.exists() else None
 
 
-def _code() -> Digest:
+def _code(pipeline: Path) -> Digest:
     """Hash the source of the packages that judge the candidate, and the pipeline's definition."""
     packages = Path(documents.__file__).parent.parent
     files = {
@@ -142,6 +163,5 @@ def _code() -> Digest:
         for name, digest in hash_files(packages / package).items()
         if name.endswith((".py", ".c", ".h"))
     }
-    pipeline = Path("dvc.yaml")
     files |= {pipeline.name: sha256_file(pipeline)} if pipeline.exists() else {}
     return Digest(sha256(documents.dump(files)).hexdigest())

@@ -17,7 +17,7 @@ from din import documents
 from din.errors import InputError, shown
 from din.forms import Evaluation, Facts, ValidationReport
 from din.metrics import auc
-from din.promotion.evidence import VALIDATIONS, Evidence
+from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding
 
 RECENT = 30
@@ -86,8 +86,8 @@ def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
     if not beyond:
         return Finding("open", farthest.value, farthest.limit, rows=rows)
     reason = (
-        f"too good to be true: {', '.join(map(str, beyond))}; {_strongest_field()}. Look for a leak; if there is none, "
-        "raise the limit in params.yaml: gate.max_auc, gate.max_gain or gate.max_gain_over_lr"
+        f"too good to be true: {', '.join(map(str, beyond))}; {_strongest_field(evidence)}. Look for a leak; if there "
+        "is none, raise the limit in params.yaml: gate.max_auc, gate.max_gain or gate.max_gain_over_lr"
     )
     return Finding("borderline", farthest.value, farthest.limit, rows=rows, reason=reason)
 
@@ -97,9 +97,9 @@ def _over_lr(evaluation: Evaluation) -> float | None:
     return None if model is None or floor is None else model - floor
 
 
-def _strongest_field() -> str:
+def _strongest_field(evidence: Evidence) -> str:
     """Name the field that alone tells most about the label, as the features' report found it."""
-    path = VALIDATIONS["features"]
+    path = evidence.workspace.validation("features")
     entries = documents.read(ValidationReport, path)["expectations"]
     found = [entry for entry in entries if entry["name"] == "label_leak" and entry["column"]]
     if not found:

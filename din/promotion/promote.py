@@ -19,14 +19,15 @@ from din.errors import GateClosed, InputError, shown
 from din.forms import About, Evaluation, GateReport
 from din.names import Digest
 from din.params import Params
+from din.promotion.candidate import LATENCY, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
-from din.promotion.evidence import BUNDLE, REPORTS, Evidence
-from din.promotion.gate import REPORT, judge, print_gates
-from din.promotion.own import LATENCY, Latency, measure_latency
+from din.promotion.evidence import Evidence
+from din.promotion.gate import judge, print_gates
 from din.promotion.table import print_table
 from din.promotion.verdict import overall
-from din.record import Record
-from din.registry import Registry
+from din.registry.records import Record
+from din.registry.registry import Registry
+from din.workspace import Workspace
 
 _CHANGES_SHOWN = 5
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio")
@@ -42,6 +43,7 @@ class Promotion:
 
 
 def promote(
+    workspace: Workspace,
     params: Params,
     by: str,
     reason: str,
@@ -54,6 +56,7 @@ def promote(
     The report of the gate is not believed: everything that it is about is hashed again, and every gate is judged again.
 
     Args:
+        workspace: where the candidate and the reports about it lie.
         params: all of params.yaml.
         by: who promotes, for the log.
         reason: why, for the log.
@@ -70,28 +73,30 @@ def promote(
         InputError: the bundle is damaged, a value can't stand in a record, or the registry can't be read or written.
         Unavailable: the registry doesn't answer. If the record was stored nonetheless, a rerun finds it.
     """
-    report = _open_report()
-    evidence = Evidence(params)
+    report = _open_report(workspace)
+    evidence = Evidence(workspace, params)
     version = evidence.version
     if report["bundle"] != version:
-        _refuse(f"{REPORT} is about bundle {_short(report['bundle'])}, {BUNDLE} is {version[:12]}")
+        about = _short(report["bundle"])
+        _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {version[:12]}")
     if changed := _changes(report["about"], evidence.about):
         more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
-        _refuse(f"since the gate judged, this changed: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
-    registry = Registry(params.promote.registry, params.model_name)
+        _refuse(workspace, f"since the gate judged, this changed: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
+    registry = Registry.of(workspace, params)
     history = registry.history()
     champion = history[-1] if history else None
     appended = champion is None or champion.version != version
     if appended:
         today = {"number": champion.number, "version": champion.version} if champion else None
         if report["champion"] != today:
-            _refuse(f"{REPORT} compared with champion {_name(report['champion'])}, today's is {_name(today)}")
-        _check_not_succeeded(version, history)
-        _judge_again(report, params, score, latency)
+            then = _name(report["champion"])
+            _refuse(workspace, f"{workspace.gate} compared with champion {then}, today's is {_name(today)}")
+        _check_not_succeeded(workspace, version, history)
+        _judge_again(report, evidence, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
-        if registry.put_bundle(BUNDLE) != version:
-            _refuse(f"{BUNDLE} changed while it was judged")
-        files = registry.put_run(run_id, _run_files())
+        if registry.put_bundle(workspace.bundle) != version:
+            _refuse(workspace, f"{workspace.bundle} changed while it was judged")
+        files = registry.put_run(run_id, _run_files(workspace))
         champion = registry.append(version, champion, by=by, reason=reason, run_id=run_id, files=files)
     assert champion is not None
     if not appended:
@@ -102,16 +107,16 @@ def promote(
     return result
 
 
-def _open_report() -> GateReport:
+def _open_report(workspace: Workspace) -> GateReport:
     try:
-        report = documents.read(GateReport, REPORT)
+        report = documents.read(GateReport, workspace.gate)
     except InputError as error:
-        raise GateClosed(f"nothing promoted: {error}", str(REPORT)) from None
+        raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report["verdict"] != overall(report["gates"]):
-        _refuse(f"{REPORT} says {report['verdict']}, but its gates do not")
+        _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
     if report["verdict"] != "open":
         print_gates(report)
-        _refuse(f"the gate is {report['verdict']}")
+        _refuse(workspace, f"the gate is {report['verdict']}")
     return report
 
 
@@ -132,18 +137,19 @@ def _flat(value: Any, at: str = "") -> dict[str, Any]:
     return flat
 
 
-def _judge_again(report: GateReport, params: Params, score: Score, latency: Latency) -> None:
+def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
     """Judge every gate anew; the report must say the same, but for the time of a request, which is measured again."""
-    found = json.loads(documents.dump(judge(params, score, latency)))
+    workspace = evidence.workspace
+    found = json.loads(documents.dump(judge(evidence, score, latency)))
     before = _comparable(json.loads(documents.dump(report)))
     now = _comparable(found)
     if found["verdict"] != "open":
         print_gates(found)
-        _refuse(f"judged again, the gate is {found['verdict']}")
+        _refuse(workspace, f"judged again, the gate is {found['verdict']}")
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if differing or len(report["gates"]) != len(found["gates"]):
         names = ", ".join(shown(name, quotes=False) for name in differing[:_CHANGES_SHOWN]) or "a gate appears twice"
-        _refuse(f"{REPORT} is not what its gates say when they are judged again: {names}")
+        _refuse(workspace, f"{workspace.gate} is not what its gates say when they are judged again: {names}")
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -151,40 +157,43 @@ def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {gate["name"]: gate | ({"observed": None} if gate["name"] == LATENCY else {}) for gate in report["gates"]}
 
 
-def _check_not_succeeded(version: str, history: list[Record]) -> None:
+def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
     """A rerun of an old day must not bring its bundle back: what had its turn returns by a decision, `rollback`."""
     for record in history:
         if record.version == version:
             raise GateClosed(
                 f"nothing promoted: bundle {_short(version)} was the champion of record {record.number} and has been "
                 f"succeeded; `din registry rollback {record.number}` brings it back",
-                str(REPORT),
+                workspace.gate,
             )
 
 
-def _refuse(why: str) -> NoReturn:
-    raise GateClosed(f"nothing promoted: {why}; run `dvc repro` and promote what its gate opens for", str(REPORT))
+def _refuse(workspace: Workspace, why: str) -> NoReturn:
+    raise GateClosed(f"nothing promoted: {why}; run `dvc repro` and promote what its gate opens for", workspace.gate)
 
 
 def _new_run_id() -> str:
     return f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
 
 
-def _run_files() -> dict[str, bytes]:
-    """What this run knew: reports, parameters, lock, commit. Predictions stay out: rows are data, not a record."""
-    paths = {path.relative_to(REPORTS).as_posix(): path for path in sorted(REPORTS.rglob("*.json"))}
-    paths |= {path.name: path for path in map(Path, ("params.yaml", "dvc.yaml", "dvc.lock")) if path.exists()}
-    return {name: path.read_bytes() for name, path in paths.items()} | {"git.json": documents.dump(_git())}
+def _run_files(workspace: Workspace) -> dict[str, bytes]:
+    """Return what this run knew: reports, parameters, lock, commit. Predictions are data, so they stay out."""
+    reports = workspace.reports
+    paths = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
+    paths |= {path.name: path for path in (workspace.params, workspace.pipeline, workspace.lock) if path.exists()}
+    git = documents.dump(_git(workspace.root))
+    return {name: path.read_bytes() for name, path in paths.items()} | {"git.json": git}
 
 
-def _git() -> dict[str, Any]:
-    commit, status = _output("git", "rev-parse", "HEAD"), _output("git", "status", "--porcelain")
+def _git(root: Path) -> dict[str, Any]:
+    commit = _output(root, "git", "rev-parse", "HEAD")
+    status = _output(root, "git", "status", "--porcelain")
     return {"commit": commit or None, "dirty": None if commit is None else bool(status)}
 
 
-def _output(*command: str) -> str | None:
+def _output(root: Path, *command: str) -> str | None:
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):  # not a repository, or no git: the record says so with null
         return None
 

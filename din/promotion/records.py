@@ -9,15 +9,16 @@ from pathlib import Path
 from din.artifacts import atomic_path, hash_files
 from din.errors import InputError, shown
 from din.names import FileName
-from din.objects import Objects
 from din.params import Params
-from din.record import run_key
-from din.registry import PROMOTED
+from din.registry.objects import Objects
+from din.registry.records import run_key
+from din.registry.registry import PROMOTED
+from din.workspace import Workspace
 
 
-def objects_of(params: Params) -> Objects:
-    """The namespace of `promote.model_name` in `promote.registry`."""
-    return Objects(params.promote.registry, params.model_name)
+def objects_of(workspace: Workspace, params: Params) -> Objects:
+    """Return the namespace of `promote.model_name` in `promote.registry`."""
+    return Objects(workspace.located(params.promote.registry), params.model_name)
 
 
 def keep(objects: Objects, key: str, folder: Path) -> None:

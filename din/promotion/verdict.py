@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from din.errors import InputError, Unavailable
-from din.forms import Gate, Verdict
+from din.forms import GateEntry, Verdict
 from din.metrics import Interval
 
 
@@ -26,44 +26,51 @@ class Finding:
     reason: str | None = None
 
 
-Check = tuple[str, str, Callable[[], Finding]]
-"""A gate before it is judged: the arguments of `check`."""
+@dataclass(frozen=True)
+class Gate:
+    """A condition for promotion, not judged yet.
 
-
-def check(name: str, look: str, judge: Callable[[], Finding]) -> Gate:
-    """Run one gate. A report that is missing or malformed closes it, with the reason; it is never a traceback.
-
-    Only a registry that doesn't answer is no verdict: it ends the command, to be run again.
-
-    Args:
-        name: the gate's name in gate.json.
+    Attributes:
+        name: its name in gate.json.
         look: a command that shows more.
         judge: reads the evidence and answers.
-
-    Raises:
-        Unavailable: the registry doesn't answer.
     """
-    try:
-        finding = judge()
-    except Unavailable:
-        raise
-    except Exception as error:  # whatever stands in the way of judging, the gate is closed
-        cause = str(error) if isinstance(error, InputError | OSError) else f"malformed: {type(error).__name__} {error}"
-        finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
-    bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
-    return {
-        "name": name,
-        "observed": _finite(finding.observed),
-        "threshold": finding.threshold,
-        "interval": (_finite(bounds[0]), _finite(bounds[1])) if bounds else None,
-        "verdict": finding.verdict,
-        "look": look,
-        "rows": finding.rows,
-        "reason": finding.reason,
-    }
+
+    name: str
+    look: str
+    judge: Callable[[], Finding]
+
+    def entry(self) -> GateEntry:
+        """Judge, and return the entry of gate.json.
+
+        A report that is missing or malformed closes the gate, with the reason; it is never a traceback. Only a registry
+        that doesn't answer is no verdict: it ends the command, to be run again.
+
+        Raises:
+            Unavailable: the registry doesn't answer.
+        """
+        try:
+            finding = self.judge()
+        except Unavailable:
+            raise
+        except Exception as error:  # whatever keeps it from being judged, the gate is closed
+            known = isinstance(error, InputError | OSError)
+            cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
+            finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
+        bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
+        return {
+            "name": self.name,
+            "observed": _finite(finding.observed),
+            "threshold": finding.threshold,
+            "interval": (_finite(bounds[0]), _finite(bounds[1])) if bounds else None,
+            "verdict": finding.verdict,
+            "look": self.look,
+            "rows": finding.rows,
+            "reason": finding.reason,
+        }
 
 
-def overall(gates: list[Gate]) -> Verdict:
+def overall(gates: list[GateEntry]) -> Verdict:
     """Closed if any is closed (or there is none), else borderline if any is, else open."""
     verdicts = {gate["verdict"] for gate in gates}
     if verdicts == {"open"}:

@@ -25,10 +25,10 @@ from din.errors import InputError, listed, shown
 from din.eventlog.packing import Lookup, PackedBatch, look_up
 from din.eventlog.reader import Column, columns_of, ragged_take
 from din.forms import PlacedField, Signature
+from din.registry.bundle import SIGNATURE
 from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field, text
 
 KEYS = ("user", "history", "candidates", "context")
-SIGNATURE = "signature.json"
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
 _PIECE = 1 << 12  # behaviours, copies counted: what an activation unit makes of them stays in a core's cache
 

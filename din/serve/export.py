@@ -33,6 +33,7 @@ from din.serve import bundle
 from din.serve.fold import fold
 from din.serve.inputs import feeds
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
+from din.workspace import Workspace
 
 OUTPUTS = ["probability", "logit"]
 _EXTERNAL = 1 << 20  # bytes
@@ -41,20 +42,20 @@ _ANY_SIZE = 1 << 62
 _ITEMS, _BEHAVIOURS, _IMPRESSIONS = 5, 7, 3
 
 
-def export(params: Params) -> None:
+def export(workspace: Workspace, params: Params) -> None:
     """`models/din/` and `data/features/` to `models/bundle/`.
 
     Raises:
         InputError: the model, the features, the evaluation or a validation verdict is missing.
     """
-    features = Features()
-    trained = artifact.load(features)
+    features = Features(workspace.features)
+    trained = artifact.load(features, workspace.model)
     layout = TableLayout.of(features.fields, features.rows)
-    with replace_directory(bundle.DIRECTORY) as folder:
+    with replace_directory(workspace.bundle) as folder:
         inputs = export_graphs(trained.model, trained.table, features.fields, layout, params.export.opset, folder)
-        version = bundle.complete(folder, features, layout, inputs, params)
-    size = sum(path.stat().st_size for path in bundle.DIRECTORY.rglob("*") if path.is_file())
-    print(f"exported {bundle.DIRECTORY}, {size / 1e6:.1f} MB, version {version}")
+        version = bundle.complete(folder, workspace, features, layout, inputs, params)
+    size = sum(path.stat().st_size for path in workspace.bundle.rglob("*") if path.is_file())
+    print(f"exported {workspace.bundle}, {size / 1e6:.1f} MB, version {version}")
 
 
 def export_graphs(

@@ -5,31 +5,28 @@ of side, behaviour and context fields are left to the bundle; given, they would 
 """
 
 from itertools import cycle, islice
-from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from din.registry.bundle import Verified
 from din.serve.scorer import Scorer
 
 CANDIDATES = 500
 _WARM_UP, _REPEATS = 3, 21
 
 
-def request_ms(bundle: Path, candidates: int = CANDIDATES) -> float:
+def request_ms(bundle: Verified, candidates: int = CANDIDATES) -> float:
     """Median time of `Scorer.score` for one request, in ms.
 
     Args:
-        bundle: its directory.
+        bundle: verified just now.
         candidates: of the request; its history has the model's `max_history` behaviours. Items repeat where the bundle
             knows fewer.
-
-    Raises:
-        InputError: not a bundle, or a damaged one.
     """
-    scorer = Scorer.open(bundle, threads=1)
-    known = pq.read_table(bundle / "items.parquet", columns=["value"])["value"].to_pylist()
+    scorer = Scorer.of(bundle, threads=1)
+    known = pq.read_table(bundle.directory / "items.parquet", columns=["value"])["value"].to_pylist()
     items = cycle(known[1:] or [None])
     history, shown = (list(islice(items, count)) for count in (scorer.max_history, candidates))
     request = {"history": history, "candidates": shown}

@@ -29,12 +29,10 @@ from din.model import artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.params import CheckParity, Params
-from din.serve.bundle import DIRECTORY
 from din.serve.cases import Case, real_cases
 from din.serve.scorer import BATCH_GRAPH, Graph, Scorer
+from din.workspace import Workspace
 
-REPORT = Path("reports/parity.json")
-RAW = Path("data/raw")
 MAX_AUC_DELTA = 1e-5
 
 Vector = NDArray[np.float64]
@@ -48,28 +46,28 @@ class Scores:
     probabilities: Vector
 
 
-def parity(params: Params) -> None:
+def check_parity(workspace: Workspace, params: Params) -> None:
     """Write `reports/parity.json`.
 
     Raises:
         GateClosed: the paths differ, or it can't be told; the report is written before.
         InputError: features, model or raw log are missing.
     """
-    REPORT.unlink(missing_ok=True)  # a check that can't be made must not leave an older verdict
-    features = Features()
-    trained = artifact.load(features)
+    workspace.parity.unlink(missing_ok=True)  # a check that can't be made must not leave an older verdict
+    features = Features(workspace.features)
+    trained = artifact.load(features, workspace.model)
     settings = params.check_parity
-    real, edges = real_cases(features, RAW, settings.max_impressions, settings.seed)
+    real, edges = real_cases(features, workspace.raw, settings.max_impressions, settings.seed)
     report: dict[str, Any] = {"verdict": "closed", "bundle": None, "paths": list(PATHS)}
     report["cases"] = sum(len(case.packed) for case in real) + len(edges)
     report |= {"max_abs_probability_diff": None, "max_abs_logit_diff": None, "auc_delta": None, "std": None}
     report |= {"flips": None, "worst": None}
     try:
-        scorer = Scorer.open(DIRECTORY)
+        scorer = Scorer.open(workspace.bundle)
         report["bundle"] = scorer.version
         found = {
             "torch": _torch(trained, real + edges),
-            "onnx": _onnx(DIRECTORY / BATCH_GRAPH, real + edges),
+            "onnx": _onnx(workspace.bundle / BATCH_GRAPH, real + edges),
             "score": _scorer(scorer, real + edges, many=False),
             "score_many": _scorer(scorer, real + edges, many=True),
         }
@@ -79,9 +77,10 @@ def parity(params: Params) -> None:
     ) as error:  # a bundle that can't be opened or can't answer is a closed gate, in whatever way it fails
         report["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report["verdict"] = "closed" if report["reason"] else "open"
-    write_json(REPORT, report)
+    write_json(workspace.parity, report)
     if report["reason"]:
-        raise GateClosed(f"{_table(report)}\nclosed: {report['reason']}\nSee `worst` in {REPORT}.", str(REPORT))
+        closed = f"{_table(report)}\nclosed: {report['reason']}\nSee `worst` in {workspace.parity}."
+        raise GateClosed(closed, workspace.parity)
     print(f"{_table(report)}\nopen: {report['cases']:,} cases agree on {', '.join(PATHS)}")
 
 

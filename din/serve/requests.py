@@ -56,7 +56,7 @@ def requests_for(
 
     strict, most = manifest["order"] == "strict", max_history or manifest["max_history"]
     events = ds.dataset(raw / "events", format="parquet")
-    contexts = _contexts(events, rows[SEQUENCE], names[Group.CONTEXT])
+    contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
     entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most)
     profiles = _side(raw / "users.parquet", USER_ID, user_ids, names[Group.USER])
     candidates = _side(raw / "items.parquet", ITEM_ID, item_ids, names[Group.ITEM])
@@ -71,13 +71,13 @@ def _ids(path: Path, rows: pa.ChunkedArray) -> pa.Array:
     return pq.read_table(path, columns=["value"])["value"].take(rows).combine_chunks()
 
 
-def _contexts(events: ds.Dataset, sequence: pa.ChunkedArray, names: list[str]) -> list[dict[str, Any]]:
+def _contexts(raw: Path, events: ds.Dataset, sequence: pa.ChunkedArray, names: list[str]) -> list[dict[str, Any]]:
     known = [name for name in names if name in events.schema.names]
     table = events.to_table(columns=[SEQUENCE, *known], filter=pc.field(SEQUENCE).isin(sequence.unique()))
     at = pc.index_in(sequence, value_set=table[SEQUENCE])
     if at.null_count:
         missing = sequence.filter(pc.is_null(at))[0]
-        raise InputError(f"data/raw/events: no event has sequence {missing}, as a row says; run `dvc repro featurize`")
+        raise InputError(f"{raw / 'events'}: no event has sequence {missing}, as a row says; run `dvc repro featurize`")
     return [{name: row[name] for name in known} for row in table.take(at).to_pylist()]
 
 

@@ -10,7 +10,6 @@ form of a request.
 """
 
 import copy
-import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,18 +22,19 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from din import documents
-from din.bundle import verify_bundle
 from din.errors import InputError, Unavailable
 from din.eventlog.packing import PackedBatch
 from din.names import Version
-from din.registry import Registry
+from din.registry.bundle import Verified, verify_bundle
+from din.registry.registry import Registry
 from din.schema import Field
 from din.serve.encode import Encoder
 from din.serve.inputs import feeds
 from din.serve.limits import DEFAULT_LIMITS, Limits
+from din.workspace import user_cache
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "din"
+CACHE = user_cache() / "bundles"
 _BATCH = 512  # requests encoded at once, unless they have more
 _BATCH_ENTRIES = 1 << 14  # behaviours and candidates, or
 _BATCH_BYTES = 1 << 22  # of lines of a file
@@ -74,8 +74,12 @@ class Scorer:
         Raises:
             InputError: not a bundle, or a file of it is not what its manifest says.
         """
-        bundle = verify_bundle(Path(directory))
-        return cls(Path(directory), bundle.version, threads, limits)
+        return cls.of(verify_bundle(Path(directory)), threads, limits)
+
+    @classmethod
+    def of(cls, bundle: Verified, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
+        """Open a bundle that was verified just now. For the arguments see `open`."""
+        return cls(bundle.directory, bundle.version, threads, limits)
 
     @classmethod
     def from_registry(
@@ -94,13 +98,14 @@ class Scorer:
         if record is None:
             raise InputError(f"{registry.name}: no champion yet; promote a bundle first (`din promote`)")
         try:
-            return cls(_cached(registry, record.version, cache), record.version, threads)
+            return cls.of(_cached(registry, record.version, cache), threads)
         except OSError as error:
             place = error.filename or cache
             print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
         with TemporaryDirectory() as folder:  # a session keeps its files open: nothing is read later
             try:
-                return cls(registry.fetch(record.version, Path(folder) / record.version), record.version, threads)
+                fetched = registry.fetch(record.version, Path(folder) / record.version)
+                return cls.of(verify_bundle(fetched, record.version), threads)
             except OSError as error:
                 raise Unavailable(
                     f"{error.filename or folder}: {error.strerror}; free some space, or set TMPDIR to another folder"
@@ -174,16 +179,15 @@ class Scorer:
                 raise RequestError(number, str(error)) from None
 
 
-def _cached(registry: Registry, version: Version, cache: Path) -> Path:
-    """Return the folder of a cached bundle that is exactly this version; fetch it where it is not.
+def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
+    """Return a cached bundle that is exactly this version; fetch it where it is not there.
 
     Raises:
         OSError: the cache can't be read or written.
     """
     directory = cache / version
     try:
-        verify_bundle(directory, version)
-        return directory
+        return verify_bundle(directory, version)
     except InputError:  # not here yet, damaged, or not this bundle
         _remove(directory)
     cache.mkdir(parents=True, exist_ok=True)
@@ -194,7 +198,7 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Path:
         except OSError:
             if not directory.is_dir():  # else another process was faster
                 raise
-    return directory
+    return verify_bundle(directory, version)
 
 
 def _remove(path: Path) -> None:

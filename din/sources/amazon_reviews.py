@@ -36,6 +36,7 @@ from din.sources.download import Download
 from din.sources.files import File, unreadable
 from din.sources.rawlog import Part, RawLog
 from din.sources.typed import FLOAT, INT, TEXT, read_csv, read_json
+from din.workspace import Workspace
 
 FIELDS = {"item": {"category": "categorical"}}
 _ASIN = re.compile(rb"\{'asin': '(\w+)'")  # how nearly every line of the literal metadata begins
@@ -59,12 +60,13 @@ _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categor
 class AmazonReviews:
     """The reviews of one category at the path."""
 
-    def __init__(self, params: blocks.AmazonReviews) -> None:
+    def __init__(self, workspace: Workspace, params: blocks.AmazonReviews) -> None:
+        self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
         """The contents of both files."""
-        return files.digests(self._files())
+        return files.digests(self.workspace, self._files())
 
     def read(self) -> RawLog:
         """Read reviews and the metadata of the items they name.
@@ -100,7 +102,7 @@ class AmazonReviews:
         )
 
     def _files(self) -> tuple[File, File]:
-        download = Download.at(self.params.path, "fetch.amazon_reviews.path")
+        download = Download.at(self.workspace, self.params.path, "fetch.amazon_reviews.path")
         endings = (".json", ".jsonl")
         metadata = download.only(
             lambda name: name.startswith("meta_") and name.endswith(endings), "metadata such as meta_Electronics.json"

@@ -12,6 +12,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from din.errors import InputError
 from din.sources.files import File, name_as, unreadable
+from din.workspace import Workspace
 
 _PAGE = "docs/public-logs.md says which files it needs and where to get them"
 _SHOWN = 30  # names in a message
@@ -32,7 +33,7 @@ class Download:
     files: tuple[File, ...]
 
     @classmethod
-    def at(cls, path: str | None, key: str) -> "Download":
+    def at(cls, workspace: Workspace, path: str | None, key: str) -> "Download":
         """Find the files at a path, which is the value of the parameter `key`.
 
         Raises:
@@ -40,13 +41,14 @@ class Download:
         """
         assert path is not None, f"{key}: din.params.fetch refuses a source without it"
         with unreadable(f"{key}: {path!r}"):
-            system, place = fsspec.core.url_to_fs(path)
+            system, place = fsspec.core.url_to_fs(workspace.located(path))
             if place.lower().endswith(".zip") and system.isfile(place):
                 archive = ZipFileSystem(fo=system.open(place, "rb"))
                 files = [File(archive, member, f"{path}/{member}") for member in archive.find("")]
             else:
                 found = sorted(system.find(place) if system.isdir(place) else system.glob(place))
-                files = [File(system, file, name_as(path, system, file)) for file in found if not system.isdir(file)]
+                plain = [file for file in found if not system.isdir(file)]
+                files = [File(system, file, name_as(workspace, path, system, file)) for file in plain]
         if not files:
             raise InputError(f"{key}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
         return cls(key, path, tuple(files))

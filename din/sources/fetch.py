@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from din import documents
 from din.artifacts import MANIFEST, hash_files, replace_directory, write_json
 from din.errors import InputError, Unavailable
-from din.forms import FORMAT, RawManifest
+from din.forms import RawManifest
 from din.names import Day, Digest
 from din.params import Data, Params, source_settings, to_json
 from din.sources import (
@@ -31,12 +31,11 @@ from din.sources import (
     movielens_release,
     rawlog,
     simulate,
-    table,
+    tabular,
     taobao_ads,
 )
-from din.stage import STATE
+from din.workspace import FORMAT, Workspace
 
-RAW, SEEN = Path("data/raw"), STATE / "fetch" / "seen.json"
 GROWING = {"table"}
 """Sources to which days are appended."""
 _CODE = Path(__file__).parent
@@ -76,85 +75,94 @@ class Source(Protocol):
         ...
 
 
-def source_of(params: Params) -> Source:
-    """The source that `fetch.source` names."""
+def source_of(workspace: Workspace, params: Params) -> Source:
+    """Return the source that `fetch.source` names; its relative paths start at the workspace."""
     block = params.fetch
     match block.source:
         case "movielens-100k":
-            return movielens.MovieLens(block.movielens)
+            return movielens.MovieLens(workspace, block.movielens)
         case "movielens":
-            return movielens_release.MovieLensRelease(block.movielens)
+            return movielens_release.MovieLensRelease(workspace, block.movielens)
         case "amazon-reviews":
-            return amazon_reviews.AmazonReviews(block.amazon_reviews)
+            return amazon_reviews.AmazonReviews(workspace, block.amazon_reviews)
         case "kuairand-pure":
-            return kuairand.KuaiRandPure(block.kuairand_pure)
+            return kuairand.KuaiRandPure(workspace, block.kuairand_pure)
         case "taobao-ads":
-            return taobao_ads.TaobaoAds(block.taobao_ads)
+            return taobao_ads.TaobaoAds(workspace, block.taobao_ads)
         case "table":
-            return table.TableSource(block.table)
+            return tabular.TableSource(workspace, block.table)
         case "simulate":
             return simulate.Simulation(block.simulate)
 
 
-def fetch(params: Params) -> None:
-    """Bring `data/raw/` up to date with the source; `DIN_SOURCE` in the environment pins the fingerprint it must have.
+def fetch(workspace: Workspace, params: Params) -> None:
+    """Bring `data/raw/` up to date with the source.
+
+    `DIN_SOURCE_FINGERPRINT` in the environment pins the fingerprint that the source must have.
 
     Raises:
         InputError: see `Source` and `rawlog.write`, or another fingerprint; `data/raw/` is then as it was.
         Unavailable: the source can't be reached now, or changed while it was read; the same.
     """
-    pin, old = os.environ.get("DIN_SOURCE"), _verified(RAW)
-    known = pin
+    pin = os.environ.get("DIN_SOURCE_FINGERPRINT")
+    old = _verified(workspace.raw)
     if not (pin and old and old["fingerprint"] == pin):  # else the source need not even be reachable
-        source = source_of(params)
+        source = source_of(workspace, params)
         identity = source.identity()
         stamp = _hash(params, identity)
-        seen = _remembered(stamp) if _by_rows(params) else None
-        known = seen.fingerprint if seen else None if _by_rows(params) else stamp
+        known = _known(workspace, params, stamp)
         _check_pin(params, known, pin)
         if not (known and old and old["fingerprint"] == known):
-            _rewrite(params, _read(params, source, identity), stamp, old, pin)
+            _rewrite(workspace, params, _read(params, source, identity), stamp, old, pin)
             return
     assert old is not None
-    print(f"fetch: {RAW} is up to date with {params.fetch.source} ({old['rows']:,} rows, {len(old['days'])} days)")
+    rows = f"{old['rows']:,} rows, {len(old['days'])} days"
+    print(f"fetch: {workspace.raw} is up to date with {params.fetch.source} ({rows})")
 
 
-def look(params: Params) -> Seen:
-    """The source's log up to `data.until`, by default up to its newest day, as `fetch` would find it.
+def look(workspace: Workspace, params: Params) -> Seen:
+    """Return the source's log up to `data.until`, by default up to its newest day, as `fetch` would find it.
 
     Raises:
         InputError: see `Source` and `rawlog.write`.
         Unavailable: see `fetch`.
     """
-    source = source_of(params)
+    source = source_of(workspace, params)
     identity = source.identity()
-    if seen := _remembered(_hash(params, identity)):
+    if seen := _remembered(workspace, _hash(params, identity)):
         return seen
     log = _read(params, source, identity)
-    SEEN.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=SEEN.parent) as tree:
+    workspace.fetched.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=workspace.fetched) as tree:
         described = rawlog.write(log, Path(tree), params.data.until)
         until = params.data.until or date.fromisoformat(described["days"][-1])
         pinned = replace(params, data=Data(until=until))
         seen = _seen(pinned, _hash(pinned, identity), described, hash_files(Path(tree)))
-    _remember({_hash(params, identity): seen, _hash(pinned, identity): seen})
+    _remember(workspace, {_hash(params, identity): seen, _hash(pinned, identity): seen})
     return seen
 
 
-def _rewrite(params: Params, log: rawlog.RawLog, stamp: str, old: RawManifest | None, pin: str | None) -> None:
-    with replace_directory(RAW) as tree:
+def _rewrite(
+    workspace: Workspace,
+    params: Params,
+    log: rawlog.RawLog,
+    stamp: str,
+    old: RawManifest | None,
+    pin: str | None,
+) -> None:
+    with replace_directory(workspace.raw) as tree:
         described = rawlog.write(log, tree, params.data.until)
         files = hash_files(tree)
         seen = _seen(params, stamp, described, files)
         _check_pin(params, seen.fingerprint, pin)
         kept = [path for path, sha256 in files.items() if old and old["files"].get(path) == sha256]
         for path in kept:
-            _link(RAW / path, tree / path)
+            _link(workspace.raw / path, tree / path)
         manifest = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params)}
         manifest |= {"fingerprint": seen.fingerprint, "files": files}
         write_json(tree / MANIFEST, manifest | described)
     if _by_rows(params):
-        _remember({stamp: seen})
+        _remember(workspace, {stamp: seen})
     print(
         f"fetch: {described['rows']:,} rows of {len(described['days'])} days from {params.fetch.source}; "
         f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
@@ -181,18 +189,26 @@ def _seen(params: Params, stamp: str, described: dict[str, Any], files: dict[str
     return Seen(Digest(fingerprint), described["days"][0], described["days"][-1])
 
 
-def _remembered(stamp: str) -> Seen | None:
-    return _memory().get(stamp)
+def _known(workspace: Workspace, params: Params, stamp: str) -> str | None:
+    """Return the log's fingerprint where it is known without reading the log."""
+    if not _by_rows(params):
+        return stamp
+    seen = _remembered(workspace, stamp)
+    return seen.fingerprint if seen else None
 
 
-def _remember(seen: dict[str, Seen]) -> None:
-    write_json(SEEN, {stamp: asdict(log) for stamp, log in (_memory() | seen).items()})
+def _remembered(workspace: Workspace, stamp: str) -> Seen | None:
+    return _memory(workspace).get(stamp)
 
 
-def _memory() -> dict[str, Seen]:
+def _remember(workspace: Workspace, seen: dict[str, Seen]) -> None:
+    write_json(workspace.seen, {stamp: asdict(log) for stamp, log in (_memory(workspace) | seen).items()})
+
+
+def _memory(workspace: Workspace) -> dict[str, Seen]:
     """What earlier fetches saw, by stamp; nothing where the file is missing or damaged, since it only saves time."""
     try:
-        return documents.read(dict[str, Seen], SEEN)
+        return documents.read(dict[str, Seen], workspace.seen)
     except InputError:
         return {}
 
@@ -201,12 +217,12 @@ def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None
     if pin and fingerprint and fingerprint != pin:
         raise InputError(
             f"fetch.source {params.fetch.source}: the log until {params.data.until} has fingerprint {fingerprint}; the "
-            f"run was opened on {pin} (DIN_SOURCE): give this worker the same files, or open a new run"
+            f"run was opened on {pin} (DIN_SOURCE_FINGERPRINT): give this worker the same files, or open a new run"
         )
 
 
 def _hash(params: Params, identity: Any) -> str:
-    """Of what decides the rows, the day and this package's code."""
+    """Hash everything that determines the rows: the source's identity, the last day, and this package's code."""
     parts = {
         "source": params.fetch.source,
         "identity": identity,

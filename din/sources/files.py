@@ -28,9 +28,8 @@ from din.artifacts import read_json, write_json
 from din.errors import InputError, Unavailable, shown
 from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
-from din.stage import STATE
+from din.workspace import Workspace
 
-DIGESTS = STATE / "fetch" / "digests.json"
 FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | dict.fromkeys(
     ("jsonl", "ndjson", "json"), "JSON-lines"
 )
@@ -75,10 +74,11 @@ class File:
             yield lines
 
 
-def expand(patterns: str, key: str) -> tuple[File, ...]:
+def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     """Files of a comma-separated list of paths and globs: the patterns in their order, each one's files sorted by name.
 
     Args:
+        workspace: where relative patterns start.
         patterns: such as `clicks/*.csv.gz` or `s3://bucket/a.parquet,s3://bucket/b.parquet`.
         key: the parameter they come from, for messages.
 
@@ -88,7 +88,7 @@ def expand(patterns: str, key: str) -> tuple[File, ...]:
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
-            system, path = fsspec.core.url_to_fs(pattern)
+            system, path = fsspec.core.url_to_fs(workspace.located(pattern))
             matches = sorted(system.glob(path))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
@@ -96,7 +96,7 @@ def expand(patterns: str, key: str) -> tuple[File, ...]:
             example = f"{pattern.rstrip('/')}/*.parquet" if matches else "relative ones start at the project's root"
             raise InputError(f"{key}: {pattern!r} {problem} {example}")
         for path in paths:
-            file = File(system, path, name_as(pattern, system, path))
+            file = File(system, path, name_as(workspace, pattern, system, path))
             found.setdefault(file.name, file)
     files = tuple(found.values())
     formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
@@ -108,20 +108,20 @@ def expand(patterns: str, key: str) -> tuple[File, ...]:
     return files
 
 
-def name_as(given: str, system: Any, path: str) -> str:
+def name_as(workspace: Workspace, given: str, system: Any, path: str) -> str:
     """The name of a file in messages: relative, absolute or a URL, as the user gave the path that led to it."""
     if "://" in given:
         return system.unstrip_protocol(path)
-    return path if Path(given).is_absolute() else os.path.relpath(path)
+    return path if Path(given).is_absolute() else os.path.relpath(path, workspace.root)
 
 
-def digests(files: Sequence[File]) -> list[str]:
+def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     """The sha256 of each file's bytes; read only where size or time stamps differ from those of the last look.
 
     Raises:
         InputError: a file is gone or unreadable.
     """
-    known = read_json(DIGESTS) if DIGESTS.exists() else {}
+    known = read_json(workspace.digests) if workspace.digests.exists() else {}
     result, changed = [], False
     for file in files:
         with unreadable(file.name):
@@ -134,7 +134,7 @@ def digests(files: Sequence[File]) -> list[str]:
                 known[file.name], changed = entry, True
         result.append(entry["sha256"])
     if changed:
-        write_json(DIGESTS, known)
+        write_json(workspace.digests, known)
     return result
 
 

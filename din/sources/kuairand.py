@@ -24,6 +24,7 @@ from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rawlog import Part, RawLog
 from din.sources.typed import FLAG, INT, flags, read_csv, read_side
+from din.workspace import Workspace
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")
@@ -51,13 +52,14 @@ FIELDS = {
 class KuaiRandPure:
     """The logs at the path, with those of the random policy or without."""
 
-    def __init__(self, params: blocks.KuaiRandPure) -> None:
+    def __init__(self, workspace: Workspace, params: blocks.KuaiRandPure) -> None:
+        self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
         """The contents of the files that are read."""
         logs, videos, users = self._files()
-        return files.digests([*logs, videos, users])
+        return files.digests(self.workspace, [*logs, videos, users])
 
     def read(self) -> RawLog:
         """Read the logs, the videos' basic features and the users.
@@ -87,7 +89,7 @@ class KuaiRandPure:
         )
 
     def _files(self) -> tuple[list[File], File, File]:
-        download = Download.at(self.params.path, "fetch.kuairand_pure.path")
+        download = Download.at(self.workspace, self.params.path, "fetch.kuairand_pure.path")
         logs = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
         logs += ["log_random_4_22_to_5_08_pure.csv"] * self.params.random_exposure
         videos, users = "video_features_basic_pure.csv", "user_features_pure.csv"

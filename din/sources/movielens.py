@@ -31,9 +31,8 @@ from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.download import Download
 from din.sources.files import unreadable
 from din.sources.rawlog import TIME, Part, RawLog
-from din.stage import STATE
+from din.workspace import Workspace
 
-CACHE = STATE / "fetch"
 KEY = "fetch.movielens.path"
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"
@@ -66,7 +65,8 @@ class Ratings(NamedTuple):
 class MovieLens:
     """The log at the path, or downloaded where that is None, with ratings of `positive_rating` and more as clicks."""
 
-    def __init__(self, params: blocks.MovieLens) -> None:
+    def __init__(self, workspace: Workspace, params: blocks.MovieLens) -> None:
+        self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
@@ -80,7 +80,8 @@ class MovieLens:
             InputError: what lies at the path is not the publisher's.
             Unavailable: no path, and neither route delivered the expected rows.
         """
-        rows = at(self.params.path) if self.params.path else obtain()
+        path = self.params.path
+        rows = at(self.workspace, path) if path else obtain(self.workspace.fetched)
         user, film, rating, seconds = np.array(rows.ratings).T
         label = (rating >= self.params.positive_rating).astype(np.int8)
         events = {
@@ -103,13 +104,13 @@ class MovieLens:
         )
 
 
-def at(path: str) -> Ratings:
+def at(workspace: Workspace, path: str) -> Ratings:
     """The rows of the publisher's zip, or of its unpacked folder, at `fetch.movielens.path`.
 
     Raises:
         InputError: a file is missing or damaged, or the rows are not those of the publisher's.
     """
-    download = Download.at(path, KEY)
+    download = Download.at(workspace, path, KEY)
 
     def content(name: str) -> bytes:
         with download.need(name).open() as stream:
@@ -125,13 +126,16 @@ def at(path: str) -> Ratings:
     return rows
 
 
-def obtain() -> Ratings:
+def obtain(cache: Path) -> Ratings:
     """The first of: cached archives, the publisher's, the package index's, whose rows have the expected checksum.
+
+    Args:
+        cache: the folder for downloads.
 
     Raises:
         Unavailable: none; says why each failed.
     """
-    routes: tuple[tuple[str, str, Callable[[], object] | None], ...] = (
+    routes: tuple[tuple[str, str, Callable[[Path], object] | None], ...] = (
         ("cache", ARCHIVES[0], None),
         ("cache", ARCHIVES[1], None),
         (URL, ARCHIVES[0], _from_publisher),
@@ -139,11 +143,11 @@ def obtain() -> Ratings:
     )
     failures = []
     for route, name, download in routes:
-        archive = CACHE / name
+        archive = cache / name
         try:
             if download is not None:
                 print(f"fetch: downloading MovieLens-100k: {route}", file=sys.stderr)
-                download()
+                download(cache)
             elif not archive.exists():
                 continue
             rows = parse(archive)
@@ -159,7 +163,7 @@ def obtain() -> Ratings:
         "movielens-100k could not be fetched:\n  "
         + "\n  ".join(failures)
         + f"\nconnect to the network and run again, or "
-        f"put {ARCHIVES[0]} into {CACHE}/ by hand, or set fetch.source to `simulate`, which needs no download"
+        f"put {ARCHIVES[0]} into {cache}/ by hand, or set fetch.source to `simulate`, which needs no download"
     )
 
 
@@ -209,16 +213,16 @@ def year(title: str) -> int | None:
     return int(years[-1]) if years else None
 
 
-def _from_publisher() -> None:
+def _from_publisher(cache: Path) -> None:
     with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
         content = response.read()
-    with atomic_path(CACHE / ARCHIVES[0]) as temporary:
+    with atomic_path(cache / ARCHIVES[0]) as temporary:
         temporary.write_bytes(content)
 
 
-def _from_index() -> None:
+def _from_index(cache: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--retries=2", "--no-deps", "--only-binary=:all:"]
-    done = subprocess.run([*command, "--dest", str(CACHE), PACKAGE], capture_output=True, text=True)
+    done = subprocess.run([*command, "--dest", str(cache), PACKAGE], capture_output=True, text=True)
     if done.returncode:
         hint = "; this environment has no pip: python -m ensurepip" if "No module named pip" in done.stderr else ""
         raise ValueError((done.stderr.strip().splitlines() or ["pip failed"])[-1] + hint)

@@ -27,6 +27,7 @@ from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rawlog import Part, RawLog, first
 from din.sources.typed import FLOAT, INT, TEXT, read_csv
+from din.workspace import Workspace
 
 _RATINGS = {"userId": INT, "movieId": INT, "rating": FLOAT, "timestamp": INT}
 _USERS = {"userId": INT, "gender": TEXT, "age": INT, "occupation": INT, "zip": TEXT}  # age: the start of a range
@@ -36,13 +37,14 @@ _FIELDS = {group: movielens.FIELDS[group] for group in ("item", "behaviour")}
 class MovieLensRelease:
     """The release at the path, with ratings of `positive_rating` and more as clicks."""
 
-    def __init__(self, params: blocks.MovieLens) -> None:
+    def __init__(self, workspace: Workspace, params: blocks.MovieLens) -> None:
+        self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
         """The contents of the files, and what counts as a click."""
         used = [file for file in self._files() if file]
-        return {"files": files.digests(used), "positive_rating": self.params.positive_rating}
+        return {"files": files.digests(self.workspace, used), "positive_rating": self.params.positive_rating}
 
     def read(self) -> RawLog:
         """Read ratings, films and, where the release has them, users.
@@ -78,7 +80,7 @@ class MovieLensRelease:
         )
 
     def _files(self) -> tuple[File, File, File | None]:
-        download = Download.at(self.params.path, movielens.KEY)
+        download = Download.at(self.workspace, self.params.path, movielens.KEY)
         ratings = download.need("ratings.csv", "ratings.dat")
         return ratings, download.need(f"movies.{ratings.suffix}"), download.find("users.dat")
 

@@ -31,6 +31,7 @@ from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rawlog import Part, RawLog, first, require_rows
 from din.sources.typed import FLAG, INT, TEXT, flags, header, read_csv, read_side
+from din.workspace import Workspace
 
 _PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
 _PROFILE += ("occupation", "new_user_class_level")
@@ -49,14 +50,16 @@ _DAY = 86_400
 class TaobaoAds:
     """The log at the path, and of the behaviour log those kinds and days that are asked for."""
 
-    def __init__(self, params: blocks.TaobaoAds) -> None:
+    def __init__(self, workspace: Workspace, params: blocks.TaobaoAds) -> None:
+        self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
         """The contents of the files that are read, and what is read of the behaviour log."""
         used = [file for file in self._files() if file]
         kinds = self.params.behaviours
-        return {"files": files.digests(used), "behaviours": kinds and (kinds, self.params.behaviour_days)}
+        wanted = kinds and (kinds, self.params.behaviour_days)
+        return {"files": files.digests(self.workspace, used), "behaviours": wanted}
 
     def read(self) -> RawLog:
         """Read impressions, ads, users and behaviours.
@@ -126,7 +129,7 @@ class TaobaoAds:
         return found, pairs
 
     def _files(self) -> tuple[File, File, File, File | None]:
-        download = Download.at(self.params.path, "fetch.taobao_ads.path")
+        download = Download.at(self.workspace, self.params.path, "fetch.taobao_ads.path")
         log = download.need("behavior_log.csv") if self.params.behaviours else None
         names = ("raw_sample.csv", "ad_feature.csv", "user_profile.csv")
         sample, ads, profile = (download.need(name) for name in names)

@@ -1,7 +1,9 @@
 """`python -m din.train` and `torchrun --nproc-per-node N -m din.train`: as `din train`."""
 
 import sys
+from pathlib import Path
 
 from din.train.launch import main
+from din.workspace import Workspace
 
-sys.exit(main())
+sys.exit(main(Workspace(Path())))

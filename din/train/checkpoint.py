@@ -22,7 +22,6 @@ from torch import Tensor
 from din.artifacts import atomic_path, sha256_file
 from din.ops import backend
 from din.params import Train, to_json
-from din.stage import STATE
 from din.train.device import choose, threads
 
 CODE = ("train/*.py", "model/*.py", "ops/**/*.py", "ops/**/*.[ch]", "eventlog/*.py", "metrics/*.py", "schema.py")
@@ -42,8 +41,8 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directory(features: Path, params: Train, compiled: bool = False) -> Path:
-    """Return `.din/checkpoints/<hash of features manifest + train params + code>`.
+def directory(features: Path, params: Train, compiled: bool = False) -> str:
+    """Return the name of a run's folder of checkpoints: a hash of features manifest, train params and code.
 
     Whether the run is compiled, and the backend of this process (`din.ops.backend`), are part of the hash.
     """
@@ -61,7 +60,7 @@ def directory(features: Path, params: Train, compiled: bool = False) -> Path:
     }
     versions = [torch.__version__, np.__version__]
     key = [sha256_file(features / "manifest.json"), to_json(params) | settled, code, versions]
-    return STATE / "checkpoints" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:

@@ -20,10 +20,8 @@ from din.model import artifact
 from din.params import Params
 from din.train.fit import fit
 from din.train.predict import Predictions, predict
+from din.workspace import Workspace
 
-REPORT = Path("reports/evaluation.json")
-PREDICTIONS = Path("reports/predictions")
-TRUTH = Path("data/raw/truth/truth.parquet")
 # Settings that were tuned for the candidate must not cripple the floor.
 FLOOR: dict[str, Any] = {
     "model": "lr",
@@ -41,10 +39,11 @@ FLOOR: dict[str, Any] = {
 }
 
 
-def evaluate(params: Params) -> None:
+def evaluate(workspace: Workspace, params: Params) -> None:
     """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`."""
-    features = Features()
-    trained, batch = artifact.load(features), params.evaluate.batch_size
+    features = Features(workspace.features)
+    trained = artifact.load(features, workspace.model)
+    batch = params.evaluate.batch_size
     found = {split: predict(trained, features, split, batch) for split in ("valid", "test")}
     test = found["test"]
 
@@ -57,13 +56,13 @@ def evaluate(params: Params) -> None:
 
     report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}
     report["floors"] = {"popularity": _ranking(test, popularity), "lr": _summary(lr)}
-    report["inputs"] = {"features": hash_tree(features.root), "model": hash_tree(artifact.DIRECTORY)}
-    report["oracle"] = oracle(test)
+    report["inputs"] = {"features": hash_tree(features.root), "model": hash_tree(workspace.model)}
+    report["oracle"] = oracle(test, workspace.truth)
     report["slices"] = {"test": slice_table(test.rows, test.probabilities, features)}
-    with replace_directory(PREDICTIONS) as folder:
+    with replace_directory(workspace.predictions) as folder:
         pq.write_table(found["valid"].table(), folder / "valid.parquet")
         pq.write_table(test.table(popularity=popularity, lr=lr.probabilities), folder / "test.parquet")
-    write_json(REPORT, report)
+    write_json(workspace.evaluation, report)
     print(table(report), flush=True)
 
 
@@ -79,7 +78,7 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def oracle(predictions: Predictions, truth: Path = TRUTH) -> dict[str, float] | None:
+def oracle(predictions: Predictions, truth: Path) -> dict[str, float] | None:
     """AUC of the true probabilities on the same rows; None without them, or with sampled negatives, which have none."""
     if not truth.exists() or predictions.rows["sampled"].any():
         return None

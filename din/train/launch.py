@@ -18,50 +18,57 @@ from dataclasses import replace
 from din import stage
 from din.errors import InputError
 from din.params import load
+from din.workspace import Workspace
 
-REPORT = "reports/training/summary.json"
 SECONDS_TO_BE_ENDED = 60.0
 SECONDS_FOR_RANK_0 = 3.0
 
 
-def main() -> int:
+def main(workspace: Workspace) -> int:
     """Run the stage `train`; returns the exit code."""
     if {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # some clusters export the size alone
-        return be_rank()
+        return be_rank(workspace)
     processes = 1
     with suppress(InputError):  # said by the stage, under its lock
-        processes = load().train.processes
-    return start(processes) if processes > 1 else stage.run("train", train_alone, REPORT)
+        processes = load(workspace.params).train.processes
+    return start(processes) if processes > 1 else train_alone(workspace)
 
 
-def train_alone() -> None:
-    from din.train.run import train
+def train_alone(workspace: Workspace) -> int:
+    """Train in this process."""
+    with stage.running("train", workspace, workspace.training):
+        from din.train.run import train
 
-    train(load())
-
-
-def be_rank() -> int:
-    """One of the processes that torchrun's environment variables describe."""
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    with redirect_stdout(sys.stdout if rank == 0 else None):
-        code = stage.run("train", lambda: _train_together(size), REPORT, leader=rank == 0)
-    if code:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # at once: threads of this process may wait for ranks that wait for it
+        train(workspace, load(workspace.params))
     return 0
 
 
-def _train_together(size: int) -> None:
+def be_rank(workspace: Workspace) -> int:
+    """Be one of the processes that torchrun's environment variables describe."""
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    try:
+        with (
+            redirect_stdout(sys.stdout if rank == 0 else None),
+            stage.running("train", workspace, workspace.training, leader=rank == 0),
+        ):
+            _train_together(workspace, size)
+    except SystemExit as ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(ended.code or 0))  # at once: threads of this process may wait for ranks that wait for it
+    return 0
+
+
+def _train_together(workspace: Workspace, size: int) -> None:
     from din.train.device import choose
     from din.train.distributed import joined
     from din.train.run import train
 
-    params = load()
+    params = load(workspace.params)
     params = replace(params, train=replace(params.train, processes=size))
     try:
         with joined(choose(params.train.device)) as ranks:
-            train(params, ranks)
+            train(workspace, params, ranks)
     except Exception as error:
         if says_rank_gone(error):
             time.sleep(SECONDS_TO_BE_ENDED)  # a rank is gone: it said why, and whoever started us ends us

@@ -11,19 +11,17 @@ from din.eventlog.reader import Features
 from din.model import artifact
 from din.ops import backend
 from din.params import Params
-from din.registry import Registry
-from din.stage import STATE
+from din.registry.registry import Registry
 from din.train import checkpoint
 from din.train.compilation import compiles
 from din.train.device import backend_of
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
 from din.train.warm_start import Start
+from din.workspace import Workspace
 
-SUMMARY = Path("reports/training/summary.json")
 
-
-def train(params: Params, ranks: Ranks = ALONE) -> None:
+def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
     """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs.
 
     The summary's `seconds` are those of training and validation, its `samples_per_second` is of training alone. This
@@ -35,23 +33,23 @@ def train(params: Params, ranks: Ranks = ALONE) -> None:
         InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
     """
     with backend.using(backend_of(params.train), ranks.collect):
-        _train(params, ranks)
+        _train(workspace, params, ranks)
 
 
-def _train(params: Params, ranks: Ranks) -> None:
-    features = Features()
+def _train(workspace: Workspace, params: Params, ranks: Ranks) -> None:
+    features = Features(workspace.features)
     rows = features.manifest["rows"]
     compiled = backend.identity() is None and compiles(params.train, rows["train"], ranks.size)
-    with _start(params, features) as start:
+    with _start(workspace, params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
-        folder = checkpoint.directory(features.root, settings, compiled)
+        folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compiled)
         print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
         trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks)
     if ranks.rank > 0:
         return
-    artifact.save(trained, settings, features)
+    artifact.save(trained, settings, features, workspace.model)
     write_json(
-        SUMMARY,
+        workspace.training,
         {
             "model": settings.model,
             "warm_start": settings.warm_start,
@@ -69,15 +67,15 @@ def _train(params: Params, ranks: Ranks) -> None:
 
 
 @contextmanager
-def _start(params: Params, features: Features) -> Iterator[Start | None]:
+def _start(workspace: Workspace, params: Params, features: Features) -> Iterator[Start | None]:
     """The bundle that `train.warm_start` pins, copied from the registry and verified; None where none is pinned."""
     if params.train.warm_start is None:
         yield None
         return
-    registry = Registry(params.promote.registry, params.model_name)
+    registry = Registry.of(workspace, params)
     version = registry.find(params.train.warm_start)
-    STATE.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=STATE) as parent:
+    workspace.state.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=workspace.state) as parent:
         start = Start(version, registry.fetch(version, Path(parent) / version))
         start.check_split(features)
         yield start

@@ -6,7 +6,6 @@ there are as many as before: the third quartile is the third quartile. The optim
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,17 @@ import torch
 from torch import Tensor
 
 from din import documents
-from din.bundle import FACTS
 from din.errors import InputError
 from din.eventlog.packing import TableLayout
 from din.eventlog.reader import Features
 from din.forms import Facts, FieldRecord, ModelConfig
+from din.metrics.holdout import Training, unseen
 from din.model import artifact
 from din.model.din import Model
 from din.params import Train, to_json
+from din.registry.bundle import FACTS
 from din.schema import Field, Kind, text
 
-_DECISIVE = ("seed", "valid_fraction", "test_fraction")  # which users a split holds out
 _SETTINGS = (  # what gives weights of one name and shape their meaning
     *("model", "embedding_dim", "attention_hidden", "interaction", "softmax", "hidden", "activation"),
     *("pooling", "sequences", "linear", "interest_product"),
@@ -66,25 +65,22 @@ class Start:
         print(f"starting from {self.version[:12]}: {kept:,} of {len(table):,} embedding rows", flush=True)
 
     def check_split(self, features: Features) -> None:
-        """Today's validation and test rows must be none that the bundle trained on.
+        """Refuse a bundle that may have learned today's validation or test rows; see `din.metrics.holdout`.
 
         Raises:
-            InputError: they may be: it was split otherwise, or saw a newer log.
+            InputError: it may have: it was split otherwise, or saw a newer log.
         """
-        facts, ours = documents.read(Facts, self.directory / FACTS), features.manifest
-        protocol = {"name": ours["protocol"], **{key: ours["params"][key] for key in _DECISIVE}}
-        keys = protocol if ours["protocol"] != "temporal" else ("name",)
-        differ = [
-            f"{key} {facts['protocol'][key]!r} there, {protocol[key]!r} here"
-            for key in keys
-            if facts["protocol"][key] != protocol[key]
-        ]
-        if ours["protocol"] != "by_user" and _time(facts["train_until"]) > _time(ours["train_until"]):
-            differ.append(f"trained until {facts['train_until']} there, {ours['train_until']} here")
-        if differ:
+        earlier = Training.of_bundle(documents.read(Facts, self.directory / FACTS))
+        today = Training.of_features(features)
+        try:
+            known = not unseen(earlier, today, today.first_held_out).all()
+            problem = f"trained until {earlier.train_until} there, {today.train_until} here" if known else None
+        except InputError as error:
+            problem = str(error)
+        if problem:
             raise InputError(
-                f"train.warm_start: bundle {self.version[:12]} may have trained on today's held-out rows: "
-                f"{'; '.join(differ)}; pin an older bundle of the same split"
+                f"train.warm_start: bundle {self.version[:12]} may have trained on today's held-out rows: {problem}; "
+                "pin an older bundle of the same split"
             )
 
     def _check_architecture(self, config: ModelConfig, features: Features, params: Train) -> None:
@@ -106,11 +102,6 @@ class Start:
 
 def _names(records: list[FieldRecord]) -> str:
     return ", ".join(f"{record['group']}.{record['name']}: {record['kind']}" for record in records)
-
-
-def _time(iso: str) -> datetime:
-    time = datetime.fromisoformat(iso)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _common(field: Field, here: list[Any], there: list[Any]) -> tuple[np.ndarray, np.ndarray]:

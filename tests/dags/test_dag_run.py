@@ -13,7 +13,7 @@ from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
 from din.names import RunId
-from din.record import run_key
+from din.registry.records import run_key
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from local_airflow import Airflow, stop, wait_for
 
 from dags.process import environment, query
 from din.artifacts import sha256_file
-from din.record import run_key
+from din.registry.records import run_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DAYS = days(FIRST, 12)

@@ -18,9 +18,10 @@ from log import DAY, FIELDS, START, Delivery, draw, write
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.params import Params, load
-from validation import report_path
+from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
+HERE = Workspace(Path())
 SMALL: dict[str, Any] = {
     "fetch.source": "table",
     "fetch.table.keep": ("tab", "position", "device", "play_time"),
@@ -54,7 +55,7 @@ STAGES: dict[str, str] = {
     "evaluate": "din.train.evaluate:evaluate",
     "validate_predictions": "predictions",
     "export": "din.serve.export:export",
-    "check_parity": "din.serve.parity:parity",
+    "check_parity": "din.serve.parity:check_parity",
     "gate": "din.promotion.gate:gate",
 }
 
@@ -163,17 +164,17 @@ def promote(delivery: Delivery, workspace: Path, registry: Path) -> None:
     outcome = drive(workspace, params)
     assert outcome.stage is None, outcome
     with chdir(workspace), redirect_stdout(io.StringIO()):
-        importlib.import_module("din.promotion.promote").promote(params, by="test", reason="test")
+        importlib.import_module("din.promotion.promote").promote(HERE, params, by="test", reason="test")
 
 
 def _run(stage: str, params: Params) -> None:
     if stage.startswith("validate_"):
         suite = STAGES[stage]
         validate: Callable[..., None] = importlib.import_module("validation.run").validate
-        validate(suite, importlib.import_module(f"validation.{suite}").PHASES, params)
+        validate(HERE, suite, importlib.import_module(f"validation.{suite}").PHASES, params)
         return
     module, _, name = STAGES[stage].partition(":")
-    getattr(importlib.import_module(module), name)(params)
+    getattr(importlib.import_module(module), name)(HERE, params)
 
 
 def _closed(stage: str, error: Exception) -> dict[str, str]:
@@ -182,7 +183,7 @@ def _closed(stage: str, error: Exception) -> dict[str, str]:
     if stage.startswith("validate_"):
         return _failed(stage, "critical")
     if stage == "gate":
-        shut = [gate for gate in read_json(Path("reports/gate.json"))["gates"] if gate["verdict"] != "open"]
+        shut = [gate for gate in read_json(HERE.gate)["gates"] if gate["verdict"] != "open"]
         return {f"gate.{gate['name']}": str(gate["reason"]) for gate in shut}
     return {stage: str(error)}
 
@@ -192,7 +193,7 @@ def _warned(stage: str) -> dict[str, str]:
 
 
 def _failed(stage: str, severity: str) -> dict[str, str]:
-    path = report_path(STAGES[stage])
+    path = HERE.validation(STAGES[stage])
     entries = read_json(path)["expectations"] if path.exists() else []
     return {
         f"{stage}.{entry['name']}": f"{entry['advice']} {entry.get('reason', '')} {entry['column']} {entry['sample']}"

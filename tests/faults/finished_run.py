@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from miniature import Workspace, score
+from miniature import Run, score
+from stages import HERE, exit_code
 
-from din import stage
 from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
 from din.params import Params
-from din.promotion.gate import REPORT, gate
+from din.promotion.gate import gate
 from din.promotion.promote import promote
 
 RUN, OTHER, OUTSIDE, CODE = Path("run"), Path("other"), Path("outside"), Path("code")
@@ -42,11 +42,11 @@ class Site:
 
     def judge(self) -> int:
         """Run the stage `gate`; return its exit code."""
-        return stage.run("gate", lambda: gate(self.params, score))
+        return exit_code(HERE, "gate", lambda: gate(HERE, self.params, score))
 
     def promote(self) -> int:
         """Run `din promote`; return its exit code."""
-        return stage.run("promote", lambda: promote(self.params, "ann", "a test", score=score))
+        return exit_code(HERE, "promote", lambda: promote(HERE, self.params, "ann", "a test", score=score))
 
 
 def build(root: Path, params: Params) -> None:
@@ -56,10 +56,10 @@ def build(root: Path, params: Params) -> None:
     for place, noise in ((RUN, 0.2), (OTHER, 0.1)):
         (root / place).mkdir()
         os.chdir(root / place)
-        workspace = Workspace(params)
-        workspace.noise = noise
-        workspace.finish()
-        gate(params, score)
+        run = Run(HERE, params)
+        run.noise = noise
+        run.finish()
+        gate(HERE, params, score)
     (root / OUTSIDE).mkdir()
     (root / OUTSIDE / "precious.json").write_text("{}")
     shutil.copytree(root / RUN / BUNDLE, root / OUTSIDE / "bundle")
@@ -74,8 +74,8 @@ def seal() -> None:
 def judge_closed(site: Site) -> None:
     """Run the gate of a candidate that must not pass, for its report."""
     try:
-        gate(site.params, score)
+        gate(HERE, site.params, score)
     except GateClosed:
-        assert REPORT.exists()
+        assert HERE.gate.exists()
     else:
         raise AssertionError("the gate is open")

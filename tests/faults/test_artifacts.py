@@ -7,6 +7,7 @@ of the log's rows are in test_defects.py. Alone: pytest tests/faults/test_artifa
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,17 +21,17 @@ from planting_artifacts import check_message, edit, refusal, untouched
 from registry_faults import CACHE, CHAIN, FOUND_BY_VERIFY, RECORDS, REMARKS, CacheFault, Log, LogFault
 from report_faults import DATA, GATES, JUDGED
 from serve_workspace import build as build_served
-from serve_workspace import working_in
+from stages import HERE, exit_code
 
-from din import documents, stage
+from din import documents
 from din.artifacts import read_json, write_json
-from din.bundle import verify_bundle
 from din.errors import GateClosed, InputError
 from din.params import Params
 from din.promotion import commands
-from din.promotion.gate import REPORT, gate
+from din.promotion.gate import gate
 from din.promotion.promote import promote
-from din.registry import Registry
+from din.registry.bundle import verify_bundle
+from din.registry.registry import Registry
 from din.serve import Scorer
 from din.serve.bundle import seal as seal_served
 from din.sources.fetch import fetch
@@ -55,7 +56,7 @@ def quick(params: Params) -> Params:
 def finished(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Path:
     """Two finished runs, each with an open gate; read-only."""
     root = tmp_path_factory.mktemp("finished")
-    with working_in(root), pytest.MonkeyPatch.context() as patch:
+    with chdir(root), pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "__file__", str(root / CODE / "din/documents.py"))
         build(root, quick)
     return root
@@ -266,8 +267,8 @@ def test_attack_4_an_edited_gate_promotes_nothing(left: str, site: Site) -> None
     """A closed gate's report, cut to one open gate or with each verdict edited: every gate is judged again."""
     site.change("gate", min_auc=0.99)
     assert site.judge() == GateClosed.exit_code
-    edit(REPORT, _only_size if left == "only the size" else _opened)
-    message = refusal(lambda: promote(site.params, "eve", "hurry", score=score))
+    edit(HERE.gate, _only_size if left == "only the size" else _opened)
+    message = refusal(lambda: promote(HERE, site.params, "eve", "hurry", score=score))
     assert "judged again" in message
     assert not Path("registry").exists()
 
@@ -287,7 +288,7 @@ def test_attack_4_what_was_judged_is_hashed_again(path: str, site: Site) -> None
     """A report, predictions or raw data edited after an open gate are named."""
     with Path(path).open("ab") as file:
         file.write(b"\n")
-    message = refusal(lambda: promote(site.params, "eve", "hurry", score=score))
+    message = refusal(lambda: promote(HERE, site.params, "eve", "hurry", score=score))
     assert "since the gate judged, this changed" in message and Path(path).parts[1].split(".")[0] in message
 
 
@@ -296,13 +297,13 @@ stages:
   fetch: {cmd: din fetch, outs: [data/raw]}
   validate_raw: {cmd: python -m validation raw, outs: [reports/validation/raw.json, reports/validation/raw.verdict]}
   evaluate: {cmd: din evaluate, outs: [reports/predictions], metrics: [reports/evaluation.json]}
-  check_parity: {cmd: din parity, outs: [reports/parity.json]}
+  check_parity: {cmd: din check-parity, outs: [reports/parity.json]}
   gate: {cmd: din gate, outs: [reports/gate.json]}
 """
 
 
 def _closed() -> None:
-    raise GateClosed("rows: too few", "reports/validation/raw.json")
+    raise GateClosed("rows: too few", HERE.validation("raw"))
 
 
 @pytest.mark.parametrize("failure", ["the log is missing", "the validation closes"])
@@ -321,11 +322,11 @@ def test_attack_5_a_stale_gate_promotes_nothing(
     site.change("fetch", source="table", table=table)
     site.change("promote", model_name="new")
     if failure == "the log is missing":
-        code = stage.run("fetch", lambda: fetch(site.params))
+        code = exit_code(HERE, "fetch", lambda: fetch(HERE, site.params))
         assert code == InputError.exit_code and "missing.csv" in capsys.readouterr().err
     else:
-        assert stage.run("validate_raw", _closed, "reports/validation/raw.json") == GateClosed.exit_code
-    assert REPORT.exists() == (not pipeline)
+        assert exit_code(HERE, "validate_raw", _closed, HERE.validation("raw")) == GateClosed.exit_code
+    assert HERE.gate.exists() == (not pipeline)
     assert Path("reports/evaluation.json").exists() == (not pipeline)
     assert site.promote() == GateClosed.exit_code
     message = capsys.readouterr().err
@@ -377,8 +378,8 @@ def test_attack_8_a_report_without_expectations_closes_the_gate(suite: str, site
     """A suite that judged nothing proves nothing."""
     edit(Path(f"reports/validation/{suite}.json"), lambda report: report.update(expectations=[]))
     with pytest.raises(GateClosed, match=f"validation_{suite}"):
-        gate(site.params, score)
-    assert read_json(REPORT)["verdict"] == "closed"
+        gate(HERE, site.params, score)
+    assert read_json(HERE.gate)["verdict"] == "closed"
 
 
 @pytest.mark.parametrize(

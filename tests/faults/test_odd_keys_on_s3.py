@@ -11,7 +11,7 @@ from s3 import BUCKET, allow, store
 
 from din.errors import InputError
 from din.promotion import commands
-from din.registry import Registry
+from din.registry.registry import Registry
 
 
 @pytest.fixture(scope="module")

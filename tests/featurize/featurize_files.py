@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from din.artifacts import read_json, write_json
 from din.params import Params, load
+from din.workspace import Workspace
 
 PARAMS = load(Path(__file__).parents[2] / "params.yaml")
 TIMES = pa.timestamp("us")
@@ -63,8 +64,9 @@ def block(**changes: Any) -> Params:
 class Built:
     """A feature directory as raw values: what a reader of FORMAT.md would decode."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.root = root = workspace.features
         self.manifest = read_json(root / "manifest.json")
         self.items, self.users = (plain(root / f"{name}.parquet") for name in ("items", "users"))
 

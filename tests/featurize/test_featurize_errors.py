@@ -10,6 +10,7 @@ from featurize_logs import DAY, START
 
 from din.errors import InputError
 from din.featurize.build import featurize
+from din.workspace import Workspace
 
 
 def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
@@ -55,7 +56,9 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"protocol": "leave_last_out", "users": 1}, ["user 0", "7", "negative"]),
     ],
 )
-def test_bad_input_is_refused(build: Callable[..., Built], changes: dict[str, Any], words: list[str]) -> None:
+def test_bad_input_is_refused(
+    build: Callable[..., Built], changes: dict[str, Any], words: list[str], tmp_path: Path
+) -> None:
     """One message with file or key, value and next step; no features are left behind."""
     featurize_keys = {
         key: changes[key] for key in changes if key not in ("days", "users", "until", "fields", "protocol")
@@ -65,14 +68,13 @@ def test_bad_input_is_refused(build: Callable[..., Built], changes: dict[str, An
     with pytest.raises(InputError) as refused:
         build(log, **featurize_keys)
     assert all(word in str(refused.value) for word in words), refused.value
-    assert not Path("data/features").exists()
+    assert not list(tmp_path.glob("*/data/features"))
 
 
-def test_without_a_raw_log_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_raw_log_it_says_so(tmp_path: Path) -> None:
     """The message names the missing manifest."""
-    monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"data/raw/manifest\.json: not found"):
-        featurize(block())
+        featurize(Workspace(tmp_path), block())
 
 
 def test_earlier_features_survive_a_refusal(build: Callable[..., Built]) -> None:
@@ -80,9 +82,9 @@ def test_earlier_features_survive_a_refusal(build: Callable[..., Built]) -> None
     built = build(_log())
     before = built.manifest
     with pytest.raises(InputError):
-        featurize(block(fields={"context": {"nowhere": "categorical"}}))
-    assert Built(built.root).manifest == before
-    assert not Path(".din/featurize").exists()
+        featurize(built.workspace, block(fields={"context": {"nowhere": "categorical"}}))
+    assert Built(built.workspace).manifest == before
+    assert not built.workspace.scratch.exists()
 
 
 def test_too_little_memory_names_the_key(build: Callable[..., Built]) -> None:
@@ -93,8 +95,8 @@ def test_too_little_memory_names_the_key(build: Callable[..., Built]) -> None:
 
 def test_a_truncated_raw_file_is_named(build: Callable[..., Built]) -> None:
     """A broken Parquet file ends with one message that names it."""
-    build(_log())
-    path = next(Path("data/raw/events").rglob("*.parquet"))
+    built = build(_log())
+    path = next(built.workspace.raw.rglob("part-0.parquet"))
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(InputError, match=path.name):
-        featurize(block())
+        featurize(built.workspace, block())

@@ -11,7 +11,6 @@ from strategies import PLAIN, REQUESTS, documents, faulty
 
 from din import documents as reader
 from din import params
-from din.bundle import Manifest
 from din.errors import InputError
 from din.forms import (
     Evaluation,
@@ -25,7 +24,8 @@ from din.forms import (
     ValidationReport,
 )
 from din.params import Params
-from din.record import Record
+from din.registry.bundle import Manifest
+from din.registry.records import Record
 
 FORMS = (
     Evaluation, Facts, FeaturesManifest, GateReport, Manifest, ModelConfig, Params, ParityReport, RawManifest, Record,

@@ -169,7 +169,7 @@ def test_the_command_shows_and_writes_changes(workspace: Path, params: Params) -
     assert (dry.exit_code, dry.stdout) == (0, "train.epochs: 20 → 3\n")
     assert Path("params.yaml").read_text() == TEXT
     assert CliRunner().invoke(app, ["params", "apply", "good.yaml"]).stdout == dry.stdout
-    assert to_json(load()) == overlaid(to_json(params), {"train": {"epochs": 3}}, "here")
+    assert to_json(load(workspace / "params.yaml")) == overlaid(to_json(params), {"train": {"epochs": 3}}, "here")
     again = CliRunner().invoke(app, ["params", "apply", "good.yaml"])
     assert again.stdout == "good.yaml: params.yaml has these values already\n"
 

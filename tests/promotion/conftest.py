@@ -4,18 +4,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from miniature import Workspace
+from miniature import Run
 
 from din.params import Params
-from din.registry import Registry
+from din.registry.registry import Registry
+from din.workspace import Workspace
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: Params) -> Workspace:
-    """A finished run in an empty directory, which becomes the current one."""
-    monkeypatch.chdir(tmp_path)
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace of its own for each test."""
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, quick: Params) -> Run:
+    """A finished run in it."""
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
-    return Workspace(quick)
+    return Run(workspace, quick)
 
 
 @pytest.fixture
@@ -26,6 +32,6 @@ def quick(params: Params) -> Params:
 
 
 @pytest.fixture
-def registry(workspace: Workspace, quick: Params) -> Registry:
+def registry(run: Run, quick: Params) -> Registry:
     """The registry that `quick` names, empty."""
-    return Registry(quick.promote.registry, quick.model_name)
+    return Registry.of(run.here, quick)

@@ -1,29 +1,29 @@
 """Run the gate on a workspace in miniature, and read its report."""
 
 from dataclasses import replace
-from pathlib import Path
 
 from miniature import score
 
 from din.artifacts import read_json
 from din.errors import GateClosed
 from din.params import Params
-from din.promotion.gate import REPORT, gate
+from din.promotion.gate import gate
+from din.workspace import Workspace
 
 NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift", "implausible_gain", "champion_today"}
 
 
-def judge(params, score=score, **settings) -> dict:
+def judge(workspace: Workspace, params, score=score, **settings) -> dict:
     """Run the gate; its report, whatever the verdict."""
     try:
-        gate(params, score, **settings)
+        gate(workspace, params, score, **settings)
     except GateClosed as error:
-        report = read_json(REPORT)
-        assert error.report == str(REPORT) and report["verdict"] != "open"
+        report = read_json(workspace.gate)
+        assert error.report == workspace.gate and report["verdict"] != "open"
         for closed in shut(report):
             assert closed in str(error)  # the message names what failed
         return report
-    report = read_json(REPORT)
+    report = read_json(workspace.gate)
     assert report["verdict"] == "open"
     return report
 
@@ -43,10 +43,10 @@ def find(report, name) -> dict:
     return next(g for g in report["gates"] if g["name"] == name)
 
 
-def crown(registry, workspace, **facts) -> str:
-    """Make the workspace's bundle the champion, then leave a better candidate in the workspace."""
-    workspace.facts |= facts
-    version = workspace.bundle()
-    registry.put_bundle(Path("models/bundle"))
+def crown(registry, run, **facts) -> str:
+    """Make the run's bundle the champion, then leave a better candidate in the workspace."""
+    run.facts |= facts
+    version = run.bundle()
+    registry.put_bundle(run.here.bundle)
     registry.append(version, registry.champion(), by="test", reason="crowned")
     return version

@@ -15,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from documents_of import PROTOCOL
 
-from din.artifacts import hash_files, hash_tree, read_json, write_json
-from din.bundle import verify_bundle
+from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
 from din.metrics import summary
 from din.params import Params, to_json
+from din.registry.bundle import verify_bundle
 from din.reports import ALWAYS, thresholds
 from din.schema import parse_fields
+from din.workspace import SUITES, Workspace
 
 USERS, PER_USER = 120, 10
 DAY = 24 * 3600 * 1_000_000
@@ -35,7 +36,7 @@ def probabilities(noise: float, items: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-logit))
 
 
-def score(bundle: Path, rows: pa.Table) -> np.ndarray:
+def score(workspace: Workspace, bundle: Path, rows: pa.Table) -> np.ndarray:
     """A bundle's scorer, in the place of onnxruntime."""
     return probabilities(read_json(bundle / "model.json")["noise"], rows["item"].to_numpy())
 
@@ -50,10 +51,11 @@ def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
     return verify_bundle(root).version
 
 
-class Workspace:
-    """The current directory as a run leaves it before the gate. Edit `facts` or files, then call `bundle`/`judge`."""
+class Run:
+    """A workspace as a run leaves it before the gate. Edit `facts` or files, then call `bundle`/`judge`."""
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, here: Workspace, params: Params) -> None:
+        self.here = here
         self.noise = 0.2
         self.params = params
         random = np.random.default_rng(5)
@@ -76,16 +78,16 @@ class Workspace:
             "until": "2024-10-13",
             "params": {"featurize": to_json(params.featurize), "train": to_json(params.train)},
         }
-        for name in ("raw", "features"):
-            Path("data", name).mkdir(parents=True)
-            Path("data", name, "rows.txt").write_text(name)
-        write_json(Path("data/raw/manifest.json"), documents_of.raw_manifest())
+        for folder in (here.raw, here.features):
+            folder.mkdir(parents=True)
+            (folder / "rows.txt").write_text(folder.name)
+        write_json(here.raw / MANIFEST, documents_of.raw_manifest())
         self._write_features()
         self.finish()
 
     def _write_features(self) -> None:
         """What slices need: items with counts and categories, a context of each test row; no history."""
-        root, items = Path("data/features"), np.arange(1000, dtype=np.int32)
+        root, items = self.here.features, np.arange(1000, dtype=np.int32)
         nothing = np.zeros(USERS * PER_USER, np.int32)
         tables = {
             "items.parquet": {"item_id": items, "category": items % 4},
@@ -113,44 +115,42 @@ class Workspace:
         """
         if prediction is None:
             prediction = probabilities(self.noise, self.rows["item"])
-        Path("reports/predictions").mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(self.rows | {"prediction": prediction}), "reports/predictions/test.parquet")
+        here = self.here
+        here.predictions.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(self.rows | {"prediction": prediction}), here.predictions / "test.parquet")
         test, popularity, lr = (
             summary(self.rows["label"], p, self.rows["user"])
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
         )
-        write_json(Path("models/din/config.json"), {"noise": self.noise})
+        write_json(here.model / "config.json", {"noise": self.noise})
         ranked = {name: popularity[name] for name in ("auc", "gauc")}
         evaluation = documents_of.evaluation(
             test=test,
             valid=test,
             floors={"popularity": ranked, "lr": lr},
-            inputs={"features": hash_tree(Path("data/features")), "model": hash_tree(Path("models/din"))},
+            inputs={"features": hash_tree(here.features), "model": hash_tree(here.model)},
         )
-        write_json(Path("reports/evaluation.json"), evaluation)
-        for name, judged in (
-            ("raw", "data/raw"),
-            ("features", "data/features"),
-            ("predictions", "reports/predictions"),
-        ):
-            expectations = [documents_of.expectation(always) for always in sorted(ALWAYS[name])]
-            report = {"verdict": "open", "input": hash_tree(Path(judged)), "expectations": expectations}
-            report["params"] = thresholds(name, self.params)
-            write_json(Path(f"reports/validation/{name}.json"), report)
+        write_json(here.evaluation, evaluation)
+        for suite in SUITES:
+            expectations = [documents_of.expectation(always) for always in sorted(ALWAYS[suite])]
+            report = {"verdict": "open", "input": hash_tree(here.judged(suite)), "expectations": expectations}
+            report["params"] = thresholds(suite, self.params)
+            write_json(here.validation(suite), report)
         return self.bundle(evaluation)
 
     def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
         """The bundle of today's facts, and a parity report for it."""
-        evaluation = evaluation or read_json(Path("reports/evaluation.json"))
-        places = {"raw": "data/raw", "features": "data/features", "model": "models/din"}
-        inputs = {name: hash_tree(Path(place)) for name, place in places.items()}
+        here = self.here
+        evaluation = evaluation or read_json(here.evaluation)
+        places = {"raw": here.raw, "features": here.features, "model": here.model}
+        inputs = {name: hash_tree(place) for name, place in places.items()}
         facts = documents_of.facts(inputs=inputs, evaluation=evaluation) | self.facts
-        version = write_bundle(Path("models/bundle"), facts, self.noise)
-        write_json(Path("reports/parity.json"), documents_of.parity(bundle=version))
+        version = write_bundle(here.bundle, facts, self.noise)
+        write_json(here.parity, documents_of.parity(bundle=version))
         return version
 
 
-def edit(path: str, change: Callable[[Any], Any]) -> None:
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
     """Change a JSON file in place; `change` returns the new value, or None after mutating the old."""
-    value = json.loads(Path(path).read_text())
-    Path(path).write_text(json.dumps(change(value) or value))
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(change(value) or value))

@@ -1,55 +1,15 @@
-"""Which rows are fair, which champion is the anchor, what was rolled back. Alone: pytest tests/promotion."""
+"""Which champion is the anchor, what was rolled back. Alone: pytest tests/promotion."""
 
 from pathlib import Path
 
 import documents_of
-import numpy as np
 import pytest
-from miniature import PROTOCOL, write_bundle
+from miniature import write_bundle
 
 from din.errors import InputError
-from din.promotion.champion import anchor, fair_rows, rolled_back
-from din.record import Record
-from din.registry import Registry
-
-DAY = 24 * 3600 * 1_000_000
-TIMES = np.array([1, 2, 3]) * DAY  # 1970-01-02 and on
-
-
-def facts(name="by_user", until="1970-01-05", **changes):
-    """Facts of a bundle under a protocol."""
-    return {"protocol": PROTOCOL | {"name": name} | changes, "until": until, "train_until": "1970-01-03T00:00:00+00:00"}
-
-
-@pytest.mark.parametrize("change", [{"name": "temporal"}, {"seed": 1}, {"test_fraction": 0.5}, {"valid_fraction": 0.2}])
-def test_another_split_is_not_evaluable(change):
-    """The champion may have trained on today's test users: the message names the key and both values."""
-    ((key, value),) = change.items()
-    with pytest.raises(InputError, match=rf"{key} .*{value}"):
-        fair_rows(facts(), facts(**change), TIMES)
-
-
-def test_by_user_holds_out_the_same_users_at_any_time():
-    """Same seed and fractions: the champion never trained on today's test users, newer log or not."""
-    assert fair_rows(facts(), facts(until="1970-01-09"), TIMES).all()
-
-
-def test_leave_last_out_needs_a_champion_of_no_newer_log():
-    """In a later log today's last rows were training rows."""
-    ours = facts("leave_last_out")
-    assert fair_rows(ours, facts("leave_last_out"), TIMES).all()
-    assert fair_rows(ours, facts("leave_last_out", test_fraction=0.5), TIMES).all()  # a fraction it ignores
-    with pytest.raises(InputError, match="1970-01-06"):
-        fair_rows(ours, facts("leave_last_out", until="1970-01-06"), TIMES)
-
-
-@pytest.mark.parametrize("zone", ["+00:00", ""])
-def test_temporal_keeps_rows_after_the_champions_training(zone):
-    """Strictly later than its last training impression (a time without zone is UTC); seeds play no part."""
-    champion = facts("temporal", seed=99) | {"train_until": f"1970-01-03T00:00:00{zone}"}
-    assert fair_rows(facts("temporal"), champion, TIMES).tolist() == [False, False, True]
-    with pytest.raises(InputError, match="trained on all"):
-        fair_rows(facts("temporal"), champion | {"train_until": "1970-01-04T00:00:00+00:00"}, TIMES)
+from din.promotion.champion import anchor, rolled_back
+from din.registry.records import Record
+from din.registry.registry import Registry
 
 
 def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:

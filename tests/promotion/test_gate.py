@@ -13,8 +13,11 @@ from miniature import edit, probabilities, score
 from din.artifacts import hash_tree, read_json, write_json
 from din.errors import InputError
 from din.metrics import Interval
-from din.promotion.gate import REPORT, gate
+from din.promotion import evidence
+from din.promotion.gate import gate
 from din.promotion.verdict import not_outside, overall, within
+from din.registry.bundle import Verified, verify_bundle
+from din.workspace import Workspace
 
 FIRST_RUN = {
     "made_from",
@@ -36,40 +39,38 @@ FIRST_RUN = {
 }
 
 
-def test_first_run_opens(workspace, quick, registry, capsys):
+def test_first_run_opens(workspace: Workspace, run, quick, registry, capsys):
     """All evidence green and no champion: open, with the keys that others read."""
-    version = workspace.finish()
-    report = judge(quick)
+    version = run.finish()
+    report = judge(workspace, quick)
     assert (report["verdict"], report["bundle"], report["champion"]) == ("open", version, None)
     assert {g["name"] for g in report["gates"]} == FIRST_RUN
     for g in report["gates"]:
         assert {"name", "observed", "threshold", "interval", "verdict", "look"} <= g.keys()
         assert g["look"]
-    assert find(report, "min_auc")["observed"] == pytest.approx(
-        read_json(Path("reports/evaluation.json"))["test"]["auc"]
-    )
+    assert find(report, "min_auc")["observed"] == pytest.approx(read_json(workspace.evaluation)["test"]["auc"])
     printed = capsys.readouterr().out
     assert all(name in printed for name in FIRST_RUN)
 
 
 FAULTS = {
-    "validation_raw": lambda w: edit("reports/validation/raw.json", lambda r: r | {"verdict": "closed"}),
-    "validation_features": lambda w: Path("data/features/rows.txt").write_text("changed after it was judged"),
-    "validation_predictions": lambda w: Path("reports/predictions/valid.parquet").write_text("came later"),
-    "evaluation": lambda w: edit("reports/evaluation.json", lambda e: e["test"].update(auc=0.99)),
-    "parity": lambda w: edit("reports/parity.json", lambda p: p | {"verdict": "closed"}),
+    "validation_raw": lambda w: edit(w.here.validation("raw"), lambda r: r | {"verdict": "closed"}),
+    "validation_features": lambda w: (w.here.features / "rows.txt").write_text("changed after it was judged"),
+    "validation_predictions": lambda w: (w.here.predictions / "valid.parquet").write_text("came later"),
+    "evaluation": lambda w: edit(w.here.evaluation, lambda e: e["test"].update(auc=0.99)),
+    "parity": lambda w: edit(w.here.parity, lambda p: p | {"verdict": "closed"}),
     "auc_over_popularity": lambda w: (w.rows.update(popularity=probabilities(0, w.rows["item"])), w.finish()),
     "auc_over_lr": lambda w: (w.rows.update(lr=probabilities(0, w.rows["item"])), w.finish()),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_closes_its_gate_alone(workspace, quick, name):
+def test_fault_closes_its_gate_alone(workspace: Workspace, run, quick, name):
     """A planted fault in one report, and exactly one gate that says so."""
-    workspace.noise = 1.0
-    workspace.finish()
-    FAULTS[name](workspace)
-    assert shut(judge(quick)) == [name]
+    run.noise = 1.0
+    run.finish()
+    FAULTS[name](run)
+    assert shut(judge(workspace, quick)) == [name]
 
 
 LIMITS = {
@@ -81,31 +82,31 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("name", LIMITS)
-def test_limit_closes_its_gate_alone(workspace, quick, name):
+def test_limit_closes_its_gate_alone(workspace: Workspace, run, quick, name):
     """Each limit of params.yaml is looked at."""
-    report = judge(set_gate(quick, **LIMITS[name]))
+    report = judge(workspace, set_gate(quick, **LIMITS[name]))
     beside = {"slice_calibration"} if name == "calibration" else set()  # the same limits, on slices
     assert set(shut(report)) == {name} | beside and find(report, name)["verdict"] == "closed"
 
 
 @pytest.mark.parametrize("name", ["validation/raw", "validation/features", "validation/predictions", "parity"])
 @pytest.mark.parametrize("fault", ["missing", "not JSON", "other JSON", "without keys"])
-def test_unreadable_report_is_a_closed_gate(workspace, quick, name, fault):
+def test_unreadable_report_is_a_closed_gate(workspace: Workspace, run, quick, name, fault):
     """Never a traceback: the gate of that report is closed and says why."""
-    path = Path(f"reports/{name}.json")
+    path = workspace.reports / f"{name}.json"
     if fault == "missing":
         path.unlink()
     else:
         path.write_text({"not JSON": "{", "other JSON": "[1]", "without keys": "{}"}[fault])
-    report = judge(quick)
+    report = judge(workspace, quick)
     assert shut(report) == [name.replace("/", "_")]
     assert "can't be evaluated" in find(report, shut(report)[0])["reason"]
 
 
 @pytest.mark.parametrize("fault", ["missing", "truncated", "no column", "no rows", "NaN"])
-def test_unusable_predictions_close_every_figure(workspace, quick, fault):
+def test_unusable_predictions_close_every_figure(workspace: Workspace, run, quick, fault):
     """No figure is invented where the predictions can't give one."""
-    path = Path("reports/predictions/test.parquet")
+    path = workspace.predictions / "test.parquet"
     rows = pq.read_table(path)
     if fault == "missing":
         path.unlink()
@@ -117,7 +118,7 @@ def test_unusable_predictions_close_every_figure(workspace, quick, fault):
         pq.write_table(rows.slice(0, 0), path)
     else:
         pq.write_table(rows.drop_columns(["prediction"]).append_column("prediction", [[math.nan] * len(rows)]), path)
-    report = judge(quick)
+    report = judge(workspace, quick)
     figures = {"evaluation", "min_auc", "min_gauc", "calibration", "auc_over_popularity", "auc_over_lr"}
     figures |= {"slice_auc", "slice_calibration", "implausible_gain"}
     assert set(shut(report)) == figures | {"validation_predictions"}
@@ -125,81 +126,97 @@ def test_unusable_predictions_close_every_figure(workspace, quick, fault):
 
 
 @pytest.mark.parametrize("fault", ["missing", "byte flipped", "file added"])
-def test_damaged_bundle_closes(workspace, quick, fault):
+def test_damaged_bundle_closes(workspace: Workspace, run, quick, fault):
     """Without a sound bundle there is no version to promote."""
     if fault == "missing":
-        shutil.rmtree("models/bundle")
+        shutil.rmtree(workspace.bundle)
     elif fault == "file added":
-        Path("models/bundle/extra").write_text("x")
+        (workspace.bundle / "extra").write_text("x")
     else:
-        edit("models/bundle/model.json", lambda model: {"noise": 0.3})
-    report = judge(quick)
+        edit(workspace.bundle / "model.json", lambda model: {"noise": 0.3})
+    report = judge(workspace, quick)
     assert report["bundle"] is None
     assert {"parity", "bundle_mb"} <= set(shut(report))
 
 
-def test_parity_of_another_bundle_is_closed(workspace, quick):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypatch, damaged):
+    """However many gates ask for it, the time of a request among them, and whether it is sound or not."""
+    hashed = []
+
+    def spy(directory: Path) -> Verified:
+        hashed.append(directory)
+        return verify_bundle(directory)
+
+    monkeypatch.setattr(evidence, "verify_bundle", spy)
+    if damaged:
+        edit(workspace.bundle / "model.json", lambda model: {"noise": 0.3})
+    judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle: 9.0)
+    assert hashed == [workspace.bundle]
+
+
+def test_parity_of_another_bundle_is_closed(workspace: Workspace, run, quick):
     """An open report about yesterday's bundle proves nothing about today's."""
-    edit("reports/parity.json", lambda p: p | {"bundle": "0" * 64})
-    assert shut(judge(quick)) == ["parity"]
+    edit(workspace.parity, lambda p: p | {"bundle": "0" * 64})
+    assert shut(judge(workspace, quick)) == ["parity"]
 
 
-def test_evaluation_must_follow_from_the_predictions(workspace, quick):
+def test_evaluation_must_follow_from_the_predictions(workspace: Workspace, run, quick):
     """A bundle that copied a wrong evaluation.json doesn't make it right."""
-    edit("reports/evaluation.json", lambda e: e["test"].update(auc=e["test"]["auc"] + 1e-3))
-    workspace.bundle()
-    report = judge(quick)
+    edit(workspace.evaluation, lambda e: e["test"].update(auc=e["test"]["auc"] + 1e-3))
+    run.bundle()
+    report = judge(workspace, quick)
     assert shut(report) == ["evaluation"]
     assert find(report, "evaluation")["observed"] == pytest.approx(1e-3)
 
 
-def test_evaluation_must_be_of_the_bundle_s_model(workspace, quick):
+def test_evaluation_must_be_of_the_bundle_s_model(workspace: Workspace, run, quick):
     """Trained and exported again without `din evaluate`: good figures of an older model promote nothing."""
-    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"]
-    workspace.facts["inputs"] |= {"raw": hash_tree(Path("data/raw")), "model": DIGEST}
-    workspace.bundle()
-    report = judge(quick)
+    run.facts["inputs"] = read_json(workspace.evaluation)["inputs"]
+    run.facts["inputs"] |= {"raw": hash_tree(workspace.raw), "model": DIGEST}
+    run.bundle()
+    report = judge(workspace, quick)
     assert shut(report) == ["evaluation"]
     assert "another model" in find(report, "evaluation")["reason"]
 
 
 @pytest.mark.parametrize("name", ["raw", "features"])
-def test_the_bundle_must_be_made_from_what_was_validated(workspace, quick, name):
+def test_the_bundle_must_be_made_from_what_was_validated(workspace: Workspace, run, quick, name):
     """The log or the features changed after export, and were validated again."""
-    inputs = {part: hash_tree(Path("data", part)) for part in ("raw", "features")}
-    workspace.facts["inputs"] = read_json(Path("reports/evaluation.json"))["inputs"] | inputs | {name: DIGEST}
-    workspace.bundle()
-    assert f"validation_{name}" in shut(judge(quick))
+    inputs = {part: hash_tree(workspace.root / "data" / part) for part in ("raw", "features")}
+    run.facts["inputs"] = read_json(workspace.evaluation)["inputs"] | inputs | {name: DIGEST}
+    run.bundle()
+    assert f"validation_{name}" in shut(judge(workspace, quick))
 
 
-def test_bundle_must_carry_this_evaluation(workspace, quick):
+def test_bundle_must_carry_this_evaluation(workspace: Workspace, run, quick):
     """Its recorded metrics choose later anchors: another valid block means another export."""
-    edit("reports/evaluation.json", lambda e: e["valid"].update(auc=0.1))
-    report = judge(quick)
+    edit(workspace.evaluation, lambda e: e["valid"].update(auc=0.1))
+    report = judge(workspace, quick)
     assert shut(report) == ["evaluation"]
     assert "exported with another" in find(report, "evaluation")["reason"]
 
 
-def test_borderline_blocks_but_stays_borderline(workspace, quick):
+def test_borderline_blocks_but_stays_borderline(workspace: Workspace, run, quick):
     """The floor lies inside the interval: too few rows to tell, which exits as closed."""
-    auc = read_json(Path("reports/evaluation.json"))["test"]["auc"]
-    report = judge(set_gate(quick, min_auc=auc))
+    auc = read_json(workspace.evaluation)["test"]["auc"]
+    report = judge(workspace, set_gate(quick, min_auc=auc))
     assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
 
 
-def test_gauc_gates_where_params_say_so(workspace, quick):
+def test_gauc_gates_where_params_say_so(workspace: Workspace, run, quick):
     """`gate.metric: gauc` compares GAUC."""
-    report = judge(set_gate(quick, metric="gauc"))
+    report = judge(workspace, set_gate(quick, metric="gauc"))
     assert find(report, "gauc_over_popularity")["verdict"] == "open"
     assert report["metric"] == "gauc"
 
 
-def test_unreadable_registry_is_bad_input(workspace, quick):
+def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):
     """A registry that can't be reached is exit 2 and leaves no gate report: retry, don't retrain."""
-    Path("registry").write_text("a file")
+    (workspace.root / "registry").write_text("a file")
     with pytest.raises(InputError, match="registry"):
-        gate(quick, score)
-    assert not REPORT.exists()
+        gate(workspace, quick, score)
+    assert not workspace.gate.exists()
 
 
 def test_margin_decides():
@@ -228,18 +245,18 @@ def test_overall_is_the_worst():
     assert overall([]) == "closed"
 
 
-def test_report_has_no_clock(workspace, quick):
-    """The same workspace and registry give the same bytes."""
-    judge(quick)
-    first = REPORT.read_bytes()
-    judge(quick)
-    assert REPORT.read_bytes() == first
+def test_report_has_no_clock(workspace: Workspace, run, quick):
+    """The same run and registry give the same bytes."""
+    judge(workspace, quick)
+    first = workspace.gate.read_bytes()
+    judge(workspace, quick)
+    assert workspace.gate.read_bytes() == first
 
 
-def test_write_json_of_a_report_never_holds_nan(workspace, quick):
+def test_write_json_of_a_report_never_holds_nan(workspace: Workspace, run, quick):
     """One class only: figures are null, gates closed."""
-    workspace.rows["label"][:] = 0
-    workspace.finish()
-    report = judge(quick)
+    run.rows["label"][:] = 0
+    run.finish()
+    report = judge(workspace, quick)
     assert find(report, "min_auc")["observed"] is None and find(report, "min_auc")["interval"] == [None, None]
-    write_json(Path("again.json"), report)
+    write_json(workspace.root / "again.json", report)

@@ -1,7 +1,6 @@
 """The gate beside a champion: better, worse, the same, older, damaged. Alone: pytest tests/promotion."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,92 +9,92 @@ from judging import NEED_SCORES, crown, find, judge, set_gate, shut
 from miniature import score
 
 from din.errors import Unavailable
-from din.promotion.gate import REPORT
-from din.registry import Registry
+from din.registry.registry import Registry
+from din.workspace import Workspace
 
 
-def test_better_candidate_opens(workspace, quick, registry):
+def test_better_candidate_opens(workspace: Workspace, run, quick, registry):
     """Candidate − champion on the same rows; the champion's scores come from its own bundle."""
-    workspace.noise = 1.0
-    workspace.finish()
-    old = crown(registry, workspace)
-    workspace.noise = 0.2
-    workspace.finish()
-    report = judge(quick)
+    run.noise = 1.0
+    run.finish()
+    old = crown(registry, run)
+    run.noise = 0.2
+    run.finish()
+    report = judge(workspace, quick)
     assert report["champion"] == {"number": 1, "version": old}
     delta = find(report, "champion_delta")
     assert delta["observed"] > 0.03 and delta["interval"][0] > 0 and delta["rows"] == 1200
     assert not [g for g in report["gates"] if "_over_" in g["name"]]  # floors are for first runs
 
 
-def test_worse_candidate_is_closed(workspace, quick, registry):
+def test_worse_candidate_is_closed(workspace: Workspace, run, quick, registry):
     """The whole interval lies below −margin."""
-    crown(registry, workspace)
-    workspace.noise = 1.5
-    workspace.finish()
-    report = judge(set_gate(quick, slice_margin=1.0))
+    crown(registry, run)
+    run.noise = 1.5
+    run.finish()
+    report = judge(workspace, set_gate(quick, slice_margin=1.0))
     assert find(report, "champion_delta")["verdict"] == "closed"
     assert set(shut(report)) == {"champion_delta"}
     assert find(report, "anchor_delta")["reason"] == "the anchor is the champion"
 
 
-def test_champion_itself_opens_without_scoring(workspace, quick, registry):
+def test_champion_itself_opens_without_scoring(workspace: Workspace, run, quick, registry):
     """A rerun that reproduced the champion has nothing to compare."""
-    crown(registry, workspace)
+    crown(registry, run)
 
-    def never(bundle, rows):
+    def never(workspace, bundle, rows):
         raise AssertionError("scored")
 
-    report = judge(quick, never)
+    report = judge(workspace, quick, never)
     assert [find(report, name)["observed"] for name in NEED_SCORES] == [0] * len(NEED_SCORES)
 
 
-def test_small_permitted_losses_do_not_add_up(workspace, quick, registry):
+def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, registry):
     """Each step loses less than the margin to the champion; the anchor, the best of 90 days, notices the sum."""
     wide = set_gate(quick, margin=0.1, slice_margin=1.0)
     noises = [0.2, 1.0, 1.6]
     for noise in noises[:2]:
-        workspace.noise = noise
-        workspace.finish()
-        crown(registry, workspace)
-    workspace.noise = noises[2]
-    workspace.finish()
-    report = judge(wide)
+        run.noise = noise
+        run.finish()
+        crown(registry, run)
+    run.noise = noises[2]
+    run.finish()
+    report = judge(workspace, wide)
     assert shut(report) == ["anchor_delta"]
 
 
 @pytest.mark.parametrize("fault", ["raises", "wrong length", "NaN"])
-def test_champion_that_cannot_score_closes(workspace, quick, registry, fault):
+def test_champion_that_cannot_score_closes(workspace: Workspace, run, quick, registry, fault):
     """Unevaluable is closed, whatever the old bundle does."""
-    crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.finish()
+    crown(registry, run)
+    run.noise = 0.1
+    run.finish()
 
-    def broken(bundle, rows):
+    def broken(workspace, bundle, rows):
         if fault == "raises":
             raise RuntimeError("needs a field 'age' that is gone")
         return np.full(3, 0.5) if fault == "wrong length" else np.full(len(rows), math.nan)
 
-    report = judge(quick, broken)
+    report = judge(workspace, quick, broken)
     assert set(shut(report)) == NEED_SCORES
     says = {"raises": "that is gone", "wrong length": "gave (3,)", "NaN": "undefined"}[fault]
     assert says in find(report, "champion_delta")["reason"]
 
 
-def test_damaged_champion_closes(workspace, quick, registry):
+def test_damaged_champion_closes(workspace: Workspace, run, quick, registry):
     """A champion that can't be verified can't be compared with."""
-    version = crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.finish()
-    Path(f"registry/{quick.model_name}/bundles/{version}/model.json").write_text('{"noise": 9}')
-    assert set(shut(judge(quick))) == NEED_SCORES
+    version = crown(registry, run)
+    run.noise = 0.1
+    run.finish()
+    (workspace.root / f"registry/{quick.model_name}/bundles/{version}/model.json").write_text('{"noise": 9}')
+    assert set(shut(judge(workspace, quick))) == NEED_SCORES
 
 
-def test_a_registry_that_does_not_answer_is_no_verdict(workspace, quick, registry, monkeypatch):
+def test_a_registry_that_does_not_answer_is_no_verdict(workspace: Workspace, run, quick, registry, monkeypatch):
     """The champion can't be fetched now: the command ends, to be run again, and leaves no closed gate behind."""
-    crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.finish()
+    crown(registry, run)
+    run.noise = 0.1
+    run.finish()
 
     def down(*_):
         raise Unavailable("s3://models: no route to host")
@@ -103,95 +102,95 @@ def test_a_registry_that_does_not_answer_is_no_verdict(workspace, quick, registr
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "fetch", down)
         with pytest.raises(Unavailable):
-            judge(quick)
-    assert not REPORT.exists()
-    assert judge(quick)["verdict"] == "open"
+            judge(workspace, quick)
+    assert not workspace.gate.exists()
+    assert judge(workspace, quick)["verdict"] == "open"
 
 
-def test_older_log_closes(workspace, quick, registry):
+def test_older_log_closes(workspace: Workspace, run, quick, registry):
     """A candidate of a log that ends before the champion's; the comparison itself stays fair under by_user."""
-    crown(registry, workspace)
-    workspace.facts["until"] = "2024-10-12"
-    workspace.noise = 0.1
-    workspace.finish()
-    report = judge(quick)
+    crown(registry, run)
+    run.facts["until"] = "2024-10-12"
+    run.noise = 0.1
+    run.finish()
+    report = judge(workspace, quick)
     assert shut(report) == ["data_until"]
     assert "gate.allow_older: true" in find(report, "data_until")["reason"]
 
 
-def test_allow_older_waives_that_gate_alone(workspace, quick, registry):
+def test_allow_older_waives_that_gate_alone(workspace: Workspace, run, quick, registry):
     """The report says that it was waived; any other closed gate stays closed."""
-    crown(registry, workspace)
-    workspace.facts["until"] = "2024-10-12"
-    workspace.noise = 0.1
-    workspace.finish()
+    crown(registry, run)
+    run.facts["until"] = "2024-10-12"
+    run.noise = 0.1
+    run.finish()
     waived = set_gate(quick, allow_older=True)
-    report = judge(waived)
+    report = judge(workspace, waived)
     assert report["verdict"] == "open"
     assert "waived by gate.allow_older" in find(report, "data_until")["reason"]
-    workspace.noise = 2.0
-    workspace.finish()
-    report = judge(waived)
+    run.noise = 2.0
+    run.finish()
+    report = judge(workspace, waived)
     assert "champion_delta" in shut(report) and "data_until" not in shut(report)
 
 
-def test_rolled_back_bundle_stays_out(workspace, quick, registry):
+def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry):
     """A scheduled rerun reproduces the bundle that a person removed: it needs a person to come back."""
-    workspace.noise = 1.0
-    workspace.finish()
-    first = crown(registry, workspace)
-    workspace.noise = 0.2
-    workspace.finish()
-    crown(registry, workspace)
+    run.noise = 1.0
+    run.finish()
+    first = crown(registry, run)
+    run.noise = 0.2
+    run.finish()
+    crown(registry, run)
     registry.rollback(first, by="ann", reason="wrong prices")
-    report = judge(quick)
+    report = judge(workspace, quick)
     assert shut(report) == ["not_rolled_back"]
     assert "wrong prices" in find(report, "not_rolled_back")["reason"]
 
 
-def test_rows_that_the_champion_trained_on_are_left_out(workspace, quick, registry):
+def test_rows_that_the_champion_trained_on_are_left_out(workspace: Workspace, run, quick, registry):
     """temporal: only rows after its last training impression are compared, and none left is closed."""
     temporal = {"protocol": PROTOCOL | {"name": "temporal"}}
-    crown(registry, workspace, **temporal, train_until="2024-10-08T00:00:00+00:00")
-    workspace.noise = 0.1
-    workspace.finish()
-    report = judge(quick)
+    crown(registry, run, **temporal, train_until="2024-10-08T00:00:00+00:00")
+    run.noise = 0.1
+    run.finish()
+    report = judge(workspace, quick)
     days = 20_000 + np.arange(10)  # 2024-10-04 and on, in days since 1970; one row per user and day
     later = int((days > 20_004).sum())  # 20_004 is 2024-10-08
     assert find(report, "champion_delta")["rows"] == 120 * later
-    workspace.facts["train_until"] = "2024-10-20T00:00:00+00:00"
-    crown(registry, workspace)
-    workspace.noise = 0.05
-    workspace.finish()
-    report = judge(quick)
+    run.facts["train_until"] = "2024-10-20T00:00:00+00:00"
+    crown(registry, run)
+    run.noise = 0.05
+    run.finish()
+    report = judge(workspace, quick)
     assert "trained on all" in find(report, "champion_delta")["reason"]
 
 
-def test_max_rows_draws_whole_users(workspace, quick, registry):
+def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
     """The comparison may be bounded; users stay whole, the seed decides which."""
-    crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.finish()
+    crown(registry, run)
+    run.noise = 0.1
+    run.finish()
     few = set_gate(quick, max_rows=505)
     seen = []
 
-    def spy(bundle, rows):
+    def spy(workspace, bundle, rows):
         seen.append(rows["user"].to_numpy())
-        return score(bundle, rows)
+        return score(workspace, bundle, rows)
 
-    first, second = judge(few, spy), judge(few, spy)
+    first, second = judge(workspace, few, spy), judge(workspace, few, spy)
     assert find(first, "champion_delta")["rows"] == 500
     assert set(np.unique(seen[0], return_counts=True)[1]) == {10}
     assert first == second
     np.testing.assert_array_equal(seen[0], seen[1])
 
 
-def test_a_log_that_changed_its_meaning_is_closed(workspace, quick, registry):
+def test_a_log_that_changed_its_meaning_is_closed(workspace: Workspace, run, quick, registry):
     """Labels are flipped for everybody: candidate and champion differ as before, but the champion lost what it knew."""
-    crown(registry, workspace)
-    workspace.rows["label"] = 1 - workspace.rows["label"]
-    workspace.noise = 0.1
-    workspace.finish()
-    found = find(judge(quick), "champion_today")
+    crown(registry, run)
+    run.rows["label"] = 1 - run.rows["label"]
+    run.noise = 0.1
+    run.finish()
+    found = find(judge(workspace, quick), "champion_today")
     assert found["verdict"] == "closed" and found["observed"] < -0.3
     assert "change their meaning" in found["reason"] and "gate.max_champion_drop" in found["reason"]

@@ -1,29 +1,30 @@
 """Gates on slices, drift and latency: a planted fault closes its own gate alone. Alone: pytest tests/promotion."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from judging import crown, find, judge, set_gate, shut
-from miniature import Workspace, probabilities, score
+from miniature import Run, probabilities, score
+
+from din.workspace import Workspace
 
 
-def newcomers(workspace: Workspace) -> np.ndarray:
+def newcomers(run: Run) -> np.ndarray:
     """The rows of one slice: impressions without history, a tenth of all."""
-    return workspace.rows["history_length"] == 0
+    return run.rows["history_length"] == 0
 
 
-def spoiled(workspace: Workspace) -> np.ndarray:
+def spoiled(run: Run) -> np.ndarray:
     """A good model's predictions, upside down where the history is empty."""
-    p = probabilities(workspace.noise, workspace.rows["item"])
-    return np.where(newcomers(workspace), 1 - p, p)
+    p = probabilities(run.noise, run.rows["item"])
+    return np.where(newcomers(run), 1 - p, p)
 
 
-def test_slice_worse_than_chance_closes(workspace, quick):
+def test_slice_worse_than_chance_closes(workspace: Workspace, run, quick):
     """The average is good, one slice is upside down: closed, and the reason names it."""
-    workspace.finish(spoiled(workspace))
-    report = judge(quick)
+    run.finish(spoiled(run))
+    report = judge(workspace, quick)
     assert shut(report) == ["slice_auc"]
     found = find(report, "slice_auc")
     assert found["observed"] < 0.5 and found["interval"][1] < 0.5 and found["rows"] == 120
@@ -31,81 +32,81 @@ def test_slice_worse_than_chance_closes(workspace, quick):
 
 
 @pytest.mark.parametrize("shift", [lambda p: 0.4 * p, lambda p: 1 - 0.2 * (1 - p)], ids=["too low", "too high"])
-def test_miscalibrated_slice_closes(workspace, quick, shift):
+def test_miscalibrated_slice_closes(workspace: Workspace, run, quick, shift):
     """On one slice the order is right and the level is not; the ratio over all rows stays within the limits."""
-    p = probabilities(workspace.noise, workspace.rows["item"])
-    workspace.finish(np.where(newcomers(workspace), shift(p), p))
-    report = judge(quick)
+    p = probabilities(run.noise, run.rows["item"])
+    run.finish(np.where(newcomers(run), shift(p), p))
+    report = judge(workspace, quick)
     assert shut(report) == ["slice_calibration"]
     assert "history_length=0 " in find(report, "slice_calibration")["reason"]
 
 
-def test_loss_on_one_slice_closes(workspace, quick, registry):
+def test_loss_on_one_slice_closes(workspace: Workspace, run, quick, registry):
     """Against the champion: within the margin over all rows, but one slice pays for it."""
-    crown(registry, workspace)
-    workspace.finish(spoiled(workspace))
-    report = judge(set_gate(quick, margin=0.2))
+    crown(registry, run)
+    run.finish(spoiled(run))
+    report = judge(workspace, set_gate(quick, margin=0.2))
     assert shut(report) == ["slice_delta"]
     found = find(report, "slice_delta")
     assert found["observed"] < -0.2 and found["threshold"] == -0.02 and "history_length=0 " in found["reason"]
 
 
 @pytest.mark.parametrize("least", [120, 121])
-def test_small_slices_are_not_judged(workspace, quick, least):
+def test_small_slices_are_not_judged(workspace: Workspace, run, quick, least):
     """The faulty slice has 120 rows: judged from there on, below it is only counted."""
-    workspace.finish(spoiled(workspace))
-    report = judge(set_gate(quick, min_slice_rows=least))
+    run.finish(spoiled(run))
+    report = judge(workspace, set_gate(quick, min_slice_rows=least))
     assert shut(report) == (["slice_auc"] if least == 120 else [])
     assert "too small" in find(report, "slice_auc")["reason"]
 
 
-def test_log_of_small_slices_opens(workspace, quick):
+def test_log_of_small_slices_opens(workspace: Workspace, run, quick):
     """Nothing to judge is not a fault of the model."""
-    found = find(judge(set_gate(quick, min_slice_rows=10_000)), "slice_auc")
+    found = find(judge(workspace, set_gate(quick, min_slice_rows=10_000)), "slice_auc")
     assert (found["verdict"], found["observed"], found["rows"]) == ("open", None, 0)
 
 
-def test_slice_of_one_class_is_not_judged(workspace, quick):
+def test_slice_of_one_class_is_not_judged(workspace: Workspace, run, quick):
     """No click among newcomers: no AUC there, and no alarm."""
-    workspace.rows["label"][newcomers(workspace)] = 0
-    workspace.finish(np.where(newcomers(workspace), 1e-3, probabilities(workspace.noise, workspace.rows["item"])))
-    assert shut(judge(quick)) == []
+    run.rows["label"][newcomers(run)] = 0
+    run.finish(np.where(newcomers(run), 1e-3, probabilities(run.noise, run.rows["item"])))
+    assert shut(judge(workspace, quick)) == []
 
 
-def test_unreadable_features_close_the_slices(workspace, quick):
+def test_unreadable_features_close_the_slices(workspace: Workspace, run, quick):
     """Without features there is no telling which row belongs where."""
-    Path("data/features/manifest.json").unlink()
-    report = judge(quick)
+    (workspace.features / "manifest.json").unlink()
+    report = judge(workspace, quick)
     assert set(shut(report)) == {"validation_features", "slice_auc", "slice_calibration"}
     assert "manifest.json" in find(report, "slice_auc")["reason"]
 
 
-def test_drifted_predictions_close(workspace, quick, registry):
+def test_drifted_predictions_close(workspace: Workspace, run, quick, registry):
     """The same order and the same mean, but squeezed: AUC can't see it, a bidder can."""
-    crown(registry, workspace)
-    p = probabilities(workspace.noise, workspace.rows["item"])
-    workspace.finish(p.mean() + (p - p.mean()) * 0.4)
-    report = judge(quick)
+    crown(registry, run)
+    p = probabilities(run.noise, run.rows["item"])
+    run.finish(p.mean() + (p - p.mean()) * 0.4)
+    report = judge(workspace, quick)
     assert shut(report) == ["prediction_drift"]
     found = find(report, "prediction_drift")
     assert found["observed"] > found["threshold"] == 0.25 and found["rows"] == 1200
 
 
-def test_drift_within_its_limit_opens(workspace, quick, registry):
+def test_drift_within_its_limit_opens(workspace: Workspace, run, quick, registry):
     """The limit decides; another noise is another model, not another distribution."""
-    crown(registry, workspace)
-    workspace.noise = 0.3
-    workspace.finish()
-    assert 0 < find(judge(quick), "prediction_drift")["observed"] < 0.05
+    crown(registry, run)
+    run.noise = 0.3
+    run.finish()
+    assert 0 < find(judge(workspace, quick), "prediction_drift")["observed"] < 0.05
 
 
-def test_drift_that_the_labels_bear_out_opens(workspace, quick, registry):
+def test_drift_that_the_labels_bear_out_opens(workspace: Workspace, run, quick, registry):
     """The champion was squeezed, the candidate is not: distributed otherwise, and the better of the two."""
-    p = probabilities(workspace.noise, workspace.rows["item"])
-    crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.finish()
-    report = judge(quick, lambda bundle, rows: p.mean() + (p - p.mean()) * 0.4)
+    p = probabilities(run.noise, run.rows["item"])
+    crown(registry, run)
+    run.noise = 0.1
+    run.finish()
+    report = judge(workspace, quick, lambda workspace, bundle, rows: p.mean() + (p - p.mean()) * 0.4)
     found = find(report, "prediction_drift")
     assert found["verdict"] == "open" and found["observed"] > found["threshold"]
     assert "log loss -" in found["reason"]
@@ -116,32 +117,32 @@ def slow(bundle) -> float:
     return 120.04
 
 
-def test_a_busy_machine_does_not_close(workspace, quick):
+def test_a_busy_machine_does_not_close(workspace: Workspace, run, quick):
     """A slow answer is measured again: other work on the machine only ever adds to a time."""
     times = iter([300.0, 250.0, 90.0])
-    report = judge(set_gate(quick, max_latency_ms=100.0), latency=lambda bundle: next(times))
+    report = judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle: next(times))
     assert find(report, "latency_ms")["observed"] == 90.0 and shut(report) == []
 
 
-def test_slow_bundle_closes(workspace, quick):
+def test_slow_bundle_closes(workspace: Workspace, run, quick):
     """Above the budget; what is reported is rounded to 0.1 ms."""
-    report = judge(set_gate(quick, max_latency_ms=100.0), latency=slow)
+    report = judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=slow)
     assert shut(report) == ["latency_ms"]
     assert find(report, "latency_ms")["observed"] == 120.0
-    assert shut(judge(set_gate(quick, max_latency_ms=120.0), latency=slow)) == []
+    assert shut(judge(workspace, set_gate(quick, max_latency_ms=120.0), latency=slow)) == []
 
 
-def test_no_limit_measures_nothing(workspace, quick):
+def test_no_limit_measures_nothing(workspace: Workspace, run, quick):
     """`max_latency_ms: null` has no row and opens no session."""
 
     def never(bundle):
         raise AssertionError("measured")
 
-    assert "latency_ms" not in {g["name"] for g in judge(quick, score, latency=never)["gates"]}
+    assert "latency_ms" not in {g["name"] for g in judge(workspace, quick, score, latency=never)["gates"]}
 
 
 @pytest.mark.parametrize("fault", ["raises", "NaN"])
-def test_bundle_that_cannot_answer_closes(workspace, quick, fault):
+def test_bundle_that_cannot_answer_closes(workspace: Workspace, run, quick, fault):
     """Unevaluable is closed."""
 
     def broken(bundle):
@@ -149,6 +150,6 @@ def test_bundle_that_cannot_answer_closes(workspace, quick, fault):
             raise RuntimeError("no such operator")
         return math.nan
 
-    report = judge(set_gate(quick, max_latency_ms=100.0), latency=broken)
+    report = judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=broken)
     assert shut(report) == ["latency_ms"]
     assert fault == "NaN" or "no such operator" in find(report, "latency_ms")["reason"]

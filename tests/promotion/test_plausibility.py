@@ -1,7 +1,6 @@
 """Gains too good to be true, and reports that prove nothing. Alone: pytest tests/promotion/test_plausibility.py"""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +9,9 @@ from miniature import edit, score
 
 from din.errors import GateClosed
 from din.params import to_json
-from din.promotion.gate import REPORT
 from din.promotion.promote import promote
 from din.reports import ALWAYS
+from din.workspace import Workspace
 
 
 def strongest(report: dict) -> None:
@@ -21,15 +20,15 @@ def strongest(report: dict) -> None:
     leak.update(column="play_time", observed=0.83, threshold={"max": 0.9})
 
 
-def test_a_leap_over_the_champion_is_held(workspace, quick, registry):
+def test_a_leap_over_the_champion_is_held(workspace: Workspace, run, quick, registry):
     """A model that knows the labels is not worse on any figure, and yet held, with the name of the strongest field."""
-    workspace.noise = 2.0
-    workspace.finish()
-    crown(registry, workspace)
-    workspace.noise = 0.0
-    workspace.finish()
-    edit("reports/validation/features.json", strongest)
-    report = judge(set_gate(quick, max_gain=0.05))
+    run.noise = 2.0
+    run.finish()
+    crown(registry, run)
+    run.noise = 0.0
+    run.finish()
+    edit(workspace.validation("features"), strongest)
+    report = judge(workspace, set_gate(quick, max_gain=0.05))
     held = find(report, "implausible_gain")
     assert report["verdict"] == "borderline" and shut(report) == ["implausible_gain"]
     assert held["observed"] > 0.05 and "AUC over the champion's" in held["reason"]
@@ -40,19 +39,19 @@ def test_a_leap_over_the_champion_is_held(workspace, quick, registry):
     ("limits", "words"),
     [({"max_auc": 0.7}, "AUC 0.7"), ({"max_gain_over_lr": 0.01}, "AUC over LR's")],
 )
-def test_limits_of_a_first_run(workspace, quick, limits, words):
+def test_limits_of_a_first_run(workspace: Workspace, run, quick, limits, words):
     """Without a champion the AUC itself and the gain over LR are judged."""
-    report = judge(set_gate(quick, **limits))
+    report = judge(workspace, set_gate(quick, **limits))
     assert shut(report) == ["implausible_gain"] and words in find(report, "implausible_gain")["reason"]
 
 
-def test_a_leap_of_the_gain_over_lr_is_held(workspace, quick, registry):
+def test_a_leap_of_the_gain_over_lr_is_held(workspace: Workspace, run, quick, registry):
     """The champion suffers alike, but its recorded gain over LR was smaller."""
-    crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.rows["lr"] = np.full(len(workspace.rows["label"]), 0.5)
-    workspace.finish()
-    report = judge(set_gate(quick, max_gain=0.1))
+    crown(registry, run)
+    run.noise = 0.1
+    run.rows["lr"] = np.full(len(run.rows["label"]), 0.5)
+    run.finish()
+    report = judge(workspace, set_gate(quick, max_gain=0.1))
     assert "gain over LR beyond every recent champion's" in find(report, "implausible_gain")["reason"]
 
 
@@ -63,51 +62,51 @@ def test_a_leap_of_the_gain_over_lr_is_held(workspace, quick, registry):
         ({"params": {"featurize": {}, "train": {}}}, "train.seed"),
     ],
 )
-def test_a_bundle_of_other_parameters_is_closed(workspace, quick, change, key):
+def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick, change, key):
     """The bundle's facts name what differs from params.yaml as it is now."""
-    workspace.facts |= change
-    workspace.bundle()
-    report = judge(quick)
+    run.facts |= change
+    run.bundle()
+    report = judge(workspace, quick)
     assert shut(report) == ["made_from"]
     assert key in find(report, "made_from")["reason"] or "featurize" in find(report, "made_from")["reason"]
 
 
 @pytest.mark.parametrize(("made", "closed"), [("ab12" * 16, False), ("cd34" * 16, True)], ids=["it", "another"])
-def test_a_warm_start_is_bound_in_full(workspace, quick, made, closed):
+def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, closed):
     """params.yaml may pin the start of a version; training writes down the whole of it, and its processes."""
     params = replace(quick, train=replace(quick.train, warm_start="ab12ab12"))
     trained = to_json(quick.train) | {"warm_start": made, "processes": 4}
-    workspace.facts |= {"params": {"featurize": to_json(quick.featurize), "train": trained}}
-    workspace.bundle()
-    assert shut(judge(params)) == (["made_from"] if closed else [])
+    run.facts |= {"params": {"featurize": to_json(quick.featurize), "train": trained}}
+    run.bundle()
+    assert shut(judge(workspace, params)) == (["made_from"] if closed else [])
 
 
-def test_a_gain_of_a_model_that_was_rolled_back_is_no_yardstick(workspace, quick, registry):
+def test_a_gain_of_a_model_that_was_rolled_back_is_no_yardstick(workspace: Workspace, run, quick, registry):
     """A leaky champion that was undone does not make the next leak plausible."""
-    crown(registry, workspace)
-    workspace.noise = 0.1
-    workspace.rows["lr"] = np.full(len(workspace.rows["label"]), 0.5)
-    workspace.finish()
-    crown(registry, workspace)
+    crown(registry, run)
+    run.noise = 0.1
+    run.rows["lr"] = np.full(len(run.rows["label"]), 0.5)
+    run.finish()
+    crown(registry, run)
     registry.rollback(1, "ann", "a leak")
-    workspace.noise = 0.05
-    workspace.finish()
-    report = judge(set_gate(quick, max_gain=0.1))
+    run.noise = 0.05
+    run.finish()
+    report = judge(workspace, set_gate(quick, max_gain=0.1))
     assert "gain over LR beyond every recent champion's" in find(report, "implausible_gain")["reason"]
 
 
-def test_a_log_of_other_settings_is_closed(workspace, quick):
+def test_a_log_of_other_settings_is_closed(workspace: Workspace, run, quick):
     """The rule for a click changed, and nothing was fetched since."""
     other = replace(quick.fetch, movielens=replace(quick.fetch.movielens, positive_rating=5.0))
-    report = judge(replace(quick, fetch=other))
+    report = judge(workspace, replace(quick, fetch=other))
     assert shut(report) == ["made_from"]
     assert "fetch.movielens-100k.positive_rating was 4.0, is 5.0" in find(report, "made_from")["reason"]
 
 
-def test_a_log_of_another_source_is_closed(workspace, quick):
+def test_a_log_of_another_source_is_closed(workspace: Workspace, run, quick):
     """fetch.source changed, and nothing was fetched since."""
     other = replace(quick, fetch=replace(quick.fetch, source="table"))
-    report = judge(replace(other, promote=replace(quick.promote, model_name=quick.model_name)))
+    report = judge(workspace, replace(other, promote=replace(quick.promote, model_name=quick.model_name)))
     assert shut(report) == ["made_from"]
     assert "fetch.source was 'movielens-100k', is 'table'" in find(report, "made_from")["reason"]
 
@@ -125,11 +124,10 @@ SUITE_FAULTS = {
 
 @pytest.mark.parametrize("suite", ALWAYS)
 @pytest.mark.parametrize("fault", SUITE_FAULTS)
-def test_a_suite_s_report_that_proves_nothing_is_closed(workspace, quick, suite, fault):
+def test_a_suite_s_report_that_proves_nothing_is_closed(workspace: Workspace, run, quick, suite, fault):
     """The verdict of a report is not believed: it must follow from the expectations that have to be there."""
-
-    edit(f"reports/validation/{suite}.json", SUITE_FAULTS[fault])
-    assert shut(judge(quick)) == [f"validation_{suite}"]
+    edit(workspace.validation(suite), SUITE_FAULTS[fault])
+    assert shut(judge(workspace, quick)) == [f"validation_{suite}"]
 
 
 EDITS = {
@@ -140,28 +138,28 @@ EDITS = {
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_an_edited_report_promotes_nothing(workspace, quick, registry, name):
+def test_an_edited_report_promotes_nothing(workspace: Workspace, run, quick, registry, name):
     """Every gate is judged again, and the report must say the same."""
-    judge(quick)
-    edit(str(REPORT), EDITS[name])
+    judge(workspace, quick)
+    edit(workspace.gate, EDITS[name])
     with pytest.raises(GateClosed, match="judged again"):
-        promote(quick, by="eve", reason="mine", score=score)
+        promote(workspace, quick, by="eve", reason="mine", score=score)
     assert registry.champion() is None
 
 
-def test_verdicts_edited_to_open_promote_nothing(workspace, quick, registry):
+def test_verdicts_edited_to_open_promote_nothing(workspace: Workspace, run, quick, registry):
     """A closed report whose every verdict says open."""
     strict = set_gate(quick, min_auc=0.99)
-    judge(strict)
+    judge(workspace, strict)
 
     def open_all(report: dict) -> None:
         report["verdict"] = "open"
         for gate in report["gates"]:
             gate["verdict"] = "open"
 
-    edit(str(REPORT), open_all)
+    edit(workspace.gate, open_all)
     with pytest.raises(GateClosed, match="judged again, the gate is closed"):
-        promote(strict, by="eve", reason="mine", score=score)
+        promote(workspace, strict, by="eve", reason="mine", score=score)
     assert registry.champion() is None
 
 
@@ -177,11 +175,11 @@ CHANGED = {
 
 
 @pytest.mark.parametrize("path", CHANGED)
-def test_whatever_changed_after_the_gate_is_named(workspace, quick, registry, path):
+def test_whatever_changed_after_the_gate_is_named(workspace: Workspace, run, quick, registry, path):
     """Data, reports and the pipeline itself are hashed again."""
-    judge(quick)
-    with Path(path).open("a") as file:
+    judge(workspace, quick)
+    with (workspace.root / path).open("a") as file:
         file.write(" ")
     with pytest.raises(GateClosed, match=rf"this changed: .*{CHANGED[path]}"):
-        promote(quick, by="ann", reason="nightly", score=score)
+        promote(workspace, quick, by="ann", reason="nightly", score=score)
     assert registry.champion() is None

@@ -9,164 +9,165 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from miniature import Workspace, edit, score
+from miniature import Run, edit, score
+from stages import exit_code
 
-from din import stage
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed, InputError, Unavailable
-from din.objects import Objects
 from din.params import Params, to_json
 from din.promotion import commands
-from din.promotion.gate import REPORT, gate
+from din.promotion.gate import gate
 from din.promotion.promote import promote
-from din.registry import Registry, StaleChampion
+from din.registry.objects import Objects
+from din.registry.registry import Registry, StaleChampion
+from din.workspace import Workspace
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
-def promoted(params, **settings):
+def promoted(workspace: Workspace, params, **settings):
     """Promote as the tests do."""
-    return promote(params, by="ann", reason="nightly", score=score, **settings)
+    return promote(workspace, params, by="ann", reason="nightly", score=score, **settings)
 
 
 @pytest.fixture
-def gated(workspace, quick):
-    """A workspace whose gate is open."""
-    gate(quick, score)
-    return workspace
+def gated(workspace: Workspace, run, quick):
+    """A run whose gate is open."""
+    gate(workspace, quick, score)
+    return run
 
 
-def next_candidate(workspace: Workspace, params, noise: float) -> str:
-    """Another model in the workspace, judged against today's champion."""
-    workspace.noise = noise
-    version = workspace.finish()
-    gate(params, score)
+def next_candidate(run: Run, params, noise: float) -> str:
+    """Another model in the run, judged against today's champion."""
+    run.noise = noise
+    version = run.finish()
+    gate(run.here, params, score)
     return version
 
 
-def test_promotes_bundle_run_and_record(gated, quick, registry, capsys):
+def test_promotes_bundle_run_and_record(workspace: Workspace, gated, quick, registry, capsys):
     """The record names who, why, what, and the hashes of everything the run knew."""
-    result = promoted(quick)
+    result = promoted(workspace, quick)
     record = registry.champion()
     assert record == result.record and result.appended
     assert (record.number, record.action, record.previous, record.by, record.reason) == (
         1, "promote", None, "ann", "nightly")  # fmt: skip
-    assert record.version == sha256_file(Path("models/bundle/manifest.json"))
+    assert record.version == sha256_file(workspace.bundle / "manifest.json")
     names = {name.partition("/")[2] for name in record.files}
     assert {"gate.json", "parity.json", "evaluation.json", "validation/raw.json", "git.json"} <= names
-    run = Path("registry") / quick.model_name / "runs" / record.run_id
+    run = workspace.root / "registry" / quick.model_name / "runs" / record.run_id
     assert {name: sha256_file(run / name) for name in record.files} == record.files
     assert registry.verify() == []
-    auc = read_json(Path("reports/evaluation.json"))["test"]["auc"]
+    auc = read_json(workspace.evaluation)["test"]["auc"]
     printed = capsys.readouterr().out
     assert record.version in printed and f"{auc:.4f}" in printed and "popularity" in printed
-    assert "din score --registry registry --model movielens-100k --input requests.jsonl" in printed
+    assert f"din score --registry {registry.uri} --model movielens-100k --input requests.jsonl" in printed
 
 
-def test_champion_again_appends_nothing(gated, quick, registry):
+def test_champion_again_appends_nothing(workspace: Workspace, gated, quick, registry):
     """A rerun of the same promotion, or of the whole pipeline, succeeds and changes nothing."""
-    promoted(quick)
-    assert not promoted(quick).appended  # the gate that promoted it
-    gate(quick, score)
-    assert not promoted(quick).appended  # a gate that saw it as champion
+    promoted(workspace, quick)
+    assert not promoted(workspace, quick).appended  # the gate that promoted it
+    gate(workspace, quick, score)
+    assert not promoted(workspace, quick).appended  # a gate that saw it as champion
     assert len(registry.history()) == 1
 
 
-def test_second_promotion_follows_the_first(gated, quick, registry):
+def test_second_promotion_follows_the_first(workspace: Workspace, gated, quick, registry):
     """Numbers and `previous` chain."""
-    first = promoted(quick).record
+    first = promoted(workspace, quick).record
     version = next_candidate(gated, quick, 0.1)
-    second = promoted(quick).record
+    second = promoted(workspace, quick).record
     assert (second.number, second.version, second.previous) == (2, version, first.version)
 
 
-def test_a_bundle_is_promoted_once(gated, quick, registry):
+def test_a_bundle_is_promoted_once(workspace: Workspace, gated, quick, registry):
     """A rerun that gives the bits of a succeeded champion is refused, though its gate is open; rollback is the way."""
-    first = promoted(quick).record
+    first = promoted(workspace, quick).record
     noise = gated.noise
     next_candidate(gated, quick, 0.1)
-    promoted(quick)
+    promoted(workspace, quick)
     assert next_candidate(gated, quick, noise) == first.version
     with pytest.raises(GateClosed, match="din registry rollback 1"):
-        promoted(quick)
+        promoted(workspace, quick)
     assert len(registry.history()) == 2
 
 
 @pytest.mark.parametrize("fault", ["missing", "not JSON", "no keys", "closed", "borderline", "no gates", "foreign"])
-def test_refuses_without_an_open_gate_for_this_bundle(gated, quick, registry, fault):
+def test_refuses_without_an_open_gate_for_this_bundle(workspace: Workspace, gated, quick, registry, fault):
     """Missing, malformed, closed or about another bundle: exit 3, and the registry stays empty."""
     if fault == "missing":
-        REPORT.unlink()
+        workspace.gate.unlink()
     elif fault == "foreign":
         gated.noise = 0.1
         gated.finish()  # another bundle than the gate judged
     elif fault in ("not JSON", "no keys"):
-        REPORT.write_text("{" if fault == "not JSON" else "{}")
+        workspace.gate.write_text("{" if fault == "not JSON" else "{}")
     elif fault == "no gates":
-        edit(str(REPORT), lambda r: r | {"gates": []})
+        edit(workspace.gate, lambda r: r | {"gates": []})
     else:
-        edit(str(REPORT), lambda r: r["gates"][0].update(verdict=fault))
+        edit(workspace.gate, lambda r: r["gates"][0].update(verdict=fault))
     with pytest.raises(GateClosed, match="nothing promoted"):
-        promoted(quick)
+        promoted(workspace, quick)
     assert registry.champion() is None
-    assert not list(Path("registry").rglob("*.json"))
+    assert not list((workspace.root / "registry").rglob("*.json"))
 
 
-def test_refuses_a_gate_that_saw_another_champion(gated, quick, registry):
+def test_refuses_a_gate_that_saw_another_champion(workspace: Workspace, gated, quick, registry):
     """Both directions: a champion since, and a champion gone from the registry that is asked."""
-    report = REPORT.read_bytes()
-    promoted(quick)
+    report = workspace.gate.read_bytes()
+    promoted(workspace, quick)
     next_candidate(gated, quick, 0.1)
     other = replace(quick, promote=replace(quick.promote, registry="elsewhere"))
     with pytest.raises(GateClosed, match=r"changed: params\.promote\.registry was 'registry', is 'elsewhere'"):
-        promoted(other)
-    edit(str(REPORT), lambda r: r | {"champion": json.loads(report)["champion"]})
+        promoted(workspace, other)
+    edit(workspace.gate, lambda r: r | {"champion": json.loads(report)["champion"]})
     with pytest.raises(GateClosed, match="compared with champion none"):
-        promoted(quick)
+        promoted(workspace, quick)
     assert len(registry.history()) == 1
 
 
-def test_an_older_log_is_promoted_where_its_gate_is_waived(gated, quick, registry):
+def test_an_older_log_is_promoted_where_its_gate_is_waived(workspace: Workspace, gated, quick, registry):
     """`gate.allow_older` is asked for once, at the gate; without it nothing is promoted."""
-    promoted(quick)
+    promoted(workspace, quick)
     gated.facts["until"] = "2024-01-01"
     gated.noise = 0.1
     version = gated.finish()
     with pytest.raises(GateClosed):
-        gate(quick, score)
+        gate(workspace, quick, score)
     with pytest.raises(GateClosed, match="the gate is closed"):
-        promoted(quick)
+        promoted(workspace, quick)
     waived = replace(quick, gate=replace(quick.gate, allow_older=True))
-    gate(waived, score)
+    gate(workspace, waived, score)
     with pytest.raises(GateClosed, match=r"params\.gate\.allow_older was True, is False"):
-        promoted(quick)
-    assert promoted(waived).record.version == version
+        promoted(workspace, quick)
+    assert promoted(workspace, waived).record.version == version
 
 
-def test_damaged_bundle_is_bad_input(gated, quick, registry):
+def test_damaged_bundle_is_bad_input(workspace: Workspace, gated, quick, registry):
     """A byte changed after the gate: named, nothing stored."""
-    Path("models/bundle/vocab/item_id.json").write_text("[]")
+    (workspace.bundle / "vocab/item_id.json").write_text("[]")
     with pytest.raises(InputError, match=r"vocab/item_id\.json"):
-        promoted(quick)
+        promoted(workspace, quick)
     assert registry.champion() is None
 
 
-def test_run_id_of_the_scheduler_names_the_files(gated, quick, registry, monkeypatch):
+def test_run_id_of_the_scheduler_names_the_files(workspace: Workspace, gated, quick, registry, monkeypatch):
     """Schedulers' ids hold colons; a second promotion by the same run leaves the first one's files alone."""
     monkeypatch.setenv("DIN_RUN_ID", "scheduled__2026-01-01T00:00:00+00:00")
-    assert promoted(quick).record.run_id == "scheduled__2026-01-01T00-00-00-00-00"
+    assert promoted(workspace, quick).record.run_id == "scheduled__2026-01-01T00-00-00-00-00"
     next_candidate(gated, quick, 0.1)
-    second = promoted(quick).record
+    second = promoted(workspace, quick).record
     assert second.run_id == "scheduled__2026-01-01T00-00-00-00-00"
     assert registry.verify() == []
 
 
-def test_git_commit_and_lock_are_kept(gated, quick, registry):
+def test_git_commit_and_lock_are_kept(workspace: Workspace, gated, quick, registry):
     """The record says which code and which dvc.lock, and null where there is no repository."""
-    Path("dvc.lock").write_text("schema: '2.0'\n")
-    record = promoted(quick).record
+    (workspace.root / "dvc.lock").write_text("schema: '2.0'\n")
+    record = promoted(workspace, quick).record
     assert "dvc.lock" in {Path(name).name for name in record.files}
-    (git,) = Path("registry").glob(f"{quick.model_name}/runs/{record.run_id}/*/git.json")
+    (git,) = (workspace.root / "registry").glob(f"{quick.model_name}/runs/{record.run_id}/*/git.json")
     assert read_json(git) == {"commit": None, "dirty": None}
 
 
@@ -176,30 +177,32 @@ from dataclasses import replace
 from pathlib import Path
 from din.params import load
 from din.promotion.promote import promote
-from din.registry import Registry
+from din.registry.registry import Registry
+from din.workspace import Workspace
 from miniature import score
-params, die = load(), sys.argv[1]
+workspace, die = Workspace(Path()), sys.argv[1]
+params = load(workspace.params)
 registry = params.promote.registry
 append = Registry.append
 def at_the_door(self, *args, **kwargs):
     if die == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    Path("ready").touch()
+    (workspace.root / "ready").touch()
     while not Path(registry, "go").exists():
         time.sleep(0.01)
     return append(self, *args, **kwargs)
 Registry.append = at_the_door
 try:
-    promote(params, by="test", reason="race", score=score)
+    promote(workspace, params, by="test", reason="race", score=score)
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
 
 
 def promoter(params: Params, cwd: Path, die: str = "") -> subprocess.Popen:
-    """A process that promotes the workspace in `cwd`; it stops (or dies) right before it appends."""
+    """A process that promotes the run in `cwd`; it stops (or dies) right before it appends."""
     (cwd / "params.yaml").write_text(json.dumps(to_json(params)))
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent, HERE)))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (FOLDER.parents[1], FOLDER.parent, FOLDER)))}
     command = [sys.executable, "-c", PROMOTER, die]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -218,12 +221,10 @@ def test_two_promoters_one_wins(quick, tmp_path, monkeypatch, run_id):
     elsewhere = replace(quick, promote=replace(quick.promote, registry=str(shared)))
     processes = {}
     for name, noise in (("first", 0.4), ("a", 0.1), ("b", 0.15)):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)
-        workspace = Workspace(elsewhere)
-        version = next_candidate(workspace, elsewhere, noise)
+        run = Run(Workspace(tmp_path / name), elsewhere)
+        version = next_candidate(run, elsewhere, noise)
         if name == "first":
-            promoted(elsewhere)
+            promoted(run.here, elsewhere)
         else:
             processes[version] = promoter(elsewhere, tmp_path / name)
     while not all((tmp_path / name / "ready").exists() for name in "ab"):
@@ -238,22 +239,24 @@ def test_two_promoters_one_wins(quick, tmp_path, monkeypatch, run_id):
     assert registry.verify() == []
 
 
-def test_killed_between_bundle_and_record_keeps_the_old_champion(gated, quick, registry, tmp_path):
+def test_killed_between_bundle_and_record_keeps_the_old_champion(
+    workspace: Workspace, gated, quick, registry, tmp_path
+):
     """kill -9 right before the append: the old champion stays, the same command then succeeds."""
-    first = promoted(quick).record
+    first = promoted(workspace, quick).record
     version = next_candidate(gated, quick, 0.1)
     process = promoter(quick, tmp_path, "die")
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert registry.champion() == first
     assert (tmp_path / "registry" / quick.model_name / "bundles" / version / "manifest.json").exists()
-    assert promoted(quick).record.version == version
+    assert promoted(workspace, quick).record.version == version
     assert registry.verify() == []
 
 
-def test_a_lost_answer_is_found_by_the_next_try(gated, quick, registry, monkeypatch, capsys):
+def test_a_lost_answer_is_found_by_the_next_try(workspace: Workspace, gated, quick, registry, monkeypatch, capsys):
     """The store takes the record, its answer gets lost: exit 1; the same command then says that it is done."""
-    first = promoted(quick).record
+    first = promoted(workspace, quick).record
     version = next_candidate(gated, quick, 0.1)
     create = Objects.create
 
@@ -265,47 +268,47 @@ def test_a_lost_answer_is_found_by_the_next_try(gated, quick, registry, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(Objects, "create", lost)
-        assert stage.run("promote", lambda: promoted(quick)) == 1
+        assert exit_code(workspace, "promote", lambda: promoted(workspace, quick)) == 1
     assert "bug" not in capsys.readouterr().err
-    assert stage.run("promote", lambda: promoted(quick)) == 0
+    assert exit_code(workspace, "promote", lambda: promoted(workspace, quick)) == 0
     assert f"already champion: {version}" in capsys.readouterr().out
     assert [record.version for record in registry.history()] == [first.version, version]
     assert registry.verify() == []
 
 
-def test_rollback_command_restores_and_the_next_gate_sees_it(gated, quick, registry, capsys):
+def test_rollback_command_restores_and_the_next_gate_sees_it(workspace: Workspace, gated, quick, registry, capsys):
     """Rollback is an append; a gate of before it is stale."""
-    first = promoted(quick).record
+    first = promoted(workspace, quick).record
     next_candidate(gated, quick, 0.1)
-    promoted(quick)
+    promoted(workspace, quick)
     next_candidate(gated, quick, 0.05)
-    record = commands.rollback("registry", quick.model_name, "1", "ann", "latency")
+    record = commands.rollback(registry.uri, quick.model_name, "1", "ann", "latency")
     assert (record.number, record.version, record.action) == (3, first.version, "rollback")
     assert registry.champion() == record
     with pytest.raises(GateClosed, match=r"compared with champion .* \(record 2\), today's is .* \(record 3\)"):
-        promoted(quick)
+        promoted(workspace, quick)
     assert first.version in capsys.readouterr().out
 
 
-def test_registry_commands_print(gated, quick, registry, capsys):
+def test_registry_commands_print(workspace: Workspace, gated, quick, registry, capsys):
     """list, show, verify, gc on a registry of one record, and on an empty one."""
-    commands.show_list("registry")
-    assert commands.show("registry", quick.model_name) is None
-    record = promoted(quick).record
+    commands.show_list(registry.uri)
+    assert commands.show(registry.uri, quick.model_name) is None
+    record = promoted(workspace, quick).record
     capsys.readouterr()
-    commands.show_list("registry")
+    commands.show_list(registry.uri)
     assert record.version[:12] in capsys.readouterr().out
-    commands.show("registry", quick.model_name)
+    commands.show(registry.uri, quick.model_name)
     shown = json.loads(capsys.readouterr().out)
     assert shown["version"] == record.version and shown["evaluation"]["test"]["auc"] > 0.7
-    commands.verify("registry")
+    commands.verify(registry.uri)
     assert "sound" in capsys.readouterr().out
-    commands.gc("registry", quick.model_name, days=0)
+    commands.gc(registry.uri, quick.model_name, days=0)
     assert "nothing to remove" in capsys.readouterr().out
-    bundle = Path("registry") / quick.model_name / "bundles" / record.version
+    bundle = workspace.root / "registry" / quick.model_name / "bundles" / record.version
     (bundle / "model.json").write_text("{}")
     with pytest.raises(GateClosed, match=r"model\.json"):
-        commands.verify("registry")
+        commands.verify(registry.uri)
 
 
 def test_stale_is_a_closed_gate():

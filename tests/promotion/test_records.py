@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from din.errors import InputError
-from din.objects import Objects
 from din.promotion.records import keep, take
-from din.registry import Registry
+from din.registry.objects import Objects
+from din.registry.registry import Registry
 
 
 @pytest.fixture

@@ -4,27 +4,27 @@ import shutil
 from pathlib import Path
 
 import pytest
-from serve_workspace import Workspace, build
+from serve_workspace import Finished, build
 
 from din.params import Params
 from din.serve import Scorer
+from din.workspace import Workspace
 
 
 @pytest.fixture(scope="session")
-def workspace(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Workspace:
+def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
     """A finished export, read-only."""
     return build(tmp_path_factory.mktemp("served"), params)
 
 
 @pytest.fixture
-def own_workspace(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A copy of it to change, as the current directory."""
-    copy = Workspace(shutil.copytree(workspace.root, tmp_path / "copy"), workspace.params)
-    monkeypatch.chdir(copy.root)
-    return copy
+def own(finished: Finished, tmp_path: Path) -> Finished:
+    """A copy of it to change."""
+    copy = shutil.copytree(finished.here.root, tmp_path / "copy")
+    return Finished(Workspace(copy), finished.params)
 
 
 @pytest.fixture(scope="session")
-def scorer(workspace: Workspace) -> Scorer:
+def scorer(finished: Finished) -> Scorer:
     """The bundle, opened."""
-    return Scorer.open(workspace.bundle)
+    return Scorer.open(finished.bundle)

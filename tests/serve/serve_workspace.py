@@ -1,9 +1,6 @@
 """A tiny log with every field kind, and the whole pipeline on it up to an exported bundle."""
 
-import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +13,12 @@ from din.eventlog.reader import Features
 from din.featurize.build import featurize
 from din.model import artifact
 from din.params import Params
-from din.serve.bundle import DIRECTORY, seal
+from din.registry.registry import Registry
+from din.serve.bundle import seal
 from din.serve.export import export
 from din.sources.rawlog import Part, RawLog, write
 from din.train.fit import fit
+from din.workspace import SUITES, Workspace
 
 START = 1_700_000_000_000_000
 HOUR = 3_600_000_000
@@ -35,23 +34,32 @@ ITEMS, USERS = 30, 40
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """A directory with data/raw, data/features, models/din, models/bundle and the reports that export reads."""
+class Finished:
+    """A workspace with a raw log, features, a model, a bundle and the reports that export reads."""
 
-    root: Path
+    here: Workspace
     params: Params
 
     @property
     def raw(self) -> Path:
-        return self.root / "data/raw"
+        return self.here.raw
 
     @property
     def features(self) -> Features:
-        return Features(self.root / "data/features")
+        return Features(self.here.features)
 
     @property
     def bundle(self) -> Path:
-        return self.root / DIRECTORY
+        return self.here.bundle
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that the parameters name."""
+        return Registry(self.here.located(self.params.promote.registry), self.params.model_name)
+
+    def parity(self) -> dict[str, Any]:
+        """The report of `check_parity`."""
+        return read_json(self.here.parity)
 
     def reseal(self) -> str:
         """Make the manifest agree with the bundle's files again, whatever happened to them."""
@@ -112,14 +120,13 @@ def part(name: str, rows: list[dict[str, Any]]) -> Part:
     return Part(table, ((name, len(rows)),))
 
 
-def write_raw(log: RawLog, root: Path) -> None:
+def write_raw(log: RawLog, raw: Path) -> None:
     """A log as data/raw."""
-    raw = root / "data/raw"
     facts = write(log, raw, None)
     write_json(raw / "manifest.json", documents_of.raw_manifest(source="test", files=hash_files(raw)) | facts)
 
 
-def build(root: Path, params: Params) -> Workspace:
+def build(root: Path, params: Params) -> Finished:
     """Everything up to the exported bundle."""
     small = {"embedding_dim": 4, "attention_hidden": (8,), "hidden": (8,), "epochs": 2, "batch_size": 32, "threads": 1}
     params = replace(
@@ -127,29 +134,13 @@ def build(root: Path, params: Params) -> Workspace:
         featurize=replace(params.featurize, max_history=6, min_count=2, shards=2, valid_fraction=0.2),
         train=replace(params.train, metric="auc", learning_rate=0.01, embedding_std=0.3, **small),
     )
-    write_raw(random_log(), root)
-    with working_in(root):
-        featurize(params)
-        features = Features()
-        artifact.save(fit(features, params.train)[0], params.train, features)
-        write_json(Path("reports/evaluation.json"), documents_of.evaluation())
-        for suite in ("raw", "features", "predictions"):
-            write_bytes(Path(f"reports/validation/{suite}.verdict"), b"open\n")
-        export(params)
-    return Workspace(root, params)
-
-
-@contextmanager
-def working_in(root: Path) -> Iterator[None]:
-    """`root` as the current directory, for session fixtures, which can't use monkeypatch."""
-    before = Path.cwd()
-    os.chdir(root)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
-def report(root: Path) -> dict[str, Any]:
-    """reports/parity.json."""
-    return read_json(root / "reports/parity.json")
+    here = Workspace(root)
+    write_raw(random_log(), here.raw)
+    featurize(here, params)
+    features = Features(here.features)
+    artifact.save(fit(features, params.train)[0], params.train, features, here.model)
+    write_json(here.evaluation, documents_of.evaluation())
+    for suite in SUITES:
+        write_bytes(here.verdict(suite), b"open\n")
+    export(here, params)
+    return Finished(here, params)

@@ -16,10 +16,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serve_workspace import FIELDS, Workspace
+from serve_workspace import FIELDS, Finished
 
 from din.artifacts import read_json
-from din.bundle import verify_bundle
 from din.errors import InputError
 from din.eventlog.packing import Lookup, PackedBatch, TableLayout, look_up
 from din.eventlog.reader import Column
@@ -29,6 +28,7 @@ from din.model.embedding import to_tensors
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json
+from din.registry.bundle import verify_bundle
 from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
 from din.serve.bundle import gather_facts
@@ -234,21 +234,21 @@ def weight_files(path: Path) -> set[str]:
     return {entry.value for weight in weights for entry in weight.external_data if entry.key == "location"}
 
 
-def test_the_same_training_gives_the_same_version(own_workspace: Workspace) -> None:
+def test_the_same_training_gives_the_same_version(own: Finished) -> None:
     """Another process, another directory, another hash seed: the same bytes."""
-    before = verify_bundle(own_workspace.bundle).version
-    (own_workspace.root / "params.yaml").write_text(json.dumps(to_json(own_workspace.params)))
+    before = verify_bundle(own.bundle).version
+    own.here.params.write_text(json.dumps(to_json(own.params)))
     environment = os.environ | {"PYTHONHASHSEED": "77"}
     command = [sys.executable, "-m", "din.cli", "export"]
-    subprocess.run(command, cwd=own_workspace.root, env=environment, check=True, capture_output=True)
-    assert verify_bundle(own_workspace.bundle).version == before
+    subprocess.run(command, cwd=own.here.root, env=environment, check=True, capture_output=True)
+    assert verify_bundle(own.bundle).version == before
 
 
-def test_facts_say_what_promotion_asks(workspace: Workspace) -> None:
+def test_facts_say_what_promotion_asks(finished: Finished) -> None:
     """The keys that the gate and the registry read; the hashes of what went in; no clock, path or commit."""
-    facts = read_json(workspace.bundle / "facts.json")
-    manifest = workspace.features.manifest
-    assert facts["model_name"] == workspace.params.model_name
+    facts = read_json(finished.bundle / "facts.json")
+    manifest = finished.features.manifest
+    assert facts["model_name"] == finished.params.model_name
     assert facts["train_until"] == manifest["train_until"]
     assert facts["until"] == "2023-11-15"  # START is 22:13:20 of the 14th, the last event is eight hours later
     assert facts["protocol"] == {
@@ -261,28 +261,28 @@ def test_facts_say_what_promotion_asks(workspace: Workspace) -> None:
         "test_days": 2,
     }
     assert facts["inputs"]["raw"] == manifest["raw"]
-    assert facts["evaluation"] == read_json(workspace.root / "reports/evaluation.json")
+    assert facts["evaluation"] == read_json(finished.here.evaluation)
     assert facts["validation"] == {"raw": "open", "features": "open", "predictions": "open"}
-    assert str(workspace.root) not in str(facts)
+    assert str(finished.here.root) not in str(facts)
 
 
 @pytest.mark.parametrize("until", ["2023-11-15", "2062-01-01"])
-def test_until_is_the_last_day_of_the_data(own_workspace: Workspace, until: str) -> None:
+def test_until_is_the_last_day_of_the_data(own: Finished, until: str) -> None:
     """A `data.until` beyond the log makes no bundle newer than the data that it saw."""
-    features = own_workspace.features
+    features = own.features
     features.manifest["until"] = until
-    assert gather_facts(features, own_workspace.params)["until"] == "2023-11-15"
+    assert gather_facts(own.here, features, own.params)["until"] == "2023-11-15"
 
 
-def test_the_card_shows_metrics_and_fields(workspace: Workspace) -> None:
+def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:
     """What people read agrees with what programs read."""
-    card = (workspace.bundle / "MODEL_CARD.md").read_text()
+    card = (finished.bundle / "MODEL_CARD.md").read_text()
     assert "| this model, test | 0.7500 | 0.7400 |" in card
     assert "- context: `hour` (numeric), `marks` (multi), `tab` (categorical)" in card
 
 
-def test_a_missing_verdict_is_an_input_error(own_workspace: Workspace, monkeypatch) -> None:
+def test_a_missing_verdict_is_an_input_error(own: Finished, monkeypatch) -> None:
     """A bundle states what validation said, so it can't be made without."""
-    (own_workspace.root / "reports/validation/features.verdict").unlink()
+    own.here.verdict("features").unlink()
     with pytest.raises(InputError, match=r"features\.verdict: not found; run `dvc repro validate_features`"):
-        gather_facts(own_workspace.features, own_workspace.params)
+        gather_facts(own.here, own.features, own.params)

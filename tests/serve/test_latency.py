@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from serve_workspace import Workspace, working_in
+from serve_workspace import Finished
 
-from din.errors import InputError
 from din.promotion.champion import score_champion
+from din.registry.bundle import verify_bundle
 from din.serve import Limits, Scorer
 from din.serve.latency import CANDIDATES, request_ms
 from din.serve.requests import requests_for
 
 
-def test_times_the_largest_usual_request(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of this bundle, in one thread: 500 candidates that it knows, a full history; the median of several calls."""
     seen: list[dict[str, Any]] = []
     opened: list[int] = []
@@ -33,45 +33,39 @@ def test_times_the_largest_usual_request(workspace: Workspace, monkeypatch: pyte
     monkeypatch.setattr(Scorer, "score", spy)
     monkeypatch.setattr(Scorer, "__init__", init)
     monkeypatch.setattr("din.serve.latency.perf_counter_ns", lambda: next(clock))
-    assert request_ms(workspace.bundle) == 2.0  # every later call takes 2 ms, the first, 9 ms, warms up
+    assert request_ms(verify_bundle(finished.bundle)) == 2.0  # every later call takes 2 ms, the first, 9 ms, warms up
     assert opened == [1] and len(seen) > 10
-    known = set(workspace.features.raw_items().to_pylist()) - {None}
+    known = set(finished.features.raw_items().to_pylist()) - {None}
     for request in seen:
         assert len(request["candidates"]) == CANDIDATES == 500
-        assert len(request["history"]) == Scorer.open(workspace.bundle).max_history
+        assert len(request["history"]) == Scorer.open(finished.bundle).max_history
         assert {*request["candidates"], *request["history"]} <= known
 
 
-def test_a_real_clock_gives_a_time(workspace: Workspace) -> None:
+def test_a_real_clock_gives_a_time(finished: Finished) -> None:
     """Without a fake clock: some positive number of milliseconds."""
-    assert request_ms(workspace.bundle, candidates=3) > 0
+    assert request_ms(verify_bundle(finished.bundle), candidates=3) > 0
 
 
-def test_no_bundle_is_an_error(tmp_path: Path) -> None:
-    """Nothing to time."""
-    with pytest.raises(InputError, match=r"manifest\.json: not found"):
-        request_ms(tmp_path)
-
-
-def rows_of(workspace: Workspace) -> pa.Table:
+def rows_of(finished: Finished) -> pa.Table:
     """Test rows, as reports/predictions/ has them."""
-    parts = [shard.impressions for shard in workspace.features.shards("test")]
+    parts = [shard.impressions for shard in finished.features.shards("test")]
     names = ("user", "item", "sequence", "timestamp")
     return pa.concat_tables(pa.table({name: getattr(part, name) for name in names}) for part in parts)
 
 
-def test_histories_as_long_as_asked_for(workspace: Workspace) -> None:
+def test_histories_as_long_as_asked_for(finished: Finished) -> None:
     """The newest behaviours, more or fewer than today's features keep."""
-    rows, root = rows_of(workspace), workspace.features.root
-    longest = [r["history"] for r in requests_for(rows, workspace.raw, root, max_history=1000)]
-    today = workspace.features.manifest["max_history"]
+    rows, root = rows_of(finished), finished.features.root
+    longest = [r["history"] for r in requests_for(rows, finished.raw, root, max_history=1000)]
+    today = finished.features.manifest["max_history"]
     assert max(map(len, longest)) > today
     for most in (1, today, today + 2):
-        found = [r["history"] for r in requests_for(rows, workspace.raw, root, max_history=most)]
+        found = [r["history"] for r in requests_for(rows, finished.raw, root, max_history=most)]
         assert found == [history[-most:] for history in longest]
 
 
-def test_champion_gets_its_own_history_length(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_champion_gets_its_own_history_length(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scored as in production: the length is the bundle's, not that of today's features."""
     asked: list[int | None] = []
 
@@ -81,7 +75,6 @@ def test_champion_gets_its_own_history_length(workspace: Workspace, monkeypatch:
 
     monkeypatch.setattr("din.serve.requests.requests_for", spy)
     monkeypatch.setattr(Scorer, "max_history", 3)
-    rows = rows_of(workspace)
-    with working_in(workspace.root):
-        assert score_champion(workspace.bundle, rows).shape == (len(rows),)
+    rows = rows_of(finished)
+    assert score_champion(finished.here, finished.bundle, rows).shape == (len(rows),)
     assert asked == [3]

@@ -12,38 +12,38 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from onnx import numpy_helper
-from serve_workspace import Workspace, report
+from serve_workspace import Finished
 
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
 from din.serve.export import export
-from din.serve.parity import parity
+from din.serve.parity import check_parity
 from din.serve.scorer import Scorer
 
 
-def test_open_on_a_sound_bundle(own_workspace: Workspace) -> None:
+def test_open_on_a_sound_bundle(own: Finished) -> None:
     """All impressions and edge cases agree; the report names the bundle."""
-    parity(own_workspace.params)
-    found = report(own_workspace.root)
+    check_parity(own.here, own.params)
+    found = own.parity()
     assert found["verdict"] == "open"
     assert found["paths"] == ["torch", "onnx", "scorer"]
-    assert found["bundle"] == Scorer.open(own_workspace.bundle).version
-    assert found["cases"] > sum(own_workspace.features.manifest["rows"].values()) + 10
+    assert found["bundle"] == Scorer.open(own.bundle).version
+    assert found["cases"] > sum(own.features.manifest["rows"].values()) + 10
     assert 0 < found["max_abs_probability_diff"] < 1e-5
     assert found["std"] > 0.01
     assert set(found["worst"]) == {"case", "candidate", "request", "torch", "onnx", "score", "score_many"}
 
 
-def test_at_most_max_impressions_are_compared(own_workspace: Workspace) -> None:
+def test_at_most_max_impressions_are_compared(own: Finished) -> None:
     """The draw is limited, the edge cases stay."""
-    some = replace(own_workspace.params.check_parity, max_impressions=20)
-    parity(replace(own_workspace.params, check_parity=some))
-    assert 20 < report(own_workspace.root)["cases"] < 60
+    some = replace(own.params.check_parity, max_impressions=20)
+    check_parity(own.here, replace(own.params, check_parity=some))
+    assert 20 < own.parity()["cases"] < 60
 
 
-def perturb_a_weight(workspace: Workspace, graph: str) -> None:
-    path = workspace.bundle / graph
+def perturb_a_weight(finished: Finished, graph: str) -> None:
+    path = finished.bundle / graph
     model = onnx.load(path)
     weight = next(w for w in model.graph.initializer if w.name.startswith("model.head") and len(w.dims) == 2)
     values = numpy_helper.to_array(weight).copy()
@@ -52,25 +52,25 @@ def perturb_a_weight(workspace: Workspace, graph: str) -> None:
     onnx.save(model, path)
 
 
-def swap_rows(workspace: Workspace, name: str) -> None:
+def swap_rows(finished: Finished, name: str) -> None:
     """Exchange the raw values of rows 1 and 2 of a vocabulary or entity table."""
-    path = workspace.bundle / f"{name}.parquet"
+    path = finished.bundle / f"{name}.parquet"
     table = pq.read_table(path)
     order = np.arange(len(table))
     order[[1, 2]] = [2, 1]
     pq.write_table(table.set_column(0, "value", table["value"].take(pa.array(order))), path)
 
 
-def change_signature(workspace: Workspace, field: str, key: str, change: Callable) -> None:
-    path = workspace.bundle / "signature.json"
+def change_signature(finished: Finished, field: str, key: str, change: Callable) -> None:
+    path = finished.bundle / "signature.json"
     signature = read_json(path)
     record = next(record for record in signature["fields"] if record["name"] == field)
     record[key] = change(record[key])
     write_json(path, signature)
 
 
-def forget_history(workspace: Workspace) -> None:
-    path = workspace.bundle / "signature.json"
+def forget_history(finished: Finished) -> None:
+    path = finished.bundle / "signature.json"
     write_json(path, read_json(path) | {"max_history": 2})
 
 
@@ -91,44 +91,44 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_closed_on_a_planted_difference(defect: str, own_workspace: Workspace) -> None:
+def test_closed_on_a_planted_difference(defect: str, own: Finished) -> None:
     """Each is found though all hashes hold; the report is written first and shows the worst row's inputs."""
-    DEFECTS[defect](own_workspace)
-    own_workspace.reseal()
+    DEFECTS[defect](own)
+    own.reseal()
     with pytest.raises(GateClosed, match="differ") as closed:
-        parity(own_workspace.params)
-    assert closed.value.report == "reports/parity.json"
-    found = report(own_workspace.root)
+        check_parity(own.here, own.params)
+    assert closed.value.report == own.here.parity
+    found = own.parity()
     assert found["verdict"] == "closed"
     assert found["max_abs_probability_diff"] > 1e-5
     assert found["worst"]["request"]["candidates"]
 
 
-def test_closed_on_constant_outputs(own_workspace: Workspace) -> None:
+def test_closed_on_constant_outputs(own: Finished) -> None:
     """A model that says the same for everything agrees everywhere and proves nothing."""
-    features = own_workspace.features
-    trained = artifact.load(features)
+    features = own.features
+    trained = artifact.load(features, own.here.model)
     for tensor in (*trained.model.parameters(), trained.table):
         torch.nn.init.zeros_(tensor)
-    artifact.save(trained, own_workspace.params.train, features)
-    export(own_workspace.params)
+    artifact.save(trained, own.params.train, features, own.here.model)
+    export(own.here, own.params)
     with pytest.raises(GateClosed, match="alike"):
-        parity(own_workspace.params)
-    assert report(own_workspace.root)["std"] == 0
+        check_parity(own.here, own.params)
+    assert own.parity()["std"] == 0
 
 
-def test_closed_on_a_damaged_bundle(own_workspace: Workspace) -> None:
+def test_closed_on_a_damaged_bundle(own: Finished) -> None:
     """A changed file closes the gate before anything is scored."""
-    with (own_workspace.bundle / "batch.onnx").open("ab") as file:
+    with (own.bundle / "batch.onnx").open("ab") as file:
         file.write(b"\0")
     with pytest.raises(GateClosed, match="changed after export"):
-        parity(own_workspace.params)
-    assert report(own_workspace.root)["bundle"] is None
+        check_parity(own.here, own.params)
+    assert own.parity()["bundle"] is None
 
 
-def test_closed_without_a_bundle(own_workspace: Workspace) -> None:
+def test_closed_without_a_bundle(own: Finished) -> None:
     """Nothing to compare is closed, not open."""
-    shutil.rmtree(own_workspace.bundle)
+    shutil.rmtree(own.bundle)
     with pytest.raises(GateClosed, match=r"manifest\.json: not found"):
-        parity(own_workspace.params)
-    assert json.loads((own_workspace.root / "reports/parity.json").read_text())["verdict"] == "closed"
+        check_parity(own.here, own.params)
+    assert json.loads(own.here.parity.read_text())["verdict"] == "closed"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from serve_workspace import Workspace, random_log, working_in, write_raw
+from serve_workspace import Finished, random_log, write_raw
 
 from din.errors import InputError
 from din.eventlog.reader import Features
@@ -17,6 +17,7 @@ from din.featurize.build import featurize
 from din.params import Params
 from din.schema import SPLITS, Field, Group, Kind
 from din.serve.requests import requests_for
+from din.workspace import Workspace
 
 BEHAVIOUR_FIELDS = ("rating", "watched", "moods")
 
@@ -58,11 +59,12 @@ def test_requests_equal_a_loop_over_the_log(
     protocol: Any, order: Any, most: int, tmp_path: Path, params: Params
 ) -> None:
     """User, profile, history, candidate and context of every impression, sampled negatives among them."""
-    write_raw(random_log(3), tmp_path)
+    workspace = Workspace(tmp_path)
+    write_raw(random_log(3), workspace.raw)
     block = replace(params.featurize, protocol=protocol, order=order, max_history=most, shards=2, valid_fraction=0.2)
-    with working_in(tmp_path):
-        featurize(replace(params, featurize=block))
-    raw, features = tmp_path / "data/raw", Features(tmp_path / "data/features")
+    featurize(workspace, replace(params, featurize=block))
+    raw = workspace.raw
+    features = Features(workspace.features)
     rows = all_rows(features)
     requests = requests_for(rows, raw, features.root)
     people = pq.read_table(features.root / "users.parquet")["value"].to_pylist()
@@ -86,33 +88,33 @@ def test_requests_equal_a_loop_over_the_log(
         assert len(request["history"]) == row["history_length"]
 
 
-def test_an_earlier_bundle_gets_the_fields_it_knows(workspace: Workspace) -> None:
+def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
     """Given fields decide what requests speak of; those the log no longer has are left out."""
     fields = [
         Field("age", Group.USER, Kind.NUMERIC),
         Field("gone", Group.CONTEXT, Kind.CATEGORICAL),
         Field("lost", Group.BEHAVIOUR, Kind.CATEGORICAL),
     ]
-    rows = all_rows(workspace.features).slice(0, 30)
-    for request in requests_for(rows, workspace.raw, workspace.features.root, fields):
+    rows = all_rows(finished.features).slice(0, 30)
+    for request in requests_for(rows, finished.raw, finished.features.root, fields):
         assert set(request["user"]) <= {"user_id", "age"}
         assert request["context"] == {}
         assert all(set(entry) == {"item_id"} for entry in (*request["history"], *request["candidates"]))
 
 
-def test_unknown_rows_become_unknown_ids(workspace: Workspace) -> None:
+def test_unknown_rows_become_unknown_ids(finished: Finished) -> None:
     """Row 0 of users and items has no raw id: nobody and nothing."""
-    rows = pa.table({name: all_rows(workspace.features)[name].slice(0, 1) for name in ("sequence", "timestamp")})
+    rows = pa.table({name: all_rows(finished.features)[name].slice(0, 1) for name in ("sequence", "timestamp")})
     rows = rows.append_column("user", pa.array([0])).append_column("item", pa.array([0]))
-    (request,) = requests_for(rows, workspace.raw, workspace.features.root)
+    (request,) = requests_for(rows, finished.raw, finished.features.root)
     assert request["user"] == {"user_id": None}
     assert request["candidates"] == [{"item_id": None}]
     assert request["history"] == []
 
 
-def test_a_row_of_another_log_is_refused(workspace: Workspace) -> None:
+def test_a_row_of_another_log_is_refused(finished: Finished) -> None:
     """A sequence number that no event has."""
-    rows = all_rows(workspace.features).slice(0, 1)
+    rows = all_rows(finished.features).slice(0, 1)
     rows = rows.set_column(rows.column_names.index("sequence"), "sequence", pa.array([10**9]))
     with pytest.raises(InputError, match="no event has sequence 1000000000"):
-        requests_for(rows, workspace.raw, workspace.features.root)
+        requests_for(rows, finished.raw, finished.features.root)

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serve_workspace import Workspace
+from serve_workspace import Finished
 
 from din.errors import InputError
-from din.registry import Registry
+from din.registry.registry import Registry
 from din.serve import Scorer, encode
 from din.serve.scorer import RequestError, score_file
 
@@ -37,7 +37,7 @@ def differs(one: Any, other: Any) -> bool:
     return bool(np.abs(np.asarray(one) - np.asarray(other)).max() > 1e-6)
 
 
-def test_scoring_needs_no_training_framework(workspace: Workspace) -> None:
+def test_scoring_needs_no_training_framework(finished: Finished) -> None:
     """A process in which those imports fail opens a bundle and scores; none is loaded."""
     script = f"""
 import importlib.abc, json, sys
@@ -47,13 +47,13 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ImportError(name + " is not for serving")
 sys.meta_path.insert(0, Refuse())
 from din.serve import Scorer, encode
-scorer = Scorer.open({str(workspace.bundle)!r})
+scorer = Scorer.open({str(finished.bundle)!r})
 print(json.dumps(scorer.score(json.loads({json.dumps(REQUEST)!r})).tolist()))
 assert not {{name.partition(".")[0] for name in sys.modules}} & set({FORBIDDEN!r})
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert same(json.loads(done.stdout), Scorer.open(workspace.bundle).score(REQUEST))
+    assert same(json.loads(done.stdout), Scorer.open(finished.bundle).score(REQUEST))
 
 
 IDS = st.integers(-2, 34).map(lambda n: f"i{n}")
@@ -139,18 +139,18 @@ def test_only_the_last_behaviours_count(scorer: Scorer) -> None:
     assert differs(longer, scorer.score(REQUEST | {"history": recent[1:]}))
 
 
-def test_the_bundle_knows_profiles_and_side_fields(workspace: Workspace, scorer: Scorer) -> None:
+def test_the_bundle_knows_profiles_and_side_fields(finished: Finished, scorer: Scorer) -> None:
     """An id alone stands for its profile or side fields in the log; what a request says wins."""
-    user = next(row for row in table(workspace, "users") if row["age"] is not None and row["likes"])
-    item = next(row for row in table(workspace, "items") if row["price"] is not None and row["tags"] and row["year"])
+    user = next(row for row in table(finished, "users") if row["age"] is not None and row["likes"])
+    item = next(row for row in table(finished, "items") if row["price"] is not None and row["tags"] and row["year"])
     bare = {"user": {"user_id": user["user_id"]}, "candidates": [item["item_id"]]}
     assert same(scorer.score(bare), scorer.score({"user": user, "candidates": [item]}))
     assert differs(scorer.score(bare), scorer.score(bare | {"user": user | {"age": 20 if user["age"] > 40 else 59}}))
     assert differs(scorer.score(bare), scorer.score(bare | {"candidates": [item | {"price": 400.0}]}))
 
 
-def table(workspace: Workspace, name: str) -> list[dict[str, Any]]:
-    return pq.read_table(workspace.raw / f"{name}.parquet").to_pylist()
+def table(finished: Finished, name: str) -> list[dict[str, Any]]:
+    return pq.read_table(finished.raw / f"{name}.parquet").to_pylist()
 
 
 def test_candidates_do_not_see_each_other(scorer: Scorer) -> None:
@@ -240,9 +240,9 @@ def test_a_file_that_is_not_text_is_refused(scorer: Scorer, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "added", "manifest"])
-def test_a_damaged_bundle_is_refused(damage: str, own_workspace: Workspace) -> None:
+def test_a_damaged_bundle_is_refused(damage: str, own: Finished) -> None:
     """Every file is hashed before any is loaded."""
-    victim = own_workspace.bundle / "vocab/category.parquet"
+    victim = own.bundle / "vocab/category.parquet"
     if damage == "changed":
         victim.write_bytes(victim.read_bytes()[:-1] + b"\0")
     elif damage == "missing":
@@ -250,26 +250,26 @@ def test_a_damaged_bundle_is_refused(damage: str, own_workspace: Workspace) -> N
     elif damage == "added":
         victim.with_name("new.parquet").write_bytes(b"")
     else:
-        (own_workspace.bundle / "manifest.json").write_text("{}")
+        (own.bundle / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="bundle"):
-        Scorer.open(own_workspace.bundle)
+        Scorer.open(own.bundle)
 
 
-def test_the_champion_comes_from_the_registry(own_workspace: Workspace, tmp_path: Path) -> None:
+def test_the_champion_comes_from_the_registry(own: Finished, tmp_path: Path) -> None:
     """Fetched once and verified; kept by version; a damaged copy is fetched again; older records by number."""
     uri, cache = str(tmp_path / "registry"), tmp_path / "cache"
     registry = Registry(uri, "test")
     with pytest.raises(InputError, match="no champion yet; promote a bundle first"):
         Scorer.from_registry(uri, "test", cache=cache)
-    first = registry.append(registry.put_bundle(own_workspace.bundle), None, by="me", reason="a test")
+    first = registry.append(registry.put_bundle(own.bundle), None, by="me", reason="a test")
     found = Scorer.from_registry(uri, "test", cache=cache)
     assert found.version == first.version
-    assert same(found.score(REQUEST), Scorer.open(own_workspace.bundle).score(REQUEST))
+    assert same(found.score(REQUEST), Scorer.open(own.bundle).score(REQUEST))
 
-    card = own_workspace.bundle / "MODEL_CARD.md"
+    card = own.bundle / "MODEL_CARD.md"
     card.write_text(card.read_text() + "\nanother\n")
-    second = registry.append(own_workspace.reseal(), first, by="me", reason="a test")
-    registry.put_bundle(own_workspace.bundle)
+    second = registry.append(own.reseal(), first, by="me", reason="a test")
+    registry.put_bundle(own.bundle)
     assert Scorer.from_registry(uri, "test", cache=cache).version == second.version
     assert Scorer.from_registry(uri, "test", number=1, cache=cache).version == first.version
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serve_workspace import FIELDS, Workspace
+from serve_workspace import FIELDS, Finished
 from typer.testing import CliRunner
 
 from din import cli
@@ -101,9 +101,9 @@ def test_more_than_the_limits_is_refused_at_once(scorer: Scorer) -> None:
         assert refused.value.number == 1
 
 
-def test_limits_are_the_callers_to_choose(workspace: Workspace, scorer: Scorer) -> None:
+def test_limits_are_the_callers_to_choose(finished: Finished, scorer: Scorer) -> None:
     """What is allowed is answered as without limits; the model's own history is always allowed."""
-    within = Scorer.open(workspace.bundle, limits=SMALL)
+    within = Scorer.open(finished.bundle, limits=SMALL)
     most = {"candidates": ["i1", "i2", "i3", "i4"], "history": ["i5"] * 8}
     assert np.array_equal(within.score(most), scorer.score(most))
     for key in most:
@@ -169,11 +169,11 @@ def test_a_line_nested_or_long_beyond_sense_is_one_message(line: str, scorer: Sc
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
-def test_the_command_takes_limits(workspace: Workspace, tmp_path: Any) -> None:
+def test_the_command_takes_limits(finished: Finished, tmp_path: Any) -> None:
     """`din score --max-…`: exit code 2 and one line beyond, answers below."""
     path = tmp_path / "requests.jsonl"
     path.write_text(json.dumps({"candidates": ["i1"] * 5, "history": ["i1"] * 8}) + "\n")
-    start = ["score", "--input", str(path), "--bundle", str(workspace.bundle)]
+    start = ["score", "--input", str(path), "--bundle", str(finished.bundle)]
     assert len(json.loads(CliRunner().invoke(cli.app, start).stdout)["probabilities"]) == 5
     for option, value in (("candidates", "4"), ("history", "7"), ("request-mb", "0.001")):
         if option == "request-mb":

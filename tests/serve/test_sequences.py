@@ -5,36 +5,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serve_workspace import Workspace, build, report, working_in
+from serve_workspace import Finished, build
 
 from din.artifacts import read_json
 from din.params import Params
 from din.serve import Scorer
-from din.serve.parity import parity
+from din.serve.parity import check_parity
 
 SEQUENCES = {"liked": {"rating": (4, 5)}, "disliked": {"rating": (1,)}}
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Workspace:
-    """DIN with two sequences, exported."""
+def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
+    """DIN with two sequences, finished."""
     train = replace(params.train, sequences=SEQUENCES)
     return build(tmp_path_factory.mktemp("sequences"), replace(params, train=train))
 
 
-def test_raw_ids_reach_their_sequence(workspace: Workspace) -> None:
+def test_raw_ids_reach_their_sequence(finished: Finished) -> None:
     """PyTorch, onnxruntime and the scorer agree, histories without any behaviour of a sequence among the cases."""
-    with working_in(workspace.root):
-        parity(workspace.params)
-    assert report(workspace.root)["verdict"] == "open"
-    ids = read_json(workspace.root / "models/din/config.json")["sequences"]
+    check_parity(finished.here, finished.params)
+    assert finished.parity()["verdict"] == "open"
+    ids = read_json(finished.here.model / "config.json")["sequences"]
     assert {name: list(fields) for name, fields in ids.items()} == {"disliked": ["rating"], "liked": ["rating"]}
 
 
 @pytest.mark.parametrize("rating", [2, 3, None, "never seen"])
-def test_a_behaviour_of_no_sequence_changes_nothing(workspace: Workspace, rating: object) -> None:
+def test_a_behaviour_of_no_sequence_changes_nothing(finished: Finished, rating: object) -> None:
     """A raw request with one more behaviour, of neither sequence, has the same scores; one of a sequence has others."""
-    scorer = Scorer.open(Path(workspace.bundle))
+    scorer = Scorer.open(Path(finished.bundle))
     history = [{"item_id": "i3", "rating": 5}, {"item_id": "i7", "rating": 1}]
 
     def score(more: list[dict]) -> np.ndarray:

@@ -14,6 +14,7 @@ from hypothesis import settings
 from din.params import Data, Params, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
@@ -23,13 +24,12 @@ DAY = 86_400
 START = 1_700_006_400  # 2023-11-15 00:00 UTC
 
 
-@pytest.fixture(autouse=True)
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current directory: empty, with `clicks.csv`, six events of two users over three days."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace with nothing but `clicks.csv`: six events of two users over three days."""
     rows = [f"{1 + i % 2},{10 + i},{START + i * DAY // 2},{i % 2},{'ab'[i % 2]}" for i in range(6)]
-    Path("clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,label,tab", *rows]) + "\n")
-    return tmp_path
+    (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,label,tab", *rows]) + "\n")
+    return Workspace(tmp_path)
 
 
 @pytest.fixture
@@ -44,12 +44,12 @@ def table_params(params: Params) -> Callable[..., Params]:
 
 
 @pytest.fixture
-def fetch_table(table_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
+def fetch_table(workspace: Workspace, table_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
     """Fetch a table source; returns the tables of `data/raw/` by name, events of all days together, by sequence."""
 
     def run(**table: Any) -> dict[str, pa.Table]:
-        fetch(table_params(**table))
-        return read_raw()
+        fetch(workspace, table_params(**table))
+        return read_raw(workspace.raw)
 
     return run
 
@@ -67,12 +67,12 @@ def public_params(params: Params) -> Callable[..., Params]:
 
 
 @pytest.fixture
-def fetch_public(public_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
+def fetch_public(workspace: Workspace, public_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
     """Fetch a publisher's log; returns what `fetch_table` does."""
 
     def run(source: str, path: str | None, **keys: Any) -> dict[str, pa.Table]:
-        fetch(public_params(source, path, **keys))
-        return read_raw()
+        fetch(workspace, public_params(source, path, **keys))
+        return read_raw(workspace.raw)
 
     return run
 
@@ -88,9 +88,8 @@ def example_params(params: Params) -> Callable[[str], Params]:
     return build
 
 
-def read_raw() -> dict[str, pa.Table]:
+def read_raw(raw: Path) -> dict[str, pa.Table]:
     """The tables of `data/raw/` by name, events of all days together, by sequence."""
-    raw = Path("data/raw")
     days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
     others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
     return {"events": pa.concat_tables(days).sort_by("sequence"), **others}

@@ -15,6 +15,7 @@ from din.errors import InputError
 from din.featurize.build import featurize
 from din.params import Params
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
 DAY = 86_400
@@ -25,11 +26,11 @@ PATHS = {"B0": [["Electronics", "Cables"], ["Electronics", "Audio", "Ear buds"]]
 PATHS |= {"B2": [["Electronics"]], "B3": [[]], "unseen": [["Electronics", "Cameras"]]}  # B3 has no category, B4 no line
 
 
-def lines(path: str, records: list[Any]) -> None:
+def lines(path: Path, records: list[Any]) -> None:
     """A gzip of one record a line; text as it is, anything else as JSON."""
     text = "".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
-    Path(path).parent.mkdir(exist_ok=True)
-    Path(path).write_bytes(gzip.compress(text.encode()))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(text.encode()))
 
 
 def reviews(time: int, *names: str) -> list[dict[str, Any]]:
@@ -41,36 +42,36 @@ def reviews(time: int, *names: str) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def write_2014(folder: str = "a") -> None:
+def write_2014(folder: Path) -> None:
     """reviews_Electronics_5 and meta_Electronics of 2014, whose metadata are Python literals."""
-    lines(f"{folder}/reviews_Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
+    lines(folder / "reviews_Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
     records = [{"asin": asin, "title": 'It\'s "new"', "categories": paths} for asin, paths in PATHS.items()]
     records[1] |= {"brand": "Kef", "related": {"also_bought": ["B0", "B9"]}}
     backwards = dict(reversed(records[4].items()))  # the key that tells at a glance comes last
-    lines(f"{folder}/meta_Electronics.json.gz", [repr(record) for record in [*records, backwards]])
+    lines(folder / "meta_Electronics.json.gz", [repr(record) for record in [*records, backwards]])
 
 
-def write_2018(folder: str = "a") -> None:
+def write_2018(folder: Path) -> None:
     """The edition of 2018: one path, strict JSON, an item described twice."""
-    lines(f"{folder}/Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
+    lines(folder / "Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
     records = [
         {"category": paths[-1], "tech1": "", "brand": "Kef" if asin == "B1" else "", "asin": asin, "price": "$1.99"}
         for asin, paths in PATHS.items()
     ]
-    lines(f"{folder}/meta_Electronics.json.gz", [*records, records[1] | {"category": ["Electronics", "Other"]}])
+    lines(folder / "meta_Electronics.json.gz", [*records, records[1] | {"category": ["Electronics", "Other"]}])
 
 
-def write_2023(folder: str = "a") -> None:
+def write_2023(folder: Path) -> None:
     """The edition of 2023: milliseconds, variants under a parent, details of any type."""
     rows = [row | {"asin": f"variant{number}"} for number, row in enumerate(reviews(1000, *COLUMNS_2023))]
-    lines(f"{folder}/Electronics.jsonl.gz", rows)
+    lines(folder / "Electronics.jsonl.gz", rows)
     records = [
         {"main_category": "All Electronics", "price": None if number % 2 else 9.99, "categories": paths[-1]}
         | {"details": {"Rank": number} if number % 2 else {"Rank": "1"}, "parent_asin": asin}
         | {"store": "Kef" if asin == "B1" else None}
         for number, (asin, paths) in enumerate(PATHS.items())
     ]
-    lines(f"{folder}/meta_Electronics.jsonl.gz", records)
+    lines(folder / "meta_Electronics.jsonl.gz", records)
 
 
 COLUMNS_2023 = ("user_id", "parent_asin", "rating", "timestamp")
@@ -78,9 +79,9 @@ EDITIONS = {"2014": write_2014, "2018": write_2018, "2023": write_2023}
 
 
 @pytest.mark.parametrize("edition", EDITIONS)
-def test_the_log(edition: str, fetch_public: Fetch) -> None:
+def test_the_log(workspace: Workspace, edition: str, fetch_public: Fetch) -> None:
     """Every review is a click in file order; the category is the last of the last path; only reviewed items stay."""
-    EDITIONS[edition]()
+    EDITIONS[edition](workspace.root / "a")
     raw = fetch_public("amazon-reviews", "a")
     events = raw["events"].to_pydict()
     assert list(zip(events["user_id"], events["item_id"], events["rating"], strict=True)) == [r[:3] for r in REVIEWS]
@@ -91,45 +92,45 @@ def test_the_log(edition: str, fetch_public: Fetch) -> None:
     assert items["category"] == ["Ear buds", "Cables", "Electronics", None]
     assert items["brand"][1] == "Kef"
     assert items["categories"][1] == ["Electronics", "Cables"]
-    manifest = read_json(Path("data/raw/manifest.json"))
+    manifest = read_json(workspace.raw / "manifest.json")
     assert manifest["fields"] == {"item": {"category": "categorical"}}
     assert (manifest["protocol"], manifest["order"]) == ("leave_last_out", "sequence")
 
 
-def test_several_paths(fetch_public: Fetch) -> None:
+def test_several_paths(workspace: Workspace, fetch_public: Fetch) -> None:
     """2014 has several category paths; `categories` holds each name once."""
-    write_2014()
+    write_2014(workspace.root / "a")
     items = fetch_public("amazon-reviews", "a")["items"]
     assert items["categories"][0].as_py() == ["Electronics", "Cables", "Audio", "Ear buds"]
 
 
-def test_ids_and_ratings_alone(fetch_public: Fetch) -> None:
+def test_ids_and_ratings_alone(workspace: Workspace, fetch_public: Fetch) -> None:
     """The 5-core files of 2023 are CSV; the log is the same."""
-    write_2023()
+    write_2023(workspace.root / "a")
     full = fetch_public("amazon-reviews", "a")
     rows = [",".join(str(row[name]) for name in COLUMNS_2023) for row in reviews(1000, *COLUMNS_2023)]
-    Path("a/Electronics.jsonl.gz").unlink()
-    lines("a/Electronics.csv.gz", [",".join(COLUMNS_2023), *rows])
+    (workspace.root / "a/Electronics.jsonl.gz").unlink()
+    lines(workspace.root / "a" / "Electronics.csv.gz", [",".join(COLUMNS_2023), *rows])
     assert fetch_public("amazon-reviews", "a") == full
 
 
-def test_the_example(example_params: Callable[[str], Params]) -> None:
+def test_the_example(workspace: Workspace, example_params: Callable[[str], Params]) -> None:
     """It runs on the publisher's files of another category as well."""
-    write_2014("amazon-beauty")
+    write_2014(workspace.root / "amazon-beauty")
     params = example_params("amazon-beauty")
-    fetch(params)
-    featurize(params)
-    fields = read_json(Path("data/features/manifest.json"))["fields"]
+    fetch(workspace, params)
+    featurize(workspace, params)
+    fields = read_json(workspace.features / "manifest.json")["fields"]
     assert [field["name"] for field in fields] == ["item_id", "category", "brand", "categories"]
 
 
-def test_the_papers_protocol(public_params: Callable[..., Params]) -> None:
+def test_the_papers_protocol(workspace: Workspace, public_params: Callable[..., Params]) -> None:
     """Of n reviews in file order: history of k and candidate k + 1 train, the last tests, each with one negative."""
-    write_2014()
+    write_2014(workspace.root / "a")
     params = public_params("amazon-reviews", "a")
-    fetch(params)
-    featurize(params)
-    shown = Built(Path("data/features")).impressions()
+    fetch(workspace, params)
+    featurize(workspace, params)
+    shown = Built(workspace).impressions()
     clicked = {(row["user"], row["item"]): row for row in shown if row["label"]}
     assert {key: row["split"] for key, row in clicked.items() if row["split"] == "test"} == {
         ("A1", "B3"): "test",
@@ -154,20 +155,20 @@ def test_the_papers_protocol(public_params: Callable[..., Params]) -> None:
         ("reviews_Electronics_5.json.gz", '{"reviewerID": "A1"}', ("row 2: unixReviewTime is None; expected s since",)),
     ],
 )  # fmt: skip
-def test_a_bad_line(fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
+def test_a_bad_line(workspace: Workspace, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
     """The message names file and line; nothing is ever evaluated."""
-    write_2014()
-    content = gzip.decompress(Path("a", name).read_bytes()).decode().splitlines()
-    lines(f"a/{name}", [line, *content] if name.startswith("meta") else [content[0], line, *content])
+    write_2014(workspace.root / "a")
+    content = gzip.decompress((workspace.root / "a" / name).read_bytes()).decode().splitlines()
+    lines(workspace.root / "a" / name, [line, *content] if name.startswith("meta") else [content[0], line, *content])
     with pytest.raises(InputError) as error:
         fetch_public("amazon-reviews", "a")
     assert all(part in str(error.value) for part in (f"a/{name}", *expected)), error.value
 
 
-def test_one_category_at_a_time(fetch_public: Fetch) -> None:
+def test_one_category_at_a_time(workspace: Workspace, fetch_public: Fetch) -> None:
     """Two categories in a folder are not guessed at; a glob chooses."""
-    write_2014()
-    lines("a/meta_Books.json.gz", [])
+    write_2014(workspace.root / "a")
+    lines(workspace.root / "a" / "meta_Books.json.gz", [])
     with pytest.raises(InputError, match=r"2 files that may be metadata.*meta_Books.json.gz, meta_Electronics.json.gz"):
         fetch_public("amazon-reviews", "a")
     assert fetch_public("amazon-reviews", "a/*_Electronics*")["events"].num_rows == 8

@@ -12,6 +12,7 @@ from din.params import Params, Table, load
 from din.params.overlays import edit
 from din.params.reading import plain
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 ROOT = Path(sources.__file__).parents[2]
 PAGE = (ROOT / "docs" / "bring-your-own-log.md").read_text(encoding="utf-8")
@@ -33,13 +34,13 @@ def test_the_table_of_errors_quotes_real_messages(message: str) -> None:
     assert message in text
 
 
-def test_the_shortest_way(params: Params, table_params: Callable[..., Params]) -> None:
+def test_the_shortest_way(workspace: Workspace, params: Params, table_params: Callable[..., Params]) -> None:
     """The page's first log and keys work as written."""
     log, keys = re.search(r"```\n(uid,.*?)```.*?```yaml\n(fetch:\n  source: table\n.*?)```", PAGE, re.S).groups()  # type: ignore[union-attr]  # a missing block fails too
-    Path("clicks.csv").write_text(log)
+    (workspace.root / "clicks.csv").write_text(log)
     shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    Path("params.yaml").write_text(edit(shipped, plain(keys, "the page"), "the page").text)
-    loaded = load()
+    workspace.params.write_text(edit(shipped, plain(keys, "the page"), "the page").text)
+    loaded = load(workspace.params)
     assert loaded.fetch.table == replace(
         params.fetch.table,
         events="clicks.csv",
@@ -47,5 +48,5 @@ def test_the_shortest_way(params: Params, table_params: Callable[..., Params]) -
         label="clicked",
         timestamp_unit="iso",
     )
-    fetch(loaded)
-    assert Path("data/raw/events/date=2024-05-01/part-0.parquet").exists()
+    fetch(workspace, loaded)
+    assert (workspace.raw / "events/date=2024-05-01/part-0.parquet").exists()

@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from stages import exit_code
 
-from din import stage
 from din.artifacts import read_json
 from din.errors import InputError
 from din.featurize.build import featurize
 from din.params import Params
 from din.schema import name_problem, parse_field
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 from validation import features as features_suite
 from validation import raw as raw_suite
 from validation.run import validate
@@ -58,77 +59,82 @@ BAD = {
 }  # fmt: skip
 
 
-def write(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write a CSV file."""
-    with Path(name).open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
 
 
 @pytest.fixture
-def odd_params(table_params: Callable[..., Params]) -> Callable[..., Params]:
+def odd_params(workspace: Workspace, table_params: Callable[..., Params]) -> Callable[..., Params]:
     """Write tables of users and items with columns of the given names, and return the params that read them."""
 
     def build(users: Sequence[str] = (), items: Sequence[str] = (), **table: object) -> Params:
         rng = random.Random(7)
         times = sorted(START + rng.randrange(25 * 86_400) for _ in range(EVENTS))
         events = [[rng.randrange(USERS), rng.randrange(ITEMS), time, int(rng.random() < 0.4)] for time in times]
-        write("clicks.csv", ["user_id", "item_id", "timestamp", "label"], events)
-        write("users.csv", ["user_id", *users], [[n, *"abc"[n % 3] * len(users)] for n in range(USERS)])
-        write("items.csv", ["item_id", *items], [[n, *"abc"[n % 3] * len(items)] for n in range(ITEMS)])
+        write(workspace.root / "clicks.csv", ["user_id", "item_id", "timestamp", "label"], events)
+        write(
+            workspace.root / "users.csv", ["user_id", *users], [[n, *"abc"[n % 3] * len(users)] for n in range(USERS)]
+        )
+        write(
+            workspace.root / "items.csv", ["item_id", *items], [[n, *"abc"[n % 3] * len(items)] for n in range(ITEMS)]
+        )
         params = table_params(users="users.csv", items="items.csv", **table)
         return replace(params, featurize=replace(params.featurize, protocol="temporal", min_count=1, shards=1))
 
     return build
 
 
-def written() -> set[Path]:
-    """Every file that is no input, outside the two folders that fetch and featurize may write to."""
+def written(workspace: Workspace) -> set[str]:
+    """Every file that is not an input, outside the two folders that fetch and featurize may write to."""
     inputs = {"clicks.csv", "users.csv", "items.csv"}
-    paths = (path for path in Path().rglob("*") if path.is_file() and path.parts[0] not in (".din", "data"))
-    return {path for path in paths if path.name not in inputs}
+    paths = (path for path in workspace.root.rglob("*") if path.is_file())
+    names = {path.relative_to(workspace.root) for path in paths}
+    return {name.as_posix() for name in names if name.parts[0] not in (".din", "data", *inputs)}
 
 
-def test_a_header_cell_runs_no_sql(odd_params: Callable[..., Params]) -> None:
+def test_a_header_cell_runs_no_sql(workspace: Workspace, odd_params: Callable[..., Params]) -> None:
     """SQL in a header cell of a user table names a column, and nothing else happens."""
     params = odd_params(users=[ATTACK])
-    fetch(params)
-    featurize(params)
-    assert written() == set()
-    assert ATTACK in pq.read_schema("data/features/users.parquet").names
+    fetch(workspace, params)
+    featurize(workspace, params)
+    assert written(workspace) == set()
+    assert ATTACK in pq.read_schema(workspace.features / "users.parquet").names
 
 
-def test_odd_names_work_in_every_stage(odd_params: Callable[..., Params]) -> None:
+def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Callable[..., Params]) -> None:
     """Quotes, semicolons, placeholders, keywords and any script: both suites are open, each name has a vocabulary."""
     half = len(ODD) // 2
     params = odd_params(users=ODD[:half], items=ODD[half:])
     limits = replace(params.validate_features, min_rows=1, max_unknown_users=1.0)
     params = replace(params, validate_features=limits, validate_raw=replace(params.validate_raw, min_rows=1))
-    fetch(params)
-    validate("raw", raw_suite.PHASES, params)
-    featurize(params)
-    validate("features", features_suite.PHASES, params)
+    fetch(workspace, params)
+    validate(workspace, "raw", raw_suite.PHASES, params)
+    featurize(workspace, params)
+    validate(workspace, "features", features_suite.PHASES, params)
     reports = {f"{suite}.{suffix}" for suite in ("raw", "features") for suffix in ("json", "verdict")}
-    assert written() == {Path("reports/validation") / name for name in reports}
-    manifest = read_json(Path("data/features/manifest.json"))
+    assert written(workspace) == {f"reports/validation/{name}" for name in reports}
+    manifest = read_json(workspace.features / "manifest.json")
     assert {field["name"] for field in manifest["fields"]} == {"item_id", *ODD}
     for name in ODD:
-        vocabulary = pq.read_table(Path("data/features/vocab") / f"{name}.parquet", partitioning=None)
+        vocabulary = pq.read_table(workspace.features / "vocab" / f"{name}.parquet", partitioning=None)
         assert set(vocabulary["value"].to_pylist()) == {None, "a", "b", "c"}
 
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
 def test_names_that_cannot_name_a_file_are_refused_at_fetch(
-    name: str, odd_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, name: str, odd_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line with the file, the name, what is wrong and the parameter to map it in; another name then works."""
     params = odd_params(items=[name])
-    assert stage.run("fetch", lambda: fetch(params)) == 2
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, params)) == 2
     message = capsys.readouterr().err
     assert "items.csv: column " in message and BAD[name] in message and "fetch.table.items_columns" in message
     assert message.count("\n") == 1 and len(message) < 500
     params = odd_params(items=[name], items_columns={"plain": name})
-    assert stage.run("fetch", lambda: fetch(params)) == 0
-    featurize(params)
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, params)) == 0
+    featurize(workspace, params)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ""])
@@ -145,13 +151,17 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=20) | st.text("ab\"'`;-/\
 @given(name=NAMES)
 @example(name="\"'")
 @example(name="')\n--")
-def test_any_name_works_or_is_refused_at_fetch(name: str, odd_params: Callable[..., Params]) -> None:
+def test_any_name_works_or_is_refused_at_fetch(
+    workspace: Workspace, name: str, odd_params: Callable[..., Params]
+) -> None:
     """Whatever a header says, featurize takes what fetch took, and nothing is written beside the two folders."""
     params = odd_params(users=[name])
-    code = stage.run("fetch", lambda: fetch(params))
+    code = exit_code(workspace, "fetch", lambda: fetch(workspace, params))
     own = {"user_id", "item_id", "timestamp", "sequence", "label", "behaviour"}
     assert code == (2 if name_problem(name) or name == "user_id" else 0)
     if code == 0:
         reserved = {"user", "item", "value", "history_start", "history_end", "sampled", *own}
-        assert stage.run("featurize", lambda: featurize(params)) == (2 if name.lower() in reserved - own else 0)
-    assert written() == set()
+        assert exit_code(workspace, "featurize", lambda: featurize(workspace, params)) == (
+            2 if name.lower() in reserved - own else 0
+        )
+    assert written(workspace) == set()

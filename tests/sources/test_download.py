@@ -4,72 +4,73 @@ import errno
 import gzip
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import fsspec
 import pytest
+from stages import exit_code
 
-from din import stage
 from din.artifacts import read_json
 from din.errors import InputError
 from din.params import Params
 from din.sources import files
 from din.sources.download import Download
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 KEY = "fetch.kuairand_pure.path"
 SOURCES = ("movielens", "amazon-reviews", "kuairand-pure", "taobao-ads")
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_missing_file(source: str, public_params: Callable[..., Params]) -> None:
+def test_a_missing_file(workspace: Workspace, source: str, public_params: Callable[..., Params]) -> None:
     """The message says what was looked for and lists what is there."""
-    Path("d").mkdir()
-    Path("d/notes.txt").write_text("x")
-    Path("d/all.tar.gz").write_text("x")
+    (workspace.root / "d").mkdir()
+    (workspace.root / "d/notes.txt").write_text("x")
+    (workspace.root / "d/all.tar.gz").write_text("x")
     with pytest.raises(InputError, match=r"'d' holds no .*; it holds all.tar.gz, notes.txt. Unpack other archives"):
-        fetch(public_params(source, "d"))
+        fetch(workspace, public_params(source, "d"))
     with pytest.raises(
         InputError, match=r"fetch\.\w+\.path: 'e' holds no file; relative paths start at the project's root"
     ):
-        fetch(public_params(source, "e"))
+        fetch(workspace, public_params(source, "e"))
 
 
-def test_names_wherever_they_lie() -> None:
+def test_names_wherever_they_lie(workspace: Workspace) -> None:
     """Nested or not, plain or compressed; messages show the path as the user would write it."""
-    Path("d/deep").mkdir(parents=True)
-    Path("d/deep/a.csv").write_text("x")
-    Path("d/b.csv.gz").write_bytes(gzip.compress(b"x"))
-    download = Download.at("d", KEY)
+    (workspace.root / "d/deep").mkdir(parents=True)
+    (workspace.root / "d/deep/a.csv").write_text("x")
+    (workspace.root / "d/b.csv.gz").write_bytes(gzip.compress(b"x"))
+    download = Download.at(workspace, "d", KEY)
     assert download.need("a.csv").name == "d/deep/a.csv"
     assert download.need("b.csv").name == "d/b.csv.gz"
     assert download.find("c.csv") is None
-    assert Download.at(str(Path("d").absolute()), KEY).need("a.csv").name == str(Path("d/deep/a.csv").absolute())
+    absolute = Download.at(workspace, str(workspace.root / "d"), KEY)
+    assert absolute.need("a.csv").name == str(workspace.root / "d/deep/a.csv")
 
 
-def test_two_of_a_name() -> None:
+def test_two_of_a_name(workspace: Workspace) -> None:
     """Neither is guessed."""
-    Path("d").mkdir()
-    Path("d/a.csv").write_text("x")
-    Path("d/a.csv.gz").write_bytes(gzip.compress(b"x"))
+    (workspace.root / "d").mkdir()
+    (workspace.root / "d/a.csv").write_text("x")
+    (workspace.root / "d/a.csv.gz").write_bytes(gzip.compress(b"x"))
     with pytest.raises(InputError, match=r"holds 2 files that may be a.csv: a.csv, a.csv.gz; expected one"):
-        Download.at("d", KEY).need("a.csv")
+        Download.at(workspace, "d", KEY).need("a.csv")
 
 
-def test_a_broken_zip() -> None:
+def test_a_broken_zip(workspace: Workspace) -> None:
     """No traceback."""
-    Path("a.zip").write_bytes(b"PK\x03\x04 cut")
+    (workspace.root / "a.zip").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"fetch\.kuairand_pure\.path: 'a.zip': cannot be read"):
-        Download.at("a.zip", KEY)
+        Download.at(workspace, "a.zip", KEY)
 
 
-def test_a_remote_folder(public_params: Callable[..., Params]) -> None:
+def test_a_remote_folder(workspace: Workspace, public_params: Callable[..., Params]) -> None:
     """Through fsspec, as a local one."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/ml/ratings.csv", b"userId,movieId,rating,timestamp\n1,2,4,978300760\n")
     memory.pipe("/ml/movies.csv", b"movieId,title,genres\n2,A (1990),Drama\n")
-    fetch(public_params("movielens", "memory://ml"))
-    assert len([*Path("data/raw/events").iterdir()]) == 1
+    fetch(workspace, public_params("movielens", "memory://ml"))
+    assert len([*(workspace.raw / "events").iterdir()]) == 1
 
 
 class ClientError(Exception):
@@ -90,6 +91,7 @@ class ClientError(Exception):
     ids=lambda value: type(value).__name__,
 )
 def test_a_store_that_does_not_answer(
+    workspace: Workspace,
     fault: Exception,
     code: int,
     public_params: Callable[..., Params],
@@ -104,20 +106,20 @@ def test_a_store_that_does_not_answer(
         raise fault
 
     monkeypatch.setattr(type(memory), "open", fail)
-    assert stage.run("fetch", lambda: fetch(public_params("movielens", "memory://down"))) == code
-    assert read_json(Path(".din/outcome/fetch.json"))["exit_code"] == code
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, public_params("movielens", "memory://down"))) == code
+    assert read_json(workspace.outcome("fetch"))["exit_code"] == code
     said = capsys.readouterr().err
     assert "memory:///down/ratings.csv: cannot be read" in said
     assert "Traceback" not in said and "bug" not in said
 
 
-def test_members_of_a_zip_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive's own checksums say whether a member changed."""
     for content in ("x", "y"):
-        with zipfile.ZipFile("a.zip", "w") as archive:
+        with zipfile.ZipFile(workspace.root / "a.zip", "w") as archive:
             archive.writestr("d/a.csv", content)
-        found = [Download.at("a.zip", KEY).need("a.csv")]
-        first = files.digests(found)
+        found = [Download.at(workspace, "a.zip", KEY).need("a.csv")]
+        first = files.digests(workspace, found)
         with monkeypatch.context() as patch:
             patch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed again"))
-            assert files.digests(found) == first
+            assert files.digests(workspace, found) == first

@@ -16,15 +16,14 @@ from din.params import Params
 from din.sources import fetch as fetching
 from din.sources import files, rawlog
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
-RAW = Path("data/raw")
 
-
-def snapshot() -> dict[str, tuple[bytes, int, int]]:
+def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
     """Every file of data/raw: bytes, inode and time of change."""
-    paths = sorted(path for path in RAW.rglob("*") if path.is_file())
+    paths = sorted(path for path in workspace.raw.rglob("*") if path.is_file())
     return {
-        path.relative_to(RAW).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+        path.relative_to(workspace.raw).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
         for path in paths
     }
 
@@ -35,188 +34,199 @@ def day(number: int) -> str:
 
 
 def test_a_second_fetch_reads_nothing(
-    table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace,
+    table_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing changed: one line, no rows read, not even the source's bytes, and every file as it was."""
-    fetch(table_params())
-    before = snapshot()
+    fetch(workspace, table_params())
+    before = snapshot(workspace)
     capsys.readouterr()
     monkeypatch.setattr(files, "read", lambda *_: pytest.fail("read the source"))
     monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
-    fetch(table_params())
-    assert capsys.readouterr().out == "fetch: data/raw is up to date with table (6 rows, 3 days)\n"
-    assert snapshot() == before
+    fetch(workspace, table_params())
+    assert capsys.readouterr().out == f"fetch: {workspace.raw} is up to date with table (6 rows, 3 days)\n"
+    assert snapshot(workspace) == before
 
 
-def test_the_same_source_gives_the_same_bytes(table_params: Callable[..., Params]) -> None:
+def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """From nothing, without any cache: the same tree, manifest included."""
-    fetch(table_params())
-    before = snapshot()
-    RAW.rename("elsewhere")
-    files.DIGESTS.unlink()
-    fetch(table_params())
-    assert {path: content for path, (content, *_) in snapshot().items()} == {
+    fetch(workspace, table_params())
+    before = snapshot(workspace)
+    workspace.raw.rename(workspace.root / "elsewhere")
+    workspace.digests.unlink()
+    fetch(workspace, table_params())
+    assert {path: content for path, (content, *_) in snapshot(workspace).items()} == {
         path: content for path, (content, *_) in before.items()
     }
 
 
-def test_a_changed_day_leaves_the_others_untouched(table_params: Callable[..., Params]) -> None:
+def test_a_changed_day_leaves_the_others_untouched(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """One label changed: that day's file and the manifest are new; the others keep bytes, inode and time."""
-    fetch(table_params())
-    before = snapshot()
-    lines = Path("clicks.csv").read_text().splitlines()
+    fetch(workspace, table_params())
+    before = snapshot(workspace)
+    lines = (workspace.root / "clicks.csv").read_text().splitlines()
     lines[3] = lines[3].replace(",0,a", ",1,a")  # the third event, on the second day
-    Path("clicks.csv").write_text("\n".join(lines) + "\n")
-    fetch(table_params())
-    after = snapshot()
+    (workspace.root / "clicks.csv").write_text("\n".join(lines) + "\n")
+    fetch(workspace, table_params())
+    after = snapshot(workspace)
     assert after.keys() == before.keys()
     assert {path for path in after if after[path] != before[path]} == {day(2), "manifest.json"}
-    changed = pq.read_table(RAW / day(2), partitioning=None)
+    changed = pq.read_table(workspace.raw / day(2), partitioning=None)
     assert changed["label"].to_pylist() == [1, 1]
 
 
-def test_a_new_day_is_added(table_params: Callable[..., Params]) -> None:
+def test_a_new_day_is_added(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """Appended events make a new file; those of earlier days stay."""
-    fetch(table_params())
-    before = snapshot()
-    with Path("clicks.csv").open("a") as log:
+    fetch(workspace, table_params())
+    before = snapshot(workspace)
+    with (workspace.root / "clicks.csv").open("a") as log:
         log.write("1,10,1700300000,1,a\n")
-    fetch(table_params())
-    after = snapshot()
+    fetch(workspace, table_params())
+    after = snapshot(workspace)
     assert {path for path in after if after[path] != before.get(path)} == {day(4), "manifest.json"}
 
 
-def test_a_day_that_is_gone_goes(table_params: Callable[..., Params]) -> None:
+def test_a_day_that_is_gone_goes(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """What the source no longer has does not survive."""
-    fetch(table_params())
-    Path("clicks.csv").write_text("\n".join(Path("clicks.csv").read_text().splitlines()[:5]) + "\n")
-    fetch(table_params())
-    assert [*snapshot()] == [day(1), day(2), "manifest.json"]
+    fetch(workspace, table_params())
+    (workspace.root / "clicks.csv").write_text(
+        "\n".join((workspace.root / "clicks.csv").read_text().splitlines()[:5]) + "\n"
+    )
+    fetch(workspace, table_params())
+    assert [*snapshot(workspace)] == [day(1), day(2), "manifest.json"]
 
 
-def test_until_drops_later_events_and_behaviours(table_params: Callable[..., Params]) -> None:
+def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """Rows of the day itself stay, later ones go, from the history too; kept days are not rewritten."""
-    Path("h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\n1,8,1700200000\n")
-    fetch(table_params(history="h.csv"))
-    before = snapshot()
-    fetch(table_params(history="h.csv", until=date(2023, 11, 16)))
-    after = snapshot()
+    (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\n1,8,1700200000\n")
+    fetch(workspace, table_params(history="h.csv"))
+    before = snapshot(workspace)
+    fetch(workspace, table_params(history="h.csv", until=date(2023, 11, 16)))
+    after = snapshot(workspace)
     assert [*after] == [day(1), day(2), "history.parquet", "manifest.json"]
     assert after[day(1)] == before[day(1)]
-    assert pq.read_table(RAW / "history.parquet")["item_id"].to_pylist() == [7]
-    manifest = read_json(RAW / "manifest.json")
+    assert pq.read_table(workspace.raw / "history.parquet")["item_id"].to_pylist() == [7]
+    manifest = read_json(workspace.raw / "manifest.json")
     assert (manifest["until"], manifest["rows"]) == ("2023-11-16", 4)
 
 
-def test_until_before_the_log(table_params: Callable[..., Params]) -> None:
+def test_until_before_the_log(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """Nothing would be left: the message names the first day there is."""
     with pytest.raises(InputError, match=r"data.until=2020-01-01: no event is that old, the first is of 2023-11-15"):
-        fetch(table_params(until=date(2020, 1, 1)))
-    assert not RAW.exists()
+        fetch(workspace, table_params(until=date(2020, 1, 1)))
+    assert not workspace.raw.exists()
 
 
 @pytest.mark.parametrize("damage", ["delete", "change", "add", "manifest"])
-def test_damaged_outputs_are_restored(table_params: Callable[..., Params], damage: str) -> None:
+def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Callable[..., Params], damage: str) -> None:
     """The fingerprint alone is not trusted: the files must be those that the manifest names."""
-    fetch(table_params())
-    before = {path: content for path, (content, *_) in snapshot().items()}
+    fetch(workspace, table_params())
+    before = {path: content for path, (content, *_) in snapshot(workspace).items()}
     match damage:
         case "delete":
-            (RAW / day(2)).unlink()
+            (workspace.raw / day(2)).unlink()
         case "change":
-            (RAW / day(2)).write_bytes(b"PAR1")
+            (workspace.raw / day(2)).write_bytes(b"PAR1")
         case "add":
-            (RAW / "items.parquet").write_bytes(b"PAR1")
+            (workspace.raw / "items.parquet").write_bytes(b"PAR1")
         case "manifest":
-            (RAW / "manifest.json").write_text("{")
-    fetch(table_params())
-    assert {path: content for path, (content, *_) in snapshot().items()} == before
+            (workspace.raw / "manifest.json").write_text("{")
+    fetch(workspace, table_params())
+    assert {path: content for path, (content, *_) in snapshot(workspace).items()} == before
 
 
 @pytest.mark.parametrize(
     "changes", [{"label": "tab == a"}, {"keep": ("tab",)}, {"until": date(2023, 11, 15)}, {"daily": True}]
 )
-def test_params_that_shape_rows_count(table_params: Callable[..., Params], changes: dict[str, Any]) -> None:
+def test_params_that_shape_rows_count(
+    workspace: Workspace, table_params: Callable[..., Params], changes: dict[str, Any]
+) -> None:
     """A changed label rule, column or day gives another fingerprint."""
-    fetch(table_params())
-    before = read_json(RAW / "manifest.json")["fingerprint"]
-    fetch(table_params(**changes))
-    assert read_json(RAW / "manifest.json")["fingerprint"] != before
+    fetch(workspace, table_params())
+    before = read_json(workspace.raw / "manifest.json")["fingerprint"]
+    fetch(workspace, table_params(**changes))
+    assert read_json(workspace.raw / "manifest.json")["fingerprint"] != before
 
 
 def test_a_moved_log_is_the_same_log(
-    table_params: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, table_params: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The fingerprint covers contents, not paths."""
-    fetch(table_params())
+    fetch(workspace, table_params())
     (tmp_path / "logs").mkdir()
-    Path("clicks.csv").rename("logs/moved.csv")
+    (workspace.root / "clicks.csv").rename(workspace.root / "logs/moved.csv")
     capsys.readouterr()
-    fetch(table_params(events=str(tmp_path / "logs" / "*.csv")))
+    fetch(workspace, table_params(events=str(tmp_path / "logs" / "*.csv")))
     assert "up to date" in capsys.readouterr().out
 
 
-def test_the_code_counts(table_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_counts(
+    workspace: Workspace, table_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A changed module of din/sources gives another fingerprint, the same rows the same files."""
-    fetch(table_params())
-    before = snapshot()
+    fetch(workspace, table_params())
+    before = snapshot(workspace)
     (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "table.py").write_text("new = True")
+    (tmp_path / "code" / "tabular.py").write_text("new = True")
     monkeypatch.setattr(fetching, "_CODE", tmp_path / "code")
-    fetch(table_params())
-    after = snapshot()
+    fetch(workspace, table_params())
+    after = snapshot(workspace)
     assert {path for path in after if after[path] != before[path]} == {"manifest.json"}
 
 
-def test_a_change_of_equal_size_is_seen(table_params: Callable[..., Params]) -> None:
+def test_a_change_of_equal_size_is_seen(workspace: Workspace, table_params: Callable[..., Params]) -> None:
     """Not even a preserved modification time hides new contents from the cache of hashes."""
-    fetch(table_params())
-    status = Path("clicks.csv").stat()
-    Path("clicks.csv").write_text(Path("clicks.csv").read_text().replace(",0,a", ",1,a"))
-    os.utime("clicks.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
-    fetch(table_params())
-    assert pq.read_table(RAW / day(1), partitioning=None)["label"].to_pylist() == [1, 1]
+    fetch(workspace, table_params())
+    status = (workspace.root / "clicks.csv").stat()
+    (workspace.root / "clicks.csv").write_text((workspace.root / "clicks.csv").read_text().replace(",0,a", ",1,a"))
+    os.utime(workspace.root / "clicks.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
+    fetch(workspace, table_params())
+    assert pq.read_table(workspace.raw / day(1), partitioning=None)["label"].to_pylist() == [1, 1]
 
 
 def test_a_source_that_changes_while_it_is_read(
-    table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of two versions are never mixed under one fingerprint."""
     read = files.read
 
     def and_append(*args: Any) -> rawlog.Part:
         result = read(*args)
-        with Path("clicks.csv").open("a") as log:
+        with (workspace.root / "clicks.csv").open("a") as log:
             log.write("1,10,1700300000,1,a\n")
         return result
 
     monkeypatch.setattr(files, "read", and_append)
     with pytest.raises(Unavailable, match="changed while they were read; run fetch again"):
-        fetch(table_params())
-    assert not RAW.exists()
+        fetch(workspace, table_params())
+    assert not workspace.raw.exists()
 
 
 def test_a_failure_while_writing_leaves_the_old_tree(
-    table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk, say: data/raw stays, and no temporary is left."""
-    fetch(table_params())
-    before = snapshot()
+    fetch(workspace, table_params())
+    before = snapshot(workspace)
 
     def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
     monkeypatch.setattr(rawlog.pq, "write_table", full)
     with pytest.raises(OSError, match="No space"):
-        fetch(table_params(keep=("tab",)))
-    assert snapshot() == before
-    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+        fetch(workspace, table_params(keep=("tab",)))
+    assert snapshot(workspace) == before
+    assert [path.name for path in (workspace.root / "data").iterdir()] == ["raw"]
 
 
-def test_another_source_replaces_the_tree(params: Params, table_params: Callable[..., Params]) -> None:
+def test_another_source_replaces_the_tree(
+    workspace: Workspace, params: Params, table_params: Callable[..., Params]
+) -> None:
     """Nothing of the old log stays beside the new one."""
     small = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=20))
-    fetch(replace(params, fetch=small))
-    assert (RAW / "truth" / "truth.parquet").exists()
-    fetch(table_params())
-    assert [*snapshot()] == [day(1), day(2), day(3), "manifest.json"]
+    fetch(workspace, replace(params, fetch=small))
+    assert (workspace.raw / "truth" / "truth.parquet").exists()
+    fetch(workspace, table_params())
+    assert [*snapshot(workspace)] == [day(1), day(2), day(3), "manifest.json"]

@@ -14,6 +14,7 @@ from din.featurize.build import featurize
 from din.params import Data, Params
 from din.schema import parse_fields
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
 LOG = "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"
@@ -44,9 +45,9 @@ def row(user: int, video: int, day: int, hour: float, click: int, rand: int = 0,
 
 
 @pytest.fixture
-def folder(workspace: Path) -> Path:
+def folder(workspace: Workspace) -> Path:
     """KuaiRand-Pure, unpacked: two users, four days, an event shown twice, a video that the table lacks."""
-    data = workspace / "KuaiRand-Pure" / "data"
+    data = workspace.root / "KuaiRand-Pure" / "data"
     data.mkdir(parents=True)
     rows = [row(0, 10, 0, 0, 1, play=999), row(0, 20, 0, 0, 0), row(0, 20, 1, 23.9, 0), row(0, 20, 1, 23.9, 0)]
     (data / "log_standard_4_08_to_4_21_pure.csv").write_text(LOG + "".join(rows))
@@ -59,17 +60,17 @@ def folder(workspace: Path) -> Path:
     return data
 
 
-def test_the_log(folder: Path, fetch_public: Fetch) -> None:
+def test_the_log(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
     """Both standard logs in their order, in Beijing's days; clicks are behaviours; feedback is no context."""
     raw = fetch_public("kuairand-pure", "KuaiRand-Pure")
     events = raw["events"].to_pydict()
     assert events["label"] == events["behaviour"] == [1, 0, 0, 0, 1, 0, 1, 0]
     assert [time.isoformat() for time in events["timestamp"][:3:2]] == ["2022-04-08T00:00:00", "2022-04-09T23:54:00"]
-    assert read_json(Path("data/raw/manifest.json"))["days"] == [f"2022-04-{day:02}" for day in (8, 9, 10, 11)]
+    assert read_json(workspace.raw / "manifest.json")["days"] == [f"2022-04-{day:02}" for day in (8, 9, 10, 11)]
     assert raw["items"]["tag"].to_pylist() == [[39, 12], [2], []]
     assert raw["items"]["video_duration"].to_pylist() == [87433, 218066, None]
     assert raw["users"]["follow_user_num_range"].to_pylist() == ["(0,10]", "(150,250]"]
-    manifest = read_json(Path("data/raw/manifest.json"))
+    manifest = read_json(workspace.raw / "manifest.json")
     assert manifest["protocol"] == "temporal"
     assert manifest["fields"]["context"] == {"tab": "categorical"}
     assert {"is_like", "long_view", "play_time_ms"} <= manifest["fields"]["behaviour"].keys()
@@ -77,54 +78,58 @@ def test_the_log(folder: Path, fetch_public: Fetch) -> None:
     assert names <= {*raw["events"].column_names, *raw["items"].column_names, *raw["users"].column_names}
 
 
-def test_random_exposure_on_request(folder: Path, fetch_public: Fetch) -> None:
+def test_random_exposure_on_request(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
     """Its rows come after the others, and a context tells them apart."""
     events = fetch_public("kuairand-pure", str(folder), random_exposure=True)["events"]
     assert events["is_rand"].to_pylist() == [0] * 8 + [1]
-    assert read_json(Path("data/raw/manifest.json"))["fields"]["context"].keys() == {"tab", "is_rand"}
+    assert read_json(workspace.raw / "manifest.json")["fields"]["context"].keys() == {"tab", "is_rand"}
 
 
-def test_statistics_and_unused_logs_are_not_read(folder: Path, public_params: Callable[..., Params]) -> None:
+def test_statistics_and_unused_logs_are_not_read(
+    workspace: Workspace, folder: Path, public_params: Callable[..., Params]
+) -> None:
     """What is not read may change or be missing: the month's statistics hold the clicks to be predicted."""
     params = public_params("kuairand-pure", "KuaiRand-Pure")
-    fetch(params)
-    before = Path("data/raw/manifest.json").stat()
+    fetch(workspace, params)
+    before = (workspace.raw / "manifest.json").stat()
     (folder / "log_random_4_22_to_5_08_pure.csv").unlink()
     (folder / "video_features_statistic_pure.csv").write_text("video_id\n")
-    fetch(params)
-    assert Path("data/raw/manifest.json").stat() == before
+    fetch(workspace, params)
+    assert (workspace.raw / "manifest.json").stat() == before
 
 
-def test_a_changed_row_rewrites_its_day(folder: Path, public_params: Callable[..., Params]) -> None:
+def test_a_changed_row_rewrites_its_day(
+    workspace: Workspace, folder: Path, public_params: Callable[..., Params]
+) -> None:
     """One label of the last day: the other days' files stay as they are, inode and time included."""
     params = public_params("kuairand-pure", "KuaiRand-Pure")
-    fetch(params)
-    days = sorted(Path("data/raw/events").glob("*/*"))
+    fetch(workspace, params)
+    days = sorted((workspace.raw / "events").glob("*/*"))
     before = [day.stat() for day in days]
     log = folder / "log_standard_4_22_to_5_08_pure.csv"
     log.write_text(log.read_text().replace(row(1, 20, 3, 1, 0), row(1, 20, 3, 1, 1)))
-    fetch(params)
+    fetch(workspace, params)
     after = [day.stat() for day in days]
     same = [(a.st_ino, a.st_mtime_ns) == (b.st_ino, b.st_mtime_ns) for a, b in zip(before, after, strict=True)]
     assert same == [True, True, True, False]
 
 
-def test_the_example(folder: Path, example_params: Callable[[str], Params]) -> None:
+def test_the_example(workspace: Workspace, folder: Path, example_params: Callable[[str], Params]) -> None:
     """It runs on the publisher's folder, whose log is longer than the one here."""
     params = replace(example_params("kuairand-pure"), data=Data(until=None))
-    fetch(params)
-    featurize(params)
-    manifest = read_json(Path("data/features/manifest.json"))
+    fetch(workspace, params)
+    featurize(workspace, params)
+    manifest = read_json(workspace.features / "manifest.json")
     assert manifest["rows"].keys() == {"train", "valid", "test"}
     assert {"user_id", "register_days_range", "tag", "tab"} <= {field["name"] for field in manifest["fields"]}
 
 
-def test_to_shards(folder: Path, public_params: Callable[..., Params]) -> None:
+def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[..., Params]) -> None:
     """The last days test; a history holds clicks and what followed them."""
     params = public_params("kuairand-pure", "KuaiRand-Pure")
-    fetch(params)
-    featurize(params)
-    built = Built(Path("data/features"))
+    fetch(workspace, params)
+    featurize(workspace, params)
+    built = Built(workspace)
     rows = built.impressions()
     assert [row["split"] for row in rows] == ["train"] * 2 + ["valid"] * 3 + ["test"] * 3
     assert [row["item"] for row in rows] == [10, 20, 20, 20, 10, 99, 30, 20]

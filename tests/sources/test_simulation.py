@@ -1,7 +1,6 @@
 """The simulated log holds what it promises. Alone: pytest tests/sources/test_simulation.py"""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +13,7 @@ from din.params import Params, Simulate, parse, to_json
 from din.sources.fetch import fetch
 from din.sources.rawlog import RawLog, checked
 from din.sources.simulate import INTERESTS, MAX_BEHAVIOURS, PRIOR, Simulation
+from din.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +97,13 @@ def test_the_same_params_give_the_same_log(params: Params) -> None:
     assert not first.events.table.equals(other.events.table)
 
 
-def test_until_cuts_the_truth_too(params: Params) -> None:
+def test_until_cuts_the_truth_too(workspace: Workspace, params: Params) -> None:
     """truth.parquet has a row for each event that is left, and for no other."""
     block = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=50))
     until = replace(params.data, until=pa.scalar("2024-01-10").cast(pa.date32()).as_py())
-    fetch(replace(params, fetch=block, data=until))
-    days = pq.read_table("data/raw/events", partitioning=None)
-    truth = pq.read_table(Path("data/raw/truth/truth.parquet"))
+    fetch(workspace, replace(params, fetch=block, data=until))
+    days = pq.read_table(workspace.raw / "events", partitioning=None)
+    truth = pq.read_table(workspace.raw / "truth/truth.parquet")
     assert sorted(days["sequence"].to_pylist()) == truth["sequence"].to_pylist()
     assert 0 < truth.num_rows < 50 * block.simulate.impressions_per_user
 

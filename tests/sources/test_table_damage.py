@@ -4,17 +4,17 @@ import gzip
 from collections.abc import Callable
 from datetime import date, time, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stages import exit_code
 from table_files import GOOD, T, parquet
 
-from din import stage
 from din.params import Params
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 VALUES = [
     pa.array([None]), pa.array([True]), pa.array([1.5]), pa.array([float("nan")]), pa.array(["x"]), pa.array([b"x"]),
@@ -27,25 +27,29 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{value.type} {value[0]}")
 @pytest.mark.parametrize("table", ["events", "items", "history"])
-def test_no_parquet_type_is_a_bug(value: pa.Array, table: str, table_params: Callable[..., Params]) -> None:
+def test_no_parquet_type_is_a_bug(
+    workspace: Workspace, value: pa.Array, table: str, table_params: Callable[..., Params]
+) -> None:
     """Any type in any role, key columns among them: it is read, or refused with outcome 2."""
     roles = ("user_id", "item_id", "timestamp", "sequence", "label", "behaviour", "side")
     for role in roles:
-        Path("typed.parquet").write_bytes(parquet(**{role: value}))
+        (workspace.root / "typed.parquet").write_bytes(parquet(**{role: value}))
         keep = ("side",) if (table, role) == ("events", "side") else ()
         for label in ("label", "label >= 4", "label == x"):
             params = table_params(**{table: "typed.parquet", "keep": keep, "label": label})
-            assert stage.run("fetch", lambda params=params: fetch(params)) in (0, 2)
+            assert exit_code(workspace, "fetch", lambda params=params: fetch(workspace, params)) in (0, 2)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), suffix=st.sampled_from(["csv", "csv.gz", "parquet", "jsonl"]))
-def test_damaged_bytes_are_never_a_bug(data: st.DataObject, suffix: str, table_params: Callable[..., Params]) -> None:
+def test_damaged_bytes_are_never_a_bug(
+    workspace: Workspace, data: st.DataObject, suffix: str, table_params: Callable[..., Params]
+) -> None:
     """Whatever bytes change, go or come in a file of any form: it is read, or refused with outcome 2."""
     text = f"{GOOD}2,11,{T},1\n1,12,{T + 90_000},1\n".encode()
     line = '{"user_id": 1, "item_id": 10, "timestamp": 1700006400, "label": 1, "tags": ["a"]}\n'
     good = {"csv": text, "csv.gz": gzip.compress(text), "parquet": parquet(), "jsonl": line.encode() * 2}[suffix]
     start = data.draw(st.integers(0, len(good)))
     stop = data.draw(st.integers(start, min(len(good), start + 20)))
-    Path(f"bytes.{suffix}").write_bytes(good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
-    assert stage.run("fetch", lambda: fetch(table_params(events=f"bytes.{suffix}"))) in (0, 2)
+    (workspace.root / f"bytes.{suffix}").write_bytes(good[:start] + data.draw(st.binary(max_size=8)) + good[stop:])
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events=f"bytes.{suffix}"))) in (0, 2)

@@ -5,16 +5,16 @@
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
+from stages import exit_code
 from table_files import GOOD, HEADER, T, parquet
 
-from din import stage
 from din.artifacts import read_json
 from din.params import Params
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 
 @dataclass
@@ -227,37 +227,41 @@ CASES = [
 ]  # fmt: skip
 
 
-def tree() -> dict[str, tuple[bytes, int, int]]:
+def tree(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
     """Every file of data/: bytes, inode and time."""
-    files = [path for path in Path("data").rglob("*") if path.is_file()]
+    files = [path for path in (workspace.root / "data").rglob("*") if path.is_file()]
     return {str(path): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input(case: Case, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input(
+    workspace: Workspace, case: Case, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
     """Outcome 2, one clear message without a traceback, and the earlier data/raw untouched."""
-    fetch(table_params())
-    before = tree()
+    fetch(workspace, table_params())
+    before = tree(workspace)
     for name, content in case.files.items():
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+        (workspace.root / name).parent.mkdir(exist_ok=True)
+        (workspace.root / name).write_bytes(content.encode() if isinstance(content, str) else content)
     capsys.readouterr()
-    assert stage.run("fetch", lambda: fetch(table_params(**case.table))) == 2
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(**case.table))) == 2
     message = capsys.readouterr().err
     for part in case.says:
         assert part in message
     assert "Traceback" not in message
     assert message.count("\n") == 1
-    assert read_json(Path(".din/outcome/fetch.json"))["exit_code"] == 2
-    assert tree() == before
-    assert [path.name for path in Path("data").iterdir()] == ["raw"]
+    assert read_json(workspace.outcome("fetch"))["exit_code"] == 2
+    assert tree(workspace) == before
+    assert [path.name for path in (workspace.root / "data").iterdir()] == ["raw"]
 
 
-def test_rows_count_within_their_file(table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_count_within_their_file(
+    workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
     """In a glob, the message names the file that holds the row, and counts from that file's start."""
-    Path("a.csv").write_text(GOOD)
-    Path("b.csv").write_text(f"{GOOD}1,2,{T},7\n")
-    assert stage.run("fetch", lambda: fetch(table_params(events="[ab].csv"))) == 2
+    (workspace.root / "a.csv").write_text(GOOD)
+    (workspace.root / "b.csv").write_text(f"{GOOD}1,2,{T},7\n")
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events="[ab].csv"))) == 2
     assert "b.csv row 2: label is '7'" in capsys.readouterr().err
 
 
@@ -282,17 +286,21 @@ LONG = 10_000_000
     ids=["a cell", "an open quote", "quoted", "many cells", "header"],
 )
 def test_a_row_beyond_all_bounds_is_named(
-    content: str, says: str, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    workspace: Workspace,
+    content: str,
+    says: str,
+    table_params: Callable[..., Params],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Row, column, the cell's beginning and what to do, in one short line."""
-    Path("long.csv").write_text(content)
-    assert stage.run("fetch", lambda: fetch(table_params(events="long.csv"))) == 2
+    (workspace.root / "long.csv").write_text(content)
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events="long.csv"))) == 2
     message = capsys.readouterr().err
     assert f"long.csv {says}" in message and "is a quote left open there? Correct the cell" in message
     assert message.count("\n") == 1 and len(message) < 400
 
 
-def test_a_cell_of_megabytes_is_read(fetch_table: Callable[..., Any]) -> None:
+def test_a_cell_of_megabytes_is_read(workspace: Workspace, fetch_table: Callable[..., Any]) -> None:
     """A long cell alone is no error."""
-    Path("long.csv").write_text(f"{GOOD}1,{'x' * 3_000_000},{T},1\n")
+    (workspace.root / "long.csv").write_text(f"{GOOD}1,{'x' * 3_000_000},{T},1\n")
     assert len(fetch_table(events="long.csv")["events"]["item_id"][1].as_py()) == 3_000_000

@@ -4,7 +4,6 @@ import gzip
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,16 +13,17 @@ import pytest
 
 from din.artifacts import read_json
 from din.schema import EVENT_COLUMNS
+from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
 
 
-def manifest() -> dict[str, Any]:
+def manifest(workspace: Workspace) -> dict[str, Any]:
     """That of data/raw."""
-    return read_json(Path("data/raw/manifest.json"))
+    return read_json(workspace.raw / "manifest.json")
 
 
-def test_the_raw_contract(fetch_table: Fetch) -> None:
+def test_the_raw_contract(workspace: Workspace, fetch_table: Fetch) -> None:
     """Days, columns, types, order and manifest are those of the contract."""
     events = fetch_table(keep=("tab",))["events"]
     assert events.column_names == [*EVENT_COLUMNS, "tab"]
@@ -33,7 +33,7 @@ def test_the_raw_contract(fetch_table: Fetch) -> None:
     assert events["timestamp"][1].as_py() == datetime(2023, 11, 15, 12)
     assert events["sequence"].to_pylist() == [*range(6)]
     assert events["behaviour"] == events["label"]
-    written = manifest()
+    written = manifest(workspace)
     assert written["days"] == ["2023-11-15", "2023-11-16", "2023-11-17"]
     assert sorted(written["files"]) == [f"events/date={day}/part-0.parquet" for day in written["days"]]
     del written["files"], written["days"], written["fingerprint"]
@@ -49,56 +49,60 @@ def test_the_raw_contract(fetch_table: Fetch) -> None:
     }
 
 
-def test_all_formats_give_the_same_files(fetch_table: Fetch) -> None:
+def test_all_formats_give_the_same_files(workspace: Workspace, fetch_table: Fetch) -> None:
     """CSV, TSV, CSV.gz, Parquet and JSON-lines with the same rows give the same bytes."""
-    text = Path("clicks.csv").read_text()
-    rows = pyarrow.csv.read_csv("clicks.csv")
-    Path("clicks.tsv").write_text(text.replace(",", "\t"))
-    Path("clicks.csv.gz").write_bytes(gzip.compress(text.encode()))
-    pq.write_table(rows, "clicks.parquet")
-    Path("clicks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
+    text = (workspace.root / "clicks.csv").read_text()
+    rows = pyarrow.csv.read_csv(workspace.root / "clicks.csv")
+    (workspace.root / "clicks.tsv").write_text(text.replace(",", "\t"))
+    (workspace.root / "clicks.csv.gz").write_bytes(gzip.compress(text.encode()))
+    pq.write_table(rows, workspace.root / "clicks.parquet")
+    (workspace.root / "clicks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
     hashes = []
     for suffix in ("csv", "tsv", "csv.gz", "parquet", "jsonl"):
         fetch_table(events=f"clicks.{suffix}", keep=("tab",))
-        hashes.append(manifest()["files"])
+        hashes.append(manifest(workspace)["files"])
     assert hashes == [hashes[0]] * 5
 
 
-def test_a_remote_file_system(fetch_table: Fetch) -> None:
+def test_a_remote_file_system(workspace: Workspace, fetch_table: Fetch) -> None:
     """A URL goes through fsspec; a glob there works as on disk."""
     import fsspec
 
     memory = fsspec.filesystem("memory")
-    memory.pipe("/logs/a.csv", Path("clicks.csv").read_bytes())
+    memory.pipe("/logs/a.csv", (workspace.root / "clicks.csv").read_bytes())
     assert fetch_table(events="memory://logs/*.csv")["events"].num_rows == 6
 
 
-def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(fetch_table: Fetch) -> None:
+def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: Workspace, fetch_table: Fetch) -> None:
     """Sequence is the row number at fetch: files sorted within a pattern, patterns as listed, no file twice."""
-    header, *rows = Path("clicks.csv").read_text().splitlines()
+    header, *rows = (workspace.root / "clicks.csv").read_text().splitlines()
     for name, row in zip(("part-2", "part-10", "part-1", "late"), rows, strict=False):
-        Path(f"{name}.csv").write_text(f"{header}\n{row}\n")
+        (workspace.root / f"{name}.csv").write_text(f"{header}\n{row}\n")
     items = fetch_table(events="late.csv, part-*.csv, part-1.csv")["events"]["item_id"].to_pylist()
     assert items == [13, 12, 11, 10]
 
 
-def test_column_mapping_renames_keys_and_kept_columns(fetch_table: Fetch) -> None:
+def test_column_mapping_renames_keys_and_kept_columns(workspace: Workspace, fetch_table: Fetch) -> None:
     """`our name: their name` holds for the keys and for what `keep` lists."""
-    text = Path("clicks.csv").read_text().replace("user_id,item_id,timestamp,label,tab", "uid,sku,ts,click,ui")
-    Path("clicks.csv").write_text(text)
+    text = (
+        (workspace.root / "clicks.csv")
+        .read_text()
+        .replace("user_id,item_id,timestamp,label,tab", "uid,sku,ts,click,ui")
+    )
+    (workspace.root / "clicks.csv").write_text(text)
     mapping = {"user_id": "uid", "item_id": "sku", "timestamp": "ts", "tab": "ui"}
     events = fetch_table(columns=mapping, label="click", keep=("tab",))["events"]
     assert events["tab"].to_pylist() == ["a", "b"] * 3
     assert events["label"].to_pylist() == [0, 1] * 3
 
 
-def test_own_sequence_and_behaviour(fetch_table: Fetch) -> None:
+def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) -> None:
     """Both columns are used where they exist; rows are written in the order of `sequence`."""
-    Path("clicks.csv").write_text(
+    (workspace.root / "clicks.csv").write_text(
         "user_id,item_id,timestamp,label,sequence,seen\n1,5,1700006400,0,9,1\n1,6,1700006400,1,3,0\n"
     )
     fetch_table(columns={"behaviour": "seen"})
-    day = pq.read_table("data/raw/events/date=2023-11-15/part-0.parquet", partitioning=None)
+    day = pq.read_table(workspace.raw / "events/date=2023-11-15/part-0.parquet", partitioning=None)
     assert day.select(["sequence", "behaviour", "item_id"]).to_pylist() == [
         {"sequence": 3, "behaviour": 0, "item_id": 6},
         {"sequence": 9, "behaviour": 1, "item_id": 5},
@@ -120,9 +124,9 @@ def test_own_sequence_and_behaviour(fetch_table: Fetch) -> None:
         ("flag", [0, 1, 1]),
     ],
 )
-def test_label_rules(fetch_table: Fetch, rule: str, expected: list[int]) -> None:
+def test_label_rules(workspace: Workspace, fetch_table: Fetch, rule: str, expected: list[int]) -> None:
     """Every operator, text and numbers, quoted or not; a column of just that name wins; booleans are 0/1."""
-    Path("r.csv").write_text(
+    (workspace.root / "r.csv").write_text(
         "user_id,item_id,timestamp,rating,action,odd >= name,flag\n"
         "1,1,1700006400,3,view,1,false\n1,2,1700006400,4,buy,0,True\n1,3,1700006400,4.5,view,1,1\n"
     )
@@ -141,35 +145,39 @@ def test_label_rules(fetch_table: Fetch, rule: str, expected: list[int]) -> None
         ("iso", ["2023-11-15 00:00", "2023-11-15T05:30:00.5+05:30"]),
     ],
 )
-def test_timestamp_units(fetch_table: Fetch, unit: str, values: list[str]) -> None:
+def test_timestamp_units(workspace: Workspace, fetch_table: Fetch, unit: str, values: list[str]) -> None:
     """Every unit, fractions, dates alone, and offsets, mixed in one column, end in the same UTC microseconds."""
-    Path("t.csv").write_text("user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values))
+    (workspace.root / "t.csv").write_text(
+        "user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values)
+    )
     times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
     assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 0, 0, 0, 500_000)]
 
 
-def test_days_are_cut_where_the_log_lives(fetch_table: Fetch) -> None:
+def test_days_are_cut_where_the_log_lives(workspace: Workspace, fetch_table: Fetch) -> None:
     """`utc_offset_hours` moves all times, and so the days."""
     utc = fetch_table()["events"]["timestamp"].to_pylist()
     ahead = fetch_table(utc_offset_hours=14)["events"]["timestamp"].to_pylist()
     assert ahead == [time + timedelta(hours=14) for time in utc]
-    assert manifest()["days"] == sorted({str(time.date()) for time in ahead})
+    assert manifest(workspace)["days"] == sorted({str(time.date()) for time in ahead})
 
 
-def test_native_timestamps_carry_their_unit(fetch_table: Fetch) -> None:
+def test_native_timestamps_carry_their_unit(workspace: Workspace, fetch_table: Fetch) -> None:
     """A Parquet time column needs no unit, and its zone is taken into account."""
     time = pa.array([1_700_006_400_000], pa.timestamp("ms", "Europe/Berlin"))
-    pq.write_table(pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": time, "label": [True]}), "t.parquet")
+    pq.write_table(
+        pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": time, "label": [True]}), workspace.root / "t.parquet"
+    )
     events = fetch_table(events="t.parquet", timestamp_unit="ms")["events"]
     assert events["timestamp"].to_pylist() == [datetime(2023, 11, 15)]
 
 
-def test_items_and_users_keep_every_column_with_types_by_content(fetch_table: Fetch) -> None:
+def test_items_and_users_keep_every_column_with_types_by_content(workspace: Workspace, fetch_table: Fetch) -> None:
     """Numbers are numbers, zip codes and NA among words stay text, missing is null; lists by separator are multi."""
-    Path("items.csv").write_text(
+    (workspace.root / "items.csv").write_text(
         "sku,price,zip,country,tags,codes,empty\n10,1.5,01234,NA,x|y,1|2,\n11,nan,99999,DE,,3|,\n12,NA,00001,,z,,\n"
     )
-    Path("users.csv").write_text("user_id,age\n1,30\n2,\n")
+    (workspace.root / "users.csv").write_text("user_id,age\n1,30\n2,\n")
     raw = fetch_table(
         items="items.csv", items_columns={"item_id": "sku"}, users="users.csv", separators={"tags": "|", "codes": "|"}
     )
@@ -184,22 +192,24 @@ def test_items_and_users_keep_every_column_with_types_by_content(fetch_table: Fe
     }
     assert raw["users"].to_pydict() == {"user_id": [1, 2], "age": [30, None]}
     plain = dict.fromkeys(("price", "zip", "country", "empty"), "categorical")
-    assert manifest()["fields"] == {
+    assert manifest(workspace)["fields"] == {
         "item": {**plain, "tags": "multi", "codes": "multi"},
         "user": {"age": "categorical"},
     }
 
 
-def test_json_lists_and_times_stay_as_written(fetch_table: Fetch) -> None:
+def test_json_lists_and_times_stay_as_written(workspace: Workspace, fetch_table: Fetch) -> None:
     """JSON-lines may hold lists themselves; text that looks like a time is no time unless it is the timestamp."""
-    Path("items.jsonl").write_text('{"item_id": 10, "day": "2020-01-01", "tags": ["x", null]}\n{"item_id": 11}\n')
+    (workspace.root / "items.jsonl").write_text(
+        '{"item_id": 10, "day": "2020-01-01", "tags": ["x", null]}\n{"item_id": 11}\n'
+    )
     items = fetch_table(items="items.jsonl")["items"]
     assert items.to_pydict() == {"item_id": [10, 11], "day": ["2020-01-01", None], "tags": [["x"], []]}
 
 
-def test_history_in_list_form(fetch_table: Fetch) -> None:
+def test_history_in_list_form(workspace: Workspace, fetch_table: Fetch) -> None:
     """Oldest first; the elements share the row's time, sequence is the position; users without behaviours vanish."""
-    Path("h.csv").write_text("user_id,seen,last,stars\n2,7|8|9,1699999999,5|3|4\n1,,,\n3,5,1699000000,1\n")
+    (workspace.root / "h.csv").write_text("user_id,seen,last,stars\n2,7|8|9,1699999999,5|3|4\n1,,,\n3,5,1699000000,1\n")
     mapping = {"item_id": "seen", "timestamp": "last", "rating": "stars"}
     history = fetch_table(history="h.csv", history_columns=mapping, separators={"seen": "|", "stars": "|"})["history"]
     assert history.drop_columns("timestamp").to_pydict() == {
@@ -212,15 +222,17 @@ def test_history_in_list_form(fetch_table: Fetch) -> None:
     assert seconds == [1_699_999_999] * 3 + [1_699_000_000]
 
 
-def test_history_of_empty_lists_alone(fetch_table: Fetch) -> None:
+def test_history_of_empty_lists_alone(workspace: Workspace, fetch_table: Fetch) -> None:
     """Nobody has a history yet: as if there were no file."""
-    Path("h.csv").write_text("user_id,item_id,timestamp\n1,,\n")
+    (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,,\n")
     assert "history" not in fetch_table(history="h.csv", separators={"item_id": "|"})
 
 
-def test_history_in_long_form(fetch_table: Fetch) -> None:
+def test_history_in_long_form(workspace: Workspace, fetch_table: Fetch) -> None:
     """One row a behaviour, written by user and time; kept columns of the same name come along."""
-    Path("h.csv").write_text("user_id,item_id,timestamp,tab\n2,7,1699990000,b\n1,5,1699990000,a\n2,8,1699980000,c\n")
+    (workspace.root / "h.csv").write_text(
+        "user_id,item_id,timestamp,tab\n2,7,1699990000,b\n1,5,1699990000,a\n2,8,1699980000,c\n"
+    )
     history = fetch_table(history="h.csv", keep=("tab",))["history"]
     assert history.drop_columns("timestamp").to_pydict() == {
         "user_id": [1, 2, 2],
@@ -230,32 +242,32 @@ def test_history_in_long_form(fetch_table: Fetch) -> None:
     }
 
 
-def test_ids_are_kept_as_given(fetch_table: Fetch) -> None:
+def test_ids_are_kept_as_given(workspace: Workspace, fetch_table: Fetch) -> None:
     """Leading zeros and ids beyond 64 bits stay text; a table whose ids look whole follows one whose ids do not."""
-    Path("clicks.csv").write_text(
+    (workspace.root / "clicks.csv").write_text(
         "user_id,item_id,timestamp,label\n007,1,1700006400,0\n18446744073709551616,2,1700006400,0\n"
     )
-    Path("items.csv").write_text("item_id,c\n1,x\nB00,y\n")
+    (workspace.root / "items.csv").write_text("item_id,c\n1,x\nB00,y\n")
     raw = fetch_table(items="items.csv")
     assert raw["events"]["user_id"].to_pylist() == ["007", "18446744073709551616"]
     assert raw["events"]["item_id"].to_pylist() == ["1", "2"]
     assert raw["items"]["item_id"].to_pylist() == ["1", "B00"]
 
 
-def test_ids_that_pandas_made_floats(fetch_table: Fetch) -> None:
+def test_ids_that_pandas_made_floats(workspace: Workspace, fetch_table: Fetch) -> None:
     """A float column of whole numbers is an integer id."""
     table = pa.table({"user_id": [1.0, 2.0], "item_id": [3, 4], "timestamp": [1_700_006_400] * 2, "label": [0.0, 1.0]})
-    pq.write_table(table, "t.parquet")
+    pq.write_table(table, workspace.root / "t.parquet")
     assert fetch_table(events="t.parquet")["events"]["user_id"].to_pylist() == [1, 2]
 
 
-def test_items_unknown_to_the_item_table_are_allowed(fetch_table: Fetch) -> None:
+def test_items_unknown_to_the_item_table_are_allowed(workspace: Workspace, fetch_table: Fetch) -> None:
     """Whether that is too many is for validate_raw to judge."""
-    Path("items.csv").write_text("item_id,c\n999,x\n")
+    (workspace.root / "items.csv").write_text("item_id,c\n999,x\n")
     assert fetch_table(items="items.csv")["events"].num_rows == 6
 
 
-def test_quoted_text_with_newlines(fetch_table: Fetch) -> None:
+def test_quoted_text_with_newlines(workspace: Workspace, fetch_table: Fetch) -> None:
     """Commas, quotes and line ends inside quotes belong to the value."""
-    Path("items.csv").write_text('item_id,title\n10,"a, ""b""\nc"\n')
+    (workspace.root / "items.csv").write_text('item_id,title\n10,"a, ""b""\nc"\n')
     assert fetch_table(items="items.csv")["items"]["title"].to_pylist() == ['a, "b"\nc']

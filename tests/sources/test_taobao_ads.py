@@ -12,6 +12,7 @@ from din.errors import InputError
 from din.featurize.build import featurize
 from din.params import Params
 from din.sources.fetch import fetch
+from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
 DAY = 86_400
@@ -33,9 +34,9 @@ BEHAVIOURS += [(1, -1_400_000_000, "cart", 6406, "7")]  # the real log has broke
 
 
 @pytest.fixture
-def folder(workspace: Path) -> Path:
+def folder(workspace: Workspace) -> Path:
     """The four files, with the publisher's headers: a blank after the last column's name of the profiles."""
-    root = workspace / "taobao"
+    root = workspace.root / "taobao"
     root.mkdir()
     rows = [f"{user},{MAY_6 + time},{ad},430548_1007,{1 - clk},{clk}" for user, time, ad, clk in SHOWN]
     write(root / "raw_sample.csv", "user,time_stamp,adgroup_id,pid,nonclk,clk", *rows)
@@ -53,7 +54,7 @@ def write(path: Path, *lines: str) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_impressions(folder: Path, fetch_public: Fetch) -> None:
+def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
     """Clicks by `clk`, in Beijing's days; NULL is missing; no history unless it is asked for."""
     raw = fetch_public("taobao-ads", "taobao")
     events = raw["events"].to_pydict()
@@ -64,7 +65,7 @@ def test_impressions(folder: Path, fetch_public: Fetch) -> None:
     ]
     assert raw["users"]["new_user_class_level"].to_pylist() == [3, None]
     assert raw.keys() == {"events", "items", "users"}
-    manifest = read_json(Path("data/raw/manifest.json"))
+    manifest = read_json(workspace.raw / "manifest.json")
     assert manifest["days"] == ["2017-05-06", "2017-05-07", "2017-05-09"]
     assert manifest["protocol"] == "temporal"
 
@@ -90,12 +91,12 @@ def test_no_behaviour_in_the_window(folder: Path, fetch_public: Fetch) -> None:
     assert "history" not in fetch_public("taobao-ads", "taobao", behaviours=("pv",), behaviour_days=0)
 
 
-def test_to_shards(folder: Path, public_params: Callable[..., Params]) -> None:
+def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[..., Params]) -> None:
     """The last days test; ads clicked and pairs bought stand in one history, each with its kind."""
     params = public_params("taobao-ads", "taobao", behaviours=("pv", "cart", "fav", "buy"), behaviour_days=22)
-    fetch(params)
-    featurize(params)
-    built = Built(Path("data/features"))
+    fetch(workspace, params)
+    featurize(workspace, params)
+    built = Built(workspace)
     rows = built.impressions()
     assert [row["split"] for row in rows] == ["train"] * 3 + ["valid"] * 3 + ["test"] * 3
     kinds = {row["id"]: row["value"] for row in built.vocabulary("btag")}

@@ -96,7 +96,7 @@ from dataclasses import replace
 from pathlib import Path
 from din.params import load
 from din.train.checkpoint import directory
-print(directory(Path({str(features.root)!r}), replace(load().train, threads=None)))
+print(directory(Path({str(features.root)!r}), replace(load(Path("params.yaml")).train, threads=None)))
 """
     found = [
         subprocess.run(

@@ -83,9 +83,10 @@ def test_without_a_compiler(setting: str) -> None:
     """`auto` says so in one line and trains eagerly, `always` ends as bad input."""
     program = f"""
 from dataclasses import replace
+from pathlib import Path
 from din.params import load
 from din.train.compilation import compiles
-print(compiles(replace(load().train, compile={setting!r}), 10**9))
+print(compiles(replace(load(Path("params.yaml")).train, compile={setting!r}), 10**9))
 """
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -10,6 +10,7 @@ from torch.distributed import DistBackendError
 from din.errors import InputError
 from din.train import launch
 from din.train.distributed import Ranks
+from din.workspace import Workspace
 
 PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553]"
 
@@ -26,15 +27,14 @@ PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553]"
 )
 def test_a_rank_has_a_number_and_a_size(environment: dict[str, str], role: str, tmp_path: Path, monkeypatch) -> None:
     """A cluster that exports one of them alone did not start us as a rank."""
-    monkeypatch.chdir(tmp_path)
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     roles: list[str] = []
-    monkeypatch.setattr(launch, "be_rank", lambda: roles.append("rank"))
-    monkeypatch.setattr(launch.stage, "run", lambda *arguments: roles.append("alone"))
-    launch.main()
+    monkeypatch.setattr(launch, "be_rank", lambda workspace: roles.append("rank"))
+    monkeypatch.setattr(launch, "train_alone", lambda workspace: roles.append("alone"))
+    launch.main(Workspace(tmp_path))
     assert roles == [role]
 
 

@@ -51,9 +51,9 @@ def build(small: Params, tmp_path_factory: pytest.TempPathFactory) -> Build:
             root = tmp_path_factory.mktemp(protocol)
             with pytest.MonkeyPatch.context() as patch:
                 patch.chdir(root)
-                fetch(own)
+                fetch(planting.HERE, own)
                 _enrich(seed)
-                featurize(own)
+                featurize(planting.HERE, own)
                 _predict()
             done[protocol, seed] = root, own
         return done[protocol, seed]

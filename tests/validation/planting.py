@@ -12,22 +12,23 @@ import pyarrow.parquet as pq
 from din.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.errors import GateClosed
 from din.params import Params
-from validation import report_path
+from din.workspace import Suite, Workspace
 from validation.run import validate
 
-RAW, FEATURES, PREDICTIONS = Path("data/raw"), Path("data/features"), Path("reports/predictions")
+HERE = Workspace(Path())
+RAW, FEATURES, PREDICTIONS = HERE.raw, HERE.features, HERE.predictions
 
 
-def judge(suite: str, params: Params) -> dict[str, Any]:
+def judge(suite: Suite, params: Params) -> dict[str, Any]:
     """The suite's report, whether the gate is open or closed; the verdict file must agree with it."""
     closed = False
     try:
-        validate(suite, importlib.import_module(f"validation.{suite}").PHASES, params)
+        validate(HERE, suite, importlib.import_module(f"validation.{suite}").PHASES, params)
     except GateClosed as error:
         closed = True
-        assert error.report == str(report_path(suite))
-    report = read_json(report_path(suite))
-    verdict = report_path(suite).with_suffix(".verdict")
+        assert error.report == HERE.validation(suite)
+    report = read_json(HERE.validation(suite))
+    verdict = HERE.verdict(suite)
     assert report["verdict"] == ("closed" if closed else "open")
     assert (verdict.read_bytes() if verdict.exists() else None) == (None if closed else b"open\n")
     return report

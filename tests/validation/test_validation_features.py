@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, edit, failed, judge, put, seal
+from planting import FEATURES, HERE, edit, failed, judge, put, seal
 from shard_edits import columns, every, replace_column, row_where, shard, shift
 
 from din.params import Params
@@ -134,7 +134,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
         f"{split}_{what}" for split in ("train", "valid", "test") for what in ("rows", "classes", "mean_history_length")
     }
     params = workspace("temporal")
-    own |= {check.name for check in meaning(params)}
+    own |= {check.name for check in meaning(HERE, params)}
     told = own.union(*(expected for _, expected in DEFECTS.values()))
     kinds = ("_in_range", "_ids", "_counts", "_values")  # one for each field, by the same code
     names = {entry["name"] for entry in judge("features", params)["expectations"]}

@@ -9,7 +9,7 @@ import numpy as np
 import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
-from planting import FEATURES, edit, failed, judge, limits, put, seal
+from planting import FEATURES, HERE, edit, failed, judge, limits, put, seal
 from shard_edits import (
     add_rows,
     columns,
@@ -111,7 +111,7 @@ def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
 
     edit(planting.RAW / "history.parquet", at_first_event)
     seal(planting.RAW)
-    featurize(params)
+    featurize(HERE, params)
     report = judge("features", params)
     assert not failed(report)
     path = planting.RAW / "history.parquet"
@@ -154,7 +154,7 @@ def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
     seal(planting.RAW)
     fields = {**(params.featurize.fields or {}), "context": {"valid": "categorical", "items": "numeric"}}
     params = replace(params, featurize=replace(params.featurize, fields=fields))
-    featurize(params)
+    featurize(HERE, params)
     assert judge("features", params)["verdict"] == "open"
 
 

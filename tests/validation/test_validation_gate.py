@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from planting import FEATURES, PREDICTIONS, RAW, day, judge, limits, put, seal
+from planting import FEATURES, HERE, PREDICTIONS, RAW, day, judge, limits, put, seal
 
 from din.artifacts import hash_tree, read_json, write_json
 from din.errors import GateClosed
 from din.params import Params
-from validation import INPUTS, report_path
+from din.workspace import SUITES, Suite
 from validation.gate import gate
 
 Enter = Callable[..., Params]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def judged(workspace: Enter) -> Params:
     """A workspace with three open reports."""
     params = workspace("temporal")
-    for suite in INPUTS:
+    for suite in SUITES:
         judge(suite, params)
     return params
 
@@ -40,7 +40,7 @@ def test_reports_keep_their_keys_and_name_their_input(workspace: Enter) -> None:
     """The keys that runners and `din gate` read; the hash is of the whole directory."""
     judged(workspace)
     for suite, root in zip(("raw", "features", "predictions"), (RAW, FEATURES, PREDICTIONS), strict=True):
-        report = read_json(Path(f"reports/validation/{suite}.json"))
+        report = read_json(HERE.validation(suite))
         assert report.keys() == {"verdict", "input", "params", "expectations"}
         assert report["input"] == hash_tree(root)
         assert len({entry["name"] for entry in report["expectations"]}) == len(report["expectations"])
@@ -61,33 +61,33 @@ def test_a_report_is_a_function_of_what_it_judged(workspace: Enter, monkeypatch:
     contents = []
     for _ in range(2):
         judge("raw", params)
-        contents.append(report_path("raw").read_bytes())
+        contents.append(HERE.validation("raw").read_bytes())
     assert contents[0] == contents[1]
 
 
 def test_open_reports_open_the_gate(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
     """All three are summarised."""
     params = judged(workspace)
-    gate(params)
+    gate(HERE, params)
     assert "validation gate: open" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("suite", INPUTS)
-def test_a_missing_report_closes_the_gate(suite: str, workspace: Enter) -> None:
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_missing_report_closes_the_gate(suite: Suite, workspace: Enter) -> None:
     """Nothing known is nothing good."""
     params = judged(workspace)
-    report_path(suite).unlink()
+    HERE.validation(suite).unlink()
     with pytest.raises(GateClosed, match=f"closed: {suite}"):
-        gate(params)
+        gate(HERE, params)
 
 
-@pytest.mark.parametrize("suite", INPUTS)
-def test_other_data_than_judged_closes_the_gate(suite: str, workspace: Enter) -> None:
+@pytest.mark.parametrize("suite", SUITES)
+def test_other_data_than_judged_closes_the_gate(suite: Suite, workspace: Enter) -> None:
     """The hashes are computed again from what lies here now."""
     params = judged(workspace)
-    (INPUTS[suite] / "more.txt").write_text("x")
+    (HERE.judged(suite) / "more.txt").write_text("x")
     with pytest.raises(GateClosed, match="it judged other data"):
-        gate(params)
+        gate(HERE, params)
 
 
 CONTENTS = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "expectations": [1]}']
@@ -97,35 +97,35 @@ CONTENTS = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "ex
 def test_an_unreadable_report_closes_the_gate(content: str, workspace: Enter) -> None:
     """Garbage is no verdict."""
     params = judged(workspace)
-    report_path("raw").write_text(content)
+    HERE.validation("raw").write_text(content)
     with pytest.raises(GateClosed, match="closed: raw"):
-        gate(params)
+        gate(HERE, params)
 
 
 @pytest.mark.parametrize("verdict", ["closed", "OPEN", None])
 def test_any_verdict_but_open_closes_the_gate(verdict: str | None, workspace: Enter) -> None:
     """Only the word itself opens."""
     params = judged(workspace)
-    write_json(report_path("features"), read_json(report_path("features")) | {"verdict": verdict})
+    write_json(HERE.validation("features"), read_json(HERE.validation("features")) | {"verdict": verdict})
     with pytest.raises(GateClosed, match="closed: features"):
-        gate(params)
+        gate(HERE, params)
 
 
 def test_a_report_with_an_expectation_left_out_closes_the_gate(workspace: Enter) -> None:
     """What failed can't be taken out of a report that says open."""
     params = judged(workspace)
-    report = read_json(report_path("features"))
+    report = read_json(HERE.validation("features"))
     kept = [entry for entry in report["expectations"] if entry["name"] != "label_leak"]
-    write_json(report_path("features"), report | {"expectations": kept})
+    write_json(HERE.validation("features"), report | {"expectations": kept})
     with pytest.raises(GateClosed, match="lacks label_leak"):
-        gate(params)
+        gate(HERE, params)
 
 
 def test_a_report_of_other_thresholds_closes_the_gate(workspace: Enter) -> None:
     """A report that was judged by laxer limits says nothing about today's."""
     params = judged(workspace)
     with pytest.raises(GateClosed, match="other thresholds: min_rows"):
-        gate(limits(params, "validate_raw", min_rows=7))
+        gate(HERE, limits(params, "validate_raw", min_rows=7))
 
 
 def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
@@ -133,12 +133,12 @@ def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
     params = judged(workspace)
     summary = tmp_path / "summary.md"
     summary.write_text("# before\n")
-    gate(params, summary)
+    gate(HERE, params, summary)
     put(day(0), "label", 3, 2)
     seal(RAW)
     judge("raw", params)
     with pytest.raises(GateClosed):
-        gate(params, summary)
+        gate(HERE, params, summary)
     text = summary.read_text()
     assert text.startswith("# before\n### Validation: open\n")
     assert "### Validation: closed" in text and "| raw | closed |" in text and "label_0_or_1" in text

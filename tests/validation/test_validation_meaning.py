@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, edit, failed, judge, limits, seal
+from planting import FEATURES, HERE, edit, failed, judge, limits, seal
 from shard_edits import SHARDS, columns, every, leaking, replace_column, shard
 
 from din.params import Params
@@ -220,7 +220,7 @@ def test_each_leak_or_shift_closes_exactly_its_expectations(name: str, workspace
 def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
     """A new expectation on meaning needs a defect above."""
     planted = frozenset().union(*(one.critical | one.warnings for one in DEFECTS.values()))
-    assert {check.name for check in meaning(workspace("temporal"))} <= planted
+    assert {check.name for check in meaning(HERE, workspace("temporal"))} <= planted
 
 
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])

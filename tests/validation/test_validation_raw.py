@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from planting import RAW, day, edit, failed, judge, limits, put, seal
+from planting import HERE, RAW, day, edit, failed, judge, limits, put, seal
 
 from din.params import Params
 from validation.raw import files, rows
@@ -168,7 +168,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     own = {"files_match_manifest", "rows", "missing_days", "days_behind_until", "not_after_until"}
     own |= {"duplicate_rows", "watched_finite", "distinct_users", "distinct_items"}
     told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
-    assert {check.name for phase in (files, rows) for check in phase(params)} <= told
+    assert {check.name for phase in (files, rows) for check in phase(HERE, params)} <= told
 
 
 def _cells(found: dict[str, Any], expected: set[str]) -> list[Any]:

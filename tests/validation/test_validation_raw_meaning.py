@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import weeks
-from planting import failed, judge, limits
+from planting import HERE, failed, judge, limits
 from weeks import DAY, DAYS, FIRST, LAST, Weeks, sound
 
 from din.params import Params
@@ -414,4 +414,4 @@ def test_every_expectation_has_a_defect(enter: None, params: Params) -> None:
     planted |= {name.replace("_newest_days", "_by_day") for name in planted}
     planted |= {name.replace("item", "user") for name in planted} | {"events_a_day"}
     planted |= {"constant_fields", "history_unknown_items", "lists_split"}
-    assert {check.name for phase in (tables, meaning) for check in phase(params)} <= planted
+    assert {check.name for phase in (tables, meaning) for check in phase(HERE, params)} <= planted

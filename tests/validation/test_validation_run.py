@@ -54,7 +54,7 @@ def test_the_message_says_what_to_do(workspace: Enter, capsys: pytest.CaptureFix
     put(day(0), "label", 3, 2)
     seal(RAW)
     with pytest.raises(planting.GateClosed) as closed:
-        planting.validate("raw", __import__("validation.raw").raw.PHASES, params)
+        planting.validate(planting.HERE, "raw", __import__("validation.raw").raw.PHASES, params)
     message = str(closed.value)
     assert "label_0_or_1" in message and "= 0" in message and '"label": 2' in message and "fetch.table.label" in message
     assert capsys.readouterr() == ("", "")

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from cffi import FFI
 
+from din.workspace import user_cache
+
 SOURCES = Path(__file__).parent
 HEADER = SOURCES / "din_ops.h"
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
@@ -110,7 +112,7 @@ def load() -> Library:
     about = [*compiler, _output([*compiler, "--version"]), *FLAGS, _processor(), *text]
     name = hashlib.sha256("\0".join(about).encode()).hexdigest()[:16]
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "din-ctr"
+        folder = user_cache()
         path = folder / f"{name}.so"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)

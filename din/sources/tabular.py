@@ -18,6 +18,7 @@ from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL
 from din.sources import columns, files, times
 from din.sources.labels import Label
 from din.sources.rawlog import Part, RawLog, require_rows
+from din.workspace import Workspace
 
 _TABLES = ("events", "items", "users", "history")
 _EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, BEHAVIOUR)
@@ -46,13 +47,15 @@ class _Input:
 class TableSource:
     """The log that `params.fetch.table` describes."""
 
-    def __init__(self, params: Table) -> None:
+    def __init__(self, workspace: Workspace, params: Table) -> None:
+        self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
         """Contents of all files in order, and the params that shape rows; paths may change freely."""
         shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
-        return {"params": shape, "files": {table: files.digests(self._files(table)) for table in _TABLES}}
+        digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
+        return {"params": shape, "files": digests}
 
     def read(self) -> RawLog:
         """Read and convert all tables.
@@ -111,7 +114,7 @@ class TableSource:
 
     def _files(self, table: str) -> tuple[files.File, ...]:
         patterns = getattr(self.params, table)
-        return files.expand(patterns, f"fetch.table.{table}") if patterns else ()
+        return files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
 
     def _load(
         self,

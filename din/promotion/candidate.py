@@ -6,7 +6,6 @@ Costs hashing what the reports judged, a few bootstraps, and timing one request.
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,55 +13,58 @@ import pyarrow as pa
 from din import documents
 from din.artifacts import MANIFEST
 from din.errors import InputError, listed, shown
-from din.forms import PATHS, Evaluation, ParityReport, RawManifest, Suite, ValidationReport
+from din.forms import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
 from din.metrics import auc, gauc, summary
 from din.params import source_settings, to_json
-from din.promotion.champion import RAW
-from din.promotion.evidence import BUNDLE, DATA, EVALUATION, PARITY, PREDICTIONS, SHOW, VALIDATIONS, Evidence
-from din.promotion.verdict import Check, Finding, from_interval, within
+from din.promotion.evidence import Evidence
+from din.promotion.verdict import Finding, Gate, from_interval, within
+from din.registry.bundle import FACTS, SIGNATURE, Verified
 from din.reports import why_closed
+from din.workspace import SUITES, Suite
 
 LATENCY = "latency_ms"
 _TOLERANCE = 1e-6
 _TIMINGS = 5
 
-Latency = Callable[[Path], float]
+Latency = Callable[[Verified], float]
+"""See `measure_latency`."""
 
 
-def measure_latency(bundle: Path) -> float:
-    """Time of one large request in ms, by `din.serve.latency`."""
+def measure_latency(bundle: Verified) -> float:
+    """Return the time of one large request in ms, by `din.serve.latency`."""
     from din.serve.latency import request_ms  # `max_latency_ms: null` needs no onnxruntime
 
     return request_ms(bundle)
 
 
-def own_gates(evidence: Evidence, latency: Latency) -> list[Check]:
-    """All of them; `latency` only where it has a limit."""
-    limits, evaluation = evidence.limits, f"{SHOW} {EVALUATION}"
+def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
+    """Return all of them; the one about latency only where it has a limit."""
+    limits = evidence.limits
+    workspace = evidence.workspace
+    evaluation = evidence.show(workspace.evaluation)
     calibration = (limits.min_calibration, limits.max_calibration)
-    gates: list[Check] = [
-        ("made_from", f"{SHOW} {BUNDLE / 'facts.json'}", partial(_made_from, evidence)),
-        *(
-            (f"validation_{suite}", f"{SHOW} {path}", partial(_validation, evidence, suite, path))
-            for suite, path in VALIDATIONS.items()
-        ),
-        ("evaluation", evaluation, partial(_evaluation, evidence)),
-        ("min_auc", evaluation, partial(_limit, evidence, "auc", limits.min_auc)),
-        ("min_gauc", evaluation, partial(_limit, evidence, "gauc", limits.min_gauc)),
-        ("calibration", evaluation, partial(_limit, evidence, "calibration_ratio", *calibration)),
-        ("parity", f"{SHOW} {PARITY}", partial(_parity, evidence)),
-        ("bundle_mb", f"du -ah {BUNDLE}", partial(_size, evidence)),
+    gates = [Gate("made_from", evidence.show(workspace.bundle / FACTS), partial(_made_from, evidence))]
+    for suite in SUITES:
+        look = evidence.show(workspace.validation(suite))
+        gates.append(Gate(f"validation_{suite}", look, partial(_validation, evidence, suite)))
+    gates += [
+        Gate("evaluation", evaluation, partial(_evaluation, evidence)),
+        Gate("min_auc", evaluation, partial(_limit, evidence, "auc", limits.min_auc)),
+        Gate("min_gauc", evaluation, partial(_limit, evidence, "gauc", limits.min_gauc)),
+        Gate("calibration", evaluation, partial(_limit, evidence, "calibration_ratio", *calibration)),
+        Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
+        Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(_size, evidence)),
     ]
     if limits.max_latency_ms is not None:
-        look = f"{SHOW} {BUNDLE / 'signature.json'}"
-        gates.append((LATENCY, look, partial(_latency, latency, limits.max_latency_ms)))
+        look = evidence.show(workspace.bundle / SIGNATURE)
+        gates.append(Gate(LATENCY, look, partial(_latency, evidence, latency, limits.max_latency_ms)))
     return gates
 
 
 def _made_from(evidence: Evidence) -> Finding:
     """Log and bundle were made by the parameters as they are now, for the namespace that they name."""
     params, facts = evidence.params, evidence.facts
-    log = documents.read(RawManifest, RAW / MANIFEST)
+    log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
     pairs = {
         "fetch.source": (log["source"], params.fetch.source),
         **_pairs(f"fetch.{params.fetch.source}", log["params"], source_settings(params)),
@@ -95,10 +97,11 @@ def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, t
     return {f"{block}.{key}": (made.get(key), now.get(key)) for key in sorted(made.keys() | now.keys())}
 
 
-def _validation(evidence: Evidence, suite: Suite, path: Path) -> Finding:
+def _validation(evidence: Evidence, suite: Suite) -> Finding:
     """A suite's report judged the data that lies here, and its own findings say that it is open."""
-    report = documents.read(ValidationReport, path)
-    judged, found = DATA[suite], evidence.hash_of(suite)
+    report = documents.read(ValidationReport, evidence.workspace.validation(suite))
+    judged = evidence.workspace.judged(suite)
+    found = evidence.hash_of(suite)
     if report["input"] != found:
         reason = f"the report judged another {judged} than the one here; run `dvc repro validate_{suite}`"
         return Finding("closed", found[:12], report["input"][:12], reason=reason)
@@ -122,11 +125,13 @@ def _evaluation(evidence: Evidence) -> Finding:
         reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
         return Finding("closed", evaluation["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
     if (found := evidence.hash_of("model")) != made_from["model"]:
-        reason = f"the bundle was made from another model than {DATA['model']} holds; run `dvc repro export`"
+        reason = f"the bundle was made from another model than {evidence.workspace.model} holds; run `dvc repro export`"
         return Finding("closed", found[:12], made_from["model"][:12], reason=reason)
     gap = max(_gaps(evidence.rows, evaluation))
-    reason = None if gap <= _TOLERANCE else f"evaluation.json does not follow from {PREDICTIONS}; run `dvc repro`"
-    return Finding("closed" if reason else "open", gap, _TOLERANCE, rows=len(evidence.rows), reason=reason)
+    if gap <= _TOLERANCE:
+        return Finding("open", gap, _TOLERANCE, rows=len(evidence.rows))
+    reason = f"evaluation.json does not follow from {evidence.workspace.predictions}; run `dvc repro`"
+    return Finding("closed", gap, _TOLERANCE, rows=len(evidence.rows), reason=reason)
 
 
 def _gaps(rows: pa.Table, evaluation: Evaluation) -> Iterator[float]:
@@ -155,7 +160,7 @@ def _limit(evidence: Evidence, metric: str, low: float, high: float = math.inf) 
 
 
 def _parity(evidence: Evidence) -> Finding:
-    report = documents.read(ParityReport, PARITY)
+    report = documents.read(ParityReport, evidence.workspace.parity)
     limit = evidence.params.check_parity.atol_probability
     if report["bundle"] != evidence.version:
         reason = f"the report is about bundle {str(report['bundle'])[:12]}; run `dvc repro check_parity`"
@@ -170,17 +175,18 @@ def _parity(evidence: Evidence) -> Finding:
 
 
 def _size(evidence: Evidence) -> Finding:
-    observed = sum((BUNDLE / name).stat().st_size for name in evidence.bundle.files) / 1e6
+    observed = sum((evidence.workspace.bundle / name).stat().st_size for name in evidence.bundle.files) / 1e6
     limit = evidence.limits.max_bundle_mb
     return Finding("open" if observed <= limit else "closed", observed, limit)
 
 
-def _latency(measure: Latency, limit: float) -> Finding:
+def _latency(evidence: Evidence, measure: Latency, limit: float) -> Finding:
     """Time a request, again where it takes too long: other work on the machine only ever adds to a time."""
+    bundle = evidence.bundle
     observed = math.inf
     try:
         for _ in range(_TIMINGS):
-            observed = min(observed, round(measure(BUNDLE), 1))  # more digits are noise
+            observed = min(observed, round(measure(bundle), 1))  # more digits are noise
             if observed <= limit:
                 break
     except Exception as error:  # a bundle that can't answer may fail in any way, and has no latency

@@ -1,4 +1,4 @@
-"""What `din registry gc` takes, and what it spares. Alone: pytest tests/test_registry_gc.py."""
+"""What `din registry gc` takes, and what it spares. Alone: pytest tests/registry/test_registry_gc.py."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from bundles import bundle, crown
 
 from din.errors import InputError
-from din.registry import Registry
+from din.registry.registry import Registry
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from din.names import Digest, FileName, Version
 
 _LONGEST_NAME = 255  # bytes, of Linux
 FACTS = "facts.json"
+SIGNATURE = "signature.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Manifest:
 class Verified:
     """A bundle whose every file was found to be as its manifest says."""
 
+    directory: Path
     version: Version
     files: dict[FileName, Digest]
 
@@ -57,7 +59,7 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
     for name in sorted(present | files.keys()):
         if name not in present or name not in files or sha256_file(directory / name) != files[FileName(name)]:
             raise InputError(f"{directory / name}: missing, added or changed after export; run `dvc repro -f export`")
-    return Verified(version, files)
+    return Verified(directory, version, files)
 
 
 def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:

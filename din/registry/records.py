@@ -20,7 +20,7 @@ from pydantic import PositiveInt, StringConstraints
 from din import documents
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest, FileName, Line, Moment, RunId, Version
-from din.objects import Objects, UnlistableKey
+from din.registry.objects import Objects, UnlistableKey
 
 PROMOTIONS = "promotions"
 SEALS = "seals"

@@ -1,4 +1,7 @@
-"""The registry: put-if-absent log, verified bundles, rollback, verify, gc. Alone: pytest tests/test_registry.py."""
+"""The registry: put-if-absent log, verified bundles, rollback, verify, gc.
+
+Alone: pytest tests/registry/test_registry.py
+"""
 
 import json
 import os
@@ -11,11 +14,11 @@ import pytest
 from bundles import bundle, crown
 
 from din.artifacts import hash_files, sha256_file
-from din.bundle import verify_bundle
 from din.documents import dump
 from din.errors import InputError
-from din.record import StaleChampion
-from din.registry import Registry, list_models
+from din.registry.bundle import verify_bundle
+from din.registry.records import StaleChampion
+from din.registry.registry import Registry, list_models
 from din.serve.scorer import Scorer
 
 

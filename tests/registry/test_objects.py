@@ -1,4 +1,4 @@
-"""What an object store's faults become. Alone: pytest tests/test_objects.py"""
+"""What an object store's faults become. Alone: pytest tests/registry/test_objects.py"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -9,12 +9,14 @@ from threading import Thread
 import pytest
 from typer.testing import CliRunner
 
-from din import cli, objects, stage
+from din import cli
 from din.errors import InputError, Unavailable
-from din.objects import Objects
 from din.params import load
+from din.registry import objects
+from din.registry.objects import Objects
+from din.workspace import Workspace
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 URI = "s3://models/ctr"
 
 
@@ -87,10 +89,10 @@ def test_commands_end_with_the_code_of_the_fault(
     monkeypatch.chdir(tmp_path)
     params = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))
-    assert load().promote.registry == URI
+    assert load(tmp_path / "params.yaml").promote.registry == URI
     answer(status)
     for command in (["gate"], ["registry", "list"], ["registry", "take", "runs/x", "taken"]):
         done = CliRunner().invoke(cli.app, command)
         assert done.exit_code == code, command
         assert "Traceback" not in done.stderr and "bug" not in done.stderr and URI in done.stderr
-    assert json.loads((tmp_path / stage.STATE / "outcome/gate.json").read_text())["exit_code"] == code
+    assert json.loads((Workspace(tmp_path).outcome("gate")).read_text())["exit_code"] == code

@@ -2,7 +2,7 @@
 
     <uri>/<model_name>/bundles/<version>/...          version = sha256 of the bundle's manifest.json
                       /promotions/000017.json         put-if-absent; the champion is the highest number
-                      /seals/000017-<sha256>.json     a copy of it, by which an edit is found (see din/record.py)
+                      /seals/000017-<sha256>.json     a copy of it, by which an edit is found (see records.py)
                       /runs/<run_id>/...              the run's own record, which changes while it runs
                       /runs/<run_id>/promoted-<hash>/ what it knew when it promoted: commit, dvc.lock, gate.json, ...
                       /stages/<key>/...               what schedulers keep of ended stages (see dags/workspace.py)
@@ -18,17 +18,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from uuid import uuid4
 
 from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
-from din.bundle import FACTS, parse_manifest, verify_bundle
 from din.errors import InputError, listed
 from din.forms import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
-from din.objects import Objects, prefixes
-from din.record import (
+from din.params import Params
+from din.registry.bundle import FACTS, parse_manifest, verify_bundle
+from din.registry.objects import Objects, prefixes
+from din.registry.records import (
     Chain,
     Record,
     StaleChampion,
@@ -40,6 +41,7 @@ from din.record import (
     seal,
     seal_keys,
 )
+from din.workspace import Workspace
 
 PROMOTED = "promoted-"
 
@@ -51,7 +53,7 @@ class _StoredManifest:
 
 
 class Registry:
-    """One model's namespace below a registry URI (see `din.objects.Objects` for URIs).
+    """One model's namespace below a registry URI (see `din.registry.objects.Objects` for URIs).
 
     Raises:
         InputError: a model name of other characters; from every method, where the URI can't be read or written.
@@ -62,6 +64,11 @@ class Registry:
         self.uri = uri
         self.model_name = ModelName(model_name)
         self._objects = Objects(uri, self.model_name)
+
+    @classmethod
+    def of(cls, workspace: Workspace, params: Params) -> Self:
+        """Return the registry of a workspace: `promote.registry`, in the namespace of `promote.model_name`."""
+        return cls(workspace.located(params.promote.registry), params.model_name)
 
     def history(self) -> list[Record]:
         """Return all records, oldest first.

@@ -1,4 +1,7 @@
-"""A registry on S3 (played by moto) whose network fails in every way. Alone: pytest tests/test_store_faults.py"""
+"""A registry on S3 (played by moto) whose network fails in every way.
+
+Alone: pytest tests/registry/test_store_faults.py
+"""
 
 import itertools
 import json
@@ -13,12 +16,12 @@ import pytest
 from faulty_proxy import Fault, FaultyProxy
 from s3 import BUCKET, allow, store
 
-from din import objects
 from din.artifacts import hash_files, write_json
 from din.errors import InputError, Unavailable
-from din.objects import Objects
-from din.record import Record, StaleChampion
-from din.registry import Registry
+from din.registry import objects
+from din.registry.objects import Objects
+from din.registry.records import Record, StaleChampion
+from din.registry.registry import Registry
 
 URI = f"s3://{BUCKET}/ctr"
 NAMES = (f"model{number}" for number in itertools.count())

@@ -1,0 +1,117 @@
+"""May a model have learned this row? One rule for every comparison with, and every start from, an earlier model.
+
+    temporal          a row is unseen if it is later than the model's last training row
+    by_user           every held-out row is unseen: the same seed and fractions hold out the same users at any time
+    leave_last_out    every held-out row is unseen if the model saw no later log: a user's last row today, if it was
+                      there at all, was the user's last row then
+
+Where the two were split otherwise, or a model saw more than today's log has, nothing can be told, and every row counts
+as learned. That is strict: a fraction that a protocol does not use must be the same too.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from din.errors import InputError
+from din.eventlog.reader import Features
+from din.forms import Facts
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the log of a model was split, and how far it went.
+
+    Attributes:
+        protocol: the name of the split.
+        seed, valid_fraction, test_fraction: what decides which users are held out.
+        until: the day of the last impression of any split.
+        train_until: the time of the last training impression.
+    """
+
+    protocol: str
+    seed: int
+    valid_fraction: float
+    test_fraction: float
+    until: date
+    train_until: datetime
+
+    @classmethod
+    def of_bundle(cls, facts: Facts) -> "Training":
+        """Return the training of a bundle."""
+        split = facts["protocol"]
+        return cls(
+            protocol=split["name"],
+            seed=split["seed"],
+            valid_fraction=split["valid_fraction"],
+            test_fraction=split["test_fraction"],
+            until=date.fromisoformat(facts["until"]),
+            train_until=datetime.fromisoformat(facts["train_until"]),
+        )
+
+    @classmethod
+    def of_features(cls, features: Features) -> "Training":
+        """Return the training that these features are for."""
+        params = features.manifest["params"]
+        return cls(
+            protocol=features.manifest["protocol"],
+            seed=params["seed"],
+            valid_fraction=params["valid_fraction"],
+            test_fraction=params["test_fraction"],
+            until=features.last_day(),
+            train_until=datetime.fromisoformat(features.manifest["train_until"]),
+        )
+
+    @property
+    def first_held_out(self) -> NDArray[np.int64]:
+        """The earliest time that a held-out row can have under `temporal`, in µs. Shape [1]."""
+        return np.array([_microseconds(self.train_until) + 1])
+
+
+def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which of today's held-out rows an earlier model can't have learned.
+
+    Args:
+        earlier: the training of that model.
+        today: the training that holds the rows out.
+        timestamps: of the rows [B], in µs.
+
+    Returns:
+        A mask [B].
+
+    Raises:
+        InputError: it can't be told; names what differs.
+    """
+    differing = _differences(earlier, today)
+    if differing:
+        raise InputError("; ".join(differing))
+    if today.protocol != "temporal":
+        return np.ones(len(timestamps), dtype=bool)
+    return timestamps > _microseconds(earlier.train_until)
+
+
+def _differences(earlier: Training, today: Training) -> list[str]:
+    if earlier.protocol != today.protocol:
+        return [f"name {earlier.protocol!r} there, {today.protocol!r} here"]
+    if today.protocol == "temporal":
+        return []
+    found = []
+    for key in ("seed", "valid_fraction", "test_fraction"):
+        there = getattr(earlier, key)
+        here = getattr(today, key)
+        if there != here:
+            found.append(f"{key} {there!r} there, {here!r} here")
+    if today.protocol == "leave_last_out":
+        if earlier.until > today.until:
+            found.append(f"data until {earlier.until} there, {today.until} here")
+        if earlier.train_until > today.train_until:
+            found.append(f"trained until {earlier.train_until} there, {today.train_until} here")
+    return found
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -1,0 +1,183 @@
+"""Where the files of a run lie, and the format of those it hands on. No other module spells these paths out.
+
+    params.yaml dvc.yaml dvc.lock   what to run, and what ran
+    data/raw/ data/features/        the log by day, and the feature shards made from it
+    models/din/ models/bundle/      the trained model, and the bundle exported from it
+    reports/                        what the stages found, and the predictions
+    .din/                           what must survive DVC, which deletes a stage's outs before it runs the stage again
+
+The root is an argument everywhere. Only the command lines default to the current directory.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+Format = Literal[1]
+FORMAT: Format = 1
+"""The format of logs, features, models and bundles that this release writes, and the only one that it reads."""
+
+Suite = Literal["raw", "features", "predictions"]
+SUITES: tuple[Suite, ...] = get_args(Suite)
+"""The suites of validation, each named after the directory it judges."""
+
+
+def user_cache() -> Path:
+    """Return the folder of this user's caches, which all workspaces share."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "din-ctr"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of one run below its root."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        """The parameter file."""
+        return self.root / "params.yaml"
+
+    @property
+    def pipeline(self) -> Path:
+        """The stages, as DVC reads them."""
+        return self.root / "dvc.yaml"
+
+    @property
+    def lock(self) -> Path:
+        """What DVC found when it last ran each stage."""
+        return self.root / "dvc.lock"
+
+    @property
+    def raw(self) -> Path:
+        """The raw log; written by `fetch`."""
+        return self.root / "data" / "raw"
+
+    @property
+    def truth(self) -> Path:
+        """True click probabilities, which only simulated logs have."""
+        return self.raw / "truth" / "truth.parquet"
+
+    @property
+    def features(self) -> Path:
+        """The feature shards; written by `featurize`."""
+        return self.root / "data" / "features"
+
+    @property
+    def model(self) -> Path:
+        """The trained model; written by `train`."""
+        return self.root / "models" / "din"
+
+    @property
+    def bundle(self) -> Path:
+        """The candidate; written by `export`."""
+        return self.root / "models" / "bundle"
+
+    @property
+    def reports(self) -> Path:
+        """All reports."""
+        return self.root / "reports"
+
+    @property
+    def training(self) -> Path:
+        """The summary of a training; written by `train`."""
+        return self.reports / "training" / "summary.json"
+
+    @property
+    def evaluation(self) -> Path:
+        """The metrics; written by `evaluate`."""
+        return self.reports / "evaluation.json"
+
+    @property
+    def predictions(self) -> Path:
+        """The predictions of the validation and the test rows; written by `evaluate`."""
+        return self.reports / "predictions"
+
+    @property
+    def parity(self) -> Path:
+        """The agreement of training and production; written by `check_parity`."""
+        return self.reports / "parity.json"
+
+    @property
+    def gate(self) -> Path:
+        """The verdict on the candidate; written by `gate`."""
+        return self.reports / "gate.json"
+
+    def validation(self, suite: Suite) -> Path:
+        """Return the report of a suite; written by `validate_<suite>`."""
+        return self.reports / "validation" / f"{suite}.json"
+
+    def verdict(self, suite: Suite) -> Path:
+        """Return the file that exists only where a suite is open, always with the same bytes."""
+        return self.validation(suite).with_suffix(".verdict")
+
+    def judged(self, suite: Suite) -> Path:
+        """Return the directory that a suite judges."""
+        return {"raw": self.raw, "features": self.features, "predictions": self.predictions}[suite]
+
+    @property
+    def state(self) -> Path:
+        """What must survive DVC."""
+        return self.root / ".din"
+
+    @property
+    def stage_lock(self) -> Path:
+        """The lock that a running stage holds."""
+        return self.state / "stage.lock"
+
+    def outcome(self, stage: str) -> Path:
+        """Return the file that says how a stage ended."""
+        return self.state / "outcome" / f"{stage}.json"
+
+    @property
+    def fetched(self) -> Path:
+        """What `fetch` downloaded, and what it remembers of its source."""
+        return self.state / "fetch"
+
+    @property
+    def seen(self) -> Path:
+        """The fingerprint and the days that `fetch` found in each state of its source."""
+        return self.fetched / "seen.json"
+
+    @property
+    def digests(self) -> Path:
+        """The hashes of the source's files."""
+        return self.fetched / "digests.json"
+
+    @property
+    def scratch(self) -> Path:
+        """Temporary files of `featurize`."""
+        return self.state / "featurize"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The states of trainings, a folder a run."""
+        return self.state / "checkpoints"
+
+    @property
+    def runs(self) -> Path:
+        """Where a scheduler on this machine keeps the workspaces of its runs, unless `DIN_HOME` says otherwise."""
+        return self.state / "runs"
+
+    @property
+    def taken(self) -> Path:
+        """Files that a scheduler fetched from the registry for this run."""
+        return self.state / "taken"
+
+    @property
+    def kept(self) -> Path:
+        """Files on their way to the registry, for other workers of this run."""
+        return self.state / "kept"
+
+    def rival(self, role: str) -> Path:
+        """Return where `gate` puts the earlier bundle that the candidate is compared with."""
+        return self.state / "gate" / role
+
+    def relative(self, path: Path) -> str:
+        """Return how reports name a path of the workspace, wherever its root is."""
+        return path.relative_to(self.root).as_posix()
+
+    def located(self, place: str) -> str:
+        """Return a place from params.yaml: a relative path starts at the root; URLs and `~` stay as they are."""
+        return place if "://" in place or place.startswith("~") else str(self.root / place)

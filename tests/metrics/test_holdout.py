@@ -1,0 +1,127 @@
+"""May an earlier model have learned today's held-out rows? Alone: `pytest tests/metrics/test_holdout.py`.
+
+One table of cases for both who ask: the gate's comparison with a champion, and a warm start.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import documents_of
+import numpy as np
+import pytest
+from random_features import write_features
+
+from din.artifacts import write_json
+from din.errors import InputError
+from din.eventlog.reader import Features
+from din.promotion.champion import fair_rows
+from din.train.warm_start import Start
+
+TRAINED = datetime(1970, 1, 3, tzinfo=UTC)
+"""Time of today's last training row."""
+NOON = np.array([2.5, 3.5, 4.5]) * 24 * 3600 * 1_000_000
+"""Times of today's held-out rows: 1970-01-03 at noon, and the two days after."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An earlier model, and what both users find.
+
+    Attributes:
+        name: what it shows.
+        protocol: today's.
+        split: what differs in the earlier model's split.
+        days, hours: by how much its log, and its training, ended later than today's.
+        rows: which of today's rows are fair for it; None where that can't be told.
+        may_start: whether training may start from it.
+        says: words of the refusal.
+    """
+
+    name: str
+    protocol: str
+    split: dict[str, Any] = field(default_factory=dict)
+    days: int = 0
+    hours: int = 0
+    rows: tuple[bool, bool, bool] | None = (True, True, True)
+    may_start: bool = True
+    says: str = ""
+
+
+def unknown(name: str, protocol: str, says: str, **changes: Any) -> Case:
+    """A model of which nothing can be told."""
+    return Case(name, protocol, **changes, rows=None, may_start=False, says=says)
+
+
+CASES = [
+    *(Case(f"{protocol}: the same log and split", protocol) for protocol in ("temporal", "by_user", "leave_last_out")),
+    *(
+        unknown(f"{protocol}: another {key}", protocol, f"{key} {value} there", split={key: value})
+        for protocol in ("by_user", "leave_last_out")
+        for key, value in (("seed", 99), ("valid_fraction", 0.3), ("test_fraction", 0.5))
+    ),
+    unknown("another protocol", "by_user", "name 'temporal' there, 'by_user' here", split={"name": "temporal"}),
+    Case("temporal: seed and fractions play no part", "temporal", split={"seed": 99, "test_fraction": 0.5}),
+    Case("temporal: an older log", "temporal", days=-1, hours=-24),
+    Case(
+        "temporal: it learned the first row that is held out today",
+        "temporal",
+        hours=18,
+        rows=(False, True, True),
+        may_start=False,
+        says="trained until 1970-01-03 18",
+    ),
+    Case("by_user: a later log holds out the same users", "by_user", days=1, hours=18),
+    Case("leave_last_out: an older log", "leave_last_out", days=-1),
+    unknown("leave_last_out: a later day", "leave_last_out", "data until", days=1),
+    unknown("leave_last_out: a later row", "leave_last_out", "trained until 1970-01-03 18", hours=18),
+]
+
+
+def facts(case: Case, features: Features) -> Any:
+    """Facts of the earlier bundle."""
+    split = documents_of.PROTOCOL | {"name": case.protocol} | case.split
+    until = features.last_day() + timedelta(days=case.days)
+    trained = TRAINED + timedelta(hours=case.hours)
+    return documents_of.facts(protocol=split, until=until.isoformat(), train_until=trained.isoformat())
+
+
+@pytest.fixture
+def today(tmp_path: Path) -> Features:
+    """Features that were split like `PROTOCOL`."""
+    features = write_features(tmp_path / "features")
+    features.manifest["params"] = documents_of.PROTOCOL
+    features.manifest["train_until"] = TRAINED.isoformat()
+    return features
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_comparison_leaves_learned_rows_out(case: Case, today: Features) -> None:
+    """The gate compares on exactly the rows that the champion can't have learned, and closes where it can't tell."""
+    candidate = facts(Case("today", case.protocol), today)
+    if case.rows is None:
+        with pytest.raises(InputError, match=f"may have trained on today's test rows: .*{case.says}"):
+            fair_rows(candidate, facts(case, today), NOON)
+    else:
+        assert fair_rows(candidate, facts(case, today), NOON).tolist() == list(case.rows)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_training_starts_from_no_model_that_learned_held_out_rows(case: Case, today: Features, tmp_path: Path) -> None:
+    """A single row that it may have learned is one too many."""
+    write_json(tmp_path / "bundle" / "facts.json", facts(case, today))
+    start = Start("ab" * 32, tmp_path / "bundle")
+    today.manifest["protocol"] = case.protocol  # type: ignore[typeddict-item]
+    if case.may_start:
+        start.check_split(today)
+    else:
+        with pytest.raises(InputError, match=f"may have trained on today's held-out rows: .*{case.says}"):
+            start.check_split(today)
+
+
+def test_no_fair_row_is_no_comparison(today: Features) -> None:
+    """The champion learned every row that is held out today."""
+    champion = facts(Case("it saw all", "temporal", hours=999), today)
+    with pytest.raises(InputError, match="trained on all"):
+        fair_rows(facts(Case("today", "temporal"), today), champion, NOON)
