@@ -142,9 +142,10 @@ class DiceStack:
         threads, units, gather = torch.get_num_threads(), len(dice.alpha), gather_of_all()
         own = torch.empty(1 + 2 * units)
         self.library.din_dice_moments(threads, rows, units, s, own)
-        everyones = gather(own) if gather else own.unsqueeze(0)
+        everyones = gather(own) if gather else own
+        processes = len(everyones) if gather else 1
         count, mean, scale = torch.empty(1), torch.empty(units), torch.empty(units)
         averages = (dice.mean, dice.variance, MOMENTUM, EPSILON)
-        self.library.din_dice_statistics(len(everyones), units, everyones, count, mean, scale, *averages)
+        self.library.din_dice_statistics(processes, units, everyones, count, mean, scale, *averages)
         layer = self.library.struct("din_dice_layer", units=units, s=s, mean=mean, scale=scale, alpha=dice.alpha)
         return State(layer, units, count, gather)

@@ -14,7 +14,7 @@ Native on the CPU in float32: one pass over the rows.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +25,7 @@ from din.ops.native.library import Library, Struct
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
-@dataclass(frozen=True)
-class RowUpdate:
+class RowUpdate(NamedTuple):
     """One step of distinct rows [N] of a table [R, W], which is updated in place.
 
     decay_R: λ of each row. coupled: the penalty is part of the gradient. penalised_W: 1 where a column is penalised,

@@ -45,6 +45,7 @@ void din_unit_forward(int64_t threads, const din_histories *histories, int64_t q
     float *key_columns = transposed(key_weight, H, K), *product_columns = transposed(product_weight, H, D);
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
+        din_histories own = *histories; /* a copy that stores can't alias */
         float *m = zeros(KP * HP), *key = zeros(TILE * KP), *start = zeros(HP);
         memcpy(m, key_columns, 4 * K * HP);
         int64_t end = first_of(histories, threads, part + 1);
@@ -56,7 +57,7 @@ void din_unit_forward(int64_t threads, const din_histories *histories, int64_t q
             copy(start, base + b * H, H);
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t += TILE) {
                 int64_t count = least(TILE, offsets[b + 1] - t);
-                take_keys(histories, t, count, key);
+                take_keys(&own, t, count, key);
                 gemm(count, HP, K, key, KP, 1, m, HP, start, 0, s + t * HP, HP);
             }
         }
@@ -77,6 +78,7 @@ void din_unit_backward(int64_t threads, const din_histories *histories, int64_t 
     float *padded_means = filled(means, 3, H), *memory = zeros(threads * size);
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
+        din_histories own = *histories; /* a copy that stores can't alias */
         float *m = zeros(H * KP), *outer = zeros(H * KP), *key = zeros(TILE * KP), *back = zeros(TILE * KP);
         float *q = zeros(DP), *dq = zeros(DP), *db = zeros(HP), *ds = zeros(TILE * HP), *no_start = zeros(KP);
         float *key_sum = memory + part * size, *product_sum = key_sum + H * KP;
@@ -92,7 +94,7 @@ void din_unit_backward(int64_t threads, const din_histories *histories, int64_t 
                     store(m + h * KP + k, load(key_rows + h * KP + k) + load(q + k) * load(product_rows + h * DP + k));
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t += TILE) {
                 int64_t count = least(TILE, offsets[b + 1] - t);
-                take_keys(histories, t, count, key);
+                take_keys(&own, t, count, key);
                 to_input(first, padded_means, t, count, u + t * HP, ds);
                 add_columns(HP, count, ds, db);
                 for (int64_t i = 0; i < count; i++)
@@ -126,12 +128,13 @@ void din_pool_forward(int64_t threads, const din_histories *histories, const flo
     const int64_t *offsets = histories->offsets;
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
+        din_histories own = *histories; /* a copy that stores can't alias */
         int64_t end = first_of(histories, threads, part + 1);
         for (int64_t b = first_of(histories, threads, part); b < end; b++) {
             float *to = pooled + b * K;
             memset(to, 0, 4 * K);
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t++) {
-                const float *key = key_of(histories, t);
+                const float *key = key_of(&own, t);
                 for (int64_t k = 0; k < K; k++) to[k] += weight[t] * key[k];
             }
         }
@@ -143,11 +146,12 @@ void din_pool_backward(int64_t threads, const din_histories *histories, const fl
     const int64_t *offsets = histories->offsets;
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
+        din_histories own = *histories; /* a copy that stores can't alias */
         int64_t end = first_of(histories, threads, part + 1);
         for (int64_t b = first_of(histories, threads, part); b < end; b++) {
             const float *gradient = d_pooled + b * K;
             for (int64_t t = offsets[b]; t < offsets[b + 1]; t++) {
-                const float *key = key_of(histories, t);
+                const float *key = key_of(&own, t);
                 V sums = {0};
                 float rest = 0;
                 for (int64_t k = 0; k < vectors; k += LANES) sums += load(gradient + k) * load(key + k);

@@ -8,9 +8,9 @@
 #include "parts.h"
 
 typedef struct {
-    int64_t units, width;                      /* H, padded(H) */
-    const float *s;                            /* [N, width] */
-    float *mean, *scale, *alpha;               /* [width] each; `mean` owns the memory of all three */
+    int64_t units, width;        /* H, padded(H) */
+    const float *s;              /* [N, width] */
+    float *mean, *scale, *alpha; /* [width] each; `mean` owns the memory of all three */
 } Layer;
 
 INLINE Layer padded_layer(const din_dice_layer *layer) {
@@ -62,7 +62,8 @@ INLINE void add_sums(Layer l, int64_t from, int64_t count, float *g, const float
 /* ds of a tile, from u at the tile's first row and the means [3, width] of the sums. */
 INLINE void to_input(Layer l, const float *means, int64_t from, int64_t count, const float *u, float *ds) {
     for (int64_t j = 0; j < l.width; j += LANES) {
-        V mean = load(l.mean + j), scale = load(l.scale + j), mean_u = load(means + j), mean_v = load(means + l.width + j);
+        V mean = load(l.mean + j), scale = load(l.scale + j);
+        V mean_u = load(means + j), mean_v = load(means + l.width + j);
         V factor = (1.0f - load(l.alpha + j)) * scale * scale * load(means + 2 * l.width + j);
         for (int64_t i = 0; i < count; i++) {
             V off = load(l.s + (from + i) * l.width + j) - mean;

@@ -77,25 +77,25 @@ class Library:
 
     def _argument(self, value: Any) -> Any:
         """Convert an argument; arrays become pointers of their own type, which cffi compares with the prototype."""
+        kind = type(value)
+        if kind is int or kind is float:
+            return value
         if hasattr(value, "data_ptr"):  # a tensor; torch is not imported here
-            if not value.is_contiguous() or not value.is_cpu:
-                raise ValueError(f"expected a contiguous tensor on the CPU, got strides {value.stride()}")
-            return self._ffi.cast(self._pointer(value.dtype), value.data_ptr())
-        if isinstance(value, np.ndarray):
-            if not value.flags.c_contiguous:
-                raise ValueError(f"expected a contiguous array, got strides {value.strides}")
-            return self._ffi.cast(self._pointer(value.dtype), value.__array_interface__["data"][0])
-        if isinstance(value, Struct):
-            return value.pointer
-        return self._ffi.NULL if value is None else value
+            contiguous, address = value.is_contiguous() and value.is_cpu, value.data_ptr()
+        elif isinstance(value, np.ndarray):
+            contiguous, address = value.flags.c_contiguous, value.__array_interface__["data"][0]
+        else:
+            return value.pointer if kind is Struct else self._ffi.NULL if value is None else value
+        if not contiguous:
+            raise ValueError(f"expected contiguous memory of the CPU, got {kind.__name__} {tuple(value.shape)}")
+        return self._ffi.cast(self._pointers.get(value.dtype) or self._pointer(value.dtype), address)
 
     def _pointer(self, dtype: Any) -> Any:
-        if dtype not in self._pointers:
-            name = str(dtype).removeprefix("torch.")
-            names = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t"}
-            if name not in names:
-                raise TypeError(f"no operation takes an array of {name}")
-            self._pointers[dtype] = self._ffi.typeof(f"{names[name]} *")
+        name = str(dtype).removeprefix("torch.")
+        names = {"float32": "float", "float64": "double", "int32": "int32_t", "int64": "int64_t"}
+        if name not in names:
+            raise TypeError(f"no operation takes an array of {name}")
+        self._pointers[dtype] = self._ffi.typeof(f"{names[name]} *")
         return self._pointers[dtype]
 
 

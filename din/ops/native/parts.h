@@ -41,7 +41,7 @@ INLINE float *transposed(const float *a, int64_t rows, int64_t columns) {
     return copy;
 }
 
-/* Sum the parts' matrices, each `stride` floats behind the last, in their order into [rows, columns] without padding. */
+/* Sum the parts' matrices, each `stride` floats behind the last, in their order, into [rows, columns], not padded. */
 INLINE void combine(int64_t parts, int64_t stride, const float *from, int64_t rows, int64_t columns, float *to) {
     int64_t width = padded(columns);
     for (int64_t i = 0; i < rows; i++)

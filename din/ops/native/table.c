@@ -22,7 +22,7 @@ INLINE Row row_of(const din_row_update *update, int64_t i) {
                  update->coupled ? 0 : fminf(update->rate * decay, 1)};
 }
 
-/* Columns k .. k + n of row i: the gradient with a coupled penalty, and what any other penalty leaves of the weights. */
+/* Columns k .. k + n of row i: the gradient with a coupled penalty, and the weights as any other penalty leaves them. */
 typedef struct {
     V gradient, kept;
 } Columns;
@@ -38,9 +38,9 @@ INLINE void step(const din_row_update *update, Row row, int64_t k, int64_t n, V 
 }
 
 void din_sgd(int64_t threads, const din_row_update *update) {
-    din_row_update own = *update;
     IN_PARTS
-    for (int64_t part = 0; part < threads; part++)
+    for (int64_t part = 0; part < threads; part++) {
+        din_row_update own = *update; /* a copy that stores can't alias */
         for (int64_t i = cut(own.count, threads, part), end = cut(own.count, threads, part + 1); i < end; i++) {
             if (i + AHEAD < end) prefetch(own.table + own.rows[i + AHEAD] * own.width, own.width);
             Row row = row_of(&own, i);
@@ -50,13 +50,14 @@ void din_sgd(int64_t threads, const din_row_update *update) {
                 step(&own, row, k, n, columns.kept, own.rate, columns.gradient);
             }
         }
+    }
 }
 
 void din_adam(int64_t threads, const din_row_update *update, float *first, float *second, float rest_1, float beta_2,
               float rest_2, float correction, float epsilon) {
-    din_row_update own = *update;
     IN_PARTS
-    for (int64_t part = 0; part < threads; part++)
+    for (int64_t part = 0; part < threads; part++) {
+        din_row_update own = *update; /* a copy that stores can't alias */
         for (int64_t i = cut(own.count, threads, part), end = cut(own.count, threads, part + 1); i < end; i++) {
             if (i + AHEAD < end) {
                 int64_t next = own.rows[i + AHEAD] * own.width;
@@ -75,12 +76,13 @@ void din_adam(int64_t threads, const din_row_update *update, float *first, float
                 step(&own, row, k, n, columns.kept, own.rate, m * correction / (root(v) + epsilon));
             }
         }
+    }
 }
 
 void din_rowwise_adagrad(int64_t threads, const din_row_update *update, float *squares, float epsilon) {
-    din_row_update own = *update;
     IN_PARTS
-    for (int64_t part = 0; part < threads; part++)
+    for (int64_t part = 0; part < threads; part++) {
+        din_row_update own = *update; /* a copy that stores can't alias */
         for (int64_t i = cut(own.count, threads, part), end = cut(own.count, threads, part + 1); i < end; i++) {
             if (i + AHEAD < end) prefetch(own.table + own.rows[i + AHEAD] * own.width, own.width);
             Row row = row_of(&own, i);
@@ -98,6 +100,7 @@ void din_rowwise_adagrad(int64_t threads, const din_row_update *update, float *s
                 step(&own, row, k, n, columns.kept, rate, columns.gradient);
             }
         }
+    }
 }
 
 void din_take_rows(int64_t threads, int64_t count, const int64_t *ids, const float *table, int64_t table_width,
