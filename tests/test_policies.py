@@ -84,10 +84,16 @@ def test_params_blocks_are_the_stages_that_have_any() -> None:
     assert used == blocks
 
 
+def _command(function: str) -> str:
+    """The words of a command: `params_apply` is in a group, every other underscore is a hyphen."""
+    group, _, name = function.partition("params_")
+    return f"params {name}" if name and not group else function.replace("_", "-")
+
+
 def test_every_command_is_documented() -> None:
     """Each `din` command appears in the README or a page of docs/."""
     commands = [
-        "registry" if node.name.startswith("registry_") else node.name.replace("_", " ")
+        "registry" if node.name.startswith("registry_") else _command(node.name)
         for node in ast.parse((ROOT / "din/cli.py").read_text()).body
         if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(d) for d in node.decorator_list)
     ]
