@@ -18,7 +18,7 @@ from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
 from din.serve.export import export
-from din.serve.parity import check_parity
+from din.serve.parity import check_parity, tied_share
 from din.serve.scorer import Scorer
 
 
@@ -132,3 +132,14 @@ def test_closed_without_a_bundle(own: Finished) -> None:
     with pytest.raises(GateClosed, match=r"manifest\.json: not found"):
         check_parity(own.here, own.params)
     assert json.loads(own.here.parity.read_text())["verdict"] == "closed"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_that_rounding_may_order_either_way_are_counted(seed: int) -> None:
+    """As many as a loop over all pairs of a click and a non-click finds; a small log has few pairs, so one counts."""
+    random = np.random.default_rng(seed)
+    labels, logits = random.integers(0, 2, 60), random.normal(size=60).round(2)
+    pairs = [(one, other) for one in logits[labels == 1] for other in logits[labels == 0]]
+    near = [abs(one - other) <= 0.105 for one, other in pairs]
+    assert tied_share(labels, logits, 0.105) == pytest.approx(np.mean(near))
+    assert np.isnan(tied_share(np.ones(3), np.zeros(3), 1.0))
