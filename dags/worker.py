@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
 from dags.process import CommandFailed, Done, environment, log, query, stream
+from din import documents
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
 from din.workspace import Workspace
@@ -33,6 +34,8 @@ class Run:
         params: dotted key to value, over params.yaml of the commit.
         source: fingerprint of the source's log up to `until` when the run opened.
     """
+
+    __pydantic_config__ = documents.STRICT
 
     run_id: str
     commit: str

@@ -11,15 +11,23 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date
 from typing import Any
 
 from dags.checkout import Settings, discard, workspace
 from dags.worker import Outcome, Run, Worker
+from din import documents
 from din.errors import InputError
 
 __all__ = ["Outcome", "Run", "close_run", "open_run", "promote", "run_stage"]
+
+
+@dataclass(frozen=True)
+class Opened(Run):
+    """A run as its record keeps it; `revision` is the commit as its opener named it, such as a branch."""
+
+    revision: str | None = None  # an older record has none
 
 
 def open_run(
@@ -47,11 +55,13 @@ def open_run(
             here.prepare()
             kept = here.take(f"runs/{run_id}") / "run.json"
             if kept.exists():
-                return _same(json.loads(kept.read_text()), asked, commit)
+                return _same(documents.read(Opened, kept, "open the run under another id"), asked, commit)
             seen = json.loads(here.din("source"))
             here.remember()
             run = replace(asked, until=day or seen["last_day"], source=seen["fingerprint"])
-            here.keep(f"runs/{run_id}", {"run.json": json.dumps(asdict(run) | {"revision": commit}, indent=2)})
+            here.keep(
+                f"runs/{run_id}", {"run.json": json.dumps(asdict(Opened(**vars(run), revision=commit)), indent=2)}
+            )
         except InputError:
             if is_new:  # else it is the workspace of the run that is open
                 discard(place.root)
@@ -116,18 +126,17 @@ def _open(run: Run) -> Iterator[Worker]:
         yield here
 
 
-def _same(record: dict[str, Any], asked: Run, revision: str | None) -> Run:
+def _same(opened: Opened, asked: Run, revision: str | None) -> Run:
     """The run that is open under this id; a branch may have moved since.
 
     Raises:
         InputError: it is another one.
     """
-    named = record.pop("revision", None)  # an older record has none
-    kept = Run(**record)
+    kept = Run(**{field.name: getattr(opened, field.name) for field in fields(Run)})
     if kept.run_id != asked.run_id:
         raise InputError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
     for name, fits in (
-        ("commit", revision in (None, named) or asked.commit == kept.commit),
+        ("commit", revision in (None, opened.revision) or asked.commit == kept.commit),
         ("until", asked.until in ("", kept.until)),
         ("params", asked.params == kept.params),
     ):
