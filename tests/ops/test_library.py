@@ -44,7 +44,7 @@ def python(program: str, **environment: str) -> str:
 def run_operations(folder: Path, **environment: str) -> None:
     """Run the tests of operations on a library built into a cache of their own."""
     variables = {**os.environ, "XDG_CACHE_HOME": str(folder), **environment}
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *OPERATIONS]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", *OPERATIONS]  # -s: sanitizers print
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d+ passed", done.stdout), done.stdout
