@@ -36,6 +36,7 @@ _MIN_ENTITIES = 50
 _ALIKE = 10  # entities next to each other in x that are compared; more where x is equal
 _SPREAD = 0.1  # by which the rates of entities of one x differ: keeps frequent ones from drowning the others
 _CONSTANT = 0.95  # share of entities, shown more than once, for which a context must be constant
+_ROUNDING = 1e-6
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 
 LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
@@ -98,9 +99,10 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
         return None
     one, other = (Counts(part.shown[known], part.clicks[known]) for part in (a, b))
     expected = [(_others(one.clicks, one.shown, alike), _others(other.clicks, other.shown, alike))]
-    count = value[known]
+    count = np.maximum(value[known], 0)
     total = one + other
-    if count.min() >= 0 < count.max() and total.clicks.any():
+    could_be_a_count = value[known].min() >= -_ROUNDING * count.max()  # a standardised 0 comes back as about 0
+    if could_be_a_count and count.any() and total.clicks.any():
         rate = count * _others(total.clicks, count, alike) / total.shown
         expected.append((_in_part(one, rate), _in_part(other, rate)))
     found = [

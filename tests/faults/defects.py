@@ -611,7 +611,7 @@ RAW = (
         "prior histories hold items of another id space",
         p.table("history", p.assign("item_id", lambda r: r["item_id"] + 900_000)),
         "validate_raw.history_unknown_items",
-        "history",
+        "behaviours",
     ),
     _defect(
         "history_after_the_log",
