@@ -1,4 +1,4 @@
-"""What options of several commands have in common."""
+"""Options that several commands share."""
 
 import argparse
 

@@ -17,7 +17,7 @@ CLICKED, SKIPPED = 0.75, 0.25  # click probability with and without the candidat
 
 @dataclass(frozen=True)
 class Workload:
-    """What to draw and how to feed it.
+    """A synthetic log to draw, and the batches to feed it in.
 
     lengths: "uniform" over 1..max_history (half filled) or "short" (geometric, mean about 9).
     """
@@ -56,7 +56,7 @@ class Rows:
 
     @property
     def category(self) -> np.ndarray:
-        """Of the candidates."""
+        """The category of each row's candidate, [N]."""
         return self.category_of[self.item]
 
     def padded(self, width: int) -> np.ndarray:

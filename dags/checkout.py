@@ -34,7 +34,7 @@ log = logging.getLogger("dags")
 
 @dataclass(frozen=True)
 class Settings:
-    """Of this worker.
+    """The settings of this worker.
 
     Attributes:
         repository: an absolute path or a URL.
@@ -96,10 +96,10 @@ class Settings:
         return os.path.normpath(Path(self.repository) / path)
 
     def shared(self, place: str, setting: str) -> str:
-        """The same for a place that all workers use.
+        """Return `absolute` of a place that all workers use.
 
         Raises:
-            InputError: relative, and the repository is no folder.
+            InputError: the place is relative, and the repository is not a folder.
         """
         place = self.absolute(place)
         if "://" not in place and not Path(place).expanduser().is_absolute():

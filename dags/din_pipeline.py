@@ -68,7 +68,7 @@ def settle(outcome: workspace.Outcome, ti: Any) -> None:
 
 @contextmanager
 def final() -> Iterator[None]:
-    """What a run was given can't work: fail at once. Other errors (network, disk, git) are retried."""
+    """Fail at once on bad input, which no retry can cure. Other errors (network, disk, git) are retried."""
     try:
         yield
     except InputError as error:

@@ -121,7 +121,7 @@ def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
 
 
 def _absolute(params: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The same with paths that hold in any folder; URLs stay."""
+    """Return the parameters with absolute paths; URLs stay as they are."""
     for key in path_keys():
         *parents, name = key.split(".")
         block = reduce(getitem, parents, params)

@@ -82,7 +82,7 @@ def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
 
 
 def _changes(row: Row, train: Train) -> str:
-    """What a try changes of the row's first."""
+    """Describe how a try differs from the row's first try."""
     changed = {key: value for key, value in asdict(train).items() if value != getattr(row.tries[0], key)}
     said = ", ".join(f"{key} {value}" for key, value in changed.items()) or "nothing"
     return f"**{said}**" if train == row.train else said
