@@ -1,4 +1,4 @@
-"""The synthetic rows as a feature directory (din/eventlog/FORMAT.md), written without raw log or featurize.
+"""The synthetic rows as a feature directory (din/features/FORMAT.md), written without raw log or featurize.
 
 Every impression views a history of its own. `train` and `test` hold all rows in their order, `valid` the first.
 """
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.rows import CATEGORIES, Rows, Workload
 from din.artifacts import write_json
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.schema import parse_fields
 
 FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}

@@ -17,8 +17,8 @@ from benchmarks.measure import EPOCHS, Contestant, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import Rows, Workload
 from benchmarks.serving import Served
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features, Shard
+from din.features.packing import Packer
+from din.features.reader import Features, Shard
 from din.model.artifact import Trained
 from din.ops import backend
 from din.params import Train, load

@@ -23,8 +23,8 @@ import torch.multiprocessing as multiprocessing
 from benchmarks.arguments import positive
 from benchmarks.measure import say
 from din.errors import InputError
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.ops import backend
 from din.params import Train, load
 from din.train.device import backend_of

@@ -20,8 +20,8 @@ from ruamel.yaml import YAML
 from benchmarks.arguments import positive
 from benchmarks.roofline import Roofline
 from din.errors import InputError
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.params import Train, load, parse, to_json

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from din.eventlog.packing import TableLayout
-from din.eventlog.reader import Features
+from din.features.packing import TableLayout
+from din.features.reader import Features
 from din.model.din import DIN, build
 from din.params import Train
 

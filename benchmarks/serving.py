@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from benchmarks.measure import best_ms
 from benchmarks.rows import Rows
 from din.artifacts import write_json
-from din.eventlog.packing import TableLayout
-from din.eventlog.reader import Features
+from din.features.packing import TableLayout
+from din.features.reader import Features
 from din.model.din import Model
 from din.model.mlp import multilayer_perceptron
 from din.params import Train

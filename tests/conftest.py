@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from random_features import write_features
 
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.params import Params, load
 from din.train import checkpoint
 from din.train.fit import fit

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.artifacts import write_json
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.schema import Group, parse_fields
 
 FIELDS = {
@@ -31,7 +31,7 @@ def write_features(
     shards: int = 2,
     declared: Mapping[str, Any] = FIELDS,
 ) -> Features:
-    """A random feature directory in the form of din/eventlog/FORMAT.md: ragged histories, some of them empty.
+    """A random feature directory in the form of din/features/FORMAT.md: ragged histories, some of them empty.
 
     Labels follow the candidate's category among the history's, so that there is something to learn. `declared`: some
     of `FIELDS`, category and user_id among them.

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-NO_TORCH = ["din.metrics.summary", "din.eventlog.packing", "din.registry.registry", "din.serve.scorer"]
+NO_TORCH = ["din.metrics.summary", "din.features.packing", "din.registry.registry", "din.serve.scorer"]
 
 
 @cache

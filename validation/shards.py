@@ -1,4 +1,4 @@
-"""Read `data/features/` for judging: unlike din.eventlog's reader, this one trusts nothing but names and types.
+"""Read `data/features/` for judging: unlike din.features's reader, this one trusts nothing but names and types.
 
 One file in memory at a time. Missing integers become -1, which no rule accepts.
 """

@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from benchmarks.quality.configurations import ROOT, Log, Row
 from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_json
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.metrics.summary import summary
 from din.ops import backend
 from din.params import Train

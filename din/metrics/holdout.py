@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.forms import Facts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
-from din.eventlog.reader import Column, Features
+from din.features.reader import Column, Features
 from din.metrics.summary import summary
 from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from din import documents
 from din.artifacts import replace_directory, write_json
 from din.errors import InputError
-from din.eventlog.packing import TableLayout
-from din.eventlog.reader import Features
+from din.features.packing import TableLayout
+from din.features.reader import Features
 from din.forms import ModelConfig
 from din.model.din import Model, build
 from din.model.sequences import resolve

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from din.errors import InputError
-from din.eventlog.packing import TableLayout
+from din.features.packing import TableLayout
 from din.model.attention import ActivationUnit, request_softmax
 from din.model.baselines import PNN, DeepFM, WideDeep
 from din.model.embedding import Batch

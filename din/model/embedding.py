@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from din.eventlog.packing import Lookup, PackedBatch
+from din.features.packing import Lookup, PackedBatch
 from din.ops.inputs import Places
 from din.ops.lookup import Ids
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from din.errors import InputError
-from din.eventlog.packing import TableLayout
-from din.eventlog.reader import Features
+from din.features.packing import TableLayout
+from din.features.reader import Features
 from din.model.embedding import Batch
 from din.params import Scalar
 from din.schema import UNKNOWN, Field, Group, Kind, text

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.forms import About, Evaluation, Facts
 from din.metrics import Interval, bootstrap, paired_bootstrap
 from din.names import Digest, Version

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from din.eventlog.packing import Lookup, PackedBatch, Packer, look_up
-from din.eventlog.reader import Column, Features, Impressions, Shard
+from din.features.packing import Lookup, PackedBatch, Packer, look_up
+from din.features.reader import Column, Features, Impressions, Shard
 from din.forms import FieldRecord
 from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group, Kind, parse_field
 from din.serve.requests import requests_for

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from din.artifacts import replace_directory
-from din.eventlog.packing import PackedBatch, TableLayout, look_up
-from din.eventlog.reader import Column, Features
+from din.features.packing import PackedBatch, TableLayout, look_up
+from din.features.reader import Column, Features
 from din.model import artifact
 from din.model.din import Model
 from din.model.embedding import Batch

@@ -4,7 +4,7 @@
     item.<field>.owners   int64 [values]      multi fields: whose value it is
     item.<field>.weights  float32 [U]         standardised fields: what scales the row
     behaviour.<field>…, user.<field>…, context.<field>…    the same for behaviours, users, contexts
-    candidate, behaviour, segment                          positions, see `din.eventlog.packing`
+    candidate, behaviour, segment                          positions, see `din.features.packing`
 
 Ids are rows of the joint table (a field's own id + its `offset` in signature.json), exactly what training packs, so
 graphs need no arithmetic on them. In request.onnx users and contexts have one owner, and there is no segment.
@@ -12,7 +12,7 @@ graphs need no arithmetic on them. In request.onnx users and contexts have one o
 
 import numpy as np
 
-from din.eventlog.packing import PackedBatch
+from din.features.packing import PackedBatch
 
 
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:

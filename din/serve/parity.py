@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError
-from din.eventlog.packing import PackedBatch
-from din.eventlog.reader import Features
+from din.features.packing import PackedBatch
+from din.features.reader import Features
 from din.forms import PATHS
 from din.metrics.ranking import auc
 from din.model import artifact

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.errors import InputError, Unavailable
-from din.eventlog.packing import PackedBatch
+from din.features.packing import PackedBatch
 from din.names import Version
 from din.registry.bundle import Verified, verify_bundle
 from din.registry.registry import Registry

@@ -24,7 +24,7 @@ from din.ops import backend
 from din.params import Train, to_json
 from din.train.device import choose, threads
 
-CODE = ("train/*.py", "model/*.py", "ops/**/*.py", "ops/**/*.[ch]", "eventlog/*.py", "metrics/*.py", "schema.py")
+CODE = ("train/*.py", "model/*.py", "ops/**/*.py", "ops/**/*.[ch]", "features/*.py", "metrics/*.py", "schema.py")
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from din.artifacts import hash_tree, replace_directory, write_json
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.metrics.summary import summary

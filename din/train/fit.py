@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from din.errors import InputError
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.metrics.summary import summary
 from din.model.artifact import Trained
 from din.params import Train

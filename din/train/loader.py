@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from din.eventlog.packing import PackedBatch, Packer
-from din.eventlog.reader import Features, Shard
+from din.features.packing import PackedBatch, Packer
+from din.features.reader import Features, Shard
 from din.ops.deduplicate import Deduplicator
 from din.train.distributed import ALONE, Ranks
 

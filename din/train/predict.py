@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.train.device import moved

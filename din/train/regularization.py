@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.params import Train
 from din.schema import ITEM_ID, UNKNOWN, Group
 

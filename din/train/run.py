@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from din.artifacts import write_json
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.model import artifact
 from din.ops import backend
 from din.params import Params

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from din import documents
 from din.errors import InputError
-from din.eventlog.packing import TableLayout
-from din.eventlog.reader import Features
+from din.features.packing import TableLayout
+from din.features.reader import Features
 from din.forms import Facts, FieldRecord, ModelConfig
 from din.metrics.holdout import Training, unseen
 from din.model import artifact

@@ -24,7 +24,7 @@ from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_req
 from benchmarks.serving import Served
 from benchmarks.workspace import write_workspace
 from din.errors import InputError
-from din.eventlog.packing import Packer
+from din.features.packing import Packer
 from din.model.din import DIN
 from din.train.fit import fit
 from din.train.learner import Learner

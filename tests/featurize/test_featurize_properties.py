@@ -15,7 +15,7 @@ from featurize_files import Built, Log
 from featurize_logs import DAY, FIELDS, START, random_log
 
 from din.artifacts import hash_files
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.schema import Group
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.metrics import calibration_ratio
 from din.metrics.slices import LARGEST, slice_table, slices
 from din.schema import Group

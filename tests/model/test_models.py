@@ -13,8 +13,8 @@ from torch import Tensor
 from twin import Twin
 
 from din.errors import InputError
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features, Shard
+from din.features.packing import Packer
+from din.features.reader import Features, Shard
 from din.model.activations import ACTIVATIONS
 from din.model.din import MODELS, Model, build
 from din.model.embedding import to_tensors

@@ -5,8 +5,8 @@ from backends import needs_compiler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.ops import backend
 from din.ops.deduplicate import Deduplicator
 

@@ -18,8 +18,8 @@ import torch
 from backends import needs_compiler
 
 from din.errors import InputError
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.native.library import HEADER, SOURCES, Unusable, load

@@ -8,7 +8,7 @@ import torch
 from backends import needs_compiler
 from random_features import FIELDS, PLAIN, write_features
 
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.ops import backend
 from din.ops.backend import Backend
 from din.params import Params, Train

@@ -9,7 +9,7 @@ import documents_of
 import pyarrow as pa
 
 from din.artifacts import hash_files, read_json, write_bytes, write_json
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.featurize.build import featurize
 from din.model import artifact
 from din.params import Params

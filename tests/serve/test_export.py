@@ -20,8 +20,8 @@ from serve_workspace import FIELDS, Finished
 
 from din.artifacts import read_json
 from din.errors import InputError
-from din.eventlog.packing import Lookup, PackedBatch, TableLayout, look_up
-from din.eventlog.reader import Column
+from din.features.packing import Lookup, PackedBatch, TableLayout, look_up
+from din.features.reader import Column
 from din.model.artifact import Trained
 from din.model.din import build
 from din.model.embedding import to_tensors

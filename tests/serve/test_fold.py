@@ -10,7 +10,7 @@ import pytest
 import torch
 from serve_workspace import FIELDS
 
-from din.eventlog.packing import TableLayout
+from din.features.packing import TableLayout
 from din.model.attention import ActivationUnit
 from din.model.din import Model, build
 from din.model.embedding_mlp import EmbeddingMLP

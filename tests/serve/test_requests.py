@@ -12,7 +12,7 @@ import pytest
 from serve_workspace import Finished, random_log, write_raw
 
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.featurize.build import featurize
 from din.params import Params
 from din.schema import SPLITS, Field, Group, Kind

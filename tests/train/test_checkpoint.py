@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.params import Params
 from din.train import checkpoint
 from din.train.checkpoint import Progress

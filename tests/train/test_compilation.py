@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.params import Params
 from din.train import checkpoint
 from din.train.compilation import WORTHWHILE, compiles

@@ -20,8 +20,8 @@ from random_features import FIELDS, PLAIN, write_features
 from ruamel.yaml import YAML
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.model.din import build
 from din.model.embedding import to_tensors
 from din.ops import backend

@@ -16,8 +16,8 @@ from random_features import write_features
 from safetensors.torch import load_file
 
 from din.errors import InputError
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.din import MODELS, build
@@ -107,7 +107,7 @@ KILLED_RUN = """
 import sys
 from pathlib import Path
 from dataclasses import replace
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.params import load
 from din.train.fit import fit
 params = replace(load(Path(sys.argv[1])).train, epochs=6, batch_size=16, patience=99, hidden=(8,), threads=1,

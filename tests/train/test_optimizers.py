@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from din.eventlog.reader import Features
+from din.features.reader import Features
 from din.params import Params
 from din.train.optimizers import (
     TABLE_OPTIMIZERS,

@@ -9,8 +9,8 @@ import torch
 from backends import both_backends
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from din.eventlog.packing import Packer
-from din.eventlog.reader import Features
+from din.features.packing import Packer
+from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.backend import Backend

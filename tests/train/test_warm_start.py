@@ -11,8 +11,8 @@ import torch
 from random_features import write_features
 
 from din.errors import InputError
-from din.eventlog.packing import TableLayout
-from din.eventlog.reader import Features
+from din.features.packing import TableLayout
+from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.din import build

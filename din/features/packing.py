@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.eventlog.reader import Column, Features, Impressions, Shard
+from din.features.reader import Column, Features, Impressions, Shard
 from din.ops.deduplicate import Deduplicator
 from din.ops.packing import field_ids, pack_histories
 from din.schema import UNKNOWN, Field, Group

@@ -1,4 +1,4 @@
-"""A feature directory that is not whole. Alone: `pytest tests/eventlog/test_reader.py`."""
+"""A feature directory that is not whole. Alone: `pytest tests/features/test_reader.py`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from din.errors import InputError
-from din.eventlog.reader import Features
+from din.features.reader import Features
 
 
 @pytest.mark.parametrize("read", [lambda features: features.split_rows("train"), lambda f: f.shard(1, "train")])

@@ -1,11 +1,11 @@
-"""Packed batches against a per-impression loop. Alone: `pytest tests/eventlog`."""
+"""Packed batches against a per-impression loop. Alone: `pytest tests/features`."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from din.eventlog.packing import Lookup, Packer
-from din.eventlog.reader import Features
+from din.features.packing import Lookup, Packer
+from din.features.reader import Features
 from din.ops.deduplicate import Deduplicator
 from din.ops.packing import ragged_take
 from din.schema import Group
