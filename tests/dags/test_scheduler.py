@@ -20,6 +20,7 @@ from local_airflow import Airflow, stop, wait_for
 
 from dags.process import environment, query
 from din.artifacts import sha256_file
+from din.names import RunId
 from din.registry.records import run_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -122,7 +123,7 @@ def test_the_scheduled_run_promotes(story: Story) -> None:
     assert state == "success"
     assert story.airflow.rows("select run_id, run_type from dag_run") == [(run_id, "scheduled")]
     (record,) = story.promotions()
-    assert (record["run_id"], story.until(record["version"])) == (run_id, str(ZERO))
+    assert (record["run_id"], story.until(record["version"])) == (RunId.of(run_id), str(ZERO))
 
 
 def test_a_killed_stage_is_retried(story: Story) -> None:
@@ -135,7 +136,7 @@ def test_a_killed_stage_is_retried(story: Story) -> None:
     os.kill(story.stage_pid(), signal.SIGKILL)
     assert story.ended(ONE) == (run_id, "success")
     assert story.tries(run_id)["featurize"] == 2
-    assert [record["run_id"] for record in story.promotions()][1:] == [run_id]
+    assert [record["run_id"] for record in story.promotions()][1:] == [RunId.of(run_id)]
 
 
 def test_a_killed_scheduler_loses_nothing(story: Story) -> None:
@@ -145,7 +146,7 @@ def test_a_killed_scheduler_loses_nothing(story: Story) -> None:
     story.components["scheduler"].wait()
     story.start_scheduler()
     assert story.ended(TWO) == (run_id, "success")
-    assert [record["run_id"] for record in story.promotions()].count(run_id) == 1
+    assert [record["run_id"] for record in story.promotions()].count(RunId.of(run_id)) == 1
     assert story.until(story.promotions()[-1]["version"]) == str(TWO)
 
 
