@@ -5,12 +5,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from random_features import write_features
 
 from din.features.reader import Features
 from din.params import Params, load
 from din.train import checkpoint
 from din.train.fit import fit
+
+settings.register_profile("without deadlines", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("without deadlines")
 
 ROOT = Path(__file__).parent.parent
 

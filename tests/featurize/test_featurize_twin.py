@@ -25,7 +25,6 @@ def test_a_missing_number_is_unknown_even_where_training_saw_none(build: Callabl
 @pytest.mark.parametrize(("protocol", "order"), PATHS)
 @settings(
     max_examples=2,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],  # a shrink step costs a second
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

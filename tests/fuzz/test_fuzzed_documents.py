@@ -40,7 +40,7 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_t
 
 def run(law: Callable[..., None], examples: int, *strategies: st.SearchStrategy[Any]) -> None:
     """Check a law on this many examples."""
-    settings(max_examples=examples, deadline=None, suppress_health_check=CHECKS)(given(*strategies)(law))()
+    settings(max_examples=examples, suppress_health_check=CHECKS)(given(*strategies)(law))()
 
 
 def dumped(form: Any, value: Any) -> bytes:

@@ -69,7 +69,7 @@ class Example(NamedTuple):
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_the_packed_model_equals_the_padded_twin(variant, data, features_once: Features, params: Params) -> None:
     """Random ragged rows: same logits as a loop over impressions and behaviours, with and without padding."""
@@ -109,7 +109,7 @@ def test_evaluation_does_not_depend_on_the_batch(variant, features_once: Feature
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(row=st.integers(0, 100), candidates=st.lists(st.integers(0, 30), min_size=1, max_size=5))
 def test_a_request_equals_packed_rows(variant, row, candidates, features_once: Features, params: Params) -> None:
     """One history against C candidates gives what C packed impressions of it give; duplicates agree."""

@@ -13,7 +13,6 @@ from din.ops.deduplicate import Deduplicator
 pytestmark = needs_compiler
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4), st.sampled_from(["int32", "int64"]))
 def test_distinct_ids(batches: list[list[int]], dtype: str) -> None:
     """Order, positions and types are equal, whatever was seen before."""
@@ -27,7 +26,7 @@ def test_distinct_ids(batches: list[list[int]], dtype: str) -> None:
             np.testing.assert_array_equal(found, expected)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shard=st.integers(0, 1),
     rows=st.lists(st.integers(0, 30), max_size=9),

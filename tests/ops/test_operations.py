@@ -103,7 +103,7 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
     return Places(candidate, torch.randint(items, (len(segment),), generator=random), segment)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     lengths=st.lists(st.one_of(st.integers(0, 3), st.integers(0, 70)), max_size=7),
     width=SIZES,
@@ -146,7 +146,7 @@ def test_activation_units_with_pooling(
     check(*found)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.integers(0, 90),
     inputs=SIZES,
@@ -177,7 +177,6 @@ def by_both(operation: Callable[[], Any]) -> tuple[Any, Any]:
         return native, operation()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), max_size=12), st.integers(0, 2), st.integers(1, 3), st.integers(1, 3))
 def test_lookups(ids: list[int], fields: int, width: int, parts: int) -> None:
     """Several fields' columns of a table side by side, no fields, other columns of the same table, and the table's

@@ -62,7 +62,7 @@ OVERLAYS = st.lists(st.sampled_from(sorted(TYPES)), unique=True, max_size=8).fla
 
 
 @given(values=OVERLAYS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_any_overlay_goes_there_and_back(values: dict[str, Any]) -> None:
     """Its keys have the values given, all others and every comment stay; the old values restore the file's text."""
     before = {key: value_at(BEFORE, key) for key in TYPES}
@@ -124,7 +124,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 
 @given(key=st.sampled_from(sorted(TYPES)), value=PLAIN)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_value_of_a_wrong_type_is_named(key: str, value: Any) -> None:
     """In the file as in an overlay: the key, or the keys of a conflict; else the value is a good one."""
     try:

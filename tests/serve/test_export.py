@@ -130,7 +130,7 @@ def random_column(random: np.random.Generator, field: Field, owners: int) -> Col
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=SEEDS, lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[int]) -> None:
     """Any histories, empty ones and single rows among them: the same logits, and probabilities of them."""
@@ -141,7 +141,7 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
     np.testing.assert_allclose(exported.batch.run(packed, "probability"), 1 / (1 + np.exp(-expected)), atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=SEEDS, candidates=st.integers(1, 5), length=st.integers(0, 5) | st.integers(LONG, LONG + 5))
 def test_request_graph_equals_torch_and_the_batch_graph(
     exported: Exported, seed: int, candidates: int, length: int

@@ -79,7 +79,7 @@ REQUESTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(REQUESTS, max_size=5))
 def test_one_by_one_and_all_at_once_agree(scorer: Scorer, requests: list[dict[str, Any]]) -> None:
     """request.onnx and batch.onnx give the same for any mixture: no history, no candidates, side fields or ids only."""

@@ -196,7 +196,7 @@ LIKELY = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(sent=JSON | LIKELY)
 def test_any_json_is_answered_or_refused(sent: Any, scorer: Scorer) -> None:
     """Nothing but InputError is raised, in one short line, and no answer holds NaN; all ways of asking agree."""
@@ -212,7 +212,7 @@ def test_any_json_is_answered_or_refused(sent: Any, scorer: Scorer) -> None:
     assert np.allclose(scores, scorer.score_many([sent])[0], atol=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(line=st.binary(max_size=40) | (JSON | LIKELY).map(lambda value: json.dumps(value).encode()))
 def test_any_line_is_answered_or_refused(line: bytes, scorer: Scorer) -> None:
     """Any bytes and any JSON in a file."""

@@ -9,15 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import settings
 
 from din.params import Data, Params, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 from din.sources.fetch import fetch
 from din.workspace import Workspace
-
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
-settings.load_profile("unhurried")
 
 ROOT = Path(__file__).parents[2]
 DAY = 86_400

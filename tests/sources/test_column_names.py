@@ -147,7 +147,7 @@ def test_a_manifest_names_no_file_elsewhere(name: str) -> None:
 NAMES = st.text(st.characters(codec="utf-8"), max_size=20) | st.text("ab\"'`;-/\\.\0\n{}%$ ()", max_size=8)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=NAMES)
 @example(name="\"'")
 @example(name="')\n--")

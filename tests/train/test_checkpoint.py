@@ -61,7 +61,7 @@ def test_a_damaged_checkpoint_is_not_taken(damage: str, written: Path, tmp_path:
     assert "can't be read" in said and "training starts over" in said
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_no_flipped_byte_goes_unnoticed(written: Path, data: st.DataObject) -> None:
     """Anywhere in the file, header and progress included."""
