@@ -46,7 +46,7 @@ def _short(error: str) -> str:
 
 def _run_table(name: str, runs: dict[str, Any]) -> str:
     good = {who: run for who, run in runs.items() if "error" not in run}
-    lines = [f"**{name}**\n", "| | train, rows/s | score, rows/s | peak memory, MB | AUC on its own rows |"]
+    lines = [f"**{name}**\n", "| | train, rows/s | score, rows/s | peak memory, MB | training AUC |"]
     lines.append("|---|---|---|---|---|")
     for who, run in runs.items():
         if "error" in run:
@@ -62,7 +62,7 @@ def _run_table(name: str, runs: dict[str, Any]) -> str:
         lines.append("")
         lines.append(
             f"An epoch took {ours['epoch_seconds']:.2f} s, its matrix products alone {ours['roofline_seconds']:.2f} s: "
-            f"{share:.0%} of the roofline. batch.onnx scores "
+            f"{share:.0%} of the epoch. batch.onnx scores "
             f"{ours['onnx_score_per_second']:,.0f} rows/s; the first epoch took {ours['first_epoch_seconds']:.1f} s."
         )
     return "\n".join(lines) + "\n"
@@ -77,7 +77,7 @@ def _request_table(name: str, runs: dict[str, Any]) -> str:
     rows = {
         "floor: matrix products and sigmoids alone": floor,
         "request.onnx": request,
-        "the same from raw ids on": ours["request_raw_ms"],
+        "request.onnx through `Scorer`, from raw ids": ours["request_raw_ms"],
         "padded four-way graph in onnxruntime": ours["request_padded_ms"],
         **{f"{who}, forward in PyTorch": time for who, time in peers.items()},
     }
