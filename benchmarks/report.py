@@ -62,7 +62,7 @@ def _run_table(name: str, runs: dict[str, Any]) -> str:
         lines.append("")
         lines.append(
             f"An epoch took {ours['epoch_seconds']:.2f} s, its matrix products alone {ours['roofline_seconds']:.2f} s: "
-            f"{share:.0%} of the epoch. batch.onnx scores "
+            f"{share * 100:.0f} % of the epoch. batch.onnx scores "
             f"{ours['onnx_score_per_second']:,.0f} rows/s; the first epoch took {ours['first_epoch_seconds']:.1f} s."
         )
     return "\n".join(lines) + "\n"

@@ -43,7 +43,8 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
         cells += ["–" if row.name == row.base else _gain(found, base, metric) for metric in ("auc", "gauc")]
         cells += [f"{_of_the_mean(found):.4f}" if len(found) > 1 else "–"]
         if oracle:
-            cells += [f"{(mean_sd([run['test']['auc'] for run in found])[0] - 0.5) / (oracle - 0.5):.1%}"]
+            lift = (mean_sd([run["test"]["auc"] for run in found])[0] - 0.5) / (oracle - 0.5)
+            cells += [f"{lift * 100:.1f} %"]
         cells += [f"{np.mean([run['epoch'] for run in found]):.1f}", str(len(found))]
         lines.append(f"| {row.name} | " + " | ".join(cells) + " |")
     title = f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users"
@@ -56,7 +57,7 @@ def _gain(found: list[dict[str, Any]], base: list[dict[str, Any]], metric: str) 
     """RelaImpr (Eq. 11) in percent, each seed against the base's run of the same seed."""
     pairs = zip(found, base, strict=True)
     mean, sd = mean_sd([relative_improvement(run["test"][metric], other["test"][metric]) for run, other in pairs])
-    if np.isnan(mean):  # a base at or below .5 has no lift to compare with
+    if np.isnan(mean):  # a base at or below 0.5 has no lift to compare with
         return "–"
     return f"{mean:+.1f} %" if np.isnan(sd) else f"{mean:+.1f} ± {sd:.1f} %"
 

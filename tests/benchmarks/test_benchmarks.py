@@ -163,7 +163,7 @@ def test_the_page_shows_what_was_measured() -> None:
     runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": f"no such | {'module ' * 99}"}}
     machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
     text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
-    assert "took 0.80 s, its matrix products alone 0.50 s: 62% of the epoch" in text
+    assert "took 0.80 s, its matrix products alone 0.50 s: 62 % of the epoch" in text
     assert "| **4.5×** | **1.0×** |" in text and "| broken | failed: `no such / module" in text
     assert max(map(len, text.splitlines())) < 250
 

@@ -67,7 +67,7 @@ def test_the_share_of_the_oracles_lift(rows: list[Row]) -> None:
     """(AUC − .5) over the same of the true probabilities, where they are known."""
     known = figure(0.7)
     known["test"] |= {"oracle": {"auc": 0.75}}
-    assert tables(rows[:1], {("random", "BaseModel"): [known]}, {}).endswith("| – | 80.0% | 2.0 | 1 |")
+    assert tables(rows[:1], {("random", "BaseModel"): [known]}, {}).endswith("| – | 80.0 % | 2.0 | 1 |")
 
 
 @pytest.mark.slow
