@@ -97,7 +97,7 @@ FILES = (
     _defect("empty_file", "a file of 0 bytes", p.first_file(lambda _: b""), "fetch", "0 bytes"),
     _defect(
         "header_alone",
-        "an item table that is only its header",
+        "an item table with only a header",
         p.first_file(p.lines(lambda rows: rows[:1]), "items.csv"),
         "fetch",
         "no rows",
@@ -144,14 +144,14 @@ FILES = (
     ),
     _defect(
         "header_twice",
-        "two columns of one name",
+        "two columns with the same name",
         p.first_file(p.lines(lambda rows: [rows[0].replace(b"device", b"tab"), *rows[1:]])),
         "fetch",
         "twice",
     ),
     _defect(
         "short_row",
-        "a row with a cell too few",
+        "a row with one cell too few",
         p.first_file(p.lines(lambda rows: [*rows[:9], rows[9].rsplit(b",", 1)[0] + b"\n", *rows[10:]])),
         "fetch",
         "line",
@@ -160,7 +160,7 @@ FILES = (
     _defect("long_cell", "a cell of 10 MB", p.first_file(p.long_cell), "fetch", "row"),
     _defect(
         "open_quote",
-        "a quote that nobody closes",
+        "an unclosed quote",
         p.first_file(p.lines(lambda rows: [*rows[:4], rows[4].replace(b",", b',"', 1), *rows[5:]])),
         "fetch",
         "000.csv",
@@ -291,10 +291,10 @@ RAW = (
     _defect(
         "few_rows", "a log of 200 rows", p.events(lambda r: r.iloc[:: len(r) // 200]), "validate_raw.rows", "min_rows"
     ),
-    _defect("no_click", "not one click", p.events(p.assign("label", lambda _: 0)), "validate_raw.ctr", "label"),
+    _defect("no_click", "no clicks at all", p.events(p.assign("label", lambda _: 0)), "validate_raw.ctr", "label"),
     _defect(
         "clicks_alone",
-        "not one row without a click",
+        "every row is a click",
         p.events(p.assign("label", lambda _: 1)),
         "validate_raw.ctr",
         "leave_last_out",
@@ -323,7 +323,7 @@ RAW = (
     ),
     _defect(
         "missing_day_of_a_daily_log",
-        "the same, of a source that promises every day",
+        "a day in the middle is missing, from a source that promises every day",
         p.chain(p.events(p.without_day(5)), p.settings(**_DAILY)),
         "validate_raw.missing_days",
         "2024-03-09",
@@ -458,7 +458,7 @@ RAW = (
     ),
     _defect(
         "labels_drawn_on_newest_days",
-        "labels of the newest two days are coins",
+        "labels of the newest two days are random",
         p.events(p.on_newest(_TWO, p.assign("label", lambda r: np.random.default_rng(12).integers(0, 2, len(r))))),
         "validate_raw.labels_follow_item_id_newest_days validate_raw.labels_follow_user_id_newest_days "
         "validate_features.item_relations_kept validate_features.relations_kept",
@@ -473,7 +473,7 @@ RAW = (
     ),
     _defect(
         "non_clicks_lost",
-        "rows without a click of the newest day are sampled away",
+        "rows without a click are dropped from the newest day",
         p.events(p.on_newest(_LAST, lambda r: r[(r["label"] == 1) | (np.arange(len(r)) % 10 == 0)])),
         "validate_raw.ctr_newest_days validate_raw.rows_newest_days",
         "2024-03-15",
@@ -494,7 +494,7 @@ RAW = (
     ),
     _defect(
         "context_renamed_in_part",
-        "one value of a context is spelled otherwise on the newest two days",
+        "one value of a context has another spelling on the newest two days",
         p.events(p.on_newest(_TWO, p.assign("device", lambda r: r["device"].replace("phone", "Phone")))),
         "validate_raw.new_values_newest_days validate_features.many_new_values",
         "device",
@@ -538,14 +538,14 @@ RAW = (
     ),
     _defect(
         "items_of_another_space",
-        "item ids of the newest day are of another space",
+        "item ids of the newest day come from another id space",
         p.events(p.on_newest(_LAST, p.assign("item_id", lambda r: r["item_id"] + 900_000))),
         "validate_raw.unknown_items_newest_days validate_raw.new_values_newest_days",
         "item",
     ),
     _defect(
         "users_of_another_space",
-        "user ids of the newest day are of another space",
+        "user ids of the newest day come from another id space",
         p.events(p.on_newest(_LAST, p.assign("user_id", lambda r: r["user_id"] + 900_000))),
         "validate_raw.unknown_users_newest_days validate_raw.new_values_newest_days",
         "user",
@@ -580,14 +580,14 @@ RAW = (
     ),
     _defect(
         "users_match_nobody",
-        "the user table is of another id space",
+        "the user table uses another id space",
         p.table("users", p.assign("user_id", lambda r: r["user_id"] + 900_000)),
         "validate_raw.unknown_users_rate",
         "user",
     ),
     _defect(
         "items_match_nothing",
-        "the item table is of another id space",
+        "the item table uses another id space",
         p.table("items", p.assign("item_id", lambda r: r["item_id"] + 900_000)),
         "validate_raw.unknown_items_rate",
         "item_id",
@@ -601,7 +601,7 @@ RAW = (
     ),
     _defect(
         "history_of_nobody",
-        "prior histories are of another id space",
+        "prior histories use another id space",
         p.table("history", p.assign("user_id", lambda r: r["user_id"] + 900_000)),
         "validate_raw.users_with_history",
         "history",
@@ -645,7 +645,7 @@ RAW = (
     ),
     _defect(
         "behaviours_all_zero",
-        "no row enters a history, and there is none from before",
+        "no row enters a history, and there is no prior history",
         p.chain(p.events(p.assign("behaviour", lambda _: 0)), lambda d: p.replace(d, history=None)),
         "validate_raw.behaviours",
         "histor",
@@ -684,7 +684,7 @@ FEATURES = (
     ),
     _defect(
         "xor",
-        "two contexts that tell nothing alone, and the label together",
+        "two contexts that reveal the label only together",
         p.xor,
         "validate_features.pair_leak",
         "arm",
@@ -839,7 +839,7 @@ LATE = (
     ),
     _defect(
         "item_out_of_range",
-        "an item beyond its table",
+        "an item id beyond its table",
         p.Late("featurize", p.sealed(p.edited("data/features/shards/*/test.parquet", p.put("item", 0, 1_000_000)))),
         "validate_features.item_in_range",
         "items.parquet",
@@ -915,7 +915,7 @@ LATE = (
     ),
     _defect(
         "predictions_swapped",
-        "predictions change places after they were judged",
+        "predictions are swapped after they were judged",
         p.Late("check_parity", p.edited("reports/predictions/test.parquet", p.shuffled("prediction"))),
         "gate.validation_predictions",
         "predictions",
@@ -929,7 +929,7 @@ LATE = (
     ),
     _defect(
         "report_edited",
-        "evaluation.json tells a better AUC",
+        "evaluation.json claims a better AUC",
         p.Late(
             "check_parity", p.json_changed("reports/evaluation.json", lambda e: e | {"test": e["test"] | {"auc": 0.99}})
         ),
@@ -1006,7 +1006,7 @@ GATE = (
     ),
     _defect(
         "another_catalogue",
-        "the item table is of another catalogue with the same ids",
+        "the item table belongs to another catalogue with the same ids",
         p.from_other_seed,
         "gate.champion_today",
         "side tables",

@@ -19,16 +19,17 @@ _PROCESSES = 2
 _EARLY = ("fetch", "validate_raw", "featurize", "validate_features")
 _HEAD = """# Planted defects
 
-`make defects` plants each of these in a small log, drives it from `fetch` to `gate`, and writes this page. A defect is
-caught where the gate that ends the run, or warns, is one of those that are right for it and its message holds the word
-in the last column. `make test` drives those that cost little, `make test-slow` all of them.
+`make defects` plants each of these defects in a small log, runs the pipeline from `fetch` to `gate`, and writes this
+page. A defect counts as caught if the gate that stops the run, or warns, is a right one for it, and if its message
+contains the text in the last column. `late:` marks a defect that another gate caught. `make test` plants those that
+cost little, `make test-slow` all of them.
 
 {score}
 """
 _VARIANTS = """
 ## Sound variants
 
-None of these may close a suite. Where a model is trained, `din gate` must open.
+No suite may close on any of these. Where a model is trained, `din gate` must open.
 
 | variant | judged up to | ended |
 |---|---|---|
@@ -83,7 +84,7 @@ def _score(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
 def _tables(defects: Mapping[str, Found]) -> Sequence[str]:
     parts = []
     for title, section in SECTIONS.items():
-        parts.append(f"\n## {title}\n\n| defect | gate | severity | its message holds |\n|---|---|---|---|\n")
+        parts.append(f"\n## {title}\n\n| defect | gate | severity | its message contains |\n|---|---|---|---|\n")
         parts += [row(defect, defects[defect.name]) for defect in section]
     return parts
 

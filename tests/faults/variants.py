@@ -148,7 +148,7 @@ VARIANTS = (
     ),
     Variant(
         name="windows_lines",
-        what="Windows' line ends",
+        what="Windows line endings",
         change=p.every_file(lambda content: content.replace(b"\n", b"\r\n")),
     ),
     Variant(
@@ -156,7 +156,7 @@ VARIANTS = (
     ),
     Variant(
         name="column_more",
-        what="a column that nobody asked for",
+        what="an extra column",
         change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3)),
     ),
     Variant(name="text_ids", what="ids as text", change=_text_ids),
@@ -184,7 +184,7 @@ VARIANTS = (
     ),
     Variant(
         name="east",
-        what="days of a place 8 hours ahead of UTC",
+        what="days cut 8 hours ahead of UTC",
         change=p.chain(
             p.events(lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
             p.table("history", lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
@@ -214,7 +214,7 @@ VARIANTS = (
     Variant(name="no_history", what="no prior history", change=_without("history")),
     Variant(
         name="events_alone",
-        what="no table but the events",
+        what="only the event table",
         change=_without("items", "users", "history"),
         trained=False,
     ),
@@ -237,11 +237,11 @@ VARIANTS = (
     Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7})),
     Variant(
         name="new_items",
-        what="a third of the items appear in the course of the log",
+        what="a third of the items appear during the log",
         size=Size(new_items=0.35),
         champion=True,
     ),
-    Variant(name="new_users", what="half of the users appear in the course of the log", size=Size(new_users=0.5)),
+    Variant(name="new_users", what="half of the users appear during the log", size=Size(new_users=0.5)),
     Variant(name="heavy_users", what="few users make most of the log", size=Size(heavy=1.4)),
     Variant(name="sparse_histories", what="at most three clicks from before the log", size=Size(prior=3)),
     Variant(name="rare_clicks", what="a CTR of 10 %", size=Size(base=-3.8, a_day=2_000)),
