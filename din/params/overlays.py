@@ -131,7 +131,8 @@ def _set(block: CommentedMap, name: str, value: Any) -> None:
 def _styled(value: Any) -> Any:
     """Copy a value without its comments.
 
-    Lists are written on one line, mappings as the overlay has them, and text with control characters with escapes.
+    Lists are written on one line, and mappings as the overlay has them. Text is quoted where a reader would stumble:
+    text with control characters, and text with a colon in front, which means something else between braces.
     """
     if isinstance(value, Mapping):
         copied = CommentedMap((_styled(key), _styled(part)) for key, part in value.items())
@@ -142,7 +143,7 @@ def _styled(value: Any) -> Any:
         copied = CommentedSeq(map(_styled, value))
         copied.fa.set_flow_style()
         return copied
-    if isinstance(value, str) and not value.isprintable():
+    if isinstance(value, str) and (not value.isprintable() or value.startswith(":")):
         return DoubleQuotedScalarString(value)
     return value
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import PLAIN, documents
 from typer.testing import CliRunner
@@ -62,6 +62,7 @@ OVERLAYS = st.lists(st.sampled_from(sorted(TYPES)), unique=True, max_size=8).fla
 
 
 @given(values=OVERLAYS)
+@example(values={"fetch.table.columns": {"": ":0"}})
 @settings(max_examples=25)
 def test_any_overlay_goes_there_and_back(values: dict[str, Any]) -> None:
     """Its keys have the values given, all others and every comment stay; the old values restore the file's text."""
