@@ -60,6 +60,15 @@ def params_schema() -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def code() -> None:
+    """Hash the code and the package versions that each stage depends on into reports/code/."""
+    with stage.running("code", HERE):
+        from din.code import write_code
+
+        write_code(HERE)
+
+
+@app.command(rich_help_panel=STAGES)
 def fetch() -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
     with stage.running("fetch", HERE):

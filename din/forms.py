@@ -4,7 +4,7 @@
     reports/parity.json             ParityReport      models/bundle/signature.json    Signature
     reports/validation/*.json       ValidationReport  data/raw/manifest.json          RawManifest
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
-    models/din/config.json          ModelConfig
+    models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
 
 A key that is missing, unknown or of another type is refused, so a reader may rely on what a form says.
 """
@@ -235,7 +235,6 @@ class RawManifest(TypedDict):
     format: Format
     source: str
     params: dict[str, Any]
-    fingerprint: Digest
     files: dict[str, Digest]
     rows: NonNegativeInt
     days: list[Day]
@@ -244,6 +243,14 @@ class RawManifest(TypedDict):
     order: Order | None
     daily: bool
     until: Day | None
+
+
+@with_config(STRICT)
+class FetchReport(TypedDict):
+    """The fingerprint of the source that `data/raw/` was read from, and the hash of its manifest."""
+
+    fingerprint: Digest
+    manifest: Digest
 
 
 @with_config(STRICT)

@@ -16,10 +16,12 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from din import documents
 from din.artifacts import write_json
 from din.errors import GateClosed, InputError, Unavailable
 from din.workspace import Workspace
@@ -72,11 +74,23 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
         raise SystemExit(code)
 
 
+def stages_of(workspace: Workspace) -> dict[str, Any]:
+    """Return the stages of dvc.yaml by name, in its order.
+
+    Raises:
+        InputError: it can't be read, or has none.
+    """
+    try:
+        return YAML(typ="safe").load(documents.read_bytes(workspace.pipeline))["stages"]
+    except (YAMLError, KeyError, TypeError):
+        raise InputError(f"{workspace.pipeline}: expected YAML with a mapping `stages`") from None
+
+
 def reports_after(stage: str, workspace: Workspace) -> list[Path]:
     """Return the reports that the stages after one write, by the order of dvc.yaml; none where it is not a stage."""
     try:
-        stages = YAML(typ="safe").load(workspace.pipeline)["stages"]
-    except (OSError, YAMLError):  # run without DVC, or DVC can't run at all
+        stages = stages_of(workspace)
+    except InputError:  # run without DVC, or DVC can't run at all
         return []
     names = list(stages)
     if stage not in names:

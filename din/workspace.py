@@ -85,6 +85,20 @@ class Workspace:
         return self.reports / "training" / "summary.json"
 
     @property
+    def code(self) -> Path:
+        """The code and packages that stages depend on; written by `code`."""
+        return self.reports / "code"
+
+    def code_of(self, stage: str) -> Path:
+        """Return the file with the code and packages of a stage, which is a dependency of it."""
+        return self.code / f"{stage}.json"
+
+    @property
+    def fetch(self) -> Path:
+        """The source that the raw log was read from; written by `fetch`."""
+        return self.reports / "fetch.json"
+
+    @property
     def evaluation(self) -> Path:
         """The metrics; written by `evaluate`."""
         return self.reports / "evaluation.json"

@@ -72,8 +72,8 @@ def expectation(name: str, **changes: Any) -> dict[str, Any]:
 
 def raw_manifest(**changes: Any) -> dict[str, Any]:
     """data/raw/manifest.json."""
-    found = {"format": 1, "source": "movielens-100k", "params": {"positive_rating": 4.0}, "fingerprint": DIGEST}
-    found |= {"files": {}, "rows": 0, "days": []}
+    found = {"format": 1, "source": "movielens-100k", "params": {"positive_rating": 4.0}, "files": {}}
+    found |= {"rows": 0, "days": []}
     return found | {"fields": {}, "protocol": "by_user", "order": None, "daily": False, "until": None} | changes
 
 

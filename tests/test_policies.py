@@ -5,55 +5,15 @@ import re
 import subprocess
 import sys
 import tomllib
-from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-import grimp
 import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 NO_TORCH = ["din.metrics.summary", "din.features.packing", "din.registry.registry", "din.serve.scorer"]
-
-
-@cache
-def import_graph() -> grimp.ImportGraph:
-    return grimp.build_graph("din", "validation", cache_dir=None)
-
-
-def entry_modules(command: str) -> set[str]:
-    """The modules that a stage's command imports in its function of the command line's module."""
-    words = command.split()
-    thin = ROOT / ("din/cli.py" if words[0] == "din" else "validation/__main__.py")
-    functions = [node for node in ast.parse(thin.read_text()).body if isinstance(node, ast.FunctionDef)]
-    own = [function for function in functions if function.name == words[-1].replace("-", "_")]
-    found = {node.module for function in own for node in ast.walk(function) if isinstance(node, ast.ImportFrom)}
-    assert found, f"{thin.name} has no function {words[-1]} that imports its stage"
-    return {module for module in found if module}
-
-
-def closure(modules: set[str]) -> set[str]:
-    graph = import_graph()
-    found = set(modules)
-    for module in modules:
-        found |= graph.find_upstream_modules(module)
-    return found
-
-
-@pytest.mark.parametrize("stage", sorted(STAGES))
-def test_dependencies_cover_the_import_closure(stage: str) -> None:
-    """A changed module reruns every stage that executes it: each lies below one of the stage's deps."""
-    deps = [ROOT / dep for dep in STAGES[stage]["deps"]]
-    missing = []
-    for module in closure(entry_modules(STAGES[stage]["cmd"])):
-        path = ROOT / module.replace(".", "/")
-        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        holds_code = bool(ast.parse(path.read_text()).body[1:])
-        if holds_code and not any(path == dep or dep in path.parents for dep in deps):
-            missing.append(str(path.relative_to(ROOT)))
-    assert not missing, f"add to deps of {stage} in dvc.yaml: {sorted(missing)}"
 
 
 @pytest.mark.parametrize("stage", sorted(STAGES))

@@ -1,11 +1,12 @@
 """The stage `fetch`: the source's log as `data/raw/`, rewritten only where the log changed.
 
-The fingerprint covers the source's contents, the params that shape the rows, and this package's code. With
+The fingerprint covers the source's contents, the params that shape the rows, and the code that reads this source. It
+lies beside the rows, in `reports/fetch.json`, so that other code that gives the same rows reruns no later stage. With
 `data.until`, a source that grows counts by its rows up to that day, so a day's fingerprint stays when later days come;
 which rows a state of the files holds is remembered in `.din/fetch/`, and found out by reading it whole otherwise.
-When the fingerprint is unchanged and the files of `data/raw/` verify, nothing is read but hashes. Otherwise the log is
-read whole, written to a temporary sibling, and files with the same bytes are linked from the old tree, so that their
-inodes and times stay (DVC then need not hash them again). A failure at any point leaves the old tree as it was.
+When the fingerprint is unchanged and the files of `data/raw/` are as they were written, nothing is read but hashes.
+Otherwise the log is read whole, written to a temporary sibling, and files with the same bytes are linked from the old
+tree, so that their inodes and times stay (DVC then need not hash them again). A failure leaves the old tree as it was.
 """
 
 import hashlib
@@ -18,10 +19,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
-from din import documents
-from din.artifacts import MANIFEST, hash_files, replace_directory, write_json
+from din import code, documents
+from din.artifacts import MANIFEST, hash_files, replace_directory, sha256_file, write_json
 from din.errors import InputError, Unavailable
-from din.forms import RawManifest
+from din.forms import FetchReport, RawManifest
 from din.names import Day, Digest
 from din.params import Data, Params, source_settings, to_json
 from din.sources import (
@@ -38,7 +39,14 @@ from din.workspace import FORMAT, Workspace
 
 GROWING = {"table"}
 """Sources to which days are appended."""
-_CODE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What lies in `data/raw/`: its manifest, and the fingerprint of the source that it was read from."""
+
+    manifest: RawManifest
+    fingerprint: Digest
 
 
 @dataclass(frozen=True)
@@ -105,18 +113,18 @@ def fetch(workspace: Workspace, params: Params) -> None:
         Unavailable: the source can't be reached now, or changed while it was read; the same.
     """
     pin = os.environ.get("DIN_SOURCE_FINGERPRINT")
-    old = _verified(workspace.raw)
-    if not (pin and old and old["fingerprint"] == pin):  # else the source need not even be reachable
+    old = _fetched(workspace)
+    if not (pin and old and old.fingerprint == pin):  # else the source need not even be reachable
         source = source_of(workspace, params)
         identity = source.identity()
-        stamp = _hash(params, identity)
+        stamp = _hash(params, source, identity)
         known = _known(workspace, params, stamp)
         _check_pin(params, known, pin)
-        if not (known and old and old["fingerprint"] == known):
-            _rewrite(workspace, params, _read(params, source, identity), stamp, old, pin)
+        if not (known and old and old.fingerprint == known):
+            _rewrite(workspace, params, source, identity, old, pin)
             return
     assert old is not None
-    rows = f"{old['rows']:,} rows, {len(old['days'])} days"
+    rows = f"{old.manifest['rows']:,} rows, {len(old.manifest['days'])} days"
     print(f"fetch: {workspace.raw} is up to date with {params.fetch.source} ({rows})")
 
 
@@ -129,7 +137,8 @@ def look(workspace: Workspace, params: Params) -> Seen:
     """
     source = source_of(workspace, params)
     identity = source.identity()
-    if seen := _remembered(workspace, _hash(params, identity)):
+    stamp = _hash(params, source, identity)
+    if seen := _remembered(workspace, stamp):
         return seen
     log = _read(params, source, identity)
     workspace.fetched.mkdir(parents=True, exist_ok=True)
@@ -137,30 +146,34 @@ def look(workspace: Workspace, params: Params) -> Seen:
         described = rawlog.write(log, Path(tree), params.data.until)
         until = params.data.until or date.fromisoformat(described["days"][-1])
         pinned = replace(params, data=Data(until=until))
-        seen = _seen(pinned, _hash(pinned, identity), described, hash_files(Path(tree)))
-    _remember(workspace, {_hash(params, identity): seen, _hash(pinned, identity): seen})
+        pinned_stamp = _hash(pinned, source, identity)
+        seen = _seen(pinned, source, pinned_stamp, described, hash_files(Path(tree)))
+    _remember(workspace, {stamp: seen, pinned_stamp: seen})
     return seen
 
 
 def _rewrite(
     workspace: Workspace,
     params: Params,
-    log: rawlog.RawLog,
-    stamp: str,
-    old: RawManifest | None,
+    source: Source,
+    identity: Any,
+    old: Fetched | None,
     pin: str | None,
 ) -> None:
+    log = _read(params, source, identity)
+    stamp = _hash(params, source, identity)
     with replace_directory(workspace.raw) as tree:
         described = rawlog.write(log, tree, params.data.until)
         files = hash_files(tree)
-        seen = _seen(params, stamp, described, files)
+        seen = _seen(params, source, stamp, described, files)
         _check_pin(params, seen.fingerprint, pin)
-        kept = [path for path, sha256 in files.items() if old and old["files"].get(path) == sha256]
+        kept = [path for path, sha256 in files.items() if old and old.manifest["files"].get(path) == sha256]
         for path in kept:
             _link(workspace.raw / path, tree / path)
-        manifest = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params)}
-        manifest |= {"fingerprint": seen.fingerprint, "files": files}
+        manifest = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params), "files": files}
         write_json(tree / MANIFEST, manifest | described)
+    report: FetchReport = {"fingerprint": seen.fingerprint, "manifest": Digest(sha256_file(workspace.raw / MANIFEST))}
+    write_json(workspace.fetch, report)
     if _by_rows(params):
         _remember(workspace, {stamp: seen})
     print(
@@ -183,9 +196,9 @@ def _by_rows(params: Params) -> bool:
     return params.fetch.source in GROWING and params.data.until is not None
 
 
-def _seen(params: Params, stamp: str, described: dict[str, Any], files: dict[str, str]) -> Seen:
+def _seen(params: Params, source: Source, stamp: str, described: dict[str, Any], files: dict[str, str]) -> Seen:
     rows = {"files": files, **described, "until": None}
-    fingerprint = _hash(params, rows) if _by_rows(params) else stamp
+    fingerprint = _hash(params, source, rows) if _by_rows(params) else stamp
     return Seen(Digest(fingerprint), described["days"][0], described["days"][-1])
 
 
@@ -221,28 +234,33 @@ def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None
         )
 
 
-def _hash(params: Params, identity: Any) -> str:
-    """Hash everything that determines the rows: the source's identity, the last day, and this package's code."""
+def _hash(params: Params, source: Source, identity: Any) -> str:
+    """Hash everything that determines the rows: the source's identity, the last day, and the code that reads it."""
+    modules = code.closure({type(source).__module__, rawlog.__name__}, blocks={"data", "fetch"})
     parts = {
         "source": params.fetch.source,
         "identity": identity,
         "until": to_json(params.data)["until"],
-        "code": {path: sha256 for path, sha256 in hash_files(_CODE).items() if path.endswith(".py")},
+        "code": code.digests(modules),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _verified(root: Path) -> RawManifest | None:
-    """The manifest of a tree whose files are exactly those it names, else None."""
-    if not (root / MANIFEST).is_file():
+def _fetched(workspace: Workspace) -> Fetched | None:
+    """Return what lies in `data/raw/`; None unless its files are exactly those that its manifest and report name."""
+    path = workspace.raw / MANIFEST
+    if not (path.is_file() and workspace.fetch.is_file()):
         return None
     try:
-        manifest = documents.read(RawManifest, root / MANIFEST)
+        manifest = documents.read(RawManifest, path)
+        report = documents.read(FetchReport, workspace.fetch)
     except InputError:
         return None
-    files = hash_files(root)
-    del files[MANIFEST]
-    return manifest if manifest["files"] == files else None
+    files = hash_files(workspace.raw)
+    found = files.pop(MANIFEST)
+    return (
+        Fetched(manifest, report["fingerprint"]) if (report["manifest"], manifest["files"]) == (found, files) else None
+    )
 
 
 def _link(old: Path, new: Path) -> None:

@@ -54,6 +54,7 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
     states = airflow.states(run_id)
     assert {task: state for task, state in states.items() if state != "upstream_failed"} == {
         "open_run": "success",
+        "code": "success",
         "fetch": "success",
         "validate_raw": "failed",
         "close_run": "success",

@@ -159,7 +159,8 @@ def test_a_day_with_a_defect_is_red_and_leaves_the_champion(story: Story) -> Non
     run_id, state = story.ended(FOUR)
     assert state == "failed"
     states = story.airflow.states(run_id)
-    assert {task for task, state in states.items() if state == "success"} == {"open_run", "fetch", "close_run"}
+    succeeded = {task for task, state in states.items() if state == "success"}
+    assert succeeded == {"open_run", "code", "fetch", "close_run"}
     assert states["validate_raw"] == "failed"
     assert story.tries(run_id)["validate_raw"] == 1
     assert story.promotions() == before

@@ -210,6 +210,7 @@ def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     events = other.checkout / "log" / "events-03.csv"
     events.write_text(events.read_text().replace(",0,", ",1,", 1))
     seen = other.call("open", "theirs")[0]["source"]
+    one.stages(run, "code")
     outcome, told = other.call("stage", "fetch", run=run, code=2)
     assert run["source"] in told and seen in told and seen != run["source"]
     kept = json.loads((world.record("run-1") / "outcome" / "fetch.json").read_text())

@@ -16,6 +16,7 @@ from din.forms import (
     Evaluation,
     Facts,
     FeaturesManifest,
+    FetchReport,
     GateReport,
     ModelConfig,
     ParityReport,
@@ -28,8 +29,8 @@ from din.registry.bundle import Manifest
 from din.registry.records import Record
 
 FORMS = (
-    Evaluation, Facts, FeaturesManifest, GateReport, Manifest, ModelConfig, Params, ParityReport, RawManifest, Record,
-    Signature, ValidationReport,
+    Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, Manifest, ModelConfig, Params, ParityReport,
+    RawManifest, Record, Signature, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000

@@ -4,9 +4,11 @@ import json
 import random
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from dvc.repo import Repo
 from kills import VICTIMS, kills
 from workspace import ROOT, Workspace, kill, wait_for
 
@@ -28,10 +30,10 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
-    """Ten stages and the promotion ended with 0 and said so."""
+    """Each stage and the promotion ended with 0 and said so."""
     outcomes = [json.loads(path.read_text()) for path in (promoted.root / ".din/outcome").iterdir()]
     assert {outcome["exit_code"] for outcome in outcomes} == {0}
-    assert len(outcomes) == 11
+    assert len(outcomes) == len(plan.load(ROOT / "dvc.yaml")) + 1
 
 
 def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
@@ -42,14 +44,91 @@ def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
     assert report["test"]["auc"] > max(report["floors"][floor]["auc"] for floor in ("popularity", "lr"))
 
 
-def test_the_second_repro_runs_the_fetch_check_and_the_gate_only(promoted: Workspace) -> None:
-    """Nothing changed: `fetch` compares fingerprints, `gate` looks at the registry, nothing else runs."""
+def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace) -> None:
+    """Nothing changed: `code` and `fetch` find the same as before, `gate` looks at the registry, nothing else runs."""
     done = promoted.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
-    assert (done.returncode, ran) == (0, ["fetch", "gate"])
+    assert (done.returncode, ran) == (0, ["code", "fetch", "gate"])
     again = promoted.run("din", "promote")
     assert again.returncode == 0
     assert "already champion" in again.stdout
+
+
+@pytest.fixture(scope="module")
+def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy of the finished workspace, with nothing left to commit."""
+    workspace = promoted.copy(tmp_path_factory.mktemp("finished") / "copy")
+    workspace.git("add", "-A")
+    workspace.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "finished")
+    return workspace
+
+
+@pytest.fixture
+def edited(finished: Workspace) -> Iterator[Workspace]:
+    """The finished workspace, brought back to what it was after the test."""
+    yield finished
+    finished.git("checkout", "--quiet", ".")
+    finished.git("clean", "--quiet", "--force", "-d")
+
+
+Edit = Callable[[Path], None]
+
+
+def write(file: str, text: str, before: str = "") -> Edit:
+    """Put text into a file: in front of some other, or at its end."""
+
+    def edit(root: Path) -> None:
+        path = root / file
+        old = path.read_text()
+        assert before in old
+        path.write_text(old.replace(before, text + before, 1) if before else old + text)
+
+    return edit
+
+
+def upgrade(package: str) -> Edit:
+    """Install a newer version of a package, as far as its metadata can tell."""
+
+    def edit(root: Path) -> None:
+        metadata = root / f"{package.replace('-', '_')}-99.0.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 99.0\n")
+
+    return edit
+
+
+TRAINED = {"train", "evaluate", "export", "check_parity"}
+VALIDATED = {"validate_raw", "validate_features", "validate_predictions"}
+EDITS = {
+    "a limit of the gate": (write("params.yaml", "  min_auc: 0.56 # ", before="  min_auc:"), {"gate"}),
+    "a new limit of the gate": (write("din/params/gate.py", "NEW = 1\n"), {"gate"}),
+    "a gate": (write("din/promotion/slices.py", "NEW = 1\n"), {"gate"}),
+    "a limit of an expectation": (write("params.yaml", "  min_rows: 999 # ", before="  min_rows:"), {"validate_raw"}),
+    "an expectation": (write("validation/predictions.py", "NEW = 1\n"), {"validate_predictions"}),
+    "a comment": (write("din/metrics/ranking.py", "# new\n"), set()),
+    "a docstring": (write("din/metrics/ranking.py", "More. ", before="Args:"), set()),
+    "the docstring of a source": (write("din/sources/kuairand.py", "More. ", before="KuaiRand-Pure, "), set()),
+    "the code of a source": (write("din/sources/kuairand.py", "NEW = 1\n"), {"fetch"}),
+    "a comment in C": (write("din/ops/native/dice.c", "// new\n/* new */\n"), set()),
+    "code in C": (write("din/ops/native/dice.c", "static const int changed = 1;\n"), {*TRAINED, "gate"}),
+    "an upgrade of onnxruntime": (upgrade("onnxruntime"), {"export", "check_parity", "gate"}),
+    "an upgrade of onnx": (upgrade("onnx"), {"export"}),
+    "an upgrade of torch": (upgrade("torch"), TRAINED),
+    "an upgrade of Great Expectations": (upgrade("great_expectations"), VALIDATED),
+    "a release of this package": (upgrade("din-ctr"), {"fetch", "featurize", "gate"} | TRAINED | VALIDATED),
+}
+
+
+@pytest.mark.parametrize(("edit", "stages"), EDITS.values(), ids=EDITS)
+def test_an_edit_reruns_the_stages_that_it_concerns(edit: Edit, stages: set[str], edited: Workspace) -> None:
+    """The stages whose dependencies have changed, to DVC, after `din code`."""
+    edit(edited.root)
+    done = edited.run("din", "code", PYTHONPATH=str(edited.root))
+    assert done.returncode == 0, done.stderr
+    with Repo(str(edited.root)) as repository:
+        status = repository.status()
+    changed = {name for name, reasons in status.items() if any("changed deps" in reason for reason in reasons)}
+    assert {name.rpartition(":")[2] for name in changed} == stages
 
 
 def test_scoring_from_the_registry(promoted: Workspace) -> None:

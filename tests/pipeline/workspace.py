@@ -78,12 +78,12 @@ class Workspace:
         with path.open("w") as file:
             yaml.dump(params, file)
 
-    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command of the environment here, to its end."""
+    def run(self, *command: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the environment here, to its end; `variables` are of its environment."""
         return subprocess.run(
             [str(BIN / command[0]), *command[1:]],
             cwd=self.root,
-            env=self.env(),
+            env=self.env() | variables,
             capture_output=True,
             text=True,
             input=stdin,

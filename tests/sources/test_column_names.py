@@ -87,9 +87,9 @@ def odd_params(workspace: Workspace, table_params: Callable[..., Params]) -> Cal
 
 
 def written(workspace: Workspace) -> set[str]:
-    """Every file that is not an input, outside the two folders that fetch and featurize may write to."""
+    """Every file that is not an input, outside what fetch and featurize may write."""
     inputs = {"clicks.csv", "users.csv", "items.csv"}
-    paths = (path for path in workspace.root.rglob("*") if path.is_file())
+    paths = (path for path in workspace.root.rglob("*") if path.is_file() and path != workspace.fetch)
     names = {path.relative_to(workspace.root) for path in paths}
     return {name.as_posix() for name in names if name.parts[0] not in (".din", "data", *inputs)}
 

@@ -23,7 +23,7 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Callable[..
     assert (before.first_day, before.last_day) == ("2023-11-15", "2023-11-16")
     fetch(workspace, table_params(until=DAY))
     manifest = read_json(workspace.raw / "manifest.json")
-    assert manifest["fingerprint"] == before.fingerprint
+    assert read_json(workspace.fetch)["fingerprint"] == before.fingerprint
     with (workspace.root / "clicks.csv").open("a") as log:
         log.write(LATER)
     (workspace.root / "clicks2.csv").write_text(f"user_id,item_id,timestamp,label,tab\n{LATER}")
@@ -64,7 +64,7 @@ def test_fetch_finds_what_was_pinned(
     fetch(workspace, pinned)
     workspace.seen.unlink()
     fetch(workspace, pinned)
-    assert read_json(workspace.raw / "manifest.json")["fingerprint"] == seen.fingerprint
+    assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
 
 
 @pytest.mark.parametrize("remembered", [True, False])

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from din import code
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
-from din.sources import fetch as fetching
 from din.sources import files, rawlog
 from din.sources.fetch import fetch
 from din.workspace import Workspace
@@ -145,9 +145,9 @@ def test_params_that_shape_rows_count(
 ) -> None:
     """A changed label rule, column or day gives another fingerprint."""
     fetch(workspace, table_params())
-    before = read_json(workspace.raw / "manifest.json")["fingerprint"]
+    before = read_json(workspace.fetch)["fingerprint"]
     fetch(workspace, table_params(**changes))
-    assert read_json(workspace.raw / "manifest.json")["fingerprint"] != before
+    assert read_json(workspace.fetch)["fingerprint"] != before
 
 
 def test_a_moved_log_is_the_same_log(
@@ -162,18 +162,27 @@ def test_a_moved_log_is_the_same_log(
     assert "up to date" in capsys.readouterr().out
 
 
-def test_the_code_counts(
-    workspace: Workspace, table_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_code_that_gives_the_same_rows_changes_the_fingerprint_alone(
+    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A changed module of din/sources gives another fingerprint, the same rows the same files."""
+    """The log is read again after a change of its source's code; what later stages depend on stays as it was."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "tabular.py").write_text("new = True")
-    monkeypatch.setattr(fetching, "_CODE", tmp_path / "code")
+    fingerprint = read_json(workspace.fetch)["fingerprint"]
+    digests = code.digests
+    monkeypatch.setattr(code, "digests", lambda modules: digests(modules) | {"din/sources/tabular.py": "changed"})
     fetch(workspace, table_params())
-    after = snapshot(workspace)
-    assert {path for path in after if after[path] != before[path]} == {"manifest.json"}
+    assert read_json(workspace.fetch)["fingerprint"] != fingerprint
+    assert {path: content for path, (content, *_) in snapshot(workspace).items()} == {
+        path: content for path, (content, *_) in before.items()
+    }
+
+
+def test_only_the_code_of_the_own_source_counts() -> None:
+    """The fingerprint of a table covers its module and the shared ones, not another source's."""
+    covered = code.digests(code.closure({"din.sources.tabular", "din.sources.rawlog"}, {"data", "fetch"}))
+    assert {"din/sources/tabular.py", "din/sources/rawlog.py", "din/sources/files.py"} < covered.keys()
+    assert not {"din/sources/kuairand.py", "din/sources/fetch.py", "din/params/gate.py"} & covered.keys()
 
 
 def test_a_change_of_equal_size_is_seen(workspace: Workspace, table_params: Callable[..., Params]) -> None:

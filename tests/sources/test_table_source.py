@@ -37,7 +37,7 @@ def test_the_raw_contract(workspace: Workspace, fetch_table: Fetch) -> None:
     assert written["days"] == ["2023-11-15", "2023-11-16", "2023-11-17"]
     assert sorted(written["files"]) == [f"events/date={day}/part-0.parquet" for day in written["days"]]
     assert written["params"]["label"] == "label" and "events" not in written["params"]
-    del written["files"], written["days"], written["fingerprint"], written["params"]
+    del written["files"], written["days"], written["params"]
     assert written == {
         "format": 1,
         "source": "table",

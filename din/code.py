@@ -1,0 +1,202 @@
+"""The code and the packages that each stage depends on: `reports/code/<stage>.json`, a dependency in dvc.yaml.
+
+A stage depends on the import closure of its command: every module of this repository's packages that it may import, and
+the installed version of every package that those modules import. The closure is found in the source, without running
+it. Comments and docstrings don't count, so only a change of what runs makes a stage run again. The C sources in a
+package count with it, without their comments.
+
+Every stage imports all of `din.params` to read params.yaml. There, the modules of blocks that the stage does not list
+under `params` in dvc.yaml are left out: a new limit of the gate changes no other stage.
+
+Not seen: the thin commands themselves, modules imported by a computed name, the compiler, and packages that only other
+packages import, unless the stage names them under `meta.packages`.
+"""
+
+import ast
+import hashlib
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+from din.artifacts import replace_directory, write_json
+from din.errors import InputError, shown
+from din.params import Params
+from din.stage import stages_of
+from din.workspace import Workspace
+
+_ROOT = Path(__file__).parent.parent
+_PACKAGES = ("din", "validation")
+_C_SOURCES = (".c", ".h")
+_COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of this repository.
+
+    Attributes:
+        digests: sha256 of its source, and of the C sources beside a package's `__init__.py`; by path from the root.
+        imports: the full names of everything that it imports, in functions too, and of the package it lies in.
+    """
+
+    digests: dict[str, str]
+    imports: frozenset[str]
+
+
+def write_code(workspace: Workspace) -> None:
+    """Write `workspace.code_of(stage)` for each stage of the pipeline that has it as a dependency.
+
+    Raises:
+        InputError: the pipeline can't be read, or such a stage runs no command of this repository.
+    """
+    stages = stages_of(workspace)
+    names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].get("deps", ())]
+    with replace_directory(workspace.code) as folder:
+        for name in names:
+            write_json(folder / workspace.code_of(name).name, code_of(stages[name]))
+    print(f"code: what {len(names)} stages depend on is in {workspace.code}")
+
+
+def code_of(stage: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the digests of the files and the versions of the packages that a stage of dvc.yaml may run.
+
+    `meta.packages` names the packages that it uses, but only other packages import.
+
+    Raises:
+        InputError: it runs no command of this repository.
+    """
+    keys = [key for key in stage.get("params", ()) if isinstance(key, str)]  # a mapping names another file
+    blocks = {key.partition(".")[0] for key in keys}
+    modules = closure(imports_of_command(stage["cmd"]), blocks)
+    packages = packages_of(modules) | set(stage.get("meta", {}).get("packages", ()))
+    return {"files": digests(modules), "packages": {name: _version(name) for name in packages}}
+
+
+def imports_of_command(command: str) -> set[str]:
+    """Return what the function behind a command imports, and what its file imports for all commands.
+
+    Raises:
+        InputError: the command is not one of this repository.
+    """
+    match command.split():
+        case ["din", name]:
+            file = _ROOT / "din" / "cli.py"
+        case ["python", "-m", "validation", name]:
+            file = _ROOT / "validation" / "__main__.py"
+        case _:
+            raise InputError(f"dvc.yaml: {shown(command)}: expected din COMMAND, or python -m validation COMMAND")
+    body = ast.parse(file.read_bytes()).body
+    other = {node for node in body if isinstance(node, ast.FunctionDef) and node.name != name.replace("-", "_")}
+    return {name for node in body if node not in other for name in _imports(node)}
+
+
+def closure(modules: Iterable[str], blocks: Collection[str]) -> set[str]:
+    """Return the modules of this repository that importing some modules may import, themselves among them.
+
+    Args:
+        modules: full names; other packages' are ignored.
+        blocks: names of the blocks of params.yaml that are read.
+    """
+    block_types: dict[str, Any] = {field.name: field.type for field in fields(Params)}
+    read = {block_types[block].__module__ for block in blocks}
+    unread = {block.__module__ for block in block_types.values()} - read
+    found: set[str] = set()
+    waiting = set(modules)
+    while waiting:
+        name = waiting.pop()
+        if _path(name) and name not in found | unread:
+            found.add(name)
+            waiting |= _module(name).imports
+    return found
+
+
+def digests(modules: Iterable[str]) -> dict[str, str]:
+    """Return the sha256 of the files of modules, by path."""
+    return {path: digest for name in modules for path, digest in _module(name).digests.items()}
+
+
+def packages_of(modules: Iterable[str]) -> set[str]:
+    """Return the installed packages that modules import, by the names that pip knows; this one is among them."""
+    imported = {name.partition(".")[0] for module in modules for name in _module(module).imports}
+    return {name for top in imported - sys.stdlib_module_names for name in _installed().get(top, ())}
+
+
+@cache
+def _installed() -> Mapping[str, list[str]]:
+    """Return the packages that bring each top-level module."""
+    return packages_distributions()
+
+
+def _version(package: str) -> str | None:
+    """Return a package's version; None where it is not installed, which its stage reports."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _path(name: str) -> Path | None:
+    """Return the file of a module; None where it is not a module of this repository."""
+    if name.partition(".")[0] not in _PACKAGES:
+        return None
+    place = _ROOT.joinpath(*name.split("."))
+    return next((path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()), None)
+
+
+@cache
+def _module(name: str) -> Module:
+    path = _path(name)
+    assert path is not None
+    tree = ast.parse(path.read_bytes())
+    texts = {path: _without_docstrings(tree)}
+    if path.name == "__init__.py":
+        sources = [file for file in path.parent.iterdir() if file.suffix in _C_SOURCES]
+        texts |= {file: _without_comments(file.read_text(encoding="utf-8")) for file in sources}
+    return Module(
+        {file.relative_to(_ROOT).as_posix(): hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()},
+        frozenset(_imports(tree)) | {name.rpartition(".")[0]} - {""},
+    )
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full names below a node that may be modules: of `from a import b`, both `a` and `a.b`."""
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module is not None and not node.level, "relative imports are not used here"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a tree but for those that only type checkers read."""
+    yield node
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _executed(child)
+
+
+def _without_docstrings(tree: ast.AST) -> str:
+    """Return Python source without comments, docstrings and other strings that are statements."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [part for part in node.body if not _is_text(part)]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _without_comments(source: str) -> str:
+    """Return C source without comments, blank lines, and space at the ends of lines."""
+    code = _COMMENT_OR_LITERAL.sub(lambda found: found["literal"] or " ", source)
+    return "\n".join(line.strip() for line in code.splitlines() if line.strip())

@@ -1,0 +1,101 @@
+"""What each stage depends on, found in the source. Alone: `pytest tests/test_code.py`."""
+
+import ast
+from importlib.metadata import version
+from pathlib import Path
+
+import grimp
+import pytest
+
+from din import code
+from din.artifacts import read_json
+from din.errors import InputError
+from din.stage import stages_of
+from din.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+STAGES = stages_of(Workspace(ROOT))
+BLOCKS = {block for stage in STAGES.values() for block in (key.partition(".")[0] for key in stage.get("params", ()))}
+
+
+@pytest.fixture(scope="module")
+def graph() -> grimp.ImportGraph:
+    """The imports as grimp finds them."""
+    return grimp.build_graph("din", "validation", cache_dir=None, exclude_type_checking_imports=True)
+
+
+@pytest.mark.parametrize("stage", STAGES.keys() - {"code"})
+def test_every_stage_depends_on_its_code(stage: str) -> None:
+    """Each stage has its own file of `reports/code/` as a dependency, and no path into the source."""
+    deps = STAGES[stage]["deps"]
+    assert [dep for dep in deps if dep.startswith("reports/code/")] == [f"reports/code/{stage}.json"]
+    assert [dep for dep in deps if (ROOT / dep).exists() and dep.startswith(("din", "validation", "dags"))] == []
+
+
+@pytest.mark.parametrize("stage", STAGES.keys() - {"code"})
+def test_closures_hold_what_grimp_finds(stage: str, graph: grimp.ImportGraph) -> None:
+    """With every block of parameters read, nothing that the command imports is missing."""
+    command = code.imports_of_command(STAGES[stage]["cmd"]) & graph.modules
+    expected = command.union(*map(graph.find_upstream_modules, command))
+    assert len(expected) > 10
+    assert expected - code.closure(command, BLOCKS) == set()
+
+
+def test_files_are_written_for_the_stages_that_ask(tmp_path: Path) -> None:
+    """A stage without the dependency may run any command; one with it must run a command of this repository."""
+    workspace = Workspace(tmp_path)
+    own = "  own: {cmd: ./own.sh}\n"
+    fetch = "  fetch: {cmd: din fetch, params: [data, fetch], deps: [reports/code/fetch.json]}\n"
+    workspace.pipeline.write_text(f"stages:\n{own}{fetch}")
+    code.write_code(workspace)
+    assert [path.name for path in workspace.code.iterdir()] == ["fetch.json"]
+    found = read_json(workspace.code_of("fetch"))
+    assert {"din/sources/fetch.py", "din/params/fetch.py", "din/stage.py"} < found["files"].keys()
+    assert "din/params/gate.py" not in found["files"]
+    assert found["packages"]["pyarrow"] == version("pyarrow")
+    assert "torch" not in found["packages"]
+    workspace.pipeline.write_text("stages:\n  own: {cmd: ./own.sh, deps: [reports/code/own.json]}\n")
+    with pytest.raises(InputError, match=r"'./own.sh': expected din COMMAND"):
+        code.write_code(workspace)
+
+
+def test_a_bundle_states_versions_that_export_depends_on() -> None:
+    """An upgrade of any package that facts.json names makes `export` run again."""
+    source = ast.parse((ROOT / "din/serve/bundle.py").read_text())
+    assigned = {ast.unparse(node.targets[0]): node.value for node in source.body if isinstance(node, ast.Assign)}
+    stated = set(ast.literal_eval(assigned["_PACKAGES"]))
+    assert stated <= code.code_of(STAGES["export"])["packages"].keys()
+
+
+PYTHON = """
+'''A module.'''
+LIMIT = 1
+'''What it limits.'''
+
+class Gate:
+    '''A gate.'''
+
+    async def judge(self):
+        '''Judge.'''
+        return "# not a comment"  # a comment
+"""
+
+
+C = r"""#include "a.h" // the header
+/* two
+   lines */ char *at = "/* \" // */";
+
+int a = 1; // 'one'
+char b = '"';
+"""
+
+
+def test_comments_and_docstrings_do_not_count() -> None:
+    """Python and C keep what runs, strings that look like comments among it."""
+    kept = code._without_docstrings(ast.parse(PYTHON))
+    assert kept.split("\n") == [
+        "LIMIT = 1", "", "class Gate:", "", "    async def judge(self):", "        return '# not a comment'"
+    ]  # fmt: skip
+    assert code._without_comments(C).split("\n") == [
+        '#include "a.h"', 'char *at = "/* \\" // */";', "int a = 1;", "char b = '\"';"
+    ]  # fmt: skip
