@@ -164,25 +164,38 @@ def _sweep(settings: Settings) -> None:
 
 
 def discard(root: Path) -> None:
-    """Remove a workspace and what kills left beside it. It leaves its place at once: complete or absent."""
-    new, old = root.with_name(f".new-{root.name}"), root.with_name(f".old-{root.name}")
+    """Remove a workspace and what kills left beside it."""
+    shutil.rmtree(_new(root), ignore_errors=True)
+    _clear(root)
+
+
+def _new(root: Path) -> Path:
+    """Return where a workspace is built."""
+    return root.with_name(f".new-{root.name}")
+
+
+def _clear(root: Path) -> None:
+    """Remove a workspace. It leaves its place at once, so it is complete or absent."""
+    old = root.with_name(f".old-{root.name}")
     shutil.rmtree(old, ignore_errors=True)
     if root.exists():
         root.rename(old)
-    for path in (new, old):
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
     """Make a workspace a checkout of the commit alone, unless it is; DVC's cache and remote are this worker's.
+
+    The checkpoints of another commit stay: each is bound to its parameters and code. Opening a run again under a branch
+    that has moved passes through here, and must not lose what a killed training left.
 
     Raises:
         Unavailable: git failed.
     """
     root = workspace.root
     if _head(root) != commit:
-        discard(root)
-        new = root.with_name(f".new-{root.name}")
+        new = _new(root)
+        shutil.rmtree(new, ignore_errors=True)
         query(["git", "init", "--quiet", str(new)], None, environment())
         _git(new, "fetch", "--quiet", "--depth=1", settings.repository, commit)
         _git(new, "checkout", "--quiet", "--detach", "FETCH_HEAD")
@@ -190,6 +203,9 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
         _git(new, "update-index", "--skip-worktree", *_git(new, "ls-files", "params.yaml", "dvc.lock").split())
         Workspace(new).lock.unlink(missing_ok=True)
         copy_files(settings.home / "fetch", Workspace(new).fetched)
+        if workspace.checkpoints.is_dir():
+            workspace.checkpoints.rename(Workspace(new).checkpoints)
+        _clear(root)
         new.rename(root)
     cache = settings.home / "cache"
     config = f"[core]\nremote = runs\n[cache]\ndir = {cache}\n['remote \"runs\"']\nurl = {settings.remote}\n"

@@ -171,6 +171,21 @@ def test_half_a_repository_is_checked_out_again(here: Worker, monkeypatch: pytes
     assert (root / ".git" / "HEAD").exists() and (root / "dvc.yaml").exists()
 
 
+def test_another_commit_keeps_the_checkpoints(checked_out: Callable[..., Path], here: Worker) -> None:
+    """A run that is opened again on a branch that has moved comes back to what its killed training left."""
+    root = checked_out()
+    saved = Workspace(root).checkpoints / "hash" / "state.safetensors"
+    saved.parent.mkdir(parents=True)
+    saved.write_text("weights")
+    git = ["git", "-C", str(here.checkout), "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    moved = query([*git, "commit-tree", "-m", "moved", "HEAD^{tree}"], None, environment()).strip()
+    query([*git, "branch", "moved", moved], None, environment())
+    check_out(Settings.from_env(), moved, Workspace(root))
+    assert query(["git", "-C", str(root), "rev-parse", "HEAD"], None, environment()).strip() == moved
+    checked_out()
+    assert saved.read_text() == "weights"
+
+
 def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
     """Day and source are those of then; the same call gives the same run; another one under its id is refused."""
     run, _ = here.call("open", "pinned")
