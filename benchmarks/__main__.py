@@ -18,7 +18,7 @@ from benchmarks import processes, train_stage, vocabulary
 from benchmarks.arguments import positive
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.measure import MARK, command
-from benchmarks.page import write_between
+from benchmarks.page import Place
 from benchmarks.report import MARKS, OURS, markdown, merge
 from benchmarks.rows import EPOCH_ROWS, WORKLOADS, Workload
 from benchmarks.workspace import write_workspace
@@ -28,6 +28,10 @@ from din.errors import InputError
 def main() -> None:
     """Measure what was asked for; every result so far is in the JSON file, whatever happens later."""
     options = _options()
+    try:
+        place = Place.of(MARKS, options.write) if options.write else None
+    except InputError as error:
+        sys.exit(str(error))
     results: dict[str, Any] = {"machine": _machine(), "command": " ".join(["make bench", *options.said]), "runs": {}}
     pythons: dict[str, str] = {}
     for peer in options.peers:
@@ -62,11 +66,8 @@ def main() -> None:
         _save(results, options.results)
     text = markdown(results)
     print(text)
-    if options.write:
-        try:
-            write_between(MARKS, options.write, text)
-        except InputError as error:
-            sys.exit(str(error))
+    if place:
+        place.write(text)
 
 
 def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:

@@ -1,19 +1,47 @@
 """Measured tables between two marks of a page."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from din.errors import InputError
 
 
-def write_between(marks: tuple[str, str], page: Path, text: str) -> None:
-    """Replace what stands between the marks, each on a line of its own.
+@dataclass(frozen=True)
+class Place:
+    """The lines between two marks of a page, each on a line of its own."""
 
-    Raises:
-        InputError: the page lacks a mark, or the second comes first; it is left as it was.
-    """
-    begin, end = marks
-    head, opened, rest = page.read_text(encoding="utf-8").partition(f"{begin}\n")
-    _, closed, tail = rest.partition(end)
-    if not (opened and closed):
-        raise InputError(f"{page}: no place for the tables; put {begin} and, after it, {end} on lines of their own")
-    page.write_text(f"{head}{begin}\n{text.strip()}\n{end}{tail}", encoding="utf-8")
+    page: Path
+    begin: str
+    end: str
+
+    @classmethod
+    def of(cls, marks: tuple[str, str], page: Path) -> "Place":
+        """Find the place; ask before measurements that take long.
+
+        Raises:
+            InputError: the page can't be read, lacks a mark, or the second comes first.
+        """
+        place = cls(page, *marks)
+        place._around()
+        return place
+
+    def write(self, text: str) -> None:
+        """Replace what is there.
+
+        Raises:
+            InputError: see `of`; the page is left as it was.
+        """
+        head, tail = self._around()
+        self.page.write_text(f"{head}{self.begin}\n{text.strip()}\n{self.end}{tail}", encoding="utf-8")
+
+    def _around(self) -> tuple[str, str]:
+        try:
+            text = self.page.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{self.page}: {error.strerror}; expected a page to put the tables into") from None
+        head, opened, rest = text.partition(f"{self.begin}\n")
+        _, closed, tail = rest.partition(self.end)
+        if not (opened and closed):
+            advice = f"put {self.begin} and, after it, {self.end} on lines of their own"
+            raise InputError(f"{self.page}: no place for the tables; {advice}")
+        return head, tail

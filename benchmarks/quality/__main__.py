@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.arguments import positive
-from benchmarks.page import write_between
+from benchmarks.page import Place
 from benchmarks.quality.configurations import ROOT, read
 from benchmarks.quality.runs import STORE, choose, features_of, run_all
 from benchmarks.quality.tables import MARKS, tables
@@ -40,6 +40,7 @@ def main() -> int:
     if wrong := [log for log in given.log if not log.partition("=")[2]]:
         parser.error(f"--log {wrong[0]}: expected NAME=PARAMS, such as mine=params.yaml")
     try:
+        place = Place.of(MARKS, ROOT / "docs" / f"{given.tables}.md")
         own = dict(log.partition("=")[::2] for log in given.log)
         logs, rows = read(HERE / f"{given.tables}.yaml", given.data, {name: Path(file) for name, file in own.items()})
         if given.quick:
@@ -56,7 +57,7 @@ def main() -> int:
         text = tables([row for row in settled if (row.log, row.name) in shown], figures, tried)
         print(text)
         if not (given.only or given.quick or own):
-            write_between(MARKS, ROOT / "docs" / f"{given.tables}.md", text)
+            place.write(text)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

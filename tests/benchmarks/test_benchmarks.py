@@ -3,6 +3,7 @@
 Alone: `pytest tests/benchmarks`.
 """
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from benchmarks.__main__ import _run
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, auc, best_ms
 from benchmarks.ours import TimedFeatures, settings
-from benchmarks.page import write_between
+from benchmarks.page import Place
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
@@ -30,6 +31,7 @@ from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 
+ROOT = Path(__file__).parent.parent.parent
 SMALL = [replace(workload, rows=600, items=500, dim=4, batch=128) for workload in WORKLOADS]
 HALF_FILLED, SHORT = SMALL
 
@@ -204,10 +206,20 @@ def test_only_the_marked_part_of_a_page_changes(tmp_path: Path, broken: str) -> 
     """Tables replace what stands between the marks; a page that lacks one, or has them turned, is refused untouched."""
     marks, page = ("<!-- a -->", "<!-- /a -->"), tmp_path / "page.md"
     page.write_text("above\n<!-- a -->\nold\n<!-- /a -->\nbelow\n", encoding="utf-8")
+    place = Place.of(marks, page)
     for _ in range(2):
-        write_between(marks, page, "new\n")
+        place.write("new\n")
         assert page.read_text(encoding="utf-8") == "above\n<!-- a -->\nnew\n<!-- /a -->\nbelow\n"
     page.write_text(broken, encoding="utf-8")
     with pytest.raises(InputError, match="no place for the tables"):
-        write_between(marks, page, "new")
+        place.write("new")
     assert page.read_text(encoding="utf-8") == broken
+
+
+def test_a_missing_page_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    """A measurement of half an hour must not end without its page."""
+    line = [sys.executable, "-m", "benchmarks", "--write", str(tmp_path / "page.md")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "No such file" in done.stderr
+    assert done.stdout == ""
