@@ -80,7 +80,7 @@ def fetch() -> None:
 @app.command(rich_help_panel=STAGES)
 def source() -> None:
     """Print the source's fingerprint up to data.until (default: its newest day), first and last day, as JSON."""
-    with answering():
+    with answering("train"):
         from din.sources.fetch import look
 
         print(json.dumps(asdict(look(HERE, load(HERE.params)))))
@@ -271,10 +271,14 @@ def registry_take(
 
 
 @contextlib.contextmanager
-def answering() -> Iterator[None]:
-    """Run a command that is not a stage: no lock, no outcome file; an error is one message and an exit code."""
+def answering(extra: str = "serve") -> Iterator[None]:
+    """Run a command that is not a stage: no lock, no outcome file; an error is one message and an exit code.
+
+    Args:
+        extra: what to install where a package is missing.
+    """
     try:
-        with stage.packages("serve"):
+        with stage.packages(extra):
             yield
     except (InputError, Unavailable, GateClosed) as error:
         print(error, file=sys.stderr)

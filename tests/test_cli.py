@@ -43,6 +43,17 @@ def test_a_stage_without_its_packages(
     assert json.loads((tmp_path / f".din/outcome/{name}.json").read_text())["exit_code"] == 2
 
 
+def test_a_look_at_the_source_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads as `fetch` does, so it needs the extra of the stages."""
+    for module in [name for name in sys.modules if name.startswith("din.sources")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.setattr(cli, "HERE", Workspace(ROOT))
+    done = CliRunner().invoke(cli.app, ["source"])
+    assert done.exit_code == 2
+    assert "pip install 'din-ctr[train]'" in done.stderr
+
+
 def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     """The smaller extra is named."""
     for module in [name for name in sys.modules if name.startswith("din.serve")]:
