@@ -5,8 +5,6 @@ for scoring today's rows with an earlier bundle. Linear in the log but for one s
 entries of a history are shared by all requests that contain them.
 """
 
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -17,8 +17,6 @@ first counts. Brand and all category names (`categories`) and the event's `ratin
 Sources: https://jmcauley.ucsd.edu/data/amazon/ (2014), https://nijianmo.github.io/amazon/ (2018),
 https://amazon-reviews-2023.github.io/ (2023).
 """
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 import ast
 import re

@@ -4,8 +4,6 @@ Types are decided over all rows, vectorised: a CSV column is integer where every
 value is a number, else text as written. `007` stays text (an id or a zip code would lose its zeros), and so do NA or
 null among words, while among numbers they are missing.
 """
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 import numpy as np
 import pyarrow as pa

@@ -1,6 +1,4 @@
 """The label of an event: a 0/1 column, or a rule over one column such as `rating >= 4` or `action == click`."""
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 import re
 from collections.abc import Sequence

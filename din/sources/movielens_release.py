@@ -9,8 +9,6 @@ user and film, not by time, so films rated in the same second are not each other
 
 Sources: https://files.grouplens.org/datasets/movielens/ml-1m-README.txt and ml-20m-README.html.
 """
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Mapping
 from typing import Any

@@ -4,8 +4,6 @@ A source hands over Arrow tables in memory and writes nothing itself; the log mu
 The same tables give the same bytes: rows in sequence order, one row-group size, one codec, no clock in any file.
 What it gives up: one file a day, and a changed log is written whole before `fetch` links the unchanged days back.
 """
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -14,8 +14,6 @@ on 05-13: featurize.test_days 1.
 
 Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.com).
 """
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 from typing import Any
 

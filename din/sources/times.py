@@ -1,6 +1,4 @@
 """Timestamps of any unit to UTC microseconds, and the usual mistakes caught: wrong unit, missing, not a time at all."""
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 from datetime import UTC, datetime, timedelta
 

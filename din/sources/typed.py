@@ -3,8 +3,6 @@
 20 million ratings cost 8 bytes a number, not the text they were written as. Where a value is not of its type, the
 message names file and line. The cost: one thread (with more, errors would lose their line).
 """
-# pyarrow.compute makes its functions at import, where pyright can't see them.
-# pyright: reportAttributeAccessIssue=false
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any

@@ -12,6 +12,7 @@ from local_airflow import Airflow
 from workspace import Workspace  # tests/pipeline
 
 from dags import din_pipeline, workspace
+from din.errors import InputError, Unavailable
 from din.names import RunId
 from din.registry.records import run_key
 
@@ -24,6 +25,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
     return airflow
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_promotes_and_cleans_up(airflow: Airflow) -> None:
     """Every task green, one record in the registry, the asset from `promote` alone, no workspace left."""
@@ -74,6 +76,7 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
     assert json.loads((kept / "reports" / "validation" / "raw.json").read_text())["verdict"] == "closed"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_form_with_a_typo_fails_at_once(airflow: Airflow) -> None:
     """The message names the key and the valid ones; nothing runs, nothing is retried."""
@@ -106,6 +109,14 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
         din_pipeline.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)
     assert isinstance(raised.value, AirflowFailException) == (error is AirflowFailException)
     assert ti.values["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
+
+
+def test_bad_input_outside_a_stage_is_final() -> None:
+    """An unknown parameter in the form, say, fails the task at once; what may pass is left to retries."""
+    with pytest.raises(AirflowFailException, match=r"'train\.epoch' is unknown"), din_pipeline.final():
+        raise InputError("parameter 'train.epoch' is unknown")
+    with pytest.raises(Unavailable), din_pipeline.final():
+        raise Unavailable("no network")
 
 
 def test_success_passes_and_is_kept() -> None:

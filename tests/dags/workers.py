@@ -74,9 +74,9 @@ class Worker:
         """Write the log up to a day, one file of events a day."""
         folder = self.checkout / "log"
         folder.mkdir(exist_ok=True)
-        day = pc.day(self.world.events["timestamp"])  # pyright: ignore[reportAttributeAccessIssue]
+        day = pc.day(self.world.events["timestamp"])
         for number in range(1, days + 1):
-            events = self.world.events.filter(pc.equal(day, number))  # pyright: ignore[reportAttributeAccessIssue]
+            events = self.world.events.filter(pc.equal(day, number))
             write_csv(events, folder / f"events-{number:02d}.csv")
         for name, table in self.world.others.items():
             write_csv(table, folder / f"{name}.csv")

@@ -154,6 +154,7 @@ def test_scoring_from_the_registry(promoted: Workspace) -> None:
     assert "colour" in broken.stderr
 
 
+@pytest.mark.slow
 def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, tmp_path: Path) -> None:
     """BaseModel is worse: the gate, scoring the champion from raw ids, says so, and the champion stays."""
     champion = promoted.version()
