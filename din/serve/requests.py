@@ -5,7 +5,6 @@ for scoring today's rows with an earlier bundle. Linear in the log but for one s
 entries of a history are shared by all requests that contain them.
 """
 
-
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
