@@ -24,6 +24,7 @@ class Airflow:
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "DIN_"))}
         self.env |= {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(repository),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(repository),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",

@@ -8,7 +8,7 @@ import importlib
 import io
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import chdir, redirect_stdout
+from contextlib import redirect_stdout
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from din.params import Params, load
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
-HERE = Workspace(Path())
 SMALL: dict[str, Any] = {
     "fetch.source": "table",
     "fetch.table.keep": ("tab", "position", "device", "play_time"),
@@ -83,25 +82,26 @@ def parameters(settings: Mapping[str, Any]) -> Params:
     return params
 
 
-def drive(workspace: Path, params: Params, first: str = "fetch", last: str = "gate") -> Outcome:
+def drive(root: Path, params: Params, first: str = "fetch", last: str = "gate") -> Outcome:
     """Run the stages from `first` to `last` in a workspace; stop where one refuses or closes."""
+    workspace = Workspace(root)
     names = list(STAGES)
     warned: dict[str, str] = {}
-    with chdir(workspace), redirect_stdout(io.StringIO()):
+    with redirect_stdout(io.StringIO()):
         for stage in names[names.index(first) : names.index(last) + 1]:
             try:
-                _run(stage, params)
+                _run(stage, workspace, params)
             except (InputError, GateClosed) as error:
-                return Outcome(stage=stage, closed=_closed(stage, error), warned={**warned, **_warned(stage)})
-            warned |= _warned(stage)
+                closed = _closed(stage, workspace, error)
+                return Outcome(stage=stage, closed=closed, warned={**warned, **_warned(stage, workspace)})
+            warned |= _warned(stage, workspace)
     return Outcome(stage=None, closed={}, warned=warned)
 
 
 def start(delivery: Delivery, workspace: Path, **settings: Any) -> Params:
     """Write a delivery below a new workspace; return the parameters that read it."""
     workspace.mkdir(parents=True)
-    with chdir(workspace):
-        found = write(delivery, Path("delivery"))
+    found = write(delivery, workspace)
     return parameters({**found, **{name.replace("__", "."): value for name, value in settings.items()}})
 
 
@@ -127,11 +127,10 @@ class Prepared:
         """Drive another delivery as far as this one came, against the same champion."""
         return drive(workspace, start(delivery, workspace, **self._settings()), last=self.last)
 
-    def spoil(self, after: str, spoil: Callable[[], None], workspace: Path) -> Outcome:
+    def spoil(self, after: str, spoil: Callable[[Path], None], workspace: Path) -> Outcome:
         """Copy the workspace, spoil it, and drive the stages after `after`."""
         shutil.copytree(self.workspace, workspace)
-        with chdir(workspace):
-            spoil()
+        spoil(workspace)
         names = list(STAGES)
         return drive(workspace, self.params, names[names.index(after) + 1], self.last)
 
@@ -163,37 +162,37 @@ def promote(delivery: Delivery, workspace: Path, registry: Path) -> None:
     params = start(delivery, workspace, promote__registry=str(registry))
     outcome = drive(workspace, params)
     assert outcome.stage is None, outcome
-    with chdir(workspace), redirect_stdout(io.StringIO()):
-        importlib.import_module("din.promotion.promote").promote(HERE, params, by="test", reason="test")
+    with redirect_stdout(io.StringIO()):
+        importlib.import_module("din.promotion.promote").promote(Workspace(workspace), params, by="test", reason="test")
 
 
-def _run(stage: str, params: Params) -> None:
+def _run(stage: str, workspace: Workspace, params: Params) -> None:
     if stage.startswith("validate_"):
         suite = STAGES[stage]
         validate: Callable[..., None] = importlib.import_module("validation.run").validate
-        validate(HERE, suite, importlib.import_module(f"validation.{suite}").PHASES, params)
+        validate(workspace, suite, importlib.import_module(f"validation.{suite}").PHASES, params)
         return
     module, _, name = STAGES[stage].partition(":")
-    getattr(importlib.import_module(module), name)(HERE, params)
+    getattr(importlib.import_module(module), name)(workspace, params)
 
 
-def _closed(stage: str, error: Exception) -> dict[str, str]:
-    if not isinstance(error, GateClosed):
-        return {stage: str(error)}
-    if stage.startswith("validate_"):
-        return _failed(stage, "critical")
-    if stage == "gate":
-        shut = [gate for gate in read_json(HERE.gate)["gates"] if gate["verdict"] != "open"]
-        return {f"gate.{gate['name']}": str(gate["reason"]) for gate in shut}
-    return {stage: str(error)}
+def _closed(stage: str, workspace: Workspace, error: Exception) -> dict[str, str]:
+    """Messages by gate. They name files from the workspace on: the name of its folder is a defect's."""
+    found = {stage: str(error)}
+    if isinstance(error, GateClosed) and stage.startswith("validate_"):
+        found = _failed(stage, workspace, "critical")
+    if isinstance(error, GateClosed) and stage == "gate":
+        shut = [gate for gate in read_json(workspace.gate)["gates"] if gate["verdict"] != "open"]
+        found = {f"gate.{gate['name']}": str(gate["reason"]) for gate in shut}
+    return {name: message.replace(f"{workspace.root}/", "") for name, message in found.items()}
 
 
-def _warned(stage: str) -> dict[str, str]:
-    return _failed(stage, "warning") if stage.startswith("validate_") else {}
+def _warned(stage: str, workspace: Workspace) -> dict[str, str]:
+    return _failed(stage, workspace, "warning") if stage.startswith("validate_") else {}
 
 
-def _failed(stage: str, severity: str) -> dict[str, str]:
-    path = HERE.validation(STAGES[stage])
+def _failed(stage: str, workspace: Workspace, severity: str) -> dict[str, str]:
+    path = workspace.validation(STAGES[stage])
     entries = read_json(path)["expectations"] if path.exists() else []
     return {
         f"{stage}.{entry['name']}": f"{entry['advice']} {entry.get('reason', '')} {entry['column']} {entry['sample']}"

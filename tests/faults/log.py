@@ -16,6 +16,7 @@ import pandas as pd
 START = 1_709_510_400  # 2024-03-04, a Monday, 00:00 UTC
 HOUR = 3_600
 DAY = 24 * HOUR
+DELIVERY = "delivery"
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 5}, "gender": "categorical"},
     "item": {"category": "categorical", "tags": "multi", "price": "numeric"},
@@ -159,8 +160,9 @@ def draw(seed: int = 0, size: Size | None = None) -> Delivery:
     return Delivery(events=events, items=_side(rng, category), users=_profiles(rng, size.users), history=history)
 
 
-def write(delivery: Delivery, folder: Path) -> dict[str, Any]:
-    """Write the files below `folder`, damage them, and return the settings that read them."""
+def write(delivery: Delivery, workspace: Path) -> dict[str, Any]:
+    """Write the files below `delivery/` of a workspace, damage them, and return the settings that read them."""
+    folder = workspace / DELIVERY
     form, events = delivery.layout.form, delivery.events
     time: Frame = pd.to_numeric(events["timestamp"], errors="coerce")
     day = time.fillna(START) // DAY
@@ -172,12 +174,12 @@ def write(delivery: Delivery, folder: Path) -> dict[str, Any]:
     (folder / "events").mkdir(parents=True)
     for number, (_, rows) in enumerate(events.groupby(groups, sort=True)):
         _write(rows, folder / "events" / f"{number:03d}.{form}")
-    paths = {"fetch.table.events": f"{folder}/events/*.{form}"}
+    paths = {"fetch.table.events": f"{DELIVERY}/events/*.{form}"}
     for name in ("items", "users", "history"):
         table = getattr(delivery, name)
         if table is not None:
             _write(table, folder / f"{name}.{form}")
-            paths[f"fetch.table.{name}"] = f"{folder}/{name}.{form}"
+            paths[f"fetch.table.{name}"] = f"{DELIVERY}/{name}.{form}"
     for damage in delivery.damage:
         damage(folder)
     return {**paths, **delivery.settings}

@@ -25,6 +25,7 @@ from din.serve.bundle import seal
 
 Plant = Callable[[Delivery], Delivery]
 Change = Callable[[Frame], Frame]
+Spoil = Callable[[Path], None]
 FEATURES, PREDICTIONS, RAW = Path("data/features"), Path("reports/predictions"), Path("data/raw")
 
 
@@ -33,7 +34,7 @@ class Late:
     """A defect that enters a finished workspace: `spoil` runs there once the stage `after` is done."""
 
     after: str
-    spoil: Callable[[], None]
+    spoil: Spoil
 
 
 def chain(*plants: Plant) -> Plant:
@@ -410,59 +411,60 @@ def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     pq.write_table(change(pq.read_table(path)), path)
 
 
-def edited(path: str, change: Change) -> Callable[[], None]:
+def edited(path: str, change: Change) -> Spoil:
     """Change the newest file that a pattern finds, types kept."""
 
-    def spoil() -> None:
-        found = sorted(Path().glob(path))[-1]
+    def spoil(workspace: Path) -> None:
+        found = sorted(workspace.glob(path))[-1]
         schema = pq.read_schema(found)
         edit(found, lambda rows: pa.Table.from_pandas(change(rows.to_pandas()), schema, preserve_index=False))
 
     return spoil
 
 
-def sealed(spoil: Callable[[], None], root: Path = FEATURES) -> Callable[[], None]:
+def sealed(spoil: Spoil, root: Path = FEATURES) -> Spoil:
     """Spoil, then make the manifest agree, so that the planted defect is the only one."""
 
-    def done() -> None:
-        spoil()
-        files = {path: digest for path, digest in hash_files(root).items() if path != MANIFEST}
-        write_json(root / MANIFEST, read_json(root / MANIFEST) | {"files": files})
+    def done(workspace: Path) -> None:
+        spoil(workspace)
+        manifest = workspace / root / MANIFEST
+        files = {path: digest for path, digest in hash_files(workspace / root).items() if path != MANIFEST}
+        write_json(manifest, read_json(manifest) | {"files": files})
 
     return done
 
 
-def cut(pattern: str) -> Callable[[], None]:
+def cut(pattern: str) -> Spoil:
     """Cut a file in half."""
 
-    def spoil() -> None:
-        path = sorted(Path().glob(pattern))[-1]
+    def spoil(workspace: Path) -> None:
+        path = sorted(workspace.glob(pattern))[-1]
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
     return spoil
 
 
-def lost(pattern: str) -> Callable[[], None]:
+def lost(pattern: str) -> Spoil:
     """Remove a file."""
-    return lambda: sorted(Path().glob(pattern))[-1].unlink()
+    return lambda workspace: sorted(workspace.glob(pattern))[-1].unlink()
 
 
-def scaled_weights(factor: float) -> Callable[[], None]:
+def scaled_weights(factor: float) -> Spoil:
     """Multiply all weights of the trained model."""
 
-    def spoil() -> None:
-        path = Path("models/din/weights.safetensors")
+    def spoil(workspace: Path) -> None:
+        path = workspace / "models/din/weights.safetensors"
         weights = load_file(path)
         save_file({name: (factor * array).astype(array.dtype) for name, array in weights.items()}, path)
 
     return spoil
 
 
-def edited_graph(name: str) -> Callable[[], None]:
+def edited_graph(name: str) -> Spoil:
     """Change the largest weights of a graph in the bundle, and seal the bundle again."""
 
-    def spoil() -> None:
-        path = Path("models/bundle") / name
+    def spoil(workspace: Path) -> None:
+        path = workspace / "models/bundle" / name
         model = onnx.load(path)
         floats = [tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
         largest = max(floats, key=lambda tensor: int(np.prod(tensor.dims)))
@@ -473,10 +475,11 @@ def edited_graph(name: str) -> Callable[[], None]:
     return spoil
 
 
-def json_changed(path: str, change: Callable[[Any], Any]) -> Callable[[], None]:
+def json_changed(path: str, change: Callable[[Any], Any]) -> Spoil:
     """Change a JSON file; `change` returns the new value."""
 
-    def spoil() -> None:
-        Path(path).write_text(json.dumps(change(json.loads(Path(path).read_text()))))
+    def spoil(workspace: Path) -> None:
+        file = workspace / path
+        file.write_text(json.dumps(change(json.loads(file.read_text()))))
 
     return spoil
