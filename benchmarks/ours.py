@@ -45,9 +45,7 @@ class TimedFeatures(Features):
     def epochs(self) -> list[float]:
         """Seconds of each training epoch so far, without its validation."""
         return [
-            end - start  # compiling reads a batch of its own before the first epoch
-            for (split, start), (after, end) in pairwise(self.reads)
-            if (split, after) == ("train", "valid")
+            end - start for (split, start), (after, end) in pairwise(self.reads) if (split, after) == ("train", "valid")
         ]
 
 

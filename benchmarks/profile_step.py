@@ -39,7 +39,6 @@ def main() -> None:
     parser.add_argument("--batches", type=positive, default=10, help="different ones")
     parser.add_argument("--repeats", type=positive, default=20, help="turns of each")
     parser.add_argument("--torch", action="store_true", help="also the step through the references, in torch")
-    parser.add_argument("--compiled", action="store_true", help="also the step through torch.compile instead")
     arguments = parser.parse_args()
     changes = {key: YAML(typ="safe").load(value) for key, _, value in (x.partition("=") for x in arguments.set)}
     torch.set_num_threads(1)
@@ -80,9 +79,8 @@ def profile(features: Features, params: Train, arguments: argparse.Namespace) ->
         "packing one batch, cold": lambda i: pack(batches[i]),
     }
 
-    def by_reference(first: TrainingBatch | None = None) -> Callable[[int], None]:
-        with backend.using("reference"):
-            reference = Learner(features, packer, params, first)
+    def by_reference() -> Callable[[int], None]:
+        reference = Learner(features, packer, params)
         reference.model.train()
 
         def step(i: int) -> None:
@@ -93,8 +91,6 @@ def profile(features: Features, params: Train, arguments: argparse.Namespace) ->
 
     if arguments.torch:
         parts["torch's step"] = by_reference()
-    if arguments.compiled:
-        parts["torch's compiled step"] = by_reference(batches[0])
     smallest = {name: np.full(len(batches), np.inf) for name in parts}
     for _ in range(arguments.repeats):
         for i in range(len(batches)):

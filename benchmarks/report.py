@@ -121,8 +121,7 @@ def _epoch(results: dict[str, Any]) -> list[str]:
         if "error" in full:
             return [f"{what}: failed: {_short(full['error'])}\n"]
         rest = full["stage_seconds"] - full["epoch_seconds"]
-        reference = "compiled" if full["compiled"] else "PyTorch, not compiled"
-        how = "native operations" if full["backend"] == "native" else reference
+        how = "native operations" if full["backend"] == "native" else "PyTorch"
         return [
             f"{what}, the whole `train` stage: **{full['stage_seconds']:.0f} s** ({how}), of which the epoch and its "
             f"validation {full['epoch_seconds']:.0f} s, start, reading, compiling and saving {rest:.0f} s.\n"

@@ -43,7 +43,6 @@ class Train(Block):
     penalty: Literal["decoupled", "coupled"]
     unknown_rate: Share
     backend: Literal["auto", "reference", "native"]
-    compile: Literal["auto", "never", "always"]
     checkpoint_minutes: PositiveFloat
     threads: PositiveInt | None
     processes: PositiveInt
@@ -52,9 +51,6 @@ class Train(Block):
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report settings that exclude each other, or that do nothing without another one."""
-        if self.compile == "always" and self.processes > 1:
-            advice = "torch.compile works in one process only; set processes to 1 or compile to auto"
-            yield Conflict(("compile", "processes"), advice)
         if self.regularizer == "dropout" and self.model == "lr":
             yield Conflict(("regularizer", "model"), "lr has no layers to drop; choose another regularizer")
         if self.regularizer == "dropout" and self.dropout == 0:

@@ -41,10 +41,10 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directory(features: Path, params: Train, compiled: bool = False) -> str:
+def directory(features: Path, params: Train) -> str:
     """Return the name of a run's folder of checkpoints: a hash of features manifest, train params and code.
 
-    Whether the run is compiled, and the backend of this process (`din.ops.backend`), are part of the hash.
+    The backend of this process (`din.ops.backend`) is part of the hash.
     """
     package = Path(__file__).parent.parent
     code = {
@@ -53,7 +53,6 @@ def directory(features: Path, params: Train, compiled: bool = False) -> str:
     # When state is saved does not change what is computed; where, on how many threads and through what does.
     settled = {
         "checkpoint_minutes": None,
-        "compile": compiled,
         "backend": backend.identity(),
         "device": choose(params.device).type,
         "threads": threads(params, params.processes),

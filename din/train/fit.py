@@ -37,7 +37,6 @@ def fit(
     features: Features,
     params: Train,
     checkpoint_path: Path | None = None,
-    compiled: bool = False,
     start: Start | None = None,
     ranks: Ranks = ALONE,
 ) -> tuple[Trained, Progress]:
@@ -45,7 +44,6 @@ def fit(
 
     Args:
         checkpoint_path: where rank 0 saves state and all resume from; None = neither.
-        compiled: the step runs through `torch.compile` (see `compilation.compiles`).
         start: an earlier model to start from; None = random weights.
         ranks: the processes that train together; all call this.
 
@@ -56,7 +54,7 @@ def fit(
         InputError: the loss is not finite, the validation metric can't be computed, or `start` is of another
             architecture.
     """
-    trainer = _Trainer(features, params, checkpoint_path, compiled, start, ranks)
+    trainer = _Trainer(features, params, checkpoint_path, start, ranks)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -69,7 +67,6 @@ class _Trainer:
         features: Features,
         params: Train,
         path: Path | None,
-        compiled: bool,
         start: Start | None,
         ranks: Ranks,
     ) -> None:
@@ -78,8 +75,7 @@ class _Trainer:
         packer = Packer(features, params.unknown_rate)
         self.features, self.params, self.path, self.ranks = features, params, path, ranks
         self.loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
-        first = next(self.loader.epoch(0)) if compiled else None
-        self.learner = Learner(features, packer, params, first, ranks)
+        self.learner = Learner(features, packer, params, ranks)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()

@@ -4,7 +4,6 @@ A step touches the table's rows of its batch only. The whole state is a flat dic
 goes on with the same bits.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import statistics_of_all
 from din.params import Train
-from din.train.compilation import compiled
 from din.train.device import choose, moved
 from din.train.distributed import ALONE, Ranks
 from din.train.loader import TrainingBatch
@@ -45,18 +43,10 @@ class Learner:
     """A fresh model of `params.model`; `step` trains it.
 
     Args:
-        first: the run's first batch, to compile the step for; None = it runs eagerly.
         ranks: the processes that train it together; each has the whole of it.
     """
 
-    def __init__(
-        self,
-        features: Features,
-        packer: Packer,
-        params: Train,
-        first: TrainingBatch | None = None,
-        ranks: Ranks = ALONE,
-    ) -> None:
+    def __init__(self, features: Features, packer: Packer, params: Train, ranks: Ranks = ALONE) -> None:
         self._params, self._ranks = params, ranks
         self.device = choose(params.device)
         sequences = resolve(params.sequences, features)
@@ -66,10 +56,6 @@ class Learner:
         self._dense = dense_optimizer(params.optimizer, self._parameters)
         decay = row_decay(features, params).to(self.device)
         self._sparse = table_optimizer(params, self.table, decay, self.model.linear)
-        self._forward: Callable[..., Tensor] = self.model
-        if first is not None:
-            self.model.train()
-            self._forward = compiled(self.model, lambda graph: self._gradient(graph, self.inputs(first), 0))
 
     @property
     def trained(self) -> Trained:
@@ -90,7 +76,7 @@ class Learner:
         """
         for parameter in self._parameters:
             parameter.grad = None
-        loss, leaf = self._gradient(self._forward, inputs, epoch)
+        loss, leaf = self._gradient(inputs, epoch)
         assert leaf.grad is not None
         gradient, trained = leaf.grad, [p for p in self._parameters if p.grad is not None]
         if self._ranks.size > 1:
@@ -107,7 +93,7 @@ class Learner:
         self._sparse.step(inputs.united, gradient, rate)
         return loss
 
-    def _gradient(self, forward: Callable[..., Tensor], inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
+    def _gradient(self, inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
         """This rank's part of the mean loss, and the table's rows [U, W]; these and the parameters hold gradients."""
         params, ranks = self._params, self._ranks
         if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
@@ -116,7 +102,7 @@ class Learner:
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
         with statistics_of_all(ranks.gather if ranks.size > 1 else None):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
-                logits = forward(leaf, inputs.batch)
+                logits = self.model(leaf, inputs.batch)
             loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
             loss.backward()
         return loss.detach(), leaf

@@ -13,7 +13,6 @@ from din.ops import backend
 from din.params import Params
 from din.registry.registry import Registry
 from din.train import checkpoint
-from din.train.compilation import compiles
 from din.train.device import backend_of
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
@@ -39,12 +38,11 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
 def _train(workspace: Workspace, params: Params, ranks: Ranks) -> None:
     features = Features(workspace.features)
     rows = features.manifest["rows"]
-    compiled = backend.identity() is None and compiles(params.train, rows["train"], ranks.size)
     with _start(workspace, params, features) as start:
         settings = replace(params.train, warm_start=start and start.version)
-        folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compiled)
+        folder = workspace.checkpoints / checkpoint.directory(features.root, settings)
         print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", compiled, start, ranks)
+        trained, progress = fit(features, settings, folder / "state.safetensors", start, ranks)
     if ranks.rank > 0:
         return
     artifact.save(trained, settings, features, workspace.model)
@@ -54,7 +52,6 @@ def _train(workspace: Workspace, params: Params, ranks: Ranks) -> None:
             "model": settings.model,
             "warm_start": settings.warm_start,
             "backend": "reference" if backend.identity() is None else "native",
-            "compiled": compiled,
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
             f"valid_{settings.metric}": progress.best_metric,

@@ -173,7 +173,7 @@ def test_the_page_shows_what_was_measured() -> None:
 def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
     """The bar on an epoch is the whole stage's; with --no-full-epoch the page gives the rate's word and says so."""
     parts = {"machine": {"date": "2026-01-01", "cpu": "a chip", "cores": 2}, "command": "make bench", "runs": {}}
-    full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "backend": "native", "compiled": False}
+    full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "backend": "native"}
     two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
     text = markdown(
         {**parts, "full_epoch": full, "processes": {"amazon-like": two, "half-filled": {"error": "killed"}}}
@@ -194,7 +194,6 @@ def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
     """`din train` takes more than its epoch; an epoch of one process and one of two are of the same rows."""
     found = train_stage.run(replace(SHORT, rows=300))
     assert found["stage_seconds"] > found["epoch_seconds"] > 0
-    assert found["compiled"] is False
     assert vocabulary.step_ms(replace(SHORT, rows=300), spread=10)["backend"] == found["backend"]
     write_workspace(tmp_path, SHORT)
     both = processes.compare(tmp_path, processes=2, turns=1)

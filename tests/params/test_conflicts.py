@@ -32,7 +32,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         {"featurize": {"protocol": "by_user", "valid_fraction": 0.5, "test_fraction": 0.5}},
         "featurize.valid_fraction is 0.5 and featurize.test_fraction is 0.5: no user is left to train on",
     ),
-    ({"train": {"compile": "always", "processes": 2}}, "train.compile is 'always' and train.processes is 2: "),
     ({"train": {"regularizer": "dropout"}}, "train.regularizer is 'dropout' and train.dropout is 0.0: "),
     (
         {"train": {"regularizer": "dropout", "dropout": 0.5, "model": "lr"}},
