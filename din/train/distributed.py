@@ -7,19 +7,17 @@ Rows of the training split are dealt to ranks (`Ranks.shares`). What crosses bet
     moments    of each Dice layer (din/ops/dice.py): once forward, once backward
     gradients  the loss, those of the dense weights and of this rank's rows [U, W], flat: once
 
-Each is a gather of vectors, of another length on each rank: through memory where all ranks are on one machine and
-compute on its CPU (din/train/neighbours.py), else a padded all-gather of gloo or nccl. No sparse tensor is reduced
-(NCCL can't), and every rank takes the sums in the same order: replicas keep the same bits. Dead peers are noticed by
-their closed connection or by the launcher, not by a time-out: a rank may wait for hours while rank 0 waits for the
-stage lock.
+Each is a gather of vectors whose lengths may differ between ranks: a padded all-gather of gloo or nccl. No sparse
+tensor is reduced (NCCL can't), and every rank takes the sums in the same order, so replicas keep the same bits. A dead
+peer is noticed by its closed connection or by the launcher, not by a time-out: a rank may wait for hours while rank 0
+waits for the stage lock.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,31 +25,42 @@ import torch.distributed as dist
 from torch import Tensor
 
 from din.ops.rows import add_rows
-from din.train.neighbours import Neighbours
 
 T = TypeVar("T")
 
 PATIENCE = timedelta(days=7)
 
 
-class Exchange(Protocol):
-    """How vectors get from each rank to all, in the order of ranks. What comes back is valid until the next one."""
+@dataclass(frozen=True)
+class Exchange:
+    """All-gathers between `size` ranks, in the order of ranks; `group` None is the default group."""
+
+    size: int
+    group: dist.ProcessGroup | None
 
     def __call__(self, own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        """Tensors of one type, as one flat vector, to those of all ranks, whose sizes each knows."""
-        ...
+        """Send this rank's tensors as one flat vector, and return the vector of each rank.
+
+        Args:
+            own: tensors of one type.
+            sizes: the length of each rank's vector.
+        """
+        padded = torch.cat([tensor.flatten() for tensor in own]).resize_(max(sizes))
+        return [vector[:size] for vector, size in zip(self.gather(padded), sizes, strict=True)]
 
     def gather(self, vector: Tensor) -> Tensor:
-        """Float32 [n] to [ranks, n], for small n: it is called several times a step."""
-        ...
+        """Return the vectors [n] of all ranks, [ranks, n]."""
+        everyones = vector.new_empty(self.size, len(vector))
+        dist.all_gather(list(everyones.unbind()), vector, self.group)
+        return everyones
 
 
 @dataclass(frozen=True)
 class Ranks:
     """This process among those that train together; alone, nothing is exchanged.
 
-    exchange: of the thread that trains. ahead: of the loader's thread, since exchanges of two threads of one group
-    would mix. group: for values of any kind.
+    exchange: used by the training thread. ahead: used by the loader's thread; the two must not share a group.
+    group: used for values of any kind.
     """
 
     rank: int = 0
@@ -106,7 +115,7 @@ class Ranks:
     def gather_rows(self, batches: list[tuple[np.ndarray, int]]) -> list[tuple[list[np.ndarray], int]]:
         """Row ids (int64, any length) and impressions of this rank's batches, to each rank's ids and the total of each.
 
-        For the loader's thread; the ids are valid until its next call.
+        For the loader's thread.
         """
         assert self.ahead
         own = torch.tensor([(len(rows), impressions) for rows, impressions in batches])
@@ -129,35 +138,11 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the group that torchrun's environment variables describe: nccl for a GPU, else gloo.
-
-    Ranks of one machine that compute on its CPU exchange what a step needs through its memory instead.
-    """
+    """Join the group that torchrun's environment variables describe: nccl for a GPU, else gloo."""
     on_gpu = device.type == "cuda"
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     rank, size = dist.get_rank(), dist.get_world_size()
     group = dist.new_group(backend="gloo", timeout=PATIENCE)
     assert isinstance(group, dist.ProcessGroup)  # every rank is a member
-    if on_gpu or os.environ.get("LOCAL_WORLD_SIZE") != str(size):
-        yield Ranks(rank, size, _Collective(size, None), _Collective(size, group), group)
-    else:
-        collect = Ranks(rank, size, group=group).collect
-        yield Ranks(rank, size, Neighbours(rank, size, collect), Neighbours(rank, size, collect), group)
+    yield Ranks(rank, size, Exchange(size, None), Exchange(size, group), group)
     dist.destroy_process_group()  # not on errors: it could wait for ranks that wait for this one
-
-
-@dataclass(frozen=True)
-class _Collective:
-    """`Exchange` by all-gathers of a group (None: of the default one), vectors padded to the longest."""
-
-    size: int
-    group: dist.ProcessGroup | None
-
-    def __call__(self, own: Sequence[Tensor], sizes: Sequence[int]) -> list[Tensor]:
-        padded = torch.cat([tensor.flatten() for tensor in own]).resize_(max(sizes))
-        return [vector[:size] for vector, size in zip(self.gather(padded), sizes, strict=True)]
-
-    def gather(self, vector: Tensor) -> Tensor:
-        everyones = vector.new_empty(self.size, len(vector))
-        dist.all_gather(list(everyones.unbind()), vector, self.group)
-        return everyones

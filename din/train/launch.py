@@ -78,12 +78,14 @@ def _train_together(workspace: Workspace, size: int) -> None:
 
 
 def says_rank_gone(error: Exception) -> bool:
-    """Whether it comes from the exchange with another rank. Gloo's errors have no type of their own, but name its file:
-    `[…/gloo/transport/tcp/pair.cc:553] Connection closed by peer …`."""
+    """Return whether an error comes from the exchange with another rank.
+
+    Gloo's errors have no type of their own, but name its file: `[…/gloo/transport/tcp/pair.cc:553] Connection …`.
+    """
     from torch.distributed import DistError
 
     by_gloo = type(error) is RuntimeError and re.search(r"\[\S*/gloo/\S+\.\w+:\d+\]", str(error))
-    return isinstance(error, (ConnectionError, DistError)) or bool(by_gloo)
+    return isinstance(error, DistError) or bool(by_gloo)
 
 
 def start(processes: int) -> int:

@@ -12,14 +12,9 @@ from din.train.launch import environments
 CPU = torch.device("cpu")
 
 
-def together(processes: int, body: Callable[..., None], *arguments: object, machines: int = 1) -> None:
-    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here.
-
-    machines: as many as they are told that they are on.
-    """
-    local = {"LOCAL_WORLD_SIZE": str(processes // machines)}
-    environment = [variables | local for variables in environments(processes)]
-    multiprocessing.spawn(_join_and_run, (environment, body, arguments), processes)
+def together(processes: int, body: Callable[..., None], *arguments: object) -> None:
+    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here."""
+    multiprocessing.spawn(_join_and_run, (environments(processes), body, arguments), processes)
 
 
 def _join_and_run(rank: int, environment: list[dict[str, str]], body: Callable[..., None], arguments: tuple) -> None:
