@@ -1,0 +1,52 @@
+"""How many cores this process may keep busy: the one answer for whoever chooses a number of threads.
+
+A container sees all cores of its host. More threads than its quota allows are stopped by the kernel for the rest of
+each period, and whoever waits for them is stopped too.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def available(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int:
+    """Return the cores that affinity and the CPU quota of the container leave to this process, at least one.
+
+    Args:
+        membership: the file that names this process's cgroups; there is none but on Linux.
+        cgroups: where the cgroups of versions 1 and 2 are mounted.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *map(int, _quotas(membership, cgroups))]))
+
+
+def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
+    """Return the quota of each cgroup around this process, in cores. Those without a quota are left out."""
+    for line in _read(membership).splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = cgroups / controllers  # version 2 names no controllers
+        group = root / name.strip("/")
+        for folder in (group, *group.parents):
+            yield from _quota(folder)
+            if folder == root:
+                break
+
+
+def _quota(group: Path) -> Iterator[float]:
+    """Return the quota of one cgroup, if it has one: `cpu.max` of version 2, two files of version 1."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        numbers = " ".join(_read(group / name) for name in names).split()
+        if len(numbers) == 2 and all(number.isdecimal() for number in numbers):  # not `max`, not -1
+            yield int(numbers[0]) / int(numbers[1])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
