@@ -20,9 +20,8 @@ from benchmarks.serving import Served
 from din.features.packing import Packer
 from din.features.reader import Features, Shard
 from din.model.artifact import Trained
-from din.ops import backend
 from din.params import Train, load
-from din.train.device import backend_of
+from din.train.compute import computing
 from din.train.fit import fit
 from din.train.loader import evaluation_batches
 from din.train.predict import predict
@@ -52,15 +51,14 @@ class TimedFeatures(Features):
 def settings(workload: Workload, epochs: int) -> Train:
     """The repository's own parameters, at the workload's sizes."""
     train = load(ROOT / "params.yaml").train
+    learning = replace(
+        train.learning, batch_size=workload.batch, seed=workload.seed, epochs=epochs, patience=epochs, metric="auc"
+    )
     return replace(
         train,
-        embedding_dim=workload.dim,
-        batch_size=workload.batch,
-        seed=workload.seed,
-        epochs=epochs,
-        patience=epochs,
-        metric="auc",
-        threads=torch.get_num_threads(),
+        model=replace(train.model, embedding_dim=workload.dim),
+        learning=learning,
+        compute=replace(train.compute, threads=torch.get_num_threads()),
     )
 
 
@@ -74,8 +72,8 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     def train() -> list[float]:
         matmuls.append(seconds(roofline.run))
-        with backend.using(backend_of(params)):
-            trained.append(fit(features, params)[0])
+        with computing(params.compute) as compute:
+            trained.append(fit(features, params, compute=compute)[0])
         matmuls.append(seconds(roofline.run))
         return features.epochs()
 

@@ -4,7 +4,7 @@
 
 One process and a team of N take turns on the features and parameters of the workspace, one thread each, every process
 on a core of its own, its loader included. A turn is an epoch: the same impressions for both. The first warms up, then
-the best counts. `batch_size` is of a process, as in training; both sides run through the backend of `train.backend`.
+the best counts. `batch_size` is of a process, as in training; both sides run through `train.compute.backend`.
 """
 
 import argparse
@@ -25,10 +25,9 @@ from benchmarks.measure import say
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
-from din.ops import backend
 from din.params import Train, load
-from din.train.device import backend_of
-from din.train.distributed import ALONE, Ranks, joined
+from din.train.compute import Compute, computing
+from din.train.distributed import ALONE, joined
 from din.train.launch import environments
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader, prefetch
@@ -47,22 +46,22 @@ def worker(pipe: Connection, environment: dict[str, str], features: Path, params
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     os.environ |= environment
-    team = nullcontext(ALONE) if params.processes == 1 else joined(torch.device("cpu"))
-    with team as ranks, backend.using(backend_of(params), ranks.collect):
-        take_turns(pipe, Features(features), params, ranks)
+    team = nullcontext(ALONE) if params.compute.processes == 1 else joined(torch.device("cpu"))
+    with team as ranks, computing(params.compute, ranks) as compute:
+        take_turns(pipe, Features(features), params, compute)
 
 
-def take_turns(pipe: Connection, features: Features, params: Train, ranks: Ranks) -> None:
-    torch.set_num_threads(1)
+def take_turns(pipe: Connection, features: Features, params: Train, compute: Compute) -> None:
     keep_freed_memory()
-    packer = Packer(features, params.unknown_rate)
-    loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
-    learner = Learner(features, packer, params, ranks=ranks)
+    learning = params.learning
+    packer = Packer(features, learning.unknown_rate)
+    loader = TrainingLoader(features, packer, learning.batch_size, learning.seed, compute.ranks)
+    learner = Learner(features, packer, params, compute)
     learner.model.train()
     while (epoch := pipe.recv()) is not None:
         started, cpu = time.perf_counter(), time.process_time()
         for inputs in prefetch(map(learner.inputs, loader.epoch(epoch))):
-            learner.step(inputs, epoch, params.learning_rate)
+            learner.step(inputs, epoch, learning.learning_rate)
         pipe.send(Turn(time.perf_counter() - started, time.process_time() - cpu))
 
 
@@ -72,7 +71,7 @@ class Team:
     def __init__(self, features: Path, params: Train) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipes = []
-        for rank, environment in enumerate(environments(params.processes)):
+        for rank, environment in enumerate(environments(params.compute.processes)):
             pipe, theirs = context.Pipe()
             context.Process(target=worker, args=(theirs, environment, features, params, rank), daemon=True).start()
             theirs.close()  # so that a worker's end is noticed
@@ -96,9 +95,12 @@ def compare(workspace: Path, processes: int, turns: int) -> dict[str, float]:
         InputError: no workspace with features.
     """
     path = workspace / "data/features"
-    params = replace(load(workspace / "params.yaml").train, threads=1)
+    params = load(workspace / "params.yaml").train
     impressions = sum(Features(path).split_rows("train"))
-    teams = [Team(path, replace(params, processes=size)) for size in (1, processes)]
+    teams = [
+        Team(path, replace(params, compute=replace(params.compute, threads=1, processes=size)))
+        for size in (1, processes)
+    ]
     rounds = [[team.turn(epoch) for team in teams] for epoch in range(turns + 1)]
     for team in teams:
         team.end()

@@ -1,6 +1,6 @@
 """Where a training step's time goes, and how near it comes to its matrix products alone (the roofline).
 
-    .venv/bin/python -m benchmarks.profile_step data/features --set batch_size=256
+    .venv/bin/python -m benchmarks.profile_step data/features --set learning.batch_size=256
 
 The products are those of `roofline.py`, so the model is `din`. Every part runs on every batch several times, parts in
 turn, on one thread; a batch counts with its smallest CPU time, since whatever else runs on the machine only adds.
@@ -24,8 +24,9 @@ from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.ops import backend
-from din.params import Train, load, parse, to_json
-from din.train.device import backend_of
+from din.params import Params, Train, load, parse, to_json
+from din.params.overlays import overlaid
+from din.train.compute import Compute, computing
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
 from din.train.memory import keep_freed_memory
@@ -35,29 +36,44 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, help="what `din featurize` writes: data/features")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of params.yaml's block train")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="below params.yaml's block train")
     parser.add_argument("--batches", type=positive, default=10, help="different ones")
     parser.add_argument("--repeats", type=positive, default=20, help="turns of each")
     parser.add_argument("--torch", action="store_true", help="also the step through the references, in torch")
     arguments = parser.parse_args()
-    changes = {key: YAML(typ="safe").load(value) for key, _, value in (x.partition("=") for x in arguments.set)}
-    torch.set_num_threads(1)
     keep_freed_memory()
     try:
-        params = parse(Train, to_json(load(Path("params.yaml")).train) | changes, "--set")
-        if params.model != "din":
-            raise InputError(f"train.model: {params.model}; the roofline is din's: --set model=din")
-        with backend.using(backend_of(params)):
-            profile(Features(arguments.features), params, arguments)
+        params = changed(load(Path("params.yaml")), arguments.set).train
+        if params.model.name != "din":
+            raise InputError(f"train.model.name: {params.model.name}; the roofline is din's: --set model.name=din")
+        with computing(params.compute) as compute:
+            profile(Features(arguments.features), params, compute, arguments)
     except InputError as error:
         parser.error(str(error))
 
 
-def profile(features: Features, params: Train, arguments: argparse.Namespace) -> None:
+def changed(params: Params, settings: list[str]) -> Params:
+    """Return the parameters with settings KEY=VALUE below `train`, on one thread.
+
+    Raises:
+        InputError: a key is unknown, or a value does not fit.
+    """
+    plain = overlaid(to_json(params), {"train": {"compute": {"threads": 1}}}, "this benchmark")
+    for setting in settings:
+        key, _, value = setting.partition("=")
+        overlay = YAML(typ="safe").load(value)
+        for name in reversed(["train", *key.split(".")]):
+            overlay = {name: overlay}
+        plain = overlaid(plain, overlay, f"--set {setting}")
+    return parse(Params, plain, "--set")
+
+
+def profile(features: Features, params: Train, compute: Compute, arguments: argparse.Namespace) -> None:
     """Time the parts of a step and print them."""
-    packer = Packer(features, params.unknown_rate)
-    learner = Learner(features, packer, params)
-    loader = TrainingLoader(features, packer, params.batch_size, params.seed)
+    learning = params.learning
+    packer = Packer(features, learning.unknown_rate)
+    learner = Learner(features, packer, params, compute)
+    loader = TrainingLoader(features, packer, learning.batch_size, learning.seed)
     batches = list(islice(loader.epoch(0), arguments.batches))
     shard = features.shard(0, "train")
     ready = list(map(learner.inputs, batches))
@@ -73,19 +89,19 @@ def profile(features: Features, params: Train, arguments: argparse.Namespace) ->
         loader.pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
 
     parts: dict[str, Callable[[int], Any]] = {
-        "step": lambda i: learner.step(ready[i], 0, params.learning_rate),
+        "step": lambda i: learner.step(ready[i], 0, learning.learning_rate),
         "its matrix products alone": roofline.run_batch,
         "its forward pass": lambda i: forward(batches[i]),
         "packing one batch, cold": lambda i: pack(batches[i]),
     }
 
     def by_reference() -> Callable[[int], None]:
-        reference = Learner(features, packer, params)
+        reference = Learner(features, packer, params, compute)
         reference.model.train()
 
         def step(i: int) -> None:
             with backend.using("reference"):
-                reference.step(ready[i], 0, params.learning_rate)
+                reference.step(ready[i], 0, learning.learning_rate)
 
         return step
 

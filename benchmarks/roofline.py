@@ -22,8 +22,8 @@ Sizes = list[tuple[int, int]]
 def epoch_sizes(features: Features, params: Train) -> Sizes:
     """Behaviours and impressions of the batches of an epoch over one shard."""
     lengths = features.shard(0, "train").impressions.history_length
-    lengths = np.random.default_rng(params.seed).permutation(lengths)
-    batches = np.split(lengths, range(params.batch_size, len(lengths), params.batch_size))
+    lengths = np.random.default_rng(params.learning.seed).permutation(lengths)
+    batches = np.split(lengths, range(params.learning.batch_size, len(lengths), params.learning.batch_size))
     return [(int(batch.sum()), len(batch)) for batch in batches]
 
 
@@ -32,11 +32,11 @@ class Roofline:
 
     def __init__(self, features: Features, params: Train, sizes: Sizes) -> None:
         model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params)
-        assert isinstance(model, DIN), params.model
+        assert isinstance(model, DIN), params.model.name
         head = next(layer for layer in model.head if isinstance(layer, nn.Linear))
-        first, *rest = params.attention_hidden
+        first, *rest = params.model.attention_hidden
         per_behaviour = [(model.key_width, first), (model.query_width, first), *pairwise([first, *rest, 1])]
-        per_impression = [(model.query_width, first), *pairwise([head.in_features, *params.hidden, 1])]
+        per_impression = [(model.query_width, first), *pairwise([head.in_features, *params.model.hidden, 1])]
         self._sizes = sizes
         self._products = [
             [_Product(max(rows), *shape) for shape in shapes]

@@ -59,11 +59,11 @@ class Served:
             "candidates": rows.item.tolist(),
         }
         pieces = list(self.encoder.pack_one(raw))
-        shape, width = (len(rows.item), int(rows.length[0])), 2 * train.embedding_dim
+        shape, width = (len(rows.item), int(rows.length[0])), 2 * train.model.embedding_dim
         runs: dict[str, Callable[[], Any]] = {
             "request_ms": lambda: self.request.run_all(pieces, "probability"),
             "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(raw), "probability"),
-            "request_floor_ms": _floor(shape[0] * shape[1], (width, *train.attention_hidden, 1), self.threads),
+            "request_floor_ms": _floor(shape[0] * shape[1], (width, *train.model.attention_hidden, 1), self.threads),
             "request_padded_ms": _padded(*shape, width, train, self.threads),
         }
         return best_ms(runs)
@@ -87,8 +87,8 @@ class _FourWay(nn.Module):
 
     def __init__(self, width: int, train: Train) -> None:
         super().__init__()
-        self.attention = multilayer_perceptron(4 * width, train.attention_hidden, train.activation)
-        self.head = multilayer_perceptron(2 * width, train.hidden, train.activation)
+        self.attention = multilayer_perceptron(4 * width, train.model.attention_hidden, train.model.activation)
+        self.head = multilayer_perceptron(2 * width, train.model.hidden, train.model.activation)
 
     def forward(self, query_CD: Tensor, key_CLD: Tensor, mask_CL: Tensor) -> Tensor:
         query_CLD = query_CD.unsqueeze(1).expand_as(key_CLD)

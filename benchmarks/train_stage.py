@@ -26,7 +26,7 @@ def run(workload: Workload) -> dict[str, Any]:
     """Wall time of the stage, and what of it the epoch and its validation took."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        write_workspace(root, workload, int(VALID_SHARE * workload.rows), epochs=1, threads=1)
+        write_workspace(root, workload, int(VALID_SHARE * workload.rows), learning={"epochs": 1})
         command = [sys.executable, "-m", "din.cli", "train"]
         codes: list[int] = []
         stage = seconds(lambda: codes.append(subprocess.run(command, cwd=root).returncode))

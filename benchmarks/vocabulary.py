@@ -19,7 +19,7 @@ from benchmarks.measure import EPOCHS, pin, say
 from benchmarks.ours import TimedFeatures, settings
 from benchmarks.rows import Workload, draw
 from din.ops import backend
-from din.train.device import backend_of
+from din.train.compute import computing
 from din.train.fit import fit
 
 ITEMS = 10_000
@@ -29,11 +29,11 @@ SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 def step_ms(workload: Workload, spread: int) -> dict[str, Any]:
     """Return the best epoch's mean time of a step in ms, and the backend, chosen as training chooses it."""
     params = settings(workload, EPOCHS)
-    assert params.regularizer == "mini_batch_aware"
-    with TemporaryDirectory() as folder, backend.using(backend_of(params)):
+    assert params.learning.regularizer == "mini_batch_aware"
+    with TemporaryDirectory() as folder, computing(params.compute) as compute:
         native = backend.identity() is not None
         features = TimedFeatures(write_directory(Path(folder), workload, draw(workload), spread).root)
-        fit(features, params)
+        fit(features, params, compute=compute)
     steps = -(-workload.rows // workload.batch)
     return {"step_ms": 1e3 * min(features.epochs()[1:]) / steps, "backend": "native" if native else "reference"}
 

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     opening.add_argument("run_id", help="names the run's record in the registry")
     opening.add_argument("--until", help="last day of the log, YYYY-MM-DD; default: the newest there is")
     opening.add_argument("--commit", help="a branch, tag or id; default: HEAD of the repository")
-    opening.add_argument("--param", action="append", default=[], metavar="KEY=VALUE", help="such as train.epochs=3")
+    opening.add_argument(
+        "--param", action="append", default=[], metavar="KEY=VALUE", help="such as train.learning.epochs=3"
+    )
     staging = commands.add_parser("stage", help="run one stage of dvc.yaml")
     staging.add_argument("stage", help="its name")
     promoting = commands.add_parser("promote", help="make the run's bundle the champion, if its gate is open")
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _param(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"--param {text!r}; expected KEY=VALUE, such as train.epochs=3")
+        raise InputError(f"--param {text!r}; expected KEY=VALUE, such as train.learning.epochs=3")
     return key, YAML(typ="safe").load(value)
 
 

@@ -34,7 +34,7 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
         None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
     ),
     "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
-    "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.epochs": 3}.'),
+    "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
     "reason": Param("gate open", type="string", minLength=1, description="Why, for the registry's log."),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 from random_features import write_features
 
@@ -17,6 +18,8 @@ settings.register_profile("without deadlines", deadline=None)  # a busy machine 
 settings.load_profile("without deadlines")
 
 ROOT = Path(__file__).parent.parent
+
+torch.set_num_threads(1)  # models of a few units: threads would only wait for each other
 
 
 @pytest.fixture(scope="session")

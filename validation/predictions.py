@@ -72,7 +72,7 @@ def values(workspace: Workspace, params: Params) -> Iterator[Check]:
             arguments={"column": "prediction", "min_value": limits.min_std},
             threshold={"min": limits.min_std},
             frame=frame,
-            advice="all predictions are alike, the model collapsed: lower train.learning_rate or train.regularization",
+            advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
         )
         differing = _differing(workspace.features, split, frame)
         yield statistic(

@@ -44,7 +44,10 @@ def main() -> int:
         own = dict(log.partition("=")[::2] for log in given.log)
         logs, rows = read(HERE / f"{given.tables}.yaml", given.data, {name: Path(file) for name, file in own.items()})
         if given.quick:
-            rows = [replace(row, train=replace(row.train, epochs=1), tries=()) for row in rows]
+            rows = [
+                replace(row, train=replace(row.train, learning=replace(row.train.learning, epochs=1)), tries=())
+                for row in rows
+            ]
         shown = {(row.log, row.name) for row in rows if given.only in f"{row.log}/{row.name}"}
         if not shown:
             known = ", ".join(f"{row.log}/{row.name}" for row in rows)

@@ -1,12 +1,16 @@
 """quality.yaml and paper.yaml to logs, rows and training parameters.
 
-    train: {metric: auc}                       # over the block `train` of every log
+    train: {learning: {metric: auc}}           # over the block `train` of every log
     logs:
       beauty: {example: docs/examples/….yaml, set: {featurize: {max_history: 20}}}
     rows:
-      - {name: BaseModel, train: {model: base}}                    # a row of every log
+      - {name: BaseModel, train: {model: {name: base}}}            # a row of every log
       - {name: DIN, logs: [beauty], base: BaseModel, train: {}}    # base: what RelaImpr compares with
-        search: {draws: 8, space: [[{dropout: 0}, {dropout: .5}], [{batch_size: 128}, {batch_size: 512}]]}
+        search:
+          draws: 8
+          space:
+            - [{learning: {dropout: 0}}, {learning: {dropout: .5}}]
+            - [{model: {softmax: false}}, {model: {softmax: true}}]
 
 A log is params.yaml with the overlays `example` and `set` in turn, its paths taken below the folder DATA.
 `derive: {table: SQL}` replaces the log's events, items, users or history by a DuckDB query over the file, which it
@@ -82,7 +86,7 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
             if log not in logs:
                 raise InputError(f"{where}: log {log!r} is not one of {', '.join(logs)}")
             settled = [raw.get("train", {}), spec["train"]]
-            tries = [_train(logs[log], [*settled, options], where) for options in _tries(**spec.get("search", {}))]
+            tries = [_train(logs[log], [*settled, *chosen], where) for chosen in _tries(**spec.get("search", {}))]
             train = _train(logs[log], settled, where)
             rows.append(Row(log, spec["name"], spec.get("base", BASE), train, tuple(tries)))
     for row in rows:
@@ -91,12 +95,12 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
     return logs, rows
 
 
-def _tries(draws: int = 0, space: Sequence[list[dict[str, Any]]] = ()) -> list[dict[str, Any]]:
-    """No change, then distinct random points of the space (Bergstra & Bengio, JMLR 13, 2012)."""
+def _tries(draws: int = 0, space: Sequence[list[dict[str, Any]]] = ()) -> list[tuple[dict[str, Any], ...]]:
+    """Return overlays: none, then those of distinct random points of the space (Bergstra & Bengio, JMLR 13, 2012)."""
     if not draws:
         return []
     points = random.Random(draws).sample(list(itertools.product(*space)), draws - 1)
-    return [{}, *({key: value for choice in point for key, value in choice.items()} for point in points)]
+    return [(), *points]
 
 
 def _train(log: Log, overlays: Sequence[dict[str, Any]], where: str) -> Train:

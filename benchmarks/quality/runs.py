@@ -29,10 +29,9 @@ from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.summary import summary
-from din.ops import backend
 from din.params import Train
 from din.train import checkpoint
-from din.train.device import backend_of
+from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import EVALUATION_BATCH, fit
 from din.train.predict import predict
@@ -77,9 +76,7 @@ def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = S
     def valid(trains: Sequence[Sequence[Train]], seed: int) -> list[list[dict[str, Any]]]:
         """Records of each row's configurations."""
         seeded = [
-            replace(row, train=replace(train, seed=seed))
-            for row, own in zip(rows, trains, strict=True)
-            for train in own
+            replace(row, train=_seeded(train, seed)) for row, own in zip(rows, trains, strict=True) for train in own
         ]
         records = iter(_run_each(seeded, ("valid",), folders, jobs, store / "tries"))
         return [list(itertools.islice(records, len(own))) for own in trains]
@@ -100,7 +97,7 @@ def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = S
 def run_all(rows: list[Row], seeds: int, folders: dict[str, Path], jobs: int, store: Path = STORE) -> Figures:
     """The figures of every row with seeds 1 … `seeds`, validation and test."""
     # Seed by seed, so that a table of fewer seeds is complete early.
-    seeded = [replace(row, train=replace(row.train, seed=seed)) for seed in range(1, seeds + 1) for row in rows]
+    seeded = [replace(row, train=_seeded(row.train, seed)) for seed in range(1, seeds + 1) for row in rows]
     records = _run_each(seeded, ("valid", "test"), folders, jobs, store / "runs")
     return {(row.log, row.name): records[place :: len(rows)] for place, row in enumerate(rows)}
 
@@ -109,9 +106,10 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     """Train one row with its seed, score `splits`, and keep the figures in `kept`."""
     began = time.process_time()
     opened = Features(features)
-    with contextlib.redirect_stdout(io.StringIO()), backend.using(backend_of(row.train)):
-        trained, progress = fit(opened, row.train)
-    record: dict[str, Any] = {"log": row.log, "row": row.name, "seed": row.train.seed, "epoch": progress.best_epoch + 1}
+    with contextlib.redirect_stdout(io.StringIO()), computing(row.train.compute) as compute:
+        trained, progress = fit(opened, row.train, compute=compute)
+    seed = row.train.learning.seed
+    record: dict[str, Any] = {"log": row.log, "row": row.name, "seed": seed, "epoch": progress.best_epoch + 1}
     for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
         record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
@@ -136,7 +134,7 @@ def _run_each(
     rows: list[Row], splits: Sequence[str], folders: dict[str, Path], jobs: int, kept: Path
 ) -> list[dict[str, Any]]:
     """One record for each row, in order; what lies in `kept` is not run again."""
-    rows = [replace(row, train=replace(row.train, threads=1)) for row in rows]
+    rows = [replace(row, train=replace(row.train, compute=replace(row.train.compute, threads=1))) for row in rows]
     paths = [kept / f"{_identity(folders[row.log], row.train)}.json" for row in rows]
     waiting = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.exists()]
     done, started = len(rows) - len(waiting), time.monotonic()
@@ -149,8 +147,9 @@ def _run_each(
             row, found = futures[future], future.result()
             left = (time.monotonic() - started) / finished * (len(waiting) - finished) / 60
             print(
-                f"{done + finished} of {len(rows)}, {left:.0f} min left: {row.log}, {row.name}, seed {row.train.seed}: "
-                f"validation AUC {found['valid']['auc']:.4f} in {found['cpu_seconds']} CPU s",
+                f"{done + finished} of {len(rows)}, {left:.0f} min left: {row.log}, {row.name}, "
+                f"seed {row.train.learning.seed}: validation AUC {found['valid']['auc']:.4f} "
+                f"in {found['cpu_seconds']} CPU s",
                 flush=True,
             )
     finally:
@@ -159,8 +158,12 @@ def _run_each(
 
 
 def _identity(features: Path, train: Train) -> str:
-    with backend.using(backend_of(train)):
-        return checkpoint.directory(features, train)
+    with computing(train.compute) as compute:
+        return checkpoint.directory(features, train, compute)
+
+
+def _seeded(train: Train, seed: int) -> Train:
+    return replace(train, learning=replace(train.learning, seed=seed))
 
 
 def _end_with_parent() -> None:

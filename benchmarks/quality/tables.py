@@ -84,7 +84,10 @@ def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
 
 def _changes(row: Row, train: Train) -> str:
     """Describe how a try differs from the row's first try."""
-    changed = {key: value for key, value in asdict(train).items() if value != getattr(row.tries[0], key)}
+    first, own = (asdict(settings) for settings in (row.tries[0], train))
+    changed = {
+        key: value for block in ("model", "learning") for key, value in own[block].items() if value != first[block][key]
+    }
     said = ", ".join(f"{key} {value}" for key, value in changed.items()) or "nothing"
     return f"**{said}**" if train == row.train else said
 

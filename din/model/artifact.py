@@ -34,7 +34,7 @@ def save(trained: Trained, params: Train, features: Features, target: Path) -> N
     config: dict[str, Any] = {
         "format": FORMAT,
         "train": to_json(params),
-        "sequences": resolve(params.sequences, features),
+        "sequences": resolve(params.model.sequences, features),
         "fields": features.manifest["fields"],
         "table": {"width": trained.model.width, "rows": layout.rows, "offsets": layout.offsets},
     }

@@ -18,7 +18,7 @@ class WideDeep(BaseModel):
     """Wide&Deep (arXiv 1606.07792): the logits of LR and of BaseModel, added; crossed fields are the user's to make."""
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
-        super().__init__(fields, replace(params, linear="wide"), selections)
+        super().__init__(fields, replace(params, model=replace(params.model, linear="wide")), selections)
 
 
 class DeepFM(WideDeep):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from din.errors import InputError
 from din.features.packing import TableLayout
 from din.model.attention import ActivationUnit, request_softmax
 from din.model.baselines import PNN, DeepFM, WideDeep
@@ -27,10 +26,14 @@ class DIN(EmbeddingMLP):
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__(fields, params, selections)
-        self.softmax = params.softmax
+        self.softmax = params.model.softmax
         self.units = nn.ModuleList(
             ActivationUnit(
-                self.query_width, self.key_width, params.attention_hidden, params.activation, params.interaction
+                self.query_width,
+                self.key_width,
+                params.model.attention_hidden,
+                params.model.activation,
+                params.model.interaction,
             )
             for _ in selections
         )
@@ -73,20 +76,13 @@ MODELS: dict[str, Callable[[tuple[Field, ...], Train, nn.ModuleList], Model]] = 
 def build(
     fields: tuple[Field, ...], layout: TableLayout, params: Train, sequences: Sequences | None = None
 ) -> tuple[Model, Tensor]:
-    """A fresh model by name and its embedding table [R, W], from `params.seed` alone.
+    """Return a fresh model and its embedding table [R, W], drawn from `params.learning.seed` alone.
 
     Args:
-        sequences: `params.sequences` as ids (see `din.model.sequences.resolve`).
-
-    Raises:
-        InputError: regularizer `dropout` without a rate, or of a model without layers to drop.
+        sequences: `params.model.sequences` as ids (see `din.model.sequences.resolve`).
     """
-    if params.regularizer == "dropout" and not params.dropout:
-        raise InputError("train.regularizer: dropout needs a rate; set train.dropout, such as 0.5")
-    if params.regularizer == "dropout" and params.model == "lr":
-        raise InputError("train.regularizer: dropout has nothing to drop in model lr; use another regularizer")
-    torch.manual_seed(params.seed)
-    model = MODELS[params.model](fields, params, selections(sequences or {}, fields, layout))
-    table = torch.randn(layout.rows, model.width) * params.embedding_std
+    torch.manual_seed(params.learning.seed)
+    model = MODELS[params.model.name](fields, params, selections(sequences or {}, fields, layout))
+    table = torch.randn(layout.rows, model.width) * params.learning.embedding_std
     table[:, : model.linear] = 0
     return model, table

@@ -1,6 +1,8 @@
 """Embedding&MLP: what every model but LR is made of. Embeddings, one pooled interest for each sequence, an MLP.
 
-logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR (`train.linear`)
+logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
+
+The last summand is the choice of `train.model.linear`.
 """
 
 import torch
@@ -26,21 +28,22 @@ class EmbeddingMLP(nn.Module):
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__()
         counts = {group: sum(field.group is group for field in fields) for group in Group}
-        dim, sequences = params.embedding_dim, len(selections)
+        own, sequences = params.model, len(selections)
+        dim = own.embedding_dim
         self.selections = selections
-        self.wide = LogisticRegression() if params.linear == "wide" else None
+        self.wide = LogisticRegression() if own.linear == "wide" else None
         self.linear = self.wide.linear if self.wide else 1
-        self.item_bias = params.linear == "item_bias"
+        self.item_bias = own.linear == "item_bias"
         self.dim, self.width = dim, self.linear + dim
-        self.interest_product = params.interest_product
+        self.interest_product = own.interest_product
         self.query_width = counts[Group.ITEM] * dim
         self.key_width = self.query_width + counts[Group.BEHAVIOUR] * dim
         vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM]
         vectors += sequences * (counts[Group.ITEM] + counts[Group.BEHAVIOUR])
         self.vectors = vectors * dim
-        products = sequences * self.query_width if params.interest_product else 0
+        products = sequences * self.query_width if own.interest_product else 0
         inputs = self.vectors + products + self.extra_inputs(vectors)
-        self.head = multilayer_perceptron(inputs, params.hidden, params.activation, params.dropout)
+        self.head = multilayer_perceptron(inputs, own.hidden, own.activation, params.learning.dropout)
 
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Logits [B] of packed impressions."""
@@ -104,7 +107,7 @@ class BaseModel(EmbeddingMLP):
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__(fields, params, selections)
-        self.mean = params.pooling == "mean"
+        self.mean = params.model.pooling == "mean"
 
     def inputs(self, embedded: Embedded, batch: Batch) -> Tensor:
         query_BD, every = encode(embedded, batch.places)

@@ -1,4 +1,4 @@
-"""Several sequences in one history: which behaviours belong to each (`train.sequences`).
+"""Several sequences in one history: which behaviours belong to each (`train.model.sequences`).
 
     behaviour   a      b      c      d           action   click  long   click  share
     clicks      a             c                  {action: [click]}
@@ -32,7 +32,10 @@ def resolve(declared: Mapping[str, Mapping[str, tuple[Scalar, ...]]], features: 
         InputError: a field that no sequence can go by, or a value that its vocabulary does not hold.
     """
     return {
-        name: {field: _ids(f"train.sequences.{name}.{field}", field, values, features) for field, values in own.items()}
+        name: {
+            field: _ids(f"train.model.sequences.{name}.{field}", field, values, features)
+            for field, values in own.items()
+        }
         for name, own in sorted(declared.items())
     }
 

@@ -50,8 +50,8 @@ def using(backend: Backend, collect: Collect = lambda own: [own]) -> Iterator[No
     if len(set(identities)) > 1:
         if backend == "native":
             raise InputError(
-                f"train.backend: native, but the libraries of the ranks differ ({', '.join(map(str, identities))}); "
-                "use machines with one kind of processor and compiler, or `auto`"
+                "train.compute.backend: native, but the libraries of the ranks differ "
+                f"({', '.join(map(str, identities))}); use machines with one kind of processor and compiler, or `auto`"
             )
         found = None
     before, _library = _library, found
@@ -68,6 +68,8 @@ def _load(backend: Backend) -> "Library | None":
         return load()
     except Unusable as error:
         if backend == "native":
-            raise InputError(f"train.backend: native, but {error}; install a C compiler or use `auto`") from None
+            raise InputError(
+                f"train.compute.backend: native, but {error}; install a C compiler or use `auto`"
+            ) from None
         print(f"training without native operations, which would save half the time ({error}); install a C compiler")
         return None

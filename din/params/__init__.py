@@ -6,13 +6,16 @@ from din.params.export import CheckParity
 from din.params.featurize import Featurize
 from din.params.fetch import Simulate, Table
 from din.params.reading import Params, load, parse, path_keys, source_settings, to_json
-from din.params.train import Train
+from din.params.train import ComputeParams, LearningParams, ModelParams, Train
 from din.params.validate import ValidateFeatures
 
 __all__ = [
     "CheckParity",
+    "ComputeParams",
     "Data",
     "Featurize",
+    "LearningParams",
+    "ModelParams",
     "Params",
     "Scalar",
     "Simulate",

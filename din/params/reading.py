@@ -56,9 +56,9 @@ class Params(Block):
         if self.featurize.fields is None:
             return
         declared = self.featurize.fields.get("behaviour") or {}
-        if any(field not in declared for chosen in self.train.sequences.values() for field in chosen):
+        if any(field not in declared for chosen in self.train.model.sequences.values() for field in chosen):
             advice = "a sequence selects behaviours by a field of the group behaviour; declare the field there"
-            yield Conflict(("train.sequences", "featurize.fields"), advice)
+            yield Conflict(("train.model.sequences", "featurize.fields"), advice)
 
     @property
     def model_name(self) -> ModelName:

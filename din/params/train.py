@@ -1,4 +1,13 @@
-"""The block `train`."""
+"""The block `train`, by owner: the model, how it learns, and what it computes on.
+
+What follows for a key depends on its block alone:
+
+    model      a warm start must match it: it gives weights of one name and shape their meaning
+    learning   free to change from one warm start to the next; the floor LR has its own
+    compute    shared with the floor LR; a checkpoint is bound to what it resolves to (`din.train.compute`)
+
+All of model and learning belong to the identity of a checkpoint.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,27 +19,31 @@ from din.params.blocks import Block, Conflict, Layers, Share, Values
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Block):
-    """The model, how it learns, and what it computes on."""
+class ModelParams(Block):
+    """The architecture."""
 
-    model: Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"]
-    warm_start: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
-    seed: NonNegativeInt
+    name: Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"]
     embedding_dim: PositiveInt
-    embedding_std: PositiveFloat
     attention_hidden: Layers
     interaction: Literal["difference_product", "product", "outer"]
     softmax: bool
     hidden: Layers
     activation: Literal["dice", "prelu", "relu", "sigmoid", "bipolar_sigmoid"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
     pooling: Literal["sum", "mean"]
     sequences: dict[str, dict[str, Values]]
     linear: Literal["item_bias", "wide", "none"]
-    linear_rate: PositiveFloat
     interest_product: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningParams(Block):
+    """How weights start, and how they change."""
+
+    seed: NonNegativeInt
+    embedding_std: PositiveFloat
     optimizer: Literal["adam", "sgd", "rowwise_adagrad"]
     learning_rate: PositiveFloat
+    linear_rate: PositiveFloat
     decay: PositiveFloat
     decay_steps: PositiveInt | None
     clip_norm: PositiveFloat | None
@@ -41,20 +54,49 @@ class Train(Block):
     regularizer: Literal["mini_batch_aware", "l2_batch", "l2_full", "dropout", "none"]
     regularization: NonNegativeFloat
     penalty: Literal["decoupled", "coupled"]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     unknown_rate: Share
-    backend: Literal["auto", "reference", "native"]
-    checkpoint_minutes: PositiveFloat
-    threads: PositiveInt | None
-    processes: PositiveInt
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report settings that exclude each other, or that do nothing without another one."""
-        if self.regularizer == "dropout" and self.model == "lr":
-            yield Conflict(("regularizer", "model"), "lr has no layers to drop; choose another regularizer")
+        """Report settings that do nothing without another one."""
         if self.regularizer == "dropout" and self.dropout == 0:
             yield Conflict(("regularizer", "dropout"), "nothing would be dropped; set dropout, e.g. to 0.5")
         if self.decay_steps and self.decay == 1:
             advice = "the learning rate would never change; set decay below 1 or decay_steps to null"
             yield Conflict(("decay_steps", "decay"), advice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeParams(Block):
+    """What training computes on."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: PositiveInt | None
+    processes: PositiveInt
+    backend: Literal["auto", "reference", "native"]
+    precision: Literal["float32", "bfloat16"]
+    checkpoint_minutes: PositiveFloat
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report settings that native operations do not support."""
+        advice = "native operations compute on CPUs in float32; set backend to auto"
+        if self.backend == "native" and self.device == "cuda":
+            yield Conflict(("backend", "device"), advice)
+        if self.backend == "native" and self.precision == "bfloat16":
+            yield Conflict(("backend", "precision"), advice)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Block):
+    """A training run: what it starts from, and the three blocks of its settings."""
+
+    warm_start: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
+    model: ModelParams
+    learning: LearningParams
+    compute: ComputeParams
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report a way of learning that the model has nothing for."""
+        if self.learning.regularizer == "dropout" and self.model.name == "lr":
+            advice = "lr has no layers to drop; choose another regularizer"
+            yield Conflict(("learning.regularizer", "model.name"), advice)

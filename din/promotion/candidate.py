@@ -86,7 +86,8 @@ def _made_from(evidence: Evidence) -> Finding:
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """Return `train` of params.yaml as training resolves it: a warm start in full, as many processes as there were."""
-    resolved = now | {"processes": made.get("processes")}
+    processes = dict(made.get("compute", {})).get("processes")
+    resolved = now | {"compute": now["compute"] | {"processes": processes}}
     full = made.get("warm_start")
     if now["warm_start"] and str(full).startswith(now["warm_start"]):
         resolved["warm_start"] = full
@@ -94,7 +95,15 @@ def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    return {f"{block}.{key}": (made.get(key), now.get(key)) for key in sorted(made.keys() | now.keys())}
+    """Return both values of every key below a block, by dotted key."""
+    pairs = {}
+    for key in sorted(made.keys() | now.keys()):
+        before, after = made.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            pairs |= _pairs(f"{block}.{key}", before, after)
+        else:
+            pairs[f"{block}.{key}"] = (before, after)
+    return pairs
 
 
 def _validation(evidence: Evidence, suite: Suite) -> Finding:
@@ -193,5 +202,5 @@ def _latency(evidence: Evidence, measure: Latency, limit: float) -> Finding:
         raise InputError(f"the bundle can't answer a request: {error!r}") from error
     if observed <= limit:
         return Finding("open", observed, limit)
-    reason = "one request takes too long: shorten featurize.max_history, or make train.hidden smaller"
+    reason = "one request takes too long: shorten featurize.max_history, or make train.model.hidden smaller"
     return Finding("closed", observed, limit, reason=reason)

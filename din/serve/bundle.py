@@ -81,7 +81,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
     facts = {
         "format": FORMAT,
         "model_name": params.model_name,
-        "model": train["model"],
+        "model": train["model"]["name"],
         "train_until": manifest["train_until"],
         "until": features.last_day().isoformat(),
         "protocol": {
@@ -96,7 +96,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
             "model": hash_tree(workspace.model),
         },
         "params": {"featurize": manifest["params"], "train": train},
-        "seed": train["seed"],
+        "seed": train["learning"]["seed"],
         "packages": {name: version(name) for name in _PACKAGES},
         "validation": {suite: _verdict(workspace, suite) for suite in SUITES},
         "evaluation": documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`"),

@@ -20,9 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from din.artifacts import atomic_path, sha256_file
-from din.ops import backend
 from din.params import Train, to_json
-from din.train.device import choose, threads
+from din.train.compute import Compute
 
 CODE = ("train/*.py", "model/*.py", "ops/**/*.py", "ops/**/*.[ch]", "features/*.py", "metrics/*.py", "schema.py")
 
@@ -41,24 +40,18 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directory(features: Path, params: Train) -> str:
+def directory(features: Path, params: Train, compute: Compute) -> str:
     """Return the name of a run's folder of checkpoints: a hash of features manifest, train params and code.
 
-    The backend of this process (`din.ops.backend`) is part of the hash.
+    In place of `train.compute`, what it resolves to: when state is saved does not change what is computed, and `auto`
+    is another run on another machine.
     """
     package = Path(__file__).parent.parent
     code = {
         path.relative_to(package).as_posix(): sha256_file(path) for part in CODE for path in sorted(package.glob(part))
     }
-    # When state is saved does not change what is computed; where, on how many threads and through what does.
-    settled = {
-        "checkpoint_minutes": None,
-        "backend": backend.identity(),
-        "device": choose(params.device).type,
-        "threads": threads(params, params.processes),
-    }
     versions = [torch.__version__, np.__version__]
-    key = [sha256_file(features / "manifest.json"), to_json(params) | settled, code, versions]
+    key = [sha256_file(features / "manifest.json"), to_json(params) | {"compute": compute.settled}, code, versions]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 

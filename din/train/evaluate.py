@@ -1,7 +1,7 @@
 """The stage `evaluate`: metrics of validation and test, and on the same test rows the floors a model must beat.
 
-Floors: `popularity` (smoothed training CTR per item) and `lr` (logistic regression over the same fields, history
-included, fitted by the same loop). `oracle` is the AUC of the true probabilities, known for simulated logs only.
+Floors: `popularity` (smoothed training CTR per item) and `lr` (see `din.train.floor`). `oracle` is the AUC of the true
+probabilities, known for simulated logs only.
 """
 
 from dataclasses import replace
@@ -18,40 +18,29 @@ from din.metrics.slices import slice_table
 from din.metrics.summary import summary
 from din.model import artifact
 from din.params import Params
+from din.train.compute import Compute, computing
 from din.train.fit import fit
+from din.train.floor import floor
 from din.train.predict import Predictions, predict
 from din.workspace import Workspace
-
-# Settings that were tuned for the candidate must not cripple the floor.
-FLOOR: dict[str, Any] = {
-    "model": "lr",
-    "linear_rate": 1.0,
-    "optimizer": "adam",
-    "decay": 1.0,
-    "decay_steps": None,
-    "clip_norm": None,
-    "batch_size": 256,
-    "patience": 2,
-    "regularizer": "mini_batch_aware",
-    "regularization": 1.0,
-    "penalty": "decoupled",
-    "unknown_rate": 0.01,
-}
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
     """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`."""
+    with computing(replace(params.train.compute, backend="reference")) as compute:
+        _evaluate(workspace, params, compute)
+
+
+def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     features = Features(workspace.features)
     trained = artifact.load(features, workspace.model)
     batch = params.evaluate.batch_size
-    found = {split: predict(trained, features, split, batch) for split in ("valid", "test")}
+    found = {split: predict(trained, features, split, batch, compute) for split in ("valid", "test")}
     test = found["test"]
 
     print("fitting the floor lr", flush=True)
-    floor = replace(
-        params.train, epochs=params.evaluate.lr_epochs, learning_rate=params.evaluate.lr_learning_rate, **FLOOR
-    )
-    lr = predict(fit(features, floor)[0], features, "test", batch)
+    trained_floor, _ = fit(features, floor(params), compute=compute)
+    lr = predict(trained_floor, features, "test", batch, compute)
     popularity = features.popularity()[test.rows["item"]]
 
     report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}

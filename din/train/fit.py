@@ -20,8 +20,7 @@ from din.model.artifact import Trained
 from din.params import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
-from din.train.device import threads
-from din.train.distributed import ALONE, Ranks
+from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Inputs, Learner
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
@@ -38,14 +37,14 @@ def fit(
     params: Train,
     checkpoint_path: Path | None = None,
     start: Start | None = None,
-    ranks: Ranks = ALONE,
+    compute: Compute = CPU_ALONE,
 ) -> tuple[Trained, Progress]:
-    """Train `params.model`, stop early on the validation metric.
+    """Train a model, stop early on the validation metric.
 
     Args:
         checkpoint_path: where rank 0 saves state and all resume from; None = neither.
         start: an earlier model to start from; None = random weights.
-        ranks: the processes that train together; all call this.
+        compute: what `params.compute` was resolved to; all ranks call this.
 
     Returns:
         The weights of the best epoch, and how training got there.
@@ -54,7 +53,7 @@ def fit(
         InputError: the loss is not finite, the validation metric can't be computed, or `start` is of another
             architecture.
     """
-    trainer = _Trainer(features, params, checkpoint_path, start, ranks)
+    trainer = _Trainer(features, params, checkpoint_path, start, compute)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -63,19 +62,18 @@ def fit(
 
 class _Trainer:
     def __init__(
-        self,
-        features: Features,
-        params: Train,
-        path: Path | None,
-        start: Start | None,
-        ranks: Ranks,
+        self, features: Features, params: Train, path: Path | None, start: Start | None, compute: Compute
     ) -> None:
         keep_freed_memory()
-        torch.set_num_threads(threads(params, ranks.size))
-        packer = Packer(features, params.unknown_rate)
-        self.features, self.params, self.path, self.ranks = features, params, path, ranks
-        self.loader = TrainingLoader(features, packer, params.batch_size, params.seed, ranks)
-        self.learner = Learner(features, packer, params, ranks)
+        learning = params.learning
+        packer = Packer(features, learning.unknown_rate)
+        self.features = features
+        self.learning = learning
+        self.checkpoint_minutes = params.compute.checkpoint_minutes
+        self.path = path
+        self.compute = compute
+        self.loader = TrainingLoader(features, packer, learning.batch_size, learning.seed, compute.ranks)
+        self.learner = Learner(features, packer, params, compute)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
@@ -84,26 +82,26 @@ class _Trainer:
     def wants_epoch(self) -> bool:
         progress = self.progress
         waited = progress.epoch - 1 - progress.best_epoch
-        return progress.epoch < self.params.epochs and (progress.epoch == 0 or waited < self.params.patience)
+        return progress.epoch < self.learning.epochs and (progress.epoch == 0 or waited < self.learning.patience)
 
     def run_epoch(self) -> None:
-        progress, params = self.progress, self.params
-        learner, epoch = self.learner, progress.epoch
+        progress, learner = self.progress, self.learner
+        epoch = progress.epoch
         learner.model.train()
         before = sum(self.loader.batches(earlier) for earlier in range(epoch))
         batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, progress.batch)))
-        if self.ranks.rank == 0:
+        if self.compute.ranks.rank == 0:
             batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", progress.batch)
-        loss = torch.tensor(progress.loss, dtype=torch.float64, device=learner.device)
-        between_looks = 1 if learner.device.type == "cpu" else 100  # a GPU would wait for every look at the loss
+        loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
+        between_looks = 1 if self.compute.device.type == "cpu" else 100  # a GPU would wait for every look at the loss
         mark = saved = time.monotonic()
         for inputs in batches:
-            rate = learning_rate(params, epoch, before + inputs.number)
+            rate = learning_rate(self.learning, epoch, before + inputs.number)
             loss += learner.step(inputs, epoch, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
             if progress.batch % between_looks == 0:
                 self._look_at(loss)
-                if time.monotonic() - saved > 60 * params.checkpoint_minutes:
+                if time.monotonic() - saved > 60 * self.checkpoint_minutes:
                     progress.seconds += time.monotonic() - mark
                     self._save()
                     mark = saved = time.monotonic()
@@ -119,19 +117,20 @@ class _Trainer:
         if not np.isfinite(progress.loss):
             raise InputError(
                 f"the loss is {progress.loss} in epoch {progress.epoch + 1}, batch {progress.batch - 1}; "
-                f"lower train.learning_rate (now {self.params.learning_rate}), under sgd also train.regularization "
-                f"(now {self.params.regularization}), or check numeric fields for extremes"
+                f"lower train.learning.learning_rate (now {self.learning.learning_rate}), under sgd also "
+                f"train.learning.regularization (now {self.learning.regularization}), or check numeric fields for "
+                "extremes"
             )
 
     def _finish_epoch(self) -> None:
-        progress, metric = self.progress, self.params.metric
+        progress, metric = self.progress, self.learning.metric
         started = time.monotonic()
-        found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.ranks)
+        found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         if metrics[metric] is None:
             raise InputError(
                 f"{metric} of the {metrics['rows']} validation rows is undefined (no user, or no row, of both "
-                "classes); use train.metric: auc or a larger validation split (featurize.valid_*)"
+                "classes); use train.learning.metric: auc or a larger validation split (featurize.valid_*)"
             )
         record = {
             "epoch": progress.epoch,
@@ -157,7 +156,7 @@ class _Trainer:
     def resume(self) -> None:
         """Take up a checkpoint of this run, if there is one."""
         found = checkpoint.load(self.path) if self.path else None
-        places = self.ranks.collect(found and (found[1].epoch, found[1].batch))
+        places = self.compute.ranks.collect(found and (found[1].epoch, found[1].batch))
         if len(set(places)) > 1:
             raise InputError(f"by rank, {self.path} holds (epoch, batch) {places}; all machines must see one workspace")
         if found is None:
@@ -170,6 +169,6 @@ class _Trainer:
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
-        if self.path is not None and self.ranks.rank == 0:
+        if self.path is not None and self.compute.ranks.rank == 0:
             best = {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
             checkpoint.save(self.path, self.learner.state() | best, self.progress)

@@ -1,8 +1,8 @@
 """`din train` and `python -m din.train`: one process, or several that train together.
 
 Started by torchrun (or by `start`), which set RANK and WORLD_SIZE, the process is one rank. Otherwise
-`train.processes` says how many to start on this machine. Rank 0 holds the stage lock, speaks and writes; whichever rank
-fails says so, writes the outcome and ends all.
+`train.compute.processes` says how many to start on this machine. Rank 0 holds the stage lock, prints, and writes the
+outputs. A rank that fails reports its error, writes the outcome and terminates the others.
 """
 
 import os
@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stdout, suppress
-from dataclasses import replace
 
 from din import stage
 from din.errors import InputError
@@ -30,7 +29,7 @@ def main(workspace: Workspace) -> int:
         return be_rank(workspace)
     processes = 1
     with suppress(InputError):  # said by the stage, under its lock
-        processes = load(workspace.params).train.processes
+        processes = load(workspace.params).train.compute.processes
     return start(processes) if processes > 1 else train_alone(workspace)
 
 
@@ -45,13 +44,13 @@ def train_alone(workspace: Workspace) -> int:
 
 def be_rank(workspace: Workspace) -> int:
     """Be one of the processes that torchrun's environment variables describe."""
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank = int(os.environ["RANK"])
     try:
         with (
             redirect_stdout(sys.stdout if rank == 0 else None),
             stage.running("train", workspace, workspace.training, leader=rank == 0),
         ):
-            _train_together(workspace, size)
+            _train_together(workspace)
     except SystemExit as ended:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -59,15 +58,14 @@ def be_rank(workspace: Workspace) -> int:
     return 0
 
 
-def _train_together(workspace: Workspace, size: int) -> None:
-    from din.train.device import choose
+def _train_together(workspace: Workspace) -> None:
+    from din.train.compute import device_of
     from din.train.distributed import joined
     from din.train.run import train
 
     params = load(workspace.params)
-    params = replace(params, train=replace(params.train, processes=size))
     try:
-        with joined(choose(params.train.device)) as ranks:
+        with joined(device_of(params.train.compute)) as ranks:
             train(workspace, params, ranks)
     except Exception as error:
         if says_rank_gone(error):

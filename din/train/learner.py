@@ -20,8 +20,7 @@ from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import statistics_of_all
 from din.params import Train
-from din.train.device import choose, moved
-from din.train.distributed import ALONE, Ranks
+from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.loader import TrainingBatch
 from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
@@ -40,22 +39,18 @@ class Inputs(NamedTuple):
 
 
 class Learner:
-    """A fresh model of `params.model`; `step` trains it.
+    """A fresh model; `step` trains it. Each rank has the whole of it."""
 
-    Args:
-        ranks: the processes that train it together; each has the whole of it.
-    """
-
-    def __init__(self, features: Features, packer: Packer, params: Train, ranks: Ranks = ALONE) -> None:
-        self._params, self._ranks = params, ranks
-        self.device = choose(params.device)
-        sequences = resolve(params.sequences, features)
+    def __init__(self, features: Features, packer: Packer, params: Train, compute: Compute = CPU_ALONE) -> None:
+        self._learning = params.learning
+        self._compute = compute
+        sequences = resolve(params.model.sequences, features)
         model, table = build(features.fields, packer.layout, params, sequences)
-        self.model, self.table = model.to(self.device), table.to(self.device)
+        self.model, self.table = model.to(compute.device), table.to(compute.device)
         self._parameters = list(self.model.parameters())
-        self._dense = dense_optimizer(params.optimizer, self._parameters)
-        decay = row_decay(features, params).to(self.device)
-        self._sparse = table_optimizer(params, self.table, decay, self.model.linear)
+        self._dense = dense_optimizer(params.learning.optimizer, self._parameters)
+        decay = row_decay(features, params.learning).to(compute.device)
+        self._sparse = table_optimizer(params.learning, self.table, decay, self.model.linear)
 
     @property
     def trained(self) -> Trained:
@@ -66,7 +61,7 @@ class Learner:
         """A batch as tensors on the device; for the loader's thread."""
         rows, united, labels = (torch.from_numpy(array) for array in (batch.rows, batch.united, batch.packed.labels))
         places = tuple(map(torch.from_numpy, batch.places))
-        tensors = moved((labels, rows, to_tensors(batch.packed, rows), united, places), self.device)
+        tensors = moved((labels, rows, to_tensors(batch.packed, rows), united, places), self._compute.device)
         return Inputs(batch.number, batch.impressions, *tensors)
 
     def step(self, inputs: Inputs, epoch: int, rate: float) -> Tensor:
@@ -79,14 +74,14 @@ class Learner:
         loss, leaf = self._gradient(inputs, epoch)
         assert leaf.grad is not None
         gradient, trained = leaf.grad, [p for p in self._parameters if p.grad is not None]
-        if self._ranks.size > 1:
+        if self._compute.ranks.size > 1:
             own = [loss, *(p.grad for p in trained if p.grad is not None)]
-            (loss, *sums), gradient = self._ranks.add(own, gradient, inputs.places, len(inputs.united))
+            (loss, *sums), gradient = self._compute.ranks.add(own, gradient, inputs.places, len(inputs.united))
             for parameter, total in zip(trained, sums, strict=True):
                 parameter.grad = total
-        if self._params.clip_norm:
+        if self._learning.clip_norm:
             gradients = [*(p.grad for p in trained if p.grad is not None), gradient]
-            shrink = (self._params.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
+            shrink = (self._learning.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
             for tensor in gradients:
                 tensor.mul_(shrink)
         self._dense.step(rate)
@@ -95,13 +90,13 @@ class Learner:
 
     def _gradient(self, inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
         """This rank's part of the mean loss, and the table's rows [U, W]; these and the parameters hold gradients."""
-        params, ranks = self._params, self._ranks
-        if params.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
+        learning, compute, ranks = self._learning, self._compute, self._compute.ranks
+        if learning.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
             draw = inputs.number * ranks.size + ranks.rank
-            torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch, draw]).generate_state(1)[0]))
+            torch.manual_seed(int(np.random.SeedSequence([learning.seed, epoch, draw]).generate_state(1)[0]))
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
         with statistics_of_all(ranks.gather if ranks.size > 1 else None):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=params.precision == "bfloat16"):
+            with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
                 logits = self.model(leaf, inputs.batch)
             loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
             loss.backward()

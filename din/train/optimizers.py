@@ -2,8 +2,8 @@
 
 Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by η·λ/n_j, once per step,
 n_j the training impressions that hold value j. Under SGD that is Eq. 7 to the letter. Adaptive optimizers divide the
-gradient by its own size, so there it matters where the penalty is: `coupled` (the default of `train.penalty`, see
-docs/adr/0009-coupled-penalty.md) adds it to the gradient, else it shrinks the row beside the step.
+gradient by its own size, so there it matters where the penalty is: `coupled` (the default of `train.learning.penalty`,
+see docs/adr/0009-coupled-penalty.md) adds it to the gradient, else it shrinks the row beside the step.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.ops.rows import take_rows
-from din.params import Train
+from din.params import LearningParams
 
 
 class TableOptimizer(ABC):
@@ -115,7 +115,7 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
 }
 
 
-def table_optimizer(params: Train, table: Tensor, decay: Tensor, linear: int) -> TableOptimizer:
+def table_optimizer(params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> TableOptimizer:
     """The optimizer of the embedding table, whose first `linear` columns are linear weights."""
     if linear == table.shape[1]:  # LR: there is nothing else to penalise
         linear = 0
@@ -129,6 +129,6 @@ def table_optimizer(params: Train, table: Tensor, decay: Tensor, linear: int) ->
     )
 
 
-def learning_rate(params: Train, epoch: int, step: int) -> float:
+def learning_rate(params: LearningParams, epoch: int, step: int) -> float:
     """η of the step with this number over all epochs: × `decay` after every epoch, or every `decay_steps` steps."""
     return params.learning_rate * params.decay ** (step // params.decay_steps if params.decay_steps else epoch)

@@ -10,8 +10,7 @@ from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
-from din.train.device import moved
-from din.train.distributed import ALONE, Ranks
+from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.loader import evaluation_batches
 from din.train.memory import keep_freed_memory
 
@@ -35,25 +34,28 @@ class Predictions:
         return pa.table({**self.rows, "prediction": self.probabilities, **columns})
 
 
-def predict(trained: Trained, features: Features, split: str, batch_size: int, ranks: Ranks = ALONE) -> Predictions:
+def predict(
+    trained: Trained, features: Features, split: str, batch_size: int, compute: Compute = CPU_ALONE
+) -> Predictions:
     """Score every impression of a split; several ranks score a share each, and all get the whole."""
     keep_freed_memory()
-    packer, device = Packer(features), trained.table.device
+    packer, ranks = Packer(features), compute.ranks
+    model, table = trained.model.to(compute.device), trained.table.to(compute.device)
     parts = []
-    training = trained.model.training
-    trained.model.eval()
+    training = model.training
+    model.eval()
     with torch.inference_mode():
         for number, share in enumerate(ranks.shares(features.split_rows(split))):
             if not share and number:  # the first one gives the columns their types, though it be empty
                 continue
             shard, positions = features.shard(number, split), np.arange(share.start, share.stop)
             logits = [
-                trained.model(trained.table, moved(to_tensors(packed), device)).double().cpu().numpy()
+                model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy()
                 for packed in evaluation_batches(packer, shard, positions, batch_size)
             ]
             rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
             parts.append(Predictions(rows, np.concatenate([np.empty(0), *logits])))
-    trained.model.train(training)
+    model.train(training)
     parts = [part for everyones in ranks.collect(parts) for part in everyones]
     columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
     return Predictions(columns, np.concatenate([part.logits for part in parts]))

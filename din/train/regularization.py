@@ -1,15 +1,15 @@
-"""What shrinks the rows of the embedding table, and how much, by row (`train.regularizer`)."""
+"""What shrinks the rows of the embedding table, and how much, by row (`train.learning.regularizer`)."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from din.features.reader import Features
-from din.params import Train
+from din.params import LearningParams
 from din.schema import ITEM_ID, UNKNOWN, Group
 
 
-def row_decay(features: Features, params: Train) -> Tensor:
+def row_decay(features: Features, params: LearningParams) -> Tensor:
     """λ_j [R] by row of the joint table: λ/n_j (Eq. 6), λ, or 0.
 
     n_j >= 1 counts training impressions that hold value j; for unknown also those that are expected to hold it because

@@ -13,7 +13,7 @@ from din.ops import backend
 from din.params import Params
 from din.registry.registry import Registry
 from din.train import checkpoint
-from din.train.device import backend_of
+from din.train.compute import Compute, computing
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
 from din.train.warm_start import Start
@@ -31,30 +31,34 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
     Raises:
         InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
     """
-    with backend.using(backend_of(params.train), ranks.collect):
-        _train(workspace, params, ranks)
+    with computing(params.train.compute, ranks) as compute:
+        _train(workspace, params, compute)
 
 
-def _train(workspace: Workspace, params: Params, ranks: Ranks) -> None:
+def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     features = Features(workspace.features)
     rows = features.manifest["rows"]
     with _start(workspace, params, features) as start:
-        settings = replace(params.train, warm_start=start and start.version)
-        folder = workspace.checkpoints / checkpoint.directory(features.root, settings)
-        print(f"training {settings.model} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", start, ranks)
-    if ranks.rank > 0:
+        settings = replace(
+            params.train,
+            warm_start=start and start.version,
+            compute=replace(params.train.compute, processes=compute.ranks.size),  # torchrun says how many
+        )
+        folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compute)
+        print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
+        trained, progress = fit(features, settings, folder / "state.safetensors", start, compute)
+    if compute.ranks.rank > 0:
         return
     artifact.save(trained, settings, features, workspace.model)
     write_json(
         workspace.training,
         {
-            "model": settings.model,
+            "model": settings.model.name,
             "warm_start": settings.warm_start,
             "backend": "reference" if backend.identity() is None else "native",
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
-            f"valid_{settings.metric}": progress.best_metric,
+            f"valid_{settings.learning.metric}": progress.best_metric,
             "seconds": round(progress.seconds + progress.validation_seconds, 3),
             "samples_per_second": round(progress.epoch * rows["train"] / progress.seconds, 1),
             "history": progress.history,

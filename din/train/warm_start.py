@@ -22,14 +22,9 @@ from din.forms import Facts, FieldRecord, ModelConfig
 from din.metrics.holdout import Training, unseen
 from din.model import artifact
 from din.model.din import Model
-from din.params import Train, to_json
+from din.params import ModelParams, Train, parse, to_json
 from din.registry.bundle import FACTS
 from din.schema import Field, Kind, text
-
-_SETTINGS = (  # what gives weights of one name and shape their meaning
-    *("model", "embedding_dim", "attention_hidden", "interaction", "softmax", "hidden", "activation"),
-    *("pooling", "sequences", "linear", "interest_product"),
-)
 
 
 @dataclass(frozen=True)
@@ -51,7 +46,7 @@ class Start:
                 "pin a later one"
             )
         config, weights = artifact.read(self.directory / artifact.IN_BUNDLE)
-        self._check_architecture(config, features, params)
+        self._check_architecture(config, features, params.model)
         old_table, old_offsets = weights.pop("table"), config["table"]["offsets"]
         model.load_state_dict(weights)
         layout = TableLayout.of(features.fields, features.rows)
@@ -83,10 +78,11 @@ class Start:
                 "pin an older bundle of the same split"
             )
 
-    def _check_architecture(self, config: ModelConfig, features: Features, params: Train) -> None:
-        settings = [
-            (name, config["train"].get(name), value) for name, value in to_json(params).items() if name in _SETTINGS
-        ]
+    def _check_architecture(self, config: ModelConfig, features: Features, params: ModelParams) -> None:
+        """Refuse weights of another architecture: all of `train.model` gives them their meaning, and so do fields."""
+        earlier = parse(Train, config["train"], self.directory / artifact.IN_BUNDLE)
+        there, here = to_json(earlier.model), to_json(params)
+        settings = [(name, there[name], here[name]) for name in here]
         fields = (_names(config["fields"]), _names(features.manifest["fields"]))
         differ = [
             f"{name} {there} there, {here} here"

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import processes, train_stage, vocabulary
@@ -95,7 +94,6 @@ def test_impressions_of_a_value_are_counted_once_each(tmp_path: Path) -> None:
 
 def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
     """Every epoch is timed; the request's graph gives a probability per candidate; nothing takes no time."""
-    torch.set_num_threads(1)
     rows = draw(SHORT)
     written = write_directory(tmp_path / "features", SHORT, rows)
     features, params = TimedFeatures(written.root), settings(SHORT, EPOCHS)
@@ -114,12 +112,13 @@ def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
 def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path: Path) -> None:
     """The floating-point operations of its products are those of a real training step on the same batch."""
     features, params = write_directory(tmp_path, workload, draw(workload)), settings(workload, EPOCHS)
-    packer = Packer(features, params.unknown_rate)
-    batch = next(TrainingLoader(features, packer, params.batch_size, params.seed).epoch(0))
+    learning = params.learning
+    packer = Packer(features, learning.unknown_rate)
+    batch = next(TrainingLoader(features, packer, learning.batch_size, learning.seed).epoch(0))
     learner = Learner(features, packer, params)
     learner.model.train()
     with FlopCounterMode(display=False) as step:
-        learner.step(learner.inputs(batch), 0, params.learning_rate)
+        learner.step(learner.inputs(batch), 0, learning.learning_rate)
     roofline = Roofline(features, params, [(len(batch.packed.segment), len(batch.packed))])
     with FlopCounterMode(display=False) as products:
         roofline.run()

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from random_features import write_features
+from settings import changed
 
 from benchmarks.quality import runs
 from benchmarks.quality.__main__ import main
@@ -22,8 +23,8 @@ from din.params.overlays import edit, read_overlay
 @pytest.fixture
 def rows(params: Params) -> list[Row]:
     """Two small rows of one log; the second is compared with the first."""
-    train = replace(params.train, epochs=1, batch_size=64, attention_hidden=(4,), hidden=(4,), metric="auc")
-    base = Row("random", "BaseModel", "BaseModel", replace(train, model="base"))
+    train = changed(params.train, epochs=1, batch_size=64, attention_hidden=(4,), hidden=(4,), metric="auc")
+    base = Row("random", "BaseModel", "BaseModel", changed(train, name="base"))
     return [base, Row("random", "DIN", "BaseModel", train)]
 
 
@@ -91,8 +92,8 @@ def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
     (kept,) = (tmp_path / "runs").glob("*.json")
     written = kept.stat().st_mtime_ns
 
-    changed = replace(rows[0], name="wider", train=replace(rows[0].train, embedding_dim=4))
-    both = run_all([rows[0], changed], 1, folders, 1, tmp_path)
+    wider = replace(rows[0], name="wider", train=changed(rows[0].train, embedding_dim=4))
+    both = run_all([rows[0], wider], 1, folders, 1, tmp_path)
     assert both["random", "BaseModel"] == first["random", "BaseModel"]
     assert both["random", "wider"][0]["row"] == "wider"
     assert kept.stat().st_mtime_ns == written
@@ -109,7 +110,7 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
         found = run_all([replace(rows[0], train=train)], seeds, folders, 1, tmp_path)["random", "BaseModel"]
         return sum(record["valid"]["auc"] for record in found) / seeds
 
-    many = tuple(replace(rows[0].train, learning_rate=rate) for rate in (0.001, 0.005, 0.01, 0.02, 0.05, 0.1))
+    many = tuple(changed(rows[0].train, learning_rate=rate) for rate in (0.001, 0.005, 0.01, 0.02, 0.05, 0.1))
     few = many[1:4]
     (of_many, of_few, settled), tried = choose(
         [replace(rows[0], tries=many), replace(rows[0], name="few", tries=few), rows[1]], folders, 1, tmp_path

@@ -51,8 +51,8 @@ class DailyLog:
                 "fetch.table.timestamp_unit": "us",
                 "featurize.protocol": "by_user",
                 "featurize.fields": {"item": {"category": "categorical"}},
-                "train.epochs": 6,
-                "train.learning_rate": 0.003,
+                "train.learning.epochs": 6,
+                "train.learning.learning_rate": 0.003,
                 "validate_predictions.min_calibration": 0.4,  # little trained on little
                 "gate.min_calibration": 0.4,
                 "gate.margin": 0.2,  # any sound candidate replaces the champion

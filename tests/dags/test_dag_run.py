@@ -81,9 +81,9 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
 def test_a_form_with_a_typo_fails_at_once(airflow: Airflow) -> None:
     """The message names the key and the valid ones; nothing runs, nothing is retried."""
     before = airflow.rows("select run_id from dag_run")
-    done = airflow.run("dags", "test", "din_ctr", "--conf", json.dumps({"overrides": {"train.epoch": 1}}))
+    done = airflow.run("dags", "test", "din_ctr", "--conf", json.dumps({"overrides": {"train.learning.epoch": 1}}))
     assert done.returncode != 0
-    assert "parameter 'train.epoch' is unknown" in done.stdout + done.stderr
+    assert "parameter 'train.learning.epoch' is unknown" in done.stdout + done.stderr
     ((run_id,),) = set(airflow.rows("select run_id from dag_run")) - set(before)
     assert airflow.states(run_id).pop("open_run") == "failed"
     assert "success" not in airflow.states(run_id).values()

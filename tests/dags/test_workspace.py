@@ -50,16 +50,17 @@ def checked_out(world: World, here: Worker, tmp_path: Path, monkeypatch: pytest.
 
 def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Callable[..., Path]) -> None:
     """Relative ones start at the repository, each of a list; URLs and absolute ones stay; so does everything else."""
-    root = checked_out(fetch__table__events="log/a.csv, s3://b/*.csv,/c.csv", train__epochs=3)
+    root = checked_out(fetch__table__events="log/a.csv, s3://b/*.csv,/c.csv", train__learning__epochs=3)
     params = YAML(typ="safe").load(root / "params.yaml")
     assert params["fetch"]["table"]["events"] == f"{here.checkout}/log/a.csv,s3://b/*.csv,/c.csv"
     assert params["fetch"]["table"]["items"] == f"{here.checkout}/log/items.csv"
     assert params["promote"]["registry"] == f"{here.checkout}/registry"
-    assert (params["train"]["epochs"], params["fetch"]["table"]["users"]) == (3, None)
+    assert (params["train"]["learning"]["epochs"], params["fetch"]["table"]["users"]) == (3, None)
 
 
 @pytest.mark.parametrize(
-    ("key", "named"), [("train.epoch", "'epoch'"), ("trian", "'trian'"), ("train.epochs.x", "no further keys")]
+    ("key", "named"),
+    [("train.learning.epoch", "'epoch'"), ("trian", "'trian'"), ("train.learning.epochs.x", "no further keys")],
 )
 def test_unknown_parameters_are_named(checked_out: Callable[..., Path], key: str, named: str) -> None:
     """The key, the part of it that is wrong, and what would have been right."""
@@ -193,8 +194,8 @@ def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
     assert json.loads((world.record("pinned") / "run.json").read_text()) == run | {"revision": None}
     here.see(19)
     assert here.call("open", "pinned")[0] == run
-    _, told = here.call("open", "pinned", "--param", "train.epochs=1", code=2)
-    assert "'train.epochs': 1" in told and "another run_id" in told
+    _, told = here.call("open", "pinned", "--param", "train.learning.epochs=1", code=2)
+    assert "'train.learning.epochs': 1" in told and "another run_id" in told
     assert here.call("open", "later")[0]["until"] == "2024-01-19"
     past, _ = here.call("open", "past", "--until", "2024-01-18")
     assert past["source"] == run["source"]

@@ -171,7 +171,8 @@ SEALED = [
     Fault("another log's, sealed, parity pointed", lambda s: _pointed(
         lambda: edit(FACTS, lambda f: f["inputs"].update(raw=DIGEST))), "about", "validation_raw"),
     Fault("other parameters, sealed, parity pointed", lambda s: _pointed(
-        lambda: edit(FACTS, lambda f: f["params"]["train"].update(epochs=99))), "about", "train.epochs"),
+        lambda: edit(FACTS, lambda f: f["params"]["train"]["learning"].update(epochs=99))),
+        "about", "train.learning.epochs"),
     Fault("a file less, sealed", lambda s: _sealed(VOCABULARY.unlink), "about", "parity"),
     Fault("a file more, sealed", lambda s: _sealed(lambda: _add("extra.bin")), "about", "parity"),
     Fault("without facts, sealed", lambda s: _sealed(FACTS.unlink), "about", "facts.json"),

@@ -20,11 +20,18 @@ def run(root: Path) -> list[dict[str, float]]:
     from random_features import write_features
 
     from din.params import load
+    from din.train.compute import computing
     from din.train.fit import fit
 
-    small = {"embedding_dim": 8, "attention_hidden": (12, 6), "hidden": (16, 8), "learning_rate": 0.005}
-    train = replace(load(HERE.parents[1] / "params.yaml").train, epochs=3, patience=9, threads=1, device="cpu", **small)
-    _, progress = fit(write_features(root, users=100, impressions=20), train)
+    train = load(HERE.parents[1] / "params.yaml").train
+    train = replace(
+        train,
+        model=replace(train.model, embedding_dim=8, attention_hidden=(12, 6), hidden=(16, 8)),
+        learning=replace(train.learning, learning_rate=0.005, epochs=3, patience=9),
+    )
+    features = write_features(root, users=100, impressions=20)
+    with computing(replace(train.compute, device="cpu", threads=1, backend="reference")) as compute:
+        _, progress = fit(features, train, compute=compute)
     return [{key: epoch[key] for key in ("train_loss", "valid_log_loss")} for epoch in progress.history]
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from settings import changed
 from torch import Tensor
 from twin import Twin
 
@@ -26,23 +27,23 @@ from din.train.loader import TrainingLoader
 SEQUENCES = {"liked": {"rating": (4, "5")}, "other": {"rating": (1, 2, 3, None)}, "all": {}}
 SMALL = {"embedding_dim": 4, "attention_hidden": (6, 4), "hidden": (8, 5)}
 VARIANTS = [
-    *({"model": "din", "activation": activation} for activation in ACTIVATIONS),
-    {"model": "din", "attention_hidden": (7,), "hidden": (9,), "linear": "none", "interest_product": False},
-    {"model": "din", "interaction": "product", "softmax": True},
-    {"model": "din", "interaction": "outer"},
-    {"model": "din", "sequences": SEQUENCES, "softmax": True},
-    {"model": "din", "sequences": SEQUENCES, "interaction": "outer"},
-    {"model": "base", "pooling": "sum"},
-    {"model": "base", "pooling": "mean"},
-    {"model": "base", "pooling": "mean", "sequences": SEQUENCES},
-    {"model": "lr"},
-    {"model": "wide_deep", "interest_product": False},
-    {"model": "din", "linear": "wide"},
-    {"model": "pnn", "pooling": "mean"},
-    {"model": "deepfm", "sequences": SEQUENCES},
+    *({"name": "din", "activation": activation} for activation in ACTIVATIONS),
+    {"name": "din", "attention_hidden": (7,), "hidden": (9,), "linear": "none", "interest_product": False},
+    {"name": "din", "interaction": "product", "softmax": True},
+    {"name": "din", "interaction": "outer"},
+    {"name": "din", "sequences": SEQUENCES, "softmax": True},
+    {"name": "din", "sequences": SEQUENCES, "interaction": "outer"},
+    {"name": "base", "pooling": "sum"},
+    {"name": "base", "pooling": "mean"},
+    {"name": "base", "pooling": "mean", "sequences": SEQUENCES},
+    {"name": "lr"},
+    {"name": "wide_deep", "interest_product": False},
+    {"name": "din", "linear": "wide"},
+    {"name": "pnn", "pooling": "mean"},
+    {"name": "deepfm", "sequences": SEQUENCES},
 ]
 # One of each kind, for tests of what all must keep.
-SOME = [*({"model": name} for name in sorted(MODELS)), *(v for v in VARIANTS if "softmax" in v or "sequences" in v)]
+SOME = [*({"name": name} for name in sorted(MODELS)), *(v for v in VARIANTS if "softmax" in v or "sequences" in v)]
 
 
 class Example(NamedTuple):
@@ -55,8 +56,8 @@ class Example(NamedTuple):
 
     @classmethod
     def of(cls, features: Features, params: Train, variant: dict[str, Any]) -> "Example":
-        params = replace(params, **(SMALL | variant))
-        packer, sequences = Packer(features), resolve(params.sequences, features)
+        params = changed(params, **(SMALL | variant))
+        packer, sequences = Packer(features), resolve(params.model.sequences, features)
         model, table = build(features.fields, packer.layout, params, sequences)
         generator = torch.Generator().manual_seed(3)
         for tensor in (*model.parameters(), table):
@@ -170,7 +171,7 @@ def test_users_without_history_get_a_logit(variant, features_once: Features, par
 def test_the_same_seed_builds_the_same_model(features_once: Features, params: Params) -> None:
     """Seeds decide the weights; linear columns start at zero."""
     packer = Packer(features_once)
-    tables = [build(features_once.fields, packer.layout, replace(params.train, seed=s))[1] for s in (1, 1, 2)]
+    tables = [build(features_once.fields, packer.layout, changed(params.train, seed=s))[1] for s in (1, 1, 2)]
     assert torch.equal(tables[0], tables[1])
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(tables[1:], 2))
     assert not tables[0][:, 0].any()
@@ -179,7 +180,7 @@ def test_the_same_seed_builds_the_same_model(features_once: Features, params: Pa
 def test_dice_sees_the_behaviours_of_its_own_sequence_alone(features_once: Features, params: Params) -> None:
     """In training the unit of a sequence gets its rows and no others, so its moving averages are of those."""
     sequences = {"liked": {"rating": (4, 5)}}
-    packer, model, table, twin = Example.of(features_once, params.train, {"model": "din", "sequences": sequences})
+    packer, model, table, twin = Example.of(features_once, params.train, {"name": "din", "sequences": sequences})
     shard = features_once.shard(0, "train")
     batch, fresh = to_tensors(packer.pack(shard, np.arange(40))), Dice(6).train()
     seen: list[Tensor] = []
@@ -201,9 +202,12 @@ def histories(shard: Shard, count: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("sequences", "message"),
     [
-        ({"a": {"ratings": (1,)}}, "train.sequences.a.ratings: .*expected one of rating$"),
-        ({"a": {"watched": (1,)}}, "train.sequences.a.watched: .*expected one of rating$"),
-        ({"a": {"rating": (9,)}}, "train.sequences.a.rating: 9 is not a value of 'rating', which has 5: 1, 2, 3, 4, 5"),
+        ({"a": {"ratings": (1,)}}, "train.model.sequences.a.ratings: .*expected one of rating$"),
+        ({"a": {"watched": (1,)}}, "train.model.sequences.a.watched: .*expected one of rating$"),
+        (
+            {"a": {"rating": (9,)}},
+            "train.model.sequences.a.rating: 9 is not a value of 'rating', which has 5: 1, 2, 3, 4, 5",
+        ),
     ],
 )
 def test_a_wrong_sequence_names_what_is_valid(sequences, message: str, features_once: Features) -> None:
@@ -217,12 +221,3 @@ def test_sequences_do_not_depend_on_how_they_are_written(features_once: Features
     one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, features_once)
     other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, features_once)
     assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]
-
-
-def test_dropout_needs_a_rate_and_layers(features_once: Features, params: Params) -> None:
-    """The regularizer by that name would be none with rate 0, and of LR."""
-    layout, dropout = Packer(features_once).layout, replace(params.train, regularizer="dropout")
-    with pytest.raises(InputError, match=r"set train\.dropout"):
-        build(features_once.fields, layout, dropout)
-    with pytest.raises(InputError, match="nothing to drop in model lr"):
-        build(features_once.fields, layout, replace(dropout, dropout=0.5, model="lr"))

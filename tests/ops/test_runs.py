@@ -1,18 +1,19 @@
 """Whole runs with either backend. Alone: `pytest tests/ops/test_runs.py`."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from backends import needs_compiler
 from random_features import FIELDS, PLAIN, write_features
+from settings import changed
 
 from din.features.reader import Features
 from din.ops import backend
 from din.ops.backend import Backend
 from din.params import Params, Train
 from din.train import checkpoint
+from din.train.compute import CPU_ALONE
 from din.train.fit import fit
 
 pytestmark = needs_compiler
@@ -22,7 +23,7 @@ pytestmark = needs_compiler
 def quick(params: Params) -> Train:
     """Two short epochs of a small DIN."""
     small = {"embedding_dim": 6, "attention_hidden": (12, 5), "hidden": (17, 6)}
-    return replace(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9, **small)
+    return changed(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9, **small)
 
 
 VARIANTS = [
@@ -34,9 +35,9 @@ VARIANTS = [
     {"interest_product": False},
     {"linear": "wide"},
     {"linear": "none"},
-    {"model": "pnn", "dropout": 0.2, "optimizer": "rowwise_adagrad", "learning_rate": 0.05},
-    {"model": "deepfm", "clip_norm": 0.1},
-    {"model": "lr"},
+    {"name": "pnn", "dropout": 0.2, "optimizer": "rowwise_adagrad", "learning_rate": 0.05},
+    {"name": "deepfm", "clip_norm": 0.1},
+    {"name": "lr"},
 ]
 
 
@@ -48,7 +49,7 @@ VARIANTS = [
 def test_a_run_ends_near_that_of_references(changes: dict, declared: dict, tmp_path: Path, quick: Train) -> None:
     """Losses and validation metrics of two epochs, whatever part of the model has a native form; fields that all have
     one, and no feedback, too."""
-    features, train = write_features(tmp_path, declared=declared), replace(quick, **changes)
+    features, train = write_features(tmp_path, declared=declared), changed(quick, **changes)
     histories = []
     for name in ("native", "reference"):
         with backend.using(name):
@@ -73,9 +74,10 @@ def test_a_resumed_run_ends_with_the_same_bits(
 def test_backends_never_share_a_checkpoint(features: Features, params: Params) -> None:
     """What was found identifies a checkpoint, not the setting that led to it."""
 
-    def directory(setting: Backend, chosen: Backend) -> Path:
+    def directory(setting: Backend, chosen: Backend) -> str:
+        train = changed(params.train, backend=setting)
         with backend.using(chosen):
-            return checkpoint.directory(features.root, replace(params.train, backend=setting))
+            return checkpoint.directory(features.root, train, CPU_ALONE)
 
     assert directory("auto", "native") == directory("native", "native")
     assert directory("auto", "reference") == directory("reference", "reference")

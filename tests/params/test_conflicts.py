@@ -32,15 +32,29 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         {"featurize": {"protocol": "by_user", "valid_fraction": 0.5, "test_fraction": 0.5}},
         "featurize.valid_fraction is 0.5 and featurize.test_fraction is 0.5: no user is left to train on",
     ),
-    ({"train": {"regularizer": "dropout"}}, "train.regularizer is 'dropout' and train.dropout is 0.0: "),
     (
-        {"train": {"regularizer": "dropout", "dropout": 0.5, "model": "lr"}},
-        "train.regularizer is 'dropout' and train.model is 'lr': lr has no layers to drop",
+        {"train": {"learning": {"regularizer": "dropout"}}},
+        "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
     ),
-    ({"train": {"decay_steps": 10}}, "train.decay_steps is 10 and train.decay is 1.0: "),
     (
-        {"train": {"sequences": {"clicks": {"action": ["click"]}}}, "featurize": {"fields": {"item": {}}}},
-        "train.sequences is {'clicks': {'action': ('click',)}} and featurize.fields is {'item': {}}: ",
+        {"train": {"learning": {"regularizer": "dropout", "dropout": 0.5}, "model": {"name": "lr"}}},
+        "train.learning.regularizer is 'dropout' and train.model.name is 'lr': lr has no layers to drop",
+    ),
+    (
+        {"train": {"learning": {"decay_steps": 10}}},
+        "train.learning.decay_steps is 10 and train.learning.decay is 1.0: ",
+    ),
+    (
+        {"train": {"compute": {"backend": "native", "device": "cuda"}}},
+        "train.compute.backend is 'native' and train.compute.device is 'cuda': native operations compute on CPUs",
+    ),
+    (
+        {"train": {"compute": {"backend": "native", "precision": "bfloat16"}}},
+        "train.compute.backend is 'native' and train.compute.precision is 'bfloat16': ",
+    ),
+    (
+        {"train": {"model": {"sequences": {"clicks": {"action": ["click"]}}}}, "featurize": {"fields": {"item": {}}}},
+        "train.model.sequences is {'clicks': {'action': ('click',)}} and featurize.fields is {'item': {}}: ",
     ),
     (
         {"validate_predictions": {"min_calibration": 1.5}},
@@ -62,6 +76,6 @@ def test_conflicts_name_keys_values_and_what_to_do(changes: dict[str, Any], mess
 
 def test_what_fits_together_is_no_conflict(params: Params) -> None:
     """Bounds may be equal; fields that the source declares itself are not known yet."""
-    changes = {"gate": {"min_auc": 0.95}, "train": {"sequences": {"clicks": {"action": ["click"]}}}}
+    changes = {"gate": {"min_auc": 0.95}, "train": {"model": {"sequences": {"clicks": {"action": ["click"]}}}}}
     given = overlaid(to_json(params), changes, "here")
     assert parse(Params, given, "here").gate.min_auc == 0.95

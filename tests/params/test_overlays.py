@@ -88,13 +88,13 @@ def as_json(value: Any) -> str:
 
 def test_comments_stay_beside_their_keys() -> None:
     """At their column, or one blank behind a long value."""
-    values = {"train": {"hidden": [8]}, "fetch": {"kuairand_pure": {"path": "a" * 40}}}
+    values = {"train": {"model": {"hidden": [8]}}, "fetch": {"kuairand_pure": {"path": "a" * 40}}}
     edited = edit(TEXT, values, "an overlay")
     assert comments(edited.text) == comments(TEXT)
-    assert "  hidden: [8]                     # widths of the MLP's hidden layers\n" in edited.text
+    assert "    hidden: [8]                   # widths of the MLP's hidden layers\n" in edited.text
     assert f"    path: {'a' * 40} # folder, zip or glob of the publisher's files\n" in edited.text
     assert [str(change) for change in edited.changes] == [
-        "train.hidden: [200, 80] → [8]",
+        "train.model.hidden: [200, 80] → [8]",
         f'fetch.kuairand_pure.path: null → "{"a" * 40}"',
     ]
 
@@ -159,18 +159,20 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with params.yaml, and the current one."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
-    Path("good.yaml").write_text("train: {epochs: 3}\n")
-    Path("bad.yaml").write_text("train: {epoch: 3}\n")
+    Path("good.yaml").write_text("train: {learning: {epochs: 3}}\n")
+    Path("bad.yaml").write_text("train: {learning: {epoch: 3}}\n")
     return tmp_path
 
 
 def test_the_command_shows_and_writes_changes(workspace: Path, params: Params) -> None:
     """A dry run shows alone; a second run finds nothing to change."""
     dry = CliRunner().invoke(app, ["params", "apply", "good.yaml", "--dry-run"])
-    assert (dry.exit_code, dry.stdout) == (0, "train.epochs: 20 → 3\n")
+    assert (dry.exit_code, dry.stdout) == (0, "train.learning.epochs: 20 → 3\n")
     assert Path("params.yaml").read_text() == TEXT
     assert CliRunner().invoke(app, ["params", "apply", "good.yaml"]).stdout == dry.stdout
-    assert to_json(load(workspace / "params.yaml")) == overlaid(to_json(params), {"train": {"epochs": 3}}, "here")
+    assert to_json(load(workspace / "params.yaml")) == overlaid(
+        to_json(params), {"train": {"learning": {"epochs": 3}}}, "here"
+    )
     again = CliRunner().invoke(app, ["params", "apply", "good.yaml"])
     assert again.stdout == "good.yaml: params.yaml has these values already\n"
 
@@ -186,4 +188,4 @@ def test_the_command_writes_all_or_nothing(workspace: Path, overlays: list[str])
 
 def test_a_change_reads_as_in_the_file() -> None:
     """Key, old and new value."""
-    assert str(Change("train.softmax", False, None)) == "train.softmax: false → null"
+    assert str(Change("train.model.softmax", False, None)) == "train.model.softmax: false → null"

@@ -40,4 +40,4 @@ def test_every_key_has_a_comment() -> None:
             block = built["$defs"][block["properties"][part]["$ref"].rpartition("/")[2]]
         described[key] = block["properties"][name].get("description")
     assert [key for key, text in described.items() if not text] == []
-    assert described["train.embedding_dim"] == "width of a field's embedding"
+    assert described["train.model.embedding_dim"] == "width of a field's embedding"

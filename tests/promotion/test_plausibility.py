@@ -59,7 +59,7 @@ def test_a_leap_of_the_gain_over_lr_is_held(workspace: Workspace, run, quick, re
     ("change", "key"),
     [
         ({"model_name": "other"}, "promote.model_name"),
-        ({"params": {"featurize": {}, "train": {}}}, "train.seed"),
+        ({"params": {"featurize": {}, "train": {}}}, "train.learning"),
     ],
 )
 def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick, change, key):
@@ -75,7 +75,8 @@ def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick
 def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, closed):
     """params.yaml may pin the start of a version; training writes down the whole of it, and its processes."""
     params = replace(quick, train=replace(quick.train, warm_start="ab12ab12"))
-    trained = to_json(quick.train) | {"warm_start": made, "processes": 4}
+    trained = to_json(quick.train) | {"warm_start": made}
+    trained["compute"]["processes"] = 4
     run.facts |= {"params": {"featurize": to_json(quick.featurize), "train": trained}}
     run.bundle()
     assert shut(judge(workspace, params)) == (["made_from"] if closed else [])

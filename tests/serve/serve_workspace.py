@@ -7,6 +7,7 @@ from typing import Any
 
 import documents_of
 import pyarrow as pa
+from settings import changed
 
 from din.artifacts import hash_files, read_json, write_bytes, write_json
 from din.features.reader import Features
@@ -132,7 +133,7 @@ def build(root: Path, params: Params) -> Finished:
     params = replace(
         params,
         featurize=replace(params.featurize, max_history=6, min_count=2, shards=2, valid_fraction=0.2),
-        train=replace(params.train, metric="auc", learning_rate=0.01, embedding_std=0.3, **small),
+        train=changed(params.train, metric="auc", learning_rate=0.01, embedding_std=0.3, **small),
     )
     here = Workspace(root)
     write_raw(random_log(), here.raw)

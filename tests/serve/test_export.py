@@ -17,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serve_workspace import FIELDS, Finished
+from settings import changed
 
 from din.artifacts import read_json
 from din.errors import InputError
@@ -40,14 +41,14 @@ ROOT = Path(__file__).parents[2]
 SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}
 IDS = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
 VARIANTS = {
-    "din": {"model": "din"},
-    "din, items only": {"model": "din", "activation": "prelu", "linear": "none", "interest_product": False},
-    "din, other options": {"model": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
-    "base, mean": {"model": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
-    "lr": {"model": "lr"},
-    "wide_deep": {"model": "wide_deep", "pooling": "mean"},
-    "pnn": {"model": "pnn", "pooling": "mean"},
-    "deepfm": {"model": "deepfm", "pooling": "mean", "interest_product": False},  # see docs/models.md on sums
+    "din": {"name": "din"},
+    "din, items only": {"name": "din", "activation": "prelu", "linear": "none", "interest_product": False},
+    "din, other options": {"name": "din", "activation": "bipolar_sigmoid", "interaction": "outer", "softmax": True},
+    "base, mean": {"name": "base", "pooling": "mean", "activation": "relu", "dropout": 0.5},
+    "lr": {"name": "lr"},
+    "wide_deep": {"name": "wide_deep", "pooling": "mean"},
+    "pnn": {"name": "pnn", "pooling": "mean"},
+    "deepfm": {"name": "deepfm", "pooling": "mean", "interest_product": False},  # see docs/models.md on sums
 }
 SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
@@ -89,7 +90,7 @@ def make(
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Each model variant, exported once."""
     fields = parse_fields({} if request.param == "din, items only" else FIELDS)
-    train = replace(params.train, **SMALL, **VARIANTS[request.param])
+    train = changed(params.train, **SMALL, **VARIANTS[request.param])
     sequences = IDS if request.param in SEVERAL_SEQUENCES else None
     return make(fields, train, tmp_path_factory.mktemp("graphs"), params.export.opset, sequences)
 
@@ -219,7 +220,7 @@ def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
 def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path, monkeypatch) -> None:
     """Beyond a size, both graphs share one file of each weight, named by content, and still compute the same."""
     monkeypatch.setattr(exporting, "_EXTERNAL", 64)
-    exported = make(parse_fields(FIELDS), replace(params.train, model="lr"), tmp_path, params.export.opset)
+    exported = make(parse_fields(FIELDS), changed(params.train, name="lr"), tmp_path, params.export.opset)
     request, batch = (weight_files(tmp_path / name) for name in ("request.onnx", "batch.onnx"))
     assert request & batch
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("weights/*")} == request | batch

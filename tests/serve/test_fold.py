@@ -3,12 +3,11 @@
 Alone: `pytest tests/serve/test_fold.py`.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from serve_workspace import FIELDS
+from settings import changed
 
 from din.features.packing import TableLayout
 from din.model.attention import ActivationUnit
@@ -25,7 +24,7 @@ def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:
     fields = parse_fields(FIELDS)
     small = {"embedding_dim": 4, "attention_hidden": (9, 5), "hidden": (7, 6)}
     layout = TableLayout.of(fields, {field.name: 2 if field.standardised else 7 for field in fields})
-    model, _ = build(fields, layout, replace(params.train, **small, **train))
+    model, _ = build(fields, layout, changed(params.train, **small, **train))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -50,7 +49,7 @@ def test_a_folded_unit_weighs_a_request_as_before(
     params: Params, activation: str, length: int, interaction: str
 ) -> None:
     """On both sides of `LONG`, whatever the options: the same weights [C, L], and the same for packed rows."""
-    model = random_model(params, length, model="din", activation=activation, interaction=interaction)
+    model = random_model(params, length, name="din", activation=activation, interaction=interaction)
     (unit,), (folded,) = units(model), units(fold(model))
     query, key = torch.randn(6, model.query_width), torch.randn(length, model.key_width)
     segment = torch.arange(6).repeat_interleave(length)
@@ -67,7 +66,7 @@ def units(model: torch.nn.Module) -> list[ActivationUnit]:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_folded_head_answers_as_before(params: Params, seed: int) -> None:
     """Linear layers with Dice and dropout between them: the same logits, and no Dice is left."""
-    model = random_model(params, seed, model="base", dropout=0.5)
+    model = random_model(params, seed, name="base", dropout=0.5)
     folded = fold(model)
     first = model.head[1]
     assert isinstance(folded, EmbeddingMLP) and isinstance(first, torch.nn.Linear)
@@ -79,7 +78,7 @@ def test_a_folded_head_answers_as_before(params: Params, seed: int) -> None:
 
 def test_the_trained_model_stays_as_it_is(params: Params) -> None:
     """Folding works on a copy: parity compares with the model as trained."""
-    model: Model = random_model(params, 0, model="din")
+    model: Model = random_model(params, 0, name="din")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fold(model)
     assert len(dices(model)) == 4

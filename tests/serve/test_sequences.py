@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from serve_workspace import Finished, build
+from settings import changed
 
 from din.artifacts import read_json
 from din.params import Params
@@ -18,7 +19,7 @@ SEQUENCES = {"liked": {"rating": (4, 5)}, "disliked": {"rating": (1,)}}
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
     """DIN with two sequences, finished."""
-    train = replace(params.train, sequences=SEQUENCES)
+    train = changed(params.train, sequences=SEQUENCES)
     return build(tmp_path_factory.mktemp("sequences"), replace(params, train=train))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from serve_workspace import Finished
+from settings import changed
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError
@@ -22,7 +23,7 @@ def pinned(own: Finished) -> Params:
     """Parameters that pin this workspace's own bundle, stored in its registry."""
     params = own.params
     version = own.registry.put_bundle(own.bundle)
-    settings = replace(params.train, warm_start=version[:12], learning_rate=UNMOVED, epochs=1, seed=77)
+    settings = changed(params.train, warm_start=version[:12], learning_rate=UNMOVED, epochs=1, seed=77)
     return replace(params, train=settings)
 
 

@@ -1,10 +1,7 @@
 """Checkpoints: damaged ones, whose they are, which stay. Alone: `pytest tests/train/test_checkpoint.py`."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from settings import changed
 
-from din.features.reader import Features
 from din.params import Params
 from din.train import checkpoint
 from din.train.checkpoint import Progress
-from din.train.device import threads
+from din.train.compute import threads_of
 
 ROOT = Path(__file__).parents[2]
 TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.tensor(5), "none": torch.empty(0, 4)}
@@ -89,34 +86,10 @@ def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
         assert {path.name for path in tmp_path.iterdir()} == {"mine", "new", "newer"}
 
 
-def test_the_threads_that_torch_takes_are_part_of_the_identity(features: Features, params: Params) -> None:
-    """With `threads: null`, OMP_NUM_THREADS of 1 and of 2 are different runs, the first the one of `threads: 1`."""
-    program = f"""
-from dataclasses import replace
-from pathlib import Path
-from din.params import load
-from din.train.checkpoint import directory
-print(directory(Path({str(features.root)!r}), replace(load(Path("params.yaml")).train, threads=None)))
-"""
-    found = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": number, "MKL_NUM_THREADS": number},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-        for number in ("1", "2")
-    ]
-    assert found[0] != found[1]
-    assert found[0] == str(checkpoint.directory(features.root, replace(params.train, threads=1)))
-
-
 def test_processes_share_the_cores(params: Params, monkeypatch) -> None:
     """`threads` wins; else each of those on one machine gets its part, and at least one."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
     for local, share in (("4", 1), ("2", 3), ("9", 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
-        assert threads(replace(params.train, threads=None), 9) == share
-        assert threads(replace(params.train, threads=5), 9) == 5
+        assert threads_of(changed(params.train, threads=None).compute) == share
+        assert threads_of(changed(params.train, threads=5).compute) == 5

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from joined_processes import together
 from random_features import FIELDS, PLAIN, write_features
 from ruamel.yaml import YAML
+from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.features.packing import Packer
@@ -28,6 +29,7 @@ from din.ops import backend
 from din.ops.backend import Backend
 from din.ops.dice import Dice, statistics_of_all
 from din.params import Params, Train
+from din.train.compute import Compute, computing
 from din.train.distributed import Ranks
 from din.train.fit import fit
 from din.train.loader import TrainingLoader
@@ -109,7 +111,7 @@ def check_gradients(ranks: Ranks, root: Path, params: Train, chosen: Backend) ->
 
 def check_fit(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
     features = Features(root)
-    loader = TrainingLoader(features, Packer(features), params.batch_size, params.seed, ranks)
+    loader = TrainingLoader(features, Packer(features), params.learning.batch_size, params.learning.seed, ranks)
     with backend.using(chosen, ranks.collect):
         batches = list(loader.epoch(0))
     assert len(batches) == loader.batches(0)
@@ -119,14 +121,15 @@ def check_fit(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
     assert np.sum(everyones) == features.manifest["rows"]["train"]
     assert min(map(min, everyones)) == 0  # some rank ends an epoch with an empty batch
 
+    compute = Compute(ranks=ranks)
     with backend.using(chosen, ranks.collect):
-        trained, progress = fit(features, params, ranks=ranks)
+        trained, progress = fit(features, params, compute=compute)
     found = {**trained.model.state_dict(), "table": trained.table}
     for other, history in ranks.collect((found, progress.history)):
         assert history == progress.history
         assert all(torch.equal(found[name], tensor) for name, tensor in other.items())
     if chosen == "native":
-        _, reference = fit(features, params, ranks=ranks)
+        _, reference = fit(features, params, compute=compute)
         check_losses(progress.history, reference.history, 1e-3)
 
 
@@ -139,8 +142,8 @@ def check_losses(found: list[dict[str, float]], expected: list[dict[str, float]]
 def check_metrics(ranks: Ranks, root: Path, params: Train) -> None:
     features = Features(root)
     with backend.using("native", ranks.collect):
-        _, team = fit(features, params, ranks=ranks)
-    _, alone = fit(features, replace(params, batch_size=params.batch_size * ranks.size))
+        _, team = fit(features, params, compute=Compute(ranks=ranks))
+    _, alone = fit(features, changed(params, batch_size=params.learning.batch_size * ranks.size))
     first, last = (team.history[epoch]["train_loss"] for epoch in (0, -1))
     assert last < 0.95 * first
     check_losses(team.history, alone.history, 0.006)  # .0035; half of the table's gradient .008, half the rate .08
@@ -148,7 +151,7 @@ def check_metrics(ranks: Ranks, root: Path, params: Train) -> None:
 
 def check_both(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
     check_gradients(ranks, root, params, chosen)
-    check_fit(ranks, root, replace(params, batch_size=20, epochs=2, patience=9, unknown_rate=0.1), chosen)
+    check_fit(ranks, root, changed(params, batch_size=20, epochs=2, patience=9, unknown_rate=0.1), chosen)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +170,7 @@ def test_two_processes_compute_what_one_does(
     included; after two epochs on uneven shares both ranks hold the same bits and have seen every impression once;
     losses of native operations are those of references."""
     features = write_features(tmp_path, users=41, impressions=11, shards=3, declared=declared)
-    train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
+    train = changed(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
     together(2, check_both, features.root, train, backend_name)
 
 
@@ -175,8 +178,8 @@ def test_two_processes_compute_what_one_does(
 def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> None:
     """Losses are those of one process with batches as large, within the noise of their order; gradients are clipped."""
     features = write_features(tmp_path, users=100, impressions=20, shards=3)
-    train = replace(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=2, patience=9)
-    clipped = replace(train, batch_size=64, learning_rate=0.005, clip_norm=0.5)
+    train = changed(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=2, patience=9)
+    clipped = changed(train, batch_size=64, learning_rate=0.005, clip_norm=0.5)
     together(2, check_metrics, features.root, clipped)
 
 
@@ -189,10 +192,11 @@ def test_vectors_of_any_length_reach_all(processes: int) -> None:
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 def test_bfloat16_trains_near_float32(device: str, features: Features, params: Params) -> None:
     """Autocast of the dense part: float32 weights, losses within a hundredth, on the device asked for."""
-    quick = replace(params.train, epochs=1, batch_size=32, threads=1, device=device)
+    quick = changed(params.train, epochs=1, batch_size=32, threads=1, device=device)
     losses = []
     for precision in ("float32", "bfloat16"):
-        trained, progress = fit(features, replace(quick, precision=precision))
+        with computing(changed(quick, precision=precision, backend="reference").compute) as compute:
+            trained, progress = fit(features, quick, compute=compute)
         assert trained.table.dtype == torch.float32
         losses.append(progress.history[0]["train_loss"])
     assert losses[0] != losses[1]
@@ -203,13 +207,15 @@ def test_bfloat16_trains_near_float32(device: str, features: Features, params: P
 def workspace(tmp_path: Path) -> Callable[..., Path]:
     """Makes workspaces with small features, whose params.yaml trains in two processes."""
 
-    def make(name: str, **changes: object) -> Path:
+    def make(name: str, learning: dict[str, Any] | None = None, compute: dict[str, Any] | None = None) -> Path:
         root = tmp_path / name
         write_features(root / "data" / "features")
         yaml = YAML()
         params = yaml.load((Path(__file__).parents[2] / "params.yaml").read_text())
-        small = {"hidden": [8], "attention_hidden": [8], "batch_size": 16, "threads": 1, "epochs": 2, "patience": 99}
-        params["train"] |= small | {"processes": 2} | changes
+        train = params["train"]
+        train["model"] |= {"hidden": [8], "attention_hidden": [8]}
+        train["learning"] |= {"batch_size": 16, "epochs": 2, "patience": 99} | (learning or {})
+        train["compute"] |= {"threads": 1, "processes": 2} | (compute or {})
         yaml.dump(params, root / "params.yaml")
         return root
 
@@ -234,14 +240,15 @@ def test_din_train_in_two_processes(workspace: Callable[..., Path]) -> None:
     rows = json.loads((root / "data/features/manifest.json").read_text())["rows"]["train"]
     assert summary["epochs"] == 2
     assert summary["samples_per_second"] > 2 * rows / summary["seconds"]
-    assert json.loads((root / "models/din/config.json").read_text())["train"]["processes"] == 2
+    assert json.loads((root / "models/din/config.json").read_text())["train"]["compute"]["processes"] == 2
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", ["an unreadable shard on one rank", "divergence on all"])
 def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[..., Path]) -> None:
     """Exit code and outcome of the rank that failed, its message once, and no process left behind."""
-    root = workspace("broken", **({"optimizer": "sgd", "learning_rate": 1e30} if cause == "divergence on all" else {}))
+    diverging = {"optimizer": "sgd", "learning_rate": 1e30} if cause == "divergence on all" else {}
+    root = workspace("broken", learning=diverging)
     if cause != "divergence on all":
         shard = root / "data/features/shards/00001/train.parquet"
         content = bytearray(shard.read_bytes())
@@ -257,8 +264,9 @@ def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[...,
 @pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_bits_of_torchrun(workspace: Callable[..., Path]) -> None:
     """SIGKILL to all processes while they train; run again: the model of an uninterrupted run under torchrun."""
-    changes = {"checkpoint_minutes": 1e-9, "epochs": 5}
-    killed, clean = workspace("killed", **changes), workspace("clean", **changes, processes=1)
+    often = {"checkpoint_minutes": 1e-9}
+    killed = workspace("killed", {"epochs": 5}, often)
+    clean = workspace("clean", {"epochs": 5}, often | {"processes": 1})
     process = subprocess.Popen(
         [sys.executable, "-m", "din.train"], cwd=killed, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

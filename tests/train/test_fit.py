@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import torch
 from random_features import write_features
 from safetensors.torch import load_file
+from settings import changed
 
 from din.errors import InputError
 from din.features.packing import Packer
@@ -23,6 +23,7 @@ from din.model.artifact import Trained
 from din.model.din import MODELS, build
 from din.params import Params, Train
 from din.train import checkpoint
+from din.train.compute import computing
 from din.train.fit import fit
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
@@ -32,7 +33,7 @@ from din.train.regularization import row_decay
 @pytest.fixture
 def quick(params: Params) -> Train:
     """Small and fast, two epochs, one thread."""
-    return replace(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
+    return changed(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
 
 
 def weights(trained: Trained) -> dict[str, torch.Tensor]:
@@ -46,7 +47,7 @@ def assert_same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
 
 SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
 RESUMED = [
-    *({"optimizer": "adam"}, {"optimizer": "sgd"}, {"optimizer": "rowwise_adagrad", "model": "deepfm"}),
+    *({"optimizer": "adam"}, {"optimizer": "sgd"}, {"optimizer": "rowwise_adagrad", "name": "deepfm"}),
     {"dropout": 0.3, "decay": 0.5, "decay_steps": 3, "clip_norm": 0.1, "sequences": SEQUENCES, "softmax": True},
 ]
 
@@ -57,7 +58,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, fit_until_killed
 ) -> None:
     """Stop after any saved checkpoint, start again: same weights, same history as never stopped."""
-    quick = replace(quick, checkpoint_minutes=1e-9, **options)
+    quick = changed(quick, checkpoint_minutes=1e-9, **options)
     whole, whole_progress = fit(features, quick)
     fit_until_killed(die_after, features, quick, path := tmp_path / "state.safetensors")
     resumed, resumed_progress = fit(features, quick, path)
@@ -89,18 +90,22 @@ def test_checkpoints_are_bound_to_data_parameters_and_code(
     features: Features, quick: Train, tmp_path: Path, monkeypatch
 ) -> None:
     """Another seed, manifest, number of threads or line of code is another directory; the saving interval is not."""
-    here = checkpoint.directory(features.root, quick)
-    assert here == checkpoint.directory(features.root, replace(quick, checkpoint_minutes=9.0))
-    assert here != checkpoint.directory(features.root, replace(quick, seed=99))
-    other = write_features(tmp_path / "other", users=25)
-    assert here != checkpoint.directory(other.root, quick)
-    assert here != checkpoint.directory(features.root, replace(quick, threads=(os.cpu_count() or 1) + 1))
+
+    def directory(root: Path = features.root, **changes: Any) -> str:
+        with computing(changed(quick, **changes).compute) as compute:
+            return checkpoint.directory(root, changed(quick, **changes), compute)
+
+    here = directory()
+    assert here == directory(checkpoint_minutes=9.0)
+    assert here != directory(seed=99)
+    assert here != directory(write_features(tmp_path / "other", users=25).root)
+    assert here != directory(threads=(os.cpu_count() or 1) + 1)
     shutil.copytree(Path(checkpoint.__file__).parent.parent, tmp_path / "din")
     monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "din" / "train" / "checkpoint.py"))
-    assert here == checkpoint.directory(features.root, quick)
+    assert here == directory()
     with (tmp_path / "din" / "model" / "dice.py").open("a") as code:
         code.write("# changed\n")
-    assert here != checkpoint.directory(features.root, quick)
+    assert here != directory()
 
 
 KILLED_RUN = """
@@ -110,8 +115,13 @@ from dataclasses import replace
 from din.features.reader import Features
 from din.params import load
 from din.train.fit import fit
-params = replace(load(Path(sys.argv[1])).train, epochs=6, batch_size=16, patience=99, hidden=(8,), threads=1,
-                 checkpoint_minutes=1e-9)
+train = load(Path(sys.argv[1])).train
+params = replace(
+    train,
+    model=replace(train.model, hidden=(8,)),
+    learning=replace(train.learning, epochs=6, batch_size=16, patience=99),
+    compute=replace(train.compute, checkpoint_minutes=1e-9),
+)
 fit(Features(Path(sys.argv[2])), params, Path(sys.argv[3]))
 """
 
@@ -139,16 +149,16 @@ def test_kill_9_in_a_real_process(features: Features, tmp_path: Path, params: Pa
 def test_it_learns_what_was_planted(tmp_path: Path, params: Params) -> None:
     """Labels that follow the category among the history's: DIN finds them on validation rows."""
     features = write_features(tmp_path, users=200, impressions=40)
-    _, progress = fit(features, replace(params.train, epochs=4))
+    _, progress = fit(features, changed(params.train, epochs=4))
     assert progress.best_metric > 0.6
 
 
-@pytest.mark.parametrize("model", sorted(MODELS))
-def test_every_model_learns(model: str, tmp_path: Path, params: Params) -> None:
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_learns(name: str, tmp_path: Path, params: Params) -> None:
     """Each finds some of it, in training rows at least (LR sees no pair of behaviour and candidate)."""
     features = write_features(tmp_path, users=60, impressions=30)
-    train = replace(params.train, model=model, epochs=4, learning_rate=0.01, patience=9, threads=1)
-    _, progress = fit(features, replace(train, attention_hidden=(8,), hidden=(8,)))
+    train = changed(params.train, name=name, epochs=4, learning_rate=0.01, patience=9, threads=1)
+    _, progress = fit(features, changed(train, attention_hidden=(8,), hidden=(8,)))
     losses = [epoch["train_loss"] for epoch in progress.history]
     assert losses[-1] < losses[0] - 0.01
 
@@ -156,10 +166,10 @@ def test_every_model_learns(model: str, tmp_path: Path, params: Params) -> None:
 def test_the_gradient_s_norm_is_clipped_as_a_whole(quick: Train, tmp_path: Path) -> None:
     """One SGD step at rate 1: dense weights and table rows together move by the norm, where it was larger."""
     features = write_features(tmp_path, shards=1)
-    one_step = replace(quick, optimizer="sgd", learning_rate=1.0, regularizer="none", epochs=1, batch_size=10_000)
+    one_step = changed(quick, optimizer="sgd", learning_rate=1.0, regularizer="none", epochs=1, batch_size=10_000)
     moved: list[float] = []
     for norm in (None, 1e-3):
-        train = replace(one_step, clip_norm=norm, model="wide_deep", activation="relu")
+        train = changed(one_step, clip_norm=norm, name="wide_deep", activation="relu")
         model, table = build(features.fields, Packer(features).layout, train)
         before = weights(Trained(model, table))
         after = weights(fit(features, train)[0])
@@ -170,7 +180,7 @@ def test_the_gradient_s_norm_is_clipped_as_a_whole(quick: Train, tmp_path: Path)
 
 def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
     """Row 0 of every vocabulary moves, by unknown_rate alone where no value is missing."""
-    trained, _ = fit(features, replace(quick, unknown_rate=0.2))
+    trained, _ = fit(features, changed(quick, unknown_rate=0.2))
     layout = Packer(features).layout
     _, start = build(features.fields, layout, quick)
     for name, offset in layout.offsets.items():
@@ -184,7 +194,7 @@ def test_dropped_values_count_for_the_unknown_row(
     """λ/n_j of row 0 holds the share 1 − (1 − rate)^n of impressions, each with n values that can be dropped: its
     distinct items, one fewer of its behaviours, one of its user. Other rows keep their own n_j.
     """
-    decay = row_decay(features, replace(quick, unknown_rate=0.5, regularization=3.0))
+    decay = row_decay(features, changed(quick, unknown_rate=0.5, regularization=3.0).learning)
     total = features.manifest["impressions"]
     values = sum(features.vocabulary("item_id")["impressions"].to_pylist()) / total - fewer if fewer is not None else 1
     seen = features.vocabulary(field)["impressions"].to_pylist()
@@ -197,7 +207,7 @@ def test_one_row_batches_train(features: Features, quick: Train) -> None:
     """A last batch of a single impression, as four of the five public DINs can't."""
     rows = features.split_rows("train")
     size = next(size for size in range(2, 200) if any(n % size == 1 for n in rows))
-    trained, _ = fit(features, replace(quick, batch_size=size))
+    trained, _ = fit(features, changed(quick, batch_size=size))
     assert torch.isfinite(trained.table).all()
 
 
@@ -234,7 +244,7 @@ def test_predictions_do_not_depend_on_batch_size(features: Features, quick: Trai
 @pytest.mark.parametrize("options", [{}, {"sequences": SEQUENCES}], ids=str)
 def test_a_model_survives_the_disk(options, features: Features, quick: Train, tmp_path: Path) -> None:
     """Saved and loaded: same predictions, same bytes twice; sequences need no vocabulary any more."""
-    quick = replace(quick, **options)
+    quick = changed(quick, **options)
     trained, _ = fit(features, quick)
     for name in ("a", "b"):
         artifact.save(trained, quick, features, tmp_path / name)
@@ -249,5 +259,5 @@ def test_a_model_survives_the_disk(options, features: Features, quick: Train, tm
 
 def test_a_diverging_run_says_what_to_lower(features: Features, quick: Train) -> None:
     """A loss that is not finite ends as bad input, naming the learning rate."""
-    with pytest.raises(InputError, match=r"loss is .*lower train.learning_rate \(now 1e\+30\)"):
-        fit(features, replace(quick, optimizer="sgd", learning_rate=1e30))
+    with pytest.raises(InputError, match=r"loss is .*lower train\.learning\.learning_rate \(now 1e\+30\)"):
+        fit(features, changed(quick, optimizer="sgd", learning_rate=1e30))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from settings import changed
 
 from din.features.reader import Features
 from din.params import Params
@@ -92,7 +93,7 @@ def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
 @pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
 def test_the_table_s_penalty_is_the_one_asked_for(penalty: str, params: Params) -> None:
     """`train.penalty` reaches the optimizer."""
-    optimizer = table_optimizer(replace(params.train, penalty=penalty), torch.zeros(2, 2), torch.zeros(2), 1)
+    optimizer = table_optimizer(changed(params.train, penalty=penalty).learning, torch.zeros(2, 2), torch.zeros(2), 1)
     assert optimizer.coupled == (penalty == "coupled")
 
 
@@ -117,8 +118,8 @@ def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(optimizer, coupl
 def test_only_lr_has_its_linear_weights_penalised(params: Params) -> None:
     """They are all that it has; other models' stand beside embeddings."""
     table, decay = torch.zeros(2, 3), torch.ones(2)
-    assert table_optimizer(params.train, table, decay, linear=3).penalised.tolist() == [1, 1, 1]
-    assert table_optimizer(params.train, table, decay, linear=1).penalised.tolist() == [0, 1, 1]
+    assert table_optimizer(params.train.learning, table, decay, linear=3).penalised.tolist() == [1, 1, 1]
+    assert table_optimizer(params.train.learning, table, decay, linear=1).penalised.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize("coupled", [False, True])
@@ -140,7 +141,7 @@ def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool) -> Non
 
 def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
     """The paper's 1 × 0.1^k: after each epoch, or after each `decay_steps` steps."""
-    by_epoch = replace(params.train, learning_rate=1.0, decay=0.1)
+    by_epoch = changed(params.train, learning_rate=1.0, decay=0.1).learning
     assert [learning_rate(by_epoch, epoch, 99) for epoch in range(3)] == pytest.approx([1, 0.1, 0.01])
     by_steps = replace(by_epoch, decay_steps=4)
     assert [learning_rate(by_steps, 0, step) for step in (0, 3, 4, 8)] == pytest.approx([1, 1, 0.1, 0.01])
@@ -158,8 +159,8 @@ def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
 )
 def test_each_regularizer_has_its_own_decay(regularizer, expected, features: Features, params: Params) -> None:
     """λ/n_j of Eq. 6, λ, or nothing, by row of the joint table; the whole table's rows move under l2_full alone."""
-    train = replace(params.train, regularizer=regularizer, regularization=3.0, unknown_rate=0.0)
-    decay = row_decay(features, train)
+    train = changed(params.train, regularizer=regularizer, regularization=3.0, unknown_rate=0.0)
+    decay = row_decay(features, train.learning)
     n = np.concatenate([features.vocabulary(field.name)["impressions"].to_numpy() for field in features.fields])
     np.testing.assert_allclose(decay.numpy(), [expected(max(count, 1)) for count in n], rtol=1e-6)
-    assert table_optimizer(train, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")
+    assert table_optimizer(train.learning, torch.zeros(len(n), 2), decay, 1).whole_table == (regularizer == "l2_full")

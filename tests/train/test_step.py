@@ -1,12 +1,12 @@
 """One step and the loop around it as equations. Alone: `pytest tests/train/test_step.py`."""
 
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from backends import both_backends
+from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.features.packing import Packer
@@ -16,6 +16,7 @@ from din.ops import backend
 from din.ops.backend import Backend
 from din.params import Params
 from din.train import fit as loop
+from din.train.compute import CPU_ALONE
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.regularization import row_decay
@@ -26,7 +27,7 @@ from din.train.regularization import row_decay
 def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: Features, params: Params) -> None:
     """Under SGD, table and dense weights: w − η(∂L/∂w + λ/n_j·w), L the batch's mean loss by torch's plain autograd."""
     changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
-    train = replace(params.train, **changes)
+    train = changed(params.train, **changes)
     packer = Packer(features)
     plain = Learner(features, packer, train)
     batch = next(TrainingLoader(features, packer, 32, seed=1).epoch(0))
@@ -38,7 +39,7 @@ def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: 
     names, weights = zip(*plain.model.named_parameters(), strict=True)
     table, *dense = torch.autograd.grad(loss, [leaf, *weights])
     inside = torch.zeros(len(leaf), 1).index_fill_(0, rows, 1)
-    decay = row_decay(features, train).unsqueeze(1) * inside
+    decay = row_decay(features, train.learning).unsqueeze(1) * inside
     with backend.using(backend_name):
         learner = Learner(features, packer, train)
         learner.model.train()
@@ -68,9 +69,9 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
 
     monkeypatch.setattr(loop, "summary", scripted)
     monkeypatch.setattr(Learner, "step", noted)
-    train = replace(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
+    train = changed(params.train, epochs=9, patience=2, metric="gauc", threads=1, decay=0.5, decay_steps=7, hidden=(8,))
     with backend.using(backend_name):
-        trainer = loop._Trainer(features, train, None, None, loop.ALONE)
+        trainer = loop._Trainer(features, train, None, None, CPU_ALONE)
         while trainer.wants_epoch():
             trainer.run_epoch()
     best = trainer.best()
@@ -87,7 +88,7 @@ def test_state_is_saved_by_the_minute(
 ) -> None:
     """With `checkpoint_minutes: 1`, a step that ends after 61 seconds saves, one after 59 does not; best weights are
     there once an epoch was validated."""
-    train = replace(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
+    train = changed(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
     clock, places, step = [0.0], [], Learner.step
 
     def slow(self, inputs, epoch, rate):
@@ -121,5 +122,5 @@ def test_seconds_of_training_and_of_validation_are_told_apart(features: Features
     monkeypatch.setattr(Learner, "step", slow)
     monkeypatch.setattr(loop, "predict", slower)
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    _, progress = loop.fit(features, replace(params.train, epochs=1, hidden=(8,), threads=1))
+    _, progress = loop.fit(features, changed(params.train, epochs=1, hidden=(8,), threads=1))
     assert (progress.seconds, progress.validation_seconds) == (122, 1000)

@@ -1,7 +1,6 @@
 """Weights of an earlier bundle find their places in a new model. Alone: `pytest tests/train/test_warm_start.py`."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from random_features import write_features
+from settings import changed
 
 from din.errors import InputError
 from din.features.packing import TableLayout
@@ -25,13 +25,13 @@ VERSION = "ab" * 32
 @pytest.fixture
 def small(params: Params) -> Train:
     """A DIN of a few units."""
-    return replace(params.train, embedding_dim=4, attention_hidden=(6,), hidden=(8,))
+    return changed(params.train, embedding_dim=4, attention_hidden=(6,), hidden=(8,))
 
 
 @pytest.fixture
 def start(features: Features, small: Train, tmp_path: Path) -> Start:
     """What a bundle of `features` and `small` holds of them, with recognisable weights."""
-    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), replace(small, seed=9))
+    model, table = build(features.fields, TableLayout.of(features.fields, features.rows), changed(small, seed=9))
     bundle = tmp_path / "bundle"
     artifact.save(Trained(model, table), small, features, bundle / "model")
     shutil.copytree(features.root / "vocab", bundle / "vocab")
@@ -63,7 +63,7 @@ def test_embeddings_move_by_value(start: Start, features: Features, small: Train
     fresh = table.clone()
     start.apply(model, table, today, small)
 
-    old_model, old = build(features.fields, layout, replace(small, seed=9))
+    old_model, old = build(features.fields, layout, changed(small, seed=9))
     assert all(torch.equal(weight, old_model.state_dict()[name]) for name, weight in model.state_dict().items())
     at = layout.offsets["category"]
     for here, there in ((0, 0), (1, 4), (3, 2), (4, 1)):
@@ -92,7 +92,7 @@ def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: T
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "base"}, "model din there, base here"),
+        ({"name": "base"}, "name din there, base here"),
         ({"embedding_dim": 8}, "embedding_dim 4 there, 8 here"),
         ({"hidden": (8, 8)}, r"hidden \[8\] there, \[8, 8\] here"),
         ({"activation": "relu"}, "activation dice there, relu here"),
@@ -102,7 +102,7 @@ def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: T
 )
 def test_another_architecture_is_named(change, message: str, start: Start, features: Features, small: Train) -> None:
     """Nothing is copied in part: the error says what differs, and what to do."""
-    today = replace(small, **change)
+    today = changed(small, **change)
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
     with pytest.raises(InputError, match=f"{VERSION[:12]} is of another architecture: {message}; restore that"):
         start.apply(model, table, features, today)
@@ -118,11 +118,11 @@ def test_other_fields_are_another_architecture(start: Start, features: Features,
 
 def test_settings_of_training_alone_may_change(start: Start, features: Features, small: Train) -> None:
     """Dropout, optimizer, rates and regularisers are not part of the architecture: the weights arrive all the same."""
-    today = replace(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, linear_rate=9.0)
+    today = changed(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, linear_rate=9.0)
     layout = TableLayout.of(features.fields, features.rows)
     model, table = build(features.fields, layout, today)
     start.apply(model, table, features, today)
-    earlier, earlier_table = build(features.fields, layout, replace(small, seed=9))
+    earlier, earlier_table = build(features.fields, layout, changed(small, seed=9))
     assert torch.equal(table, earlier_table)
     weights = earlier.state_dict()
     assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())

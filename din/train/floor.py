@@ -1,0 +1,45 @@
+"""The floor LR: logistic regression over the same fields, history included, fitted by the same loop as the candidate.
+
+It has a model and a way of learning of its own, so nothing that was tuned for the candidate can cripple it. It shares
+the candidate's machine, and the metric that chooses its best epoch: not every metric is defined on every log.
+"""
+
+from din.params import LearningParams, ModelParams, Params, Train
+
+MODEL = ModelParams(
+    name="lr",  # reads none of the other keys
+    embedding_dim=1,
+    attention_hidden=(1,),
+    interaction="product",
+    softmax=False,
+    hidden=(1,),
+    activation="relu",
+    pooling="sum",
+    sequences={},
+    linear="none",
+    interest_product=False,
+)
+
+
+def floor(params: Params) -> Train:
+    """Return the settings to train the floor LR with."""
+    learning = LearningParams(
+        seed=1,
+        embedding_std=1.0,  # of no embedding: all weights of LR start at 0
+        optimizer="adam",
+        learning_rate=params.evaluate.lr_learning_rate,
+        linear_rate=1.0,
+        decay=1.0,
+        decay_steps=None,
+        clip_norm=None,
+        batch_size=256,
+        epochs=params.evaluate.lr_epochs,
+        patience=2,
+        metric=params.train.learning.metric,
+        regularizer="mini_batch_aware",
+        regularization=1.0,
+        penalty="decoupled",
+        dropout=0.0,
+        unknown_rate=0.01,
+    )
+    return Train(warm_start=None, model=MODEL, learning=learning, compute=params.train.compute)

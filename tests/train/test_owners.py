@@ -1,0 +1,142 @@
+"""Every key of `train` lies in a block, and the block decides what holds for it.
+
+    model      identifies a checkpoint, binds a warm start, and the floor LR has its own
+    learning   identifies a checkpoint, is free in a warm start, and the floor LR has its own
+    compute    identifies a checkpoint by what it resolves to, is free in a warm start, and the floor LR shares it
+
+Exceptions are named here, each with its reason. Alone: `pytest tests/train/test_owners.py`.
+"""
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from settings import BLOCKS, changed
+
+from din.errors import InputError
+from din.features.packing import TableLayout
+from din.features.reader import Features
+from din.model import artifact
+from din.model.artifact import Trained
+from din.model.din import build
+from din.params import Params, Train, parse, to_json
+from din.params.blocks import types_of
+from din.train import checkpoint
+from din.train.compute import Compute, computing
+from din.train.floor import MODEL, floor
+from din.train.warm_start import Start
+
+OTHERS: dict[str, Any] = {
+    "warm_start": "ab" * 32,
+    "model.name": "base",
+    "model.embedding_dim": 5,
+    "model.attention_hidden": (7,),
+    "model.interaction": "outer",
+    "model.softmax": True,
+    "model.hidden": (7,),
+    "model.activation": "relu",
+    "model.pooling": "mean",
+    "model.sequences": {"liked": {"rating": (5,)}},
+    "model.linear": "none",
+    "model.interest_product": False,
+    "learning.seed": 99,
+    "learning.embedding_std": 0.7,
+    "learning.optimizer": "sgd",
+    "learning.learning_rate": 0.7,
+    "learning.linear_rate": 0.7,
+    "learning.decay": 0.7,
+    "learning.decay_steps": 7,
+    "learning.clip_norm": 0.7,
+    "learning.batch_size": 7,
+    "learning.epochs": 7,
+    "learning.patience": 7,
+    "learning.metric": "auc",
+    "learning.regularizer": "none",
+    "learning.regularization": 0.7,
+    "learning.penalty": "decoupled",
+    "learning.dropout": 0.7,
+    "learning.unknown_rate": 0.7,
+    "compute.device": "cpu",
+    "compute.threads": 3,
+    "compute.processes": 3,
+    "compute.backend": "reference",
+    "compute.precision": "bfloat16",
+    "compute.checkpoint_minutes": 7.0,
+}
+"""Another value for every key of `train`."""
+
+NOT_IDENTIFYING = {"compute.checkpoint_minutes": "when state is saved does not change what is computed"}
+SHARED_WITH_THE_FLOOR = {"learning.metric": "not every metric is defined on every log"}
+
+
+def other(train: Train, key: str) -> Train:
+    """Return the settings with another value for one key."""
+    return changed(train, **{key.rpartition(".")[2]: OTHERS[key]})
+
+
+def test_every_key_of_train_has_an_owner() -> None:
+    """All keys but the start of a run lie in one of the blocks, and no name occurs twice."""
+    keys = list(types_of(Train))
+    assert list(OTHERS) == keys
+    assert [key for key in keys if key.partition(".")[0] not in BLOCKS] == ["warm_start"]
+    assert len({key.rpartition(".")[2] for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("key", [key for key in OTHERS if not key.startswith("compute.")])
+def test_model_and_learning_identify_a_checkpoint(key: str, features_once: Features, params: Params) -> None:
+    """Another value is another run, and so is another start."""
+    runs = {
+        checkpoint.directory(features_once.root, train, Compute()) for train in (params.train, other(params.train, key))
+    }
+    assert len(runs) == 2
+
+
+def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Features, params: Params) -> None:
+    """Each part of what was resolved, by a name of `train.compute`; the settings that led there don't count."""
+    resolved = Compute().settled
+    settings = {field.name for field in fields(params.train.compute)}
+    assert {f"compute.{name}" for name in settings - resolved.keys()} == NOT_IDENTIFYING.keys()
+    plain = checkpoint.directory(features_once.root, params.train, Compute())
+    for key in (key for key in OTHERS if key.startswith("compute.")):
+        assert checkpoint.directory(features_once.root, other(params.train, key), Compute()) == plain
+    for key in ("compute.threads", "compute.precision"):
+        with computing(other(params.train, key).compute) as compute:
+            assert checkpoint.directory(features_once.root, params.train, compute) != plain
+
+
+@pytest.fixture(scope="module")
+def start(features_once: Features, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    """What a bundle of the shipped settings holds for a warm start."""
+    bundle = tmp_path_factory.mktemp("bundle")
+    model, table = build(features_once.fields, TableLayout.of(features_once.fields, features_once.rows), params.train)
+    artifact.save(Trained(model, table), params.train, features_once, bundle / artifact.IN_BUNDLE)
+    (bundle / "vocab").symlink_to(features_once.root / "vocab")
+    return Start("ab" * 32, bundle)
+
+
+@pytest.mark.parametrize("key", [key for key in OTHERS if key != "warm_start"])
+def test_a_warm_start_is_bound_to_the_model_alone(
+    key: str, start: Start, features_once: Features, params: Params
+) -> None:
+    """Another architecture is refused by the name of the key; other ways to learn and compute are not."""
+    today = other(params.train, key)
+    model, table = build(features_once.fields, TableLayout.of(features_once.fields, features_once.rows), today)
+    if key.startswith("model."):
+        with pytest.raises(InputError, match=f"another architecture: {key.rpartition('.')[2]} "):
+            start.apply(model, table, features_once, today)
+    else:
+        start.apply(model, table, features_once, today)
+
+
+@pytest.mark.parametrize("key", list(OTHERS))
+def test_the_floor_shares_compute_alone(key: str, params: Params) -> None:
+    """No setting of the candidate's model, or of how it learns, reaches the floor."""
+    usual = floor(params)
+    found = floor(replace(params, train=other(params.train, key)))
+    shared = key.startswith("compute.") or key in SHARED_WITH_THE_FLOOR
+    assert (found != usual) == shared
+
+
+def test_the_floor_is_a_sound_setting(params: Params) -> None:
+    """It would be accepted in a parameter file, too."""
+    assert parse(Train, to_json(floor(params)), "the floor").model == MODEL
