@@ -4,7 +4,6 @@ Floors: `popularity` (smoothed training CTR per item) and `lr` (see `din.train.f
 probabilities, known for simulated logs only.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from din.workspace import Workspace
 
 def evaluate(workspace: Workspace, params: Params) -> None:
     """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`."""
-    with computing(replace(params.train.compute, backend="reference")) as compute:
+    with computing(params.train.compute) as compute:
         _evaluate(workspace, params, compute)
 
 
