@@ -2,3 +2,5 @@
 
 `rows` and `measure` need numpy alone, since the peers' environments import them too; `peers/` runs in those.
 """
+
+import din  # noqa: F401 (lets waiting threads sleep; too late once torch is imported)

@@ -22,6 +22,7 @@ import torch.multiprocessing as multiprocessing
 
 from benchmarks.arguments import positive
 from benchmarks.measure import say
+from din import cores
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -125,9 +126,9 @@ def main() -> None:
     parser.add_argument("--processes", type=positive, default=2, help="of the team, one core each")
     parser.add_argument("--turns", type=positive, default=5, help="epochs of each after the one that warms up")
     options = parser.parse_args()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if options.processes > cores:
-        parser.error(f"--processes {options.processes}: only {cores} cores here, and each takes one")
+    allowed = cores.available()
+    if options.processes > allowed:
+        parser.error(f"--processes {options.processes}: only {allowed} cores here, and each takes one")
     try:
         found = compare(options.workspace, options.processes, options.turns)
     except InputError as error:

@@ -2,5 +2,6 @@
 
 import os
 
-# Before torch loads OpenMP: threads that spin while they wait cost a busy machine twenty times the step (docs/log.md).
+# Must happen before torch loads OpenMP. Beside other work, threads that spin while they wait take five times the CPU
+# time of a training step (docs/log.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

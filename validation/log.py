@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from din import documents
+from din import cores, documents
 from din.artifacts import MANIFEST
 from din.forms import RawManifest
 from din.params import Params
@@ -99,7 +99,10 @@ def opened(workspace: Workspace, params: Params) -> Iterator[Log]:
     fields = parse_fields({group: columns or {} for group, columns in declared.items()})
     until = date.fromisoformat(manifest["until"]) if manifest["until"] else None
     tables = tuple(name for name in SIDE_IDS if (root / f"{name}.parquet").exists())
-    with TemporaryDirectory() as folder, duckdb.connect(f"{folder}/log.duckdb") as connection:
+    with (
+        TemporaryDirectory() as folder,
+        duckdb.connect(f"{folder}/log.duckdb", config={"threads": cores.available()}) as connection,
+    ):
         connection.execute(
             f"CREATE TABLE events AS SELECT * FROM read_parquet({_text(root / 'events/*/*.parquet')}, "
             "union_by_name = true, hive_partitioning = true, hive_types = {'date': VARCHAR})"

@@ -20,6 +20,7 @@ import ibis.expr.types as ir
 import sqlglot.expressions as sge
 from ibis.backends.duckdb import Backend
 
+from din import cores
 from din.errors import InputError
 from din.workspace import Workspace
 
@@ -82,6 +83,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "spill").mkdir(parents=True)
     con = ibis.duckdb.connect(
+        threads=cores.available(),
         memory_limit=f"{int(memory_mb * _OWN_SHARE)}MB",
         temp_directory=str(scratch / "spill"),
         preserve_insertion_order=False,  # every order that matters is asked for
