@@ -31,13 +31,14 @@ ONNX_BATCH = 256  # several pieces that stay in a core's cache are faster than o
 
 
 class TimedFeatures(Features):
-    """A feature directory of one shard that notes when each split is read: an epoch lies between two of these."""
+    """A feature directory of one shard that records when each split is read, which bounds an epoch in time."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.reads: list[tuple[str, float]] = []
 
     def shard(self, number: int, split: str) -> Shard:
+        """Record the time, then read the shard."""
         self.reads.append((split, perf_counter()))
         return super().shard(number, split)
 

@@ -1,4 +1,4 @@
-"""How much faster do N processes train than one? In a workspace after `din featurize`:
+"""Measure how much faster N processes train than one, in a workspace after `din featurize`.
 
     python -m benchmarks.processes --processes 2
 
@@ -43,7 +43,7 @@ class Turn(NamedTuple):
 
 
 def worker(pipe: Connection, environment: dict[str, str], features: Path, params: Train, core: int) -> None:
-    """Train the epochs that come through the pipe, and answer each with a Turn; None ends it."""
+    """Start a process of the team on one core, and let it train what arrives through the pipe."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
     os.environ |= environment
@@ -79,12 +79,14 @@ class Team:
             self.pipes.append(pipe)
 
     def turn(self, epoch: int) -> Turn:
+        """Train one epoch and return the slowest process's seconds and the CPU seconds of all."""
         for pipe in self.pipes:
             pipe.send(epoch)
         turns = [pipe.recv() for pipe in self.pipes]
         return Turn(max(turn.seconds for turn in turns), sum(turn.cpu_seconds for turn in turns))
 
     def end(self) -> None:
+        """Let every process finish."""
         for pipe in self.pipes:
             pipe.send(None)
 
@@ -121,6 +123,7 @@ def command(workspace: str) -> list[str]:
 
 
 def main() -> None:
+    """Compare, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workspace", nargs="?", type=Path, default=Path(), help="where params.yaml and data/ lie")
     parser.add_argument("--processes", type=positive, default=2, help="of the team, one core each")

@@ -112,8 +112,9 @@ def close_run(ti: Any = None) -> None:
 
 
 def render(stages: Sequence[plan.StagePlan]) -> DAG:
-    """The DAG of these stages. Edges between them are dvc.yaml's; `close_run` waits for every task, so that none works
-    in a workspace that it removes.
+    """Return the DAG of these stages, with the edges of dvc.yaml.
+
+    `close_run` waits for every task, because it removes the workspace that they use.
     """
     with DAG(
         "din_ctr",

@@ -162,7 +162,6 @@ def score(
     max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="MB of a line; more are refused.")] = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
-
     with answering():
         from din.serve.limits import Limits
         from din.serve.scorer import Scorer, score_file

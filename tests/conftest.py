@@ -46,7 +46,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def fit_until_killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`fit` that dies right after its n-th checkpoint: fit_until_killed(n, features, train, path, …)."""
+    """Return a function that runs `fit` with its further arguments and dies right after the n-th checkpoint."""
 
     def run(last: int, *arguments, **options) -> None:
         saved, save = itertools.count(1), checkpoint.save

@@ -1,4 +1,4 @@
-"""The command line where packages are missing. Alone: pytest tests/test_cli.py"""
+"""The command line where packages are missing."""
 
 import importlib
 import json

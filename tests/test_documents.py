@@ -1,4 +1,4 @@
-"""The strict reader: one line for whatever is wrong with a document. Alone: pytest tests/test_documents.py."""
+"""The strict reader: one line for whatever is wrong with a document."""
 
 import json
 import math
@@ -68,7 +68,7 @@ def test_a_huge_value_is_cut() -> None:
 
 
 def test_a_document_comes_back_as_it_was_written() -> None:
-    """dump and parse are inverses."""
+    """Parsing inverts dumping."""
     facts = documents_of.facts()
     assert documents.parse(Facts, documents.dump(facts), "here") == facts
 

@@ -1,4 +1,4 @@
-"""Rules of the repository as tests. Alone: `pytest tests/test_policies.py`."""
+"""Rules of the repository as tests."""
 
 import ast
 import re

@@ -243,7 +243,7 @@ class _Log:
 
 
 def _second_half_of_each(user: np.ndarray) -> np.ndarray:
-    """bool [B]: rows in the second half, by time, of their user's rows; rows of a user lie together."""
+    """Mark the rows [B] that lie in the second half, by time, of their user's rows; a user's rows are adjacent."""
     if not len(user):
         return np.zeros(0, bool)
     first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])

@@ -208,7 +208,7 @@ class Sample:
 
 
 def in_second_half(user: np.ndarray) -> np.ndarray:
-    """bool [B]: two halves of the users, independent of which ones are sampled."""
+    """Split the users in two halves, independently of which ones are sampled: bool [B]."""
     return (_hashed(user) >> np.uint64(7)) % np.uint64(2) == 1
 
 

@@ -137,8 +137,11 @@ def scan(features: Features, raw: Path) -> Found:
 
 
 class Prior:
-    """Which behaviours are prior history rather than events: they precede events of the same time, whatever their
-    sequence. Needed for ties alone, so the raw history is read when one is met."""
+    """The behaviours that are prior history rather than events.
+
+    They precede events of the same time, whatever their sequence. This matters for ties alone, so the raw history is
+    read when the first tie is met.
+    """
 
     def __init__(self, raw: Path) -> None:
         self._raw = raw
@@ -152,14 +155,14 @@ class Prior:
         return pd.MultiIndex.from_arrays([table["timestamp"].cast(pa.int64()).to_numpy(), table["sequence"].to_numpy()])
 
     def __call__(self, timestamp: np.ndarray, sequence: np.ndarray) -> np.ndarray:
-        """bool [K] for K behaviours."""
+        """Mark which of K behaviours are prior history: bool [K]."""
         if len(timestamp) == 0 or self._keys is None:
             return np.zeros(len(timestamp), bool)
         return pd.MultiIndex.from_arrays([timestamp, sequence]).isin(self._keys)
 
 
 class Behaviours:
-    """A shard's T behaviours and a last one of nobody, so that position T can be looked at."""
+    """A shard's T behaviours, followed by one of no user so that position T can be read."""
 
     def __init__(self, rows: Rows, by_sequence: bool, prior: Prior) -> None:
         self.user, self.timestamp, self.sequence = (
@@ -172,7 +175,7 @@ class Behaviours:
         return len(self.item)
 
     def unsorted(self) -> np.ndarray:
-        """bool [T]: rows that come after one that they should precede."""
+        """Mark the rows that come after one that they should precede: bool [T]."""
         user, timestamp, sequence = self.user[:-1], self.timestamp[:-1], self.sequence[:-1]
         broken = np.zeros(len(self), bool)
         same = user[1:] == user[:-1]
@@ -183,7 +186,7 @@ class Behaviours:
         return broken
 
     def before(self, at: np.ndarray, rows: Rows) -> np.ndarray:
-        """bool [B]: does the behaviour at position `at` [B] lie strictly before its impression, in the log's order?"""
+        """Mark the rows whose behaviour at position `at` [B] lies strictly before them in the log's order: bool [B]."""
         timestamp, sequence = self.timestamp[at], self.sequence[at]
         before = timestamp < rows["timestamp"]
         if self.by_sequence:

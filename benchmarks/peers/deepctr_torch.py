@@ -12,6 +12,7 @@ from benchmarks.rows import CATEGORIES, Rows, Workload
 
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+    """Return DeepCTR-Torch's DIN with padded histories, ready to be timed."""
     width, dim = workload.max_history, workload.dim
 
     def history(name: str, vocabulary: int) -> VarLenSparseFeat:

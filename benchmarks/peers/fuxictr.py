@@ -24,6 +24,8 @@ logging.disable(logging.INFO)
 
 
 class DIN(BaseModel):
+    """FuxiCTR's DIN, with the item and its category as one target."""
+
     def __init__(self, feature_map: FeatureMap, dim: int, **settings: Any) -> None:
         super().__init__(feature_map, **settings)
         self.embedding_layer = FeatureEmbeddingDict(feature_map, dim)
@@ -40,6 +42,7 @@ class DIN(BaseModel):
         self.model_to_device()
 
     def forward(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the click probability of each row as `y_pred`."""
         x = self.get_inputs(inputs)
         embedded = self.embedding_layer(x)
         target = torch.cat([embedded["item_id"], embedded["cate_id"]], -1)
@@ -50,6 +53,7 @@ class DIN(BaseModel):
 
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+    """Write the rows in FuxiCTR's format and return its DIN, ready to be timed."""
     root, width = Path(mkdtemp()), workload.max_history
     (root / "rows").mkdir()
 

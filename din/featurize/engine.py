@@ -105,7 +105,7 @@ def epoch_us(moment: dt.Timestamp(scale=6)) -> dt.int64:  # pyright: ignore[repo
 
 
 def flag(value: bool) -> ir.IntegerValue:
-    """An int8 0 or 1. (A bare int8 literal reaches SQL as INTEGER.)"""
+    """Return an int8 0 or 1; a bare int8 literal would reach SQL as INTEGER."""
     return ibis.literal(value).cast("int8")
 
 
@@ -120,5 +120,5 @@ def draw_below(text: ir.StringValue, bound: ir.IntegerValue | int) -> ir.Integer
 
 
 def threshold(fraction: float) -> int:
-    """`draw(...) < threshold(fraction)` holds for that fraction of keys."""
+    """Return the bound that `draw` stays below for this fraction of keys."""
     return round(fraction * 2**_HASH_BITS)

@@ -25,8 +25,11 @@ NO_SPLIT, TRAIN = -1, 0  # else an index of SPLITS
 
 
 def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.Table:
-    """Events and prior history as one log, by shard: user, item (codes), timestamp, is_event, sequence, label,
-    behaviour, held_out, `field_*` of contexts and behaviours."""
+    """Return events and prior history as one log with its shards.
+
+    Its columns are user and item (codes), timestamp, is_event, sequence, label, behaviour, held_out and the `field_*`
+    columns of contexts and behaviours.
+    """
     names = [column(field) for field in raw.of(Group.CONTEXT, Group.BEHAVIOUR)]
     rows = raw.events.mutate(is_event=flag(True))
     if raw.history is not None:

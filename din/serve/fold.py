@@ -97,7 +97,7 @@ class FoldedUnit(ActivationUnit):
 
 
 class FoldedDice(nn.Module):
-    """(z + shift)·(σ(z) + gain), per unit; units are axis 1 of [N, H] and [C, H, L]."""
+    """Dice as (z + shift)·(σ(z) + gain) per unit, where units are axis 1 of [N, H] and of [C, H, L]."""
 
     shift: Tensor
     gain: Tensor
@@ -108,6 +108,7 @@ class FoldedDice(nn.Module):
         self.register_buffer("gain", gain)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return the activations, shaped like z."""
         per_unit = (-1, *[1] * (z.dim() - 2))
         return (z + self.shift.view(per_unit)) * (torch.sigmoid(z) + self.gain.view(per_unit))
 

@@ -69,7 +69,7 @@ class File:
 
     @contextmanager
     def lines(self) -> Iterator[io.BufferedReader]:
-        """The decompressed lines. (A compressed Arrow stream can't be iterated itself.)"""
+        """Yield a stream of the decompressed lines; Arrow's own compressed stream can't be iterated."""
         with self.open() as stream, io.BufferedReader(stream, CHUNK) as lines:  # pyright: ignore[reportArgumentType]  # a raw stream by behaviour
             yield lines
 

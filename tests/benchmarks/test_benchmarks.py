@@ -1,7 +1,4 @@
-"""The benchmark's rows are what it says they are, and our side runs on them; no peers.
-
-Alone: `pytest tests/benchmarks`.
-"""
+"""The benchmark's rows are what it says they are, and our side runs on them; no peers."""
 
 import subprocess
 import sys

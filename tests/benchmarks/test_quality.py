@@ -1,4 +1,4 @@
-"""`make quality` and `make paper`: the tables' arithmetic, runs that go on. Alone: `pytest tests/benchmarks`."""
+"""`make quality` and `make paper`: the tables' arithmetic, runs that go on."""
 
 import math
 from dataclasses import replace
@@ -48,8 +48,7 @@ def predictions(path: Path, *probabilities: float) -> str:
 
 
 def test_table_compares_means_with_the_base(rows: list[Row], tmp_path: Path) -> None:
-    """RelaImpr (Eq. 11) is over the same log's base row with the same seed; the base itself has none. Seeds that err
-    (AUC 0 and 1) may be right together."""
+    """RelaImpr (Eq. 11) compares with the base row of the same log and seed, and averages over seeds."""
     wrong = {"predictions": predictions(tmp_path / "wrong", 0.4, 0.5)}
     right = {"predictions": predictions(tmp_path / "right", 0.9, 0.1)}
     figures = {
@@ -102,8 +101,7 @@ def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -> None:
-    """Tries see no test row; a fifth of them, if more than one, meet again and the best mean of three seeds is chosen;
-    a row without tries stays as it is."""
+    """Tries see no test row, and the best fifth of them are rerun to choose the best mean of three seeds."""
     folders = {"random": write_features(tmp_path / "features").root}
 
     def valid(train: Train, seeds: int) -> float:

@@ -1,4 +1,4 @@
-"""`airflow dags test` on a small simulated log, with real stages. Alone: `pytest tests/dags/test_dag_run.py`.
+"""`airflow dags test` on a small simulated log, with real stages.
 
 Airflow's own loop, without a scheduler; test_scheduler.py has one.
 """
@@ -46,9 +46,7 @@ def test_a_run_promotes_and_cleans_up(airflow: Airflow) -> None:
 
 @pytest.mark.timeout(900)
 def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
-    """Exit 3 of a real stage: failed at the first try, its outcome in XCom, its message and the next step in the log,
-    nothing after it ran but `close_run`, whose success doesn't make the run green.
-    """
+    """A stage that exits 3 is not retried, says why and what to do, and fails the run although `close_run` succeeds."""
     conf = {"overrides": {"validate_raw.min_rows": 10**9}}
     done = airflow.run("dags", "test", "din_ctr", "--conf", json.dumps(conf))
     assert done.returncode != 0

@@ -1,4 +1,4 @@
-"""The rendered DAG, without a scheduler. Alone: `pytest tests/dags/test_din_pipeline.py`."""
+"""The rendered DAG, without a scheduler."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""dvc.yaml to plans: DVC's own edges, errors that name stage and key. Alone: `pytest tests/dags/test_plan.py`."""
+"""dvc.yaml to plans: DVC's own edges, errors that name stage and key."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Days through a real scheduler, most with a fault. Alone: `pytest -m slow tests/dags/test_scheduler.py`.
+"""Days through a real scheduler, most with a fault.
 
 One story, in the order of the tests: the scheduled run; a backfill of two days (a killed stage, a killed scheduler); a
 day with a defect, mended and run again with the next; an old day again; what is left of all of them.

@@ -1,4 +1,4 @@
-"""`make airflow`, from nothing to Ctrl-C. Alone: `pytest -m slow tests/dags/test_standalone.py`."""
+"""`make airflow`, from nothing to Ctrl-C."""
 
 import signal
 import socket

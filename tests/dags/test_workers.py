@@ -1,4 +1,4 @@
-"""Whole runs on two workers that share a repository, a remote and a registry. Alone: `pytest -m slow tests/dags`."""
+"""Whole runs on two workers that share a repository, a remote and a registry."""
 
 import json
 import time
@@ -80,7 +80,7 @@ def test_a_run_travels_between_workers(world: World, pair: tuple[Worker, Worker]
 
 
 def test_killed_and_retried_elsewhere(tmp_path: Path, params: Params, reference: str) -> None:
-    """kill -9 of a worker in `train`: retried on the other one and on itself, the same bundle."""
+    """After a worker is killed in `train`, a retry on either worker makes the same bundle."""
     world = World(tmp_path, params)
     one, two = world.worker("one"), world.worker("two")
     run, _ = one.call("open", "killed")

@@ -1,4 +1,4 @@
-"""Runs in workspaces of their own, their first stages. Alone: `pytest tests/dags/test_workspace.py`."""
+"""Runs in workspaces of their own, their first stages."""
 
 import json
 import os

@@ -58,7 +58,7 @@ def _first_key_twice(path: Path) -> None:
 
 
 def nested(depth: int) -> bytes:
-    """A list in a list in a list …"""
+    """Return JSON of lists nested to this depth."""
     return b"[" * depth + b"]" * depth
 
 

@@ -1,7 +1,7 @@
 """Faults of bundles, caches, registries and reports: each is refused in a few lines, and no other model answers.
 
 Every fault is one row of a table in bundle_faults.py, report_faults.py or registry_faults.py, beside this file; those
-of the log's rows are in test_defects.py. Alone: pytest tests/faults/test_artifacts.py
+of the log's rows are in test_defects.py.
 """
 
 import os

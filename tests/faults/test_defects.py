@@ -1,4 +1,4 @@
-"""Planted defects end at the right gate. Alone: `pytest tests/faults [-m slow]`; the page: `make defects`."""
+"""Planted defects end at the right gate."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Keys that only S3 can hold, and that no listing returns. Alone: pytest tests/faults/test_odd_keys_on_s3.py"""
+"""Keys that only S3 can hold, and that no listing returns."""
 
 from collections.abc import Iterator
 from pathlib import Path

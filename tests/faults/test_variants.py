@@ -1,4 +1,4 @@
-"""Sound deliveries raise no critical alarm and open the gate. Alone: `pytest tests/faults [-m slow]`."""
+"""Sound deliveries raise no critical alarm and open the gate."""
 
 from pathlib import Path
 

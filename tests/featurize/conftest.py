@@ -13,7 +13,7 @@ from din.workspace import Workspace
 
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., Built]:
-    """Featurize a log in a workspace of its own: build(log, **featurize keys) -> Built."""
+    """Return a function that featurizes a log, with keys of `featurize` changed, in a new workspace."""
     runs = 0
 
     def run(log: Log, **changes: Any) -> Built:

@@ -1,7 +1,4 @@
-"""A raw log as plain dicts and lists, written as the contract's Parquet files; features read back as plain values.
-
-Run alone: pytest tests/featurize
-"""
+"""A raw log as plain dicts and lists, written as the contract's Parquet files; features read back as plain values."""
 
 import math
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Every refusal names place, value and next step. Run alone: pytest tests/featurize/test_featurize_errors.py"""
+"""Every refusal names place, value and next step."""
 
 from collections.abc import Callable
 from pathlib import Path

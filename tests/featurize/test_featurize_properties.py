@@ -1,7 +1,4 @@
-"""What must hold whatever the log: no leak, nothing learned outside training, the same bytes every time.
-
-Run alone: pytest tests/featurize/test_featurize_properties.py
-"""
+"""What must hold whatever the log: no leak, nothing learned outside training, the same bytes every time."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The engine and the slow twin agree on random ragged logs. Run alone: pytest tests/featurize/test_featurize_twin.py"""
+"""The engine and the slow twin agree on random ragged logs."""
 
 from collections.abc import Callable
 from typing import Any

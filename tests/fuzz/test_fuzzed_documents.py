@@ -1,4 +1,4 @@
-"""Laws of every document, sound and faulty. Alone: pytest tests/fuzz; a longer run: pytest -m slow tests/fuzz"""
+"""Laws of every document, sound and faulty."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A tiny run with committed losses, through torch alone. Alone: `pytest tests/golden`.
+"""A tiny run with committed losses, through torch alone.
 
 A change that is meant to move them commits what `python tests/golden/test_golden.py` writes, and says why.
 """

@@ -1,4 +1,4 @@
-"""Log loss, normalised entropy, calibration ratio, ECE and the summary block. Alone: pytest tests/metrics."""
+"""Log loss, normalised entropy, calibration ratio, ECE and the summary block."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def test_log_loss_equals_arithmetic_and_sklearn(rng):
 
 
 def test_log_loss_of_certain_mistakes_is_finite():
-    """p = 0 for a click costs −ln ε, as in scikit-learn, not infinity."""
+    """A click predicted with probability 0 costs −ln ε, as in scikit-learn, not infinity."""
     assert log_loss([1, 0], [0.0, 1.0]) == pytest.approx(-math.log(np.finfo(np.float64).eps))
     assert log_loss([1, 0], [0.0, 1.0]) == pytest.approx(sk.log_loss([1, 0], [0.0, 1.0]))
 

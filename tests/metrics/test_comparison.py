@@ -1,4 +1,4 @@
-"""Bootstrap intervals: weights as repeated rows, pairing, coverage, determinism. Alone: pytest tests/metrics."""
+"""Bootstrap intervals: weights as repeated rows, pairing, coverage, determinism."""
 
 import math
 

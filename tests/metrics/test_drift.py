@@ -1,4 +1,4 @@
-"""Population stability index. Alone: pytest tests/metrics/test_drift.py."""
+"""Population stability index."""
 
 import math
 

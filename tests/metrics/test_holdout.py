@@ -1,4 +1,4 @@
-"""May an earlier model have learned today's held-out rows? Alone: `pytest tests/metrics/test_holdout.py`.
+"""May an earlier model have learned today's held-out rows?
 
 One table of cases for both who ask: the gate's comparison with a champion, and a warm start.
 """

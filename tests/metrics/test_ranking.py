@@ -1,4 +1,4 @@
-"""AUC, GAUC and RelaImpr against arithmetic, brute-force pairs and scikit-learn. Alone: pytest tests/metrics."""
+"""AUC, GAUC and RelaImpr against arithmetic, brute-force pairs and scikit-learn."""
 
 import math
 

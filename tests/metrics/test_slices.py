@@ -1,4 +1,4 @@
-"""Slices of the test rows. Alone: pytest tests/metrics/test_slices.py."""
+"""Slices of the test rows."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Values of two keys that contradict each other. Alone: pytest tests/params/test_conflicts.py"""
+"""Values of two keys that contradict each other."""
 
 from pathlib import Path
 from typing import Any

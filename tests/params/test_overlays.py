@@ -1,4 +1,4 @@
-"""Overlays change the keys they hold and nothing else. Alone: pytest tests/params/test_overlays.py"""
+"""Overlays change the keys they hold and nothing else."""
 
 import json
 import re

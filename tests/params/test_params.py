@@ -1,4 +1,4 @@
-"""The parameters as a whole. Alone: pytest tests/params"""
+"""The parameters as a whole."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The JSON Schema that editors read. Alone: pytest tests/params/test_schema.py"""
+"""The JSON Schema that editors read."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
 def test_the_committed_schema_is_what_the_command_prints(monkeypatch) -> None:
-    """To renew it: din params schema > docs/params.schema.json"""
+    """The committed schema is what `din params schema` prints."""
     monkeypatch.chdir(ROOT)
     printed = CliRunner().invoke(app, ["params", "schema"]).stdout
     assert (ROOT / "docs/params.schema.json").read_text(encoding="utf-8") == printed

@@ -1,4 +1,4 @@
-"""The pipeline as its users run it: dvc, din, killed and run again. Alone: `pytest tests/pipeline [-m slow]`."""
+"""The pipeline as its users run it: dvc, din, killed and run again."""
 
 import json
 import random

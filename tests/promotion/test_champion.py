@@ -1,4 +1,4 @@
-"""Which champion is the anchor, what was rolled back. Alone: pytest tests/promotion."""
+"""Which champion is the anchor, what was rolled back."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The gate: every fault closes its own gate and no other. Alone: pytest tests/promotion/test_gate.py."""
+"""The gate: every fault closes its own gate and no other."""
 
 import math
 import shutil

@@ -1,4 +1,4 @@
-"""The gate beside a champion: better, worse, the same, older, damaged. Alone: pytest tests/promotion."""
+"""The gate beside a champion: better, worse, the same, older, damaged."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Gates on slices, drift and latency: a planted fault closes its own gate alone. Alone: pytest tests/promotion."""
+"""Gates on slices, drift and latency: a planted fault closes its own gate alone."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Gains too good to be true, and reports that prove nothing. Alone: pytest tests/promotion/test_plausibility.py"""
+"""Gains too good to be true, and reports that prove nothing."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Promotion: only what the gate opened for, all or nothing, one winner. Alone: pytest tests/promotion."""
+"""Promotion: only what the gate opened for, all or nothing, one winner."""
 
 import json
 import os
@@ -242,7 +242,7 @@ def test_two_promoters_one_wins(quick, tmp_path, monkeypatch, run_id):
 def test_killed_between_bundle_and_record_keeps_the_old_champion(
     workspace: Workspace, gated, quick, registry, tmp_path
 ):
-    """kill -9 right before the append: the old champion stays, the same command then succeeds."""
+    """A promotion killed right before the append leaves the old champion, and succeeds when it is rerun."""
     first = promoted(workspace, quick).record
     version = next_candidate(gated, quick, 0.1)
     process = promoter(quick, tmp_path, "die")

@@ -1,4 +1,4 @@
-"""What runs keep beside promotions, and that promotions never change. Alone: pytest tests/promotion/test_records.py"""
+"""What runs keep beside promotions, and that promotions never change."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What an object store's faults become. Alone: pytest tests/registry/test_objects.py"""
+"""What an object store's faults become."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,4 @@
-"""The registry: put-if-absent log, verified bundles, rollback, verify, gc.
-
-Alone: pytest tests/registry/test_registry.py
-"""
+"""The registry: put-if-absent log, verified bundles, rollback, verify, gc."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What `din registry gc` takes, and what it spares. Alone: pytest tests/registry/test_registry_gc.py."""
+"""What `din registry gc` takes, and what it spares."""
 
 import os
 import shutil

@@ -1,7 +1,4 @@
-"""A registry on S3 (played by moto) whose network fails in every way.
-
-Alone: pytest tests/registry/test_store_faults.py
-"""
+"""A registry on S3 (played by moto) whose network fails in every way."""
 
 import itertools
 import json
@@ -115,8 +112,7 @@ def test_a_fault_never_corrupts_and_a_rerun_completes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second promotion and its delivery under a fault: the right kind of error, in one line with the place; one
-    record a number; afterwards the same commands end with the new bundle."""
+    """A promotion under a fault fails in one line that names the place, never doubles a record, and can be rerun."""
     promote(registry, bundle(tmp_path / "one"))
     second, target = bundle(tmp_path / "two", "two"), tmp_path / "delivered"
     proxy.inject(fault)

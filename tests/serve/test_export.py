@@ -1,7 +1,4 @@
-"""Both graphs against PyTorch on ragged input, and bundles that depend on nothing but the training.
-
-Alone: `pytest tests/serve/test_export.py`.
-"""
+"""Both graphs against PyTorch on ragged input, and bundles that depend on nothing but the training."""
 
 import json
 import os

@@ -1,7 +1,4 @@
-"""Folded models against the models as trained, in PyTorch.
-
-Alone: `pytest tests/serve/test_fold.py`.
-"""
+"""Folded models against the models as trained, in PyTorch."""
 
 import numpy as np
 import pytest

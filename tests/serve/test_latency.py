@@ -1,4 +1,4 @@
-"""Timing one request, and a champion with a history length of its own. Alone: pytest tests/serve/test_latency.py."""
+"""Timing one request, and a champion with a history length of its own."""
 
 from pathlib import Path
 from typing import Any

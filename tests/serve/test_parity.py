@@ -1,4 +1,4 @@
-"""Parity: open for a sound bundle, closed for every planted difference. Alone: `pytest tests/serve/test_parity.py`."""
+"""Parity: open for a sound bundle, closed for every planted difference."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Requests from raw data against a loop over the log. Alone: `pytest tests/serve/test_requests.py`."""
+"""Requests from raw data against a loop over the log."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Scoring raw requests: what matches, what is unknown, what is refused. Alone: `pytest tests/serve/test_scorer.py`."""
+"""Scoring raw requests: what matches, what is unknown, what is refused."""
 
 import io
 import json

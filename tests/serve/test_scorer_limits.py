@@ -1,7 +1,4 @@
-"""Whatever is sent to a scorer, it answers with probabilities or one line; memory is bounded.
-
-Alone: `pytest tests/serve/test_scorer_limits.py`.
-"""
+"""Whatever is sent to a scorer, it answers with probabilities or one line; memory is bounded."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Several sequences, from raw ids to the scorer. Alone: `pytest tests/serve/test_sequences.py`."""
+"""Several sequences, from raw ids to the scorer."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A bundle in the registry is what training starts from. Alone: `pytest tests/serve/test_warm_start_registry.py`."""
+"""A bundle in the registry is what training starts from."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Amazon reviews in the three forms of their publisher. Alone: pytest tests/sources/test_amazon_reviews.py"""
+"""Amazon reviews in the three forms of their publisher."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""The page for users holds. Alone: pytest tests/sources/test_bring_your_own_log.py"""
+"""The page for users holds."""
 
 import re
 from collections.abc import Callable

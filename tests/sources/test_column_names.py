@@ -1,7 +1,4 @@
-"""Column names from outside, from the header of a table to validated features: they work, or fetch refuses them.
-
-Alone: pytest tests/sources/test_column_names.py
-"""
+"""Column names from outside, from the header of a table to validated features: they work, or fetch refuses them."""
 
 import csv
 import random

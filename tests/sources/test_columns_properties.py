@@ -1,4 +1,4 @@
-"""Column conversions against slow Python on random input. Alone: pytest tests/sources/test_columns_properties.py"""
+"""Column conversions against slow Python on random input."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -30,7 +30,7 @@ def chunked(values: list[str | None], cut: int) -> pa.ChunkedArray:
 
 @given(st.lists(st.lists(TEXT, max_size=4)), st.integers(0, 5))
 def test_joined_text_comes_apart_again(rows: list[list[str]], cut: int) -> None:
-    """lists and joined are inverse, whatever the chunks, empty rows included."""
+    """Splitting into lists inverts joining, whatever the chunks, empty rows included."""
     column = chunked(["|".join(row) for row in rows], cut)
     lengths, values = columns.lists(column, "|")
     assert lengths.tolist() == [len(row) for row in rows]

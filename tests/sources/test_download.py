@@ -1,4 +1,4 @@
-"""Where publishers' files are looked for. Alone: pytest tests/sources/test_download.py"""
+"""Where publishers' files are looked for."""
 
 import errno
 import gzip

@@ -1,4 +1,4 @@
-"""A day's fingerprint, and fetch under a pin. Alone: pytest tests/sources/test_fetch_pinned.py"""
+"""A day's fingerprint, and fetch under a pin."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""When `fetch` rewrites, what it leaves alone, what failures leave. Alone: pytest tests/sources/test_fetch_stage.py"""
+"""When `fetch` rewrites, what it leaves alone, what failures leave."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""KuaiRand-Pure in its publisher's files. Alone: pytest tests/sources/test_kuairand.py"""
+"""KuaiRand-Pure in its publisher's files."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""MovieLens from both forms, on made-up rows; no network. Alone: pytest tests/sources/test_movielens.py"""
+"""MovieLens from both forms, on made-up rows; no network."""
 
 import shutil
 import subprocess

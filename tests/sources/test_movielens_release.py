@@ -1,4 +1,4 @@
-"""MovieLens releases in their own files. Alone: pytest tests/sources/test_movielens_release.py"""
+"""MovieLens releases in their own files."""
 
 import zipfile
 from collections.abc import Callable

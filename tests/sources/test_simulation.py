@@ -1,4 +1,4 @@
-"""The simulated log holds what it promises. Alone: pytest tests/sources/test_simulation.py"""
+"""The simulated log holds what it promises."""
 
 from dataclasses import replace
 

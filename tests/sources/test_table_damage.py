@@ -1,4 +1,4 @@
-"""Any type in any role, any damage to any file: read or refused. Alone: pytest tests/sources/test_table_damage.py"""
+"""Any type in any role, any damage to any file: read or refused."""
 
 import gzip
 from collections.abc import Callable

@@ -1,5 +1,6 @@
-"""Logs that can't be used: each ends with outcome 2, one message that says where, what and what next, and the old
-`data/raw/` as it was. Alone: pytest tests/sources/test_table_errors.py
+"""Logs that can't be used.
+
+Each ends with outcome 2, one message that says where, what and what next, and `data/raw/` as it was before.
 """
 
 import gzip

@@ -1,4 +1,4 @@
-"""What the source `table` makes of good logs. Alone: pytest tests/sources/test_table_source.py"""
+"""What the source `table` makes of good logs."""
 
 import gzip
 import json

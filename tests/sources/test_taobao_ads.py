@@ -1,4 +1,4 @@
-"""Taobao's ads in their publisher's files. Alone: pytest tests/sources/test_taobao_ads.py"""
+"""Taobao's ads in their publisher's files."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The features suite: each leak, overlap and damage closes its gate. Alone: `pytest tests/validation -k features`."""
+"""The features suite: each leak, overlap and damage closes its gate."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The features suite: orders, overlaps, files and limits. Alone: `pytest tests/validation -k rules`."""
+"""The features suite: orders, overlaps, files and limits."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The gate over the reports, and the command line. Alone: `pytest tests/validation -k gate`."""
+"""The gate over the reports, and the command line."""
 
 import os
 import socket

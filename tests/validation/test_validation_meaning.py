@@ -1,4 +1,4 @@
-"""The features suite's leaks and shifts: each closes its gate. Alone: `pytest tests/validation -k meaning`."""
+"""The features suite's leaks and shifts: each closes its gate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The predictions suite, and the command line. Alone: `pytest tests/validation -k predictions`."""
+"""The predictions suite, and the command line."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The raw suite: every expectation has a defect that closes exactly it. Alone: `pytest tests/validation -k raw`."""
+"""The raw suite: every expectation has a defect that closes exactly it."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The raw suite's last phases: what the log means. Alone: `pytest tests/validation -k meaning`."""
+"""The raw suite's last phases: what the log means."""
 
 from collections.abc import Callable
 from pathlib import Path

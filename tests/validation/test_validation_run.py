@@ -1,4 +1,4 @@
-"""No false alarm in any suite, and what a closed gate says. Alone: `pytest tests/validation -k run`."""
+"""No false alarm in any suite, and what a closed gate says."""
 
 import shutil
 from collections.abc import Callable

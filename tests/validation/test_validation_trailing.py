@@ -1,4 +1,4 @@
-"""The statistics of the raw suite, on arrays. Alone: `pytest tests/validation -k trailing`."""
+"""The statistics of the raw suite, on arrays."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Columns that hold one value, lists that were not split, ids of nobody. Alone: pytest -k validation_values."""
+"""Columns that hold one value, lists that were not split, ids of nobody."""
 
 from collections.abc import Callable
 
