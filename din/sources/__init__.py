@@ -1,1 +1,1 @@
-"""Logs of any form to the raw contract, `data/raw/`: one module per form, one writer and one set of checks for all."""
+"""Readers of click logs: one module per log format, and one writer and one set of checks for `data/raw/`."""

@@ -1,4 +1,6 @@
-"""Amazon product reviews as their publisher gives them: `fetch.source: amazon-reviews`. One category, three editions.
+"""Amazon product reviews in the files of their publisher: `fetch.source: amazon-reviews`.
+
+One category is read, from one of three editions:
 
     edition  reviews                                  metadata               the last category path
     2014     reviews_Electronics_5.json.gz            meta_….json.gz         the last of `categories`, a list of paths
@@ -6,13 +8,16 @@
     2023     Electronics.jsonl.gz, or the 5-core      meta_….jsonl.gz        `categories`, one path
              Electronics.csv.gz (ids and ratings)
 
-The edition is seen from the first line. The metadata of 2014 are Python literals, one a line, read by
-`ast.literal_eval`. An item is what was reviewed: `asin`, in 2023 `parent_asin` (variants of a product are one item).
+The first line tells the edition. The metadata of 2014 are Python literals, one per line, read by `ast.literal_eval`.
+The item is the reviewed product: `asin`, or `parent_asin` in 2023, where variants of a product are one item.
 
-The paper's protocol (arXiv 1706.06978, 6.1, and its code's `x[-1][-1]`): each review is a click, whatever its rating;
-leave_last_out; one sampled negative; category = last name of the last path. Most days tie: file order decides.
-Rows are kept as given, repeated reviews too (the 5-core files of 2014 hold none); of an item described twice, the
-first counts. Brand and all category names (`categories`) and the event's `rating` are kept for you to declare.
+The protocol is the paper's (arXiv 1706.06978, 6.1, and `x[-1][-1]` in its code). Each review is a click, whatever its
+rating. The split is leave_last_out, with one sampled negative. The category is the last name of the last path. Times
+are days, so most of them tie, and file order decides.
+
+Rows are kept as given, including repeated reviews (the 5-core files of 2014 hold none). If an item is described twice,
+the first description counts. Brand, all category names (`categories`) and the event's `rating` are kept for you to
+declare.
 
 Sources: https://jmcauley.ucsd.edu/data/amazon/ (2014), https://nijianmo.github.io/amazon/ (2018),
 https://amazon-reviews-2023.github.io/ (2023).
@@ -37,7 +42,7 @@ from din.sources.typed import FLOAT, INT, TEXT, read_csv, read_json
 from din.workspace import Workspace
 
 FIELDS = {"item": {"category": "categorical"}}
-_ASIN = re.compile(rb"\{'asin': '(\w+)'")  # how nearly every line of the literal metadata begins
+_ASIN = re.compile(rb"\{'asin': '(\w+)'")  # nearly every line of the literal metadata begins like this
 _PATH = pa.list_(TEXT)
 
 
@@ -56,21 +61,22 @@ _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categor
 
 
 class AmazonReviews:
-    """The reviews of one category at the path."""
+    """The reviews of one category, found at `fetch.amazon_reviews.path`."""
 
     def __init__(self, workspace: Workspace, params: blocks.AmazonReviews) -> None:
         self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
-        """The contents of both files."""
+        """Return the digests of both files."""
         return files.digests(self.workspace, self._files())
 
     def read(self) -> RawLog:
-        """Read reviews and the metadata of the items they name.
+        """Read the reviews and the metadata of the reviewed items.
 
         Raises:
-            InputError: a file is missing, there are several, or one is not of the publisher's form; names the line.
+            InputError: a file is missing, there are several candidates for it, or it is not in the publisher's form.
+                The message names the line.
         """
         reviews, metadata = self._files()
         edition = _2018 if b'"reviewerID"' in _first_line(reviews) else _2023
@@ -103,17 +109,17 @@ class AmazonReviews:
         download = Download.at(self.workspace, self.params.path, "fetch.amazon_reviews.path")
         endings = (".json", ".jsonl")
         metadata = download.only(
-            lambda name: name.startswith("meta_") and name.endswith(endings), "metadata such as meta_Electronics.json"
+            lambda name: name.startswith("meta_") and name.endswith(endings), "metadata, e.g. meta_Electronics.json"
         )
         reviews = download.only(
             lambda name: not name.startswith("meta_") and name.endswith((*endings, ".csv")),
-            "reviews such as reviews_Electronics_5.json, Electronics_5.json, Electronics.jsonl or Electronics.csv",
+            "reviews, e.g. reviews_Electronics_5.json, Electronics_5.json, Electronics.jsonl or Electronics.csv",
         )
         return reviews, metadata
 
 
 def _objects(file: File, edition: _Edition, reviewed: pa.Array) -> Part:
-    """The metadata of 2018 and 2023."""
+    """Read the metadata of 2018 or 2023."""
     types = {edition.item: TEXT, edition.path: _PATH, edition.brand: TEXT}
     part = read_json(file, types, keep=lambda batch: pc.is_in(batch[edition.item], value_set=reviewed))
     lengths, names = columns.lists(part.table[edition.path], None)
@@ -125,7 +131,10 @@ def _objects(file: File, edition: _Edition, reviewed: pa.Array) -> Part:
 
 
 def _literals(file: File, reviewed: set[str]) -> Part:
-    """The metadata of 2014; lines of items that nobody reviewed are passed over by their first key, eight of nine."""
+    """Read the metadata of 2014.
+
+    The first key of a line tells whether its item was reviewed. Eight of nine lines are skipped by it, unparsed.
+    """
     found: list[dict[str, Any]] = []
     with unreadable(file.name), file.lines() as lines:
         for number, line in enumerate(lines, 1):
@@ -134,7 +143,8 @@ def _literals(file: File, reviewed: set[str]) -> Part:
                 continue
             try:
                 record = ast.literal_eval(line.decode())
-                item, paths = record["asin"], record.get("categories") or [[]]
+                item = record["asin"]
+                paths = record.get("categories") or [[]]
                 names = list(dict.fromkeys(name for path in paths for name in path))
                 if item in reviewed:
                     category = paths[-1][-1] if paths[-1] else None
@@ -150,7 +160,7 @@ def _literals(file: File, reviewed: set[str]) -> Part:
 
 
 def _items(file: File, table: pa.Table) -> Part:
-    """One row an item: its first."""
+    """Keep the first row of each item."""
     codes = table[ITEM_ID].combine_chunks().dictionary_encode().indices.to_numpy()
     table = table.take(pa.array(np.sort(np.unique(codes, return_index=True)[1])))
     return Part(table, ((file.name, table.num_rows),))

@@ -1,8 +1,8 @@
-"""Columns as files give them to columns as the contract wants them: types by content, lists, whole numbers, 0/1.
+"""Convert the columns of files to the types of the raw contract: ids, numbers, lists, whole numbers, and 0/1.
 
-Types are decided over all rows, vectorised: a CSV column is integer where every value is one, else numeric where every
-value is a number, else text as written. `007` stays text (an id or a zip code would lose its zeros), and so do NA or
-null among words, while among numbers they are missing.
+Types are decided over all rows, vectorised. A column of a CSV is integer if every value is an integer, otherwise
+numeric if every value is a number, and otherwise text as written. `007` stays text, because an id or a zip code would
+lose its zeros. NA and null are missing values among numbers, and text among words.
 """
 
 import numpy as np
@@ -18,28 +18,34 @@ MISSING = pa.array(["NA", "N/A", "NaN", "nan", "null", "NULL", "None", r"\N"])
 
 
 def typed(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
-    """A side column: numbers where `text` (from a CSV) holds nothing else; times of other formats as text."""
+    """Return a side column in its final type.
+
+    A text column of a CSV (`text`) becomes numeric if it holds nothing but numbers. Times become text.
+    """
     if pa.types.is_null(column.type) or pa.types.is_temporal(column.type):
         return column.cast(pa.string())
     return numbers(column) if text and pa.types.is_string(column.type) else column
 
 
 def ids(column: pa.ChunkedArray, text: bool) -> pa.ChunkedArray:
-    """An id column: int64 where every id is a whole number (in a CSV: written without leading zeros), else as it is."""
+    """Return an id column as int64 if every id is a whole number, else unchanged.
+
+    In a CSV (`text`), a number with leading zeros is not a whole number.
+    """
     if text and pa.types.is_string(column.type) and _all(pc.match_substring_regex(column, INTEGER)):
         return _cast(column, pa.int64())
-    if pa.types.is_floating(column.type):  # what pandas makes of integers beside missing values
+    if pa.types.is_floating(column.type):  # pandas stores integers as floats where values are missing
         return _cast(column, pa.int64())
     return column
 
 
 def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A text column as int64 or float64 where all its values allow it, else unchanged."""
+    """Return a text column as int64 or float64 if all its values allow it, else unchanged."""
     if column.null_count == len(column):
         return column
     if _all(pc.match_substring_regex(column, INTEGER)):
         whole = _cast(column, pa.int64())
-        return whole if whole.type == pa.int64() else column  # beyond 64 bits: an id, not a quantity
+        return whole if whole.type == pa.int64() else column  # more than 64 bits: an id, not a quantity
     present = pc.if_else(pc.is_in(column, value_set=MISSING), None, column)
     if present.null_count == len(column) or not _all(pc.match_substring_regex(present, NUMBER)):
         return column
@@ -47,10 +53,11 @@ def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def lists(column: pa.ChunkedArray, separator: str | None) -> tuple[np.ndarray, pa.Array]:
-    """A list column, or a text column of joined values, as values beside row lengths; missing elements are dropped.
+    """Split a list column, or a text column of joined values, into lengths and values; drop missing elements.
 
     Returns:
-        lengths: int64 [rows]; 0 where the list is missing. values: [sum of lengths].
+        lengths: int64 [rows], 0 where the list is missing.
+        values: [sum of lengths].
     """
     if separator is not None and not pa.types.is_list(column.type):
         column = pc.split_pattern(column.cast(pa.string()), separator)
@@ -64,12 +71,12 @@ def lists(column: pa.ChunkedArray, separator: str | None) -> tuple[np.ndarray, p
 
 
 def joined(lengths: np.ndarray, values: pa.Array) -> pa.Array:
-    """The inverse of `lists`: a list column, empty where nothing was there."""
+    """Return the list column with these lengths and values: the inverse of `lists`."""
     return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], lengths.cumsum()]), pa.int32()), values)
 
 
 def whole(part: Part, name: str, advice: str) -> pa.ChunkedArray:
-    """An int64 column without gaps.
+    """Return a column as int64 without missing values.
 
     Raises:
         InputError: a value is missing or not a whole number.
@@ -85,10 +92,10 @@ def whole(part: Part, name: str, advice: str) -> pa.ChunkedArray:
 
 
 def binary(part: Part, name: str, column: pa.ChunkedArray, advice: str) -> pa.ChunkedArray:
-    """A column of 0/1, false/true or their text as int8.
+    """Return a column of 0/1, false/true, or their text, as int8.
 
     Raises:
-        InputError: another value, or none; names its row.
+        InputError: a value is missing or something else. The message names its row.
     """
     text = pc.utf8_lower(column.cast(pa.string()))
     one = pc.is_in(text, value_set=pa.array(["1", "true", "1.0"]))

@@ -1,7 +1,7 @@
-"""CSV, row by row: the row and column of a cell too long for Arrow, whose error names neither.
+"""Find the CSV cell that is too long for Arrow, whose own error names neither row nor column.
 
-Most often a quote was left open, and the rest of the file is one cell. Costs one slow read, after a failure only, and
-memory for one row.
+The usual cause is an open quote, which makes the rest of the file one cell. The search reads the file once more, row by
+row, and only after a failure. It needs memory for one row.
 """
 
 import re
@@ -13,20 +13,20 @@ import pyarrow as pa
 
 from din.errors import MOST_SHOWN, InputError, shown
 
-_TOO_LONG = ("straddling", "Empty CSV file or block")  # a row, the header
+_TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
 
 
 @contextmanager
 def explained(
     name: str, lines: Callable[[], AbstractContextManager[BufferedReader]], delimiter: str, most: int
 ) -> Iterator[None]:
-    """Let Arrow's error about a row that is longer than its block name that row and its longest cell.
+    """Replace Arrow's error about a row longer than its block by one that names the row and its longest cell.
 
     Args:
         name: the file, for messages.
         lines: opens its decompressed bytes.
         delimiter: one character.
-        most: bytes that a row may have.
+        most: the largest number of bytes in a row.
 
     Raises:
         InputError: a row is longer.
@@ -46,7 +46,7 @@ def explained(
 
 
 def _too_long(stream: BufferedReader, delimiter: bytes, most: int) -> str | None:
-    """Where the first row of more than `most` bytes is, and its longest cell; reads no further than that."""
+    """Describe the first row of more than `most` bytes and its longest cell; read no further than that row."""
     header: list[bytes] = []
     row: list[bytes] = []
     number = size = quotes = 0  # row 0 is the header
@@ -71,7 +71,7 @@ def _cells(row: bytes, delimiter: bytes) -> list[bytes]:
     found, at = [], 0
     while at <= len(row):
         match = cell.match(row, at)
-        assert match is not None  # the pattern matches nothing, too
+        assert match is not None  # the pattern matches the empty cell, too
         found.append(match[0])
         at = match.end() + len(delimiter)
     return found

@@ -1,7 +1,8 @@
-"""A publisher's download as it lies on disk: the files below a folder, inside a zip, or matched by a glob, by name.
+"""Find the files of a publisher's download: below a folder, inside a zip, or matched by a glob.
 
-Publishers nest their files (`ml-20m/ratings.csv`), users unpack, recompress or don't: a file is found by its base name,
-wherever it lies, plain or with .gz, .bz2 or .zst after it. Anything fsspec opens works, such as s3://bucket/folder.
+Publishers nest their files (`ml-20m/ratings.csv`), and users may unpack or recompress them. A file is therefore found
+by its base name, in whatever folder, plain or followed by .gz, .bz2 or .zst. Any path that fsspec opens works, e.g.
+s3://bucket/folder.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,9 +24,9 @@ class Download:
     """The files of one download.
 
     Attributes:
-        key: the parameter that says where it is.
-        place: that parameter's value.
-        files: what was found there.
+        key: the parameter that names the place.
+        place: the value of that parameter.
+        files: the files found there.
     """
 
     key: str
@@ -37,7 +38,7 @@ class Download:
         """Find the files at a path, which is the value of the parameter `key`.
 
         Raises:
-            InputError: there is nothing, or it is unreadable.
+            InputError: the path holds no file or is unreadable.
         """
         assert path is not None, f"{key}: din.params.fetch refuses a source without it"
         with unreadable(f"{key}: {path!r}"):
@@ -54,26 +55,26 @@ class Download:
         return cls(key, path, tuple(files))
 
     def find(self, *names: str) -> File | None:
-        """The file of one of these base names, or None.
+        """Return the file with one of these base names, or None.
 
         Raises:
-            InputError: several.
+            InputError: there are several.
         """
         return self._only([file for file in self.files if _base(file) in names], " or ".join(names))
 
     def need(self, *names: str) -> File:
-        """The file of one of these base names.
+        """Return the file with one of these base names.
 
         Raises:
-            InputError: none, with what there is, or several.
+            InputError: there is none, or there are several. The message lists the files.
         """
         return self.only(lambda name: name in names, " or ".join(names))
 
     def only(self, fits: Callable[[str], bool], expected: str) -> File:
-        """The one file whose base name fits.
+        """Return the one file whose base name fits.
 
         Raises:
-            InputError: none, with what there is, or several.
+            InputError: there is none, or there are several. The message lists the files.
         """
         found = self._only([file for file in self.files if fits(_base(file))], expected)
         if found is None:
@@ -87,7 +88,7 @@ class Download:
         if len(found) > 1:
             raise InputError(
                 f"{self.key}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
-                "expected one: leave the others out, by a glob such as folder/*Electronics*"
+                "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
             )
         return found[0] if found else None
 

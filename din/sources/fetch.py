@@ -1,12 +1,14 @@
-"""The stage `fetch`: the source's log as `data/raw/`, rewritten only where the log changed.
+"""The stage `fetch`: write the source's log to `data/raw/`, and rewrite only the files that changed.
 
 The fingerprint covers the source's contents, the params that shape the rows, and the code that reads this source. It
-lies beside the rows, in `reports/fetch.json`, so that other code that gives the same rows reruns no later stage. With
-`data.until`, a source that grows counts by its rows up to that day, so a day's fingerprint stays when later days come;
-which rows a state of the files holds is remembered in `.din/fetch/`, and found out by reading it whole otherwise.
-When the fingerprint is unchanged and the files of `data/raw/` are as they were written, nothing is read but hashes.
-Otherwise the log is read whole, written to a temporary sibling, and files with the same bytes are linked from the old
-tree, so that their inodes and times stay (DVC then need not hash them again). A failure leaves the old tree as it was.
+is stored in `reports/fetch.json`, beside the rows, so that a change of code that gives equal rows reruns no later
+stage. With `data.until` set, a source that grows is identified by its rows up to that day, so the fingerprint of a day
+stays the same when later days arrive. `.din/fetch/` remembers which rows each state of the files holds; for an unknown
+state the log is read whole.
+
+When the fingerprint is unchanged and the files of `data/raw/` are as they were written, only hashes are read. Otherwise
+the log is read whole and written to a temporary sibling. Files with the same bytes are linked from the old tree to keep
+their inodes and times, so that DVC need not hash them again. A failure leaves the old tree as it was.
 """
 
 import hashlib
@@ -38,12 +40,12 @@ from din.sources import (
 from din.workspace import FORMAT, Workspace
 
 GROWING = {"table"}
-"""Sources to which days are appended."""
+"""The sources to which days are appended."""
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What lies in `data/raw/`: its manifest, and the fingerprint of the source that it was read from."""
+    """The contents of `data/raw/`: its manifest, and the fingerprint of the source that it was read from."""
 
     manifest: RawManifest
     fingerprint: Digest
@@ -59,26 +61,27 @@ class Seen:
 
 
 class Source(Protocol):
-    """One form of log.
+    """One log format.
 
-    To add one, write a module with such a class, a case in `source_of`, and a block in `din.params.fetch`.
+    To add a format, write a module with such a class, a case in `source_of`, and a block in `din.params.fetch`.
     """
 
     def identity(self) -> Any:
-        """JSON that changes when the rows would: hashes of contents, and params without paths.
+        """Return JSON that changes when the rows would: hashes of contents, and params other than paths.
 
         Raises:
             InputError: the source is missing or unreadable.
-            Unavailable: it can't be reached now.
+            Unavailable: the source can't be reached now.
         """
         ...
 
     def read(self) -> rawlog.RawLog:
-        """Read everything.
+        """Read the whole log.
 
         Raises:
-            InputError: a file or value that can't be used; names file, row or column, value and what was expected.
-            Unavailable: it can't be reached now.
+            InputError: a file or value can't be used. The message names file, row or column, and value, and says what
+                was expected.
+            Unavailable: the source can't be reached now.
         """
         ...
 
@@ -106,15 +109,16 @@ def source_of(workspace: Workspace, params: Params) -> Source:
 def fetch(workspace: Workspace, params: Params) -> None:
     """Bring `data/raw/` up to date with the source.
 
-    `DIN_SOURCE_FINGERPRINT` in the environment pins the fingerprint that the source must have.
+    `DIN_SOURCE_FINGERPRINT` in the environment pins the fingerprint that the source must have. `data/raw/` stays as it
+    was when an error is raised.
 
     Raises:
-        InputError: see `Source` and `rawlog.write`, or another fingerprint; `data/raw/` is then as it was.
-        Unavailable: the source can't be reached now, or changed while it was read; the same.
+        InputError: see `Source` and `rawlog.write`; or the fingerprint is not the pinned one.
+        Unavailable: the source can't be reached now, or it changed while it was read.
     """
     pin = os.environ.get("DIN_SOURCE_FINGERPRINT")
     old = _fetched(workspace)
-    if not (pin and old and old.fingerprint == pin):  # else the source need not even be reachable
+    if not (pin and old and old.fingerprint == pin):  # rows that match the pin make the source unnecessary
         source = source_of(workspace, params)
         identity = source.identity()
         stamp = _hash(params, source, identity)
@@ -129,7 +133,7 @@ def fetch(workspace: Workspace, params: Params) -> None:
 
 
 def look(workspace: Workspace, params: Params) -> Seen:
-    """Return the source's log up to `data.until`, by default up to its newest day, as `fetch` would find it.
+    """Describe the source's log up to `data.until`, by default up to its newest day, as `fetch` would find it.
 
     Raises:
         InputError: see `Source` and `rawlog.write`.
@@ -192,7 +196,7 @@ def _read(params: Params, source: Source, identity: Any) -> rawlog.RawLog:
 
 
 def _by_rows(params: Params) -> bool:
-    """Whether the rows up to `data.until` decide, not the state of the source's files."""
+    """Return whether the fingerprint is that of the rows up to `data.until`, not that of the source's files."""
     return params.fetch.source in GROWING and params.data.until is not None
 
 
@@ -219,7 +223,10 @@ def _remember(workspace: Workspace, seen: dict[str, Seen]) -> None:
 
 
 def _memory(workspace: Workspace) -> dict[str, Seen]:
-    """What earlier fetches saw, by stamp; nothing where the file is missing or damaged, since it only saves time."""
+    """Return the logs that earlier fetches saw, by stamp.
+
+    The file only saves time, so a missing or damaged one counts as empty.
+    """
     try:
         return documents.read(dict[str, Seen], workspace.seen)
     except InputError:
@@ -247,7 +254,7 @@ def _hash(params: Params, source: Source, identity: Any) -> str:
 
 
 def _fetched(workspace: Workspace) -> Fetched | None:
-    """Return what lies in `data/raw/`; None unless its files are exactly those that its manifest and report name."""
+    """Describe `data/raw/`, or return None if its files differ from the ones that its manifest and report name."""
     path = workspace.raw / MANIFEST
     if not (path.is_file() and workspace.fetch.is_file()):
         return None

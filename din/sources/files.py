@@ -1,8 +1,8 @@
-"""Files of a log: globs to files, content hashes, and CSV, Parquet and JSON-lines to Arrow, local or through fsspec.
+"""Find, hash and read the files of a log: CSV, Parquet and JSON-lines, local or through fsspec.
 
-CSV is read as text, column by column of those asked for; types are decided later over all rows (`columns.py`), never
-from a sample. The cost: one pass, and memory for the chosen columns. What it gives up: the columns of a JSON-lines file
-are all parsed before the chosen ones are kept.
+CSV is read as text, and only the columns asked for. Types are decided later over all rows (`columns.py`), never from a
+sample. Reading takes one pass and memory for the chosen columns. JSON-lines are the exception: all their columns are
+parsed before the chosen ones are kept.
 """
 
 import errno
@@ -33,7 +33,7 @@ from din.workspace import Workspace
 FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | dict.fromkeys(
     ("jsonl", "ndjson", "json"), "JSON-lines"
 )
-CHUNK = 1 << 22  # bytes that are read at once
+CHUNK = 1 << 22  # bytes read at once
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
@@ -44,7 +44,7 @@ Select = Callable[[Sequence[str], str], list[str]]
 
 @dataclass(frozen=True)
 class File:
-    """One file of a table: its file system, its path there, and the name that messages use."""
+    """One file of a table: its file system, its path in it, and its name in messages."""
 
     system: Any
     path: str
@@ -52,17 +52,17 @@ class File:
 
     @property
     def compression(self) -> str | None:
-        """As the suffix says."""
+        """The compression that the suffix names, or None."""
         return _COMPRESSIONS.get(self.path.lower().rsplit(".", 1)[-1])
 
     @property
     def suffix(self) -> str:
-        """The format's suffix, without that of the compression."""
+        """The suffix of the format, before the suffix of the compression."""
         return self.path.lower().split(".")[-2 if self.compression else -1]
 
     @contextmanager
     def open(self) -> Iterator[pa.NativeFile]:
-        """The decompressed bytes."""
+        """Yield a stream of the decompressed bytes."""
         with self.system.open(self.path, "rb") as raw:
             stream = pa.PythonFile(raw, mode="r")
             yield pa.CompressedInputStream(stream, self.compression) if self.compression else stream
@@ -75,15 +75,18 @@ class File:
 
 
 def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
-    """Files of a comma-separated list of paths and globs: the patterns in their order, each one's files sorted by name.
+    """Return the files that match a comma-separated list of paths and globs.
+
+    Patterns keep their order, and the files of each pattern are sorted by name.
 
     Args:
         workspace: where relative patterns start.
-        patterns: such as `clicks/*.csv.gz` or `s3://bucket/a.parquet,s3://bucket/b.parquet`.
-        key: the parameter they come from, for messages.
+        patterns: e.g. `clicks/*.csv.gz` or `s3://bucket/a.parquet,s3://bucket/b.parquet`.
+        key: the parameter that holds the patterns, for messages.
 
     Raises:
-        InputError: nothing matches, a directory, an unknown or mixed format, a file system without its package.
+        InputError: a pattern matches nothing or a directory; the format is unknown or mixed; the package for a file
+            system is not installed.
     """
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
@@ -92,9 +95,11 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             matches = sorted(system.glob(path))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
-            problem = "is a directory; name its files, such as" if matches else "matches no file; check the path:"
-            example = f"{pattern.rstrip('/')}/*.parquet" if matches else "relative ones start at the project's root"
-            raise InputError(f"{key}: {pattern!r} {problem} {example}")
+            if matches:
+                problem = f"is a directory; name its files, e.g. {pattern.rstrip('/')}/*.parquet"
+            else:
+                problem = "matches no file; check the path: relative ones start at the project's root"
+            raise InputError(f"{key}: {pattern!r} {problem}")
         for path in paths:
             file = File(system, path, name_as(workspace, pattern, system, path))
             found.setdefault(file.name, file)
@@ -102,27 +107,30 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
     if len(formats) > 1 or not formats <= {*FORMATS.values()}:
         raise InputError(
-            f"{key}: formats {', '.join(sorted(formats))}; expected files of one format, by suffix: "
-            f"{', '.join(f'.{suffix}' for suffix in FORMATS)}, compressed ones with .gz, .bz2 or .zst after it"
+            f"{key}: formats {', '.join(sorted(formats))}; expected files of one format with one of the suffixes "
+            f"{', '.join(f'.{suffix}' for suffix in FORMATS)}, followed by .gz, .bz2 or .zst if they are compressed"
         )
     return files
 
 
 def name_as(workspace: Workspace, given: str, system: Any, path: str) -> str:
-    """The name of a file in messages: relative, absolute or a URL, as the user gave the path that led to it."""
+    """Return a file's name for messages: relative, absolute or a URL, like the path that the user gave."""
     if "://" in given:
         return system.unstrip_protocol(path)
     return path if Path(given).is_absolute() else os.path.relpath(path, workspace.root)
 
 
 def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
-    """The sha256 of each file's bytes; read only where size or time stamps differ from those of the last look.
+    """Return the sha256 of each file's bytes.
+
+    A file is read only if its size or time stamps changed since its digest was stored in the workspace.
 
     Raises:
         InputError: a file is gone or unreadable.
     """
     known = read_json(workspace.digests) if workspace.digests.exists() else {}
-    result, changed = [], False
+    result = []
+    changed = False
     for file in files:
         with unreadable(file.name):
             info = file.system.info(file.path)
@@ -131,7 +139,8 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
             entry = known.get(file.name)
             if stamp is None or entry is None or entry["stamp"] != stamp:
                 entry = {"stamp": stamp, "sha256": _sha256(file)}
-                known[file.name], changed = entry, True
+                known[file.name] = entry
+                changed = True
         result.append(entry["sha256"])
     if changed:
         write_json(workspace.digests, known)
@@ -139,13 +148,15 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
 
 
 def read(files: Sequence[File], select: Select) -> Part:
-    """The selected columns of all files, in order. CSV columns are text, '' is null; other formats keep their types.
+    """Read the selected columns of all files, in order.
+
+    Columns of CSV are text, with null for ''. Columns of other formats keep their types.
 
     Args:
-        select: (column names, file name) to the columns to read; raises where one is missing.
+        select: maps (column names, file name) to the columns to read, and raises if one is missing.
 
     Raises:
-        InputError: an empty or damaged file, text that is not UTF-8, a row of another width, a column whose type
+        InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
             differs between files.
     """
     tables = []
@@ -162,7 +173,7 @@ def read(files: Sequence[File], select: Select) -> Part:
             if not _compatible(kind, field.type):
                 raise InputError(
                     f"{file.name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {name}; "
-                    "expected one type in all files: mixed types never match, store both the same way"
+                    "expected one type in all files: values of different types never match, so store both the same way"
                 )
     table = pa.concat_tables(tables, promote_options="permissive")
     return Part(table, tuple((file.name, part.num_rows) for file, part in zip(files, tables, strict=True)))
@@ -176,7 +187,7 @@ def _read_csv(file: File, select: Select) -> pa.Table:
 
 def _parse_csv(file: File, select: Select, delimiter: str) -> pa.Table:
     parse = pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)  # without threads, errors name the row
+    options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)  # with threads, errors would not name the row
     with file.open() as stream:
         header = pcsv.open_csv(stream, options, parse).schema.names
     if twice := sorted({name for name in header if header.count(name) > 1}):
@@ -195,7 +206,7 @@ def _parse_csv(file: File, select: Select, delimiter: str) -> pa.Table:
 def _read_json(file: File, select: Select) -> pa.Table:
     table = _parse_json(file, pa.schema([]))
     if times := [(field.name, pa.string()) for field in table.schema if pa.types.is_temporal(field.type)]:
-        table = _parse_json(file, pa.schema(times))  # text that looks like a time, as it is written
+        table = _parse_json(file, pa.schema(times))  # keeps text that looks like a time as it is written
     return _plain(table.select(select(table.column_names, file.name)))
 
 
@@ -223,11 +234,11 @@ _READERS: dict[str, Callable[[File, Select], pa.Table]] = {
 
 @contextmanager
 def unreadable(what: str) -> Iterator[None]:
-    """Turn what file systems and parsers raise into an error that says what to do.
+    """Turn the errors of file systems and parsers into one that says what to do.
 
     Raises:
-        InputError: the file is not there, not permitted, damaged, or of another form.
-        Unavailable: it can't be reached now: lost connections, and whatever a remote store's client has errors for.
+        InputError: the file is missing, not readable, damaged, or of another format.
+        Unavailable: the connection was lost, or the client of a remote store raised an error of its own.
     """
     try:
         yield
@@ -235,11 +246,11 @@ def unreadable(what: str) -> Iterator[None]:
         problem = re.sub(r"Row #(\d+)", r"line \1", str(error).strip().splitlines()[0])
         if "\0" in problem:
             raise InputError(
-                f"{what}: holds zero bytes, so it is UTF-16 or damaged; expected UTF-8: convert it, such as: "
+                f"{what}: holds zero bytes, so it is UTF-16 or damaged; expected UTF-8: convert it, e.g. with "
                 "iconv -f UTF-16 -t UTF-8, or export it again"
             ) from None
         if "utf" in problem.lower():
-            raise InputError(f"{what}: not UTF-8 text ({problem}); convert it, such as: iconv -t UTF-8") from None
+            raise InputError(f"{what}: not UTF-8 text ({problem}); convert it, e.g. with iconv -t UTF-8") from None
         damaged = "the file is damaged or of another format: export it again"
         advice = "correct that line" if "line" in problem else damaged
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
@@ -248,12 +259,13 @@ def unreadable(what: str) -> Iterator[None]:
     except Exception as error:
         unread = isinstance(error, _UNREAD)
         if not unread and type(error).__module__.split(".")[0] in ("builtins", "din"):
-            raise  # no client's error but a bug, or said already
+            raise  # a bug, or an error that already says what to do
         problem = (str(error).strip() or type(error).__name__).splitlines()[0]
         lost = isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) not in _FINAL
         if lost or not unread:
             raise Unavailable(f"{what}: cannot be read now ({problem}); run it again once it can be reached") from None
-        raise InputError(f"{what}: cannot be read ({problem}); check path and rights, or export it again") from None
+        advice = "check the path and its permissions, or export it again"
+        raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
 
 
 def _sha256(file: File) -> str:
@@ -265,7 +277,7 @@ def _sha256(file: File) -> str:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Each column in the one type of its family: int64, float64, string, list; times and others as they are."""
+    """Cast integers to int64, other numbers to float64, text to string, and lists to lists of these."""
     return table.cast(pa.schema([(field.name, _plain_type(field.type)) for field in table.schema]))
 
 
@@ -285,5 +297,5 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _compatible(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether concatenation keeps the meaning: same types, or numbers, or nothing but missing values on one side."""
+    """Return whether concatenation keeps the meaning: equal types, two kinds of numbers, or one side all missing."""
     return one == other or pa.null() in (one, other) or {one, other} == {pa.int64(), pa.float64()}

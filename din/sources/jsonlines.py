@@ -1,4 +1,4 @@
-"""JSON-lines, line by line: what is wrong with a file that Arrow refuses, which can't say where in the file."""
+"""Find the line of a JSON-lines file that Arrow refuses, since Arrow's own error doesn't name it."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -9,27 +9,27 @@ import pyarrow as pa
 
 from din.errors import listed, shown
 
-Wrong = Callable[[int, dict[str, Any]], str | None]  # number and object of a line to what is wrong with it
+Wrong = Callable[[int, dict[str, Any]], str | None]  # describes the problem of a line, given its number and object
 
 _TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "list", dict: "object"}
 
 
 @contextmanager
 def explained(lines: Callable[[], AbstractContextManager[Iterable[bytes]]], wrong: Wrong) -> Iterator[None]:
-    """Let Arrow's error name the first bad line of the file that `lines` opens.
+    """Replace Arrow's error by one that names the first bad line of the file that `lines` opens.
 
     Raises:
-        pa.ArrowInvalid: that line is not UTF-8, is no JSON object, or `wrong` says what is.
+        pa.ArrowInvalid: a line is not UTF-8, is not a JSON object, or has a problem that `wrong` finds.
     """
     try:
         yield
-    except pa.ArrowInvalid as error:  # its row numbers start anew in each block
+    except pa.ArrowInvalid as error:  # Arrow counts rows anew in each block
         with lines() as opened:
             raise pa.ArrowInvalid(_problem(opened, wrong) or str(error)) from None
 
 
 def one_type_each() -> Wrong:
-    """Finds the value that is of another type than those of its name before."""
+    """Return a check for a value whose type differs from earlier values of the same name."""
     seen: dict[str, tuple[str, int]] = {}
 
     def wrong(number: int, record: dict[str, Any]) -> str | None:
@@ -50,7 +50,7 @@ def _problem(lines: Iterable[bytes], wrong: Wrong) -> str | None:
         except ValueError as error:
             return f"line {number}: {error}, in {line[:80]!r}"
         if not isinstance(record, dict):
-            return f"line {number}: {line[:80]!r}; expected one JSON object a line"
+            return f"line {number}: {line[:80]!r}; expected one JSON object per line"
         if problem := wrong(number, record):
             return f"line {number}: {problem}"
     return None

@@ -1,13 +1,14 @@
 """KuaiRand-Pure, impressions of short videos, from its publisher's files: `fetch.source: kuairand-pure`.
 
 `fetch.kuairand_pure.path` is the unpacked folder. Events are the rows of log_standard_4_08_to_4_21_pure.csv and
-log_standard_4_22_to_5_08_pure.csv, and with `random_exposure` those of log_random_4_22_to_5_08_pure.csv, whose
-videos were drawn at random (`is_rand` tells them apart; it is known when the video is shown). `is_click` is the label
-and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is known after the impression, so
-it describes past rows only. video_features_statistic_pure.csv is not read: its counts cover the whole month, so they
-hold the clicks that are to be predicted. User features are one snapshot of that time.
+log_standard_4_22_to_5_08_pure.csv. With `random_exposure`, the rows of log_random_4_22_to_5_08_pure.csv are added. Its
+videos were drawn at random, and `is_rand` marks them; it is known when the video is shown.
 
-Days are the publisher's: times are shifted to Beijing's (UTC+8), where the logs were cut.
+`is_click` is both the label and the behaviour. All other feedback of a row (is_like, long_view, play_time_ms, …) is
+known only after the impression, so it describes past rows only. video_features_statistic_pure.csv is not read: its
+counts cover the whole month and so contain the clicks to be predicted. User features are one snapshot of that time.
+
+Times are shifted to Beijing's (UTC+8), so that days are the publisher's.
 
 Source: https://github.com/chongminggao/KuaiRand (Gao et al., CIKM 2022, doi 10.1145/3511808.3557624).
 """
@@ -50,14 +51,14 @@ FIELDS = {
 
 
 class KuaiRandPure:
-    """The logs at the path, with those of the random policy or without."""
+    """The logs at `fetch.kuairand_pure.path`, with or without the log of the random policy."""
 
     def __init__(self, workspace: Workspace, params: blocks.KuaiRandPure) -> None:
         self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
-        """The contents of the files that are read."""
+        """Return the digests of the files that are read."""
         logs, videos, users = self._files()
         return files.digests(self.workspace, [*logs, videos, users])
 
@@ -65,7 +66,7 @@ class KuaiRandPure:
         """Read the logs, the videos' basic features and the users.
 
         Raises:
-            InputError: a file is missing or not of the publisher's form; names the line.
+            InputError: a file is missing or not in the publisher's form. The message names the line.
         """
         logs, videos, users = self._files()
         part = read_csv(logs, _TYPES)
@@ -79,7 +80,7 @@ class KuaiRandPure:
             BEHAVIOUR: click,
             **{name: part.table[name] for name in (*_CONTEXTS, *_ACTS, *_DURATIONS)},
         }
-        random = {"is_rand": "categorical"} if self.params.random_exposure else {}  # without those rows it is always 0
+        random = {"is_rand": "categorical"} if self.params.random_exposure else {}  # it is 0 in all other rows
         return RawLog(
             events=Part(pa.table(events), part.files),
             items=read_side(videos, "video_id", ITEM_ID, _ITEM, lists={"tag": ","}),

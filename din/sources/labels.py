@@ -1,4 +1,4 @@
-"""The label of an event: a 0/1 column, or a rule over one column such as `rating >= 4` or `action == click`."""
+"""The label of an event: a 0/1 column, or a rule over one column, e.g. `rating >= 4` or `action == click`."""
 
 import re
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _OPERATORS = {
 
 @dataclass(frozen=True)
 class Label:
-    """`column` itself where `comparison` is None, else 1 where `column comparison value` holds."""
+    """A rule: 1 where `column comparison value` holds; without a comparison, the column itself."""
 
     column: str
     comparison: str | None = None
@@ -33,30 +33,30 @@ class Label:
 
     @classmethod
     def parse(cls, text: str, names: Sequence[str], file: str) -> "Label":
-        """A column's name as it is, else a rule.
+        """Parse the name of a column, or a rule over one.
 
         Raises:
-            InputError: neither; names the file's columns.
+            InputError: the text is neither. The message names the file's columns.
         """
         if text in names:
             return cls(text)
         rule = _RULE.fullmatch(text)
         if rule is None or rule["column"] not in names or not rule["value"]:
             raise InputError(
-                f"{KEY}: {text!r} is no column of {file} and no rule over one; its columns: {', '.join(names)}. "
-                "Expected one of them, or a rule such as: rating >= 4"
+                f"{KEY}: {text!r} is neither a column of {file} nor a rule over one; its columns: {', '.join(names)}. "
+                "Expected one of them, or a rule, e.g. rating >= 4"
             )
         return cls(rule["column"], rule["operator"], rule["value"].strip("'\""))
 
     def of(self, part: Part) -> pa.ChunkedArray:
-        """The int8 column of labels.
+        """Return the labels as int8.
 
         Raises:
-            InputError: a value that is not 0/1, or that the rule can't judge; names its row.
+            InputError: a value is not 0/1, or the rule can't judge it. The message names its row.
         """
         column = part.table[self.column]
         if self.comparison is None:
-            return binary(part, self.column, column, f"correct it, or set {KEY} to a rule such as: {self.column} >= 4")
+            return binary(part, self.column, column, f"correct it, or set {KEY} to a rule, e.g. {self.column} >= 4")
         rule = f"{KEY}: {self.column} {self.comparison} {self.value}"
         number = _number(self.value)
         if pa.types.is_string(column.type) and number is not None:
@@ -83,5 +83,5 @@ def _number(text: str) -> float | None:
 
 
 def _first_text(column: pa.ChunkedArray) -> int:
-    """The row to show: the first value that is no number, if there is one."""
+    """Return the row to show in the message: the first value that is not a number, or else the first row."""
     return next((row for row, value in enumerate(column) if _number(str(value.as_py())) is None), 0)

@@ -1,11 +1,12 @@
 """MovieLens-100k, real ratings of real people: `fetch.source: movielens-100k`, the default.
 
 Its licence forbids redistribution. It is read from `fetch.movielens.path` (`ml-100k.zip`, or its unpacked folder).
-Without a path it is downloaded once into `.din/fetch/`: from the publisher, else from the package index (the wheel of
-recbole 1.2.1 carries the same rows in its own form). Both forms are parsed to one canonical text with one checksum, so
-all routes give the same `data/raw/`. The price: only what both forms share is kept (no titles, no zip codes).
+Without a path it is downloaded once into `.din/fetch/`: from the publisher, or else from the package index, where the
+wheel of recbole 1.2.1 carries the same rows in its own form. Both forms are parsed to one canonical text with one
+checksum, so all routes give the same `data/raw/`. Only columns that both forms share are kept, which excludes titles
+and zip codes.
 
-Every rating is an impression and a behaviour; a rating of `fetch.movielens.positive_rating` or more is a click.
+Every rating is an impression and a behaviour. A rating of at least `fetch.movielens.positive_rating` is a click.
 Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
 """
 
@@ -44,7 +45,7 @@ FIELDS = {
     "behaviour": {"rating": "categorical"},
 }
 _TIMEOUT_S = 10
-# in the order of u.item's flags
+# in the order of the flags in u.item
 _GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"]
 _GENRES += ["Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
 
@@ -57,28 +58,28 @@ class Ratings(NamedTuple):
     users: list[tuple[int, int, str, str]]  # user, age, gender, occupation
 
     def sha256(self) -> str:
-        """Of one line a row; None is written so."""
+        """Return the SHA-256 over the rows, one line each, with None written as `None`."""
         text = "\n".join(repr(row) for rows in self for row in rows)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 class MovieLens:
-    """The log at the path, or downloaded where that is None, with ratings of `positive_rating` and more as clicks."""
+    """The log at `fetch.movielens.path`, or downloaded where that is null."""
 
     def __init__(self, workspace: Workspace, params: blocks.MovieLens) -> None:
         self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
-        """The rows are fixed by their checksum; nothing needs to be downloaded to know them."""
+        """Return the checksum of the rows, known without a download, and the parameter that decides clicks."""
         return {"sha256": SHA256, "positive_rating": self.params.positive_rating}
 
     def read(self) -> RawLog:
-        """Parse the files at the path; without one the cached archive, downloading it first where there is none.
+        """Parse the files at the path, or without a path the cached archive, which is downloaded if it is missing.
 
         Raises:
-            InputError: what lies at the path is not the publisher's.
-            Unavailable: no path, and neither route delivered the expected rows.
+            InputError: the files at the path are not the publisher's.
+            Unavailable: there is no path, and neither route delivered the expected rows.
         """
         path = self.params.path
         rows = at(self.workspace, path) if path else obtain(self.workspace.fetched)
@@ -105,10 +106,10 @@ class MovieLens:
 
 
 def at(workspace: Workspace, path: str) -> Ratings:
-    """The rows of the publisher's zip, or of its unpacked folder, at `fetch.movielens.path`.
+    """Return the rows of the publisher's zip, or of its unpacked folder, at `fetch.movielens.path`.
 
     Raises:
-        InputError: a file is missing or damaged, or the rows are not those of the publisher's.
+        InputError: a file is missing or damaged, or the rows differ from the publisher's.
     """
     download = Download.at(workspace, path, KEY)
 
@@ -121,19 +122,21 @@ def at(workspace: Workspace, path: str) -> Ratings:
     if rows.sha256() != SHA256:
         raise InputError(
             f"{KEY}: {path!r} holds rows with sha256 {rows.sha256()}, expected {SHA256}: download {URL} again, or "
-            f"set {KEY} to null to let it download itself"
+            f"set {KEY} to null, and it is downloaded for you"
         )
     return rows
 
 
 def obtain(cache: Path) -> Ratings:
-    """The first of: cached archives, the publisher's, the package index's, whose rows have the expected checksum.
+    """Return the rows of the first archive with the expected checksum.
+
+    Cached archives are tried first, then the publisher, then the package index.
 
     Args:
         cache: the folder for downloads.
 
     Raises:
-        Unavailable: none; says why each failed.
+        Unavailable: every route failed. The message says why each did.
     """
     routes: tuple[tuple[str, str, Callable[[Path], object] | None], ...] = (
         ("cache", ARCHIVES[0], None),
@@ -162,16 +165,16 @@ def obtain(cache: Path) -> Ratings:
     raise Unavailable(
         "movielens-100k could not be fetched:\n  "
         + "\n  ".join(failures)
-        + f"\nconnect to the network and run again, or "
-        f"put {ARCHIVES[0]} into {cache}/ by hand, or set fetch.source to `simulate`, which needs no download"
+        + f"\nconnect to the network and run again, or put {ARCHIVES[0]} into {cache}/ by hand, or set fetch.source to "
+        "`simulate`, which needs no download"
     )
 
 
 def parse(archive: Path) -> Ratings:
-    """The rows of the publisher's zip or of the wheel.
+    """Return the rows of the publisher's zip or of the wheel.
 
     Raises:
-        KeyError, ValueError, zipfile.BadZipFile: the archive is not one of the two.
+        KeyError, ValueError, zipfile.BadZipFile: the archive is neither.
     """
     with zipfile.ZipFile(archive) as file:
         members = {Path(name).name: name for name in file.namelist() if "ml-100k/" in name}
@@ -188,11 +191,10 @@ def _of_publisher(content: Callable[[str], bytes]) -> Ratings:
 
 
 def _of_recbole(content: Callable[[str], bytes]) -> Ratings:
-    """Of files with a header, the year cut off the title, the genres' names in one text."""
+    """Return the rows of the wheel's files, which have a header, a column for the year, and genres joined by blanks."""
     ratings, films, users = (_values(content(f"ml-100k.{name}"), "\t")[1:] for name in ("inter", "item", "user"))
-    return _ratings(
-        ratings, [(film, f"{title} ({year})", genres.split()) for film, title, year, genres in films], users
-    )
+    titled = [(film, f"{title} ({year})", genres.split()) for film, title, year, genres in films]
+    return _ratings(ratings, titled, users)
 
 
 def _values(content: bytes, separator: str, encoding: str = "utf-8") -> list[list[str]]:
@@ -208,7 +210,7 @@ def _ratings(ratings: list[list[str]], films: list[tuple[str, str, list[str]]], 
 
 
 def year(title: str) -> int | None:
-    """The last year in brackets: `Toy Story (1995)`, `Land Before Time III … (1995) (V)`."""
+    """Return the last year in brackets, e.g. 1995 for `Land Before Time III … (1995) (V)`, or None."""
     years = re.findall(r"\((\d{4})\)", title)
     return int(years[-1]) if years else None
 

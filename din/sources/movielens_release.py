@@ -1,11 +1,11 @@
-"""A MovieLens release from its own files: `fetch.source: movielens`; 1M, 10M, 20M, 25M, 32M, latest, latest-small.
+"""A MovieLens release (1M, 10M, 20M, 25M, 32M, latest or latest-small) in its own files: `fetch.source: movielens`.
 
 `fetch.movielens.path` is the release's zip or its unpacked folder: `ratings.csv` and `movies.csv` (20M and later), or
 `ratings.dat` and `movies.dat` with `::` between values (10M, and 1M, which has `users.dat` as well).
 
-As in `movielens-100k`, every rating is a behaviour, and one of `positive_rating` or more is a click; whole users are
-held out. The paper (arXiv 1706.06978, 6.1): 20M, rating >= 4, 38,493 of the 138,493 users test. Ratings come by
-user and film, not by time, so films rated in the same second are not each other's history.
+As in `movielens-100k`, every rating is a behaviour, and a rating of at least `positive_rating` is a click. Whole users
+are held out. The paper (arXiv 1706.06978, 6.1) uses 20M with rating >= 4, and tests on 38,493 of the 138,493 users.
+Ratings are sorted by user and film, not by time, so films rated in the same second are not each other's history.
 
 Sources: https://files.grouplens.org/datasets/movielens/ml-1m-README.txt and ml-20m-README.html.
 """
@@ -33,22 +33,22 @@ _FIELDS = {group: movielens.FIELDS[group] for group in ("item", "behaviour")}
 
 
 class MovieLensRelease:
-    """The release at the path, with ratings of `positive_rating` and more as clicks."""
+    """The release at `fetch.movielens.path`."""
 
     def __init__(self, workspace: Workspace, params: blocks.MovieLens) -> None:
         self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
-        """The contents of the files, and what counts as a click."""
+        """Return the digests of the files, and the parameter that decides clicks."""
         used = [file for file in self._files() if file]
         return {"files": files.digests(self.workspace, used), "positive_rating": self.params.positive_rating}
 
     def read(self) -> RawLog:
-        """Read ratings, films and, where the release has them, users.
+        """Read ratings, films and, if the release has them, users.
 
         Raises:
-            InputError: a file is missing or not of the publisher's form; names the line.
+            InputError: a file is missing or not in the publisher's form. The message names the line.
         """
         ratings, films, people = self._files()
         part = read_csv([ratings], _RATINGS) if ratings.suffix == "csv" else _read_dat(ratings, _RATINGS)
@@ -84,7 +84,7 @@ class MovieLensRelease:
 
 
 def _read_dat(file: File, types: Mapping[str, pa.DataType]) -> Part:
-    """Rows such as `1::1193::5::978300760`: with `:` as the separator, every other column is empty."""
+    """Read rows like `1::1193::5::978300760`, with `:` as the separator and every other column empty."""
     names = [name for column in types for name in (column, f"-{column}")][:-1]
     return read_csv([file], types, separator=":", names=names)
 
@@ -105,7 +105,10 @@ def _films(file: File) -> Part:
 
 
 def _films_dat(file: File) -> Part:
-    """Lines such as `1::Toy Story (1995)::Animation|Children's|Comedy`; titles hold single colons, in Latin-1 in 1M."""
+    """Read lines like `1::Toy Story (1995)::Animation|Children's|Comedy`.
+
+    Titles may hold single colons. The titles of 1M are in Latin-1.
+    """
     rows = []
     with files.unreadable(file.name), file.lines() as lines:
         for number, line in enumerate(lines, 1):

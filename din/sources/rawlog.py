@@ -1,8 +1,9 @@
-"""The raw contract: what every source yields, the checks that all of them share, and the writer of `data/raw/`.
+"""The raw contract: the tables that every source yields, the checks they share, and the writer of `data/raw/`.
 
-A source hands over Arrow tables in memory and writes nothing itself; the log must fit (about 60 bytes an event).
-The same tables give the same bytes: rows in sequence order, one row-group size, one codec, no clock in any file.
-What it gives up: one file a day, and a changed log is written whole before `fetch` links the unchanged days back.
+A source returns Arrow tables and writes nothing itself, so the log must fit into memory (about 60 bytes an event).
+Equal tables are written as equal bytes: rows are in sequence order, row-group size and codec are fixed, and no file
+holds the time of writing. Each day is one file. A changed log is written whole before `fetch` links the unchanged days
+back.
 """
 
 from collections.abc import Mapping
@@ -33,16 +34,24 @@ TIME = pa.timestamp("us")
 _EPOCH = date(1970, 1, 1)
 _DAY_US = 86_400_000_000
 _ROW_GROUP = 1 << 17
-# each table's ids, the columns that no two rows share, and what to do where two do
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """The ids of a table, the columns that together are unique, and the advice for a table where they are not."""
+
+    ids: tuple[str, ...]
+    unique: tuple[str, ...]
+    advice: str
+
+
 _RULES = {
-    "events": ((USER_ID, ITEM_ID), (SEQUENCE,), "number each event once, or leave the column out"),
-    "history": (
-        (USER_ID, ITEM_ID),
-        (USER_ID, TIMESTAMP, SEQUENCE),
-        "number a user's behaviours one by one",
+    "events": _Rule((USER_ID, ITEM_ID), (SEQUENCE,), "number each event once, or leave the column out"),
+    "history": _Rule(
+        (USER_ID, ITEM_ID), (USER_ID, TIMESTAMP, SEQUENCE), "give each behaviour of a user its own number"
     ),
-    "items": ((ITEM_ID,), (ITEM_ID,), "keep one row for each item"),
-    "users": ((USER_ID,), (USER_ID,), "keep one row for each user"),
+    "items": _Rule((ITEM_ID,), (ITEM_ID,), "keep one row for each item"),
+    "users": _Rule((USER_ID,), (USER_ID,), "keep one row for each user"),
 }
 _TYPES = {TIMESTAMP: TIME, SEQUENCE: pa.int64(), LABEL: pa.int8(), BEHAVIOUR: pa.int8()}
 
@@ -54,7 +63,7 @@ class Part:
     Attributes:
         table: the rows.
         files: (file name, number of rows), in reading order.
-        rows: the row of the files behind each row of the table, where one file row became several; None = itself.
+        rows: for each row of the table, the row of the files that it came from. None if they are the same.
     """
 
     table: pa.Table
@@ -63,11 +72,14 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The files as a whole, for messages."""
+        """The name of all files together, for messages."""
         return self.files[0][0] if len(self.files) == 1 else f"{self.files[0][0]} … {self.files[-1][0]}"
 
     def at(self, row: int) -> str:
-        """Such as `clicks.csv row 17`: rows count from 1 within their file; a header is not a row."""
+        """Return the place of a row for messages, e.g. `clicks.csv row 17`.
+
+        Rows are counted from 1 within their file, without the header.
+        """
         row = row if self.rows is None else int(self.rows[row])
         for name, rows in self.files:
             if row < rows:
@@ -78,18 +90,20 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class RawLog:
-    """What a source reads.
+    """The log as a source reads it.
 
     Attributes:
         events: user_id, item_id (int64 or string), timestamp (us, UTC), sequence (int64), label, behaviour (int8), and
             any other columns.
-        items: item_id and side fields. users: user_id and profile. None where the source has none.
+        items: item_id and side fields, or None.
+        users: user_id and profile, or None.
         history: behaviours that are not impressions: user_id, item_id, timestamp, sequence (oldest first within a
             user), and behaviour columns.
-        truth: sequence and true click probability; simulated logs only.
-        fields: the declaration used where `featurize.fields` is null, in its form.
-        protocol, order: the split and the rule for ties, used where featurize's are null.
-        daily: the source promises rows for every day.
+        truth: sequence and true click probability, for simulated logs only.
+        fields: the fields to use where `featurize.fields` is null, declared in the same way.
+        protocol: the split to use where `featurize.protocol` is null.
+        order: the rule for ties to use where `featurize.order` is null.
+        daily: whether the source promises rows for every day.
     """
 
     events: Part
@@ -104,7 +118,7 @@ class RawLog:
 
 
 def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
-    """Check a log and write its files below `tree`; events and history after the day `until` are left out.
+    """Check a log and write its files below `tree`, without events and history after the day `until`.
 
     Returns:
         The part of the manifest that describes the rows: fields, protocol, order, daily, until, days, rows.
@@ -142,34 +156,38 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
 
 
 def checked(log: RawLog) -> RawLog:
-    """The log with NaN as missing and the contract's types.
+    """Return the log in the contract's types, with NaN as missing.
 
     Raises:
-        InputError: no rows; a missing or mistyped id; a history column of another type; an infinite number; an item or
-            user listed twice; a sequence number used twice. The message names file, row, column and value.
+        InputError: a table has no rows; an id is missing or of the wrong type; a column of the history differs in type
+            from the events' column; a number is infinite; an item or user is listed twice; a sequence number is used
+            twice. The message names file, row, column and value.
     """
     parts = {}
-    for name, (ids, unique, advice) in _RULES.items():
-        if (part := getattr(log, name)) is not None:
-            require_rows(part, name)
-            _check_names(part, name)
-            parts[name] = part = _checked(part, ids)
-            for column in ids:
-                _same_type(column, parts["events"], part)
-            if name == "history":
-                _castable(parts["events"], part)
-            _unique(part, unique, advice)
+    for name, rule in _RULES.items():
+        part = getattr(log, name)
+        if part is None:
+            continue
+        require_rows(part, name)
+        _check_names(part, name)
+        part = _checked(part, rule.ids)
+        parts[name] = part
+        for column in rule.ids:
+            _same_type(column, parts["events"], part)
+        if name == "history":
+            _castable(parts["events"], part)
+        _unique(part, rule)
     return replace(log, **parts)
 
 
 def require_rows(part: Part, table: str) -> None:
-    """Raise InputError where a table of events, items, users or history has no rows."""
+    """Raise InputError if a table of events, items, users or history has no rows."""
     if part.table.num_rows == 0:
         raise InputError(f"{part.name}: no rows; expected at least one of {table}: check the path and the export")
 
 
 def _check_names(part: Part, table: str) -> None:
-    """Raise InputError where a column's name can't name a field."""
+    """Raise InputError if a column's name can't name a field."""
     key = "columns" if table == "events" else f"{table}_columns"
     for name in part.table.column_names:
         if problem := name_problem(name):
@@ -210,7 +228,7 @@ def _same_type(column: str, events: Part, other: Part) -> None:
 
 
 def _castable(events: Part, history: Part) -> None:
-    """Refuse a history column whose values can't become those of the events' column of its name, as featurize needs."""
+    """Raise InputError if a column of the history can't be cast to the type of the events' column of the same name."""
     for column in history.table.column_names:
         if column in HISTORY_COLUMNS or column not in events.table.column_names:
             continue
@@ -223,7 +241,7 @@ def _castable(events: Part, history: Part) -> None:
 
 
 def _mixed(expected: pa.DataType, found: pa.DataType) -> bool:
-    """Text among numbers, or lists among single values; numbers among text are text."""
+    """Return whether text meets numbers, or lists meet single values; numbers in a text column are text."""
     if pa.types.is_list(expected) and pa.types.is_list(found):
         return _mixed(expected.value_type, found.value_type)
     if pa.types.is_list(expected) or pa.types.is_list(found):
@@ -231,9 +249,9 @@ def _mixed(expected: pa.DataType, found: pa.DataType) -> bool:
     return pa.types.is_string(found) and not pa.types.is_string(expected)
 
 
-def _unique(part: Part, keys: tuple[str, ...], advice: str) -> None:
-    codes = [_codes(part.table[key]) for key in keys]
-    if any((code[1:] > code[:-1]).all() for code in codes):  # numbered in order: no need to sort
+def _unique(part: Part, rule: _Rule) -> None:
+    codes = [_codes(part.table[key]) for key in rule.unique]
+    if any((code[1:] > code[:-1]).all() for code in codes):  # rows numbered in order need no sorting
         return
     order = np.lexsort(codes[::-1])  # stable: of equal rows, the earlier comes first
     same = np.logical_and.reduce([code[order[1:]] == code[order[:-1]] for code in codes])
@@ -241,21 +259,19 @@ def _unique(part: Part, keys: tuple[str, ...], advice: str) -> None:
         pairs = np.flatnonzero(same)
         pair = pairs[order[pairs + 1].argmin()]
         before, row = int(order[pair]), int(order[pair + 1])
-        value = ", ".join(f"{key} {part.table[key][row].as_py()!r}" for key in keys)
-        raise InputError(
-            f"{part.at(row)}: {value} stands already in {part.at(before)}; expected no duplicates: {advice}"
-        )
+        value = ", ".join(f"{key} {part.table[key][row].as_py()!r}" for key in rule.unique)
+        raise InputError(f"{part.at(row)}: duplicate {value}: first seen in {part.at(before)}; {rule.advice}")
 
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Equal integers for equal values."""
+    """Return integers that are equal where the values are."""
     if pa.types.is_string(column.type):
         column = column.combine_chunks().dictionary_encode().indices
     return column.cast(pa.int64()).to_numpy()
 
 
 def first(mask: pa.ChunkedArray) -> int | None:
-    """The first row where a boolean column is true, or None."""
+    """Return the first row where a boolean column is true, or None."""
     row = pc.index(mask, True).as_py()
     return None if row < 0 else row
 
@@ -271,8 +287,11 @@ def _ordered(table: pa.Table, leading: tuple[str, ...]) -> pa.Table:
 
 
 def _write_days(events: pa.Table, root: Path) -> list[str]:
-    """A file a day, by sequence. Taken day by day, so that the log is never held twice more."""
-    events = events.combine_chunks()  # else every `take` would do it
+    """Write one file per day, by sequence, and return the days.
+
+    Rows are taken day by day, so that at most one copy of the log is in memory besides the log itself.
+    """
+    events = events.combine_chunks()  # otherwise every `take` would combine them again
     day_of = events[TIMESTAMP].cast(pa.int64()).to_numpy() // _DAY_US
     order = np.lexsort((events[SEQUENCE].to_numpy(), day_of))
     numbers, starts = np.unique(day_of[order], return_index=True)

@@ -1,10 +1,12 @@
-"""A log with planted interests, whose best possible AUC is known: `fetch.source: simulate`.
+"""A simulated log with planted interests, whose best possible AUC is known: `fetch.source: simulate`.
 
-Each user cares for 3-5 categories and has a prior history of behaviours in them. Half of the candidates come from the
-user's own categories, the others from anywhere; within a category items are drawn uniformly, so an item's popularity
-says nothing. A click depends on nothing but the user's *own* earlier behaviours in the candidate's category n, clicks
-included as they happen: logit = -1.6 + 1.17 log(1 + n). No user ever has more than 50 behaviours, so a model whose
-history holds 50 can know all that the oracle knows. Vectorised over users; the defaults take about 0.1 s.
+Each user is interested in 3-5 categories and has a prior history of behaviours in them. Half of the candidates come
+from the user's own categories, the others from any. Within a category items are drawn uniformly, so the popularity of
+an item carries no information.
+
+A click depends only on n, the number of the user's own earlier behaviours in the candidate's category, which includes
+clicks as they happen: logit = -1.6 + 1.17 log(1 + n). No user ever has more than 50 behaviours, so a model with a
+history of 50 can know all that the oracle knows. The code is vectorised over users; the defaults take about 0.1 s.
 """
 
 from typing import Any
@@ -26,20 +28,21 @@ _DAY_US = 86_400_000_000
 
 
 class Simulation:
-    """The log that `params.fetch.simulate` describes; the same params give the same log."""
+    """The log that `fetch.simulate` describes; equal parameters give equal logs."""
 
     def __init__(self, params: Simulate) -> None:
         self.params = params
 
     def identity(self) -> Any:
-        """The params are the source."""
+        """Return the parameters, which determine the log."""
         return to_json(self.params)
 
     def read(self) -> RawLog:
         """Draw the log."""
         p = self.params
         rng = np.random.default_rng(p.seed)
-        n, steps = p.users, p.impressions_per_user
+        n = p.users
+        steps = p.impressions_per_user
         users = np.arange(n)
 
         interests = np.argsort(rng.random((n, p.categories)), axis=1)[:, : INTERESTS[1]]
@@ -61,7 +64,8 @@ class Simulation:
             interests[users[:, None], rng.integers(0, interest_count[:, None], (n, steps))],
             rng.integers(0, p.categories, (n, steps)),
         )
-        probability, label = np.empty((n, steps)), np.empty((n, steps), dtype=np.int8)
+        probability = np.empty((n, steps))
+        label = np.empty((n, steps), dtype=np.int8)
         for step in range(steps):
             candidate = candidates[:, step]
             seen = (behaviours == candidate[:, None]) & (np.arange(length) < filled[:, None])
@@ -71,7 +75,7 @@ class Simulation:
             behaviours[users[clicked], filled[clicked]] = candidate[clicked]
             filled += clicked
 
-        slot = p.days * _DAY_US // steps  # one impression in each, so a user's times never tie
+        slot = p.days * _DAY_US // steps  # one impression per slot, so a user's times never tie
         time = _START_US + np.arange(steps) * slot + rng.integers(0, slot, (n, steps))
         order = np.argsort(time, axis=None, kind="stable")
         sequence = np.arange(n * steps)
@@ -107,7 +111,7 @@ class Simulation:
 
 
 def _items(rng: np.random.Generator, categories: np.ndarray, p: Simulate) -> np.ndarray:
-    """One item id for each category id: those of category c are 1 + c, 1 + c + categories, ..."""
+    """Draw an item id for each category id; category c has the items 1 + c, 1 + c + categories, and so on."""
     count = (p.items - 1 - categories) // p.categories + 1
     return 1 + categories + p.categories * rng.integers(0, count)
 

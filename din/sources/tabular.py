@@ -1,8 +1,8 @@
-"""Any log in tables: `fetch.source: table`. Paths, column names and rules come from `fetch.table`; no code is needed.
+"""Any log in tables, without code: `fetch.source: table`.
 
-docs/bring-your-own-log.md explains every key. Events, items and users are one row each; the history of behaviours that
-are not impressions comes long (a row each) or as lists (a row a user, oldest first). Messages use the files' own column
-names.
+Paths, column names and rules come from `fetch.table`; docs/bring-your-own-log.md explains every key. Each event, item
+and user has one row. The history of behaviours that are not impressions is either long (one row per behaviour) or in
+lists (one row per user, oldest first). Messages use the files' own column names.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ _EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, BEHAVIOUR)
 
 @dataclass(frozen=True)
 class _Input:
-    """One table as read.
+    """One table as it was read.
 
     Attributes:
         part: the files' columns under their own names.
-        names: our name: theirs.
-        lists: our name of each list column: what separates its elements, None where the file itself has lists.
-        text: the columns are text without types (CSV).
+        names: maps our names to theirs.
+        lists: maps our name of each list column to the separator of its elements, or to None if the file has lists.
+        text: whether the columns are text without types (CSV).
     """
 
     part: Part
@@ -45,14 +45,14 @@ class _Input:
 
 
 class TableSource:
-    """The log that `params.fetch.table` describes."""
+    """The log that `fetch.table` describes."""
 
     def __init__(self, workspace: Workspace, params: Table) -> None:
         self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
-        """Contents of all files in order, and the params that shape rows; paths may change freely."""
+        """Return the digests of all files in order and the parameters that shape rows; paths may change freely."""
         shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
         digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
         return {"params": shape, "files": digests}
@@ -61,7 +61,7 @@ class TableSource:
         """Read and convert all tables.
 
         Raises:
-            InputError: see the module's page; every error names file, row or column, and value.
+            InputError: see docs/bring-your-own-log.md. The message names file, row or column, and value.
         """
         p = self.params
         label: dict[str, Label] = {}
@@ -77,8 +77,8 @@ class TableSource:
             )
         if wrong := {*EVENT_COLUMNS, "date"} & {*p.keep}:
             raise InputError(
-                f"fetch.table.keep: {sorted(wrong)[0]!r} is a name of the log itself; keep the column under another "
-                "name, given in fetch.table.columns as `our name: their name`"
+                f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
+                "another name, set in fetch.table.columns as `our name: their name`"
             )
         required = (USER_ID, ITEM_ID, TIMESTAMP)
         events = self._load("events", p.columns, (*required, *p.keep), (SEQUENCE, BEHAVIOUR), also=of_label)
@@ -125,7 +125,7 @@ class TableSource:
         rest: bool = False,
         also: files.Select = lambda names, file: [],
     ) -> _Input | None:
-        """Required and mapped columns, optional ones that exist, those of `also`, and with `rest` all others."""
+        """Load a table: its required, mapped and existing optional columns, those that `also` names, and the `rest`."""
         found = self._files(table)
         if not found:
             return None
@@ -138,20 +138,20 @@ class TableSource:
                 if theirs not in names:
                     raise InputError(
                         f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right "
-                        f"one in {key}, such as {{{ours}: {listed(names[:1])}}}"
+                        f"one in {key}, e.g. {{{ours}: {listed(names[:1])}}}"
                     )
             free = [name for name in names if name not in wanted.values()]
             others = free if rest else [name for name in free if name in optional and name not in wanted]
             if twice := [name for name in others if name in wanted]:
                 raise InputError(
-                    f"{file}: column {shown(twice[0])} meets the one that {key} names so; rename it there too, such as "
-                    f"{{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
+                    f"{file}: column {shown(twice[0])} collides with a column that {key} renames to it; rename it "
+                    f"there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
             resolved.update(wanted, **{name: name for name in others})
             return list(dict.fromkeys([*wanted.values(), *others, *also(names, file)]))
 
         part = files.read(found, select)
-        if table != "history":  # a history may be empty: nobody has one yet
+        if table != "history":  # a history may be empty
             require_rows(part, table)
         lists = _lists(part, resolved, self.params.separators, table)
         return _Input(part, resolved, lists, files.FORMATS[found[0].suffix] == "CSV")
@@ -163,12 +163,12 @@ class TableSource:
             known |= {theirs for ours, theirs in table.names.items() if ours not in keys} if table else set()
         if wrong := set(self.params.separators) - known:
             raise InputError(
-                f"fetch.table.separators: {sorted(wrong)[0]!r} is none of the columns that may hold lists: "
+                f"fetch.table.separators: {sorted(wrong)[0]!r} is not one of the columns that may hold lists: "
                 f"{listed(sorted(known)) or 'there are none'}"
             )
 
     def _part(self, name: str, table: _Input, ids: Mapping[tuple[str, str], pa.ChunkedArray]) -> Part:
-        """The table under our names and in the contract's types; label and behaviour come later."""
+        """Return the table under our names and in the contract's types; label and behaviour are added later."""
         result: dict[str, Any] = {}
         for ours, theirs in table.names.items():
             if (name, ours) in ids:
@@ -190,7 +190,7 @@ class TableSource:
 
 
 def _lists(part: Part, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
-    """The list columns: our name of each, and its separator; None where the file has lists itself."""
+    """Map our name of each list column to its separator, or to None if the file has lists."""
     given = {
         ours: separators.get(theirs)
         for ours, theirs in names.items()
@@ -203,7 +203,8 @@ def _lists(part: Part, names: Mapping[str, str], separators: Mapping[str, str], 
         if pa.types.is_nested(column.type.value_type if is_list else column.type):
             raise InputError(
                 f"{part.name}: column {shown(column.name)} is of type {column.type}; expected numbers or text, and "
-                "lists of them only in side columns and in the history: write one value a row, or leave the column out"
+                "lists of them only in side columns and in the history: write one value per row, or leave the column "
+                "out"
             )
     return lists
 
@@ -217,10 +218,11 @@ def _side(table: _Input, ours: str) -> pa.ChunkedArray | pa.Array:
 
 
 def _exploded(history: _Input) -> _Input:
-    """List form to long form: one row an element, numbered within its list; other columns are repeated."""
+    """Turn lists into long form: one row per element, numbered within its list, with other columns repeated."""
     if ITEM_ID not in history.lists:
         return history
-    part, names = history.part, history.names
+    part = history.part
+    names = history.names
     split = {names[ours]: columns.lists(history[ours], separator) for ours, separator in history.lists.items()}
     lengths = split[names[ITEM_ID]][0]
     for theirs, (own, _) in split.items():
@@ -238,7 +240,7 @@ def _exploded(history: _Input) -> _Input:
 
 
 def _ids(tables: Mapping[str, _Input], ours: str) -> dict[tuple[str, str], pa.ChunkedArray]:
-    """One id column of every table that has it, in one type: text wins where a CSV could be read either way."""
+    """Return one id column of every table that has it, in one type; text wins if a CSV can be read either way."""
     given = {name: table[ours] for name, table in tables.items() if ours in table.names}
     ids = {name: columns.ids(column, tables[name].text) for name, column in given.items()}
     if any(pa.types.is_string(column.type) for column in ids.values()):
@@ -247,7 +249,10 @@ def _ids(tables: Mapping[str, _Input], ours: str) -> dict[tuple[str, str], pa.Ch
 
 
 def _fields(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
-    """Every side column, lists as multi; kept event columns may be feedback, so the user must declare them."""
+    """Declare every side column as a field, lists as multi.
+
+    Kept columns of events are left out: they may be feedback, so the user must declare them.
+    """
     return {
         group: {
             field.name: "multi" if pa.types.is_list(field.type) else "categorical"

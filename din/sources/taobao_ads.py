@@ -1,16 +1,16 @@
 """Taobao's display ads, impressions of eight days, from the publisher's files: `fetch.source: taobao-ads`.
 
-`fetch.taobao_ads.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv, user_profile.csv and, where
-`behaviours` names kinds of it, behavior_log.csv (723 M rows of 22 days: pv, cart, fav, buy).
+`fetch.taobao_ads.path` is a folder with raw_sample.csv (26 M impressions), ad_feature.csv and user_profile.csv. If
+`behaviours` names kinds of behaviour (pv, cart, fav, buy), it also holds behavior_log.csv (723 M rows of 22 days).
 
-An item is an ad (adgroup_id); `clk` is the label, `nonclk` must be its opposite. The behaviour log knows a category
-and a brand, no ad: each such pair is an item of its own, with a negative id made of both, no campaign, no price. Its
-rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read from
-`behaviour_days` days before the first impression to the last impression; memory grows with the rows kept, about
-40 bytes each, so leave out `pv`, most of them, where memory is short.
+An item is an ad (adgroup_id). `clk` is the label, and `nonclk` must be its opposite. The behaviour log names a category
+and a brand but no ad, so each pair of them is an item of its own, with a negative id made of both, and without campaign
+or price. Its rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read
+from `behaviour_days` days before the first impression until the last impression. Each row that is kept takes about
+40 bytes of memory; most rows are `pv`, so leave that out if memory is short.
 
-Days are the publisher's: times are shifted to Beijing's (UTC+8). The publisher trains on 2017-05-06 … 05-12 and tests
-on 05-13: featurize.test_days 1.
+Times are shifted to Beijing's (UTC+8), so that days are the publisher's. The publisher trains on 2017-05-06 … 05-12 and
+tests on 05-13, which is `featurize.test_days: 1`.
 
 Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.com).
 """
@@ -46,14 +46,14 @@ _DAY = 86_400
 
 
 class TaobaoAds:
-    """The log at the path, and of the behaviour log those kinds and days that are asked for."""
+    """The log at `fetch.taobao_ads.path`, with the kinds and days of the behaviour log that are asked for."""
 
     def __init__(self, workspace: Workspace, params: blocks.TaobaoAds) -> None:
         self.workspace = workspace
         self.params = params
 
     def identity(self) -> Any:
-        """The contents of the files that are read, and what is read of the behaviour log."""
+        """Return the digests of the files that are read, and the kinds and days of the behaviour log."""
         used = [file for file in self._files() if file]
         kinds = self.params.behaviours
         wanted = kinds and (kinds, self.params.behaviour_days)
@@ -63,7 +63,7 @@ class TaobaoAds:
         """Read impressions, ads, users and behaviours.
 
         Raises:
-            InputError: a file is missing or not of the publisher's form; names the line.
+            InputError: a file is missing or not in the publisher's form. The message names the line.
         """
         sample, ads, profile, log = self._files()
         not_clicked = "noclk" if "noclk" in header(sample) else "nonclk"
@@ -83,7 +83,9 @@ class TaobaoAds:
             BEHAVIOUR: click,
             "pid": part.table["pid"],
         }
-        items, history, fields = read_side(ads, "adgroup_id", ITEM_ID, _AD), None, FIELDS
+        items = read_side(ads, "adgroup_id", ITEM_ID, _AD)
+        history = None
+        fields = FIELDS
         if log:
             history, pairs = self._history(log, part.table["time_stamp"])
             events["btag"] = pa.repeat("clk", len(click))
@@ -99,7 +101,7 @@ class TaobaoAds:
         )
 
     def _history(self, log: File, shown: pa.ChunkedArray) -> tuple[Part | None, pa.Table]:
-        """Behaviours in the window around the impressions, and their pairs of category and brand as items."""
+        """Read the behaviours in the window of the impressions; return them, and their pairs as items."""
         ends = pc.min_max(shown).as_py()
         ahead = times.BEIJING * 3600
         since = (ends["min"] + ahead) // _DAY * _DAY - ahead - self.params.behaviour_days * _DAY

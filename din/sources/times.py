@@ -1,4 +1,4 @@
-"""Timestamps of any unit to UTC microseconds, and the usual mistakes caught: wrong unit, missing, not a time at all."""
+"""Convert timestamps to UTC microseconds, and catch the usual mistakes: a wrong unit, a missing value, not a time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +9,8 @@ from din.errors import InputError
 from din.sources.columns import NUMBER, numbers
 from din.sources.rawlog import TIME, Part, first
 
-BEIJING = 8  # hours ahead of UTC, the year round
-YEARS = (1990, 2100)  # a time outside is a wrong unit or a broken clock
+BEIJING = 8  # hours ahead of UTC, all year round
+YEARS = (1990, 2100)  # a time outside these years means a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
 _OFFSET = r"(Z|[+-]\d{2}(:?\d{2})?)"
@@ -19,14 +19,17 @@ _UNIT_KEY = "fetch.table.timestamp_unit"
 
 
 def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
-    """The column `name` as timestamp[us], UTC. Columns of a time type carry their unit with them.
+    """Return the column `name` as timestamp[us] in UTC.
 
     Args:
-        unit: `s`, `ms`, `us`, `ns` since 1970, or `iso`: ISO 8601, with an offset or in UTC.
+        part: the table.
+        name: the column.
+        unit: `s`, `ms`, `us` or `ns` since 1970, or `iso` for ISO 8601 with an offset or in UTC. A column of a time
+            type has its own unit.
 
     Raises:
-        InputError: a value is missing, no time, or outside 1990-2100; names its row and, where another unit would make
-            sense of it, that unit.
+        InputError: a value is missing, is not a time, or lies outside 1990-2100. The message names its row, and
+            another unit if one would make sense of the value.
     """
     column = part.table[name]
     if (row := first(pc.is_null(column, nan_is_null=True))) is not None:
@@ -40,23 +43,26 @@ def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
         raise InputError(f"{part.name}: {name} is of type {column.type}; expected numbers, text or timestamps")
     if unit == "iso":
         raise InputError(
-            f"{part.at(0)}: {name} is {column[0].as_py()!r}; expected ISO 8601 text ({_UNIT_KEY}=iso), such as "
+            f"{part.at(0)}: {name} is {column[0].as_py()!r}; expected ISO 8601 text ({_UNIT_KEY}=iso), e.g. "
             f"2024-05-31T12:00:00Z{_proposal(column[0])}"
         )
     return _scaled(part, name, column, unit)
 
 
 def since_1970(part: Part, name: str, unit: str, ahead_hours: int = 0) -> pa.ChunkedArray:
-    """An int64 column in the unit that its publisher states, as timestamp[us].
+    """Return an int64 column, in the unit that its publisher states, as timestamp[us].
 
     Args:
+        part: the table.
+        name: the column.
         unit: `s` or `ms`.
-        ahead_hours: added, for days to be those of a place so far ahead of UTC.
+        ahead_hours: added to each time, so that days begin as in a time zone this far ahead of UTC.
 
     Raises:
-        InputError: a value is missing or outside 1990-2100; names its row.
+        InputError: a value is missing or lies outside 1990-2100. The message names its row.
     """
-    column, per_us = part.table[name], NANOSECONDS[unit] // 1000
+    column = part.table[name]
+    per_us = NANOSECONDS[unit] // 1000
     fits = pc.and_(pc.greater_equal(column, _LOW * 10**6 // per_us), pc.less(column, _HIGH * 10**6 // per_us))
     if (row := first(pc.invert(fits).fill_null(True))) is not None:
         raise InputError(
@@ -67,7 +73,7 @@ def since_1970(part: Part, name: str, unit: str, ahead_hours: int = 0) -> pa.Chu
 
 
 def shifted(column: pa.ChunkedArray, ahead_hours: int) -> pa.ChunkedArray:
-    """Times whose UTC days are the days of a place so many hours ahead of UTC."""
+    """Shift times so that their UTC days are the days of a time zone `ahead_hours` ahead of UTC."""
     return pc.add(column, timedelta(hours=ahead_hours)) if ahead_hours else column
 
 
@@ -105,10 +111,10 @@ def _iso(part: Part, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         try:
             zoned = pc.if_else(aware, short, None).cast(pa.timestamp("us", "UTC")).cast(TIME)
             return pc.coalesce(zoned, pc.if_else(aware, None, short).cast(TIME))
-        except pa.ArrowInvalid:  # the 13th month: find its row the slow way
+        except pa.ArrowInvalid:  # e.g. the 13th month; find its row the slow way
             row = next(row for row, value in enumerate(column) if not _parses(value.as_py()))
     raise InputError(
-        f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected ISO 8601 ({_UNIT_KEY}=iso), such as "
+        f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected ISO 8601 ({_UNIT_KEY}=iso), e.g. "
         f"2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00{_proposal(column[row])}"
     )
 

@@ -1,7 +1,7 @@
-"""Files whose layout is known: typed columns, read in batches, so that memory holds the chosen columns alone.
+"""Read files of a known layout into typed columns, in batches, so that memory holds only the chosen columns.
 
-20 million ratings cost 8 bytes a number, not the text they were written as. Where a value is not of its type, the
-message names file and line. The cost: one thread (with more, errors would lose their line).
+A number takes 8 bytes, not the text it was written as. If a value is not of its column's type, the message names file
+and line. For that, one thread reads: with more, Arrow's errors don't name the line.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,13 +30,14 @@ def read_csv(
     separator: str = ",",
     names: Sequence[str] | None = None,
 ) -> Part:
-    """Columns of CSV files, one after the other.
+    """Read columns of CSV files, one file after the other.
 
     Args:
-        types: the columns to read.
-        keep: a batch to the mask of rows to keep.
+        sources: the files.
+        types: the columns to read, and their types.
+        keep: maps a batch to the mask of rows to keep.
         separator: one character.
-        names: all columns, where the files have no header. Blanks around a header's names don't count.
+        names: all columns of files without a header. In a header, blanks around names are ignored.
 
     Raises:
         InputError: a file is empty, damaged or not UTF-8, lacks a column, or holds a value of another type.
@@ -60,10 +61,10 @@ def read_csv(
 
 
 def read_json(file: File, types: Types, keep: Keep | None = None) -> Part:
-    """Some fields of JSON objects, one a line; a field that a line lacks is missing, all others are passed over.
+    """Read some fields of JSON objects, one object per line; a field that a line lacks is missing in that row.
 
     Raises:
-        InputError: a line is no JSON object, not UTF-8, or holds a value of another type.
+        InputError: a line is not a JSON object, is not UTF-8, or holds a value of another type.
     """
     batches = _Batches(types, keep)
     read = pjson.ReadOptions(block_size=4 * CHUNK)  # no line may be longer
@@ -79,11 +80,17 @@ def read_json(file: File, types: Types, keep: Keep | None = None) -> Part:
 
 
 def read_side(file: File, key: str, ours: str, fields: Collection[str], lists: Mapping[str, str] | None = None) -> Part:
-    """A table of items or users: every column with the type that its content has, its id renamed.
+    """Read a table of items or users, each column in the type of its content.
 
     Args:
-        key, ours: the id's name there and here.
-        fields: columns it must have. lists: column to the separator of its elements.
+        file: the file.
+        key: the name of the id in the file.
+        ours: the name of the id in the result.
+        fields: columns that the file must have.
+        lists: maps the columns that hold lists to the separator of their elements.
+
+    Raises:
+        InputError: the file can't be read, lacks a column, or an id is missing or not a whole number.
     """
     given: dict[str, str] = {}
 
@@ -106,10 +113,10 @@ def read_side(file: File, key: str, ours: str, fields: Collection[str], lists: M
 
 
 def flags(part: Part, name: str) -> pa.ChunkedArray:
-    """An int8 column that must be 0 or 1.
+    """Return an int8 column whose values must be 0 or 1.
 
     Raises:
-        InputError: another value, or none; names its row.
+        InputError: a value is missing or something else. The message names its row.
     """
     column = part.table[name]
     valid = pc.is_in(column, value_set=pa.array([0, 1], FLAG))
@@ -119,7 +126,7 @@ def flags(part: Part, name: str) -> pa.ChunkedArray:
 
 
 def require(given: Collection[str], wanted: Collection[str], file: File) -> None:
-    """Raise InputError where a file lacks a column."""
+    """Raise InputError if the file lacks a wanted column."""
     if missing := [name for name in wanted if name not in given]:
         raise InputError(
             f"{file.name}: no column {missing[0]!r}; its columns: {listed(given)}. Expected {', '.join(wanted)}: "
@@ -128,10 +135,11 @@ def require(given: Collection[str], wanted: Collection[str], file: File) -> None
 
 
 class _Batches:
-    """Batches of several files as they come: what is kept, and the row of the files behind each row."""
+    """The kept rows of several files, collected in batches, with the row of the files that each came from."""
 
     def __init__(self, types: Types, keep: Keep | None) -> None:
-        self.schema, self.keep = pa.schema(list(types.items())), keep
+        self.schema = pa.schema(list(types.items()))
+        self.keep = keep
         self.kept: list[pa.RecordBatch] = []
         self.rows: list[np.ndarray] = []
         self.files: list[tuple[str, int]] = []
@@ -141,13 +149,13 @@ class _Batches:
         for batch in reader:
             batch = batch.rename_columns(self.schema.names)
             batch.validate(full=True)  # UTF-8
+            kept = batch
             if self.keep is not None:
                 mask = self.keep(batch)
                 self.rows.append(seen + np.flatnonzero(mask.to_numpy(zero_copy_only=False)))
-                seen, batch = seen + len(batch), batch.filter(mask)
-            else:
-                seen += len(batch)
-            self.kept.append(batch)
+                kept = batch.filter(mask)
+            seen += len(batch)
+            self.kept.append(kept)
         self.files.append((file.name, seen - before))
 
     def part(self) -> Part:
@@ -156,20 +164,20 @@ class _Batches:
 
 
 def header(file: File) -> list[str]:
-    """The names of a CSV file's columns, without blanks around them."""
+    """Return the names of a CSV file's columns, without blanks around them."""
     with unreadable(file.name):
         return list(_header(file))
 
 
 def _header(file: File) -> dict[str, str]:
-    """Each name without blanks around it, and as it is written."""
+    """Map each column's name without blanks around it to the name as it is written."""
     options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)
     with file.open() as stream:
         return {name.strip(): name for name in pcsv.open_csv(stream, options).schema.names}
 
 
 def _of_types(types: Types) -> jsonlines.Wrong:
-    """Finds the value that is of another type than its name's."""
+    """Return a check for a value that is not of its column's type."""
 
     def wrong(number: int, record: dict[str, Any]) -> str | None:
         for name, kind in types.items():

@@ -137,7 +137,7 @@ def test_names_that_cannot_name_a_file_are_refused_at_fetch(
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ""])
 def test_a_manifest_names_no_file_elsewhere(name: str) -> None:
     """A field's record from a manifest or a signature is held to the same names."""
-    with pytest.raises(InputError, match="expected the name of a column that fetch took"):
+    with pytest.raises(InputError, match="expected the name of a column that fetch accepts"):
         parse_field({"name": name, "group": "item", "kind": "id"})
 
 

@@ -111,7 +111,7 @@ def test_to_shards(workspace: Workspace, write: Callable[[Path], None], public_p
         ("ml/ratings.csv", "1,40,,978300760", ("row 80: rating is missing",)),
         ("ml/ratings.csv", "1,40,4.0,978300760000", ("row 80: timestamp is 978300760000; expected s since 1970",)),
         ("ml/ratings.csv", ",40,4.0,978300760", ("row 80: user_id is missing",)),
-        ("ml/movies.csv", "30,Other (1990),Drama", ("row 4: item_id 30 stands already in ml/movies.csv row 3",)),
+        ("ml/movies.csv", "30,Other (1990),Drama", ("row 4: duplicate item_id 30: first seen in ml/movies.csv row 3",)),
         ("1m/ratings.dat", "1::x::5::978300760", ("line 80", "invalid value 'x'")),
         ("1m/ratings.dat", "1::40::5", ("line 80", "Expected 7 columns, got 5")),
         ("1m/movies.dat", "40:Heat (1995):Action", ("line 4", "expected id::title::genres")),

@@ -72,7 +72,7 @@ CASES = [
     Case("a reserved name", {}, ("fetch.table.keep: 'label'", "another name"), {"keep": ("label",)}),
     Case("a column twice", {"bad.csv": "a,a\n1,2\n"}, ("bad.csv: column 'a' appears twice",), {"events": "bad.csv"}),
     Case("no label", {}, ("fetch.table.label: 'clicked'", "clicks.csv", "rating >= 4"), {"label": "clicked"}),
-    Case("a rule's column", {}, ("'stars >= 4' is no column", "its columns: user_id"), {"label": "stars >= 4"}),
+    Case("a rule's column", {}, ("'stars >= 4' is neither a column", "its columns: user_id"), {"label": "stars >= 4"}),
     Case("a rule on text", {}, ("clicks.csv row 1: tab is 'a'", "tab >= 4", "expected numbers"), {"label": "tab >= 4"}),
     events("a label", f"1,10,{T},0\n1,10,{T},2", "bad.csv row 2: label is '2'; expected 0 or 1", "label >= 4"),
     events("a missing label", f"1,10,{T},", "bad.csv row 1: label is None; expected 0 or 1"),
@@ -97,7 +97,7 @@ CASES = [
     Case(
         "a sequence twice",
         {"bad.csv": f"{HEADER},sequence\n1,2,{T},0,7\n1,3,{T},0,8\n1,4,{T},0,7\n"},
-        ("bad.csv row 3: sequence 7 stands already in bad.csv row 1", "number each event once"),
+        ("bad.csv row 3: duplicate sequence 7: first seen in bad.csv row 1", "number each event once"),
         {"events": "bad.csv"},
     ),
     Case(
@@ -120,9 +120,12 @@ CASES = [
     ),
     side(
         "an item twice", "items", "item_id,c\n7,x\n8,y\n7,z\n",
-        "row 3: item_id 7 stands already in side.csv row 1", "one row",
+        "row 3: duplicate item_id 7: first seen in side.csv row 1", "one row",
     ),
-    side("a user twice", "users", "user_id\nu\nv\nv\n", "side.csv row 3: user_id 'v' stands already in side.csv row 2"),
+    side(
+        "a user twice", "users", "user_id\nu\nv\nv\n",
+        "side.csv row 3: duplicate user_id 'v': first seen in side.csv row 2",
+    ),
     side(
         "an infinite price", "items", "item_id,price\n7,1\n8,inf\n",
         "side.csv row 2: price is inf; expected a finite number",
@@ -131,7 +134,7 @@ CASES = [
     side("no items", "items", "item_id,c\n", "no rows"),
     side("a missing item id", "items", "item_id,c\n7,x\n,y\n", "side.csv row 2: item_id is missing"),
     side(
-        "a name twice", "items", "sku,item_id\n1,2\n", "column 'item_id' meets", "{other_item_id: item_id}",
+        "a name twice", "items", "sku,item_id\n1,2\n", "column 'item_id' collides with", "{other_item_id: item_id}",
         items_columns={"item_id": "sku"},
     ),
     side(
@@ -148,8 +151,8 @@ CASES = [
         history_columns={"rating": "r"}, separators={"item_id": "|", "r": "|"},
     ),
     side(
-        "a history twice", "history", f"user_id,item_id,timestamp\n1,2|3,{T}\n1,4|5,{T}\n", "side.csv row 2: user_id 1",
-        "sequence 0 stands already in side.csv row 1", separators={"item_id": "|"},
+        "a history twice", "history", f"user_id,item_id,timestamp\n1,2|3,{T}\n1,4|5,{T}\n", "side.csv row 2: duplicate user_id 1",
+        "duplicate sequence 0: first seen in side.csv row 1", separators={"item_id": "|"},
     ),
     Case(
         "a kept number that is text in the history",
@@ -205,7 +208,7 @@ CASES = [
         {"events": "bad.csv"},
     ),
     Case(
-        "a JSON array", {"bad.json": '[{"a": 1}]'}, ("bad.json: cannot be read (line 1: b'[{", "one JSON object a"),
+        "a JSON array", {"bad.json": '[{"a": 1}]'}, ("bad.json: cannot be read (line 1: b'[{", "one JSON object per"),
         {"events": "bad.json"},
     ),
     Case(
