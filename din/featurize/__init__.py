@@ -1,1 +1,1 @@
-"""Raw tables to feature shards: point-in-time histories as views, splits, vocabularies (DESIGN: Feature shards)."""
+"""Turn raw tables into feature shards: point-in-time histories as views, splits, and vocabularies."""

@@ -1,11 +1,11 @@
-"""The featurize stage: `data/raw/` to `data/features/`.
+"""The stage `featurize`: turn `data/raw/` into `data/features/`.
 
     events, history ── codes, shards ──> log/shard=k ── splits, positions ──> behaviours/shard=k, impressions/shard=k
                                                                                   │ training rows of all shards
     items, users ──────── encode <──────────────── coders, vocabularies <─────────┘
          └──> data/features/{items,users}.parquet, vocab/, shards/k/
 
-Time grows with events, memory with the largest shard and the vocabularies. The same input gives the same bytes.
+Time grows with the number of events, memory with the largest shard and the vocabularies. Equal input gives equal bytes.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -34,8 +34,8 @@ def featurize(workspace: Workspace, params: Params) -> None:
     """Build the feature shards of `data/raw` in `data/features`.
 
     Raises:
-        InputError: no log, a field the log can't give, too few days, an empty split, no negative left to sample,
-            too little memory or disk.
+        InputError: there is no log, a field is missing from it, it has too few days, a split is empty, no negative is
+            left to sample, or memory or disk is too small.
     """
     block = params.featurize
     with session(workspace, block.memory_mb) as engine, replace_directory(workspace.features) as target:
@@ -75,11 +75,11 @@ def _shards(log: Raw, block: Featurize) -> int:
 def _views(
     engine: Session, log: Raw, block: Featurize, users: ir.Table, items: ir.Table, count: int
 ) -> tuple[ir.Table, ir.Table]:
-    """Behaviours with the ranks that see them, and impressions of every split with their histories, by shard."""
+    """Return behaviours with the ranks that see them, and the impressions of all splits with their histories."""
     rows = timeline.scatter(engine, log, users, items)
     first_days = splits.first_days(engine, log, block)
     pool = negatives.pool(engine, rows) if log.protocol == "leave_last_out" else None
-    copies = 1 if pool is None else 2  # impressions for each event: with a negative, ranks count both
+    copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
     for shard in range(count):
         mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, first_days)
@@ -112,7 +112,7 @@ def _views(
 
 
 def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
-    """Rows of each split, and the time of the last training impression."""
+    """Return the number of rows of each split, and the time of the last training impression."""
     by_split = impressions.group_by("split").aggregate(rows=ibis._.count(), last=impressions[TIMESTAMP].max())
     found = {SPLITS[row["split"]]: row for row in by_split.to_pyarrow().to_pylist()}
     last = found["train"]["last"] if "train" in found else 0
@@ -133,7 +133,7 @@ def _training(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabula
 def _coders(
     engine: Session, log: Raw, block: Featurize, training: vocabulary.Training, users: ir.Table, items: ir.Table
 ) -> tuple[list[coding.Coder], ir.Table, ir.Table]:
-    """A coder for every field, and users and items with encoded columns and their rows."""
+    """Return a coder for every field, and users and items with encoded columns and their rows."""
     carriers = {Group.USER: users, Group.ITEM: items}
 
     def coder(field: Field) -> coding.Coder:
@@ -142,7 +142,8 @@ def _coders(
 
     coders = [coder(field) for field in log.fields]
     for group, key in ((Group.USER, USER_ID), (Group.ITEM, ITEM_ID)):
-        encoded, own = carriers[group], [coder for coder in coders if coder.field.group is group]
+        own = [coder for coder in coders if coder.field.group is group]
+        encoded = carriers[group]
         for coder_ in own:
             encoded = coder_.encode(encoded)
         identity = next((coder_ for coder_ in own if coder_.field.name == key), None)

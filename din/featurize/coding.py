@@ -1,11 +1,11 @@
-"""How one field's raw values become ids or floats: learn from training evidence, then encode any table.
+"""Turn one field's raw values into ids or floats: learn from training evidence, then encode any table.
 
     id, categorical   value -> id, by descending count, ties by value; unseen, rare (id only) or missing -> 0
     multi             list -> ids of its known values, each once, in the list's order; none -> [0]
-    numeric, buckets  value -> 1 + number of edges <= value, edges the exact k/buckets quantiles, duplicates merged
+    numeric, buckets  value -> 1 + number of edges <= value; edges are the exact k/buckets quantiles, without duplicates
     numeric           value -> (value − mean) / std as float32, missing -> NaN
 
-Nothing here is approximate and nothing depends on the number of threads.
+No result is approximate or depends on the number of threads.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -22,12 +22,12 @@ from din.featurize.engine import Session
 from din.featurize.raw import column
 from din.schema import UNKNOWN, Field, Kind
 
-_STEPS = 2**30  # of the integer grid on which moments are summed
+_STEPS = 2**30  # steps of the integer grid on which moments are summed
 
 
 @dataclass(frozen=True)
 class Coder:
-    """What training taught about a field: `vocabulary` (value, id), or `edges`, or `mean` and `std`."""
+    """The encoding of a field, learned from training rows: `vocabulary` (value, id), `edges`, or `mean` and `std`."""
 
     field: Field
     vocabulary: ir.Table | None = None
@@ -36,7 +36,7 @@ class Coder:
     std: float = 1.0
 
     def encode(self, table: ir.Table) -> ir.Table:
-        """The table with the field's column replaced by int32 ids, float32 values or lists of int32 ids."""
+        """Return the table with the field's column as int32 ids, lists of int32 ids, or float32 values."""
         name = column(self.field)
         values = table[name]
         if self.field.standardised:
@@ -44,7 +44,7 @@ class Coder:
             return table.mutate(**{name: scaled.cast("float32")})
         if self.field.kind is Kind.NUMERIC:
             above = [(values >= edge).cast("int32") for edge in self.edges]
-            bucket = ibis.ifelse(values.isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, too
+            bucket = ibis.ifelse(values.isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, bucket 1
             return table.mutate(**{name: bucket.cast("int32")})
         unknown: Any = ibis.literal(UNKNOWN, "int32")
         codes = self._codes(table, name)
@@ -54,7 +54,7 @@ class Coder:
         return joined.mutate(**{name: joined.code.fill_null(unknown)}).drop("code")
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
-        """raw_value -> code; for `multi` one row for each distinct list of the table, far fewer than its rows."""
+        """Return raw_value and code; for `multi`, one row per distinct list, which are far fewer than the rows."""
         assert self.vocabulary is not None
         if self.field.kind is not Kind.MULTI:
             return self.vocabulary.select(raw_value="value", code="id")
@@ -65,13 +65,13 @@ class Coder:
 
     @property
     def rows(self) -> int:
-        """Rows of the embedding table, row 0 included."""
+        """The number of rows of the embedding table, including row 0."""
         if self.vocabulary is not None:
             return 1 + int(self.vocabulary.count().to_pyarrow().as_py())
         return 2 if self.field.standardised else len(self.edges) + 2
 
     def to_json(self) -> dict[str, Any]:
-        """The field's record in the manifest."""
+        """Return the field's record in the manifest."""
         record = self.field.to_json() | {"rows": self.rows}
         if self.field.standardised:
             return record | {"mean": self.mean, "std": self.std}
@@ -79,11 +79,13 @@ class Coder:
 
 
 def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) -> Coder:
-    """A field's coder.
+    """Return a field's coder.
 
     Args:
-        evidence: value (raw) and weight (int64: how many times training saw it); repeated values are added up.
-        min_count: occurrences below which an `id` field's value stays unknown.
+        session: the engine.
+        field: the field.
+        evidence: value (raw) and weight (int64: how often training saw it); weights of repeated values are added.
+        min_count: a value of an `id` field with fewer occurrences stays unknown.
     """
     evidence = evidence.filter(evidence.value.notnull())
     if field.buckets:
@@ -103,17 +105,21 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
 
 
 def _parts(lists: ir.Table) -> ir.Table:
-    """One row for each value of each list `raw_value`: part, at (its place); missing values left out."""
+    """Return part and at (its place), one row for each value of each list `raw_value` that is not missing."""
     parts = lists.mutate(part=lists.raw_value).unnest("part", offset="at")
     known = parts.part.notnull()
     return parts.filter(known & ~parts.part.isnan() if parts.part.type().is_floating() else known)
 
 
 def _quantiles(session: Session, evidence: ir.Table, buckets: int) -> tuple[float, ...]:
-    """For k = 1 … buckets−1 the smallest value with at least k/buckets of the weight at or below it, each once."""
+    """Return the distinct k/buckets quantiles, k = 1 … buckets−1.
+
+    The quantile of k is the smallest value that has at least k/buckets of the weight at or below it.
+    """
     total = session.scalars(evidence.aggregate(total=evidence.weight.sum().cast("int64")))["total"] or 0
     targets = np.array([-(-total * k // buckets) for k in range(1, buckets)])
-    edges, passed = [], 0
+    edges = []
+    passed = 0
     for batch in evidence.order_by("value").to_pyarrow_batches():
         values, weights = (batch[name].to_numpy(zero_copy_only=False) for name in ("value", "weight"))
         reached = passed + np.cumsum(weights)
@@ -124,9 +130,10 @@ def _quantiles(session: Session, evidence: ir.Table, buckets: int) -> tuple[floa
 
 
 def _moments(session: Session, evidence: ir.Table) -> tuple[float, float]:
-    """Mean and population standard deviation (1 where it would be 0); (0, 1) without values.
+    """Return mean and population standard deviation (1 if it would be 0), or (0, 1) without values.
 
-    A sum of floats depends on the order, so on threads; integers don't. Values are rounded to 2⁻³⁰ of their range.
+    A sum of floats depends on the order of its terms, and so on the number of threads. Therefore values are rounded to
+    2⁻³⁰ of their range and summed as integers.
     """
     bounds = session.scalars(evidence.aggregate(low=evidence.value.min(), high=evidence.value.max()))
     low, high = bounds["low"], bounds["high"]

@@ -1,7 +1,7 @@
-"""The embedded engine: one DuckDB session, its scratch folder, and the few things Ibis has no portable word for.
+"""The embedded engine: one DuckDB session, its scratch folder, and a few expressions that Ibis lacks.
 
-Intermediate tables are Parquet files partitioned by shard under `.din/featurize`, so that memory holds one shard's
-windows at a time and the rest of the log stays on disk. Costs one more write and read of the log.
+Intermediate tables are Parquet files under `.din/featurize`, partitioned by shard. Memory holds the windows of one
+shard at a time, and the rest of the log stays on disk, at the cost of one more write and read of the log.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -25,7 +25,7 @@ from din.errors import InputError
 from din.workspace import Workspace
 
 ROW_GROUP = 1 << 17
-_OWN_SHARE = 0.7  # of the memory the process may use, what DuckDB may: the rest is Python, Arrow and malloc's slack
+_DUCKDB_SHARE = 0.7  # of the process's memory; the rest is for Python, Arrow and malloc's slack
 _HASH_BITS = 32
 
 
@@ -43,9 +43,10 @@ class Session:
         return self.con.create_table(name, table)
 
     def write(self, table: ir.Table, path: Path) -> None:
-        """Write one Parquet file; the same rows in the same order give the same bytes.
+        """Write one Parquet file; equal rows in equal order give equal bytes.
 
-        The file gets its name last: ibis quotes paths the Python way, which a name with both quotes breaks out of.
+        The file is renamed at the end because ibis quotes paths as Python does, so a name with both kinds of quotes
+        would end the string in SQL.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         unnamed = path.parent / ".tmp-unnamed.parquet"
@@ -64,20 +65,20 @@ class Session:
         return self.spilled(name)
 
     def spilled(self, name: str) -> ir.Table:
-        """An intermediate table; a filter on `shard` reads that shard's file only."""
+        """Return an intermediate table; a filter on `shard` reads only that shard's file."""
         return self.con.read_parquet(f"{self.scratch / name}/*/*.parquet", table_name=name, hive_partitioning=True)
 
     def scalars(self, table: ir.Table) -> dict:
-        """The only row of an aggregate, as Python values."""
+        """Return the only row of an aggregate as Python values."""
         return table.to_pyarrow().to_pylist()[0]
 
 
 @contextmanager
 def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
-    """Open the engine within `memory_mb` of process memory; what is beyond spills to the scratch folder.
+    """Open the engine within `memory_mb` of process memory; larger queries spill to the scratch folder.
 
     Raises:
-        InputError: memory_mb is too little, a raw file is unreadable, or the disk is full.
+        InputError: memory_mb is too small, a raw file is unreadable, or the disk is full.
     """
     scratch = workspace.scratch
     shutil.rmtree(scratch, ignore_errors=True)
@@ -86,7 +87,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
         threads=cores.available(),
         memory_limit=f"{int(memory_mb * _OWN_SHARE)}MB",
         temp_directory=str(scratch / "spill"),
-        preserve_insertion_order=False,  # every order that matters is asked for
+        preserve_insertion_order=False,  # every query whose order matters sorts
     )
     try:
         yield Session(con, scratch)
@@ -101,7 +102,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
 
 @ibis.udf.scalar.builtin
 def epoch_us(moment: dt.Timestamp(scale=6)) -> dt.int64:  # pyright: ignore[reportInvalidTypeForm]  # ibis reads it
-    """Microseconds since 1970 of a UTC timestamp."""
+    """Return the microseconds since 1970 of a UTC timestamp."""
 
 
 def flag(value: bool) -> ir.IntegerValue:
@@ -110,12 +111,12 @@ def flag(value: bool) -> ir.IntegerValue:
 
 
 def draw(text: ir.StringValue) -> ir.IntegerValue:
-    """A uniform integer in [0, 2³²): the first 8 hex digits of md5, the same on every engine."""
+    """Draw a uniform integer in [0, 2³²): the first 8 hex digits of md5, which are the same on every engine."""
     return ("0x" + text.hexdigest("md5").left(8)).cast("int64")
 
 
 def draw_below(text: ir.StringValue, bound: ir.IntegerValue | int) -> ir.IntegerValue:
-    """A uniform integer in [0, bound), for bound < 2³¹: ⌊md5 fraction × bound⌋."""
+    """Draw a uniform integer in [0, bound), for bound < 2³¹: ⌊md5 fraction × bound⌋."""
     return (draw(text) * bound) >> _HASH_BITS
 
 

@@ -1,8 +1,8 @@
-"""Users and items as small integers, in the order of their raw ids, with their shard, their draw and their side fields.
+"""Number users and items in the order of their raw ids, and add shard, split and side fields.
 
-Every id the log or its tables mention gets a code from 1 on; code 0 is the unknown one: no raw id, no side fields.
-Vocabularies choose later which codes have an embedding row.
-Memory and time grow with distinct users and items.
+Every id in the log or its tables gets a code, counted from 1. Code 0 is unknown, without raw id or side fields. The
+vocabularies decide later which codes have an embedding row. Memory and time grow with the number of distinct users and
+items.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -18,11 +18,12 @@ from din.schema import ITEM_ID, USER_ID, Group
 
 
 def users(session: Session, raw: Raw, params: Featurize, shards: int) -> ir.Table:
-    """One row a user: user (code), value (raw id), shard, held_out (index of SPLITS), `field_*`."""
+    """Return one row per user: user (code), value (raw id), shard, held_out (index of SPLITS), `field_*`."""
     table = _coded(raw, USER_ID, "user", raw.users)
     key = table.value.cast("string")
-    test, valid = threshold(params.test_fraction), threshold(params.valid_fraction)
-    test = test if raw.protocol == "by_user" else 0  # leave_last_out tests every user, temporal asks no user
+    # leave_last_out tests every user, and temporal splits by day, so only by_user draws test users
+    test = threshold(params.test_fraction) if raw.protocol == "by_user" else 0
+    valid = threshold(params.valid_fraction)
     drawn = draw(f"{params.seed}/split/" + key)
     held_out = ibis.cases((drawn < test, 2), (drawn < test + valid, 1), else_=0)
     shard = draw_below(f"{params.seed}/shard/" + key, shards)
@@ -33,7 +34,7 @@ def users(session: Session, raw: Raw, params: Featurize, shards: int) -> ir.Tabl
 
 
 def items(session: Session, raw: Raw) -> ir.Table:
-    """One row an item: item (code), value (raw id), `field_*`."""
+    """Return one row per item: item (code), value (raw id), `field_*`."""
     table = _coded(raw, ITEM_ID, "item", raw.items)
     return session.store("items", table.mutate(field_item_id=table.value))
 

@@ -1,13 +1,15 @@
-"""Open `data/raw/`: which fields, which protocol, and the tables with typed field columns.
+"""Open `data/raw/`: its fields, its protocol, and its tables with typed field columns.
 
-Field columns are renamed `field_<name>` (a log's own `position` or `rank` never meets ours), numbers become float64
-and NaN, ±inf become null. Reads footers and one pass over labels and declared contexts; everything else is lazy.
+Field columns are renamed `field_<name>`, so that a log's own `position` or `rank` can't collide with ours. Numbers
+become float64, and NaN and ±inf become null. Opening reads the footers and passes once over labels and declared
+contexts; the rest is lazy.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import ibis
@@ -33,9 +35,8 @@ from din.schema import (
     parse_fields,
 )
 
-BEFORE_ALL = -(
-    2**62
-)  # timestamp of a behaviour whose time is unknown: earlier than any, and differences don't overflow
+# The timestamp of a behaviour without a time: earlier than all others, and differences don't overflow.
+BEFORE_ALL = -(2**62)
 _RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled"}  # columns of the feature files
 
 
@@ -43,8 +44,16 @@ _RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled"}
 class Raw:
     """An opened log.
 
-    root: its directory.
-    events, history: keys, timestamp (int64 µs), and `field_*` columns; items, users: key and `field_*` columns.
+    Attributes:
+        root: its directory.
+        fields: the fields, in the order declared.
+        protocol: the split.
+        order: the rule for ties.
+        until: the last day to use, or None.
+        events: keys, timestamp (int64 µs), and `field_*` columns.
+        history: the same columns as events, or None.
+        items: key and `field_*` columns, or None.
+        users: key and `field_*` columns, or None.
     """
 
     root: Path
@@ -58,12 +67,12 @@ class Raw:
     users: ir.Table | None
 
     def of(self, *groups: Group) -> tuple[Field, ...]:
-        """The fields of some groups, in the order declared."""
+        """Return the fields of some groups, in the order declared."""
         return tuple(field for field in self.fields if field.group in groups)
 
 
 def column(field: Field) -> str:
-    """The field's column in every intermediate table."""
+    """Return the name of the field's column in every intermediate table."""
     return f"field_{field.name}"
 
 
@@ -71,15 +80,17 @@ def load(session: Session, root: Path, params: Featurize) -> Raw:
     """Open the log and check the declared fields against its columns.
 
     Raises:
-        InputError: no log; a declared column is missing, of another type than its kind needs, reserved, or is the
-            feedback itself; an unknown format.
+        InputError: there is no log, or its format is unknown; a declared column is missing, has a reserved name or
+            another type than its kind needs, or holds the feedback itself.
     """
     manifest = documents.read(RawManifest, root / MANIFEST, "run `din fetch` again")
     protocol = params.protocol or manifest["protocol"]
     order = params.order or manifest["order"] or ("sequence" if protocol == "leave_last_out" else "strict")
-    declared, where = params.fields, "featurize.fields"
+    declared = params.fields
+    where = "featurize.fields"
     if declared is None:
-        declared, where = manifest["fields"], f"{root / MANIFEST}: fields"
+        declared = manifest["fields"]
+        where = f"{root / MANIFEST}: fields"
     fields = parse_fields({group: columns or {} for group, columns in declared.items()}, where)
     _check_names(fields, where)
 
@@ -112,7 +123,8 @@ def load(session: Session, root: Path, params: Featurize) -> Raw:
 def _check_names(fields: tuple[Field, ...], where: str) -> None:
     seen: dict[str, str] = {}
     for field in fields:
-        at, name = f"{where}.{field.group}.{field.name}", field.name.lower()
+        at = f"{where}.{field.group}.{field.name}"
+        name = field.name.lower()
         if name in _RESERVED:
             raise InputError(f"{at}: {field.name!r} is a column of the feature files; rename the column at fetch")
         if name in seen:
@@ -123,13 +135,14 @@ def _check_names(fields: tuple[Field, ...], where: str) -> None:
 
 
 def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
-    """The field's values with the type its kind needs, null where missing."""
+    """Return the field's values in the type that its kind needs, null where missing."""
     if field.name not in table.columns:
         raise InputError(
             f"{path}: no column {field.name!r}, which featurize.fields.{field.group} declares; "
             f"it has {listed(table.columns)}"
         )
-    values, kind = table[field.name], field.kind
+    values = table[field.name]
+    kind = field.kind
     dtype = values.type()
     found = f"{path}: column {field.name!r} is {dtype}"
     if kind is Kind.MULTI and not dtype.is_array():
@@ -146,17 +159,18 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
 
 
 def _check_feedback(session: Session, events: ir.Table, contexts: list[Field], where: str) -> None:
-    """Refuse a context whose values are the label or the behaviour flag under another name."""
+    """Raise InputError if a context's values are the label or the behaviour flag under another name."""
     numbers = [field for field in contexts if events[column(field)].type().is_numeric()]
-    flags = (LABEL, BEHAVIOUR)
-    equal = {
-        (field, flag): ((events[column(field)] == events[flag]).all() & (events[flag].nunique() > 1)).name(str(n))
-        for n, (field, flag) in enumerate((field, flag) for field in numbers for flag in flags)
-    }
-    if not equal:
+    pairs = list(product(numbers, (LABEL, BEHAVIOUR)))
+    if not pairs:
         return
-    found = session.scalars(events.aggregate(list(equal.values())))
-    for n, (field, flag) in enumerate(equal):
+    equal = []
+    for n, (field, flag) in enumerate(pairs):
+        same = (events[column(field)] == events[flag]).all()
+        varies = events[flag].nunique() > 1
+        equal.append((same & varies).name(str(n)))
+    found = session.scalars(events.aggregate(equal))
+    for n, (field, flag) in enumerate(pairs):
         if found[str(n)]:
             raise InputError(
                 f"{where}.context.{field.name}: equals {flag} on every row, so it is the answer, not a context; "

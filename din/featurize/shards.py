@@ -1,6 +1,6 @@
-"""The feature files: item and user tables, then for each shard its behaviours and its splits, as FORMAT.md lays out.
+"""Write the feature files: the tables of items and users, then the behaviours and splits of each shard.
 
-Rows are ordered within a shard only; each file is one sort of one shard.
+din/features/FORMAT.md describes them. Rows are ordered within a shard only, so each file takes one sort of one shard.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -19,12 +19,12 @@ from din.schema import SEQUENCE, SPLITS, TIMESTAMP, UNKNOWN, Group
 
 
 def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
-    """Add `row`, its line in the file: unknown, then the vocabulary's in id order, then the others by raw id.
+    """Add `row`, the place in the file: unknown first, then known ids in id order, then the others by raw id.
 
     Args:
         entities: users or items with encoded columns.
         key: user | item.
-        identity: the coder of the raw id itself, where it is a field.
+        identity: the coder of the raw id itself, if that is a field.
     """
     order = [entities[key]]
     if identity is not None:
@@ -34,13 +34,13 @@ def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
 
 
 def write_entities(session: Session, placed: ir.Table, coders: list[Coder], path: Path) -> None:
-    """Write items.parquet or users.parquet: value and the encoded fields, by row."""
+    """Write items.parquet or users.parquet: value and the encoded fields, in the order of `row`."""
     fields = {coder.field.name: column(coder.field) for coder in coders}
     session.write(_renamed(placed.order_by("row"), {"value": "value"} | fields), path)
 
 
 def offsets(users: ir.Table, behaviours: ir.Table) -> ir.Table:
-    """Add `offset` to placed users: where each one's behaviours begin in its shard's file."""
+    """Add `offset` to placed users: the row of the shard's file where a user's behaviours begin."""
     sizes = behaviours.group_by("user").aggregate(size=ibis._.count())
     users = users.left_join(sizes, "user").drop("user_right")
     before = ibis.window(group_by="shard", order_by="row", preceding=(None, 1))
@@ -59,9 +59,14 @@ def write_shard(
     """Write one shard's four files.
 
     Args:
-        behaviours, impressions: the shard's rows, users and items as codes, histories relative to the user's first.
-        users: user, row, offset. items: item, row.
-        coders: those of context and behaviour fields.
+        session: the engine.
+        folder: the shard's folder.
+        behaviours: the shard's behaviours, with users and items as codes.
+        impressions: the shard's impressions, with users and items as codes. Histories count from the user's first
+            behaviour.
+        users: user, row, offset.
+        items: item, row.
+        coders: the coders of context and behaviour fields.
     """
     people = users.select("user", "offset", user_row="row")
     goods = items.select("item", item_row="row")
@@ -90,5 +95,5 @@ def write_shard(
 
 
 def _renamed(rows: ir.Table, columns: dict[str, str]) -> ir.Table:
-    """The columns of `columns` (new name: old name); a new name may be any text, so it is no keyword argument."""
+    """Select `columns`, which maps new names to old ones; new names may be any text."""
     return rows.select([rows[old].name(new) for new, old in columns.items()])

@@ -1,9 +1,10 @@
-"""Which rows are impressions, and of which split: the three protocols.
+"""The three protocols: they decide which rows are impressions, and in which split.
 
 temporal        days at the end of the log: … train | valid_days | test_days
 by_user         whole users, by md5 of (seed, user)
-leave_last_out  per user, of n clicked rows: the 2nd … (n-1)th train, the nth tests; training rows of a share of
-                the users (by md5) validate. Rows without a click are no impressions: negatives are sampled.
+leave_last_out  of a user's n clicked rows, the 2nd … (n-1)th train and the nth tests. The training rows of a share
+                of the users (by md5) validate instead. Rows without a click are not impressions, since negatives are
+                sampled.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -27,7 +28,7 @@ _TEST = SPLITS.index("test")
 
 
 def first_days(session: Session, raw: Raw, params: Featurize) -> tuple[int, int]:
-    """For temporal: the days (since 1970, UTC) on which validation and test begin; (0, 0) for the other protocols.
+    """Return the days (since 1970, UTC) on which validation and test begin; (0, 0) if the protocol is not temporal.
 
     Raises:
         InputError: the log has no day before validation.
@@ -49,7 +50,7 @@ def first_days(session: Session, raw: Raw, params: Featurize) -> tuple[int, int]
 
 
 def assign(rows: ir.Table, protocol: str, first_days: tuple[int, int]) -> ir.Table:
-    """Add `split` (int8: NO_SPLIT or an index of SPLITS) to whole users of the scattered log; drop held_out."""
+    """Add `split` (int8: NO_SPLIT or an index of SPLITS) to all rows of some users, and drop held_out."""
     is_event = rows.is_event == 1
     if protocol == "temporal":
         valid, test = (day * DAY_US for day in first_days)
@@ -65,10 +66,10 @@ def assign(rows: ir.Table, protocol: str, first_days: tuple[int, int]) -> ir.Tab
 
 
 def check(sizes: dict[str, int], raw: Raw) -> None:
-    """Refuse an empty training or test split.
+    """Check that training and test split have rows.
 
     Raises:
-        InputError: names the split, the sizes and the parameters that decide them.
+        InputError: one is empty. The message names it, the sizes, and the parameters that decide them.
     """
     knobs = {
         "temporal": "featurize.valid_days and test_days, and data.until",

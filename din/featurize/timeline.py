@@ -1,4 +1,4 @@
-"""Every row of the log in its user's order, and what each row may see: histories as intervals of positions.
+"""Order each user's rows, and mark the behaviours that each row may see: a history is an interval of positions.
 
     user's rows by (timestamp, prior history before events, sequence)    b = behaviour, i = training impression
     row        b     b,i    b     i     b,i
@@ -7,7 +7,8 @@
     rank       0     0      1     1     2        training impressions before the row
     low        0     1      1     2     3        a behaviour is seen by the user's training impressions [low, high)
 
-`strict` ends a history where the timestamp begins, `sequence` at the row itself. One sort of one shard per order.
+With the order `strict`, a history ends before the first row of the same timestamp; with `sequence`, before the row
+itself. Each shard is sorted once.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -21,7 +22,8 @@ from din.featurize.raw import Raw, column
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, Group
 
 ORDER = ("timestamp", "is_event", "sequence")  # within a user; unique
-NO_SPLIT, TRAIN = -1, 0  # else an index of SPLITS
+NO_SPLIT = -1  # other values of `split` are indices of SPLITS
+TRAIN = 0
 
 
 def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.Table:
@@ -47,13 +49,14 @@ def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.
 
 
 def positions(rows: ir.Table, order: str) -> ir.Table:
-    """Add position, end, rank, low and trained (the user's training impressions) to rows that have a `split`.
+    """Add position, end, rank, low, and trained (the number of the user's training impressions).
 
     Args:
-        rows: whole users of `scatter`'s log, with split (NO_SPLIT or an index of SPLITS).
+        rows: all rows of some users from the log of `scatter`, with split (NO_SPLIT or an index of SPLITS).
         order: strict | sequence.
     """
-    behaviour, trained = rows[BEHAVIOUR] == 1, rows.split == TRAIN
+    behaviour = rows[BEHAVIOUR] == 1
+    trained = rows.split == TRAIN
     before = ibis.window(group_by="user", order_by=ORDER, preceding=(None, 1))
     earlier = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, -1))
     so_far = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, 0))
@@ -61,7 +64,8 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
     def count(where: ir.BooleanValue, window: ibis.expr.builders.WindowBuilder) -> ir.IntegerValue:
         return rows.user.count(where=where).over(window).cast("int32")
 
-    position, rank = count(behaviour, before), count(trained, before)
+    position = count(behaviour, before)
+    rank = count(trained, before)
     return rows.mutate(
         position=position,
         end=position if order == "sequence" else count(behaviour, earlier),
@@ -72,10 +76,15 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
 
 
 def behaviours(rows: ir.Table, max_history: int) -> ir.Table:
-    """The behaviours of `positions`' rows, with high: the first training impression whose history has cut them off.
+    """Return the behaviours with `high`, the rank of the first training impression whose history is past them.
 
-    An impression has cut off position p when its end exceeds p + max_history, and the impressions before that are
-    those before the behaviour max_history later: its low. So high is that low, or all where there is no such behaviour.
+    Args:
+        rows: the rows of `positions`.
+        max_history: the longest history.
+
+    The history of an impression is past position p if its end exceeds p + max_history. The training impressions before
+    that are the ones before the behaviour at p + max_history, and that behaviour's `low` counts them. So `high` is that
+    `low`, or the number of all training impressions if there is no such behaviour.
     """
     rows = rows.filter(rows[BEHAVIOUR] == 1)
     later = rows.low.lead(max_history).over(group_by="user", order_by="position")

@@ -1,9 +1,9 @@
-"""What training saw of every field: evidence to learn ids from, and per id `count` and `impressions` (n_j of Eq. 6).
+"""Count the values of every field in training: evidence to learn ids, and `count` and `impressions` (n_j of Eq. 6).
 
-`impressions` counts an impression once however many of its candidate and history items share the id. No impression is
-joined with its history for that: the training impressions that see a behaviour are an interval of the user's ranks, a
-candidate is an interval of one, and the union of a (user, id)'s intervals is a running maximum. Costs one sort of
-(training impressions + visible behaviours) for each item or behaviour field.
+`impressions` counts an impression once, even if several of its candidate and history items share the id. This takes no
+join of impressions with their histories. The training impressions that see a behaviour are an interval of the user's
+ranks, and a candidate is an interval of length one. The union of the intervals of a (user, id) is a running maximum.
+Each item or behaviour field costs one sort of (training impressions + visible behaviours).
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -22,20 +22,25 @@ from din.schema import UNKNOWN, Field, Group, Kind
 
 @dataclass(frozen=True)
 class Training:
-    """What the training split may look at.
+    """The rows that training may see.
 
-    candidates: its impressions: user, item, rank (within the user), context columns.
-    visible: behaviours in at least one training history: user, item, low, high (ranks that see it), behaviour columns.
+    Attributes:
+        candidates: the training impressions: user, item, rank (within the user), context columns.
+        visible: the behaviours in at least one training history: user, item, low, high (the ranks that see it),
+            behaviour columns.
     """
 
     candidates: ir.Table
     visible: ir.Table
 
     def evidence(self, field: Field, carrier: ir.Table | None) -> ir.Table:
-        """value, weight for `coding.learn`: occurrences; numeric item fields: candidates alone.
+        """Return value and weight (the number of occurrences) for `coding.learn`.
+
+        Numeric item fields count candidates only.
 
         Args:
-            carrier: for user and item fields the entities with the field's raw column, keyed by `user` or `item`.
+            field: the field.
+            carrier: for user and item fields, the entities with the field's raw column, keyed by `user` or `item`.
         """
         if carrier is None:
             rows = self.candidates if field.group is Group.CONTEXT else self.visible
@@ -48,9 +53,10 @@ class Training:
         return weighted.join(carrier, key).select("weight", value=column(field))
 
     def tally(self, coder: Coder, carrier: ir.Table | None) -> ir.Table:
-        """id, count, impressions of the ids that occur.
+        """Return id, count and impressions of the ids that occur.
 
         Args:
+            coder: the field's coder.
             carrier: as for `evidence`, with encoded columns.
         """
         field = coder.field
@@ -74,9 +80,9 @@ class Training:
 
 
 def table(session: Session, coder: Coder, tally: ir.Table) -> ir.Table:
-    """The vocabulary file: value, id, count, impressions; row 0 is unknown; ordered by id.
+    """Return the rows of the vocabulary file by id: value, id, count, impressions; row 0 is unknown.
 
-    A bucket's value is its lower edge (the first's is −inf); a standardised field has the rows 0 and 1, both null.
+    The value of a bucket is its lower edge, −inf for the first. A standardised field has the rows 0 and 1, both null.
     """
     if coder.vocabulary is not None:
         known = coder.vocabulary
@@ -94,7 +100,10 @@ def table(session: Session, coder: Coder, tally: ir.Table) -> ir.Table:
 
 
 def _ids(rows: ir.Table, coder: Coder) -> ir.Table:
-    """Rows with a column `id` instead of the field's: one row for each id of a list; 1 for a standardised value."""
+    """Return the rows with a column `id` in place of the field's.
+
+    A list has one row for each of its ids. A standardised value has the id 1, or 0 if it is missing.
+    """
     name = column(coder.field)
     ids = rows.rename(id=name)
     if coder.field.kind is Kind.MULTI:
