@@ -1,6 +1,7 @@
-"""What makes a directory a bundle: manifest.json names every other file and its sha256; the version is its own.
+"""Verify that a directory is a bundle: manifest.json lists the sha256 of every other file.
 
-Shared by whoever writes, stores or opens one. Costs one read of every file; nothing is taken on trust.
+The version of a bundle is the sha256 of manifest.json. Export, registry and scorer all verify bundles with this module.
+Verification trusts nothing and reads every file once.
 """
 
 import os
@@ -14,14 +15,14 @@ from din.artifacts import MANIFEST, sha256_file
 from din.errors import InputError, shown
 from din.names import Digest, FileName, Version
 
-_LONGEST_NAME = 255  # bytes, of Linux
+_LONGEST_NAME = 255  # bytes; the limit of Linux
 FACTS = "facts.json"
 SIGNATURE = "signature.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The files of a bundle but the manifest itself, by name, with their sha256."""
+    """The files of a bundle, except the manifest, by name with their sha256."""
 
     __pydantic_config__ = documents.STRICT
 
@@ -30,7 +31,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Verified:
-    """A bundle whose every file was found to be as its manifest says."""
+    """A bundle whose files all have the hashes that its manifest lists."""
 
     directory: Path
     version: Version
@@ -38,14 +39,15 @@ class Verified:
 
 
 def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
-    """Hash every file of a local bundle.
+    """Verify every file of a local bundle.
 
     Args:
         directory: a directory, not a link to one.
-        expected: the version that it must be.
+        expected: the version that the bundle must have.
 
     Raises:
-        InputError: no manifest; another version; a link; a file missing, changed, or not in the manifest.
+        InputError: the manifest is missing or has another version; a file is missing, changed, a link, or not in the
+            manifest.
     """
     if directory.is_symlink():
         raise InputError(f"{directory}: is a symbolic link; expected a bundle's own directory")
@@ -63,10 +65,14 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
 
 
 def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
-    """Parse a manifest's files; their names stay inside the bundle, whoever wrote it.
+    """Parse a manifest, and check that no name leads out of the bundle.
+
+    Args:
+        content: the manifest's bytes.
+        at: its place, for messages.
 
     Raises:
-        InputError: it is not a bundle's manifest; `at` says where it lies.
+        InputError: it is not the manifest of a bundle.
     """
     files = documents.parse(Manifest, content, at).files
     if MANIFEST in files:
@@ -81,10 +87,10 @@ def parse_manifest(content: bytes, at: str) -> dict[FileName, Digest]:
 
 
 def _present(directory: Path) -> set[str]:
-    """The files below a directory.
+    """Return the files below a directory.
 
     Raises:
-        InputError: one is a link, to a file or a folder, or a pipe or device, which could block whoever reads it.
+        InputError: one is a link to a file or folder, or it is a pipe or device, which could block a reader.
     """
     found = set()
     for root, folders, files in os.walk(directory):

@@ -1,8 +1,8 @@
-"""Any object store behind one prefix, with errors that are one line and name the place.
+"""Objects below one prefix of any object store, with errors of one line that name the place.
 
-Every request is bounded in time (`TIMEOUTS`, `RETRY`). A failure that a retry may cure is `Unavailable`; one that would
-recur, such as a missing bucket, refused credentials or a plain-http endpoint, is `InputError`. Costs nothing over
-obstore. Does not support async, nor anything that the registry does not need.
+Every request is bounded in time (`TIMEOUTS`, `RETRY`). A failure that a retry may cure is `Unavailable`. A failure that
+would recur, e.g. a missing bucket, refused credentials or a plain-http endpoint, is `InputError`. Only what the
+registry needs is supported, and nothing asynchronous.
 """
 
 import hashlib
@@ -30,9 +30,9 @@ from din import documents
 from din.errors import InputError, Unavailable, shown
 
 TIMEOUTS = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "10m"}
-"""To connect, without a byte of the answer, and of a whole request."""
+"""The longest wait for a connection, for the next byte of an answer, and for a whole request."""
 RETRY: Any = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-"""Failures that obstore tries again itself, with growing pauses."""
+"""How often and how long obstore itself retries a failed request, with growing pauses."""
 _ENVIRONMENT = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 _CLIENT_KEYS = (
     *TIMEOUTS, "allow_http", "allow_invalid_certificates", "http1_only", "http2_only", "pool_idle_timeout",
@@ -40,11 +40,12 @@ _CLIENT_KEYS = (
 )  # fmt: skip
 _FINAL = (InvalidPathError, NotSupportedError)
 _REFUSED = (PermissionDeniedError, UnauthenticatedError)
-# What is said in words alone: by listings, and of folders (not permitted, denied, exists, not a folder, read-only).
+# Listings and local folders report some errors only in words. The numbers mean: not permitted, denied, exists, not a
+# folder, read-only.
 _FINAL_WORDS = re.compile(r"status code: 404|err(or|no) (1|13|17|20|30)\b", re.IGNORECASE)
 _REFUSED_WORDS = re.compile(r"status code: 40[13]|\((ExpiredToken|InvalidToken|AuthorizationHeaderMalformed)\)")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified bucket does not exist")
-_METADATA = "169.254.169.254"  # asked for credentials where the environment has none; clouds' own machines answer
+_METADATA = "169.254.169.254"  # asked for credentials if the environment has none; only machines of a cloud answer
 _CREDENTIALS = {
     "AWS": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "GOOGLE": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -54,44 +55,46 @@ _MOST_CAUSE = 400
 
 
 class _Conflict(Unavailable):
-    """The store says that an object exists already, or that another write was faster."""
+    """The store reports that an object exists already, or that another write was faster."""
 
 
 class UnlistableKey(InputError):
-    """A key below a prefix keeps the store from listing it, such as one with an empty segment, which only S3 holds."""
+    """The store can't list a prefix because of a key below it, e.g. one with an empty segment, which S3 allows."""
 
 
 class Objects:
-    """Objects below `<uri>/<prefix>/`, keys relative to it.
+    """The objects below `<uri>/<prefix>/`; keys are relative to it.
 
     Args:
-        uri: a folder (a missing one reads as empty; the first write makes it), file://, s3://, gs://, az:// or
-            memory:///; credentials as the clouds' own tools read them from the environment.
+        uri: a folder, file://, s3://, gs://, az:// or memory:///. A missing folder reads as empty and is made by the
+            first write. Credentials come from the environment, as for the clouds' own tools.
         prefix: one path segment.
 
     Raises:
-        InputError: from every method, where the store lacks the object, or refuses to be read or written.
-        Unavailable: from every method, where it doesn't answer, or fails in any other way.
+        InputError: from every method, if the store lacks the object or refuses access.
+        Unavailable: from every method, if the store doesn't answer or fails in any other way.
     """
 
     def __init__(self, uri: str, prefix: str) -> None:
-        self.name, self._uri, self._prefix = f"{uri.rstrip('/')}/{prefix}", uri, prefix
+        self.name = f"{uri.rstrip('/')}/{prefix}"
+        self._uri = uri
+        self._prefix = prefix
         self._opened = _open(uri)
 
     def at(self, key: str) -> str:
-        """Where a key lies, for messages."""
+        """Return the place of a key, for messages."""
         return f"{self.name}/{key}"
 
     def put(self, key: str, content: bytes | Path) -> None:
-        """Write an object whole, over an older one if there is one."""
+        """Write an object whole, and replace an older one."""
         with _reaching(self.at(key)):
             obstore.put(self._writable(), f"{self._prefix}/{key}", content)
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write an object only where there is none; False where there is one. Atomic among all writers.
+        """Write an object if there is none, atomically among all writers; return False if there is one.
 
         Raises:
-            Unavailable: the store refused the write as a conflict, and yet there is no object.
+            Unavailable: the store refused the write as a conflict, although there is no object.
         """
         try:
             with _reaching(self.at(key)):
@@ -103,29 +106,29 @@ class Objects:
         return True
 
     def stream(self, key: str) -> Iterator[bytes]:
-        """An object's bytes in chunks."""
+        """Yield an object's bytes in chunks."""
         with _reaching(self.at(key)):
             for chunk in obstore.get(self._store, f"{self._prefix}/{key}"):
                 yield bytes(chunk)
 
     def read(self, key: str, most: int = documents.MOST_BYTES) -> bytes:
-        """An object's bytes; no more than about `most` of them are ever fetched or held.
+        """Return an object's bytes, and fetch no more than about `most` of them.
 
         Raises:
-            InputError: the object has more.
+            InputError: the object is larger.
         """
         content = bytearray()
         for chunk in self.stream(key):
             content += chunk
             if len(content) > most:
                 raise InputError(
-                    f"{self.at(key)}: larger than {most:,} bytes, the most that is read here; expected a file that "
-                    "din wrote: `din registry verify` names what is damaged"
+                    f"{self.at(key)}: larger than {most:,} bytes, the limit for such a file; expected a file that "
+                    "din wrote: `din registry verify` lists damaged files"
                 )
         return bytes(content)
 
     def sha256(self, key: str) -> str:
-        """Hex sha256 of an object's bytes, read in chunks."""
+        """Return the hex sha256 of an object's bytes, read in chunks."""
         digest = hashlib.sha256()
         for chunk in self.stream(key):
             digest.update(chunk)
@@ -141,10 +144,10 @@ class Objects:
         return True
 
     def keys(self, below: str) -> dict[str, datetime]:
-        """Keys below a key, with the time each was last written; unfinished writes are not there.
+        """Return the keys below a key and the time when each was last written, without unfinished writes.
 
         Raises:
-            UnlistableKey: one of them has a form that no listing returns.
+            UnlistableKey: a key has a form that listings can't return.
         """
         with _reaching(self.at(below)):
             try:
@@ -162,7 +165,7 @@ class Objects:
             obstore.delete(self._store, f"{self._prefix}/{key}")
 
     def leftovers(self) -> list[Path]:
-        """Temporary files of puts that were killed: `<name>#1`, which listings hide. Only local stores have them."""
+        """Return the temporary files `<name>#1` of killed writes, which only local stores have and listings hide."""
         store = self._store
         if not isinstance(store, LocalStore):
             return []
@@ -181,19 +184,19 @@ class Objects:
 
 
 def prefixes(uri: str) -> list[str]:
-    """The first path segments below a URI, sorted."""
+    """Return the first path segments below a URI, sorted."""
     with _reaching(uri):
         return sorted(obstore.list_with_delimiter(_open(uri) or MemoryStore())["common_prefixes"])
 
 
 def _open(uri: str, make: bool = False) -> ObjectStore | None:
-    """The store; None for a local folder that is missing, unless it is to be made."""
+    """Open the store; return None for a missing local folder, unless `make` is set."""
     scheme, separator, path = uri.partition("://")
     with _reaching(uri):
         if separator and scheme != "file":
             try:
                 return from_url(uri, **_options(scheme))
-            except BaseError as error:  # nothing was asked yet: the URI or the environment is wrong
+            except BaseError as error:  # before the first request, so the URI or the environment is wrong
                 raise InputError(f"{uri}: {_cause(error)}; expected a folder, s3://, gs:// or az://") from None
         folder = Path(path if separator else uri).expanduser().resolve()
         try:
@@ -205,9 +208,10 @@ def _open(uri: str, make: bool = False) -> ObjectStore | None:
 
 
 def _options(scheme: str) -> dict[str, Any]:
-    """Bounds for stores that are reached by HTTP; what the environment sets wins, such as AWS_READ_TIMEOUT=2m.
+    """Return the bounds for stores that are reached by HTTP.
 
-    Options given in code replace all of the environment's, so that these are given again.
+    Settings of the environment take precedence, e.g. AWS_READ_TIMEOUT=2m. Options passed in code make obstore ignore
+    the environment, so the environment's settings are passed in code as well.
     """
     if scheme not in _ENVIRONMENT:
         return {}
@@ -226,7 +230,7 @@ def _reaching(at: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         _check_bucket(at, _cause(error))
-        raise InputError(f"{at}: not found in the object store; `din registry list` shows what there is") from None
+        raise InputError(f"{at}: not found in the object store; `din registry list` shows its records") from None
     except (AlreadyExistsError, PreconditionError) as error:
         raise _Conflict(f"{at}: {_cause(error)}; run it again once the object store answers") from None
     except (BaseError, OSError) as error:
@@ -239,7 +243,7 @@ def _reaching(at: str) -> Iterator[None]:
 
 
 def _bounds(at: str, cause: str) -> str:
-    """How long a store that gave no answer was waited for."""
+    """Return the bounds on waiting, to show for a store that gave no answer."""
     prefix = _ENVIRONMENT.get(at.split(":")[0])
     if prefix is None or "HTTP error" not in cause:
         return ""
@@ -257,27 +261,27 @@ def _check_bucket(at: str, cause: str) -> None:
 
 
 def _check_access(at: str, cause: str, error: Exception) -> None:
-    """Raise InputError where the settings, not the store, are what is wrong."""
+    """Raise InputError if the settings are wrong, not the store."""
     prefix = _ENVIRONMENT.get(at.split(":")[0], "")
     if "builder error" in cause and "http://" in cause:
         raise InputError(
             f"{at}: the endpoint is plain http, which is refused unless {prefix}_ALLOW_HTTP=true is set; set it, or "
-            "give an https endpoint"
+            "use an https endpoint"
         ) from None
     if _METADATA in cause and not re.search(r"status code: 5\d\d", cause):
         raise InputError(
-            f"{at}: no credentials: the environment has none (such as {_CREDENTIALS.get(prefix, '')}), and this "
-            "machine has no role; set them as the cloud's own tools do"
+            f"{at}: no credentials: the environment has none (e.g. {_CREDENTIALS.get(prefix, '')}), and this machine "
+            "has no role; set them as for the cloud's own tools"
         ) from None
     if isinstance(error, _REFUSED) or _REFUSED_WORDS.search(cause):
         raise InputError(
-            f"{at}: the store refused the credentials: {cause}; check them, their region, and their rights on this "
-            "bucket"
+            f"{at}: the store refused the credentials: {cause}; check the credentials, their region, and their "
+            "permissions on this bucket"
         ) from None
 
 
 def _cause(error: Exception) -> str:
-    """The first line, with S3's name of the error instead of its XML."""
+    """Return the first line of an error, with the error code of S3 instead of its XML."""
     text = str(error)[: 10 * _MOST_CAUSE]
     code = re.search(r"<Code>(\w+)</Code>", text)
     line = re.split(r"\n|: <\?xml|: <Error", text, maxsplit=1)[0]

@@ -1,12 +1,12 @@
 """Records of the registry's log, and the chain that makes a tampered log visible.
 
-    promotions/000017.json           the record; names the sha256 of record 16 as its `parent`
-    seals/000017-<sha256>.json       a copy of it, named by its hash, written right after it
+    promotions/000017.json           the record; its `parent` is the sha256 of record 16
+    seals/000017-<sha256>.json       a copy of the record, named by its hash, written right after it
 
-A parent's hash reveals an edited, removed or reordered record below the newest one. A seal reveals the same of the
-newest, and is the copy to restore from. A promotion that was killed between the two leaves its record unsealed, which
-the next run of `din promote` mends. This protects against accidents and partial edits; whoever may write everywhere
-below the prefix can rewrite all of it (docs/security.md).
+The parent's hash reveals an edited, removed or reordered record below the newest one. The seal does the same for the
+newest record, and is the copy to restore from. A promotion that is killed between the two writes leaves its record
+without a seal, and the next run of `din promote` writes it. This protects against accidents and partial edits. Anybody
+with write access to the whole prefix can rewrite all of it (docs/security.md).
 """
 
 import re
@@ -31,7 +31,7 @@ Nonce = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 
 
 class StaleChampion(GateClosed):
-    """Somebody else appended first: the comparison that allowed this append was with a champion of the past."""
+    """Another writer appended first, so the comparison behind this append was with an outdated champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +39,17 @@ class Record:
     """One entry of the log: who made which version the champion, when and why.
 
     Attributes:
-        previous: the version of the record before; None in the first.
-        parent: the sha256 of that record's bytes; None in the first.
-        files: names below runs/<run_id>/ to their sha256.
+        number: its place in the log, counted from 1.
+        version: the new champion.
+        action: promote | rollback.
+        previous: the version of the record before. None in the first record.
+        parent: the sha256 of that record's bytes. None in the first record.
+        run_id: the run that promoted, or None.
+        nonce: tells two records with equal content apart.
+        by: the person or service.
+        at: the time.
+        reason: why the version became the champion.
+        files: maps names below runs/<run_id>/ to their sha256.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -61,7 +69,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """A record as it lies in the store, and the sha256 of its bytes."""
+    """A stored record, and the sha256 of its bytes."""
 
     record: Record
     digest: Digest
@@ -69,11 +77,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Chain:
-    """All records that could be read, oldest first.
+    """The log as it was read.
 
     Attributes:
+        entries: the records before the first unreadable one, oldest first.
         damage: one line for each break of the chain.
-        remarks: one line for each thing that is odd, but stops nobody.
+        remarks: one line for each oddity that does no harm.
     """
 
     entries: list[Entry]
@@ -84,8 +93,12 @@ class Chain:
 def parse_record(content: bytes, at: str) -> Record:
     """Parse a record from its bytes.
 
+    Args:
+        content: the bytes.
+        at: their place, for messages.
+
     Raises:
-        InputError: it is not a record; `at` says where it lies.
+        InputError: they are not a record.
     """
     return documents.parse(Record, content, at)
 
@@ -101,10 +114,10 @@ def seal_key(number: int, digest: str) -> str:
 
 
 def run_key(run_id: str, area: Literal["runs", "stages"] = "runs") -> str:
-    """Return the key below which a run's, or a stage's, files lie.
+    """Return the key below which the files of a run, or of a stage, are stored.
 
     Raises:
-        InputError: the id can't be a folder's name.
+        InputError: the id can't be the name of a folder.
     """
     return f"{area}/{RunId.of(run_id)}"
 
@@ -134,10 +147,10 @@ def seal_keys(objects: Objects) -> dict[str, Digest]:
 
 
 def newest_entry(objects: Objects) -> Entry | None:
-    """Read the newest record, checked against its seal and the record before; None where the log is empty.
+    """Read the newest record and check it against its seal and the record before; return None if the log is empty.
 
     Raises:
-        InputError: it is not a record, was edited, or a record before or after it was removed.
+        InputError: it is not a record or was edited, or a record before or after it was removed.
     """
     log = _Listing.of(objects)
     if not log.newest:
@@ -150,33 +163,38 @@ def newest_entry(objects: Objects) -> Entry | None:
 
 
 def append(objects: Objects, record: Record) -> bool:
-    """Write a record only where there is none of its number, then its seal; False where another writer was first.
+    """Write a record and then its seal; return False if another writer wrote a record of this number first.
 
     Raises:
-        InputError: a value that a record can't hold.
+        InputError: a record can't hold one of the values.
     """
     key = record_key(record.number)
     content = documents.dump(record)
     parse_record(content, objects.at(key))
     if not objects.create(key, content):
         written = parse_record(objects.read(key), objects.at(key))
-        if written.nonce != record.nonce:  # else a retried put whose first answer got lost: the record is ours
+        if written.nonce != record.nonce:  # an equal nonce means that a retry found its own first attempt
             return False
     seal(objects, record.number)
     return True
 
 
 def seal(objects: Objects, number: int) -> None:
-    """Write the seal of a record that is stored already."""
+    """Write the seal of a stored record."""
     content = objects.read(record_key(number))
     objects.create(seal_key(number, sha256(content).hexdigest()), content)
 
 
 @dataclass(frozen=True)
 class _Listing:
-    """The keys of the log: numbers of records, digests of seals by number, and keys of another form.
+    """The keys of the log.
 
-    Where a key keeps records or seals from being listed, `problems` says so; records are then looked up one by one.
+    Attributes:
+        numbers: the numbers of the records.
+        seals: the digests of the seals, by number.
+        odd: keys of another form.
+        problems: a line for each folder that can't be listed because of a key in it. Its keys are then looked up one
+            by one.
     """
 
     numbers: set[int]
@@ -190,7 +208,7 @@ class _Listing:
         odd = []
         problems = []
         sealed: Collection[str] | None = None
-        try:  # before the records: a seal follows its record, so none may lack one
+        try:  # listed before the records: a seal is written after its record, so each seal found has one
             sealed = objects.keys(SEALS)
         except UnlistableKey as error:
             problems.append(str(error))
@@ -217,7 +235,7 @@ class _Listing:
 
     @property
     def newest(self) -> int:
-        """The highest number that a record or a seal has; 0 for an empty log."""
+        """The highest number of a record or seal; 0 for an empty log."""
         return max([0, *self.numbers, *self.seals])
 
     def remarks(self, objects: Objects) -> list[str]:
@@ -231,7 +249,7 @@ class _Listing:
 
 
 def _probed(objects: Objects, seals: Collection[int]) -> set[int]:
-    """Find the records without a listing: each sealed one is there, and any after the newest seal."""
+    """Find the records without a listing: every sealed one, and those that follow the newest seal."""
     numbers = set(seals)
     number = max([0, *seals]) + 1
     while objects.exists(record_key(number)):
@@ -241,7 +259,7 @@ def _probed(objects: Objects, seals: Collection[int]) -> set[int]:
 
 
 def _probed_seals(objects: Objects, numbers: Collection[int]) -> dict[int, set[str]]:
-    """Find the seals without a listing: those that the records as they are now would have."""
+    """Find the seals without a listing: look up the seal that each record should have."""
     digests = {number: sha256(objects.read(record_key(number))).hexdigest() for number in numbers}
     return {number: {digest} for number, digest in digests.items() if objects.exists(seal_key(number, digest))}
 
@@ -249,11 +267,11 @@ def _probed_seals(objects: Objects, numbers: Collection[int]) -> dict[int, set[s
 def _entry(objects: Objects, log: _Listing, number: int) -> Entry:
     at = objects.at(record_key(number))
     if number not in log.numbers:
-        raise InputError(f"{at}: missing, though later records or its seal are there; {_RESTORE}")
+        raise InputError(f"{at}: missing, although later records or its seal exist; {_RESTORE}")
     content = objects.read(record_key(number))
     record = parse_record(content, at)
     if record.number != number:
-        raise InputError(f"{at}: says it is record {record.number}; {_RESTORE}")
+        raise InputError(f"{at}: holds record {record.number}; {_RESTORE}")
     digest = Digest(sha256(content).hexdigest())
     if log.seals.get(number, {digest}) != {digest}:
         raise InputError(f"{at}: was changed after it was written, its hash is not that of its seal; {_RESTORE}")
@@ -261,7 +279,7 @@ def _entry(objects: Objects, log: _Listing, number: int) -> Entry:
 
 
 def _breaks(objects: Objects, before: Entry | None, entry: Entry) -> list[str]:
-    """Say where a record does not follow the one before."""
+    """Return a line for each way in which a record does not follow the one before."""
     at = objects.at(record_key(entry.record.number))
     parent = before.digest if before else None
     previous = before.record.version if before else None

@@ -2,14 +2,14 @@
 
     <uri>/<model_name>/bundles/<version>/...          version = sha256 of the bundle's manifest.json
                       /promotions/000017.json         put-if-absent; the champion is the highest number
-                      /seals/000017-<sha256>.json     a copy of it, by which an edit is found (see records.py)
+                      /seals/000017-<sha256>.json     a copy of the record that reveals edits (see records.py)
                       /runs/<run_id>/...              the run's own record, which changes while it runs
-                      /runs/<run_id>/promoted-<hash>/ what it knew when it promoted: commit, dvc.lock, gate.json, ...
-                      /stages/<key>/...               what schedulers keep of ended stages (see dags/workspace.py)
+                      /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
+                      /stages/<key>/...               results of ended stages, kept by schedulers (dags/workspace.py)
 
-A promotion and a rollback are both one append of exactly the next number, after everything it names is stored, so a
-crash at any point leaves the old champion and two writers can't both win. Finding the champion costs two
-listings and two reads. Nothing is deleted but by `gc`, and only what no record names.
+A promotion or rollback is one append of the next number, made after everything that the record names is stored. A crash
+at any point therefore leaves the old champion, and two writers can't both win. Finding the champion takes two listings
+and two reads. Only `gc` deletes, and only what no record names.
 """
 
 import hashlib
@@ -56,8 +56,9 @@ class Registry:
     """One model's namespace below a registry URI (see `din.registry.objects.Objects` for URIs).
 
     Raises:
-        InputError: a model name of other characters; from every method, where the URI can't be read or written.
-        Unavailable: from every method, where the store doesn't answer.
+        InputError: the model name has other characters than allowed; from every method, if the URI can't be read or
+            written.
+        Unavailable: from every method, if the store doesn't answer.
     """
 
     def __init__(self, uri: str, model_name: str) -> None:
@@ -74,7 +75,7 @@ class Registry:
         """Return all records, oldest first.
 
         Raises:
-            InputError: the chain of records is broken; `verify` says everything that is wrong.
+            InputError: the chain of records is broken; `verify` lists all that is wrong.
         """
         log = self._chain()
         return [entry.record for entry in log.entries]
@@ -113,8 +114,8 @@ class Registry:
         """Make `version` the champion after `previous`, the champion it was compared with.
 
         Raises:
-            StaleChampion: a record after `previous` exists already and is not this one.
-            InputError: the chain is broken, `previous` is not a record of it, or a value can't stand in a record.
+            StaleChampion: another record after `previous` exists already.
+            InputError: the chain is broken, `previous` is not its newest record, or a record can't hold a value.
         """
         log = self._chain()
         number = previous.number + 1 if previous else 1
@@ -137,26 +138,26 @@ class Registry:
             files=dict(files or {}),
         )
         if parent:
-            seal(self._objects, parent.record.number)  # its promotion may have been killed before it wrote one
+            seal(self._objects, parent.record.number)  # a killed promotion may have left it without one
         if not append(self._objects, record):
             raise self._stale(self.record(number))
         return record
 
     def seal(self, record: Record) -> None:
-        """Write the seal of the newest record where a killed promotion left it without one."""
+        """Write the seal of the newest record, in case a killed promotion left it without one."""
         seal(self._objects, record.number)
 
     def rollback(self, to: int | str, by: str, reason: str) -> Record:
-        """Make an earlier champion the champion again, once its bundle is found intact.
+        """Make an earlier champion the champion again, after verifying its bundle.
 
         Args:
-            to: a record's number, or a version or the start of one.
-            by: who decides.
-            reason: why, for the log.
+            to: the number of a record, or a version or its beginning.
+            by: the person or service that decides.
+            reason: the reason, for the log.
 
         Raises:
-            InputError: no such record, several versions, the champion itself, or a damaged bundle.
-            StaleChampion: another append came first.
+            InputError: `to` names no record, several versions, or the champion itself; or the bundle is damaged.
+            StaleChampion: another writer appended first.
         """
         history = self.history()
         found = {r.version for r in history if r.number == to or (isinstance(to, str) and r.version.startswith(to))}
@@ -171,13 +172,12 @@ class Registry:
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
 
     def put_bundle(self, directory: Path) -> Version:
-        """Store a bundle, manifest last; one stored before, wholly or in part, is compared and completed.
+        """Store a bundle, manifest last, and return its version.
 
-        Returns:
-            The version.
+        If the bundle is already stored, wholly or in part, it is compared and completed.
 
         Raises:
-            InputError: a file is missing, foreign or changed, here or in the registry.
+            InputError: a file is missing, added or changed, here or in the registry.
         """
         bundle = verify_bundle(directory)
         version = bundle.version
@@ -188,12 +188,13 @@ class Registry:
                 self._objects.put(key, directory / name)
             elif problems := self._problem(key, digest):
                 raise InputError(f"{problems[0]}; a bundle never changes: see `din registry verify`")
-        # Same bytes each time; a fresh time keeps `gc` from taking a bundle that was left over and is now wanted.
+        # The bytes are the same each time. A new modification time keeps `gc` from removing a leftover bundle that is
+        # now wanted.
         self._objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)
         return version
 
     def fetch(self, version: Version, target: Path) -> Path:
-        """Copy a bundle to the directory `target`, complete and verified, or not at all.
+        """Copy a bundle to the directory `target`, complete and verified, or leave `target` as it is.
 
         Raises:
             InputError: the bundle is missing or damaged.
@@ -212,7 +213,7 @@ class Registry:
         return target
 
     def versions(self) -> list[Version]:
-        """Return the versions of all bundles that are stored whole, sorted."""
+        """Return the versions of all completely stored bundles, sorted."""
         keys = (key.split("/") for key in self._objects.keys("bundles"))
         stored = {parts[1] for parts in keys if parts[2:] == [MANIFEST]}
         return sorted(Version(version) for version in stored if Version.form.fullmatch(version))
@@ -221,7 +222,7 @@ class Registry:
         """Return the one stored version that begins with `start`.
 
         Raises:
-            InputError: none does, or several do.
+            InputError: no version does, or several do.
         """
         stored = self.versions()
         found = [version for version in stored if version.startswith(start)]
@@ -243,9 +244,10 @@ class Registry:
         return documents.parse(Facts, content, self._objects.at(key))
 
     def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[FileName, Digest]:
-        """Store what a run knew when it promoted; return name below runs/<run_id>/ to sha256, for the record.
+        """Store the evidence of a run's promotion, and map names below runs/<run_id>/ to sha256 for the record.
 
-        The folder is named by the hash of them all: equal files meet, others never overwrite what a record names.
+        The folder is named by the hash of all files, so that equal files share a folder and other files never overwrite
+        the files of a record.
         """
         hashes = {name: Digest(hashlib.sha256(content).hexdigest()) for name, content in files.items()}
         folder = f"{PROMOTED}{hashlib.sha256(documents.dump(hashes)).hexdigest()[:16]}"
@@ -257,7 +259,7 @@ class Registry:
         """Read everything that records name, and check that each record follows the one before.
 
         Returns:
-            One line for each break of the chain, and each bundle or run file that is missing or changed.
+            One line for each break of the chain, and for each file of a bundle or run that is missing or changed.
         """
         log = read_chain(self._objects)
         damage = list(log.damage)
@@ -276,28 +278,30 @@ class Registry:
         return damage
 
     def remarks(self) -> list[str]:
-        """Return one line for each thing that is odd in the log, but stops nobody."""
+        """Return one line for each oddity of the log that does no harm."""
         return read_chain(self._objects).remarks
 
     def gc(
         self, grace: timedelta = timedelta(days=7), dry_run: bool = True, never_promoted: Sequence[Version] = ()
     ) -> list[str]:
-        """Remove what no record names and nobody wrote to for `grace`: bundles, runs, stages, leftovers of killed puts.
+        """Remove bundles, runs and stages that no record names, and leftovers of killed writes.
 
         Keep objects that are modified in the meantime, and stop removing once a new promotion appears.
 
         Args:
-            grace: younger objects may belong to a promotion in progress.
-            dry_run: only say what would go.
-            never_promoted: where the log of promotions is empty, the bundles that are known to have no record.
+            grace: objects modified more recently are kept, since they may belong to a promotion in progress.
+            dry_run: only report what would be removed.
+            never_promoted: the bundles that are known to have no record, needed if the log of promotions is empty.
 
         Returns:
             The locations removed.
 
         Raises:
-            InputError: the log is empty though other bundles are stored: it may have been lost, and they be champions.
+            InputError: the log is empty although other bundles are stored. The log may have been lost, and one of them
+                may be the champion.
         """
-        history, before = self.history(), datetime.now(UTC) - grace
+        history = self.history()
+        before = datetime.now(UTC) - grace
         kept = {f"bundles/{r.version}" for r in history} | {run_key(r.run_id) for r in history if r.run_id}
         owned: dict[str, dict[str, datetime]] = {}
         keys = (self._objects.keys(area) for area in ("bundles", "runs", "stages"))
@@ -308,8 +312,9 @@ class Registry:
         unexplained = [version for version in unexplained if not history and version not in never_promoted]
         if unexplained:
             raise InputError(
-                f"{self.name}: the log of promotions is empty though {len(unexplained)} bundles are stored: "
-                f"{listed(unexplained)}; restore the log, or name each that was never promoted with --bundle VERSION"
+                f"{self.name}: the log of promotions is empty although {len(unexplained)} bundles are stored: "
+                f"{listed(unexplained)}; restore the log, or name each bundle that was never promoted with --bundle "
+                "VERSION"
             )
         leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
@@ -319,16 +324,17 @@ class Registry:
         return [self._objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
 
     def _delete(self, owner: str, keys: dict[str, datetime]) -> bool:
-        """Remove all below `owner`, unless it is no longer just these keys, of these times."""
+        """Remove all objects below `owner`; return False if its keys or their times have changed."""
         if self._objects.keys(owner) != keys:
             return False
-        for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):  # no manifest, no bundle
+        # The manifest goes first, so that the rest no longer counts as a bundle.
+        for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
             self._objects.delete(key)
         return True
 
     @property
     def name(self) -> str:
-        """URI and model name, for messages."""
+        """The URI and the model name, for messages."""
         return self._objects.name
 
     def _chain(self) -> Chain:
@@ -366,5 +372,5 @@ class Registry:
 
 
 def list_models(uri: str) -> list[ModelName]:
-    """Return the names of the models below a registry URI, sorted; folders of other names are not a registry's."""
+    """Return the names of the models below a registry URI, sorted, without folders that can't be a model."""
     return [ModelName(name) for name in prefixes(uri) if ModelName.form.fullmatch(name)]

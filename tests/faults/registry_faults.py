@@ -201,7 +201,7 @@ CHAIN = [
     LogFault("two records swapped", lambda log: swap(log.record(2), log.record(3)), "000002"),
     LogFault("two records swapped and renumbered", _renumber, "000002"),
     LogFault("newest again as the next", lambda log: shutil.copyfile(
-        log.record(3), log.record(4)), "000004.json: says it is record 3"),
+        log.record(3), log.record(4)), "000004.json: holds record 3"),
     LogFault("newest again as the next, renumbered", lambda log: _forge(log, 4), "000004"),
     LogFault("a record after a gap", lambda log: _forge(log, 10), "000004.json: missing"),
     LogFault("a record of a number beyond all", lambda log: _forge(log, 10**12), "000004.json: missing"),

@@ -76,7 +76,7 @@ def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
     champion = crown(local, bundle(tmp_path / "a"))
     shutil.rmtree(tmp_path / "r" / "ads" / "promotions")
     shutil.rmtree(tmp_path / "r" / "ads" / "seals")
-    with pytest.raises(InputError, match=f"empty though 1 bundles are stored: {champion.version}"):
+    with pytest.raises(InputError, match=f"empty although 1 bundles are stored: {champion.version}"):
         local.gc(timedelta(0), dry_run=False)
     assert local.versions() == [champion.version]
     assert local.gc(timedelta(0), dry_run=False, never_promoted=[champion.version]) != []
