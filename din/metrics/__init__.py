@@ -1,6 +1,6 @@
-"""Metrics of click models on numpy columns; `slices` reads those of the feature shards. No torch.
+"""Metrics of click models on numpy columns, without torch.
 
-`summary` is the block that evaluation.json holds per split.
+`summary` is the block of evaluation.json for one split. `slices` also reads the feature shards.
 """
 
 from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy

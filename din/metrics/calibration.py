@@ -1,6 +1,7 @@
-"""Whether probabilities mean what they say: log loss, normalised entropy, calibration ratio, calibration error.
+"""Metrics of calibrated probabilities: log loss, normalised entropy, calibration ratio, and calibration error.
 
-All take labels 0/1 [B] and probabilities [B]; undefined (no rows, or a constant label where noted) is NaN.
+Each function takes labels 0/1 [B] and probabilities [B]. An undefined metric is NaN: without rows, or if all labels are
+equal where noted.
 """
 
 import numpy as np
@@ -10,21 +11,25 @@ _EPSILON = np.finfo(np.float64).eps
 
 
 def log_losses(labels: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
-    """−ln p(label) of each row, nats, [B]. Probabilities are clipped to [ε, 1−ε] of float64, as scikit-learn does."""
-    clicked, p = np.asarray(labels) != 0, np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
+    """Return −ln p(label) of each row in nats, [B].
+
+    Probabilities are clipped to [ε, 1−ε] of float64, as in scikit-learn.
+    """
+    clicked = np.asarray(labels) != 0
+    p = np.clip(np.asarray(probabilities, np.float64), _EPSILON, 1 - _EPSILON)
     return -np.log(np.where(clicked, p, 1 - p))
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean of `log_losses`."""
+    """Return the mean of `log_losses`."""
     losses = log_losses(labels, probabilities)
     return float(losses.mean()) if len(losses) else float("nan")
 
 
 def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Log loss over that of the constant mean CTR (He et al., ADKDD 2014): below 1 = better than the mean.
+    """Return the log loss divided by the log loss of the constant mean CTR (He et al., ADKDD 2014).
 
-    NaN where all labels are alike.
+    A value below 1 is better than predicting the mean. The value is NaN if all labels are equal.
     """
     clicked = np.asarray(labels) != 0
     ctr = clicked.mean() if len(clicked) else 0.0
@@ -34,15 +39,18 @@ def normalized_entropy(labels: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def calibration_ratio(labels: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean predicted over observed CTR: 1 is calibrated, above 1 over-predicts. NaN where nothing was clicked."""
+    """Return the mean predicted CTR divided by the observed CTR.
+
+    1 is calibrated, and a larger value over-predicts. The value is NaN without clicks.
+    """
     clicks = np.count_nonzero(np.asarray(labels))
     return float(np.asarray(probabilities, np.float64).sum() / clicks) if clicks else float("nan")
 
 
 def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
-    """Expected calibration error: Σ_b (rows_b / rows) · |mean prediction_b − CTR_b| over bins of equal mass.
+    """Return the expected calibration error: Σ_b (rows_b / rows) · |mean prediction_b − CTR_b| over bins of equal mass.
 
-    Equal predictions share a bin (the one of their lowest rank), so the value does not depend on row order.
+    Equal predictions share the bin of their lowest rank, so the value does not depend on row order.
     """
     p = np.asarray(probabilities, np.float64)
     if not len(p) or np.isnan(p).any():

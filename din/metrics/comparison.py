@@ -1,11 +1,11 @@
-"""How sure are we of a metric, or of a difference on the same rows? User-clustered bootstrap intervals.
+"""User-clustered bootstrap intervals of a metric, or of the difference of two models on the same rows.
 
-Rows of one user are not independent, so users are resampled, with replacement; a user drawn twice weighs twice. A
-difference is paired: both score vectors see the same draws. AUC re-weights a presorted order (one gather and one
-cumulative sum per resample, nothing is sorted again); GAUC, log loss and calibration ratio only need sums per user.
+Rows of one user are not independent, so users are resampled with replacement; a user drawn twice has twice the weight.
+A difference is paired: both score vectors see the same draws. AUC re-weights a presorted order, which takes one gather
+and one cumulative sum per resample. GAUC, log loss and calibration ratio need only sums per user.
 
-Cost: 1000 resamples of an AUC difference over 200k rows take a few seconds on one core, memory is a few copies of the
-rows. It gives up bias correction: intervals are percentiles.
+1000 resamples of an AUC difference over 200k rows take a few seconds on one core, and memory for a few copies of the
+rows. Intervals are percentiles, without bias correction.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,12 @@ Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 Weighted = Callable[[NDArray[np.float64]], float]
 
 MIN_USERS = 10
-"""Fewer independent users than this and a bootstrap interval is a guess that looks certain: NaN instead."""
+"""With fewer users, bounds are NaN, because a bootstrap interval would be a guess that looks certain."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its bounds. NaN bounds: undefined, e.g. too few users, or resamples that lack a class."""
+    """A metric and its bounds; undefined bounds are NaN, e.g. with too few users or if a resample lacks a class."""
 
     point: float
     lower: float
@@ -44,19 +44,20 @@ def paired_bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """metric(candidate) − metric(champion) on the same rows, with its percentile interval over resampled users.
+    """Return metric(candidate) − metric(champion) on the same rows, with its interval over resampled users.
 
     Args:
         labels: 0/1, shape [B].
         candidate: scores, shape [B].
         champion: scores of the same rows, shape [B].
-        users: the clusters, any id, shape [B].
+        users: ids of any type, shape [B].
         metric: auc | gauc | calibration_ratio | log_loss.
         resamples: number of bootstrap draws.
         confidence: two-sided, e.g. 0.95 for the 2.5 % and 97.5 % percentiles.
-        seed: the same seed and rows give the same interval.
+        seed: equal seeds and rows give equal intervals.
     """
-    ours, theirs = (_weighted(metric, labels, scores, users) for scores in (candidate, champion))
+    ours = _weighted(metric, labels, candidate, users)
+    theirs = _weighted(metric, labels, champion, users)
     return _interval(lambda weights: ours(weights) - theirs(weights), users, resamples, confidence, seed)
 
 
@@ -69,14 +70,14 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """One metric with its percentile interval over resampled users; arguments as in `paired_bootstrap`."""
+    """Return a metric with its percentile interval over resampled users; arguments as in `paired_bootstrap`."""
     return _interval(_weighted(metric, labels, scores, users), users, resamples, confidence, seed)
 
 
 def weighted_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
-    """AUC as a function of weights per user (position = rank of the user's id), the sort done once.
+    """Sort once, and return the AUC as a function of the weights of users, in the order of their ids.
 
-    Equals the AUC of rows literally repeated weight times. NaN where a class has no weight or a score is NaN.
+    The AUC equals that of rows repeated `weight` times. It is NaN if a class has no weight or a score is NaN.
     """
     score = np.asarray(scores, np.float64)
     _, user = np.unique(np.asarray(users), return_inverse=True)
@@ -115,7 +116,8 @@ def _weighted(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: Array
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Weighted:
-    numerator, denominator = numerator.astype(np.float64), denominator.astype(np.float64)
+    numerator = numerator.astype(np.float64)
+    denominator = denominator.astype(np.float64)
 
     def value(weights: NDArray[np.float64]) -> float:
         total = weights @ denominator

@@ -1,8 +1,8 @@
-"""How far a distribution of predictions moved from another: the population stability index.
+"""The population stability index: how far one distribution of predictions is from another.
 
-Binned, so one pass and one sort; it does not see what happens inside a bin. Customary reading: below 0.1 alike, above
-0.25 another distribution. Two trainings of one log may lie above 0.25 at any size, since they differ in sharpness; the
-index alone tells nothing about which of the two is right.
+It compares shares of bins, so it takes one pass and one sort, and does not see changes inside a bin. By convention, a
+value below 0.1 means equal distributions and one above 0.25 different ones. Two trainings on one log may differ by more
+than 0.25 at any size, since they differ in sharpness. The index does not tell which of the two is right.
 """
 
 import numpy as np
@@ -10,20 +10,21 @@ from numpy.typing import ArrayLike
 
 
 def population_stability_index(reference: ArrayLike, observed: ArrayLike, bins: int = 10) -> float:
-    """PSI = Σ_b (o_b − r_b) · ln(o_b / r_b), the symmetric Kullback–Leibler divergence, over quantile bins.
+    """Return Σ_b (o_b − r_b) · ln(o_b / r_b), the symmetric Kullback–Leibler divergence, over quantile bins.
 
-    Bins are cut at the quantiles of `reference`; equal values share one, so heavy ties leave fewer bins. Shares have
-    half a row added to each bin (Jeffreys): an empty one is large, not infinite.
+    Bins are cut at the quantiles of `reference`. Equal values share a bin, so there are fewer bins if many values tie.
+    Half a row is added to each bin (Jeffreys), so that an empty bin gives a large index, not an infinite one.
 
     Args:
-        reference: such as the champion's probabilities, shape [B].
-        observed: such as the candidate's, any shape [C].
-        bins: at most so many.
+        reference: e.g. the champion's probabilities, shape [B].
+        observed: e.g. the candidate's probabilities, shape [C].
+        bins: the largest number of bins.
 
     Returns:
-        At least 0; NaN where either is empty or holds NaN.
+        The index, at least 0, or NaN if either argument is empty or holds NaN.
     """
-    r, o = np.asarray(reference, np.float64), np.asarray(observed, np.float64)
+    r = np.asarray(reference, np.float64)
+    o = np.asarray(observed, np.float64)
     if not len(r) or not len(o) or np.isnan(r).any() or np.isnan(o).any():
         return float("nan")
     edges = np.unique(np.quantile(r, np.arange(1, bins) / bins))

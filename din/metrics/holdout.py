@@ -1,12 +1,12 @@
-"""May a model have learned this row? One rule for every comparison with, and every start from, an earlier model.
+"""Decide whether an earlier model may have learned a held-out row: one rule for comparisons and for warm starts.
 
     temporal          a row is unseen if it is later than the model's last training row
-    by_user           every held-out row is unseen: the same seed and fractions hold out the same users at any time
-    leave_last_out    every held-out row is unseen if the model saw no later log: a user's last row today, if it was
-                      there at all, was the user's last row then
+    by_user           every held-out row is unseen: equal seeds and fractions hold out the same users at any time
+    leave_last_out    every held-out row is unseen if the model's log was not later: a user's last row today was also
+                      the user's last row then, if it was there at all
 
-Where the two were split otherwise, or a model saw more than today's log has, nothing can be told, and every row counts
-as learned. That is strict: a fraction that a protocol does not use must be the same too.
+If the two logs were split differently, or the model saw more than today's log, every row counts as learned. This is
+strict: even a fraction that a protocol does not use must be equal.
 """
 
 from dataclasses import dataclass
@@ -24,11 +24,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How the log of a model was split, and how far it went.
+    """The split of a model's log, and its last times.
 
     Attributes:
         protocol: the name of the split.
-        seed, valid_fraction, test_fraction: what decides which users are held out.
+        seed: with the two fractions, decides which users are held out.
+        valid_fraction: the share of users that validate.
+        test_fraction: the share of users that test.
         until: the day of the last impression of any split.
         train_until: the time of the last training impression.
     """
@@ -73,18 +75,18 @@ class Training:
 
 
 def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which of today's held-out rows an earlier model can't have learned.
+    """Mark today's held-out rows that an earlier model can't have learned.
 
     Args:
         earlier: the training of that model.
         today: the training that holds the rows out.
-        timestamps: of the rows [B], in µs.
+        timestamps: the times of the rows in µs, [B].
 
     Returns:
         A mask [B].
 
     Raises:
-        InputError: it can't be told; names what differs.
+        InputError: the two were split differently, so it can't be decided. The message names the differences.
     """
     differing = _differences(earlier, today)
     if differing:

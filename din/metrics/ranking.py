@@ -1,7 +1,7 @@
-"""How well scores order clicks before non-clicks: AUC, GAUC (Eq. 10) and RelaImpr (Eq. 11) of arXiv 1706.06978.
+"""Ranking metrics: AUC, and GAUC (Eq. 10) and RelaImpr (Eq. 11) of arXiv 1706.06978.
 
-Ties count half everywhere, so a constant score has AUC 0.5 and row order never matters. One sort each, no loop over
-users. A NaN score makes its metric NaN: an undefined figure closes a gate, an invented rank would not.
+Ties count half, so a constant score has AUC 0.5 and row order never matters. Each metric takes one sort and no loop
+over users. A NaN score makes its metric NaN, because an undefined metric closes a gate and an invented rank would not.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True)
 class Gauc:
-    """GAUC with its coverage: `users` counts all users, of which `one_class_users` have no AUC and no weight."""
+    """GAUC with its coverage: the number of all users, and of users with one class, who have no AUC and no weight."""
 
     value: float
     users: int
@@ -21,7 +21,7 @@ class Gauc:
 
 @dataclass(frozen=True)
 class UserAuc:
-    """Tie-aware AUC per user, one entry per distinct user; NaN where the user's impressions are all of one class."""
+    """Tie-aware AUC of each distinct user; NaN if all impressions of the user have one class."""
 
     user: NDArray[np.int64]  # per row: position in the arrays below
     auc: NDArray[np.float64]
@@ -29,17 +29,21 @@ class UserAuc:
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Probability that a random click scores above a random non-click, ties half (Mann–Whitney U / (P·N)).
+    """Return the probability that a random click scores above a random non-click (Mann–Whitney U / (P·N)).
+
+    A tie counts half.
 
     Args:
         labels: 0/1, shape [B].
-        scores: any real scale, shape [B].
+        scores: on any real scale, shape [B].
 
     Returns:
-        AUC in [0, 1]; NaN where a class is missing or a score is NaN.
+        AUC in [0, 1], or NaN if a class is missing or a score is NaN.
     """
-    clicked, score = np.asarray(labels) != 0, np.asarray(scores, np.float64)
-    positives, negatives = np.sort(score[clicked]), np.sort(score[~clicked])
+    clicked = np.asarray(labels) != 0
+    score = np.asarray(scores, np.float64)
+    positives = np.sort(score[clicked])
+    negatives = np.sort(score[~clicked])
     if not len(positives) or not len(negatives) or np.isnan(score).any():
         return float("nan")
     below = np.searchsorted(negatives, positives, "left").sum(dtype=np.float64)
@@ -48,18 +52,18 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
-    """GAUC, Eq. 10: Σ_i #impressions_i × AUC_i / Σ_i #impressions_i over users i.
+    """Return GAUC, Eq. 10: Σ_i #impressions_i × AUC_i / Σ_i #impressions_i over users i.
 
-    Weights are impressions (not clicks), AUC_i is tie-aware. Users whose impressions are all clicked or all not clicked
-    have no AUC: they leave both sums and are counted in `one_class_users`.
+    Weights are impressions, not clicks. Users with one class have no AUC: they are left out of both sums and counted in
+    `one_class_users`.
 
     Args:
         labels: 0/1, shape [B].
         scores: shape [B].
-        users: any id (integers or strings), shape [B].
+        users: ids of any type, shape [B].
 
     Returns:
-        The value, NaN where no user has both classes (or one of theirs has a NaN score), and the counts of users.
+        GAUC and the numbers of users. GAUC is NaN if no user has both classes, or if such a user has a NaN score.
     """
     per_user = user_auc(labels, scores, users)
     known = ~one_class(per_user, labels)
@@ -69,16 +73,17 @@ def gauc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Gauc:
 
 
 def relative_improvement(auc: float, base: float) -> float:
-    """RelaImpr, Eq. 11, in percent: ((auc − 0.5) / (base − 0.5) − 1) × 100. NaN for a base not above 0.5."""
+    """Return RelaImpr, Eq. 11, in percent: ((auc − 0.5) / (base − 0.5) − 1) × 100; NaN if the base is at most 0.5."""
     return ((auc - 0.5) / (base - 0.5) - 1) * 100 if base > 0.5 else float("nan")
 
 
 def user_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> UserAuc:
-    """Each user's tie-aware AUC: sort by (user, score), then add up runs of equal scores.
+    """Return each user's tie-aware AUC: sort by (user, score), then add up runs of equal scores.
 
-    A run with P clicks and N non-clicks above `before` of its user's non-clicks wins P·(before + N/2) pairs.
+    A run with P clicks and N non-clicks that follows `before` non-clicks of its user wins P·(before + N/2) pairs.
     """
-    clicked, score = (np.asarray(labels) != 0).astype(np.int64), np.asarray(scores, np.float64)
+    clicked = (np.asarray(labels) != 0).astype(np.int64)
+    score = np.asarray(scores, np.float64)
     _, user = np.unique(np.asarray(users), return_inverse=True)
     impressions = np.bincount(user)
     clicks = np.bincount(user, clicked, len(impressions)).astype(np.int64)
@@ -87,7 +92,8 @@ def user_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> UserAuc:
     order = np.lexsort((score, user))
     u, s, y = user[order], score[order], clicked[order]
     starts = np.flatnonzero(np.r_[True, (u[1:] != u[:-1]) | (s[1:] != s[:-1])])
-    p, n = np.add.reduceat(y, starts), np.add.reduceat(1 - y, starts)
+    p = np.add.reduceat(y, starts)
+    n = np.add.reduceat(1 - y, starts)
     misses = impressions - clicks
     before = np.cumsum(n) - n - (np.cumsum(misses) - misses)[u[starts]]
     wins = np.bincount(u[starts], p * (before + n / 2), len(impressions))
@@ -97,6 +103,6 @@ def user_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> UserAuc:
 
 
 def one_class(per_user: UserAuc, labels: ArrayLike) -> NDArray[np.bool_]:
-    """Per user of `per_user`: are all their labels alike?"""
+    """Mark the users of `per_user` whose labels are all equal."""
     clicks = np.bincount(per_user.user, np.asarray(labels) != 0, len(per_user.impressions))
     return (clicks == 0) | (clicks == per_user.impressions)

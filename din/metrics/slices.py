@@ -1,9 +1,9 @@
-"""Named parts of the test rows, where a model may be bad while its average is good.
+"""Named slices of the test rows, since a model may be good on average and bad on one of them.
 
-By history length, training count of the item and of the user, the item's category, and each context field; of fields
-with many values the ten most frequent ones. A row is in at most one slice of a kind, except that a `multi` field puts
-it in one for each of its values. Costs one read of the test shards (for contexts), one index array a slice. It gives up
-combinations ("new items with short histories").
+Rows are sliced by history length, by training count of the item and of the user, by the item's category, and by each
+context field. A field with many values is sliced by its ten most frequent ones. A row is in at most one slice of a
+property, or for a `multi` field in one per value. Slicing reads the test shards once (for contexts) and keeps one index
+array per slice. Combinations such as "new items with short histories" are not supported.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from din.metrics.summary import summary
 from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind
 
 LARGEST = 10
-"""Slices of one field at most: its most frequent values among the rows."""
+"""The largest number of slices of a field, for its most frequent values among the rows."""
 _LENGTHS = (1, 5, 20)
 _COUNTS = (1, 10, 100, 1000)
 
@@ -29,7 +29,13 @@ Rows = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Slice:
-    """Some rows by a property of theirs: `by` history_length, item_count, user_count, or a field; `rows` positions."""
+    """The rows that share a property.
+
+    Attributes:
+        by: history_length, item_count, user_count, or the name of a field.
+        value: the value, or range of values, that the rows share.
+        rows: their positions.
+    """
 
     by: str
     value: str
@@ -37,16 +43,16 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """Such as history_length=5-19."""
+        """The name of the slice, e.g. history_length=5-19."""
         return f"{self.by}={self.value}"
 
 
 def slices(rows: Rows, features: Features) -> list[Slice]:
-    """All slices that have rows.
+    """Return all slices that have rows.
 
     Args:
         rows: columns of reports/predictions/test.parquet, [B] each: user, item, sequence, history_length.
-        features: what they were made from.
+        features: the features that the predictions were made from.
 
     Raises:
         InputError: a row is not among the test impressions of the features.
@@ -65,11 +71,12 @@ def slices(rows: Rows, features: Features) -> list[Slice]:
 
 
 def slice_table(rows: Rows, probabilities: ArrayLike, features: Features) -> list[dict[str, Any]]:
-    """`summary` of each slice, with its `by` and `value`; JSON-ready.
+    """Return the `summary` of each slice with its `by` and `value`, ready for JSON.
 
     Args:
         rows: as for `slices`, and label.
-        probabilities: of the rows, [B].
+        probabilities: the predictions of the rows, [B].
+        features: as for `slices`.
     """
     p = np.asarray(probabilities)
     return [
@@ -79,22 +86,24 @@ def slice_table(rows: Rows, probabilities: ArrayLike, features: Features) -> lis
 
 
 def _bands(by: str, numbers: NDArray[Any], starts: tuple[int, ...], zero: str) -> list[Slice]:
-    """Numbers ≥ 0 by range: 0, [starts[0], starts[1]), …, [starts[-1], ∞)."""
+    """Slice numbers ≥ 0 by range: 0, [starts[0], starts[1]), …, [starts[-1], ∞)."""
     names = [zero, *(f"{low}-{high - 1}" for low, high in pairwise(starts)), f"{starts[-1]}+"]
     band = np.searchsorted(starts, numbers, "right")
     return [Slice(by, names[number], np.flatnonzero(band == number)) for number in np.unique(band)]
 
 
 def _by_count(by: str, name: str, features: Features, ids: NDArray[np.int32]) -> list[Slice]:
-    """By how often an id occurs in training; ids unseen or too rare for a row of their own are `unknown`."""
+    """Slice by the number of times an id occurs in training; ids without a row of their own are `unknown`."""
     counts = features.vocabulary(name)["count"].to_numpy().copy()
     counts[UNKNOWN] = 0
     return _bands(by, counts[ids], _COUNTS, "unknown")
 
 
 def _by_value(field: Field, features: Features, column: Column) -> list[Slice]:
-    lengths = 1 if column.offsets is None else np.diff(column.offsets)
-    owner = np.repeat(np.arange(len(column.values) if column.offsets is None else len(column.offsets) - 1), lengths)
+    if column.offsets is None:
+        owner = np.arange(len(column.values))
+    else:
+        owner = np.repeat(np.arange(len(column.offsets) - 1), np.diff(column.offsets))
     ids, counts = np.unique(column.values, return_counts=True)
     largest = ids[np.argsort(-counts, kind="stable")[:LARGEST]]
     values = features.vocabulary(field.name)["value"]
@@ -105,7 +114,10 @@ def _by_value(field: Field, features: Features, column: Column) -> list[Slice]:
 
 
 def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Field, Column]]:
-    """The context fields that have ids, with a value for each row; a sampled negative has its click's sequence."""
+    """Return the context fields that have ids, with a value for each row.
+
+    A sampled negative has the sequence of its click.
+    """
     fields = [field for field in features.of(Group.CONTEXT) if not field.standardised]
     if not fields:
         return []
@@ -114,7 +126,7 @@ def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Fie
     order = np.argsort(known, kind="stable")
     place = np.append(order, -1)[np.searchsorted(known, sequence, sorter=order)]
     if len(sequence) and not (len(known) and np.array_equal(known[place], sequence)):
-        raise InputError(f"the predictions have rows that {features.root} has not; run `dvc repro evaluate`")
+        raise InputError(f"the predictions have rows that {features.root} lacks; run `dvc repro evaluate`")
     return [(f, _concatenate([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]
 
 

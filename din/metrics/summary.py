@@ -11,12 +11,12 @@ from din.metrics.ranking import auc, gauc
 
 
 def summary(labels: ArrayLike, probabilities: ArrayLike, users: ArrayLike) -> dict[str, Any]:
-    """All metrics of one split, JSON-ready: an undefined figure is None, never NaN.
+    """Return all metrics of one split, ready for JSON: an undefined metric is None, never NaN.
 
     Args:
         labels: 0/1, shape [B].
         probabilities: shape [B].
-        users: any id, shape [B].
+        users: ids of any type, shape [B].
     """
     clicked = np.asarray(labels) != 0
     grouped = gauc(labels, probabilities, users)
