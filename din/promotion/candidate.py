@@ -1,6 +1,6 @@
 """Gates on the candidate alone: its reports, absolute limits, parity, size and latency.
 
-Costs hashing what the reports judged, a few bootstraps, and timing one request.
+They hash the data that the reports judged, run a few bootstraps, and time one request.
 """
 
 import math
@@ -38,7 +38,7 @@ def measure_latency(bundle: Verified) -> float:
 
 
 def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
-    """Return all of them; the one about latency only where it has a limit."""
+    """Return the gates on the candidate; the gate on latency exists only if there is a limit."""
     limits = evidence.limits
     workspace = evidence.workspace
     evaluation = evidence.show(workspace.evaluation)
@@ -62,7 +62,7 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
 
 
 def _made_from(evidence: Evidence) -> Finding:
-    """Log and bundle were made by the parameters as they are now, for the namespace that they name."""
+    """Log and bundle were made with today's parameters, and for the namespace that those name."""
     params, facts = evidence.params, evidence.facts
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
     pairs = {
@@ -80,7 +80,7 @@ def _made_from(evidence: Evidence) -> Finding:
     ]
     if not differing:
         return Finding("open", 0, 0)
-    reason = f"made by other parameters than params.yaml holds now: {listed(differing)}; run `dvc repro`"
+    reason = f"made with other parameters than params.yaml holds now: {listed(differing)}; run `dvc repro`"
     return Finding("closed", len(differing), 0, reason=reason)
 
 
@@ -107,16 +107,16 @@ def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, t
 
 
 def _validation(evidence: Evidence, suite: Suite) -> Finding:
-    """A suite's report judged the data that lies here, and its own findings say that it is open."""
+    """A suite's report judged the data of this workspace, and its findings are open."""
     report = documents.read(ValidationReport, evidence.workspace.validation(suite))
     judged = evidence.workspace.judged(suite)
     found = evidence.hash_of(suite)
     if report["input"] != found:
-        reason = f"the report judged another {judged} than the one here; run `dvc repro validate_{suite}`"
+        reason = f"the report judged another {judged} than this workspace holds; run `dvc repro validate_{suite}`"
         return Finding("closed", found[:12], report["input"][:12], reason=reason)
-    made_from = dict(evidence.facts["inputs"]).get(suite, found)  # a bundle is made before its rows are predicted
+    made_from = dict(evidence.facts["inputs"]).get(suite, found)  # predictions are not an input of the bundle
     if made_from != found:
-        reason = f"the bundle was made from another {judged} than the one here; run `dvc repro`"
+        reason = f"the bundle was made from another {judged} than this workspace holds; run `dvc repro`"
         return Finding("closed", found[:12], str(made_from)[:12], reason=reason)
     if reason := why_closed(suite, report, evidence.params):
         return Finding("closed", "closed", "open", reason=reason)
@@ -124,7 +124,7 @@ def _validation(evidence: Evidence, suite: Suite) -> Finding:
 
 
 def _evaluation(evidence: Evidence) -> Finding:
-    """evaluation.json, the predictions and the bundle speak of one model."""
+    """evaluation.json, the predictions and the bundle are about the same model."""
     evaluation = evidence.evaluation
     if evidence.facts["evaluation"] != evaluation:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
@@ -133,7 +133,8 @@ def _evaluation(evidence: Evidence) -> Finding:
     if evaluation["inputs"] != {"features": made_from["features"], "model": made_from["model"]}:
         reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
         return Finding("closed", evaluation["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
-    if (found := evidence.hash_of("model")) != made_from["model"]:
+    found = evidence.hash_of("model")
+    if found != made_from["model"]:
         reason = f"the bundle was made from another model than {evidence.workspace.model} holds; run `dvc repro export`"
         return Finding("closed", found[:12], made_from["model"][:12], reason=reason)
     gap = max(_gaps(evidence.rows, evaluation))
@@ -144,8 +145,12 @@ def _evaluation(evidence: Evidence) -> Finding:
 
 
 def _gaps(rows: pa.Table, evaluation: Evaluation) -> Iterator[float]:
-    """How far each figure of the test rows is from what the predictions give; infinitely where one is undefined."""
-    label, user = rows["label"].to_numpy(), rows["user"].to_numpy()
+    """Yield the distance of each figure of the test rows from the one that the predictions give.
+
+    The distance is infinite if only one of the two is defined.
+    """
+    label = rows["label"].to_numpy()
+    user = rows["user"].to_numpy()
     for column, stated in (("prediction", evaluation["test"]), ("lr", evaluation["floors"]["lr"])):
         measured = summary(label, rows[column].to_numpy(), user)
         yield from (_gap(measured[name], figure) for name, figure in stated.items())
@@ -190,15 +195,15 @@ def _size(evidence: Evidence) -> Finding:
 
 
 def _latency(evidence: Evidence, measure: Latency, limit: float) -> Finding:
-    """Time a request, again where it takes too long: other work on the machine only ever adds to a time."""
+    """Time a request, and time it again if it takes too long, since other work on the machine only adds to a time."""
     bundle = evidence.bundle
     observed = math.inf
     try:
         for _ in range(_TIMINGS):
-            observed = min(observed, round(measure(bundle), 1))  # more digits are noise
+            observed = min(observed, round(measure(bundle), 1))  # further digits are noise
             if observed <= limit:
                 break
-    except Exception as error:  # a bundle that can't answer may fail in any way, and has no latency
+    except Exception as error:  # a bundle that can't answer may fail in any way
         raise InputError(f"the bundle can't answer a request: {error!r}") from error
     if observed <= limit:
         return Finding("open", observed, limit)

@@ -1,8 +1,8 @@
-"""Which earlier models a candidate must not fall behind, on which rows that is a fair question, and their scores.
+"""The earlier models that a candidate must not fall behind, their scores, and the rows of a fair comparison.
 
-An earlier bundle answers raw ids, as in production: its own vocabularies, histories as long as it reads, for today's
-test rows. Costs one fetch of the bundle and one scoring of the rows. It gives up rows that the earlier model trained
-on: they would flatter it, so where they can't be told apart the comparison is not evaluated and the gate closes.
+An earlier bundle scores today's test rows from raw ids, as in production: with its own vocabularies, and with histories
+of its own length. This takes one fetch of the bundle and one scoring of the rows. Rows that the earlier model learned
+would flatter it, so they are left out. If they can't be told apart, there is no comparison and the gate closes.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,17 +28,17 @@ Score = Callable[[Workspace, Path, pa.Table], NDArray[np.float64]]
 
 
 def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArray[np.float64]:
-    """Score test rows of a workspace with an earlier bundle, from raw ids on.
+    """Score test rows of a workspace with an earlier bundle, starting from raw ids.
 
     Args:
-        workspace: where the rows' log and features lie.
+        workspace: the workspace with the rows' log and features.
         bundle: the directory of the bundle.
         rows: B rows of the predictions of the test split.
 
     Returns:
         Probabilities [B].
     """
-    from din.serve.requests import requests_for  # a first run has no champion and needs no onnxruntime
+    from din.serve.requests import requests_for  # imported here, since a first run needs no onnxruntime
     from din.serve.scorer import Scorer
 
     scorer = Scorer.open(bundle)
@@ -52,10 +52,10 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
     Args:
         candidate: facts.json of the candidate.
         champion: facts.json of the champion.
-        timestamps: of the test rows [B], in µs.
+        timestamps: the times of the test rows in µs, [B].
 
     Raises:
-        InputError: the rows can't be told apart, or none is left.
+        InputError: the rows can't be told apart, or no row is left.
     """
     earlier = Training.of_bundle(champion)
     try:
@@ -72,12 +72,12 @@ def fair_rows(candidate: Facts, champion: Facts, timestamps: NDArray[np.int64]) 
 
 
 def until(facts: Facts) -> date:
-    """The last day of the log a bundle was built from."""
+    """Return the last day of the log that a bundle was made from."""
     return date.fromisoformat(facts["until"])
 
 
 def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
-    """Versions that a rollback removed and nobody reinstated since, with the record of that rollback."""
+    """Return the versions that a rollback removed and nobody has reinstated, with the record of the rollback."""
     removed: dict[str, Record] = {}
     for record in history:
         if record.action == "rollback" and record.previous:
@@ -87,12 +87,11 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
 
 
 def anchor(registry: Registry, history: Sequence[Record], metric: Literal["auc", "gauc"]) -> Record | None:
-    """The best champion of the last 90 days by its recorded test metric, so that small permitted losses don't add up.
+    """Return the newest record of the anchor, or None if it is today's champion.
 
-    Days count back from the newest record, not from the clock. Champions that a rollback removed don't count.
-
-    Returns:
-        Its newest record; None where it is today's champion.
+    The anchor is the champion with the best recorded test metric of the last 90 days, without those that a rollback
+    removed. Comparing with it keeps small permitted losses from adding up. Days count back from the newest record, not
+    from the clock.
 
     Raises:
         InputError: a bundle of that time is missing or damaged.

@@ -1,4 +1,4 @@
-"""`din registry ...`: look at the log, undo, check, clean. Each returns its data and prints it."""
+"""The commands of `din registry`: show, roll back, verify and clean up. Each prints its result and returns it."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ from din.registry.registry import Registry, list_models
 
 
 def show_list(uri: str, model_name: str | None = None) -> dict[str, list[Record]]:
-    """All records of one model, or of every model below the URI; the last of each is its champion."""
-    logs = {name: Registry(uri, name).history() for name in ([model_name] if model_name else list_models(uri))}
+    """Print all records of one model, or of every model below the URI; the last record of each is its champion."""
+    names = [model_name] if model_name else list_models(uri)
+    logs = {name: Registry(uri, name).history() for name in names}
     for name, history in logs.items():
         rows = [(r.number, r.version[:12], r.action, r.at, r.by, r.reason) for r in history]
         print_table(f"{name}: {len(rows)} records", ("number", "version", "action", "at", "by", "reason"), rows)
@@ -23,7 +24,7 @@ def show_list(uri: str, model_name: str | None = None) -> dict[str, list[Record]
 
 
 def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
-    """One record as JSON with the metrics of its bundle; the champion's by default."""
+    """Print a record, by default the champion's, as JSON with the metrics of its bundle."""
     registry = Registry(uri, model_name)
     record = registry.champion() if number is None else registry.record(number)
     if record is None:
@@ -34,9 +35,10 @@ def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
 
 
 def rollback(uri: str, model_name: str, to: str, by: str, reason: str) -> Record:
-    """Make an earlier champion the champion again: a record's number, or (the start of) a version."""
+    """Make an earlier champion the champion again, named by a record's number or by (the start of) its version."""
     registry = Registry(uri, model_name)
-    record = registry.rollback(int(to) if to.isdecimal() and len(to) <= 6 else to, by=by, reason=reason)
+    is_number = to.isdecimal() and len(to) <= 6
+    record = registry.rollback(int(to) if is_number else to, by=by, reason=reason)
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
     return record
 
@@ -45,24 +47,30 @@ def verify(uri: str, model_name: str | None = None) -> None:
     """Read and hash everything that the records of one or all models name, and check the chain of records.
 
     Raises:
-        GateClosed: something is missing, damaged or was changed.
+        GateClosed: something is missing, damaged or changed.
     """
     damage: list[str] = []
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
         found = registry.verify()
         damage += found
-        print(f"{registry.name}: {f'{len(found)} problems' if found else 'sound'}")
+        verdict = f"{len(found)} problems" if found else "sound"
+        print(f"{registry.name}: {verdict}")
         for remark in registry.remarks():
             print(f"    {remark}")
     if damage:
-        raise GateClosed("\n".join(["the registry is damaged; restore from a copy, or promote anew:", *damage]))
+        raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
 
 
 def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, bundles: Sequence[str] = ()) -> list[str]:
-    """Remove what no record names and nobody touched for `days` days; without `yes`, only print them.
+    """Remove objects that no record names and that were not modified for `days` days; without `yes`, only print them.
 
-    `bundles` are versions, or the starts of some, that were never promoted though the log is empty.
+    Args:
+        uri: the registry.
+        model_name: the namespace.
+        days: the age in days from which objects are removed.
+        yes: remove them.
+        bundles: versions, or their beginnings, of bundles that were never promoted, in case the log is empty.
     """
     registry = Registry(uri, model_name)
     never_promoted = [registry.find(start) for start in bundles]

@@ -1,7 +1,7 @@
-"""Gates that compare the candidate: on a first run with floors, else with the champion and the anchor.
+"""Gates that compare the candidate with floors on a first run, and otherwise with the champion and the anchor.
 
-All on the same rows. Costs bootstraps, one a slice among them, and on all but first runs scoring up to `gate.max_rows`
-test rows with the champion (and with the anchor).
+Both sides score the same rows. The gates run a few bootstraps, and one per slice. Except on a first run, the champion
+and the anchor score up to `gate.max_rows` test rows.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,10 @@ from din.registry.registry import Registry
 
 
 def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
-    """Without a champion: better than popularity, not worse than LR, and no slice that is plainly wrong."""
+    """Return the gates of a run without a champion.
+
+    The candidate must be better than popularity, not worse than LR, and not plainly wrong on a slice.
+    """
     look = evidence.show(evidence.workspace.evaluation)
     metric = evidence.limits.metric
     return [
@@ -38,7 +41,11 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
 
 
 def against_earlier(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> list[Gate]:
-    """With one: not older, not rolled back, not worse than it, on no slice, and not another distribution."""
+    """Return the gates of a run with a champion.
+
+    The candidate must not be older or rolled back, not be worse overall or on a slice, and not predict another
+    distribution.
+    """
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score)
     return [
@@ -54,39 +61,43 @@ def against_earlier(evidence: Evidence, registry: Registry, history: list[Record
 
 
 class Rival:
-    """An earlier champion, and its scores of the test rows that it did not train on; fetched when first asked for."""
+    """An earlier champion, with its scores of the test rows that it did not train on, computed when first needed."""
 
     def __init__(self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score) -> None:
-        self.role, self.evidence = role, evidence
-        self._record, self._registry, self._score = record, registry, score
+        self.role = role
+        self.evidence = evidence
+        self._record = record
+        self._registry = registry
+        self._score = score
 
     def same(self, threshold: Any) -> Finding | None:
-        """Open, where the candidate is this rival."""
+        """Return an open finding if the candidate is this rival, else None."""
         if self._record.version != self.evidence.version:
             return None
         return Finding("open", 0.0, threshold, reason=f"the {self.role} is this bundle")
 
     @cached_property
     def facts(self) -> Facts:
-        """facts.json of its bundle."""
+        """The facts.json of the rival's bundle."""
         return self._registry.facts(self._record.version)
 
     @cached_property
     def rows(self) -> pa.Table:
-        """Test rows on which the comparison is fair, at most `max_rows`."""
+        """The test rows of a fair comparison, at most `max_rows`."""
         rows = self.evidence.rows
         fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
         return self.evidence.draw(rows.filter(pa.array(fair)))
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Its probabilities of `rows`."""
-        rows, name = self.rows, f"the {self.role} {self._record.version[:12]}"
+        """The rival's probabilities of `rows`."""
+        rows = self.rows
+        name = f"the {self.role} {self._record.version[:12]}"
         workspace = self.evidence.workspace
         bundle = self._registry.fetch(self._record.version, workspace.rival(self.role))
         try:
             scores = np.asarray(self._score(workspace, bundle, rows), np.float64)
-        except Exception as error:  # an old bundle may fail in any way, and whichever it is, there is no comparison
+        except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
             raise InputError(f"{name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):
             raise InputError(f"{name} gave {scores.shape} probabilities for {len(rows)} rows")
@@ -100,12 +111,13 @@ def _floor(evidence: Evidence, column: str, rule: Callable[[Interval, float], Ve
 
 
 def _until(champion: Rival) -> Finding:
-    ours, theirs = until(champion.evidence.facts), until(champion.facts)
+    ours = until(champion.evidence.facts)
+    theirs = until(champion.facts)
     if ours >= theirs:
         return Finding("open", str(ours), str(theirs))
     if champion.evidence.limits.allow_older:
         return Finding("open", str(ours), str(theirs), reason="the champion saw newer data: waived by gate.allow_older")
-    reason = "the champion saw newer data; with gate.allow_older: true in params.yaml this gate lets it pass"
+    reason = "the champion saw newer data; to promote nevertheless, set gate.allow_older: true in params.yaml"
     return Finding("closed", str(ours), str(theirs), reason=reason)
 
 
@@ -118,21 +130,22 @@ def _not_rolled_back(evidence: Evidence, history: list[Record]) -> Finding:
 
 
 def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
-    """An empty log is that of a first run only where no other bundle is stored: else the log was lost."""
+    """No other bundle is stored beside the empty log; otherwise the log was lost, and this is not a first run."""
     others = [version for version in registry.versions() if version != evidence.version]
     if not others:
         return Finding("open", 0, 0)
     reason = (
-        f"{len(others)} other bundles are stored beside an empty log of promotions ({listed(others)}), so this may not "
-        "be a first run; restore the log, or, if a bundle was never promoted, run `din registry gc --bundle VERSION`"
+        f"{len(others)} other bundles are stored although the log of promotions is empty ({listed(others)}), so this "
+        "may not be a first run; restore the log, or, if a bundle was never promoted, run `din registry gc --bundle "
+        "VERSION`"
     )
     return Finding("closed", len(others), 0, reason=reason)
 
 
 def _today(champion: Rival) -> Finding:
-    """The champion ranks today's rows about as well as those it was promoted on: else the log changed its meaning.
+    """The champion ranks today's rows about as well as the rows it was promoted on; if not, the log has changed.
 
-    A defect of the log that champion and candidate suffer alike leaves their difference as it was.
+    A defect of the log that affects champion and candidate equally would not show in their difference.
     """
     low = -champion.evidence.limits.max_champion_drop
     if same := champion.same(low):
@@ -146,7 +159,7 @@ def _today(champion: Rival) -> Finding:
         return Finding("open", drop.point, low, drop, len(champion.rows))
     reason = (
         f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {found.point:.4f} on today's: did "
-        "labels, ids or side tables change their meaning? If the traffic did, raise gate.max_champion_drop"
+        "labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
     )
     return Finding("closed", drop.point, low, drop, len(champion.rows), reason)
 
@@ -161,7 +174,7 @@ def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding
 
 
 def _delta(rival: Rival) -> Finding:
-    """Candidate − an earlier champion."""
+    """The candidate is not worse than an earlier champion."""
     limits = rival.evidence.limits
     if same := rival.same(-limits.margin):
         return same
@@ -183,9 +196,9 @@ def _slice_delta(champion: Rival) -> Finding:
 
 
 def _drift(champion: Rival) -> Finding:
-    """Close where predictions moved beyond the limit and lose log loss against the champion's for certain.
+    """The predictions moved less than the limit, or their log loss is not certainly worse than the champion's.
 
-    Equal trainings differ in sharpness and level, on small logs by a PSI far above any customary limit. The labels tell
+    Equal trainings differ in sharpness and level, on small logs by a PSI far above any usual limit. The labels tell
     which of the two is right.
     """
     limit = champion.evidence.limits.max_prediction_drift
@@ -196,7 +209,7 @@ def _drift(champion: Rival) -> Finding:
     if observed <= limit:
         return Finding("open", observed, limit, rows=len(champion.rows))
     loss = champion.evidence.interval("log_loss", champion.rows, champion.scores)
-    harmless = loss.lower <= 0  # NaN, where it can't be told, is not
+    harmless = loss.lower <= 0  # False for NaN, which means undecided
     told = "the labels don't contradict them" if harmless else "the labels contradict them"
     reason = (
         f"predictions are distributed differently from the champion's (mean {predictions.mean():.4f}, the champion's "

@@ -1,6 +1,6 @@
-"""The candidate of this workspace, and hashes of everything that is judged about it.
+"""The candidate of a workspace, and hashes of everything that is judged about it.
 
-Costs hashing raw log, features, predictions, model and bundle once; the rest is read when a gate first asks.
+Raw log, features, predictions, model and bundle are hashed once. The rest is read when a gate first needs it.
 """
 
 from functools import cached_property
@@ -26,7 +26,7 @@ from din.workspace import SUITES, Workspace
 
 
 class Evidence:
-    """The candidate's bundle, predictions and features; a part that can't be read raises where it is asked for."""
+    """The candidate's bundle, predictions and features; a part that can't be read raises an error when it is used."""
 
     def __init__(self, workspace: Workspace, params: Params) -> None:
         self.workspace = workspace
@@ -39,7 +39,7 @@ class Evidence:
 
     @property
     def bundle(self) -> Verified:
-        """The candidate's bundle, all files verified.
+        """The candidate's bundle, with all files verified.
 
         Raises:
             InputError: it is missing or damaged.
@@ -50,7 +50,7 @@ class Evidence:
 
     @cached_property
     def _bundle(self) -> Verified | InputError:
-        """The bundle, or what is wrong with it: hashed once, however many gates ask."""
+        """The bundle or its error, cached so that the files are hashed once for all gates."""
         try:
             return verify_bundle(self.workspace.bundle)
         except InputError as error:
@@ -88,7 +88,7 @@ class Evidence:
 
     @cached_property
     def about(self) -> About:
-        """Everything that a verdict on this candidate is about, by hash where it is data."""
+        """Everything that a verdict on this candidate depends on; data by its hash."""
         workspace = self.workspace
         reports = [workspace.evaluation, workspace.parity, *map(workspace.validation, SUITES)]
         return {
@@ -102,7 +102,7 @@ class Evidence:
 
     @property
     def directories(self) -> dict[str, Path]:
-        """The directories that are judged, by name."""
+        """The judged directories, by name."""
         return {**{suite: self.workspace.judged(suite) for suite in SUITES}, "model": self.workspace.model}
 
     def hash_of(self, name: str) -> Digest:
@@ -117,7 +117,7 @@ class Evidence:
         return found
 
     def draw(self, rows: pa.Table) -> pa.Table:
-        """Return at most `max_rows` of the rows, whole users drawn by the seed."""
+        """Return at most `max_rows` of the rows: all rows of users drawn at random with the seed."""
         if len(rows) <= self.limits.max_rows:
             return rows
         _, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
@@ -130,12 +130,14 @@ class Evidence:
         prediction = rows["prediction"].to_numpy()
         if against is None:
             return self.interval_of(metric, rows, prediction)
-        labels, users = rows["label"].to_numpy(), rows["user"].to_numpy()
+        labels = rows["label"].to_numpy()
+        users = rows["user"].to_numpy()
         return paired_bootstrap(labels, prediction, against, users, metric, *self._resampling)
 
     def interval_of(self, metric: Any, rows: pa.Table, scores: NDArray[np.float64]) -> Interval:
         """Return the interval of a metric of any scores of the rows."""
-        labels, users = rows["label"].to_numpy(), rows["user"].to_numpy()
+        labels = rows["label"].to_numpy()
+        users = rows["user"].to_numpy()
         return bootstrap(labels, scores, users, metric, *self._resampling)
 
     @property
@@ -143,7 +145,7 @@ class Evidence:
         return self.limits.resamples, self.limits.confidence, self.limits.seed
 
     def version_or_none(self) -> Version | None:
-        """Return the version where the bundle is sound."""
+        """Return the version of the bundle, or None if the bundle is missing or damaged."""
         try:
             return self.version
         except InputError:

@@ -1,8 +1,8 @@
-"""Every condition for promotion, judged from reports and the registry, into reports/gate.json.
+"""The stage `gate`: judge every condition for promotion from reports and the registry, and write reports/gate.json.
 
-Fail-closed: a report that is missing, malformed or can't be computed is a closed gate with its reason. The gates are in
-`candidate`, `comparisons`, `plausibility` and `slices`, with their costs. Does not read a clock: the same workspace and
-registry give the same report, but for the latency, which is a time.
+A gate that can't be judged, because a report is missing or malformed, is closed and says why. The gates are in
+`candidate`, `comparisons`, `plausibility` and `slices`. No gate reads a clock: equal workspaces and registries give
+equal reports, except for the latency, which is measured.
 """
 
 from din.artifacts import write_json
@@ -22,20 +22,20 @@ from din.workspace import Workspace
 def gate(
     workspace: Workspace, params: Params, score: Score = score_champion, latency: Latency = measure_latency
 ) -> None:
-    """Judge the candidate of a workspace; write reports/gate.json and print the table of gates.
+    """Judge the candidate of a workspace, write reports/gate.json, and print the table of gates.
 
     Args:
-        workspace: where the candidate and the reports about it lie.
-        params: block `gate` with its limits; the whole of them is bound to the report.
+        workspace: the workspace with the candidate and the reports about it.
+        params: all parameters. The block `gate` holds the limits, and the report records all blocks.
         score: scores test rows with an earlier champion.
         latency: times the candidate.
 
     Raises:
-        GateClosed: the verdict is closed or borderline; the report is written before.
+        GateClosed: the verdict is closed or borderline. The report is written nevertheless.
         InputError: the registry can't be read, or its log is damaged.
-        Unavailable: the registry doesn't answer; there is no report then.
+        Unavailable: the registry doesn't answer. No report is written.
     """
-    workspace.gate.unlink(missing_ok=True)  # a gate that can't judge must not leave an older verdict
+    workspace.gate.unlink(missing_ok=True)  # an older verdict must not survive if judging fails
     report = judge(Evidence(workspace, params), score, latency)
     write_json(workspace.gate, report)
     print_gates(report)
@@ -46,7 +46,7 @@ def gate(
 
 
 def judge(evidence: Evidence, score: Score, latency: Latency) -> GateReport:
-    """Judge every gate from the evidence and the registry; write nothing.
+    """Judge every gate from the evidence and the registry, without writing anything.
 
     Raises:
         InputError: the registry can't be read, or its log is damaged.
@@ -68,7 +68,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency) -> GateReport:
 
 
 def _reasons(shut: list[GateEntry]) -> list[str]:
-    """Return each reason once, behind the names of the gates that give it, with a command that shows more."""
+    """Return each reason once, after the names of the gates that give it, with a command that shows more."""
     by_reason: dict[str, list[GateEntry]] = {}
     for one in shut:
         by_reason.setdefault(one["reason"] or one["verdict"], []).append(one)

@@ -1,8 +1,8 @@
-"""A gain that is too good to be true is held for a person: it is more often a leak than a discovery.
+"""Hold a gain that is too good to be true for a person, since it is more often a leak than a discovery.
 
-Labels that were flipped, a column that holds the answer, or a rate computed over the whole log lift every metric, so no
-gate that asks for "not worse" notices them. The verdict is borderline, and the reason names the field that tells most
-by itself. To let such a candidate pass, raise the limit it exceeds in params.yaml: the decision is then on record.
+Flipped labels, a column that holds the answer, or a rate computed over the whole log raise every metric, so a gate that
+demands "not worse" does not notice them. The verdict is borderline, and the reason names the strongest single field. To
+let such a candidate pass, raise the limit in params.yaml, which puts the decision on record.
 """
 
 import math
@@ -21,12 +21,12 @@ from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding
 
 RECENT = 30
-"""Promotions whose gains over LR today's is compared with."""
+"""The number of promotions whose gains over LR are compared with today's."""
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """A figure that should not exceed its limit."""
+    """A figure with the limit that it should not exceed."""
 
     name: str
     value: float
@@ -41,24 +41,26 @@ class _Figure:
 
 
 def first_gain(evidence: Evidence) -> Finding:
-    """Without a champion: neither the AUC itself nor the gain over LR is beyond its limit."""
+    """Judge without a champion: neither the AUC nor the gain over LR exceeds its limit."""
     return _judge(evidence, _absolute(evidence))
 
 
 def gain(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64], recent: Sequence[Facts]) -> Finding:
-    """With a champion: the same, and no leap over the champion, nor over recent champions' gains over LR.
+    """Judge with a champion: like `first_gain`, and no leap over the champion or over recent gains over LR.
 
     Args:
-        rows: fair test rows, with their predictions.
-        champion: its probabilities of these rows, [B].
-        recent: facts of recent champions.
+        evidence: the candidate.
+        rows: the test rows of a fair comparison, with the candidate's predictions.
+        champion: the champion's probabilities of these rows, [B].
+        recent: the facts of recent champions.
     """
     limit = evidence.limits.max_gain
     label = rows["label"].to_numpy()
     over_champion = auc(label, rows["prediction"].to_numpy()) - auc(label, champion)
     figures = [*_absolute(evidence), _Figure("AUC over the champion's", over_champion, limit)]
     earlier = [_over_lr(facts["evaluation"]) for facts in recent]
-    if known := [value for value in earlier if value is not None]:
+    known = [value for value in earlier if value is not None]
+    if known:
         beyond = _auc(evidence, "prediction") - _auc(evidence, "lr") - max(known)
         figures.append(_Figure("gain over LR beyond every recent champion's", beyond, limit))
     return _judge(evidence, figures)
@@ -72,12 +74,12 @@ def _absolute(evidence: Evidence) -> list[_Figure]:
 
 
 def _auc(evidence: Evidence, scores: str) -> float:
-    """The AUC of a column of the test rows."""
+    """Return the AUC of a column of the test rows."""
     return auc(evidence.rows["label"].to_numpy(), evidence.rows[scores].to_numpy())
 
 
 def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
-    """Judge figures; the one farthest beyond its limit is the one observed."""
+    """Judge figures; the observed value is the figure farthest beyond its limit."""
     if any(math.isnan(figure.value) for figure in figures):
         raise InputError("an AUC is undefined: one class only, or a score that is not a number")
     farthest = max(figures, key=lambda figure: figure.value - figure.limit)
@@ -93,12 +95,13 @@ def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
 
 
 def _over_lr(evaluation: Evaluation) -> float | None:
-    model, floor = evaluation["test"]["auc"], evaluation["floors"]["lr"]["auc"]
+    model = evaluation["test"]["auc"]
+    floor = evaluation["floors"]["lr"]["auc"]
     return None if model is None or floor is None else model - floor
 
 
 def _strongest_field(evidence: Evidence) -> str:
-    """Name the field that alone tells most about the label, as the features' report found it."""
+    """Name the field that by itself tells most about the label, according to the report on the features."""
     path = evidence.workspace.validation("features")
     entries = documents.read(ValidationReport, path)["expectations"]
     found = [entry for entry in entries if entry["name"] == "label_leak" and entry["column"]]

@@ -1,7 +1,7 @@
-"""Make the candidate in this workspace the champion, if an open gate says so about exactly this candidate.
+"""Make the candidate of a workspace the champion, if an open gate judged exactly this candidate.
 
-Order is the safety: bundle, then the run's files, then one put-if-absent record. Killed anywhere, the old champion
-stays and the same command finishes the job. Costs an upload of the bundle; one that is stored already is only compared.
+The bundle is stored first, then the run's files, then one put-if-absent record. If the command is killed in between,
+the old champion stays, and a rerun completes the promotion. A bundle that is stored already is compared, not uploaded.
 """
 
 import json
@@ -51,27 +51,28 @@ def promote(
     score: Score = score_champion,
     latency: Latency = measure_latency,
 ) -> Promotion:
-    """Append the candidate to the registry and print version, metrics and the command to score.
+    """Append the candidate to the registry, and print version, metrics and the command to score.
 
-    The report of the gate is not believed: everything that it is about is hashed again, and every gate is judged again.
+    The gate's report is not trusted: all data that it judged is hashed again, and every gate is judged again.
 
     Args:
-        workspace: where the candidate and the reports about it lie.
-        params: all of params.yaml.
-        by: who promotes, for the log.
-        reason: why, for the log.
-        run_id: default `DIN_RUN_ID`, else a new one.
-        score, latency: see `din.promotion.gate.gate`.
+        workspace: the workspace with the candidate and the reports about it.
+        params: all parameters.
+        by: the person or service that promotes, for the log.
+        reason: the reason, for the log.
+        run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
+        score: see `din.promotion.gate.gate`.
+        latency: see `din.promotion.gate.gate`.
 
     Returns:
-        The champion; nothing is appended where the candidate is the champion already.
+        The champion. Nothing is appended if the candidate is the champion already.
 
     Raises:
-        GateClosed: no gate report, one that is not open, is about anything else than lies here now, or compared with
-            another champion; or a gate that is not open when it is judged again.
-        StaleChampion: another promoter was first.
-        InputError: the bundle is damaged, a value can't stand in a record, or the registry can't be read or written.
-        Unavailable: the registry doesn't answer. If the record was stored nonetheless, a rerun finds it.
+        GateClosed: there is no gate report; the report is not open, judged other data than the workspace holds, or
+            compared with another champion; or a gate is not open when it is judged again.
+        StaleChampion: another promotion came first.
+        InputError: the bundle is damaged, a record can't hold a value, or the registry can't be read or written.
+        Unavailable: the registry doesn't answer. If the record was stored nevertheless, a rerun finds it.
     """
     report = _open_report(workspace)
     evidence = Evidence(workspace, params)
@@ -81,7 +82,7 @@ def promote(
         _refuse(workspace, f"{workspace.gate} is about bundle {about}, {workspace.bundle} is {version[:12]}")
     if changed := _changes(report["about"], evidence.about):
         more = [f"and {len(changed) - _CHANGES_SHOWN} more"] if len(changed) > _CHANGES_SHOWN else []
-        _refuse(workspace, f"since the gate judged, this changed: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
+        _refuse(workspace, f"changed since the gate judged: {'; '.join(changed[:_CHANGES_SHOWN] + more)}")
     registry = Registry.of(workspace, params)
     history = registry.history()
     champion = history[-1] if history else None
@@ -90,7 +91,7 @@ def promote(
         today = {"number": champion.number, "version": champion.version} if champion else None
         if report["champion"] != today:
             then = _name(report["champion"])
-            _refuse(workspace, f"{workspace.gate} compared with champion {then}, today's is {_name(today)}")
+            _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
         _judge_again(report, evidence, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
@@ -121,14 +122,15 @@ def _open_report(workspace: Workspace) -> GateReport:
 
 
 def _changes(judged: About, now: About) -> list[str]:
-    """Name everything that differs between what the gate judged and the workspace as it is now."""
-    before, after = _flat(judged), _flat(now)
+    """Describe each difference between the data that the gate judged and the workspace as it is now."""
+    before = _flat(judged)
+    after = _flat(now)
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     return [f"{shown(key, quotes=False)} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
 
 
 def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    """Nested objects as one, with dotted keys."""
+    """Flatten nested objects into one with dotted keys."""
     if not isinstance(value, dict):
         return {at: value}
     flat: dict[str, Any] = {}
@@ -138,7 +140,7 @@ def _flat(value: Any, at: str = "") -> dict[str, Any]:
 
 
 def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
-    """Judge every gate anew; the report must say the same, but for the time of a request, which is measured again."""
+    """Judge every gate again and refuse a report that says otherwise, except for the latency, which is a time."""
     workspace = evidence.workspace
     found = json.loads(documents.dump(judge(evidence, score, latency)))
     before = _comparable(json.loads(documents.dump(report)))
@@ -149,27 +151,30 @@ def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: 
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
     if differing or len(report["gates"]) != len(found["gates"]):
         names = ", ".join(shown(name, quotes=False) for name in differing[:_CHANGES_SHOWN]) or "a gate appears twice"
-        _refuse(workspace, f"{workspace.gate} is not what its gates say when they are judged again: {names}")
+        _refuse(workspace, f"{workspace.gate} differs from its gates judged again: {names}")
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The gates of a report by name, without what differs between two measurements of one thing."""
-    return {gate["name"]: gate | ({"observed": None} if gate["name"] == LATENCY else {}) for gate in report["gates"]}
+    """Return the gates of a report by name, without the measured latency."""
+    gates = {gate["name"]: gate for gate in report["gates"]}
+    if LATENCY in gates:
+        gates[LATENCY] = gates[LATENCY] | {"observed": None}
+    return gates
 
 
 def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:
-    """A rerun of an old day must not bring its bundle back: what had its turn returns by a decision, `rollback`."""
+    """Refuse a bundle that was champion before: a rerun of an old day must not bring it back, only `rollback` may."""
     for record in history:
         if record.version == version:
             raise GateClosed(
                 f"nothing promoted: bundle {_short(version)} was the champion of record {record.number} and has been "
-                f"succeeded; `din registry rollback {record.number}` brings it back",
+                f"replaced; `din registry rollback {record.number}` brings it back",
                 workspace.gate,
             )
 
 
 def _refuse(workspace: Workspace, why: str) -> NoReturn:
-    raise GateClosed(f"nothing promoted: {why}; run `dvc repro` and promote what its gate opens for", workspace.gate)
+    raise GateClosed(f"nothing promoted: {why}; run `dvc repro`, and promote once its gate is open", workspace.gate)
 
 
 def _new_run_id() -> str:
@@ -177,7 +182,7 @@ def _new_run_id() -> str:
 
 
 def _run_files(workspace: Workspace) -> dict[str, bytes]:
-    """Return what this run knew: reports, parameters, lock, commit. Predictions are data, so they stay out."""
+    """Return the run's reports, parameters, lock and commit. Predictions are data, so they are left out."""
     reports = workspace.reports
     paths = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
     paths |= {path.name: path for path in (workspace.params, workspace.pipeline, workspace.lock) if path.exists()}
@@ -194,7 +199,7 @@ def _git(root: Path) -> dict[str, Any]:
 def _output(root: Path, *command: str) -> str | None:
     try:
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # not a repository, or no git: the record says so with null
+    except (OSError, subprocess.CalledProcessError):  # without a repository or git, the record holds null
         return None
 
 
@@ -208,7 +213,7 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 
 def _short(value: object) -> str:
-    """A value for a message; the start of a hash."""
+    """Return a value for a message, and of a hash the first 12 digits."""
     return value[:12] if isinstance(value, str) and Digest.form.fullmatch(value) else shown(value)
 
 

@@ -1,7 +1,7 @@
-"""What schedulers keep beside the promotions: a run's outcomes and reports, and what ended stages leave for equal runs.
+"""Files that schedulers keep beside the promotions: outcomes and reports of runs, and results of ended stages.
 
-Plain objects that may be written again; `din registry gc` removes them once nobody wrote below their key for its days,
-unless a promotion names the run. The files that a promotion hashed are out of reach.
+They are plain objects that may be overwritten. `din registry gc` removes them once they have not been modified for
+`--days` days, unless a promotion names the run. The files that a promotion hashed can't be reached from here.
 """
 
 from pathlib import Path
@@ -22,25 +22,26 @@ def objects_of(workspace: Workspace, params: Params) -> Objects:
 
 
 def keep(objects: Objects, key: str, folder: Path) -> None:
-    """Store all files of a folder below `runs/<run id>` or `stages/<name>`, over older ones of the same names.
+    """Store all files of a folder below `runs/<run id>` or `stages/<name>`, and replace older ones of equal names.
 
     Raises:
-        InputError: another key, no folder, a name reserved for promotions, or a store that can't be written.
+        InputError: the key has another form, `folder` is not a folder, a name is reserved for promotions, or the store
+            can't be written.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: no folder; expected one that holds the files to keep")
+        raise InputError(f"{folder}: not a folder; expected one with the files to keep")
     place = _place(key)
     for name in hash_files(folder):
         if name.startswith(PROMOTED):
-            raise InputError(f"{folder / name}: {PROMOTED}* is written by `din promote` alone; use another name")
+            raise InputError(f"{folder / name}: only `din promote` writes {PROMOTED}*; use another name")
         objects.put(f"{place}/{name}", folder / name)
 
 
 def take(objects: Objects, key: str, folder: Path) -> None:
-    """Bring the files below a key into a folder; none is an empty folder.
+    """Copy the files below a key into a folder, which stays empty if there are none.
 
     Raises:
-        InputError: another key, or a store that can't be read.
+        InputError: the key has another form, or the store can't be read.
     """
     place = _place(key)
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,4 +56,4 @@ def _place(key: str) -> str:
     area, _, name = key.partition("/")
     if name and (area == "runs" or area == "stages"):
         return run_key(name, area)
-    raise InputError(f"{shown(key)} can't be a record's key; expected runs/<run id> or stages/<name>")
+    raise InputError(f"{shown(key)} can't be the key of a run or stage; expected runs/<run id> or stages/<name>")

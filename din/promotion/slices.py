@@ -1,8 +1,8 @@
-"""One figure on every slice that is large enough: the worst one decides.
+"""Gates on slices: a figure is computed on every slice that is large enough, and the worst one decides.
 
-Slices are many, so only an interval wholly on the wrong side closes; a single borderline one would close most runs. The
-figures are AUC, its loss, and calibration, whatever `gate.metric`: few users of a slice have both classes, which GAUC
-needs. Costs a bootstrap a slice, each over its own rows.
+There are many slices, so only an interval wholly on the wrong side closes a gate. If a borderline one did, most runs
+would close. The figures are AUC, loss of AUC, and calibration, whatever `gate.metric` is: GAUC needs users with both
+classes, and few users have both in one slice. Each slice takes one bootstrap over its own rows.
 """
 
 import math
@@ -22,24 +22,25 @@ from din.promotion.verdict import Finding, not_outside
 
 _COLUMNS = ("user", "item", "label", "sequence", "history_length")
 _MIN_OF_CLASS = 2 * MIN_USERS
-"""Users with a click, and users without one, that a slice needs: with fewer, resamples come without a class."""
+"""A slice needs as many users with a click and without one; with fewer, resamples may lack a class."""
 
 
 def auc(evidence: Evidence) -> Finding:
-    """On no slice is the candidate's order worse than chance."""
+    """Judge that the candidate's order is worse than chance on no slice."""
     rows = evidence.sample
     return _worst(evidence, rows, lambda some: evidence.interval("auc", rows.take(some)), 0.5)
 
 
 def calibration(evidence: Evidence) -> Finding:
-    """On no slice is the calibration ratio outside `min_calibration` and `max_calibration`."""
-    rows, limits = evidence.sample, evidence.limits
+    """Judge that the calibration ratio lies between `min_calibration` and `max_calibration` on every slice."""
+    rows = evidence.sample
+    limits = evidence.limits
     bounds = (limits.min_calibration, limits.max_calibration)
     return _worst(evidence, rows, lambda some: evidence.interval("calibration_ratio", rows.take(some)), *bounds)
 
 
 def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> Finding:
-    """On no slice does the candidate lose more AUC against the champion than `slice_margin`."""
+    """Judge that the candidate loses at most `slice_margin` of AUC against the champion on every slice."""
 
     def interval(some: pa.Array) -> Interval:
         return evidence.interval("auc", rows.take(some), champion[some.to_numpy()])
@@ -50,7 +51,7 @@ def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> 
 def _worst(
     evidence: Evidence, rows: pa.Table, interval: Callable[[pa.Array], Interval], low: float, high: float = math.inf
 ) -> Finding:
-    """The finding about the slice farthest on the wrong side; `reason` names all that close."""
+    """Return the finding about the slice farthest on the wrong side; the reason names all slices that close."""
     columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     if not len(rows):
         raise InputError("no test rows to slice")
@@ -73,6 +74,7 @@ def _worst(
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:
-    clicked, user = columns["label"][part.rows] != 0, columns["user"][part.rows]
+    clicked = columns["label"][part.rows] != 0
+    user = columns["user"][part.rows]
     users = min(len(np.unique(user[clicked])), len(np.unique(user[~clicked])))
     return len(part.rows) >= least and users >= _MIN_OF_CLASS

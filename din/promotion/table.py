@@ -1,4 +1,4 @@
-"""Tables for people: coloured on a terminal, plain and unwrapped in logs."""
+"""Print tables for people: coloured on a terminal, plain and without line breaks in logs."""
 
 import sys
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _STYLES = {"open": "green", "closed": "bold red", "borderline": "yellow"}
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows; floats with four digits, None as a dash, verdicts in their colour."""
+    """Print rows, with floats rounded to four digits, None as a dash, and verdicts in colour."""
     table = Table(*columns, title=title, title_justify="left", box=SIMPLE)
     for row in rows:
         table.add_row(*(Text(_cell(value), _STYLES.get(str(value), "")) for value in row))

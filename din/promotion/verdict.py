@@ -1,7 +1,7 @@
-"""What a gate says, and how an interval becomes a verdict.
+"""Gates and their findings, and the rules that turn an interval into a verdict.
 
-Three answers: open, closed, and borderline where the interval contains the threshold. An undefined figure is closed:
-NaN compares false with everything, so every rule below asks for proof of "open" and of "borderline", never of "closed".
+A verdict is open, closed, or borderline if the interval contains the threshold. An undefined figure closes a gate: NaN
+compares false with everything, so each rule below demands proof for "open" and "borderline", never for "closed".
 """
 
 import math
@@ -16,7 +16,7 @@ from din.metrics import Interval
 
 @dataclass(frozen=True)
 class Finding:
-    """One gate's answer, without its name: what was observed, against what, and why it is not open."""
+    """The verdict of a gate, with the observed value, its threshold, and the reason if the gate is not open."""
 
     verdict: Verdict
     observed: Any
@@ -28,12 +28,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Gate:
-    """A condition for promotion, not judged yet.
+    """A condition for promotion that is still to be judged.
 
     Attributes:
         name: its name in gate.json.
         look: a command that shows more.
-        judge: reads the evidence and answers.
+        judge: reads the evidence and returns a finding.
     """
 
     name: str
@@ -43,8 +43,8 @@ class Gate:
     def entry(self) -> GateEntry:
         """Judge, and return the entry of gate.json.
 
-        A report that is missing or malformed closes the gate, with the reason; it is never a traceback. Only a registry
-        that doesn't answer is no verdict: it ends the command, to be run again.
+        A missing or malformed report closes the gate with a reason and never ends in a traceback. Only a registry that
+        doesn't answer ends the command without a verdict, so that it can be run again.
 
         Raises:
             Unavailable: the registry doesn't answer.
@@ -53,7 +53,7 @@ class Gate:
             finding = self.judge()
         except Unavailable:
             raise
-        except Exception as error:  # whatever keeps it from being judged, the gate is closed
+        except Exception as error:  # a gate that can't be judged is closed
             known = isinstance(error, InputError | OSError)
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
@@ -71,7 +71,7 @@ class Gate:
 
 
 def overall(gates: list[GateEntry]) -> Verdict:
-    """Closed if any is closed (or there is none), else borderline if any is, else open."""
+    """Return closed if any gate is closed or there are none, else borderline if any gate is, else open."""
     verdicts = {gate["verdict"] for gate in gates}
     if verdicts == {"open"}:
         return "open"
@@ -79,22 +79,25 @@ def overall(gates: list[GateEntry]) -> Verdict:
 
 
 def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -> Verdict:
-    """Open: the interval lies between the thresholds. Borderline: it contains one. Closed: outside, or undefined."""
+    """Return open if the interval lies between the thresholds, borderline if it contains one, else closed.
+
+    An undefined interval is closed.
+    """
     if low < interval.lower and interval.upper < high:
         return "open"
     return "borderline" if interval.lower <= high and interval.upper >= low else "closed"
 
 
 def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdict:
-    """Open unless the interval lies wholly below or above the thresholds, or is undefined."""
+    """Return closed if the interval lies wholly below or above the thresholds or is undefined, else open."""
     return "open" if interval.upper >= low and interval.lower <= high else "closed"
 
 
 def from_interval(verdict: Verdict, interval: Interval, threshold: Any, rows: int) -> Finding:
-    """A finding about a figure with its interval, the reason where it is not open."""
+    """Return the finding about a figure and its interval, with the reason if it is not open."""
     reasons = {
         "open": None,
-        "borderline": "the interval contains the threshold: too few rows to tell, or too close",
+        "borderline": "the interval contains the threshold: there are too few rows, or the difference is too small",
         "closed": "the interval lies outside the threshold",
     }
     undefined = math.isnan(interval.lower) or math.isnan(interval.upper)

@@ -69,11 +69,11 @@ GATES = [
     *(Fault(f"gate.json {how}", lambda s, broken=broken: broken.plant(GATE), broken.says, None)
       for how, broken in BROKEN.items()),
     Fault("gate.json of the other run", _from_other(GATE), "about bundle", None),
-    Fault("one gate left", _gate(_keep("bundle_mb")), "not what its gates say", None),
+    Fault("one gate left", _gate(_keep("bundle_mb")), "differs from its gates", None),
     Fault("no gate left", _gate(lambda r: r.update(gates=[])), "its gates do not", None),
     Fault("a gate removed", _gate(_drop("parity")), "parity", None),
     Fault("a gate added", _gate(lambda r: r["gates"].append(r["gates"][0] | {"name": "mine"})), "mine", None),
-    Fault("a gate twice", _gate(lambda r: r["gates"].append(r["gates"][0])), "not what its gates say", None),
+    Fault("a gate twice", _gate(lambda r: r["gates"].append(r["gates"][0])), "differs from its gates", None),
     Fault("a gate renamed", _gate(_set("parity", name="parity2")), "parity", None),
     Fault("a figure changed", _gate(_set("min_auc", observed=0.99)), "min_auc", None),
     Fault("a threshold changed", _gate(_set("min_auc", threshold=0.1)), "min_auc", None),

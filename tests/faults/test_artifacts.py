@@ -289,7 +289,7 @@ def test_attack_4_what_was_judged_is_hashed_again(path: str, site: Site) -> None
     with Path(path).open("ab") as file:
         file.write(b"\n")
     message = refusal(lambda: promote(HERE, site.params, "eve", "hurry", score=score))
-    assert "since the gate judged, this changed" in message and Path(path).parts[1].split(".")[0] in message
+    assert "changed since the gate judged" in message and Path(path).parts[1].split(".")[0] in message
 
 
 PIPELINE = """

@@ -181,6 +181,6 @@ def test_whatever_changed_after_the_gate_is_named(workspace: Workspace, run, qui
     judge(workspace, quick)
     with (workspace.root / path).open("a") as file:
         file.write(" ")
-    with pytest.raises(GateClosed, match=rf"this changed: .*{CHANGED[path]}"):
+    with pytest.raises(GateClosed, match=rf"changed since the gate judged: .*{CHANGED[path]}"):
         promote(workspace, quick, by="ann", reason="nightly", score=score)
     assert registry.champion() is None

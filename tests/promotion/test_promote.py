@@ -119,7 +119,7 @@ def test_refuses_a_gate_that_saw_another_champion(workspace: Workspace, gated, q
     promoted(workspace, quick)
     next_candidate(gated, quick, 0.1)
     other = replace(quick, promote=replace(quick.promote, registry="elsewhere"))
-    with pytest.raises(GateClosed, match=r"changed: params\.promote\.registry was 'registry', is 'elsewhere'"):
+    with pytest.raises(GateClosed, match=r"judged: params\.promote\.registry was 'registry', is 'elsewhere'"):
         promoted(workspace, other)
     edit(workspace.gate, lambda r: r | {"champion": json.loads(report)["champion"]})
     with pytest.raises(GateClosed, match="compared with champion none"):
@@ -285,7 +285,7 @@ def test_rollback_command_restores_and_the_next_gate_sees_it(workspace: Workspac
     record = commands.rollback(registry.uri, quick.model_name, "1", "ann", "latency")
     assert (record.number, record.version, record.action) == (3, first.version, "rollback")
     assert registry.champion() == record
-    with pytest.raises(GateClosed, match=r"compared with champion .* \(record 2\), today's is .* \(record 3\)"):
+    with pytest.raises(GateClosed, match=r"compared with champion .* \(record 2\), but today's is .* \(record 3\)"):
         promoted(workspace, quick)
     assert first.version in capsys.readouterr().out
 

@@ -54,7 +54,7 @@ def test_what_a_promotion_hashed_is_out_of_reach(objects: Objects, tmp_path: Pat
     assert not first.keys() & second.keys()
     (name, *_) = first
     assert objects.read(f"runs/run/{name}") == b"open"
-    with pytest.raises(InputError, match="written by `din promote` alone"):
+    with pytest.raises(InputError, match="only `din promote` writes"):
         keep(objects, "runs/run", folder(tmp_path / "f", **{name.replace("/", "__"): "closed"}))
     take(objects, "runs/run", tmp_path / "back")
     assert list((tmp_path / "back").iterdir()) == []
