@@ -1,7 +1,7 @@
-"""Files that are complete or absent: atomic writes, directory swaps, content hashes.
+"""Write files and directories that are complete or absent, and hash their contents.
 
-Everything a stage writes goes through here. A killed process leaves at most a `.tmp-*` sibling, which the next writer
-of the same target removes.
+Stages write only through this module. A killed process leaves at most a `.tmp-*` sibling, which the next writer of the
+same target removes.
 """
 
 import hashlib
@@ -45,19 +45,20 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON that an earlier stage wrote, of any form; `din.documents.read` checks a form as well.
+    """Read JSON of any form that an earlier stage wrote; `din.documents.read` also checks the form.
 
     Raises:
-        InputError: the file is missing or not such a document.
+        InputError: the file is missing or is not JSON.
     """
     return documents.decode(documents.read_bytes(path), str(path))
 
 
 @contextmanager
 def replace_directory(target: Path) -> Iterator[Path]:
-    """Yield an empty sibling directory to fill; on success it takes the place of `target`, on failure it goes."""
+    """Yield an empty sibling directory to fill; it replaces `target` on success and is removed on failure."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (target.with_name(f".tmp-{kind}-{target.name}") for kind in ("new", "old"))
+    temporary = target.with_name(f".tmp-new-{target.name}")
+    old = target.with_name(f".tmp-old-{target.name}")
     if old.exists() and not target.exists():  # a swap was killed halfway
         old.rename(target)
     for leftover in (temporary, old):
@@ -74,20 +75,20 @@ def replace_directory(target: Path) -> Iterator[Path]:
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Return the hex sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_files(root: Path) -> dict[str, str]:
-    """Relative POSIX path to sha256 of every file below `root`, sorted; temporaries left out."""
+    """Map the relative POSIX path of every file below `root` to its sha256, sorted, without temporary files."""
     paths = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
     kept = (path for path in paths if not any(part.startswith(".tmp-") for part in path.parts))
     return {path.as_posix(): sha256_file(root / path) for path in kept}
 
 
 def hash_tree(*roots: Path) -> str:
-    """One sha256 over names and contents of files and directories: what a report says it judged.
+    """Return one sha256 over names and contents of files and directories; reports record it for what they judged.
 
     Raises:
         InputError: a root does not exist.

@@ -1,4 +1,7 @@
-"""The command `din`: parse, call, print. Imports inside each command, so `--help` is fast and a stage loads its own."""
+"""The command `din`: parse arguments, call a stage or command, and print.
+
+Each command imports what it needs itself, so that `--help` is fast and no stage loads the packages of another.
+"""
 
 import contextlib
 import getpass
@@ -27,9 +30,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Click-through-rate models that retrain themselves and never let a bad one reach production.\n\n"
-    "`dvc repro` runs the stages in the order of dvc.yaml, `python -m validation raw|features|predictions` among them; "
-    "each can be run alone. All read params.yaml and exit 0 = done, 1 = bug or something that can't be reached now, "
-    "2 = bad input, 3 = a gate is closed.",
+    "`dvc repro` runs the stages in the order of dvc.yaml, including `python -m validation raw|features|predictions`. "
+    "Each stage can also be run alone. All read params.yaml. Exit codes: 0 = done, 1 = a bug, or a resource that can't "
+    "be reached now, 2 = bad input, 3 = a gate is closed.",
 )
 
 params_app = typer.Typer(no_args_is_help=True, help="The parameter file.")
@@ -37,15 +40,15 @@ app.add_typer(params_app, name="params", rich_help_panel=PARAMETERS)
 registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of champions.")
 app.add_typer(registry_app, name="registry", rich_help_panel=CHAMPION)
 Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
-Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the only one there.")]
+Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the registry's only model.")]
 
 
 @params_app.command("apply")
 def params_apply(
-    overlays: Annotated[list[Path], typer.Argument(help="YAML files that hold only the keys that differ.")],
+    overlays: Annotated[list[Path], typer.Argument(help="YAML files with only the keys that differ.")],
     dry_run: Annotated[bool, typer.Option(help="Print the changes without writing them.")] = False,
 ) -> None:
-    """Write overlays, such as those of docs/examples, into params.yaml; comments stay. Prints what changes."""
+    """Write overlays, e.g. from docs/examples, into params.yaml, keep its comments, and print the changes."""
     with answering():
         write_overlays(HERE.params, overlays, dry_run)
 
@@ -79,7 +82,7 @@ def fetch() -> None:
 
 @app.command(rich_help_panel=STAGES)
 def source() -> None:
-    """Print the source's fingerprint up to data.until (default: its newest day), first and last day, as JSON."""
+    """Print the source's fingerprint up to data.until (default: its newest day), and its first and last day."""
     with answering("train"):
         from din.sources.fetch import look
 
@@ -97,7 +100,7 @@ def featurize() -> None:
 
 @app.command(rich_help_panel=STAGES)
 def train() -> None:
-    """Train the model named in params.yaml into models/din/; resumes a killed run."""
+    """Train the model named in params.yaml into models/din/, or resume a killed training."""
     from din.train.launch import main
 
     raise typer.Exit(main(HERE))
@@ -105,7 +108,7 @@ def train() -> None:
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
-    """Metrics, floors and predictions into reports/."""
+    """Write metrics, floors and predictions into reports/."""
     with stage.running("evaluate", HERE, HERE.evaluation):
         from din.train.evaluate import evaluate
 
@@ -132,7 +135,7 @@ def check_parity() -> None:
 
 @app.command(rich_help_panel=STAGES)
 def gate() -> None:
-    """Judge every condition for promotion into reports/gate.json; exit 3 unless all are open."""
+    """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
     with stage.running("gate", HERE, HERE.gate):
         from din.promotion.gate import gate
 
@@ -141,10 +144,10 @@ def gate() -> None:
 
 @app.command(rich_help_panel=CHAMPION)
 def promote(
-    reason: Annotated[str, typer.Option(help="Why, for the registry's log.")] = "gate open",
-    by: Annotated[str, typer.Option(help="Who, for the registry's log.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, for the registry's log.")] = "gate open",
+    by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
 ) -> None:
-    """Make models/bundle/ the champion. Everything that the gate judged is hashed and judged again before."""
+    """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
     with stage.running("promote", HERE):
         from din.promotion.promote import promote
 
@@ -155,11 +158,11 @@ def promote(
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
     registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model name in the registry; default: the only one there.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name in the registry; default: its only model.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
-    max_candidates: Annotated[int, typer.Option(min=1, help="Candidates of a request; more are refused.")] = 10_000,
-    max_history: Annotated[int, typer.Option(min=0, help="Behaviours of a request; more are refused.")] = 10_000,
-    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="MB of a line; more are refused.")] = 16.0,
+    max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
+    max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer lines, in MB.")] = 16.0,
 ) -> None:
     """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
     with answering():
@@ -180,7 +183,7 @@ def score(
 
 @registry_app.command("list")
 def registry_list(uri: Uri = None, model: Model = None) -> None:
-    """All records; the last of each model is its champion."""
+    """Print all records; the last record of each model is its champion."""
     with answering():
         from din.promotion import commands
 
@@ -191,9 +194,9 @@ def registry_list(uri: Uri = None, model: Model = None) -> None:
 def registry_show(
     uri: Uri = None,
     model: Model = None,
-    number: Annotated[int | None, typer.Option(help="Default: the champion.")] = None,
+    number: Annotated[int | None, typer.Option(help="The record's number; default: the champion's.")] = None,
 ) -> None:
-    """One record with the metrics of its bundle, as JSON."""
+    """Print a record with the metrics of its bundle, as JSON."""
     with answering():
         from din.promotion import commands
 
@@ -204,12 +207,12 @@ def registry_show(
 @registry_app.command("rollback")
 def registry_rollback(
     to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
-    reason: Annotated[str, typer.Option(help="Why, for the log.")],
-    by: Annotated[str, typer.Option(help="Who, for the log.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, for the log.")],
+    by: Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")] = "",
     uri: Uri = None,
     model: Model = None,
 ) -> None:
-    """Make an earlier champion the champion again, by one append."""
+    """Make an earlier champion the champion again, by appending a record."""
     with answering():
         from din.promotion import commands
 
@@ -219,7 +222,7 @@ def registry_rollback(
 
 @registry_app.command("verify")
 def registry_verify(uri: Uri = None, model: Model = None) -> None:
-    """Check the chain of records and hash everything they name; exit 3 where something is missing or was changed."""
+    """Check the chain of records, hash everything they name, and exit 3 if something is missing or was changed."""
     with answering():
         from din.promotion import commands
 
@@ -230,14 +233,14 @@ def registry_verify(uri: Uri = None, model: Model = None) -> None:
 def registry_gc(
     uri: Uri = None,
     model: Model = None,
-    days: Annotated[float, typer.Option(help="Leave what was touched within so many days.")] = 7,
-    yes: Annotated[bool, typer.Option(help="Remove; without it, only say what would go.")] = False,
+    days: Annotated[float, typer.Option(help="Keep objects modified within this number of days.")] = 7,
+    yes: Annotated[bool, typer.Option(help="Remove; without it, only print what would be removed.")] = False,
     bundle: Annotated[
         list[str] | None,
-        typer.Option(help="A version that was never promoted. Needed for each where the log of promotions is empty."),
+        typer.Option(help="A version that was never promoted. Name all of them if the log of promotions is empty."),
     ] = None,
 ) -> None:
-    """Remove what killed promotions left behind and no record names."""
+    """Remove objects that killed promotions left behind and no record names."""
     with answering():
         from din.promotion import commands
 
@@ -248,9 +251,9 @@ def registry_gc(
 @registry_app.command("keep")
 def registry_keep(
     key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
-    folder: Annotated[Path, typer.Argument(help="Its files are stored below the key.")],
+    folder: Annotated[Path, typer.Argument(help="The folder whose files are stored.")],
 ) -> None:
-    """Store a folder's files below a key of this job's namespace: what a run or a stage leaves for others."""
+    """Store the files of a folder below a key of this job's namespace, for other workers to take."""
     with answering():
         from din.promotion import records
 
@@ -260,9 +263,9 @@ def registry_keep(
 @registry_app.command("take")
 def registry_take(
     key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
-    folder: Annotated[Path, typer.Argument(help="Where the files go.")],
+    folder: Annotated[Path, typer.Argument(help="The folder to copy the files to.")],
 ) -> None:
-    """Bring the files that were kept below a key into a folder."""
+    """Copy the files that were kept below a key into a folder."""
     with answering():
         from din.promotion import records
 
@@ -271,10 +274,10 @@ def registry_take(
 
 @contextlib.contextmanager
 def answering(extra: str = "serve") -> Iterator[None]:
-    """Run a command that is not a stage: no lock, no outcome file; an error is one message and an exit code.
+    """Run a command that is not a stage, without lock or outcome; an error becomes one message and an exit code.
 
     Args:
-        extra: what to install where a package is missing.
+        extra: the extra to install if a package is missing.
     """
     try:
         with stage.packages(extra):
@@ -282,7 +285,7 @@ def answering(extra: str = "serve") -> Iterator[None]:
     except (InputError, Unavailable, GateClosed) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(error.exit_code) from None
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the reader of the output has exited
         raise typer.Exit(1) from None
 
 
@@ -290,7 +293,7 @@ def write_overlays(path: Path, overlays: list[Path], dry_run: bool) -> None:
     """Apply overlays to a parameter file in turn, and print each change.
 
     Raises:
-        InputError: the file or an overlay is not sound, or what they make together is not; nothing is written.
+        InputError: the file, an overlay, or their combination is not valid. Nothing is written.
     """
     from din.artifacts import write_bytes
     from din.params.overlays import edit, read_overlay
@@ -308,7 +311,7 @@ def write_overlays(path: Path, overlays: list[Path], dry_run: bool) -> None:
 
 
 def user() -> str:
-    """Who runs this; the number of a user without a name, as containers have them."""
+    """Return the user's name, or the number of a user without a name, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # OSError from Python 3.13 on
@@ -321,10 +324,10 @@ def default_registry() -> str:
 
 
 def only_model(uri: str) -> str:
-    """The registry's model name where there is just one.
+    """Return the name of the registry's only model.
 
     Raises:
-        InputError: none or several.
+        InputError: there is none, or there are several.
     """
     from din.registry.registry import list_models
 
@@ -340,7 +343,7 @@ def open_input(path: Path) -> BinaryIO:
     """Open a file of requests.
 
     Raises:
-        InputError: it can't be opened.
+        InputError: the file can't be opened.
     """
     try:
         return path.open("rb")
@@ -349,7 +352,7 @@ def open_input(path: Path) -> BinaryIO:
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command line."""
     app()
 
 

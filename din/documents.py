@@ -1,11 +1,11 @@
-"""The one strict reader for JSON that comes from outside this process: files, objects of a store, requests.
+"""Read JSON from outside this process strictly: files, objects of a store, and requests.
 
-A document is refused where it is larger than its limit, not UTF-8, not JSON, nested deeper than `DEPTH` levels, names a
-key twice, holds NaN, or is not of the form asked for: unknown, missing and mistyped keys each say so. Every refusal is
-one `InputError` that names the place, the key and the value (cut, so that a hostile value can't flood a log).
+A document is refused if it is larger than its limit, is not UTF-8 or JSON, is nested deeper than `DEPTH` levels, names
+a key twice, or holds NaN. It must also have the expected form, without unknown, missing or mistyped keys. Every refusal
+is one `InputError` that names the place, the key, and the value, cut so that a hostile value can't flood a log.
 
-Forms are dataclasses or TypedDicts marked with `STRICT`; pydantic checks them. Parsing costs three passes over the
-text, about 20 ms a megabyte. Does not support streams: a document is in memory whole.
+Forms are dataclasses or TypedDicts marked with `STRICT`, which pydantic checks. Parsing takes three passes over the
+text, about 20 ms per megabyte, and holds the whole document in memory.
 """
 
 import json
@@ -24,7 +24,7 @@ from din.errors import InputError, shown
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 MOST_BYTES = 16 << 20
 DEPTH = 200
-"""Levels of nesting that the JSON parser of pydantic reads."""
+"""The deepest nesting that the JSON parser of pydantic reads."""
 _ERRORS_SHOWN = 5
 
 T = TypeVar("T")
@@ -36,10 +36,10 @@ def read(form: type[T], path: Path, advice: str = "") -> T:
     Args:
         form: a dataclass or TypedDict.
         path: the file.
-        advice: what to do about one of another form, such as the command that writes it.
+        advice: what to do if the form is wrong, e.g. which command writes the file.
 
     Raises:
-        InputError: the file is missing or unreadable, or is not such a document.
+        InputError: the file is missing or unreadable, or not a document of this form.
     """
     content = read_bytes(path)
     try:
@@ -49,7 +49,7 @@ def read(form: type[T], path: Path, advice: str = "") -> T:
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Read a document's file, but never more than `most` bytes of it.
+    """Read a document's file, but no more than `most` bytes of it.
 
     Raises:
         InputError: the file is missing, unreadable or larger.
@@ -68,10 +68,16 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def parse(form: type[T], content: bytes, at: str, most: int = MOST_BYTES) -> T:
-    """Parse bytes as a document of a form; `at` names their place in errors.
+    """Parse bytes as a document of a form.
+
+    Args:
+        form: a dataclass or TypedDict.
+        content: the bytes.
+        at: their place, for messages.
+        most: the largest number of bytes.
 
     Raises:
-        InputError: they are not such a document.
+        InputError: they are not a document of this form.
     """
     decode(content, at, most)
     try:
@@ -81,7 +87,7 @@ def parse(form: type[T], content: bytes, at: str, most: int = MOST_BYTES) -> T:
 
 
 def check(form: type[T], value: Any, at: str) -> T:
-    """Check plain values that were read elsewhere, such as from YAML, by the same rules.
+    """Check plain values that were read elsewhere, e.g. from YAML, by the same rules.
 
     Raises:
         InputError: they are not of the form.
@@ -94,7 +100,7 @@ def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
     """Decode JSON of any form.
 
     Raises:
-        InputError: it is too large, too deep, not UTF-8, not JSON, names a key twice, or holds NaN.
+        InputError: the text is too large, nested too deeply, not UTF-8 or not JSON, names a key twice, or holds NaN.
     """
     content = content.encode(errors="surrogatepass") if isinstance(content, str) else content
     _check_size(content, at, most)
@@ -113,7 +119,7 @@ def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
 
 
 def dump(value: Any) -> bytes:
-    """Return a dataclass or plain value as JSON text with sorted keys and no NaN, ready to be written."""
+    """Return a dataclass or plain value as JSON text with sorted keys, without NaN."""
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     return (json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
@@ -146,7 +152,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_plain(value: Any, at: str) -> None:
-    """Refuse what YAML can say and JSON can't: numbers that are not finite, and keys such as dates."""
+    """Raise InputError for values that YAML can hold and JSON can't: infinite numbers, and keys that are not text."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while waiting:
         path, one = waiting.pop()
@@ -162,7 +168,7 @@ def _check_plain(value: Any, at: str) -> None:
 
 def _check_size(content: bytes, at: str, most: int) -> None:
     if len(content) > most:
-        raise InputError(f"{at}: larger than {most:,} bytes, the most that a document of its kind may hold")
+        raise InputError(f"{at}: larger than {most:,} bytes, the limit for such a document")
 
 
 def _syntax(error: ValueError) -> str:
@@ -178,7 +184,7 @@ def _adapter(form: type) -> TypeAdapter[Any]:
 
 
 def _problems(error: ValidationError, form: type, at: str) -> str:
-    """Say everything that is wrong in one line, the missing keys of a block at once."""
+    """Describe all problems in one line, with the missing keys of a block together."""
     found = error.errors(include_url=False)
     missing: dict[tuple[str | int, ...], list[str]] = {}
     for one in found:
@@ -212,7 +218,7 @@ def _place(path: Sequence[str | int]) -> str:
 
 
 def _keys(form: Any, path: Sequence[str | int]) -> list[str]:
-    """The keys of the block at `path` of a form; none where the form does not say."""
+    """Return the keys of the block at `path` of a form, or none if the form does not declare them."""
     for part in path:
         form = _fields(form).get(str(part))
     return list(_fields(form))

@@ -1,11 +1,11 @@
-"""The three ways a command fails that are not bugs. Everything else is exit code 1, with a traceback."""
+"""The three errors of a command that are not bugs. Any other exception is a bug: exit code 1, with a traceback."""
 
 import reprlib
 from collections.abc import Iterable
 from pathlib import Path
 
 MOST_SHOWN = 200
-"""Characters of a value from outside that a message may hold."""
+"""The largest number of characters that a message shows of a value from outside."""
 _MOST_LISTED = 1000
 
 
@@ -28,10 +28,10 @@ class Unavailable(Exception):
 
 
 class GateClosed(Exception):
-    """A gate judged and said no, or could not judge: exit code 3, never retried.
+    """A gate is closed, or could not be judged: exit code 3, never retried.
 
     Args:
-        message: what failed and what to do, ready to print (tables included).
+        message: the failures and what to do about them, ready to print.
         report: the full report.
     """
 
@@ -43,7 +43,7 @@ class GateClosed(Exception):
 
 
 def shown(value: object, quotes: bool = True) -> str:
-    """Write a value for a message, in at most `MOST_SHOWN` characters, however long or deeply nested it is.
+    """Return a value as text for a message, in at most `MOST_SHOWN` characters.
 
     Args:
         value: anything.
@@ -62,7 +62,7 @@ def _repr(value: object) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Join names for a message, in one line of bounded length, whatever they hold."""
+    """Join names into one line of bounded length for a message, even if they are long or not printable."""
     text = ", ".join(name if name.isprintable() and len(name) <= MOST_SHOWN else shown(name) for name in names)
     return text if len(text) <= _MOST_LISTED else text[: _MOST_LISTED - 1] + "…"
 

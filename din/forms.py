@@ -1,4 +1,4 @@
-"""Forms of the JSON documents that stages and bundles hold; `din.documents` reads them strictly.
+"""Forms of the JSON documents that stages and bundles write; `din.documents` reads them strictly.
 
     reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
     reports/parity.json             ParityReport      models/bundle/signature.json    Signature
@@ -6,7 +6,7 @@
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
     models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
 
-A key that is missing, unknown or of another type is refused, so a reader may rely on what a form says.
+Documents with missing, unknown or mistyped keys are refused, so a reader can rely on their form.
 """
 
 from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
@@ -24,12 +24,12 @@ Protocol = Literal["temporal", "leave_last_out", "by_user"]
 Order = Literal["strict", "sequence"]
 ParityPath = Literal["torch", "onnx", "scorer"]
 PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
-"""The ways to a probability that must agree."""
+"""The ways to compute a probability, which must agree."""
 
 
 @with_config(STRICT)
 class Metrics(TypedDict):
-    """Metrics of one set of probabilities; an undefined figure is None."""
+    """Metrics of one set of probabilities; an undefined metric is None."""
 
     rows: NonNegativeInt
     users: NonNegativeInt
@@ -69,7 +69,7 @@ class Floors(TypedDict):
 
 @with_config(STRICT)
 class Judged(TypedDict):
-    """Hashes of the directories that an evaluation is about."""
+    """Hashes of the directories that an evaluation used."""
 
     features: Digest
     model: Digest
@@ -103,7 +103,7 @@ class Evaluation(TypedDict):
 
 @with_config(STRICT)
 class SplitProtocol(TypedDict):
-    """How rows were split."""
+    """The split of the rows."""
 
     name: Protocol
     order: Order
@@ -145,7 +145,7 @@ Rows = dict[SplitName, NonNegativeInt]
 
 @with_config(STRICT)
 class Facts(TypedDict):
-    """The origin of a bundle and how good it is."""
+    """The origin of a bundle and its quality."""
 
     format: Format
     model_name: ModelName
@@ -164,7 +164,7 @@ class Facts(TypedDict):
 
 @with_config(STRICT)
 class FieldRecord(TypedDict):
-    """A field with the parameters of its encoding: edges where bucketed, mean and std where standardised."""
+    """A field with the parameters of its encoding: edges if it is bucketed, mean and std if it is standardised."""
 
     name: str
     group: Group
@@ -187,7 +187,7 @@ F = TypeVar("F", bound=FieldRecord)
 
 
 def _coded(record: F) -> F:
-    """Check that a number has its edges or its moments, and that the name can be a vocabulary's file name."""
+    """Check that a numeric field has edges or moments, and that the name can be a vocabulary's file name."""
     if record["kind"] is Kind.NUMERIC and "edges" not in record and not {"mean", "std"} <= record.keys():
         raise ValueError("expected edges, or mean and std, of a numeric field")
     if problem := name_problem(record["name"]):
@@ -216,7 +216,7 @@ class JointTable(TypedDict):
 
 @with_config(STRICT)
 class ModelConfig(TypedDict):
-    """Everything but the weights of a saved model."""
+    """Everything of a saved model except the weights."""
 
     format: Format
     train: dict[str, Any]
@@ -229,7 +229,7 @@ class ModelConfig(TypedDict):
 class RawManifest(TypedDict):
     """The log that fetch wrote.
 
-    `params` are the settings of its source, but for paths; `fields`, `protocol` and `order` are the source's defaults.
+    `params` are the settings of the source without paths; `fields`, `protocol` and `order` are the source's defaults.
     """
 
     format: Format
@@ -277,7 +277,7 @@ class FeaturesManifest(TypedDict):
 
 @with_config(STRICT)
 class Expectation(TypedDict):
-    """One expectation, as it was found; sample, advice and reason where it failed."""
+    """One expectation and its result; sample, advice and reason are there if it failed."""
 
     name: str
     column: str | None
@@ -292,7 +292,7 @@ class Expectation(TypedDict):
 
 @with_config(STRICT)
 class ValidationReport(TypedDict):
-    """The answer of one suite; `input` is the hash of the directory it judged, `params` its thresholds."""
+    """The result of one suite; `input` is the hash of the judged directory, `params` are the thresholds."""
 
     verdict: Literal["open", "closed"]
     input: Digest
@@ -319,7 +319,7 @@ class ParityReport(TypedDict):
 
 @with_config(STRICT)
 class GateEntry(TypedDict):
-    """One gate's answer."""
+    """The result of one gate."""
 
     name: str
     observed: Any
@@ -341,10 +341,10 @@ class ChampionName(TypedDict):
 
 @with_config(STRICT)
 class About(TypedDict):
-    """Everything that a gate's report is about.
+    """Everything that the verdict in a gate's report depends on.
 
-    `params` is the whole of params.yaml, `code` the hash of the packages' source, `data` the hash of each directory
-    and `reports` of each report that was judged; None where it was missing.
+    `params` is all of params.yaml, and `code` is the hash of the packages' source. `data` and `reports` are the hashes
+    of the judged directories and reports, or None for a missing one.
     """
 
     source: str
@@ -357,7 +357,7 @@ class About(TypedDict):
 
 @with_config(STRICT)
 class GateReport(TypedDict):
-    """The verdict on a candidate, and everything it is about."""
+    """The verdict on a candidate, its gates, and everything it depends on."""
 
     verdict: Verdict
     bundle: Version | None

@@ -1,14 +1,15 @@
-"""Names that come from outside, as types that can't hold anything else.
+"""Types for names that come from outside; a value of such a type is always valid.
 
     Digest      64 hex digits: a sha256
     Version     the digest of a bundle's manifest, which names the bundle
     ModelName   one path segment: a namespace of the registry
     RunId       one path segment: the folder of a run's files in the registry
     FileName    a relative path inside a bundle or a run's folder
-    Line, Moment, Day     text for people, a time, a date; for the forms of documents
+    Line, Moment, Day     text for people, a time and a date, for use in documents
 
-The first five are strings, so they print, compare and serialise as one; constructing one from other text raises. Paths
-and keys are built from these types alone, so a record that names `..` or an absolute path never reaches a file system.
+The first five are strings, so they print, compare and serialise as strings. Constructing one from invalid text raises
+InputError. Paths and keys are built from these types only, so a record that names `..` or an absolute path never
+reaches a file system.
 """
 
 import re
@@ -21,12 +22,12 @@ from pydantic_core import CoreSchema, core_schema
 from din.errors import InputError, shown
 
 _CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""Control characters, those above ASCII and the two separators of lines included, inside a class of a pattern."""
+"""The control characters, in ASCII and above, and the two line separators, for a character class of a pattern."""
 _SEGMENT = r"\w[\w.-]{0,127}"
 
 
 class Name(str):
-    """Text that matches `form`; subclasses say which."""
+    """Text that matches `form`, which subclasses define."""
 
     __slots__ = ()
     form: ClassVar[re.Pattern[str]]
@@ -37,7 +38,7 @@ class Name(str):
         """Check the text.
 
         Raises:
-            InputError: it is not text, or of another form.
+            InputError: it is not text or does not match.
         """
         if not isinstance(text, str) or not cls.form.fullmatch(text):
             raise InputError(f"{cls.subject}: {shown(text)}; expected {cls.expected}")
@@ -45,7 +46,7 @@ class Name(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let documents declare a key of this type."""
+        """Let a document declare values of this type."""
         return core_schema.no_info_after_validator_function(cls._parsed, core_schema.str_schema(strict=True))
 
     @classmethod
@@ -73,7 +74,7 @@ class Version(Digest):
 
 
 class ModelName(Name):
-    """A model's name: its namespace in the registry."""
+    """The name of a model, which is its namespace in the registry."""
 
     __slots__ = ()
     form = re.compile(_SEGMENT, re.ASCII)
@@ -82,7 +83,7 @@ class ModelName(Name):
 
 
 class RunId(Name):
-    """The id of a run: the name of its folder in the registry."""
+    """The id of a run, which names its folder in the registry."""
 
     __slots__ = ()
     form = ModelName.form
@@ -91,7 +92,7 @@ class RunId(Name):
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Turn a scheduler's id, which may hold colons and more, into a name: other characters become `-`.
+        """Turn a scheduler's id into a name: characters that a name can't hold, e.g. colons, become `-`.
 
         Raises:
             InputError: the id is empty, begins with a dot, or is too long.
@@ -100,7 +101,7 @@ class RunId(Name):
 
 
 class FileName(Name):
-    """A file's relative POSIX path: no segment empty or with a dot first, no backslash, no control character."""
+    """A relative POSIX path; no segment is empty, begins with a dot, or holds a backslash or control character."""
 
     __slots__ = ()
     form = re.compile(rf"(?!.{{513}})[^/\\{_CONTROL}.][^/\\{_CONTROL}]*(/[^/\\{_CONTROL}.][^/\\{_CONTROL}]*)*")
@@ -122,6 +123,6 @@ def _day(text: str) -> str:
 Line = Annotated[str, StringConstraints(max_length=1000, pattern=rf"^[^{_CONTROL}]*$")]
 """Text for people, on one line and without control characters."""
 Moment = Annotated[str, AfterValidator(_moment)]
-"""An ISO time with its zone."""
+"""A time in ISO 8601, with its zone."""
 Day = Annotated[str, AfterValidator(_day)]
-"""YYYY-MM-DD."""
+"""A date as YYYY-MM-DD."""

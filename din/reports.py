@@ -1,7 +1,7 @@
-"""The rule by which a validation report opens a gate: `din gate` and `python -m validation gate` share it.
+"""Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
-A report's own verdict is not believed. It must hold every expectation that its suite always judges, as critical, and
-their figures must lie within their thresholds; it must be about the thresholds of params.yaml as they are now.
+The report's own verdict is not trusted. The report must hold every expectation that its suite always judges as
+critical, their figures must lie within their thresholds, and the thresholds must be today's of params.yaml.
 """
 
 from typing import Any
@@ -32,39 +32,41 @@ _ALWAYS: dict[Suite, str] = {
     """,
 }
 ALWAYS = {suite: frozenset(names.split()) for suite, names in _ALWAYS.items()}
-"""Critical expectations that a suite judges whatever the log; a test holds the suites to it."""
+"""The critical expectations that a suite judges for every log; a test compares them with the suites."""
 
 
 def thresholds(suite: Suite, params: Params) -> dict[str, Any]:
-    """Return the parameters that a suite judges by, as its report states them."""
+    """Return the parameters of a suite's thresholds, in the form in which its report states them."""
     return to_json(getattr(params, f"validate_{suite}"))
 
 
 def why_closed(suite: Suite, report: ValidationReport, params: Params) -> str | None:
-    """Return why a report does not open a gate; None where it does. The data that it judged is not looked at."""
+    """Return why a report does not open a gate, or None if it does. The judged data is not checked here."""
     again = f"run `dvc repro validate_{suite}`"
     now = thresholds(suite, params)
     if report["params"] != now:
         differing = sorted(key for key in report["params"].keys() | now if report["params"].get(key) != now.get(key))
-        return f"the report was judged by other thresholds: {listed(differing)}; {again}"
+        return f"the report was made with other thresholds: {listed(differing)}; {again}"
     critical = [entry for entry in report["expectations"] if entry["severity"] == "critical"]
     if missing := ALWAYS[suite] - {entry["name"] for entry in critical}:
         return f"the report lacks {listed(sorted(missing))}; {again}"
     if failed := [entry["name"] for entry in critical if not _holds(entry)]:
         return f"failed: {listed(failed)}"
     if report["verdict"] != "open":
-        return f"the report is {shown(report['verdict'])} though nothing in it failed; {again}"
+        return f"the report is {shown(report['verdict'])} although nothing in it failed; {again}"
     return None
 
 
 def _holds(entry: Expectation) -> bool:
-    """Return whether an expectation succeeded, and its figure lies within its bounds."""
-    observed, bounds = entry["observed"], entry["threshold"]
+    """Return whether an expectation succeeded and its figure lies within its bounds."""
+    observed = entry["observed"]
+    bounds = entry["threshold"]
     if not entry["success"]:
         return False
     if not bounds.keys() & {"min", "max"}:
         return True
     if isinstance(observed, bool) or not isinstance(observed, int | float):
         return False
-    low, high = bounds.get("min"), bounds.get("max")
+    low = bounds.get("min")
+    high = bounds.get("max")
     return (low is None or observed >= low) and (high is None or observed <= high)

@@ -1,6 +1,6 @@
-"""Names every part agrees on: columns, id spaces, field groups and kinds.
+"""Names that all packages share: columns, splits, field groups and kinds.
 
-A *field* is one column that becomes an embedding. Its group says whose property it is; its kind says how raw values
+A *field* is one column that becomes an embedding. Its group says what it describes, and its kind says how raw values
 become rows of its embedding table. Row 0 of every table means "unknown": missing, rare, or never seen in training.
 """
 
@@ -31,13 +31,13 @@ HISTORY_COLUMNS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 SplitName = Literal["train", "valid", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-MAX_NAME_BYTES = 200  # a file system's 255 less what the vocabulary's file adds
+MAX_NAME_BYTES = 200  # file systems allow 255, and the vocabulary's file adds a suffix
 _CONTROL = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, surrogates, line and paragraph ends
-_SUFFIXES = (".owners", ".weights")  # of further inputs of the graphs, see din.serve.inputs
+_SUFFIXES = (".owners", ".weights")  # reserved for inputs of the ONNX graphs, see din.serve.inputs
 
 
 class Group(StrEnum):
-    """The paper's feature groups; `behaviour` fields belong to the past row and only its history may use them."""
+    """The paper's feature groups; `behaviour` fields describe past rows, so only histories may use them."""
 
     USER = "user"
     ITEM = "item"
@@ -46,10 +46,12 @@ class Group(StrEnum):
 
 
 class Kind(StrEnum):
-    """How raw values become rows of an embedding table.
+    """The ways in which raw values become rows of an embedding table.
 
-    id: a vocabulary, cut at `min_count`. categorical: a vocabulary, uncut. multi: several values, their mean.
-    numeric: quantile buckets where `buckets` is set, else standardised (row 1 scaled by the value, row 0 = missing).
+    id: a vocabulary of values that occur at least `min_count` times.
+    categorical: a vocabulary of all values.
+    multi: several values, whose rows are averaged.
+    numeric: quantile buckets if `buckets` is set, else standardised: row 1 times the value, or row 0 if it is missing.
     """
 
     ID = "id"
@@ -60,7 +62,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Field:
-    """One embedded column. Names are unique over all groups: a name is also its vocabulary's file name."""
+    """One embedded column. Its name is unique over all groups, since it also names the vocabulary's file."""
 
     name: str
     group: Group
@@ -69,11 +71,11 @@ class Field:
 
     @property
     def standardised(self) -> bool:
-        """True where the field's value is a float that scales one embedding row."""
+        """True if the field's value is a float that scales one embedding row."""
         return self.kind is Kind.NUMERIC and self.buckets is None
 
     def to_json(self) -> dict[str, Any]:
-        """The form `parse_field` reads back."""
+        """Return the record that `parse_field` reads."""
         return {"name": self.name, "group": str(self.group), "kind": str(self.kind), "buckets": self.buckets}
 
 
@@ -81,10 +83,11 @@ ITEM_FIELD = Field(ITEM_ID, Group.ITEM, Kind.ID)
 
 
 def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featurize.fields") -> tuple[Field, ...]:
-    """`{group: {column: kind | {kind, buckets}}}` to fields, `item_id` first, then in the order declared.
+    """Parse `{group: {column: kind | {kind, buckets}}}` into fields, `item_id` first, then in the order declared.
 
     Raises:
-        InputError: an unknown group or kind, a name used twice or reserved, buckets where they mean nothing.
+        InputError: a group or kind is unknown, a name is reserved or used twice, or buckets are not an integer of a
+            numeric field.
     """
     fields = [ITEM_FIELD]
     for group_name, columns in declared.items():
@@ -96,7 +99,8 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
                 raise InputError(f"{where}.{group_name}: column {shown(name)}: {problem}; rename it at fetch")
             if unknown := set(spec) - {"kind", "buckets"}:
                 raise InputError(f"{at}: unknown key {sorted(unknown)[0]!r}; valid keys are 'kind' and 'buckets'")
-            kind, buckets = _choice(Kind, spec.get("kind"), at), spec.get("buckets")
+            kind = _choice(Kind, spec.get("kind"), at)
+            buckets = spec.get("buckets")
             if buckets is not None and (kind is not Kind.NUMERIC or not isinstance(buckets, int) or buckets < 2):
                 raise InputError(f"{at}: buckets={buckets!r}; expected an integer >= 2, on a numeric field only")
             if name in (TIMESTAMP, SEQUENCE, LABEL, ITEM_ID) or (name == USER_ID and group is not Group.USER):
@@ -108,18 +112,18 @@ def parse_fields(declared: Mapping[str, Mapping[str, Any]], where: str = "featur
 
 
 def parse_field(record: Mapping[str, Any]) -> Field:
-    """The inverse of `Field.to_json`; other keys of the record are ignored.
+    """Return the field of a record: the inverse of `Field.to_json`. Other keys of the record are ignored.
 
     Raises:
-        InputError: a name that no field may have.
+        InputError: a field can't have this name.
     """
     if problem := name_problem(record["name"]):
-        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch took")
+        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch accepts")
     return Field(record["name"], Group(record["group"]), Kind(record["kind"]), record.get("buckets"))
 
 
 def name_problem(name: str) -> str | None:
-    """Say why a column can't be a field, or return None: its name also names a file and inputs of the ONNX graphs."""
+    """Return why a name can't name a field, or None. It also names a file and inputs of the ONNX graphs."""
     if not name.strip():
         return "the name is blank"
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -134,10 +138,10 @@ def name_problem(name: str) -> str | None:
 
 
 def text(value: object) -> str | None:
-    """The form in which values are compared: 7, 7.0 and "7" are one; None and NaN are no value.
+    """Return a value as text for comparison, so that 7, 7.0 and "7" are equal; return None for None and NaN.
 
     Raises:
-        InputError: a list, an object, or an integer of more than 4,300 digits.
+        InputError: the value is a list, an object, or an integer of more than 4,300 digits.
     """
     if value is None or isinstance(value, str):
         return value

@@ -1,12 +1,12 @@
-"""What every stage command shares: one at a time per workspace, an outcome file, an exit code, no traceback for users.
+"""Run a stage's command: one at a time per workspace, with an outcome file, an exit code, and errors in one message.
 
     with stage.running("evaluate", workspace, workspace.evaluation):
         from din.train.evaluate import evaluate
 
         evaluate(workspace, load(workspace.params))
 
-`dvc repro` returns 255 whatever its stage returned, so the outcome file tells runners what happened. Killing dvc leaves
-its stage running; the lock keeps the next repro's stage from writing beside it.
+`dvc repro` returns 255 for every failure of a stage, so the outcome file tells runners what happened. Killing DVC
+leaves its stage running, and the lock keeps a stage of the next repro from writing at the same time.
 """
 
 import fcntl
@@ -31,20 +31,20 @@ from din.workspace import Workspace
 def running(name: str, workspace: Workspace, report: Path | None = None, leader: bool = True) -> Iterator[None]:
     """Run a stage's body under the workspace lock and write `.din/outcome/<name>.json`.
 
-    Import the stage's function inside the body, so that a package that is not installed leaves an outcome too. A stage
-    that fails removes the reports of later stages: they are about a run that no longer is. DVC restores them from its
-    cache once their stages are up to date again.
+    Import the stage's function inside the body, so that a missing package leaves an outcome too. A stage that fails
+    removes the reports of later stages, because they are about an older run. DVC restores them from its cache once
+    their stages are up to date again.
 
     Args:
         name: the stage's name in dvc.yaml.
-        workspace: where it runs.
-        report: the report that the stage leaves, for runners to keep; a GateClosed may name another.
-        leader: False for the further processes of a stage that runs in several: its first one holds the lock, and they
-            write an outcome only when they end it by an error.
+        workspace: the workspace to run in.
+        report: the report that the stage writes, for runners to keep; a GateClosed may name another.
+        leader: False in all but the first process of a stage that runs in several. The first process holds the lock;
+            the others write an outcome only if they fail.
 
     Raises:
-        SystemExit: the body raised. The exit code is 2 for InputError and for a package that is not installed, 1 for
-            Unavailable, 3 for GateClosed; any other exception is a bug: 1.
+        SystemExit: the body raised an error. The exit code is 2 for InputError and for a missing package, 1 for
+            Unavailable, 3 for GateClosed, and 1 for any other exception, which is a bug.
     """
     code = 0
     with workspace_lock(workspace) if leader else nullcontext():
@@ -53,7 +53,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
         if leader:
             outcome.unlink(missing_ok=True)
         if later:
-            workspace.gate.unlink(missing_ok=True)  # `gate` writes the next one; a killed stage must not leave this one
+            workspace.gate.unlink(missing_ok=True)  # a stage that is killed must not leave the verdict on an older run
         try:
             with packages("train"):
                 yield
@@ -78,7 +78,7 @@ def stages_of(workspace: Workspace) -> dict[str, Any]:
     """Return the stages of dvc.yaml by name, in its order.
 
     Raises:
-        InputError: it can't be read, or has none.
+        InputError: it can't be read, or it has no stages.
     """
     try:
         return YAML(typ="safe").load(documents.read_bytes(workspace.pipeline))["stages"]
@@ -87,10 +87,10 @@ def stages_of(workspace: Workspace) -> dict[str, Any]:
 
 
 def reports_after(stage: str, workspace: Workspace) -> list[Path]:
-    """Return the reports that the stages after one write, by the order of dvc.yaml; none where it is not a stage."""
+    """Return the reports of the stages that follow a stage in dvc.yaml, or none if it is not a stage of dvc.yaml."""
     try:
         stages = stages_of(workspace)
-    except InputError:  # run without DVC, or DVC can't run at all
+    except InputError:  # without a readable dvc.yaml, there are no later stages
         return []
     names = list(stages)
     if stage not in names:
@@ -102,7 +102,7 @@ def reports_after(stage: str, workspace: Workspace) -> list[Path]:
 
 @contextmanager
 def packages(extra: str) -> Iterator[None]:
-    """Turn the lack of an optional package into an InputError that names the extra to install."""
+    """Turn the import error of an optional package into an InputError that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -115,20 +115,20 @@ def packages(extra: str) -> Iterator[None]:
 
 
 def run_id() -> str:
-    """The run this command belongs to: `DIN_RUN_ID`, set by schedulers; `local` otherwise."""
+    """Return the id of the run that this command belongs to: `DIN_RUN_ID`, set by schedulers, or `local`."""
     return os.environ.get("DIN_RUN_ID") or "local"
 
 
 @contextmanager
 def workspace_lock(workspace: Workspace) -> Iterator[None]:
-    """Hold the workspace's lock; wait for another holder and print its pid. The lock dies with its process."""
+    """Hold the workspace's lock, which ends with its process; if another process holds it, print its pid and wait."""
     workspace.state.mkdir(exist_ok=True)
     with workspace.stage_lock.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            print(f"waiting for the stage that runs here already (pid {lock.read().strip()})", file=sys.stderr)
+            print(f"waiting for the stage that is already running here (pid {lock.read().strip()})", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         lock.seek(0)
         lock.truncate()

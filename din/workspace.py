@@ -1,10 +1,10 @@
-"""Where the files of a run lie, and the format of those it hands on. No other module spells these paths out.
+"""The paths of a run's files, and their format. No other module spells these paths out.
 
-    params.yaml dvc.yaml dvc.lock   what to run, and what ran
+    params.yaml dvc.yaml dvc.lock   the parameters, the stages, and the state of each stage's last run
     data/raw/ data/features/        the log by day, and the feature shards made from it
     models/din/ models/bundle/      the trained model, and the bundle exported from it
-    reports/                        what the stages found, and the predictions
-    .din/                           what must survive DVC, which deletes a stage's outs before it runs the stage again
+    reports/                        the reports of the stages, and the predictions
+    .din/                           state that survives DVC, which deletes a stage's outs before it reruns the stage
 
 The root is an argument everywhere. Only the command lines default to the current directory.
 """
@@ -30,7 +30,7 @@ def user_cache() -> Path:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The paths of one run below its root."""
+    """The paths of a run below its root."""
 
     root: Path
 
@@ -46,7 +46,7 @@ class Workspace:
 
     @property
     def lock(self) -> Path:
-        """What DVC found when it last ran each stage."""
+        """DVC's record of the last run of each stage."""
         return self.root / "dvc.lock"
 
     @property
@@ -123,7 +123,7 @@ class Workspace:
         return self.reports / "validation" / f"{suite}.json"
 
     def verdict(self, suite: Suite) -> Path:
-        """Return the file that exists only where a suite is open, always with the same bytes."""
+        """Return the file that exists only if a suite is open, always with the same bytes."""
         return self.validation(suite).with_suffix(".verdict")
 
     def judged(self, suite: Suite) -> Path:
@@ -132,7 +132,7 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """What must survive DVC."""
+        """The folder of everything that must survive DVC."""
         return self.root / ".din"
 
     @property
@@ -146,7 +146,7 @@ class Workspace:
 
     @property
     def fetched(self) -> Path:
-        """What `fetch` downloaded, and what it remembers of its source."""
+        """The downloads of `fetch`, and its memory of the source."""
         return self.state / "fetch"
 
     @property
@@ -166,30 +166,30 @@ class Workspace:
 
     @property
     def checkpoints(self) -> Path:
-        """The states of trainings, a folder a run."""
+        """The checkpoints of trainings, one folder per run."""
         return self.state / "checkpoints"
 
     @property
     def runs(self) -> Path:
-        """Where a scheduler on this machine keeps the workspaces of its runs, unless `DIN_HOME` says otherwise."""
+        """The folder in which a scheduler on this machine keeps workspaces, unless `DIN_HOME` names another."""
         return self.state / "runs"
 
     @property
     def taken(self) -> Path:
-        """Files that a scheduler fetched from the registry for this run."""
+        """The files that a scheduler fetched from the registry for this run."""
         return self.state / "taken"
 
     @property
     def kept(self) -> Path:
-        """Files on their way to the registry, for other workers of this run."""
+        """The files to be stored in the registry for other workers of this run."""
         return self.state / "kept"
 
     def rival(self, role: str) -> Path:
-        """Return where `gate` puts the earlier bundle that the candidate is compared with."""
+        """Return the folder in which `gate` puts the earlier bundle that the candidate is compared with."""
         return self.state / "gate" / role
 
     def relative(self, path: Path) -> str:
-        """Return how reports name a path of the workspace, wherever its root is."""
+        """Return a path of the workspace relative to its root, as reports name it."""
         return path.relative_to(self.root).as_posix()
 
     def located(self, place: str) -> str:
