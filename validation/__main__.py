@@ -1,4 +1,4 @@
-"""`python -m validation raw|features|predictions|gate`: parse, call, exit. `gate` loads no Great Expectations."""
+"""The command `python -m validation`; its subcommand `gate` does not load Great Expectations."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +15,9 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Validate what the pipeline reads and writes, with Great Expectations.\n\n"
-    "Each suite writes reports/validation/<suite>.json and exits 0 = open, 1 = bug, 2 = bad input, 3 = closed: "
-    "a critical expectation failed, or could not be evaluated. Warnings are shown and don't block. "
+    help="Validate the pipeline's inputs and outputs with Great Expectations.\n\n"
+    "Each suite writes reports/validation/<suite>.json. Exit codes: 0 = open, 1 = bug, 2 = bad input, 3 = closed "
+    "(a critical expectation failed or could not be evaluated). Warnings are shown and don't block. "
     "Thresholds are in params.yaml; docs/validation.md lists every expectation.",
 )
 
@@ -34,7 +34,7 @@ def raw() -> None:
 
 @app.command()
 def features() -> None:
-    """Validate the feature shards, data/features/: ranges, splits, leakage."""
+    """Validate the feature shards, data/features/, e.g. for id ranges, splits and leakage."""
     with stage.running("validate_features", HERE, HERE.validation("features")):
         from validation.features import PHASES
         from validation.run import validate
@@ -44,7 +44,7 @@ def features() -> None:
 
 @app.command()
 def predictions() -> None:
-    """Validate the predictions, reports/predictions/: complete, calibrated, better than a constant."""
+    """Validate that the predictions, reports/predictions/, are complete, calibrated and better than a constant."""
     with stage.running("validate_predictions", HERE, HERE.validation("predictions")):
         from validation.predictions import PHASES
         from validation.run import validate
@@ -58,7 +58,7 @@ def gate(
         Path | None, typer.Option(help="Append the summary to this file as Markdown, for a CI job's summary page.")
     ] = None,
 ) -> None:
-    """Check that all three reports exist, are open, and judged the data that lies here now. For CI."""
+    """Check, for CI, that all three reports exist, are open, and judged the data of this workspace."""
     with stage.running("validation_gate", HERE):
         from validation.gate import gate
 

@@ -1,10 +1,10 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""What a suite is made of: a Great Expectations expectation, with what a reader needs when it fails.
+"""The parts of a suite: expectations of Great Expectations, with the advice and sample rows that explain a failure.
 
-Great Expectations' pandas engine would have to hold a whole log to judge its rows, and lists only values, not rows. So
-a suite counts offending rows over *all* data where that is cheap (DuckDB for the raw log, numpy for the shards) and
-lets Great Expectations assert on the count; frames that fit are judged by it directly.
+To judge rows, the pandas engine of Great Expectations would have to hold the whole log in memory, and it reports only
+values, not rows. A suite therefore counts offending rows over *all* data where that is cheap (DuckDB for the raw log,
+numpy for the shards), and lets Great Expectations assert on the count. It judges frames that fit into memory directly.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,11 +31,14 @@ class Check:
 
     Attributes:
         name: unique in its suite, stable between releases.
-        column: what it is about, for the report.
+        column: the judged column, for the report.
         expectation: the class, called with `arguments`.
-        frame: what it judges; None = the one-row frame of all statistics, where `value` is the column `name`.
-        threshold: what was asked for, JSON, for the report.
-        advice: what to do when it fails.
+        arguments: the arguments of the expectation.
+        threshold: the demanded values as JSON, for the report.
+        advice: what to do if it fails.
+        severity: critical | warning.
+        frame: the judged frame. None for the one-row frame of all statistics, where `value` is in the column `name`.
+        value: the figure of a statistic.
         sample: some offending rows.
     """
 
@@ -62,12 +65,12 @@ def statistic(
     severity: Severity = "critical",
     sample: Rows = (),
 ) -> Check:
-    """A figure over all data that must lie in [minimum, maximum]; None or NaN is a failure, never a pass."""
+    """Expect a figure over all data to lie in [minimum, maximum]; None and NaN fail."""
     bounds = {"min": minimum, "max": maximum}
     return Check(
         name=name,
         column=column,
-        # of the only row; unlike ExpectColumnValuesToBeBetween, the maximum of nothing fails
+        # The frame has one row. Unlike ExpectColumnValuesToBeBetween, this expectation fails if the value is missing.
         expectation=gxe.ExpectColumnMaxToBeBetween,
         arguments={"column": name, "min_value": minimum, "max_value": maximum},
         threshold={key: bound for key, bound in bounds.items() if bound is not None},
@@ -89,8 +92,9 @@ def none_of_warning(name: str, offenders: Rows, *, advice: str) -> Check:
 
 
 def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) -> Check:
-    """Every file is the one that the stage wrote: none edited, added or lost. Reads all files once."""
-    found, listed = hash_files(root), manifest["files"]
+    """Expect that no file was edited, added or lost since the stage wrote them. Reads all files once."""
+    found = hash_files(root)
+    listed = manifest["files"]
     found.pop(MANIFEST)
     changed = [
         {"file": str(root / path), "problem": problem}
@@ -100,19 +104,22 @@ def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) ->
     return none_of(
         "files_match_manifest",
         changed,
-        advice=f"something other than its stage wrote below {root}: delete {root} and run `dvc repro {stage}`",
+        advice=f"the files below {root} are not as their stage wrote them: delete {root} and run `dvc repro {stage}`",
     )
 
 
 def _difference(found: str | None, listed: str | None) -> str | None:
     if found == listed:
         return None
-    return "missing" if found is None else "not in the manifest" if listed is None else "changed after it was written"
+    if found is None:
+        return "missing"
+    return "not in the manifest" if listed is None else "changed after it was written"
 
 
 def schemas(paths: Iterable[Path]) -> tuple[dict[Path, pa.Schema], Check]:
-    """The schemas of Parquet files from their footers, and the expectation that all could be read."""
-    found, broken = {}, []
+    """Read the schemas of Parquet files from their footers; also return the expectation that all could be read."""
+    found = {}
+    broken = []
     for path in paths:
         try:
             found[path] = pq.read_schema(path)

@@ -1,12 +1,13 @@
-"""Is each column's content like that of the days before: how much is missing, how much is new, which values?
+"""Compare the content of each column with the days before: missing values, new values, and the distribution.
 
-Every event column is judged, and by day the missing values and unmatched ids of the side tables that events are joined
-with. Only a column that the model reads can close the gate, and only on the newest days of a temporal split.
+Every event column is judged. For each side table, the missing values and unmatched ids are judged by day of the events.
+Only a column that the model reads can close the gate, and only on the newest days of a temporal split.
 
-New are values that no day before had; for the newest days, that no day before the newest had. A column whose values
-change by nature, such as a session's id or the number of the week, has had days of new values before and raises no
-alarm. A number's distribution is compared by its order of magnitude, three bins a decade; anything else by a hash of
-64 bins. Costs two GROUP BYs of the events a column. Lists are compared whole. Does not judge numbers for new values.
+A value is new if no earlier day had it, or for the newest days, if no day before the newest had it. A column whose
+values change by nature, e.g. a session's id or the number of the week, had days of new values before and raises no
+alarm. Numbers are not judged for new values. Their distribution is compared by order of magnitude, in three bins per
+decade. All other values, and lists as wholes, are compared in 64 bins of a hash. Each column takes two GROUP BYs of
+the events.
 """
 
 from collections.abc import Iterator
@@ -24,19 +25,31 @@ from validation.trailing import deviation, profiles
 _IDS = (USER_ID, ITEM_ID)
 _FLOATS = ("FLOAT", "DOUBLE")
 _FEW_USERS = 30
-_SCORE, _EXTREME_SCORE = 6.0, 8.0
-_MISSING, _EXTREME_MISSING = 0.1, 0.3  # share of rows above the usual one
+_SCORE = 6.0
+_EXTREME_SCORE = 8.0
+_MISSING = 0.1  # the share of rows by which missing values exceed the usual share
+_EXTREME_MISSING = 0.3
 _MISSING_FLOOR = 0.005
-_NEW, _EXTREME_NEW = 0.5, 0.8  # share of rows with a new value, where days before had at most half of it
-_KNOWN_DAYS = 2.0  # a value is new only where as many usual days were seen before
-_OTHER, _SCALED = 0.5, 5  # share of rows with other values; bins that the median moved, each a third of a decade
-_DECADES, _BINS_A_DECADE, _HASHES = 12, 3, 64
+_NEW = 0.5  # the share of rows with a new value, if earlier days had at most half of it
+_EXTREME_NEW = 0.8
+_KNOWN_DAYS = 2.0  # a value counts as new only after this number of usual days
+_OTHER = 0.5  # the share of rows with other values
+_SCALED = 5  # the number of bins, each a third of a decade, by which the median moved
+_DECADES = 12
+_BINS_A_DECADE = 3
+_HASHES = 64
 _MIDDLE = _DECADES * _BINS_A_DECADE * 2 + 1  # the bin of zero
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the events. numeric: its values have magnitudes. read: the model reads it."""
+    """A column of the events.
+
+    Attributes:
+        name: its name.
+        numeric: whether its values have magnitudes.
+        read: whether the model reads it.
+    """
 
     name: str
     numeric: bool
@@ -52,22 +65,22 @@ def by_columns(log: Log, users: Totals) -> Iterator[Check]:
         log,
         "missing_values",
         [_missing(log, column.name, c.missing / c.rows, users, trusted, column.read) for column, c in contents.items()],
-        advice="these days miss values that the days before had: was a column renamed, or a join lost? The model would "
-        "be judged without them; correct the source, or take the column out of featurize.fields",
+        advice="these days lack values that the days before had: was a column renamed, or a join lost? The model would "
+        "be judged without them; correct the source, or remove the column from featurize.fields",
     )
     yield from by_day(
         log,
         "new_values",
         [_new(log, column, c, trusted) for column, c in contents.items() if not column.numeric],
-        advice="these days hold values that no earlier day had, so the model knows none of them: is it another id "
-        "space, another spelling, another version of the source?",
+        advice="these days hold values that no earlier day had, so the model knows none of them: has the id space, the "
+        "spelling or the version of the source changed?",
     )
     yield from by_day(
         log,
         "other_values",
         [_other(log, column, users, trusted) for column in columns],
-        advice="these days hold other values than the days before, or other shares of them: has the unit changed, or "
-        "was the column filled in or swapped?",
+        advice="these days hold other values than the days before, or hold them in other shares: has the unit changed, "
+        "or was the column filled in or swapped?",
     )
 
 
@@ -93,8 +106,8 @@ def by_side_tables(log: Log, users: Totals) -> Iterator[Check]:
             f"unknown_{table}",
             [_missing(log, key, 1 - known / rows, users, trusted, True)],
             column=key,
-            advice=f"on these days far more events have a {key} that is not in the table of {table}: is it another id "
-            "space or form, or an old table?",
+            advice=f"on these days far more events have a {key} that is not in the table of {table}: do the ids have "
+            "another form or meaning, or is the table old?",
         )
         yield from by_day(
             log,
@@ -110,13 +123,20 @@ def by_side_tables(log: Log, users: Totals) -> Iterator[Check]:
                 )
                 for i, name in enumerate(fields)
             ],
-            advice=f"the {table} of these days miss fields that those of the days before have: complete the table",
+            advice=f"the {table} of these days lack fields that the {table} of earlier days have: complete the table",
         )
 
 
 @dataclass(frozen=True)
 class Content:
-    """A column by day, [D] each: rows, rows without a value, rows with a new one, rows seen before the day."""
+    """The content of a column by day, [D] each.
+
+    Attributes:
+        rows: rows of the day.
+        missing: rows without a value.
+        new: rows with a new value.
+        before: rows of all earlier days.
+    """
 
     rows: np.ndarray
     missing: np.ndarray
@@ -138,7 +158,7 @@ def _columns(log: Log) -> list[Column]:
 
 
 def _text(name: str) -> str:
-    """A value as text; null where it is missing, empty, or an empty list."""
+    """Return SQL for a value as text, with null for a missing value, empty text, and an empty list."""
     return f"nullif(nullif({quoted(name)}::VARCHAR, ''), '[]')"
 
 
@@ -216,14 +236,16 @@ def _other(log: Log, column: Column, users: Totals, trusted: np.ndarray) -> Judg
 
 
 def _counts(log: Log, column: Column) -> np.ndarray:
-    """[D, K] rows of each day by bin."""
+    """Count the rows of each day by bin: [D, K]."""
     if column.numeric:
         x = f"TRY_CAST({quoted(column.name)} AS DOUBLE)"
         limit = _DECADES * _BINS_A_DECADE
         size = f"greatest(1, least({2 * limit + 1}, {limit + 1} + floor({_BINS_A_DECADE} * log10(abs({x})))))"
-        number, bins = f"CASE WHEN {x} = 0 THEN {_MIDDLE} ELSE {_MIDDLE} + sign({x}) * {size} END", 2 * _MIDDLE + 1
+        number = f"CASE WHEN {x} = 0 THEN {_MIDDLE} ELSE {_MIDDLE} + sign({x}) * {size} END"
+        bins = 2 * _MIDDLE + 1
     else:
-        number, bins = f"hash({_text(column.name)}) % {_HASHES}", _HASHES
+        number = f"hash({_text(column.name)}) % {_HASHES}"
+        bins = _HASHES
     found = log.arrays(
         f"SELECT date::DATE AS day, ({number})::INTEGER AS bin, count(*) AS n FROM events "
         f"WHERE {_text(column.name)} IS NOT NULL GROUP BY ALL HAVING bin IS NOT NULL"
@@ -235,6 +257,6 @@ def _counts(log: Log, column: Column) -> np.ndarray:
 
 
 def _median_bin(counts: np.ndarray) -> np.ndarray:
-    """[D] the bin that holds the median row."""
+    """Return the bin that holds the median row of each day: [D]."""
     total = counts.sum(axis=1, keepdims=True)
     return (counts.cumsum(axis=1) >= total / 2).argmax(axis=1)

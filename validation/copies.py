@@ -1,10 +1,12 @@
-"""Was a file delivered again: yesterday's as today's, or the same day's a moment later?
+"""Detect files that were delivered twice: yesterday's as today's, or the same day's file a moment later.
 
-A copy of another day shows the same users the same items at the same time of day; a copy within the day shows them
-again after one constant gap. Both are held against the log's other days: a log of few items, of times without hours, or
-of mails sent every morning repeats itself by nature. Exact duplicates are `duplicate_rate`'s.
+A copy of another day shows the same users the same items at the same time of day. A copy within the day shows them
+again after one constant gap. Both are compared with the log's other days, because some logs repeat themselves by
+nature: logs of few items, of times without hours, or of mails sent every morning. `duplicate_rate` finds exact
+duplicates.
 
-Costs one join of each day's pairs of user and item with those of the week before, and one window over the events.
+This takes one join of each day's pairs of user and item with the pairs of the week before, and one window over the
+events.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,13 +20,13 @@ from validation.log import Log
 
 _BACK_DAYS = 7
 _NEAR_SECONDS = 5
-_LEAST_ROWS = 30  # fewer in a day are no evidence
-_LEAST_DAYS = 4  # that tell what is usual
+_LEAST_ROWS = 30  # a day with fewer rows gives no evidence
+_LEAST_DAYS = 4  # with fewer days, nothing tells what is usual
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Shares of a day that are too much, where the usual day has at most `usual` of them."""
+    """The shares of a day that are too large if the usual day has at most the share `usual`."""
 
     same_time: float
     same_pairs: float
@@ -37,7 +39,7 @@ _PART = Limit(same_time=0.2, same_pairs=0.5, again=0.3, usual=0.1)
 
 
 def copied_days(log: Log) -> Iterator[Check]:
-    """Expect no day to hold what one of the week before it held."""
+    """Expect no day to be a copy of one of the week before it."""
     found = log.arrays(
         f"""
         WITH pairs AS (
@@ -61,7 +63,8 @@ def copied_days(log: Log) -> Iterator[Check]:
         FROM sizes LEFT JOIN shares USING (day) GROUP BY day ORDER BY day
         """
     )
-    same, timed = found["same"].astype(float), found["timed"].astype(float)
+    same = found["same"].astype(float)
+    timed = found["timed"].astype(float)
     if len(same) < _LEAST_DAYS:
         return
 
@@ -80,7 +83,7 @@ def copied_days(log: Log) -> Iterator[Check]:
 
     advice = (
         "users saw the same items as on an earlier day, most at the same time of day: was a day's file delivered "
-        "again under another date? Bring the right one"
+        "again under another date? Fetch the right one"
     )
     whole = beyond(_WHOLE)
     yield _none("copied_days", whole, "critical", advice, evidence)
@@ -88,7 +91,7 @@ def copied_days(log: Log) -> Iterator[Check]:
 
 
 def delivered_twice(log: Log) -> Iterator[Check]:
-    """Expect no day whose users see the same items again after one constant gap."""
+    """Expect no day on which users see the same items again after one constant gap."""
     found = log.arrays(
         f"""
         WITH gaps AS (
@@ -104,7 +107,7 @@ def delivered_twice(log: Log) -> Iterator[Check]:
     )
     if not len(found["day"]):
         return
-    share = 2 * found["again"] / found["rows"]  # a copy and its original
+    share = 2 * found["again"] / found["rows"]  # counts both the copies and their originals
     gap = found["gap"].astype(float)
 
     def beyond(limit: Limit) -> np.ndarray:

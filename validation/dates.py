@@ -1,4 +1,4 @@
-"""Do a few rows lie far from the rest of the log? One row in 2035 would become the whole test split.
+"""Detect a few rows dated far from the rest of the log: one row in 2035 would become the whole test split.
 
     rows     ·        ▂▃▅▄▆▅▆▇▆                 ·
     days     |← gap →|← main part →|←   gap    →|
@@ -14,12 +14,12 @@ from din.schema import TIMESTAMP
 from validation.checks import Check, Severity, statistic
 from validation.log import Log
 
-_GAP_DAYS = 14  # a shorter gap is a holiday, or an outage
-_FEW = 0.05  # share of all rows; more of them are a part of the log
+_GAP_DAYS = 14  # a shorter gap is a holiday or an outage
+_FEW = 0.05  # the share of all rows from which rows count as part of the log
 
 
 def far_days(log: Log) -> Iterator[Check]:
-    """Expect no few rows far after the main part of the log, nor before it."""
+    """Expect that no small group of rows lies far after or far before the main part of the log."""
     found = log.arrays("SELECT date::DATE AS day, count(*) AS rows FROM events GROUP BY day ORDER BY day")
     days, rows = found["day"].astype("datetime64[D]").astype(int), found["rows"].astype(int)
     if not len(days):
@@ -51,13 +51,16 @@ def far_days(log: Log) -> Iterator[Check]:
 def main_part(days: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
     """Return the first row and the end of the main part of `days`, [D] ascending day numbers with `rows` events."""
     middle = int(np.searchsorted(np.cumsum(rows), rows.sum() / 2))
-    start, end = middle, middle + 1
+    start = middle
+    end = middle + 1
     grown = True
     while grown:
         reach = max(_GAP_DAYS, days[end - 1] - days[start])
         grown = False
         if end < len(days) and days[end] - days[end - 1] <= reach:
-            end, grown = end + 1, True
+            end += 1
+            grown = True
         if start > 0 and days[start] - days[start - 1] <= reach:
-            start, grown = start - 1, True
+            start -= 1
+            grown = True
     return start, end

@@ -1,10 +1,11 @@
-"""Is each day like the days before it: in rows, CTR, users, items, hours, and in what users and items are clicked?
+"""Compare each day with the days before it: rows, CTR, users, items, hours, and which users and items are clicked.
 
-Judged against the trailing days (validation/trailing.py), so that weeks and growth are no alarm, and by how much a day
-of that size can tell: rows of one user are alike, so the noise of a figure is that between users. Days whose reference
-has few users are not judged. Only the newest days of a temporal split can close the gate: they validate and test.
+A day is compared with its trailing days (validation/trailing.py), so that weeks and growth raise no alarm. The noise of
+a figure depends on the size of the day. It is the noise between users, because rows of one user are alike. Days whose
+reference has few users are not judged. Only the newest days of a temporal split, which validate and test, can close the
+gate.
 
-Costs one GROUP BY of the events by day and user, one by day and item, and two joins for the agreement of labels.
+This takes one GROUP BY of the events by day and user, one by day and item, and two joins for the agreement of labels.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,21 +22,28 @@ from validation.totals import Totals, totals
 from validation.trailing import deviation, distance, profiles, shares
 
 _HOURS = 24
-_FEW_USERS = 30  # fewer in a usual day: one user decides its figures
-_VOLUME_FLOOR, _CTR_FLOOR, _AGREEMENT_FLOOR = 0.1, 0.05, 0.01
-_SCORE, _EXTREME_SCORE = 6.0, 8.0
-_VOLUME, _EXTREME_VOLUME = np.log(2), np.log(5)  # half or double; a fifth or five times
-_ODDS, _EXTREME_ODDS = np.log(1.5), np.log(2)
-_HOURS_MOVED, _EXTREME_HOURS = 0.15, 0.3  # share of rows in other hours than usual
-_SHIFT_MOVED = 0.1  # enough where a shift by hours explains most of it
-_LEAST_SHIFT = 3  # weekends move by an hour or two
+_FEW_USERS = 30  # if a usual day has fewer, single users decide its figures
+_VOLUME_FLOOR = 0.1
+_CTR_FLOOR = 0.05
+_AGREEMENT_FLOOR = 0.01
+_SCORE = 6.0
+_EXTREME_SCORE = 8.0
+_VOLUME = np.log(2)  # half or double
+_EXTREME_VOLUME = np.log(5)
+_ODDS = np.log(1.5)
+_EXTREME_ODDS = np.log(2)
+_HOURS_MOVED = 0.15  # the share of rows in other hours than usual
+_EXTREME_HOURS = 0.3
+_SHIFT_MOVED = 0.1  # enough if a shift by hours explains most of it
+_LEAST_SHIFT = 3  # weekends move hours by one or two
 _PART = 0.9  # a day that ends early holds less than this share of a usual day's rows
-_FULLER = 1.5  # a day with this many times the rows of its hours has not ended early
-_TINY = 1e-12  # a variance below is none
-_SMOOTHING = 10  # impressions of the mean CTR that each id's CTR is smoothed with
+_FULLER = 1.5  # a day with this many times the usual rows of its hours has not ended early
+_TINY = 1e-12  # a smaller variance counts as zero
+_SMOOTHING = 10  # each id's CTR is smoothed with this number of impressions of the mean CTR
 _AGREEMENT_SCORE = 4.0
-_AGREEMENT_LEFT, _EXTREME_AGREEMENT_LEFT = 0.5, 0.25  # shares of the usual correlation
-_LEAST_AGREEMENT = 0.08  # a lower usual correlation has no power to show a change
+_AGREEMENT_LEFT = 0.5  # the share of the usual correlation
+_EXTREME_AGREEMENT_LEFT = 0.25
+_LEAST_AGREEMENT = 0.08  # a lower usual correlation can't show a change
 
 
 def by_figures(log: Log, users: Totals) -> Iterator[Check]:
@@ -54,7 +62,7 @@ def by_figures(log: Log, users: Totals) -> Iterator[Check]:
 def by_agreement(log: Log, users: Totals) -> Iterator[Check]:
     """Compare how well each day's labels agree with the CTR that its items, and its users, have on other days.
 
-    Flipped labels turn this correlation around; random labels, or ids that mean something else, end it.
+    Flipped labels reverse the sign of this correlation. Random labels, or ids with another meaning, remove it.
     """
     calendar = log.calendar
     if calendar.newest in (0, len(calendar.days)) or not log.labels_vary():
@@ -79,8 +87,8 @@ def by_agreement(log: Log, users: Totals) -> Iterator[Check]:
                 )
             ],
             column=LABEL,
-            advice=f"these days' labels do not follow the CTR that each {key} has otherwise, as other days' labels do: "
-            f"are labels flipped, filled in or joined to the wrong rows, or does {key} mean something else there?",
+            advice=f"these days' labels do not follow the CTR that each {key} has on other days: are labels flipped, "
+            f"filled in or joined to the wrong rows, or does {key} mean something else on these days?",
         )
 
 
@@ -89,7 +97,7 @@ def _correlation(agreement: np.ndarray, usual: np.ndarray) -> Callable[[int], di
 
 
 def _volume(log: Log, name: str, count: np.ndarray, chance: np.ndarray, trusted: np.ndarray) -> Iterator[Check]:
-    usual_chance = log.calendar.usual(chance)  # a small day is what is looked for, not a reason for doubt
+    usual_chance = log.calendar.usual(chance)  # a day's own noise would excuse a day that is too small
     found = deviation(log.calendar, np.log(count), usual_chance, _VOLUME_FLOOR)
     yield from by_day(
         log,
@@ -116,7 +124,7 @@ def _ctr(log: Log, users: Totals, trusted: np.ndarray) -> Iterator[Check]:
     between = users.clicks_squared - 2 * ctr * users.rows_clicks + ctr**2 * users.rows_squared
     variance = np.maximum(between, users.rows * ctr * (1 - ctr)) / users.rows**2
     deviance = np.sqrt(variance * users.independent) / (ctr * (1 - ctr))  # of the logit of one independent row
-    # by chance a day differs as a usual day of its size does: a day of zeros has no variance of its own
+    # The noise is that of a usual day of this size, since a day without clicks has no variance of its own.
     chance = log.calendar.usual(deviance) / np.sqrt(users.independent)
     found = deviation(log.calendar, np.log(ctr / (1 - ctr)), chance, _CTR_FLOOR)
     yield from by_day(
@@ -135,8 +143,8 @@ def _ctr(log: Log, users: Totals, trusted: np.ndarray) -> Iterator[Check]:
             )
         ],
         column=LABEL,
-        advice="these days have another CTR than the days before: have clicks not arrived yet, does the label's rule "
-        "still fit (fetch.table.label), are labels flipped or filled in?",
+        advice="these days have another CTR than the days before: are clicks still to arrive, is the label's rule "
+        "wrong (fetch.table.label), are labels flipped or filled in?",
     )
 
 
@@ -165,19 +173,19 @@ def _hours(log: Log, users: Totals, trusted: np.ndarray) -> Iterator[Check]:
         "hours",
         [Judged(judged=trusted, strange=compared.beyond(_HOURS_MOVED), extreme=extreme, evidence=evidence)],
         column=TIMESTAMP,
-        advice="these days' rows lie in other hours than those of the days before: is the zone the same "
+        advice="these days' rows lie in other hours than the rows of the days before: is the time zone the same "
         "(fetch.table.utc_offset_hours), and is each day complete? End the log before one that is not (data.until)",
     )
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How a day's hours differ from the usual ones.
+    """The difference between a day's hours and the usual ones.
 
     Attributes:
         moved: the share of rows that lie in other hours than usual.
-        hours: the shift that explains most of it.
-        left: the share that still lies in other hours once the usual profile is shifted.
+        hours: the shift that explains most of the difference.
+        left: the share that still lies in other hours after the usual profile is shifted.
     """
 
     moved: float
@@ -186,14 +194,14 @@ class Shift:
 
     @property
     def explains(self) -> bool:
-        """Return whether this is a shifted clock: weekends move hours too, by one or two."""
+        """True if the clock was shifted; weekends move hours as well, but only by one or two."""
         return abs(self.hours) >= _LEAST_SHIFT and self.moved >= _SHIFT_MOVED and self.left <= self.moved / 2
 
 
 def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
-    """Find the shift in hours that explains best how a day differs.
+    """Find the shift in hours that best explains how a day differs.
 
-    A day that begins late or ends early, and has fewer rows for it, is compared within its own hours.
+    A day that begins late or ends early, and therefore has fewer rows, is compared within its own hours.
 
     Args:
         counts: [24] rows by hour.
@@ -218,10 +226,10 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
 def _agreement(log: Log, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Correlate each day's labels with the CTR of their ids on all other days before the newest.
 
-    Leaving out its own day, instead of taking only earlier days, gives every day about the same knowledge of its ids.
+    Only the day itself is left out. If later days were left out as well, early days would know less about their ids.
 
     Returns:
-        [D] the correlation, NaN where labels or CTRs are all alike; [D] the rows.
+        The correlation [D], NaN if labels or CTRs are all equal, and the rows [D].
     """
     older = f"date < '{log.calendar.days[log.calendar.newest]}'"
     found = log.arrays(
@@ -243,7 +251,8 @@ def _agreement(log: Log, key: str) -> tuple[np.ndarray, np.ndarray]:
         """
     )
     rows = found["rows"].astype(float)
-    ctr, score = found["clicks"] / rows, found["score"] / rows
+    ctr = found["clicks"] / rows
+    score = found["score"] / rows
     variance = (found["score_squared"] / rows - score**2) * ctr * (1 - ctr)
     covariance = found["clicked_score"] / rows - ctr * score
     correlation = covariance / np.sqrt(np.maximum(variance, _TINY))

@@ -1,8 +1,8 @@
-"""The suite on `data/features/`: are the shards whole, do splits keep apart, does no history see its own future?
+"""The suite on `data/features/`: whole shards, disjoint splits, and no history that sees its own future.
 
-First the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all impressions,
-one shard in memory at a time (validation/scan.py), then the meaning of their fields (validation/meaning.py). Costs two
-reads of the files for hashes and three to judge.
+It judges first the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all
+impressions, with one shard in memory at a time (validation/scan.py), and last the meaning of their fields
+(validation/meaning.py). The files are read twice to hash them and three times to judge them.
 """
 
 import math
@@ -34,7 +34,7 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 
 
 def files(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Is everything there, as it was written, built from the raw log of today, with the columns of FORMAT.md?"""
+    """Yield the checks of the files: complete, unchanged, built from today's raw log, and laid out as in FORMAT.md."""
     root = workspace.features
     manifest = _manifest(root)
     yield files_match_manifest(root, manifest, "featurize")
@@ -68,18 +68,18 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield none_of(
         "row_counts",
         [{"of": what, "manifest": told[what], "files": held[what]} for what in told if told[what] != held[what]],
-        advice="the manifest tells other counts than the files hold: run `dvc repro featurize`",
+        advice="the counts in the manifest differ from the rows of the files: run `dvc repro featurize`",
     )
 
 
 def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Are ids dense, values unique, counts descending?"""
+    """Yield the checks of the vocabularies: dense ids, unique values, and descending counts."""
     root = workspace.features
     for field in map(parse_field, _manifest(root)["fields"]):
         table = pq.read_table(root / "vocab" / f"{field.name}.parquet")
         ids, counts = (table[name].to_numpy() for name in ("id", "count"))
         checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
-        if field.kind is not Kind.NUMERIC:  # buckets go by edge
+        if field.kind is not Kind.NUMERIC:  # buckets are sorted by edge
             rising = np.zeros(len(counts), bool)
             rising[2:] = counts[2:] > counts[1:-1]
             checks[f"vocab_{field.name}_counts"] = rising, "ids go by descending count"
@@ -92,7 +92,7 @@ def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Does every row point into its tables, and every history lie before its impression? Do splits keep apart?"""
+    """Yield the checks of the impressions: ids in range, histories before their impressions, and disjoint splits."""
     features = _opened(workspace)
     found = scan(features, workspace.raw)
     for rule in Rule:
@@ -105,7 +105,7 @@ def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Does anything tell the label that is known only later? Does training's knowledge hold on later days?"""
+    """Yield the checks of fields that leak the label, or that mean something else on later days."""
     yield from judge_meaning(_opened(workspace), params.validate_features)
 
 
@@ -121,7 +121,7 @@ def _manifest(root: Path) -> FeaturesManifest:
 
 
 def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str]]:
-    """Every Parquet file that must be there, with its columns and types."""
+    """Return every Parquet file that must exist, with its columns and types."""
     fields = [parse_field(record) for record in manifest["fields"]]
 
     def of(group: Group) -> dict[str, str]:
@@ -145,13 +145,14 @@ def _type(field: Field) -> str:
 
 
 def _counted(found: Found, name: str, column: str | None, advice: str) -> Check:
-    """Expect no offending row; a rule that was not evaluated has no count, and fails."""
+    """Expect no offending row; a rule that was not evaluated has no count and fails."""
     count = found.counts.get(name)
     return statistic(name, count, maximum=0, column=column, advice=advice, sample=found.samples.get(name, []))
 
 
 def _splits(found: Found, params: Params) -> Iterator[Check]:
-    least, knobs = params.validate_features.min_rows, "featurize.protocol and its featurize.*_days or *_fraction"
+    least = params.validate_features.min_rows
+    knobs = "featurize.protocol and its featurize.*_days or *_fraction"
     ranges = [{"split": name, "rows": split.rows, "dates": split.dates} for name, split in found.splits.items()]
     for name, split in found.splits.items():
         yield statistic(
@@ -167,7 +168,7 @@ def _splits(found: Found, params: Params) -> Iterator[Check]:
             (split.clicks > 0) + (split.clicks < split.rows),
             minimum=2,
             column="label",
-            advice=f"all labels of {name} are alike, so nothing can be learned or measured: see {knobs}",
+            advice=f"all labels of {name} are equal, so nothing can be learned or measured: see {knobs}",
             sample=[{"split": name, "rows": split.rows, "clicks": split.clicks, "dates": split.dates}],
         )
         yield statistic(

@@ -1,4 +1,7 @@
-"""The gate over the three reports, for CI: fails closed, starts in a moment, and reads no data but to hash it."""
+"""The gate over the three reports, for CI.
+
+A report that can't be judged closes the gate. The command starts fast, and reads data only to hash it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +19,11 @@ _HEADER = ("suite", "verdict", "held", "why")
 
 
 def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> None:
-    """Print a summary of all reports; append it to `markdown` as well, where given.
+    """Print a summary of all reports, and append it to the file `markdown` if one is given.
 
     Raises:
-        GateClosed: a report is missing, unreadable or closed, or judged other data, or by other thresholds, than are
-            here now.
+        GateClosed: a report is missing, unreadable or closed, or it was made from other data or thresholds than the
+            workspace holds now.
     """
     found: dict[Suite, tuple[ValidationReport | None, str]] = {
         suite: _read(workspace, suite, params) for suite in SUITES
@@ -37,7 +40,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
 
 
 def _read(workspace: Workspace, suite: Suite, params: Params) -> tuple[ValidationReport | None, str]:
-    """Return a suite's report (None where unreadable) and why it closes the gate (empty where it doesn't)."""
+    """Return a suite's report, or None if it is unreadable, and why it closes the gate, or '' if it doesn't."""
     directory = workspace.judged(suite)
     again = f"run `dvc repro validate_{suite}`"
     try:

@@ -1,6 +1,6 @@
-"""Prior histories against the log: do their times, rows and users fit it?
+"""Check that the times, rows and users of prior histories fit the log.
 
-A behaviour without a time is allowed: it is older than every event. Costs one join of history and events.
+A behaviour without a time is allowed and counts as older than every event. This takes one join of history and events.
 """
 
 from collections.abc import Iterator
@@ -9,16 +9,17 @@ from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from validation.checks import Check, statistic
 from validation.log import Log
 
-_REPEATED, _SOME_REPEATED = 0.3, 0.02  # share of the history's rows
+_REPEATED = 0.3  # the share of the history's rows
+_SOME_REPEATED = 0.02
 _WITHIN = 0.5
 _UNKNOWN_ITEMS = 0.95  # histories may hold items that left the catalogue long ago
 
 
 def prior_history(log: Log) -> Iterator[Check]:
-    """Expect behaviours that are older than the log, are not its own impressions, and belong to its users."""
+    """Expect behaviours to be older than the log, to belong to its users, and not to be impressions of the log."""
     if "history" not in log.tables:
         return
-    # a few rows may lie long before the log, and are far_days'
+    # A few rows may lie long before the log; far_days judges them.
     first, last = log.one(f"SELECT quantile_disc({TIMESTAMP}, 0.01), max({TIMESTAMP}) FROM events")
     late, within, timed = log.one(
         f"SELECT count(*) FILTER ({TIMESTAMP} > last), count(*) FILTER ({TIMESTAMP} >= first), count({TIMESTAMP}) "
@@ -30,8 +31,8 @@ def prior_history(log: Log) -> Iterator[Check]:
         late,
         maximum=0,
         column=TIMESTAMP,
-        advice=f"behaviours dated after the last event, {last}: a prior history is from before the impressions; check "
-        "the unit and zone of fetch.table.history",
+        advice=f"behaviours dated after the last event, {last}: a prior history precedes the impressions; check the "
+        "unit and time zone of fetch.table.history",
         sample=log.sample(f"{after} ORDER BY {TIMESTAMP} DESC, {USER_ID}, {ITEM_ID}", late),
     )
     yield statistic(
@@ -40,8 +41,8 @@ def prior_history(log: Log) -> Iterator[Check]:
         maximum=_WITHIN,
         column=TIMESTAMP,
         severity="warning",
-        advice=f"most behaviours are dated after the first event, {first}: is each one's time its own, not the "
-        "export's? A behaviour must never be dated before it happened",
+        advice=f"most behaviours are dated after the first event, {first}: does each have its own time, not the time "
+        "of the export? A behaviour must never be dated before it happened",
     )
     repeated = (
         f"FROM history AS h SEMI JOIN events AS e ON h.{USER_ID} = e.{USER_ID} AND h.{ITEM_ID} = e.{ITEM_ID} "
@@ -50,8 +51,8 @@ def prior_history(log: Log) -> Iterator[Check]:
     (count,) = log.one(f"SELECT count(*) {repeated}")
     sample = log.sample(f"SELECT * {repeated} ORDER BY {TIMESTAMP}, {USER_ID}, {ITEM_ID}", count)
     advice = (
-        "the history holds impressions of the log, at the same time: later impressions would see each of them twice, "
-        "and one dated a moment earlier would tell its own label. Leave the log's rows out of fetch.table.history"
+        "the history repeats impressions of the log at the same time: later impressions would see each of them twice, "
+        "and one dated a moment earlier would reveal its own label. Leave the log's rows out of fetch.table.history"
     )
     share = count / max(timed, 1)
     yield statistic(
@@ -80,7 +81,8 @@ def prior_history(log: Log) -> Iterator[Check]:
         unknown,
         maximum=_UNKNOWN_ITEMS,
         column=ITEM_ID,
-        advice=f"neither the events nor the item table know these behaviours' {ITEM_ID}: another id space or form?",
+        advice=f"neither the events nor the item table have these behaviours' {ITEM_ID}: do the ids have another form "
+        "or meaning?",
         sample=log.sample(f"{counted} GROUP BY {ITEM_ID} ORDER BY behaviours DESC, {ITEM_ID}", unknown),
     )
     (matched,) = log.one(
@@ -91,7 +93,7 @@ def prior_history(log: Log) -> Iterator[Check]:
         matched,
         minimum=1,
         column=USER_ID,
-        advice=f"no {USER_ID} of the events occurs in the history: is it another id space or form?",
+        advice=f"no {USER_ID} of the events occurs in the history: do the ids have another form or meaning?",
         sample=[]
         if matched
         else log.rows(

@@ -1,9 +1,9 @@
-"""Do ids keep one form? '007', ' 7', '7.0', 'item_7' and '7' are five ids to a computer, and one to a person.
+"""Detect ids in several forms: '007', ' 7', '7.0', 'item_7' and '7' are five ids to a computer, and one to a person.
 
-Ids that become equal once case, blanks, leading zeros, a trailing '.0' and a prefix before a number are taken off are
-counted, within the events, by day, and between the events and each other table. Prefixes are compared with bare numbers
-only: 'film_7' and 'show_7' may well be two items. Integers have one form, so only ids that are text are judged.
-Costs one GROUP BY of the events by day and id; forms are computed on distinct ids.
+Two ids are forms of one id if they are equal without case, blanks, leading zeros, a trailing '.0', and a prefix before
+a number. They are counted within the events, by day, and between the events and each other table. A prefix is compared
+with bare numbers only, because 'film_7' and 'show_7' may well be two items. Integers have one form, so only text is
+judged. This takes one GROUP BY of the events by day and id; forms are computed on distinct ids.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,13 @@ from validation.checks import Check, statistic
 from validation.log import SIDE_IDS, Log
 from validation.strange import Judged, by_day
 
-_MANY = 0.05  # share of the rows
-_MANY_OF_A_DAY, _MOST_OF_A_DAY = 0.05, 0.3
+_MANY = 0.05  # the share of all rows
+_MANY_OF_A_DAY = 0.05
+_MOST_OF_A_DAY = 0.3
 _LEAST_ROWS = 30
 
 _PREFIX = r"^([A-Za-z]{2,}[^A-Za-z0-9]?|[A-Za-z][^A-Za-z0-9])([0-9]+(\.0+)?)$"
-# applied in this order: pattern, what takes its place
+# Pairs of a pattern and its replacement, applied in this order.
 _FORMS = ((_PREFIX, r"\2"), (r"^([0-9]+)\.0+$", r"\1"), (r"^0+([0-9])", r"\1"))
 
 
@@ -32,7 +33,7 @@ def forms(log: Log) -> Iterator[Check]:
             f"CREATE OR REPLACE TEMP TABLE named AS SELECT id, {_bare('id')} AS bare, n FROM "
             f"(SELECT {key} AS id, count(*) AS n FROM events WHERE {key} IS NOT NULL GROUP BY {key})"
         )
-        # of the ids with one bare form, the most frequent is right
+        # The most frequent id of each bare form counts as the usual one.
         log.connection.execute(
             "CREATE OR REPLACE TEMP TABLE odd AS SELECT * FROM ("
             "SELECT *, first_value(id) OVER (PARTITION BY bare ORDER BY n DESC, id) AS usual FROM named"
@@ -48,7 +49,7 @@ def _within_events(log: Log, key: str) -> Iterator[Check]:
     ids, rows = log.one("SELECT count(*), coalesce(sum(n), 0) FROM odd")
     (total,) = log.one("SELECT sum(n) FROM named")
     sample = log.sample(f"SELECT id AS {key}, usual AS beside, n AS rows FROM odd ORDER BY n DESC, id", ids)
-    advice = f"one {key} in two forms; they count as two: write each id in one form (zeros, blanks, prefix, case, .0)"
+    advice = f"one {key} in two forms, which count as two: write each id in one form (zeros, blanks, prefix, case, .0)"
     yield statistic(
         f"{key}_form_rate", rows / max(total or 0, 1), maximum=_MANY, column=key, advice=advice, sample=sample
     )
@@ -83,7 +84,7 @@ def _example(log: Log, key: str, row: int) -> dict[str, object]:
 
 
 def _between(log: Log, key: str, table: str) -> Iterator[Check]:
-    # an id of the events that the table has only in another form
+    # Find the ids of the events that the table holds only in another form.
     log.connection.execute(
         f"CREATE OR REPLACE TEMP TABLE other AS SELECT named.id AS {key}, min(t.id) AS in_table, n AS rows "
         f"FROM named JOIN (SELECT DISTINCT {key} AS id, {_bare(key)} AS bare FROM {table}) AS t USING (bare) "
@@ -100,7 +101,7 @@ def _between(log: Log, key: str, table: str) -> Iterator[Check]:
 
 
 def _bare(column: str) -> str:
-    """SQL: an id without what changes only its form. Ids of mixed case, such as random ones, keep their case."""
+    """Return SQL for an id without the parts that change only its form; ids of mixed case keep their case."""
     trimmed = f"trim({column})"
     bare = f"CASE WHEN {trimmed} = upper({trimmed}) THEN lower({trimmed}) ELSE {trimmed} END"
     for pattern, kept in _FORMS:
@@ -109,6 +110,6 @@ def _bare(column: str) -> str:
 
 
 def _comparable(one: str, other: str) -> str:
-    """SQL: whether two ids with one bare form are one id: not where both have a prefix, and another one."""
+    """Return SQL for whether two ids with one bare form are one id; they are not if both have different prefixes."""
     prefixed = " AND ".join(f"regexp_matches(trim({column}), '{_PREFIX}')" for column in (one, other))
     return f"(NOT ({prefixed}) OR lower(trim({one})) = lower(trim({other})))"

@@ -1,10 +1,11 @@
-"""Does a field, or a pair of fields, tell the label? Then it is feedback in disguise, known only after the impression.
+"""Detect fields, and pairs of fields, that tell the label: such a field is feedback, known only after the impression.
 
-The CTR of each value on one half of the users is a score of the other half's impressions: in the same half, a value
-seen once would always tell. Judged are training, validation, test and their last days (validation/sample.py), since a
-table may leak on the days alone that were appended last. A part with few clicks isn't judged: chance tells there too.
+The CTR of each value on one half of the users scores the impressions of the other half. On the same half, every value
+that is seen once would tell the label. Training, validation, test and their last days are judged, since a table may
+leak only on the days that were appended last (validation/sample.py). A part with few clicks is not judged, because
+there a field may tell the label by chance.
 
-Costs about 10 ms a field and 5 ms a pair for each 100,000 rows.
+Each 100,000 rows take about 10 ms per field and 5 ms per pair.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -19,7 +20,7 @@ from din.schema import ITEM_ID, USER_ID, Field, Group, Kind
 from validation.checks import SAMPLE
 from validation.sample import Codes, Impressions, Sample
 
-_MAX_SAMPLED_AUC = 0.97  # where nobody was shown the negatives, an honest item field tells them from clicks
+_MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field tells them from clicks
 _SIGMAS = 5.0
 _MIN_HITS = 100
 _MAX_CTR = 0.8
@@ -30,14 +31,15 @@ _PAIR_ORDER = (Group.CONTEXT, Group.USER, Group.ITEM)
 
 @dataclass(frozen=True)
 class Finding:
-    """How far something tells the label on a part of the log.
+    """The AUC with which a field, a pair, or a history tells the label on a part of the log.
 
     Attributes:
-        name: of the field, of the pair, or of a history's share.
-        group: whose property it is; of a pair, its first field's.
-        value: AUC on the part.
-        base: AUC on training; of a pair, `value`.
-        fields: one, two, or none for a history.
+        name: the name of the field, the pair, or the history's share.
+        group: the group of the field, or of the pair's first field.
+        part: the part of the log.
+        value: the AUC on the part.
+        base: the AUC on training; for a pair, `value`.
+        fields: one or two fields, or none for a history.
     """
 
     name: str
@@ -49,23 +51,23 @@ class Finding:
 
     @property
     def lower(self) -> float:
-        """AUC less two standard errors."""
+        """The AUC minus two standard errors."""
         return self.value - 2 * self.part.noise(Group.CONTEXT)
 
     @property
     def rise(self) -> float:
-        """AUC beyond training's."""
+        """The AUC minus the AUC on training."""
         return self.value - self.base
 
     def row(self) -> dict[str, Any]:
-        """The finding as a row of a report's sample."""
+        """Return the finding as a row of a report's sample."""
         found = {"field": self.name, "rows of": self.part.name, "auc": round(self.value, 4)}
         return found if len(self.fields) > 1 else found | {"auc of train": round(self.base, 4)}
 
 
 @dataclass(frozen=True)
 class Hits:
-    """The impressions of a part whose candidate lies in its history, and their clicks."""
+    """The numbers of impressions whose candidate lies in their history, and of their clicks, on a part of the log."""
 
     part: Impressions
     shown: int
@@ -73,23 +75,23 @@ class Hits:
 
     @property
     def lower(self) -> float:
-        """CTR less three standard errors."""
+        """The CTR minus three standard errors."""
         rate = self.clicks / self.shown
         return rate - 3 * float(np.sqrt(max(rate * (1 - rate), 1 / self.shown) / self.shown))
 
     def row(self) -> dict[str, Any]:
-        """The hits as a row of a report's sample."""
+        """Return the hits as a row of a report's sample."""
         return {"rows of": self.part.name, "candidate in history": self.shown, "clicks": self.clicks}
 
 
 def limit(sample: Sample, max_auc: float) -> float:
-    """The highest plausible AUC: higher than asked for where negatives are sampled."""
+    """Return the highest plausible AUC, which is higher than `max_auc` if negatives are sampled."""
     sampled = sample.features.manifest["protocol"] == "leave_last_out"
     return max(max_auc, _MAX_SAMPLED_AUC) if sampled else max_auc
 
 
 def single_fields(sample: Sample) -> list[Finding]:
-    """Every field on training and on each judged part with enough rows, the strongest first."""
+    """Measure every field on training and on each judged part with enough rows; return the strongest first."""
     found = []
     for field in sample.fields:
         found += _on_parts(sample, field.name, field.group, _field_auc(field), (field,))
@@ -97,9 +99,9 @@ def single_fields(sample: Sample) -> list[Finding]:
 
 
 def histories(sample: Sample) -> list[Finding]:
-    """Every share of the history with the candidate's value, as a score, the strongest first.
+    """Measure the share of the history with the candidate's value, for each item field; return the strongest first.
 
-    Under `item_id` it is the candidate itself that lies in the history.
+    For `item_id`, it is the share of the candidate itself.
     """
     found = []
     for name in sample.train.shares:
@@ -108,9 +110,9 @@ def histories(sample: Sample) -> list[Finding]:
 
 
 def history_hits(sample: Sample) -> list[Hits]:
-    """Parts with enough impressions whose candidate lies in the history, the highest CTR of these first.
+    """Return the hits of the parts with enough impressions whose candidate lies in the history, highest CTR first.
 
-    Not judged where nearly all impressions are clicked, or negatives are never the user's own.
+    Parts are left out if nearly all impressions are clicked, or if negatives are never the user's own items.
     """
     if sample.features.manifest["protocol"] == "leave_last_out":
         return []
@@ -123,9 +125,10 @@ def history_hits(sample: Sample) -> list[Hits]:
 
 
 def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
-    """Pairs of fields on each split, the strongest first.
+    """Measure pairs of fields on each split; return the strongest first.
 
-    Left out are `multi` fields, and those that are leaking alone. Of many, contexts come first, then user fields.
+    `multi` fields, and fields that leak by themselves, are left out. If there are many fields, contexts come first,
+    then user fields.
     """
     out = {USER_ID, *leaking}
     candidates = [field for field in sample.fields if field.kind is not Kind.MULTI and field.name not in out]
@@ -142,7 +145,7 @@ def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
 
 
 def risen(findings: list[Finding], train: Impressions) -> list[Finding]:
-    """Findings whose rise from training's figure chance doesn't explain, the steepest first."""
+    """Return the findings whose rise above training is larger than chance explains, the largest rise first."""
     certain = [
         finding
         for finding in findings
@@ -171,24 +174,24 @@ def _share_auc(name: str) -> Callable[[Impressions], float]:
 
 
 def _strongest_first(findings: list[Finding]) -> list[Finding]:
-    """The highest AUC less its noise first."""
+    """Sort findings by AUC minus noise, the highest first."""
     return sorted(findings, key=lambda finding: -finding.lower)
 
 
 def held_out_auc(part: Impressions, codes: Codes) -> float:
-    """AUC on one half of the users, of CTRs by value from the other half."""
+    """Return the AUC on one half of the users of scoring by the CTR of each value on the other half."""
     scores = codes.mean(rates(part, codes, part.half), len(part))
     return auc(part.label[~part.half], scores[~part.half])
 
 
 def rates(part: Impressions, codes: Codes, fitted: np.ndarray) -> np.ndarray:
-    """The CTR of each code [size] on the impressions of a mask [B], drawn to the mean by one more impression."""
+    """Return the CTR of each code [size] on the impressions of a mask [B], smoothed by one impression of mean CTR."""
     shown, clicks = tally(part, codes, fitted)
     return (clicks + part.label.mean()) / (shown + 1)
 
 
 def tally(part: Impressions, codes: Codes, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Impressions and clicks of each code [size], over the impressions of a mask [B]."""
+    """Count impressions and clicks of each code [size] over the impressions of a mask [B]."""
     own = rows[codes.row]
     code = codes.code[own]
     clicked = part.label[codes.row[own]]
@@ -196,14 +199,15 @@ def tally(part: Impressions, codes: Codes, rows: np.ndarray) -> tuple[np.ndarray
 
 
 def crossed(part: Impressions, first: Field, second: Field) -> Codes:
-    """The pairs of two fields' values that occur, as codes."""
-    one, other = part.codes[first.name], part.codes[second.name]
+    """Return codes of the pairs of two fields' values that occur."""
+    one = part.codes[first.name]
+    other = part.codes[second.name]
     _, code = np.unique(one.code.astype(np.int64) * other.size + other.code, return_inverse=True)
     return Codes(code, one.row, int(code.max(initial=0)) + 1)
 
 
 def frequent_values(sample: Sample, finding: Finding) -> Iterator[dict[str, Any]]:
-    """Rows for a report: the fields' most frequent values on the part, with impressions and clicks."""
+    """Yield rows for a report: the most frequent values of the fields on the part, with impressions and clicks."""
     part = finding.part
     codes = [part.codes[field.name] for field in finding.fields]
     cells = codes[0] if len(codes) == 1 else crossed(part, *finding.fields)
@@ -217,7 +221,7 @@ def frequent_values(sample: Sample, finding: Finding) -> Iterator[dict[str, Any]
 
 
 def _namer(sample: Sample, field: Field) -> Callable[[int], Any]:
-    """What a report calls a code: its raw value, or the rank of a number."""
+    """Return a function that names a code in a report by its raw value, or by the rank of a number."""
     if field.standardised:
         return lambda code: f"hundredth {code}" if code else "missing"
     named = sample.features.vocabulary(field)["value"].to_pylist()

@@ -1,9 +1,8 @@
-"""The raw log as DuckDB sees it: tables of its files, its calendar, and what is declared about its columns.
+"""The raw log in DuckDB: its tables, its calendar, and the declared kinds of its columns.
 
-The events are copied once into a temporary database on disk: a log of years has thousands of small files, and a suite
-scans the events some thirty times. Every scan runs in DuckDB, which spills to disk; only figures by day, user or value,
-and a few examples, reach Python.
-Names of columns come from outside: they enter SQL through `quoted` alone.
+The events are copied once into a temporary database on disk, because a log of years has thousands of small files and a
+suite scans the events about thirty times. Every scan runs in DuckDB, which spills to disk. Only figures by day, user or
+value, and a few examples, reach Python. Names of columns come from outside, so they enter SQL only through `quoted`.
 """
 
 from collections.abc import Iterator
@@ -27,22 +26,22 @@ from validation.checks import SAMPLE, Severity
 from validation.trailing import Calendar
 
 SIDE_IDS = {"items": (ITEM_ID,), "users": (USER_ID,), "history": (USER_ID, ITEM_ID)}
-_CLICKS_ALONE = 0.999  # a CTR from here on: labels that say nothing
+_CLICKS_ALONE = 0.999  # from this CTR on, labels carry no information
 
 
 @dataclass(frozen=True)
 class Log:
-    """An open raw log: `events`, and `items`, `users`, `history` where there are such files, are tables.
+    """An open raw log, with the table `events`, and `items`, `users` and `history` if the log has them.
 
     Attributes:
         connection: the database.
-        tables: the side tables that the log has.
+        tables: the side tables of the log.
         until: the last day that may be used.
-        daily: the source promises rows for every day.
+        daily: whether the source promises rows for every day.
         protocol: temporal, by_user or leave_last_out.
-        kinds: how the model reads each declared column; others are only kept.
-        calendar: the days with events; under `temporal` the newest are those that validate or test.
-        newest_severity: of an expectation that an extreme newest day breaks.
+        kinds: the kind of each column that the model reads; other columns are only kept.
+        calendar: the days with events; under `temporal`, the newest days validate or test.
+        newest_severity: the severity of an expectation that an extreme newest day breaks.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -67,7 +66,7 @@ class Log:
         return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
     def sample(self, query: str, count: float | None) -> list[dict[str, Any]]:
-        """Return a few rows of a query; where `count` says that it has none, it is not run."""
+        """Return a few rows of a query, or none without running it if `count` is 0 or None."""
         return self.rows(f"{query} LIMIT {SAMPLE}") if count else []
 
     def arrays(self, query: str) -> dict[str, np.ndarray]:
@@ -79,7 +78,7 @@ class Log:
         return {row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE {table}")}
 
     def labels_vary(self) -> bool:
-        """Return whether labels can tell users, items and days apart: not in a log of clicks alone."""
+        """Return whether labels can tell users, items and days apart, which they can't in a log of clicks only."""
         (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")
         return ctr is not None and ctr < _CLICKS_ALONE
 
@@ -89,7 +88,7 @@ def opened(workspace: Workspace, params: Params) -> Iterator[Log]:
     """Open `data/raw`.
 
     Raises:
-        InputError: there is no manifest, it is of another format, or `featurize.fields` is not a declaration.
+        InputError: the manifest is missing or has another format, or `featurize.fields` is invalid.
     """
     root = workspace.raw
     manifest = read_manifest(root)
@@ -131,12 +130,12 @@ def read_manifest(root: Path) -> RawManifest:
 
 
 def quoted(name: str) -> str:
-    """Return a column's name as an SQL identifier, whatever it holds."""
+    """Return a column's name as an SQL identifier, safe for any name."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def _text(path: Path) -> str:
-    """Return a path as an SQL string, whatever it holds."""
+    """Return a path as an SQL string, safe for any path."""
     return "'" + str(path).replace("'", "''") + "'"
 
 

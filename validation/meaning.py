@@ -1,7 +1,8 @@
-"""What fields mean: which ones tell the label beforehand, and which ones say something else on later days.
+"""Check the meaning of fields: none may leak the label, or change its meaning on later days.
 
-Leaks first (validation/leak.py, rates.py), then shifts (shifts.py). Each figure is the worst over all fields and over
-training, validation, test and their last days. Where rows are too few for a figure, its expectation is left out.
+Leaks (validation/leak.py, rates.py) are judged before shifts (shifts.py). Each figure is the worst over all fields and
+over training, validation, test and their last days. If there are too few rows for a figure, its expectation is left
+out.
 """
 
 from collections.abc import Iterator
@@ -19,13 +20,13 @@ _MAX_HITS_CTR = 0.92
 _FEW_NEW_VALUES = 0.1
 _MANY_MISSING = 0.4
 _ALL_MISSING = 0.99
-_OF_ITEMS = (Group.ITEM, Group.BEHAVIOUR)  # behaviour: the items of histories
-_NOT_KNOWN = "it is known only after the impression. Take it out of featurize.fields, or declare it under behaviour"
+_OF_ITEMS = (Group.ITEM, Group.BEHAVIOUR)  # shares of histories are of the group `behaviour`
+_NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fields, or declare it under behaviour"
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
 
 
 def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Check]:
-    """The expectations on leaks and shifts."""
+    """Yield the expectations on leaks and shifts."""
     sample = Sample(features)
     highest = leak.limit(sample, limits.max_field_auc)
     singles = leak.single_fields(sample)
@@ -92,8 +93,8 @@ def _histories(sample: Sample, highest: float) -> Iterator[Check]:
         found.lower,
         maximum=highest,
         column=found.name,
-        advice=f"on {found.part.name}, histories that hold the candidate's value tell the label: they know the click "
-        f"that is to be predicted. End fetch.table.history before the first event. {_HONEST}",
+        advice=f"on {found.part.name}, histories that hold the candidate's value tell the label: they contain the "
+        f"click that is to be predicted. End fetch.table.history before the first event. {_HONEST}",
         sample=[one.row() for one in histories[:SAMPLE]],
     )
     yield _later("history_leak_later", histories, sample)
@@ -120,7 +121,8 @@ def _later(name: str, findings: list[leak.Finding], sample: Sample) -> Check:
         risen[0].rise if risen else 0,
         maximum=_MAX_RISE,
         column=risen[0].name if risen else None,
-        advice=f"{on}: those days' values were made when their labels were known. Export them again as they were known",
+        advice=f"{on}: the values of those days were made when their labels were known. Export the values as they were "
+        "known before the impressions",
         sample=rows,
     )
 
@@ -163,7 +165,7 @@ def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
             maximum=limit,
             column=found[0].field if found else None,
             severity=severity,
-            advice="values are missing, or were never seen in training, in far more rows than training makes expect: "
+            advice="values are missing, or were never seen in training, in far more rows than expected from training: "
             "has the source lost the column, or changed its spelling or ids? See validate_features.max_new_values",
             sample=[shift.row() for shift in found[:SAMPLE]],
         )
@@ -177,7 +179,7 @@ def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
             column=missing[0].name,
             severity=severity,
             advice="the share of training rows that lack the field's value: do the ids of its table match the log's? "
-            "Else take it out of featurize.fields",
+            "If they do, remove it from featurize.fields",
             sample=[{"field": f.name, "share": shifts.unknown_share(sample.train, f)} for f in missing[:SAMPLE]],
         )
 
@@ -188,8 +190,8 @@ def _relations(sample: Sample) -> Iterator[Check]:
         "item_relations_kept",
         [shift for shift in lost if shift.group in _OF_ITEMS],
         "critical",
-        "items don't mean on these days what they meant in training, by the AUC of training's CTRs: were item ids, a "
-        "column of the item table or the labels permuted?",
+        "items no longer mean on these days what they meant in training, by the AUC of training's CTRs: were item ids, "
+        "a column of the item table, or the labels permuted?",
     )
     yield _kept(
         "relations_kept",
@@ -201,8 +203,8 @@ def _relations(sample: Sample) -> Iterator[Check]:
         "item_order_kept",
         shifts.lost_item_order(sample),
         "critical",
-        "the items shown most on these days are not those of training, though its own days agree with each other: are "
-        "item ids permuted, or of another space?",
+        "the items shown most on these days are not the ones shown most in training, although the days of training "
+        "agree with each other: are item ids permuted, or do they have another meaning?",
     )
 
 

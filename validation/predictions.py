@@ -1,9 +1,9 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""The suite on `reports/predictions/`: is every row predicted once, and does the model know more than the mean CTR?
+"""The suite on `reports/predictions/`: one prediction per row, from a model that knows more than the mean CTR.
 
-Great Expectations judges the columns themselves, in pandas: 100 bytes a row. Calibration and entropy are the test
-rows'; a comparison with the champion is `din gate`'s.
+Great Expectations judges the columns directly in pandas, with 100 bytes per row. Calibration and entropy are judged on
+the test rows. `din gate` compares with the champion.
 """
 
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, none_of, schemas, statistic
 
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
-_SCORES = {"valid": ["prediction"], "test": ["prediction", "popularity", "lr"]}  # the floors that the gate compares
+_SCORES = {"valid": ["prediction"], "test": ["prediction", "popularity", "lr"]}  # test rows include the gate's floors
 _EVALUATE = "run `dvc repro evaluate`"
 
 
 def files(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Are both files there, with their columns?"""
+    """Yield the checks that both files exist and have their columns."""
     found, readable = schemas(workspace.predictions / f"{split}.parquet" for split in _SCORES)
     yield readable
     wrong = [
@@ -42,7 +42,7 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def values(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Is every row of the split predicted, with a probability that tells rows apart and keeps the level?"""
+    """Yield the checks that each row is predicted once, by probabilities that vary and are calibrated."""
     limits = params.validate_predictions
     for split, scores in _SCORES.items():
         frame = pd.read_parquet(workspace.predictions / f"{split}.parquet", columns=[*_KEYS, *scores])
@@ -79,7 +79,7 @@ def values(workspace: Workspace, params: Params) -> Iterator[Check]:
             f"{split}_rows_of_features",
             len(differing),
             maximum=0,
-            advice=f"the predictions are not those of {workspace.features}, row for row: {_EVALUATE}",
+            advice=f"the predictions differ from the rows of {workspace.features}: {_EVALUATE}",
             sample=differing.head(SAMPLE).to_dict("records"),
         )
         if split == "test":
@@ -108,17 +108,18 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
         metrics["normalized_entropy"],
         maximum=limits.max_log_loss_over_constant,
         column="prediction",
-        advice="log loss over that of the mean CTR: from 1 on the model knows nothing; look at reports/training",
+        advice="the log loss divided by that of the mean CTR: from 1 on, the model has learned nothing; look at "
+        "reports/training",
         sample=[{"log_loss": metrics["log_loss"], "auc": metrics["auc"]}],
     )
 
 
 def _differing(features: Path, split: str, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the features without a prediction, predictions without a row, with how often each side has them."""
+    """Return the rows that features and predictions do not hold equally often, with both counts."""
     shards = range(documents.read(FeaturesManifest, features / MANIFEST)["shards"])
     paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in shards]
     expected = pa.concat_tables([pq.read_table(path, columns=_KEYS) for path in paths]).to_pandas()
-    if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # in the same order: no need to sort
+    if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # rows in equal order need no counting
         return expected.head(0)
     counts = pd.DataFrame({"features": expected.value_counts(), "predictions": predicted[_KEYS].value_counts()})
     counts = counts.fillna(0).astype(int)

@@ -1,18 +1,19 @@
-"""Was a field of items or users computed from the labels it is judged on, such as a CTR or clicks of the whole log?
+"""Detect fields of items or users that were computed from the judged labels, e.g. the CTR or clicks of the whole log.
 
-Compare items of about equal value x on two parts of the log, A and B. An item that is better than its like in A is
-better in B too, or is as likely to do worse as better, since noise in A is independent of noise in B. So the residuals
-of A and B correlate positively, or not at all, whatever an honest x says. A rate over both parts is the exception, as
-it fixes their sum: every click more in A is a click less in B, and the correlation is near -1.
+Items with about equal values x are compared on two parts of the log, A and B. An item that is better than similar items
+in A is either better in B too, or as likely worse as better, since noise in A is independent of noise in B. For an
+honest x, the residuals of A and B therefore correlate positively or not at all. A rate over both parts is the
+exception, because it fixes their sum: each click more in A is a click less in B, and the correlation is near -1.
 
     x = (clicks of A + clicks of B) / (impressions of A + impressions of B)
 
-A count of clicks fixes their sum too. So x is judged as a count as well: clicks are expected in proportion to x, in
-each part by its share of the item's impressions. A count of impressions fixes nothing then.
+A count of clicks fixes the sum as well, so x is also judged as a count: clicks are expected in proportion to x, and in
+each part in proportion to its share of the item's impressions. A count of impressions then fixes nothing.
 
-A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
-fields, fields known for fewer than `_MIN_ENTITIES` items or users of both parts, and parts that exclude each other
-whatever x is (one click a user). Reads all impressions once; memory grows with items and users, beside one shard.
+A context that is constant for each item, or for each user, is judged like a field of items or users. Some fields are
+not judged: ids, `multi` fields, and fields that are known for fewer than `_MIN_ENTITIES` items or users of both parts.
+Parts that exclude each other for every x (one click per user) are not judged either. All impressions are read once.
+Memory holds one shard, and grows with items and users.
 """
 
 from collections.abc import Iterator
@@ -31,11 +32,11 @@ from validation.shards import Features, Rows, values
 
 MIN_CORRELATION = -0.25
 _SIGMAS = 4.0
-_MIN_BY_ITSELF = -0.1  # of the two parts without any x: below this, they exclude each other whatever the field says
+_MIN_BY_ITSELF = -0.1  # with a lower correlation without any x, the two parts exclude each other
 _MIN_ENTITIES = 50
-_ALIKE = 10  # entities next to each other in x that are compared; more where x is equal
-_SPREAD = 0.1  # by which the rates of entities of one x differ: keeps frequent ones from drowning the others
-_CONSTANT = 0.95  # share of entities, shown more than once, for which a context must be constant
+_ALIKE = 10  # the number of entities with neighbouring x that are compared; more if x is equal
+_SPREAD = 0.1  # how much rates of entities with one x differ; keeps frequent entities from outweighing the others
+_CONSTANT = 0.95  # the share of entities, shown more than once, for which a context must be constant
 _ROUNDING = 1e-6
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 
@@ -56,11 +57,13 @@ class Counts:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """How a field correlates the clicks of two parts.
+    """The correlation of the clicks of two parts among entities of about equal value of a field.
 
     Attributes:
-        correlation: of the parts' residuals; 0 where chance explains a negative one.
-        sample: entities whose parts differ most, with their value and counts.
+        field: the field.
+        parts: the two parts.
+        correlation: the correlation of the parts' residuals, or 0 if chance explains a negative one.
+        sample: the entities that both parts show most, with their value and CTRs.
     """
 
     field: Field
@@ -70,26 +73,27 @@ class Exclusion:
 
     @property
     def later(self) -> bool:
-        """Return whether the model is judged on one of the parts."""
+        """True if the model is judged on one of the parts."""
         return self.parts in LATER
 
 
 def exclusions(features: Features) -> list[Exclusion]:
-    """Every field that can be judged on each pair of parts, the lowest correlation first."""
+    """Judge every field on each pair of parts where that is possible; return the lowest correlation first."""
     log = _Log(features)
     found = [one for group in _IDS for parts in (*LATER, _TRAINING) for one in _on_parts(log, group, parts)]
     return sorted(found, key=lambda one: one.correlation)
 
 
 def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
-    """The correlation of two parts' residuals among entities of about one value; None where too few can be compared.
+    """Return the correlation of two parts' residuals among entities of about equal value.
 
     Args:
-        value: [E], NaN = not compared. Equal values are compared as one, however many.
-        a, b: counts [E] of the same entities.
+        value: [E], NaN if unknown. All entities with equal values are compared with each other.
+        a: counts [E] in the first part.
+        b: counts [E] of the same entities in the second part.
 
     Returns:
-        In [-1, 1]; 0 where chance explains a negative one.
+        The correlation in [-1, 1], 0 if chance explains a negative one, or None if too few entities can be compared.
     """
     known = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
     _, which, size = np.unique(value[known], return_inverse=True, return_counts=True)
@@ -113,7 +117,7 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    """The correlation of residuals about 0; 0 where chance explains a negative one, None where there are none."""
+    """Return the correlation of residuals about 0, 0 if chance explains a negative one, or None without residuals."""
     scale = np.sqrt((one**2).sum() * (other**2).sum())
     if scale == 0:
         return None
@@ -123,26 +127,26 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
 
 
 def _others(clicks: np.ndarray, shown: np.ndarray, alike: np.ndarray) -> np.ndarray:
-    """Clicks by impressions [E] of the *others* that are alike, drawn to the mean of all by one more impression."""
+    """Return the CTR [E] of the *other* entities that are alike, smoothed by one impression of mean CTR."""
     mean = clicks.sum() / shown.sum()
     others = np.bincount(alike, weights=shown)[alike] - shown
     return (np.bincount(alike, weights=clicks)[alike] - clicks + mean) / (others + 1)
 
 
 def _in_part(part: Counts, rate: np.ndarray) -> np.ndarray:
-    """Rates [E] scaled so that they expect as many clicks as the part has: its CTR may be another than the log's."""
+    """Scale rates [E] so that the expected clicks sum to the part's, whose CTR may differ from the log's."""
     return np.minimum(rate * part.clicks.sum() / (part.shown * rate).sum(), 1)
 
 
 def _residuals(part: Counts, rate: np.ndarray) -> np.ndarray:
-    """Clicks beyond the expected rate [E], in standard deviations of chance and spread."""
+    """Return the clicks beyond the expected rate [E], in standard deviations of chance and spread."""
     deviation = np.sqrt(part.shown * rate * (1 - rate) + (_SPREAD * part.shown) ** 2)
     return (part.clicks - part.shown * rate) / deviation
 
 
 def _on_parts(log: "_Log", group: Group, parts: tuple[str, str]) -> Iterator[Exclusion]:
     if log.sampled and group is Group.USER:
-        return  # a click and a sampled negative for each
+        return  # each user has a click and a sampled negative
     a, b = log.counts[group, parts[0]], log.counts[group, parts[1]]
     by_itself = correlation(np.zeros(len(a.shown)), a, b)
     if by_itself is None or by_itself < _MIN_BY_ITSELF:
@@ -154,7 +158,7 @@ def _on_parts(log: "_Log", group: Group, parts: tuple[str, str]) -> Iterator[Exc
 
 
 class _Log:
-    """Counts by group and part, and the numbers of fields by entity."""
+    """The counts by group and part, and the values of fields by entity."""
 
     def __init__(self, features: Features) -> None:
         self.features = features
@@ -180,7 +184,7 @@ class _Log:
             self.counts[group, "valid and test"] = self.counts[group, "valid"] + self.counts[group, "test"]
 
     def numbers(self, group: Group) -> Iterator[tuple[Field, np.ndarray]]:
-        """The group's fields, and contexts that are constant for nearly each of its entities, with values [E]."""
+        """Yield the group's fields, and contexts that are constant for nearly all its entities, with values [E]."""
         for field in self.features.of(group):
             if field.kind is not Kind.MULTI and field.name != _IDS[group]:
                 yield field, self._numbers(self._tables[group][field.name], field)
@@ -192,7 +196,7 @@ class _Log:
                 yield field, low
 
     def sample(self, field: Field, group: Group, value: np.ndarray, parts: tuple[str, str]) -> list[dict[str, Any]]:
-        """Rows for a report: the entities that both parts show most."""
+        """Return rows for a report: the entities that both parts show most."""
         a, b = (self.counts[group, part] for part in parts)
         often = np.argsort(-np.minimum(a.shown, b.shown), kind="stable")[:SAMPLE]
         names = self._tables[group]["value"]
@@ -224,7 +228,7 @@ class _Log:
                 np.fmax.at(high, entity, number)
 
     def _numbers(self, column: pa.ChunkedArray, field: Field) -> np.ndarray:
-        """A column as numbers, so that near values are alike: the raw values where those are numbers, else the ids."""
+        """Return a column as numbers, so that near values are alike: raw values if they are numbers, else ids."""
         found, _ = values(column, field)
         if field.standardised:
             mean, std = self._moments[field.name]
@@ -232,7 +236,7 @@ class _Log:
         return np.where(found > UNKNOWN, self._order(field)[found], np.nan)
 
     def _order(self, field: Field) -> np.ndarray:
-        """A number for each id of a field: its raw value where all are numbers, else the id; buckets rise with it."""
+        """Return a number for each id of a field: its raw value if all are numbers, else the id, also for buckets."""
         if field not in self._orders:
             raw = self.features.vocabulary(field)["value"]
             self._orders[field] = np.arange(len(raw), dtype=float)

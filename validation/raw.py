@@ -1,11 +1,11 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""The suite on `data/raw/`: is this a log that one can learn clicks from?
+"""The suite on `data/raw/`: is this a log that a model can learn clicks from?
 
-First the files (hashes, footers, column types), then every row of every table, in DuckDB: one scan of the events for
-the row rules and the figures, one DISTINCT each for sequence numbers and duplicates; the tables against each other;
-and last what the rows mean: each day against the days before, copied days, and users who behave like robots. Rows are
-never loaded into pandas; memory is DuckDB's hash tables, which spill to disk.
+It judges first the files (hashes, footers, column types). Then it judges every row of every table in DuckDB, with one
+scan of the events for the row rules and the figures, and one DISTINCT each for sequence numbers and duplicates. Then it
+compares the tables with each other. Last comes the meaning of the rows: each day against the days before, copied days,
+and users who behave like robots. Rows are never loaded into pandas, and DuckDB's hash tables spill to disk.
 """
 
 from collections.abc import Iterator
@@ -40,11 +40,11 @@ _TYPES = {
     BEHAVIOUR: ("int8",),
 }
 _FEW_IDS = 2
-_YEARS = (1990, 2100)  # no log of clicks is older; a wrong unit gives 1970 or the year 50000
+_YEARS = (1990, 2100)  # no log of clicks is older, and a wrong unit gives 1970 or the year 50000
 
 
 class Rule(NamedTuple):
-    """Rows that must not exist: `broken` is a SQL predicate over one table."""
+    """A rule for rows, broken where the SQL predicate `broken` holds."""
 
     name: str
     column: str
@@ -53,7 +53,7 @@ class Rule(NamedTuple):
 
 
 def files(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Is everything there, as it was written, readable, and of the contract's types?"""
+    """Yield the checks of the files: complete, unchanged, readable, and with the contract's types."""
     root = workspace.raw
     yield files_match_manifest(root, read_manifest(root), "fetch")
     events = sorted(root.glob("events/*/*.parquet"))
@@ -85,12 +85,13 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield none_of(
         "ids_of_one_type",
         [row for row in ids if any(row[c] != first[c] for c in row.keys() & first.keys())],
-        advice=f"mixed id types never match; in the first event file they are {first}: store them alike everywhere",
+        advice=f"ids of different types never match; in the first event file they are {first}: store them alike in all "
+        "files",
     )
 
 
 def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Does every row keep the contract, do the figures make sense, and do the tables fit each other?"""
+    """Yield the checks of the rows: the contract's rules, plausible figures, and unique rows."""
     limits = params.validate_raw
     with opened(workspace, params) as log:
         yield from _rules(log, "events", _event_rules(log.until and log.until.isoformat()))
@@ -107,7 +108,7 @@ def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Do the tables fit each other, in ids and in time?"""
+    """Yield the checks that compare tables: ids, times, and declared values."""
     limits = params.validate_raw
     with opened(workspace, params) as log:
         yield from far_days(log)
@@ -121,7 +122,7 @@ def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Is each day like the days before, is none a copy, and are users people?"""
+    """Yield the checks that each day is like the days before and not a copy, and that users behave like people."""
     with opened(workspace, params) as log:
         yield from copied_days(log)
         yield from delivered_twice(log)
@@ -155,7 +156,7 @@ def _event_rules(until: str | None) -> list[Rule]:
         Rule("timestamp_within_day", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') <> date", wrong_time),
     ]
     if until:
-        day = date.fromisoformat(until)  # only a day reaches SQL, whatever the manifest says
+        day = date.fromisoformat(until)  # parsed, so that only a day of the manifest reaches SQL
         late = "events after data.until are not to be used: delete data/raw and fetch"
         rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{day}'", late))
     return rules
@@ -175,7 +176,7 @@ def _finite(log: Log, table: str) -> list[Rule]:
 
 
 def _rules(log: Log, table: str, rules: list[Rule]) -> Iterator[Check]:
-    """Count the rows that break each rule in one scan; look for examples only where there are some."""
+    """Count the rows that break each rule in one scan, and look for examples of broken rules."""
     rules = [*rules, *_finite(log, table)]
     counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
     found = log.one(f"SELECT {counts} FROM {table}") if rules else ()
@@ -268,7 +269,7 @@ def _days(log: Log, severity: Severity) -> Iterator[Check]:
         len(missing),
         maximum=0,
         severity=severity,
-        advice="days without a row inside the log's range: bring them, or set validate_raw.missing_days to off",
+        advice="days without a row inside the log's range: add them, or set validate_raw.missing_days to off",
         sample=[{"date": str(day)} for day in missing[:SAMPLE]],
     )
     if log.until:
@@ -277,7 +278,7 @@ def _days(log: Log, severity: Severity) -> Iterator[Check]:
             max(0, (log.until - days[-1]).days),
             maximum=0,
             severity=severity,
-            advice=f"the log ends before data.until={log.until}: bring the newest days, or set an earlier data.until",
+            advice=f"the log ends before data.until={log.until}: add the newest days, or set an earlier data.until",
             sample=[{"newest": str(days[-1])}],
         )
 
@@ -303,8 +304,8 @@ def _coverage(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
         f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}", share
     )
     advice = (
-        f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table. If it "
-        f"matches hardly any, the ids are of another space or form; it holds {_such_as(log, name, key)}"
+        f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table. If "
+        f"hardly any match, the ids have another form or meaning; the table holds {_examples(log, name, key)}"
     )
     yield statistic(f"unknown_{name}_rate", share, maximum=max_unknown, column=key, advice=advice, sample=sample)
     yield statistic(f"unknown_{name}", share, maximum=0, column=key, severity="warning", advice=advice, sample=sample)
@@ -315,6 +316,6 @@ def _repeated(log: Log, table: str, keys: str, count: int) -> list[dict[str, Any
     return log.sample(again, count)
 
 
-def _such_as(log: Log, table: str, key: str) -> str:
+def _examples(log: Log, table: str, key: str) -> str:
     ids = [repr(row[key]) for row in log.rows(f"SELECT DISTINCT {key} FROM {table} ORDER BY {key} LIMIT 3")]
     return ", ".join(ids)[:200]

@@ -1,8 +1,8 @@
-"""Runs a suite: Great Expectations judges, the report says what it saw, the verdict file lets later stages run.
+"""Run a suite: Great Expectations judges, the report records the findings, and the verdict file lets later stages run.
 
-Costs 3-5 s to import Great Expectations, then about 10 ms an expectation. Everything is in memory and in code: a file
-context rewrites its ids at every run, and parallel tasks corrupt it. A report is a pure function of what it judged and
-of params.yaml: no clock, no registry.
+Great Expectations takes 3-5 s to import, and then about 10 ms per expectation. Its context is in memory and made in
+code, because a file context rewrites its ids at every run and is corrupted by parallel tasks. A report depends only on
+the judged data and on params.yaml, not on a clock or the registry.
 """
 
 import math
@@ -26,16 +26,16 @@ Phase = Callable[[Workspace, Params], Iterable[Check]]
 
 
 def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], params: Params) -> None:
-    """Judge the suite's directory, write its report, and its verdict file where it is open.
+    """Judge the suite's directory and write its report, and its verdict file if the suite is open.
 
     Args:
-        workspace: where the directory and the report lie.
-        suite: which one.
-        phases: judged in order; a phase runs only where the ones before it are open, so it may rely on them.
-        params: the thresholds.
+        workspace: the workspace with the directory and the report.
+        suite: the suite.
+        phases: judged in order. A phase runs only if all earlier ones are open, so it may rely on them.
+        params: the parameters with the thresholds.
 
     Raises:
-        GateClosed: a critical expectation failed or could not be evaluated; the report is written first.
+        GateClosed: a critical expectation failed or could not be evaluated. The report is written nevertheless.
         InputError: there is nothing to judge.
     """
     path = workspace.validation(suite)
@@ -47,11 +47,12 @@ def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], para
     unjudged = list(phases)
     while unjudged and not _failed(entries, "critical"):
         entries += _judge_phase(unjudged.pop(0), workspace, params)
-    blocking, warnings = _failed(entries, "critical"), _failed(entries, "warning")
+    blocking = _failed(entries, "critical")
+    warnings = _failed(entries, "warning")
     report = {"verdict": "closed" if blocking else "open", "input": judged, "params": reports.thresholds(suite, params)}
     write_json(path, report | {"expectations": entries})
     if blocking:
-        later = "\nLater expectations rely on these and were not evaluated." if unjudged else ""
+        later = "\nLater expectations depend on these and were not evaluated." if unjudged else ""
         raise GateClosed(
             f"closed: {len(blocking)} of {len(entries)} expectations on {directory} failed\n\n"
             f"{failures(blocking + warnings)}{later}\nThe full report is {path}.",
@@ -74,7 +75,7 @@ def _judge_phase(phase: Phase, workspace: Workspace, params: Params) -> list[dic
         checks.extend(phase(workspace, params))
     except InputError:
         raise
-    except Exception as error:  # what can't be evaluated is closed, and says why
+    except Exception as error:  # a phase that can't be evaluated is closed and says why
         return [*judge(checks), _not_evaluated(phase.__name__, error)]
     return judge(checks)
 
@@ -94,7 +95,7 @@ def _not_evaluated(name: str, error: Exception) -> dict[str, Any]:
 
 
 def judge(checks: list[Check]) -> list[dict[str, Any]]:
-    """The report entries of checks, in their order; offending rows and advice where one fails."""
+    """Return the report entries of checks, in their order, with offending rows and advice for those that fail."""
     statistics = pd.DataFrame({c.name: [c.value] for c in checks if c.frame is None}, dtype="float64")
     frames = {id(frame): frame for c in checks if (frame := c.frame) is not None}
     groups = [(statistics, [c for c in checks if c.frame is None])]
@@ -139,7 +140,7 @@ def _unexpected_rows(check: Check, found: Mapping[str, Any]) -> Rows:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value: numpy scalars and arrays to Python's, NaN to null, infinities and times to text."""
+    """Return a JSON value: numpy values become Python's, NaN becomes null, and infinities and times become text."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):

@@ -1,9 +1,9 @@
-"""Impressions of some users, few enough to try every field on them: what leaks and shifts are judged by.
+"""A sample of impressions, small enough to try every field on it, by which leaks and shifts are judged.
 
-    B impressions · M values of a field: one an impression, or several of a `multi` field
+    B impressions · M values of a field: one per impression, or several of a `multi` field
 
-A hash of the user decides, so a user is in the sample of every split or of none. A split has about `MAX_ROWS` sampled
-rows at most. Memory: one shard beside the sample.
+A hash of the user decides, so each user is in the sample of every split or of none. A split has at most about
+`MAX_ROWS` sampled rows. Memory holds the sample and one shard.
 """
 
 from collections.abc import Mapping
@@ -17,29 +17,35 @@ from din.schema import SPLITS, UNKNOWN, Field, Group, Kind
 from validation.shards import Features, Rows, date_of, integers, values
 
 MAX_ROWS = 200_000
-_MAX_DAYS = 7  # the last ones of validation and of test, which are judged one by one as well
-_MIN_CLICKS = 50  # and non-clicks, in each half of the users: with fewer, chance tells the label too
-_MIN_USERS = 20  # in each half
+_MAX_DAYS = 7  # the number of last days of validation and of test that are also judged one by one
+_MIN_CLICKS = 50  # clicks, and non-clicks, in each half of the users; with fewer, fields tell the label by chance
+_MIN_USERS = 20  # users in each half
 _DAY_US = 86_400_000_000
 _BINS = 100
 
 
 @dataclass(frozen=True)
 class Codes:
-    """A field's values as codes below `size`, 0 = unknown or missing. code [M]; row [M], the impression of each."""
+    """A field's values as codes.
+
+    Attributes:
+        code: [M] below `size`; 0 is unknown or missing.
+        row: [M] the impression of each value.
+        size: the number of codes.
+    """
 
     code: np.ndarray
     row: np.ndarray
     size: int
 
     def take(self, rows: np.ndarray) -> "Codes":
-        """The codes of the impressions in a mask [B]."""
+        """Return the codes of the impressions in a mask [B]."""
         kept = rows[self.row]
         position = np.cumsum(rows) - 1
         return Codes(self.code[kept], position[self.row[kept]], self.size)
 
     def mean(self, number: np.ndarray, impressions: int) -> np.ndarray:
-        """Each impression's mean [B] of a number that belongs to its codes [size]."""
+        """Return each impression's mean [B] of a number that belongs to its codes [size]."""
         total = np.bincount(self.row, weights=number[self.code], minlength=impressions)
         return total / np.bincount(self.row, minlength=impressions)
 
@@ -49,10 +55,15 @@ class Impressions:
     """B impressions of a split or of one of its days.
 
     Attributes:
-        half: to which half of the users the impression's user belongs.
-        history: the length of the history.
-        codes: by context, item and user field.
-        shares: by item field with one value an item: the share of the history that has the candidate's value.
+        name: the split, or the split and the day.
+        label: [B] whether the impression was clicked.
+        user: [B] rows of the users.
+        item: [B] rows of the items.
+        timestamp: [B] microseconds since 1970.
+        half: [B] whether the user is in the second half of the users.
+        history: [B] the length of the history.
+        codes: the codes of each context, item and user field.
+        shares: [B] for each item field with one value per item, the share of the history with the candidate's value.
     """
 
     name: str
@@ -69,7 +80,7 @@ class Impressions:
         return len(self.label)
 
     def take(self, rows: np.ndarray, name: str) -> "Impressions":
-        """The impressions in a mask [B]."""
+        """Return the impressions in a mask [B]."""
         return Impressions(
             name=name,
             label=self.label[rows],
@@ -83,24 +94,24 @@ class Impressions:
         )
 
     def thinned_users(self, rows: int) -> "Impressions":
-        """About as many of the impressions as asked for, of whole users; all where there are fewer."""
+        """Return about `rows` of the impressions, with all impressions of each user; all if there are fewer."""
         every = -(-len(self) // rows)
         kept = np.unique(self.user)[::every]
         return self.take(np.isin(self.user, kept), self.name) if every > 1 else self
 
     def thinned(self, rows: int) -> "Impressions":
-        """About as many of the impressions as asked for, evenly spread."""
+        """Return about `rows` of the impressions, evenly spread."""
         every = max(1, len(self) // max(rows, 1))
         return self.take(np.arange(len(self)) % every == 0, self.name)
 
     @cached_property
     def users(self) -> int:
-        """Distinct users."""
+        """The number of distinct users."""
         return len(np.unique(self.user))
 
     @cached_property
     def enough(self) -> bool:
-        """Return whether both halves of the users hold enough rows to tell a relation from chance."""
+        """True if both halves of the users have enough rows to tell a relation from chance."""
         return all(
             min(self.label[own].sum(), (~self.label[own]).sum()) >= _MIN_CLICKS
             and len(np.unique(self.user[own])) >= _MIN_USERS
@@ -108,9 +119,9 @@ class Impressions:
         )
 
     def noise(self, group: Group) -> float:
-        """Standard error of the AUC of a field that says nothing: √((P + N + 1) / 12PN).
+        """Return the standard error of the AUC of a field without information: √((P + N + 1) / 12PN).
 
-        Rows of one user, or one item, share a field of that group, so each counts once.
+        Rows of one user, or of one item, share the fields of that group, so each user or item counts once.
         """
         owner = {Group.USER: self.user, Group.ITEM: self.item}.get(group)
         alike = 1.0 if owner is None else len(self) / len(np.unique(owner))
@@ -120,7 +131,7 @@ class Impressions:
 
 
 class Sample:
-    """The sampled impressions of each split, their context, item and user fields, and their histories' shares."""
+    """The sampled impressions of each split, with their context, item and user fields and their histories' shares."""
 
     def __init__(self, features: Features) -> None:
         self.features = features
@@ -131,7 +142,7 @@ class Sample:
 
     @cached_property
     def judged(self) -> list[Impressions]:
-        """Validation, test and, under `temporal`, their last days where they have several."""
+        """Validation and test, and under `temporal` their last days if they have several."""
         parts = [self.valid, self.test]
         if self.features.manifest["protocol"] != "temporal":
             return parts
@@ -144,7 +155,10 @@ class Sample:
 
     @cached_property
     def early_and_late(self) -> tuple[Impressions, Impressions]:
-        """Training in two: its last days, as long as the judged ones, after the rest; else two halves of its users."""
+        """Training in two parts: under `temporal` its last days and the rest, otherwise two halves of its users.
+
+        The last days span as long a time as the judged days.
+        """
         late = self.train.half
         if self.features.manifest["protocol"] == "temporal":
             times = np.concatenate([part.timestamp for part in (self.valid, self.test)])
@@ -153,7 +167,7 @@ class Sample:
         return self.train.take(~late, "early"), self.train.take(late, "late")
 
     def _split(self, split: str) -> Impressions:
-        """Read a split's sampled rows, one shard at a time. Training comes first: it sets the edges of numbers."""
+        """Read a split's sampled rows, one shard at a time. Training must be first: it sets the edges of numbers."""
         tables: list[pa.Table] = []
         shares: list[dict[str, np.ndarray]] = []
         for shard in range(self.features.manifest["shards"]):
@@ -184,8 +198,12 @@ class Sample:
         return table
 
     def _shares(self, rows: Rows, past: np.ndarray) -> dict[str, np.ndarray]:
-        """Shares [B] of a shard's B rows; past: the items of its behaviours. An unknown candidate has share 0."""
-        start, length = rows["history_start"], rows["history_end"] - rows["history_start"]
+        """Return the shares [B] of a shard's B rows, given the items `past` of its behaviours.
+
+        An unknown candidate has share 0.
+        """
+        start = rows["history_start"]
+        length = rows["history_end"] - start
         row = np.repeat(np.arange(len(rows)), length)
         at = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
         found = {}
@@ -213,11 +231,11 @@ def in_second_half(user: np.ndarray) -> np.ndarray:
 
 
 def _hashed(user: np.ndarray) -> np.ndarray:
-    """32 bits by Fibonacci hashing: users that follow each other lie far apart."""
+    """Hash users to 32 bits by Fibonacci hashing, which spreads neighbouring users."""
     return user.astype(np.uint64) * np.uint64(2_654_435_761) % np.uint64(2**32)
 
 
 def _hundredths(numbers: np.ndarray) -> np.ndarray:
-    """The 99 edges between the hundredths of known numbers, fewer where some are equal."""
+    """Return the 99 edges between the hundredths of known numbers, or fewer if some are equal."""
     known = numbers[np.isfinite(numbers)]
     return np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)

@@ -1,9 +1,10 @@
-"""One vectorised pass over all impressions of `data/features/`: offending rows counted by rule, a few kept.
+"""One vectorised pass over all impressions of `data/features/` that counts offending rows by rule and keeps a few.
 
     B impressions of a split · T behaviours of the shard · U users
 
-Behaviours are sorted by (user, time), which is checked itself; so of a history [start, end) the first and the last tell
-whose it is, and the last alone whether it saw the impression's time. Memory: one shard, and an array of U.
+Behaviours must be sorted by (user, time), which is checked as well. The first and the last behaviour of a history
+[start, end) then tell whose it is, and the last one tells whether it reaches the impression's time. Memory holds one
+shard and an array [U].
 """
 
 from collections import defaultdict
@@ -27,28 +28,28 @@ _LEAK = "the model would learn from the future; " + _FEATURIZE
 
 
 @dataclass(frozen=True)
-class _Said:
-    """What a report says about a rule: the column it is about, and what to do about rows that break it."""
+class _Explanation:
+    """The column that a rule is about, and what to do about rows that break it."""
 
     column: str | None
     advice: str
 
 
 @unique
-class Rule(_Said, Enum):
-    """What every row of the shards must keep."""
+class Rule(_Explanation, Enum):
+    """The rules for the rows of the shards."""
 
     USER_IN_RANGE = "user", "a user is a row of users.parquet; " + _FEATURIZE
     ITEM_IN_RANGE = "item", "an item is a row of items.parquet; " + _FEATURIZE
     LABEL_0_OR_1 = "label", "a label is 0 or 1; " + _FEATURIZE
-    BEHAVIOURS_SORTED = "timestamp", "behaviours go by user, then time, then sequence; " + _FEATURIZE
+    BEHAVIOURS_SORTED = "timestamp", "behaviours are sorted by user, time and sequence; " + _FEATURIZE
     HISTORY_WITHIN_BEHAVIOURS = "history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE
     HISTORY_LENGTH = "history_end", "a history is cut to featurize.max_history; " + _FEATURIZE
     HISTORY_OF_OWN_USER = "history_start", "a history holds another user's behaviours; " + _FEATURIZE
-    HISTORY_BEFORE_IMPRESSION = "history_end", "a history reaches its impression's time or later; " + _LEAK
+    HISTORY_BEFORE_IMPRESSION = "history_end", "a history reaches the time of its impression; " + _LEAK
     HISTORY_COMPLETE = "history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE
     USER_IN_ONE_SHARD = "user", "a user's rows lie in several shards; " + _FEATURIZE
-    SPLITS_APART = None, "a row lies on the wrong side of a split; the metrics would flatter; " + _FEATURIZE
+    SPLITS_APART = None, "a row lies on the wrong side of a split, which would improve the metrics; " + _FEATURIZE
     NEGATIVES_NOT_OWN = "item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE
 
     @property
@@ -59,7 +60,15 @@ class Rule(_Said, Enum):
 
 @dataclass
 class Split:
-    """Totals of a split. behaviours: summed history lengths; first, last: timestamps, None without rows."""
+    """The totals of a split.
+
+    Attributes:
+        rows: the number of impressions.
+        clicks: the number of clicks.
+        behaviours: the sum of the history lengths.
+        first: the earliest timestamp, or None without rows.
+        last: the latest timestamp, or None without rows.
+    """
 
     rows: int = 0
     clicks: int = 0
@@ -87,7 +96,13 @@ class Split:
 
 @dataclass
 class Found:
-    """What a scan saw. counts, samples: by name; a rule that was never evaluated has no count. splits: by name."""
+    """The findings of a scan.
+
+    Attributes:
+        counts: the number of offending rows of each rule; a rule that was never evaluated has no count.
+        samples: some offending rows of each rule.
+        splits: the totals of each split.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
@@ -98,13 +113,13 @@ class Found:
         self.mark(rule.label, broken, rows)
 
     def mark(self, name: str, broken: np.ndarray, rows: Rows) -> None:
-        """Do the same for an expectation that is not a `Rule`."""
+        """Count and keep rows like `add`, for an expectation that is not a `Rule`."""
         self.count(name, int(broken.sum()))
         room = SAMPLE - len(self.samples[name])
         self.samples[name] += [rows.example(int(at)) for at in np.flatnonzero(broken)[:room]]
 
     def count(self, name: str, broken: int) -> None:
-        """Note that an expectation was evaluated, and how many rows broke it."""
+        """Record that an expectation was evaluated, and how many rows broke it."""
         self.counts[name] = self.counts.get(name, 0) + broken
 
 
@@ -122,7 +137,8 @@ def scan(features: Features, raw: Path) -> Found:
         files = {"behaviours": rows}
         found.add(Rule.BEHAVIOURS_SORTED, behaviours.unsorted(), rows)
         for split in SPLITS:
-            rows, table = files[split], _ = features.read(shard, split)
+            rows, table = features.read(shard, split)
+            files[split] = rows
             _fields_in_range(found, features, table, rows.path, Group.CONTEXT)
             _impressions(found, features, split, rows)
             _histories(found, rows, behaviours, features.manifest["max_history"])
@@ -165,11 +181,12 @@ class Behaviours:
     """A shard's T behaviours, followed by one of no user so that position T can be read."""
 
     def __init__(self, rows: Rows, by_sequence: bool, prior: Prior) -> None:
-        self.user, self.timestamp, self.sequence = (
-            np.append(rows[name], last)
-            for name, last in (("user", -2), ("timestamp", np.iinfo(np.int64).max), ("sequence", 0))
-        )
-        self.item, self.by_sequence, self.prior = rows["item"], by_sequence, prior
+        self.user = np.append(rows["user"], -2)
+        self.timestamp = np.append(rows["timestamp"], np.iinfo(np.int64).max)
+        self.sequence = np.append(rows["sequence"], 0)
+        self.item = rows["item"]
+        self.by_sequence = by_sequence
+        self.prior = prior
 
     def __len__(self) -> int:
         return len(self.item)
@@ -203,7 +220,8 @@ def _histories(found: Found, rows: Rows, behaviours: Behaviours, max_history: in
     found.add(Rule.HISTORY_WITHIN_BEHAVIOURS, ~inside, rows)
     found.add(Rule.HISTORY_LENGTH, end - start > max_history, rows)
     held = inside & (end > start)
-    first, last = np.where(held, start, len(behaviours)), np.where(held, end - 1, len(behaviours))
+    first = np.where(held, start, len(behaviours))
+    last = np.where(held, end - 1, len(behaviours))
     foreign = held & ((behaviours.user[first] != user) | (behaviours.user[last] != user))
     found.add(Rule.HISTORY_OF_OWN_USER, foreign, rows)
     own = inside & ~foreign
@@ -263,7 +281,11 @@ def _one_shard(found: Found, files: dict[str, Rows], home: np.ndarray, shard: in
 
 
 def _splits_by_user(found: Found, files: dict[str, Rows], protocol: str) -> None:
-    """by_user: no user in two splits. leave_last_out: none in train and valid, and nothing after the test row."""
+    """Check that splits by user are disjoint.
+
+    Under by_user, no user is in two splits. Under leave_last_out, no user is in both train and valid, and no row of
+    theirs comes after the test row.
+    """
     train, valid, test = (files[split] for split in SPLITS)
     if protocol != "temporal":
         found.add(Rule.SPLITS_APART, np.isin(valid["user"], train["user"]), valid)
@@ -274,16 +296,14 @@ def _splits_by_user(found: Found, files: dict[str, Rows], protocol: str) -> None
         first = tests.sort_values(["timestamp", "sequence"], kind="stable").drop_duplicates("user").set_index("user")
         for rows in (train, valid):
             own = first.reindex(rows["user"])
-            timestamp, sequence = (
-                own["timestamp"].to_numpy(),
-                own["sequence"].to_numpy(),
-            )  # NaN where it has no test row
+            timestamp = own["timestamp"].to_numpy()  # NaN for a user without a test row
+            sequence = own["sequence"].to_numpy()
             tie = rows["timestamp"] == timestamp
             found.add(Rule.SPLITS_APART, (rows["timestamp"] > timestamp) | (tie & (rows["sequence"] >= sequence)), rows)
 
 
 def _splits_by_time(found: Found, features: Features) -> None:
-    """temporal: every row lies before the first row of each later split. Times are read once more."""
+    """Check, under temporal, that every row precedes the first row of each later split; times are read once more."""
     end = np.iinfo(np.int64).max
     for split in reversed(SPLITS):
         first = end

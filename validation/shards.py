@@ -1,6 +1,6 @@
-"""Read `data/features/` for judging: unlike din.features's reader, this one trusts nothing but names and types.
+"""Read `data/features/` for judging; unlike din.features.reader, this reader trusts only names and types.
 
-One file in memory at a time. Missing integers become -1, which no rule accepts.
+It holds one file in memory at a time. Missing integers become -1, which no rule accepts.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from din.schema import Field, Group, Kind, parse_field
 
 @dataclass(frozen=True)
 class Rows:
-    """B rows with the file they come from; `columns` are arrays [B]."""
+    """B rows as arrays [B] by column, with the file that they come from."""
 
     path: Path
     columns: Mapping[str, np.ndarray]
@@ -32,7 +32,7 @@ class Rows:
         return len(next(iter(self.columns.values())))
 
     def example(self, at: int) -> dict[str, Any]:
-        """One row, with its file and its number in it."""
+        """Return a row with its file and its number in the file."""
         return {"file": str(self.path), "row": at} | {name: values[at] for name, values in self.columns.items()}
 
 
@@ -40,34 +40,35 @@ class Features:
     """A feature directory whose columns have the right types."""
 
     def __init__(self, root: Path, manifest: FeaturesManifest) -> None:
-        self.root, self.manifest = root, manifest
+        self.root = root
+        self.manifest = manifest
         self.fields = [parse_field(record) for record in manifest["fields"]]
         self.rows: dict[str, int] = {record["name"]: record["rows"] for record in manifest["fields"]}
 
     def of(self, group: Group) -> list[Field]:
-        """The fields of one group."""
+        """Return the fields of a group."""
         return [field for field in self.fields if field.group is group]
 
     @cached_property
     def items(self) -> pa.Table:
-        """items.parquet."""
+        """The table items.parquet."""
         return pq.read_table(self.root / "items.parquet")
 
     @cached_property
     def users(self) -> pa.Table:
-        """users.parquet."""
+        """The table users.parquet."""
         return pq.read_table(self.root / "users.parquet")
 
     def vocabulary(self, field: Field) -> pa.Table:
-        """The vocabulary of a field."""
+        """Return the vocabulary of a field."""
         return pq.read_table(self.root / "vocab" / f"{field.name}.parquet")
 
     def path(self, shard: int, name: str) -> Path:
-        """`behaviours` or a split, of one shard."""
+        """Return the path of a shard's `behaviours` or of one of its splits."""
         return self.root / "shards" / f"{shard:05d}" / f"{name}.parquet"
 
     def read(self, shard: int, name: str) -> tuple[Rows, pa.Table]:
-        """A file of a shard: its own columns as arrays, and all of it, fields included."""
+        """Read a file of a shard: its own columns as arrays, and the whole table, which includes the fields."""
         path = self.path(shard, name)
         table = pq.read_table(path)
         own = [column for column in table.column_names if column not in self.rows]
@@ -75,20 +76,19 @@ class Features:
 
 
 def date_of(timestamp: int) -> str:
-    """The UTC date of a timestamp in microseconds since 1970."""
+    """Return the UTC date of a timestamp in microseconds since 1970."""
     return str(np.datetime64(int(timestamp), "us").astype("datetime64[D]"))
 
 
 def integers(column: pa.ChunkedArray) -> np.ndarray:
-    """An integer column as an array, -1 where it is null."""
+    """Return an integer column as an array, with -1 for null."""
     return pc.fill_null(column, -1).to_numpy()
 
 
 def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
-    """A field's values [M] and the row each belongs to [M]; rows without any get one value -1.
+    """Return a field's values [M] and the row of each [M]; a row without values has one value -1.
 
-    Returns:
-        int32 ids, or float32 where the field is standardised (NaN = missing).
+    Values are int32 ids, or float32 for a standardised field, with NaN if missing.
     """
     rows = np.arange(len(column))
     if field.standardised:
@@ -98,6 +98,5 @@ def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarra
     lengths = pc.fill_null(pc.call_function("list_value_length", [column]), 0).to_numpy()
     empty = np.flatnonzero(lengths == 0)
     flat = integers(pc.call_function("list_flatten", [column]))
-    return np.concatenate([flat, np.full(len(empty), -1, flat.dtype)]), np.concatenate(
-        [np.repeat(rows, lengths), empty]
-    )
+    found = np.concatenate([flat, np.full(len(empty), -1, flat.dtype)])
+    return found, np.concatenate([np.repeat(rows, lengths), empty])

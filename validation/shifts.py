@@ -1,8 +1,8 @@
-"""Does training's knowledge of a field still hold on validation, test and their last days?
+"""Check that training's knowledge of a field still holds on validation, test and their last days.
 
-Three ways to fail: values are missing or were never seen, the values' relation to the label is gone, the items that
-were shown most are not shown any more. All three happen to some degree in a growing log, so each is compared with
-what training's own late part shows against its early part (validation/sample.py), and with chance.
+It can fail in three ways: values are missing or were never seen, values have lost their relation to the label, or the
+items that were shown most are no longer shown. All three happen to some degree in a growing log. Each is therefore
+compared with the difference between the late and the early part of training (validation/sample.py), and with chance.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from validation.sample import Impressions, Sample
 
 _SIGMAS = 5.0
 _MIN_ROWS = 100
-_MIN_SKILL = 0.03  # of AUC - 0.5: weaker relations come and go
-_MIN_ORDER = 0.3  # of the correlation of the items' impressions
-_KEPT = 0.25  # share of a relation below which it is gone
+_MIN_SKILL = 0.03  # AUC - 0.5; weaker relations come and go
+_MIN_ORDER = 0.3  # the correlation of the items' impressions
+_KEPT = 0.25  # a relation that falls below this share is lost
 _MIN_ITEMS = 100
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A figure of a field on a part, and what was expected there."""
+    """A figure of a field on a part of the log, and its expected value."""
 
     field: str
     group: Group
@@ -34,7 +34,7 @@ class Shift:
     expected: float
 
     def row(self) -> dict[str, object]:
-        """The shift as a row of a report's sample."""
+        """Return the shift as a row of a report's sample."""
         return {
             "field": self.field,
             "rows of": self.part,
@@ -44,9 +44,9 @@ class Shift:
 
 
 def unknown_shares(sample: Sample) -> list[Shift]:
-    """The share of unknown or missing values that chance doesn't explain, the largest excess first.
+    """Return shares of unknown or missing values that are larger than chance explains, the largest excess first.
 
-    expected: training's share, and the share of late training values that early training doesn't have.
+    The expected share is that of training plus the share of late training's values that early training lacks.
     """
     early, late = sample.early_and_late
     found = []
@@ -63,15 +63,16 @@ def unknown_shares(sample: Sample) -> list[Shift]:
 
 
 def unknown_share(part: Impressions, field: Field) -> float:
-    """The share of a field's values that are unknown or missing."""
+    """Return the share of a field's values that are unknown or missing."""
     code = part.codes[field.name].code
     return float((code == UNKNOWN).mean()) if len(code) else 0.0
 
 
 def lost_relations(sample: Sample) -> list[Shift]:
-    """AUCs, on known values, of the CTRs that training teaches, where they lost nearly all that late training had.
+    """Return the fields whose AUC on a part has lost nearly all that late training had.
 
-    The shares of the history with the candidate's value, which need no teaching, are judged alike as `history <field>`.
+    The AUC is that of scoring known values by their CTR in training. The shares of the history with the candidate's
+    value, which need no training, are judged in the same way as `history <field>`.
     """
     early, late = sample.early_and_late
     found = []
@@ -86,9 +87,9 @@ def lost_relations(sample: Sample) -> list[Shift]:
 
 
 def lost_item_order(sample: Sample) -> list[Shift]:
-    """Correlations of the items' impressions with training's, where late training had one and a part nearly none.
+    """Return the parts whose items' impressions hardly correlate with training's, although late training's did.
 
-    Not judged under `leave_last_out`, where half of the items are drawn evenly.
+    Nothing is judged under `leave_last_out`, where half of the items are drawn evenly.
     """
     if sample.features.manifest["protocol"] == "leave_last_out":
         return []
@@ -102,11 +103,11 @@ def lost_item_order(sample: Sample) -> list[Shift]:
     return sorted(found, key=lambda shift: shift.value)
 
 
-Scores = Callable[[Impressions], tuple[np.ndarray, np.ndarray]]  # scores [B] and which are known [B]
+Scores = Callable[[Impressions], tuple[np.ndarray, np.ndarray]]  # returns scores [B] and a mask [B] of the known ones
 
 
 def _taught(train: Impressions, field: Field) -> Scores:
-    """Score by the CTR of each value in training."""
+    """Return a function that scores impressions by the CTR of their values in training."""
     rate = rates(train, train.codes[field.name], np.ones(len(train), bool))
 
     def scores(part: Impressions) -> tuple[np.ndarray, np.ndarray]:
@@ -145,13 +146,13 @@ class _Skill:
 
 
 def _skill(part: Impressions, scores: np.ndarray, known: np.ndarray, group: Group) -> _Skill | None:
-    """The skill of scores on impressions whose value is known; None where they are too few to tell."""
+    """Return the skill of scores on impressions whose value is known, or None if there are too few."""
     own = part.take(known, part.name)
     return _Skill(auc(own.label, scores[known]) - 0.5, own.noise(group)) if own.enough else None
 
 
 def _new_share(early: Impressions, late: Impressions, field: Field) -> float:
-    """The share of late values that no early impression has."""
+    """Return the share of late values that no early impression has."""
     seen = np.zeros(early.codes[field.name].size, bool)
     seen[early.codes[field.name].code] = True
     code = late.codes[field.name].code
@@ -159,7 +160,7 @@ def _new_share(early: Impressions, late: Impressions, field: Field) -> float:
 
 
 def _order(sample: Sample, train: Impressions, part: Impressions) -> float | None:
-    """The correlation of the logarithms of the items' impressions, over items that training shows."""
+    """Return the correlation of the logarithms of the items' impressions, over items that training shows."""
     items = sample.features.items.num_rows
     before, now = (np.log1p(np.bincount(rows.item, minlength=items)) for rows in (train, part))
     shown = before > 0

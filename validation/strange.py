@@ -1,10 +1,10 @@
-"""Two expectations of one figure by day: nothing extreme on the newest days, nothing strange on the others.
+"""Two expectations of a figure by day: nothing extreme on the newest days, and nothing strange on any other day.
 
     days     0 … 9 | 10 11 12             the newest validate and test under `temporal`
     strange  · ! ·     ·  !  ·            a warning, `<name>_by_day`: days 1 and 11
     extreme  · · ·     ·  ·  !            critical, `<name>_newest_days`: day 12
 
-A figure that no day has the evidence for is not in the report.
+A figure for which no day has enough rows is not in the report.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,10 +22,10 @@ class Judged:
     """One figure of every day.
 
     Attributes:
-        judged: [D] whether the day and its reference have the rows to tell.
-        strange: [D] worth a look.
-        extreme: [D] beyond what a sound log does.
-        evidence: what to show of the day in a row of the calendar, beside its date.
+        judged: [D] whether the day and its reference have enough rows.
+        strange: [D] whether the figure is worth a look.
+        extreme: [D] whether the figure can't come from a sound log.
+        evidence: returns the values that a report shows for a row of the calendar, besides its date.
     """
 
     judged: np.ndarray
@@ -37,7 +37,7 @@ class Judged:
 def by_day(
     log: Log, name: str, figures: Sequence[Judged], *, advice: str, column: str | None = None
 ) -> Iterator[Check]:
-    """Yield the expectation on the newest days, and the one on all others; of several figures, on each."""
+    """Yield the expectation on the newest days and the one on all other days; each covers all `figures`."""
     newest = np.arange(len(log.calendar.days)) >= log.calendar.newest
     critical = [figure.judged & newest & figure.extreme for figure in figures]
     warned = [

@@ -1,4 +1,4 @@
-"""Report entries as text for people: terminals and CI logs. No Great Expectations here: the gate must start fast."""
+"""Format report entries for terminals and CI logs, without Great Expectations, so that the gate starts fast."""
 
 import io
 import json
@@ -14,7 +14,7 @@ WIDTH = 120
 
 
 def failures(entries: Iterable[Mapping[str, Any]]) -> str:
-    """Failed expectations: what was observed, what was asked for, offending rows, what to do."""
+    """Return failed expectations as text: observed values, thresholds, offending rows, and advice."""
     entries = list(entries)
     rows = [(e["severity"], e["name"], figure(e["observed"]), threshold(e["threshold"])) for e in entries]
     return "\n".join([aligned(("severity", "expectation", "observed", "threshold"), rows), *map(_details, entries)])
@@ -28,26 +28,31 @@ def _details(entry: Mapping[str, Any]) -> str:
 
 
 def figure(value: Any) -> str:
-    """A number with at most five significant digits after the point, thousands grouped; `–` for none."""
+    """Return a value as text: integers with grouped thousands, floats with five significant digits, None as `–`."""
     if value is None:
         return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.5g}" if isinstance(value, float) else str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def threshold(asked: Mapping[str, Any]) -> str:
-    """Such as `= 0`, `≥ 1,000`, `0.7 … 1.4`."""
-    low, high = asked.get("min"), asked.get("max")
+    """Return a threshold as text, e.g. `= 0`, `≥ 1,000` or `0.7 … 1.4`."""
+    low = asked.get("min")
+    high = asked.get("max")
     if "in" in asked:
         return "one of " + ", ".join(map(str, asked["in"]))
     if low is not None and high is not None:
         return f"= {figure(low)}" if low == high else f"{figure(low)} … {figure(high)}"
     if low is not None:
         return f"≥ {figure(low)}"
-    return "–" if high is None else f"= {figure(high)}" if high == 0 else f"≤ {figure(high)}"
+    if high is None:
+        return "–"
+    return f"= {figure(high)}" if high == 0 else f"≤ {figure(high)}"
 
 
 def aligned(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of fixed width, so that logs look the same everywhere."""
+    """Return a table of fixed width, so that logs look the same everywhere."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in header:
         table.add_column(name)

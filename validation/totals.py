@@ -1,4 +1,4 @@
-"""Figures of each day, and how many independent rows it has: rows of one user are alike."""
+"""Figures of each day, and its number of independent rows, which is smaller because rows of one user are alike."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,16 @@ from validation.log import Log
 
 @dataclass(frozen=True)
 class Totals:
-    """Figures of each day, [D] each: distinct ids, rows, clicks, and sums over ids of products of the two."""
+    """Figures of each day, [D] each.
+
+    Attributes:
+        ids: distinct ids.
+        rows: rows.
+        clicks: clicks.
+        rows_squared: the sum over ids of rows².
+        rows_clicks: the sum over ids of rows · clicks.
+        clicks_squared: the sum over ids of clicks².
+    """
 
     ids: np.ndarray
     rows: np.ndarray
@@ -21,7 +30,7 @@ class Totals:
 
     @property
     def independent(self) -> np.ndarray:
-        """[D] how many independent rows would vary as much as these, whose ids come and go whole."""
+        """The number of independent rows, [D], that would vary as much as these, whose ids come and go as wholes."""
         return self.rows**2 / self.rows_squared
 
 

@@ -1,8 +1,8 @@
-"""Do single users behave as no person does: click everything, click hundreds of times a minute, or fill the log?
+"""Detect users who behave like robots: they click everything, click hundreds of times a minute, or fill the log.
 
-How far users' CTRs differ by nature is estimated from the log itself, by a beta distribution with the mean and the
-variance that users show; those who clicked everything are left out of the estimate, so that robots do not widen it.
-Costs one GROUP BY of the events by user, one by user and minute, one by user and day.
+The natural spread of users' CTRs is estimated from the log by a beta distribution with the mean and variance of users.
+Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes one GROUP BY of
+the events by user, one by user and minute, and one by user and day.
 """
 
 from collections.abc import Iterator
@@ -14,24 +14,25 @@ from din.schema import LABEL, TIMESTAMP, USER_ID
 from validation.checks import SAMPLE, Check, statistic
 from validation.log import Log
 
-_IMPRESSIONS = 15  # of a user who can show that a person would not click them all
-_MOST_ALIKE = 10_000.0  # α + β of users who hardly differ
+_IMPRESSIONS = 15  # a person would not click on all of this number of impressions
+_MOST_ALIKE = 10_000.0  # α + β if users hardly differ
 _ROBOTS = 5
 _ROBOT_SHARE = 0.02
 _TIMES_EXPECTED = 5.0
-_NEVER = 1e-3  # expected number of such users in the whole log
-_USERS = 100  # a log of fewer is dominated by single users by nature
-_RATES = {"minute": 300, "day": 10_000}  # rows of one user: no person sees more
+_NEVER = 1e-3  # the expected number of such users in the whole log
+_USERS = 100  # in a log of fewer users, single ones dominate by nature
+_RATES = {"minute": 300, "day": 10_000}  # the largest numbers of rows that a person can see
 _TIMES_USUAL = 20
 
 
 def robots(log: Log) -> Iterator[Check]:
-    """Expect no users who click everything, beyond those that chance and taste explain."""
+    """Expect no more users who click everything than chance and taste explain."""
     if not log.labels_vary():
         return
     by_user = f"SELECT {USER_ID}, count(*) AS rows, sum({LABEL})::BIGINT AS clicks FROM events GROUP BY {USER_ID}"
     found = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {_IMPRESSIONS} ORDER BY rows, clicks")
-    rows, clicks = found["rows"].astype(float), found["clicks"].astype(float)
+    rows = found["rows"].astype(float)
+    clicks = found["clicks"].astype(float)
     everything = rows == clicks
     if len(rows) < _USERS or everything.all():
         return
@@ -42,7 +43,7 @@ def robots(log: Log) -> Iterator[Check]:
     too_many = count >= _ROBOTS and count >= _TIMES_EXPECTED * expected
     sample = log.sample(f"{by_user} HAVING rows = clicks AND rows >= {_IMPRESSIONS} ORDER BY rows DESC, 1", count)
     advice = (
-        f"users who clicked each of their {_IMPRESSIONS} or more impressions; by how users differ, {expected:.2g} such "
+        f"users who clicked each of their {_IMPRESSIONS} or more impressions; from the spread of users, {expected:.2g} "
         "are expected: are they robots, or are only their clicks logged? Leave them out"
     )
     yield statistic(
@@ -59,22 +60,23 @@ def robots(log: Log) -> Iterator[Check]:
 
 
 def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.ndarray) -> np.ndarray:
-    """Return the chance that a user clicks all impressions, for each number of them, [U].
+    """Return the chance [U] that a user clicks all impressions, for each number of impressions.
 
-    A user's CTR is drawn from Beta(α, β), so the chance is B(α + n, β) / B(α, β). The moments of α and β are those of
-    the users in `of_rows` and `of_clicks`: total variance = variance between users + binomial variance within.
+    A user's CTR is drawn from Beta(α, β), so the chance is B(α + n, β) / B(α, β). Mean and variance of Beta(α, β) are
+    estimated from known people: total variance = variance between users + binomial variance within.
 
     Args:
         rows: [U] numbers of impressions.
-        of_rows: impressions of the users that are known to be people.
-        of_clicks: their clicks.
+        of_rows: impressions of users that are known to be people.
+        of_clicks: the clicks of these users.
     """
     mean = (of_clicks.sum() + 0.5) / (of_rows.sum() + 1)
     rates = of_clicks / of_rows
     within = mean * (1 - mean) * np.mean(1 / of_rows)
     between = max(float(np.mean((rates - mean) ** 2) - within), 0.0)
     together = min(mean * (1 - mean) / max(between, 1e-12) - 1, _MOST_ALIKE)
-    alpha, beta = max(mean * together, 1e-3), max((1 - mean) * together, 1e-3)
+    alpha = max(mean * together, 1e-3)
+    beta = max((1 - mean) * together, 1e-3)
     sizes, of_size = np.unique(rows, return_inverse=True)
     constant = lgamma(alpha + beta) - lgamma(alpha)
     logs = [constant + lgamma(alpha + size) - lgamma(alpha + beta + size) for size in sizes.tolist()]
@@ -92,8 +94,8 @@ def concentration(log: Log, maximum: float) -> Iterator[Check]:
         share,
         maximum=maximum,
         column=USER_ID,
-        advice="one user holds this share of all events: is it a robot, or an id that stands for everybody unknown? "
-        "Leave it out, or raise validate_raw.max_user_share",
+        advice="one user has this share of all events: is it a robot, or an id for all unknown users? Leave it out, or "
+        "raise validate_raw.max_user_share",
         sample=log.rows(f"{by_user} ORDER BY rows DESC, {USER_ID} LIMIT {SAMPLE}") if share > maximum else [],
     )
 
@@ -114,7 +116,7 @@ def rates(log: Log) -> Iterator[Check]:
             maximum=0,
             column=USER_ID,
             severity="warning",
-            advice=f"users with more than {limit} events in a {unit}; no person sees so many: are they robots, or were "
-            "files delivered several times?",
+            advice=f"users with more than {limit} events in a {unit}, more than a person can see: are they robots, or "
+            "were files delivered several times?",
             sample=log.sample(f"SELECT * {again} ORDER BY rows DESC, {USER_ID}", count),
         )

@@ -1,6 +1,6 @@
-"""Do declared columns hold what a field needs: several values, and lists that were split?
+"""Check that declared columns hold what a field needs: several values, and lists that were split.
 
-One aggregate over each column of events and side tables that `featurize.fields` declares.
+This takes one aggregate over each column of events and side tables that `featurize.fields` declares.
 """
 
 from collections.abc import Iterator
@@ -33,17 +33,18 @@ def declared_values(log: Log) -> Iterator[Check]:
     yield none_of_warning(
         "constant_fields",
         constant,
-        advice="a field with one value tells nothing: is the column filled in? Else take it out of featurize.fields",
+        advice="a field with one value tells nothing: was the column filled in? If not, remove it from "
+        "featurize.fields",
     )
     yield none_of_warning(
         "lists_split",
         unsplit,
-        advice="lists of one text that holds a separator were not split: name it in fetch.table.separators",
+        advice="lists of one text with a separator were not split: name the separator in fetch.table.separators",
     )
 
 
 def _unsplit(log: Log, table: str, column: str) -> bool:
-    """Return whether no list has two values, and most of the only values hold a separator."""
+    """Return whether no list has two values, and most lists consist of one value that holds a separator."""
     longest, share = log.one(
         f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{_SEPARATORS}].*')::INT) FROM {table} "
         f"WHERE len({column}) > 0"

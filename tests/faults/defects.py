@@ -871,7 +871,7 @@ LATE = (
         "the trained weights are three times too large",
         p.Late("train", p.scaled_weights(3.0)),
         "validate_predictions.test_normalized_entropy",
-        "knows nothing",
+        "learned nothing",
     ),
     _defect(
         "nan_weights",
@@ -899,7 +899,7 @@ LATE = (
         "half of the predictions are lost",
         p.Late("evaluate", p.edited("reports/predictions/test.parquet", lambda r: r.iloc[::2])),
         "validate_predictions.test_rows_of_features",
-        "row for row",
+        "differ from the rows",
     ),
     _defect(
         "predictions_too_high",
@@ -1023,7 +1023,7 @@ GATE = (
         "a candidate trained at a rate of 0.00001",
         p.settings(train__learning_rate=0.00001, train__epochs=1),
         "validate_predictions.test_normalized_entropy",
-        "knows nothing",
+        "learned nothing",
     ),
     _defect(
         "another_split",
