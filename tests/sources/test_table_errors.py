@@ -151,8 +151,8 @@ CASES = [
         history_columns={"rating": "r"}, separators={"item_id": "|", "r": "|"},
     ),
     side(
-        "a history twice", "history", f"user_id,item_id,timestamp\n1,2|3,{T}\n1,4|5,{T}\n", "side.csv row 2: duplicate user_id 1",
-        "duplicate sequence 0: first seen in side.csv row 1", separators={"item_id": "|"},
+        "a history twice", "history", f"user_id,item_id,timestamp\n1,2|3,{T}\n1,4|5,{T}\n",
+        "side.csv row 2: duplicate user_id 1", "sequence 0: first seen in side.csv row 1", separators={"item_id": "|"},
     ),
     Case(
         "a kept number that is text in the history",
