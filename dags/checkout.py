@@ -1,8 +1,8 @@
-"""A run's workspace on this worker: the commit alone, the run's parameters, the shared cache and registry.
+"""A run's workspace on this worker: a checkout of one commit, with the run's parameters and the shared cache.
 
-A shallow fetch of one commit, the same for a folder and a URL; nothing is shared with the repository or another
-workspace, so nothing can be pruned or locked from outside. Costs a copy of the tracked files. Built beside its place
-and renamed, so it is complete or absent; one lock a run and worker.
+The commit is fetched shallowly, from a folder in the same way as from a URL. Nothing is shared with the repository or
+with another workspace, so nothing can be pruned or locked from outside, at the cost of a copy of the tracked files. The
+checkout is built beside its final place and renamed, so it is complete or absent. Each run has one lock per worker.
 """
 
 import fcntl
@@ -27,7 +27,7 @@ from din.params import path_keys
 from din.workspace import Workspace
 
 FOREIGN_DAYS = 7
-"""A workspace that nobody used for so long is removed: its run was closed on another worker."""
+"""A workspace is removed after this number of days without use, since its run was closed on another worker."""
 
 log = logging.getLogger("dags")
 
@@ -38,9 +38,9 @@ class Settings:
 
     Attributes:
         repository: an absolute path or a URL.
-        home: workspaces, DVC's cache, what `din fetch` remembers; this worker's own.
-        remote: DVC remote that all workers share: a folder, s3://, ...
-        registry: instead of `promote.registry`; shared by all workers.
+        home: this worker's own folder for workspaces, DVC's cache, and the memory of `din fetch`.
+        remote: the DVC remote that all workers share: a folder, s3://, ...
+        registry: the registry that all workers share, if it is not `promote.registry`.
     """
 
     repository: str
@@ -50,7 +50,7 @@ class Settings:
 
     @classmethod
     def from_env(cls) -> "Settings":
-        """From `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE`, `DIN_REGISTRY`; see docs/workers.md for the defaults."""
+        """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults."""
         repository = os.environ.get("DIN_REPOSITORY") or str(Path(__file__).resolve().parent.parent)
         home = os.environ.get("DIN_HOME")
         if _remote(repository) and not home:
@@ -62,10 +62,10 @@ class Settings:
         return replace(settings, remote=settings.shared(remote, "DIN_DVC_REMOTE"))
 
     def commit(self, name: str | None) -> str:
-        """The full id of a commit of the repository, by default of its HEAD. Says so where the checkout is dirty.
+        """Return the full id of a commit of the repository, by default of HEAD, and warn of uncommitted changes.
 
         Raises:
-            InputError: there is none of that name.
+            InputError: no commit has that name.
         """
         try:
             if not _remote(self.repository):
@@ -76,9 +76,9 @@ class Settings:
             elif name and re.fullmatch("[0-9a-f]{40}", name):
                 found = [name]
             else:
-                places = ("", "refs/", "refs/tags/", "refs/heads/")  # git's order of looking (gitrevisions)
+                places = ("", "refs/", "refs/tags/", "refs/heads/")  # the order in which git looks (gitrevisions)
                 refs = [f"{place}{name or 'HEAD'}{peeled}" for place in places for peeled in ("^{}", "")]
-                listed = self._git("ls-remote", self.repository, *refs).splitlines()  # also refs that end so
+                listed = self._git("ls-remote", self.repository, *refs).splitlines()  # also refs that only end alike
                 ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}
                 found = [ids[ref] for ref in refs if ref in ids]
         except Unavailable as error:
@@ -90,7 +90,7 @@ class Settings:
         return found[0]
 
     def absolute(self, path: str) -> str:
-        """A path that starts at the repository; absolute ones and URLs as they are."""
+        """Return a path relative to the repository as an absolute one; absolute paths and URLs stay as they are."""
         if "://" in path or Path(path).expanduser().is_absolute() or _remote(self.repository):
             return path
         return os.path.normpath(Path(self.repository) / path)
@@ -104,7 +104,7 @@ class Settings:
         place = self.absolute(place)
         if "://" not in place and not Path(place).expanduser().is_absolute():
             raise InputError(
-                f"{place!r} is relative, and the repository {self.repository} is no folder; "
+                f"{place!r} is relative, but the repository {self.repository} is not a folder; "
                 f"set {setting} to a place that all workers share"
             )
         return place
@@ -116,10 +116,12 @@ class Settings:
 
 @contextmanager
 def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Workspace, int]]:
-    """The workspace of a run on this worker (there or not), and the descriptor of its lock, held until the end.
+    """Lock the workspace of a run on this worker, and yield it and the lock's file descriptor.
+
+    The workspace need not exist.
 
     Raises:
-        InputError: the run's id can't be a name.
+        InputError: the run's id can't be the name of a folder.
     """
     name = RunId.of(run_id)
     root = settings.home / "workspaces" / name
@@ -138,7 +140,10 @@ def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Workspace, int]
 
 
 def _lock(path: Path, wait: bool) -> IO[str] | None:
-    """The locked file, which nobody removes while it is locked; None: locked by another, and not waited for."""
+    """Lock a file and return it open; return None if another process holds the lock and `wait` is False.
+
+    Nobody removes a locked file.
+    """
     while True:
         lock = path.open("a")
         try:
@@ -148,11 +153,11 @@ def _lock(path: Path, wait: bool) -> IO[str] | None:
             return None
         if os.fstat(lock.fileno()).st_nlink:
             return lock
-        lock.close()  # swept while we waited
+        lock.close()  # the file was removed while we waited
 
 
 def _sweep(settings: Settings) -> None:
-    """Remove workspaces that nobody used for `FOREIGN_DAYS` and nobody uses now, and their locks."""
+    """Remove workspaces that are not in use and have not been used for `FOREIGN_DAYS`, and their locks."""
     for path in (settings.home / "locks").iterdir():
         lock = _lock(path, wait=False)
         if lock is None:
@@ -164,18 +169,18 @@ def _sweep(settings: Settings) -> None:
 
 
 def discard(root: Path) -> None:
-    """Remove a workspace and what kills left beside it."""
+    """Remove a workspace, and leftovers of killed tasks beside it."""
     shutil.rmtree(_new(root), ignore_errors=True)
     _clear(root)
 
 
 def _new(root: Path) -> Path:
-    """Return where a workspace is built."""
+    """Return the folder in which a workspace is built."""
     return root.with_name(f".new-{root.name}")
 
 
 def _clear(root: Path) -> None:
-    """Remove a workspace. It leaves its place at once, so it is complete or absent."""
+    """Remove a workspace, which is renamed first, so that it is complete or absent."""
     old = root.with_name(f".old-{root.name}")
     shutil.rmtree(old, ignore_errors=True)
     if root.exists():
@@ -184,10 +189,10 @@ def _clear(root: Path) -> None:
 
 
 def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
-    """Make a workspace a checkout of the commit alone, unless it is; DVC's cache and remote are this worker's.
+    """Make a workspace a checkout of one commit, unless it is one already, with this worker's DVC cache and remote.
 
-    The checkpoints of another commit stay: each is bound to its parameters and code. Opening a run again under a branch
-    that has moved passes through here, and must not lose what a killed training left.
+    The checkpoints of another commit are kept, since each is bound to its parameters and code: a run that is opened
+    again under a moved branch must not lose the checkpoints of a killed training.
 
     Raises:
         Unavailable: git failed.
@@ -199,7 +204,7 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
         query(["git", "init", "--quiet", str(new)], None, environment())
         _git(new, "fetch", "--quiet", "--depth=1", settings.repository, commit)
         _git(new, "checkout", "--quiet", "--detach", "FETCH_HEAD")
-        # params.yaml and dvc.lock are the run's: kept in its record, no change of the code
+        # params.yaml and dvc.lock belong to the run and are kept in its record, so git must not report them as changed.
         _git(new, "update-index", "--skip-worktree", *_git(new, "ls-files", "params.yaml", "dvc.lock").split())
         Workspace(new).lock.unlink(missing_ok=True)
         copy_files(settings.home / "fetch", Workspace(new).fetched)
@@ -213,7 +218,7 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
 
 
 def _head(root: Path) -> str | None:
-    """The commit that is checked out in a folder; None: no sound repository."""
+    """Return the commit that is checked out in a folder, or None if it is not a sound repository."""
     try:
         return _git(root, "rev-parse", "HEAD").strip()
     except Unavailable:
@@ -221,7 +226,7 @@ def _head(root: Path) -> str | None:
 
 
 def copy_files(source: Path, target: Path) -> None:
-    """Copy the files of a folder, each complete or absent: what `din fetch` remembers, from run to run of a worker."""
+    """Copy the files of a folder, each complete or absent; carries the memory of `din fetch` from run to run."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir() if source.is_dir() else ():
         if path.is_file() and not path.name.startswith("."):
@@ -231,10 +236,10 @@ def copy_files(source: Path, target: Path) -> None:
 
 
 def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, Any]) -> None:
-    """Write params.yaml: the commit's, with the run's values by dotted key, and with paths that hold anywhere.
+    """Write the commit's params.yaml with the run's values, given by dotted key, and with absolute paths.
 
     Raises:
-        InputError: an unknown key, or a registry that other workers would not find.
+        InputError: a key is unknown, or other workers would not find the registry.
     """
     yaml = YAML()
     params = yaml.load(_git(workspace.root, "show", "HEAD:params.yaml"))
@@ -252,21 +257,25 @@ def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, An
 
 
 def _find(params: Any, key: str) -> tuple[Any, str]:
-    """The block that holds a dotted key, and the key's name in it."""
-    block, name, value = params, "", params
+    """Return the block that holds a dotted key, and the key's name in it."""
+    block = params
+    name = ""
+    value = params
     for part in key.split("."):
         if not isinstance(value, dict) or part not in value:
             known = ", ".join(value) if isinstance(value, dict) else "no further keys"
             raise InputError(f"parameter {key!r} is unknown: no {part!r} there; expected one of: {known}")
-        block, name, value = value, part, value[part]
+        block = value
+        name = part
+        value = value[part]
     return block, name
 
 
 def _remote(repository: str) -> bool:
-    """Whether git reaches it by URL or `host:path`, not as a folder."""
+    """Return whether a repository is a URL or `host:path`, not a folder."""
     return "://" in repository or (":" in repository and not Path(repository).exists())
 
 
 def _git(root: Path, *arguments: str) -> str:
-    """Git in a workspace, never in a repository around it."""
+    """Run git in a workspace, never in a repository around it."""
     return query(["git", "-C", str(root), *arguments], None, environment(GIT_CEILING_DIRECTORIES=str(root.parent)))

@@ -1,4 +1,4 @@
-"""The command line of `dags.workspace`: parse, call, print JSON; what happens goes to standard error."""
+"""The command line of `dags.workspace`; it prints JSON, and logs to standard error."""
 
 import argparse
 import json
@@ -16,17 +16,17 @@ from din.errors import InputError, Unavailable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; see --help. Returns the exit code."""
+    """Run the command line, see --help, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m dags.workspace",
         description="Run the pipeline in a workspace of its own, stage by stage, on any worker. `open` prints a run as "
         "JSON; the others read it. Settings: DIN_REPOSITORY, DIN_HOME, DIN_DVC_REMOTE, DIN_REGISTRY (docs/workers.md). "
-        "Exit codes: 0 done, 1 try again or bug, 2 bad input, 3 a gate is closed.",
+        "Exit codes: 0 = done, 1 = a bug, or worth another try, 2 = bad input, 3 = a gate is closed.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     opening = commands.add_parser("open", help="pin commit, last day and source of a run")
     opening.add_argument("run_id", help="names the run's record in the registry")
-    opening.add_argument("--until", help="last day of the log, YYYY-MM-DD; default: the newest there is")
+    opening.add_argument("--until", help="last day of the log, YYYY-MM-DD; default: its newest day")
     opening.add_argument("--commit", help="a branch, tag or id; default: HEAD of the repository")
     opening.add_argument(
         "--param", action="append", default=[], metavar="KEY=VALUE", help="such as train.learning.epochs=3"
@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     staging = commands.add_parser("stage", help="run one stage of dvc.yaml")
     staging.add_argument("stage", help="its name")
     promoting = commands.add_parser("promote", help="make the run's bundle the champion, if its gate is open")
-    promoting.add_argument("--reason", required=True, help="why, for the registry's log")
+    promoting.add_argument("--reason", required=True, help="the reason, for the registry's log")
     closing = commands.add_parser("close", help="keep dvc.lock and params.yaml, and remove the workspace")
     for command in (staging, promoting, closing):
-        command.add_argument("--run", default="-", metavar="FILE", help="the run's JSON; - or nothing: standard input")
+        command.add_argument("--run", default="-", metavar="FILE", help="the run's JSON; default: standard input")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
@@ -69,4 +69,4 @@ def _read_run(file: str) -> Run:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
         return Run(**json.loads(text))
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"--run {file}: {error}; expected what `python -m dags.workspace open` printed") from None
+        raise InputError(f"--run {file}: {error}; expected the output of `python -m dags.workspace open`") from None

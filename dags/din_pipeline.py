@@ -1,11 +1,11 @@
 """The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml as tasks with DVC's edges, promote, close_run.
 
-Each task asks `dags.workspace` to work in the run's isolated checkout and ends as the outcome's exit code says. A run's
-day is its partition key. Parsing loads no training code: stages are commands.
+Each task asks `dags.workspace` to work in the run's isolated checkout, and ends according to the outcome's exit code. A
+run's day is its partition key. Parsing loads no training code, because stages run as commands.
 
-`close_run` is a teardown: it runs however the run went, doesn't count for the run's state, and clearing any task clears
-`open_run` and it too, so a cleared task finds a workspace. A human's approval would stand between `gate` and `promote`;
-a drift monitor would be a DAG of its own, scheduled on `din/champion`.
+`close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
+clears `open_run` and `close_run` too, so that a cleared task finds a workspace. An approval by a person would go
+between `gate` and `promote`. A drift monitor would be a DAG of its own, scheduled on `din/champion`.
 """
 
 import logging
@@ -24,10 +24,10 @@ from dags import plan, workspace
 from din.errors import GateClosed, InputError
 from din.workspace import Workspace
 
-SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the one before it
+SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
 CHAMPION = Asset(name="din/champion")
-NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would find the same; other failures may pass
+NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end alike; other failures may pass
 
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": Param(
@@ -42,21 +42,21 @@ log = logging.getLogger(__name__)
 
 
 def alert(context: Mapping[str, Any]) -> None:
-    """A task failed for good: say what happened and what to do. The one place to call a pager from."""
+    """Log what happened to a task that failed for good and what to do. A pager would be called from here."""
     ti = context["ti"]
     outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
-    next_step = "mend what it names, then clear this task; a log that was mended needs a new run"
+    next_step = "correct what the message names, then clear this task; a corrected log needs a new run"
     if outcome["exit_code"] == GateClosed.exit_code:
-        next_step = "nothing, the champion stays; all reports are in the run's record"
+        next_step = "nothing: the champion stays; all reports are in the run's record"
     log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
 
 
 def settle(outcome: workspace.Outcome, ti: Any) -> None:
-    """Keep the outcome in XCom and end the task accordingly.
+    """Keep the outcome in XCom, and end the task accordingly.
 
     Raises:
-        AirflowFailException: bad input or a closed gate; fails the task at once.
-        AirflowException: anything else that isn't success; Airflow retries.
+        AirflowFailException: bad input or a closed gate, which fails the task at once.
+        AirflowException: any other failure, which Airflow retries.
     """
     ti.xcom_push("outcome", asdict(outcome))
     if outcome.exit_code in NEVER_RETRIED:
@@ -68,7 +68,7 @@ def settle(outcome: workspace.Outcome, ti: Any) -> None:
 
 @contextmanager
 def final() -> Iterator[None]:
-    """Fail at once on bad input, which no retry can cure. Other errors (network, disk, git) are retried."""
+    """Fail the task at once on bad input, which no retry can cure; other errors (network, disk, git) are retried."""
     try:
         yield
     except InputError as error:
@@ -76,16 +76,16 @@ def final() -> Iterator[None]:
 
 
 def opened(ti: Any) -> workspace.Run:
-    """The run that `open_run` pinned. Pulled, not passed: arguments would add edges that dvc.yaml doesn't have."""
+    """Pull the run that `open_run` pinned; as an argument, it would add edges that dvc.yaml doesn't have."""
     return workspace.Run(**ti.xcom_pull(task_ids="open_run"))
 
 
-@task(execution_timeout=timedelta(hours=2))  # as `fetch`: the fingerprint may need the whole log
+@task(execution_timeout=timedelta(hours=2))  # like `fetch`, since the fingerprint may need the whole log
 def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
     """Pin day, commit, parameters and the source's fingerprint for all tasks of this run."""
     until = dag_run.partition_key or params["until"]
-    bundle = getattr(ti, "bundle_instance", None)  # none under `airflow dags test`
-    commit = params["commit"] or (bundle and bundle.version)  # of a Git bundle: the commit that these tasks come from
+    bundle = getattr(ti, "bundle_instance", None)  # missing under `airflow dags test`
+    commit = params["commit"] or (bundle and bundle.version)  # the version of a Git bundle is the commit of these tasks
     with final():
         run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"], commit=commit)
     return asdict(run)
@@ -93,21 +93,21 @@ def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[st
 
 @task
 def run_stage(stage: str, ti: Any = None) -> None:
-    """One stage of dvc.yaml."""
+    """Run one stage of dvc.yaml."""
     with final():
         settle(workspace.run_stage(opened(ti), stage), ti)
 
 
 @task(outlets=[CHAMPION], pool="promote")
 def promote(params: Any = None, ti: Any = None) -> None:
-    """Make the bundle the champion if the gate is open for exactly it; emits the asset `din/champion`."""
+    """Make the bundle the champion if the gate is open for exactly this bundle, and emit the asset `din/champion`."""
     with final():
         settle(workspace.promote(opened(ti), reason=params["reason"]), ti)
 
 
 @task
 def close_run(ti: Any = None) -> None:
-    """Keep lock, parameters and reports in the run's record; remove the workspace."""
+    """Keep lock and parameters in the run's record, and remove the workspace."""
     workspace.close_run(opened(ti))
 
 
@@ -122,8 +122,8 @@ def render(stages: Sequence[plan.StagePlan]) -> DAG:
         doc_md=__doc__,
         schedule=CronPartitionTimetable(SCHEDULE, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
         catchup=False,
-        max_active_runs=1,  # a candidate is compared with the champion that the run before it left
-        rerun_with_latest_version=False,  # a cleared run or a backfill keeps the bundle version it had
+        max_active_runs=1,  # a candidate is compared with the champion that the previous run left
+        rerun_with_latest_version=False,  # a cleared run or a backfill keeps its bundle version
         params=FORM,
         default_args={
             "owner": "din-ctr",
@@ -149,7 +149,7 @@ def render(stages: Sequence[plan.StagePlan]) -> DAG:
 
 
 def render_stage(stage: plan.StagePlan) -> Any:
-    """A stage as a task; what `meta.airflow` leaves open is the DAG's default."""
+    """Return a stage as a task, with the DAG's defaults for settings that `meta.airflow` lacks."""
     settings: dict[str, Any] = {"retries": stage.retries, "pool": stage.pool, "queue": stage.queue}
     if stage.timeout_minutes:
         settings["execution_timeout"] = timedelta(minutes=stage.timeout_minutes)

@@ -1,7 +1,7 @@
-"""dvc.yaml to StagePlans: what a scheduler must know of each stage, and DVC's own edges.
+"""Turn dvc.yaml into StagePlans, which hold what a scheduler needs to know, and DVC's own edges.
 
-Imports neither Airflow nor DVC (which takes seconds), so it can run at every parse of a DAG file. What it gives up:
-templating (`foreach`, `matrix`, `vars`, `${…}`) is refused, not rendered.
+This imports neither Airflow nor DVC, which takes seconds, so it can run at every parse of a DAG file. It does not
+support templating: `foreach`, `matrix`, `vars` and `${…}` are refused.
 """
 
 from collections.abc import Iterator
@@ -25,18 +25,18 @@ _TEMPLATING = ("foreach", "do", "matrix", "vars")
 
 
 class PlanError(ValueError):
-    """dvc.yaml can't be planned; the message names the stage, the key and what was expected."""
+    """dvc.yaml can't be planned; the message names the stage and the key, and says what was expected."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage. `None` in the last four: the scheduler's default."""
+    """One stage; None in the last four means the scheduler's default."""
 
     name: str
     desc: str
     command: str
-    deps: tuple[str, ...]  # paths from the root of the repository; parameter files among them
-    outs: tuple[str, ...]  # metrics and plots among them
+    deps: tuple[str, ...]  # paths from the root of the repository, including parameter files
+    outs: tuple[str, ...]  # includes metrics and plots
     upstream: tuple[str, ...]  # names of the stages it waits for, in the file's order
     retries: int | None
     pool: str | None
@@ -45,10 +45,10 @@ class StagePlan:
 
 
 def load(path: Path) -> tuple[StagePlan, ...]:
-    """The stages of a dvc.yaml, in the file's order.
+    """Return the stages of a dvc.yaml, in the file's order.
 
     Raises:
-        PlanError: unreadable, or malformed; see `parse`.
+        PlanError: the file is unreadable or malformed; see `parse`.
     """
     try:
         return parse(path.read_text(encoding="utf-8"))
@@ -57,14 +57,14 @@ def load(path: Path) -> tuple[StagePlan, ...]:
 
 
 def parse(text: str) -> tuple[StagePlan, ...]:
-    """The stages of dvc.yaml's text, in its order.
+    """Return the stages of dvc.yaml's text, in its order.
 
-    A stage waits for another if one of its deps is, lies inside, or contains one of the other's outs: DVC's rule
-    (`dvc.repo.graph.build_graph`).
+    A stage waits for another if one of its deps is, lies inside, or contains one of the other's outs. This is DVC's
+    rule (`dvc.repo.graph.build_graph`). Options of outs, which a plan does not need, are left for DVC to check.
 
     Raises:
-        PlanError: not YAML, a key of a stage that DVC or `meta.airflow` doesn't know, a value of the wrong kind, an
-            out of two stages, a cycle. What no plan needs (options of outs) is left to DVC.
+        PlanError: the text is not YAML; DVC or `meta.airflow` doesn't know a key of a stage; a value has the wrong
+            type; two stages share an out; stages wait for each other.
     """
     try:
         document = YAML(typ="safe").load(text)
@@ -143,20 +143,22 @@ def _entries(name: str, body: dict[str, Any], key: str) -> list[Any]:
 
 
 def _paths(name: str, body: dict[str, Any], *keys: str) -> Iterator[str]:
-    """Paths of `- path` and `- path: {options}`, from the repository's root."""
+    """Yield the paths of `- path` and `- path: {options}`, relative to the repository's root."""
     for key in keys:
         for entry in _entries(name, body, key):
-            for path in entry if isinstance(entry, dict) and key != "deps" else [entry]:
+            paths = entry if isinstance(entry, dict) and key != "deps" else [entry]
+            for path in paths:
                 if not isinstance(path, str) or not path:
                     raise PlanError(f"stage {name!r}: key {key!r}: expected a path, got {path!r}")
                 yield _from_root(name, body, _plain(name, key, path))
 
 
 def _parameter_files(name: str, body: dict[str, Any]) -> Iterator[str]:
-    """Files behind `params`: `- key` is in params.yaml, `- file: [keys]` in that file."""
-    entries = _entries(name, body, "params")
-    files = [file for entry in entries for file in (entry if isinstance(entry, dict) else ["params.yaml"])]
-    yield from (_from_root(name, body, file) for file in dict.fromkeys(files))
+    """Yield the files of `params`: `- key` is in params.yaml, and `- file: [keys]` in that file."""
+    files: dict[str, None] = {}
+    for entry in _entries(name, body, "params"):
+        files |= dict.fromkeys(entry if isinstance(entry, dict) else ["params.yaml"])
+    yield from (_from_root(name, body, file) for file in files)
 
 
 def _from_root(name: str, body: dict[str, Any], path: str) -> str:
@@ -164,7 +166,7 @@ def _from_root(name: str, body: dict[str, Any], path: str) -> str:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether one path is the other, or lies inside it."""
+    """Return whether one path is the other or lies inside it."""
     return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
 
 
@@ -184,7 +186,7 @@ def _refuse_cycles(upstream: dict[str, tuple[str, ...]]) -> None:
 
 
 def _airflow(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """`meta.airflow`, complete; other keys of `meta` belong to others."""
+    """Return all settings of `meta.airflow`, with None for missing ones; other keys of `meta` are ignored."""
     meta = _mapping(body.get("meta") or {}, f"stage {name!r}: key 'meta'")
     settings = _mapping(meta.get("airflow") or {}, f"stage {name!r}: key 'meta.airflow'")
     for key, value in settings.items():

@@ -1,7 +1,7 @@
-"""Commands of this environment as child processes: no shell, a process group of their own, their lines in our log.
+"""Run commands of this environment as child processes in their own process groups, and log their output.
 
-A child inherits the lock's file descriptor. When its parent is killed it goes on, and holds the lock until it ends: a
-retry waits for it instead of working beside it.
+A child inherits the lock's file descriptor. If its parent is killed, the child goes on and holds the lock until it
+ends. A retry then waits for the child instead of working at the same time.
 """
 
 import logging
@@ -24,10 +24,10 @@ log = logging.getLogger("dags")
 
 
 class CommandFailed(Unavailable):
-    """A command of git, DVC or din failed: the same call may succeed later.
+    """A command of git, DVC or din failed; the same call may succeed later.
 
     Args:
-        message: the command and what it said.
+        message: the command and its error.
         code: its exit code.
     """
 
@@ -37,20 +37,20 @@ class CommandFailed(Unavailable):
 
 
 class Done(NamedTuple):
-    """How a command ended, and the last lines it printed."""
+    """The exit code of a command, and the last lines that it printed."""
 
     code: int
     output: str
 
 
 def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequence[int] = ()) -> Done:
-    """Run a command to its end; each line goes to the log as it comes. Interrupted, the whole group is killed.
+    """Run a command to its end and log each line as it comes; kill its whole process group on an interrupt.
 
     Args:
-        command: its first word is looked up in this environment, then on PATH.
-        cwd: where it runs.
-        env: its whole environment.
-        hold: file descriptors that the command inherits, such as a lock's.
+        command: the first word is looked up in this environment, then on PATH.
+        cwd: the directory to run in.
+        env: the whole environment.
+        hold: file descriptors that the command inherits, e.g. of a lock.
     """
     lines: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
@@ -78,10 +78,10 @@ def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequ
 
 
 def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold: Sequence[int] = ()) -> str:
-    """What a short command prints; see `stream` for the arguments.
+    """Run a short command and return its output; see `stream` for the arguments.
 
     Raises:
-        CommandFailed: it failed.
+        CommandFailed: the command failed.
     """
     done = subprocess.run(
         command,
@@ -100,7 +100,7 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
 
 
 def environment(**ours: str) -> dict[str, str]:
-    """This process's environment, this Python's commands first on PATH, without the places of a surrounding git."""
+    """Return this process's environment with this Python's commands first on PATH, and without git's own variables."""
     inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
     return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"} | ours

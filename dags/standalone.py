@@ -1,7 +1,7 @@
-"""`make airflow`: a local Airflow with this DAG, one run of it, and a clean end on Ctrl-C.
+"""`make airflow`: start a local Airflow with this DAG, trigger one run, and stop cleanly on Ctrl-C.
 
-SQLite, LocalExecutor and the UI on loopback; all state lies in `.airflow/`. Settings that are in the environment
-already win. For one person on one machine: a real deployment sets the same things its own way (docs/airflow.md).
+It uses SQLite, LocalExecutor and the UI on loopback, and keeps all state in `.airflow/`. Settings of the environment
+take precedence. This is for one person on one machine; for a real deployment see docs/airflow.md.
 """
 
 import json
@@ -22,13 +22,13 @@ POOLS = {
     "gpu": {"slots": 1, "description": "Trainings at a time"},
     "promote": {"slots": 1, "description": "Promotions at a time"},
 }
-# The scheduler's log server would listen on every interface; here the UI reads the files.
+# The scheduler's log server would listen on every interface, and on one machine the UI reads the files itself.
 COMPONENTS = (["api-server"], ["scheduler", "--skip-serve-logs"], ["dag-processor"])
 SECONDS_TO_STOP = 20
 
 
 def settings(inherited: dict[str, str]) -> dict[str, str]:
-    """The environment of all components: `inherited`, completed."""
+    """Return the environment of all components: `inherited`, and defaults for the settings that it lacks."""
     port = inherited.get("AIRFLOW__API__PORT", "8080")
     ours = {
         "AIRFLOW_HOME": str(ROOT / ".airflow"),
@@ -47,9 +47,10 @@ def settings(inherited: dict[str, str]) -> dict[str, str]:
 
 
 def main() -> int:
-    """Prepare, start, trigger one run, say where to look, and wait for Ctrl-C."""
+    """Prepare and start Airflow, trigger one run, print its address, and wait for Ctrl-C."""
     env = settings(dict(os.environ))
-    home, url = Path(env["AIRFLOW_HOME"]), env["AIRFLOW__API__BASE_URL"]
+    home = Path(env["AIRFLOW_HOME"])
+    url = env["AIRFLOW__API__BASE_URL"]
     home.mkdir(parents=True, exist_ok=True)
     run_id = f"make-airflow-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
     (home / "pools.json").write_text(json.dumps(POOLS))
@@ -68,7 +69,7 @@ def main() -> int:
             if ended(components, home):
                 return 1
             time.sleep(1)
-        # Only now: a task that starts before the API server listens loses a try.
+        # Triggered only now, because a task that starts before the API server listens loses a try.
         if not succeeds(["dags", "trigger", "din_ctr", "--run-id", run_id], env):
             return 1
         passwords = home / "simple_auth_manager_passwords.json.generated"
@@ -87,7 +88,7 @@ def main() -> int:
 
 
 def succeeds(command: list[str], env: dict[str, str]) -> bool:
-    """Run an `airflow` command, its output in the log; say so where it fails."""
+    """Run an `airflow` command with its output in the log, and print an error if it fails."""
     path = Path(env["AIRFLOW_HOME"]) / "airflow.log"
     with path.open("ab") as log:
         failed = subprocess.run(["airflow", *command], env=env, stdout=log, stderr=log).returncode
@@ -97,7 +98,7 @@ def succeeds(command: list[str], env: dict[str, str]) -> bool:
 
 
 def healthy(url: str) -> bool:
-    """Database, scheduler and DAG processor are at work."""
+    """Return whether database, scheduler and DAG processor are working."""
     try:
         with urllib.request.urlopen(f"{url}/api/v2/monitor/health", timeout=5) as answer:
             health = json.load(answer)
@@ -107,7 +108,7 @@ def healthy(url: str) -> bool:
 
 
 def ended(components: list[psutil.Popen], home: Path) -> bool:
-    """Whether one of them is gone, which is said."""
+    """Return whether a component has exited, and print which."""
     gone = [" ".join(name) for name, process in zip(COMPONENTS, components, strict=True) if process.poll() is not None]
     if gone:
         print(f"airflow: {gone[0]} has ended; see {home / 'airflow.log'}", file=sys.stderr)
@@ -115,8 +116,8 @@ def ended(components: list[psutil.Popen], home: Path) -> bool:
 
 
 def stop(components: list[psutil.Popen]) -> None:
-    """End them and all that they started: stages are in sessions of their own, which no group signal reaches."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+    """Stop the components and all their descendants; stages have their own sessions, which no group signal reaches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them running
     running = [process for process in components if process.is_running()]
     family = running + [child for process in running for child in process.children(recursive=True)]
     for process in running:

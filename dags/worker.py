@@ -1,4 +1,4 @@
-"""A run's workspace at work on this worker: what it takes from others, runs, and keeps for others."""
+"""Run stages in a run's workspace on this worker: fetch inputs made elsewhere, run, and store the results."""
 
 import hashlib
 import io
@@ -20,19 +20,19 @@ from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
 from din.workspace import Workspace
 
-LOST = "Is your cache up to date?"  # what `dvc pull` says where the remote answers but has not got the files
+LOST = "Is your cache up to date?"  # printed by `dvc pull` if the remote answers but lacks the files
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run is; plain JSON, so that it can travel between tasks.
+    """The identity of a run, in plain JSON, so that it can travel between tasks.
 
     Attributes:
         run_id: names the run's record in the registry, `runs/<run_id>/`.
-        commit: full id.
-        until: last day of the log, YYYY-MM-DD.
-        params: dotted key to value, over params.yaml of the commit.
-        source: fingerprint of the source's log up to `until` when the run opened.
+        commit: the full id.
+        until: the last day of the log, YYYY-MM-DD.
+        params: maps dotted keys to values that replace those in params.yaml of the commit.
+        source: the fingerprint of the source's log up to `until` when the run was opened.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -45,20 +45,20 @@ class Run:
 
     @property
     def lock_key(self) -> str:
-        """Where the lock entries of all runs that ask for the same are kept."""
+        """The key below which runs of equal identity share their lock entries."""
         asked = json.dumps([self.commit, self.until, self.params, self.source], sort_keys=True)
         return f"stages/{hashlib.sha256(asked.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage (or `promote`) ended.
+    """The outcome of a stage or of `promote`.
 
     Attributes:
         stage: its name.
-        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None where it was killed or never came to say.
-        report: its report, a path in the workspace and in the run's record; None where it leaves none.
-        table: what it printed: the gate table, or what was wrong.
+        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None if it was killed before it left an outcome.
+        report: the path of its report in the workspace and in the run's record, or None.
+        table: its output: the gate table or the error.
     """
 
     stage: str
@@ -76,21 +76,20 @@ class Worker:
         self.workspace = workspace
         self.lock = lock
         pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-        path = os.pathsep.join(
-            [str(workspace.root), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )  # the commit's code, first
+        inherited = os.environ.get("PYTHONPATH")
+        path = os.pathsep.join([str(workspace.root), *([inherited] if inherited else [])])  # the commit's code first
         self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=path, **pin)
 
     def prepare(self) -> None:
         """Check out the commit, write the parameters and read the stages.
 
         Raises:
-            InputError: an unknown parameter, or a dvc.yaml that can't be planned.
+            InputError: a parameter is unknown, or dvc.yaml can't be planned.
             Unavailable: git failed.
         """
         run = self.asked
         if "data.until" in run.params:
-            raise InputError(f"data.until={run.params['data.until']!r} among the parameters; give it as `until`")
+            raise InputError(f"data.until={run.params['data.until']!r} is set as a parameter; give it as `until`")
         check_out(self.settings, run.commit, self.workspace)
         set_params(self.settings, self.workspace, run.params | ({"data.until": run.until} if run.until else {}))
         try:
@@ -99,17 +98,17 @@ class Worker:
             raise InputError(f"commit {run.commit}: {error}") from None
 
     def inputs(self, name: str) -> list[str]:
-        """Outs of other stages that a stage reads, each whole."""
+        """Return the outs of other stages that a stage reads."""
         stage = self.stages[name]
         outs = [out for other in stage.upstream for out in self.stages[other].outs]
         return [out for out in outs if any(plan.overlap(dep, out) for dep in stage.deps)]
 
     def din(self, *arguments: str) -> str:
-        """What a short `din` command prints.
+        """Run a short `din` command and return its output.
 
         Raises:
-            InputError: bad input, such as params.yaml or the source.
-            Unavailable: anything else, such as a registry that doesn't answer.
+            InputError: the input is bad, e.g. params.yaml or the source.
+            Unavailable: the command failed in another way, e.g. because the registry doesn't answer.
         """
         try:
             return query(["din", *arguments], self.workspace.root, self.env, [self.lock])
@@ -119,15 +118,15 @@ class Worker:
             raise
 
     def dvc(self, *arguments: str) -> str:
-        """What a short `dvc` command prints."""
+        """Run a short `dvc` command and return its output."""
         return query(["dvc", *arguments], self.workspace.root, self.env, [self.lock])
 
     def remember(self) -> None:
-        """Leave what `din` learned of the source to this worker's next runs."""
+        """Keep the memory of `din fetch` for this worker's next runs."""
         copy_files(self.workspace.fetched, self.settings.home / "fetch")
 
     def take(self, key: str) -> Path:
-        """A folder with the files kept below a key of the registry."""
+        """Fetch the files kept below a key of the registry, and return their folder."""
         folder = self.workspace.taken
         shutil.rmtree(folder, ignore_errors=True)
         self.din("registry", "take", key, str(folder))
@@ -140,11 +139,14 @@ class Worker:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content) if isinstance(content, str) else shutil.copyfile(content, path)
+            if isinstance(content, str):
+                path.write_text(content)
+            else:
+                shutil.copyfile(content, path)
         self.din("registry", "keep", key, str(folder))
 
     def take_locks(self) -> dict[str, Any]:
-        """Bring dvc.lock up to date with what equal runs have done; its entries."""
+        """Add the entries of equal runs to dvc.lock, and return all its entries."""
         path = self.workspace.lock
         yaml = YAML(typ="safe")
         lock = yaml.load(path) if path.exists() else {"schema": "2.0", "stages": {}}
@@ -161,11 +163,11 @@ class Worker:
         self.keep(self.asked.lock_key, {f"{stage}.yaml": entry.getvalue()})
 
     def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
-        """Bring outs of stages that ended to what dvc.lock says.
+        """Pull outs of ended stages as dvc.lock records them.
 
         Raises:
-            InputError: the stage that writes one has not ended.
-            Unavailable: the remote lacks one, or can't be reached.
+            InputError: the stage of an out has not ended.
+            Unavailable: the remote lacks an out or can't be reached.
         """
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
@@ -174,7 +176,7 @@ class Worker:
             self.dvc("pull", "--force", *wanted)
 
     def pull_own(self, stage: str, ended: Mapping[str, Any]) -> None:
-        """Bring what an equal run wrote in this stage, so that DVC finds it done; else the stage runs again."""
+        """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
         try:
             self.pull([stage] if stage in ended else [], ended)
         except Unavailable as error:
@@ -183,12 +185,12 @@ class Worker:
             log.warning("the outs of %s are gone from %s; it runs again", stage, self.settings.remote)
 
     def run(self, name: str, command: Sequence[str]) -> Outcome:
-        """Run a stage's command and keep its outcome, log and reports in the run's record, however it ended."""
-        said = self.workspace.outcome(name)
-        said.unlink(missing_ok=True)
+        """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails."""
+        outcome_file = self.workspace.outcome(name)
+        outcome_file.unlink(missing_ok=True)
         done = stream(command, self.workspace.root, self.env, [self.lock])
         self.remember()
-        outcome = json.loads(said.read_text()) if said.exists() else {}
+        outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")
         outs = self.stages[name].outs if name in self.stages else ()
         reports = {report, *(out for out in outs if out.endswith(".json"))} - {None}
@@ -203,7 +205,7 @@ class Worker:
 
 
 def _message(done: Done) -> str:
-    """What the stage itself printed, without DVC's lines around it."""
+    """Return the output of the stage itself, without DVC's lines before and after it."""
     _, _, own = done.output.partition("\n> ")
     own, _, _ = own.partition("\n")[2].partition("\nUpdating lock file")
     return (own or done.output).strip()

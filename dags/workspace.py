@@ -1,10 +1,10 @@
-"""A run of the pipeline in a workspace of its own, on any worker: `python -m dags.workspace --help`.
+"""Run the pipeline in a workspace of its own, on any worker: `python -m dags.workspace --help`.
 
-Every task is "commit + parameters + stage". Workers share the repository, a DVC remote and the registry, nothing else:
-before a stage its inputs are pulled by the lock entries of the stages before it, after it its outs are pushed and its
-own entry is kept beside the registry. Entries belong to what was asked (commit, parameters, day, source), not to the
-run that asked, so a rerun finds them too, and DVC, which compares hashes, runs nothing twice. Costs about five short
-commands a stage. It gives up DVC's remote run-cache: see docs/adr/0007-locks-travel.md.
+Every task is "commit + parameters + stage". Workers share only the repository, a DVC remote and the registry. Before a
+stage, its inputs are pulled by the lock entries of earlier stages. After it, its outs are pushed, and its own entry is
+kept in the registry. Entries belong to a commit with its parameters, day and source, not to a run. A rerun therefore
+finds them too, and DVC, which compares hashes, runs nothing twice. A stage takes about five short commands more. DVC's
+remote run-cache is not used: see docs/adr/0007-locks-travel.md.
 """
 
 import json
@@ -25,24 +25,24 @@ __all__ = ["Outcome", "Run", "close_run", "open_run", "promote", "run_stage"]
 
 @dataclass(frozen=True)
 class Opened(Run):
-    """A run as its record keeps it; `revision` is the commit as its opener named it, such as a branch."""
+    """A run as its record keeps it; `revision` is the name under which the commit was asked for, e.g. a branch."""
 
-    revision: str | None = None  # an older record has none
+    revision: str | None = None  # missing in older records
 
 
 def open_run(
     run_id: str, until: str | None = None, params: Mapping[str, Any] | None = None, commit: str | None = None
 ) -> Run:
-    """Pin commit, last day and source of a new run; a run that is open already comes back as it was pinned.
+    """Pin commit, last day and source of a new run, or return a run that is open already as it was pinned.
 
     Args:
-        run_id: such as a date or the scheduler's id.
-        until: last day of the log, YYYY-MM-DD; default: the newest that the source has.
-        params: dotted key to value, over params.yaml of the commit.
-        commit: default: HEAD of the repository.
+        run_id: e.g. a date or the scheduler's id.
+        until: the last day of the log, YYYY-MM-DD, by default the newest day of the source.
+        params: maps dotted keys to values that replace those in params.yaml of the commit.
+        commit: by default HEAD of the repository.
 
     Raises:
-        InputError: an unknown parameter, commit or day, a source that can't be read, or an id that is another run's.
+        InputError: a parameter, commit or day is unknown, the source can't be read, or another run has the id.
         Unavailable: git or the registry failed.
     """
     settings = Settings.from_env()
@@ -63,17 +63,17 @@ def open_run(
                 f"runs/{run_id}", {"run.json": json.dumps(asdict(Opened(**vars(run), revision=commit)), indent=2)}
             )
         except InputError:
-            if is_new:  # else it is the workspace of the run that is open
+            if is_new:  # an older workspace belongs to the run that is open
                 discard(place.root)
             raise
     return run
 
 
 def run_stage(run: Run, stage: str) -> Outcome:
-    """Run one stage of dvc.yaml; what an equal run has done already is taken from there. Outcome and report are kept.
+    """Run one stage of dvc.yaml, or take its outs from an equal run, and keep its outcome and report.
 
     Raises:
-        InputError: no such stage, or a stage before it has not ended.
+        InputError: there is no such stage, or an earlier stage has not ended.
         Unavailable: git, DVC's remote or the registry failed.
     """
     with _open(run) as here:
@@ -99,15 +99,15 @@ def promote(run: Run, reason: str) -> Outcome:
     with _open(run) as here:
         outs = [out for stage in here.stages.values() for out in stage.outs]
         reports = {out for out in outs if out.endswith(".json")}
-        here.pull(sorted(reports.union(here.inputs("gate"))), here.take_locks())  # promote judges all of it again
+        here.pull(sorted(reports.union(here.inputs("gate"))), here.take_locks())  # promote judges all of them again
         return here.run("promote", ["din", "promote", "--reason", reason])
 
 
 def close_run(run: Run) -> None:
-    """Keep dvc.lock and params.yaml in the run's record and remove the workspace; reports are kept already.
+    """Keep dvc.lock and params.yaml in the run's record and remove the workspace.
 
     Raises:
-        Unavailable: git or the registry failed; the workspace is still there.
+        Unavailable: git or the registry failed. The workspace is not removed.
     """
     with _open(run) as here:
         here.take_locks()
@@ -118,7 +118,7 @@ def close_run(run: Run) -> None:
 
 @contextmanager
 def _open(run: Run) -> Iterator[Worker]:
-    """The run's workspace on this worker, made where it is missing; one task at a time."""
+    """Lock the run's workspace on this worker, make it if it is missing, and yield its worker."""
     settings = Settings.from_env()
     with workspace(settings, run.run_id) as (place, lock):
         here = Worker(settings, run, place, lock)
@@ -127,10 +127,10 @@ def _open(run: Run) -> Iterator[Worker]:
 
 
 def _same(opened: Opened, asked: Run, revision: str | None) -> Run:
-    """The run that is open under this id; a branch may have moved since.
+    """Return the run that is open under this id, whose branch may have moved since.
 
     Raises:
-        InputError: it is another one.
+        InputError: the open run is not the one asked for.
     """
     kept = Run(**{field.name: getattr(opened, field.name) for field in fields(Run)})
     if kept.run_id != asked.run_id:
