@@ -1,7 +1,7 @@
-"""`make bench`: everybody on the same rows in turns, then the tables. `--help` lists the options.
+"""`make bench`: measure all contestants in turns on the same rows, and print the tables. `--help` lists the options.
 
-Each measurement is a process of its own, pinned to its cores. Contestants take turns `--repeats` times and each keeps
-its best, so that a neighbour's minute of load hits no one alone.
+Each measurement is a process of its own, pinned to its cores. Contestants take `--repeats` turns and each keeps its
+best, so that a minute of other load on the machine does not hit one contestant alone.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from din.errors import InputError
 
 
 def main() -> None:
-    """Measure what was asked for; every result so far is in the JSON file, whatever happens later."""
+    """Measure what was asked for; each result is saved to the JSON file at once, so that a failure loses nothing."""
     options = _options()
     try:
         place = Place.of(MARKS, options.write) if options.write else None
@@ -76,10 +76,10 @@ def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[s
 
 
 def _run(line: list[str], what: str, cores: int) -> dict[str, Any]:
-    """The result of one process, or `{"error"}`."""
+    """Run one process and return its result, or `{"error"}`."""
     print(f"measuring {what}", flush=True)
     threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    with TemporaryDirectory() as folder:  # for its rows, logs and checkpoints, even if it is killed
+    with TemporaryDirectory() as folder:  # holds its rows, logs and checkpoints, and is removed even if it is killed
         own = threads | {"TMPDIR": folder}
         done = subprocess.run(line, cwd=ROOT, env=os.environ | own, capture_output=True, text=True)
     found = next((text for text in done.stdout.splitlines() if text.startswith(MARK)), None)
@@ -106,29 +106,29 @@ def _machine() -> dict[str, Any]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=positive, default=20_000, help="impressions of a workload")
-    parser.add_argument("--repeats", type=positive, default=2, help="turns that everybody gets")
+    parser.add_argument("--repeats", type=positive, default=2, help="turns of each contestant")
     parser.add_argument(
         "--cores",
         type=positive,
         nargs="+",
         default=[1, 2],
-        help="tables for so many cores; without 2, no two processes",
+        help="one table for each of these numbers of cores; without 2, two processes are not compared with one",
     )
     parser.add_argument(
         "--peers",
         nargs="*",
         default=list(PEERS),
         choices=list(PEERS),
-        help="all of them by default; --peers alone: none",
+        help="the peers to measure, by default all; --peers without names measures none",
     )
     parser.add_argument(
-        "--no-vocabularies", dest="vocabularies", action="store_false", help="no step times by table size"
+        "--no-vocabularies", dest="vocabularies", action="store_false", help="skip the step times by table size"
     )
     parser.add_argument(
-        "--no-full-epoch", dest="full_epoch", action="store_false", help="no epoch of 2.6 M impressions"
+        "--no-full-epoch", dest="full_epoch", action="store_false", help="skip the epoch of 2.6 M impressions"
     )
-    parser.add_argument("--results", type=Path, default=HOME / "results.json", help="all figures as JSON, replaced")
-    parser.add_argument("--write", type=Path, help="put the tables into this page, such as docs/benchmarks.md")
+    parser.add_argument("--results", type=Path, default=HOME / "results.json", help="write all figures to this file")
+    parser.add_argument("--write", type=Path, help="put the tables into this page, e.g. docs/benchmarks.md")
     options = parser.parse_args()
     options.said = [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []
     if (short := next((w for w in WORKLOADS if options.rows % w.batch == 1), None)) is not None:

@@ -1,6 +1,6 @@
-"""The synthetic rows as a feature directory (din/features/FORMAT.md), written without raw log or featurize.
+"""Write the synthetic rows as a feature directory (din/features/FORMAT.md), without raw log or featurize.
 
-Every impression views a history of its own. `train` and `test` hold all rows in their order, `valid` the first.
+Each impression has a history of its own. `train` and `test` hold all rows in their order, `valid` the first ones.
 """
 
 from pathlib import Path
@@ -19,14 +19,15 @@ VALID = 256
 
 
 def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1, valid: int = VALID) -> Features:
-    """Write `root`; with `spread`, item i gets row i·spread of a table that is so many times larger."""
+    """Write `root`; with `spread`, the item table is `spread` times as large, and item i has its row i·spread."""
     items = workload.items * spread + 1
     category = np.zeros(items, np.int32)
     category[::spread] = rows.category_of
     _write(root / "items.parquet", value=_values(items), item_id=np.arange(items, dtype=np.int32), category=category)
     _write(root / "users.parquet", value=_values(rows.users + 1), user_id=np.arange(rows.users + 1, dtype=np.int32))
 
-    impressions, end = np.arange(len(rows.item)), np.cumsum(rows.length)
+    impressions = np.arange(len(rows.item))
+    end = np.cumsum(rows.length)
     owner = np.concatenate([impressions, np.repeat(impressions, rows.length)])
     touched = np.concatenate([rows.item, rows.history])
     sizes = {"item_id": items, "category": CATEGORIES + 1, "user_id": rows.users + 1}
@@ -66,7 +67,7 @@ def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1,
 
 
 def _vocabulary(root: Path, name: str, sizes: dict[str, int], impression: np.ndarray, ids: np.ndarray) -> None:
-    """Occurrences of each id, and the impressions that hold it (n_j of Eq. 6)."""
+    """Write the occurrences of each id, and the number of impressions that hold it (n_j of Eq. 6)."""
     size = sizes[name]
     pairs = np.unique(impression * size + ids) % size
     counts = {"count": np.bincount(ids, minlength=size), "impressions": np.bincount(pairs, minlength=size)}

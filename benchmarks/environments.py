@@ -11,20 +11,20 @@ HOME = ROOT / ".bench"
 TORCH = "torch>=2.9,<2.14"
 PEERS = {
     "fuxictr": ["fuxictr==2.3.10", "setuptools<81"],
-    # it imports requests, which it does not declare, and what pip has vendored
+    # it imports requests, which it does not declare, and modules that pip vendors
     "deepctr_torch": ["deepctr-torch==0.3.0", "requests", "pip", "setuptools<81"],
     "torch_rechub": ["torch-rechub==0.9.0", "setuptools<81"],
-    # RecBole 1.2.1 needs numpy 1 and what was current with it
+    # RecBole 1.2.1 needs numpy 1 and packages of its time
     "recbole": ["recbole==1.2.1", "numpy<2", "pandas<3", "scipy<1.14", "scikit-learn<1.7", "setuptools<81"],
 }
 
 
 class InstallError(Exception):
-    """A peer can't be installed; the last lines of what the installer said."""
+    """A peer can't be installed; the message holds the last lines of the installer's output."""
 
 
 def python_of(peer: str) -> str:
-    """The peer's interpreter; its environment is made when missing or out of date.
+    """Return the peer's interpreter, and make its environment if it is missing or out of date.
 
     Raises:
         InstallError: the installer failed.

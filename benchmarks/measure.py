@@ -1,4 +1,4 @@
-"""One contestant in one process: pinned to its cores, measured, reported as one line of JSON. Run by `make bench`."""
+"""Measure one contestant in one process, pinned to its cores, and print one line of JSON. Run by `make bench`."""
 
 import argparse
 import importlib
@@ -15,15 +15,20 @@ import numpy as np
 from benchmarks.rows import Rows, Workload, draw, one_request
 
 MARK = "RESULT "
-EPOCHS = 3  # the first warms up
+EPOCHS = 3  # the first one warms up
 REPEATS = 15
 
 
 class Contestant(NamedTuple):
     """A model with its data, ready to run.
 
-    train: `EPOCHS` epochs; returns the seconds of each. score: probabilities of all rows in the order of `labels`.
-    request: scores one user's 500 candidates; None where its time is in `extra`. extra: further figures.
+    Attributes:
+        version: the version of its package.
+        train: trains `EPOCHS` epochs and returns the seconds of each.
+        score: returns the probabilities of all rows in the order of `labels`.
+        request: scores one user's 500 candidates; None if its time is in `extra`.
+        labels: the labels of all rows.
+        extra: returns further figures.
     """
 
     version: str
@@ -35,13 +40,13 @@ class Contestant(NamedTuple):
 
 
 def pin(cores: int) -> None:
-    """Keep this process on so many cores, where the system can; one core holds the loader's thread too."""
+    """Keep this process on this number of cores, if the system can; one core then also runs the loader's thread."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held."""
+    """Return the peak memory of this process in MB."""
     import resource  # not on Windows
 
     unit = 2**20 if sys.platform == "darwin" else 2**10
@@ -49,25 +54,25 @@ def peak_mb() -> float:
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Wall time of one call."""
+    """Return the wall time of one call in seconds."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def timed_epochs(epoch: Callable[[], Any]) -> list[float]:
-    """A contestant's `train` from what trains one epoch."""
+    """Time `EPOCHS` epochs, for a contestant's `train`."""
     return [seconds(epoch) for _ in range(EPOCHS)]
 
 
 def best_ms(runs: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
-    """Best time of each in ms, measured in turns, so that what else the machine does hits all alike."""
+    """Return the best time of each in ms, measured in turns, so that other load on the machine hits all alike."""
     rounds = [[seconds(run) for run in runs.values()] for _ in range(repeats)]
     return {name: 1e3 * min(times) for name, times in zip(runs, zip(*rounds, strict=True), strict=True)}
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve, ties in any order: enough to see that a contestant has learned."""
+    """Return the area under the ROC curve, with ties in any order: enough to see that a contestant has learned."""
     rank = np.empty(len(scores))
     rank[np.argsort(scores)] = np.arange(1, len(scores) + 1)
     clicks = labels.sum()
@@ -75,11 +80,12 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def measure(contestant: Contestant) -> dict[str, Any]:
-    """Train, score all rows, answer a request; then what the contestant adds. The first epoch warms up."""
+    """Train, score all rows, answer a request, and add the contestant's own figures."""
     first, *warm = contestant.train()
     found: list[np.ndarray] = []
     score = seconds(lambda: found.append(np.asarray(contestant.score(), np.float64).reshape(-1)))
-    (probabilities,), rows = found, len(contestant.labels)
+    (probabilities,) = found
+    rows = len(contestant.labels)
     assert probabilities.shape == (rows,) and ((probabilities >= 0) & (probabilities <= 1)).all()
     memory = peak_mb()
     return {
@@ -96,17 +102,18 @@ def measure(contestant: Contestant) -> dict[str, Any]:
 
 
 def say(result: dict[str, Any]) -> None:
-    """Hand a result to the process that waits for it."""
+    """Print a result for the process that waits for it."""
     print(MARK + json.dumps(result), flush=True)
 
 
 def main() -> None:
     """Measure the contestant of a module."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("module", help="such as benchmarks.peers.fuxictr")
+    parser.add_argument("module", help="the contestant's module, e.g. benchmarks.peers.fuxictr")
     parser.add_argument("settings", type=json.loads, help='as JSON: {"workload": {"name": …}, "cores": 1}')
     given = parser.parse_args()
-    workload, cores = Workload(**given.settings["workload"]), given.settings["cores"]
+    workload = Workload(**given.settings["workload"])
+    cores = given.settings["cores"]
     pin(cores)
     import torch
 
@@ -116,7 +123,7 @@ def main() -> None:
 
 
 def command(python: str, module: str, workload: Workload, cores: int) -> list[str]:
-    """The command line of `main`."""
+    """Return the command line of `main`."""
     return [python, "-m", "benchmarks.measure", module, json.dumps({"workload": asdict(workload), "cores": cores})]
 
 

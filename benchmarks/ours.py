@@ -1,4 +1,4 @@
-"""Our side: `din.train.fit`, `predict`, and the exported graphs, on the same rows."""
+"""Our contestant: `din.train.fit`, `predict` and the exported graphs, on the same rows as the peers."""
 
 from dataclasses import replace
 from importlib.metadata import version
@@ -27,7 +27,7 @@ from din.train.loader import evaluation_batches
 from din.train.predict import predict
 
 SCORING_BATCH = 1024
-ONNX_BATCH = 256  # several pieces that stay in a core's cache are faster than one that doesn't
+ONNX_BATCH = 256  # several pieces that fit into a core's cache are faster than one that doesn't
 
 
 class TimedFeatures(Features):
@@ -43,14 +43,14 @@ class TimedFeatures(Features):
         return super().shard(number, split)
 
     def epochs(self) -> list[float]:
-        """Seconds of each training epoch so far, without its validation."""
+        """Return the seconds of each training epoch so far, without its validation."""
         return [
             end - start for (split, start), (after, end) in pairwise(self.reads) if (split, after) == ("train", "valid")
         ]
 
 
 def settings(workload: Workload, epochs: int) -> Train:
-    """The repository's own parameters, at the workload's sizes."""
+    """Return the repository's own parameters with the workload's sizes."""
     train = load(ROOT / "params.yaml").train
     learning = replace(
         train.learning, batch_size=workload.batch, seed=workload.seed, epochs=epochs, patience=epochs, metric="auc"
@@ -64,9 +64,10 @@ def settings(workload: Workload, epochs: int) -> Train:
 
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
-    """Our contestant; the roofline is measured before and after training."""
+    """Return our contestant; the roofline is measured before and after training."""
     written = write_directory(Path(mkdtemp()), workload, rows)
-    features, params = TimedFeatures(written.root), settings(workload, EPOCHS)
+    features = TimedFeatures(written.root)
+    params = settings(workload, EPOCHS)
     roofline = Roofline(written, params, epoch_sizes(written, params))
     trained: list[Trained] = []
     matmuls: list[float] = []

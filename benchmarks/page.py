@@ -1,4 +1,4 @@
-"""Measured tables between two marks of a page."""
+"""Write measured tables between two marks of a page."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ class Place:
 
     @classmethod
     def of(cls, marks: tuple[str, str], page: Path) -> "Place":
-        """Find the place; ask before measurements that take long.
+        """Find the place, which is best done before long measurements.
 
         Raises:
             InputError: the page can't be read, lacks a mark, or the second comes first.
@@ -26,10 +26,10 @@ class Place:
         return place
 
     def write(self, text: str) -> None:
-        """Replace what is there.
+        """Replace the text between the marks.
 
         Raises:
-            InputError: see `of`; the page is left as it was.
+            InputError: see `of`. The page is not changed.
         """
         head, tail = self._around()
         self.page.write_text(f"{head}{self.begin}\n{text.strip()}\n{self.end}{tail}", encoding="utf-8")

@@ -36,7 +36,7 @@ from din.train.memory import keep_freed_memory
 
 
 class Turn(NamedTuple):
-    """Wall time of an epoch, and the CPU time of all its processes."""
+    """The wall time of an epoch, and the CPU time of all its processes."""
 
     seconds: float
     cpu_seconds: float
@@ -60,7 +60,8 @@ def take_turns(pipe: Connection, features: Features, params: Train, compute: Com
     learner = Learner(features, packer, params, compute)
     learner.model.train()
     while (epoch := pipe.recv()) is not None:
-        started, cpu = time.perf_counter(), time.process_time()
+        started = time.perf_counter()
+        cpu = time.process_time()
         for inputs in prefetch(map(learner.inputs, loader.epoch(epoch))):
             learner.step(inputs, epoch, learning.learning_rate)
         pipe.send(Turn(time.perf_counter() - started, time.process_time() - cpu))
@@ -75,7 +76,7 @@ class Team:
         for rank, environment in enumerate(environments(params.compute.processes)):
             pipe, theirs = context.Pipe()
             context.Process(target=worker, args=(theirs, environment, features, params, rank), daemon=True).start()
-            theirs.close()  # so that a worker's end is noticed
+            theirs.close()  # so that reading fails if the worker ends
             self.pipes.append(pipe)
 
     def turn(self, epoch: int) -> Turn:
@@ -92,10 +93,10 @@ class Team:
 
 
 def compare(workspace: Path, processes: int, turns: int) -> dict[str, float]:
-    """Impressions per second of one process and of the team; their ratio, and what CPU time alone would make of it.
+    """Return the impressions per second of one process and of the team, and their ratio by wall time and by CPU time.
 
     Raises:
-        InputError: no workspace with features.
+        InputError: the workspace has no features.
     """
     path = workspace / "data/features"
     params = load(workspace / "params.yaml").train
@@ -118,15 +119,15 @@ def compare(workspace: Path, processes: int, turns: int) -> dict[str, float]:
 
 
 def command(workspace: str) -> list[str]:
-    """The command line that compares two processes with one."""
+    """Return the command line that compares two processes with one."""
     return [sys.executable, "-m", "benchmarks.processes", workspace]
 
 
 def main() -> None:
     """Compare, and print the result as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workspace", nargs="?", type=Path, default=Path(), help="where params.yaml and data/ lie")
-    parser.add_argument("--processes", type=positive, default=2, help="of the team, one core each")
+    parser.add_argument("workspace", nargs="?", type=Path, default=Path(), help="the folder of params.yaml and data/")
+    parser.add_argument("--processes", type=positive, default=2, help="processes of the team, one core each")
     parser.add_argument("--turns", type=positive, default=5, help="epochs of each after the one that warms up")
     options = parser.parse_args()
     allowed = cores.available()

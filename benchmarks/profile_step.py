@@ -1,9 +1,10 @@
-"""Where a training step's time goes, and how near it comes to its matrix products alone (the roofline).
+"""Profile a training step, and compare it with its matrix products alone (the roofline).
 
     .venv/bin/python -m benchmarks.profile_step data/features --set learning.batch_size=256
 
-The products are those of `roofline.py`, so the model is `din`. Every part runs on every batch several times, parts in
-turn, on one thread; a batch counts with its smallest CPU time, since whatever else runs on the machine only adds.
+`roofline.py` computes the products of the model `din`, so other models are refused. Every part runs on every batch
+several times, the parts in turn, on one thread. The smallest CPU time of a batch counts, since other load on the
+machine only adds to it.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from din.train.memory import keep_freed_memory
 
 
 def main() -> None:
-    """Print one table."""
+    """Profile, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, help="what `din featurize` writes: data/features")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="below params.yaml's block train")

@@ -1,4 +1,4 @@
-"""Results to Markdown tables."""
+"""Turn results into Markdown tables."""
 
 from textwrap import shorten
 from typing import Any
@@ -11,7 +11,7 @@ _LESS_IS_BETTER = ("_ms", "_mb", "_seconds")
 
 
 def merge(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
-    """The better of two turns, figure by figure; a failed turn counts only where there is no other."""
+    """Return the better of two turns, figure by figure; a failed turn counts only if there is no other."""
     if before is None or "error" in before:
         return now
     if "error" in now:
@@ -24,7 +24,7 @@ def merge(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """All tables, with where and how they were measured."""
+    """Return all tables, with the command, date and machine of the measurement."""
     machine = results["machine"]
     parts = [f"`{results['command']}`, {machine['date']}, {machine['cpu']}, {machine['cores']} cores.\n"]
     missing = results.get("not_installed", {})
@@ -40,7 +40,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _short(error: str) -> str:
-    """An error for a table's cell: one line, no further columns; results.json has the whole of it."""
+    """Return an error as one line for a table's cell; results.json has the whole of it."""
     return f"`{shorten(error, 200).replace('|', '/')}`"
 
 
@@ -73,7 +73,8 @@ def _request_table(name: str, runs: dict[str, Any]) -> str:
     peers = {who: run["request_ms"] for who, run in runs.items() if who != OURS and "request_ms" in run}
     if "request_ms" not in ours:
         return ""
-    floor, request = ours["request_floor_ms"], ours["request_ms"]
+    floor = ours["request_floor_ms"]
+    request = ours["request_ms"]
     rows = {
         "floor: matrix products and sigmoids alone": floor,
         "request.onnx": request,
@@ -115,7 +116,7 @@ def _processes_cells(run: dict[str, Any]) -> str:
 
 
 def _epoch(results: dict[str, Any]) -> list[str]:
-    """Amazon Electronics' 2.6 M impressions on one core: the whole `train` stage as run, or what the rate says."""
+    """Report an epoch of Amazon Electronics' 2.6 M impressions on one core: the measured stage, or an estimate."""
     what = "One epoch of 2.6 M impressions, mean history 9, one core"
     if (full := results.get("full_epoch")) is not None:
         if "error" in full:

@@ -1,8 +1,9 @@
-"""A yardstick for a training step: its matrix products alone, forward and backward, packed, as torch multiplies.
+"""A yardstick for a training step: its packed matrix products alone, forward and backward, computed by torch.
 
-The first attention layer counts as what its algebra needs: W_k·k and W_p·(q⊙k) per behaviour, W_q·q per impression. It
-is no bound: native operations take one matrix per impression for both, half of that layer's products.
-Buffers are made once; gathers, activations, updates and everything else are left out.
+The first attention layer takes the products of its algebra: W_k·k and W_p·(q⊙k) per behaviour, and W_q·q per
+impression. This does not bound the time of a step: native operations fold the two products per behaviour into one
+matrix per impression, which halves the products of that layer. Buffers are made once. Gathers, activations, updates and
+everything else are left out.
 """
 
 from itertools import pairwise
@@ -20,7 +21,7 @@ Sizes = list[tuple[int, int]]
 
 
 def epoch_sizes(features: Features, params: Train) -> Sizes:
-    """Behaviours and impressions of the batches of an epoch over one shard."""
+    """Return the numbers of behaviours and impressions of the batches of an epoch over one shard."""
     lengths = features.shard(0, "train").impressions.history_length
     lengths = np.random.default_rng(params.learning.seed).permutation(lengths)
     batches = np.split(lengths, range(params.learning.batch_size, len(lengths), params.learning.batch_size))
@@ -28,7 +29,7 @@ def epoch_sizes(features: Features, params: Train) -> Sizes:
 
 
 class Roofline:
-    """The products of `din` on batches of such sizes; `run` is what to time."""
+    """The products of `din` on batches of these sizes; time `run`."""
 
     def __init__(self, features: Features, params: Train, sizes: Sizes) -> None:
         model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params)
@@ -44,12 +45,12 @@ class Roofline:
         ]
 
     def run(self) -> None:
-        """All batches."""
+        """Compute the products of all batches."""
         for batch in range(len(self._sizes)):
             self.run_batch(batch)
 
     def run_batch(self, batch: int) -> None:
-        """The products of one batch."""
+        """Compute the products of one batch."""
         for products, rows in zip(self._products, self._sizes[batch], strict=True):
             for product in products:
                 product.run(rows)
@@ -59,12 +60,16 @@ class _Product:
     """y = x·w, dx = dy·wᵀ and dw = xᵀ·dy of one layer."""
 
     def __init__(self, most: int, inputs: int, outputs: int) -> None:
-        self.x, self.dx = torch.randn(most, inputs), torch.empty(most, inputs)
-        self.y, self.dy = torch.empty(most, outputs), torch.randn(most, outputs)
-        self.w, self.dw = torch.randn(inputs, outputs), torch.empty(inputs, outputs)
+        self.x = torch.randn(most, inputs)
+        self.dx = torch.empty(most, inputs)
+        self.y = torch.empty(most, outputs)
+        self.dy = torch.randn(most, outputs)
+        self.w = torch.randn(inputs, outputs)
+        self.dw = torch.empty(inputs, outputs)
 
     def run(self, rows: int) -> Tensor:
-        x, dy = self.x[:rows], self.dy[:rows]
+        x = self.x[:rows]
+        dy = self.dy[:rows]
         torch.mm(x, self.w, out=self.y[:rows])
         torch.mm(dy, self.w.T, out=self.dx[:rows])
         return torch.mm(x.T, dy, out=self.dw)

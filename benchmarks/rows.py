@@ -1,7 +1,8 @@
-"""The synthetic impressions that everybody gets: numpy only.
+"""The synthetic impressions of all contestants, made with numpy only.
 
-Ids start at 1 (0 is the peers' padding), a history is oldest first, and an item has one category. Items follow a long
-tail. A click is likely where the history holds the candidate's category: so there is something to learn.
+Ids start at 1 (0 is the peers' padding), a history is sorted from old to new, and an item has one category. The
+popularity of items has a long tail. A click is likely if the history holds the candidate's category, so that there is
+something to learn.
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,17 @@ import numpy as np
 EPOCH_ROWS = 2_600_000  # impressions of Amazon Electronics under the paper's protocol
 TAIL = 0.8  # exponent of the items' popularity by rank
 MEAN_LENGTH = 9  # of Amazon-like histories
-CATEGORIES, ROWS_PER_USER = 800, 10
-CLICKED, SKIPPED = 0.75, 0.25  # click probability with and without the candidate's category in the history
+CATEGORIES = 800
+ROWS_PER_USER = 10
+CLICKED = 0.75  # the click probability if the history holds the candidate's category
+SKIPPED = 0.25  # the click probability otherwise
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A synthetic log to draw, and the batches to feed it in.
+    """A synthetic log to draw, and the size of its batches.
 
-    lengths: "uniform" over 1..max_history (half filled) or "short" (geometric, mean about 9).
+    `lengths` is "uniform" over 1..max_history (half filled) or "short" (geometric, mean about 9).
     """
 
     name: str
@@ -40,10 +43,16 @@ WORKLOADS = (
 
 @dataclass(frozen=True)
 class Rows:
-    """N impressions; histories one after the other.
+    """N impressions with their histories, one after the other.
 
-    user, item, category: int64 [N]. label: float32 [N]. length: int64 [N]. history: int64 [sum of lengths], item ids.
-    category_of: int64 [items + 1].
+    Attributes:
+        user: int64 [N].
+        item: int64 [N], the candidates.
+        label: float32 [N].
+        length: int64 [N], the lengths of the histories.
+        history: int64 [sum of lengths], item ids.
+        category_of: int64 [items + 1], the category of each item.
+        users: the number of users.
     """
 
     user: np.ndarray
@@ -60,7 +69,7 @@ class Rows:
         return self.category_of[self.item]
 
     def padded(self, width: int) -> np.ndarray:
-        """Histories as [N, width], zeros on the right: how the peers want them."""
+        """Return histories as [N, width] with zeros on the right, as the peers need them."""
         filled = np.arange(width) < self.length[:, None]
         padded = np.zeros(filled.shape, np.int64)
         padded[filled] = self.history
@@ -68,9 +77,10 @@ class Rows:
 
 
 def draw(workload: Workload) -> Rows:
-    """The impressions of a workload; the same seed gives the same."""
+    """Draw the impressions of a workload; equal seeds give equal impressions."""
     random = np.random.default_rng(workload.seed)
-    count, items = workload.rows, workload.items
+    count = workload.rows
+    items = workload.items
     category_of = np.concatenate([[0], random.integers(1, CATEGORIES + 1, items)])
     popularity = np.cumsum(np.arange(1, items + 1) ** -TAIL)
 
@@ -80,8 +90,9 @@ def draw(workload: Workload) -> Rows:
     length = random.integers(1, workload.max_history + 1, count)
     if workload.lengths == "short":
         length = np.minimum(random.geometric(1 / MEAN_LENGTH, count), workload.max_history)
-    length[0] = workload.max_history  # RecBole pads to the longest, the others to what they are told
-    history, item = some_items(int(length.sum())), some_items(count)
+    length[0] = workload.max_history  # RecBole pads to the longest history, the others to a given length
+    history = some_items(int(length.sum()))
+    item = some_items(count)
     _plant(history, length, item, category_of, random)
     owner = np.repeat(np.arange(count), length)
     met = np.bincount(owner, category_of[history] == category_of[item][owner]) > 0
@@ -93,21 +104,25 @@ def draw(workload: Workload) -> Rows:
 
 
 def one_request(workload: Workload, rows: Rows, candidates: int = 500) -> Rows:
-    """One user with the longest history and many candidates, as a row each: what a peer has to score."""
+    """Draw one user with the longest history and many candidates, with a row for each candidate, as peers score it."""
     random = np.random.default_rng(workload.seed + 1)
-    history, item = (random.integers(1, workload.items + 1, n) for n in (workload.max_history, candidates))
+    history = random.integers(1, workload.items + 1, workload.max_history)
+    item = random.integers(1, workload.items + 1, candidates)
     same = np.ones(candidates, np.int64)
-    label, length = np.zeros(candidates, np.float32), same * workload.max_history
+    label = np.zeros(candidates, np.float32)
+    length = same * workload.max_history
     return Rows(same, item, label, length, np.tile(history, candidates), rows.category_of, rows.users)
 
 
 def _plant(
     history: np.ndarray, length: np.ndarray, item: np.ndarray, category_of: np.ndarray, random: np.random.Generator
 ) -> None:
-    """Put an item of the candidate's category into the histories of every second impression."""
+    """Put an item of the candidate's category into the history of about every second impression."""
     by_category = np.argsort(category_of, kind="stable")
     first = np.searchsorted(category_of[by_category], np.arange(CATEGORIES + 2))
     chosen = np.flatnonzero(random.random(len(item)) < 0.5)
-    start, size = first[category_of[item[chosen]]], np.diff(first)[category_of[item[chosen]]]
+    category = category_of[item[chosen]]
+    start = first[category]
+    size = np.diff(first)[category]
     place = np.cumsum(length)[chosen] - 1 - (random.random(len(chosen)) * length[chosen]).astype(np.int64)
     history[place] = by_category[start + (random.random(len(chosen)) * size).astype(np.int64)]

@@ -1,9 +1,9 @@
-"""One user's request in onnxruntime: our graph, the floor under it, and what a padded batch would cost.
+"""Time one user's request in onnxruntime: our graph, a lower bound, and a padded batch.
 
 ours     request.onnx on the request's pieces, as `Scorer` runs it
-raw      the same from raw ids on: encoding included
-floor    the attention unit's matrix products and sigmoids alone, over candidates × behaviours
-padded   a row per candidate with its own copy of the history, [q, k, q−k, q⊙k] into the first layer, as peers do
+raw      the same, with the encoding of raw ids
+floor    only the matrix products and sigmoids of the attention unit, over candidates × behaviours
+padded   a row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] into the first layer, as peers do
 """
 
 import shutil
@@ -34,7 +34,7 @@ OPSET = 20
 
 
 class Served:
-    """The graphs of a trained model and what encodes requests for them, in `folder`."""
+    """The graphs of a trained model and the encoder of their requests, written to `folder`."""
 
     def __init__(self, model: Model, table: Tensor, features: Features, folder: Path, threads: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,11 +48,13 @@ class Served:
             folder / SIGNATURE,
             {"format": 1, "fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
         )
-        self.encoder, self.threads = Encoder(folder), threads
-        self.request, self.batch = (Graph(folder / name, threads) for name in (REQUEST_GRAPH, BATCH_GRAPH))
+        self.encoder = Encoder(folder)
+        self.threads = threads
+        self.request = Graph(folder / REQUEST_GRAPH, threads)
+        self.batch = Graph(folder / BATCH_GRAPH, threads)
 
     def times(self, rows: Rows, train: Train) -> dict[str, float]:
-        """Best times of `rows`, one request (see the module), in ms."""
+        """Return the best times of `rows`, which are one request, in ms; see the module."""
         raw = {
             "user": {"user_id": int(rows.user[0])},
             "history": rows.history[: rows.length[0]].tolist(),
@@ -70,12 +72,15 @@ class Served:
 
 
 def _floor(rows: int, widths: tuple[int, ...], threads: int) -> Callable[[], Any]:
-    nodes, weights, value = [], [], "x"
+    nodes = []
+    weights = []
+    value = "x"
     for number, shape in enumerate(pairwise(widths)):
         weights.append(numpy_helper.from_array(_random(*shape), f"w{number}"))
         nodes.append(helper.make_node("MatMul", [value, f"w{number}"], [f"y{number}"]))
-        nodes.append(helper.make_node("Sigmoid", [f"y{number}"], [value := f"a{number}"]))
-    nodes.pop()  # the last layer has none
+        value = f"a{number}"
+        nodes.append(helper.make_node("Sigmoid", [f"y{number}"], [value]))
+    nodes.pop()  # the last layer has no sigmoid
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", f"y{len(weights) - 1}")]
     graph = helper.make_graph(nodes, "floor", ends[:1], ends[1:], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
@@ -83,7 +88,7 @@ def _floor(rows: int, widths: tuple[int, ...], threads: int) -> Callable[[], Any
 
 
 class _FourWay(nn.Module):
-    """Padded local activation with mask, then the MLP, over embedded rows."""
+    """The padded local activation unit with a mask, then the MLP, over embedded rows."""
 
     def __init__(self, width: int, train: Train) -> None:
         super().__init__()
@@ -99,20 +104,21 @@ class _FourWay(nn.Module):
 
 
 def _padded(candidates: int, length: int, width: int, train: Train, threads: int) -> Callable[[], Any]:
-    query, key = (torch.from_numpy(_random(*shape)) for shape in ((candidates, width), (candidates, length, width)))
+    query = torch.from_numpy(_random(candidates, width))
+    key = torch.from_numpy(_random(candidates, length, width))
     inputs = {"query": query, "key": key, "mask": torch.ones(candidates, length)}
     program = torch.onnx.export(
         _FourWay(width, train).eval(), tuple(inputs.values()), dynamo=True, verbose=False, input_names=list(inputs)
     )
     assert program is not None
-    return _session(
-        program.model_proto.SerializeToString(), {name: value.numpy() for name, value in inputs.items()}, threads
-    )
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    return _session(program.model_proto.SerializeToString(), arrays, threads)
 
 
 def _session(model: bytes, inputs: dict[str, np.ndarray], threads: int) -> Callable[[], Any]:
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, inputs)
 

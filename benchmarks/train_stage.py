@@ -1,4 +1,4 @@
-"""The whole stage `train` on as many impressions as Amazon Electronics has: one epoch on one core.
+"""Time the whole stage `train` for one epoch on one core, with as many impressions as Amazon Electronics.
 
 Run by `make bench`: `din train` as dvc runs it, in a workspace of its own: from the interpreter's start over reading,
 building the native operations at their first use, the epoch, validation and the checkpoint to the saved model. Writing
@@ -19,11 +19,11 @@ from benchmarks.rows import Workload
 from benchmarks.workspace import write_workspace
 from din.artifacts import read_json
 
-VALID_SHARE = 0.15  # of Electronics: two rows of each of 192,403 users beside 2.6 M
+VALID_SHARE = 0.15  # as for Electronics: two rows of each of 192,403 users, compared with 2.6 M
 
 
 def run(workload: Workload) -> dict[str, Any]:
-    """Wall time of the stage, and what of it the epoch and its validation took."""
+    """Return the wall time of the stage, and the part of it that the epoch and its validation took."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
         write_workspace(root, workload, int(VALID_SHARE * workload.rows), learning={"epochs": 1})
@@ -37,7 +37,7 @@ def run(workload: Workload) -> dict[str, Any]:
 
 
 def command(workload: Workload) -> list[str]:
-    """The command line that measures a workload."""
+    """Return the command line that measures a workload."""
     return [sys.executable, "-m", "benchmarks.train_stage", json.dumps(asdict(workload))]
 
 

@@ -1,7 +1,7 @@
-"""Time of one training step as the vocabulary grows, mini-batch aware regularisation on.
+"""Time a training step with mini-batch aware regularisation as the vocabulary grows. Run by `make bench`.
 
-Run by `make bench`. The rows stay the same; item i of 10,000 becomes item i·spread, so a step touches as many rows of a
-table that is so many times larger. Most of such a run goes into making the table; steps alone are timed.
+The impressions stay the same. Item i of 10,000 becomes item i·spread, so a step touches the same number of rows of a
+table that is `spread` times as large. Most of a run goes into making the table; only the steps are timed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
 def step_ms(workload: Workload, spread: int) -> dict[str, Any]:
-    """Return the best epoch's mean time of a step in ms, and the backend, chosen as training chooses it."""
+    """Return the mean time of a step in the best epoch, in ms, and the backend, chosen as in training."""
     params = settings(workload, EPOCHS)
     assert params.learning.regularizer == "mini_batch_aware"
     with TemporaryDirectory() as folder, computing(params.compute) as compute:
@@ -39,7 +39,7 @@ def step_ms(workload: Workload, spread: int) -> dict[str, Any]:
 
 
 def command(workload: Workload, size: int) -> list[str]:
-    """The command line that measures a vocabulary of `size` items."""
+    """Return the command line that measures a vocabulary of `size` items."""
     parsed = {"workload": asdict(workload) | {"items": ITEMS}, "spread": size // ITEMS}
     return [sys.executable, "-m", "benchmarks.vocabulary", json.dumps(parsed)]
 

@@ -1,4 +1,4 @@
-"""A folder to run `din train` in: the synthetic rows as its features, and the repository's own params.yaml."""
+"""Write a workspace for `din train`, with the synthetic rows as features and the repository's own params.yaml."""
 
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,5 @@
-"""Each peer's own DIN under its own loop, one module a peer; runs in an environment of its own (`environments.py`).
+"""Each peer's own DIN in its own training loop, one module per peer, in an environment of its own (`environments.py`).
 
-`build(workload, rows, request)` returns a `measure.Contestant`. Same widths everywhere: attention 80-40, MLP 200-80, no
-regularisation.
+`build(workload, rows, request)` returns a `measure.Contestant`. All have the same widths, attention 80-40 and MLP
+200-80, and no regularisation.
 """

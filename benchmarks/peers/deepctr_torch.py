@@ -1,4 +1,4 @@
-"""DeepCTR-Torch 0.3: `fit` and `predict` over one float matrix."""
+"""DeepCTR-Torch 0.3, with its `fit` and `predict` over one float matrix."""
 
 from importlib.metadata import version
 
@@ -37,7 +37,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
         columns,
         ["item", "cate"],
         dnn_hidden_units=(200, 80),
-        dnn_activation="relu",  # 0.3.0 raises with "dice" here
+        dnn_activation="relu",  # 0.3.0 raises an error for "dice" here
         att_hidden_size=(80, 40),
         att_activation="Dice",
         att_weight_normalization=False,

@@ -1,6 +1,6 @@
-"""FuxiCTR 2.3: its layers, loader, `fit` and `predict`.
+"""FuxiCTR 2.3, with its layers, loader, `fit` and `predict`.
 
-Its DIN lies outside the wheel; this one is put together from the wheel's layers in the same way.
+The wheel does not contain its DIN, so this one is assembled from the wheel's layers in the same way.
 """
 
 import json
@@ -98,7 +98,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
         )[0]
 
     train, score = loader(workload.batch, True), loader(1024, False)
-    model.eval_step = lambda: model.save_weights(model.checkpoint)  # `fit` always evaluates: leave training alone
+    model.eval_step = lambda: model.save_weights(model.checkpoint)  # skips the evaluation of `fit`
     one = {name: torch.from_numpy(array) for name, array in inputs(request).items()}
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
-"""RecBole 1.2: its sequential data set, `TrainDataLoader` and `Trainer`.
+"""RecBole 1.2, with its sequential data set, `TrainDataLoader` and `Trainer`.
 
-RecBole has one width for both MLPs, so its attention is rebuilt from its own layer at 80-40.
+RecBole has one setting for the widths of both MLPs, so its attention is rebuilt from its own layer at 80-40.
 """
 
 import logging
@@ -16,7 +16,7 @@ import torch
 from benchmarks.measure import Contestant, timed_epochs
 from benchmarks.rows import Rows, Workload
 
-sys.argv = sys.argv[:1]  # RecBole reads it
+sys.argv = sys.argv[:1]  # RecBole parses the command line
 from recbole.config import Config  # noqa: E402
 from recbole.data import create_dataset  # noqa: E402
 from recbole.data.dataloader import TrainDataLoader  # noqa: E402
@@ -48,7 +48,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     trainer = Trainer(config, model)
     config["train_batch_size"] = 1024
     score = TrainDataLoader(config, data, None, shuffle=False)
-    labels = torch.cat([batch["label"] for batch in score]).numpy()  # it reorders the rows
+    labels = torch.cat([batch["label"] for batch in score]).numpy()  # the loader reorders the rows
 
     def column(name: str, raw: np.ndarray) -> torch.Tensor:
         """The request's ids as RecBole's; those that it has not seen as its padding."""

@@ -1,4 +1,4 @@
-"""torch-rechub 0.9: `CTRTrainer` over its own loader."""
+"""Torch-RecHub 0.9, with its `CTRTrainer` over its own loader."""
 
 from importlib.metadata import version
 from tempfile import mkdtemp

@@ -1,6 +1,7 @@
-"""Model quality: `make quality`, `make paper`, `make attention`, each into its page below docs/.
+"""Model quality: `make quality`, `make paper` and `make attention`, each of which writes its page below docs/.
 
-A configuration file names logs (where their features come from) and rows (what is trained on them). Every (log, row,
-seed) is one run; its figures are kept under `.din/quality/`, bound to features, parameters and code, so a killed
-command goes on where it was. Configurations are chosen on validation rows; test rows are scored of the chosen alone.
+A configuration file names logs, with the source of their features, and rows, with the models to train on them. Every
+(log, row, seed) is one run. Its figures are kept under `.din/quality/`, bound to features, parameters and code, so that
+a killed command resumes where it was. Configurations are chosen on validation rows, and only the chosen ones score test
+rows.
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.quality TABLES --data FOLDER`: run what is missing, print and write the tables."""
+"""`python -m benchmarks.quality TABLES --data FOLDER`: run the missing runs, and print and write the tables."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> int:
-    """Exit 0 done, 2 bad usage or input."""
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("tables", choices=("quality", "paper", "attention"))
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
@@ -25,20 +25,20 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME=PARAMS",
-        help="a log of your own by its params.yaml, in place of the known ones; writes no page",
+        help="use your own log with this params.yaml instead of the known logs; writes no page",
     )
-    parser.add_argument("--seeds", type=positive, default=5, help="1 to so many, of every row")
+    parser.add_argument("--seeds", type=positive, default=5, help="the number of seeds of every row")
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument(
         "--only",
         default="",
-        help="rows whose 'log/name' contains this text, and what RelaImpr compares them with; writes no page",
+        help="only rows whose 'log/name' contains this text, and the rows they are compared with; writes no page",
     )
-    parser.add_argument("--quick", action="store_true", help="one seed, one epoch: does it run? Writes no page")
-    parser.add_argument("--store", type=Path, default=STORE, help="where features and finished runs are kept")
+    parser.add_argument("--quick", action="store_true", help="one seed and one epoch, as a test; writes no page")
+    parser.add_argument("--store", type=Path, default=STORE, help="the folder for features and finished runs")
     given = parser.parse_args()
     if wrong := [log for log in given.log if not log.partition("=")[2]]:
-        parser.error(f"--log {wrong[0]}: expected NAME=PARAMS, such as mine=params.yaml")
+        parser.error(f"--log {wrong[0]}: expected NAME=PARAMS, e.g. mine=params.yaml")
     try:
         place = Place.of(MARKS, ROOT / "docs" / f"{given.tables}.md")
         own = dict(log.partition("=")[::2] for log in given.log)
@@ -51,7 +51,7 @@ def main() -> int:
         shown = {(row.log, row.name) for row in rows if given.only in f"{row.log}/{row.name}"}
         if not shown:
             known = ", ".join(f"{row.log}/{row.name}" for row in rows)
-            raise InputError(f"--only {given.only!r} is part of none of {known}")
+            raise InputError(f"--only {given.only!r} is not contained in any of {known}")
         bases = {(row.log, row.base) for row in rows if (row.log, row.name) in shown}
         needed = [row for row in rows if (row.log, row.name) in shown | bases]
         folders = {name: features_of(logs[name], given.store) for name in dict.fromkeys(row.log for row in needed)}

@@ -1,4 +1,4 @@
-"""quality.yaml and paper.yaml to logs, rows and training parameters.
+"""Read logs, rows and training parameters from quality.yaml, paper.yaml or attention.yaml.
 
     train: {learning: {metric: auc}}           # over the block `train` of every log
     logs:
@@ -12,10 +12,10 @@
             - [{learning: {dropout: 0}}, {learning: {dropout: .5}}]
             - [{model: {softmax: false}}, {model: {softmax: true}}]
 
-A log is params.yaml with the overlays `example` and `set` in turn, its paths taken below the folder DATA.
-`derive: {table: SQL}` replaces the log's events, items, users or history by a DuckDB query over the file, which it
-names `raw`. `search` tries the row as it is and `draws - 1` random choices of one alternative from each list, the same
-for equal spaces.
+A log is params.yaml with the overlays `example` and `set` in turn, and with its paths below the folder DATA.
+`derive: {table: SQL}` replaces the log's events, items, users or history by a DuckDB query over the file, which is
+called `raw` in the query. `search` tries the row as it is, and `draws - 1` random choices of one alternative from each
+list, which are equal for equal spaces.
 """
 
 import itertools
@@ -40,7 +40,7 @@ TABLES = ("events", "items", "users", "history")
 
 @dataclass(frozen=True)
 class Log:
-    """A log's whole parameter file as plain values, paths absolute, and queries over its tables."""
+    """A log's parameter file as plain values with absolute paths, and queries over its tables."""
 
     name: str
     params: dict[str, Any]
@@ -49,9 +49,14 @@ class Log:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table. base: the row of the same log that RelaImpr compares with.
+    """One line of a table.
 
-    tries: the configurations to choose from on validation rows; none = `train` is settled.
+    Attributes:
+        log: the log.
+        name: the name in the table.
+        base: the row of the same log that RelaImpr compares with.
+        train: the training parameters.
+        tries: the configurations to choose from on validation rows; empty if `train` is fixed.
     """
 
     log: str
@@ -62,13 +67,16 @@ class Row:
 
 
 def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple[dict[str, Log], list[Row]]:
-    """All logs and rows of a configuration file; `data` is the folder that holds the logs.
+    """Read all logs and rows of a configuration file.
 
     Args:
-        own: parameter files by name, of logs in place of the file's; each gets every row, the first of a name.
+        path: the configuration file.
+        data: the folder of the logs.
+        own: parameter files of the user's logs by name, which replace the file's logs. Each gets every row; of rows
+            with equal names, the first.
 
     Raises:
-        InputError: a key is unknown or of a wrong type, a row names a log or a base that isn't there.
+        InputError: a key is unknown or of a wrong type, or a row names a log or a base that does not exist.
     """
     raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     if own:

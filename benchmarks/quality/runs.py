@@ -1,4 +1,4 @@
-"""Features once per log, then rows and seeds over processes of one thread; finished runs are kept and found again."""
+"""Make features once per log, then run rows and seeds in processes of one thread; finished runs are kept and reused."""
 
 import contextlib
 import copy
@@ -37,22 +37,23 @@ from din.train.fit import EVALUATION_BATCH, fit
 from din.train.predict import predict
 
 STORE = ROOT / ".din" / "quality"
-FINALISTS, FINAL_SEEDS = 0.2, (1, 2, 3)
+FINALISTS = 0.2  # the share of tries that are rerun with more seeds
+FINAL_SEEDS = (1, 2, 3)
 
 Figures = dict[tuple[str, str], list[dict[str, Any]]]  # (log, row name): one record for each seed
 
 
 def features_of(log: Log, store: Path = STORE) -> Path:
-    """The log's feature directory; `din fetch` and `din featurize` in a workspace of its own where it is missing.
+    """Return the log's feature directory, made by `din fetch` and `din featurize` in a workspace of its own.
 
     Raises:
-        InputError: a stage failed; its output is above.
+        InputError: a stage failed; its output comes before.
     """
     blocks = [log.derive, *(log.params[key] for key in ("data", "fetch", "featurize"))]
     read = [Path(log.params["fetch"]["table"][table]) for table in log.derive]
     files = [sha256_file(path) for path in (*sorted((ROOT / "din" / "featurize").glob("*.py")), *read)]
     key = hashlib.sha256(json.dumps([blocks, files], sort_keys=True).encode()).hexdigest()[:12]
-    slug = re.sub(r"\W+", "-", log.name)  # a path with a comma would be two
+    slug = re.sub(r"\W+", "-", log.name)  # a comma would split the path into two
     workspace = store / "logs" / f"{slug}-{key}"
     workspace.mkdir(parents=True, exist_ok=True)
     with (workspace / "params.yaml").open("w", encoding="utf-8") as file:
@@ -62,19 +63,19 @@ def features_of(log: Log, store: Path = STORE) -> Path:
         if stage == "featurize" and done.exists() and read_json(done)["raw"] == hash_tree(workspace / "data/raw"):
             continue
         if subprocess.run([sys.executable, "-m", "din.cli", stage], cwd=workspace).returncode:
-            raise InputError(f"din {stage} failed for the log {log.name}, see above; its workspace is {workspace}")
+            raise InputError(f"din {stage} failed for the log {log.name} (see above); its workspace is {workspace}")
     return workspace / "data/features"
 
 
 def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = STORE) -> tuple[list[Row], Figures]:
-    """Rows with the best of their tries by validation AUC; each row's records of seed 1, in the order of its tries.
+    """Choose each row's best try by validation AUC; also return its records of seed 1, in the order of its tries.
 
-    The best `FINALISTS` of them, where that is more than one, meet again and the best mean of `FINAL_SEEDS` is chosen,
-    since on a small log a seed moves a model by more than most tries differ.
+    If the best `FINALISTS` are more than one, they are rerun with `FINAL_SEEDS`, and the best mean is chosen: on a
+    small log, seeds differ by more than most tries.
     """
 
     def valid(trains: Sequence[Sequence[Train]], seed: int) -> list[list[dict[str, Any]]]:
-        """Records of each row's configurations."""
+        """Run each row's configurations and return their records."""
         seeded = [
             replace(row, train=_seeded(train, seed)) for row, own in zip(rows, trains, strict=True) for train in own
         ]
@@ -124,7 +125,7 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
 
 
 def _best(tries: Sequence[Train], runs: Sequence[Sequence[dict[str, Any]]], count: int) -> list[Train]:
-    """The `count` tries with the highest mean validation AUC over their runs, the first of equals first."""
+    """Return the `count` tries with the highest mean validation AUC over their runs; equal ones keep their order."""
     means = [sum(run["valid"]["auc"] for run in own) / len(own) for own in runs]
     order = sorted(range(len(tries)), key=lambda place: -means[place])
     return [tries[place] for place in order[:count]]
@@ -137,14 +138,16 @@ def _run_each(
     rows = [replace(row, train=replace(row.train, compute=replace(row.train.compute, threads=1))) for row in rows]
     paths = [kept / f"{_identity(folders[row.log], row.train)}.json" for row in rows]
     waiting = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.exists()]
-    done, started = len(rows) - len(waiting), time.monotonic()
+    done = len(rows) - len(waiting)
+    started = time.monotonic()
     if rows:
         print(f"{len(rows)} runs, scored on {' and '.join(splits)}, {done} of them kept from before", flush=True)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
     try:
         futures = {pool.submit(run, folders[row.log], row, splits, path): row for row, path in waiting}
         for finished, future in enumerate(as_completed(futures), 1):
-            row, found = futures[future], future.result()
+            row = futures[future]
+            found = future.result()
             left = (time.monotonic() - started) / finished * (len(waiting) - finished) / 60
             print(
                 f"{done + finished} of {len(rows)}, {left:.0f} min left: {row.log}, {row.name}, "
@@ -153,7 +156,7 @@ def _run_each(
                 flush=True,
             )
     finally:
-        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C: end what runs, start no other
+        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C, no further run starts
     return [read_json(path) for path in paths]
 
 
@@ -167,18 +170,19 @@ def _seeded(train: Train, seed: int) -> Train:
 
 
 def _end_with_parent() -> None:
-    """A worker outlives no parent, whatever ended that one; what it finished is on disk."""
+    """End this worker when its parent ends for any reason; finished runs are on disk."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _derived(log: Log, workspace: Path) -> dict[str, Any]:
-    """The log's params with derived tables, written to the workspace where they are missing, in place of its own."""
+    """Return the log's parameters with its derived tables, which are written to the workspace if they are missing."""
     params = copy.deepcopy(log.params)
     table = params["fetch"]["table"]
     for name, query in log.derive.items():
-        source, target = table[name], workspace / f"{name}.parquet"
+        source = table[name]
+        target = workspace / f"{name}.parquet"
         if not target.exists():
             with atomic_path(target) as temporary, duckdb.connect() as connection:
                 raw = connection.read_csv(source)  # noqa: F841 (the query's `raw`)

@@ -1,4 +1,4 @@
-"""Figures of several seeds to Markdown tables, and the marks of the page that holds them."""
+"""Turn figures of several seeds into Markdown tables."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,12 +17,12 @@ METRICS = ("auc", "gauc", "log_loss")
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation; one value has none (nan)."""
+    """Return mean and sample standard deviation, which is NaN for a single value."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def tables(rows: list[Row], figures: Figures, tried: Figures) -> str:
-    """For each log: validation AUC, and AUC, GAUC, log loss and RelaImpr of the test rows; what was tried to choose."""
+    """Return a table for each log, with validation AUC and the metrics of the test rows, and a table of its tries."""
     parts = []
     for log in dict.fromkeys(row.log for row in rows):
         of_log = [row for row in rows if row.log == log]
@@ -37,7 +37,8 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
     head += ["of the oracle's lift"] * bool(oracle) + ["epoch", "seeds"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
-        found, base = figures[log, row.name], figures[log, row.base]
+        found = figures[log, row.name]
+        base = figures[log, row.base]
         cells = [_cell([run["valid"]["auc"] for run in found])]
         cells += [_cell([run["test"][metric] for run in found]) for metric in METRICS]
         cells += ["–" if row.name == row.base else _gain(found, base, metric) for metric in ("auc", "gauc")]
@@ -54,22 +55,22 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
 
 
 def _gain(found: list[dict[str, Any]], base: list[dict[str, Any]], metric: str) -> str:
-    """RelaImpr (Eq. 11) in percent, each seed against the base's run of the same seed."""
+    """Return RelaImpr (Eq. 11) in percent, comparing each seed with the base's run of the same seed."""
     pairs = zip(found, base, strict=True)
     mean, sd = mean_sd([relative_improvement(run["test"][metric], other["test"][metric]) for run, other in pairs])
-    if np.isnan(mean):  # a base at or below 0.5 has no lift to compare with
+    if np.isnan(mean):  # a base with an AUC of at most 0.5 has no lift to compare with
         return "–"
     return f"{mean:+.1f} %" if np.isnan(sd) else f"{mean:+.1f} ± {sd:.1f} %"
 
 
 def _of_the_mean(runs: list[dict[str, Any]]) -> float:
-    """Test AUC of the seeds as one ensemble: what a single model loses to chance."""
+    """Return the test AUC of the seeds as one ensemble, which shows what a single model loses by chance."""
     found = [pq.read_table(run["predictions"], columns=["label", "prediction"]) for run in runs]
     return auc(found[0]["label"], np.mean([table["prediction"] for table in found], 0))
 
 
 def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
-    """A folded table of each row's tries, best first, the chosen one in bold; nothing where no row had any."""
+    """Return a folded table of each row's tries, best first, with the chosen one in bold; nothing without tries."""
     lines = []
     for row in rows:
         scored = zip(row.tries, tried.get((log, row.name), []), strict=True)
