@@ -1,11 +1,11 @@
-# Needs python3 >= 3.11, git and make; each target makes the virtual environment when it is missing.
+# Needs python3 >= 3.11, git and make. Each target makes the virtual environment if it is missing.
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 READY := $(VENV)/.ready
 export PATH := $(VENV)/bin:$(PATH)
 unexport VIRTUAL_ENV
 export UV_SYSTEM_CERTS := true
-# CPU builds of torch: from local wheels where pip is configured with some, else from PyTorch's own CPU index.
+# CPU builds of torch come from local wheels if pip is configured with some, else from PyTorch's own CPU index.
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 else
@@ -24,7 +24,7 @@ run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then pro
 	dvc repro
 	din promote
 
-airflow: $(READY) ## the main job through Airflow's scheduler, with its UI on http://127.0.0.1:8080
+airflow: $(READY) ## the main job in Airflow's scheduler, with its UI on http://127.0.0.1:8080
 	python -m dags.standalone
 
 test: $(READY)   ## the test suite, on two cores
@@ -34,23 +34,23 @@ test-slow: $(READY) ## hours: whole pipelines, kills, planted defects, long fuzz
 	pytest -m slow
 
 KILLS ?= 50
-kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training; prints how many reruns end with the same bits
+kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and count the reruns that end with the same bits
 	python tests/pipeline/kills.py --count $(KILLS)
 
-defects: $(READY) ## plant every defect of tests/faults and drive every sound variant, into docs/defects.md
+defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
 	python tests/faults/page.py
 
-bench: $(READY)  ## speed and memory beside the peers, in .bench/; quick: make bench ARGS="--rows 5000 --repeats 1 --cores 1"
+bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick look: ARGS="--rows 5000 --repeats 1 --cores 1"
 	python -m benchmarks $(ARGS)
 
 JOBS ?= 1
-quality: $(READY) ## the best configurations on the logs below DATA=, five seeds, into docs/quality.md; goes on where it was
+quality: $(READY) ## the best configurations on the logs below DATA=, with five seeds; resumes; writes docs/quality.md
 	python -m benchmarks.quality quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
-paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=, into docs/paper.md
+paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=; writes docs/paper.md
 	python -m benchmarks.quality paper $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
-attention: $(READY) ## when DIN's attention pays, on simulated logs and those below DATA=, into docs/attention.md
+attention: $(READY) ## when DIN's attention pays, on simulated logs and on logs below DATA=; writes docs/attention.md
 	python -m benchmarks.quality attention $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers
@@ -59,7 +59,7 @@ lint: $(READY)   ## style, types, import layers
 	pyright
 	lint-imports
 
-clean:           ## remove what the pipeline built; keeps the environment, the registry and DVC's cache
+clean:           ## remove the pipeline's outputs; keeps the environment, the registry and DVC's cache
 	rm -rf data models reports .din
 
 $(READY): pyproject.toml constraints.txt
