@@ -1,4 +1,4 @@
-"""One fixture: featurize a log in a workspace of its own."""
+"""A fixture that featurizes a log in a workspace of its own."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A raw log as plain dicts and lists, written as the contract's Parquet files; features read back as plain values."""
+"""A raw log as plain dicts and lists, written as the contract's Parquet files, and features read as plain values."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,10 @@ TIMES = pa.timestamp("us")
 
 @dataclass
 class Log:
-    """events: user_id, item_id, timestamp (µs), sequence, label, behaviour, further. Empty tables are absent."""
+    """A raw log; empty tables are not written.
+
+    `events` have user_id, item_id, timestamp (µs), sequence, label, behaviour and further columns.
+    """
 
     events: list[dict[str, Any]]
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -54,12 +57,12 @@ class Log:
 
 
 def block(**changes: Any) -> Params:
-    """The project's params with `featurize.<key>` changed."""
+    """Return the project's params with `featurize.<key>` changed."""
     return replace(PARAMS, featurize=replace(PARAMS.featurize, **changes))
 
 
 class Built:
-    """A feature directory as raw values: what a reader of FORMAT.md would decode."""
+    """A feature directory decoded to raw values, as a reader of FORMAT.md would decode it."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -68,7 +71,7 @@ class Built:
         self.items, self.users = (plain(root / f"{name}.parquet") for name in ("items", "users"))
 
     def impressions(self) -> list[dict[str, Any]]:
-        """Every impression with split, raw ids and its history as (raw item, sequence, behaviour fields …)."""
+        """Return every impression with split, raw ids, and its history as (raw item, sequence, behaviour fields, …)."""
         rows = []
         for folder in sorted((self.root / "shards").iterdir()):
             behaviours = plain(folder / "behaviours.parquet")
@@ -82,7 +85,7 @@ class Built:
         return sorted(rows, key=lambda row: (row["sequence"], row["sampled"]))
 
     def vocabulary(self, name: str) -> list[dict[str, Any]]:
-        """Rows of vocab/<name>.parquet."""
+        """Return the rows of vocab/<name>.parquet."""
         return plain(self.root / "vocab" / f"{name}.parquet")
 
     def _past(self, behaviour: dict[str, Any]) -> dict[str, Any]:
@@ -90,12 +93,12 @@ class Built:
 
 
 def plain(path: Path) -> list[dict[str, Any]]:
-    """A Parquet file as dicts of comparable values."""
+    """Return a Parquet file as dicts of comparable values."""
     return [{name: comparable(value) for name, value in row.items()} for row in pq.read_table(path).to_pylist()]
 
 
 def comparable(value: Any) -> Any:
-    """NaN as the string "nan", floats of 5 significant digits; what differs from 0 by rounding alone is 0."""
+    """Return a comparable value: NaN as "nan", floats with 5 significant digits, and rounding errors of 0 as 0."""
     if not isinstance(value, float):
         return value
     if math.isnan(value):

@@ -29,7 +29,7 @@ TYPES = {
 
 
 def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int = 12, text_ids: bool = False) -> Log:
-    """A log of about five events a user over six days."""
+    """Return a log of six days with about five events per user."""
     rng = random.Random(seed)
 
     def name(prefix: str, number: int) -> Any:
@@ -62,7 +62,7 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
             context = {"position": maybe(rng.randrange(3)), "hour": maybe(rng.randrange(24)), "marks": some("k")}
             events.append(event | context | past())
     history = []
-    for user in range(0, users + 2, 3):  # the last may have no event
+    for user in range(0, users + 2, 3):  # the last user may have no event
         for number in range(rng.randrange(4)):
             row = {"user_id": name("u", user), "item_id": name("i", rng.randrange(items + 2))}
             row |= {"timestamp": maybe(START + rng.randrange(3) * DAY // 5), "sequence": number}

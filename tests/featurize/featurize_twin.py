@@ -1,6 +1,6 @@
-"""The slow twin of din.featurize: plain dicts, lists and loops over every impression's history; no engine.
+"""The slow twin of din.featurize: plain dicts, lists, and loops over every impression's history, without an engine.
 
-It shares nothing with the real one but the md5 rule, which is part of the format.
+It shares only the md5 rule with the real one, which is part of the format.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 def draw(text: str) -> int:
-    """A uniform integer below 2³² from md5."""
+    """Return a uniform integer below 2³² from md5."""
     return int(hashlib.md5(text.encode()).hexdigest()[:8], 16)
 
 
@@ -83,7 +83,7 @@ class Twin:
             attempt += 1
 
     def raw(self, group: str, name: str, row: Row) -> Any:
-        """A field's raw value on a row of the log."""
+        """Return a field's raw value on a row of the log."""
         if name in ("item_id", "user_id"):
             return row[name]
         tables = {"item": (self.side, "item_id"), "user": (self.profile, "user_id")}
@@ -94,7 +94,7 @@ class Twin:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     def owners(self, group: str, row: Row) -> list[Row]:
-        """The rows of the log whose field values an impression uses."""
+        """Return the rows of the log whose field values an impression uses."""
         return {"item": [row, *row["history"]], "behaviour": row["history"]}.get(group, [row])
 
     def _learn(self, group: str, name: str, spec: Any) -> Row:
@@ -138,7 +138,7 @@ class Twin:
         return [float(value) for value in values if value is not None]
 
     def encode(self, name: str, value: Any) -> Any:
-        """A raw value as the files hold it: an id, a standardised float ("nan" where missing), or a list of ids."""
+        """Return a raw value as the files hold it: an id, a standardised float ("nan" if missing), or a list of ids."""
         coder = self.coders[name]
         if coder["kind"] == "multi":
             ids = [coder["ids"][part] for part in dict.fromkeys(_or(value, [])) if part in coder["ids"]]

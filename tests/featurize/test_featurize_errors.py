@@ -1,4 +1,4 @@
-"""Every refusal names place, value and next step."""
+"""Every error of featurize names place, value and next step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,7 +59,7 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
 def test_bad_input_is_refused(
     build: Callable[..., Built], changes: dict[str, Any], words: list[str], tmp_path: Path
 ) -> None:
-    """One message with file or key, value and next step; no features are left behind."""
+    """One message names file or key, value and next step, and no features are left behind."""
     featurize_keys = {
         key: changes[key] for key in changes if key not in ("days", "users", "until", "fields", "protocol")
     }
@@ -71,14 +71,14 @@ def test_bad_input_is_refused(
     assert not list(tmp_path.glob("*/data/features"))
 
 
-def test_without_a_raw_log_it_says_so(tmp_path: Path) -> None:
+def test_a_missing_raw_log_is_named(tmp_path: Path) -> None:
     """The message names the missing manifest."""
     with pytest.raises(InputError, match=r"data/raw/manifest\.json: not found"):
         featurize(Workspace(tmp_path), block())
 
 
 def test_earlier_features_survive_a_refusal(build: Callable[..., Built]) -> None:
-    """A failed build leaves the last good features, and no scratch files."""
+    """A failed build keeps the last good features and leaves no scratch files."""
     built = build(_log())
     before = built.manifest
     with pytest.raises(InputError):

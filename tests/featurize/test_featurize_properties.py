@@ -1,4 +1,4 @@
-"""What must hold whatever the log: no leak, nothing learned outside training, the same bytes every time."""
+"""Properties of featurize for any log: no leak, nothing learned outside training, equal bytes for equal input."""
 
 import random
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from din.schema import Group
 def test_nothing_at_or_after_an_impression_changes_its_history(
     build: Callable[..., Built], order: str, seed: int
 ) -> None:
-    """Deleting, shuffling and changing whatever a history must not see leaves the history as it was."""
+    """Deleting, shuffling and changing the rows that a history must not see leaves the history as it was."""
     log = random_log(seed, users=40)
     before = {row["sequence"]: row["history"] for row in build(log, order=order).impressions()}
     event = sorted(log.events, key=lambda row: row["timestamp"])[len(log.events) // 2]
@@ -70,7 +70,7 @@ def test_vocabularies_come_from_training_alone(build: Callable[..., Built], prot
 
 
 def test_the_same_log_gives_the_same_bytes(build: Callable[..., Built], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With rows in another order within the raw files and one thread instead of all, every file is the same."""
+    """Raw rows in another order, and one thread instead of many, give the same bytes in every file."""
     log = random_log(4, "leave_last_out", users=60)
     first = build(log, shards=2)
     random.Random(1).shuffle(log.events)
@@ -81,7 +81,7 @@ def test_the_same_log_gives_the_same_bytes(build: Callable[..., Built], monkeypa
 
 
 def test_shards_only_deal_the_users(build: Callable[..., Built]) -> None:
-    """One shard or four: the same impressions, histories and tables; every shard has its four files."""
+    """One shard or four give the same impressions, histories and tables, and every shard has its four files."""
     one, four = (build(random_log(5, users=40), shards=shards) for shards in (1, 4))
     assert four.impressions() == one.impressions()
     assert (four.items, four.users) == (one.items, one.users)
@@ -91,7 +91,7 @@ def test_shards_only_deal_the_users(build: Callable[..., Built]) -> None:
 
 
 def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> None:
-    """More shards than users: the empty ones are readable and have every column."""
+    """If there are more shards than users, the empty files are readable and have every column."""
     built = build(random_log(6, users=4), shards=6, valid_fraction=0.0, test_fraction=0.5)
     features = Features(built.root)
     empty = [n for n in range(6) if not len(features.shard(n, "test").behaviour_item)]
@@ -101,7 +101,7 @@ def test_a_shard_without_users_has_empty_files(build: Callable[..., Built]) -> N
 
 
 def test_the_reader_reads_what_was_written(build: Callable[..., Built]) -> None:
-    """Types and positions as FORMAT.md states them: every split of every shard, the tables, the vocabularies."""
+    """The reader returns types and positions as in FORMAT.md, for every split, shard, table and vocabulary."""
     features = Features(build(random_log(7), shards=2).root)
     for split, rows in features.manifest["rows"].items():
         shards = list(features.shards(split))
@@ -120,7 +120,7 @@ def test_the_reader_reads_what_was_written(build: Callable[..., Built]) -> None:
 
 
 def _plain_log(rows: list[tuple[int, int, int]], **columns: list[Any]) -> Log:
-    """Events from (user, item, day), all clicked, in file order."""
+    """Return events from (user, item, day), all clicked, in file order."""
     events = [
         {
             "user_id": user,
@@ -139,7 +139,7 @@ def _plain_log(rows: list[tuple[int, int, int]], **columns: list[Any]) -> Log:
 
 
 def test_rare_and_unseen_ids_keep_their_side_fields(build: Callable[..., Built]) -> None:
-    """An item below min_count or first seen in the test days has id 0 but its own row and category."""
+    """An item below min_count, or first seen in the test days, has id 0 but its own row and category."""
     log = _plain_log([(1, 10, 0), (1, 10, 0), (1, 20, 0), (1, 30, 3), (1, 40, 3)])
     log.items = [{"item_id": item, "category": "even"} for item in (10, 20, 30)]
     log.fields = {"item": {"category": "categorical"}}
@@ -150,7 +150,7 @@ def test_rare_and_unseen_ids_keep_their_side_fields(build: Callable[..., Built])
 
 
 def test_an_impression_never_meets_its_own_row_or_its_ties(build: Callable[..., Built]) -> None:
-    """Strict: equal times are out; sequence: what stands earlier in the file is in."""
+    """Under strict, rows of equal times are not in the history; under sequence, earlier rows of the file are."""
     log = _plain_log([(1, 10, 0), (1, 20, 0), (1, 30, 3)])
     for event in log.events[:2]:
         event["timestamp"] = START
@@ -159,8 +159,8 @@ def test_an_impression_never_meets_its_own_row_or_its_ties(build: Callable[..., 
         assert [len(row["history"]) for row in rows] == lengths
 
 
-def test_prior_history_of_unknown_time_comes_first(build: Callable[..., Built]) -> None:
-    """A null time is before everything; a prior behaviour of the impression's own time is out under strict."""
+def test_prior_history_without_a_time_comes_first(build: Callable[..., Built]) -> None:
+    """A null time precedes all others, and under strict a behaviour of the impression's own time is left out."""
     log = _plain_log([(1, 10, 0), (1, 20, 3)])
     times = [None, START]
     log.history = [{"user_id": 1, "item_id": 50 + n, "timestamp": time, "sequence": n} for n, time in enumerate(times)]
@@ -171,7 +171,7 @@ def test_prior_history_of_unknown_time_comes_first(build: Callable[..., Built]) 
 
 
 def test_table_rows_count_an_impression_once(build: Callable[..., Built]) -> None:
-    """n_j: three impressions of one item, seen also in each other's histories, are three; count adds the behaviours."""
+    """n_j counts three impressions of one item as three, even if they see each other; count adds the behaviours."""
     built = build(_plain_log([(1, 10, 0), (1, 10, 0), (1, 10, 0), (1, 10, 9)]), test_days=1)
     assert built.vocabulary("item_id")[1] == {"value": 10, "id": 1, "count": 3 + 2, "impressions": 3}
     assert built.manifest["train_until"] == "2022-01-08T00:00:00.000002+00:00"

@@ -16,8 +16,8 @@ PATHS = [
 
 
 def test_a_missing_number_is_unknown_even_where_training_saw_none(build: Callable[..., Built]) -> None:
-    """Buckets without any edge: missing values are row 0, not the only bucket."""
-    log = random_log(237, "leave_last_out", users=20, text_ids=True)  # no training row has an age
+    """For buckets without edges, missing values are row 0, not the only bucket."""
+    log = random_log(237, "leave_last_out", users=20, text_ids=True)  # no training row has a value of age
     built = build(log, max_history=2, order="sequence", shards=3, seed=4)
     assert [(row["id"], row["count"]) for row in built.vocabulary("age")] == [(0, 4), (1, 0)]
 
@@ -25,14 +25,14 @@ def test_a_missing_number_is_unknown_even_where_training_saw_none(build: Callabl
 @pytest.mark.parametrize(("protocol", "order"), PATHS)
 @settings(
     max_examples=2,
-    phases=[Phase.explicit, Phase.generate],  # a shrink step costs a second
+    phases=[Phase.explicit, Phase.generate],  # a step of shrinking takes a second
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_everything_equals_the_twin(
     build: Callable[..., Built], protocol: str, order: str, data: st.DataObject
 ) -> None:
-    """Impressions, histories, negatives, encoded fields, vocabularies with counts and n_j, items and users."""
+    """Impressions, histories, negatives, fields, entities, and vocabularies with counts and n_j equal the twin's."""
     seed = data.draw(st.integers(0, 10_000), "log")
     log = random_log(seed, protocol, users=data.draw(st.integers(20, 40), "users"), text_ids=data.draw(st.booleans()))
     log.until = data.draw(st.sampled_from([None, "2022-01-14"])) if protocol == "temporal" else None
@@ -69,7 +69,7 @@ def _past(twin: Twin, past: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_entities(found: list[dict[str, Any]], twin: Twin, group: str, known: set[Any]) -> None:
-    """Row 0 unknown, ids in order, then the rest by value; every field encoded."""
+    """Check that row 0 is unknown, known ids come in order, the rest by value, and every field is encoded."""
     key, ids = f"{group}_id", twin.coders[f"{group}_id"]["ids"]
     values = [None, *ids, *sorted(known - set(ids))]
     names = ["item_id", *FIELDS["item"]] if group == "item" else list(FIELDS["user"])

@@ -1,4 +1,4 @@
-"""A workspace of its own for each test, and a way to fetch a table source there."""
+"""Fixtures that give each test a workspace of its own, and ways to fetch a log there."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +22,7 @@ START = 1_700_006_400  # 2023-11-15 00:00 UTC
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with nothing but `clicks.csv`: six events of two users over three days."""
+    """Return a workspace with nothing but `clicks.csv`: six events of two users over three days."""
     rows = [f"{1 + i % 2},{10 + i},{START + i * DAY // 2},{i % 2},{'ab'[i % 2]}" for i in range(6)]
     (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,label,tab", *rows]) + "\n")
     return Workspace(tmp_path)
@@ -30,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def table_params(params: Params) -> Callable[..., Params]:
-    """The shipped params with `fetch.source: table` and the given keys of `fetch.table`."""
+    """Return a function that gives the shipped params with `fetch.source: table` and keys of `fetch.table`."""
 
     def build(until: date | None = None, **table: Any) -> Params:
         block = replace(params.fetch.table, **{"events": "clicks.csv", **table})
@@ -41,7 +41,7 @@ def table_params(params: Params) -> Callable[..., Params]:
 
 @pytest.fixture
 def fetch_table(workspace: Workspace, table_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
-    """Fetch a table source; returns the tables of `data/raw/` by name, events of all days together, by sequence."""
+    """Return a function that fetches a table source and returns the tables of `data/raw/`, as `read_raw` does."""
 
     def run(**table: Any) -> dict[str, pa.Table]:
         fetch(workspace, table_params(**table))
@@ -52,7 +52,7 @@ def fetch_table(workspace: Workspace, table_params: Callable[..., Params]) -> Ca
 
 @pytest.fixture
 def public_params(params: Params) -> Callable[..., Params]:
-    """The shipped params with a publisher's log as the source, and the given keys of its block."""
+    """Return a function that gives the shipped params with a publisher's log as the source, and keys of its block."""
 
     def build(source: str, path: str | None, **keys: Any) -> Params:
         block = "movielens" if source.startswith("movielens") else source.replace("-", "_")
@@ -64,7 +64,7 @@ def public_params(params: Params) -> Callable[..., Params]:
 
 @pytest.fixture
 def fetch_public(workspace: Workspace, public_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
-    """Fetch a publisher's log; returns what `fetch_table` does."""
+    """Return a function that fetches a publisher's log and returns the tables of `data/raw/`, as `read_raw` does."""
 
     def run(source: str, path: str | None, **keys: Any) -> dict[str, pa.Table]:
         fetch(workspace, public_params(source, path, **keys))
@@ -75,7 +75,7 @@ def fetch_public(workspace: Workspace, public_params: Callable[..., Params]) -> 
 
 @pytest.fixture
 def example_params(params: Params) -> Callable[[str], Params]:
-    """The shipped params with an overlay of docs/examples."""
+    """Return the shipped params with an overlay of docs/examples."""
 
     def build(name: str) -> Params:
         path = ROOT / "docs" / "examples" / f"{name}.yaml"
@@ -85,7 +85,7 @@ def example_params(params: Params) -> Callable[[str], Params]:
 
 
 def read_raw(raw: Path) -> dict[str, pa.Table]:
-    """The tables of `data/raw/` by name, events of all days together, by sequence."""
+    """Return the tables of `data/raw/` by name; events of all days are one table, by sequence."""
     days = [pq.read_table(path, partitioning=None) for path in sorted(raw.glob("events/*/*.parquet"))]
     others = {path.stem: pq.read_table(path) for path in raw.glob("*.parquet")}
     return {"events": pa.concat_tables(days).sort_by("sequence"), **others}

@@ -1,4 +1,4 @@
-"""Small files of tables, as bytes."""
+"""Small table files, as bytes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ GOOD = f"{HEADER}\n1,10,{T},0\n"
 
 
 def parquet(**columns: Any) -> bytes:
-    """A Parquet file's bytes; events' keys by default."""
+    """Return the bytes of a Parquet file, by default with the key columns of events."""
     sink = pa.BufferOutputStream()
     keys = {"user_id": [1], "item_id": [10], "timestamp": [T], "label": [0]}
     pq.write_table(pa.table({**keys, **columns}), sink)

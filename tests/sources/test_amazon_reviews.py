@@ -1,4 +1,4 @@
-"""Amazon reviews in the three forms of their publisher."""
+"""Amazon reviews in the publisher's three editions."""
 
 import gzip
 import json
@@ -19,22 +19,26 @@ from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
 DAY = 86_400
-# user, item, stars, day: on day 1 A1 reviewed three items, in the file's order
+# user, item, stars, day; A1 reviewed three items on day 1, in the file's order
 REVIEWS = [("A2", "B0", 5.0, 0), ("A1", "B0", 4.0, 0), ("A1", "B2", 1.0, 1), ("A1", "B1", 5.0, 1), ("A1", "B3", 3.0, 1)]
 REVIEWS += [("A2", "B1", 2.0, 2), ("A2", "B3", 5.0, 3), ("A3", "B4", 5.0, 4)]
 PATHS = {"B0": [["Electronics", "Cables"], ["Electronics", "Audio", "Ear buds"]], "B1": [["Electronics", "Cables"]]}
-PATHS |= {"B2": [["Electronics"]], "B3": [[]], "unseen": [["Electronics", "Cameras"]]}  # B3 has no category, B4 no line
+PATHS |= {
+    "B2": [["Electronics"]],
+    "B3": [[]],
+    "unseen": [["Electronics", "Cameras"]],
+}  # B3 has no category, B4 is missing
 
 
 def lines(path: Path, records: list[Any]) -> None:
-    """A gzip of one record a line; text as it is, anything else as JSON."""
+    """Return a gzip file with one record per line: text unchanged, anything else as JSON."""
     text = "".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(gzip.compress(text.encode()))
 
 
 def reviews(time: int, *names: str) -> list[dict[str, Any]]:
-    """The reviews as records with the edition's names of user, item, stars and time, and what else stands there."""
+    """Return the reviews as records with the edition's names of user, item, stars and time, and its other keys."""
     return [
         dict(zip(names, (*row[:3], (1_370_044_800 + row[3] * DAY) * time), strict=True))
         | {"summary": "Good, \"really\"", "style": {"Size:": " M"}, "vote": "2" if number % 2 else None}
@@ -43,16 +47,16 @@ def reviews(time: int, *names: str) -> list[dict[str, Any]]:
 
 
 def write_2014(folder: Path) -> None:
-    """reviews_Electronics_5 and meta_Electronics of 2014, whose metadata are Python literals."""
+    """Write reviews_Electronics_5 and meta_Electronics of 2014, whose metadata are Python literals."""
     lines(folder / "reviews_Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
     records = [{"asin": asin, "title": 'It\'s "new"', "categories": paths} for asin, paths in PATHS.items()]
     records[1] |= {"brand": "Kef", "related": {"also_bought": ["B0", "B9"]}}
-    backwards = dict(reversed(records[4].items()))  # the key that tells at a glance comes last
+    backwards = dict(reversed(records[4].items()))  # the key that identifies an item without parsing comes last
     lines(folder / "meta_Electronics.json.gz", [repr(record) for record in [*records, backwards]])
 
 
 def write_2018(folder: Path) -> None:
-    """The edition of 2018: one path, strict JSON, an item described twice."""
+    """Write the edition of 2018: one path per item, strict JSON, and an item that is described twice."""
     lines(folder / "Electronics_5.json.gz", reviews(1, "reviewerID", "asin", "overall", "unixReviewTime"))
     records = [
         {"category": paths[-1], "tech1": "", "brand": "Kef" if asin == "B1" else "", "asin": asin, "price": "$1.99"}
@@ -62,7 +66,7 @@ def write_2018(folder: Path) -> None:
 
 
 def write_2023(folder: Path) -> None:
-    """The edition of 2023: milliseconds, variants under a parent, details of any type."""
+    """Write the edition of 2023: milliseconds, variants with a parent, details of any type."""
     rows = [row | {"asin": f"variant{number}"} for number, row in enumerate(reviews(1000, *COLUMNS_2023))]
     lines(folder / "Electronics.jsonl.gz", rows)
     records = [
@@ -80,7 +84,7 @@ EDITIONS = {"2014": write_2014, "2018": write_2018, "2023": write_2023}
 
 @pytest.mark.parametrize("edition", EDITIONS)
 def test_the_log(workspace: Workspace, edition: str, fetch_public: Fetch) -> None:
-    """Every review is a click in file order; the category is the last of the last path; only reviewed items stay."""
+    """Reviews are clicks in file order, the category is the last name of the last path; only reviewed items stay."""
     EDITIONS[edition](workspace.root / "a")
     raw = fetch_public("amazon-reviews", "a")
     events = raw["events"].to_pydict()
@@ -97,15 +101,15 @@ def test_the_log(workspace: Workspace, edition: str, fetch_public: Fetch) -> Non
     assert (manifest["protocol"], manifest["order"]) == ("leave_last_out", "sequence")
 
 
-def test_several_paths(workspace: Workspace, fetch_public: Fetch) -> None:
-    """2014 has several category paths; `categories` holds each name once."""
+def test_category_paths_are_merged(workspace: Workspace, fetch_public: Fetch) -> None:
+    """An item of 2014 has several category paths, and `categories` holds each name once."""
     write_2014(workspace.root / "a")
     items = fetch_public("amazon-reviews", "a")["items"]
     assert items["categories"][0].as_py() == ["Electronics", "Cables", "Audio", "Ear buds"]
 
 
 def test_ids_and_ratings_alone(workspace: Workspace, fetch_public: Fetch) -> None:
-    """The 5-core files of 2023 are CSV; the log is the same."""
+    """The 5-core files of 2023 are CSV, and give the same log."""
     write_2023(workspace.root / "a")
     full = fetch_public("amazon-reviews", "a")
     rows = [",".join(str(row[name]) for name in COLUMNS_2023) for row in reviews(1000, *COLUMNS_2023)]
@@ -115,7 +119,7 @@ def test_ids_and_ratings_alone(workspace: Workspace, fetch_public: Fetch) -> Non
 
 
 def test_the_example(workspace: Workspace, example_params: Callable[[str], Params]) -> None:
-    """It runs on the publisher's files of another category as well."""
+    """The example also runs on the publisher's files of another category."""
     write_2014(workspace.root / "amazon-beauty")
     params = example_params("amazon-beauty")
     fetch(workspace, params)
@@ -125,7 +129,7 @@ def test_the_example(workspace: Workspace, example_params: Callable[[str], Param
 
 
 def test_the_papers_protocol(workspace: Workspace, public_params: Callable[..., Params]) -> None:
-    """Of n reviews in file order: history of k and candidate k + 1 train, the last tests, each with one negative."""
+    """The 2nd to the last but one of a user's reviews train and the last one tests, each with one negative."""
     write_2014(workspace.root / "a")
     params = public_params("amazon-reviews", "a")
     fetch(workspace, params)
@@ -156,7 +160,7 @@ def test_the_papers_protocol(workspace: Workspace, public_params: Callable[..., 
     ],
 )  # fmt: skip
 def test_a_bad_line(workspace: Workspace, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
-    """The message names file and line; nothing is ever evaluated."""
+    """The message names file and line, and no line is ever evaluated as code."""
     write_2014(workspace.root / "a")
     content = gzip.decompress((workspace.root / "a" / name).read_bytes()).decode().splitlines()
     lines(workspace.root / "a" / name, [line, *content] if name.startswith("meta") else [content[0], line, *content])
@@ -166,7 +170,7 @@ def test_a_bad_line(workspace: Workspace, fetch_public: Fetch, name: str, line: 
 
 
 def test_one_category_at_a_time(workspace: Workspace, fetch_public: Fetch) -> None:
-    """Two categories in a folder are not guessed at; a glob chooses."""
+    """Two categories in a folder are refused, and a glob chooses one of them."""
     write_2014(workspace.root / "a")
     lines(workspace.root / "a" / "meta_Books.json.gz", [])
     with pytest.raises(InputError, match=r"2 files that may be metadata.*meta_Books.json.gz, meta_Electronics.json.gz"):

@@ -1,4 +1,4 @@
-"""The page for users holds."""
+"""docs/bring-your-own-log.md agrees with the code."""
 
 import re
 from collections.abc import Callable
@@ -21,13 +21,13 @@ MESSAGES = [message for row in re.findall(r"^\| (`.*?) \| ", PAGE, re.M) for mes
 
 @pytest.mark.parametrize("key", [field.name for field in fields(Table)])
 def test_every_key_is_explained(key: str) -> None:
-    """The page has an entry for it."""
+    """The page has an entry for every key."""
     assert re.search(rf"^- .*\*\*`{key}`\*\*", PAGE, re.M)
 
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if not message.startswith("fetch.")])
 def test_the_table_of_errors_quotes_real_messages(message: str) -> None:
-    """Each phrase stands in the code that raises it."""
+    """Each quoted phrase occurs in the code that raises it."""
     code = "".join(path.read_text() for path in (ROOT / "din" / "sources").glob("*.py"))
     text = re.sub(r'"\s*f?"', "", code.replace("{YEARS[0]} to {YEARS[1]}", "1990 to 2100"))
     text = text.replace("{own[bad[0]]}", "1").replace("{form}", "CSV")
@@ -35,7 +35,7 @@ def test_the_table_of_errors_quotes_real_messages(message: str) -> None:
 
 
 def test_the_shortest_way(workspace: Workspace, params: Params, table_params: Callable[..., Params]) -> None:
-    """The page's first log and keys work as written."""
+    """The page's first log and its keys work as written."""
     log, keys = re.search(r"```\n(uid,.*?)```.*?```yaml\n(fetch:\n  source: table\n.*?)```", PAGE, re.S).groups()  # type: ignore[union-attr]  # a missing block fails too
     (workspace.root / "clicks.csv").write_text(log)
     shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")

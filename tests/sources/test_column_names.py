@@ -1,4 +1,4 @@
-"""Column names from outside, from the header of a table to validated features: they work, or fetch refuses them."""
+"""Odd column names, from the header of a table to validated features: they work, or fetch refuses them."""
 
 import csv
 import random
@@ -64,7 +64,7 @@ def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -
 
 @pytest.fixture
 def odd_params(workspace: Workspace, table_params: Callable[..., Params]) -> Callable[..., Params]:
-    """Write tables of users and items with columns of the given names, and return the params that read them."""
+    """Write tables of users and items with columns of these names, and return params that read them."""
 
     def build(users: Sequence[str] = (), items: Sequence[str] = (), **table: object) -> Params:
         rng = random.Random(7)
@@ -84,7 +84,7 @@ def odd_params(workspace: Workspace, table_params: Callable[..., Params]) -> Cal
 
 
 def written(workspace: Workspace) -> set[str]:
-    """Every file that is not an input, outside what fetch and featurize may write."""
+    """Return every file that is not an input and that fetch and featurize may not write."""
     inputs = {"clicks.csv", "users.csv", "items.csv"}
     paths = (path for path in workspace.root.rglob("*") if path.is_file() and path != workspace.fetch)
     names = {path.relative_to(workspace.root) for path in paths}
@@ -92,7 +92,7 @@ def written(workspace: Workspace) -> set[str]:
 
 
 def test_a_header_cell_runs_no_sql(workspace: Workspace, odd_params: Callable[..., Params]) -> None:
-    """SQL in a header cell of a user table names a column, and nothing else happens."""
+    """SQL in a header cell of a user table names a column and is never executed."""
     params = odd_params(users=[ATTACK])
     fetch(workspace, params)
     featurize(workspace, params)
@@ -101,7 +101,7 @@ def test_a_header_cell_runs_no_sql(workspace: Workspace, odd_params: Callable[..
 
 
 def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Callable[..., Params]) -> None:
-    """Quotes, semicolons, placeholders, keywords and any script: both suites are open, each name has a vocabulary."""
+    """Names with quotes, semicolons, placeholders, keywords and any script pass both suites and have vocabularies."""
     half = len(ODD) // 2
     params = odd_params(users=ODD[:half], items=ODD[half:])
     limits = replace(params.validate_features, min_rows=1, max_unknown_users=1.0)
@@ -123,7 +123,7 @@ def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Callabl
 def test_names_that_cannot_name_a_file_are_refused_at_fetch(
     workspace: Workspace, name: str, odd_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line with the file, the name, what is wrong and the parameter to map it in; another name then works."""
+    """One line names the file, the name, the problem and the parameter for another name, which then works."""
     params = odd_params(items=[name])
     assert exit_code(workspace, "fetch", lambda: fetch(workspace, params)) == 2
     message = capsys.readouterr().err
@@ -136,7 +136,7 @@ def test_names_that_cannot_name_a_file_are_refused_at_fetch(
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ""])
 def test_a_manifest_names_no_file_elsewhere(name: str) -> None:
-    """A field's record from a manifest or a signature is held to the same names."""
+    """The name in a field's record, of a manifest or a signature, must obey the same rules."""
     with pytest.raises(InputError, match="expected the name of a column that fetch accepts"):
         parse_field({"name": name, "group": "item", "kind": "id"})
 
@@ -151,7 +151,7 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=20) | st.text("ab\"'`;-/\
 def test_any_name_works_or_is_refused_at_fetch(
     workspace: Workspace, name: str, odd_params: Callable[..., Params]
 ) -> None:
-    """Whatever a header says, featurize takes what fetch took, and nothing is written beside the two folders."""
+    """For any header, featurize accepts what fetch accepted, and no file appears outside the two folders."""
     params = odd_params(users=[name])
     code = exit_code(workspace, "fetch", lambda: fetch(workspace, params))
     own = {"user_id", "item_id", "timestamp", "sequence", "label", "behaviour"}

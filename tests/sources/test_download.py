@@ -1,4 +1,4 @@
-"""Where publishers' files are looked for."""
+"""How publishers' files are found."""
 
 import errno
 import gzip
@@ -23,7 +23,7 @@ SOURCES = ("movielens", "amazon-reviews", "kuairand-pure", "taobao-ads")
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_missing_file(workspace: Workspace, source: str, public_params: Callable[..., Params]) -> None:
-    """The message says what was looked for and lists what is there."""
+    """The message names the missing file and lists the files that are there."""
     (workspace.root / "d").mkdir()
     (workspace.root / "d/notes.txt").write_text("x")
     (workspace.root / "d/all.tar.gz").write_text("x")
@@ -35,8 +35,8 @@ def test_a_missing_file(workspace: Workspace, source: str, public_params: Callab
         fetch(workspace, public_params(source, "e"))
 
 
-def test_names_wherever_they_lie(workspace: Workspace) -> None:
-    """Nested or not, plain or compressed; messages show the path as the user would write it."""
+def test_files_are_found_in_any_folder(workspace: Workspace) -> None:
+    """A file is found in any folder, plain or compressed, and messages show its path as the user would write it."""
     (workspace.root / "d/deep").mkdir(parents=True)
     (workspace.root / "d/deep/a.csv").write_text("x")
     (workspace.root / "d/b.csv.gz").write_bytes(gzip.compress(b"x"))
@@ -48,8 +48,8 @@ def test_names_wherever_they_lie(workspace: Workspace) -> None:
     assert absolute.need("a.csv").name == str(workspace.root / "d/deep/a.csv")
 
 
-def test_two_of_a_name(workspace: Workspace) -> None:
-    """Neither is guessed."""
+def test_two_files_of_a_name_are_refused(workspace: Workspace) -> None:
+    """If two files have the name, neither is chosen."""
     (workspace.root / "d").mkdir()
     (workspace.root / "d/a.csv").write_text("x")
     (workspace.root / "d/a.csv.gz").write_bytes(gzip.compress(b"x"))
@@ -58,14 +58,14 @@ def test_two_of_a_name(workspace: Workspace) -> None:
 
 
 def test_a_broken_zip(workspace: Workspace) -> None:
-    """No traceback."""
+    """A broken zip ends with one message, not a traceback."""
     (workspace.root / "a.zip").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(InputError, match=r"fetch\.kuairand_pure\.path: 'a.zip': cannot be read"):
         Download.at(workspace, "a.zip", KEY)
 
 
 def test_a_remote_folder(workspace: Workspace, public_params: Callable[..., Params]) -> None:
-    """Through fsspec, as a local one."""
+    """A remote folder is read through fsspec like a local one."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/ml/ratings.csv", b"userId,movieId,rating,timestamp\n1,2,4,978300760\n")
     memory.pipe("/ml/movies.csv", b"movieId,title,genres\n2,A (1990),Drama\n")
@@ -74,7 +74,7 @@ def test_a_remote_folder(workspace: Workspace, public_params: Callable[..., Para
 
 
 class ClientError(Exception):
-    """As the client of a store has it, which is neither an OSError nor one of Python's own."""
+    """An error of a store's client, which is neither an OSError nor an exception of Python's own."""
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_store_that_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Exit 1, to be run again, unless the file is not there, not permitted or damaged: that is bad input."""
+    """Exit code 1 asks for another try, unless the file is missing, not permitted or damaged, which is bad input."""
     memory = fsspec.filesystem("memory")
     memory.pipe({"/down/ratings.csv": b"x", "/down/movies.csv": b"x"})
 
@@ -114,7 +114,7 @@ def test_a_store_that_does_not_answer(
 
 
 def test_members_of_a_zip_are_hashed_once(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The archive's own checksums say whether a member changed."""
+    """The archive's own checksums tell whether a member has changed."""
     for content in ("x", "y"):
         with zipfile.ZipFile(workspace.root / "a.zip", "w") as archive:
             archive.writestr("d/a.csv", content)

@@ -1,4 +1,4 @@
-"""A day's fingerprint, and fetch under a pin."""
+"""The fingerprint of a day, and fetch with a pinned fingerprint."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ LATER = "1,10,1700300000,1,a\n"  # 2023-11-18
 
 
 def test_later_days_do_not_count(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Appended to the file, or in files of their own: the day stays as it is; a new row of the day counts."""
+    """Later days, in the same or new files, leave the day's fingerprint as it is; a new row of the day changes it."""
     before = look(workspace, table_params(until=DAY))
     assert (before.first_day, before.last_day) == ("2023-11-15", "2023-11-16")
     fetch(workspace, table_params(until=DAY))
@@ -36,7 +36,7 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Callable[..
 
 
 def test_the_newest_day_is_pinned(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Without data.until the fingerprint is that of the newest day, which stays when later ones come."""
+    """Without data.until, the fingerprint is that of the newest day, and it stays the same when later days arrive."""
     seen = look(workspace, table_params())
     assert seen.last_day == "2023-11-17"
     assert look(workspace, table_params(until=date(2023, 11, 17))) == seen
@@ -54,7 +54,7 @@ def test_fetch_finds_what_was_pinned(
     source: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What `din source` says of a log is what `din fetch` writes, with and without its memory."""
+    """`din source` describes the log that `din fetch` writes, with and without its memory."""
     of_source = table_params().fetch
     if source == "simulate":
         of_source = replace(of_source, source="simulate", simulate=replace(params.fetch.simulate, users=20))
@@ -71,7 +71,7 @@ def test_fetch_finds_what_was_pinned(
 def test_another_log_than_the_pinned_one(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, remembered: bool
 ) -> None:
-    """Exit 2 with both fingerprints, whether or not reading is needed to know; data/raw stays."""
+    """Another fingerprint is exit 2 and names both, with or without reading the log, and data/raw stays."""
     fetch(workspace, table_params(until=DAY))
     before = read_json(workspace.raw / "manifest.json")
     (workspace.root / "clicks.csv").write_text((workspace.root / "clicks.csv").read_text().replace(",0,a", ",1,a"))
@@ -87,7 +87,7 @@ def test_another_log_than_the_pinned_one(
 def test_pinned_rows_need_no_source(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where data/raw came from another worker, the source is not even looked at; damaged, it is read again."""
+    """With the pinned rows in data/raw, the source is not read; if data/raw is damaged, it is read again."""
     monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", look(workspace, table_params(until=DAY)).fingerprint)
     fetch(workspace, table_params(until=DAY))
     (workspace.root / "clicks.csv").rename(workspace.root / "elsewhere.csv")
@@ -100,7 +100,7 @@ def test_pinned_rows_need_no_source(
 def test_looking_twice_reads_once(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing changed: neither rows nor bytes are read, by `look` or by a fetch that is up to date."""
+    """If nothing changed, neither `look` nor an up-to-date fetch reads rows or bytes."""
     seen = look(workspace, table_params(until=DAY))
     fetch(workspace, table_params(until=DAY))
     monkeypatch.setattr(files, "read", lambda *_: pytest.fail("read the source"))

@@ -1,4 +1,4 @@
-"""When `fetch` rewrites, what it leaves alone, what failures leave."""
+"""When `fetch` rewrites files, which files it keeps, and what a failure leaves."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from din.workspace import Workspace
 
 
 def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
-    """Every file of data/raw: bytes, inode and time of change."""
+    """Return bytes, inode and modification time of every file of data/raw."""
     paths = sorted(path for path in workspace.raw.rglob("*") if path.is_file())
     return {
         path.relative_to(workspace.raw).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
@@ -29,7 +29,7 @@ def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
 
 
 def day(number: int) -> str:
-    """The file of one of the three days of clicks.csv."""
+    """Return the file of one of the three days of clicks.csv."""
     return f"events/date=2023-11-{14 + number}/part-0.parquet"
 
 
@@ -39,7 +39,7 @@ def test_a_second_fetch_reads_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nothing changed: one line, no rows read, not even the source's bytes, and every file as it was."""
+    """If nothing changed, fetch prints one line, reads neither rows nor bytes of the source, and keeps every file."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
     capsys.readouterr()
@@ -51,7 +51,7 @@ def test_a_second_fetch_reads_nothing(
 
 
 def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """From nothing, without any cache: the same tree, manifest included."""
+    """Fetching into an empty folder without a cache gives the same tree, including the manifest."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
     workspace.raw.rename(workspace.root / "elsewhere")
@@ -63,7 +63,7 @@ def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params
 
 
 def test_a_changed_day_leaves_the_others_untouched(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """One label changed: that day's file and the manifest are new; the others keep bytes, inode and time."""
+    """After one label changed, only its day's file and the manifest are new; others keep bytes, inode and time."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
     lines = (workspace.root / "clicks.csv").read_text().splitlines()
@@ -78,7 +78,7 @@ def test_a_changed_day_leaves_the_others_untouched(workspace: Workspace, table_p
 
 
 def test_a_new_day_is_added(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Appended events make a new file; those of earlier days stay."""
+    """Appended events make a new file, and the files of earlier days stay."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
     with (workspace.root / "clicks.csv").open("a") as log:
@@ -88,8 +88,8 @@ def test_a_new_day_is_added(workspace: Workspace, table_params: Callable[..., Pa
     assert {path for path in after if after[path] != before.get(path)} == {day(4), "manifest.json"}
 
 
-def test_a_day_that_is_gone_goes(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """What the source no longer has does not survive."""
+def test_a_removed_day_is_removed(workspace: Workspace, table_params: Callable[..., Params]) -> None:
+    """A day that the source no longer has is removed from data/raw."""
     fetch(workspace, table_params())
     (workspace.root / "clicks.csv").write_text(
         "\n".join((workspace.root / "clicks.csv").read_text().splitlines()[:5]) + "\n"
@@ -99,7 +99,7 @@ def test_a_day_that_is_gone_goes(workspace: Workspace, table_params: Callable[..
 
 
 def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Rows of the day itself stay, later ones go, from the history too; kept days are not rewritten."""
+    """Rows of the day itself stay, later ones are removed, also from the history, and kept days are not rewritten."""
     (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\n1,8,1700200000\n")
     fetch(workspace, table_params(history="h.csv"))
     before = snapshot(workspace)
@@ -113,7 +113,7 @@ def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_par
 
 
 def test_until_before_the_log(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Nothing would be left: the message names the first day there is."""
+    """If no event would be left, the message names the first day of the log."""
     with pytest.raises(InputError, match=r"data.until=2020-01-01: no event is that old, the first is of 2023-11-15"):
         fetch(workspace, table_params(until=date(2020, 1, 1)))
     assert not workspace.raw.exists()
@@ -121,7 +121,7 @@ def test_until_before_the_log(workspace: Workspace, table_params: Callable[..., 
 
 @pytest.mark.parametrize("damage", ["delete", "change", "add", "manifest"])
 def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Callable[..., Params], damage: str) -> None:
-    """The fingerprint alone is not trusted: the files must be those that the manifest names."""
+    """An equal fingerprint is not enough: the files must have the hashes of the manifest, or they are written again."""
     fetch(workspace, table_params())
     before = {path: content for path, (content, *_) in snapshot(workspace).items()}
     match damage:
@@ -165,7 +165,7 @@ def test_a_moved_log_is_the_same_log(
 def test_code_that_gives_the_same_rows_changes_the_fingerprint_alone(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The log is read again after a change of its source's code; what later stages depend on stays as it was."""
+    """After a change of its source's code, the log is read again, and the inputs of later stages stay the same."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
     fingerprint = read_json(workspace.fetch)["fingerprint"]
@@ -186,7 +186,7 @@ def test_only_the_code_of_the_own_source_counts() -> None:
 
 
 def test_a_change_of_equal_size_is_seen(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Not even a preserved modification time hides new contents from the cache of hashes."""
+    """The cache of hashes notices new contents even if the modification time is preserved."""
     fetch(workspace, table_params())
     status = (workspace.root / "clicks.csv").stat()
     (workspace.root / "clicks.csv").write_text((workspace.root / "clicks.csv").read_text().replace(",0,a", ",1,a"))
@@ -216,7 +216,7 @@ def test_a_source_that_changes_while_it_is_read(
 def test_a_failure_while_writing_leaves_the_old_tree(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk, say: data/raw stays, and no temporary is left."""
+    """After a failure such as a full disk, data/raw is as before, and no temporary file is left."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
 
@@ -233,7 +233,7 @@ def test_a_failure_while_writing_leaves_the_old_tree(
 def test_another_source_replaces_the_tree(
     workspace: Workspace, params: Params, table_params: Callable[..., Params]
 ) -> None:
-    """Nothing of the old log stays beside the new one."""
+    """No file of the old log is left beside the new one."""
     small = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=20))
     fetch(workspace, replace(params, fetch=small))
     assert (workspace.raw / "truth" / "truth.parquet").exists()

@@ -38,7 +38,7 @@ HOUR = 3_600_000
 
 
 def row(user: int, video: int, day: int, hour: float, click: int, rand: int = 0, play: int = 1385) -> str:
-    """A row of a log; what follows the click is as after a click."""
+    """Return a row of a log whose feedback fits its click."""
     time = MIDNIGHT + int((24 * day + hour) * HOUR)
     date = f"202204{8 + day:02},{int(hour):02}00,{time}"
     return f"{user},{video},{date},{click},{click},0,0,0,0,{click},{play},209900,0,0,0,{rand},1\n"
@@ -46,7 +46,7 @@ def row(user: int, video: int, day: int, hour: float, click: int, rand: int = 0,
 
 @pytest.fixture
 def folder(workspace: Workspace) -> Path:
-    """KuaiRand-Pure, unpacked: two users, four days, an event shown twice, a video that the table lacks."""
+    """Write KuaiRand-Pure, unpacked: two users, four days, an event shown twice, and a video missing from its table."""
     data = workspace.root / "KuaiRand-Pure" / "data"
     data.mkdir(parents=True)
     rows = [row(0, 10, 0, 0, 1, play=999), row(0, 20, 0, 0, 0), row(0, 20, 1, 23.9, 0), row(0, 20, 1, 23.9, 0)]
@@ -61,7 +61,7 @@ def folder(workspace: Workspace) -> Path:
 
 
 def test_the_log(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
-    """Both standard logs in their order, in Beijing's days; clicks are behaviours; feedback is no context."""
+    """Both standard logs are read in order, in Beijing's days; clicks are behaviours, and feedback is not a context."""
     raw = fetch_public("kuairand-pure", "KuaiRand-Pure")
     events = raw["events"].to_pydict()
     assert events["label"] == events["behaviour"] == [1, 0, 0, 0, 1, 0, 1, 0]
@@ -79,7 +79,7 @@ def test_the_log(workspace: Workspace, folder: Path, fetch_public: Fetch) -> Non
 
 
 def test_random_exposure_on_request(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
-    """Its rows come after the others, and a context tells them apart."""
+    """Rows of the random policy come after the others, and a context marks them."""
     events = fetch_public("kuairand-pure", str(folder), random_exposure=True)["events"]
     assert events["is_rand"].to_pylist() == [0] * 8 + [1]
     assert read_json(workspace.raw / "manifest.json")["fields"]["context"].keys() == {"tab", "is_rand"}
@@ -88,7 +88,7 @@ def test_random_exposure_on_request(workspace: Workspace, folder: Path, fetch_pu
 def test_statistics_and_unused_logs_are_not_read(
     workspace: Workspace, folder: Path, public_params: Callable[..., Params]
 ) -> None:
-    """What is not read may change or be missing: the month's statistics hold the clicks to be predicted."""
+    """Unread files may change or be missing; the month's statistics hold the clicks to be predicted."""
     params = public_params("kuairand-pure", "KuaiRand-Pure")
     fetch(workspace, params)
     before = (workspace.raw / "manifest.json").stat()
@@ -101,7 +101,7 @@ def test_statistics_and_unused_logs_are_not_read(
 def test_a_changed_row_rewrites_its_day(
     workspace: Workspace, folder: Path, public_params: Callable[..., Params]
 ) -> None:
-    """One label of the last day: the other days' files stay as they are, inode and time included."""
+    """After one label of the last day changed, the files of other days keep their inode and time."""
     params = public_params("kuairand-pure", "KuaiRand-Pure")
     fetch(workspace, params)
     days = sorted((workspace.raw / "events").glob("*/*"))
@@ -115,7 +115,7 @@ def test_a_changed_row_rewrites_its_day(
 
 
 def test_the_example(workspace: Workspace, folder: Path, example_params: Callable[[str], Params]) -> None:
-    """It runs on the publisher's folder, whose log is longer than the one here."""
+    """The example runs on the publisher's folder, whose log is longer than the one in this test."""
     params = replace(example_params("kuairand-pure"), data=Data(until=None))
     fetch(workspace, params)
     featurize(workspace, params)
@@ -125,7 +125,7 @@ def test_the_example(workspace: Workspace, folder: Path, example_params: Callabl
 
 
 def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[..., Params]) -> None:
-    """The last days test; a history holds clicks and what followed them."""
+    """The last days test, and a history holds clicks with their feedback."""
     params = public_params("kuairand-pure", "KuaiRand-Pure")
     fetch(workspace, params)
     featurize(workspace, params)
@@ -133,7 +133,7 @@ def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[.
     rows = built.impressions()
     assert [row["split"] for row in rows] == ["train"] * 2 + ["valid"] * 3 + ["test"] * 3
     assert [row["item"] for row in rows] == [10, 20, 20, 20, 10, 99, 30, 20]
-    assert rows[1]["history"] == []  # shown in the same moment
+    assert rows[1]["history"] == []  # shown at the same moment
     past = rows[6]["history"]
     assert [row["item"] for row in past] == [10]
     assert past[0].keys() >= {"is_like", "long_view", "play_time_ms"}
@@ -141,7 +141,7 @@ def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[.
 
 
 def test_a_bad_value(folder: Path, fetch_public: Fetch) -> None:
-    """File and line, in whichever of the logs it stands."""
+    """The message names the file and line in either log."""
     log = folder / "log_standard_4_22_to_5_08_pure.csv"
     good = log.read_text()
     log.write_text(good + row(1, 20, 3, 2, 0).replace("1,20,", "1,two,"))

@@ -1,4 +1,4 @@
-"""MovieLens from both forms, on made-up rows; no network."""
+"""MovieLens-100k in both forms, on made-up rows and without a network."""
 
 import shutil
 import subprocess
@@ -25,13 +25,13 @@ DATA = "".join(f"{user}\t{film}\t{rating}\t{time}\n" for user, film, rating, tim
 
 
 def film(number: int, title: str, date: str, *genres: int) -> str:
-    """A line of u.item."""
+    """Return a line of u.item."""
     flags = "|".join(str(int(flag in genres)) for flag in range(19))
     return f"{number}|{title}|{date}||http://x|{flags}\n"
 
 
 def write_publisher(path: Path, data: str = DATA) -> None:
-    """The publisher's form."""
+    """Write the publisher's form."""
     films = film(1, "Café Noir (1994)", "01-Jan-1995", 10, 8) + film(2, "unknown", "", 0)
     films += film(3, "Ape III (The Ape) (1995) (V)", "01-Jan-1995", 4)
     with zipfile.ZipFile(path, "w") as archive:
@@ -41,7 +41,7 @@ def write_publisher(path: Path, data: str = DATA) -> None:
 
 
 def write_wheel(path: Path) -> None:
-    """RecBole's atomic files."""
+    """Write RecBole's atomic files."""
     prefix = "recbole/dataset_example/ml-100k/ml-100k"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"{prefix}.inter", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + DATA)
@@ -57,7 +57,7 @@ def write_wheel(path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """No test leaves the machine: routes fail, and are listed as they are tried. The made-up rows are the expected."""
+    """Keep tests offline: routes fail and are recorded, and the made-up rows are the expected ones."""
     tried: list[str] = []
 
     def publisher(url: str, timeout: float) -> None:
@@ -77,7 +77,7 @@ def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_both_forms_parse_alike(tmp_path: Path) -> None:
-    """Titles, dates, encodings and flags differ; ids, years, genres and profiles are the same."""
+    """Both forms differ in titles, dates, encodings and flags, and give the same ids, years, genres and profiles."""
     write_publisher(tmp_path / "a.zip")
     rows = movielens.parse(tmp_path / "a.zip")
     assert rows == movielens.parse(tmp_path / "rows.whl")
@@ -87,7 +87,7 @@ def test_both_forms_parse_alike(tmp_path: Path) -> None:
 
 
 def test_both_forms_give_the_same_files(workspace: Workspace, params: Params, offline: list[str]) -> None:
-    """data/raw does not tell where the rows came from, and a cached archive needs no network."""
+    """data/raw does not depend on the route of the rows, and a cached archive needs no network."""
     manifests = []
     for name, writer in zip(movielens.ARCHIVES, (write_publisher, write_wheel), strict=True):
         writer(workspace.fetched / name)
@@ -100,7 +100,7 @@ def test_both_forms_give_the_same_files(workspace: Workspace, params: Params, of
 
 
 def test_the_log(workspace: Workspace, params: Params) -> None:
-    """Every rating is a behaviour; 4 and more is a click; order, fields and protocol as declared."""
+    """Every rating is a behaviour, ratings from 4 on are clicks, and order, fields and protocol are as declared."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
     log = checked(movielens.MovieLens(workspace, params.fetch.movielens).read())
     events = log.events.table
@@ -117,7 +117,7 @@ def test_the_log(workspace: Workspace, params: Params) -> None:
 
 
 def test_positive_rating(workspace: Workspace, params: Params) -> None:
-    """The threshold is the param's."""
+    """The parameter sets the threshold of a click."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
     log = movielens.MovieLens(workspace, MovieLens(path=None, positive_rating=4.5)).read()
     assert log.events.table["label"].to_pylist() == [0, 1, 0]
@@ -125,7 +125,7 @@ def test_positive_rating(workspace: Workspace, params: Params) -> None:
 
 @pytest.mark.parametrize("form", ["ml-100k.zip", "ml-100k"])
 def test_a_path_is_read_without_the_network(workspace: Workspace, form: str, public_params, offline: list[str]) -> None:
-    """The publisher's zip, or its unpacked folder, gives the files that a download gives."""
+    """The publisher's zip, or its unpacked folder, gives the same files as a download."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
     fetch(workspace, public_params("movielens-100k", None))
     downloaded = read_json(workspace.raw / "manifest.json")
@@ -150,7 +150,7 @@ def test_a_path_is_read_without_the_network(workspace: Workspace, form: str, pub
 def test_a_path_to_other_rows_is_bad_input(
     workspace: Workspace, data: str | None, says: str, public_params, offline: list[str]
 ) -> None:
-    """Changed, damaged or missing: named, left where it lies, and nothing is fetched instead."""
+    """Changed, damaged or missing files are named and kept, and nothing is downloaded instead."""
     if data is not None:
         write_publisher(workspace.root / "ml-100k.zip", data)
     with pytest.raises(InputError, match=says):
@@ -160,7 +160,7 @@ def test_a_path_to_other_rows_is_bad_input(
 
 
 def test_an_up_to_date_tree_needs_no_archive(workspace: Workspace, params: Params, offline: list[str]) -> None:
-    """The rows are known by their checksum: with data/raw in place, nothing is downloaded or parsed."""
+    """The checksum identifies the rows, so with data/raw in place, nothing is downloaded or parsed."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
     fetch(workspace, params)
     (workspace.fetched / movielens.ARCHIVES[1]).unlink()
@@ -168,8 +168,10 @@ def test_an_up_to_date_tree_needs_no_archive(workspace: Workspace, params: Param
     assert offline == []
 
 
-def test_no_route(workspace: Workspace, params: Params, offline: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Both are tried, with progress lines; the message says why each failed and what to do; exit 1, for a retry."""
+def test_without_a_route(
+    workspace: Workspace, params: Params, offline: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both routes are tried, the message says why each failed and what to do, and exit 1 allows a retry."""
     assert exit_code(workspace, "fetch", lambda: fetch(workspace, params)) == 1
     message = capsys.readouterr().err
     assert read_json(workspace.outcome("fetch"))["exit_code"] == 1
@@ -184,7 +186,7 @@ def test_no_route(workspace: Workspace, params: Params, offline: list[str], caps
 
 
 def test_other_rows_are_refused(workspace: Workspace, params: Params) -> None:
-    """A cached archive with one changed rating is named, thrown away, and not used."""
+    """A cached archive with one changed rating is named, removed, and not used."""
     archive = workspace.fetched / movielens.ARCHIVES[0]
     write_publisher(archive, DATA.replace("\t3\t", "\t2\t", 1))
     with pytest.raises(Unavailable, match=r"ml-100k.zip: its rows have sha256 \w+, expected"):
@@ -193,7 +195,7 @@ def test_other_rows_are_refused(workspace: Workspace, params: Params) -> None:
 
 
 def test_a_broken_archive_falls_through(workspace: Workspace, params: Params) -> None:
-    """A cut download is passed over for the next route."""
+    """A truncated download is skipped for the next route."""
     (workspace.fetched / movielens.ARCHIVES[0]).write_bytes(b"PK\x03\x04 cut")
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
     fetch(workspace, params)

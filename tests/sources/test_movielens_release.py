@@ -16,7 +16,7 @@ from din.sources.fetch import fetch
 from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
-# by user and film, not by time; user 1 rated films 10 and 30 in the same second
+# sorted by user and film, not by time; user 1 rated films 10 and 30 in the same second
 RATINGS = [(1, 10, "4", 978_300_760), (1, 20, "3", 978_300_000), (1, 30, "5", 978_300_760)]
 RATINGS += [(user, film, "4", 978_400_000 + 60 * film) for user in range(2, 40) for film in (10, 20)]
 FILMS = [(10, "Star Wars: Episode IV (1977)", "Action|Sci-Fi"), (20, "Cité, La (1995)", "Drama")]
@@ -24,7 +24,7 @@ FILMS += [(30, "Babylon 5", "(no genres listed)")]
 
 
 def write_csv(root: Path) -> None:
-    """20M and later: CSV with a header, titles with commas in quotes, half stars."""
+    """Write the form of 20M and later: CSV with a header, titles with commas in quotes, half stars."""
     root.mkdir(parents=True)
     rows = "".join(f"{user},{film},{stars}.0,{time}\n" for user, film, stars, time in RATINGS)
     (root / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + rows.replace("10,4.0,9783", "10,3.5,9783"))
@@ -34,7 +34,7 @@ def write_csv(root: Path) -> None:
 
 
 def write_dat(root: Path) -> None:
-    """1M: `::` between values, no header, Latin-1."""
+    """Write the form of 1M: `::` between values, no header, Latin-1."""
     root.mkdir(parents=True)
     (root / "ratings.dat").write_text("".join("::".join(map(str, row)) + "\n" for row in RATINGS))
     (root / "movies.dat").write_bytes("".join("::".join(map(str, row)) + "\n" for row in FILMS).encode("latin-1"))
@@ -43,7 +43,7 @@ def write_dat(root: Path) -> None:
 
 
 def test_csv_releases(workspace: Workspace, fetch_public: Fetch) -> None:
-    """Ratings from 4 on are clicks, all are behaviours; genres are lists; the year is the title's."""
+    """Ratings from 4 on are clicks, all are behaviours, genres are lists, and the year comes from the title."""
     write_csv(workspace.root / "ml-20m")
     raw = fetch_public("movielens", "ml-20m")
     events = raw["events"].slice(0, 3).to_pydict()
@@ -61,7 +61,7 @@ def test_csv_releases(workspace: Workspace, fetch_public: Fetch) -> None:
 
 
 def test_dat_releases(workspace: Workspace, fetch_public: Fetch) -> None:
-    """The same films from `::` files, colons and accents in titles included, and the profiles that 1M has."""
+    """Files with `::` give the same films, also with colons and accents in titles, and the profiles of 1M."""
     write_dat(workspace.root / "ml-1m")
     write_csv(workspace.root / "ml-20m")
     raw = fetch_public("movielens", "ml-1m")
@@ -76,8 +76,8 @@ def test_dat_releases(workspace: Workspace, fetch_public: Fetch) -> None:
     assert raw["items"] == fetch_public("movielens", "ml-20m")["items"]
 
 
-def test_a_zip_as_it_was_downloaded(workspace: Workspace, fetch_public: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The archive gives what the folder gives, whatever else lies in it."""
+def test_a_downloaded_zip(workspace: Workspace, fetch_public: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive gives the same log as the folder, even with other files in it."""
     write_csv(workspace.root / "ml-20m")
     with zipfile.ZipFile(workspace.root / "ml-20m.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in (workspace.root / "ml-20m").iterdir():
@@ -88,7 +88,7 @@ def test_a_zip_as_it_was_downloaded(workspace: Workspace, fetch_public: Fetch, m
 
 @pytest.mark.parametrize("write", [write_csv, write_dat])
 def test_to_shards(workspace: Workspace, write: Callable[[Path], None], public_params: Callable[..., Params]) -> None:
-    """Held-out users test; films of the same second are not each other's history; ratings describe past rows."""
+    """Held-out users test, films of the same second are not each other's history, and ratings describe past rows."""
     write(workspace.root / "ml")
     params = public_params("movielens", "ml")
     fetch(workspace, params)
@@ -118,7 +118,7 @@ def test_to_shards(workspace: Workspace, write: Callable[[Path], None], public_p
     ],
 )
 def test_a_bad_line(workspace: Workspace, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
-    """The message names the file and the line (of a row: counted without the header), and what was expected."""
+    """The message names the file and the line (rows are counted without the header), and says what was expected."""
     write_csv(workspace.root / "ml")
     write_dat(workspace.root / "1m")
     with (workspace.root / name).open("a") as file:

@@ -1,4 +1,4 @@
-"""The simulated log holds what it promises."""
+"""The simulated log has the promised properties."""
 
 from dataclasses import replace
 
@@ -18,12 +18,12 @@ from din.workspace import Workspace
 
 @pytest.fixture(scope="module")
 def log(params: Params) -> RawLog:
-    """The log of the shipped params."""
+    """Return the log of the shipped params."""
     return checked(Simulation(params.fetch.simulate).read())
 
 
 def numpy(table: pa.Table) -> dict[str, np.ndarray]:
-    """Columns as arrays; times in microseconds."""
+    """Return columns as arrays, with times in microseconds."""
     return {
         name: (table[name].cast(pa.int64()) if name == "timestamp" else table[name]).to_numpy()
         for name in table.column_names
@@ -31,7 +31,7 @@ def numpy(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def test_enough_impressions_over_all_days(log: RawLog, params: Params) -> None:
-    """At least 100k impressions, on every one of the days."""
+    """The log has at least 100k impressions, and some on each of its days."""
     events = numpy(log.events.table)
     assert len(events["label"]) >= 100_000
     assert len(np.unique(events["timestamp"] // 86_400_000_000)) == params.fetch.simulate.days
@@ -40,7 +40,7 @@ def test_enough_impressions_over_all_days(log: RawLog, params: Params) -> None:
 
 
 def test_oracle_and_popularity(log: RawLog) -> None:
-    """The true probability ranks at .75-.85; an item's smoothed CTR of other users at .55 or less."""
+    """The true probability ranks with AUC 0.75-0.85, an item's smoothed CTR of other users with at most 0.55."""
     events = numpy(log.events.table)
     assert log.truth is not None
     assert 0.75 <= roc_auc_score(events["label"], log.truth["probability"].to_numpy()) <= 0.85
@@ -53,7 +53,7 @@ def test_oracle_and_popularity(log: RawLog) -> None:
 
 
 def test_truth_follows_from_the_users_own_behaviours(params: Params) -> None:
-    """A slow twin: count each user's earlier behaviours in the candidate's category from the tables alone."""
+    """A slow twin counts each user's earlier behaviours in the candidate's category from the tables alone."""
     log = Simulation(replace(params.fetch.simulate, users=40, seed=3)).read()
     assert log.items and log.history and log.truth
     category = dict(zip(*log.items.table.select(["item_id", "category"]).to_pydict().values(), strict=True))
@@ -70,7 +70,7 @@ def test_truth_follows_from_the_users_own_behaviours(params: Params) -> None:
 
 
 def test_interests(log: RawLog) -> None:
-    """Prior behaviours of a user lie in at most five categories, and most users have three or more."""
+    """Prior behaviours of a user lie in at most five categories, and of most users in three or more."""
     assert log.items and log.history
     history = numpy(log.history.table)
     pairs = np.unique(np.stack([history["user_id"], (history["item_id"] - 1) % 100]), axis=1)
@@ -84,13 +84,13 @@ def test_interests(log: RawLog) -> None:
 
 
 def test_no_user_has_two_behaviours_at_once(log: RawLog) -> None:
-    """Under `order: strict` a tie would hide what the oracle knows."""
+    """Under `order: strict`, a tie would hide behaviours that the oracle knows."""
     events = numpy(log.events.table)
     assert len(np.unique(np.stack([events["user_id"], events["timestamp"]]), axis=1).T) == len(events["label"])
 
 
 def test_the_same_params_give_the_same_log(params: Params) -> None:
-    """And another seed another one."""
+    """Equal parameters give equal logs, and another seed gives another log."""
     block = replace(params.fetch.simulate, users=50)
     first, second, other = (Simulation(replace(block, seed=seed)).read() for seed in (1, 1, 2))
     assert first.events.table.equals(second.events.table)
@@ -98,7 +98,7 @@ def test_the_same_params_give_the_same_log(params: Params) -> None:
 
 
 def test_until_cuts_the_truth_too(workspace: Workspace, params: Params) -> None:
-    """truth.parquet has a row for each event that is left, and for no other."""
+    """truth.parquet has a row for each event that is left, and no other row."""
     block = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=50))
     until = replace(params.data, until=pa.scalar("2024-01-10").cast(pa.date32()).as_py())
     fetch(workspace, replace(params, fetch=block, data=until))
@@ -121,8 +121,8 @@ def test_the_bounds_of_parameters_are_those_of_the_simulation(params: Params, ke
         parse(Simulate, to_json(params.fetch.simulate) | {key: value}, "here")
 
 
-def test_the_longest_history_that_is_allowed(params: Params) -> None:
-    """Even at the largest number of impressions, nobody has more than 50 behaviours before the last one."""
+def test_the_longest_allowed_history(params: Params) -> None:
+    """Even with the largest number of impressions, nobody has more than 50 behaviours before the last one."""
     block = replace(params.fetch.simulate, users=30, impressions_per_user=46)
     log = Simulation(block).read()
     assert log.history

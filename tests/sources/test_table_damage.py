@@ -1,4 +1,4 @@
-"""Any type in any role, any damage to any file: read or refused."""
+"""Files with any type in any role and any damage are read or refused."""
 
 import gzip
 from collections.abc import Callable
@@ -30,7 +30,7 @@ VALUES = [
 def test_no_parquet_type_is_a_bug(
     workspace: Workspace, value: pa.Array, table: str, table_params: Callable[..., Params]
 ) -> None:
-    """Any type in any role, key columns among them: it is read, or refused with outcome 2."""
+    """A Parquet file with any type in any role, also in key columns, is read, or refused with outcome 2."""
     roles = ("user_id", "item_id", "timestamp", "sequence", "label", "behaviour", "side")
     for role in roles:
         (workspace.root / "typed.parquet").write_bytes(parquet(**{role: value}))
@@ -45,7 +45,7 @@ def test_no_parquet_type_is_a_bug(
 def test_damaged_bytes_are_never_a_bug(
     workspace: Workspace, data: st.DataObject, suffix: str, table_params: Callable[..., Params]
 ) -> None:
-    """Whatever bytes change, go or come in a file of any form: it is read, or refused with outcome 2."""
+    """A file of any form with changed, lost or added bytes is read, or refused with outcome 2."""
     text = f"{GOOD}2,11,{T},1\n1,12,{T + 90_000},1\n".encode()
     line = '{"user_id": 1, "item_id": 10, "timestamp": 1700006400, "label": 1, "tags": ["a"]}\n'
     good = {"csv": text, "csv.gz": gzip.compress(text), "parquet": parquet(), "jsonl": line.encode() * 2}[suffix]

@@ -1,6 +1,6 @@
 """Logs that can't be used.
 
-Each ends with outcome 2, one message that says where, what and what next, and `data/raw/` as it was before.
+Each ends with outcome 2 and one message that names place, problem and next step, and leaves `data/raw/` as it was.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from din.workspace import Workspace
 
 @dataclass
 class Case:
-    """Files to write, keys of `fetch.table`, and what the message must hold."""
+    """The files to write, keys of `fetch.table`, and the words of the message."""
 
     name: str
     files: dict[str, str | bytes]
@@ -29,12 +29,12 @@ class Case:
 
 
 def events(name: str, rows: str, *says: str, **table: Any) -> Case:
-    """A case of bad event rows."""
+    """Return a case with bad rows of events."""
     return Case(name, {"bad.csv": f"{HEADER}\n{rows}\n"}, ("bad.csv", *says), {"events": "bad.csv", **table})
 
 
 def side(name: str, table: str, content: str, *says: str, **more: Any) -> Case:
-    """A case of a bad items, users or history table."""
+    """Return a case with a bad table of items, users or history."""
     return Case(name, {"side.csv": content}, ("side.csv", *says), {table: "side.csv", **more})
 
 
@@ -232,7 +232,7 @@ CASES = [
 
 
 def tree(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
-    """Every file of data/: bytes, inode and time."""
+    """Return bytes, inode and time of every file of data/."""
     files = [path for path in (workspace.root / "data").rglob("*") if path.is_file()]
     return {str(path): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
@@ -241,7 +241,7 @@ def tree(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
 def test_bad_input(
     workspace: Workspace, case: Case, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Outcome 2, one clear message without a traceback, and the earlier data/raw untouched."""
+    """Bad input gives outcome 2 and one clear message, without a traceback, and the earlier data/raw stays as it is."""
     fetch(workspace, table_params())
     before = tree(workspace)
     for name, content in case.files.items():
@@ -262,7 +262,7 @@ def test_bad_input(
 def test_rows_count_within_their_file(
     workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a glob, the message names the file that holds the row, and counts from that file's start."""
+    """With a glob, the message names the file that holds the row, and counts from that file's start."""
     (workspace.root / "a.csv").write_text(GOOD)
     (workspace.root / "b.csv").write_text(f"{GOOD}1,2,{T},7\n")
     assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events="[ab].csv"))) == 2
@@ -296,7 +296,7 @@ def test_a_row_beyond_all_bounds_is_named(
     table_params: Callable[..., Params],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Row, column, the cell's beginning and what to do, in one short line."""
+    """One short line names row and column, shows the beginning of the cell, and says what to do."""
     (workspace.root / "long.csv").write_text(content)
     assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events="long.csv"))) == 2
     message = capsys.readouterr().err
@@ -305,6 +305,6 @@ def test_a_row_beyond_all_bounds_is_named(
 
 
 def test_a_cell_of_megabytes_is_read(workspace: Workspace, fetch_table: Callable[..., Any]) -> None:
-    """A long cell alone is no error."""
+    """A long cell alone is not an error."""
     (workspace.root / "long.csv").write_text(f"{GOOD}1,{'x' * 3_000_000},{T},1\n")
     assert len(fetch_table(events="long.csv")["events"]["item_id"][1].as_py()) == 3_000_000

@@ -1,4 +1,4 @@
-"""What the source `table` makes of good logs."""
+"""The source `table` on good logs."""
 
 import gzip
 import json
@@ -19,12 +19,12 @@ Fetch = Callable[..., dict[str, pa.Table]]
 
 
 def manifest(workspace: Workspace) -> dict[str, Any]:
-    """That of data/raw."""
+    """Return the manifest of data/raw."""
     return read_json(workspace.raw / "manifest.json")
 
 
 def test_the_raw_contract(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Days, columns, types, order and manifest are those of the contract."""
+    """Days, columns, types, order and manifest are as in the contract."""
     events = fetch_table(keep=("tab",))["events"]
     assert events.column_names == [*EVENT_COLUMNS, "tab"]
     assert events.schema.types == [
@@ -66,7 +66,7 @@ def test_all_formats_give_the_same_files(workspace: Workspace, fetch_table: Fetc
 
 
 def test_a_remote_file_system(workspace: Workspace, fetch_table: Fetch) -> None:
-    """A URL goes through fsspec; a glob there works as on disk."""
+    """A URL is read through fsspec, and a glob works there as on disk."""
     import fsspec
 
     memory = fsspec.filesystem("memory")
@@ -75,7 +75,7 @@ def test_a_remote_file_system(workspace: Workspace, fetch_table: Fetch) -> None:
 
 
 def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Sequence is the row number at fetch: files sorted within a pattern, patterns as listed, no file twice."""
+    """Sequence is the row number at fetch, with patterns as listed, files sorted within each, and no file twice."""
     header, *rows = (workspace.root / "clicks.csv").read_text().splitlines()
     for name, row in zip(("part-2", "part-10", "part-1", "late"), rows, strict=False):
         (workspace.root / f"{name}.csv").write_text(f"{header}\n{row}\n")
@@ -84,7 +84,7 @@ def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: 
 
 
 def test_column_mapping_renames_keys_and_kept_columns(workspace: Workspace, fetch_table: Fetch) -> None:
-    """`our name: their name` holds for the keys and for what `keep` lists."""
+    """`our name: their name` renames keys and columns of `keep`."""
     text = (
         (workspace.root / "clicks.csv")
         .read_text()
@@ -98,7 +98,7 @@ def test_column_mapping_renames_keys_and_kept_columns(workspace: Workspace, fetc
 
 
 def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Both columns are used where they exist; rows are written in the order of `sequence`."""
+    """Both columns are used if they exist, and rows are written in the order of `sequence`."""
     (workspace.root / "clicks.csv").write_text(
         "user_id,item_id,timestamp,label,sequence,seen\n1,5,1700006400,0,9,1\n1,6,1700006400,1,3,0\n"
     )
@@ -126,7 +126,7 @@ def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) ->
     ],
 )
 def test_label_rules(workspace: Workspace, fetch_table: Fetch, rule: str, expected: list[int]) -> None:
-    """Every operator, text and numbers, quoted or not; a column of just that name wins; booleans are 0/1."""
+    """Rules work with every operator, numbers and text, quoted or not; a column of that name wins; booleans are 0/1."""
     (workspace.root / "r.csv").write_text(
         "user_id,item_id,timestamp,rating,action,odd >= name,flag\n"
         "1,1,1700006400,3,view,1,false\n1,2,1700006400,4,buy,0,True\n1,3,1700006400,4.5,view,1,1\n"
@@ -147,7 +147,7 @@ def test_label_rules(workspace: Workspace, fetch_table: Fetch, rule: str, expect
     ],
 )
 def test_timestamp_units(workspace: Workspace, fetch_table: Fetch, unit: str, values: list[str]) -> None:
-    """Every unit, fractions, dates alone, and offsets, mixed in one column, end in the same UTC microseconds."""
+    """Every unit, fractions, plain dates and mixed offsets in one column give the same UTC microseconds."""
     (workspace.root / "t.csv").write_text(
         "user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values)
     )
@@ -155,8 +155,8 @@ def test_timestamp_units(workspace: Workspace, fetch_table: Fetch, unit: str, va
     assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 0, 0, 0, 500_000)]
 
 
-def test_days_are_cut_where_the_log_lives(workspace: Workspace, fetch_table: Fetch) -> None:
-    """`utc_offset_hours` moves all times, and so the days."""
+def test_the_utc_offset_moves_the_days(workspace: Workspace, fetch_table: Fetch) -> None:
+    """`utc_offset_hours` moves all times, and therefore the days."""
     utc = fetch_table()["events"]["timestamp"].to_pylist()
     ahead = fetch_table(utc_offset_hours=14)["events"]["timestamp"].to_pylist()
     assert ahead == [time + timedelta(hours=14) for time in utc]
@@ -164,7 +164,7 @@ def test_days_are_cut_where_the_log_lives(workspace: Workspace, fetch_table: Fet
 
 
 def test_native_timestamps_carry_their_unit(workspace: Workspace, fetch_table: Fetch) -> None:
-    """A Parquet time column needs no unit, and its zone is taken into account."""
+    """A time column of Parquet needs no unit, and its zone is respected."""
     time = pa.array([1_700_006_400_000], pa.timestamp("ms", "Europe/Berlin"))
     pq.write_table(
         pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": time, "label": [True]}), workspace.root / "t.parquet"
@@ -174,7 +174,7 @@ def test_native_timestamps_carry_their_unit(workspace: Workspace, fetch_table: F
 
 
 def test_items_and_users_keep_every_column_with_types_by_content(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Numbers are numbers, zip codes and NA among words stay text, missing is null; lists by separator are multi."""
+    """Numbers become numeric, zip codes and NA among words stay text, missing is null, separated lists are multi."""
     (workspace.root / "items.csv").write_text(
         "sku,price,zip,country,tags,codes,empty\n10,1.5,01234,NA,x|y,1|2,\n11,nan,99999,DE,,3|,\n12,NA,00001,,z,,\n"
     )
@@ -200,7 +200,7 @@ def test_items_and_users_keep_every_column_with_types_by_content(workspace: Work
 
 
 def test_json_lists_and_times_stay_as_written(workspace: Workspace, fetch_table: Fetch) -> None:
-    """JSON-lines may hold lists themselves; text that looks like a time is no time unless it is the timestamp."""
+    """JSON-lines may hold lists, and text that looks like a time stays text unless it is the timestamp."""
     (workspace.root / "items.jsonl").write_text(
         '{"item_id": 10, "day": "2020-01-01", "tags": ["x", null]}\n{"item_id": 11}\n'
     )
@@ -209,7 +209,7 @@ def test_json_lists_and_times_stay_as_written(workspace: Workspace, fetch_table:
 
 
 def test_history_in_list_form(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Oldest first; the elements share the row's time, sequence is the position; users without behaviours vanish."""
+    """Elements are oldest first, share the row's time and are numbered; users without behaviours are dropped."""
     (workspace.root / "h.csv").write_text("user_id,seen,last,stars\n2,7|8|9,1699999999,5|3|4\n1,,,\n3,5,1699000000,1\n")
     mapping = {"item_id": "seen", "timestamp": "last", "rating": "stars"}
     history = fetch_table(history="h.csv", history_columns=mapping, separators={"seen": "|", "stars": "|"})["history"]
@@ -224,13 +224,13 @@ def test_history_in_list_form(workspace: Workspace, fetch_table: Fetch) -> None:
 
 
 def test_history_of_empty_lists_alone(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Nobody has a history yet: as if there were no file."""
+    """A history of empty lists counts as no history."""
     (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,,\n")
     assert "history" not in fetch_table(history="h.csv", separators={"item_id": "|"})
 
 
 def test_history_in_long_form(workspace: Workspace, fetch_table: Fetch) -> None:
-    """One row a behaviour, written by user and time; kept columns of the same name come along."""
+    """Each behaviour has a row, written by user and time, and kept columns of the same name are included."""
     (workspace.root / "h.csv").write_text(
         "user_id,item_id,timestamp,tab\n2,7,1699990000,b\n1,5,1699990000,a\n2,8,1699980000,c\n"
     )
@@ -244,7 +244,7 @@ def test_history_in_long_form(workspace: Workspace, fetch_table: Fetch) -> None:
 
 
 def test_ids_are_kept_as_given(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Leading zeros and ids beyond 64 bits stay text; a table whose ids look whole follows one whose ids do not."""
+    """Leading zeros and ids beyond 64 bits stay text, and a table with whole ids follows one with text ids."""
     (workspace.root / "clicks.csv").write_text(
         "user_id,item_id,timestamp,label\n007,1,1700006400,0\n18446744073709551616,2,1700006400,0\n"
     )
@@ -263,7 +263,7 @@ def test_ids_that_pandas_made_floats(workspace: Workspace, fetch_table: Fetch) -
 
 
 def test_items_unknown_to_the_item_table_are_allowed(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Whether that is too many is for validate_raw to judge."""
+    """Fetch allows unknown items; validate_raw judges how many are too many."""
     (workspace.root / "items.csv").write_text("item_id,c\n999,x\n")
     assert fetch_table(items="items.csv")["events"].num_rows == 6
 

@@ -17,7 +17,7 @@ from din.workspace import Workspace
 Fetch = Callable[..., dict[str, pa.Table]]
 DAY = 86_400
 MAY_6 = 1_494_000_000  # 2017-05-06 00:00 in Beijing
-# user, seconds after MAY_6, ad, clicked; the last row but one is given twice
+# user, seconds after MAY_6, ad, clicked; the last row but one appears twice
 SHOWN = [
     (1, 0, 63133, 1),
     (1, 7200, 2, 0),
@@ -30,12 +30,12 @@ SHOWN += [(1, 3 * DAY, 63133, 0), (1, 3 * DAY, 63133, 0), (2, 3 * DAY + 5, 4, 1)
 # user, seconds after MAY_6, kind, category, brand
 BEHAVIOURS = [(1, -9 * DAY, "buy", 6406, "95471"), (1, -DAY, "cart", 6406, "95471"), (1, -DAY - 1, "pv", 6406, "7")]
 BEHAVIOURS += [(2, -7, "fav", 4520, "NULL"), (2, DAY, "cart", 6406, "95471"), (1, 4 * DAY, "buy", 6406, "7")]
-BEHAVIOURS += [(1, -1_400_000_000, "cart", 6406, "7")]  # the real log has broken clocks too
+BEHAVIOURS += [(1, -1_400_000_000, "cart", 6406, "7")]  # the real log contains times of broken clocks, too
 
 
 @pytest.fixture
 def folder(workspace: Workspace) -> Path:
-    """The four files, with the publisher's headers: a blank after the last column's name of the profiles."""
+    """Write the four files with the publisher's headers; the last column name of the profiles ends with a blank."""
     root = workspace.root / "taobao"
     root.mkdir()
     rows = [f"{user},{MAY_6 + time},{ad},430548_1007,{1 - clk},{clk}" for user, time, ad, clk in SHOWN]
@@ -50,12 +50,12 @@ def folder(workspace: Workspace) -> Path:
 
 
 def write(path: Path, *lines: str) -> None:
-    """A file of lines."""
+    """Write a file of lines."""
     path.write_text("\n".join(lines) + "\n")
 
 
 def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) -> None:
-    """Clicks by `clk`, in Beijing's days; NULL is missing; no history unless it is asked for."""
+    """Clicks are read from `clk` in Beijing's days, NULL is missing, and without a request there is no history."""
     raw = fetch_public("taobao-ads", "taobao")
     events = raw["events"].to_pydict()
     assert events["label"] == events["behaviour"] == [clk for *_, clk in SHOWN]
@@ -71,7 +71,7 @@ def test_impressions(workspace: Workspace, folder: Path, fetch_public: Fetch) ->
 
 
 def test_behaviours_of_some_kinds_and_days(folder: Path, fetch_public: Fetch) -> None:
-    """Those kinds, from so many days before the first impression to the last; a pair is an item with both fields."""
+    """Only the chosen kinds and days of behaviours are read, and each pair is an item with both fields."""
     raw = fetch_public("taobao-ads", "taobao", behaviours=("cart", "fav", "buy"), behaviour_days=1)
     history = raw["history"].to_pydict()
     assert history["user_id"] == [1, 2, 2]
@@ -87,12 +87,12 @@ def test_behaviours_of_some_kinds_and_days(folder: Path, fetch_public: Fetch) ->
 
 
 def test_no_behaviour_in_the_window(folder: Path, fetch_public: Fetch) -> None:
-    """As if there were no such file."""
+    """If no behaviour lies in the window, the log is read as if there were no behaviour file."""
     assert "history" not in fetch_public("taobao-ads", "taobao", behaviours=("pv",), behaviour_days=0)
 
 
 def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[..., Params]) -> None:
-    """The last days test; ads clicked and pairs bought stand in one history, each with its kind."""
+    """The last days test, and a history mixes clicked ads and bought pairs, each with its kind."""
     params = public_params("taobao-ads", "taobao", behaviours=("pv", "cart", "fav", "buy"), behaviour_days=22)
     fetch(workspace, params)
     featurize(workspace, params)
@@ -119,7 +119,7 @@ def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[.
     ],
 )
 def test_a_bad_line(folder: Path, fetch_public: Fetch, name: str, line: str, expected: tuple[str, ...]) -> None:
-    """The message names the file and the line (of a row: counted without the header), and what was expected."""
+    """The message names the file and the line (rows are counted without the header), and says what was expected."""
     with (folder / name).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(InputError) as error:
