@@ -1,4 +1,4 @@
-"""Shared by the metric tests."""
+"""Fixtures of the metric tests."""
 
 import numpy as np
 import pytest
@@ -6,5 +6,5 @@ import pytest
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    """Fixed randomness: a failure repeats."""
+    """Return a fixed random generator, so that failures repeat."""
     return np.random.default_rng(11)

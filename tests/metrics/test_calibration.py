@@ -13,7 +13,7 @@ from din.metrics import calibration_ratio, ece, log_loss, normalized_entropy, su
 
 
 def test_log_loss_equals_arithmetic_and_sklearn(rng):
-    """Mean of −ln of the probability given to what happened."""
+    """Log loss is the mean of −ln of the probability of the observed label."""
     assert log_loss([1, 0], [0.8, 0.4]) == pytest.approx(-(math.log(0.8) + math.log(0.6)) / 2)
     labels, p = rng.random(5000) < 0.3, rng.random(5000)
     assert log_loss(labels, p) == pytest.approx(sk.log_loss(labels, p))
@@ -26,7 +26,7 @@ def test_log_loss_of_certain_mistakes_is_finite():
 
 
 def test_normalized_entropy_is_relative_to_the_mean_ctr():
-    """The constant mean scores exactly 1; one label alone has no entropy to compare with."""
+    """The constant mean scores exactly 1, and with one label only, the entropy is undefined."""
     labels = [1, 0, 0, 0]
     entropy = -(math.log(0.25) + 3 * math.log(0.75)) / 4
     assert normalized_entropy(labels, [0.25] * 4) == pytest.approx(1)
@@ -37,24 +37,24 @@ def test_normalized_entropy_is_relative_to_the_mean_ctr():
 
 
 def test_calibration_ratio_is_predicted_over_observed():
-    """Predicted clicks 0.5 + 0.3 + 0.4 against one."""
+    """Predicted clicks 0.5 + 0.3 + 0.4, divided by one click."""
     assert calibration_ratio([1, 0, 0], [0.5, 0.3, 0.4]) == pytest.approx(1.2)
     assert math.isnan(calibration_ratio([0, 0], [0.5, 0.3]))
 
 
 def test_ece_weighs_the_gap_of_each_bin_by_its_rows():
-    """Two bins of two rows: |.15 − 0| and |.8 − .5|, half of the rows each."""
+    """Two bins of two rows each have gaps |0.15 − 0| and |0.8 − 0.5|, with weight one half."""
     assert ece([0, 0, 1, 0], [0.1, 0.2, 0.7, 0.9], bins=2) == pytest.approx(0.5 * 0.15 + 0.5 * 0.3)
 
 
 def test_ece_of_a_constant_is_its_distance_from_the_ctr():
-    """Equal predictions share a bin, whatever the number of bins."""
+    """Equal predictions share a bin for any number of bins."""
     assert ece([1, 0, 0, 0], [0.4] * 4) == pytest.approx(0.15)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=30), st.randoms())
 def test_ece_does_not_depend_on_row_order(log, random):
-    """Ties never straddle two bins."""
+    """Ties are never split over two bins."""
     shuffled = random.sample(log, len(log))
     assert ece([y for y, _ in log], [p / 4 for _, p in log]) == pytest.approx(
         ece([y for y, _ in shuffled], [p / 4 for _, p in shuffled])
@@ -62,7 +62,7 @@ def test_ece_does_not_depend_on_row_order(log, random):
 
 
 def test_ece_of_calibrated_predictions_is_small_and_of_shifted_ones_is_the_shift(rng):
-    """Labels drawn from the predictions: only sampling noise is left; +0.1 everywhere shows as 0.1."""
+    """If labels are drawn from the predictions, only sampling noise is left, and a shift of 0.1 shows as 0.1."""
     p = rng.random(100_000) * 0.8
     labels = rng.random(100_000) < p
     assert ece(labels, p) < 0.01
@@ -70,7 +70,7 @@ def test_ece_of_calibrated_predictions_is_small_and_of_shifted_ones_is_the_shift
 
 
 def test_summary_has_the_keys_of_evaluation_json():
-    """Counts and figures of a split with one one-class user."""
+    """The block has counts and figures of a split with one one-class user."""
     block = summary([1, 0, 0], [0.6, 0.3, 0.3], ["a", "a", "b"])
     assert block == {
         "rows": 3,
@@ -88,7 +88,7 @@ def test_summary_has_the_keys_of_evaluation_json():
 
 @pytest.mark.parametrize("labels", [[], [0, 0], [1]])
 def test_summary_says_none_where_a_figure_is_undefined(labels):
-    """One class or no rows: valid JSON, never NaN."""
+    """With one class, or without rows, the block is valid JSON without NaN."""
     block = summary(labels, [0.5] * len(labels), list(range(len(labels))))
     assert block["auc"] is None and block["gauc"] is None
     json.dumps(block, allow_nan=False)

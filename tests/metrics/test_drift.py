@@ -1,4 +1,4 @@
-"""Population stability index."""
+"""The population stability index."""
 
 import math
 
@@ -11,14 +11,14 @@ from din.metrics import population_stability_index as psi
 
 
 def test_equals_arithmetic():
-    """Two bins cut at the reference's median: shares 2:2 against 1:3, half a row added to each."""
+    """Two bins cut at the reference's median have shares 2:2 and 1:3, with half a row added to each bin."""
     r, o = [2.5 / 5, 2.5 / 5], [1.5 / 5, 3.5 / 5]
     expected = sum((b - a) * math.log(b / a) for a, b in zip(r, o, strict=True))
     assert psi([1, 2, 3, 4], [1, 3, 4, 5], bins=2) == pytest.approx(expected)
 
 
 def twin(reference, observed, bins):
-    """The same, row by row."""
+    """Return the index computed row by row."""
     edges = sorted({float(np.quantile(reference, b / bins)) for b in range(1, bins)})
 
     def shares(values):
@@ -35,20 +35,22 @@ numbers = st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.50001, 1.0]), min_siz
 
 @given(numbers, numbers, st.integers(2, 10))
 def test_equals_its_slow_twin(reference, observed, bins):
-    """Ties, constants and single rows included; never negative."""
+    """The index equals the slow twin's, also for ties, constants and single rows, and is never negative."""
     assert psi(reference, observed, bins) == pytest.approx(twin(reference, observed, bins), abs=1e-12)
     assert psi(reference, observed, bins) >= 0
 
 
 def test_only_the_order_of_values_counts(rng):
-    """A monotone map of both changes nothing; row order neither."""
+    """A monotone map of both samples, or another row order, changes nothing."""
     r, o = rng.random(500), rng.random(400) ** 2
-    assert psi(np.exp(3 * r), np.exp(3 * o)) == pytest.approx(psi(r, o), abs=0.02)  # quantiles interpolate
+    assert psi(np.exp(3 * r), np.exp(3 * o)) == pytest.approx(
+        psi(r, o), abs=0.02
+    )  # quantiles interpolate between values
     assert psi(rng.permutation(r), rng.permutation(o)) == psi(r, o)
 
 
 def test_customary_readings(rng):
-    """Two samples of one distribution are alike; shifted by a standard deviation is another one."""
+    """Two samples of one distribution are alike, and a shift by one standard deviation is another distribution."""
     r = rng.normal(size=5000)
     assert psi(r, rng.normal(size=5000)) < 0.02
     assert psi(r, rng.normal(size=5000) + 1) > 0.25
@@ -56,5 +58,5 @@ def test_customary_readings(rng):
 
 @pytest.mark.parametrize(("reference", "observed"), [([], [1]), ([1], []), ([math.nan, 1], [1]), ([1], [math.nan])])
 def test_undefined_is_nan(reference, observed):
-    """Nothing to compare, or not a number: NaN, which closes a gate."""
+    """Without values, or with NaN among them, the index is NaN, which closes a gate."""
     assert math.isnan(psi(reference, observed))

@@ -1,6 +1,6 @@
-"""May an earlier model have learned today's held-out rows?
+"""The rule for rows that an earlier model may have learned.
 
-One table of cases for both who ask: the gate's comparison with a champion, and a warm start.
+One table of cases serves both users of the rule: the gate's comparison with a champion, and a warm start.
 """
 
 from dataclasses import dataclass, field
@@ -27,14 +27,15 @@ NOON = np.array([2.5, 3.5, 4.5]) * 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True)
 class Case:
-    """An earlier model, and what both users find.
+    """An earlier model, and the answers of both users of the rule.
 
     Attributes:
-        name: what it shows.
-        protocol: today's.
-        split: what differs in the earlier model's split.
-        days, hours: by how much its log, and its training, ended later than today's.
-        rows: which of today's rows are fair for it; None where that can't be told.
+        name: the name of the case.
+        protocol: today's protocol.
+        split: the differences in the earlier model's split.
+        days: how much later than today's its log ended.
+        hours: how much later than today's its training ended.
+        rows: the mask of today's rows that it can't have learned, or None if that is unknown.
         may_start: whether training may start from it.
         says: words of the refusal.
     """
@@ -50,7 +51,7 @@ class Case:
 
 
 def unknown(name: str, protocol: str, says: str, **changes: Any) -> Case:
-    """A model of which nothing can be told."""
+    """Return a case of an earlier model that can't be compared."""
     return Case(name, protocol, **changes, rows=None, may_start=False, says=says)
 
 
@@ -80,7 +81,7 @@ CASES = [
 
 
 def facts(case: Case, features: Features) -> Any:
-    """Facts of the earlier bundle."""
+    """Return the facts of the earlier bundle."""
     split = documents_of.PROTOCOL | {"name": case.protocol} | case.split
     until = features.last_day() + timedelta(days=case.days)
     trained = TRAINED + timedelta(hours=case.hours)
@@ -89,7 +90,7 @@ def facts(case: Case, features: Features) -> Any:
 
 @pytest.fixture
 def today(tmp_path: Path) -> Features:
-    """Features that were split like `PROTOCOL`."""
+    """Return features that are split like `PROTOCOL`."""
     features = write_features(tmp_path / "features")
     features.manifest["params"] = documents_of.PROTOCOL
     features.manifest["train_until"] = TRAINED.isoformat()
@@ -98,7 +99,7 @@ def today(tmp_path: Path) -> Features:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_comparison_leaves_learned_rows_out(case: Case, today: Features) -> None:
-    """The gate compares on exactly the rows that the champion can't have learned, and closes where it can't tell."""
+    """The gate compares exactly the rows that the champion can't have learned, and closes if that is unknown."""
     candidate = facts(Case("today", case.protocol), today)
     if case.rows is None:
         with pytest.raises(InputError, match=f"may have trained on today's test rows: .*{case.says}"):
@@ -109,7 +110,7 @@ def test_a_comparison_leaves_learned_rows_out(case: Case, today: Features) -> No
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_training_starts_from_no_model_that_learned_held_out_rows(case: Case, today: Features, tmp_path: Path) -> None:
-    """A single row that it may have learned is one too many."""
+    """One row that the earlier model may have learned is enough to refuse it."""
     write_json(tmp_path / "bundle" / "facts.json", facts(case, today))
     start = Start("ab" * 32, tmp_path / "bundle")
     today.manifest["protocol"] = case.protocol  # type: ignore[typeddict-item]
@@ -121,7 +122,7 @@ def test_training_starts_from_no_model_that_learned_held_out_rows(case: Case, to
 
 
 def test_no_fair_row_is_no_comparison(today: Features) -> None:
-    """The champion learned every row that is held out today."""
+    """If the champion learned every row that is held out today, there is no comparison."""
     champion = facts(Case("it saw all", "temporal", hours=999), today)
     with pytest.raises(InputError, match="trained on all"):
         fair_rows(facts(Case("today", "temporal"), today), champion, NOON)

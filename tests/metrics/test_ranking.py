@@ -10,19 +10,19 @@ from sklearn.metrics import roc_auc_score
 
 from din.metrics import auc, gauc, relative_improvement
 
-# Ragged click logs with many ties: (user, label, score) rows.
+# ragged click logs with many ties: rows of (user, label, score)
 rows = st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 5)), max_size=40)
 
 
 def pairs_auc(labels, scores) -> float:
-    """The slow twin: every (click, non-click) pair, ties half."""
+    """Return the AUC by a loop over all pairs of a click and a non-click, with ties as half."""
     pairs = [(p > n) + (p == n) / 2 for p, y in zip(scores, labels, strict=True) if y
              for n, z in zip(scores, labels, strict=True) if not z]  # fmt: skip
     return sum(pairs) / len(pairs) if pairs else math.nan
 
 
 def test_auc_counts_won_pairs_and_half_of_ties():
-    """Clicks .9 and .4 against non-clicks .4 and .1: 2 wins, then 1 tie and 1 win."""
+    """Clicks 0.9 and 0.4 against non-clicks 0.4 and 0.1 give two wins, then a tie and a win."""
     assert auc([1, 0, 1, 0], [0.9, 0.4, 0.4, 0.1]) == (2 + 0.5 + 1) / 4
 
 
@@ -34,7 +34,7 @@ def test_auc_equals_all_pairs(log):
 
 
 def test_auc_equals_sklearn(rng):
-    """On a large random log with ties."""
+    """The AUC equals scikit-learn's on a large random log with ties."""
     labels, scores = rng.random(10_000) < 0.2, rng.normal(size=10_000).round(2)
     assert auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
 
@@ -46,14 +46,14 @@ def test_auc_of_one_class_is_nan(labels):
 
 
 def test_nan_score_makes_the_metric_nan():
-    """A broken score must not be ranked anywhere; another user's GAUC is not excused either."""
+    """A NaN score is never ranked, and it makes GAUC NaN even if it belongs to one user only."""
     labels, scores, users = [1, 0, 1, 0], [0.2, 0.1, math.nan, 0.3], ["a", "a", "b", "b"]
     assert math.isnan(auc(labels, scores))
     assert math.isnan(gauc(labels, scores, users).value)
 
 
 def test_gauc_weighs_by_impressions_and_leaves_one_class_users_out():
-    """Eq. 10 by hand: user a has 3 impressions and AUC 1/2, b 2 and AUC 1; c and d never or always clicked."""
+    """User a has 3 impressions and AUC 1/2, and b has 2 and AUC 1; c and d have one class."""
     users = ["a", "a", "a", "b", "b", "c", "c", "d"]
     labels = [1, 0, 0, 0, 1, 0, 0, 1]
     scores = [0.5, 0.9, 0.1, 0.2, 0.3, 0.9, 0.1, 0.4]
@@ -64,7 +64,7 @@ def test_gauc_weighs_by_impressions_and_leaves_one_class_users_out():
 
 @given(rows)
 def test_gauc_equals_a_loop_over_users(log):
-    """The sorted-runs algebra equals Eq. 10 user by user."""
+    """The sum over sorted runs equals Eq. 10 user by user."""
     users, labels, scores = ([r[i] for r in log] for i in range(3))
     total, weight, one_class = 0.0, 0, 0
     for user in set(users):
@@ -90,7 +90,7 @@ def test_row_order_changes_nothing(log, random):
 
 
 def test_relative_improvement_reproduces_the_paper():
-    """Eq. 11 on the paper's Alibaba row: DIN .6029 over BaseModel .5970 is +6.08 %."""
+    """Eq. 11 on the paper's Alibaba row: DIN 0.6029 over BaseModel 0.5970 is +6.08 %."""
     assert relative_improvement(0.6029, 0.5970) == pytest.approx((0.1029 / 0.0970 - 1) * 100)
     assert relative_improvement(0.6029, 0.5970) == pytest.approx(6.08, abs=0.005)
     assert math.isnan(relative_improvement(0.6, 0.5))

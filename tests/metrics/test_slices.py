@@ -16,14 +16,14 @@ from din.schema import Group
 
 @pytest.fixture
 def rows(features_once: Features) -> dict[str, np.ndarray]:
-    """The test rows of all shards, as reports/predictions/test.parquet holds them."""
+    """Return the test rows of all shards, as reports/predictions/test.parquet holds them."""
     parts = [shard.impressions for shard in features_once.shards("test")]
     names = ("user", "item", "label", "sequence", "history_length")
     return {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
 
 
 def band(number: int, starts: tuple[int, ...]) -> str:
-    """The name of a number's range."""
+    """Return the name of a number's range."""
     for low, high in zip(starts, (*starts[1:], math.inf), strict=True):
         if low <= number < high:
             return f"{low}+" if high == math.inf else f"{low}-{high - 1}"
@@ -31,7 +31,7 @@ def band(number: int, starts: tuple[int, ...]) -> str:
 
 
 def twin(rows, features) -> dict[str, list[int]]:
-    """Rows by slice, one row after the other."""
+    """Return the rows of each slice by a loop over all rows."""
     contexts = {}
     for shard in features.shards("test"):
         found = shard.impressions
@@ -57,7 +57,7 @@ def twin(rows, features) -> dict[str, list[int]]:
 
 
 def test_slices_equal_the_slow_twin(features_once, rows):
-    """Every slice of every kind, in any order of the rows; standardised contexts have none."""
+    """Every slice of every kind equals the twin's in any order of rows; standardised contexts have none."""
     shuffled = np.random.default_rng(3).permutation(len(rows["label"]))[:50]
     some = {name: column[shuffled] for name, column in rows.items()}
     for these in (rows, some):
@@ -67,7 +67,7 @@ def test_slices_equal_the_slow_twin(features_once, rows):
 
 
 def test_a_row_is_once_in_each_slice_of_several_values(features_once, rows):
-    """Without a categorical item field the first `multi` one serves: a row is in a slice for each of its values."""
+    """Without a categorical item field, the first `multi` one serves, and a row is in a slice for each of its values."""
     tagged = copy.copy(features_once)
     tagged.fields = tuple(f for f in tagged.fields if f.name != "category")
     tagged.__dict__.pop("items", None)
@@ -81,7 +81,7 @@ def test_a_row_is_once_in_each_slice_of_several_values(features_once, rows):
 
 
 def test_only_the_most_frequent_values(features_once, rows, monkeypatch):
-    """Of a field with more values than `LARGEST`, the most frequent among the rows."""
+    """A field with more values than `LARGEST` is sliced by the values most frequent among the rows."""
     every = {s.value: len(s.rows) for s in slices(rows, features_once) if s.by == "category"}
     assert len(every) <= LARGEST
     monkeypatch.setattr("din.metrics.slices.LARGEST", 2)
@@ -90,7 +90,7 @@ def test_only_the_most_frequent_values(features_once, rows, monkeypatch):
 
 
 def test_logs_without_users_categories_and_contexts(features_once, rows):
-    """History length and item count are always there."""
+    """Every log has slices of history length and item count."""
     bare = copy.copy(features_once)
     bare.fields = tuple(f for f in bare.fields if f.group is Group.BEHAVIOUR or f.name == "item_id")
     assert {s.by for s in slices(rows, bare)} == {"history_length", "item_count"}
@@ -98,14 +98,14 @@ def test_logs_without_users_categories_and_contexts(features_once, rows):
 
 @pytest.mark.parametrize("sequence", [-1, 9_999, 10**12])
 def test_rows_of_another_log_are_an_error(features_once, rows, sequence):
-    """A sequence that no test impression has, below, between and above those that exist."""
+    """A sequence that no test impression has, whether below, between or above theirs, is an error."""
     rows["sequence"] = np.where(np.arange(len(rows["label"])) == 7, sequence, rows["sequence"])
     with pytest.raises(InputError, match="dvc repro evaluate"):
         slices(rows, features_once)
 
 
 def test_table_is_the_summary_of_each_slice(features_once, rows, rng):
-    """JSON-ready: one class or no click is null, never NaN."""
+    """The table is ready for JSON: with one class or no click, figures are null, never NaN."""
     p = rng.random(len(rows["label"]))
     table = slice_table(rows, p, features_once)
     json.dumps(table, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Fixtures of the promotion tests: a finished run in a directory of its own, and its registry."""
+"""Fixtures of the promotion tests: a finished run in a workspace of its own, and its registry."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,25 +13,25 @@ from din.workspace import Workspace
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """A workspace of its own for each test."""
+    """Return a workspace of its own for each test."""
     return Workspace(tmp_path)
 
 
 @pytest.fixture
 def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, quick: Params) -> Run:
-    """A finished run in it."""
+    """Return a finished run in the workspace."""
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
     return Run(workspace, quick)
 
 
 @pytest.fixture
 def quick(params: Params) -> Params:
-    """The shipped parameters; fewer resamples, a margin and slices for a small log, nothing that takes onnxruntime."""
+    """Return the shipped parameters with fewer resamples, and with a margin and slices for a small log."""
     small = {"resamples": 200, "margin": 0.01, "min_slice_rows": 100, "max_latency_ms": None, "max_gain": 0.5}
     return replace(params, gate=replace(params.gate, **small))
 
 
 @pytest.fixture
 def registry(run: Run, quick: Params) -> Registry:
-    """The registry that `quick` names, empty."""
+    """Return the empty registry of `quick`."""
     return Registry.of(run.here, quick)

@@ -1,4 +1,4 @@
-"""Run the gate on a workspace in miniature, and read its report."""
+"""Run the gate on a miniature workspace and read its report."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift", "implausible
 
 
 def judge(workspace: Workspace, params, score=score, **settings) -> dict:
-    """Run the gate; its report, whatever the verdict."""
+    """Run the gate and return its report for any verdict."""
     try:
         gate(workspace, params, score, **settings)
     except GateClosed as error:
         report = read_json(workspace.gate)
         assert error.report == workspace.gate and report["verdict"] != "open"
         for closed in shut(report):
-            assert closed in str(error)  # the message names what failed
+            assert closed in str(error)  # the message names the closed gates
         return report
     report = read_json(workspace.gate)
     assert report["verdict"] == "open"
@@ -29,17 +29,17 @@ def judge(workspace: Workspace, params, score=score, **settings) -> dict:
 
 
 def set_gate(params, **settings) -> Params:
-    """The parameters with some of block `gate` changed."""
+    """Return the parameters with some of block `gate` changed."""
     return replace(params, gate=replace(params.gate, **settings))
 
 
 def shut(report) -> list[str]:
-    """Names of the gates that are not open."""
+    """Return the names of the gates that are not open."""
     return [g["name"] for g in report["gates"] if g["verdict"] != "open"]
 
 
 def find(report, name) -> dict:
-    """One gate of a report."""
+    """Return one gate of a report."""
     return next(g for g in report["gates"] if g["name"] == name)
 
 

@@ -1,7 +1,7 @@
-"""A finished workspace in miniature, with a model small enough to be one JSON file.
+"""A finished miniature workspace, with a model small enough to be one JSON file.
 
-The log: item i of 1000 is clicked with a rate that grows with i. A model sees i through its own noise, so less noise is
-a better model, and a bundle scores rows by itself, as a real one does.
+Item i of 1000 is clicked with a rate that grows with i. A model sees i through its own noise, so less noise is a better
+model. A bundle scores rows by itself, as a real one does.
 """
 
 import json
@@ -31,18 +31,18 @@ _IMPRESSION = (
 
 
 def probabilities(noise: float, items: np.ndarray) -> np.ndarray:
-    """The model: the items' true logit, blurred."""
+    """Return the model's probabilities: the items' true logits with noise."""
     logit = (items / 1000 - 0.5) * 4 + noise * np.random.default_rng(int(noise * 1000)).normal(size=len(items))
     return 1 / (1 + np.exp(-logit))
 
 
 def score(workspace: Workspace, bundle: Path, rows: pa.Table) -> np.ndarray:
-    """A bundle's scorer, in the place of onnxruntime."""
+    """Score rows with a bundle, in place of onnxruntime."""
     return probabilities(read_json(bundle / "model.json")["noise"], rows["item"].to_numpy())
 
 
 def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
-    """A bundle with a manifest; returns its version."""
+    """Write a bundle with a manifest, and return its version."""
     (root / "manifest.json").unlink(missing_ok=True)
     write_json(root / "model.json", {"noise": noise})
     write_json(root / "vocab" / "item_id.json", list(range(5)))
@@ -52,7 +52,7 @@ def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
 
 
 class Run:
-    """A workspace as a run leaves it before the gate. Edit `facts` or files, then call `bundle`/`judge`."""
+    """A workspace as a run leaves it before the gate; edit `facts` or files, then call `bundle` or `judge`."""
 
     def __init__(self, here: Workspace, params: Params) -> None:
         self.here = here
@@ -86,7 +86,7 @@ class Run:
         self.finish()
 
     def _write_features(self) -> None:
-        """What slices need: items with counts and categories, a context of each test row; no history."""
+        """Write what slices need: items with counts and categories, and a context of each test row, without history."""
         root, items = self.here.features, np.arange(1000, dtype=np.int32)
         nothing = np.zeros(USERS * PER_USER, np.int32)
         tables = {
@@ -108,10 +108,10 @@ class Run:
         write_json(root / "manifest.json", documents_of.features_manifest(fields=records, **counts))
 
     def finish(self, prediction: np.ndarray | None = None) -> str:
-        """Predictions, reports and bundle of a model of this noise; returns the bundle's version.
+        """Write predictions, reports and bundle of a model with this noise, and return the bundle's version.
 
         Args:
-            prediction: what the model says instead, for planted faults.
+            prediction: predictions to use instead of the model's, for planted faults.
         """
         if prediction is None:
             prediction = probabilities(self.noise, self.rows["item"])
@@ -139,7 +139,7 @@ class Run:
         return self.bundle(evaluation)
 
     def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
-        """The bundle of today's facts, and a parity report for it."""
+        """Write the bundle of today's facts and a parity report for it."""
         here = self.here
         evaluation = evaluation or read_json(here.evaluation)
         places = {"raw": here.raw, "features": here.features, "model": here.model}
@@ -151,6 +151,6 @@ class Run:
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    """Change a JSON file in place; `change` returns the new value, or None after mutating the old."""
+    """Change a JSON file; `change` returns the new value, or None after changing the old one in place."""
     value = json.loads(path.read_text())
     path.write_text(json.dumps(change(value) or value))

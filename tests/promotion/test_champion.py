@@ -1,4 +1,4 @@
-"""Which champion is the anchor, what was rolled back."""
+"""The choice of the anchor, and the versions that were rolled back."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from din.registry.registry import Registry
 
 
 def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:
-    """A record of the log."""
+    """Return a record of the log."""
     return Record(
         number=number,
         version=version,
@@ -28,8 +28,8 @@ def record(number, version, action="promote", previous=None, at="2026-01-01T00:0
     )
 
 
-def test_rolled_back_versions_until_someone_reinstates_them():
-    """a, b, back to a: b is out; back to b: a is out, b is in."""
+def test_rolled_back_versions_until_they_are_reinstated():
+    """After a, b and a rollback to a, b is removed; after a rollback to b, a is removed and b is back."""
     log = [record(1, "a"), record(2, "b", previous="a"), record(3, "a", "rollback", "b")]
     assert rolled_back(log).keys() == {"b"} and rolled_back(log)["b"].number == 3
     log.append(record(4, "b", "rollback", "a"))
@@ -38,7 +38,7 @@ def test_rolled_back_versions_until_someone_reinstates_them():
 
 @pytest.fixture
 def store(tmp_path):
-    """A function that stores a bundle of a recorded test AUC and returns its version."""
+    """Return a function that stores a bundle with a recorded test AUC and returns its version."""
     registry = Registry(str(tmp_path / "registry"), "ads")
 
     def put(auc: float) -> str:
@@ -51,7 +51,7 @@ def store(tmp_path):
 
 
 def test_anchor_is_the_best_of_90_days(store):
-    """By recorded test metric; older and rolled-back champions don't count, nor does today's."""
+    """The anchor has the best recorded metric, without older or rolled-back champions and without today's."""
     registry, put = store
     old, best, bad, weak, today = (put(auc) for auc in (0.9, 0.8, 0.95, 0.6, 0.7))
     log = [
@@ -68,7 +68,7 @@ def test_anchor_is_the_best_of_90_days(store):
 
 
 def test_anchor_whose_bundle_is_damaged_is_an_error(store, tmp_path: Path):
-    """Not skipped: the best champion can't be named without its facts."""
+    """A damaged bundle is not skipped, since without its facts the best champion is unknown."""
     registry, put = store
     first, second = put(0.8), put(0.7)
     (tmp_path / "registry" / "ads" / "bundles" / first / "facts.json").write_text("{}")

@@ -40,7 +40,7 @@ FIRST_RUN = {
 
 
 def test_first_run_opens(workspace: Workspace, run, quick, registry, capsys):
-    """All evidence green and no champion: open, with the keys that others read."""
+    """With sound evidence and no champion, the gate is open, and the report has the keys that others read."""
     version = run.finish()
     report = judge(workspace, quick)
     assert (report["verdict"], report["bundle"], report["champion"]) == ("open", version, None)
@@ -66,7 +66,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_closes_its_gate_alone(workspace: Workspace, run, quick, name):
-    """A planted fault in one report, and exactly one gate that says so."""
+    """A fault planted in one report closes exactly one gate, which names it."""
     run.noise = 1.0
     run.finish()
     FAULTS[name](run)
@@ -83,16 +83,16 @@ LIMITS = {
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_limit_closes_its_gate_alone(workspace: Workspace, run, quick, name):
-    """Each limit of params.yaml is looked at."""
+    """Each limit of params.yaml closes its own gate."""
     report = judge(workspace, set_gate(quick, **LIMITS[name]))
-    beside = {"slice_calibration"} if name == "calibration" else set()  # the same limits, on slices
+    beside = {"slice_calibration"} if name == "calibration" else set()  # the same limits, applied to slices
     assert set(shut(report)) == {name} | beside and find(report, name)["verdict"] == "closed"
 
 
 @pytest.mark.parametrize("name", ["validation/raw", "validation/features", "validation/predictions", "parity"])
 @pytest.mark.parametrize("fault", ["missing", "not JSON", "other JSON", "without keys"])
 def test_unreadable_report_is_a_closed_gate(workspace: Workspace, run, quick, name, fault):
-    """Never a traceback: the gate of that report is closed and says why."""
+    """An unreadable report closes its gate with a reason and never ends in a traceback."""
     path = workspace.reports / f"{name}.json"
     if fault == "missing":
         path.unlink()
@@ -105,7 +105,7 @@ def test_unreadable_report_is_a_closed_gate(workspace: Workspace, run, quick, na
 
 @pytest.mark.parametrize("fault", ["missing", "truncated", "no column", "no rows", "NaN"])
 def test_unusable_predictions_close_every_figure(workspace: Workspace, run, quick, fault):
-    """No figure is invented where the predictions can't give one."""
+    """If the predictions can't give a figure, none is invented, and its gate is closed."""
     path = workspace.predictions / "test.parquet"
     rows = pq.read_table(path)
     if fault == "missing":
@@ -141,7 +141,7 @@ def test_damaged_bundle_closes(workspace: Workspace, run, quick, fault):
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypatch, damaged):
-    """However many gates ask for it, the time of a request among them, and whether it is sound or not."""
+    """The candidate's files are hashed once for all gates, also for a request's time, and if the bundle is damaged."""
     hashed = []
 
     def spy(directory: Path) -> Verified:
@@ -156,13 +156,13 @@ def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypa
 
 
 def test_parity_of_another_bundle_is_closed(workspace: Workspace, run, quick):
-    """An open report about yesterday's bundle proves nothing about today's."""
+    """An open report on another bundle proves nothing about today's."""
     edit(workspace.parity, lambda p: p | {"bundle": "0" * 64})
     assert shut(judge(workspace, quick)) == ["parity"]
 
 
 def test_evaluation_must_follow_from_the_predictions(workspace: Workspace, run, quick):
-    """A bundle that copied a wrong evaluation.json doesn't make it right."""
+    """A bundle that copied a wrong evaluation.json does not make it right."""
     edit(workspace.evaluation, lambda e: e["test"].update(auc=e["test"]["auc"] + 1e-3))
     run.bundle()
     report = judge(workspace, quick)
@@ -170,8 +170,8 @@ def test_evaluation_must_follow_from_the_predictions(workspace: Workspace, run, 
     assert find(report, "evaluation")["observed"] == pytest.approx(1e-3)
 
 
-def test_evaluation_must_be_of_the_bundle_s_model(workspace: Workspace, run, quick):
-    """Trained and exported again without `din evaluate`: good figures of an older model promote nothing."""
+def test_evaluation_must_be_of_the_model_in_the_bundle(workspace: Workspace, run, quick):
+    """After a new training and export without `din evaluate`, an older model's figures promote nothing."""
     run.facts["inputs"] = read_json(workspace.evaluation)["inputs"]
     run.facts["inputs"] |= {"raw": hash_tree(workspace.raw), "model": DIGEST}
     run.bundle()
@@ -181,8 +181,8 @@ def test_evaluation_must_be_of_the_bundle_s_model(workspace: Workspace, run, qui
 
 
 @pytest.mark.parametrize("name", ["raw", "features"])
-def test_the_bundle_must_be_made_from_what_was_validated(workspace: Workspace, run, quick, name):
-    """The log or the features changed after export, and were validated again."""
+def test_the_bundle_must_be_made_from_validated_data(workspace: Workspace, run, quick, name):
+    """Log or features that changed after export, and were validated again, close the gate."""
     inputs = {part: hash_tree(workspace.root / "data" / part) for part in ("raw", "features")}
     run.facts["inputs"] = read_json(workspace.evaluation)["inputs"] | inputs | {name: DIGEST}
     run.bundle()
@@ -190,7 +190,7 @@ def test_the_bundle_must_be_made_from_what_was_validated(workspace: Workspace, r
 
 
 def test_bundle_must_carry_this_evaluation(workspace: Workspace, run, quick):
-    """Its recorded metrics choose later anchors: another valid block means another export."""
+    """The recorded metrics choose later anchors, so another valid block demands another export."""
     edit(workspace.evaluation, lambda e: e["valid"].update(auc=0.1))
     report = judge(workspace, quick)
     assert shut(report) == ["evaluation"]
@@ -198,21 +198,21 @@ def test_bundle_must_carry_this_evaluation(workspace: Workspace, run, quick):
 
 
 def test_borderline_blocks_but_stays_borderline(workspace: Workspace, run, quick):
-    """The floor lies inside the interval: too few rows to tell, which exits as closed."""
+    """If the floor lies inside the interval, the verdict is borderline, and the exit code is that of a closed gate."""
     auc = read_json(workspace.evaluation)["test"]["auc"]
     report = judge(workspace, set_gate(quick, min_auc=auc))
     assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
 
 
 def test_gauc_gates_where_params_say_so(workspace: Workspace, run, quick):
-    """`gate.metric: gauc` compares GAUC."""
+    """With `gate.metric: gauc`, the gates compare GAUC."""
     report = judge(workspace, set_gate(quick, metric="gauc"))
     assert find(report, "gauc_over_popularity")["verdict"] == "open"
     assert report["metric"] == "gauc"
 
 
 def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):
-    """A registry that can't be reached is exit 2 and leaves no gate report: retry, don't retrain."""
+    """A registry that can't be reached is exit 2 and leaves no gate report, so that a retry suffices."""
     (workspace.root / "registry").write_text("a file")
     with pytest.raises(InputError, match="registry"):
         gate(workspace, quick, score)
@@ -220,7 +220,7 @@ def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):
 
 
 def test_margin_decides():
-    """Open above, closed below, borderline around; an undefined bound is closed under every rule."""
+    """The gate is open above the margin, closed below it, borderline around it, and closed for undefined bounds."""
     assert within(Interval(0, -0.001, 0.1), -0.002) == "open"
     assert within(Interval(0, -0.1, 0.1), -0.002) == "borderline"
     assert within(Interval(0, -0.1, -0.01), -0.002) == "closed"
@@ -237,7 +237,7 @@ def test_margin_decides():
 
 
 def test_overall_is_the_worst():
-    """No gate at all is closed, too."""
+    """The worst gate decides, and without any gate the verdict is closed."""
     gates = [{"verdict": v} for v in ("open", "borderline", "closed")]
     assert overall(gates) == "closed"
     assert overall(gates[:2]) == "borderline"
@@ -246,7 +246,7 @@ def test_overall_is_the_worst():
 
 
 def test_report_has_no_clock(workspace: Workspace, run, quick):
-    """The same run and registry give the same bytes."""
+    """Judging equal runs and registries gives equal bytes."""
     judge(workspace, quick)
     first = workspace.gate.read_bytes()
     judge(workspace, quick)
@@ -254,7 +254,7 @@ def test_report_has_no_clock(workspace: Workspace, run, quick):
 
 
 def test_write_json_of_a_report_never_holds_nan(workspace: Workspace, run, quick):
-    """One class only: figures are null, gates closed."""
+    """With one class only, figures are null and gates closed."""
     run.rows["label"][:] = 0
     run.finish()
     report = judge(workspace, quick)

@@ -1,4 +1,4 @@
-"""The gate beside a champion: better, worse, the same, older, damaged."""
+"""The gate with a champion: better, worse, equal, older or damaged."""
 
 import math
 
@@ -14,7 +14,7 @@ from din.workspace import Workspace
 
 
 def test_better_candidate_opens(workspace: Workspace, run, quick, registry):
-    """Candidate − champion on the same rows; the champion's scores come from its own bundle."""
+    """The candidate is compared with the champion on the same rows, which the champion's own bundle scores."""
     run.noise = 1.0
     run.finish()
     old = crown(registry, run)
@@ -24,11 +24,11 @@ def test_better_candidate_opens(workspace: Workspace, run, quick, registry):
     assert report["champion"] == {"number": 1, "version": old}
     delta = find(report, "champion_delta")
     assert delta["observed"] > 0.03 and delta["interval"][0] > 0 and delta["rows"] == 1200
-    assert not [g for g in report["gates"] if "_over_" in g["name"]]  # floors are for first runs
+    assert not [g for g in report["gates"] if "_over_" in g["name"]]  # first runs alone compare with floors
 
 
 def test_worse_candidate_is_closed(workspace: Workspace, run, quick, registry):
-    """The whole interval lies below −margin."""
+    """A candidate whose whole interval lies below −margin is closed."""
     crown(registry, run)
     run.noise = 1.5
     run.finish()
@@ -39,7 +39,7 @@ def test_worse_candidate_is_closed(workspace: Workspace, run, quick, registry):
 
 
 def test_champion_itself_opens_without_scoring(workspace: Workspace, run, quick, registry):
-    """A rerun that reproduced the champion has nothing to compare."""
+    """If a rerun reproduced the champion, there is nothing to compare."""
     crown(registry, run)
 
     def never(workspace, bundle, rows):
@@ -50,7 +50,7 @@ def test_champion_itself_opens_without_scoring(workspace: Workspace, run, quick,
 
 
 def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, registry):
-    """Each step loses less than the margin to the champion; the anchor, the best of 90 days, notices the sum."""
+    """If each step loses less than the margin to its champion, the anchor, the best of 90 days, notices the sum."""
     wide = set_gate(quick, margin=0.1, slice_margin=1.0)
     noises = [0.2, 1.0, 1.6]
     for noise in noises[:2]:
@@ -65,7 +65,7 @@ def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, 
 
 @pytest.mark.parametrize("fault", ["raises", "wrong length", "NaN"])
 def test_champion_that_cannot_score_closes(workspace: Workspace, run, quick, registry, fault):
-    """Unevaluable is closed, whatever the old bundle does."""
+    """If the old bundle can't score for any reason, the gate is closed."""
     crown(registry, run)
     run.noise = 0.1
     run.finish()
@@ -82,7 +82,7 @@ def test_champion_that_cannot_score_closes(workspace: Workspace, run, quick, reg
 
 
 def test_damaged_champion_closes(workspace: Workspace, run, quick, registry):
-    """A champion that can't be verified can't be compared with."""
+    """A champion that can't be verified closes the gate."""
     version = crown(registry, run)
     run.noise = 0.1
     run.finish()
@@ -90,8 +90,8 @@ def test_damaged_champion_closes(workspace: Workspace, run, quick, registry):
     assert set(shut(judge(workspace, quick))) == NEED_SCORES
 
 
-def test_a_registry_that_does_not_answer_is_no_verdict(workspace: Workspace, run, quick, registry, monkeypatch):
-    """The champion can't be fetched now: the command ends, to be run again, and leaves no closed gate behind."""
+def test_an_unavailable_registry_gives_no_verdict(workspace: Workspace, run, quick, registry, monkeypatch):
+    """If the champion can't be fetched now, the command ends without a closed gate, so that it can be run again."""
     crown(registry, run)
     run.noise = 0.1
     run.finish()
@@ -108,7 +108,7 @@ def test_a_registry_that_does_not_answer_is_no_verdict(workspace: Workspace, run
 
 
 def test_older_log_closes(workspace: Workspace, run, quick, registry):
-    """A candidate of a log that ends before the champion's; the comparison itself stays fair under by_user."""
+    """A candidate from a log that ends before the champion's is closed, though under by_user the comparison is fair."""
     crown(registry, run)
     run.facts["until"] = "2024-10-12"
     run.noise = 0.1
@@ -119,7 +119,7 @@ def test_older_log_closes(workspace: Workspace, run, quick, registry):
 
 
 def test_allow_older_waives_that_gate_alone(workspace: Workspace, run, quick, registry):
-    """The report says that it was waived; any other closed gate stays closed."""
+    """The report says that the gate was waived, and any other closed gate stays closed."""
     crown(registry, run)
     run.facts["until"] = "2024-10-12"
     run.noise = 0.1
@@ -135,7 +135,7 @@ def test_allow_older_waives_that_gate_alone(workspace: Workspace, run, quick, re
 
 
 def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry):
-    """A scheduled rerun reproduces the bundle that a person removed: it needs a person to come back."""
+    """A scheduled rerun that reproduces a removed bundle stays closed until a person reinstates it."""
     run.noise = 1.0
     run.finish()
     first = crown(registry, run)
@@ -149,13 +149,13 @@ def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry
 
 
 def test_rows_that_the_champion_trained_on_are_left_out(workspace: Workspace, run, quick, registry):
-    """temporal: only rows after its last training impression are compared, and none left is closed."""
+    """Under temporal, only rows after the champion's training are compared, and the gate is closed if none is left."""
     temporal = {"protocol": PROTOCOL | {"name": "temporal"}}
     crown(registry, run, **temporal, train_until="2024-10-08T00:00:00+00:00")
     run.noise = 0.1
     run.finish()
     report = judge(workspace, quick)
-    days = 20_000 + np.arange(10)  # 2024-10-04 and on, in days since 1970; one row per user and day
+    days = 20_000 + np.arange(10)  # from 2024-10-04, in days since 1970; one row per user and day
     later = int((days > 20_004).sum())  # 20_004 is 2024-10-08
     assert find(report, "champion_delta")["rows"] == 120 * later
     run.facts["train_until"] = "2024-10-20T00:00:00+00:00"
@@ -167,7 +167,7 @@ def test_rows_that_the_champion_trained_on_are_left_out(workspace: Workspace, ru
 
 
 def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
-    """The comparison may be bounded; users stay whole, the seed decides which."""
+    """`max_rows` bounds the comparison by drawing whole users with the seed."""
     crown(registry, run)
     run.noise = 0.1
     run.finish()
@@ -186,7 +186,7 @@ def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
 
 
 def test_a_log_that_changed_its_meaning_is_closed(workspace: Workspace, run, quick, registry):
-    """Labels are flipped for everybody: candidate and champion differ as before, but the champion lost what it knew."""
+    """If all labels are flipped, the candidate's gain does not change, but the champion's AUC falls, which closes."""
     crown(registry, run)
     run.rows["label"] = 1 - run.rows["label"]
     run.noise = 0.1

@@ -11,18 +11,18 @@ from din.workspace import Workspace
 
 
 def newcomers(run: Run) -> np.ndarray:
-    """The rows of one slice: impressions without history, a tenth of all."""
+    """Mark the rows of one slice, a tenth of all: impressions without history."""
     return run.rows["history_length"] == 0
 
 
 def spoiled(run: Run) -> np.ndarray:
-    """A good model's predictions, upside down where the history is empty."""
+    """Return a good model's predictions, reversed where the history is empty."""
     p = probabilities(run.noise, run.rows["item"])
     return np.where(newcomers(run), 1 - p, p)
 
 
 def test_slice_worse_than_chance_closes(workspace: Workspace, run, quick):
-    """The average is good, one slice is upside down: closed, and the reason names it."""
+    """A good average with one reversed slice is closed, and the reason names the slice."""
     run.finish(spoiled(run))
     report = judge(workspace, quick)
     assert shut(report) == ["slice_auc"]
@@ -33,7 +33,7 @@ def test_slice_worse_than_chance_closes(workspace: Workspace, run, quick):
 
 @pytest.mark.parametrize("shift", [lambda p: 0.4 * p, lambda p: 1 - 0.2 * (1 - p)], ids=["too low", "too high"])
 def test_miscalibrated_slice_closes(workspace: Workspace, run, quick, shift):
-    """On one slice the order is right and the level is not; the ratio over all rows stays within the limits."""
+    """A slice with the right order and the wrong level is closed, although all rows together are within the limits."""
     p = probabilities(run.noise, run.rows["item"])
     run.finish(np.where(newcomers(run), shift(p), p))
     report = judge(workspace, quick)
@@ -42,7 +42,7 @@ def test_miscalibrated_slice_closes(workspace: Workspace, run, quick, shift):
 
 
 def test_loss_on_one_slice_closes(workspace: Workspace, run, quick, registry):
-    """Against the champion: within the margin over all rows, but one slice pays for it."""
+    """A loss within the margin over all rows is closed if one slice loses more."""
     crown(registry, run)
     run.finish(spoiled(run))
     report = judge(workspace, set_gate(quick, margin=0.2))
@@ -53,7 +53,7 @@ def test_loss_on_one_slice_closes(workspace: Workspace, run, quick, registry):
 
 @pytest.mark.parametrize("least", [120, 121])
 def test_small_slices_are_not_judged(workspace: Workspace, run, quick, least):
-    """The faulty slice has 120 rows: judged from there on, below it is only counted."""
+    """The faulty slice has 120 rows; with a higher minimum it is only counted."""
     run.finish(spoiled(run))
     report = judge(workspace, set_gate(quick, min_slice_rows=least))
     assert shut(report) == (["slice_auc"] if least == 120 else [])
@@ -61,20 +61,20 @@ def test_small_slices_are_not_judged(workspace: Workspace, run, quick, least):
 
 
 def test_log_of_small_slices_opens(workspace: Workspace, run, quick):
-    """Nothing to judge is not a fault of the model."""
+    """A log without a large enough slice opens."""
     found = find(judge(workspace, set_gate(quick, min_slice_rows=10_000)), "slice_auc")
     assert (found["verdict"], found["observed"], found["rows"]) == ("open", None, 0)
 
 
 def test_slice_of_one_class_is_not_judged(workspace: Workspace, run, quick):
-    """No click among newcomers: no AUC there, and no alarm."""
+    """Without a click among newcomers, there is no AUC and no alarm."""
     run.rows["label"][newcomers(run)] = 0
     run.finish(np.where(newcomers(run), 1e-3, probabilities(run.noise, run.rows["item"])))
     assert shut(judge(workspace, quick)) == []
 
 
 def test_unreadable_features_close_the_slices(workspace: Workspace, run, quick):
-    """Without features there is no telling which row belongs where."""
+    """Without features, rows can't be assigned to slices, so the gates are closed."""
     (workspace.features / "manifest.json").unlink()
     report = judge(workspace, quick)
     assert set(shut(report)) == {"validation_features", "slice_auc", "slice_calibration"}
@@ -82,7 +82,7 @@ def test_unreadable_features_close_the_slices(workspace: Workspace, run, quick):
 
 
 def test_drifted_predictions_close(workspace: Workspace, run, quick, registry):
-    """The same order and the same mean, but squeezed: AUC can't see it, a bidder can."""
+    """AUC does not see predictions of equal order and mean that are squeezed, but a bidder would."""
     crown(registry, run)
     p = probabilities(run.noise, run.rows["item"])
     run.finish(p.mean() + (p - p.mean()) * 0.4)
@@ -93,15 +93,15 @@ def test_drifted_predictions_close(workspace: Workspace, run, quick, registry):
 
 
 def test_drift_within_its_limit_opens(workspace: Workspace, run, quick, registry):
-    """The limit decides; another noise is another model, not another distribution."""
+    """The limit decides: another noise makes another model, not another distribution."""
     crown(registry, run)
     run.noise = 0.3
     run.finish()
     assert 0 < find(judge(workspace, quick), "prediction_drift")["observed"] < 0.05
 
 
-def test_drift_that_the_labels_bear_out_opens(workspace: Workspace, run, quick, registry):
-    """The champion was squeezed, the candidate is not: distributed otherwise, and the better of the two."""
+def test_drift_confirmed_by_labels_opens(workspace: Workspace, run, quick, registry):
+    """If the champion was squeezed and the candidate is not, the candidate differs and is better."""
     p = probabilities(run.noise, run.rows["item"])
     crown(registry, run)
     run.noise = 0.1
@@ -113,19 +113,19 @@ def test_drift_that_the_labels_bear_out_opens(workspace: Workspace, run, quick, 
 
 
 def slow(bundle) -> float:
-    """A bundle that takes 120.04 ms."""
+    """Time a bundle as if it took 120.04 ms."""
     return 120.04
 
 
 def test_a_busy_machine_does_not_close(workspace: Workspace, run, quick):
-    """A slow answer is measured again: other work on the machine only ever adds to a time."""
+    """A slow answer is measured again, since other work on the machine only adds to a time."""
     times = iter([300.0, 250.0, 90.0])
     report = judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle: next(times))
     assert find(report, "latency_ms")["observed"] == 90.0 and shut(report) == []
 
 
 def test_slow_bundle_closes(workspace: Workspace, run, quick):
-    """Above the budget; what is reported is rounded to 0.1 ms."""
+    """A time above the budget is closed, and the report rounds it to 0.1 ms."""
     report = judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=slow)
     assert shut(report) == ["latency_ms"]
     assert find(report, "latency_ms")["observed"] == 120.0
@@ -133,7 +133,7 @@ def test_slow_bundle_closes(workspace: Workspace, run, quick):
 
 
 def test_no_limit_measures_nothing(workspace: Workspace, run, quick):
-    """`max_latency_ms: null` has no row and opens no session."""
+    """With `max_latency_ms: null`, there is no gate and no session is opened."""
 
     def never(bundle):
         raise AssertionError("measured")
@@ -143,7 +143,7 @@ def test_no_limit_measures_nothing(workspace: Workspace, run, quick):
 
 @pytest.mark.parametrize("fault", ["raises", "NaN"])
 def test_bundle_that_cannot_answer_closes(workspace: Workspace, run, quick, fault):
-    """Unevaluable is closed."""
+    """A bundle that can't answer a request is closed."""
 
     def broken(bundle):
         if fault == "raises":

@@ -21,7 +21,7 @@ def strongest(report: dict) -> None:
 
 
 def test_a_leap_over_the_champion_is_held(workspace: Workspace, run, quick, registry):
-    """A model that knows the labels is not worse on any figure, and yet held, with the name of the strongest field."""
+    """A model that knows the labels is worse on no figure but held, and the reason names the strongest field."""
     run.noise = 2.0
     run.finish()
     crown(registry, run)
@@ -40,13 +40,13 @@ def test_a_leap_over_the_champion_is_held(workspace: Workspace, run, quick, regi
     [({"max_auc": 0.7}, "AUC 0.7"), ({"max_gain_over_lr": 0.01}, "AUC over LR's")],
 )
 def test_limits_of_a_first_run(workspace: Workspace, run, quick, limits, words):
-    """Without a champion the AUC itself and the gain over LR are judged."""
+    """Without a champion, the AUC and the gain over LR are judged."""
     report = judge(workspace, set_gate(quick, **limits))
     assert shut(report) == ["implausible_gain"] and words in find(report, "implausible_gain")["reason"]
 
 
 def test_a_leap_of_the_gain_over_lr_is_held(workspace: Workspace, run, quick, registry):
-    """The champion suffers alike, but its recorded gain over LR was smaller."""
+    """The champion has the same defect today, but its recorded gain over LR was smaller."""
     crown(registry, run)
     run.noise = 0.1
     run.rows["lr"] = np.full(len(run.rows["label"]), 0.5)
@@ -63,7 +63,7 @@ def test_a_leap_of_the_gain_over_lr_is_held(workspace: Workspace, run, quick, re
     ],
 )
 def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick, change, key):
-    """The bundle's facts name what differs from params.yaml as it is now."""
+    """The facts of the bundle name the keys that differ from today's params.yaml."""
     run.facts |= change
     run.bundle()
     report = judge(workspace, quick)
@@ -73,7 +73,7 @@ def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick
 
 @pytest.mark.parametrize(("made", "closed"), [("ab12" * 16, False), ("cd34" * 16, True)], ids=["it", "another"])
 def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, closed):
-    """params.yaml may pin the start of a version; training writes down the whole of it, and its processes."""
+    """params.yaml may pin the beginning of a version; training records the full version and its processes."""
     params = replace(quick, train=replace(quick.train, warm_start="ab12ab12"))
     trained = to_json(quick.train) | {"warm_start": made}
     trained["compute"]["processes"] = 4
@@ -83,7 +83,7 @@ def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, c
 
 
 def test_a_gain_of_a_model_that_was_rolled_back_is_no_yardstick(workspace: Workspace, run, quick, registry):
-    """A leaky champion that was undone does not make the next leak plausible."""
+    """A leaky champion that was rolled back does not make the next leak plausible."""
     crown(registry, run)
     run.noise = 0.1
     run.rows["lr"] = np.full(len(run.rows["label"]), 0.5)
@@ -105,7 +105,7 @@ def test_a_log_of_other_settings_is_closed(workspace: Workspace, run, quick):
 
 
 def test_a_log_of_another_source_is_closed(workspace: Workspace, run, quick):
-    """fetch.source changed, and nothing was fetched since."""
+    """The source changed, and nothing was fetched since."""
     other = replace(quick, fetch=replace(quick.fetch, source="table"))
     report = judge(workspace, replace(other, promote=replace(quick.promote, model_name=quick.model_name)))
     assert shut(report) == ["made_from"]
@@ -125,8 +125,8 @@ SUITE_FAULTS = {
 
 @pytest.mark.parametrize("suite", ALWAYS)
 @pytest.mark.parametrize("fault", SUITE_FAULTS)
-def test_a_suite_s_report_that_proves_nothing_is_closed(workspace: Workspace, run, quick, suite, fault):
-    """The verdict of a report is not believed: it must follow from the expectations that have to be there."""
+def test_a_report_without_its_expectations_is_closed(workspace: Workspace, run, quick, suite, fault):
+    """The verdict of a report is not trusted: it must follow from the expectations that have to be there."""
     edit(workspace.validation(suite), SUITE_FAULTS[fault])
     assert shut(judge(workspace, quick)) == [f"validation_{suite}"]
 
@@ -140,7 +140,7 @@ EDITS = {
 
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edited_report_promotes_nothing(workspace: Workspace, run, quick, registry, name):
-    """Every gate is judged again, and the report must say the same."""
+    """Every gate is judged again, and the report must agree."""
     judge(workspace, quick)
     edit(workspace.gate, EDITS[name])
     with pytest.raises(GateClosed, match="judged again"):
@@ -149,7 +149,7 @@ def test_an_edited_report_promotes_nothing(workspace: Workspace, run, quick, reg
 
 
 def test_verdicts_edited_to_open_promote_nothing(workspace: Workspace, run, quick, registry):
-    """A closed report whose every verdict says open."""
+    """A closed report with every verdict edited to open promotes nothing."""
     strict = set_gate(quick, min_auc=0.99)
     judge(workspace, strict)
 

@@ -26,19 +26,19 @@ FOLDER = Path(__file__).parent
 
 
 def promoted(workspace: Workspace, params, **settings):
-    """Promote as the tests do."""
+    """Promote with the tests' defaults."""
     return promote(workspace, params, by="ann", reason="nightly", score=score, **settings)
 
 
 @pytest.fixture
 def gated(workspace: Workspace, run, quick):
-    """A run whose gate is open."""
+    """Return a run whose gate is open."""
     gate(workspace, quick, score)
     return run
 
 
 def next_candidate(run: Run, params, noise: float) -> str:
-    """Another model in the run, judged against today's champion."""
+    """Put another model into the run and judge it against today's champion."""
     run.noise = noise
     version = run.finish()
     gate(run.here, params, score)
@@ -46,7 +46,7 @@ def next_candidate(run: Run, params, noise: float) -> str:
 
 
 def test_promotes_bundle_run_and_record(workspace: Workspace, gated, quick, registry, capsys):
-    """The record names who, why, what, and the hashes of everything the run knew."""
+    """The record names who, why and which version, and holds the hashes of the run's files."""
     result = promoted(workspace, quick)
     record = registry.champion()
     assert record == result.record and result.appended
@@ -67,14 +67,14 @@ def test_promotes_bundle_run_and_record(workspace: Workspace, gated, quick, regi
 def test_champion_again_appends_nothing(workspace: Workspace, gated, quick, registry):
     """A rerun of the same promotion, or of the whole pipeline, succeeds and changes nothing."""
     promoted(workspace, quick)
-    assert not promoted(workspace, quick).appended  # the gate that promoted it
+    assert not promoted(workspace, quick).appended  # the gate report of its promotion
     gate(workspace, quick, score)
-    assert not promoted(workspace, quick).appended  # a gate that saw it as champion
+    assert not promoted(workspace, quick).appended  # a gate report that saw it as champion
     assert len(registry.history()) == 1
 
 
 def test_second_promotion_follows_the_first(workspace: Workspace, gated, quick, registry):
-    """Numbers and `previous` chain."""
+    """The second record has the next number and names the previous version."""
     first = promoted(workspace, quick).record
     version = next_candidate(gated, quick, 0.1)
     second = promoted(workspace, quick).record
@@ -82,7 +82,7 @@ def test_second_promotion_follows_the_first(workspace: Workspace, gated, quick, 
 
 
 def test_a_bundle_is_promoted_once(workspace: Workspace, gated, quick, registry):
-    """A rerun that gives the bits of a succeeded champion is refused, though its gate is open; rollback is the way."""
+    """A rerun that reproduces a former champion is refused with an open gate; only a rollback brings it back."""
     first = promoted(workspace, quick).record
     noise = gated.noise
     next_candidate(gated, quick, 0.1)
@@ -95,12 +95,12 @@ def test_a_bundle_is_promoted_once(workspace: Workspace, gated, quick, registry)
 
 @pytest.mark.parametrize("fault", ["missing", "not JSON", "no keys", "closed", "borderline", "no gates", "foreign"])
 def test_refuses_without_an_open_gate_for_this_bundle(workspace: Workspace, gated, quick, registry, fault):
-    """Missing, malformed, closed or about another bundle: exit 3, and the registry stays empty."""
+    """A missing, malformed or closed report, or one on another bundle, is exit 3, and the registry stays empty."""
     if fault == "missing":
         workspace.gate.unlink()
     elif fault == "foreign":
         gated.noise = 0.1
-        gated.finish()  # another bundle than the gate judged
+        gated.finish()  # a bundle that the gate did not judge
     elif fault in ("not JSON", "no keys"):
         workspace.gate.write_text("{" if fault == "not JSON" else "{}")
     elif fault == "no gates":
@@ -114,7 +114,7 @@ def test_refuses_without_an_open_gate_for_this_bundle(workspace: Workspace, gate
 
 
 def test_refuses_a_gate_that_saw_another_champion(workspace: Workspace, gated, quick, registry):
-    """Both directions: a champion since, and a champion gone from the registry that is asked."""
+    """A report is refused if a champion appeared since, or if the asked registry lacks the champion."""
     report = workspace.gate.read_bytes()
     promoted(workspace, quick)
     next_candidate(gated, quick, 0.1)
@@ -128,7 +128,7 @@ def test_refuses_a_gate_that_saw_another_champion(workspace: Workspace, gated, q
 
 
 def test_an_older_log_is_promoted_where_its_gate_is_waived(workspace: Workspace, gated, quick, registry):
-    """`gate.allow_older` is asked for once, at the gate; without it nothing is promoted."""
+    """`gate.allow_older` must be set when the gate judges, and without it nothing is promoted."""
     promoted(workspace, quick)
     gated.facts["until"] = "2024-01-01"
     gated.noise = 0.1
@@ -145,7 +145,7 @@ def test_an_older_log_is_promoted_where_its_gate_is_waived(workspace: Workspace,
 
 
 def test_damaged_bundle_is_bad_input(workspace: Workspace, gated, quick, registry):
-    """A byte changed after the gate: named, nothing stored."""
+    """A byte that changed after the gate is named, and nothing is stored."""
     (workspace.bundle / "vocab/item_id.json").write_text("[]")
     with pytest.raises(InputError, match=r"vocab/item_id\.json"):
         promoted(workspace, quick)
@@ -153,7 +153,7 @@ def test_damaged_bundle_is_bad_input(workspace: Workspace, gated, quick, registr
 
 
 def test_run_id_of_the_scheduler_names_the_files(workspace: Workspace, gated, quick, registry, monkeypatch):
-    """Schedulers' ids hold colons; a second promotion by the same run leaves the first one's files alone."""
+    """Schedulers' ids may hold colons, and a second promotion by the same run keeps the first one's files."""
     monkeypatch.setenv("DIN_RUN_ID", "scheduled__2026-01-01T00:00:00+00:00")
     assert promoted(workspace, quick).record.run_id == "scheduled__2026-01-01T00-00-00-00-00"
     next_candidate(gated, quick, 0.1)
@@ -163,7 +163,7 @@ def test_run_id_of_the_scheduler_names_the_files(workspace: Workspace, gated, qu
 
 
 def test_git_commit_and_lock_are_kept(workspace: Workspace, gated, quick, registry):
-    """The record says which code and which dvc.lock, and null where there is no repository."""
+    """The record holds the commit and dvc.lock, or null without a repository."""
     (workspace.root / "dvc.lock").write_text("schema: '2.0'\n")
     record = promoted(workspace, quick).record
     assert "dvc.lock" in {Path(name).name for name in record.files}
@@ -200,7 +200,7 @@ except Exception as error:
 
 
 def promoter(params: Params, cwd: Path, die: str = "") -> subprocess.Popen:
-    """A process that promotes the run in `cwd`; it stops (or dies) right before it appends."""
+    """Start a process that promotes the run in `cwd` and stops, or dies, right before it appends."""
     (cwd / "params.yaml").write_text(json.dumps(to_json(params)))
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (FOLDER.parents[1], FOLDER.parent, FOLDER)))}
     command = [sys.executable, "-c", PROMOTER, die]
@@ -211,10 +211,7 @@ def promoter(params: Params, cwd: Path, die: str = "") -> subprocess.Popen:
 
 @pytest.mark.parametrize("run_id", [None, "one"])
 def test_two_promoters_one_wins(quick, tmp_path, monkeypatch, run_id):
-    """Two processes compared with the same champion and stand before the append: one record, one StaleChampion.
-
-    Of one run, too: what the loser wrote is not what the winner's record names.
-    """
+    """If two processes append after the same champion, even for one run, one writes a record and the other is stale."""
     if run_id:
         monkeypatch.setenv("DIN_RUN_ID", run_id)
     shared = tmp_path / "shared"
@@ -255,7 +252,7 @@ def test_killed_between_bundle_and_record_keeps_the_old_champion(
 
 
 def test_a_lost_answer_is_found_by_the_next_try(workspace: Workspace, gated, quick, registry, monkeypatch, capsys):
-    """The store takes the record, its answer gets lost: exit 1; the same command then says that it is done."""
+    """If the answer to the append is lost, the command exits 1, and a rerun finds the record."""
     first = promoted(workspace, quick).record
     version = next_candidate(gated, quick, 0.1)
     create = Objects.create
@@ -277,7 +274,7 @@ def test_a_lost_answer_is_found_by_the_next_try(workspace: Workspace, gated, qui
 
 
 def test_rollback_command_restores_and_the_next_gate_sees_it(workspace: Workspace, gated, quick, registry, capsys):
-    """Rollback is an append; a gate of before it is stale."""
+    """A rollback is an append, and a gate report from before it is stale."""
     first = promoted(workspace, quick).record
     next_candidate(gated, quick, 0.1)
     promoted(workspace, quick)
@@ -291,7 +288,7 @@ def test_rollback_command_restores_and_the_next_gate_sees_it(workspace: Workspac
 
 
 def test_registry_commands_print(workspace: Workspace, gated, quick, registry, capsys):
-    """list, show, verify, gc on a registry of one record, and on an empty one."""
+    """list, show, verify and gc print a registry of one record, and an empty one."""
     commands.show_list(registry.uri)
     assert commands.show(registry.uri, quick.model_name) is None
     record = promoted(workspace, quick).record
@@ -312,5 +309,5 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
 
 
 def test_stale_is_a_closed_gate():
-    """Losing the race is exit 3."""
+    """Losing the race to another promoter is exit 3."""
     assert issubclass(StaleChampion, GateClosed) and StaleChampion.exit_code == 3

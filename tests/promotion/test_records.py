@@ -1,4 +1,4 @@
-"""What runs keep beside promotions, and that promotions never change."""
+"""Files that runs keep beside promotions, and that never change a promotion."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +13,12 @@ from din.registry.registry import Registry
 
 @pytest.fixture
 def objects(tmp_path: Path) -> Objects:
-    """An empty namespace."""
+    """Return an empty namespace."""
     return Objects(str(tmp_path / "r"), "ads")
 
 
 def folder(root: Path, **files: str) -> Path:
-    """A folder with these files, `__` for `/`."""
+    """Return a folder with these files, with `__` for `/`."""
     for name, text in files.items():
         path = root / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,7 +27,7 @@ def folder(root: Path, **files: str) -> Path:
 
 
 def test_kept_files_come_back(objects: Objects, tmp_path: Path) -> None:
-    """Names and contents, the newest of each name; a key that nobody wrote is an empty folder."""
+    """Names and contents come back, the newest of each name, and an unwritten key gives an empty folder."""
     keep(objects, "runs/a:b", folder(tmp_path / "one", outcome__train="1", run="x"))
     keep(objects, "runs/a:b", folder(tmp_path / "two", outcome__train="2"))
     take(objects, "runs/a:b", tmp_path / "back")
@@ -40,13 +40,13 @@ def test_kept_files_come_back(objects: Objects, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["runs", "runs/", "bundles/x", "promotions/000001.json", "../runs/x"])
 def test_other_keys_are_refused(objects: Objects, tmp_path: Path, key: str) -> None:
-    """Only runs and stages can be kept; the message says so."""
+    """Only runs and stages can be kept, and the message says so."""
     with pytest.raises(InputError, match="expected runs/<run id> or stages/<name>"):
         keep(objects, key, folder(tmp_path / "f", a="1"))
 
 
-def test_what_a_promotion_hashed_is_out_of_reach(objects: Objects, tmp_path: Path) -> None:
-    """`keep` can't write there, `take` doesn't bring it, and another attempt of the same run lies beside it."""
+def test_the_files_of_a_promotion_are_out_of_reach(objects: Objects, tmp_path: Path) -> None:
+    """`keep` can't write them, `take` leaves them out, and another attempt of the run is stored beside them."""
     registry = Registry(str(tmp_path / "r"), "ads")
     first = registry.put_run("run", {"gate.json": b"open", "dvc.lock": b"1"})
     assert registry.put_run("run", {"gate.json": b"open", "dvc.lock": b"1"}) == first
@@ -61,7 +61,7 @@ def test_what_a_promotion_hashed_is_out_of_reach(objects: Objects, tmp_path: Pat
 
 
 def test_records_are_garbage_only_after_their_days(objects: Objects, tmp_path: Path) -> None:
-    """A run without promotion and what stages left stay for gc's days, then go; verify has nothing to say of them."""
+    """Runs without a promotion and results of stages are removed only after gc's days, and verify ignores them."""
     keep(objects, "runs/failed", folder(tmp_path / "f", outcome="3"))
     keep(objects, "stages/abc", folder(tmp_path / "f"))
     registry = Registry(str(tmp_path / "r"), "ads")

@@ -1,4 +1,4 @@
-"""What an object store's faults become."""
+"""The errors that an object store's faults become."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ URI = "s3://models/ctr"
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], None]]:
-    """A store at URI that answers every request with one status; None: nobody listens there."""
+    """Return a store at URI that answers every request with one status, or with None a store where nobody listens."""
 
     class Handler(BaseHTTPRequestHandler):
         status = 200
@@ -65,7 +65,7 @@ OPERATIONS = {
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_a_store_that_does_not_answer_is_unavailable(operation: str, answer: Callable[[int | None], None]) -> None:
-    """Nobody there, an inner error, too many requests: one line with the place; the same may work later."""
+    """If nobody listens, or on an inner error or too many requests, one line names the place, and a retry may work."""
     for status in (None, 500, 503, 429):
         answer(status)
         with pytest.raises(Unavailable, match=rf"^{URI}/ads/\S+: .*; run it again once the object store answers$"):
@@ -75,7 +75,7 @@ def test_a_store_that_does_not_answer_is_unavailable(operation: str, answer: Cal
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_store_that_refuses_is_bad_input(operation: str, status: int, answer: Callable[[int | None], None]) -> None:
-    """Unknown, forbidden, not there: trying again would find the same."""
+    """An unknown, forbidden or missing bucket is bad input, since a retry would end alike."""
     answer(status)
     with pytest.raises(InputError, match=f"^{URI}/ads/"):
         OPERATIONS[operation](Objects(URI, "ads"))
@@ -85,7 +85,7 @@ def test_a_store_that_refuses_is_bad_input(operation: str, status: int, answer: 
 def test_commands_end_with_the_code_of_the_fault(
     status: int | None, code: int, answer: Callable[[int | None], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stages and short commands alike; a stage leaves the code for runners, and no traceback."""
+    """Stages and short commands end with the code of the fault; a stage leaves it for runners, without a traceback."""
     monkeypatch.chdir(tmp_path)
     params = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))

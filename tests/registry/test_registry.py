@@ -1,4 +1,4 @@
-"""The registry: put-if-absent log, verified bundles, rollback, verify, gc."""
+"""The registry: a put-if-absent log, verified bundles, rollback, verify, gc."""
 
 import json
 import os
@@ -33,12 +33,12 @@ def local(tmp_path: Path) -> Registry:
 
 
 def test_empty_registry_has_no_champion(registry):
-    """A folder that does not exist yet is an empty registry, not an error."""
+    """A missing folder is an empty registry, not an error."""
     assert registry.champion() is None and registry.history() == [] and registry.verify() == []
 
 
 def test_reading_makes_no_folder(tmp_path):
-    """A mistyped registry leaves no trace; it has no models and no champion to score with, and a write makes it."""
+    """Reading a mistyped registry finds no models and no champion and makes no folder; a write makes it."""
     typo = tmp_path / "typo"
     registry = Registry(str(typo), "ads")
     assert list_models(str(typo)) == [] and registry.history() == [] and registry.gc() == []
@@ -49,7 +49,7 @@ def test_reading_makes_no_folder(tmp_path):
 
 
 def test_bundle_comes_back_as_it_was(registry, tmp_path):
-    """Version is the manifest's hash; fetch gives the same bytes; facts read alone."""
+    """The version is the manifest's hash, fetch gives the same bytes, and facts can be read alone."""
     source = bundle(tmp_path / "b")
     version = registry.put_bundle(source)
     assert version == sha256_file(source / "manifest.json")
@@ -57,11 +57,11 @@ def test_bundle_comes_back_as_it_was(registry, tmp_path):
     assert hash_files(target) == hash_files(source)
     assert verify_bundle(target).version == version
     assert registry.facts(version) == documents_of.facts(model="one")
-    assert registry.put_bundle(source) == version  # idempotent
+    assert registry.put_bundle(source) == version  # storing it again changes nothing
 
 
 def test_champion_is_the_highest_number(registry, tmp_path):
-    """Records chain by number and previous; the log survives a round trip."""
+    """Records are chained by number and by the previous version, and the log survives a round trip."""
     first = crown(registry, bundle(tmp_path / "b"))
     second = crown(registry, bundle(tmp_path / "b", "two"), run_id="r", files={})
     assert registry.champion() == second and registry.history() == [first, second]
@@ -70,7 +70,7 @@ def test_champion_is_the_highest_number(registry, tmp_path):
 
 
 def test_append_after_a_past_champion_is_stale(registry, tmp_path):
-    """The number is taken by another nonce: nothing is overwritten."""
+    """If another record has the number already, nothing is overwritten."""
     first = crown(registry, bundle(tmp_path / "b"))
     second = crown(registry, bundle(tmp_path / "b", "two"))
     for past in (None, first):
@@ -80,7 +80,7 @@ def test_append_after_a_past_champion_is_stale(registry, tmp_path):
 
 
 def test_own_record_found_on_a_retried_put_is_success(local, tmp_path, monkeypatch):
-    """The store wrote the record but its answer got lost, and the retry hears "already exists"."""
+    """If the answer to a write is lost and the retry hears "already exists", the record counts as written."""
     create = local._objects.create
 
     def twice(key, content):
@@ -92,7 +92,7 @@ def test_own_record_found_on_a_retried_put_is_success(local, tmp_path, monkeypat
 
 
 def test_many_writers_one_winner(local, tmp_path):
-    """Sixteen threads append after the same champion: exactly one record."""
+    """If sixteen threads append after the same champion, exactly one writes a record."""
     version = local.put_bundle(bundle(tmp_path / "b"))
 
     def attempt(i: int) -> str | None:
@@ -127,7 +127,7 @@ def test_many_writers_one_winner(local, tmp_path):
     ],
 )
 def test_a_record_of_another_form_is_refused(local, tmp_path, change, message):
-    """One line that names the record, the key and the value; nothing is fetched, served or removed."""
+    """One line names the record, the key and the value, and nothing is fetched, served or removed."""
     record = crown(local, bundle(tmp_path / "b"))
     path = tmp_path / "r" / "ads" / "promotions" / "000001.json"
     path.write_text(json.dumps(asdict(record) | change))
@@ -140,7 +140,7 @@ def test_a_record_of_another_form_is_refused(local, tmp_path, change, message):
 
 @pytest.mark.parametrize("fault", ["changed", "missing", "added", "no manifest", "not a manifest"])
 def test_bundle_unlike_its_manifest_is_refused(local, tmp_path, fault):
-    """Named before anything is stored."""
+    """The message names the file, and nothing is stored."""
     source = bundle(tmp_path / "b")
     broken = {"added": "extra", "no manifest": "manifest.json", "not a manifest": "manifest.json"}.get(
         fault, "vocab/a.txt"
@@ -156,7 +156,7 @@ def test_bundle_unlike_its_manifest_is_refused(local, tmp_path, fault):
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "./a", ".a", "a//b", "a\\b", "a\0"])
 def test_manifest_cannot_name_files_outside(local, tmp_path, name):
-    """A registry that others write to must not make a fetch write elsewhere."""
+    """A registry that others can write to must not make a fetch write outside its folder."""
     content = dump({"files": {name: "0" * 64}})
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "manifest.json").write_bytes(content)
@@ -169,7 +169,7 @@ def test_manifest_cannot_name_files_outside(local, tmp_path, name):
 
 
 def flip(path: Path) -> None:
-    """Change one byte."""
+    """Change one byte of a file."""
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -177,7 +177,7 @@ def flip(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["vocab/a.txt", "facts.json", "manifest.json"])
 def test_flipped_byte_is_found_everywhere(local, tmp_path, name):
-    """verify, fetch, rollback and a second put all notice; fetch leaves nothing behind."""
+    """Verify, fetch, rollback and a second put all notice a flipped byte, and fetch leaves nothing behind."""
     source = bundle(tmp_path / "b")
     first = crown(local, source)
     crown(local, bundle(tmp_path / "c", "two"))
@@ -188,14 +188,14 @@ def test_flipped_byte_is_found_everywhere(local, tmp_path, name):
     assert not (tmp_path / "fetched").exists()
     with pytest.raises(InputError, match="can't roll back"):
         local.rollback(1, by="ann", reason="oops")
-    if name != "manifest.json":  # which a put restores: it is written last, and is its own proof
+    if name != "manifest.json":  # a put restores the manifest, which is written last
         with pytest.raises(InputError, match=f"{name}: damaged"):
             local.put_bundle(source)
     assert len(local.history()) == 2
 
 
 def test_verify_names_gaps_and_changed_run_files(local, tmp_path):
-    """A missing record and a run's file that is not what the record says."""
+    """Verify names a missing record, and a run's file that differs from the record."""
     files = local.put_run("nightly:1", {"gate.json": b"{}"})
     crown(local, bundle(tmp_path / "b"), run_id="nightly:1", files=files)
     crown(local, bundle(tmp_path / "b", "two"))
@@ -208,7 +208,7 @@ def test_verify_names_gaps_and_changed_run_files(local, tmp_path):
 
 
 def test_half_stored_bundle_is_completed(local, tmp_path):
-    """A put killed midway left some files and no manifest; the next one finishes it."""
+    """If a killed put left some files and no manifest, the next put completes the bundle."""
     source = bundle(tmp_path / "b")
     version = verify_bundle(source).version
     local._objects.put(f"bundles/{version}/vocab/a.txt", b"one")
@@ -219,7 +219,7 @@ def test_half_stored_bundle_is_completed(local, tmp_path):
 
 
 def test_rollback_by_number_version_or_prefix(local, tmp_path):
-    """An append that makes an earlier version the champion, with its reason."""
+    """A rollback appends a record that makes an earlier version the champion, with its reason."""
     first = crown(local, bundle(tmp_path / "b"))
     second = crown(local, bundle(tmp_path / "b", "two"))
     third = local.rollback(1, by="ann", reason="latency")
@@ -232,7 +232,7 @@ def test_rollback_by_number_version_or_prefix(local, tmp_path):
 
 @pytest.mark.parametrize(("to", "message"), [(9, "names 0"), ("", "names 2"), ("zz", "names 0"), (2, "already")])
 def test_rollback_to_nothing_sensible_is_bad_input(local, tmp_path, to, message):
-    """No such record, several, or the champion itself: nothing is appended."""
+    """A rollback to no record, to several versions, or to the champion appends nothing."""
     crown(local, bundle(tmp_path / "b"))
     crown(local, bundle(tmp_path / "b", "two"))
     with pytest.raises(InputError, match=message):
@@ -241,15 +241,15 @@ def test_rollback_to_nothing_sensible_is_bad_input(local, tmp_path, to, message)
 
 
 def test_leftover_of_a_killed_put_hides_from_the_log(local, tmp_path):
-    """A half-written record is no record, and does not block the number."""
+    """A half-written record is not part of the log and does not block its number."""
     first = crown(local, bundle(tmp_path / "b"))
     (tmp_path / "r" / "ads" / "promotions" / "000002.json#1").write_text("half")
     assert local.champion() == first
     assert crown(local, bundle(tmp_path / "b", "two")).number == 2
 
 
-def test_models_below_one_uri_do_not_meet(tmp_path):
-    """Each has its own log and champion."""
+def test_models_below_one_uri_are_separate(tmp_path):
+    """Each model has its own log and champion."""
     uri = str(tmp_path / "r")
     crown(Registry(uri, "ads"), bundle(tmp_path / "b"))
     assert Registry(uri, "feed").champion() is None
@@ -261,14 +261,14 @@ def test_models_below_one_uri_do_not_meet(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "é"])
 def test_model_names_are_plain(tmp_path, name):
-    """A name is one path segment on every store."""
+    """A model's name is one path segment on every store."""
     with pytest.raises(InputError, match="model_name"):
         Registry(str(tmp_path), name)
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/x", "memory://x", "{file}", "{file}/below"])
 def test_unusable_uri_is_bad_input(tmp_path, uri):
-    """An unknown scheme, or a path that is no folder: one line that names the URI."""
+    """For an unknown scheme, or a path that is not a folder, one line names the URI."""
     file = tmp_path / "file"
     file.write_text("x")
     uri = uri.format(file=file)
@@ -279,14 +279,14 @@ def test_unusable_uri_is_bad_input(tmp_path, uri):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_unwritable_registry_is_bad_input(local, tmp_path):
-    """Permissions, not a traceback."""
+    """Missing permissions give a message, not a traceback."""
     (tmp_path / "r").mkdir(mode=0o500)
     with pytest.raises(InputError, match="permissions"):
         local.put_bundle(bundle(tmp_path / "b"))
 
 
 def test_large_objects_stream(local, tmp_path):
-    """Above the size at which uploads go in parts."""
+    """Objects above the size of one upload part are stored and fetched."""
     source = bundle(tmp_path / "b", big="x" * 12_000_000)
     version = local.put_bundle(source)
     assert hash_files(local.fetch(version, tmp_path / "fetched")) == hash_files(source)

@@ -1,4 +1,4 @@
-"""What `din registry gc` takes, and what it spares."""
+"""The objects that `din registry gc` removes, and the ones that it keeps."""
 
 import os
 import shutil
@@ -19,15 +19,15 @@ def local(tmp_path: Path) -> Registry:
     return Registry(str(tmp_path / "r"), "ads")
 
 
-def test_gc_takes_old_orphans_and_nothing_else(local, tmp_path):
-    """Bundles and runs without a record, and what killed local puts leave; dry by default, young ones stay."""
+def test_gc_removes_old_orphans_and_nothing_else(local, tmp_path):
+    """Old bundles and runs without a record, and leftovers of killed puts, are removed, but only without dry_run."""
     crown(local, bundle(tmp_path / "b"), run_id="kept", files=local.put_run("kept", {"gate.json": b"{}"}))
     orphan = local.put_bundle(bundle(tmp_path / "c", "two"))
     local.put_run("killed", {"gate.json": b"{}"})
     leftover = tmp_path / "r" / "ads" / "promotions" / "000002.json#1"
     leftover.write_text("half")
     gone = {f"{local.name}/bundles/{orphan}", f"{local.name}/runs/killed", str(leftover)}
-    assert local.gc(dry_run=False) == []  # all are younger than the grace
+    assert local.gc(dry_run=False) == []  # all are younger than the grace period
     old = time.time() - 8 * 24 * 3600
     for path in (tmp_path / "r").rglob("*"):
         os.utime(path, (old, old))
@@ -36,8 +36,8 @@ def test_gc_takes_old_orphans_and_nothing_else(local, tmp_path):
     assert not leftover.exists() and local.gc(timedelta(0)) == [] and local.verify() == []
 
 
-def test_gc_spares_an_old_leftover_that_is_stored_again(local, tmp_path):
-    """A promotion that reuses a bundle of long ago is in progress now."""
+def test_gc_keeps_an_old_leftover_that_is_stored_again(local, tmp_path):
+    """A promotion in progress may reuse an old bundle."""
     source = bundle(tmp_path / "b")
     version = local.put_bundle(source)
     old = time.time() - 8 * 24 * 3600
@@ -49,8 +49,8 @@ def test_gc_spares_an_old_leftover_that_is_stored_again(local, tmp_path):
 
 
 @pytest.mark.parametrize("meanwhile", ["stored again", "promoted"])
-def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanwhile):
-    """A promotion that begins, or ends, while gc has listed and not yet removed."""
+def test_gc_keeps_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanwhile):
+    """A bundle is kept if a promotion of it begins or ends between listing and removal."""
     first = crown(local, bundle(tmp_path / "a", "zero"))
     source = bundle(tmp_path / "b")
     version = local.put_bundle(source)
@@ -72,7 +72,7 @@ def test_gc_spares_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, mean
 
 
 def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
-    """Without records every champion's bundle looks like an orphan: refused, but for those that a person names."""
+    """Without records, every champion's bundle looks like an orphan, so gc removes only bundles that a person names."""
     champion = crown(local, bundle(tmp_path / "a"))
     shutil.rmtree(tmp_path / "r" / "ads" / "promotions")
     shutil.rmtree(tmp_path / "r" / "ads" / "seals")

@@ -27,14 +27,14 @@ PROMOTERS = 20
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[FaultyProxy]:
-    """A store with one bucket, behind the proxy."""
+    """Start a store with one bucket behind the proxy."""
     with store() as address, FaultyProxy(address.host, address.port).running() as proxy:
         yield proxy
 
 
 @pytest.fixture
 def proxy(started: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """The proxy, without a fault, and the environment of someone who may use the store; pauses are short."""
+    """Return the proxy without a fault, with the environment of a permitted user and short pauses."""
     allow(monkeypatch, started.url)
     backoff = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
     monkeypatch.setattr(objects, "RETRY", {"max_retries": 2, "backoff": backoff, "retry_timeout": timedelta(seconds=2)})
@@ -45,12 +45,12 @@ def proxy(started: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fau
 
 @pytest.fixture
 def registry(proxy: FaultyProxy) -> Registry:
-    """An empty registry in the store."""
+    """Return an empty registry in the store."""
     return Registry(URI, next(NAMES))
 
 
 def bundle(root: Path, content: str = "one") -> Path:
-    """A small bundle."""
+    """Return a small bundle."""
     for name, text in {"facts.json": json.dumps({"is": content}), "vocab/a.txt": content * 2_000}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -82,7 +82,7 @@ READS = {"the log's listing": "promotions%2F", "the record": "promotions/0", "a 
 
 
 def faults() -> Iterator[tuple[str, Fault, type[Exception]]]:
-    """What happens, the fault, and the error it must end in where it lasts."""
+    """Return a description of each fault, the fault, and the error that it must end in if it lasts."""
     for (what, part), (method, moment) in itertools.chain(
         itertools.product(WRITES.items(), [("PUT", "write")]), itertools.product(READS.items(), [("GET", "read")])
     ):
@@ -96,7 +96,7 @@ def faults() -> Iterator[tuple[str, Fault, type[Exception]]]:
 
 
 def cases() -> Iterator[Any]:
-    """Every fault that lasts, and those that come once; an error that is answered once is for the longer run."""
+    """Return every fault that lasts, and those that occur once; one-time errors are for the longer run."""
     for name, fault, expected in faults():
         yield pytest.param(fault, expected, id=f"always {name}")
         marks = [pytest.mark.slow] if fault.kind in ("answer", "delay") else []
@@ -140,7 +140,7 @@ def test_a_fault_never_corrupts_and_a_rerun_completes(
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_many_promoters_at_once(rounds: int, registry: Registry, tmp_path: Path) -> None:
-    """Twenty append after the same champion at once: one record a number, all others are stale."""
+    """If twenty promoters append after the same champion at once, one writes a record, and all others are stale."""
     versions = [registry.put_bundle(bundle(tmp_path / str(n), str(n))) for n in range(PROMOTERS)]
     for number in range(1, rounds + 1):
         champion = registry.champion()
@@ -161,7 +161,7 @@ def test_many_promoters_at_once(rounds: int, registry: Registry, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["lose", "landed"])
 def test_promoters_whose_answers_get_lost(kind: str, registry: Registry, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Each record lands though every first answer is lost: whoever landed it knows it, all others are stale."""
+    """If the first answers get lost, each promoter still recognises its own record, and all others are stale."""
     version = registry.put_bundle(bundle(tmp_path / "b"))
     proxy.inject(Fault(kind, "PUT", "promotions/", 500, times=5))
 
@@ -178,7 +178,7 @@ def test_promoters_whose_answers_get_lost(kind: str, registry: Registry, proxy: 
 
 
 def test_a_conflict_without_an_object_is_unavailable(registry: Registry, proxy: FaultyProxy) -> None:
-    """`create` says False only where something is there."""
+    """`create` returns False only if an object exists."""
     store = Objects(URI, registry.model_name)
     for status in (409, 412):
         proxy.inject(Fault("answer", "PUT", "promotions/", status, "Conflict"))
@@ -192,7 +192,7 @@ def test_a_conflict_without_an_object_is_unavailable(registry: Registry, proxy: 
 
 
 def test_a_missing_bucket_is_named(proxy: FaultyProxy, tmp_path: Path) -> None:
-    """Reading and writing say which bucket is missing and what to do."""
+    """Reading and writing name the missing bucket and say what to do."""
     registry = Registry("s3://nowhere/ctr", "ads")
     for use in (registry.history, lambda: registry.put_bundle(bundle(tmp_path / "b"))):
         with pytest.raises(InputError, match="there is no bucket 'nowhere'; create it, or correct the registry's URI"):
@@ -200,7 +200,7 @@ def test_a_missing_bucket_is_named(proxy: FaultyProxy, tmp_path: Path) -> None:
 
 
 def test_plain_http_that_was_not_allowed_says_so(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The setting to change is named; nothing was sent."""
+    """The message names the setting to change, and nothing is sent."""
     monkeypatch.delenv("AWS_ALLOW_HTTP")
     with pytest.raises(InputError, match="the endpoint is plain http, which is refused unless AWS_ALLOW_HTTP=true"):
         Registry(URI, "ads").history()
@@ -208,7 +208,7 @@ def test_plain_http_that_was_not_allowed_says_so(proxy: FaultyProxy, monkeypatch
 
 
 def test_no_credentials_at_all_says_so(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials in the environment and a machine's role, the variables to set are named."""
+    """Without credentials in the environment or a machine's role, the message names the variables to set."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(InputError, match=r"no credentials: .* AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
@@ -216,7 +216,7 @@ def test_no_credentials_at_all_says_so(proxy: FaultyProxy, monkeypatch: pytest.M
 
 
 def test_the_environment_sets_the_bounds(registry: Registry, proxy: FaultyProxy, monkeypatch: Any) -> None:
-    """A slow answer within our bounds is waited for, unless AWS_READ_TIMEOUT is shorter."""
+    """A slow answer within our bounds is awaited, unless AWS_READ_TIMEOUT is shorter."""
     proxy.inject(Fault("delay", "GET", "promotions", seconds=0.6))
     assert registry.history() == []
     monkeypatch.setenv("AWS_READ_TIMEOUT", "200ms")
@@ -225,7 +225,7 @@ def test_the_environment_sets_the_bounds(registry: Registry, proxy: FaultyProxy,
 
 
 def test_reading_stops_at_the_limit(registry: Registry, proxy: FaultyProxy, tmp_path: Path) -> None:
-    """An object larger than asked for is refused with place, limit and advice; one of just that size is read."""
+    """An object larger than the limit is refused with place, limit and advice; one of exactly that size is read."""
     for place in (Objects(URI, registry.model_name), Objects(str(tmp_path / "r"), "ads")):
         place.put("runs/x/big", b"x" * 1_000_000)
         assert len(place.read("runs/x/big", most=1_000_000)) == 1_000_000
