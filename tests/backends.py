@@ -1,4 +1,4 @@
-"""Marks for tests that need the native operations, and for tests that run with both backends."""
+"""Marks for tests that need the native operations, and for tests that run on both backends."""
 
 import pytest
 

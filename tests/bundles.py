@@ -11,7 +11,7 @@ from din.registry.registry import Registry
 
 
 def bundle(root: Path, content: str = "one", **files: str) -> Path:
-    """A small bundle with a nested and an empty file."""
+    """Write a small bundle with a nested and an empty file."""
     facts = json.dumps(documents_of.facts(model=content))
     for name, text in {"facts.json": facts, "vocab/a.txt": content, "empty": "", **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

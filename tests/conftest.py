@@ -24,24 +24,24 @@ torch.set_num_threads(1)  # models of a few units: threads would only wait for e
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    """The parameters that the repository ships."""
+    """Return the parameters of the repository."""
     return load(ROOT / "params.yaml")
 
 
 @pytest.fixture
 def features(tmp_path: Path) -> Features:
-    """A small random feature directory."""
+    """Return a small random feature directory."""
     return write_features(tmp_path / "data" / "features")
 
 
 @pytest.fixture(scope="session")
 def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
-    """The same, read-only, made once."""
+    """Return a small random feature directory, made once and read-only."""
     return write_features(tmp_path_factory.mktemp("once") / "data" / "features")
 
 
 class Killed(Exception):
-    """Stands for a kill inside the test's own process."""
+    """An exception in place of a kill, for the test's own process."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Sound documents of every form, for tests to write, to change and to break."""
+"""Sound documents of every form, for tests to write, change and break."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ PROTOCOL = {
 
 
 def evaluation(**changes: Any) -> dict[str, Any]:
-    """evaluation.json."""
+    """Return a sound evaluation.json."""
     floors = {"popularity": {"auc": 0.6, "gauc": 0.6}, "lr": dict(METRICS, auc=0.7)}
     inputs = {"features": DIGEST, "model": DIGEST}
     found = {"test": dict(METRICS), "valid": dict(METRICS), "floors": floors, "oracle": None, "slices": {"test": []}}
@@ -37,7 +37,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
 
 
 def facts(**changes: Any) -> dict[str, Any]:
-    """facts.json of a bundle."""
+    """Return the sound facts.json of a bundle."""
     found: dict[str, Any] = {
         "format": 1,
         "model_name": "ads",
@@ -57,7 +57,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def field_record(field: Field, rows: int) -> dict[str, Any]:
-    """A field in a manifest of the features, with edges or moments where it is numeric."""
+    """Return a field of the features' manifest, with edges or moments if it is numeric."""
     record = field.to_json() | {"rows": rows}
     if field.standardised:
         return record | {"mean": 0.0, "std": 1.0}
@@ -65,20 +65,20 @@ def field_record(field: Field, rows: int) -> dict[str, Any]:
 
 
 def expectation(name: str, **changes: Any) -> dict[str, Any]:
-    """An expectation that held."""
+    """Return an expectation that held."""
     found = {"name": name, "column": None, "observed": 0, "threshold": {"max": 0}, "severity": "critical"}
     return found | {"success": True} | changes
 
 
 def raw_manifest(**changes: Any) -> dict[str, Any]:
-    """data/raw/manifest.json."""
+    """Return a sound data/raw/manifest.json."""
     found = {"format": 1, "source": "movielens-100k", "params": {"positive_rating": 4.0}, "files": {}}
     found |= {"rows": 0, "days": []}
     return found | {"fields": {}, "protocol": "by_user", "order": None, "daily": False, "until": None} | changes
 
 
 def features_manifest(**changes: Any) -> dict[str, Any]:
-    """data/features/manifest.json."""
+    """Return a sound data/features/manifest.json."""
     found = {"format": 1, "raw": DIGEST, "params": {}, "protocol": "by_user", "order": "strict", "until": None}
     found |= {"max_history": 50, "fields": [], "shards": 1, "impressions": 0, "files": {}}
     found |= {"rows": {"train": 0, "valid": 0, "test": 0}, "train_until": "2024-10-03T12:00:00+00:00"}
@@ -86,7 +86,7 @@ def features_manifest(**changes: Any) -> dict[str, Any]:
 
 
 def parity(**changes: Any) -> dict[str, Any]:
-    """parity.json, open."""
+    """Return a sound and open parity.json."""
     found = {"verdict": "open", "bundle": DIGEST, "paths": ["torch", "onnx", "scorer"], "cases": 1200, "flips": 0}
     found |= {"max_abs_probability_diff": 1e-7, "max_abs_logit_diff": 1e-7, "auc_delta": 0.0, "std": 0.1}
     return found | {"worst": {}, "reason": None} | changes

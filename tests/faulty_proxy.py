@@ -11,16 +11,18 @@ from threading import Lock, Thread
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong, and with which requests.
+    """A fault, and the requests that it meets.
 
     Attributes:
         kind: answer (a status, nothing forwarded), landed (forwarded, but answered with a status), refuse (the
             connection closes, nothing forwarded), lose (forwarded, then the connection closes), truncate (half of the
             answer's body, then the connection closes), delay (forwarded after `seconds`).
-        method, part: the requests it is for: their method, and a part of their path and query.
-        status, code: of an answer, with S3's name of the error.
-        seconds: of a delay.
-        times: how many of those requests go wrong; later ones pass.
+        method: the method of the requests that it meets.
+        part: a part of their path and query.
+        status: the status of an answer.
+        code: S3's name of the error in an answer.
+        seconds: the length of a delay.
+        times: the number of requests that fail; later ones pass.
     """
 
     kind: str
@@ -33,7 +35,7 @@ class Fault:
 
 
 class FaultyProxy:
-    """The proxy: `inject` the next fault; `url` is where it listens, `requests` what it saw: method and path."""
+    """The proxy at `url`; `inject` sets the next fault, and `requests` are the (method, path) pairs that it saw."""
 
     def __init__(self, host: str, port: int) -> None:
         self.upstream = (host, port)
@@ -42,7 +44,7 @@ class FaultyProxy:
         self._fault: Fault | None = None
         self._left = 0
         self._lock = Lock()
-        self.creating = Lock()  # a store decides between conditional puts one by one; moto might not
+        self.creating = Lock()  # a real store serialises conditional puts; moto might not
         proxy = self
 
         class Handler(_Handler):
@@ -52,13 +54,13 @@ class FaultyProxy:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def inject(self, fault: Fault | None) -> None:
-        """Start one fault, or none, and forget what was seen."""
+        """Set one fault, or none, and forget the requests seen."""
         with self._lock:
             self._fault, self._left, self.hits = fault, fault.times if fault else 0, 0
             self.requests.clear()
 
     def take(self, method: str, path: str) -> Fault | None:
-        """The fault that this request meets, counted."""
+        """Return the fault that this request meets, and count it."""
         with self._lock:
             self.requests.append((method, path))
             fault = self._fault
@@ -70,7 +72,7 @@ class FaultyProxy:
 
     @contextmanager
     def running(self) -> Iterator["FaultyProxy"]:
-        """Serve in threads."""
+        """Serve in threads while the context lasts."""
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         try:
             yield self
@@ -84,7 +86,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: clients that gave up and a store that stopped are part of the tests."""
+        """Ignore errors: clients that disconnect and a store that stops are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -136,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**kept, "Content-Length": length}.items():
             self.send_header(name, value)
         self.end_headers()
-        with suppress(ConnectionError):  # after a delay the client may be gone
+        with suppress(ConnectionError):  # after a delay the client may have disconnected
             self.wfile.write(b"" if self.command == "HEAD" else content[:stop])
             self.wfile.flush()
 
@@ -144,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print no log."""
 
 
 _OWN = ("content-length", "transfer-encoding", "connection", "date", "server")

@@ -1,4 +1,4 @@
-"""Small feature directories with every field kind, written without the featurize stage."""
+"""Small random feature directories with every field kind, written without the stage featurize."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,15 +31,15 @@ def write_features(
     shards: int = 2,
     declared: Mapping[str, Any] = FIELDS,
 ) -> Features:
-    """A random feature directory in the form of din/features/FORMAT.md: ragged histories, some of them empty.
+    """Write a random feature directory as in din/features/FORMAT.md, with ragged histories, some of them empty.
 
-    Labels follow the candidate's category among the history's, so that there is something to learn. `declared`: some
-    of `FIELDS`, category and user_id among them.
+    Labels depend on the candidate's category in the history, so that there is something to learn. `declared` are some
+    of `FIELDS`, including category and user_id.
     """
     random = np.random.default_rng(seed)
     fields = parse_fields(declared)
     rows = {field.name: SPARSE_ROWS.get(field.name, 2) for field in fields}
-    items = rows["item_id"] + 4  # the last ones have no id of their own
+    items = rows["item_id"] + 4  # the last items have no id of their own
 
     def column(name: str, n: int) -> pa.Array:
         field = next(field for field in fields if field.name == name)

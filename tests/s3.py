@@ -13,14 +13,14 @@ BUCKET = "models"
 
 
 class Address(NamedTuple):
-    """Where the store listens."""
+    """The address of the store."""
 
     host: str
     port: int
 
     @property
     def url(self) -> str:
-        """Its endpoint."""
+        """The endpoint of the store."""
         return f"http://{self.host}:{self.port}"
 
 
@@ -37,7 +37,7 @@ def store() -> Iterator[Address]:
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    """Set the environment of someone who may use it."""
+    """Set the environment of a permitted user."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")

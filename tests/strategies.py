@@ -2,10 +2,10 @@
 
     documents(Evaluation)     plain values that parse as this form
     faulty(value)             bytes that differ from it: a key, a type, a depth, a number, an encoding, an end
-    REQUESTS                  what clients send: sound requests, and objects with any value anywhere
+    REQUESTS                  requests of clients: sound ones, and objects with any value anywhere
 
-Documents follow the form's own type hints, so a new key is covered once it is declared. Does not support hints that no
-form uses.
+Documents follow the form's own type hints, so a new key is covered once it is declared. Only hints that forms use are
+supported.
 """
 
 import json
@@ -30,7 +30,7 @@ from din.schema import Kind
 Plain = Any
 """A value of JSON."""
 _MOST = 3
-"""Entries of a list or an object."""
+"""The largest number of entries of a list or an object."""
 _EXTREME = 1e12
 
 _HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -49,7 +49,7 @@ PLAIN: st.SearchStrategy[Plain] = st.recursive(
 
 @cache
 def documents(form: Any) -> st.SearchStrategy[Plain]:
-    """Plain values that parse as a form: a type hint of a document or of a part of one."""
+    """Draw plain values that parse as a form: the type hint of a document or of a part of one."""
     known = {
         Moment: st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=_ZONE).map(datetime.isoformat),
         Day: st.dates().map(date.isoformat),
@@ -99,7 +99,7 @@ def _generic(origin: Any, arguments: tuple[Any, ...]) -> st.SearchStrategy[Plain
 
 
 def _constrained(base: Any, rules: list[Any]) -> st.SearchStrategy[Plain]:
-    """A type with bounds, a pattern or a least length."""
+    """Draw values of a type with bounds, a pattern or a least length."""
     rules = [rule for one in rules for rule in (one.metadata if isinstance(one, FieldInfo) else [one])]
     low = next((rule.ge if isinstance(rule, Ge) else rule.gt for rule in rules if isinstance(rule, Ge | Gt)), None)
     high = next((rule.le if isinstance(rule, Le) else rule.lt for rule in rules if isinstance(rule, Le | Lt)), None)
@@ -137,14 +137,14 @@ def _object(form: Any) -> st.SearchStrategy[Plain]:
 
 
 def _field(form: Any) -> st.SearchStrategy[Plain]:
-    """A field's record: a name that can be a file's, and moments where it is numeric."""
+    """Draw a field's record, with a name that can name a file, and with moments if it is numeric."""
     moments = {"mean": 0.0, "std": 1.0}
     named = st.builds(lambda record, name: record | {"name": name}, _object(form), _SEGMENT)
     return named.map(lambda record: record | moments if record["kind"] == Kind.NUMERIC else record)
 
 
 class _Raw(str):
-    """JSON text that stands for a value as it is."""
+    """JSON text that represents a value as it is."""
 
     __slots__ = ()
 
@@ -160,7 +160,7 @@ _KEYS = st.sampled_from(["", "x" * 100_000, "\x1b[2J\n", "__class__", "..", "\u2
 
 @st.composite
 def faulty(draw: st.DrawFn, value: Plain) -> bytes:
-    """Bytes of a document with one to three faults inside, or a fault of the bytes themselves."""
+    """Draw bytes of a document with one to three faults inside, or with a fault of the bytes themselves."""
     for _ in range(draw(st.integers(0, 3))):
         value = draw(_changed(value))
     content = _encode(value).encode(errors="surrogatepass")
@@ -179,7 +179,7 @@ def faulty(draw: st.DrawFn, value: Plain) -> bytes:
 
 @st.composite
 def _changed(draw: st.DrawFn, value: Plain) -> Plain:
-    """A value with one part replaced, or one key dropped, added or renamed."""
+    """Draw a value with one part replaced, or one key dropped, added or renamed."""
     if isinstance(value, dict) and value and draw(st.integers(0, 2)):
         key = draw(st.sampled_from(sorted(value)))
         rest = {name: part for name, part in value.items() if name != key}

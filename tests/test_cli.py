@@ -1,4 +1,4 @@
-"""The command line where packages are missing."""
+"""The command line if packages are missing."""
 
 import importlib
 import json
@@ -15,7 +15,7 @@ from din import cli
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
-# import of a package fails as on a machine that lacks it
+# the import of a package fails as if it were not installed
 LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import runpy; runpy.run_module({module!r}, run_name='__main__')"  # noqa: E501  # one line of code
 
 
@@ -32,7 +32,7 @@ LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {argument
 def test_a_stage_without_its_packages(
     module: str, arguments: list[str], package: str, name: str, tmp_path: Path
 ) -> None:
-    """Exit 2 and one message with the extra to install; runners find an outcome."""
+    """A missing package is exit 2, one message names the extra to install, and runners find an outcome."""
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     code = LACKING.format(package=package, arguments=arguments, module=module)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
@@ -55,7 +55,7 @@ def test_a_look_at_the_source_without_its_packages(monkeypatch: pytest.MonkeyPat
 
 
 def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smaller extra is named."""
+    """Scoring names the smaller extra."""
     for module in [name for name in sys.modules if name.startswith("din.serve")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -65,13 +65,13 @@ def test_scoring_without_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a pod with an arbitrary uid: no variable names the user, and no passwd entry does."""
+    """With an arbitrary uid, as in some pods, neither a variable nor a passwd entry names the user."""
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # of nobody
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # nobody's uid
     assert cli.user() == "4000000000"
 
 
 def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path) -> None:
-    """No extra would bring it."""
+    """If one of our own modules is missing, no extra would help."""
     assert exit_code(Workspace(tmp_path), "x", lambda: importlib.import_module("din.nowhere")) == 1

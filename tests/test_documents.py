@@ -1,4 +1,4 @@
-"""The strict reader: one line for whatever is wrong with a document."""
+"""The strict reader: one line for any problem of a document."""
 
 import json
 import math
@@ -35,7 +35,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
-    """Place, key, value and expectation, whatever the document holds."""
+    """The line names place, key, value and expectation for any document."""
     content, message = DAMAGE[damage]
     path = tmp_path / "facts.json"
     path.write_bytes(content)
@@ -53,14 +53,14 @@ def test_damage_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
     ],
 )
 def test_what_yaml_can_say_and_json_cannot_is_named(value: object, message: str) -> None:
-    """Keys such as dates, and numbers that are not finite."""
+    """Keys that are dates, and numbers that are not finite, are named."""
     with pytest.raises(InputError) as error:
         documents.check(Facts, value, "params.yaml")
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_huge_value_is_cut() -> None:
-    """A megabyte of text in a wrong place makes a short message."""
+    """A megabyte of text in a wrong place gives a short message."""
     content = SOUND.replace('"seed": 1', f'"seed": "{"x" * 1_000_000}"').encode()
     with pytest.raises(InputError) as error:
         documents.parse(Facts, content, "here")
@@ -74,21 +74,21 @@ def test_a_document_comes_back_as_it_was_written() -> None:
 
 
 def test_missing_keys_are_listed_at_once() -> None:
-    """Not a line for each."""
+    """Missing keys are listed in one line."""
     with pytest.raises(InputError, match=r"keys 'verdict', 'bundle', 'champion', .* are missing"):
         documents.parse(GateReport, b"{}", "here")
 
 
 @pytest.mark.parametrize("text", ["", "..", ".", "/etc", "a/b", "a\0", "A" * 64, "0" * 63, "0" * 65, 7, None])
 def test_a_version_is_64_hex_digits(text: object) -> None:
-    """Nothing else can become one."""
+    """A version can't be built from other text."""
     with pytest.raises(InputError, match="expected 64 hex digits"):
         Version(text)
 
 
 @pytest.mark.parametrize("text", ["", "..", ".a", "a/b", "a b", "é", "a\n", "-a", "a" * 129])
 def test_a_model_name_is_one_plain_segment(text: str) -> None:
-    """The message says where it comes from."""
+    """The message says where the name comes from."""
     with pytest.raises(InputError, match=r"promote\.model_name"):
         ModelName(text)
 
@@ -96,19 +96,19 @@ def test_a_model_name_is_one_plain_segment(text: str) -> None:
 @pytest.mark.parametrize(
     ("given", "name"), [("manual__2026-01-01T00:00:00+00:00", "manual__2026-01-01T00-00-00-00-00")]
 )
-def test_a_scheduler_s_id_becomes_a_name(given: str, name: str) -> None:
-    """Other characters become dashes; a name stays as it is."""
+def test_an_id_of_a_scheduler_becomes_a_name(given: str, name: str) -> None:
+    """Characters that a name can't hold become dashes, and a name stays as it is."""
     assert RunId.of(given) == name == RunId.of(name)
 
 
 @pytest.mark.parametrize("given", ["", "..", ".x", "::"])
 def test_an_id_without_a_name_is_refused(given: str) -> None:
-    """Dots first would name a folder above."""
+    """An id that begins with dots is refused, since it would name a folder above."""
     with pytest.raises(InputError, match="DIN_RUN_ID"):
         RunId.of(given)
 
 
 @pytest.mark.parametrize("name", ["vocab/item_id.parquet", "weights/a b.bin", "vocab/наряд.parquet", "a..b"])
 def test_plain_paths_are_file_names(name: str) -> None:
-    """Blanks, other scripts and dots inside a name are fine."""
+    """Blanks, other scripts, and dots inside a name are allowed."""
     assert FileName(name) == name

@@ -1,4 +1,4 @@
-"""Rules of the repository as tests."""
+"""Rules of the repository, as tests."""
 
 import ast
 import re
@@ -18,21 +18,21 @@ NO_TORCH = ["din.metrics.summary", "din.features.packing", "din.registry.registr
 
 @pytest.mark.parametrize("stage", sorted(STAGES))
 def test_every_stage_is_described_and_cached(stage: str) -> None:
-    """`desc` for people; no `cache: false`, which would keep DVC's run-cache from ever restoring the stage."""
+    """Every stage has a `desc`, and no `cache: false`, which would keep DVC's run-cache from restoring the stage."""
     assert STAGES[stage]["desc"].endswith(".")
     for output in (*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])):
         assert not isinstance(output, dict) or all(options.get("cache", True) for options in output.values())
 
 
 def test_layers_hold() -> None:
-    """The import contracts of pyproject.toml."""
+    """The import contracts of pyproject.toml hold."""
     done = subprocess.run([Path(sys.executable).with_name("lint-imports")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("module", NO_TORCH)
 def test_serving_and_gating_load_no_torch(module: str) -> None:
-    """Scoring and metrics run where no training framework is installed."""
+    """Scoring and metrics run without a training framework."""
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
@@ -45,7 +45,7 @@ def test_params_blocks_are_the_stages_that_have_any() -> None:
 
 
 def _command(function: str) -> str:
-    """The words of a command: `params_apply` is in a group, every other underscore is a hyphen."""
+    """Return the words of a command: `params_apply` is in a group, and every other underscore is a hyphen."""
     group, _, name = function.partition("params_")
     return f"params {name}" if name and not group else function.replace("_", "-")
 
@@ -63,7 +63,7 @@ def test_every_command_is_documented() -> None:
 
 
 def test_links_between_pages_resolve() -> None:
-    """Every relative link of the README and docs/ names a file that is there."""
+    """Every relative link of the README and docs/ names an existing file."""
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
     targets = {
         (page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())
@@ -73,14 +73,14 @@ def test_links_between_pages_resolve() -> None:
 
 
 def test_nothing_names_a_machine() -> None:
-    """No absolute path of a developer's machine in a tracked file."""
+    """No tracked file holds an absolute path of a developer's machine."""
     pattern = "|".join((r"/ho" + "me/", "/ro" + "ot/", "/us" + "r/lib/python"))
     found = subprocess.run(["git", "grep", "-nE", pattern], cwd=ROOT, capture_output=True, text=True)
     assert found.stdout == ""
 
 
 def test_every_imported_package_is_declared() -> None:
-    """A package that only another package brings may go away with it."""
+    """A package that only another package requires may disappear with it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = (project["dependencies"], *project["optional-dependencies"].values())
     declared = {canonical(re.split(r"[^\w.-]", entry)[0]) for group in groups for entry in group}
@@ -91,14 +91,16 @@ def test_every_imported_package_is_declared() -> None:
     missing = {
         f"{path.relative_to(ROOT)}: {module}"
         for module, path in imported
-        if module in provided and not provided[module] & declared and module != "airflow"  # a namespace of many
+        if module in provided
+        and not provided[module] & declared
+        and module != "airflow"  # a namespace of many packages
     }
     assert imported
     assert sorted(missing) == []
 
 
 def third_party_imports(path: Path) -> set[str]:
-    """Return the top-level packages that a file imports, without those of Python itself."""
+    """Return the top-level packages that a file imports, without the standard library."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]

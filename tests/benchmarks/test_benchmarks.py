@@ -1,4 +1,4 @@
-"""The benchmark's rows are what it says they are, and our side runs on them; no peers."""
+"""The benchmark's rows are as described, and our contestant runs on them, without peers."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ HALF_FILLED, SHORT = SMALL
 
 @pytest.mark.parametrize(("workload", "mean"), [(HALF_FILLED, 25.5), (SHORT, 9.0)], ids=lambda value: str(value)[:20])
 def test_histories_have_the_lengths_of_their_workload(workload: Workload, mean: float) -> None:
-    """1 to max_history behaviours, the right mean, ids that exist; padding is 0 and nothing else is."""
+    """Histories have 1 to max_history behaviours, the right mean and existing ids, and only padding is 0."""
     workload = replace(workload, rows=20_000)
     rows = draw(workload)
     assert rows.length.min() == 1 and rows.length.max() <= workload.max_history
@@ -47,7 +47,7 @@ def test_histories_have_the_lengths_of_their_workload(workload: Workload, mean: 
 
 
 def test_the_seed_decides_everything() -> None:
-    """The same rows for every contestant; others under another seed."""
+    """Equal seeds give equal rows to every contestant, and another seed gives others."""
     one, same, other = draw(SHORT), draw(SHORT), draw(replace(SHORT, seed=1))
     assert np.array_equal(one.history, same.history) and np.array_equal(one.label, same.label)
     assert not np.array_equal(one.label, other.label)
@@ -66,7 +66,7 @@ def test_a_click_is_likelier_with_the_candidates_category_in_the_history() -> No
 
 @pytest.mark.parametrize("spread", [1, 3])
 def test_the_directory_holds_the_same_rows(tmp_path: Path, spread: int) -> None:
-    """Item, history, category, user and label of every impression, whatever the size of the table."""
+    """The directory holds item, history, category, user and label of every impression, for any size of the table."""
     rows = draw(HALF_FILLED)
     features = write_directory(tmp_path, HALF_FILLED, rows, spread)
     shard = features.shard(0, "train")
@@ -80,7 +80,7 @@ def test_the_directory_holds_the_same_rows(tmp_path: Path, spread: int) -> None:
 
 
 def test_impressions_of_a_value_are_counted_once_each(tmp_path: Path) -> None:
-    """n_j of Eq. 6 against a loop over the impressions."""
+    """n_j of Eq. 6 equals a loop over the impressions."""
     rows = draw(SHORT)
     features = write_directory(tmp_path, SHORT, rows)
     expected = np.zeros(SHORT.items + 1, np.int64)
@@ -107,7 +107,7 @@ def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.name)
 def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path: Path) -> None:
-    """The floating-point operations of its products are those of a real training step on the same batch."""
+    """The roofline's products have as many floating-point operations as a real training step on the same batch."""
     features, params = write_directory(tmp_path, workload, draw(workload)), settings(workload, EPOCHS)
     learning = params.learning
     packer = Packer(features, learning.unknown_rate)
@@ -123,7 +123,7 @@ def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path
 
 
 def test_the_roofline_covers_an_epoch(tmp_path: Path) -> None:
-    """Every behaviour and impression, in batches of the right size, the short last one included."""
+    """The roofline covers every behaviour and impression, in batches of the right sizes, including a short last one."""
     rows = draw(SHORT)
     sizes = epoch_sizes(write_directory(tmp_path, SHORT, rows), settings(SHORT, EPOCHS))
     behaviours, impressions = zip(*sizes, strict=True)
@@ -132,14 +132,14 @@ def test_the_roofline_covers_an_epoch(tmp_path: Path) -> None:
 
 
 def test_a_measurement_leaves_no_folder_behind() -> None:
-    """What a contestant writes to a temporary folder goes with its process."""
+    """The temporary files of a contestant are removed with its process."""
     program = "import tempfile; from benchmarks.measure import say; say({'folder': tempfile.mkdtemp()})"
     folder = Path(_run([sys.executable, "-c", program], "nothing", 1)["folder"])
     assert folder.is_absolute() and not folder.exists()
 
 
 def test_auc_and_turns() -> None:
-    """AUC by the rank sum; the best of the turns, taken in turns."""
+    """AUC is the rank sum, and the best of alternating turns counts."""
     assert auc(np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.35, 0.8])) == 1.0
     assert auc(np.array([0, 1, 1, 0]), np.array([0.1, 0.4, 0.35, 0.8])) == 0.5
     order: list[str] = []
@@ -148,7 +148,7 @@ def test_auc_and_turns() -> None:
 
 
 def test_the_page_shows_what_was_measured() -> None:
-    """Ratios to the fastest peer, failures by name."""
+    """The page shows ratios to the fastest peer, and names failures."""
     fast = {"version": "1", "train_per_second": 100.0, "score_per_second": 50.0, "peak_mb": 10.0, "auc": 0.7}
     best = merge({**fast, "train_per_second": 90.0, "peak_mb": 8.0}, fast)
     assert (best["train_per_second"], best["peak_mb"]) == (100.0, 8.0)
@@ -167,7 +167,7 @@ def test_the_page_shows_what_was_measured() -> None:
 
 
 def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
-    """The bar on an epoch is the whole stage's; with --no-full-epoch the page gives the rate's word and says so."""
+    """The page shows the time of the whole stage, or with --no-full-epoch an estimate by the rate, marked as such."""
     parts = {"machine": {"date": "2026-01-01", "cpu": "a chip", "cores": 2}, "command": "make bench", "runs": {}}
     full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "backend": "native"}
     two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
@@ -187,7 +187,7 @@ def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
-    """`din train` takes more than its epoch; an epoch of one process and one of two are of the same rows."""
+    """`din train` takes longer than its epoch, and one process and two train the same rows."""
     found = train_stage.run(replace(SHORT, rows=300))
     assert found["stage_seconds"] > found["epoch_seconds"] > 0
     assert vocabulary.step_ms(replace(SHORT, rows=300), spread=10)["backend"] == found["backend"]
@@ -198,7 +198,7 @@ def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["nothing", "a\n<!-- a -->\nb\n", "a\n<!-- /a -->\nb\n<!-- a -->\nc\n"])
 def test_only_the_marked_part_of_a_page_changes(tmp_path: Path, broken: str) -> None:
-    """Tables replace what stands between the marks; a page that lacks one, or has them turned, is refused untouched."""
+    """Tables replace the text between the marks, and a page with missing or swapped marks is refused unchanged."""
     marks, page = ("<!-- a -->", "<!-- /a -->"), tmp_path / "page.md"
     page.write_text("above\n<!-- a -->\nold\n<!-- /a -->\nbelow\n", encoding="utf-8")
     place = Place.of(marks, page)

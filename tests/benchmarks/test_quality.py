@@ -1,4 +1,4 @@
-"""`make quality` and `make paper`: the tables' arithmetic, runs that go on."""
+"""`make quality` and `make paper`: the arithmetic of their tables, and runs that resume."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ def figure(auc: float, valid: float = 0.6) -> dict[str, Any]:
 
 
 def test_mean_and_sample_deviation() -> None:
-    """The deviation is the sample's (n − 1); one seed has none."""
+    """The deviation is that of a sample (n − 1), and undefined for one seed."""
     assert mean_sd([0.7, 0.72, 0.74]) == pytest.approx((0.72, 0.02))
     mean, sd = mean_sd([0.7])
     assert mean == 0.7
@@ -42,7 +42,7 @@ def test_mean_and_sample_deviation() -> None:
 
 
 def predictions(path: Path, *probabilities: float) -> str:
-    """A run's test predictions: a row that was clicked, and one that was not."""
+    """Write test predictions of a clicked row and one without a click."""
     pq.write_table(pa.table({"label": [1, 0], "prediction": probabilities}), path)
     return str(path)
 
@@ -59,12 +59,12 @@ def test_table_compares_means_with_the_base(rows: list[Row], tmp_path: Path) -> 
     assert header == "**random**: 1,234 test rows of 56 users"
     valid, loss = "0.6000 ± 0.0000", "0.5000 ± 0.0000"
     assert base == f"| BaseModel | {valid} | 0.6500 ± 0.0707 | 0.6000 ± 0.0707 | {loss} | – | – | 0.0000 | 2.0 | 2 |"
-    gains = "+60.0 ± 56.6 % | +113.3 ± 122.6 %"  # AUC .2/.1 and .24/.2, GAUC .15/.05 and .19/.15, each − 1
+    gains = "+60.0 ± 56.6 % | +113.3 ± 122.6 %"  # AUC 0.2/0.1 and 0.24/0.2, GAUC 0.15/0.05 and 0.19/0.15, each − 1
     assert din == f"| DIN | {valid} | 0.7200 ± 0.0283 | 0.6700 ± 0.0283 | {loss} | {gains} | 1.0000 | 2.0 | 2 |"
 
 
 def test_the_share_of_the_oracles_lift(rows: list[Row]) -> None:
-    """(AUC − .5) over the same of the true probabilities, where they are known."""
+    """The share is (AUC − 0.5) divided by the same of the true probabilities, if they are known."""
     known = figure(0.7)
     known["test"] |= {"oracle": {"auc": 0.75}}
     assert tables(rows[:1], {("random", "BaseModel"): [known]}, {}).endswith("| – | 80.0 % | 2.0 | 1 |")
@@ -73,7 +73,7 @@ def test_the_share_of_the_oracles_lift(rows: list[Row]) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_attention_pays_on_the_simulated_log(tmp_path: Path) -> None:
-    """By the defaults DIN reaches at least 95 % of the oracle's lift, BaseModel at most 80 %."""
+    """With the defaults, DIN reaches at least 95 % of the oracle's lift, and BaseModel at most 80 %."""
     logs, every = read(ROOT / "benchmarks/quality/quality.yaml", tmp_path)
     bars = {"DIN", "BaseModel", "BaseModel as published"}
     rows = [row for row in every if row.log == "simulate" and row.name in bars]
@@ -85,7 +85,7 @@ def test_attention_pays_on_the_simulated_log(tmp_path: Path) -> None:
 
 
 def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
-    """A run cut short keeps what it finished; the next trains only what is missing, and a new parameter is missing."""
+    """A finished run is not repeated, but a run with another parameter is."""
     folders = {"random": write_features(tmp_path / "features").root}
     first = run_all(rows[:1], 1, folders, 1, tmp_path)
     (kept,) = (tmp_path / "runs").glob("*.json")
@@ -126,7 +126,7 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["quality", "paper", "attention"])
 def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
-    """Every row of the files parses, names a log and a base, and is named once."""
+    """Every row of the files can be parsed, names an existing log and base, and has its own name."""
     logs, rows = read(Path(runs.__file__).with_name(f"{name}.yaml"), tmp_path)
     assert len({(row.log, row.name) for row in rows}) == len(rows)
     assert {row.log for row in rows} == set(logs)
@@ -135,15 +135,15 @@ def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
     assert all(path.startswith(str(tmp_path)) for path in paths)
 
 
-def test_rows_that_are_not_there_are_named(monkeypatch, capsys) -> None:
-    """`--only` that fits no row ends as bad input and lists what there is."""
+def test_unknown_rows_are_named(monkeypatch, capsys) -> None:
+    """If no row fits `--only`, the command ends as bad input and lists the rows."""
     monkeypatch.setattr("sys.argv", ["quality", "quality", "--only", "kuairand/FM"])
     assert main() == 2
     assert "'kuairand/FM' is part of none of amazon-beauty/LR, kuairand-pure/LR" in capsys.readouterr().err
 
 
 def test_a_log_of_ones_own(tmp_path: Path) -> None:
-    """A parameter file is a log with paths below its folder; it gets every row once, those with a search as such."""
+    """A parameter file is a log with paths relative to its folder, and gets every row once, including searches."""
     example = ROOT / "docs/examples/amazon-beauty-prepared.yaml"
     shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(edit(shipped, read_overlay(example), example).text, encoding="utf-8")

@@ -67,7 +67,7 @@ def test_slices_equal_the_slow_twin(features_once, rows):
 
 
 def test_a_row_is_once_in_each_slice_of_several_values(features_once, rows):
-    """Without a categorical item field, the first `multi` one serves, and a row is in a slice for each of its values."""
+    """Without a categorical item field, the first `multi` one serves, with a row in a slice for each of its values."""
     tagged = copy.copy(features_once)
     tagged.fields = tuple(f for f in tagged.fields if f.name != "category")
     tagged.__dict__.pop("items", None)

@@ -1,4 +1,4 @@
-"""A sound workspace for each protocol, built once by the pipeline's own stages; each test plants in its own copy."""
+"""A sound workspace for each protocol, built once by the pipeline's own stages; each test changes its own copy."""
 
 import shutil
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Build = Callable[..., tuple[Path, Params]]
 
 @pytest.fixture(scope="session")
 def small(params: Params) -> Params:
-    """Parameters of a log of 3,600 events on six days, all field kinds, in three shards."""
+    """Return the parameters of a log of 3,600 events on six days, with all field kinds and three shards."""
     simulate = replace(params.fetch.simulate, users=180, impressions_per_user=20, items=120, categories=12, days=6)
     return replace(
         params,
@@ -40,7 +40,7 @@ def small(params: Params) -> Params:
 
 @pytest.fixture(scope="session")
 def build(small: Params, tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Build (once) the workspace of a protocol and a seed: raw log, features, predictions by the true probability."""
+    """Build, once, the workspace of a protocol and a seed: raw log, features, and predictions."""
     done: dict[tuple[str, int], tuple[Path, Params]] = {}
 
     def built(protocol: str, seed: int = 7) -> tuple[Path, Params]:
@@ -75,7 +75,7 @@ def workspace(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _enrich(seed: int) -> None:
-    """Give the simulated log contexts, behaviour fields, more side fields, users, and some without prior history."""
+    """Give the simulated log contexts, behaviour fields, more side fields, users, and users without prior history."""
     random = np.random.default_rng(seed)
 
     def more(**columns: Callable[[int], list | np.ndarray]) -> Callable[[pa.Table], pa.Table]:
@@ -107,7 +107,7 @@ def _enrich(seed: int) -> None:
 
 
 def _predict() -> None:
-    """Predict the observed CTR, a little higher for clicks: calibrated, and better than a constant."""
+    """Predict the observed CTR, a little more for clicks, which is calibrated and better than a constant."""
     shards = read_json(planting.FEATURES / MANIFEST)["shards"]
     planting.PREDICTIONS.mkdir(parents=True)
     for split in ("valid", "test"):

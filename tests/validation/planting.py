@@ -1,4 +1,4 @@
-"""Plant one defect in a sound workspace, seal it as its stage would have, and read what the gate says."""
+"""Plant one defect in a sound workspace, seal it as its stage would have, and read the gate's report."""
 
 import importlib
 from collections.abc import Callable
@@ -20,7 +20,7 @@ RAW, FEATURES, PREDICTIONS = HERE.raw, HERE.features, HERE.predictions
 
 
 def judge(suite: Suite, params: Params) -> dict[str, Any]:
-    """The suite's report, whether the gate is open or closed; the verdict file must agree with it."""
+    """Judge a suite and return its report, whether open or closed; the verdict file must agree with it."""
     closed = False
     try:
         validate(HERE, suite, importlib.import_module(f"validation.{suite}").PHASES, params)
@@ -35,7 +35,7 @@ def judge(suite: Suite, params: Params) -> dict[str, Any]:
 
 
 def failed(report: dict[str, Any], severity: str = "critical") -> dict[str, dict[str, Any]]:
-    """The failed expectations of one severity, by name."""
+    """Return the names of the failed expectations of one severity."""
     return {e["name"]: e for e in report["expectations"] if not e["success"] and e["severity"] == severity}
 
 
@@ -57,17 +57,17 @@ def put(path: Path, column: str, row: int, value: Any) -> None:
 
 
 def seal(root: Path, **changes: Any) -> None:
-    """Make the manifest's hashes those of the files, so that the planted defect is the only one."""
+    """Write the files' hashes into the manifest, so that the planted defect is the only one."""
     manifest = read_json(root / MANIFEST)
     files = {path: sha256 for path, sha256 in hash_files(root).items() if path != MANIFEST}
     write_json(root / MANIFEST, manifest | changes | {"files": files})
 
 
 def limits(params: Params, block: str, **changes: Any) -> Params:
-    """The parameters with other thresholds in one block."""
+    """Return the parameters with other thresholds in one block."""
     return replace(params, **{block: replace(getattr(params, block), **changes)})
 
 
 def day(number: int) -> Path:
-    """The events of the log's n-th day."""
+    """Return the path of the events of the log's n-th day."""
     return sorted(RAW.glob("events/*/part-0.parquet"))[number]

@@ -1,4 +1,4 @@
-"""Changes to the feature shards of a sound workspace: one value, one column, one history, more rows."""
+"""Changes to the feature shards of a sound workspace: values, columns, histories, further rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,18 +15,18 @@ SHARDS = 3
 
 
 def shard(name: str, number: int = 0) -> Path:
-    """A file of a shard."""
+    """Return the path of a shard's file."""
     return FEATURES / "shards" / f"{number:05d}" / f"{name}.parquet"
 
 
 def columns(path: Path) -> dict[str, np.ndarray]:
-    """A file's own columns."""
+    """Return a file's own columns."""
     table = pq.read_table(path)
     return {name: table[name].to_numpy() for name in table.column_names if name not in ("tab", "hour", "watched")}
 
 
 def replace_column(path: Path, name: str, values: Any) -> None:
-    """Another column in place of one."""
+    """Replace a column."""
 
     def change(table: pa.Table) -> pa.Table:
         at = table.column_names.index(name)
@@ -39,9 +39,10 @@ def replace_column(path: Path, name: str, values: Any) -> None:
 def row_where(
     split: str, *, length: tuple[int, int] = (0, 99), oldest: bool | None = None, next_own: bool = False
 ) -> int:
-    """The first row of shard 0 with a history of such a length.
+    """Return the first row of shard 0 whose history has this length.
 
-    oldest: it begins (or not) at its user's first behaviour. next_own: another behaviour of its user follows it.
+    `oldest`: the history begins, or does not, at its user's first behaviour. `next_own`: another behaviour of the user
+    follows the history.
     """
     rows, past = columns(shard(split)), columns(shard("behaviours"))
     start, end, user = rows["history_start"], rows["history_end"], rows["user"]
@@ -54,7 +55,7 @@ def row_where(
 
 
 def shift(column: str, by: int, **where: Any) -> Callable[[], None]:
-    """A history's start or end moved."""
+    """Move a history's start or end."""
 
     def plant() -> None:
         row = row_where("train", **where)
@@ -64,14 +65,14 @@ def shift(column: str, by: int, **where: Any) -> Callable[[], None]:
 
 
 def add_rows(split: str, rows: pa.Table) -> None:
-    """More rows of a split, told in the manifest."""
+    """Add rows to a split and to the manifest's counts."""
     edit(shard(split), lambda table: pa.concat_tables([table, rows]))
     counts = read_json(FEATURES / MANIFEST)["rows"]
     seal(FEATURES, rows=counts | {split: counts[split] + len(rows)})
 
 
 def swapped_behaviours() -> None:
-    """Two behaviours of one user in the wrong order."""
+    """Swap two behaviours of one user."""
     past = columns(shard("behaviours"))
     at = int(np.flatnonzero((past["user"][1:] == past["user"][:-1]) & (np.diff(past["timestamp"]) > 0))[0])
     first, second = (int(past["timestamp"][at + n]) for n in (0, 1))
@@ -80,7 +81,7 @@ def swapped_behaviours() -> None:
 
 
 def leaking(column: str, values: Callable[[np.ndarray], Any], *splits: str) -> Callable[[], None]:
-    """A context that follows from the label, in training or in the splits named."""
+    """Add a context that follows from the label, in the named splits."""
 
     def plant() -> None:
         for split in splits or ("train",):
@@ -92,7 +93,7 @@ def leaking(column: str, values: Callable[[np.ndarray], Any], *splits: str) -> C
 
 
 def every(split: str, column: str, value: Any) -> Callable[[], None]:
-    """One value in all rows of a split."""
+    """Set one value in all rows of a split."""
 
     def plant() -> None:
         for number in range(SHARDS):

@@ -1,4 +1,4 @@
-"""The features suite: each leak, overlap and damage closes its gate."""
+"""The features suite: each leak, overlap or damage closes its gate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,19 +18,19 @@ Enter = Callable[..., Params]
 
 
 def value(path: Path, column: str, row: int, bad: Any) -> Callable[[], None]:
-    """One bad value."""
+    """Set one bad value."""
     return lambda: put(path, column, row, bad)
 
 
 def same_time() -> None:
-    """An impression at the very time of its newest behaviour."""
+    """Give an impression the time of its newest behaviour."""
     row = row_where("train", length=(1, 7))
     last = columns(shard("train"))["history_end"][row] - 1
     put(shard("train"), "timestamp", row, int(columns(shard("behaviours"))["timestamp"][last]))
 
 
 def future_training_row() -> None:
-    """A training impression of the last day, with the history it would have had."""
+    """Add a training impression of the last day, with the history that it would have had."""
     rows, past = columns(shard("train")), columns(shard("behaviours"))
     own_end = np.searchsorted(past["user"], rows["user"], side="right")
     row = int(np.flatnonzero(rows["history_end"] == own_end)[0])
@@ -38,28 +38,28 @@ def future_training_row() -> None:
 
 
 def user_elsewhere() -> None:
-    """A row without history given to a user of another shard."""
+    """Give a row without history to a user of another shard."""
     row = row_where("train", length=(0, 0))
     put(shard("train"), "user", row, int(columns(shard("train", 1))["user"][0]))
 
 
 def vocabulary(field: str) -> Path:
-    """The path of a vocabulary."""
+    """Return the path of a field's vocabulary."""
     return FEATURES / "vocab" / f"{field}.parquet"
 
 
 def retype() -> None:
-    """Labels of another integer type."""
+    """Store labels as another integer type."""
     edit(shard("valid"), lambda t: t.set_column(t.column_names.index("label"), "label", t["label"].cast(pa.int32())))
 
 
 def truncate() -> None:
-    """Half of a table."""
+    """Cut a table in half."""
     path = FEATURES / "items.parquet"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-# what is planted, the expectations that must fail (all others must hold)
+# the planted defect, and the expectations that must fail; all others must hold
 DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "truncated table": (truncate, {"files_readable", "row_counts"}),
     "context column lost": (lambda: edit(shard("test"), lambda t: t.drop_columns("tab")), {"columns"}),
@@ -117,7 +117,7 @@ DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Enter) -> None:
-    """The named expectations fail, all others hold, and each shows an example."""
+    """The named expectations fail, all others hold, and each failure shows an example."""
     params = workspace("temporal")
     plant, expected = DEFECTS[defect]
     plant()
@@ -128,7 +128,7 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
-    """A new expectation needs a planted fault, here, in a test of its own below or in test_validation_meaning.py."""
+    """Every expectation needs a planted defect, here or in test_validation_meaning.py."""
     own = {"files_match_manifest", "built_from_this_raw_log", "behaviours_sorted", "negatives_not_own"}
     own |= {
         f"{split}_{what}" for split in ("train", "valid", "test") for what in ("rows", "classes", "mean_history_length")
@@ -136,7 +136,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     params = workspace("temporal")
     own |= {check.name for check in meaning(HERE, params)}
     told = own.union(*(expected for _, expected in DEFECTS.values()))
-    kinds = ("_in_range", "_ids", "_counts", "_values")  # one for each field, by the same code
+    kinds = ("_in_range", "_ids", "_counts", "_values")  # one for each field, judged by the same code
     names = {entry["name"] for entry in judge("features", params)["expectations"]}
     assert {name for name in names if not name.endswith(kinds)} <= told
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)

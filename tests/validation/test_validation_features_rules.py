@@ -29,7 +29,7 @@ Enter = Callable[..., Params]
 
 
 def test_the_sample_shows_the_row(workspace: Enter) -> None:
-    """File, row number and values, so that the row can be looked at."""
+    """The sample shows file, row number and values, so that the row can be found."""
     params = workspace("temporal")
     row = row_where("train", length=(0, 7), oldest=True, next_own=True)
     shift("history_end", 1, length=(0, 7), oldest=True, next_own=True)()
@@ -40,7 +40,7 @@ def test_the_sample_shows_the_row(workspace: Enter) -> None:
 
 
 def test_behaviours_out_of_order(workspace: Enter) -> None:
-    """What else relies on their order may fail as well."""
+    """Behaviours out of order are found, although rules that rely on their order may fail as well."""
     params = workspace("temporal")
     swapped_behaviours()
     seal(FEATURES)
@@ -48,7 +48,7 @@ def test_behaviours_out_of_order(workspace: Enter) -> None:
 
 
 def test_a_user_in_two_splits(workspace: Enter) -> None:
-    """by_user: a test row of a training user."""
+    """Under by_user, a test row of a training user is found."""
     params = workspace("by_user")
     add_rows("test", pq.read_table(shard("train")).slice(0, 1))
     found = failed(judge("features", params))
@@ -57,7 +57,7 @@ def test_a_user_in_two_splits(workspace: Enter) -> None:
 
 
 def test_a_training_row_after_the_test_row(workspace: Enter) -> None:
-    """leave_last_out: the test row itself among the training rows, of a user who trains."""
+    """Under leave_last_out, a test row among the training rows of a training user is found."""
     params = workspace("leave_last_out")
     train, test = columns(shard("train")), columns(shard("test"))
     row = int(np.flatnonzero(np.isin(test["user"], train["user"]) & (test["sampled"] == 0))[0])
@@ -68,14 +68,14 @@ def test_a_training_row_after_the_test_row(workspace: Enter) -> None:
 
 
 def test_a_validating_user_who_trains(workspace: Enter) -> None:
-    """leave_last_out: validation users are held out of training."""
+    """Under leave_last_out, a training row of a validation user is found."""
     params = workspace("leave_last_out")
     add_rows("valid", pq.read_table(shard("train")).slice(0, 1))
     assert failed(judge("features", params)).keys() == {"splits_apart"}
 
 
 def test_a_negative_that_the_user_owns(workspace: Enter) -> None:
-    """leave_last_out: a sampled negative never is one of the user's behaviours."""
+    """Under leave_last_out, a sampled negative among the user's own behaviours is found."""
     params = workspace("leave_last_out")
     train, past = columns(shard("train")), columns(shard("behaviours"))
     row = int(np.flatnonzero(train["sampled"] == 1)[0])
@@ -88,7 +88,7 @@ def test_a_negative_that_the_user_owns(workspace: Enter) -> None:
 
 
 def test_equal_times_are_in_order_under_sequence(workspace: Enter) -> None:
-    """leave_last_out: all events at one time are fine, one history that reaches its own row is not."""
+    """Under leave_last_out, equal times of all events are allowed, but not a history that reaches its own row."""
     params = workspace("leave_last_out")
     assert read_json(FEATURES / MANIFEST)["order"] == "sequence"
     rows, past = columns(shard("train")), columns(shard("behaviours"))
@@ -100,7 +100,7 @@ def test_equal_times_are_in_order_under_sequence(workspace: Enter) -> None:
 
 
 def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
-    """Prior history at the time of a user's events, with larger sequence numbers, is no leak under `sequence`."""
+    """Under `sequence`, prior history may have the time of a user's events and larger sequence numbers."""
     params = workspace("leave_last_out")
     first = {user: time for path in map(planting.day, range(5, -1, -1)) for user, time in last_to_first(path)}
 
@@ -115,20 +115,20 @@ def test_prior_history_precedes_events_of_its_time(workspace: Enter) -> None:
     report = judge("features", params)
     assert not failed(report)
     path = planting.RAW / "history.parquet"
-    edit(path, lambda table: table.slice(0, 0))  # without it, the same rows are events of the future
+    edit(path, lambda table: table.slice(0, 0))  # without prior history, the same rows are events of the future
     seal(planting.RAW)
     seal(FEATURES, raw=hash_tree(planting.RAW))
     assert {"behaviours_sorted", "history_before_impression"} & failed(judge("features", params)).keys()
 
 
 def last_to_first(path: Path) -> list[tuple[int, Any]]:
-    """(user, time) of a day's events, newest first."""
+    """Return (user, time) of a day's events, newest first."""
     table = pq.read_table(path)
     return list(zip(table["user_id"].to_pylist(), table["timestamp"].to_pylist(), strict=True))[::-1]
 
 
 def test_features_of_another_raw_log(workspace: Enter) -> None:
-    """The raw log changed after featurize."""
+    """A raw log that changed after featurize is found."""
     params = workspace("temporal")
     put(planting.day(0), "label", 0, 0)
     put(planting.day(0), "label", 1, 1)
@@ -136,7 +136,7 @@ def test_features_of_another_raw_log(workspace: Enter) -> None:
 
 
 def test_counts_of_the_manifest(workspace: Enter) -> None:
-    """A split that lost rows is found even where the hashes were made to fit."""
+    """A split that lost rows is found even if the hashes are made to fit."""
     params = workspace("temporal")
     edit(shard("test"), lambda table: table.slice(1))
     seal(FEATURES)
@@ -159,14 +159,14 @@ def test_a_field_may_have_the_name_of_a_file(workspace: Enter) -> None:
 
 
 def test_an_edited_file(workspace: Enter) -> None:
-    """Hashes are compared with the manifest's."""
+    """A file that differs from the manifest's hash is found."""
     params = workspace("temporal")
     put(shard("train"), "label", 0, 1 - int(columns(shard("train"))["label"][0]))
     assert failed(judge("features", params)).keys() == {"files_match_manifest"}
 
 
-def test_limits_are_those_of_params(workspace: Enter) -> None:
-    """More rows, or known users, may be asked for."""
+def test_the_limits_of_params_are_used(workspace: Enter) -> None:
+    """Parameters may demand more rows or known users."""
     params = workspace("by_user")
     asked = limits(params, "validate_features", min_rows=10**6, max_unknown_users=0.5)
     found = failed(judge("features", asked))
@@ -189,7 +189,7 @@ def test_no_histories_is_a_warning(workspace: Enter) -> None:
 
 
 def test_too_few_rows_prove_no_leak(workspace: Enter) -> None:
-    """With a handful of clicks chance tells the label too, so a leak isn't judged."""
+    """With few clicks, fields tell the label by chance, so leaks are not judged."""
     params = limits(workspace("temporal"), "validate_features", min_rows=1)
     leaking("tab", lambda label: (1 + label).astype(np.int32))()
     few = 12

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def judged(workspace: Enter) -> Params:
-    """A workspace with three open reports."""
+    """Return a workspace with three open reports."""
     params = workspace("temporal")
     for suite in SUITES:
         judge(suite, params)
@@ -31,7 +31,7 @@ def judged(workspace: Enter) -> Params:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    """`python -m validation …` in the current directory."""
+    """Run `python -m validation …` in the current directory."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "validation", *words], capture_output=True, text=True, env=environment, check=False
@@ -39,7 +39,7 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_reports_keep_their_keys_and_name_their_input(workspace: Enter) -> None:
-    """The keys that runners and `din gate` read; the hash is of the whole directory."""
+    """Reports have the keys that runners and `din gate` read, and the hash covers the whole directory."""
     judged(workspace)
     for suite, root in zip(("raw", "features", "predictions"), (RAW, FEATURES, PREDICTIONS), strict=True):
         report = read_json(HERE.validation(suite))
@@ -50,8 +50,8 @@ def test_reports_keep_their_keys_and_name_their_input(workspace: Enter) -> None:
             assert {"name", "column", "observed", "threshold", "severity", "success"} <= entry.keys()
 
 
-def test_a_report_is_a_function_of_what_it_judged(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judged twice, byte for byte the same; and nothing is asked of the network."""
+def test_equal_inputs_give_equal_reports(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judging twice gives equal bytes, and nothing is asked of the network."""
     params = workspace("temporal")
 
     def refuse(*_: object) -> None:
@@ -68,7 +68,7 @@ def test_a_report_is_a_function_of_what_it_judged(workspace: Enter, monkeypatch:
 
 
 def test_open_reports_open_the_gate(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
-    """All three are summarised."""
+    """The summary covers all three reports."""
     params = judged(workspace)
     gate(HERE, params)
     assert "validation gate: open" in capsys.readouterr().out
@@ -76,7 +76,7 @@ def test_open_reports_open_the_gate(workspace: Enter, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_a_missing_report_closes_the_gate(suite: Suite, workspace: Enter) -> None:
-    """Nothing known is nothing good."""
+    """A missing report closes the gate."""
     params = judged(workspace)
     HERE.validation(suite).unlink()
     with pytest.raises(GateClosed, match=f"closed: {suite}"):
@@ -85,7 +85,7 @@ def test_a_missing_report_closes_the_gate(suite: Suite, workspace: Enter) -> Non
 
 @pytest.mark.parametrize("suite", SUITES)
 def test_other_data_than_judged_closes_the_gate(suite: Suite, workspace: Enter) -> None:
-    """The hashes are computed again from what lies here now."""
+    """The hashes are computed again from the data of the workspace."""
     params = judged(workspace)
     (HERE.judged(suite) / "more.txt").write_text("x")
     with pytest.raises(GateClosed, match="it judged other data"):
@@ -97,7 +97,7 @@ CONTENTS = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "ex
 
 @pytest.mark.parametrize("content", CONTENTS)
 def test_an_unreadable_report_closes_the_gate(content: str, workspace: Enter) -> None:
-    """Garbage is no verdict."""
+    """An unreadable report closes the gate."""
     params = judged(workspace)
     HERE.validation("raw").write_text(content)
     with pytest.raises(GateClosed, match="closed: raw"):
@@ -106,7 +106,7 @@ def test_an_unreadable_report_closes_the_gate(content: str, workspace: Enter) ->
 
 @pytest.mark.parametrize("verdict", ["closed", "OPEN", None])
 def test_any_verdict_but_open_closes_the_gate(verdict: str | None, workspace: Enter) -> None:
-    """Only the word itself opens."""
+    """Only the verdict `open` opens the gate."""
     params = judged(workspace)
     write_json(HERE.validation("features"), read_json(HERE.validation("features")) | {"verdict": verdict})
     with pytest.raises(GateClosed, match="closed: features"):
@@ -114,7 +114,7 @@ def test_any_verdict_but_open_closes_the_gate(verdict: str | None, workspace: En
 
 
 def test_a_report_with_an_expectation_left_out_closes_the_gate(workspace: Enter) -> None:
-    """What failed can't be taken out of a report that says open."""
+    """A failed expectation can't be removed from a report that says open."""
     params = judged(workspace)
     report = read_json(HERE.validation("features"))
     kept = [entry for entry in report["expectations"] if entry["name"] != "label_leak"]
@@ -124,14 +124,14 @@ def test_a_report_with_an_expectation_left_out_closes_the_gate(workspace: Enter)
 
 
 def test_a_report_of_other_thresholds_closes_the_gate(workspace: Enter) -> None:
-    """A report that was judged by laxer limits says nothing about today's."""
+    """A report with laxer limits than today's closes the gate."""
     params = judged(workspace)
     with pytest.raises(GateClosed, match="other thresholds: min_rows"):
         gate(HERE, limits(params, "validate_raw", min_rows=7))
 
 
 def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
-    """Markdown is appended, open or closed, with failed expectations and their examples."""
+    """The Markdown summary is appended, open or closed, with failed expectations and their examples."""
     params = judged(workspace)
     summary = tmp_path / "summary.md"
     summary.write_text("# before\n")
@@ -147,16 +147,15 @@ def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
 
 
 def test_the_gate_loads_no_great_expectations() -> None:
-    """It must start fast."""
+    """The gate does not load Great Expectations, so that it starts fast."""
     code = "import sys, validation.__main__, validation.gate; sys.exit('great_expectations' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode == 0
 
 
 def test_the_command_line(workspace: Enter, params: Params) -> None:
-    """Exit codes, outcome files, and no traceback: 0 open, 3 closed, 2 bad input.
-
-    Only the closed one is a process of its own, since each imports Great Expectations for seconds.
-    """
+    """The commands exit 0 for open, 3 for closed and 2 for bad input, without a traceback."""
+    # Only the closed gate runs in its own process: each process spends seconds on importing
+    # Great Expectations.
     workspace("temporal")
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
     open_ = CliRunner().invoke(app, ["raw"])

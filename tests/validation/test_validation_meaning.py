@@ -1,4 +1,4 @@
-"""The features suite's leaks and shifts: each closes its gate."""
+"""The features suite on leaks and shifts: each one closes its gate."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ JUDGED = ("valid", "test")
 
 
 def noise(label: np.ndarray) -> np.ndarray:
-    """Far from 0 for clicks, on both sides, near 0 for others: no threshold tells, the value does."""
+    """Return values far from 0 on both sides for clicks, and near 0 for others, so that no threshold separates them."""
     side = np.where(np.arange(len(label)) % 2, 1, -1)
     return np.where(label == 1, side * 2.0, 0.1 * side).astype(np.float32)
 
 
 def mostly(share: float) -> Callable[[np.ndarray], np.ndarray]:
-    """A context that equals the label, but for some rows."""
+    """Add a context that equals the label except for some rows."""
 
     def values(label: np.ndarray) -> np.ndarray:
         right = np.random.default_rng(5).random(len(label)) < share
@@ -36,7 +36,7 @@ def mostly(share: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def exclusive_or() -> None:
-    """Two contexts that say nothing alone: coins, of which one is turned for a click."""
+    """Add two contexts that carry no information alone: coins, of which one is turned for a click."""
     random = np.random.default_rng(5)
     for split in SPLITS:
         for number in range(SHARDS):
@@ -47,7 +47,7 @@ def exclusive_or() -> None:
 
 
 def rate(key: str, *splits: str) -> np.ndarray:
-    """The CTR of each item or user over whole splits; NaN where they don't show it."""
+    """Return the CTR of each item or user over whole splits, or NaN if they don't show it."""
     rows = [columns(shard(split, number)) for split in splits for number in range(SHARDS)]
     entity = np.concatenate([one[key] for one in rows])
     label = np.concatenate([one["label"] for one in rows])
@@ -57,12 +57,12 @@ def rate(key: str, *splits: str) -> np.ndarray:
 
 
 def item_rate(*splits: str) -> Callable[[], None]:
-    """A price that is the item's CTR over whole splits."""
+    """Set a price that is the item's CTR over whole splits."""
     return lambda: replace_column(FEATURES / "items.parquet", "price", rate("item", *splits).astype(np.float32))
 
 
 def item_rate_as_context() -> None:
-    """A context that is the item's CTR over the whole log."""
+    """Add a context that is the item's CTR over the whole log."""
     hour = rate("item", *SPLITS).astype(np.float32)
     for split in SPLITS:
         for number in range(SHARDS):
@@ -71,7 +71,7 @@ def item_rate_as_context() -> None:
 
 
 def ages_by_rate(*splits: str) -> Callable[[], None]:
-    """Ages in quarters of the user's CTR over whole splits."""
+    """Set ages that are quarters of the user's CTR over whole splits."""
 
     def plant() -> None:
         own = rate("user", *splits)
@@ -83,7 +83,7 @@ def ages_by_rate(*splits: str) -> Callable[[], None]:
 
 
 def knowing_histories(share: float, *splits: str) -> Callable[[], None]:
-    """Histories whose newest behaviour is the very click, for a share of the clicks."""
+    """Give a share of the clicks a history whose newest behaviour is the click itself."""
 
     def plant() -> None:
         random = np.random.default_rng(5)
@@ -100,7 +100,7 @@ def knowing_histories(share: float, *splits: str) -> Callable[[], None]:
 
 
 def last_click_known() -> None:
-    """Histories that say nothing but each user's last click, just before it: without repeats, every hit is a leak."""
+    """Give each user only the last click as history, just before it; as no item repeats, every hit is a leak."""
     for number in range(SHARDS):
         rows = columns(shard("test", number))
         clicked = np.flatnonzero((rows["label"] == 1) & (rows["history_end"] > rows["history_start"]))
@@ -111,7 +111,7 @@ def last_click_known() -> None:
 
 
 def permuted_items(split: str) -> None:
-    """Other items in a split: each shown as often as the one it replaces."""
+    """Permute the items of a split, so that each is shown as often as the item it replaces."""
     items = pq.read_metadata(FEATURES / "items.parquet").num_rows
     other = np.r_[0, 1 + np.random.default_rng(5).permutation(items - 1)].astype(np.int32)
     for number in range(SHARDS):
@@ -120,7 +120,7 @@ def permuted_items(split: str) -> None:
 
 
 def popular_items() -> None:
-    """Items of which few are shown often, the same ones on all days."""
+    """Show few items often, the same ones on all days."""
     items = pq.read_metadata(FEATURES / "items.parquet").num_rows
     random = np.random.default_rng(5)
     for split in SPLITS:
@@ -131,13 +131,13 @@ def popular_items() -> None:
 
 
 def other_popular_items() -> None:
-    """Items of which few are shown often, on test days others."""
+    """Show few items often, and others on the test days."""
     popular_items()
     permuted_items("test")
 
 
 def missing(share: float) -> Callable[[], None]:
-    """Prices that a share of the items lacks."""
+    """Remove the price of a share of the items."""
 
     def change(table: pa.Table) -> pa.Table:
         price = table["price"].to_numpy().copy()
@@ -149,7 +149,7 @@ def missing(share: float) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Defect:
-    """What is planted, the critical expectations that must fail (all others must hold), and warnings among others."""
+    """A planted defect, the critical expectations that must fail while others hold, and warnings that must be given."""
 
     plant: Callable[[], None]
     critical: frozenset[str] = frozenset()
@@ -157,12 +157,12 @@ class Defect:
 
 
 def defect(plant: Callable[[], None], critical: str = "", warnings: str = "") -> Defect:
-    """A defect with expectations as words."""
+    """Return a defect with expectations given as words."""
     return Defect(plant, frozenset(critical.split()), frozenset(warnings.split()))
 
 
 def coded(label: np.ndarray) -> np.ndarray:
-    """A category for each label."""
+    """Return a category for each label."""
     return (1 + label).astype(np.int32)
 
 
@@ -205,7 +205,7 @@ DEFECTS: dict[str, Defect] = {
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_each_leak_or_shift_closes_exactly_its_expectations(name: str, workspace: Enter) -> None:
-    """The named critical expectations fail, all others hold, and each shows an example."""
+    """The named critical expectations fail, all others hold, and each failure shows an example."""
     params = workspace("temporal")
     planted = DEFECTS[name]
     planted.plant()
@@ -218,7 +218,7 @@ def test_each_leak_or_shift_closes_exactly_its_expectations(name: str, workspace
 
 
 def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
-    """A new expectation on meaning needs a defect above."""
+    """Every expectation on meaning needs a defect above."""
     planted = frozenset().union(*(one.critical | one.warnings for one in DEFECTS.values()))
     assert {check.name for check in meaning(HERE, workspace("temporal"))} <= planted
 
@@ -226,12 +226,12 @@ def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
 @pytest.mark.parametrize("seed", [7, 8])
 def test_a_sound_log_warns_of_nothing(protocol: str, seed: int, workspace: Enter) -> None:
-    """Neither leaks nor shifts are seen in a log without them, whatever the split."""
+    """In a sound log, neither leaks nor shifts are seen under any protocol."""
     report = judge("features", workspace(protocol, seed))
     assert not failed(report) and not failed(report, "warning")
 
 
-def test_limits_of_leaks_are_those_of_params(workspace: Enter) -> None:
+def test_the_limits_of_leaks_can_be_raised(workspace: Enter) -> None:
     """A team that knows its field to be honest may raise the limits."""
     params = workspace("temporal")
     leaking("tab", mostly(0.9), *SPLITS)()
@@ -243,17 +243,14 @@ def test_limits_of_leaks_are_those_of_params(workspace: Enter) -> None:
 
 
 def test_too_small_a_log_is_not_judged() -> None:
-    """With fewer items than can be compared, no correlation is told from chance."""
+    """With too few items, a correlation can't be told from chance, so it is not judged."""
     few = rates.Counts(np.full(20, 3.0), np.arange(20.0) % 4)
     assert rates.correlation(np.arange(20.0), few, few) is None
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_honest_values_never_exclude(seed: int) -> None:
-    """Whatever an honest value says of an item's true rate, its two parts don't exclude each other; a sum's do.
-
-    The parts differ in CTR, and items in how often each part shows them.
-    """
+    """For an honest value, two parts of differing CTR and volume don't exclude each other; for a sum, they do."""
     random = np.random.default_rng(seed)
     true = random.beta(2, 3, 400)
     shown = random.integers(1, 40, (2, 400)) * random.geometric(0.3, 400)
@@ -275,7 +272,7 @@ def test_honest_values_never_exclude(seed: int) -> None:
 
 
 def test_a_rule_that_is_not_evaluated_fails(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule without a count never passes as zero."""
+    """A rule without a count fails and does not pass as zero."""
     params = workspace("temporal")
     monkeypatch.setattr(scan, "_one_shard", lambda *_: None)
     found = failed(judge("features", params))
@@ -284,7 +281,7 @@ def test_a_rule_that_is_not_evaluated_fails(workspace: Enter, monkeypatch: pytes
 
 
 def test_too_few_rows_name_the_dates_of_the_splits(workspace: Enter) -> None:
-    """One row of another year that becomes the test split is named by its date."""
+    """If one row of another year becomes the test split, the message names its date."""
     params = workspace("temporal")
     found = failed(judge("features", limits(params, "validate_features", min_rows=10**6)))
     assert "2024-01-05 to 2024-01-06" in found["test_rows"]["advice"]

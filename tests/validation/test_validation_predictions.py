@@ -17,7 +17,7 @@ TEST = PREDICTIONS / "test.parquet"
 
 
 def predict(formula: Callable[[np.ndarray], Any]) -> Callable[[], None]:
-    """Test predictions as a function of the labels."""
+    """Set test predictions as a function of the labels."""
 
     def change(table: pa.Table) -> pa.Table:
         predictions = pa.array(formula(table["label"].to_numpy().astype(float)), pa.float64())
@@ -27,7 +27,7 @@ def predict(formula: Callable[[np.ndarray], Any]) -> Callable[[], None]:
 
 
 def told(column: str, row: int, value: Any) -> Callable[[], None]:
-    """One other value."""
+    """Set one other value."""
     return lambda: put(TEST, column, row, value)
 
 
@@ -54,7 +54,7 @@ DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Enter) -> None:
-    """The named expectations fail, all others hold."""
+    """The named expectations fail, and all others hold."""
     params = workspace("temporal")
     plant, expected = DEFECTS[defect]
     plant()
@@ -62,7 +62,7 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
 
 
 def test_the_sample_shows_the_row(workspace: Enter) -> None:
-    """Great Expectations names the offending rows; the report shows them whole, as JSON."""
+    """Great Expectations names the offending rows, and the report shows them whole, as JSON."""
     params = workspace("temporal")
     put(TEST, "prediction", 3, float("nan"))
     (sample,) = failed(judge("predictions", params))["test_prediction_not_null"]["sample"]
@@ -71,7 +71,7 @@ def test_the_sample_shows_the_row(workspace: Enter) -> None:
 
 
 def test_differing_rows_are_shown_from_both_sides(workspace: Enter) -> None:
-    """A row of the features without its prediction, and a prediction of no row."""
+    """A row of the features without prediction, and a prediction without row, are both shown."""
     params = workspace("temporal")
     put(TEST, "sequence", 3, 10**9)
     sample = failed(judge("predictions", params))["test_rows_of_features"]["sample"]
@@ -85,8 +85,8 @@ def test_order_is_free(workspace: Enter) -> None:
     assert not failed(judge("predictions", params))
 
 
-def test_no_usable_prediction_is_closed(workspace: Enter) -> None:
-    """Where a metric is undefined, the gate is closed, not open."""
+def test_an_undefined_metric_closes(workspace: Enter) -> None:
+    """If a metric is undefined, the gate is closed."""
     params = workspace("temporal")
     predict(lambda label: np.full(len(label), np.nan))()
     found = failed(judge("predictions", params))

@@ -1,4 +1,4 @@
-"""The raw suite: every expectation has a defect that closes exactly it."""
+"""The raw suite: every expectation has a defect that closes exactly this expectation."""
 
 import shutil
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NEXT_DAY = datetime(2024, 1, 2, 12)
 
 
 def cast(column: str, kind: pa.DataType) -> Callable[[], None]:
-    """A column of another type in one file."""
+    """Store a column of one file with another type."""
 
     def plant() -> None:
         def change(table: pa.Table) -> pa.Table:
@@ -32,22 +32,22 @@ def cast(column: str, kind: pa.DataType) -> Callable[[], None]:
 
 
 def value(column: str, row: int, bad: Any, path: Callable[[], Path] = lambda: day(0)) -> Callable[[], None]:
-    """One bad value."""
+    """Set one bad value."""
     return lambda: put(path(), column, row, bad)
 
 
 def side(name: str) -> Callable[[], Path]:
-    """The path of a side table."""
+    """Return the path of a side table."""
     return lambda: RAW / f"{name}.parquet"
 
 
 def twice(name: str) -> Callable[[], None]:
-    """The first row of a side table once more, at its end."""
+    """Repeat the first row of a side table at its end."""
     return lambda: edit(side(name)(), lambda table: pa.concat_tables([table, table.slice(0, 1)]))
 
 
 def labels(value: int) -> Callable[[], None]:
-    """All labels alike."""
+    """Set all labels to one value."""
 
     def plant() -> None:
         for path in RAW.glob("events/*/*.parquet"):
@@ -60,14 +60,14 @@ def labels(value: int) -> Callable[[], None]:
 
 
 def text_ids() -> None:
-    """User ids as text everywhere, one of them empty."""
+    """Store user ids as text everywhere, one of them empty."""
     for path in [*RAW.glob("events/*/*.parquet"), RAW / "users.parquet", RAW / "history.parquet"]:
         edit(path, lambda t: t.set_column(t.column_names.index("user_id"), "user_id", t["user_id"].cast(pa.string())))
     put(day(0), "user_id", 4, "")
 
 
 def repeated(rows: int) -> Callable[[], None]:
-    """The first rows of a day once more, under new sequence numbers."""
+    """Repeat the first rows of a day under new sequence numbers."""
 
     def change(table: pa.Table) -> pa.Table:
         again = table.slice(0, rows)
@@ -78,17 +78,17 @@ def repeated(rows: int) -> Callable[[], None]:
 
 
 def without_items(keep: int) -> Callable[[], None]:
-    """An item table cut to its first rows."""
+    """Cut an item table to its first rows."""
     return lambda: edit(RAW / "items.parquet", lambda table: table.slice(0, keep))
 
 
 def truncate() -> None:
-    """Half a Parquet file."""
+    """Cut a Parquet file in half."""
     content = day(2).read_bytes()
     day(2).write_bytes(content[: len(content) // 2])
 
 
-# what is planted, the expectations that must fail (all others must hold), a value that their samples must show
+# the planted defect, the expectations that must fail while others hold, and a value that their samples must show
 DEFECTS = {
     "truncated file": (truncate, {"files_readable"}, "2024-01-03"),
     "no event files": (lambda: shutil.rmtree(RAW / "events"), {"event_files"}, None),
@@ -161,7 +161,7 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
 
 
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
-    """A new expectation needs a planted fault, here, in a test of its own below, or in test_validation_raw_meaning."""
+    """Every expectation needs a planted defect, here or in test_validation_raw_meaning.py."""
     params = workspace()
     last = day(-1).parent.name.removeprefix("date=")
     seal(RAW, until=last)
@@ -176,7 +176,7 @@ def _cells(found: dict[str, Any], expected: set[str]) -> list[Any]:
 
 
 def test_an_edited_an_added_and_a_lost_file_are_named(workspace: Enter) -> None:
-    """Hashes are compared with the manifest's, both ways."""
+    """Edited, added and lost files are all found by the manifest's hashes."""
     params = workspace()
     put(day(0), "label", 0, 1 - pq.read_table(day(0))["label"][0].as_py())
     (RAW / "events" / "notes.txt").write_text("mine")
@@ -191,14 +191,14 @@ def test_an_edited_an_added_and_a_lost_file_are_named(workspace: Enter) -> None:
     ("limit", "expected"),
     [({"min_rows": 10**6}, "rows"), ({"min_ctr": 0.9}, "ctr"), ({"max_ctr": 0.01}, "ctr")],
 )
-def test_limits_are_those_of_params(limit: dict[str, float], expected: str, workspace: Enter) -> None:
-    """A sound log closes the gate when more is asked of it."""
+def test_the_limits_of_params_are_used(limit: dict[str, float], expected: str, workspace: Enter) -> None:
+    """A sound log closes the gate if the limits are stricter."""
     params = workspace()
     assert failed(judge("raw", limits(params, "validate_raw", **limit))).keys() == {expected}
 
 
 def test_few_duplicates_and_unknown_items_are_warnings(workspace: Enter) -> None:
-    """Below the limits they are shown, with examples, and don't block."""
+    """Below the limits, duplicates and unknown items are shown with examples and don't block."""
     params = workspace()
     repeated(2)()
     without_items(118)()
@@ -213,7 +213,7 @@ def test_few_duplicates_and_unknown_items_are_warnings(workspace: Enter) -> None
 
 
 def test_clicks_alone_are_a_log_for_leave_last_out(workspace: Enter) -> None:
-    """All labels are 1 there by nature: negatives are sampled later."""
+    """Under leave_last_out all labels may be 1, since negatives are sampled later."""
     params = workspace("leave_last_out")
     labels(1)()
     seal(RAW)
@@ -225,7 +225,7 @@ def test_clicks_alone_are_a_log_for_leave_last_out(workspace: Enter) -> None:
     [("critical", True, "critical"), ("critical", False, "warning"), ("warning", True, "warning"), ("off", True, None)],
 )
 def test_missing_days(mode: str, daily: bool, severity: str | None, workspace: Enter) -> None:
-    """A hole of one day and an end one day before `until`; critical only where the source promises every day."""
+    """A hole of one day, and an end one day before `until`, are critical only if the source promises every day."""
     params = limits(workspace(), "validate_raw", missing_days=mode)
     hole, last = day(2).parent, day(-1).parent.name.removeprefix("date=")
     shutil.rmtree(hole)
@@ -240,7 +240,7 @@ def test_missing_days(mode: str, daily: bool, severity: str | None, workspace: E
 
 
 def test_events_after_until(workspace: Enter) -> None:
-    """A day that `data.until` excludes is not to be used."""
+    """Events after `data.until` close the gate."""
     params = workspace()
     first = day(0).parent.name.removeprefix("date=")
     seal(RAW, until=first)
@@ -250,7 +250,7 @@ def test_events_after_until(workspace: Enter) -> None:
 
 
 def test_no_behaviours_is_a_warning(workspace: Enter) -> None:
-    """A log in which nothing enters a history can be learned from, but not by interest."""
+    """A log without behaviours can be learned from, but not by interest."""
     params = workspace()
     for path in RAW.glob("events/*/*.parquet"):
         edit(
@@ -267,7 +267,7 @@ def test_no_behaviours_is_a_warning(workspace: Enter) -> None:
 
 
 def test_an_own_column_called_date_is_no_obstacle(workspace: Enter) -> None:
-    """The partition's day wins over a column of that name, and other columns may need quotes."""
+    """The day of the partition takes precedence over a column `date`, and other columns may need quotes."""
     params = workspace()
     for path in RAW.glob("events/*/*.parquet"):
         edit(path, lambda t: t.append_column("date", t["hour"]).append_column('dwell "s"', t["hour"]))

@@ -1,4 +1,4 @@
-"""The raw suite's last phases: what the log means."""
+"""The last phases of the raw suite: the meaning of the log."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def labels(change: Callable[[pd.Series], Any]) -> Callable[[Weeks], None]:
 
 
 def random_labels(label: pd.Series) -> np.ndarray:
-    """The same labels in another order."""
+    """Shuffle the labels of the last two days."""
     return np.random.default_rng(2).permutation(label.to_numpy())
 
 
@@ -70,7 +70,7 @@ def one_item(log: Weeks) -> None:
 
 
 def yesterday_again(log: Weeks) -> None:
-    """Deliver the day before as the last day."""
+    """Deliver the log of the day before as the last day."""
     log.events = log.events[~log.last]
     log.add(log.day(DAYS - 2).assign(timestamp=lambda rows: rows["timestamp"] + DAY))
 
@@ -128,12 +128,12 @@ def column(name: str, change: Callable[[pd.DataFrame], Any], days: int = 2) -> C
 
 
 def half_missing(rows: pd.DataFrame) -> np.ndarray:
-    """Every second value gone."""
+    """Remove every second value."""
     return np.where(np.arange(len(rows)) % 2, None, rows["price"])
 
 
 def other_items(log: Weeks) -> None:
-    """Give the last day's items another id space."""
+    """Give the last day's items other ids."""
     log.events.loc[log.last, "item_id"] += 10**6
 
 
@@ -145,7 +145,7 @@ def permuted_items(log: Weeks) -> None:
 
 
 def missing_category(log: Weeks) -> None:
-    """Leave out the category of half of the items, which the last day alone shows."""
+    """Remove the category of half of the items, which only the last day shows."""
     fresh = log.items["item_id"] > 100
     log.items.loc[fresh, "category"] = None
     older = ~log.last & (log.events["item_id"] > 100)
@@ -153,12 +153,12 @@ def missing_category(log: Weeks) -> None:
 
 
 def users_of_nobody(log: Weeks) -> None:
-    """Number the users of the table otherwise."""
+    """Number the users of the table differently."""
     log.users["user_id"] += 10**6
 
 
 def form(key: str, table: str, change: str) -> Callable[[Weeks], None]:
-    """Write ids as text, and in one table in another form."""
+    """Write ids as text, in one table in another form."""
 
     def plant(log: Weeks) -> None:
         log.map_ids(key, "{}")
@@ -194,14 +194,14 @@ def history_of_log(log: Weeks) -> None:
 
 
 def history_of_others(log: Weeks) -> None:
-    """Number the history's users otherwise."""
+    """Number the history's users differently."""
     log.history["user_id"] += 10**6
 
 
 AGREEMENT = {"labels_follow_item_id_newest_days", "labels_follow_user_id_newest_days"}
 FORMS = {"item_id_form_newest_days", "item_id_form_rate"} | {f"item_id_form_in_{t}_rate" for t in ("items", "history")}
 
-# what is planted, the critical expectations that must fail (all others must hold), a text that the samples must show
+# the planted defect, the critical expectations that must fail while others hold, and a text that the samples must show
 DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "a tenth of the last day": (fewer(0.1), {"rows_newest_days"}, LAST),
     "a last day of few users": (one_user, {"users_newest_days", "labels_follow_user_id_newest_days"}, LAST),
@@ -260,7 +260,7 @@ DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
 
 
 def worth_a_look(log: Weeks) -> None:
-    """Change nothing on the newest days, but much on an older one."""
+    """Change an older day much, and the newest days not at all."""
     random = np.random.default_rng(6)
     day = log.day(11)
     rows = log.events.index.isin(day.index)
@@ -295,7 +295,7 @@ def half_known_history(log: Weeks) -> None:
     log.history = pd.concat([log.history, clicks.head(len(log.history) // 10)], ignore_index=True)
 
 
-# what is planted, the warnings that must be there and no others; nothing is critical
+# the planted defect, and exactly the warnings that must be given; nothing is critical
 WARNINGS: dict[str, tuple[Callable[[Weeks], None], set[str]]] = {
     "an older day of a tenth, without tab": (worth_a_look, {"rows_by_day", "users_by_day", "missing_values_by_day"}),
     "a quarter of the last day": (fewer(0.25), {"rows_by_day"}),
@@ -322,7 +322,7 @@ WARNINGS: dict[str, tuple[Callable[[Weeks], None], set[str]]] = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_each_defect_closes_its_expectation(defect: str, enter: None, params: Params) -> None:
-    """The named critical expectations fail, all others hold, and the sample shows what is wrong."""
+    """The named critical expectations fail, all others hold, and the sample shows the defect."""
     plant, expected, shown = DEFECTS[defect]
     log = sound()
     plant(log)
@@ -349,7 +349,7 @@ def test_less_is_a_warning(defect: str, enter: None, params: Params) -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("rows", [60, weeks.ROWS])
 def test_sound_logs_are_open(seed: int, rows: int, enter: None, params: Params) -> None:
-    """Weekends, growth, and the noise of a small log are no alarm, not even a warning."""
+    """Weekends, growth and the noise of a small log raise neither an alarm nor a warning."""
     sound(seed, rows).write()
     report = judge("raw", params)
     assert not failed(report) and not failed(report, "warning")
@@ -358,7 +358,7 @@ def test_sound_logs_are_open(seed: int, rows: int, enter: None, params: Params) 
 @pytest.mark.parametrize("protocol", ["by_user", "leave_last_out"])
 @pytest.mark.parametrize("defect", ["a tenth of the last day", "labels flipped", "context null", "one row in 2035"])
 def test_newest_days_close_only_a_temporal_split(defect: str, protocol: str, enter: None, params: Params) -> None:
-    """Where days do not decide the split, a strange day is a warning."""
+    """If the split is not by days, a strange day is only a warning."""
     log = sound()
     log.protocol = protocol
     DEFECTS[defect][0](log)
@@ -379,7 +379,7 @@ def test_strange_days_can_be_let_through(mode: str, enter: None, params: Params)
 
 
 def test_short_logs_are_not_judged_by_day(enter: None, params: Params) -> None:
-    """With fewer than five days before validation there is nothing to compare with, and no expectation on days."""
+    """With fewer than five days before validation, there are no expectations on days."""
     log = sound()
     log.events = log.events[log.events["timestamp"] < FIRST + 7 * DAY]
     log.write()
@@ -389,7 +389,7 @@ def test_short_logs_are_not_judged_by_day(enter: None, params: Params) -> None:
 
 
 def test_a_log_that_repeats_itself_has_no_copies(enter: None, params: Params) -> None:
-    """Mails sent to the same users at the same time every day are no copied file."""
+    """Mails sent to the same users at the same time every day are not a copied file."""
     log = sound()
     mails = [log.day(0).head(800).assign(timestamp=lambda rows, n=n: rows["timestamp"] + n * DAY) for n in range(DAYS)]
     log.events = pd.concat(mails, ignore_index=True)
@@ -400,10 +400,7 @@ def test_a_log_that_repeats_itself_has_no_copies(enter: None, params: Params) ->
 
 
 def test_every_expectation_has_a_defect(enter: None, params: Params) -> None:
-    """A new expectation of the last phases needs a planted fault, here or for another key, table or figure alike.
-
-    Those on the values of columns have theirs in test_validation_values.py.
-    """
+    """Every expectation of the last phases needs a planted defect, here or in test_validation_values.py."""
     log = sound()
     for key in ("user_id", "item_id"):
         log.map_ids(key, "{}")

@@ -1,4 +1,4 @@
-"""No false alarm in any suite, and what a closed gate says."""
+"""Sound workspaces raise no alarm in any suite, and a closed gate explains itself."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Enter = Callable[..., Params]
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])
 @pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 20))])
 def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -> None:
-    """No false alarm, not even a warning, in any suite; each judges what gates demand of it, as critical."""
+    """No suite gives a false alarm or warning, and each judges all expectations that gates demand as critical."""
     params = workspace(protocol, seed)
     for suite, always in ALWAYS.items():
         report = judge(suite, params)
@@ -27,7 +27,7 @@ def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -
 
 
 def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception while judging closes the gate and is the reason that the report gives."""
+    """An exception while judging closes the gate, and the report gives it as the reason."""
     params = workspace()
     monkeypatch.setattr("validation.raw._uniqueness", lambda *_: 1 / 0)
     found = failed(judge("raw", params))
@@ -36,7 +36,7 @@ def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytes
 
 
 def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
-    """Without a raw log, or with one of another format, there is no verdict at all."""
+    """Without a raw log, or with one of another format, there is no verdict."""
     params = workspace()
     judge("raw", params)
     seal(RAW, format=2)
@@ -49,7 +49,7 @@ def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
 
 
 def test_the_message_says_what_to_do(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
-    """A closed gate prints observed, threshold, an offending row and advice."""
+    """A closed gate prints observed value, threshold, an offending row and advice."""
     params = workspace()
     put(day(0), "label", 3, 2)
     seal(RAW)

@@ -12,12 +12,12 @@ HOURS = shares(np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11,
 
 
 def calendar(days: int, newest: int | None = None) -> Calendar:
-    """So many days in a row."""
+    """Return a calendar of consecutive days."""
     return Calendar(np.datetime64("2024-03-04", "D") + np.arange(days), days if newest is None else newest)
 
 
 def test_a_day_refers_to_the_days_before_it_and_the_newest_to_those_before_all_newest() -> None:
-    """The picture of the module."""
+    """The reference days are as in the picture of the module."""
     found = calendar(13, newest=10).reference
     assert found[8].tolist()[:9] == [7, 6, 5, 4, 3, 2, 1, 0, -1]
     assert found[10].tolist() == found[12].tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, -1, -1, -1, -1]
@@ -26,7 +26,7 @@ def test_a_day_refers_to_the_days_before_it_and_the_newest_to_those_before_all_n
 
 
 def test_the_week_before_is_never_one_of_the_newest_days_nor_a_day_without_events() -> None:
-    """Of 20 days the newest five refer to days 8 to 12; a removed day leaves a gap."""
+    """If the newest five of 20 days are judged, they refer to days 8 to 12, and a removed day leaves a gap."""
     assert calendar(20, newest=15).week_before[7:].tolist() == list(range(13))
     days = np.delete(calendar(20).days, 9)
     assert Calendar(days, 19).week_before[15] == -1  # day 16 and day 9
@@ -34,7 +34,7 @@ def test_the_week_before_is_never_one_of_the_newest_days_nor_a_day_without_event
 
 
 def test_usual_is_the_median_of_the_reference() -> None:
-    """Expected values as numpy's medians."""
+    """The expected values are numpy's medians."""
     value = np.random.default_rng(0).normal(size=30)
     found = calendar(30).usual(value)
     assert np.isnan(found[:LEAST]).all()
@@ -43,7 +43,7 @@ def test_usual_is_the_median_of_the_reference() -> None:
 
 
 def test_no_alarm_for_growth_weeks_and_noise() -> None:
-    """Doubling in two weeks, weekends at a third, and chance: no score reaches 6 with a factor of two."""
+    """Growth to the double in two weeks, weekends at a third, and chance give no alarm."""
     for seed in range(200):
         random = np.random.default_rng(seed)
         day = np.arange(40)
@@ -56,7 +56,7 @@ def test_no_alarm_for_growth_weeks_and_noise() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 10.0])
 def test_a_day_of_a_tenth_is_far_beyond(share: float) -> None:
-    """Also where an earlier day of the reference was at fault, and for two newest days at once."""
+    """A day of a tenth is found even after a faulty day in the reference, and on two newest days at once."""
     count = np.full(20, 1000.0) * np.random.default_rng(1).uniform(0.9, 1.1, 20)
     count[9] *= 0.1
     count[18:] *= share
@@ -65,7 +65,7 @@ def test_a_day_of_a_tenth_is_far_beyond(share: float) -> None:
 
 
 def test_noise_decides_what_a_small_day_can_tell() -> None:
-    """The same difference is beyond with little noise, and not with much."""
+    """A difference that is found with little noise is not found with much."""
     value = np.zeros(12)
     value[-1] = 1.0
     for noise, told in ((0.01, True), (1.0, False)):
@@ -74,13 +74,13 @@ def test_noise_decides_what_a_small_day_can_tell() -> None:
 
 
 def test_distance_is_the_share_of_rows_that_would_have_to_move() -> None:
-    """Half of the rows in another bin is a half; no rows at all have no profile."""
+    """Half of the rows in another bin is a distance of one half, and without rows there is no profile."""
     assert distance(np.array([0.5, 0.5, 0.0]), np.array([0.5, 0.0, 0.5])) == pytest.approx(0.5)
     assert shares(np.zeros(3)).tolist() == [0, 0, 0]
 
 
 def test_profiles_of_sound_days_are_near_and_a_turned_one_is_far() -> None:
-    """A clock turned by eight hours moves far more rows than days differ by."""
+    """A clock turned by eight hours moves far more rows than the difference between days."""
     random = np.random.default_rng(2)
     counts = np.stack([random.multinomial(500, HOURS) for _ in range(15)]).astype(float)
     counts[-1] = np.roll(counts[-1], 8)
@@ -90,13 +90,13 @@ def test_profiles_of_sound_days_are_near_and_a_turned_one_is_far() -> None:
 
 @pytest.mark.parametrize("hours", [-9, -3, 3, 8, 12])
 def test_a_turned_clock_is_found(hours: int) -> None:
-    """The shift is the one that was made."""
+    """The shift that was made is found."""
     found = shifted(np.roll(1000 * HOURS, hours), HOURS, 1000)
     assert found.explains and found.hours == hours and found.left == pytest.approx(0, abs=1e-9)
 
 
 def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
-    """The hours until noon with the rows of those hours are a part of a day; with a whole day's rows they are not."""
+    """Only the hours until noon, with their usual rows, are part of a day; with a whole day's rows they are a shift."""
     morning = np.where(np.arange(24) < 12, HOURS, 0)
     assert not shifted(1000 * morning, HOURS, 1000).explains
     assert shifted(1000 * morning, HOURS, 1000).moved == pytest.approx(0, abs=1e-9)
@@ -104,7 +104,7 @@ def test_a_day_that_ends_early_is_not_a_turned_clock() -> None:
 
 
 def test_main_part_grows_over_gaps_shorter_than_itself() -> None:
-    """A row in eleven years is outside; sparse early years of a long log are inside; an outage is inside."""
+    """A row in eleven years is outside, and sparse early years of a long log, or an outage, are inside."""
     assert main_part(np.array([0, 1, 2, 3, 4000]), np.array([9, 9, 9, 9, 1])) == (0, 4)
     assert main_part(np.array([-4000, 0, 1, 2, 3]), np.array([1, 9, 9, 9, 9])) == (1, 5)
     assert main_part(np.array([0, 90, 150, 400, 401, 600, 601]), np.array([1, 1, 1, 50, 50, 50, 50])) == (3, 5)
@@ -112,7 +112,7 @@ def test_main_part_grows_over_gaps_shorter_than_itself() -> None:
 
 
 def test_chance_of_everything_is_the_beta_binomial() -> None:
-    """Drawn users click everything about as often as estimated; users all alike, by their CTR to the power n."""
+    """Simulated users click everything about as often as estimated; for equal users, the chance is CTR to the power n."""
     random = np.random.default_rng(3)
     rows = np.full(50_000, 15.0)
     clicks = random.binomial(15, random.beta(2, 3, len(rows))).astype(float)

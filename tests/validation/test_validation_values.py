@@ -1,4 +1,4 @@
-"""Columns that hold one value, lists that were not split, ids of nobody."""
+"""Columns with one value, lists that were not split, and ids of nobody."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def everywhere(column: str, value: object, *names: str) -> None:
 
 @pytest.mark.parametrize(("column", "expectation"), [("user_id", "distinct_users"), ("item_id", "distinct_items")])
 def test_a_log_of_one_id_is_closed(workspace: Enter, column: str, expectation: str) -> None:
-    """All rows of one user, or of one item: nothing can be ranked."""
+    """If all rows belong to one user, or to one item, nothing can be ranked."""
     params = workspace()
     value = pq.read_table(next(RAW.glob("events/*/*.parquet")))[column][0].as_py()
     everywhere(column, value)
@@ -31,7 +31,7 @@ def test_a_log_of_one_id_is_closed(workspace: Enter, column: str, expectation: s
 
 
 def test_histories_of_another_id_space_are_closed(workspace: Enter) -> None:
-    """Items that neither the events nor the item table know; the sample names some."""
+    """Items that neither the events nor the item table have are found, and the sample names some."""
     params = workspace()
 
     def change(table: pa.Table) -> pa.Table:
@@ -45,7 +45,7 @@ def test_histories_of_another_id_space_are_closed(workspace: Enter) -> None:
 
 
 def test_a_field_of_one_value_is_a_warning(workspace: Enter) -> None:
-    """Every event has the same tab."""
+    """A column with one value in all events is a warning."""
     params = workspace()
     everywhere("tab", 1)
     warned = failed(judge("raw", params), "warning")
@@ -53,7 +53,7 @@ def test_a_field_of_one_value_is_a_warning(workspace: Enter) -> None:
 
 
 def test_lists_that_were_not_split_are_a_warning(workspace: Enter) -> None:
-    """Every item has one tag, which holds separators."""
+    """Items whose only tag holds separators are a warning."""
     params = workspace()
 
     def change(table: pa.Table) -> pa.Table:
@@ -66,6 +66,6 @@ def test_lists_that_were_not_split_are_a_warning(workspace: Enter) -> None:
 
 
 def test_a_sound_log_warns_of_neither(workspace: Enter) -> None:
-    """Fields vary, and lists hold several values."""
+    """A log whose fields vary and whose lists hold several values gives no warning."""
     report = judge("raw", workspace())
     assert not failed(report) and not failed(report, "warning").keys() & {"constant_fields", "lists_split"}

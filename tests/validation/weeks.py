@@ -1,7 +1,7 @@
-"""A sound daily log of 16 days, small enough to write in a moment, and large enough for each day to be judged.
+"""A sound daily log of 16 days, small enough to write fast, and large enough for each day to be judged.
 
-Users and items differ in CTR, hours have a profile, weekends are busier, and the log grows; three field kinds are read,
-`session` is only kept. Tests change the frames and write them as `fetch` would.
+Users and items differ in CTR, hours have a profile, weekends are busier, and the log grows. Three field kinds are read,
+and `session` is only kept. Tests change the frames and write them as `fetch` would.
 """
 
 from dataclasses import dataclass
@@ -40,11 +40,11 @@ class Weeks:
 
     @property
     def last(self) -> pd.Series:
-        """Which events are of the last day."""
+        """Mark the events of the last day."""
         return self.events["timestamp"] >= FIRST + (DAYS - 1) * DAY
 
     def day(self, number: int) -> pd.DataFrame:
-        """The events of one day."""
+        """Mark the events of one day."""
         since = FIRST + number * DAY
         return self.events[(self.events["timestamp"] >= since) & (self.events["timestamp"] < since + DAY)].copy()
 
@@ -54,7 +54,7 @@ class Weeks:
         self.events["sequence"] = np.arange(len(self.events))
 
     def map_ids(self, column: str, change: str) -> None:
-        """Make one column of ids text in every table: `change` is a format, such as `{}` or `item_{}`."""
+        """Turn one column of ids into text in every table; `change` is a format, e.g. `{}` or `item_{}`."""
         for name in ("events", "items", "users", "history"):
             frame = getattr(self, name)
             if column in frame:
