@@ -1,4 +1,4 @@
-"""The pipeline's test workspace is shared with `tests/pipeline`; Airflow, where imported, writes no file in a home."""
+"""Fixtures of the DAG tests: the test workspace of `tests/pipeline`, and an Airflow that writes no file in a home."""
 
 import atexit
 import os

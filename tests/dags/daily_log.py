@@ -1,4 +1,4 @@
-"""A click log that grows by a CSV file a day, drawn by the simulator: what a scheduled run reads."""
+"""A click log for scheduled runs that grows by one CSV file per day, drawn by the simulator."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ FIRST = date(2024, 1, 1)
 
 
 class DailyLog:
-    """All days of a simulated log; `land` makes one a file."""
+    """All days of a simulated log; `land` writes one as a file."""
 
     def __init__(self, folder: Path, days: int) -> None:
         self.folder = folder
@@ -27,7 +27,7 @@ class DailyLog:
         self._write("history", drawn.history.table)
 
     def land(self, day: date, copies: int = 1) -> None:
-        """Write a day's file; more than one copy of its rows is a defect."""
+        """Write a day's file; with more than one copy of its rows, it is a defect."""
         of_day = self.events.filter(pc.equal(pc.cast(self.events["timestamp"], pa.date32()), pa.scalar(day)))
         self._write(f"events-{day}", pa.concat_tables([of_day] * copies))
 
@@ -39,7 +39,7 @@ class DailyLog:
         pyarrow.csv.write_csv(table.select(kept), self.folder / f"{name}.csv")
 
     def repository(self, root: Path) -> Workspace:
-        """The tracked files as a repository whose params.yaml reads this log."""
+        """Make a repository of the tracked files, whose params.yaml reads this log."""
         return Workspace(
             root,
             {
@@ -57,7 +57,7 @@ class DailyLog:
                 "gate.min_calibration": 0.4,
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
-                "gate.max_prediction_drift": 5.0,  # two models that saw so little differ in calibration
+                "gate.max_prediction_drift": 5.0,  # two models trained on so little data differ in calibration
             },
         )
 

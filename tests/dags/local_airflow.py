@@ -1,4 +1,4 @@
-"""An Airflow of its own on a repository of its own: SQLite in a folder, commands, and a look at its tables."""
+"""A local Airflow on a repository of its own: SQLite in a folder, its commands, and queries of its tables."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from workspace import BIN  # tests/pipeline
 
 
 class Airflow:
-    """`airflow` with the repository as its DAG bundle."""
+    """The command `airflow` with the repository as its DAG bundle."""
 
     def __init__(self, home: Path, repository: Path, **env: str) -> None:
         self.home, self.repository = home, repository
@@ -33,28 +33,28 @@ class Airflow:
         }
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """An `airflow` command, to its end."""
+        """Run an `airflow` command to its end."""
         return subprocess.run(
             [str(BIN / "airflow"), *command], cwd=self.home, env=self.env, capture_output=True, text=True
         )
 
     def prepare(self) -> None:
-        """Database and pools."""
+        """Make the database and the pools."""
         for command in (["db", "migrate"], ["pools", "set", "gpu", "1", "t"], ["pools", "set", "promote", "1", "t"]):
             done = self.run(*command)
             assert done.returncode == 0, done.stdout + done.stderr
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What its database says."""
+        """Query its database and return the rows."""
         with sqlite3.connect(f"file:{self.home / 'airflow.db'}?mode=ro", uri=True, timeout=30) as database:
             return database.execute(sql, values).fetchall()
 
     def states(self, run_id: str) -> dict[str, str | None]:
-        """Of a run's tasks."""
+        """Return the states of a run's tasks."""
         return dict(self.rows("select task_id, state from task_instance where run_id = ?", run_id))
 
     def start(self, component: str, *options: str) -> subprocess.Popen[bytes]:
-        """A component, in a session of its own, logging to a file in the home."""
+        """Start a component in a session of its own, logging to a file in the home."""
         with (self.home / f"{component}.log").open("ab") as log:
             return subprocess.Popen(
                 [str(BIN / "airflow"), component, *options],
@@ -66,14 +66,14 @@ class Airflow:
             )
 
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The API, as a client of its user makes it."""
+        """Call the API as a client of its user."""
         for patience in (5, 10, 20, 0):
             try:
                 return self._call(method, path, body)
-            except urllib.error.HTTPError as error:  # 500: SQLite was locked by another component
+            except urllib.error.HTTPError as error:  # 500: another component had locked SQLite
                 if error.code != 500 or not patience:
                     raise
-            except urllib.error.URLError:  # the server does not listen yet
+            except urllib.error.URLError:  # the server is not listening yet
                 if not patience:
                     raise
             time.sleep(patience)
@@ -92,7 +92,7 @@ class Airflow:
 
 
 def wait_for(condition: Callable[[], Any], minutes: float = 30) -> None:
-    """Look once a second until the condition holds; a run takes a minute where nothing else runs."""
+    """Check once a second until the condition holds; a run takes a minute on an idle machine."""
     end = time.monotonic() + 60 * minutes
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -100,7 +100,7 @@ def wait_for(condition: Callable[[], Any], minutes: float = 30) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a component and all that it started, whatever session that is in."""
+    """Stop a component and all its descendants in any session."""
     with contextlib.suppress(psutil.NoSuchProcess):
         for one in [*psutil.Process(process.pid).children(recursive=True), process]:
             one.kill()

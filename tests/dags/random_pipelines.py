@@ -1,11 +1,11 @@
-"""Drawn dvc.yaml files."""
+"""Random dvc.yaml files."""
 
 from random import Random
 from typing import Any
 
 
 def random_pipeline(seed: int) -> dict[str, Any]:
-    """Stages in no order, over few nested paths: equal, inside and containing deps; also wrong ones."""
+    """Draw stages in random order over few nested paths, with equal, inner and outer deps, and also invalid ones."""
     chance = Random(seed)
     folders = [f"{a}/{b}" for a in ("d", "d2", "e") for b in ("x", "xy", "z")]
     paths = ["d", "e", *folders, *(f"{folder}/{leaf}" for folder in folders for leaf in "pq"), "params.yaml", "q.yaml"]

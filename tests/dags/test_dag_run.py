@@ -1,6 +1,6 @@
 """`airflow dags test` on a small simulated log, with real stages.
 
-Airflow's own loop, without a scheduler; test_scheduler.py has one.
+This runs Airflow's own loop without a scheduler; test_scheduler.py has one.
 """
 
 import json
@@ -19,7 +19,7 @@ from din.registry.records import run_key
 
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
-    """On the tracked files as a repository of their own, with small parameters."""
+    """Return an Airflow on a repository of the tracked files, with small parameters."""
     airflow = Airflow(tmp_path_factory.mktemp("home"), Workspace(tmp_path_factory.mktemp("repository")).root)
     airflow.prepare()
     return airflow
@@ -28,7 +28,7 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_promotes_and_cleans_up(airflow: Airflow) -> None:
-    """Every task green, one record in the registry, the asset from `promote` alone, no workspace left."""
+    """Every task succeeds, the registry has one record, only `promote` emits the asset, and no workspace is left."""
     done = airflow.run("dags", "test", "din_ctr")
     assert done.returncode == 0, done.stdout + done.stderr
     ((run_id, state),) = airflow.rows("select run_id, state from dag_run")
@@ -77,7 +77,7 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_form_with_a_typo_fails_at_once(airflow: Airflow) -> None:
-    """The message names the key and the valid ones; nothing runs, nothing is retried."""
+    """The message names the key and the valid ones, nothing runs, and nothing is retried."""
     before = airflow.rows("select run_id from dag_run")
     done = airflow.run("dags", "test", "din_ctr", "--conf", json.dumps({"overrides": {"train.learning.epoch": 1}}))
     assert done.returncode != 0
@@ -88,7 +88,7 @@ def test_a_form_with_a_typo_fails_at_once(airflow: Airflow) -> None:
 
 
 class Kept:
-    """Where a task keeps its XComs."""
+    """The XComs of a task."""
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -101,7 +101,7 @@ class Kept:
     ("code", "error"), [(2, AirflowFailException), (3, AirflowFailException), (1, None), (None, None)]
 )
 def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type | None) -> None:
-    """2 and 3 fail at once; a bug, a kill and a missing outcome are left to retries. The outcome is kept before."""
+    """Exit codes 2 and 3 fail at once, and a bug, a kill or a missing outcome is retried; the outcome is kept first."""
     ti = Kept()
     with pytest.raises(AirflowException) as raised:
         din_pipeline.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)

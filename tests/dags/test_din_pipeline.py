@@ -26,12 +26,12 @@ OURS = {"open_run", "promote", "close_run"}
 
 
 def edges(dag: Any) -> dict[str, set[str]]:
-    """Between stages."""
+    """Return the edges between stages."""
     return {task.task_id: task.upstream_task_ids - OURS for task in dag.tasks if task.task_id not in OURS}
 
 
 def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
-    """A task per stage of the committed file, in one group, with exactly its edges and its description."""
+    """Each stage of the committed file is a task of one group, with exactly the file's edges and description."""
     stages = plan.load(ROOT / "dvc.yaml")
     assert edges(din_pipeline.din_ctr) == {stage.name: set(stage.upstream) for stage in stages}
     assert set(din_pipeline.din_ctr.task_group.children["stages"].children) == {stage.name for stage in stages}
@@ -40,7 +40,7 @@ def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
 
 
 def test_random_pipelines_are_rendered_as_planned() -> None:
-    """200 drawn files: the plan's edges; open_run before, promote after every stage; close_run after all."""
+    """In 200 random files, the edges are the plan's, open_run is first, promote follows all, and close_run is last."""
     for stages in islice(valid_pipelines(), 200):
         dag = din_pipeline.render(stages)
         names = {stage.name for stage in stages}
@@ -59,7 +59,7 @@ def valid_pipelines() -> Iterator[tuple[plan.StagePlan, ...]]:
 
 
 def test_meta_airflow_becomes_settings_of_the_task() -> None:
-    """Given keys win; what is left open is the DAG's default; refusals are not the pool's business."""
+    """Given settings apply, and missing ones are the DAG's defaults."""
     given, bare = plan.parse(
         "stages: {a: {cmd: x, meta: {airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}}}, b: {cmd: y}}"
     )
@@ -73,19 +73,19 @@ def test_meta_airflow_becomes_settings_of_the_task() -> None:
 
 
 def test_opening_may_take_as_long_as_fetching() -> None:
-    """Both may read the whole log."""
+    """open_run and fetch have the same time limit, since both may read the whole log."""
     timeouts = {name: din_pipeline.din_ctr.get_task(name).execution_timeout for name in ("open_run", "fetch")}
     assert timeouts["open_run"] == timeouts["fetch"]
 
 
 def test_only_promote_emits_the_champion() -> None:
-    """No other task has an outlet; nothing is an inlet."""
+    """No other task has an outlet, and none has an inlet."""
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in din_pipeline.din_ctr.tasks}
     assert {task: names for task, names in outlets.items() if names} == {"promote": ["din/champion"]}
 
 
-def test_closing_is_no_part_of_a_runs_success() -> None:
-    """`close_run` is the teardown of `open_run`: promote is the leaf that decides the state of a run."""
+def test_closing_does_not_count_for_a_runs_success() -> None:
+    """`close_run` is the teardown of `open_run`, so the leaf that decides a run's state is promote."""
     dag = din_pipeline.din_ctr
     assert dag.get_task("open_run").is_setup
     assert dag.get_task("close_run").is_teardown
@@ -101,7 +101,7 @@ def test_closing_is_no_part_of_a_runs_success() -> None:
     ],
 )
 def test_a_scheduled_run_gets_the_day_before(now: str, after: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Partition keys are data days: the day that ended when the run starts. Unpausing alone starts no run at noon."""
+    """The partition key is the day that ended when the run starts, and unpausing the DAG at noon starts no run."""
     timetable = DagSerialization.from_dict(DagSerialization.to_dict(din_pipeline.din_ctr)).timetable
     monkeypatch.setattr(trigger, "utcnow", lambda: parse(now))
     info = timetable.next_dagrun_info_v2(
@@ -112,7 +112,7 @@ def test_a_scheduled_run_gets_the_day_before(now: str, after: str, key: str, mon
 
 
 def test_a_backfill_has_a_run_for_every_day() -> None:
-    """Both ends included, one key each."""
+    """A backfill has one key for each day, including both ends."""
     timetable = DagSerialization.from_dict(DagSerialization.to_dict(din_pipeline.din_ctr)).timetable
     first, last = datetime.fromisoformat("2026-02-27T00:00+00:00"), datetime.fromisoformat("2026-03-02T00:00+00:00")
     keys = [info.partition_key for info in timetable.iter_partition_dagrun_infos(earliest=first, latest=last)]
@@ -120,7 +120,7 @@ def test_a_backfill_has_a_run_for_every_day() -> None:
 
 
 def test_parsing_is_light() -> None:
-    """No training or validation library is loaded, and of din only what reads parameters and says what went wrong."""
+    """Parsing loads no training or validation library, and of din only light modules."""
     code = "import json, sys, dags.din_pipeline; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""dvc.yaml to plans: DVC's own edges, errors that name stage and key."""
+"""Plans made from dvc.yaml: DVC's own edges, and errors that name stage and key."""
 
 import subprocess
 import sys
@@ -26,21 +26,21 @@ def planned(text: str) -> Edges:
 
 
 def of_dvc(repository: Repo) -> Edges:
-    """Edges as DVC builds them for the dvc.yaml in this repository."""
-    repository._reset()  # the only way to make it look again
+    """Return the edges that DVC builds for the dvc.yaml of this repository."""
+    repository._reset()  # DVC has no other way to read the file again
     graph = repository.index.graph
     return {node.name: {other.name for _, other in graph.out_edges(node)} for node in graph.nodes}
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repo]:
-    """Empty, without git."""
+    """Return an empty repository without git."""
     with Repo.init(str(tmp_path_factory.mktemp("dvc")), no_scm=True) as repository:
         yield repository
 
 
 def test_the_pipeline_has_dvcs_edges(repository: Repo) -> None:
-    """The committed dvc.yaml: every stage waits for the stages that DVC makes it wait for."""
+    """In the committed dvc.yaml, every stage waits for the same stages as in DVC."""
     text = (ROOT / "dvc.yaml").read_text()
     Path(repository.root_dir, "dvc.yaml").write_text(text)
     assert planned(text) == of_dvc(repository)
@@ -48,7 +48,7 @@ def test_the_pipeline_has_dvcs_edges(repository: Repo) -> None:
 
 
 def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Repo) -> None:
-    """200 drawn files: the same edges as DVC's, and an error exactly where DVC has one."""
+    """In 200 random files, the edges are DVC's, and errors occur exactly where DVC has one."""
     Path(repository.root_dir, "d").mkdir(exist_ok=True)
     accepted = 0
     for seed in range(200):
@@ -69,7 +69,7 @@ def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Repo) -> N
 
 
 def test_a_stage_has_all_that_a_scheduler_needs() -> None:
-    """Description, command, metrics among the outs, parameter files among the deps, settings of `meta.airflow`."""
+    """A plan has description, command, outs with metrics, deps with parameter files, and settings of `meta.airflow`."""
     (stage,) = plan.parse(
         dedent("""
         stages:
@@ -137,7 +137,7 @@ def changed(**keys: object) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list[str], tmp_path: Path) -> None:
-    """The message holds the stage, the key, the value and what would have been right."""
+    """The message holds the stage, the key, the value, and the expectation."""
     with (tmp_path / "dvc.yaml").open("w") as file:
         YAML().dump(document, file)
     with pytest.raises(plan.PlanError) as raised:
@@ -147,19 +147,19 @@ def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list
 
 @pytest.mark.parametrize("text", ["stages: {", "stages: {a: {cmd: x}, a: {cmd: y}}", "\tstages:"])
 def test_a_file_that_is_no_yaml_is_refused(text: str) -> None:
-    """Broken YAML, and a stage that is there twice (of which YAML readers keep one silently)."""
+    """Broken YAML is refused, and so is a duplicate stage, of which YAML readers would keep one."""
     with pytest.raises(plan.PlanError, match="not valid YAML"):
         plan.parse(text)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The path is in the message."""
+    """The message names the path."""
     with pytest.raises(plan.PlanError, match=r"dvc\.yaml"):
         plan.load(tmp_path / "dvc.yaml")
 
 
 def test_planning_imports_no_scheduler_and_no_dvc() -> None:
-    """`dags.plan` runs at every parse of the DAG: neither Airflow nor DVC nor any of ours comes with it."""
+    """`dags.plan` runs at every parse of the DAG, so it loads neither Airflow nor DVC nor other modules of ours."""
     heavy = ("airflow", "dvc", "din", "validation", "torch", "pandas")
     code = f"import sys, dags.plan; sys.exit(', '.join(set(sys.modules) & set({heavy})) or None)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

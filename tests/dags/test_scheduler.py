@@ -1,7 +1,7 @@
-"""Days through a real scheduler, most with a fault.
+"""Days run by a real scheduler, most of them with a fault.
 
-One story, in the order of the tests: the scheduled run; a backfill of two days (a killed stage, a killed scheduler); a
-day with a defect, mended and run again with the next; an old day again; what is left of all of them.
+The tests tell one story in order: the scheduled run; a backfill of two days with a killed stage and a killed scheduler;
+a day with a defect, corrected and run again with the next day; an old day run again; and the state at the end.
 """
 
 import json
@@ -29,7 +29,7 @@ ZERO, ONE, TWO, THREE, FOUR, FIVE = DAYS[-6:]
 
 
 class Story:
-    """The log, an Airflow on it, and what the registry holds."""
+    """The log, an Airflow on it, and the contents of the registry."""
 
     def __init__(self, root: Path) -> None:
         for name in ("log", "repository", "home"):
@@ -47,7 +47,7 @@ class Story:
         self.airflow = Airflow(
             root / "home",
             self.repository,
-            DIN_SCHEDULE=f"{now:%M %H} * * *",  # due as it starts, and not again in this story
+            DIN_SCHEDULE=f"{now:%M %H} * * *",  # due when the scheduler starts, and not again in this story
             AIRFLOW__API__HOST="127.0.0.1",
             AIRFLOW__API__PORT=port,
             AIRFLOW__API__WORKERS="1",
@@ -65,43 +65,43 @@ class Story:
         self.start_scheduler()
 
     def start_scheduler(self) -> None:
-        """Without its log server, which a killed scheduler would leave behind."""
+        """Start the scheduler without its log server, which would survive a killed scheduler."""
         self.components["scheduler"] = self.airflow.start("scheduler", "--skip-serve-logs")
 
     def backfill(self, first: Any, last: Any, *options: str) -> None:
-        """Ask for the days, one after the other, once the backfill before is done: a DAG has one at a time."""
+        """Backfill days one after the other, since a DAG has one backfill at a time."""
         wait_for(lambda: not self.airflow.rows("select 1 from backfill where completed_at is null"))
         span = ("--from-date", str(first), "--to-date", f"{last}T23:59", "--max-active-runs", "1")
         done = self.airflow.run("backfill", "create", "--dag-id", "din_ctr", *span, *options)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def runs(self, day: Any) -> list[tuple[str, str]]:
-        """Id and state of all runs of a day, oldest first."""
+        """Return id and state of all runs of a day, oldest first."""
         return self.airflow.rows("select run_id, state from dag_run where partition_key = ? order by id", str(day))
 
     def ended(self, day: Any, count: int = 1) -> tuple[str, str]:
-        """Wait for the day's run number `count`; its id and state."""
+        """Wait until the day's run number `count` ends, and return its id and state."""
         wait_for(lambda: [s for _, s in self.runs(day)[count - 1 : count] if s in ("success", "failed")])
         return self.runs(day)[count - 1]
 
     def wait_running(self, day: Any, task: str) -> str:
-        """Wait until a task of the day's newest run works; the run's id."""
+        """Wait until a task of the day's newest run is running, and return the run's id."""
         sql = """select r.run_id from dag_run r join task_instance t on t.run_id = r.run_id
                  where r.partition_key = ? and t.task_id = ? and t.state = 'running'"""
         wait_for(lambda: self.airflow.rows(sql, str(day), task))
         return self.airflow.rows(sql, str(day), task)[-1][0]
 
     def promotions(self) -> list[dict[str, Any]]:
-        """The registry's records."""
+        """Return the records of the registry."""
         return [json.loads(path.read_text()) for path in sorted((self.registry / "promotions").glob("*.json"))]
 
     def until(self, version: str) -> str:
-        """Last day of the log that a bundle knows."""
+        """Return the last day of the log that a bundle was trained on."""
         facts = self.registry / "bundles" / version / "facts.json"
         return json.loads(facts.read_text())["until"]
 
     def stage_pid(self) -> int:
-        """The process of the stage that runs now; 0: none."""
+        """Return the process of the running stage, or 0."""
         pids = [path.read_text() for path in self.repository.glob(".din/runs/workspaces/*/.din/stage.lock")]
         return next((int(pid) for pid in pids if pid and Path(f"/proc/{pid}").exists()), 0)
 
@@ -118,7 +118,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 
 def test_the_scheduled_run_promotes(story: Story) -> None:
-    """Its day is yesterday; the bundle is as new as the log, which ends long before."""
+    """The run's day is yesterday, and the bundle is as new as the log, which ends long before."""
     run_id, state = story.ended(story.yesterday)
     assert state == "success"
     assert story.airflow.rows("select run_id, run_type from dag_run") == [(run_id, "scheduled")]
@@ -127,7 +127,7 @@ def test_the_scheduled_run_promotes(story: Story) -> None:
 
 
 def test_a_killed_stage_is_retried(story: Story) -> None:
-    """An infrastructure fault (SIGKILL of the stage's process) costs a try; the day ends promoted."""
+    """SIGKILL of the stage's process costs one try, and the day ends promoted."""
     for day in (ONE, TWO):
         story.log.land(day)
     story.backfill(ONE, TWO)
@@ -140,7 +140,7 @@ def test_a_killed_stage_is_retried(story: Story) -> None:
 
 
 def test_a_killed_scheduler_loses_nothing(story: Story) -> None:
-    """SIGKILL of the scheduler in the middle of a task, a new one started: the day ends promoted, by one record."""
+    """After SIGKILL of the scheduler within a task, a new scheduler ends the day promoted by one record."""
     run_id = story.wait_running(TWO, "train")
     story.components["scheduler"].kill()
     story.components["scheduler"].wait()
@@ -151,7 +151,7 @@ def test_a_killed_scheduler_loses_nothing(story: Story) -> None:
 
 
 def test_a_day_with_a_defect_is_red_and_leaves_the_champion(story: Story) -> None:
-    """Rows that landed three times: stopped at the raw log, at the first try; nothing after it ran but `close_run`."""
+    """Rows delivered three times stop the run at the raw log without a retry, and only `close_run` runs after it."""
     before = story.promotions()
     story.log.land(THREE)
     story.log.land(FOUR, copies=3)
@@ -166,8 +166,8 @@ def test_a_day_with_a_defect_is_red_and_leaves_the_champion(story: Story) -> Non
     assert story.promotions() == before
 
 
-def test_a_mended_day_is_run_again_and_the_next_follows(story: Story) -> None:
-    """The backfill adds new runs: the red one stays as history. Champions follow the days."""
+def test_a_corrected_day_is_run_again_and_the_next_follows(story: Story) -> None:
+    """The backfill adds new runs, the failed one stays in the history, and champions follow the days."""
     story.log.land(FOUR)
     story.log.land(FIVE)
     story.backfill(FOUR, FIVE, "--reprocess-behavior", "failed")
@@ -178,8 +178,8 @@ def test_a_mended_day_is_run_again_and_the_next_follows(story: Story) -> None:
     assert promoted == [str(day) for day in (ZERO, ONE, TWO, FOUR, FIVE)]
 
 
-def test_an_old_day_again_gives_the_same_bits_and_dethrones_nobody(story: Story) -> None:
-    """A manual run with an old day's key: the bundle that was promoted then, refused now, as its data is older."""
+def test_an_old_day_gives_the_same_bits_and_replaces_nobody(story: Story) -> None:
+    """A manual run of an old day makes the bundle promoted then, which is refused because its data is older."""
     before = story.promotions()
     body = {"logical_date": None, "partition_key": str(ONE)}
     run_id = story.airflow.call("POST", "/dags/din_ctr/dagRuns", body)["dag_run_id"]
@@ -192,7 +192,7 @@ def test_an_old_day_again_gives_the_same_bits_and_dethrones_nobody(story: Story)
 
 
 def test_every_workspace_is_gone(story: Story) -> None:
-    """`close_run` ran in every run, red or green; the scheduler started no second run of its own."""
+    """`close_run` ran in every run, and the scheduler started no second run of its own."""
     sql = "select distinct state from task_instance where task_id = 'close_run'"
     assert story.airflow.rows(sql) == [("success",)]
     assert story.airflow.rows("select count(*) from dag_run where run_type = 'scheduled'") == [(1,)]
@@ -200,7 +200,7 @@ def test_every_workspace_is_gone(story: Story) -> None:
 
 
 def test_registry_and_cache_are_whole(story: Story, tmp_path: Path) -> None:
-    """All that promotions name is there as they say; each one's dvc.lock brings its bundle from the remote alone."""
+    """Everything that promotions name is intact, and each one's dvc.lock restores its bundle from the remote alone."""
     query(["din", "registry", "verify"], story.repository, environment())
     query(["git", "clone", "--quiet", str(story.repository), str(tmp_path)], None, environment())
     remote = story.repository / ".din" / "runs" / "remote"

@@ -1,4 +1,4 @@
-"""`make airflow`, from nothing to Ctrl-C."""
+"""`make airflow`, from the start to Ctrl-C."""
 
 import signal
 import socket
@@ -12,7 +12,7 @@ from workspace import Workspace  # tests/pipeline
 
 
 def listening(process: psutil.Process) -> list[str]:
-    """Addresses at which a process waits for connections; none of one that has ended."""
+    """Return the addresses at which a process listens; none if it has ended."""
     try:
         return [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     except psutil.NoSuchProcess:
@@ -22,7 +22,7 @@ def listening(process: psutil.Process) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_one_command_runs_the_job_and_ctrl_c_ends_everything(tmp_path: Path) -> None:
-    """Pools, a password, the DAG unpaused, a run through the scheduler; interrupted in a stage, no process is left."""
+    """Pools, a password and a scheduled run appear, and after an interrupt within a stage, no process is left."""
     repository = Workspace(tmp_path).root
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

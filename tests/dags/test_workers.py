@@ -21,19 +21,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
-    """What workers share."""
+    """Return what the workers share."""
     return World(tmp_path_factory.mktemp("world"), params)
 
 
 @pytest.fixture(scope="module")
 def pair(world: World) -> tuple[Worker, Worker]:
-    """Two workers that see 18 days."""
+    """Return two workers that see 18 days."""
     return world.worker("one"), world.worker("two")
 
 
 @pytest.fixture(scope="module")
 def reference(world: World) -> str:
-    """The version that a plain `dvc repro` gives with the same parameters."""
+    """Return the version that a plain `dvc repro` makes with the same parameters."""
     plain = world.worker("plain")
     path, yaml = plain.checkout / "params.yaml", YAML()
     params = yaml.load(path)
@@ -44,18 +44,18 @@ def reference(world: World) -> str:
 
 
 def version(root: Path) -> str:
-    """Of the bundle in a folder: the hash of its manifest."""
+    """Return the version of the bundle in a folder: the hash of its manifest."""
     return sha256_file(root / "models/bundle/manifest.json")
 
 
 def ran(world: World, run_id: str) -> list[str]:
-    """The stages that a run executed, not taken from an equal run."""
+    """Return the stages that a run executed instead of taking them from an equal run."""
     outcomes = [json.loads(path.read_text()) for path in (world.record(run_id) / "outcome").iterdir()]
     return [stage for stage in STAGES if any(o["stage"] == stage and o["ran"] for o in outcomes)]
 
 
 def test_a_run_travels_between_workers(world: World, pair: tuple[Worker, Worker], reference: str) -> None:
-    """Each stage on the other worker: nothing twice, the bundle of `dvc repro`, one promotion; a rerun adds none."""
+    """With stages on alternating workers, nothing runs twice, and the bundle of `dvc repro` is promoted once."""
     one, two = pair
     run, _ = one.call("open", "first")
     for number, stage in enumerate(STAGES):
@@ -69,7 +69,7 @@ def test_a_run_travels_between_workers(world: World, pair: tuple[Worker, Worker]
     assert not one.folder("first").exists()
     assert {"dvc.lock", "params.yaml", "reports"} <= {path.name for path in world.record("first").iterdir()}
 
-    two.see(20)  # the log grew; the day of then gives the same bits, on a worker that never trained
+    two.see(20)  # the log has grown; the old day gives the same bits on a worker that never trained
     again, _ = two.call("open", "again", "--until", "2024-01-18")
     assert again["source"] == run["source"]
     two.stages(again, *STAGES)
@@ -98,7 +98,7 @@ def test_killed_and_retried_elsewhere(tmp_path: Path, params: Params, reference:
 
 
 def test_two_runs_at_once(pair: tuple[Worker, Worker], world: World) -> None:
-    """Opened and run side by side on one worker, with other parameters: each ends as if it were alone."""
+    """Two runs with other parameters, side by side on one worker, each end as if they were alone."""
     one, _ = pair
     opening = [one.start("open", f"side-{n}", "--param", f"validate_raw.min_rows={n}") for n in (1, 2)]
     runs = [json.loads(process.communicate()[0]) for process in opening]
@@ -113,7 +113,7 @@ def test_two_runs_at_once(pair: tuple[Worker, Worker], world: World) -> None:
 
 
 def test_a_closed_gate_keeps_its_report(pair: tuple[Worker, Worker], world: World) -> None:
-    """Exit 3, the report in the record before anybody hears of it, and still there when the run is closed."""
+    """Exit 3 leaves the report in the record before it is returned, and the report is still there after closing."""
     one, two = pair
     run, _ = one.call("open", "shut", "--param", "validate_raw.min_rows=1000000000")
     one.stages(run, "code", "fetch")
@@ -127,7 +127,7 @@ def test_a_closed_gate_keeps_its_report(pair: tuple[Worker, Worker], world: Worl
 
 
 def test_a_second_task_of_a_stage_waits(pair: tuple[Worker, Worker]) -> None:
-    """Two tasks of one stage in one workspace: the second waits for the first, then finds its work done."""
+    """If two tasks run one stage in one workspace, the second waits for the first, then finds its work done."""
     one, _ = pair
     run, _ = one.call("open", "twice", "--param", "validate_raw.min_rows=3")
     one.stages(run, "code", "fetch")

@@ -1,4 +1,4 @@
-"""Runs in workspaces of their own, their first stages."""
+"""The first stages of runs in workspaces of their own."""
 
 import json
 import os
@@ -22,19 +22,19 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, params: Params) -> World:
-    """A repository and what workers share."""
+    """Return a repository and what the workers share."""
     return World(tmp_path_factory.mktemp("world"), params)
 
 
 @pytest.fixture(scope="module")
 def here(world: World) -> Worker:
-    """A worker that sees 18 days of the log."""
+    """Return a worker that sees 18 days of the log."""
     return world.worker("here")
 
 
 @pytest.fixture
 def checked_out(world: World, here: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """A checkout with the given parameters, without any command of the pipeline."""
+    """Return a checkout with the given parameters, on which no command of the pipeline has run."""
     monkeypatch.setenv("DIN_REPOSITORY", str(here.checkout))
     settings = Settings.from_env()
 
@@ -63,23 +63,23 @@ def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Calla
     [("train.learning.epoch", "'epoch'"), ("trian", "'trian'"), ("train.learning.epochs.x", "no further keys")],
 )
 def test_unknown_parameters_are_named(checked_out: Callable[..., Path], key: str, named: str) -> None:
-    """The key, the part of it that is wrong, and what would have been right."""
+    """The message names the key, its wrong part, and the valid keys."""
     with pytest.raises(InputError, match=rf"{key}.*{named}"):
         checked_out(**{key: 1})
 
 
 def test_a_registry_that_others_cannot_find(monkeypatch: pytest.MonkeyPatch, checked_out: Callable[..., Path]) -> None:
-    """A relative registry and a repository that is a URL: which setting is missing."""
+    """For a relative registry, or a repository that is a URL, the message names the missing setting."""
     root = checked_out()
     settings = Settings("https://example.org/repo.git", root, "remote", None)
     with pytest.raises(InputError, match="DIN_REGISTRY"):
         set_params(settings, Workspace(root), {})
 
 
-def test_what_is_not_committed_does_not_run(
+def test_uncommitted_changes_do_not_run(
     here: Worker, checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An edited file is named in a warning, and the workspace has the committed one; its own changes count for none."""
+    """A warning names the edited file, the workspace has the committed one, and the run's own changes don't count."""
     edited = here.checkout / "README.md"
     text = edited.read_text()
     edited.write_text("edited")
@@ -92,7 +92,7 @@ def test_what_is_not_committed_does_not_run(
 
 
 def test_a_name_means_the_same_by_url(tmp_path: Path) -> None:
-    """A branch whose path ends like another's, an annotated tag, a full ref: the commit that git takes in a folder."""
+    """A branch whose path ends like another's, an annotated tag and a full ref name the same commit as in a folder."""
 
     def git(*arguments: str) -> str:
         identity = {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -122,8 +122,8 @@ def test_a_name_means_the_same_by_url(tmp_path: Path) -> None:
         by_url.commit("ain")
 
 
-def test_workspaces_that_nobody_uses_go(tmp_path: Path) -> None:
-    """Any task removes them after a week, with locks and what kills left; those in use or used since stay."""
+def test_unused_workspaces_are_removed(tmp_path: Path) -> None:
+    """After a week any task removes them with locks and leftovers of kills, but not those in use or used since."""
     settings = Settings(str(tmp_path), tmp_path, "remote", None)
     for run_id in ("gone", "busy", "fresh"):
         with workspace(settings, run_id) as (place, _):
@@ -144,7 +144,7 @@ def test_workspaces_that_nobody_uses_go(tmp_path: Path) -> None:
 def test_a_removal_that_was_killed_leaves_no_half(
     checked_out: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed after its first files are gone: the next task has all of them, and the rest of the old ones is gone."""
+    """After a removal that was killed, the next task has all files, and the rest of the old ones is removed."""
     root = checked_out()
 
     def killed(path: Path, **_: object) -> None:
@@ -161,7 +161,7 @@ def test_a_removal_that_was_killed_leaves_no_half(
 
 
 def test_half_a_repository_is_checked_out_again(here: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without HEAD git would answer for the repository around it, which has the same commit."""
+    """Without HEAD, git would answer for the surrounding repository, which has the same commit."""
     monkeypatch.setenv("DIN_REPOSITORY", str(here.checkout))
     root = here.folder("half")
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def test_another_commit_keeps_the_checkpoints(checked_out: Callable[..., Path], 
 
 
 def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
-    """Day and source are those of then; the same call gives the same run; another one under its id is refused."""
+    """Day and source are pinned, the same call returns the same run, and another run under its id is refused."""
     run, _ = here.call("open", "pinned")
     assert (run["until"], run["commit"]) == ("2024-01-18", world.commit)
     assert json.loads((world.record("pinned") / "run.json").read_text()) == run | {"revision": None}
@@ -202,7 +202,7 @@ def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
 
 
 def test_a_branch_may_move_after_a_run_opened(world: World, here: Worker) -> None:
-    """The same name again gives the run as it was pinned, on the commit of then; another name or commit is refused."""
+    """Opening under an equal name gives the run on its pinned commit, and another name or commit is refused."""
     git = ["git", "-C", str(here.checkout)]
     query([*git, "branch", "nightly"], None, environment())
     run, _ = here.call("open", "by/branch", "--commit", "nightly")
@@ -220,7 +220,7 @@ def test_a_branch_may_move_after_a_run_opened(world: World, here: Worker) -> Non
 
 
 def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
-    """Exit 2 with both fingerprints where a worker's log differs; none is needed where the rows are there already."""
+    """If a worker's log differs, exit 2 names both fingerprints; if the rows are there already, no source is needed."""
     one, other = world.worker("one"), world.worker("other")
     run, _ = one.call("open", "run/1")
     events = other.checkout / "log" / "events-03.csv"
@@ -254,7 +254,7 @@ stages:
 
 
 def test_inputs_are_found_by_the_rule_of_the_edges(world: World) -> None:
-    """A dep inside an out, written with `..`, comes from the worker that wrote it; a plot is kept as a report."""
+    """A dep inside an out, written with `..`, comes from the worker that wrote it, and a plot is kept as a report."""
     origin = world.root / "origin"
     git = ["git", "-C", str(origin), "-c", "user.name=test", "-c", "user.email=test@localhost"]
     query([*git, "checkout", "--quiet", "-b", "nested"], None, environment())

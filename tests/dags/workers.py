@@ -1,4 +1,4 @@
-"""Workers for the tests: a checkout and a home each, of one repository, with a log that grows in CSV files."""
+"""Workers with a checkout and a home each, of one repository, and a log that grows by CSV files."""
 
 import json
 import os
@@ -42,7 +42,7 @@ class World:
         self.events, self.others = log.events.table, {"items": log.items.table, "history": log.history.table}
 
     def worker(self, name: str, days: int = 18) -> "Worker":
-        """A checkout of the repository under a name, with the first days of the log in it."""
+        """Make a named checkout of the repository with the first days of the log in it."""
         checkout = self.root / name
         subprocess.run(["git", "clone", "--quiet", str(self.root / "origin"), str(checkout)], check=True)
         worker = Worker(self, checkout)
@@ -54,24 +54,24 @@ class World:
         return self.root / name
 
     def record(self, run_id: str) -> Path:
-        """The folder of a run's record."""
+        """Return the folder of a run's record."""
         return self.registry / "table" / "runs" / run_id
 
     def champions(self) -> list[str]:
-        """Versions, one for each promotion."""
+        """Return the promoted versions, one for each promotion."""
         paths = sorted((self.registry / "table" / "promotions").glob("*.json"))
         return [json.loads(path.read_text())["version"] for path in paths]
 
 
 class Worker:
-    """`python -m dags.workspace` in one checkout, with the default settings but for what workers share."""
+    """`python -m dags.workspace` in one checkout, with default settings except for what the workers share."""
 
     def __init__(self, world: World, checkout: Path) -> None:
         self.world, self.checkout = world, checkout
         self.home = checkout / ".din" / "runs"
 
     def see(self, days: int) -> None:
-        """Write the log up to a day, one file of events a day."""
+        """Write the log up to a day, one file of events per day."""
         folder = self.checkout / "log"
         folder.mkdir(exist_ok=True)
         day = pc.day(self.world.events["timestamp"])
@@ -101,24 +101,24 @@ class Worker:
         return process
 
     def call(self, *arguments: str, run: Mapping[str, Any] | None = None, code: int = 0) -> tuple[Any, str]:
-        """Run a command to its end; its JSON (None where it prints none) and what it told."""
+        """Run a command to its end, and return its JSON (None if it prints none) and its log."""
         process = self.start(*arguments, run=run)
         out, told = process.communicate()
         assert process.returncode == code, told
         return json.loads(out) if out.strip() else None, told
 
     def stages(self, run: Mapping[str, Any], *names: str) -> None:
-        """Run stages that end well."""
+        """Run stages that must succeed."""
         for name in names:
             assert self.call("stage", name, run=run)[0]["exit_code"] == 0
 
     def folder(self, run_id: str) -> Path:
-        """The workspace of a run."""
+        """Return the workspace of a run."""
         return self.home / "workspaces" / run_id
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL a process and all below it, whatever groups they are in."""
+    """SIGKILL a process and all its descendants in any process group."""
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout.split()
     os.kill(pid, signal.SIGKILL)
     for child in children:
@@ -126,6 +126,6 @@ def kill_tree(pid: int) -> None:
 
 
 def write_csv(table: pa.Table, path: Path) -> None:
-    """As a user's export would look; without the row numbers that fetch gives."""
+    """Write a CSV file like a user's export, without the row numbers that fetch adds."""
     kept = [name for name in table.column_names if name != "sequence" or path.stem == "history"]
     pcsv.write_csv(table.select(kept), path)

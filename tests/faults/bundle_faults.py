@@ -1,4 +1,4 @@
-"""Faults of the bundle in models/bundle: what a disk, a person or an attacker makes of it after the gate."""
+"""Faults of the bundle in models/bundle after the gate, made by a disk, a person or an attacker."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Fault:
     Attributes:
         plant: changes the files in the current directory, or the site's parameters.
         says: a word that the refusal of `din promote` contains.
-        closes: a word of the gate's answer when it runs again; None where it may open anew.
+        closes: a word of the gate's reason when it runs again, or None if it may open.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Fault:
 
 
 def _linked(path: Path, target: Path) -> None:
-    """Put a link in the place of a file or folder."""
+    """Replace a file or folder by a link."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -76,7 +76,7 @@ def _better_facts() -> None:
 
 
 def _pointed(change: Callable[[], object]) -> None:
-    """Change, seal, and make the report of parity name the new version."""
+    """Change a file, seal the bundle, and let the parity report name the new version."""
     _sealed(change)
     edit(PARITY, lambda report: report.update(bundle=sha256_file(MANIFEST)))
 

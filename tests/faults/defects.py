@@ -1,4 +1,4 @@
-"""The table of planted defects: what is wrong, which gate must catch it, how severely, and a word its message holds."""
+"""The table of planted defects: what is wrong, which gate must catch it, how severely, and a word of its message."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -42,10 +42,10 @@ class Defect:
     Attributes:
         name: unique.
         what: a phrase for the page.
-        plant: how it is made.
-        gates: each of them is the right one: `fetch`, `validate_raw.<expectation>`, `gate.<name>`, …
-        word: a word of the message, in small letters.
-        severity: a critical gate ends the run, a warning is shown.
+        plant: makes it.
+        gates: the right gates, any of which may catch it: `fetch`, `validate_raw.<expectation>`, `gate.<name>`, …
+        word: a word of the message, in lower case.
+        severity: a critical gate ends the run, and a warning is only shown.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Defect:
 
     @property
     def quick(self) -> bool:
-        """Return whether `make test` drives it: where fetch refuses it, where it enters early, and some others."""
+        """Return whether `make test` drives it: if fetch refuses it, if it enters early, and for some others."""
         early = isinstance(self.plant, p.Late) and self.plant.after in ("fetch", "featurize")
         return early or self.gates == ("fetch",) or self.name in _QUICK
 
     def drive(self, prepared: Prepared, workspace: Path) -> Outcome:
-        """Plant it and drive the stages it meets."""
+        """Plant the defect and drive the stages that it meets."""
         if isinstance(self.plant, p.Late):
             return prepared.spoil(self.plant.after, self.plant.spoil, workspace)
         return prepared.drive(self.plant(prepared.delivery), workspace)

@@ -1,6 +1,6 @@
 """Drive a delivery through the stages' own functions, in this process, until one refuses it or the gate has judged.
 
-A workspace is a folder of its own. Later stages start from a copy of a finished workspace, so that a defect that enters
+Each workspace is a new folder. Later stages start from a copy of a finished workspace, so that a defect that enters
 late costs only the stages after it.
 """
 
@@ -61,12 +61,12 @@ STAGES: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How far a delivery came.
+    """The stage that a delivery reached, and the messages of gates.
 
     Attributes:
-        stage: the stage that refused it or closed; None where all stages up to the last are done.
-        closed: messages by gate, such as `validate_raw.ctr`, `gate.min_auc` or `fetch`.
-        warned: the same for warnings.
+        stage: the stage that refused it or closed, or None if all stages were done.
+        closed: messages by gate, e.g. `validate_raw.ctr`, `gate.min_auc` or `fetch`.
+        warned: the messages of warnings, by gate.
     """
 
     stage: str | None
@@ -75,7 +75,7 @@ class Outcome:
 
 
 def parameters(settings: Mapping[str, Any]) -> Params:
-    """The shipped parameters with those of a small log and the given ones, by dotted keys."""
+    """Return the shipped parameters with settings for a small log and the given ones, by dotted keys."""
     params = load(ROOT / "params.yaml")
     for key, value in {**SMALL, **settings}.items():
         params = _replaced(params, key.split("."), value)
@@ -83,7 +83,7 @@ def parameters(settings: Mapping[str, Any]) -> Params:
 
 
 def drive(root: Path, params: Params, first: str = "fetch", last: str = "gate") -> Outcome:
-    """Run the stages from `first` to `last` in a workspace; stop where one refuses or closes."""
+    """Run the stages from `first` to `last` in a workspace, and stop if one refuses or closes."""
     workspace = Workspace(root)
     names = list(STAGES)
     warned: dict[str, str] = {}
@@ -99,7 +99,7 @@ def drive(root: Path, params: Params, first: str = "fetch", last: str = "gate") 
 
 
 def start(delivery: Delivery, workspace: Path, **settings: Any) -> Params:
-    """Write a delivery below a new workspace; return the parameters that read it."""
+    """Write a delivery below a new workspace, and return the parameters that read it."""
     workspace.mkdir(parents=True)
     found = write(delivery, workspace)
     return parameters({**found, **{name.replace("__", "."): value for name, value in settings.items()}})
@@ -107,14 +107,14 @@ def start(delivery: Delivery, workspace: Path, **settings: Any) -> Params:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sound delivery that was driven once: where it lies and the parameters that describe it.
+    """A sound delivery that was driven once, with its workspace and parameters.
 
     Attributes:
         delivery: the delivery, to plant defects in.
         workspace: its workspace, every stage up to `last` done.
         params: the parameters of that workspace.
         last: the last stage that was run.
-        registry: the registry with yesterday's champion; None where `last` lies before the gate.
+        registry: the registry with yesterday's champion, or None if `last` precedes the gate.
     """
 
     delivery: Delivery
@@ -124,7 +124,7 @@ class Prepared:
     registry: Path | None
 
     def drive(self, delivery: Delivery, workspace: Path) -> Outcome:
-        """Drive another delivery as far as this one came, against the same champion."""
+        """Drive another delivery to the same stage, against the same champion."""
         return drive(workspace, start(delivery, workspace, **self._settings()), last=self.last)
 
     def spoil(self, after: str, spoil: Callable[[Path], None], workspace: Path) -> Outcome:
@@ -139,7 +139,7 @@ class Prepared:
 
 
 def prepare(root: Path, last: str = "gate", seed: int = 0) -> Prepared:
-    """Drive a sound delivery; where `last` is the gate, against a champion trained on the days before its newest."""
+    """Drive a sound delivery; if `last` is the gate, compare it with a champion trained without the newest day."""
     today = draw(seed)
     registry = None
     if last == "gate":
@@ -152,7 +152,7 @@ def prepare(root: Path, last: str = "gate", seed: int = 0) -> Prepared:
 
 
 def until_yesterday(delivery: Delivery) -> Delivery:
-    """The delivery without its newest day."""
+    """Return the delivery without its newest day."""
     day = (delivery.events["timestamp"] - START) // DAY
     return replace(delivery, events=delivery.events[day < day.max()])
 

@@ -1,4 +1,4 @@
-"""A finished run in miniature whose gate is open, with another run and a folder outside, to plant faults in."""
+"""A finished miniature run whose gate is open, with another run and a folder outside, for planting faults."""
 
 import os
 import shutil
@@ -25,10 +25,10 @@ class Site:
     """A finished run as the current directory.
 
     Attributes:
-        params: the parameters as they are now; a fault may change them.
+        params: the current parameters; a fault may change them.
         other: the directory of another finished run, with another model.
         outside: a folder that no command may touch.
-        code: the folder of the packages, in miniature.
+        code: the folder of the miniature packages.
     """
 
     params: Params
@@ -41,16 +41,16 @@ class Site:
         self.params = replace(self.params, **{block: replace(getattr(self.params, block), **settings)})
 
     def judge(self) -> int:
-        """Run the stage `gate`; return its exit code."""
+        """Run the stage `gate` and return its exit code."""
         return exit_code(HERE, "gate", lambda: gate(HERE, self.params, score))
 
     def promote(self) -> int:
-        """Run `din promote`; return its exit code."""
+        """Run `din promote` and return its exit code."""
         return exit_code(HERE, "promote", lambda: promote(HERE, self.params, "ann", "a test", score=score))
 
 
 def build(root: Path, params: Params) -> None:
-    """Make code, both runs below a root, each with an open gate, and the folder outside."""
+    """Make miniature packages, two runs with open gates below a root, and a folder outside."""
     (root / CODE / "din").mkdir(parents=True)
     (root / CODE / "din/__init__.py").write_text("")
     for place, noise in ((RUN, 0.2), (OTHER, 0.1)):

@@ -1,8 +1,8 @@
 """A small click log as a team would deliver it: events by day, items, users and earlier clicks, drawn from a seed.
 
-Users care for two or three of ten categories and their earlier clicks show which, so a model that reads histories
+Users are interested in two or three of ten categories, as their earlier clicks show, so a model that reads histories
 beats popularity and a linear model. Volume follows the hour of the day and the weekday; items differ in popularity and
-quality. Everything is a pandas frame under the file's own column names, so that a defect is a few lines of pandas.
+quality. All tables are pandas frames with the files' own column names, so that a defect is a few lines of pandas.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,16 +35,16 @@ Frame = Any
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a log is, and how it grows.
+    """The size of a log, and its growth.
 
     Attributes:
         a_day: impressions on an ordinary Monday.
         prior: a user has up to this many clicks from before the log.
-        growth: of the volume, from day to day.
+        growth: the factor of the volume from day to day.
         new_items, new_users: the share that appears in the course of the log.
         heavy: standard deviation of the logarithm of users' activity.
         base: the logit of a click without any interest.
-        volumes: day to factor.
+        volumes: maps days to factors of their volume.
     """
 
     days: int = 12
@@ -63,7 +63,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How the files are cut and written.
+    """The form of the files.
 
     Attributes:
         form: the suffix of all files.
@@ -79,8 +79,10 @@ class Delivery:
     """A team's files before they are written, and the parameters that describe them.
 
     Attributes:
-        items, users, history: None where the team has none.
-        settings: dotted keys of params.yaml to their values.
+        items: the items, or None.
+        users: the users, or None.
+        history: earlier clicks, or None.
+        settings: maps dotted keys of params.yaml to values.
         damage: changes to the written files; each gets the folder of the delivery.
     """
 
@@ -93,7 +95,7 @@ class Delivery:
     damage: tuple[Damage, ...] = ()
 
     def set(self, **settings: Any) -> "Delivery":
-        """Change parameters; two underscores in a name are a dot."""
+        """Change parameters; two underscores in a name mean a dot."""
         changed = {name.replace("__", "."): value for name, value in settings.items()}
         return replace(self, settings={**self.settings, **changed})
 
@@ -103,7 +105,7 @@ class Delivery:
 
 
 def draw(seed: int = 0, size: Size | None = None) -> Delivery:
-    """Draw a log; the same seed and size give the same rows."""
+    """Draw a log; equal seeds and sizes give equal rows."""
     size = size or Size()
     rng = np.random.default_rng(seed)
     category = rng.permutation(np.arange(size.items) % size.categories)
@@ -186,7 +188,7 @@ def write(delivery: Delivery, workspace: Path) -> dict[str, Any]:
 
 
 def _first_days(rng: np.random.Generator, count: int, share: float, days: int) -> np.ndarray:
-    """Return the first day of each of `count` things, 0 but for a share."""
+    """Return the first day of each of `count` things, which is 0 except for a share."""
     return np.where(rng.random(count) < share, rng.integers(0, days, count), 0)
 
 
@@ -207,7 +209,7 @@ def _items(
     born: np.ndarray,
     day: np.ndarray,
 ) -> np.ndarray:
-    """Draw an item by popularity for each row, of the wanted category where it is not negative, already born."""
+    """Draw an item by popularity for each row from those that exist, of the wanted category if it is not negative."""
     found = np.empty(len(wanted), int)
     for value, today in np.unique(np.stack([wanted, day]), axis=1).T:
         rows = (wanted == value) & (day == today)

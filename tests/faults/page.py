@@ -1,4 +1,4 @@
-"""Drive every defect and every variant, and write docs/defects.md: `make defects`, about half an hour on two cores."""
+"""Drive every defect and every variant and write docs/defects.md: `make defects`, about half an hour on two cores."""
 
 import argparse
 import multiprocessing
@@ -38,11 +38,11 @@ No suite may close on any of these. Where a model is trained, `din gate` must op
 
 @dataclass(frozen=True)
 class Found:
-    """What the page says of one defect or variant.
+    """The result of one defect or variant for the page.
 
     Attributes:
-        verdict: right, late or missed; of a variant open or closed.
-        gate: the right gate, else what ended the run instead.
+        verdict: right, late or missed; for a variant, open or closed.
+        gate: the right gate, or else the one that ended the run.
     """
 
     verdict: str
@@ -94,7 +94,7 @@ def _variant_rows(variants: Mapping[str, Found]) -> Sequence[str]:
 
 
 def judge_defect(prepared: Prepared, root: Path, name: str) -> Found:
-    """Drive one defect, given by its name: what it plants is a function, and can't be sent to another process."""
+    """Drive one defect, given by name, since its function can't be sent to another process."""
     (defect,) = (one for one in DEFECTS if one.name == name)
     outcome = defect.drive(prepared, root / "defects" / defect.name)
     found = Found(defect.verdict(outcome), defect.caught_by(outcome) or next(iter(outcome.closed), ""))
@@ -103,7 +103,7 @@ def judge_defect(prepared: Prepared, root: Path, name: str) -> Found:
 
 
 def judge_variant(root: Path, name: str) -> Found:
-    """Drive one variant, given by its name."""
+    """Drive one variant, given by name."""
     (variant,) = (one for one in VARIANTS if one.name == name)
     outcome = variant.drive(root / "variants" / variant.name)
     found = Found("closed" if outcome.closed else "open", next(iter(outcome.closed), ""))
@@ -113,7 +113,7 @@ def judge_variant(root: Path, name: str) -> Found:
 
 @dataclass(frozen=True)
 class Driven:
-    """What came of every defect and every variant, by name."""
+    """The results of all defects and variants, by name."""
 
     defects: Mapping[str, Found]
     variants: Mapping[str, Found]
@@ -126,7 +126,7 @@ class Driven:
 
 
 def drive_all(root: Path) -> Driven:
-    """Drive them below a folder, in as many processes as a small machine has cores."""
+    """Drive defects and variants below a folder, in as many processes as a small machine has cores."""
     defects = [defect.name for defect in DEFECTS]
     variants = [variant.name for variant in VARIANTS]
     prepared = prepare(root / "prepared")
@@ -145,12 +145,12 @@ def drive_early(root: Path, seed: int) -> dict[str, Found]:
 
 
 def _pool() -> ProcessPoolExecutor:
-    """Fresh processes: a fork of one that has trained may wait for its threads for ever."""
+    """Return a pool of fresh processes: a fork of a process that has trained may wait forever for its threads."""
     return ProcessPoolExecutor(_PROCESSES, multiprocessing.get_context("spawn"))
 
 
 def main() -> int:
-    """Write the page; 1 where no gate stops a defect, or one closes on a variant."""
+    """Write the page; return 1 if a defect passes all gates or a variant is closed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--seed", type=int, help="drive early defects in a log that no limit was chosen on; print, write nothing"

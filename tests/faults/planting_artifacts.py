@@ -1,4 +1,4 @@
-"""Faults of documents, folders and logs: how to plant one, and how a product must answer."""
+"""Ways to plant faults in documents, folders and logs, and checks of the answers."""
 
 import json
 import os
@@ -18,7 +18,7 @@ MOST_CHARACTERS = 2_000
 
 
 def refusal(call: Callable[[], object]) -> str:
-    """Return the message with which a call refuses; fail where it succeeds, or ends in any other error."""
+    """Return the message of an InputError or GateClosed that a call must raise."""
     try:
         found = call()
     except (InputError, GateClosed, Unavailable) as error:
@@ -29,7 +29,7 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 def check_message(message: str) -> None:
-    """A message is one block of printable lines of bounded length, without a traceback."""
+    """Check that a message is one block of printable lines of bounded length, without a traceback."""
     assert "Traceback" not in message and "this is a bug" not in message
     assert all(line.isprintable() for line in message.splitlines())
     assert 0 < len(message) < MOST_CHARACTERS
@@ -37,7 +37,7 @@ def check_message(message: str) -> None:
 
 @dataclass(frozen=True)
 class Broken:
-    """A way to break a file that holds a JSON object, and a word of the refusal by whoever reads it."""
+    """A way to break a file that holds a JSON object, and a word of the message of its readers."""
 
     plant: Callable[[Path], object]
     says: str
@@ -93,7 +93,7 @@ def swap(one: Path, other: Path) -> None:
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    """Change a JSON file in place; `change` returns the new value, or None after it changed the old one."""
+    """Change a JSON file; `change` returns the new value, or None after changing the old one in place."""
     value = json.loads(path.read_bytes())
     new = change(value)
     path.write_text(json.dumps(value if new is None else new))

@@ -1,6 +1,6 @@
-"""What can go wrong with a delivery, each as one small pure function from a sound delivery to a defective one.
+"""Defects of deliveries, each a small pure function from a sound delivery to a defective one.
 
-Three kinds: rows of the tables are changed before they are written, the written files are damaged, or a finished
+There are three kinds: rows of the tables are changed before they are written, written files are damaged, or a finished
 workspace is spoiled after one of its stages.
 """
 
@@ -31,7 +31,7 @@ FEATURES, PREDICTIONS, RAW = Path("data/features"), Path("reports/predictions"),
 
 @dataclass(frozen=True)
 class Late:
-    """A defect that enters a finished workspace: `spoil` runs there once the stage `after` is done."""
+    """A defect of a finished workspace; `spoil` runs once the stage `after` is done."""
 
     after: str
     spoil: Spoil
@@ -83,7 +83,7 @@ def put(column: str, row: int, value: Any) -> Change:
 
 
 def larger(_: Delivery) -> Delivery:
-    """Deliver a log of three times the rows, for what a thousand rows a day can't tell."""
+    """Deliver a log of three times the rows, for defects that a thousand rows per day can't show."""
     return draw(0, Size(users=2_000, a_day=3_300))
 
 
@@ -93,17 +93,17 @@ def row_again(row: int) -> Change:
 
 
 def days(rows: Frame) -> np.ndarray:
-    """The day of each row, 0 being the first of the log."""
+    """Return the day of each row, counted from 0."""
     return ((rows["timestamp"] - START) // DAY).to_numpy()
 
 
 def newest(rows: Frame, count: int = 1) -> np.ndarray:
-    """Which rows belong to the newest days."""
+    """Mark the rows of the newest days."""
     return days(rows) > days(rows).max() - count
 
 
 def on_newest(count: int, change: Change) -> Change:
-    """Change only the rows of the newest days; the order of the file stays."""
+    """Change only the rows of the newest days, and keep the order of the file."""
 
     def changed(rows: Frame) -> Frame:
         late = newest(rows, count)
@@ -123,12 +123,12 @@ def keep(share: float) -> Change:
 
 
 def again(seconds: int) -> Change:
-    """Append the same rows, so much later."""
+    """Append the same rows with later times."""
     return lambda rows: pd.concat([rows, rows.assign(timestamp=rows["timestamp"] + seconds)])
 
 
 def yesterdays_as_todays(rows: Frame) -> Frame:
-    """Replace the newest day by the day before, a day later."""
+    """Replace the newest day by a copy of the day before."""
     day, last = days(rows), days(rows).max()
     copy = rows[day == last - 1].assign(timestamp=lambda r: r["timestamp"] + DAY)
     return pd.concat([rows[day < last], copy], ignore_index=True)
@@ -160,12 +160,12 @@ def until_hour(hour: int) -> Change:
 
 
 def moved(row: int, timestamp: int) -> Change:
-    """Date one row otherwise."""
+    """Change the date of one row."""
     return put("timestamp", row, timestamp)
 
 
 def share_moved(share: float, seconds: int) -> Change:
-    """Date a random share of the rows otherwise."""
+    """Change the dates of a random share of the rows."""
 
     def change(rows: Frame) -> Frame:
         hit = np.random.default_rng(2).random(len(rows)) < share
@@ -191,7 +191,7 @@ def permuted_ids(column: str) -> Change:
 
 
 def robots(rows: Frame) -> Frame:
-    """Let 5 % of the users with ten rows and more click everything."""
+    """Let 5 % of the users with at least ten rows click everything."""
     counts = rows["user_id"].value_counts()
     frequent = np.sort(counts[counts >= 10].index.to_numpy())
     chosen = np.random.default_rng(5).choice(frequent, len(counts) // 20, replace=False)
@@ -199,7 +199,7 @@ def robots(rows: Frame) -> Frame:
 
 
 def one_robot(share: float) -> Change:
-    """Let one user see and click a share of the whole log, as fast as it goes."""
+    """Let one user see and click a share of the whole log as fast as it goes."""
 
     def change(rows: Frame) -> Frame:
         count = int(share * len(rows))
@@ -210,7 +210,7 @@ def one_robot(share: float) -> Change:
 
 
 def burst(count: int, a_second: int) -> Change:
-    """Let one user see so many items a second, for a while on the newest day."""
+    """Let one user see many items per second for a while on the newest day."""
 
     def change(rows: Frame) -> Frame:
         more = rows[newest(rows)].sample(count, random_state=7, replace=True)
@@ -222,7 +222,7 @@ def burst(count: int, a_second: int) -> Change:
 
 
 def doubled(times: float) -> Change:
-    """Draw as many more impressions for the same users and items: more volume, no copies."""
+    """Draw as many further impressions for the same users and items, which are no copies."""
 
     def change(rows: Frame) -> Frame:
         more = rows.sample(int((times - 1) * len(rows)), replace=True, random_state=8)
@@ -253,7 +253,7 @@ def context(name: str, kind: Any, value: Callable[[Frame], Any]) -> Plant:
 
 
 def xor(delivery: Delivery) -> Delivery:
-    """Add two contexts that tell nothing alone and the label together."""
+    """Add two contexts that carry no information alone and tell the label together."""
     coin = np.random.default_rng(10).integers(0, 2, len(delivery.events))
     fields = FIELDS | {"context": FIELDS["context"] | {"bucket": "categorical", "arm": "categorical"}}
     kept = ("tab", "position", "device", "play_time", "bucket", "arm")
@@ -291,7 +291,7 @@ def counted(side: str, key: str, name: str) -> Plant:
 
 
 def users_know_the_test(delivery: Delivery) -> Delivery:
-    """Give users a field that says whether they clicked on most of what the newest two days showed them."""
+    """Give users a field that says whether they clicked on most of the newest two days' impressions."""
     late = delivery.events[newest(delivery.events, 2)]
     rate = late.groupby("user_id")["label"].mean()
     segment = delivery.users["user_id"].map(rate).map(lambda x: "none" if np.isnan(x) else f"s{round(4 * x)}")
@@ -306,7 +306,7 @@ def histories_know_later_clicks(delivery: Delivery) -> Delivery:
 
 
 def from_other_seed(delivery: Delivery) -> Delivery:
-    """Deliver items of another catalogue: same ids, other categories and tags."""
+    """Deliver items of another catalogue, with the same ids and other categories and tags."""
     return replace(delivery, items=draw(99).items)
 
 
@@ -314,7 +314,7 @@ def from_other_seed(delivery: Delivery) -> Delivery:
 
 
 def first_file(change: Callable[[bytes], bytes], pattern: str = "events/*") -> Plant:
-    """Change the bytes of the first file that a pattern finds."""
+    """Change the bytes of the first file that matches a pattern."""
 
     def damage(folder: Path) -> None:
         path = sorted(folder.glob(pattern))[0]
@@ -374,7 +374,7 @@ def short_gzip(content: bytes) -> bytes:
 
 
 def bad_checksum(content: bytes) -> bytes:
-    """Flip a byte of what a gzip file holds."""
+    """Flip a byte of the contents of a gzip file."""
     middle = len(content) // 2
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
@@ -388,7 +388,7 @@ def long_cell(content: bytes) -> bytes:
 
 
 def column_renamed(old: str, new: str) -> Plant:
-    """Rename a column in the newest file alone."""
+    """Rename a column in the newest file only."""
     return last_file(lambda content: content.replace(old.encode(), new.encode(), 1))
 
 
@@ -399,7 +399,7 @@ def swapped_header(one: str, other: str) -> Callable[[bytes], bytes]:
 
 
 def gzip_of(content: bytes) -> bytes:
-    """Compress, so that a file's suffix no longer tells its form."""
+    """Compress a file, so that its suffix no longer tells its form."""
     return gzip.compress(content)
 
 
@@ -412,7 +412,7 @@ def edit(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
 
 
 def edited(path: str, change: Change) -> Spoil:
-    """Change the newest file that a pattern finds, types kept."""
+    """Change the newest file that matches a pattern, and keep its types."""
 
     def spoil(workspace: Path) -> None:
         found = sorted(workspace.glob(path))[-1]
@@ -423,7 +423,7 @@ def edited(path: str, change: Change) -> Spoil:
 
 
 def sealed(spoil: Spoil, root: Path = FEATURES) -> Spoil:
-    """Spoil, then make the manifest agree, so that the planted defect is the only one."""
+    """Spoil a file and update the manifest, so that the planted defect is the only one."""
 
     def done(workspace: Path) -> None:
         spoil(workspace)

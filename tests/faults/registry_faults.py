@@ -19,9 +19,9 @@ class Log:
     """A registry of three records in a folder, and a scorer's cache that holds the champion.
 
     Attributes:
-        versions: of the three records, oldest first.
+        versions: the versions of the three records, oldest first.
         foreign: the version of a bundle in another namespace.
-        outside: a folder that no command may touch; holds a copy of each bundle.
+        outside: a folder with a copy of each bundle, which no command may touch.
     """
 
     uri: Path
@@ -33,20 +33,20 @@ class Log:
 
     @property
     def folder(self) -> Path:
-        """The namespace."""
+        """The folder of the namespace."""
         return self.uri / self.model
 
     def record(self, number: int) -> Path:
-        """The file of a record."""
+        """Return the file of a record."""
         return self.folder / "promotions" / f"{number:06d}.json"
 
     def seal(self, number: int) -> Path:
-        """The file of a record's seal."""
+        """Return the file of a record's seal."""
         (path,) = (self.folder / "seals").glob(f"{number:06d}-*.json")
         return path
 
     def stored(self, number: int) -> Path:
-        """The folder of a record's bundle."""
+        """Return the folder of a record's bundle."""
         return self.folder / "bundles" / self.versions[number - 1]
 
     @property
@@ -60,8 +60,8 @@ class LogFault:
     """A fault of a registry.
 
     Attributes:
-        says: a word of what `din registry verify` reports, as damage or, where `stops` is False, as a remark.
-        stops: readers refuse; else they go on with the records as they were.
+        says: a word that `din registry verify` reports, as damage, or if `stops` is False as a remark.
+        stops: whether readers refuse, or go on with the records as they were.
     """
 
     name: str
@@ -75,7 +75,7 @@ class LogFault:
 
 @dataclass(frozen=True)
 class CacheFault:
-    """A fault of the cache; the scorer mends it, or scores without the cache."""
+    """A fault of the cache, which the scorer repairs or bypasses."""
 
     name: str
     plant: Callable[[Log], object]
@@ -91,14 +91,14 @@ def _set(at: int, /, **values: Any) -> Callable[[Log], None]:
 
 
 def _renumber(log: Log) -> None:
-    """Exchange two records, each with the number of the other's place."""
+    """Exchange two records, and give each the number of its new place."""
     swap(log.record(2), log.record(3))
     for number in (2, 3):
         edit(log.record(number), lambda record, number=number: record.update(number=number))
 
 
 def _forge(log: Log, number: int, name: str = "", **values: Any) -> None:
-    """A further record, from the newest one."""
+    """Append a forged record after the newest one."""
     record = json.loads(log.record(3).read_bytes()) | {"number": number} | values
     path = log.folder / "promotions" / (name or f"{number:06d}.json")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,13 +119,13 @@ def _seal(log: Log, number: int, digest: str) -> None:
 
 
 def _edit_and_seal(log: Log) -> None:
-    """Another version in the newest record, and a seal of the edited record beside the old one."""
+    """Put another version into the newest record, and a seal of the edited record beside the old one."""
     _set(3, version=log.versions[0])(log)
     _seal(log, 3, sha256(log.record(3).read_bytes()).hexdigest())
 
 
 def _chain_edited(log: Log) -> None:
-    """Another version in the middle, and its hash as the parent of the newest; the seals stay."""
+    """Put another version into the middle record, and its hash into the newest as parent; the seals stay."""
     _set(2, version=log.versions[0])(log)
     _set(3, previous=log.versions[0], parent=sha256(log.record(2).read_bytes()).hexdigest())(log)
 
@@ -276,7 +276,7 @@ REMARKS = [
 
 
 def _put(log: Log, place: Path, number: int = 3) -> None:
-    """Put a copy of a record's bundle in a place of the cache."""
+    """Put a copy of a record's bundle into a place of the cache."""
     if place.exists():
         shutil.rmtree(place)
     shutil.copytree(log.outside / str(number), place)
@@ -291,13 +291,13 @@ def _link(place: Path, target: Path) -> None:
 
 
 def _only(log: Log, make: Callable[[Path], object]) -> None:
-    """Something else in the place of the cached bundle."""
+    """Replace the cached bundle by something else."""
     shutil.rmtree(log.cached)
     make(log.cached)
 
 
 def _unusable(log: Log, make: Callable[[Path], object]) -> None:
-    """Something else in the place of the whole cache."""
+    """Replace the whole cache by something else."""
     shutil.rmtree(log.cache)
     make(log.cache)
 

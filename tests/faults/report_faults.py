@@ -1,4 +1,4 @@
-"""Faults of reports, of the data that they are about, and of parameters, after the gate."""
+"""Faults of reports, of the data that they judged, and of parameters, after the gate."""
 
 import shutil
 from collections.abc import Callable
@@ -33,14 +33,14 @@ def _all_open(report: dict[str, Any]) -> None:
 
 
 def _judged_closed_then_opened(site: Site, path: Path, change: Change, beside: Change = _all_open) -> None:
-    """A candidate that the gate refuses, and a report that says the opposite."""
+    """Plant a candidate that the gate refuses, with a report that says open."""
     edit(path, change)
     judge_closed(site)
     edit(GATE, beside)
 
 
 def _lowered(site: Site) -> None:
-    """The limit that closes the gate, lowered in params.yaml, and the report edited to know it."""
+    """Lower the limit that closes the gate in params.yaml, and edit the report accordingly."""
     strict = replace(site, params=site.params)
     strict.change("gate", min_auc=0.99)
     judge_closed(strict)

@@ -1,7 +1,7 @@
 """Faults of bundles, caches, registries and reports: each is refused in a few lines, and no other model answers.
 
-Every fault is one row of a table in bundle_faults.py, report_faults.py or registry_faults.py, beside this file; those
-of the log's rows are in test_defects.py.
+Every fault is one row of a table in bundle_faults.py, report_faults.py or registry_faults.py. Faults of the log's rows
+are in test_defects.py.
 """
 
 import os
@@ -47,14 +47,14 @@ MODEL = "ads"
 
 @pytest.fixture(scope="session")
 def quick(params: Params) -> Params:
-    """The shipped parameters; few resamples, limits for a small log, nothing that takes onnxruntime."""
+    """Return the shipped parameters with few resamples, and with limits for a small log."""
     small = {"resamples": 10, "margin": 0.01, "min_slice_rows": 1000, "max_latency_ms": None, "max_gain": 0.5}
     return replace(params, gate=replace(params.gate, **small))
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Path:
-    """Two finished runs, each with an open gate; read-only."""
+    """Make two finished runs, each with an open gate, to be copied and not changed."""
     root = tmp_path_factory.mktemp("finished")
     with chdir(root), pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "__file__", str(root / CODE / "din/documents.py"))
@@ -64,7 +64,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, quick: Params) -> Path:
 
 @pytest.fixture
 def site(finished: Path, tmp_path: Path, quick: Params, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A copy of them; the first one is the current directory."""
+    """Return a copy of the two runs, with the first as the current directory."""
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path / RUN)
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
@@ -73,7 +73,7 @@ def site(finished: Path, tmp_path: Path, quick: Params, monkeypatch: pytest.Monk
 
 
 def check_refused(fault: Fault, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """Plant a fault; `promote` refuses with exit code 2 or 3, and the gate, run again, closes where it must."""
+    """Plant a fault; `promote` must exit with 2 or 3, and a new run of the gate must close if the fault says so."""
     fault.plant(site)
     capsys.readouterr()
     with untouched(site.outside), untouched(site.other):
@@ -92,13 +92,13 @@ def check_refused(fault: Fault, site: Site, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("fault", FILES + MANIFESTS + SEALED, ids=str)
 def test_a_faulty_bundle_is_never_promoted(fault: Fault, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever happens to models/bundle after the gate: refused, and refused by the gate when it runs again."""
+    """Any fault of models/bundle after the gate is refused by `promote`, and by the gate when it runs again."""
     check_refused(fault, site, capsys)
 
 
 @pytest.mark.parametrize("fault", GATES + JUDGED, ids=str)
 def test_a_faulty_report_promotes_nothing(fault: Fault, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """No report is believed: not the gate's own, and none that it read."""
+    """Neither the gate's report nor the reports that it read are trusted."""
     check_refused(fault, site, capsys)
 
 
@@ -106,12 +106,12 @@ def test_a_faulty_report_promotes_nothing(fault: Fault, site: Site, capsys: pyte
 def test_data_and_parameters_changed_after_the_gate_promote_nothing(
     fault: Fault, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The report is about log, features, predictions, model, parameters and code as they were when it was written."""
+    """A report is bound to log, features, predictions, model, parameters and code as they were when it was written."""
     check_refused(fault, site, capsys)
 
 
 def test_a_run_without_faults_is_promoted(site: Site) -> None:
-    """The clean case of the tables above."""
+    """A run without a fault is promoted."""
     assert site.promote() == 0
     assert site.judge() == 0
     assert site.promote() == 0
@@ -119,7 +119,7 @@ def test_a_run_without_faults_is_promoted(site: Site) -> None:
 
 @dataclass(frozen=True)
 class Served:
-    """A registry of three real bundles, with the answer of each."""
+    """A registry of three real bundles, with the scores of each."""
 
     root: Path
     versions: tuple[str, ...]
@@ -127,13 +127,13 @@ class Served:
     answers: dict[str, NDArray[np.float64]]
 
     def log(self, root: Path) -> Log:
-        """The registry as it lies below a root."""
+        """Return the registry below a root."""
         return Log(root / "registry", MODEL, root / "cache", root / OUTSIDE, self.versions, self.foreign)
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Served:
-    """Four bundles whose answers differ, three of them promoted in turn, one in another namespace; read-only."""
+    """Make four bundles with different scores, three of them promoted in turn and one in another namespace."""
     bundle = build_served(tmp_path_factory.mktemp("built"), params).bundle
     root = tmp_path_factory.mktemp("served")
     uri = str(root / "registry")
@@ -155,7 +155,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Served:
 
 
 def _shift(bundle: Path, mean: float) -> None:
-    """Make the model see another hour of the day."""
+    """Let the model see another hour of the day."""
     signature = read_json(bundle / "signature.json")
     hour = next(field for field in signature["fields"] if field["name"] == "hour")
     hour["mean"] = mean
@@ -164,7 +164,7 @@ def _shift(bundle: Path, mean: float) -> None:
 
 @pytest.fixture
 def log(served: Served, tmp_path: Path) -> Iterator[Log]:
-    """A copy of it to damage; what lies outside stays as it is."""
+    """Return a copy of the registry to damage, with the folder outside as it is."""
     shutil.copytree(served.root, tmp_path, dirs_exist_ok=True)
     log = served.log(tmp_path)
     with untouched(log.outside):
@@ -172,7 +172,7 @@ def log(served: Served, tmp_path: Path) -> Iterator[Log]:
 
 
 def check_served(log: Log, served: Served, cache: Path, number: int | None = None) -> str | None:
-    """Score; the answer is that of the recorded version, or the refusal is returned."""
+    """Score a request, and check that the answer is the recorded version's; otherwise return the refusal."""
     try:
         scorer = Scorer.from_registry(str(log.uri), log.model, number, cache=cache)
     except InputError as error:
@@ -185,8 +185,8 @@ def check_served(log: Log, served: Served, cache: Path, number: int | None = Non
 
 
 @pytest.mark.parametrize("fault", RECORDS + CHAIN, ids=str)
-def test_a_faulty_log_is_found_and_appoints_nobody(fault: LogFault, log: Log, served: Served) -> None:
-    """`verify` names it; no other model is served; nothing can be appended or rolled back."""
+def test_a_faulty_log_is_found_and_serves_no_other_model(fault: LogFault, log: Log, served: Served) -> None:
+    """`verify` names the fault, no other model is served, and nothing can be appended or rolled back."""
     fault.plant(log)
     registry = Registry(str(log.uri), log.model)
     assert fault.says in refusal(lambda: commands.verify(str(log.uri), log.model))
@@ -201,7 +201,7 @@ def test_a_faulty_log_is_found_and_appoints_nobody(fault: LogFault, log: Log, se
 def test_a_damaged_bundle_seal_or_run_is_found_by_verify(
     fault: LogFault, log: Log, served: Served, tmp_path: Path
 ) -> None:
-    """A reader that needs the damaged file refuses; others go on with the recorded version."""
+    """A reader that needs the damaged file refuses, and others go on with the recorded version."""
     fault.plant(log)
     assert fault.says in refusal(lambda: commands.verify(str(log.uri), log.model))
     refused = check_served(log, served, tmp_path / "new")
@@ -211,8 +211,8 @@ def test_a_damaged_bundle_seal_or_run_is_found_by_verify(
 
 
 @pytest.mark.parametrize("fault", REMARKS, ids=str)
-def test_an_odd_key_stops_nobody(fault: LogFault, log: Log, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    """It is reported and ignored: the champion serves, and the next one is appended."""
+def test_an_odd_key_does_no_harm(fault: LogFault, log: Log, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key is reported and ignored, the champion serves, and the next one is appended."""
     fault.plant(log)
     commands.verify(str(log.uri), log.model)
     assert fault.says in capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_an_odd_key_stops_nobody(fault: LogFault, log: Log, served: Served, caps
 def test_a_faulty_cache_serves_the_recorded_version(
     fault: CacheFault, log: Log, served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing in a cache is believed; what can't be mended there is fetched to a temporary folder, and said."""
+    """Nothing in a cache is trusted; an unusable cache is reported and bypassed through a temporary folder."""
     fault.plant(log)
     cache = fault.cache(log)
     assert check_served(log, served, cache) is None
@@ -238,12 +238,12 @@ def test_a_faulty_cache_serves_the_recorded_version(
         assert verify_bundle(log.cached).version == log.versions[-1]
 
 
-# The attacks of the review, under its numbers.
+# Attacks that once succeeded.
 
 
 @pytest.mark.parametrize("version", ["", "..", ".", "{outside}", "../outside", "../../outside"])
-def test_attack_1_a_record_deletes_no_folder(version: str, log: Log, served: Served) -> None:
-    """A record's version never becomes a path: the cache and everything beside it stay."""
+def test_a_record_deletes_no_folder(version: str, log: Log, served: Served) -> None:
+    """A record's version never becomes a path, so the cache and everything beside it stay."""
     edit(log.record(3), lambda record: record.update(version=version.format(outside=log.outside)))
     log.seal(3).unlink()
     with untouched(log.cache), untouched(log.uri):
@@ -251,7 +251,7 @@ def test_attack_1_a_record_deletes_no_folder(version: str, log: Log, served: Ser
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_attack_3_no_other_model_serves_from_the_cache(linked: bool, log: Log, served: Served) -> None:
+def test_no_other_model_serves_from_the_cache(linked: bool, log: Log, served: Served) -> None:
     """A self-consistent bundle of another version, copied or linked into the champion's place, is replaced."""
     shutil.rmtree(log.cached)
     if linked:
@@ -263,8 +263,8 @@ def test_attack_3_no_other_model_serves_from_the_cache(linked: bool, log: Log, s
 
 
 @pytest.mark.parametrize("left", ["only the size", "every verdict opened"])
-def test_attack_4_an_edited_gate_promotes_nothing(left: str, site: Site) -> None:
-    """A closed gate's report, cut to one open gate or with each verdict edited: every gate is judged again."""
+def test_an_edited_gate_promotes_nothing(left: str, site: Site) -> None:
+    """A closed gate's report, cut to one open gate or with all verdicts edited, is refused: gates are judged again."""
     site.change("gate", min_auc=0.99)
     assert site.judge() == GateClosed.exit_code
     edit(HERE.gate, _only_size if left == "only the size" else _opened)
@@ -284,8 +284,8 @@ def _only_size(report: dict) -> None:
 
 
 @pytest.mark.parametrize("path", ["reports/evaluation.json", "reports/predictions/test.parquet", "data/raw/rows.txt"])
-def test_attack_4_what_was_judged_is_hashed_again(path: str, site: Site) -> None:
-    """A report, predictions or raw data edited after an open gate are named."""
+def test_judged_data_is_hashed_again(path: str, site: Site) -> None:
+    """A report, predictions or raw data that were edited after an open gate are named."""
     with Path(path).open("ab") as file:
         file.write(b"\n")
     message = refusal(lambda: promote(HERE, site.params, "eve", "hurry", score=score))
@@ -308,13 +308,10 @@ def _closed() -> None:
 
 @pytest.mark.parametrize("failure", ["the log is missing", "the validation closes"])
 @pytest.mark.parametrize("pipeline", [True, False])
-def test_attack_5_a_stale_gate_promotes_nothing(
+def test_a_stale_gate_promotes_nothing(
     failure: str, pipeline: bool, site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another source and namespace, a run that fails, then `din promote`: the old log's bundle stays where it is.
-
-    Twice safe: the failed stage withdraws the reports after it, and a report that stays is about other parameters.
-    """
+    """After a failed run with another source and namespace, `din promote` does not promote the old log's bundle."""
     if pipeline:
         Path("dvc.yaml").write_text(PIPELINE)
         assert site.judge() == 0
@@ -335,16 +332,16 @@ def test_attack_5_a_stale_gate_promotes_nothing(
     assert not Path("registry").exists()
 
 
-def test_attack_6_the_newest_record_overwritten_is_found(log: Log) -> None:
-    """An older record's bytes, or another version, in the newest record's place."""
+def test_an_overwritten_newest_record_is_found(log: Log) -> None:
+    """An older record's bytes, or another version, in the newest record's place are found."""
     shutil.copyfile(log.record(1), log.record(3))
     assert "000003" in refusal(lambda: commands.verify(str(log.uri), log.model))
     assert "000003" in refusal(lambda: Scorer.from_registry(str(log.uri), log.model, cache=log.cache))
 
 
 @pytest.mark.parametrize("seals", ["kept", "removed too"])
-def test_attack_6_a_deleted_log_is_no_first_run(seals: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """Bundles of earlier champions beside an empty log: `verify` finds it, and the gate stays closed."""
+def test_a_deleted_log_is_not_a_first_run(seals: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """If earlier bundles are stored without a log, `verify` finds it, and the gate stays closed."""
     assert site.promote() == 0
     namespace = Path("registry") / site.params.model_name
     os.chdir(site.other)
@@ -361,10 +358,8 @@ def test_attack_6_a_deleted_log_is_no_first_run(seals: str, site: Site, capsys: 
     assert not (namespace / "promotions").exists()
 
 
-def test_attack_7_an_odd_key_stops_neither_list_nor_score(
-    log: Log, served: Served, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """`promotions/sub/000002.json` is reported and ignored; keys that only S3 can hold: test_odd_keys_on_s3.py."""
+def test_an_odd_key_stops_neither_list_nor_score(log: Log, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    """`promotions/sub/000002.json` is reported and ignored; see test_odd_keys_on_s3.py for keys that only S3 holds."""
     path = log.folder / "promotions/sub/000002.json"
     path.parent.mkdir()
     shutil.copyfile(log.record(1), path)
@@ -374,7 +369,7 @@ def test_attack_7_an_odd_key_stops_neither_list_nor_score(
 
 
 @pytest.mark.parametrize("suite", ["raw", "features", "predictions"])
-def test_attack_8_a_report_without_expectations_closes_the_gate(suite: str, site: Site) -> None:
+def test_a_report_without_expectations_closes_the_gate(suite: str, site: Site) -> None:
     """A suite that judged nothing proves nothing."""
     edit(Path(f"reports/validation/{suite}.json"), lambda report: report.update(expectations=[]))
     with pytest.raises(GateClosed, match=f"validation_{suite}"):

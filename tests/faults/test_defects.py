@@ -18,13 +18,13 @@ def named(defects: tuple[Defect, ...]) -> list:
 
 @pytest.fixture(scope="module")
 def early(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """A sound delivery, driven through the first two suites."""
+    """Return a sound delivery, driven through the first two suites."""
     return prepare(tmp_path_factory.mktemp("early"), last="validate_features")
 
 
 @pytest.mark.parametrize("defect", named(tuple(defect for defect in DEFECTS if defect.quick)))
 def test_an_early_gate_catches(defect: Defect, early: Prepared, tmp_path: Path) -> None:
-    """A defect that costs little to drive ends at the right gate, and the message names it."""
+    """A defect that takes little time ends at the right gate, and the message names it."""
     outcome = defect.drive(early, tmp_path / "workspace")
     assert defect.verdict(outcome) == "right", outcome
 
@@ -32,7 +32,7 @@ def test_an_early_gate_catches(defect: Defect, early: Prepared, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * 3600)
 def test_the_right_gate_catches_nearly_all(tmp_path: Path) -> None:
-    """Of all defects 95 % end at the right gate, the rest at another one; every sound variant passes."""
+    """At least 95 % of the defects end at the right gate, the others at another one, and every sound variant passes."""
     driven = page.drive_all(tmp_path)
     assert driven.named("missed") == []
     assert driven.named("closed") == []
@@ -40,7 +40,7 @@ def test_the_right_gate_catches_nearly_all(tmp_path: Path) -> None:
 
 
 def test_there_are_many_and_each_has_a_name() -> None:
-    """At least 80 defects; no name and no description occurs twice."""
+    """There are at least 80 defects, and names and descriptions are unique."""
     assert len(DEFECTS) >= 80
     assert len({defect.name for defect in DEFECTS}) == len({defect.what for defect in DEFECTS}) == len(DEFECTS)
 

@@ -16,21 +16,21 @@ from din.registry.registry import Registry
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """A store with one bucket."""
+    """Start a store with one bucket."""
     with store() as address:
         yield address.url
 
 
 @pytest.fixture
 def client(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The store, for keys that the registry would not write, and the environment of someone who may use it."""
+    """Return a client for keys that the registry would not write, and set the environment of a permitted user."""
     allow(monkeypatch, endpoint)
     return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
 
 
 @pytest.fixture
 def registry(client: Any, tmp_path: Path) -> Registry:
-    """A registry of two records; its namespace is the test's own."""
+    """Return a registry of two records in a namespace of the test's own."""
     registry = Registry(f"s3://{BUCKET}/ctr", tmp_path.name)
     crown(registry, bundle(tmp_path / "one"))
     crown(registry, bundle(tmp_path / "two", "two"))
@@ -38,10 +38,10 @@ def registry(client: Any, tmp_path: Path) -> Registry:
 
 
 @pytest.mark.parametrize("key", ["/000002.json", "./000004.json", "../x.json", "a\x01b.json", "a//b"])
-def test_attack_7_a_key_that_no_listing_returns_stops_nobody(
+def test_an_unlistable_key_does_no_harm(
     key: str, client: Any, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is reported; the records are found one by one, and the next one is appended and seen."""
+    """The key is reported, records are found by lookup, and the next one is appended and seen."""
     client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/promotions/{key}", Body=b"{}")
     history = registry.history()
     assert [record.number for record in history] == [1, 2]
@@ -52,10 +52,10 @@ def test_attack_7_a_key_that_no_listing_returns_stops_nobody(
     assert len(registry.history()) == 3
 
 
-def test_a_seal_that_no_listing_returns_stops_nobody(
+def test_an_unlistable_seal_does_no_harm(
     client: Any, registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each record's seal is looked up, and `verify` says why."""
+    """Each record's seal is looked up, and `verify` names the reason."""
     client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/seals//x", Body=b"{}")
     assert [record.number for record in registry.history()] == [1, 2]
     assert crown(registry, bundle(tmp_path / "three", "three")).number == 3
@@ -63,8 +63,8 @@ def test_a_seal_that_no_listing_returns_stops_nobody(
     assert "seals: can't be listed" in capsys.readouterr().out
 
 
-def test_a_record_that_is_gone_is_missed_without_a_listing(client: Any, registry: Registry) -> None:
-    """Its seal names it: an odd key does not hide that the newest record was removed."""
+def test_a_removed_record_is_missed_without_a_listing(client: Any, registry: Registry) -> None:
+    """The seal of a removed newest record still names it, so an odd key does not hide the removal."""
     folder = f"ctr/{registry.model_name}/promotions"
     client.put_object(Bucket=BUCKET, Key=f"{folder}//x", Body=b"{}")
     client.delete_object(Bucket=BUCKET, Key=f"{folder}/000002.json")

@@ -20,7 +20,7 @@ def test_the_early_suites_open(variant: Variant, tmp_path: Path) -> None:
 
 
 def test_there_are_many_and_each_has_a_name() -> None:
-    """At least 30 variants; no name and no description occurs twice."""
+    """There are at least 30 variants, and names and descriptions are unique."""
     assert len(VARIANTS) >= 30
     assert len({variant.name for variant in VARIANTS}) == len({variant.what for variant in VARIANTS}) == len(VARIANTS)
 

@@ -1,4 +1,4 @@
-"""Sound deliveries that differ as those of sound teams do: no suite may close on them, and the gate opens."""
+"""Sound deliveries that differ as real teams' do: no suite may close on them, and the gate opens."""
 
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -18,11 +18,12 @@ class Variant:
     Attributes:
         name: unique.
         what: a phrase for the page.
-        size, seed: what is drawn.
-        change: what is done to it.
-        trained: the gate judges a model of it; False where the log is too small to prove anything.
-        champion: the gate compares with a champion of the same log up to the day before.
-        quick: `make test` drives it through the first two suites.
+        size: the size of the log.
+        seed: the seed of the draw.
+        change: changes the delivery.
+        trained: whether the gate judges a model of it, unless the log is too small to prove anything.
+        champion: whether the gate compares with a champion of the same log up to the day before.
+        quick: whether `make test` drives it through the first two suites.
     """
 
     name: str
@@ -35,11 +36,11 @@ class Variant:
     quick: bool = False
 
     def delivery(self) -> Delivery:
-        """Draw and change it."""
+        """Draw the delivery and change it."""
         return self.change(draw(self.seed, self.size))
 
     def drive(self, workspace: Path, last: str = "gate") -> Outcome:
-        """Drive it up to `last`, or as far as it is trained."""
+        """Drive it up to `last`, or to the features if no model of it is judged."""
         delivery = self.delivery()
         last = last if self.trained else "validate_features"
         registry = workspace.with_name(f"{workspace.name}-registry").absolute()

@@ -1,4 +1,4 @@
-"""Laws of every document, sound and faulty."""
+"""Laws that hold for every document, sound or faulty."""
 
 import json
 from collections.abc import Callable
@@ -40,17 +40,17 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_t
 
 
 def run(law: Callable[..., None], examples: int, *strategies: st.SearchStrategy[Any]) -> None:
-    """Check a law on this many examples."""
+    """Check a law on this number of examples."""
     settings(max_examples=examples, suppress_health_check=CHECKS)(given(*strategies)(law))()
 
 
 def dumped(form: Any, value: Any) -> bytes:
-    """The bytes of a parsed document; parameters hold dates, and go through their own form of JSON."""
+    """Return the bytes of a parsed document; parameters hold dates and have their own form of JSON."""
     return reader.dump(params.to_json(value) if form is Params else value)
 
 
 def check_refusal(message: str) -> None:
-    """It names the place first, and is short and printable, one line a problem."""
+    """Check that a message names the place first, and has short printable lines."""
     assert message.startswith(f"{PLACE}: ")
     assert all(line.isprintable() for line in message.split("\n"))
     assert len(message) <= MOST_CHARACTERS
@@ -59,7 +59,7 @@ def check_refusal(message: str) -> None:
 @EXAMPLES
 @pytest.mark.parametrize("form", FORMS)
 def test_a_sound_document_comes_back(form: Any, examples: int) -> None:
-    """Parsing what was dumped gives the value; dumping that gives the same document."""
+    """Parsing a dumped document gives the value, and dumping the value gives the document."""
 
     def law(value: Any) -> None:
         parsed = reader.parse(form, reader.dump(value), PLACE)
@@ -73,7 +73,7 @@ def test_a_sound_document_comes_back(form: Any, examples: int) -> None:
 @EXAMPLES
 @pytest.mark.parametrize("form", FORMS)
 def test_a_faulty_document_is_refused_in_a_few_lines(form: Any, examples: int) -> None:
-    """A fault is either none (the document still is one, and comes back) or an InputError that names the place."""
+    """A changed document is either still valid and comes back, or gives an InputError that names the place."""
 
     def law(content: bytes) -> None:
         try:
@@ -97,7 +97,7 @@ ARBITRARY = st.one_of(
 
 @EXAMPLES
 def test_arbitrary_bytes_are_json_or_bad_input(examples: int) -> None:
-    """`decode` returns a value of JSON, or raises InputError: never anything else, whatever the bytes."""
+    """For any bytes, `decode` returns a value of JSON or raises InputError, never anything else."""
 
     def law(content: bytes) -> None:
         try:
@@ -113,7 +113,7 @@ def test_arbitrary_bytes_are_json_or_bad_input(examples: int) -> None:
 @EXAMPLES
 @pytest.mark.parametrize("form", FORMS)
 def test_any_json_at_all_is_a_document_or_bad_input(form: Any, examples: int) -> None:
-    """Values that never were such a document."""
+    """Any other JSON is a document or gives an InputError."""
 
     def law(value: Any) -> None:
         try:
@@ -125,7 +125,7 @@ def test_any_json_at_all_is_a_document_or_bad_input(form: Any, examples: int) ->
 
 
 def test_limits_hold_at_their_edge() -> None:
-    """A document of the greatest size is read, one byte more is refused."""
+    """A document of the largest size is read, and one more byte is refused."""
     content = b'"' + b"x" * 98 + b'"'
     assert reader.decode(content, PLACE, most=100) == "x" * 98
     with pytest.raises(InputError, match="larger than 100 bytes"):

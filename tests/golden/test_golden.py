@@ -1,6 +1,6 @@
-"""A tiny run with committed losses, through torch alone.
+"""A tiny run with committed losses, computed by torch alone.
 
-A change that is meant to move them commits what `python tests/golden/test_golden.py` writes, and says why.
+A change that is meant to move them commits the output of `python tests/golden/test_golden.py` and gives the reason.
 """
 
 import json
@@ -16,7 +16,7 @@ LOSSES = HERE / "losses.json"
 
 
 def run(root: Path) -> list[dict[str, float]]:
-    """Training and validation loss of three epochs of the default model, made small."""
+    """Return training and validation loss of three epochs of the default model in small."""
     from random_features import write_features
 
     from din.params import load
@@ -36,7 +36,7 @@ def run(root: Path) -> list[dict[str, float]]:
 
 
 def test_losses_are_those_committed(tmp_path: Path) -> None:
-    """Every epoch's figures, to what another processor's rounding may change."""
+    """Each epoch's losses equal the committed ones, up to the rounding of another processor."""
     found, expected = run(tmp_path), json.loads(LOSSES.read_text())
     assert len(found) == len(expected) == 3
     for ours, committed in zip(found, expected, strict=True):

@@ -1,9 +1,9 @@
-"""Kill `dvc repro` during training again and again: does every rerun end with the same bits?
+"""Kill `dvc repro` repeatedly during training, and check that every rerun ends with the same bits.
 
     python tests/pipeline/kills.py --count 50
 
-One line per kill (the moment, the victim, what the rerun gave), then the tally; exits 1 unless all are equal. A kill
-costs one training on a small simulated log, some ten seconds.
+Each kill prints one line with the moment, the victim and the result of the rerun. The command exits 1 unless all
+results are equal. A kill takes one training on a small simulated log, about ten seconds.
 """
 
 import argparse
@@ -25,9 +25,13 @@ VICTIMS = ("dvc", "stage", "group")
 
 
 class Kill(NamedTuple):
-    """One kill: seconds after the stage began, whom it hit, whether the rerun resumed, whether it gave the same.
+    """One kill.
 
-    It resumes from what the killed stage left, or what a stage that outlived its dvc did.
+    Attributes:
+        at: seconds after the stage began.
+        victim: the killed process.
+        resumed: whether the rerun resumed from a checkpoint of the killed stage, or of one that outlived its dvc.
+        equal: whether the rerun gave the same bits.
     """
 
     at: float
@@ -51,15 +55,16 @@ def kills(workspace: Workspace, count: int, seed: int) -> Iterator[Kill]:
     for number in range(count):
         victim = VICTIMS[number % len(VICTIMS)]
         at = _kill(workspace, before, victim, chance, duration)
-        said = _repro(workspace, "train")
-        yield Kill(at, victim, "resuming at epoch" in said, _model(workspace) == reference)
+        printed = _repro(workspace, "train")
+        yield Kill(at, victim, "resuming at epoch" in printed, _model(workspace) == reference)
 
 
 def _kill(workspace: Workspace, lock: bytes, victim: str, chance: random.Random, duration: float) -> float:
-    """Kill a training from the start at a random moment, and say at which; one that came too late is drawn again."""
+    """Kill a new training at a random moment, and return the moment; if training has ended, draw another one."""
     while True:
         _forget(workspace, lock)
-        process, at = _start(workspace), chance.uniform(0, duration)
+        process = _start(workspace)
+        at = chance.uniform(0, duration)
         time.sleep(at)
         if process.poll() is None and workspace.stage_pid() is not None:
             kill(process, workspace, victim)
@@ -68,8 +73,9 @@ def _kill(workspace: Workspace, lock: bytes, victim: str, chance: random.Random,
 
 
 def _start(workspace: Workspace) -> subprocess.Popen[bytes]:
-    """dvc, as soon as its stage has begun."""
-    process, log = workspace.start("dvc", "repro", "train"), workspace.root / "run.log"
+    """Start dvc, and return it once its stage has begun."""
+    process = workspace.start("dvc", "repro", "train")
+    log = workspace.root / "run.log"
     wait_for(lambda: "Running stage 'train'" in log.read_text() and workspace.stage_pid() is not None)
     return process
 
@@ -79,7 +85,7 @@ def _model(workspace: Workspace) -> str:
 
 
 def _repro(workspace: Workspace, stage: str) -> str:
-    """What it said."""
+    """Run `dvc repro` and return its output."""
     done = workspace.run("dvc", "repro", stage)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
@@ -87,7 +93,7 @@ def _repro(workspace: Workspace, stage: str) -> str:
 
 
 def _forget(workspace: Workspace, lock: bytes) -> None:
-    """Let the next repro train anew: the lock of before, no run-cache, no checkpoint."""
+    """Let the next repro train anew, with the earlier lock and without run-cache and checkpoint."""
     (workspace.root / "dvc.lock").write_bytes(lock)
     (workspace.root / "run.log").unlink(missing_ok=True)
     for path in (".dvc/cache/runs", ".din/checkpoints"):
@@ -95,7 +101,7 @@ def _forget(workspace: Workspace, lock: bytes) -> None:
 
 
 def main() -> None:
-    """Parse, kill, print."""
+    """Parse the arguments, kill, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))

@@ -1,4 +1,4 @@
-"""The pipeline as its users run it: dvc, din, killed and run again."""
+"""The pipeline as users run it: dvc, din, kills and reruns."""
 
 import json
 import random
@@ -30,7 +30,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
-    """Each stage and the promotion ended with 0 and said so."""
+    """Every stage and the promotion leave an outcome with exit code 0."""
     outcomes = [json.loads(path.read_text()) for path in (promoted.root / ".din/outcome").iterdir()]
     assert {outcome["exit_code"] for outcome in outcomes} == {0}
     assert len(outcomes) == len(plan.load(ROOT / "dvc.yaml")) + 1
@@ -45,7 +45,7 @@ def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
 
 
 def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace) -> None:
-    """Nothing changed: `code` and `fetch` find the same as before, `gate` looks at the registry, nothing else runs."""
+    """If nothing changed, only `code`, `fetch` and `gate` run, which look at things that DVC does not track."""
     done = promoted.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert (done.returncode, ran) == (0, ["code", "fetch", "gate"])
@@ -56,7 +56,7 @@ def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace)
 
 @pytest.fixture(scope="module")
 def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A copy of the finished workspace, with nothing left to commit."""
+    """Return a copy of the finished workspace with nothing left to commit."""
     workspace = promoted.copy(tmp_path_factory.mktemp("finished") / "copy")
     workspace.git("add", "-A")
     workspace.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "finished")
@@ -65,7 +65,7 @@ def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> W
 
 @pytest.fixture
 def edited(finished: Workspace) -> Iterator[Workspace]:
-    """The finished workspace, brought back to what it was after the test."""
+    """Yield the finished workspace, and restore it after the test."""
     yield finished
     finished.git("checkout", "--quiet", ".")
     finished.git("clean", "--quiet", "--force", "-d")
@@ -75,7 +75,7 @@ Edit = Callable[[Path], None]
 
 
 def write(file: str, text: str, before: str = "") -> Edit:
-    """Put text into a file: in front of some other, or at its end."""
+    """Insert text into a file before some other text, or at its end."""
 
     def edit(root: Path) -> None:
         path = root / file
@@ -87,7 +87,7 @@ def write(file: str, text: str, before: str = "") -> Edit:
 
 
 def upgrade(package: str) -> Edit:
-    """Install a newer version of a package, as far as its metadata can tell."""
+    """Pretend that a newer version of a package is installed, by adding its metadata."""
 
     def edit(root: Path) -> None:
         metadata = root / f"{package.replace('-', '_')}-99.0.dist-info" / "METADATA"
@@ -121,7 +121,7 @@ EDITS = {
 
 @pytest.mark.parametrize(("edit", "stages"), EDITS.values(), ids=EDITS)
 def test_an_edit_reruns_the_stages_that_it_concerns(edit: Edit, stages: set[str], edited: Workspace) -> None:
-    """The stages whose dependencies have changed, to DVC, after `din code`."""
+    """After `din code`, DVC finds changed dependencies in exactly the stages that an edit concerns."""
     edit(edited.root)
     done = edited.run("din", "code", PYTHONPATH=str(edited.root))
     assert done.returncode == 0, done.stderr
@@ -132,7 +132,7 @@ def test_an_edit_reruns_the_stages_that_it_concerns(edit: Edit, stages: set[str]
 
 
 def test_scoring_from_the_registry(promoted: Workspace) -> None:
-    """Known, unknown and no history, ids as numbers and as text; a broken line is named."""
+    """Known and unknown users, empty histories, and ids as numbers or text are scored, and a broken line is named."""
     requests = [
         {"user": {"user_id": 1}, "history": [1, 2, 3], "candidates": [4, "4", 999_999]},
         {"history": [-5], "candidates": [4]},
@@ -156,7 +156,7 @@ def test_scoring_from_the_registry(promoted: Workspace) -> None:
 
 @pytest.mark.slow
 def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, tmp_path: Path) -> None:
-    """BaseModel is worse: the gate, scoring the champion from raw ids, says so, and the champion stays."""
+    """The gate scores the champion from raw ids and reports that BaseModel is worse, and the champion stays."""
     champion = promoted.version()
     workspace = promoted.copy(tmp_path / "challenger")
     workspace.set({"train.model": "base"})
@@ -176,7 +176,7 @@ def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, t
 
 
 def test_a_closed_validation_stops_the_pipeline(promoted: Workspace, tmp_path: Path) -> None:
-    """A threshold the log misses: exit 3 in the outcome, the report kept, nothing after it ran."""
+    """A threshold that the log misses gives exit 3, keeps the report, and stops later stages."""
     workspace = promoted.copy(tmp_path / "closed")
     workspace.set({"validate_raw.min_rows": 10**9})
     done = workspace.run("dvc", "repro")
@@ -188,7 +188,7 @@ def test_a_closed_validation_stops_the_pipeline(promoted: Workspace, tmp_path: P
 
 
 def test_a_typo_dies_at_start(promoted: Workspace, tmp_path: Path) -> None:
-    """An unknown key: outcome 2, the valid keys named, no traceback."""
+    """An unknown key gives outcome 2 and a message with the valid keys, without a traceback."""
     path = promoted.root / "params.yaml"
     (tmp_path / "params.yaml").write_text(path.read_text().replace("  epochs:", "  epoch:"))
     done = Workspace.at(tmp_path).run("din", "train")
@@ -198,7 +198,7 @@ def test_a_typo_dies_at_start(promoted: Workspace, tmp_path: Path) -> None:
 
 
 def test_only_a_living_stage_can_be_killed(tmp_path: Path) -> None:
-    """No lock, a process that runs, one that has ended and waits for its parent, one that is gone."""
+    """The pid is found only while its process runs, not for a missing lock, a zombie or a process that has gone."""
     workspace = Workspace(tmp_path)
     assert workspace.stage_pid() is None
     process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
@@ -214,7 +214,7 @@ def test_only_a_living_stage_can_be_killed(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The version that an undisturbed run gives."""
+    """Return the version of an undisturbed run."""
     workspace = Workspace(tmp_path_factory.mktemp("reference"))
     done = workspace.run("dvc", "repro")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -224,7 +224,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_in_training_and_run_again_gives_the_same_weights(tmp_path: Path) -> None:
-    """SIGKILL of dvc, its stage and the group at random moments of training; `kills.py --count 50` is the long form."""
+    """SIGKILL of dvc, its stage or the group at random moments of training changes no bit; see also kills.py."""
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
     found = list(kills(Workspace(tmp_path), 6, seed))
@@ -237,7 +237,7 @@ def test_killed_in_training_and_run_again_gives_the_same_weights(tmp_path: Path)
 def test_killed_anywhere_and_run_again_ends_as_if_nothing_had_happened(
     victim: str, reference: str, tmp_path: Path
 ) -> None:
-    """SIGKILL in a stage drawn at random, then `dvc repro`: the same bundle, bit for bit, and an open gate."""
+    """After SIGKILL in a random stage, `dvc repro` gives the same bundle, bit for bit, and an open gate."""
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
     chance = random.Random(seed)

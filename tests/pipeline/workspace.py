@@ -1,4 +1,4 @@
-"""A workspace for whole-pipeline tests: the tracked files as a fresh repository, on a small simulated log."""
+"""A workspace for tests of the whole pipeline: the tracked files as a fresh repository, on a small simulated log."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SMALL = {
 
 
 class Workspace:
-    """One checkout with a pipeline in it."""
+    """A checkout with a pipeline in it."""
 
     def __init__(self, root: Path, params: dict[str, Any] = SMALL) -> None:
         self.root = root
@@ -50,18 +50,18 @@ class Workspace:
 
     @classmethod
     def at(cls, root: Path) -> Self:
-        """A folder as it is."""
+        """Return an existing folder as a workspace."""
         workspace = cls.__new__(cls)
         workspace.root = root
         return workspace
 
     def copy(self, to: Path) -> Self:
-        """A workspace with all that this one holds, DVC's cache included, to change at will."""
+        """Return a copy of the workspace, including DVC's cache, to change."""
         shutil.copytree(self.root, to, symlinks=True)
         return self.at(to)
 
     def git(self, *arguments: str) -> str:
-        """What a git command prints here."""
+        """Return the output of a git command in the workspace."""
         done = subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
@@ -108,11 +108,11 @@ class Workspace:
         return json.loads((self.root / path).read_text())
 
     def version(self) -> str:
-        """Of the bundle in this workspace."""
+        """Return the version of the bundle in the workspace."""
         return self.json("reports/gate.json")["bundle"]
 
     def running(self) -> str | None:
-        """The stage that the command started last is running now, by its log."""
+        """Return the stage that the last started command is running, according to its log."""
         log = self.root / "run.log"
         if not log.exists() or self.stage_pid() is None:
             return None
@@ -120,11 +120,11 @@ class Workspace:
         return begun[-1] if begun else None
 
     def stage_pid(self) -> int | None:
-        """The running process that last took the stage lock; None where it has ended, reaped or not."""
+        """Return the running process that last took the stage lock, or None if it has ended."""
         try:
             pid = int((self.root / ".din/stage.lock").read_text())
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, ValueError):  # no lock yet, no number in it yet, no process any more
+        except (OSError, ValueError):  # there is no lock, no number in it, or no such process
             return None
         return pid if state not in "ZX" else None
 

@@ -112,7 +112,7 @@ def test_main_part_grows_over_gaps_shorter_than_itself() -> None:
 
 
 def test_chance_of_everything_is_the_beta_binomial() -> None:
-    """Simulated users click everything about as often as estimated; for equal users, the chance is CTR to the power n."""
+    """Simulated users click everything about as often as estimated; for equal users, the chance is CTRⁿ."""
     random = np.random.default_rng(3)
     rows = np.full(50_000, 15.0)
     clicks = random.binomial(15, random.beta(2, 3, len(rows))).astype(float)
