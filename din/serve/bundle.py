@@ -1,13 +1,15 @@
-"""What a bundle holds besides its graphs, and `models/bundle/` as the stage `export` leaves it.
+"""Complete a bundle: add all files besides its graphs, and seal it.
 
-    request.onnx batch.onnx weights/    the model, twice (see export.py)
-    model/                              the same as trained, for `train.warm_start`; nothing here reads it
-    vocab/ items.parquet users.parquet  raw values to ids and table rows; copies of the features'
+`models/bundle/` then holds:
+
+    request.onnx batch.onnx weights/    the model as two graphs (see export.py)
+    model/                              the model as trained, for `train.warm_start`; scoring does not read it
+    vocab/ items.parquet users.parquet  raw values with their ids and table rows, copied from the features
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
-    facts.json MODEL_CARD.md            where it comes from and how good it is, for programs and for people
-    manifest.json                       every file's sha256; the version is its own (`din.registry.bundle`)
+    facts.json MODEL_CARD.md            origin and quality, for programs and for people
+    manifest.json                       the sha256 of every file; its own is the version (`din.registry.bundle`)
 
-A bundle holds only what is known at export, and no clock, path or commit: the same training gives the same version.
+A bundle holds no clock, path or commit, so equal trainings give equal versions.
 """
 
 import shutil
@@ -39,15 +41,15 @@ def complete(
     inputs: dict[str, list[str]],
     params: Params,
 ) -> str:
-    """Add everything but the graphs, which are in `folder`, then the manifest.
+    """Add all other files to the graphs in `folder`, then the manifest, and return the version.
 
     Args:
         folder: the bundle so far.
-        workspace: the model, and what was found about it.
-        inputs: input names by graph.
-
-    Returns:
-        The version.
+        workspace: the workspace with the model and its reports.
+        features: the features that the model was trained on.
+        layout: the layout of the joint table.
+        inputs: the input names of each graph.
+        params: the parameters.
 
     Raises:
         InputError: the evaluation or a validation verdict is missing.
@@ -64,7 +66,7 @@ def complete(
 
 
 def seal(folder: Path) -> str:
-    """Write the manifest of all files in `folder`; returns the version."""
+    """Write the manifest of all files in `folder`, and return the version."""
     files = {name: digest for name, digest in hash_files(folder).items() if name != MANIFEST}
     write_json(folder / MANIFEST, {"files": files})
     return sha256_file(folder / MANIFEST)
@@ -109,7 +111,7 @@ def _verdict(workspace: Workspace, suite: Suite) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        raise InputError(f"{path}: not found; run `dvc repro validate_{suite}`, a bundle states its verdict") from None
+        raise InputError(f"{path}: not found; run `dvc repro validate_{suite}`: a bundle states its verdict") from None
 
 
 def _signature(features: Features, layout: TableLayout, inputs: dict[str, list[str]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md, from the facts."""
+"""Render MODEL_CARD.md from the facts of a bundle."""
 
 from din.forms import Facts
 from din.schema import Field, Group
@@ -11,10 +11,13 @@ _FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_r
 
 
 def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
-    """The card as Markdown: what the model is, its data, how good it is, what it is for, what it can't do."""
-    protocol, rows, evaluation = facts["protocol"], facts["rows"], facts["evaluation"]
-    test, sampled = evaluation["test"], protocol["name"] == "leave_last_out"
-    groups = (  # the empty ones too: what a model does not use is worth knowing
+    """Return the card as Markdown: the model, its data, its quality, its use, and its limits."""
+    protocol = facts["protocol"]
+    rows = facts["rows"]
+    evaluation = facts["evaluation"]
+    test = evaluation["test"]
+    sampled = protocol["name"] == "leave_last_out"
+    groups = (  # empty groups are listed, since it is worth knowing that a model does not use them
         f"- {group}: " + ", ".join(f"`{f.name}` ({f.kind})" for f in fields if f.group is group) for group in Group
     )
     floors = {name: row for name, row in {**evaluation["floors"], "oracle": evaluation["oracle"]}.items() if row}

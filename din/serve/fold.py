@@ -1,16 +1,16 @@
-"""The same function in fewer passes over memory: what `export` does to a trained model before it traces it.
+"""Fold a trained model into the same function with fewer passes over memory; `export` traces the folded model.
 
-An element-wise pass over the [candidates × behaviours, units] of a request costs about a fifth of the matrix product
-beside it, and Dice as written takes six. With its averages μ, v and r = 1/√(v + ε),
+An element-wise pass over the [candidates × behaviours, units] of a request costs about a fifth of the matrix product,
+and Dice as written takes six passes. With its averages μ, v and r = 1/√(v + ε),
 
     f(s) = s·(α + (1 − α)·σ(z)) = (1 − α)/r · (z + μ·r)·(σ(z) + α/(1 − α)),   z = (s − μ)·r
 
-so the linear layer before gives z once its rows are scaled, the columns of the one after take the first factor, and
-four passes are left.
+The linear layer before Dice gives z if its rows are scaled, and the columns of the layer after take the first factor.
+Four passes are left.
 
-The activation unit's first layer is linear in the behaviour once the candidate is known. For long histories a request
-makes one matrix M(q) per candidate and needs a single product with [k, 1] in place of q⊙k, two products and two sums;
-for short ones making the matrices costs more than it saves.
+For a given candidate, the activation unit's first layer is linear in the behaviour. For long histories, a request makes
+one matrix M(q) per candidate and needs one product with [k, 1], in place of q⊙k, two products and two sums. For short
+histories, making the matrices costs more than it saves.
 """
 
 import copy
@@ -24,18 +24,18 @@ from din.model.attention import ActivationUnit
 from din.model.din import Model
 from din.ops.dice import EPSILON, Dice
 
-LONG = 50  # behaviours from which on a matrix per candidate is faster
-_SMALLEST = 1e-7  # stands for a 1 − α that is nearer to 0, since it is divided by: float32 can't tell f's apart
+LONG = 50  # from this number of behaviours on, a matrix per candidate is faster
+_SMALLEST = 1e-7  # replaces a divisor 1 − α nearer to 0, which makes no difference in float32
 
 
 def fold(model: Model) -> Model:
-    """A copy of `model` that computes the same in evaluation mode, up to rounding."""
+    """Return a copy of `model` that computes the same in evaluation mode, up to rounding."""
     folded = copy.deepcopy(model).eval()
     for name, module in list(folded.named_modules()):
         if isinstance(module, nn.Sequential):
             folded.set_submodule(name, _fold_dice(module))
     for name, module in list(folded.named_modules()):
-        if isinstance(module, ActivationUnit) and module.interaction != "outer":  # whose product outweighs all passes
+        if isinstance(module, ActivationUnit) and module.interaction != "outer":  # the outer product outweighs passes
             folded.set_submodule(name, FoldedUnit(module))
     return folded
 
@@ -44,17 +44,18 @@ class FoldedUnit(ActivationUnit):
     """An `ActivationUnit` with its first layer as one matrix over [q, k, q⊙k]."""
 
     def __init__(self, unit: ActivationUnit) -> None:
-        nn.Module.__init__(self)  # has none of the weights of an ActivationUnit
+        nn.Module.__init__(self)  # it does not have the weights of an ActivationUnit
         query_weight, key_weight = unit.first_layer().linear_parts()
         self.query_width = query_weight.shape[1]
         weight = torch.cat([query_weight, key_weight, unit.product_weight], 1)
         first = nn.Linear(weight.shape[1], len(unit.bias))
-        first.weight, first.bias = nn.Parameter(weight), unit.bias
+        first.weight = nn.Parameter(weight)
+        first.bias = unit.bias
         self.first = first
         self.rest = nn.Sequential(*list(_fold_dice([first, *unit.upper_layers()]))[1:])
 
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
-        """As `ActivationUnit.forward`."""
+        """Return the weights [T, 1] of behaviours, like `ActivationUnit.forward`."""
         query_weight, key_weight, product_weight = self._weights()
         product_TD = query_BD.index_select(0, segment_T) * key_TK[:, : self.query_width]
         per_behaviour = linear(torch.cat([key_TK, product_TD], 1), torch.cat([key_weight, product_weight], 1))
@@ -62,7 +63,7 @@ class FoldedUnit(ActivationUnit):
         return self.rest(per_query.index_select(0, segment_T) + per_behaviour)
 
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """As `ActivationUnit.request`."""
+        """Return the weights [C, L] of a request's behaviours, like `ActivationUnit.request`."""
         return torch.cond(key_LK.shape[0] < LONG, self._request_short, self._request_long, (query_CD, key_LK))
 
     def _request_short(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
@@ -73,9 +74,11 @@ class FoldedUnit(ActivationUnit):
         return self.rest(hidden_CLH.flatten(0, 1)).view(query_CD.shape[0], key_LK.shape[0])
 
     def _request_long(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """Units before behaviours: all candidates' matrices make one product with the history."""
+        """Return the weights [C, L], with one product of all candidates' matrices and the history."""
         query_weight, key_weight, product_weight = self._weights()
-        candidates, width, units = query_CD.shape[0], self.query_width, len(query_weight)
+        candidates = query_CD.shape[0]
+        width = self.query_width
+        units = len(query_weight)
         parts = [
             key_weight[:, :width] + product_weight * query_CD.unsqueeze(1),
             key_weight[:, width:].expand(candidates, -1, -1),
@@ -92,7 +95,8 @@ class FoldedUnit(ActivationUnit):
         return hidden_CHL.squeeze(1)
 
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        weight, width = self.first.weight, self.query_width
+        weight = self.first.weight
+        width = self.query_width
         return weight[:, :width], weight[:, width:-width], weight[:, -width:]
 
 
@@ -115,9 +119,9 @@ class FoldedDice(nn.Module):
 
 @torch.no_grad()
 def _fold_dice(layers: Iterable[nn.Module]) -> nn.Sequential:
-    """Layers with every Dice between two linear ones folded into them, without dropout; changes the linear ones.
+    """Return layers without dropout, with every Dice between two linear layers folded into these, which are changed.
 
-    In double: the factors are large for a unit that hardly varies.
+    Factors are computed in double, since they are large for a unit that hardly varies.
     """
     folded = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Dropout)))
     for at in range(1, len(folded) - 1):

@@ -1,7 +1,7 @@
-"""How long one request takes in a service: raw ids in, probabilities out, one thread.
+"""Time one request as in a service: from raw ids to probabilities, in one thread.
 
-The largest request that is usual: many candidates, a history as long as the model reads. Costs about a second. Values
-of side, behaviour and context fields are left to the bundle; given, they would add a dictionary look-up each.
+The request has many candidates and a history as long as the model reads. Timing takes about a second. The bundle
+provides side, behaviour and context fields; given in the request, each value would add a dictionary look-up.
 """
 
 from itertools import cycle, islice
@@ -14,21 +14,23 @@ from din.registry.bundle import Verified
 from din.serve.scorer import Scorer
 
 CANDIDATES = 500
-_WARM_UP, _REPEATS = 3, 21
+_WARM_UP = 3
+_REPEATS = 21
 
 
 def request_ms(bundle: Verified, candidates: int = CANDIDATES) -> float:
-    """Median time of `Scorer.score` for one request, in ms.
+    """Return the median time of `Scorer.score` for one request, in ms.
 
     Args:
-        bundle: verified just now.
-        candidates: of the request; its history has the model's `max_history` behaviours. Items repeat where the bundle
-            knows fewer.
+        bundle: a bundle that was just verified.
+        candidates: the number of candidates of the request, whose history has the model's `max_history` behaviours.
+            Items repeat if the bundle knows fewer.
     """
     scorer = Scorer.of(bundle, threads=1)
     known = pq.read_table(bundle.directory / "items.parquet", columns=["value"])["value"].to_pylist()
     items = cycle(known[1:] or [None])
-    history, shown = (list(islice(items, count)) for count in (scorer.max_history, candidates))
+    history = list(islice(items, scorer.max_history))
+    shown = list(islice(items, candidates))
     request = {"history": history, "candidates": shown}
     times = []
     for _ in range(_WARM_UP + _REPEATS):

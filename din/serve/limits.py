@@ -1,4 +1,4 @@
-"""How much one request may ask for, so that memory and time of an answer are bounded whatever is sent."""
+"""Limits on the size of a request, which bound the memory and time of an answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from din.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may hold; more is refused, never cut.
+    """The limits of one request; a larger request is refused, never cut.
 
     Attributes:
-        candidates: entries of `candidates`.
-        history: entries of `history`; at least the model's own `max_history` is always allowed.
-        request_mb: megabytes of a request's line in a file, line end included.
+        candidates: the largest number of entries of `candidates`.
+        history: the largest number of entries of `history`; the model's own `max_history` is always allowed.
+        request_mb: the largest size in MB of a request's line in a file, including its end.
     """
 
     candidates: int = 10_000
@@ -23,11 +23,11 @@ class Limits:
 
     @property
     def request_bytes(self) -> int:
-        """Bytes of a request's line."""
+        """The largest number of bytes of a request's line."""
         return int(self.request_mb * 1_000_000)
 
     def check(self, request: Any, max_history: int) -> None:
-        """Raise InputError where a request asks for too much; its form is not looked at."""
+        """Raise InputError if a request is too large; its form is not checked here."""
         if not isinstance(request, Mapping):
             return
         options = {"candidates": self.candidates, "history": max(self.history, max_history)}

@@ -1,14 +1,14 @@
-"""The stage `check_parity`: do production and training compute the same probability for the same impression?
+"""The stage `check_parity`: check that production and training compute the same probability for the same impression.
 
     torch    the trained model on feature shards
-    onnx     batch.onnx on the same packed features                  is the export right?
-    scorer   the bundle on requests built from data/raw:             is it fed what training was fed?
+    onnx     batch.onnx on the same packed features: checks the export
+    scorer   the bundle on requests built from data/raw: checks its inputs, too
              `score` (request.onnx) and `score_many` (batch.onnx)
 
-Closed is the default: what fails, can't be compared, or proves nothing because all outputs are alike, is closed. Costs
-about half a millisecond an impression. It gives up bit equality, which onnxruntime does not promise: logits agree to
-`atol_logit` (relative beyond 1: float32 has 24 bits), probabilities to `atol_probability`, AUC to `MAX_AUC_DELTA`
-and the pairs that are tied within `atol_logit`.
+The verdict is closed if a path fails or can't be compared, or if all outputs are alike, which proves nothing. An
+impression takes about half a millisecond. Bit equality is not demanded, since onnxruntime does not promise it. Logits
+must agree up to `atol_logit` (relative beyond 1, as float32 has 24 bits), probabilities up to `atol_probability`, and
+AUC up to `MAX_AUC_DELTA` and the pairs that are tied within `atol_logit`.
 """
 
 import json
@@ -41,20 +41,20 @@ Vector = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scores:
-    """One path's answers to all cases, [N] each."""
+    """The scores of one path for all cases, [N] each."""
 
     logits: Vector
     probabilities: Vector
 
 
 def check_parity(workspace: Workspace, params: Params) -> None:
-    """Write `reports/parity.json`.
+    """Compare all paths and write `reports/parity.json`.
 
     Raises:
-        GateClosed: the paths differ, or it can't be told; the report is written before.
+        GateClosed: the paths differ or can't be compared. The report is written nevertheless.
         InputError: features, model or raw log are missing.
     """
-    workspace.parity.unlink(missing_ok=True)  # a check that can't be made must not leave an older verdict
+    workspace.parity.unlink(missing_ok=True)  # an older verdict must not survive if the check fails
     features = Features(workspace.features)
     trained = artifact.load(features, workspace.model)
     settings = params.check_parity
@@ -73,9 +73,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
             "score_many": _scorer(scorer, real + edges, many=True),
         }
         report |= compare(found, real, edges, settings)
-    except (
-        Exception
-    ) as error:  # a bundle that can't be opened or can't answer is a closed gate, in whatever way it fails
+    except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
         report["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report["verdict"] = "closed" if report["reason"] else "open"
     write_json(workspace.parity, report)
@@ -86,12 +84,19 @@ def check_parity(workspace: Workspace, params: Params) -> None:
 
 
 def compare(found: dict[str, Scores], real: list[Case], edges: list[Case], settings: CheckParity) -> dict[str, Any]:
-    """The measured part of the report, and `reason`: None, or what fails.
+    """Return the measured part of the report, with the failures as `reason`, or None.
+
+    Args:
+        found: the scores of each path.
+        real: the cases from the log, which come first in the scores.
+        edges: the edge cases.
+        settings: the tolerances.
 
     Raises:
         InputError: a path gave another number of answers.
     """
-    torch_, others = found["torch"], {name: scores for name, scores in found.items() if name != "torch"}
+    torch_ = found["torch"]
+    others = {name: scores for name, scores in found.items() if name != "torch"}
     for name, scores in others.items():
         if scores.logits.shape != torch_.logits.shape:
             raise InputError(f"{name} gave {scores.logits.shape} answers to {torch_.logits.shape} impressions")
@@ -130,10 +135,10 @@ def compare(found: dict[str, Scores], real: list[Case], edges: list[Case], setti
 
 
 def _scale(logits: Vector, cases: list[Case]) -> Vector:
-    """What a difference of logits is relative to, [N]: the largest logit of the same case, but at least 1.
+    """Return the scale of differences of logits, [N]: the largest logit of the same case, but at least 1.
 
-    Candidates of a case share their inputs. Where these are extreme, sums of large numbers cancel in float32, and a
-    small logit is off by as much as a large one.
+    Candidates of a case share their inputs. If these are extreme, sums of large numbers cancel in float32, and a small
+    logit has as large an error as a large one.
     """
     ends = np.cumsum([len(case.packed) for case in cases])
     parts = np.split(np.abs(logits), ends[:-1])
@@ -141,7 +146,7 @@ def _scale(logits: Vector, cases: list[Case]) -> Vector:
 
 
 def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
-    """The share of pairs of a click and a non-click that rounding may order either way; NaN where there are none."""
+    """Return the share of pairs of a click and a non-click that rounding may order either way, or NaN without pairs."""
     clicked = logits[labels == 1]
     other = np.sort(logits[labels != 1])
     if not len(clicked) or not len(other):
@@ -166,7 +171,7 @@ def _onnx(path: Path, cases: list[Case]) -> Scores:
 
 
 def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
-    """Of `score` on bare requests (the bundle fills in profiles and side fields), or `score_many` on full ones."""
+    """Return the scores of `score_many` on full requests, or of `score` on bare ones, which the bundle completes."""
     if many:
         requests = [request for case in cases for request in case.requests]
         found = (np.concatenate(scorer.score_many(requests, output)) for output in ("logit", "probability"))
@@ -180,8 +185,9 @@ def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
 
 
 def _flips(one: Scores, other: Scores, real: list[Case], edges: list[Case], tie: float) -> int:
-    """Pairs of candidates of one request that the two order differently, though further apart than a tie."""
-    at, flips = sum(len(case.packed) for case in real), 0
+    """Count pairs of candidates of one request that the two order differently and that are further apart than a tie."""
+    at = sum(len(case.packed) for case in real)
+    flips = 0
     for case in edges:
         mine, theirs = (scores.logits[at : at + len(case.packed)] for scores in (one, other))
         flips += int(((mine[:, None] - mine > tie) & (theirs[:, None] < theirs)).sum())
@@ -190,7 +196,7 @@ def _flips(one: Scores, other: Scores, real: list[Case], edges: list[Case], tie:
 
 
 def _describe(at: int, found: dict[str, Scores], cases: list[Case]) -> dict[str, Any]:
-    """Row `at` with its inputs and every path's answer."""
+    """Return row `at` with its inputs and the scores of every path."""
     answers = {
         name: {"logit": float(scores.logits[at]), "probability": float(scores.probabilities[at])}
         for name, scores in found.items()

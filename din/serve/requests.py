@@ -1,8 +1,8 @@
-"""Impressions as the requests a service would have sent: built from `data/raw` alone, never from feature shards.
+"""Turn impressions into the requests that a service would have sent, from `data/raw` alone, without feature shards.
 
-The second path to a model's inputs, for parity (is what the scorer makes of raw ids what training made of them?) and
-for scoring today's rows with an earlier bundle. Linear in the log but for one sort of the rows' users' behaviours; the
-entries of a history are shared by all requests that contain them.
+This second path to a model's inputs serves parity, which compares it with training's, and scoring today's rows with an
+earlier bundle. It is linear in the log, except for one sort of the behaviours of the rows' users. The entries of a
+history are shared by all requests that contain them.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from din.errors import InputError
 from din.forms import FeaturesManifest
 from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Field, Group, parse_field
 
-_BEFORE_ALL = np.iinfo(np.int64).min  # time of prior behaviours that have none
+_BEFORE_ALL = np.iinfo(np.int64).min  # the time of prior behaviours without a time
 
 
 def requests_for(
@@ -31,27 +31,29 @@ def requests_for(
     fields: Iterable[Field] | None = None,
     max_history: int | None = None,
 ) -> list[dict[str, Any]]:
-    """One request with one candidate for each row, in order.
+    """Return one request with one candidate for each row, in order.
 
     Args:
-        rows: user and item (rows of users.parquet and items.parquet), sequence and timestamp (µs) of the impression;
-            as in reports/predictions/. Item 0 becomes an id that no log has.
-        raw, features: the directories they come from; of the features only the lists of users and items are read,
-            and from the manifest the order and the length of histories.
-        fields: what requests shall speak of; default: the fields of `features`. Those the log lacks are left out.
-        max_history: behaviours of a request at most, the newest; default: as many as those of `features`.
+        rows: user and item (rows of users.parquet and items.parquet), sequence and timestamp (µs) of each impression,
+            as in reports/predictions/. Item 0 becomes an unknown id.
+        raw: the raw log.
+        features: the features. Only the lists of users and items are read, and the order and length of histories.
+        fields: the fields of requests, by default all of `features`; fields that the log lacks are left out.
+        max_history: the largest number of behaviours, the newest ones; by default as in `features`.
 
     Raises:
-        InputError: a row is not of this log.
+        InputError: a row is not in this log.
     """
     manifest = documents.read(FeaturesManifest, features / MANIFEST, "run `dvc repro featurize`")
     wanted = [parse_field(record) for record in manifest["fields"]] if fields is None else list(fields)
     names = {
         group: [f.name for f in wanted if f.group is group and f.name not in (USER_ID, ITEM_ID)] for group in Group
     }
-    user_ids, item_ids = (_ids(features / f"{name}.parquet", rows[name[:-1]]) for name in ("users", "items"))
+    user_ids = _ids(features / "users.parquet", rows["user"])
+    item_ids = _ids(features / "items.parquet", rows["item"])
 
-    strict, most = manifest["order"] == "strict", max_history or manifest["max_history"]
+    strict = manifest["order"] == "strict"
+    most = max_history or manifest["max_history"]
     events = ds.dataset(raw / "events", format="parquet")
     contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
     entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most)
@@ -64,7 +66,7 @@ def requests_for(
 
 
 def _ids(path: Path, rows: pa.ChunkedArray) -> pa.Array:
-    """Raw ids of rows of an entity table, null for row 0."""
+    """Return the raw ids of rows of an entity table, null for row 0."""
     return pq.read_table(path, columns=["value"])["value"].take(rows).combine_chunks()
 
 
@@ -74,12 +76,12 @@ def _contexts(raw: Path, events: ds.Dataset, sequence: pa.ChunkedArray, names: l
     at = pc.index_in(sequence, value_set=table[SEQUENCE])
     if at.null_count:
         missing = sequence.filter(pc.is_null(at))[0]
-        raise InputError(f"{raw / 'events'}: no event has sequence {missing}, as a row says; run `dvc repro featurize`")
+        raise InputError(f"{raw / 'events'}: no event has the sequence {missing} of a row; run `dvc repro featurize`")
     return [{name: row[name] for name in known} for row in table.take(at).to_pylist()]
 
 
 def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[str, Any]]:
-    """For each id an object of it and what its side table says."""
+    """Return an object for each id, with the fields of its side table."""
     alone = [{key: value} for value in ids.to_pylist()]
     if not names or not path.exists():
         return alone
@@ -92,7 +94,7 @@ def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[st
 def _histories(
     events: ds.Dataset, raw: Path, rows: pa.Table, users: pa.Array, names: list[str], strict: bool, most: int
 ) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
-    """The rows' users' behaviours in their users' order, and for each row the slice [start, end) before it."""
+    """Return the behaviours of the rows' users, and for each row the slice [start, end) that precedes it."""
     people = users.unique().drop_null()
     keys = [USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE]
     known = [name for name in names if name in events.schema.names]
@@ -105,14 +107,14 @@ def _histories(
     is_event = np.repeat(np.arange(len(tables)) == 0, [len(table) for table in tables])
     past = pa.concat_tables(tables, promote_options="permissive")
 
-    # One sort of behaviours and impressions together: what stands before an impression is its history.
+    # Behaviours and impressions are sorted together, so that those before an impression are its history.
     count = len(past)
     user = pc.index_in(pa.chunked_array([*past[USER_ID].chunks, users]), value_set=people).fill_null(-1).to_numpy()
     time = past[TIMESTAMP].cast(pa.int64()).fill_null(_BEFORE_ALL).to_numpy()
     time = np.concatenate([time, rows[TIMESTAMP].to_numpy()])
     sequence = np.concatenate([past[SEQUENCE].to_numpy(), rows[SEQUENCE].to_numpy()])
     is_impression = np.arange(len(user)) >= count
-    tie = np.concatenate([1 + is_event, np.full(len(rows), 0 if strict else 2)])  # strict: before all of its time
+    tie = np.concatenate([1 + is_event, np.full(len(rows), 0 if strict else 2)])  # strict: before all of equal time
     order = np.lexsort((~is_impression, sequence, tie, time, user))
     before = np.empty(len(order), np.int64)
     before[order] = np.cumsum(~is_impression[order]) - ~is_impression[order]
@@ -120,5 +122,5 @@ def _histories(
     behaviours = order[~is_impression[order]]
     first = np.searchsorted(user[behaviours], user[count:])
     starts = np.maximum(first, ends - most)
-    said = past.select([ITEM_ID, *(name for name in names if name in past.column_names)])
-    return said.take(pa.array(behaviours)).to_pylist(), starts, ends
+    entries = past.select([ITEM_ID, *(name for name in names if name in past.column_names)])
+    return entries.take(pa.array(behaviours)).to_pylist(), starts, ends

@@ -1,12 +1,12 @@
-"""Probabilities for raw ids, from a bundle alone: no torch, no pandas, no feature files.
+"""Score raw ids with a bundle, without torch, pandas or feature files.
 
     scorer = Scorer.from_registry("s3://models/ctr", "movielens-100k")        # the champion, verified
     scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
 
-`score` answers one request through request.onnx, where the history is encoded once whatever the number of candidates;
-`score_many` packs many requests through batch.onnx. Memory is bounded: `Limits` refuse what is too large. Opening reads
-and hashes every file once and keeps the vocabularies as dictionaries, about 100 bytes a value. docs/scoring.md has the
-form of a request.
+`score` answers one request with request.onnx, which encodes the history once for all candidates. `score_many` packs
+many requests for batch.onnx. Memory is bounded, since `Limits` refuse large requests. Opening reads and hashes every
+file once, and keeps the vocabularies as dictionaries, with about 100 bytes per value. docs/scoring.md describes
+requests.
 """
 
 import copy
@@ -35,9 +35,10 @@ from din.workspace import user_cache
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
 CACHE = user_cache() / "bundles"
-_BATCH = 512  # requests encoded at once, unless they have more
-_BATCH_ENTRIES = 1 << 14  # behaviours and candidates, or
-_BATCH_BYTES = 1 << 22  # of lines of a file
+# Limits of the requests that are encoded at once: their number, their behaviours and candidates, their bytes in a file.
+_BATCH = 512
+_BATCH_ENTRIES = 1 << 14
+_BATCH_BYTES = 1 << 22
 _TOO_EXTREME = (
     "the probability is not a number; a numeric value of the request is too extreme: correct it, or send null"
 )
@@ -47,50 +48,54 @@ Request = Mapping[str, Any]
 
 
 class RequestError(InputError):
-    """One of many requests is wrong: which (from 0), and what is wrong with it."""
+    """One of many requests is wrong, with its number, counted from 0, and the problem."""
 
     def __init__(self, number: int, problem: str) -> None:
         super().__init__(f"request {number}: {problem}")
-        self.number, self.problem = number, problem
+        self.number = number
+        self.problem = problem
 
 
 class Scorer:
-    """A bundle, opened. Threads may share one: scoring changes nothing in it."""
+    """An open bundle. Threads may share one, since scoring changes nothing in it."""
 
     def __init__(self, directory: Path, version: str, threads: int, limits: Limits = DEFAULT_LIMITS) -> None:
-        self.version, self.limits = version, limits
+        self.version = version
+        self.limits = limits
         self._encoder = Encoder(directory)
-        self._request, self._batch = (Graph(directory / name, threads) for name in (REQUEST_GRAPH, BATCH_GRAPH))
+        self._request = Graph(directory / REQUEST_GRAPH, threads)
+        self._batch = Graph(directory / BATCH_GRAPH, threads)
 
     @classmethod
     def open(cls, directory: Path | str, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
         """Open a local bundle.
 
         Args:
-            directory: such as models/bundle.
-            threads: of one call; a service that answers requests in parallel wants 1.
-            limits: what a request may ask for.
+            directory: e.g. models/bundle.
+            threads: the threads of one call; 1 is best for a service that answers requests in parallel.
+            limits: the largest requests to answer.
 
         Raises:
-            InputError: not a bundle, or a file of it is not what its manifest says.
+            InputError: the directory is not a bundle, or a file differs from its manifest.
         """
         return cls.of(verify_bundle(Path(directory)), threads, limits)
 
     @classmethod
     def of(cls, bundle: Verified, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
-        """Open a bundle that was verified just now. For the arguments see `open`."""
+        """Open a bundle that was just verified; for the arguments see `open`."""
         return cls(bundle.directory, bundle.version, threads, limits)
 
     @classmethod
     def from_registry(
         cls, uri: str, model_name: str, number: int | None = None, threads: int = 1, cache: Path = CACHE
     ) -> "Scorer":
-        """Open the champion of a registry, or the bundle of record `number`; fetched once, kept in `cache` by version.
+        """Open the champion of a registry, or the bundle of record `number`.
 
-        A cache that can't be written is reported on standard error, and the bundle is fetched to a temporary folder.
+        The bundle is fetched once and kept in `cache` by version. If the cache can't be written, that is reported on
+        standard error, and the bundle is fetched to a temporary folder.
 
         Raises:
-            InputError: no such registry, model or record; a log or a bundle that is damaged there.
+            InputError: the registry, model or record does not exist, or the log or the bundle is damaged.
             Unavailable: the registry doesn't answer.
         """
         registry = Registry(uri, model_name)
@@ -102,7 +107,7 @@ class Scorer:
         except OSError as error:
             place = error.filename or cache
             print(f"{place}: {error.strerror}; scoring without the cache, from a temporary folder", file=sys.stderr)
-        with TemporaryDirectory() as folder:  # a session keeps its files open: nothing is read later
+        with TemporaryDirectory() as folder:  # it may go, since a session keeps its files open
             try:
                 fetched = registry.fetch(record.version, Path(folder) / record.version)
                 return cls.of(verify_bundle(fetched, record.version), threads)
@@ -112,7 +117,7 @@ class Scorer:
                 ) from None
 
     def within(self, limits: Limits) -> "Scorer":
-        """The same opened bundle with other limits."""
+        """Return the same open bundle with other limits."""
         other = copy.copy(self)
         other.limits = limits
         return other
@@ -124,23 +129,24 @@ class Scorer:
 
     @property
     def max_history(self) -> int:
-        """Behaviours of a history that count: the last so many."""
+        """The number of last behaviours of a history that the model reads."""
         return self._encoder.max_history
 
     def score(self, request: Request, output: Output = "probability") -> NDArray[np.float64]:
-        """Click probabilities (or logits) of one request's candidates, in their order. Shape [C].
+        """Return click probabilities (or logits) of one request's candidates, in their order: [C].
 
         Raises:
-            InputError: the request has another form, or asks for too much; says what was expected.
+            InputError: the request has another form or is too large. The message says what was expected.
         """
         self.limits.check(request, self.max_history)
         return self._request.run_all(self._encoder.pack_one(request), output)
 
     def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[NDArray[np.float64]]:
-        """The same for many requests at once, one array each.
+        """Score many requests at once, and return an array for each.
 
         Raises:
-            RequestError: a request has another form, or asks for too much; says which, and what was expected.
+            RequestError: a request has another form or is too large. The message says which one, and what was
+                expected.
         """
         scores: list[NDArray[np.float64]] = []
         for some in self._batches(requests):
@@ -153,7 +159,7 @@ class Scorer:
         return scores
 
     def _batches(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
-        """Requests in order, as many at once as have `_BATCH_ENTRIES` behaviours and candidates together."""
+        """Yield requests in order, in batches of at most `_BATCH_ENTRIES` behaviours and candidates."""
         some: list[Request] = []
         entries = 0
         for number, request in enumerate(requests):
@@ -164,14 +170,15 @@ class Scorer:
             size = _entries(request)
             if some and (len(some) == _BATCH or entries + size > _BATCH_ENTRIES):
                 yield some
-                some, entries = [], 0
+                some = []
+                entries = 0
             some.append(request)
             entries += size
         if some:
             yield some
 
     def _blame(self, requests: Sequence[Request], start: int) -> None:
-        """Say which request of a batch is wrong: the batch was encoded as a whole, column by column."""
+        """Raise RequestError for the wrong request of a batch, which was encoded as a whole."""
         for number, request in enumerate(requests, start):
             try:
                 self._batch.run_all(self._encoder.pack([request]), "logit")
@@ -180,7 +187,7 @@ class Scorer:
 
 
 def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
-    """Return a cached bundle that is exactly this version; fetch it where it is not there.
+    """Return the cached bundle of exactly this version, and fetch it if it is missing.
 
     Raises:
         OSError: the cache can't be read or written.
@@ -196,13 +203,13 @@ def _cached(registry: Registry, version: Version, cache: Path) -> Verified:
         try:
             fetched.rename(directory)
         except OSError:
-            if not directory.is_dir():  # else another process was faster
+            if not directory.is_dir():  # if it exists, another process was faster
                 raise
     return verify_bundle(directory, version)
 
 
 def _remove(path: Path) -> None:
-    """Remove an entry of the cache; a link goes, and the folder it leads to stays."""
+    """Remove an entry of the cache; of a link, only the link."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -210,7 +217,7 @@ def _remove(path: Path) -> None:
 
 
 def _entries(request: Any) -> int:
-    """Behaviours and candidates of a request, whatever its form."""
+    """Count the behaviours and candidates of a request of any form."""
     values = [request.get(key) for key in ("history", "candidates")] if isinstance(request, Mapping) else []
     return sum(len(value) for value in values if isinstance(value, list | tuple))
 
@@ -226,11 +233,11 @@ class Graph:
         self._inputs = [node.name for node in self._session.get_inputs()]
 
     def run_all(self, pieces: Iterable[PackedBatch], output: Output) -> NDArray[np.float64]:
-        """One output of packed batches, one after the other."""
+        """Return one output of all packed batches, one after the other."""
         return np.concatenate([np.empty(0), *(self.run(packed, output) for packed in pieces)])
 
     def run(self, packed: PackedBatch, output: Output) -> NDArray[np.float64]:
-        """One output of a packed batch, [B]."""
+        """Return one output of a packed batch, [B]."""
         if len(packed) == 0:
             return np.empty(0)
         arrays = feeds(packed)
@@ -242,10 +249,11 @@ class Graph:
 
 
 def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
-    """JSON-lines requests to one answer each, `{"version", "probabilities"}`; blank lines are skipped.
+    """Answer each request of a JSON-lines file with `{"version", "probabilities"}`; blank lines are skipped.
 
     Raises:
-        InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request; names the line.
+        InputError: a line is longer than the scorer's limit, not UTF-8, not JSON or not a request. The message names
+            the line.
     """
     for some in _batches(lines, scorer.limits):
         most = scorer.limits.request_bytes
@@ -258,20 +266,21 @@ def score_file(scorer: Scorer, lines: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _batches(lines: BinaryIO, limits: Limits) -> Iterator[list[tuple[int, bytes]]]:
-    """Numbered lines, as many at once as have `_BATCH_BYTES` together."""
+    """Yield numbered lines in batches of at most `_BATCH_BYTES`."""
     some: list[tuple[int, bytes]] = []
     size = 0
     for number, line in enumerate(iter(lambda: lines.readline(limits.request_bytes + 1), b""), 1):
         if len(line) > limits.request_bytes:
             raise InputError(
-                f"line {number}: longer than {limits.request_mb:g} MB; expected one request in each line: send fewer "
+                f"line {number}: longer than {limits.request_mb:g} MB; expected one request per line: send fewer "
                 "candidates in each, or raise the limit (din score --max-request-mb, Limits.request_mb)"
             )
         if not line.strip():
             continue
         if some and (len(some) == _BATCH or size + len(line) > _BATCH_BYTES):
             yield some
-            some, size = [], 0
+            some = []
+            size = 0
         some.append((number, line))
         size += len(line)
     if some:

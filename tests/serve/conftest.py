@@ -1,4 +1,4 @@
-"""Fixtures of the serving tests: one exported bundle for all, and a copy for those that damage it."""
+"""Fixtures of the serving tests: one exported bundle for all, and a copy for tests that damage it."""
 
 import shutil
 from pathlib import Path
@@ -13,18 +13,18 @@ from din.workspace import Workspace
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
-    """A finished export, read-only."""
+    """Return a finished export that no test changes."""
     return build(tmp_path_factory.mktemp("served"), params)
 
 
 @pytest.fixture
 def own(finished: Finished, tmp_path: Path) -> Finished:
-    """A copy of it to change."""
+    """Return a copy of the export to change."""
     copy = shutil.copytree(finished.here.root, tmp_path / "copy")
     return Finished(Workspace(copy), finished.params)
 
 
 @pytest.fixture(scope="session")
 def scorer(finished: Finished) -> Scorer:
-    """The bundle, opened."""
+    """Return the open bundle."""
     return Scorer.open(finished.bundle)

@@ -1,4 +1,4 @@
-"""Timing one request, and a champion with a history length of its own."""
+"""The time of one request, and a champion with a history length of its own."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from din.serve.requests import requests_for
 
 
 def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of this bundle, in one thread: 500 candidates that it knows, a full history; the median of several calls."""
+    """The time is the median of several calls in one thread, with 500 candidates of the bundle and a full history."""
     seen: list[dict[str, Any]] = []
     opened: list[int] = []
     clock = iter(np.cumsum([0, 9_000_000] + [1_000_000, 2_000_000] * 1000).tolist())
@@ -33,7 +33,9 @@ def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest
     monkeypatch.setattr(Scorer, "score", spy)
     monkeypatch.setattr(Scorer, "__init__", init)
     monkeypatch.setattr("din.serve.latency.perf_counter_ns", lambda: next(clock))
-    assert request_ms(verify_bundle(finished.bundle)) == 2.0  # every later call takes 2 ms, the first, 9 ms, warms up
+    assert (
+        request_ms(verify_bundle(finished.bundle)) == 2.0
+    )  # the first call warms up and takes 9 ms; every later call takes 2 ms
     assert opened == [1] and len(seen) > 10
     known = set(finished.features.raw_items().to_pylist()) - {None}
     for request in seen:
@@ -43,19 +45,19 @@ def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest
 
 
 def test_a_real_clock_gives_a_time(finished: Finished) -> None:
-    """Without a fake clock: some positive number of milliseconds."""
+    """With a real clock, the time is positive."""
     assert request_ms(verify_bundle(finished.bundle), candidates=3) > 0
 
 
 def rows_of(finished: Finished) -> pa.Table:
-    """Test rows, as reports/predictions/ has them."""
+    """Return test rows as in reports/predictions/."""
     parts = [shard.impressions for shard in finished.features.shards("test")]
     names = ("user", "item", "sequence", "timestamp")
     return pa.concat_tables(pa.table({name: getattr(part, name) for name in names}) for part in parts)
 
 
-def test_histories_as_long_as_asked_for(finished: Finished) -> None:
-    """The newest behaviours, more or fewer than today's features keep."""
+def test_histories_have_the_requested_length(finished: Finished) -> None:
+    """A history holds the newest behaviours, more or fewer than today's features keep."""
     rows, root = rows_of(finished), finished.features.root
     longest = [r["history"] for r in requests_for(rows, finished.raw, root, max_history=1000)]
     today = finished.features.manifest["max_history"]
@@ -66,7 +68,7 @@ def test_histories_as_long_as_asked_for(finished: Finished) -> None:
 
 
 def test_champion_gets_its_own_history_length(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scored as in production: the length is the bundle's, not that of today's features."""
+    """The length of histories is the bundle's, as in production, not that of today's features."""
     asked: list[int | None] = []
 
     def spy(rows: Any, raw: Any, features: Any, fields: Any = None, max_history: int | None = None) -> Any:

@@ -23,7 +23,7 @@ from din.serve.scorer import Scorer
 
 
 def test_open_on_a_sound_bundle(own: Finished) -> None:
-    """All impressions and edge cases agree; the report names the bundle."""
+    """All impressions and edge cases agree, and the report names the bundle."""
     check_parity(own.here, own.params)
     found = own.parity()
     assert found["verdict"] == "open"
@@ -36,7 +36,7 @@ def test_open_on_a_sound_bundle(own: Finished) -> None:
 
 
 def test_at_most_max_impressions_are_compared(own: Finished) -> None:
-    """The draw is limited, the edge cases stay."""
+    """The number of drawn impressions is limited, and edge cases are compared in addition."""
     some = replace(own.params.check_parity, max_impressions=20)
     check_parity(own.here, replace(own.params, check_parity=some))
     assert 20 < own.parity()["cases"] < 60
@@ -92,7 +92,7 @@ DEFECTS = {
 
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_closed_on_a_planted_difference(defect: str, own: Finished) -> None:
-    """Each is found though all hashes hold; the report is written first and shows the worst row's inputs."""
+    """Each difference is found although all hashes hold, and the report shows the inputs of the worst row."""
     DEFECTS[defect](own)
     own.reseal()
     with pytest.raises(GateClosed, match="differ") as closed:
@@ -105,7 +105,7 @@ def test_closed_on_a_planted_difference(defect: str, own: Finished) -> None:
 
 
 def test_closed_on_constant_outputs(own: Finished) -> None:
-    """A model that says the same for everything agrees everywhere and proves nothing."""
+    """A model with constant outputs agrees everywhere and proves nothing."""
     features = own.features
     trained = artifact.load(features, own.here.model)
     for tensor in (*trained.model.parameters(), trained.table):
@@ -127,7 +127,7 @@ def test_closed_on_a_damaged_bundle(own: Finished) -> None:
 
 
 def test_closed_without_a_bundle(own: Finished) -> None:
-    """Nothing to compare is closed, not open."""
+    """Without a bundle there is nothing to compare, so the gate is closed."""
     shutil.rmtree(own.bundle)
     with pytest.raises(GateClosed, match=r"manifest\.json: not found"):
         check_parity(own.here, own.params)
@@ -136,7 +136,7 @@ def test_closed_without_a_bundle(own: Finished) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_pairs_that_rounding_may_order_either_way_are_counted(seed: int) -> None:
-    """As many as a loop over all pairs of a click and a non-click finds; a small log has few pairs, so one counts."""
+    """The count equals that of a loop over all pairs of a click and a non-click; in a small log, each pair counts."""
     random = np.random.default_rng(seed)
     labels, logits = random.integers(0, 2, 60), random.normal(size=60).round(2)
     pairs = [(one, other) for one in logits[labels == 1] for other in logits[labels == 0]]

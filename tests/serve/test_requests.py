@@ -1,4 +1,4 @@
-"""Requests from raw data against a loop over the log."""
+"""Requests from raw data, compared with a loop over the log."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,14 +23,14 @@ BEHAVIOUR_FIELDS = ("rating", "watched", "moods")
 
 
 def all_rows(features: Features) -> pa.Table:
-    """Every impression of every split, as reports/predictions/ has them."""
+    """Return every impression of every split, as in reports/predictions/."""
     names = ("user", "item", "sequence", "timestamp", "sampled", "history_length")
     shards = [shard for split in SPLITS for shard in features.shards(split)]
     return pa.concat_tables(pa.table({n: getattr(shard.impressions, n) for n in names}) for shard in shards)
 
 
 def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any) -> list[dict[str, Any]]:
-    """The history of one impression, by looking at every event there is."""
+    """Return the history of one impression, by looking at every event."""
     past = []
     for path in sorted(raw.glob("events/*/*.parquet")):
         for event in pq.read_table(path).to_pylist():
@@ -46,7 +46,7 @@ def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any) -> li
 
 
 def micros(event: dict[str, Any]) -> float:
-    """Microseconds since 1970; a behaviour without a time is older than all."""
+    """Return microseconds since 1970; a behaviour without a time is older than all others."""
     time = event["timestamp"]
     return -np.inf if time is None else (time - datetime(1970, 1, 1)) / timedelta(microseconds=1)
 
@@ -58,7 +58,7 @@ def micros(event: dict[str, Any]) -> float:
 def test_requests_equal_a_loop_over_the_log(
     protocol: Any, order: Any, most: int, tmp_path: Path, params: Params
 ) -> None:
-    """User, profile, history, candidate and context of every impression, sampled negatives among them."""
+    """User, profile, history, candidate and context of every impression are equal, including sampled negatives."""
     workspace = Workspace(tmp_path)
     write_raw(random_log(3), workspace.raw)
     block = replace(params.featurize, protocol=protocol, order=order, max_history=most, shards=2, valid_fraction=0.2)
@@ -89,7 +89,7 @@ def test_requests_equal_a_loop_over_the_log(
 
 
 def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
-    """Given fields decide what requests speak of; those the log no longer has are left out."""
+    """Requests have the given fields, without fields that the log lacks."""
     fields = [
         Field("age", Group.USER, Kind.NUMERIC),
         Field("gone", Group.CONTEXT, Kind.CATEGORICAL),
@@ -103,7 +103,7 @@ def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
 
 
 def test_unknown_rows_become_unknown_ids(finished: Finished) -> None:
-    """Row 0 of users and items has no raw id: nobody and nothing."""
+    """Row 0 of users and items has no raw id and becomes an unknown one."""
     rows = pa.table({name: all_rows(finished.features)[name].slice(0, 1) for name in ("sequence", "timestamp")})
     rows = rows.append_column("user", pa.array([0])).append_column("item", pa.array([0]))
     (request,) = requests_for(rows, finished.raw, finished.features.root)
@@ -113,7 +113,7 @@ def test_unknown_rows_become_unknown_ids(finished: Finished) -> None:
 
 
 def test_a_row_of_another_log_is_refused(finished: Finished) -> None:
-    """A sequence number that no event has."""
+    """A sequence number that no event has is refused."""
     rows = all_rows(finished.features).slice(0, 1)
     rows = rows.set_column(rows.column_names.index("sequence"), "sequence", pa.array([10**9]))
     with pytest.raises(InputError, match="no event has sequence 1000000000"):

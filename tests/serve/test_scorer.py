@@ -1,4 +1,4 @@
-"""Scoring raw requests: what matches, what is unknown, what is refused."""
+"""Scoring raw requests: matches, unknown values, and refusals."""
 
 import io
 import json
@@ -38,7 +38,7 @@ def differs(one: Any, other: Any) -> bool:
 
 
 def test_scoring_needs_no_training_framework(finished: Finished) -> None:
-    """A process in which those imports fail opens a bundle and scores; none is loaded."""
+    """A process in which the import of training frameworks fails opens a bundle and scores."""
     script = f"""
 import importlib.abc, json, sys
 class Refuse(importlib.abc.MetaPathFinder):
@@ -82,7 +82,7 @@ REQUESTS = st.fixed_dictionaries(
 @settings(max_examples=50)
 @given(st.lists(REQUESTS, max_size=5))
 def test_one_by_one_and_all_at_once_agree(scorer: Scorer, requests: list[dict[str, Any]]) -> None:
-    """request.onnx and batch.onnx give the same for any mixture: no history, no candidates, side fields or ids only."""
+    """request.onnx and batch.onnx agree on any mixture of requests, also without history, candidates or side fields."""
     many = scorer.score_many(requests)
     assert [len(scores) for scores in many] == [len(request["candidates"]) for request in requests]
     for request, scores in zip(requests, many, strict=True):
@@ -91,14 +91,14 @@ def test_one_by_one_and_all_at_once_agree(scorer: Scorer, requests: list[dict[st
 
 
 def test_more_requests_than_one_batch_keep_their_order(scorer: Scorer) -> None:
-    """Answers stand where their requests stand, beyond what is packed at once."""
+    """Answers have the order of their requests, also for more requests than one batch."""
     requests = [{"candidates": [f"i{n % 30}"] * (n % 3), "user": {"user_id": n % 40}} for n in range(1200)]
     many = scorer.score_many(requests)
     assert all(same(many[n], scorer.score(requests[n])) for n in range(0, 1200, 37))
 
 
 def test_large_work_is_done_in_pieces(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However small the pieces, down to one impression each: the same answers."""
+    """Pieces of any size, down to one impression each, give equal answers."""
     requests = [REQUEST, {"candidates": []}, {"candidates": ["i1", "i2"]}, REQUEST | {"history": ["i1"] * 6}]
     one, many = [scorer.score(request) for request in requests], scorer.score_many(requests)
     for size in (1, 5, 9):
@@ -109,7 +109,7 @@ def test_large_work_is_done_in_pieces(scorer: Scorer, monkeypatch: pytest.Monkey
 
 
 def test_ids_match_by_their_text(scorer: Scorer) -> None:
-    """7, 7.0 and "7" are one user; so it is for categories."""
+    """7, 7.0 and "7" are one user, and in the same way one category."""
     scores = [scorer.score(REQUEST | {"user": {"user_id": user}}) for user in (4, 4.0, "4", np.int64(4))]
     assert all(same(scores[0], other) for other in scores[1:])
     assert differs(scores[0], scorer.score(REQUEST | {"user": {"user_id": "4.0"}}))
@@ -117,8 +117,8 @@ def test_ids_match_by_their_text(scorer: Scorer) -> None:
     assert all(same(tabs[0], other) for other in tabs[1:])
 
 
-def test_what_is_unknown_counts_as_what_is_missing(scorer: Scorer) -> None:
-    """Ids and categories never seen, null, NaN, infinities and absent keys are all row 0."""
+def test_unknown_values_count_as_missing(scorer: Scorer) -> None:
+    """Unseen ids and categories, null, NaN, infinities and absent keys are all row 0."""
     nothing = scorer.score({"candidates": [None]})
     for request in (
         {"candidates": ["never seen"], "user": None, "history": None, "context": None},
@@ -127,7 +127,9 @@ def test_what_is_unknown_counts_as_what_is_missing(scorer: Scorer) -> None:
         {"candidates": ["x"], "context": {"tab": 99, "hour": None, "marks": None}, "history": []},
     ):
         assert same(scorer.score(request), nothing)
-    assert differs(scorer.score({"candidates": [None], "history": [None]}), nothing)  # something happened
+    assert differs(
+        scorer.score({"candidates": [None], "history": [None]}), nothing
+    )  # an unknown behaviour still counts
 
 
 def test_only_the_last_behaviours_count(scorer: Scorer) -> None:
@@ -140,7 +142,7 @@ def test_only_the_last_behaviours_count(scorer: Scorer) -> None:
 
 
 def test_the_bundle_knows_profiles_and_side_fields(finished: Finished, scorer: Scorer) -> None:
-    """An id alone stands for its profile or side fields in the log; what a request says wins."""
+    """An id alone has the log's profile or side fields, and values in the request take precedence."""
     user = next(row for row in table(finished, "users") if row["age"] is not None and row["likes"])
     item = next(row for row in table(finished, "items") if row["price"] is not None and row["tags"] and row["year"])
     bare = {"user": {"user_id": user["user_id"]}, "candidates": [item["item_id"]]}
@@ -154,14 +156,14 @@ def table(finished: Finished, name: str) -> list[dict[str, Any]]:
 
 
 def test_candidates_do_not_see_each_other(scorer: Scorer) -> None:
-    """Duplicates agree; order and company change nothing."""
+    """Duplicates get equal scores, and neither order nor other candidates change a score."""
     a, b, c = scorer.score(REQUEST | {"candidates": ["i3", "i8", "i3"]})
     assert a == c
     assert same(scorer.score(REQUEST | {"candidates": ["i8"]}), [b])
 
 
 def test_no_candidates_is_an_empty_answer(scorer: Scorer) -> None:
-    """Nothing asked, nothing answered, alone or among others."""
+    """Without candidates the answer is empty, alone or among other requests."""
     assert scorer.score(REQUEST | {"candidates": []}).shape == (0,)
     assert [len(s) for s in scorer.score_many([REQUEST | {"candidates": []}, REQUEST])] == [0, 3]
     assert scorer.score_many([]) == []
@@ -195,7 +197,7 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_wrong_request_is_refused_with_one_clear_message(wrong: str, scorer: Scorer) -> None:
-    """The value, what was expected and what to do; among many requests also which one."""
+    """The message names the value, the expectation and the next step, and the number of one among many requests."""
     request, message = WRONG[wrong]
     with pytest.raises(InputError, match=message):
         scorer.score(request)
@@ -205,12 +207,12 @@ def test_a_wrong_request_is_refused_with_one_clear_message(wrong: str, scorer: S
 
 
 def lines(*texts: str) -> io.BytesIO:
-    """A file of lines."""
+    """Return a file of lines."""
     return io.BytesIO("\n".join(texts).encode())
 
 
 def test_a_file_of_requests(scorer: Scorer) -> None:
-    """One answer a line, in order, with the version; blank lines are none."""
+    """Each line has one answer with the version, in order, and blank lines have none."""
     answers = list(score_file(scorer, lines(json.dumps(REQUEST), "", json.dumps({"candidates": []}))))
     assert [answer["version"] for answer in answers] == [scorer.version] * 2
     assert same(answers[0]["probabilities"], scorer.score(REQUEST))
@@ -226,7 +228,7 @@ def test_a_file_of_requests(scorer: Scorer) -> None:
     ],
 )
 def test_a_wrong_line_is_named(line: str, message: str, scorer: Scorer) -> None:
-    """By its number in the file, blank lines counted."""
+    """The message names the number of the line in the file, with blank lines counted."""
     with pytest.raises(InputError, match=message):
         list(score_file(scorer, lines(json.dumps(REQUEST), "", line)))
 
@@ -256,7 +258,7 @@ def test_a_damaged_bundle_is_refused(damage: str, own: Finished) -> None:
 
 
 def test_the_champion_comes_from_the_registry(own: Finished, tmp_path: Path) -> None:
-    """Fetched once and verified; kept by version; a damaged copy is fetched again; older records by number."""
+    """A bundle is fetched once, verified, kept by version, and fetched again if damaged; numbers name older records."""
     uri, cache = str(tmp_path / "registry"), tmp_path / "cache"
     registry = Registry(uri, "test")
     with pytest.raises(InputError, match="no champion yet; promote a bundle first"):

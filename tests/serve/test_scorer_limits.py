@@ -1,4 +1,4 @@
-"""Whatever is sent to a scorer, it answers with probabilities or one line; memory is bounded."""
+"""A scorer answers anything with probabilities or one line, in bounded memory."""
 
 import io
 import json
@@ -29,14 +29,14 @@ VALUES = {
 
 
 def request(group: str, field: str, value: Any) -> dict[str, Any]:
-    """A request that says one thing about one field."""
+    """Return a request with one value of one field."""
     entry: Any = {field: value}
     place = PLACES[group]
     return {"candidates": ["i1"]} | {place: [entry] if place in ("candidates", "history") else entry}
 
 
 def fields() -> Iterator[tuple[str, str, str]]:
-    """Group, name and kind of every field."""
+    """Return group, name and kind of every field."""
     for group, columns in {**FIELDS, "item": {"item_id": "id"} | FIELDS["item"]}.items():
         for name, kind in columns.items():
             yield group, name, kind if isinstance(kind, str) else str(kind["kind"])
@@ -45,7 +45,7 @@ def fields() -> Iterator[tuple[str, str, str]]:
 @pytest.mark.parametrize(("group", "field", "kind"), list(fields()))
 @pytest.mark.parametrize("value", VALUES)
 def test_a_value_of_another_form_names_its_field(group: str, field: str, kind: str, value: str, scorer: Scorer) -> None:
-    """Lists, objects, bytes and integers beyond all bounds, in every group and kind: one short line with the field."""
+    """Lists, objects, bytes and huge integers give one short line with the field, in every group and kind."""
     sent = request(group, field, VALUES[value])
     fits = (value == "text" and kind in ("id", "categorical")) or (value == "a list" and kind == "multi")
     if fits:
@@ -60,7 +60,7 @@ def test_a_value_of_another_form_names_its_field(group: str, field: str, kind: s
 
 
 def test_one_long_text_among_numbers_costs_no_more_than_itself(scorer: Scorer) -> None:
-    """An array of text is as wide as its longest entry: 10,000 candidates and 1 MB of text would take 40 GB."""
+    """An array of text is as wide as its longest entry, so 10,000 candidates and 1 MB of text could take 40 GB."""
     candidates: list[Any] = [{"price": 1.0} for _ in range(10_000)]
     candidates[5_000] = {"price": "x" * 1_000_000}
     tracemalloc.start()
@@ -72,7 +72,7 @@ def test_one_long_text_among_numbers_costs_no_more_than_itself(scorer: Scorer) -
 
 
 def test_odd_numbers_have_a_meaning(scorer: Scorer) -> None:
-    """Booleans are 1 and 0, integers beyond 64 bits are numbers, NaN and infinities are missing, text is no number."""
+    """Booleans are 1 and 0, integers beyond 64 bits are numbers, NaN and infinities are missing, text is refused."""
 
     def priced(value: Any) -> float:
         return float(scorer.score({"candidates": [{"price": value}]})[0])
@@ -80,14 +80,14 @@ def test_odd_numbers_have_a_meaning(scorer: Scorer) -> None:
     assert priced(True) == priced(1) == priced(1.0) and priced(False) == priced(0)
     assert priced(math.nan) == priced(math.inf) == priced(-math.inf) == priced(None)
     year = [float(scorer.score({"candidates": [{"year": value}]})[0]) for value in (2**70, 10.0**30, 3000)]
-    assert year[0] == year[1] == year[2]  # all in the last bucket
+    assert year[0] == year[1] == year[2]  # all are in the last bucket
     for value in ("1", "", "NaN", "true"):
         with pytest.raises(InputError, match=f"price: '{value}' is not a number; expected a number"):
             priced(value)
 
 
 def test_more_than_the_limits_is_refused_at_once(scorer: Scorer) -> None:
-    """A million candidates or behaviours: key, number, limit and what to do, before anything is encoded."""
+    """A million candidates or behaviours are refused with key, number, limit and next step, before encoding."""
     many = ["i1"] * 1_000_000
     for key in ("candidates", "history"):
         message = f"{key}: 1,000,000 entries; expected at most 10,000: .*--max-{key}"
@@ -98,8 +98,8 @@ def test_more_than_the_limits_is_refused_at_once(scorer: Scorer) -> None:
         assert refused.value.number == 1
 
 
-def test_limits_are_the_callers_to_choose(finished: Finished, scorer: Scorer) -> None:
-    """What is allowed is answered as without limits; the model's own history is always allowed."""
+def test_callers_choose_the_limits(finished: Finished, scorer: Scorer) -> None:
+    """A request within the limits is answered as without them, and the model's own history is always allowed."""
     within = Scorer.open(finished.bundle, limits=SMALL)
     most = {"candidates": ["i1", "i2", "i3", "i4"], "history": ["i5"] * 8}
     assert np.array_equal(within.score(most), scorer.score(most))
@@ -112,7 +112,7 @@ def test_limits_are_the_callers_to_choose(finished: Finished, scorer: Scorer) ->
 
 
 def test_large_requests_are_packed_few_at_once(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Batches are cut by behaviours and candidates, not by requests alone; the answers are the same."""
+    """Batches are cut by behaviours and candidates, not only by requests, with equal answers."""
     requests = [{"candidates": ["i1", "i2"] * (n % 5), "history": ["i3"] * (n % 7)} for n in range(40)]
     before = scorer.score_many(requests)
     sizes = []
@@ -125,7 +125,7 @@ def test_large_requests_are_packed_few_at_once(scorer: Scorer, monkeypatch: pyte
 
 
 class Endless(io.RawIOBase):
-    """A file of one line that never ends; `given` counts the bytes read."""
+    """A file whose only line never ends; `given` counts the bytes read."""
 
     given = 0
 
@@ -141,7 +141,7 @@ class Endless(io.RawIOBase):
 
 
 def test_an_endless_line_is_refused(scorer: Scorer) -> None:
-    """The line's number and the limit; no more than the limit is read."""
+    """The message names the line and the limit, and no more than the limit is read."""
     endless = Endless()
     with pytest.raises(InputError, match=r"line 1: longer than 1 MB; .*--max-request-mb"):
         list(score_file(scorer.within(Limits(request_mb=1)), io.BufferedReader(endless)))
@@ -149,7 +149,7 @@ def test_an_endless_line_is_refused(scorer: Scorer) -> None:
 
 
 def test_a_file_is_read_in_batches_of_bounded_size(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the lines, no more than a few are held; the answers keep their order."""
+    """Only a few lines are in memory at once, even if they are long, and answers keep their order."""
     monkeypatch.setattr(scorer_module, "_BATCH_BYTES", 200)
     requests = [{"candidates": ["i1"] * (n % 9)} for n in range(100)]
     text = "".join(json.dumps(one) + "\n" for one in requests).encode()
@@ -159,15 +159,15 @@ def test_a_file_is_read_in_batches_of_bounded_size(scorer: Scorer, monkeypatch: 
 
 
 @pytest.mark.parametrize("line", ["[" * 10_000, '{"user": ' * 10_000, "[" * 100_000 + "]" * 100_000, "1" * 5_000])
-def test_a_line_nested_or_long_beyond_sense_is_one_message(line: str, scorer: Scorer) -> None:
-    """No traceback for 10,000 levels, closed or not, nor for an integer of 5,000 digits."""
+def test_an_absurdly_nested_or_long_line_is_one_message(line: str, scorer: Scorer) -> None:
+    """10,000 levels, closed or not, and an integer of 5,000 digits give one message without a traceback."""
     with pytest.raises(InputError, match=r"^line 1: ") as refused:
         list(score_file(scorer, io.BytesIO(line.encode())))
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
 
 
 def test_the_command_takes_limits(finished: Finished, tmp_path: Any) -> None:
-    """`din score --max-…`: exit code 2 and one line beyond, answers below."""
+    """A request beyond `din score --max-…` gives exit code 2 and one line, and others are answered."""
     path = tmp_path / "requests.jsonl"
     path.write_text(json.dumps({"candidates": ["i1"] * 5, "history": ["i1"] * 8}) + "\n")
     start = ["score", "--input", str(path), "--bundle", str(finished.bundle)]
@@ -196,7 +196,7 @@ LIKELY = st.fixed_dictionaries(
 @settings(max_examples=200)
 @given(sent=JSON | LIKELY)
 def test_any_json_is_answered_or_refused(sent: Any, scorer: Scorer) -> None:
-    """Nothing but InputError is raised, in one short line, and no answer holds NaN; all ways of asking agree."""
+    """InputError in one short line is the only error, no answer holds NaN, and all ways of scoring agree."""
     try:
         scores = scorer.score(sent)
     except InputError as error:
@@ -212,7 +212,7 @@ def test_any_json_is_answered_or_refused(sent: Any, scorer: Scorer) -> None:
 @settings(max_examples=100)
 @given(line=st.binary(max_size=40) | (JSON | LIKELY).map(lambda value: json.dumps(value).encode()))
 def test_any_line_is_answered_or_refused(line: bytes, scorer: Scorer) -> None:
-    """Any bytes and any JSON in a file."""
+    """Any bytes or JSON in a file are answered or refused."""
     try:
         for answer in score_file(scorer, io.BytesIO(line)):
             assert np.isfinite(answer["probabilities"]).all()

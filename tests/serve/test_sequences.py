@@ -24,7 +24,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finish
 
 
 def test_raw_ids_reach_their_sequence(finished: Finished) -> None:
-    """PyTorch, onnxruntime and the scorer agree, histories without any behaviour of a sequence among the cases."""
+    """PyTorch, onnxruntime and the scorer agree, also on histories without a behaviour of a sequence."""
     check_parity(finished.here, finished.params)
     assert finished.parity()["verdict"] == "open"
     ids = read_json(finished.here.model / "config.json")["sequences"]
@@ -33,7 +33,7 @@ def test_raw_ids_reach_their_sequence(finished: Finished) -> None:
 
 @pytest.mark.parametrize("rating", [2, 3, None, "never seen"])
 def test_a_behaviour_of_no_sequence_changes_nothing(finished: Finished, rating: object) -> None:
-    """A raw request with one more behaviour, of neither sequence, has the same scores; one of a sequence has others."""
+    """A behaviour of neither sequence changes no score, and one of a sequence does."""
     scorer = Scorer.open(Path(finished.bundle))
     history = [{"item_id": "i3", "rating": 5}, {"item_id": "i7", "rating": 1}]
 

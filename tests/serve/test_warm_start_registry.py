@@ -1,4 +1,4 @@
-"""A bundle in the registry is what training starts from."""
+"""Training starts from a bundle of the registry."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +15,12 @@ from din.model import artifact
 from din.params import Params
 from din.train.run import train
 
-UNMOVED = 1e-30  # a learning rate at which weights stay what they are
+UNMOVED = 1e-30  # a learning rate that leaves weights as they are
 
 
 @pytest.fixture
 def pinned(own: Finished) -> Params:
-    """Parameters that pin this workspace's own bundle, stored in its registry."""
+    """Return parameters that pin this workspace's own bundle, stored in its registry."""
     params = own.params
     version = own.registry.put_bundle(own.bundle)
     settings = changed(params.train, warm_start=version[:12], learning_rate=UNMOVED, epochs=1, seed=77)
@@ -28,7 +28,7 @@ def pinned(own: Finished) -> Params:
 
 
 def test_training_starts_from_the_pinned_bundle(own: Finished, pinned: Params) -> None:
-    """Another seed, no movement: the bundle's weights; config and summary name the whole version."""
+    """With another seed and no movement, weights are the bundle's, and config and summary name the whole version."""
     before = artifact.load(own.features, own.here.model)
     train(own.here, pinned)
     after = artifact.load(own.features, own.here.model)
@@ -48,7 +48,7 @@ def test_training_starts_from_the_pinned_bundle(own: Finished, pinned: Params) -
     ],
 )
 def test_held_out_rows_do_not_leak_in(edit: Callable[[Any], None], message: str, own: Finished, pinned: Params) -> None:
-    """A bundle that was split otherwise may have learned today's test rows by heart."""
+    """A bundle with another split may have learned today's test rows."""
     facts = read_json(own.bundle / "facts.json")
     edit(facts)
     write_json(own.bundle / "facts.json", facts)
@@ -58,7 +58,7 @@ def test_held_out_rows_do_not_leak_in(edit: Callable[[Any], None], message: str,
         train(own.here, replace(pinned, train=replace(pinned.train, warm_start=version)))
 
 
-def test_a_version_that_is_not_there_is_named(own: Finished, pinned: Params) -> None:
-    """What was asked for, and how many bundles there are."""
+def test_an_unknown_version_is_named(own: Finished, pinned: Params) -> None:
+    """The message names the version asked for and the number of bundles."""
     with pytest.raises(InputError, match="'0123abcd' names none of 1 bundles, expected one"):
         train(own.here, replace(pinned, train=replace(pinned.train, warm_start="0123abcd")))
