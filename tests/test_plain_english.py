@@ -24,7 +24,6 @@ UNREVISED = (
     "din/serve/export.py",
     "din/serve/inputs.py",
     "din/train",
-    "docs",
     "tests/features",
     "tests/model",
     "tests/ops",
@@ -33,8 +32,6 @@ UNREVISED = (
     "tests/serve/test_export.py",
     "tests/serve/test_fold.py",
     "tests/train",
-    "CONTRIBUTING.md",
-    "README.md",
 )
 
 OPENING = re.compile(r"^(Of|As|Those|The same|Its|Whether|Where)\b(?![^.]*\?)")
