@@ -1,4 +1,4 @@
-"""The parameters of the pipeline: `load()` reads params.yaml into `Params`, one frozen dataclass a block."""
+"""The parameters of the pipeline: `load()` reads params.yaml into `Params`, with one frozen dataclass per block."""
 
 from din.params.blocks import Scalar
 from din.params.data import Data

@@ -1,4 +1,4 @@
-"""What all blocks of parameters share: their base class, the types of values, and conflicts between keys."""
+"""The parts that all blocks of parameters share: base class, types of values, and conflicts between keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass

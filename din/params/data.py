@@ -8,6 +8,6 @@ from din.params.blocks import Block
 
 @dataclass(frozen=True, kw_only=True)
 class Data(Block):
-    """Which part of the log is used."""
+    """The part of the log that is used."""
 
     until: date | None

@@ -9,7 +9,7 @@ from din.params.blocks import Block
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Block):
-    """How metrics and the floor LR are computed."""
+    """The computation of metrics and of the floor LR."""
 
     batch_size: PositiveInt
     lr_epochs: PositiveInt

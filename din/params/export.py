@@ -16,7 +16,7 @@ class Export(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckParity(Block):
-    """How closely PyTorch, onnxruntime and the scorer must agree."""
+    """The agreement that PyTorch, onnxruntime and the scorer must reach."""
 
     max_impressions: PositiveInt
     atol_logit: PositiveFloat

@@ -16,7 +16,7 @@ _NEEDED = {
     "taobao-ads": "taobao_ads.path",
     "table": "table.events",
 }
-"""The key that names a source's files; movielens-100k can download them, and simulate needs none."""
+"""The key that names a source's files. movielens-100k can download its files, and simulate has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,7 @@ class Table(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate(Block):
-    """The source `simulate`: a log with planted interests; its bounds follow from those in din.sources.simulate."""
+    """The source `simulate`: a log with planted interests; din.sources.simulate determines its bounds."""
 
     users: PositiveInt
     impressions_per_user: Annotated[int, Field(ge=1, le=46)]
@@ -90,7 +90,7 @@ class Simulate(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Fetch(Block):
-    """Where the click log comes from."""
+    """The source of the click log."""
 
     source: Literal["movielens-100k", "movielens", "amazon-reviews", "kuairand-pure", "taobao-ads", "table", "simulate"]
     movielens: MovieLens

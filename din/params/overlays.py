@@ -1,10 +1,10 @@
-"""Overlays: files that hold only the parameters that differ from params.yaml, nested as there.
+"""Overlays: files with only the parameters that differ from params.yaml, nested in the same way.
 
     train:
       embedding_std: 0.01
 
-A value replaces the old one as a whole, so a mapping such as `featurize.fields` is never merged. Keys that params.yaml
-does not have are refused before anything changes, and the result must be sound as a whole.
+A value replaces the old one as a whole, so a mapping such as `featurize.fields` is never merged. Unknown keys are
+refused before anything changes, and the result must be valid as a whole.
 """
 
 import json
@@ -54,7 +54,7 @@ def read_overlay(path: Path) -> Mapping[str, Any]:
     Raises:
         InputError: the file is missing, too large or not YAML, or it holds an unknown key.
     """
-    text = read_text(path, "expected an overlay, such as docs/examples/kuairand-pure.yaml")
+    text = read_text(path, "expected an overlay, e.g. docs/examples/kuairand-pure.yaml")
     plain(text, path)
     overlay = _editor().load(text)
     dict(_values(Params, overlay, path))
@@ -65,7 +65,7 @@ def edit(text: str, overlay: Mapping[str, Any], where: object) -> Edit:
     """Write an overlay into the text of a parameter file, keeping its comments.
 
     Args:
-        text: a sound parameter file.
+        text: a valid parameter file.
         overlay: nested values.
         where: the source of the overlay, for errors.
 
@@ -100,7 +100,7 @@ def overlaid(params: Mapping[str, Any], overlay: Mapping[str, Any], where: objec
 
 
 def _values(block: Any, overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Return the overlay's values by dotted key."""
+    """Yield the overlay's values by dotted key."""
     place = prefix.removesuffix(".") or "the overlay"
     if not isinstance(overlay, Mapping):
         raise InputError(f"{where}: {place} is {shown(overlay)}; expected keys with values")
@@ -120,8 +120,8 @@ def _find(params: Any, key: str) -> tuple[Any, str]:
 
 
 def _set(block: CommentedMap, name: str, value: Any) -> None:
-    """Set a key whose comment stays, at its column where there is room."""
-    block[name] = None  # else ruamel would quote a text as it found the old one
+    """Set a key and keep its comment, in its column if there is room."""
+    block[name] = None  # otherwise ruamel would quote a text like the old one
     block[name] = _styled(value)
     for token in block.ca.items.get(name, ()):
         if hasattr(token, "column"):
@@ -131,8 +131,8 @@ def _set(block: CommentedMap, name: str, value: Any) -> None:
 def _styled(value: Any) -> Any:
     """Copy a value without its comments.
 
-    Lists are written on one line, and mappings as the overlay has them. Text is quoted where a reader would stumble:
-    text with control characters, and text with a colon in front, which means something else between braces.
+    Lists are written on one line, and mappings as in the overlay. Text is quoted if it holds control characters, or if
+    it begins with a colon, which has another meaning between braces.
     """
     if isinstance(value, Mapping):
         copied = CommentedMap((_styled(key), _styled(part)) for key, part in value.items())

@@ -8,7 +8,7 @@ from din.params.blocks import Block
 
 @dataclass(frozen=True, kw_only=True)
 class Promote(Block):
-    """Where a champion goes."""
+    """The registry of champions."""
 
     registry: str
     model_name: ModelName | None

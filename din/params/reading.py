@@ -1,7 +1,7 @@
-"""params.yaml to frozen dataclasses: one per block, every key present, a typo dies at start.
+"""Read params.yaml into frozen dataclasses, one per block; every key must be present, and a typo is an error at start.
 
-`load()` is the only reader. YAML 1.2 (as DVC reads it), checked by `din.documents`, so `epochs: "3"` and `epoch: 3` are
-both errors that name what would have been valid.
+`load()` is the only reader. It reads YAML 1.2, as DVC does. `din.documents` checks the values, so `epochs: "3"` and
+`epoch: 3` are both errors that name the valid type or keys.
 """
 
 import json
@@ -62,7 +62,7 @@ class Params(Block):
 
     @property
     def model_name(self) -> ModelName:
-        """The registry's namespace: an experiment on another log never meets this one's champion."""
+        """The registry's namespace, which by default keeps experiments on different logs apart."""
         return self.promote.model_name or ModelName(self.fetch.source)
 
 
@@ -81,7 +81,7 @@ def read_text(path: Path, advice: str) -> str:
     """Read a YAML file's text.
 
     Raises:
-        InputError: the file is missing, too large or not UTF-8; `advice` says what to do where it is missing.
+        InputError: the file is missing, too large or not UTF-8; `advice` says what to do if it is missing.
     """
     if not path.exists():
         raise InputError(f"{path}: not found; {advice}")
@@ -108,7 +108,7 @@ def plain(text: str, where: object) -> Any:
 
 
 def parse(block: type[T], value: Any, where: object) -> T:
-    """Plain values to a block (or to all of them); `where` names their source in errors.
+    """Turn plain values into a block, or into all blocks; `where` names their source in errors.
 
     Raises:
         InputError: a key is unknown, missing or of a wrong type, or the values of two keys contradict each other.
@@ -120,7 +120,7 @@ def parse(block: type[T], value: Any, where: object) -> T:
 
 
 def to_json(block: Any) -> dict[str, Any]:
-    """A block as plain JSON values, for manifests and facts."""
+    """Return a block as plain JSON values, for manifests and facts."""
     return json.loads(json.dumps(asdict(block), default=str))
 
 
@@ -130,7 +130,7 @@ def path_keys() -> tuple[str, ...]:
 
 
 def source_settings(params: Params) -> dict[str, Any]:
-    """Return the keys of the source's own block that shape its rows; paths are left out: they differ by machine."""
+    """Return the settings of the source's own block that shape its rows, without paths, which differ by machine."""
     name = params.fetch.source.removesuffix("-100k").replace("-", "_")
     paths = path_keys()
     block = to_json(getattr(params.fetch, name))
@@ -153,7 +153,7 @@ def _written(value: Any) -> str:
 
 
 def _check_extent(value: Any) -> None:
-    """Refuse more values than any parameter file has: aliases can repeat a small block a billion times."""
+    """Raise YAMLError for more values than any parameter file has: aliases can repeat a block a billion times."""
     waiting = [value]
     seen = 0
     while waiting:

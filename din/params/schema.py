@@ -1,6 +1,6 @@
 """A JSON Schema of params.yaml, for editors: types, bounds and choices of each key, and its comment as description.
 
-Does not express conflicts between keys; `load` finds those.
+The schema does not express conflicts between keys, which `load` finds.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ def schema(text: str) -> dict[str, Any]:
 
 
 class _WithoutTitles(GenerateJsonSchema):
-    """Titles would repeat the names of keys."""
+    """A generator that leaves out titles, which would repeat the names of keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

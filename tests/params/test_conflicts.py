@@ -67,7 +67,7 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "message"), CONFLICTS, ids=lambda value: value if isinstance(value, str) else "")
 def test_conflicts_name_keys_values_and_what_to_do(changes: dict[str, Any], message: str, params: Params) -> None:
-    """They are errors as soon as parameters are read."""
+    """A conflict is an error as soon as parameters are read."""
     given = overlaid(to_json(params), changes, "here")
     with pytest.raises(InputError) as error:
         parse(Params, given, Path("params.yaml"))

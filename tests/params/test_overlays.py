@@ -29,7 +29,7 @@ BLOCKS = sorted({key.rpartition(".")[0] for key in TYPES})
 
 
 def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Values by dotted key as an overlay."""
+    """Return values by dotted key as an overlay."""
     overlay: dict[str, Any] = {}
     for key, value in values.items():
         *parents, name = key.split(".")
@@ -41,7 +41,7 @@ def nested(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def flat(text: str) -> dict[str, Any]:
-    """The values of a parameter file by dotted key."""
+    """Return the values of a parameter file by dotted key."""
     values = plain(text, "here")
     return {key: value_at(values, key) for key in TYPES}
 
@@ -65,7 +65,7 @@ OVERLAYS = st.lists(st.sampled_from(sorted(TYPES)), unique=True, max_size=8).fla
 @example(values={"fetch.table.columns": {"": ":0"}})
 @settings(max_examples=25)
 def test_any_overlay_goes_there_and_back(values: dict[str, Any]) -> None:
-    """Its keys have the values given, all others and every comment stay; the old values restore the file's text."""
+    """An overlay changes its own keys and keeps all others and every comment, and the old values restore the text."""
     before = {key: value_at(BEFORE, key) for key in TYPES}
     try:
         edited = edit(TEXT, nested(values), "an overlay")
@@ -101,7 +101,7 @@ def test_comments_stay_beside_their_keys() -> None:
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_an_unknown_key_names_the_valid_ones(block: str) -> None:
-    """At any depth, in an overlay as in the file."""
+    """The valid keys are named at any depth, in an overlay as in the file."""
     prefix = f"{block}." if block else ""
     valid = [key.removeprefix(prefix).split(".")[0] for key in TYPES if key.startswith(prefix)]
     message = f"'no_such_key' is unknown in .*; valid keys: {', '.join(dict.fromkeys(valid))}$"
@@ -116,7 +116,7 @@ def test_an_unknown_key_names_the_valid_ones(block: str) -> None:
 
 @pytest.mark.parametrize("key", TYPES)
 def test_a_missing_key_is_named(key: str) -> None:
-    """With the block that lacks it and the keys that belong there."""
+    """The message names the block that lacks the key, and the keys that belong there."""
     given = deepcopy(BEFORE)
     block, _, name = key.rpartition(".")
     del value_at(given, block)[name]
@@ -127,7 +127,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 @given(key=st.sampled_from(sorted(TYPES)), value=PLAIN)
 @settings(max_examples=50)
 def test_a_value_of_a_wrong_type_is_named(key: str, value: Any) -> None:
-    """In the file as in an overlay: the key, or the keys of a conflict; else the value is a good one."""
+    """The message names the key, or the keys of a conflict, in the file as in an overlay."""
     try:
         edited = edit(TEXT, nested({key: value}), "an overlay")
     except InputError as error:
@@ -138,14 +138,14 @@ def test_a_value_of_a_wrong_type_is_named(key: str, value: Any) -> None:
 
 @pytest.mark.parametrize("overlay", [None, 3, [], {"train": None}, {"fetch": {"table": "clicks.csv"}}], ids=str)
 def test_a_block_without_keys_is_refused(overlay: Any) -> None:
-    """A value where a block belongs would replace all of it."""
+    """A value in place of a block is refused, since it would replace the whole block."""
     with pytest.raises(InputError, match="expected keys with values"):
         edit(TEXT, overlay, "an overlay")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_hold_what_differs(path: Path) -> None:
-    """Each key of an example changes a value, and its fields parse."""
+def test_examples_hold_only_differences(path: Path) -> None:
+    """Each key of an example changes a value, and its fields can be parsed."""
     overlay = read_overlay(path)
     edited = edit(TEXT, overlay, path)
     assert nested({change.key: change.new for change in edited.changes}) == overlay
@@ -156,7 +156,7 @@ def test_examples_hold_what_differs(path: Path) -> None:
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with params.yaml, and the current one."""
+    """Return a folder with params.yaml, made the current one."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(TEXT, encoding="utf-8")
     Path("good.yaml").write_text("train: {learning: {epochs: 3}}\n")
@@ -165,7 +165,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_command_shows_and_writes_changes(workspace: Path, params: Params) -> None:
-    """A dry run shows alone; a second run finds nothing to change."""
+    """A dry run only shows changes, and a second run finds nothing to change."""
     dry = CliRunner().invoke(app, ["params", "apply", "good.yaml", "--dry-run"])
     assert (dry.exit_code, dry.stdout) == (0, "train.learning.epochs: 20 → 3\n")
     assert Path("params.yaml").read_text() == TEXT

@@ -22,7 +22,7 @@ def test_the_committed_schema_is_what_the_command_prints(monkeypatch) -> None:
 
 
 def test_editors_find_the_schema() -> None:
-    """The first line of params.yaml names it."""
+    """The first line of params.yaml names the schema."""
     prefix = "# yaml-language-server: $schema="
     first = TEXT.splitlines()[0]
     assert first.startswith(prefix)
@@ -30,7 +30,7 @@ def test_editors_find_the_schema() -> None:
 
 
 def test_every_key_has_a_comment() -> None:
-    """It is the key's description, in the file and in the schema."""
+    """The comment of a key is its description, in the file and in the schema."""
     built = schema(TEXT)
     described = {}
     for key in types_of(Params):
