@@ -13,7 +13,7 @@ from din.forms import Expectation, ValidationReport
 from din.params import Params
 from din.reports import why_closed
 from din.workspace import SUITES, Suite, Workspace
-from validation.tables import aligned, failures
+from validation.printing import aligned, failures
 
 _HEADER = ("suite", "verdict", "held", "why")
 

@@ -20,7 +20,7 @@ from din.errors import GateClosed, InputError
 from din.params import Params
 from din.workspace import Suite, Workspace
 from validation.checks import SAMPLE, Check, Rows
-from validation.tables import failures
+from validation.printing import failures
 
 Phase = Callable[[Workspace, Params], Iterable[Check]]
 

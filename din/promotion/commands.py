@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from din.errors import GateClosed
-from din.promotion.table import print_table
+from din.promotion.printing import print_table
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
 

@@ -13,7 +13,7 @@ from din.promotion.candidate import Latency, candidate_gates, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
-from din.promotion.table import print_table
+from din.promotion.printing import print_table
 from din.promotion.verdict import overall
 from din.registry.registry import Registry
 from din.workspace import Workspace

@@ -23,7 +23,7 @@ from din.promotion.candidate import LATENCY, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
-from din.promotion.table import print_table
+from din.promotion.printing import print_table
 from din.promotion.verdict import overall
 from din.registry.records import Record
 from din.registry.registry import Registry
