@@ -57,7 +57,8 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     root = workspace.raw
     yield files_match_manifest(root, read_manifest(root), "fetch")
     events = sorted(root.glob("events/*/*.parquet"))
-    found, readable = schemas([*events, *(p for name in SIDE_IDS if (p := root / f"{name}.parquet").exists())])
+    sides = [root / f"{name}.parquet" for name in SIDE_IDS]
+    found, readable = schemas([*events, *(path for path in sides if path.exists())])
     yield readable
     yield statistic("event_files", len(events), minimum=1, advice=f"no Parquet file in {root}/events/date=…; run fetch")
     types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}

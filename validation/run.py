@@ -97,7 +97,7 @@ def _not_evaluated(name: str, error: Exception) -> dict[str, Any]:
 def judge(checks: list[Check]) -> list[dict[str, Any]]:
     """Return the report entries of checks, in their order, with offending rows and advice for those that fail."""
     statistics = pd.DataFrame({c.name: [c.value] for c in checks if c.frame is None}, dtype="float64")
-    frames = {id(frame): frame for c in checks if (frame := c.frame) is not None}
+    frames = {id(c.frame): c.frame for c in checks if c.frame is not None}
     groups = [(statistics, [c for c in checks if c.frame is None])]
     groups += [(frame, [c for c in checks if c.frame is frame]) for frame in frames.values()]
     results = {name: result for frame, group in groups if group for name, result in _expect(frame, group).items()}

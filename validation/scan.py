@@ -204,7 +204,8 @@ class Behaviours:
 
     def before(self, at: np.ndarray, rows: Rows) -> np.ndarray:
         """Mark the rows whose behaviour at position `at` [B] lies strictly before them in the log's order: bool [B]."""
-        timestamp, sequence = self.timestamp[at], self.sequence[at]
+        timestamp = self.timestamp[at]
+        sequence = self.sequence[at]
         before = timestamp < rows["timestamp"]
         if self.by_sequence:
             tie = timestamp == rows["timestamp"]

@@ -13,7 +13,8 @@ from benchmarks.rows import CATEGORIES, Rows, Workload
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     """Return DeepCTR-Torch's DIN with padded histories, ready to be timed."""
-    width, dim = workload.max_history, workload.dim
+    width = workload.max_history
+    dim = workload.dim
 
     def history(name: str, vocabulary: int) -> VarLenSparseFeat:
         own = SparseFeat(f"hist_{name}", vocabulary, embedding_dim=dim, embedding_name=name)

@@ -54,7 +54,8 @@ class DIN(BaseModel):
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     """Write the rows in FuxiCTR's format and return its DIN, ready to be timed."""
-    root, width = Path(mkdtemp()), workload.max_history
+    root = Path(mkdtemp())
+    width = workload.max_history
     (root / "rows").mkdir()
 
     def one_of(size: int) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
         own = {"feature_encoder": None, "max_len": width, "share_embedding": shared}
         return one_of(size) | {"type": "sequence"} | own
 
-    items, categories = workload.items + 1, CATEGORIES + 1
+    items = workload.items + 1
+    categories = CATEGORIES + 1
     features = [
         {"user_id": one_of(rows.users + 1)},
         {"item_id": one_of(items)},

@@ -28,7 +28,8 @@ from recbole.trainer import Trainer  # noqa: E402
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     """Write the rows in RecBole's format and return its DIN, ready to be timed."""
-    root, width = Path(mkdtemp()), workload.max_history
+    root = Path(mkdtemp())
+    width = workload.max_history
     os.chdir(root)  # it writes logs and checkpoints here
     (root / "rows").mkdir()
     for part, count in (("train", len(rows.item)), ("valid", 2), ("test", 2)):

@@ -17,7 +17,8 @@ from benchmarks.rows import CATEGORIES, Rows, Workload
 
 def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     """Return Torch-RecHub's DIN with padded histories, ready to be timed."""
-    dim, start = workload.dim, RandomNormal(0, 0.01)
+    dim = workload.dim
+    start = RandomNormal(0, 0.01)
     sizes = {"item": workload.items + 1, "cate": CATEGORIES + 1}
     target = [SparseFeature(name, size, dim, padding_idx=0, initializer=start) for name, size in sizes.items()]
     history = [

@@ -83,8 +83,10 @@ def weighted_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weig
     _, user = np.unique(np.asarray(users), return_inverse=True)
     order = np.argsort(score, kind="stable")
     clicked = (np.asarray(labels) != 0)[order]
-    negatives, positives = user[order[~clicked]], user[order[clicked]]
-    sorted_negatives, sorted_positives = score[order[~clicked]], score[order[clicked]]
+    negatives = user[order[~clicked]]
+    positives = user[order[clicked]]
+    sorted_negatives = score[order[~clicked]]
+    sorted_positives = score[order[clicked]]
     first = np.searchsorted(sorted_negatives, sorted_positives, "left")
     last = np.searchsorted(sorted_negatives, sorted_positives, "right")
     cumulative = np.zeros(len(negatives) + 1)

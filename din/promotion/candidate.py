@@ -63,7 +63,8 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
 
 def _made_from(evidence: Evidence) -> Finding:
     """Log and bundle were made with today's parameters, and for the namespace that those name."""
-    params, facts = evidence.params, evidence.facts
+    params = evidence.params
+    facts = evidence.facts
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
     pairs = {
         "fetch.source": (log["source"], params.fetch.source),

@@ -126,7 +126,8 @@ def _objects(file: File, edition: _Edition, reviewed: pa.Array) -> Part:
     ends = lengths.cumsum() - 1
     category = names.take(pa.array(ends, mask=lengths == 0))
     paths = columns.joined(lengths, names)
-    ids, brand = part.table[edition.item], part.table[edition.brand]
+    ids = part.table[edition.item]
+    brand = part.table[edition.brand]
     return _items(file, pa.table({ITEM_ID: ids, "category": category, "categories": paths, "brand": brand}))
 
 

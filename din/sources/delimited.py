@@ -68,7 +68,8 @@ def _too_long(stream: BufferedReader, delimiter: bytes, most: int) -> str | None
 
 def _cells(row: bytes, delimiter: bytes) -> list[bytes]:
     cell = re.compile(rb'(?:"[^"]*(?:""[^"]*)*(?:"|$))?[^' + re.escape(delimiter) + rb"]*")
-    found, at = [], 0
+    found = []
+    at = 0
     while at <= len(row):
         match = cell.match(row, at)
         assert match is not None  # the pattern matches the empty cell, too

@@ -91,7 +91,10 @@ class KuaiRandPure:
 
     def _files(self) -> tuple[list[File], File, File]:
         download = Download.at(self.workspace, self.params.path, "fetch.kuairand_pure.path")
-        logs = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
-        logs += ["log_random_4_22_to_5_08_pure.csv"] * self.params.random_exposure
-        videos, users = "video_features_basic_pure.csv", "user_features_pure.csv"
-        return [download.need(log) for log in logs], download.need(videos), download.need(users)
+        names = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
+        if self.params.random_exposure:
+            names.append("log_random_4_22_to_5_08_pure.csv")
+        logs = [download.need(name) for name in names]
+        videos = download.need("video_features_basic_pure.csv")
+        users = download.need("user_features_pure.csv")
+        return logs, videos, users
