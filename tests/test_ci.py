@@ -1,4 +1,4 @@
-"""What CI runs. Alone: `pytest tests/test_ci.py`."""
+"""Tests of the script that CI runs."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What each stage depends on, found in the source. Alone: `pytest tests/test_code.py`."""
+"""Tests of the dependencies of each stage that `din code` finds in the source."""
 
 import ast
 from importlib.metadata import version

@@ -1,4 +1,4 @@
-"""What all stages share: the lock of a workspace. Alone: `pytest tests/test_stage.py`."""
+"""Tests of the lock that all stages of a workspace share."""
 
 import subprocess
 import sys
@@ -41,12 +41,12 @@ def said(process: "subprocess.Popen[str]") -> str:
 
 
 def test_a_second_stage_waits_and_names_the_first(tmp_path: Path) -> None:
-    """It says for whom it waits, and goes on when the first one ends."""
+    """The second stage names the process that it waits for, and runs once that process ends."""
     first = holder(tmp_path)
     assert said(first) == "held\n"
     second = holder(tmp_path)
     assert second.stderr
-    assert second.stderr.readline() == f"waiting for the stage that runs here already (pid {first.pid})\n"
+    assert second.stderr.readline() == f"waiting for the stage that is already running here (pid {first.pid})\n"
     first.communicate("\n")
     assert said(second) == "held\n"
     assert (tmp_path / ".din/stage.lock").read_text() == str(second.pid)
