@@ -53,6 +53,7 @@ def worker(pipe: Connection, environment: dict[str, str], features: Path, params
 
 
 def take_turns(pipe: Connection, features: Features, params: Train, compute: Compute) -> None:
+    """Train each epoch whose number arrives through the pipe and send back a Turn, until None arrives."""
     keep_freed_memory()
     learning = params.learning
     packer = Packer(features, learning.unknown_rate)

@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Folders and files whose prose has not been revised yet. Remove an entry once its text passes.
 UNREVISED = (
+    "benchmarks/quality/configurations.py",
+    "din/params/train.py",
+    "docs/training.md",
     "din/features",
     "din/model",
     "din/ops",

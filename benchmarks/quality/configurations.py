@@ -104,7 +104,7 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
 
 
 def _tries(draws: int = 0, space: Sequence[list[dict[str, Any]]] = ()) -> list[tuple[dict[str, Any], ...]]:
-    """Return overlays: none, then those of distinct random points of the space (Bergstra & Bengio, JMLR 13, 2012)."""
+    """Return overlays: none, then distinct random points of the space (Bergstra & Bengio, JMLR 13, 2012)."""
     if not draws:
         return []
     points = random.Random(draws).sample(list(itertools.product(*space)), draws - 1)

@@ -85,7 +85,7 @@ def session(workspace: Workspace, memory_mb: int) -> Iterator[Session]:
     (scratch / "spill").mkdir(parents=True)
     con = ibis.duckdb.connect(
         threads=cores.available(),
-        memory_limit=f"{int(memory_mb * _OWN_SHARE)}MB",
+        memory_limit=f"{int(memory_mb * _DUCKDB_SHARE)}MB",
         temp_directory=str(scratch / "spill"),
         preserve_insertion_order=False,  # every query whose order matters sorts
     )
