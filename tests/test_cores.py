@@ -30,7 +30,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("files", "membership", "cores"), FILES.values(), ids=FILES.keys())
-def test_a_container_s_quota_bounds_the_cores(
+def test_the_quota_of_a_container_bounds_the_cores(
     files: dict[str, str], membership: str, cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a host of eight cores: the least of affinity and the quotas of all groups around the process, one at least."""
