@@ -1,11 +1,11 @@
 """Read JSON from outside this process strictly: files, objects of a store, and requests.
 
-A document is refused if it is larger than its limit, is not UTF-8 or JSON, is nested deeper than `DEPTH` levels, names
-a key twice, or holds NaN. It must also have the expected form, without unknown, missing or mistyped keys. Every refusal
-is one `InputError` that names the place, the key, and the value, cut so that a hostile value can't flood a log.
+A document is refused where it is larger than its limit, not UTF-8, not JSON, nested deeper than `DEPTH` levels, names a
+key twice, holds NaN, or is not of the type asked for: unknown, missing and mistyped keys each say so. Every refusal is
+one `InputError` that names the place, the key and the value (cut, so that a hostile value can't flood a log).
 
-Forms are dataclasses or TypedDicts marked with `STRICT`, which pydantic checks. Parsing takes three passes over the
-text, about 20 ms per megabyte, and holds the whole document in memory.
+Types are dataclasses or TypedDicts marked with `STRICT`; pydantic checks them. Parsing costs three passes over the
+text, about 20 ms a megabyte. Does not support streams: a document is in memory whole.
 """
 
 import json
@@ -30,20 +30,20 @@ _ERRORS_SHOWN = 5
 T = TypeVar("T")
 
 
-def read(form: type[T], path: Path, advice: str = "") -> T:
-    """Read a file as a document of a form.
+def read(expected: type[T], path: Path, advice: str = "") -> T:
+    """Read a file as a document of a type.
 
     Args:
-        form: a dataclass or TypedDict.
+        expected: a dataclass or TypedDict.
         path: the file.
-        advice: what to do if the form is wrong, e.g. which command writes the file.
+        advice: what to do about one of another type, such as the command that writes it.
 
     Raises:
         InputError: the file is missing or unreadable, or not a document of this form.
     """
     content = read_bytes(path)
     try:
-        return parse(form, content, str(path))
+        return parse(expected, content, str(path))
     except InputError as error:
         raise InputError(f"{error}; {advice}" if advice else str(error)) from None
 
@@ -67,37 +67,31 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return content
 
 
-def parse(form: type[T], content: bytes, at: str, most: int = MOST_BYTES) -> T:
-    """Parse bytes as a document of a form.
-
-    Args:
-        form: a dataclass or TypedDict.
-        content: the bytes.
-        at: their place, for messages.
-        most: the largest number of bytes.
+def parse(expected: type[T], content: bytes, at: str, most: int = MOST_BYTES) -> T:
+    """Parse bytes as a document of a type; `at` names their place in errors.
 
     Raises:
         InputError: they are not a document of this form.
     """
     decode(content, at, most)
     try:
-        return _adapter(form).validate_json(content)
+        return _adapter(expected).validate_json(content)
     except ValidationError as error:
-        raise InputError(_problems(error, form, at)) from None
+        raise InputError(_problems(error, expected, at)) from None
 
 
-def check(form: type[T], value: Any, at: str) -> T:
-    """Check plain values that were read elsewhere, e.g. from YAML, by the same rules.
+def check(expected: type[T], value: Any, at: str) -> T:
+    """Check plain values that were read elsewhere, such as from YAML, by the same rules.
 
     Raises:
-        InputError: they are not of the form.
+        InputError: they are not of the type.
     """
     _check_plain(value, at)
-    return parse(form, json.dumps(value, default=str).encode(), at)
+    return parse(expected, json.dumps(value, default=str).encode(), at)
 
 
 def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
-    """Decode JSON of any form.
+    """Decode any JSON.
 
     Raises:
         InputError: the text is too large, nested too deeply, not UTF-8 or not JSON, names a key twice, or holds NaN.
@@ -179,32 +173,32 @@ def _syntax(error: ValueError) -> str:
 
 
 @cache
-def _adapter(form: type) -> TypeAdapter[Any]:
-    return TypeAdapter(form)
+def _adapter(expected: type) -> TypeAdapter[Any]:
+    return TypeAdapter(expected)
 
 
-def _problems(error: ValidationError, form: type, at: str) -> str:
-    """Describe all problems in one line, with the missing keys of a block together."""
+def _problems(error: ValidationError, expected: type, at: str) -> str:
+    """Say everything that is wrong in one line, the missing keys of a block at once."""
     found = error.errors(include_url=False)
     missing: dict[tuple[str | int, ...], list[str]] = {}
     for one in found:
         if one["type"] == "missing":
             missing.setdefault(one["loc"][:-1], []).append(shown(one["loc"][-1]))
-    problems = [_lacks(block, keys, form) for block, keys in missing.items()]
-    problems += [_problem(one, form) for one in found if one["type"] != "missing"]
+    problems = [_lacks(block, keys, expected) for block, keys in missing.items()]
+    problems += [_problem(one, expected) for one in found if one["type"] != "missing"]
     more = [f"and {len(problems) - _ERRORS_SHOWN} more"] if len(problems) > _ERRORS_SHOWN else []
     return f"{at}: {'; '.join(problems[:_ERRORS_SHOWN] + more)}"
 
 
-def _lacks(block: tuple[str | int, ...], keys: list[str], form: type) -> str:
+def _lacks(block: tuple[str | int, ...], keys: list[str], expected: type) -> str:
     verb = "key {} is" if len(keys) == 1 else "keys {} are"
-    return f"{verb.format(', '.join(keys))} missing in {_place(block)}; valid keys: {', '.join(_keys(form, block))}"
+    return f"{verb.format(', '.join(keys))} missing in {_place(block)}; valid keys: {', '.join(_keys(expected, block))}"
 
 
-def _problem(error: Any, form: type) -> str:
+def _problem(error: Any, expected: type) -> str:
     path = error["loc"]
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        valid = _keys(form, path[:-1])
+        valid = _keys(expected, path[:-1])
         known = f"; valid keys: {', '.join(valid)}" if valid else ""
         return f"key {shown(path[-1])} is unknown in {_place(path[:-1])}{known}"
     message = shown(error["msg"].removeprefix("Value error, "), quotes=False)
@@ -217,14 +211,14 @@ def _place(path: Sequence[str | int]) -> str:
     return ".".join(shown(part, quotes=False) for part in path) or "the document"
 
 
-def _keys(form: Any, path: Sequence[str | int]) -> list[str]:
-    """Return the keys of the block at `path` of a form, or none if the form does not declare them."""
+def _keys(expected: Any, path: Sequence[str | int]) -> list[str]:
+    """The keys of the block at `path` of a type; none where the type does not say."""
     for part in path:
-        form = _fields(form).get(str(part))
-    return list(_fields(form))
+        expected = _fields(expected).get(str(part))
+    return list(_fields(expected))
 
 
-def _fields(form: Any) -> dict[str, Any]:
-    if is_dataclass(form):
-        return {field.name: field.type for field in fields(form)}
-    return getattr(form, "__annotations__", {}) if isinstance(form, type) else {}
+def _fields(expected: Any) -> dict[str, Any]:
+    if is_dataclass(expected):
+        return {field.name: field.type for field in fields(expected)}
+    return getattr(expected, "__annotations__", {}) if isinstance(expected, type) else {}

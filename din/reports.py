@@ -6,8 +6,8 @@ critical, their figures must lie within their thresholds, and the thresholds mus
 
 from typing import Any
 
+from din.document_types import Expectation, ValidationReport
 from din.errors import listed, shown
-from din.forms import Expectation, ValidationReport
 from din.params import Params, to_json
 from din.workspace import Suite
 

@@ -1,4 +1,4 @@
-"""Sound documents of every form, for tests to write, change and break."""
+"""Sound documents of every type, for tests to write, to change and to break."""
 
 from typing import Any
 

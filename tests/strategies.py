@@ -23,7 +23,7 @@ from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
-from din.forms import FieldRecord, PlacedField
+from din.document_types import FieldRecord, PlacedField
 from din.names import Day, Digest, FileName, Line, Moment, Name
 from din.schema import Kind
 

@@ -9,8 +9,8 @@ import documents_of
 import pytest
 
 from din import documents
+from din.document_types import Facts, GateReport
 from din.errors import InputError
-from din.forms import Facts, GateReport
 from din.names import FileName, ModelName, RunId, Version
 
 SOUND = json.dumps(documents_of.facts())

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST, hash_tree
-from din.forms import FeaturesManifest
+from din.document_types import FeaturesManifest
 from din.params import Params
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind, parse_field
 from din.workspace import Workspace

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from din import documents
 from din.artifacts import hash_tree
+from din.document_types import Expectation, ValidationReport
 from din.errors import GateClosed, InputError
-from din.forms import Expectation, ValidationReport
 from din.params import Params
 from din.reports import why_closed
 from din.workspace import SUITES, Suite, Workspace

@@ -18,7 +18,7 @@ import numpy as np
 
 from din import cores, documents
 from din.artifacts import MANIFEST
-from din.forms import RawManifest
+from din.document_types import RawManifest
 from din.params import Params
 from din.schema import ITEM_ID, LABEL, USER_ID, Kind, parse_fields
 from din.workspace import Workspace

@@ -17,7 +17,7 @@ from great_expectations import expectations as gxe
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.forms import FeaturesManifest
+from din.document_types import FeaturesManifest
 from din.metrics import summary
 from din.params import Params
 from din.workspace import Workspace

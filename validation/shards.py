@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from din.forms import FeaturesManifest
+from din.document_types import FeaturesManifest
 from din.schema import Field, Group, Kind, parse_field
 
 

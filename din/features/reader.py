@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
+from din.document_types import FeaturesManifest
 from din.errors import InputError
-from din.forms import FeaturesManifest
 from din.ops.packing import ragged_take
 from din.schema import SPLITS, TIMESTAMP, Field, Group, Kind, parse_field
 

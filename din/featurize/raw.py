@@ -17,9 +17,9 @@ import ibis.expr.types as ir
 
 from din import documents
 from din.artifacts import MANIFEST
+from din.document_types import RawManifest
 from din.errors import InputError, listed
 from din.featurize.engine import Session, epoch_us
-from din.forms import RawManifest
 from din.params import Featurize
 from din.schema import (
     BEHAVIOUR,

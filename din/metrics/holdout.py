@@ -15,9 +15,9 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from din.document_types import Facts
 from din.errors import InputError
 from din.features.reader import Features
-from din.forms import Facts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from din import documents
 from din.artifacts import replace_directory, write_json
+from din.document_types import ModelConfig
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.forms import ModelConfig
 from din.model.din import Model, build
 from din.model.sequences import resolve
 from din.params import Train, parse, to_json

@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from din import documents
 from din.artifacts import MANIFEST
+from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
-from din.forms import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
 from din.metrics import auc, gauc, summary
 from din.params import source_settings, to_json
 from din.promotion.evidence import Evidence

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from din.document_types import Facts
 from din.errors import InputError
-from din.forms import Facts
 from din.metrics.holdout import Training, unseen
 from din.registry.records import Record
 from din.registry.registry import Registry

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from din.document_types import Facts
 from din.errors import InputError, listed
-from din.forms import Facts
 from din.metrics import Interval, population_stability_index
 from din.promotion import plausibility, slices
 from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
+from din.document_types import About, Evaluation, Facts
 from din.errors import InputError
 from din.features.reader import Features
-from din.forms import About, Evaluation, Facts
 from din.metrics import Interval, bootstrap, paired_bootstrap
 from din.names import Digest, Version
 from din.params import Params, to_json

@@ -6,8 +6,8 @@ equal reports, except for the latency, which is measured.
 """
 
 from din.artifacts import write_json
+from din.document_types import GateEntry, GateReport
 from din.errors import GateClosed
-from din.forms import GateEntry, GateReport
 from din.params import Params
 from din.promotion.candidate import Latency, candidate_gates, measure_latency
 from din.promotion.champion import Score, score_champion

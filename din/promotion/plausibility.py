@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din import documents
+from din.document_types import Evaluation, Facts, ValidationReport
 from din.errors import InputError, shown
-from din.forms import Evaluation, Facts, ValidationReport
 from din.metrics import auc
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding

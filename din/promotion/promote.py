@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 from uuid import uuid4
 
 from din import documents
+from din.document_types import About, Evaluation, GateReport
 from din.errors import GateClosed, InputError, shown
-from din.forms import About, Evaluation, GateReport
 from din.names import Digest
 from din.params import Params
 from din.promotion.candidate import LATENCY, Latency, measure_latency

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from din.document_types import GateEntry, Verdict
 from din.errors import InputError, Unavailable
-from din.forms import GateEntry, Verdict
 from din.metrics import Interval
 
 

@@ -23,8 +23,8 @@ from uuid import uuid4
 
 from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
+from din.document_types import Facts
 from din.errors import InputError, listed
-from din.forms import Facts
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle

@@ -19,10 +19,10 @@ from typing import Any
 
 from din import documents
 from din.artifacts import MANIFEST, hash_files, hash_tree, sha256_file, write_bytes, write_json
+from din.document_types import Evaluation, Facts
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.forms import Evaluation, Facts
 from din.model import artifact
 from din.params import Params
 from din.registry.bundle import FACTS, SIGNATURE

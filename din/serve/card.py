@@ -1,6 +1,6 @@
 """Render MODEL_CARD.md from the facts of a bundle."""
 
-from din.forms import Facts
+from din.document_types import Facts
 from din.schema import Field, Group
 
 _PROBABILITIES = (

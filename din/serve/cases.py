@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from din.document_types import FieldRecord
 from din.features.packing import Lookup, PackedBatch, Packer, look_up
 from din.features.reader import Column, Features, Impressions, Shard
-from din.forms import FieldRecord
 from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group, Kind, parse_field
 from din.serve.requests import requests_for
 

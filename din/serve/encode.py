@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from din import documents
+from din.document_types import PlacedField, Signature
 from din.errors import InputError, listed, shown
 from din.features.packing import Lookup, PackedBatch, look_up
 from din.features.reader import Column, columns_of, ragged_take
-from din.forms import PlacedField, Signature
 from din.registry.bundle import SIGNATURE
 from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field, text
 

@@ -21,10 +21,10 @@ import torch
 from numpy.typing import NDArray
 
 from din.artifacts import write_json
+from din.document_types import PATHS
 from din.errors import GateClosed, InputError
 from din.features.packing import PackedBatch
 from din.features.reader import Features
-from din.forms import PATHS
 from din.metrics.ranking import auc
 from din.model import artifact
 from din.model.artifact import Trained

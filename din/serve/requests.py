@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
+from din.document_types import FeaturesManifest
 from din.errors import InputError
-from din.forms import FeaturesManifest
 from din.schema import BEHAVIOUR, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Field, Group, parse_field
 
 _BEFORE_ALL = np.iinfo(np.int64).min  # the time of prior behaviours without a time

@@ -23,8 +23,8 @@ from typing import Any, Protocol
 
 from din import code, documents
 from din.artifacts import MANIFEST, hash_files, replace_directory, sha256_file, write_json
+from din.document_types import FetchReport, RawManifest
 from din.errors import InputError, Unavailable
-from din.forms import FetchReport, RawManifest
 from din.names import Day, Digest
 from din.params import Data, Params, source_settings, to_json
 from din.sources import (

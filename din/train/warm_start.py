@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from din import documents
+from din.document_types import Facts, FieldRecord, ModelConfig
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.forms import Facts, FieldRecord, ModelConfig
 from din.metrics.holdout import Training, unseen
 from din.model import artifact
 from din.model.din import Model

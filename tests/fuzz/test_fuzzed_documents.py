@@ -11,8 +11,7 @@ from strategies import PLAIN, REQUESTS, documents, faulty
 
 from din import documents as reader
 from din import params
-from din.errors import InputError
-from din.forms import (
+from din.document_types import (
     Evaluation,
     Facts,
     FeaturesManifest,
@@ -24,6 +23,7 @@ from din.forms import (
     Signature,
     ValidationReport,
 )
+from din.errors import InputError
 from din.params import Params
 from din.registry.bundle import Manifest
 from din.registry.records import Record

@@ -1,4 +1,4 @@
-"""Forms of the JSON documents that stages and bundles write; `din.documents` reads them strictly.
+"""Types of the JSON documents that stages and bundles hold; `din.documents` reads them strictly.
 
     reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
     reports/parity.json             ParityReport      models/bundle/signature.json    Signature
@@ -6,7 +6,7 @@
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
     models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
 
-Documents with missing, unknown or mistyped keys are refused, so a reader can rely on their form.
+A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types.
 """
 
 from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
