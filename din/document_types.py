@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from din.documents import STRICT
 from din.names import Day, Digest, ModelName, Moment, Version
-from din.schema import Group, Kind, SplitName, name_problem
+from din.schema import Group, Kind, SplitName, form_of, name_problem
 from din.workspace import Format
 
 Verdict = Literal["open", "closed", "borderline"]
@@ -187,9 +187,10 @@ F = TypeVar("F", bound=FieldRecord)
 
 
 def _coded(record: F) -> F:
-    """Check that a numeric field has edges or moments, and that the name can be a vocabulary's file name."""
-    if record["kind"] is Kind.NUMERIC and "edges" not in record and not {"mean", "std"} <= record.keys():
-        raise ValueError("expected edges, or mean and std, of a numeric field")
+    """Check that the record holds what its form learned, and that the name can be a vocabulary's file name."""
+    learned = form_of(record["kind"], record["buckets"]).learned
+    if not learned <= record.keys():
+        raise ValueError(f"expected {' and '.join(sorted(learned))} of this field")
     if problem := name_problem(record["name"]):
         raise ValueError(problem)
     return record

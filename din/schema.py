@@ -14,10 +14,9 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from din.errors import InputError, shown
+from din.field_forms import Bucket, Form, IdList, Number, OneId
 
 E = TypeVar("E", bound=StrEnum)
-
-UNKNOWN = 0
 
 USER_ID = "user_id"
 ITEM_ID = "item_id"
@@ -60,6 +59,20 @@ class Kind(StrEnum):
     NUMERIC = "numeric"
 
 
+_FORMS: dict[Kind, Form] = {
+    Kind.ID: OneId(),
+    Kind.CATEGORICAL: OneId(),
+    Kind.MULTI: IdList(),
+    Kind.NUMERIC: Number(),
+}
+_BUCKET = Bucket()
+
+
+def form_of(kind: Kind, buckets: int | None) -> Form:
+    """Return how values of a kind are held."""
+    return _BUCKET if buckets else _FORMS[kind]
+
+
 @dataclass(frozen=True)
 class Field:
     """One embedded column. Its name is unique over all groups, since it also names the vocabulary's file."""
@@ -70,9 +83,9 @@ class Field:
     buckets: int | None = None
 
     @property
-    def standardised(self) -> bool:
-        """True if the field's value is a float that scales one embedding row."""
-        return self.kind is Kind.NUMERIC and self.buckets is None
+    def form(self) -> Form:
+        """How its values are held."""
+        return form_of(self.kind, self.buckets)
 
     def to_json(self) -> dict[str, Any]:
         """Return the record that `parse_field` reads."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from din.schema import Field, Kind
+from din.schema import Field
 
 DIGEST = "ab" * 32
 METRICS = {
@@ -57,11 +57,9 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def field_record(field: Field, rows: int) -> dict[str, Any]:
-    """Return a field of the features' manifest, with edges or moments if it is numeric."""
-    record = field.to_json() | {"rows": rows}
-    if field.standardised:
-        return record | {"mean": 0.0, "std": 1.0}
-    return record | {"edges": [float(edge) for edge in range(rows - 2)]} if field.kind is Kind.NUMERIC else record
+    """A field in a manifest of the features, with edges or moments where it is numeric."""
+    learned = {"edges": [float(edge) for edge in range(rows - 2)], "mean": 0.0, "std": 1.0}
+    return field.to_json() | {"rows": rows} | {key: learned[key] for key in sorted(field.form.learned)}
 
 
 def expectation(name: str, **changes: Any) -> dict[str, Any]:

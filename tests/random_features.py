@@ -43,7 +43,7 @@ def write_features(
 
     def column(name: str, n: int) -> pa.Array:
         field = next(field for field in fields if field.name == name)
-        if field.standardised:
+        if not field.form.holds_ids:
             return pa.array(np.where(random.random(n) < 0.1, np.nan, random.normal(size=n)).astype(np.float32))
         if name == "tags":
             return pa.array(

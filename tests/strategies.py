@@ -137,10 +137,10 @@ def _object(form: Any) -> st.SearchStrategy[Plain]:
 
 
 def _field(form: Any) -> st.SearchStrategy[Plain]:
-    """Draw a field's record, with a name that can name a file, and with moments if it is numeric."""
-    moments = {"mean": 0.0, "std": 1.0}
+    """A field's record: a name that can be a file's, and edges and moments where it is numeric."""
+    learned = {"edges": [0.0], "mean": 0.0, "std": 1.0}
     named = st.builds(lambda record, name: record | {"name": name}, _object(form), _SEGMENT)
-    return named.map(lambda record: record | moments if record["kind"] == Kind.NUMERIC else record)
+    return named.map(lambda record: record | learned if record["kind"] == Kind.NUMERIC else record)
 
 
 class _Raw(str):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.schema import EVENT_COLUMNS, ITEM_ID, USER_ID, Kind
+from din.schema import EVENT_COLUMNS, ITEM_ID, USER_ID
 from validation.checks import Check
 from validation.log import SIDE_IDS, Log, quoted
 from validation.strange import Judged, by_day
@@ -119,7 +119,7 @@ def by_side_tables(log: Log, users: Totals) -> Iterator[Check]:
                     np.nan_to_num(found[f"m{i}"].astype(float)) / np.maximum(known, 1),
                     users,
                     trusted,
-                    name in log.kinds,
+                    name in log.fields,
                 )
                 for i, name in enumerate(fields)
             ],
@@ -149,8 +149,8 @@ def _columns(log: Log) -> list[Column]:
     return [
         Column(
             name,
-            numeric=log.kinds[name] is Kind.NUMERIC if name in log.kinds else kind in _FLOATS,
-            read=name in log.kinds,
+            numeric=not log.fields[name].form.has_vocabulary if name in log.fields else kind in _FLOATS,
+            read=name in log.fields,
         )
         for name, kind in found.items()
         if name not in (*EVENT_COLUMNS, "date")

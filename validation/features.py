@@ -17,7 +17,7 @@ from din import documents
 from din.artifacts import MANIFEST, hash_tree
 from din.document_types import FeaturesManifest
 from din.params import Params
-from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind, parse_field
+from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
 from din.workspace import Workspace
 from validation.checks import Check, Rows, files_match_manifest, none_of, schemas, statistic
 from validation.meaning import judge_meaning
@@ -79,7 +79,7 @@ def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
         table = pq.read_table(root / "vocab" / f"{field.name}.parquet")
         ids, counts = (table[name].to_numpy() for name in ("id", "count"))
         checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
-        if field.kind is not Kind.NUMERIC:  # buckets are sorted by edge
+        if field.form.has_vocabulary:  # buckets go by edge
             rising = np.zeros(len(counts), bool)
             rising[2:] = counts[2:] > counts[1:-1]
             checks[f"vocab_{field.name}_counts"] = rising, "ids go by descending count"
@@ -98,8 +98,8 @@ def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
     for rule in Rule:
         yield _counted(found, rule.label, rule.column, rule.advice)
     for field in features.fields:
-        rule = "a value must be finite, or NaN for missing" if field.standardised else "an id must lie in [0, rows)"
-        yield _counted(found, f"{field.name}_in_range", field.name, f"{rule} of its table: run `dvc repro featurize`")
+        advice = f"{field.form.range}: run `dvc repro featurize`"
+        yield _counted(found, f"{field.name}_in_range", field.name, advice)
     yield from _splits(found, params)
     yield from _unknown(found, features, params)
 
@@ -125,7 +125,7 @@ def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str
     fields = [parse_field(record) for record in manifest["fields"]]
 
     def of(group: Group) -> dict[str, str]:
-        return {field.name: _type(field) for field in fields if field.group is group}
+        return {field.name: field.form.arrow_type for field in fields if field.group is group}
 
     files = {
         root / "vocab" / f"{f.name}.parquet": {"id": "int32", "count": "int64", "impressions": "int64"} for f in fields
@@ -136,12 +136,6 @@ def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str
         files[folder / "behaviours.parquet"] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
         files |= {folder / f"{split}.parquet": _IMPRESSION_COLUMNS | of(Group.CONTEXT) for split in SPLITS}
     return files
-
-
-def _type(field: Field) -> str:
-    if field.kind is Kind.MULTI:
-        return "list<item: int32>"
-    return "float" if field.standardised else "int32"
 
 
 def _counted(found: Found, name: str, column: str | None, advice: str) -> Check:

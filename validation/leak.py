@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from din.metrics import auc
-from din.schema import ITEM_ID, USER_ID, Field, Group, Kind
+from din.schema import ITEM_ID, USER_ID, Field, Group
 from validation.checks import SAMPLE
 from validation.sample import Codes, Impressions, Sample
 
@@ -131,7 +131,7 @@ def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
     then user fields.
     """
     out = {USER_ID, *leaking}
-    candidates = [field for field in sample.fields if field.kind is not Kind.MULTI and field.name not in out]
+    candidates = [field for field in sample.fields if not field.form.ragged and field.name not in out]
     candidates.sort(key=lambda field: _PAIR_ORDER.index(field.group))
     found = []
     for one, other in combinations(candidates[:_MAX_PAIR_FIELDS], 2):
@@ -221,8 +221,8 @@ def frequent_values(sample: Sample, finding: Finding) -> Iterator[dict[str, Any]
 
 
 def _namer(sample: Sample, field: Field) -> Callable[[int], Any]:
-    """Return a function that names a code in a report by its raw value, or by the rank of a number."""
-    if field.standardised:
+    """What a report calls a code: its raw value, or the rank of a number."""
+    if not field.form.holds_ids:
         return lambda code: f"hundredth {code}" if code else "missing"
     named = sample.features.vocabulary(field)["value"].to_pylist()
     return lambda code: named[code]

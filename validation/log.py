@@ -20,7 +20,7 @@ from din import cores, documents
 from din.artifacts import MANIFEST
 from din.document_types import RawManifest
 from din.params import Params
-from din.schema import ITEM_ID, LABEL, USER_ID, Kind, parse_fields
+from din.schema import ITEM_ID, LABEL, USER_ID, Field, parse_fields
 from din.workspace import Workspace
 from validation.checks import SAMPLE, Severity
 from validation.trailing import Calendar
@@ -39,9 +39,9 @@ class Log:
         until: the last day that may be used.
         daily: whether the source promises rows for every day.
         protocol: temporal, by_user or leave_last_out.
-        kinds: the kind of each column that the model reads; other columns are only kept.
-        calendar: the days with events; under `temporal`, the newest days validate or test.
-        newest_severity: the severity of an expectation that an extreme newest day breaks.
+        fields: the declared columns by name, which the model reads; others are only kept.
+        calendar: the days with events; under `temporal` the newest are those that validate or test.
+        newest_severity: of an expectation that an extreme newest day breaks.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -49,7 +49,7 @@ class Log:
     until: date | None
     daily: bool
     protocol: str
-    kinds: dict[str, Kind]
+    fields: dict[str, Field]
     calendar: Calendar
     newest_severity: Severity
 
@@ -114,7 +114,7 @@ def opened(workspace: Workspace, params: Params) -> Iterator[Log]:
             until=until,
             daily=manifest["daily"],
             protocol=protocol,
-            kinds={field.name: field.kind for field in fields},
+            fields={field.name: field for field in fields},
             calendar=_calendar(connection, until, heldout_days if protocol == "temporal" else 0),
             newest_severity="critical" if params.validate_raw.strange_days == "critical" else "warning",
         )

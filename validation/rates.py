@@ -25,7 +25,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Field, Group, Kind
+from din.field_forms import UNKNOWN
+from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation.checks import SAMPLE
 from validation.sample import in_second_half
 from validation.shards import Features, Rows, values
@@ -171,7 +172,7 @@ class _Log:
         self.counts: dict[tuple[Group, str], Counts] = {}
         self._orders: dict[Field, np.ndarray] = {}
         self._tables = {Group.ITEM: features.items, Group.USER: features.users}
-        self._contexts = [field for field in features.of(Group.CONTEXT) if field.kind is not Kind.MULTI]
+        self._contexts = [field for field in features.of(Group.CONTEXT) if not field.form.ragged]
         self._bounds = {
             (group, field): (np.full(table.num_rows, np.nan), np.full(table.num_rows, np.nan))
             for group, table in self._tables.items()
@@ -186,7 +187,7 @@ class _Log:
     def numbers(self, group: Group) -> Iterator[tuple[Field, np.ndarray]]:
         """Yield the group's fields, and contexts that are constant for nearly all its entities, with values [E]."""
         for field in self.features.of(group):
-            if field.kind is not Kind.MULTI and field.name != _IDS[group]:
+            if not field.form.ragged and field.name != _IDS[group]:
                 yield field, self._numbers(self._tables[group][field.name], field)
         shown = sum(self.counts[group, split].shown for split in SPLITS)
         for field in self._contexts:
@@ -230,7 +231,7 @@ class _Log:
     def _numbers(self, column: pa.ChunkedArray, field: Field) -> np.ndarray:
         """Return a column as numbers, so that near values are alike: raw values if they are numbers, else ids."""
         found, _ = values(column, field)
-        if field.standardised:
+        if not field.form.holds_ids:
             mean, std = self._moments[field.name]
             return mean + std * found.astype(float)
         return np.where(found > UNKNOWN, self._order(field)[found], np.nan)
@@ -240,7 +241,7 @@ class _Log:
         if field not in self._orders:
             raw = self.features.vocabulary(field)["value"]
             self._orders[field] = np.arange(len(raw), dtype=float)
-            if field.kind is not Kind.NUMERIC:
+            if field.form.has_vocabulary:
                 with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
                     self._orders[field] = pc.cast(raw, pa.float64()).to_numpy()
         return self._orders[field]

@@ -13,7 +13,8 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from din.schema import SPLITS, UNKNOWN, Field, Group, Kind
+from din.field_forms import UNKNOWN
+from din.schema import SPLITS, Field, Group
 from validation.shards import Features, Rows, date_of, integers, values
 
 MAX_ROWS = 200_000
@@ -208,7 +209,7 @@ class Sample:
         at = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
         found = {}
         for field in self.features.of(Group.ITEM):
-            if field.kind is Kind.MULTI or field.standardised:
+            if field.form.ragged or not field.form.holds_ids:
                 continue
             value = integers(self.features.items[field.name])
             candidate = value[rows["item"]][row]
@@ -218,7 +219,7 @@ class Sample:
 
     def _codes(self, column: pa.ChunkedArray, field: Field) -> Codes:
         found, row = values(column, field)
-        if not field.standardised:
+        if field.form.holds_ids:
             return Codes(np.maximum(found, UNKNOWN), row, self.features.rows[field.name])
         edges = self._edges.setdefault(field.name, _hundredths(found))
         code = np.where(np.isfinite(found), 1 + np.searchsorted(edges, found, side="right"), UNKNOWN)

@@ -19,7 +19,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group
+from din.field_forms import UNKNOWN
+from din.schema import ITEM_ID, SPLITS, USER_ID, Group
 from validation.checks import SAMPLE
 from validation.shards import Features, Rows, date_of, integers, values
 
@@ -260,7 +261,7 @@ def _impressions(found: Found, features: Features, split: str, rows: Rows) -> No
 def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Path, group: Group) -> None:
     for own in features.of(group):
         found_values, row = values(table[own.name], own)
-        broken = np.isinf(found_values) if own.standardised else ~_in_range(found_values, features.rows[own.name])
+        broken = own.form.outside(found_values, features.rows[own.name])
         count = int(broken.sum())
         found.count(f"{own.name}_in_range", count)
         if count:

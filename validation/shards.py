@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.document_types import FeaturesManifest
-from din.schema import Field, Group, Kind, parse_field
+from din.schema import Field, Group, parse_field
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,13 @@ def integers(column: pa.ChunkedArray) -> np.ndarray:
 def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
     """Return a field's values [M] and the row of each [M]; a row without values has one value -1.
 
-    Values are int32 ids, or float32 for a standardised field, with NaN if missing.
+    Returns:
+        int32 ids, or float32 numbers (NaN = missing).
     """
     rows = np.arange(len(column))
-    if field.standardised:
+    if not field.form.holds_ids:
         return pc.fill_null(column, float("nan")).to_numpy(), rows
-    if field.kind is not Kind.MULTI:
+    if not field.form.ragged:
         return integers(column), rows
     lengths = pc.fill_null(pc.call_function("list_value_length", [column]), 0).to_numpy()
     empty = np.flatnonzero(lengths == 0)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from din.field_forms import UNKNOWN
 from din.metrics import auc
-from din.schema import ITEM_ID, UNKNOWN, Field, Group
+from din.schema import ITEM_ID, Field, Group
 from validation.leak import rates
 from validation.sample import Impressions, Sample
 

@@ -5,7 +5,6 @@ This takes one aggregate over each column of events and side tables that `featur
 
 from collections.abc import Iterator
 
-from din.schema import Kind
 from validation.checks import Check, none_of_warning
 from validation.log import Log, quoted
 
@@ -19,7 +18,7 @@ def declared_values(log: Log) -> Iterator[Check]:
     unsplit: list[dict[str, object]] = []
     for table in ("events", *(name for name in log.tables if name != "history")):
         for name, kind in log.columns(table).items():
-            declared = log.kinds.get(name)
+            declared = log.fields.get(name)
             if declared is None:
                 continue
             column = quoted(name)
@@ -27,7 +26,7 @@ def declared_values(log: Log) -> Iterator[Check]:
             if distinct == 1:
                 examples = log.rows(f"SELECT any_value({column}) AS value FROM {table}")
                 constant.append({"table": table, "column": name, **examples[0]})
-            if declared is Kind.MULTI and kind == "VARCHAR[]" and _unsplit(log, table, column):
+            if declared.form.ragged and kind == "VARCHAR[]" and _unsplit(log, table, column):
                 examples = log.rows(f"SELECT {column}[1] AS value FROM {table} WHERE len({column}) > 0 LIMIT 1")
                 unsplit.append({"table": table, "column": name, **examples[0]})
     yield none_of_warning(

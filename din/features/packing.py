@@ -15,33 +15,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.features.reader import Column, Features, Impressions, Shard
+from din.features.reader import Features, Impressions, Shard
+from din.field_forms import Column, Lookup, OneId
 from din.ops.deduplicate import Deduplicator
 from din.ops.packing import field_ids, pack_histories
-from din.schema import UNKNOWN, Field, Group
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """Rows of the joint embedding table for one field of N owners.
-
-    ids: int64 [M]. owners: int64 [M], the owner of each id, non-decreasing, every owner at least once; None where
-    M = N and owner i has id i. weights: float32 [M] for a standardised field, else None.
-    """
-
-    ids: np.ndarray
-    owners: np.ndarray | None = None
-    weights: np.ndarray | None = None
+from din.schema import Field, Group
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """B impressions with T behaviours over U distinct items (see the picture above); lookups by field name."""
+    """B impressions with T behaviours over U distinct items (see the picture above).
 
-    items: dict[str, Lookup]
-    behaviours: dict[str, Lookup]
-    users: dict[str, Lookup]
-    contexts: dict[str, Lookup]
+    lookups: by field name, of the U items, the T behaviours, and the user and context of each of the B impressions.
+    """
+
+    lookups: dict[Group, dict[str, Lookup]]
     candidate: np.ndarray  # int64 [B], positions among the U items
     behaviour: np.ndarray  # int64 [T], positions among the U items
     segment: np.ndarray  # int64 [T], non-decreasing
@@ -50,10 +38,9 @@ class PackedBatch:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def lookups(self) -> list[Lookup]:
-        """All lookups, in a fixed order."""
-        groups = (self.items, self.behaviours, self.users, self.contexts)
-        return [lookup for group in groups for lookup in group.values()]
+    def every_lookup(self) -> list[Lookup]:
+        """Return the lookups of all groups, in their order."""
+        return [lookup for group in self.lookups.values() for lookup in group.values()]
 
 
 @dataclass(frozen=True)
@@ -70,20 +57,6 @@ class TableLayout:
         return cls(
             {field.name: int(end) - rows[field.name] for field, end in zip(fields, ends, strict=True)}, int(ends[-1])
         )
-
-
-def look_up(column: Column, field: Field, offset: int, dropped: np.ndarray | None = None) -> Lookup:
-    """A field's rows in the joint table; `dropped` bool [N] marks owners whose value is taken as unknown."""
-    if field.standardised:
-        missing = np.isnan(column.values)
-        ids = np.where(missing, UNKNOWN, 1).astype(np.int64)
-        return Lookup(ids + offset, weights=np.where(missing, 1, column.values).astype(np.float32))
-    ids, owners = column.values.astype(np.int64), None
-    if column.offsets is not None:
-        owners = np.repeat(np.arange(len(column.offsets) - 1), np.diff(column.offsets))
-    if dropped is not None:
-        ids[dropped if owners is None else dropped[owners]] = UNKNOWN
-    return Lookup(ids + offset, owners)
 
 
 class Packer:
@@ -104,10 +77,12 @@ class Packer:
         )
         items, position = self._distinct_items(touched)
         return PackedBatch(
-            items=self._group(Group.ITEM, self._features.items, items, random),
-            behaviours=self._group(Group.BEHAVIOUR, shard.behaviour_fields, places, random),
-            users=self._group(Group.USER, self._features.users, users, random),
-            contexts=self._group(Group.CONTEXT, impressions.contexts, rows, random),
+            lookups={
+                Group.ITEM: self._group(Group.ITEM, self._features.items, items, random),
+                Group.BEHAVIOUR: self._group(Group.BEHAVIOUR, shard.behaviour_fields, places, random),
+                Group.USER: self._group(Group.USER, self._features.users, users, random),
+                Group.CONTEXT: self._group(Group.CONTEXT, impressions.contexts, rows, random),
+            },
             candidate=position[len(places) :],
             behaviour=position[: len(places)],
             segment=segment,
@@ -121,9 +96,9 @@ class Packer:
         for field in self._features.of(group):
             column, offset = columns[field.name], self.layout.offsets[field.name]
             drawn = None if random is None else random.random(len(owners), np.float32)
-            if field.standardised or column.offsets is not None:
-                dropped = None if drawn is None else drawn < rate
-                lookups[field.name] = look_up(column.take(owners), field, offset, dropped)
-            else:
+            if isinstance(field.form, OneId):
                 lookups[field.name] = Lookup(field_ids(column.values, owners, offset, drawn, rate))
+            else:
+                dropped = None if drawn is None else drawn < rate
+                lookups[field.name] = field.form.look_up(column.take(owners), offset, dropped)
         return lookups

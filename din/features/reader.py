@@ -19,29 +19,10 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import FeaturesManifest
 from din.errors import InputError
-from din.ops.packing import ragged_take
-from din.schema import SPLITS, TIMESTAMP, Field, Group, Kind, parse_field
+from din.field_forms import Column
+from din.schema import SPLITS, TIMESTAMP, Field, Group, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
-
-
-@dataclass(frozen=True)
-class Column:
-    """One field's values for N owners.
-
-    values: int32 ids [M], or float32 [M] where the field is standardised (NaN = missing).
-    offsets: int64 [N + 1] into `values` for a `multi` field; None where M = N.
-    """
-
-    values: np.ndarray
-    offsets: np.ndarray | None = None
-
-    def take(self, owners: np.ndarray) -> "Column":
-        """The column of `owners` [K], in that order."""
-        if self.offsets is None:
-            return Column(self.values[owners])
-        flat, offsets = ragged_take(self.offsets[owners], self.offsets[owners + 1])
-        return Column(self.values[flat], offsets)
 
 
 @dataclass(frozen=True)
@@ -184,23 +165,14 @@ class Features:
         fields = self.of(group)
         columns = columns_of(table, fields)
         for field in fields:
-            if not field.standardised:
+            if field.form.holds_ids:
                 _check(path, field.name, columns[field.name].values, self.rows[field.name])
         return columns
 
 
 def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
     """The columns of some fields, by name."""
-    return {field.name: _column(table[field.name], field) for field in fields}
-
-
-def _column(array: pa.ChunkedArray, field: Field) -> Column:
-    if field.kind is not Kind.MULTI:
-        return Column(_numpy(array))
-    lists = array.combine_chunks()
-    lists = pa.concat_arrays(lists.chunks) if isinstance(lists, pa.ChunkedArray) else lists
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    return Column(lists.values.to_numpy(zero_copy_only=False), offsets)
+    return {field.name: field.form.column(table[field.name]) for field in fields}
 
 
 def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -> None:

@@ -20,8 +20,9 @@ import ibis.expr.types as ir
 
 from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
 from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
+from din.featurize.coding import column
 from din.featurize.engine import Session, flag, session
-from din.featurize.raw import Raw, column
+from din.featurize.raw import Raw
 from din.params import Featurize, Params, to_json
 from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, Field, Group
 from din.workspace import FORMAT, Workspace

@@ -11,71 +11,233 @@ No result is approximate or depends on the number of threads.
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import ibis
 import ibis.expr.types as ir
 import numpy as np
 
+from din.errors import InputError
 from din.featurize.engine import Session
-from din.featurize.raw import column
-from din.schema import UNKNOWN, Field, Kind
+from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId
+from din.schema import Field, Kind
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
 
 
 @dataclass(frozen=True)
-class Coder:
-    """The encoding of a field, learned from training rows: `vocabulary` (value, id), `edges`, or `mean` and `std`."""
+class Coder(ABC):
+    """What training taught about a field."""
 
     field: Field
-    vocabulary: ir.Table | None = None
-    edges: tuple[float, ...] = ()
-    mean: float = 0.0
-    std: float = 1.0
+
+    @staticmethod
+    @abstractmethod
+    def typed(values: ir.Value, found: str) -> ir.Value:
+        """Return raw values with the type that the coder needs, null where missing.
+
+        Args:
+            found: how an error names the column and its type.
+
+        Raises:
+            InputError: they are of another type.
+        """
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
+        """Learn from known values: for the arguments see `learn`."""
+
+    @abstractmethod
+    def encode(self, table: ir.Table) -> ir.Table:
+        """Return the table with the field's column replaced by what the feature files hold."""
+
+    @abstractmethod
+    def known(self) -> ir.Table:
+        """Return value and id of every row of the embedding table but that of the unknown."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int:
+        """Rows of the embedding table, row 0 included."""
+
+    def ids(self, encoded: ir.Table) -> ir.Table:
+        """Return encoded rows with a column `id` instead of the field's, one row for each id of a list."""
+        return encoded.rename(id=column(self.field))
+
+    def to_json(self) -> dict[str, Any]:
+        """The field's record in the manifest."""
+        return self.field.to_json() | {"rows": self.rows}
+
+
+@dataclass(frozen=True)
+class VocabularyCoder(Coder):
+    """Values and their ids."""
+
+    vocabulary: ir.Table
+
+    @staticmethod
+    def typed(values: ir.Value, found: str) -> ir.Value:
+        if values.type().is_nested():
+            raise InputError(f"{found}; only multi fields hold lists: declare it multi")
+        return _finite(values)
+
+    @classmethod
+    def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
+        counts = session.store("counts", cls._counts(evidence))
+        enough = counts.filter(counts.weight >= (min_count if field.kind is Kind.ID else 1))
+        ids = 1 + ibis.row_number().over(order_by=[enough.weight.desc(), enough.value])
+        return cls(field, session.store(f"ids_{field.name}", enough.select("value", id=ids.cast("int32"))))
 
     def encode(self, table: ir.Table) -> ir.Table:
-        """Return the table with the field's column as int32 ids, lists of int32 ids, or float32 values."""
         name = column(self.field)
-        values = table[name]
-        if self.field.standardised:
-            scaled = ((values - self.mean) / self.std).fill_null(float("nan"))
-            return table.mutate(**{name: scaled.cast("float32")})
-        if self.field.kind is Kind.NUMERIC:
-            above = [(values >= edge).cast("int32") for edge in self.edges]
-            bucket = ibis.ifelse(values.isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, bucket 1
-            return table.mutate(**{name: bucket.cast("int32")})
-        unknown: Any = ibis.literal(UNKNOWN, "int32")
         codes = self._codes(table, name)
-        if self.field.kind is Kind.MULTI:
-            unknown = ibis.literal([UNKNOWN], "array<int32>")
         joined = table.left_join(codes, table[name] == codes.raw_value).drop("raw_value")
-        return joined.mutate(**{name: joined.code.fill_null(unknown)}).drop("code")
+        return joined.mutate(**{name: joined.code.fill_null(self._unknown())}).drop("code")
+
+    def known(self) -> ir.Table:
+        return self.vocabulary
+
+    @property
+    def rows(self) -> int:
+        return self.field.form.rows(int(self.vocabulary.count().to_pyarrow().as_py()))
+
+    @staticmethod
+    def _counts(evidence: ir.Table) -> ir.Table:
+        """value and the summed weight of each."""
+        return evidence.group_by("value").aggregate(weight=evidence.weight.sum())
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
-        """Return raw_value and code; for `multi`, one row per distinct list, which are far fewer than the rows."""
-        assert self.vocabulary is not None
-        if self.field.kind is not Kind.MULTI:
-            return self.vocabulary.select(raw_value="value", code="id")
+        """raw_value -> code."""
+        return self.vocabulary.select(raw_value="value", code="id")
+
+    @staticmethod
+    def _unknown() -> ir.Value:
+        return ibis.literal(UNKNOWN, "int32")
+
+
+@dataclass(frozen=True)
+class ListCoder(VocabularyCoder):
+    """Values that occur in lists, and their ids."""
+
+    @staticmethod
+    def typed(values: ir.Value, found: str) -> ir.Value:
+        if not values.type().is_array():
+            raise InputError(f"{found}, but multi needs lists; name its separator in fetch.table.separators")
+        return values
+
+    def ids(self, encoded: ir.Table) -> ir.Table:
+        return super().ids(encoded).unnest("id")
+
+    @staticmethod
+    def _counts(evidence: ir.Table) -> ir.Table:
+        parts = _parts(VocabularyCoder._counts(evidence).rename(raw_value="value"))
+        once = parts.group_by("raw_value", "part").aggregate(weight=parts.weight.max())
+        return once.group_by(value="part").aggregate(weight=once.weight.sum())
+
+    def _codes(self, table: ir.Table, name: str) -> ir.Table:
+        """One row for each distinct list of the table, far fewer than its rows."""
         parts = _parts(table.select(raw_value=table[name]).distinct())
         parts = parts.join(self.vocabulary, parts.part == self.vocabulary.value)
         once = parts.group_by("raw_value", "id").aggregate(at=parts["at"].min())
         return once.group_by("raw_value").aggregate(code=once.id.collect(order_by=once["at"]))
 
+    @staticmethod
+    def _unknown() -> ir.Value:
+        return ibis.literal([UNKNOWN], "array<int32>")
+
+
+class _NumberCoder(Coder):
+    """Numbers, however they are encoded."""
+
+    @staticmethod
+    def typed(values: ir.Value, found: str) -> ir.Value:
+        if values.type().is_nested():
+            raise InputError(f"{found}; only multi fields hold lists: declare it multi")
+        if not (values.type().is_numeric() or values.type().is_boolean()):
+            raise InputError(f"{found}, but numeric needs numbers; declare it categorical, or correct the source")
+        return _finite(values.cast("float64"))
+
+
+@dataclass(frozen=True)
+class BucketCoder(_NumberCoder):
+    """Edges between quantile buckets."""
+
+    edges: tuple[float, ...]
+
+    @classmethod
+    def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
+        assert field.buckets
+        return cls(field, _quantiles(session, evidence, field.buckets))
+
+    def encode(self, table: ir.Table) -> ir.Table:
+        name = column(self.field)
+        above = [(table[name] >= edge).cast("int32") for edge in self.edges]
+        bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, too
+        return table.mutate(**{name: bucket.cast("int32")})
+
+    def known(self) -> ir.Table:
+        return _numbered([float("-inf"), *self.edges])
+
     @property
     def rows(self) -> int:
-        """The number of rows of the embedding table, including row 0."""
-        if self.vocabulary is not None:
-            return 1 + int(self.vocabulary.count().to_pyarrow().as_py())
-        return 2 if self.field.standardised else len(self.edges) + 2
+        return self.field.form.rows(len(self.edges))
 
     def to_json(self) -> dict[str, Any]:
-        """Return the field's record in the manifest."""
-        record = self.field.to_json() | {"rows": self.rows}
-        if self.field.standardised:
-            return record | {"mean": self.mean, "std": self.std}
-        return record | {"edges": list(self.edges)} if self.field.kind is Kind.NUMERIC else record
+        return super().to_json() | {"edges": list(self.edges)}
+
+
+@dataclass(frozen=True)
+class MomentsCoder(_NumberCoder):
+    """Mean and standard deviation."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
+        mean, std = _moments(session, evidence)
+        return cls(field, mean, std)
+
+    def encode(self, table: ir.Table) -> ir.Table:
+        name = column(self.field)
+        scaled = ((table[name] - self.mean) / self.std).fill_null(float("nan"))
+        return table.mutate(**{name: scaled.cast("float32")})
+
+    def known(self) -> ir.Table:
+        return _numbered([None])
+
+    @property
+    def rows(self) -> int:
+        return self.field.form.rows(1)
+
+    def ids(self, encoded: ir.Table) -> ir.Table:
+        """Return rows with the id 0 where the number is missing, else 1."""
+        ids = super().ids(encoded)
+        return ids.mutate(id=(~ids.id.isnan()).cast("int32"))
+
+    def to_json(self) -> dict[str, Any]:
+        return super().to_json() | {"mean": self.mean, "std": self.std}
+
+
+_CODERS: dict[type[Form], type[Coder]] = {
+    OneId: VocabularyCoder,
+    IdList: ListCoder,
+    Bucket: BucketCoder,
+    Number: MomentsCoder,
+}
+
+
+def column(field: Field) -> str:
+    """The field's column in every intermediate table."""
+    return f"field_{field.name}"
+
+
+def typed(field: Field, values: ir.Value, found: str) -> ir.Value:
+    """Return raw values with the type that the field needs, null where missing; see `Coder.typed`."""
+    return _CODERS[type(field.form)].typed(values, found)
 
 
 def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) -> Coder:
@@ -87,21 +249,21 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
         evidence: value (raw) and weight (int64: how often training saw it); weights of repeated values are added.
         min_count: a value of an `id` field with fewer occurrences stays unknown.
     """
-    evidence = evidence.filter(evidence.value.notnull())
-    if field.buckets:
-        return Coder(field, edges=_quantiles(session, evidence, field.buckets))
-    if field.kind is Kind.NUMERIC:
-        mean, std = _moments(session, evidence)
-        return Coder(field, mean=mean, std=std)
-    counts = evidence.group_by("value").aggregate(weight=evidence.weight.sum())
-    if field.kind is Kind.MULTI:
-        parts = _parts(counts.rename(raw_value="value"))
-        once = parts.group_by("raw_value", "part").aggregate(weight=parts.weight.max())
-        counts = once.group_by(value="part").aggregate(weight=once.weight.sum())
-    counts = session.store("counts", counts)
-    enough = counts.filter(counts.weight >= (min_count if field.kind is Kind.ID else 1))
-    ids = 1 + ibis.row_number().over(order_by=[enough.weight.desc(), enough.value])
-    return Coder(field, session.store(f"ids_{field.name}", enough.select("value", id=ids.cast("int32"))))
+    known = evidence.filter(evidence.value.notnull())
+    return _CODERS[type(field.form)].learn(session, field, known, min_count)
+
+
+def _finite(values: ir.Value) -> ir.Value:
+    """Null where a float is no number."""
+    if values.type().is_floating():
+        values = ibis.ifelse(values.isnan() | values.isinf(), ibis.null(values.type()), values)
+    return values
+
+
+def _numbered(values: list[float | None]) -> ir.Table:
+    """Values with the ids 1, 2, …"""
+    rows = {"value": values, "id": list(range(1, len(values) + 1))}
+    return ibis.memtable(rows, schema={"value": "float64", "id": "int32"})
 
 
 def _parts(lists: ir.Table) -> ir.Table:

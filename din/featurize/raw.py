@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-import ibis
 import ibis.expr.types as ir
 
 from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import RawManifest
 from din.errors import InputError, listed
+from din.featurize.coding import column, typed
 from din.featurize.engine import Session, epoch_us
 from din.params import Featurize
 from din.schema import (
@@ -31,7 +31,6 @@ from din.schema import (
     USER_ID,
     Field,
     Group,
-    Kind,
     parse_fields,
 )
 
@@ -69,11 +68,6 @@ class Raw:
     def of(self, *groups: Group) -> tuple[Field, ...]:
         """Return the fields of some groups, in the order declared."""
         return tuple(field for field in self.fields if field.group in groups)
-
-
-def column(field: Field) -> str:
-    """Return the name of the field's column in every intermediate table."""
-    return f"field_{field.name}"
 
 
 def load(session: Session, root: Path, params: Featurize) -> Raw:
@@ -142,20 +136,7 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
             f"it has {listed(table.columns)}"
         )
     values = table[field.name]
-    kind = field.kind
-    dtype = values.type()
-    found = f"{path}: column {field.name!r} is {dtype}"
-    if kind is Kind.MULTI and not dtype.is_array():
-        raise InputError(f"{found}, but multi needs lists; name its separator in fetch.table.separators")
-    if kind is not Kind.MULTI and dtype.is_nested():
-        raise InputError(f"{found}; only multi fields hold lists: declare it multi")
-    if kind is Kind.NUMERIC:
-        if not (dtype.is_numeric() or dtype.is_boolean()):
-            raise InputError(f"{found}, but numeric needs numbers; declare it categorical, or correct the source")
-        values = values.cast("float64")
-    if values.type().is_floating():
-        values = ibis.ifelse(values.isnan() | values.isinf(), ibis.null(values.type()), values)
-    return values
+    return typed(field, values, f"{path}: column {field.name!r} is {values.type()}")
 
 
 def _check_feedback(session: Session, events: ir.Table, contexts: list[Field], where: str) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.coding import Coder
+from din.featurize.coding import Coder, column
 from din.featurize.engine import Session
-from din.featurize.raw import column
 from din.featurize.timeline import ORDER
-from din.schema import SEQUENCE, SPLITS, TIMESTAMP, UNKNOWN, Group
+from din.field_forms import UNKNOWN
+from din.schema import SEQUENCE, SPLITS, TIMESTAMP, Group
 
 
 def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:

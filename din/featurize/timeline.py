@@ -17,8 +17,9 @@ itself. Each shard is sorted once.
 import ibis
 import ibis.expr.types as ir
 
+from din.featurize.coding import column
 from din.featurize.engine import Session, flag
-from din.featurize.raw import Raw, column
+from din.featurize.raw import Raw
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, Group
 
 ORDER = ("timestamp", "is_event", "sequence")  # within a user; unique

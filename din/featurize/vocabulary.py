@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.coding import Coder
+from din.featurize.coding import Coder, column
 from din.featurize.engine import Session
-from din.featurize.raw import column
-from din.schema import UNKNOWN, Field, Group, Kind
+from din.field_forms import UNKNOWN
+from din.schema import Field, Group
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Training:
             return rows.select(value=rows[column(field)], weight=ibis.literal(1, "int64"))
         key = str(field.group)
         owners = self.candidates.select(key)
-        if field.group is Group.ITEM and field.kind is not Kind.NUMERIC:
+        if field.group is Group.ITEM and field.form.has_vocabulary:
             owners = owners.union(self.visible.select(key))
         weighted = owners.group_by(key).aggregate(weight=ibis._.count())
         return weighted.join(carrier, key).select("weight", value=column(field))
@@ -63,7 +63,7 @@ class Training:
         name = column(field)
         if field.group in (Group.USER, Group.CONTEXT):
             rows = self.candidates.join(carrier, "user") if carrier is not None else coder.encode(self.candidates)
-            ids = _ids(rows.select(name), coder)
+            ids = coder.ids(rows.select(name))
             return ids.group_by("id").aggregate(count=ibis._.count(), impressions=ibis._.count())
         if carrier is not None:
             shown = self.candidates.select("user", "item", low="rank", high=(self.candidates["rank"] + 1).cast("int32"))
@@ -71,7 +71,7 @@ class Training:
             rows = shown.union(seen).join(carrier.select("item", name), "item")
         else:
             rows = coder.encode(self.visible)
-        spans = _ids(rows.select("user", "low", "high", name), coder)
+        spans = coder.ids(rows.select("user", "low", "high", name))
         before = ibis.window(group_by=["user", "id"], order_by=["low", "high"], preceding=(None, 1))
         covered = spans.high.max().over(before).fill_null(0)
         new = ibis.greatest(spans.high - ibis.greatest(spans.low, covered), 0)
@@ -84,28 +84,10 @@ def table(session: Session, coder: Coder, tally: ir.Table) -> ir.Table:
 
     The value of a bucket is its lower edge, −inf for the first. A standardised field has the rows 0 and 1, both null.
     """
-    if coder.vocabulary is not None:
-        known = coder.vocabulary
-    else:
-        values = [None] if coder.field.standardised else [float("-inf"), *coder.edges]
-        known = ibis.memtable(
-            {"value": values, "id": list(range(1, len(values) + 1))}, schema={"value": "float64", "id": "int32"}
-        )
+    known = coder.known()
     unknown = ibis.memtable({"id": [UNKNOWN]}, schema={"id": "int32"})
     unknown = unknown.select(value=ibis.null(known.value.type()), id="id")
     rows = unknown.union(known.select("value", "id")).left_join(session.store("tally", tally), "id")
     return rows.select(
         "value", "id", count=rows["count"].fill_null(0), impressions=rows.impressions.fill_null(0).cast("int64")
     ).order_by("id")
-
-
-def _ids(rows: ir.Table, coder: Coder) -> ir.Table:
-    """Return the rows with a column `id` in place of the field's.
-
-    A list has one row for each of its ids. A standardised value has the id 1, or 0 if it is missing.
-    """
-    name = column(coder.field)
-    ids = rows.rename(id=name)
-    if coder.field.kind is Kind.MULTI:
-        return ids.unnest("id")
-    return ids.mutate(id=(~ids.id.isnan()).cast("int32")) if coder.field.standardised else ids

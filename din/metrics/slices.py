@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
-from din.features.reader import Column, Features
+from din.features.reader import Features
+from din.field_forms import UNKNOWN, Column
 from din.metrics.summary import summary
-from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind
+from din.schema import ITEM_ID, USER_ID, Field, Group, Kind
 
 LARGEST = 10
 """The largest number of slices of a field, for its most frequent values among the rows."""
@@ -100,10 +101,8 @@ def _by_count(by: str, name: str, features: Features, ids: NDArray[np.int32]) ->
 
 
 def _by_value(field: Field, features: Features, column: Column) -> list[Slice]:
-    if column.offsets is None:
-        owner = np.arange(len(column.values))
-    else:
-        owner = np.repeat(np.arange(len(column.offsets) - 1), np.diff(column.offsets))
+    lengths = 1 if column.offsets is None else np.diff(column.offsets)
+    owner = np.repeat(np.arange(len(column)), lengths)
     ids, counts = np.unique(column.values, return_counts=True)
     largest = ids[np.argsort(-counts, kind="stable")[:LARGEST]]
     values = features.vocabulary(field.name)["value"]
@@ -114,11 +113,8 @@ def _by_value(field: Field, features: Features, column: Column) -> list[Slice]:
 
 
 def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Field, Column]]:
-    """Return the context fields that have ids, with a value for each row.
-
-    A sampled negative has the sequence of its click.
-    """
-    fields = [field for field in features.of(Group.CONTEXT) if not field.standardised]
+    """The context fields that have ids, with a value for each row; a sampled negative has its click's sequence."""
+    fields = [field for field in features.of(Group.CONTEXT) if field.form.holds_ids]
     if not fields:
         return []
     shards = [shard.impressions for shard in features.shards("test")]
@@ -126,11 +122,5 @@ def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Fie
     order = np.argsort(known, kind="stable")
     place = np.append(order, -1)[np.searchsorted(known, sequence, sorter=order)]
     if len(sequence) and not (len(known) and np.array_equal(known[place], sequence)):
-        raise InputError(f"the predictions have rows that {features.root} lacks; run `dvc repro evaluate`")
-    return [(f, _concatenate([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]
-
-
-def _concatenate(columns: list[Column]) -> Column:
-    values = np.concatenate([column.values for column in columns])
-    lengths = [np.diff(column.offsets) for column in columns if column.offsets is not None]
-    return Column(values, np.append(0, np.cumsum(np.concatenate(lengths))) if lengths else None)
+        raise InputError(f"the predictions have rows that {features.root} has not; run `dvc repro evaluate`")
+    return [(f, Column.joined([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]

@@ -10,22 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from din.features.packing import Lookup, PackedBatch
+from din.features.packing import PackedBatch
+from din.field_forms import Lookup
 from din.ops.inputs import Places
 from din.ops.lookup import Ids
+from din.schema import Group
 
 
 class Batch(NamedTuple):
-    """`PackedBatch` as tensors; lookups in the order of the fields.
+    """`PackedBatch` as tensors; each group's lookups in the order of its fields.
 
-    For a request (one user, C candidates): behaviour [L], segment [L] of zeros, users and contexts of one owner.
+    For a request (one user, C candidates): behaviour [L], segment [L] of zeros, user and context fields of one owner.
     rows [R]: in training the row of the joint table behind each row of the table at hand; None = it is the joint table.
     """
 
-    items: tuple[Ids, ...]
-    behaviours: tuple[Ids, ...]
-    users: tuple[Ids, ...]
-    contexts: tuple[Ids, ...]
+    lookups: dict[Group, tuple[Ids, ...]]
     candidate: Tensor
     behaviour: Tensor
     segment: Tensor
@@ -36,14 +35,21 @@ class Batch(NamedTuple):
         """Which items it shows."""
         return Places(self.candidate, self.behaviour, self.segment)
 
+    @property
+    def profile(self) -> tuple[Ids, ...]:
+        """Lookups of user and context fields, which have one owner an impression."""
+        return self.lookups[Group.USER] + self.lookups[Group.CONTEXT]
+
+    @property
+    def distinct_items(self) -> int:
+        """How many distinct items there are."""
+        return self.lookups[Group.ITEM][0].ids.shape[0]
+
 
 def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     """Share a packed batch's memory as tensors."""
     return Batch(
-        items=_ids(packed.items),
-        behaviours=_ids(packed.behaviours),
-        users=_ids(packed.users),
-        contexts=_ids(packed.contexts),
+        lookups={group: tuple(map(_ids, own.values())) for group, own in packed.lookups.items()},
         candidate=torch.from_numpy(packed.candidate),
         behaviour=torch.from_numpy(packed.behaviour),
         segment=torch.from_numpy(packed.segment),
@@ -51,8 +57,8 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
     )
 
 
-def _ids(group: dict[str, Lookup]) -> tuple[Ids, ...]:
+def _ids(lookup: Lookup) -> Ids:
     def tensor(array: np.ndarray | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(array)
 
-    return tuple(Ids(torch.from_numpy(x.ids), tensor(x.owners), tensor(x.weights)) for x in group.values())
+    return Ids(torch.from_numpy(lookup.ids), tensor(lookup.owners), tensor(lookup.weights))

@@ -91,12 +91,13 @@ class EmbeddingMLP(nn.Module):
         """
         columns = (self.linear, self.dim)
         groups = [
-            Columns(batch.items, batch.items[0].ids.shape[0], *columns),
-            Columns(batch.behaviours, batch.behaviour.shape[0], *columns),
-            Columns((*batch.users, *batch.contexts), owners, *columns),
+            Columns(batch.lookups[Group.ITEM], batch.distinct_items, *columns),
+            Columns(batch.lookups[Group.BEHAVIOUR], batch.behaviour.shape[0], *columns),
+            Columns(batch.profile, owners, *columns),
         ]
         if self.item_bias:
-            candidate = Ids(batch.items[0].ids.index_select(0, batch.candidate), None, None)
+            item_id = batch.lookups[Group.ITEM][0].ids
+            candidate = Ids(item_id.index_select(0, batch.candidate), None, None)
             groups.append(Columns((candidate,), batch.candidate.shape[0], 0, 1))
         items, feedback, profile, *bias = lookup(table, groups)
         return Embedded(items, feedback, profile), bias[0] if bias else None

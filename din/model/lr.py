@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from din.model.embedding import Batch
 from din.ops.lookup import Columns, lookup
 from din.ops.segments import segment_sum
+from din.schema import Group
 
 
 class LogisticRegression(nn.Module):
@@ -35,13 +36,12 @@ class LogisticRegression(nn.Module):
 
     def _parts(self, table: Tensor, batch: Batch, owners: int) -> tuple[Tensor, Tensor]:
         """The impressions' own weights [B], and those of their behaviours [T, 1]."""
-        distinct, behaviours = batch.items[0].ids.shape[0], batch.behaviour.shape[0]
         groups = [
-            Columns(batch.items, distinct, 0, 2),
-            Columns((*batch.users, *batch.contexts), owners, 0, 1),
-            Columns(batch.behaviours, behaviours, 1, 1),
+            Columns(batch.lookups[Group.ITEM], batch.distinct_items, 0, 2),
+            Columns(batch.profile, owners, 0, 1),
+            Columns(batch.lookups[Group.BEHAVIOUR], batch.behaviour.shape[0], 1, 1),
         ]
         items, profile, feedback = lookup(table, groups)
-        item_U2 = items.view(distinct, -1, 2).sum(1)
+        item_U2 = items.view(batch.distinct_items, -1, 2).sum(1)
         own = item_U2[:, 0].index_select(0, batch.candidate) + profile.sum(1) + self.bias
         return own, item_U2[:, 1:].index_select(0, batch.behaviour) + feedback.sum(1, keepdim=True)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.field_forms import UNKNOWN
 from din.model.embedding import Batch
 from din.params import Scalar
-from din.schema import UNKNOWN, Field, Group, Kind, text
+from din.schema import Field, Group, Kind, text
 
 Sequences = dict[str, dict[str, list[int]]]
 _SELECTABLE = (Kind.ID, Kind.CATEGORICAL)
@@ -66,7 +67,7 @@ class Selection(nn.Module):
         """bool [T], or None for all."""
         member = None
         for field, rows in zip(self.fields, self.buffers(), strict=True):
-            ids = batch.behaviours[field].ids
+            ids = batch.lookups[Group.BEHAVIOUR][field].ids
             ids = ids if batch.rows is None else batch.rows.index_select(0, ids)
             matches = (ids.unsqueeze(1) == rows).any(1)
             member = matches if member is None else member & matches

@@ -2,24 +2,8 @@
 
 import numpy as np
 
+from din.field_forms import UNKNOWN, ragged_take
 from din.ops import backend
-from din.schema import UNKNOWN
-
-
-def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of the slices [start, end) one after the other, and where each slice begins.
-
-        starts [1, 7, 4], ends [3, 7, 6]  ->  flat [1, 2, 4, 5], offsets [0, 2, 2, 4]
-
-    Returns:
-        flat: int64 [sum of lengths]. offsets: int64 [len(starts) + 1].
-    """
-    lengths = ends.astype(np.int64) - starts
-    offsets = np.zeros(len(starts) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    flat = np.repeat(starts - offsets[:-1], lengths)
-    flat += np.arange(offsets[-1])
-    return flat, offsets
 
 
 def pack_histories(

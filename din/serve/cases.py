@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from din.document_types import FieldRecord
-from din.features.packing import Lookup, PackedBatch, Packer, look_up
-from din.features.reader import Column, Features, Impressions, Shard
-from din.schema import ITEM_ID, SPLITS, UNKNOWN, USER_ID, Group, Kind, parse_field
+from din.features.packing import PackedBatch, Packer
+from din.features.reader import Features, Impressions, Shard
+from din.field_forms import NEVER_SEEN, UNKNOWN, Level, Lookup
+from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
 from din.serve.requests import requests_for
 
-NEVER_SEEN = "\0never seen"
 _MANY = 50
-_FAR = 100.0  # standard deviations
-_OUTSIDE = 1e12  # of any bucket
 _PACK = 1024
 _ROW_COLUMNS = ("user", "item", "timestamp", "sequence", "label")
 
@@ -105,7 +102,7 @@ class _Edges:
         yield self._case("duplicate candidates", self.items[[0, 1, 0]])
         yield self._case("unknown candidate", np.array([UNKNOWN, self.items[0], UNKNOWN]))
         yield self._unknown_user()
-        for level in ("lowest", "highest", "missing", "never seen"):
+        for level in Level:
             yield self._level(level)
 
     def _case(self, name: str, items: np.ndarray, length: int | None = None, user: int | None = None) -> Case:
@@ -140,32 +137,21 @@ class _Edges:
         request = case.requests[0] | {"user": {USER_ID: NEVER_SEEN}}
         return replace(case, requests=[request], bare=[request])
 
-    def _level(self, level: str) -> Case:
+    def _level(self, level: Level) -> Case:
         """Every field of every group that has such a value takes it, in the features and in the request."""
         case = self._case(f"values: {level}", self.items[:3])
         said: dict[Group, dict[str, Any]] = {group: {} for group in Group}
-        lookups = {
-            Group.ITEM: dict(case.packed.items),
-            Group.BEHAVIOUR: dict(case.packed.behaviours),
-            Group.USER: dict(case.packed.users),
-            Group.CONTEXT: dict(case.packed.contexts),
-        }
+        lookups = {group: dict(own) for group, own in case.packed.lookups.items()}
         for record in self.features.manifest["fields"]:
             field = parse_field(record)
-            if field.name in (USER_ID, ITEM_ID) or (values := _values(record, level)) is None:
+            example = field.form.examples(record).get(level)
+            if field.name in (USER_ID, ITEM_ID) or example is None:
                 continue
-            raw, encoded = values
-            said[field.group][field.name] = raw
-            old = lookups[field.group][field.name]
+            said[field.group][field.name] = example.raw
+            column = example.column.times(_owners(lookups[field.group][field.name]))
             offset = self.packer.layout.offsets[field.name]
-            lookups[field.group][field.name] = look_up(_constant(encoded, _owners(old), field.kind), field, offset)
-        packed = replace(
-            case.packed,
-            items=lookups[Group.ITEM],
-            behaviours=lookups[Group.BEHAVIOUR],
-            users=lookups[Group.USER],
-            contexts=lookups[Group.CONTEXT],
-        )
+            lookups[field.group][field.name] = field.form.look_up(column, offset)
+        packed = replace(case.packed, lookups=lookups)
         request = case.requests[0]
         request = {
             "user": request["user"] | said[Group.USER],
@@ -176,27 +162,5 @@ class _Edges:
         return replace(case, packed=packed, requests=[request], bare=[request])
 
 
-def _values(record: FieldRecord, level: str) -> tuple[Any, float] | None:
-    """A field's raw value of a level and its encoded form; None where the field has no such value."""
-    numeric = record["kind"] == Kind.NUMERIC
-    missing = float("nan") if "mean" in record else UNKNOWN
-    if level == "missing":
-        return None, missing
-    if level == "never seen":
-        return None if numeric else ([NEVER_SEEN] if record["kind"] == Kind.MULTI else NEVER_SEEN, missing)
-    if not numeric:
-        return None
-    sign = -1 if level == "lowest" else 1
-    if "mean" in record and "std" in record:
-        return record["mean"] + sign * _FAR * record["std"], sign * _FAR
-    return sign * _OUTSIDE, 1 if level == "lowest" else record["rows"] - 1
-
-
 def _owners(lookup: Lookup) -> int:
     return len(lookup.ids) if lookup.owners is None else int(lookup.owners.max(initial=-1)) + 1
-
-
-def _constant(value: float, owners: int, kind: Kind) -> Column:
-    """`owners` times the same encoded value."""
-    offsets = np.arange(owners + 1) if kind is Kind.MULTI else None
-    return Column(np.full(owners, value, np.float32 if isinstance(value, float) else np.int32), offsets)

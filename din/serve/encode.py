@@ -9,11 +9,9 @@ given. Profiles and side fields come from the bundle's tables by id; those in th
 shared with featurize, so that parity can tell when the two part ways.
 """
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +21,13 @@ import pyarrow.parquet as pq
 from din import documents
 from din.document_types import PlacedField, Signature
 from din.errors import InputError, listed, shown
-from din.features.packing import Lookup, PackedBatch, look_up
-from din.features.reader import Column, columns_of, ragged_take
+from din.features.packing import PackedBatch
+from din.features.reader import columns_of
+from din.field_forms import UNKNOWN, Column, Lookup, ragged_take
 from din.registry.bundle import SIGNATURE
-from din.schema import ITEM_ID, UNKNOWN, USER_ID, Field, Group, Kind, parse_field, text
+from din.schema import ITEM_ID, USER_ID, Field, Group, parse_field, text
 
 KEYS = ("user", "history", "candidates", "context")
-_PLAIN_NUMBERS = {int, float, bool, type(None)}
 _PIECE = 1 << 12  # behaviours, copies counted: what an activation unit makes of them stays in a core's cache
 
 _Columns = dict[Group, dict[str, Column]]
@@ -70,7 +68,7 @@ class Encoder:
         self._vocabularies = {
             field.name: Vocabulary(_values(directory / "vocab" / f"{field.name}.parquet"))
             for field in self.fields
-            if field.kind is not Kind.NUMERIC and field.name not in (USER_ID, ITEM_ID)
+            if field.form.has_vocabulary and field.name not in (USER_ID, ITEM_ID)
         }
         self._tables = {
             group: _table(directory / name, self._of(group))
@@ -128,10 +126,12 @@ class Encoder:
         items: np.ndarray | None = None,
     ) -> PackedBatch:
         return PackedBatch(
-            items=self._lookups(Group.ITEM, columns, items),
-            behaviours=self._lookups(Group.BEHAVIOUR, columns, behaviour),
-            users=self._lookups(Group.USER, columns, owner),
-            contexts=self._lookups(Group.CONTEXT, columns, owner),
+            lookups={
+                Group.ITEM: self._lookups(Group.ITEM, columns, items),
+                Group.BEHAVIOUR: self._lookups(Group.BEHAVIOUR, columns, behaviour),
+                Group.USER: self._lookups(Group.USER, columns, owner),
+                Group.CONTEXT: self._lookups(Group.CONTEXT, columns, owner),
+            },
             candidate=candidate,
             behaviour=behaviour,
             segment=segment,
@@ -142,7 +142,7 @@ class Encoder:
         """Rows of the joint table of `owners` of the columns; None = all of them."""
         taken = {name: c if owners is None else c.take(owners) for name, c in columns[group].items()}
         records = self._records
-        return {f.name: look_up(taken[f.name], f, records[f.name]["offset"]) for f in self._of(group)}
+        return {f.name: f.form.look_up(taken[f.name], records[f.name]["offset"]) for f in self._of(group)}
 
     def _columns(self, entries: _Entries) -> _Columns:
         """Encoded columns of all groups, one owner for each entry or request."""
@@ -212,28 +212,10 @@ class Encoder:
         }
 
     def _encode(self, field: Field, values: list[Any]) -> Column:
-        """A field's raw values as ids or standardised numbers."""
+        """Encode raw values of a field."""
+        vocabulary = self._vocabularies.get(field.name)
         with _naming(field.name):
-            if field.kind is Kind.NUMERIC:
-                return self._encode_numbers(self._records[field.name], values)
-            vocabulary = self._vocabularies[field.name]
-            if field.kind is not Kind.MULTI:
-                return Column(np.array(vocabulary.rows(values), np.int32))
-            lists = [_distinct(vocabulary.rows(_listed(value))) for value in values]
-            offsets = np.cumsum([0, *map(len, lists)])
-            return Column(np.array([row for rows in lists for row in rows], np.int32), offsets)
-
-    @staticmethod
-    def _encode_numbers(record: PlacedField, values: list[Any]) -> Column:
-        numbers = _numbers(values)
-        missing = ~np.isfinite(numbers)
-        edges = record.get("edges")
-        if edges is not None:
-            buckets = 1 + np.searchsorted(np.array(edges, np.float64), numbers, side="right")
-            return Column(np.where(missing, UNKNOWN, buckets).astype(np.int32))
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = (numbers - record.get("mean", 0.0)) / record.get("std", 1.0)
-            return Column(np.where(missing, math.nan, scaled).astype(np.float32))
+            return field.form.encode(values, self._records[field.name], vocabulary.rows if vocabulary else None)
 
     def _of(self, group: Group) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.group is group)
@@ -260,44 +242,9 @@ def _values(path: Path) -> list[Any]:
 
 def _replace(base: Column, owners: np.ndarray, other: Column) -> Column:
     """The column `base` with its `owners` taking the values of `other`, one each."""
-    count = len(base.values) if base.offsets is None else len(base.offsets) - 1
-    choice = np.arange(count)
-    choice[owners] = count + np.arange(len(owners))
-    values = np.concatenate([base.values, other.values])
-    if base.offsets is None or other.offsets is None:
-        return Column(values[choice])
-    return Column(values, np.concatenate([base.offsets, base.offsets[-1] + other.offsets[1:]])).take(choice)
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
-        raise InputError(f"{shown(value)}; expected a list of values, or null")
-    return value
-
-
-def _distinct(rows: list[int]) -> list[int]:
-    return list(dict.fromkeys(row for row in rows if row != UNKNOWN)) or [UNKNOWN]
-
-
-def _numbers(values: list[Any]) -> np.ndarray:
-    """Values of a numeric field as float64, NaN where missing; booleans are 1 and 0, text is never a number."""
-    if set(map(type, values)) <= _PLAIN_NUMBERS:
-        with suppress(OverflowError):  # `_number` names the value
-            return np.array(values, np.float64)
-    return np.fromiter(map(_number, values), np.float64, len(values))
-
-
-def _number(value: Any) -> float:
-    if value is None:
-        return math.nan
-    try:
-        if isinstance(value, Real | np.bool_):
-            return float(value)
-    except OverflowError:
-        raise InputError(f"{shown(value)} is beyond the range of numbers; correct it, or send null") from None
-    raise InputError(f"{shown(value)} is not a number; expected a number, or null where it is missing")
+    choice = np.arange(len(base))
+    choice[owners] = len(base) + np.arange(len(owners))
+    return Column.joined([base, other]).take(choice)
 
 
 @contextmanager

@@ -21,14 +21,15 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from din.artifacts import replace_directory
-from din.features.packing import PackedBatch, TableLayout, look_up
-from din.features.reader import Column, Features
+from din.features.packing import PackedBatch, TableLayout
+from din.features.reader import Features
+from din.field_forms import Lookup
 from din.model import artifact
 from din.model.din import Model
 from din.model.embedding import Batch
 from din.ops.lookup import Ids
 from din.params import Params
-from din.schema import Field, Group, Kind
+from din.schema import Field, Group
 from din.serve import bundle
 from din.serve.fold import fold
 from din.serve.inputs import feeds
@@ -93,10 +94,7 @@ class _Graph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         arrays = dict(zip(self.names, inputs, strict=True))
         batch = Batch(
-            items=self._lookups(Group.ITEM, arrays),
-            behaviours=self._lookups(Group.BEHAVIOUR, arrays),
-            users=self._lookups(Group.USER, arrays),
-            contexts=self._lookups(Group.CONTEXT, arrays),
+            lookups={group: self._lookups(group, arrays) for group in Group},
             candidate=arrays["candidate"],
             behaviour=arrays["behaviour"],
             segment=arrays.get("segment", arrays["behaviour"]),  # a request's is never read
@@ -113,15 +111,11 @@ def _example(fields: tuple[Field, ...], layout: TableLayout, request: bool) -> P
     impressions = 1 if request else _IMPRESSIONS
     owners = {Group.ITEM: _ITEMS, Group.BEHAVIOUR: _BEHAVIOURS, Group.USER: impressions, Group.CONTEXT: impressions}
 
-    def lookups(group: Group) -> dict[str, Any]:
-        own = (field for field in fields if field.group is group)
-        return {field.name: look_up(_zeros(field, owners[group]), field, layout.offsets[field.name]) for field in own}
+    def look_up(field: Field) -> Lookup:
+        return field.form.look_up(field.form.traced.times(owners[field.group]), layout.offsets[field.name])
 
     return PackedBatch(
-        items=lookups(Group.ITEM),
-        behaviours=lookups(Group.BEHAVIOUR),
-        users=lookups(Group.USER),
-        contexts=lookups(Group.CONTEXT),
+        lookups={group: {field.name: look_up(field) for field in fields if field.group is group} for group in owners},
         candidate=np.zeros(_IMPRESSIONS, np.int64),
         behaviour=np.zeros(_BEHAVIOURS, np.int64),
         segment=np.zeros(_BEHAVIOURS, np.int64),
@@ -129,15 +123,8 @@ def _example(fields: tuple[Field, ...], layout: TableLayout, request: bool) -> P
     )
 
 
-def _zeros(field: Field, owners: int) -> Column:
-    if field.standardised:
-        return Column(np.zeros(owners, np.float32))
-    if field.kind is not Kind.MULTI:
-        return Column(np.zeros(owners, np.int32))
-    return Column(np.zeros(2 * owners, np.int32), np.arange(0, 2 * owners + 1, 2))
-
-
 def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool, opset: int) -> ir.Model:
+    shapes = _dynamic_shapes(graph.fields, request)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
@@ -148,22 +135,32 @@ def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool, opset: 
             verbose=False,
             input_names=list(example),
             output_names=OUTPUTS,
-            dynamic_shapes=(tuple({0: _dimension(name, graph.fields, request)} for name in example),),
+            dynamic_shapes=(tuple(shapes[name] for name in example),),
             opset_version=opset,
         )
     assert program is not None
     return program.model
 
 
-def _dimension(name: str, fields: tuple[Field, ...], request: bool) -> Any:
-    """The name of an input's one dimension; the one user or context of a request is fixed."""
-    group, _, field_name = name.removesuffix(".owners").removesuffix(".weights").partition(".")
-    number, field = next(((n, field) for n, field in enumerate(fields) if field.name == field_name), (0, None))
-    if field is not None and field.kind is Kind.MULTI:
-        return Dim(f"values_{number}")
-    if field is not None and field.group in (Group.USER, Group.CONTEXT):
-        return Dim.STATIC if request else Dim("impressions")
-    return Dim({"item": "items", "candidate": "candidates" if request else "impressions"}.get(group, "behaviours"))
+def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[int, Any]]:
+    """Name the dimensions of every input; the one user and the one context of a request are fixed."""
+    impressions = Dim.STATIC if request else Dim("impressions")
+    owners = {
+        Group.ITEM: Dim("items"),
+        Group.BEHAVIOUR: Dim("behaviours"),
+        Group.USER: impressions,
+        Group.CONTEXT: impressions,
+    }
+    shapes = {
+        "candidate": {0: Dim("candidates") if request else impressions},
+        "behaviour": {0: owners[Group.BEHAVIOUR]},
+        "segment": {0: owners[Group.BEHAVIOUR]},
+    }
+    for number, field in enumerate(fields):
+        sizes = {"owners": owners[field.group], "values": Dim(f"values_{number}")}
+        for ending, axes in field.form.axes.items():
+            shapes[f"{field.group}.{field.name}{ending}"] = {at: sizes[axis] for at, axis in enumerate(axes)}
+    return shapes
 
 
 def _strip(graph: ir.Model) -> None:

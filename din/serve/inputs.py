@@ -18,9 +18,7 @@ from din.features.packing import PackedBatch
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
     """Every input by name; a graph takes those of them that its model reads."""
     arrays: dict[str, np.ndarray] = {}
-    groups = {"item": packed.items, "behaviour": packed.behaviours, "user": packed.users, "context": packed.contexts}
-    for group, lookups in groups.items():
+    for group, lookups in packed.lookups.items():
         for name, lookup in lookups.items():
-            parts = {"": lookup.ids, ".owners": lookup.owners, ".weights": lookup.weights}
-            arrays |= {f"{group}.{name}{suffix}": part for suffix, part in parts.items() if part is not None}
+            arrays |= {f"{group}.{name}{ending}": part for ending, part in lookup.parts().items()}
     return arrays | {"candidate": packed.candidate, "behaviour": packed.behaviour, "segment": packed.segment}

@@ -98,7 +98,7 @@ def threads_of(params: ComputeParams) -> int:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Nested tuples of tensors on `device`: on CUDA pinned, and copied without waiting; on CPU themselves.
+    """Nested tuples and dictionaries of tensors on `device`: on CUDA pinned and copied without waiting.
 
     The copy lies in the device's default stream, so what is launched later sees it.
     """
@@ -106,6 +106,8 @@ def moved(value: Any, device: torch.device) -> Any:
         return value
     if isinstance(value, Tensor):
         return value.pin_memory().to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: moved(part, device) for key, part in value.items()}
     if isinstance(value, tuple):
         parts = (moved(part, device) for part in value)
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)

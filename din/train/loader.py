@@ -89,7 +89,7 @@ class TrainingLoader:
         """Impressions `rows` of a shard as a batch of an epoch; other ranks' rows are not known yet."""
         draw = number * self._ranks.size + self._ranks.rank
         packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, draw]))
-        ids = [lookup.ids for lookup in packed.lookups()]
+        ids = [lookup.ids for lookup in packed.every_lookup()]
         distinct, positions = self._distinct_rows(np.concatenate(ids))
         ends = accumulate(map(len, ids), initial=0)
         parts = (positions[start:end] for start, end in pairwise(ends))
@@ -106,12 +106,12 @@ class TrainingLoader:
 
 
 def _relabelled(packed: PackedBatch, ids: Iterator[np.ndarray]) -> PackedBatch:
-    """A batch with other ids in its lookups, in the order of `PackedBatch.lookups`."""
-    groups = {
-        group: {name: replace(lookup, ids=next(ids)) for name, lookup in getattr(packed, group).items()}
-        for group in ("items", "behaviours", "users", "contexts")
+    """Replace the ids of a batch's lookups, in the order of `PackedBatch.every_lookup`."""
+    lookups = {
+        group: {name: replace(lookup, ids=next(ids)) for name, lookup in own.items()}
+        for group, own in packed.lookups.items()
     }
-    return replace(packed, **groups)
+    return replace(packed, lookups=lookups)
 
 
 def evaluation_batches(packer: Packer, shard: Shard, rows: np.ndarray, batch_size: int) -> Iterator[PackedBatch]:

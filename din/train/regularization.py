@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from din.features.reader import Features
+from din.field_forms import UNKNOWN
 from din.params import LearningParams
-from din.schema import ITEM_ID, UNKNOWN, Group
+from din.schema import ITEM_ID, Group
 
 
 def row_decay(features: Features, params: LearningParams) -> Tensor:

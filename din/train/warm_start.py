@@ -24,7 +24,7 @@ from din.model import artifact
 from din.model.din import Model
 from din.params import ModelParams, Train, parse, to_json
 from din.registry.bundle import FACTS
-from din.schema import Field, Kind, text
+from din.schema import Field, text
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _names(records: list[FieldRecord]) -> str:
 
 def _common(field: Field, here: list[Any], there: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Ids of the same value now and then, [N] each; unknown is one."""
-    if field.kind is Kind.NUMERIC:
+    if not field.form.has_vocabulary:
         ids = np.arange(len(here) if len(here) == len(there) else 1)
         return ids, ids
     old = {text(value): i for i, value in enumerate(there)}

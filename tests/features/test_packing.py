@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from din.features.packing import Lookup, Packer
+from din.features.packing import Packer
 from din.features.reader import Features
+from din.field_forms import Lookup, ragged_take
 from din.ops.deduplicate import Deduplicator
-from din.ops.packing import ragged_take
 from din.schema import Group
 
 
@@ -53,18 +53,18 @@ def test_a_packed_batch_holds_each_impression_s_own_values(data: st.DataObject, 
     for b, row in enumerate(rows):
         start, end = shard.impressions.history_start[row], shard.impressions.history_end[row]
         assert behaviours[b] == end - start
-        for name, lookup in packed.items.items():
+        for name, lookup in packed.lookups[Group.ITEM].items():
             offset, column = packer.layout.offsets[name], features_once.items[name]
             expected = expected_ids(column, shard.impressions.item[row], offset)
             assert values_of(lookup, packed.candidate[b]) == expected
             for step, behaviour in enumerate(range(start, end)):
                 expected = expected_ids(column, shard.behaviour_item[behaviour], offset)
                 assert values_of(lookup, packed.behaviour[position + step]) == expected
-        for name, lookup in packed.behaviours.items():
+        for name, lookup in packed.lookups[Group.BEHAVIOUR].items():
             for step, behaviour in enumerate(range(start, end)):
                 expected = expected_ids(shard.behaviour_fields[name], behaviour, packer.layout.offsets[name])
                 assert values_of(lookup, position + step) == expected
-        for name, lookup in packed.users.items():
+        for name, lookup in packed.lookups[Group.USER].items():
             expected = expected_ids(features_once.users[name], shard.impressions.user[row], packer.layout.offsets[name])
             assert values_of(lookup, b) == expected
         position += end - start
@@ -96,5 +96,5 @@ def test_dropping_everything_leaves_only_unknown(features_once: Features) -> Non
     shard = features_once.shard(0, "train")
     packed = packer.pack(shard, np.arange(5), np.random.default_rng(0))
     for field in features_once.of(Group.ITEM):
-        ids = packed.items[field.name].ids - packer.layout.offsets[field.name]
-        assert field.standardised or not ids.any()
+        ids = packed.lookups[Group.ITEM][field.name].ids - packer.layout.offsets[field.name]
+        assert not field.form.holds_ids or not ids.any()

@@ -22,6 +22,7 @@ from din.model.embedding import to_tensors
 from din.model.sequences import resolve
 from din.ops.dice import Dice
 from din.params import Params, Train
+from din.schema import Group
 from din.train.loader import TrainingLoader
 
 SEQUENCES = {"liked": {"rating": (4, "5")}, "other": {"rating": (1, 2, 3, None)}, "all": {}}
@@ -127,9 +128,7 @@ def test_a_request_equals_packed_rows(variant, row, candidates, features_once: F
         expected = model(table, packed)
         first = to_tensors(packer.pack(shared, np.array([0])))
         single = packed._replace(
-            behaviours=first.behaviours,
-            users=first.users,
-            contexts=first.contexts,
+            lookups=first.lookups | {Group.ITEM: packed.lookups[Group.ITEM]},
             behaviour=packed.behaviour[: impressions.history_length[row]],
             segment=first.segment,
         )
@@ -144,15 +143,12 @@ def test_batches_of_training_are_read_alike(variant, features_once: Features, pa
     for batch in TrainingLoader(features_once, packer, 50, seed=1).epoch(0):
         rows = torch.from_numpy(batch.rows)
         lookups = {
-            group: {
-                name: replace(lookup, ids=batch.rows[lookup.ids])
-                for name, lookup in getattr(batch.packed, group).items()
-            }
-            for group in ("items", "behaviours", "users", "contexts")
+            group: {name: replace(lookup, ids=batch.rows[lookup.ids]) for name, lookup in own.items()}
+            for group, own in batch.packed.lookups.items()
         }
         with torch.no_grad():
             compact = model(table.index_select(0, rows), to_tensors(batch.packed, rows))
-            expected = model(table, to_tensors(replace(batch.packed, **lookups)))
+            expected = model(table, to_tensors(replace(batch.packed, lookups=lookups)))
         torch.testing.assert_close(compact, expected)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from din.features.reader import Column, Features, Shard
+from din.features.reader import Features, Shard
+from din.field_forms import Column
 from din.model.attention import ActivationUnit
 from din.model.baselines import PNN, DeepFM
 from din.model.din import DIN, Model

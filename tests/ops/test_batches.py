@@ -43,7 +43,7 @@ def test_packed_batches(shard: int, rows: list[int], rate: float, dropping: bool
             packed.append(Packer(features_once, rate).pack(read, own, np.random.default_rng(1) if dropping else None))
     ours, theirs = packed
     pairs = [(getattr(ours, n), getattr(theirs, n)) for n in ("candidate", "behaviour", "segment", "labels")]
-    for a, b in zip(ours.lookups(), theirs.lookups(), strict=True):
+    for a, b in zip(ours.every_lookup(), theirs.every_lookup(), strict=True):
         pairs += [(a.ids, b.ids), (a.owners, b.owners), (a.weights, b.weights)]
     for found, expected in pairs:
         np.testing.assert_array_equal(found, expected)

@@ -18,8 +18,8 @@ from settings import changed
 
 from din.artifacts import read_json
 from din.errors import InputError
-from din.features.packing import Lookup, PackedBatch, TableLayout, look_up
-from din.features.reader import Column
+from din.features.packing import PackedBatch, TableLayout
+from din.field_forms import Column, Lookup
 from din.model.artifact import Trained
 from din.model.din import build
 from din.model.embedding import to_tensors
@@ -27,7 +27,7 @@ from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json
 from din.registry.bundle import verify_bundle
-from din.schema import Field, Group, Kind, parse_fields
+from din.schema import Field, Group, parse_fields
 from din.serve import export as exporting
 from din.serve.bundle import gather_facts
 from din.serve.export import export_graphs
@@ -62,14 +62,10 @@ class Exported:
     folder: Path
 
 
-def rows_of(field: Field) -> int:
-    return 2 if field.standardised else 7
-
-
 def make(
     fields: tuple[Field, ...], train: Train, folder: Path, opset: int, sequences: Sequences | None = None
 ) -> Exported:
-    layout = TableLayout.of(fields, {field.name: rows_of(field) for field in fields})
+    layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
     model, table = build(fields, layout, train, sequences)
     generator = torch.Generator().manual_seed(1)
     for tensor in (*model.parameters(), table):
@@ -101,13 +97,16 @@ def random_batch(seed: int, exported: Exported, lengths: list[int], request: boo
 
     def lookups(group: Group, count: int) -> dict[str, Lookup]:
         own = (field for field in exported.fields if field.group is group)
-        return {f.name: look_up(random_column(random, f, count), f, exported.layout.offsets[f.name]) for f in own}
+        offsets = exported.layout.offsets
+        return {f.name: f.form.look_up(random_column(random, f, count), offsets[f.name]) for f in own}
 
     return PackedBatch(
-        items=lookups(Group.ITEM, items),
-        behaviours=lookups(Group.BEHAVIOUR, behaviours),
-        users=lookups(Group.USER, owners),
-        contexts=lookups(Group.CONTEXT, owners),
+        lookups={
+            Group.ITEM: lookups(Group.ITEM, items),
+            Group.BEHAVIOUR: lookups(Group.BEHAVIOUR, behaviours),
+            Group.USER: lookups(Group.USER, owners),
+            Group.CONTEXT: lookups(Group.CONTEXT, owners),
+        },
         candidate=random.integers(0, items, len(lengths)),
         behaviour=random.integers(0, items, behaviours),
         segment=np.zeros(behaviours, np.int64) if request else np.repeat(np.arange(len(lengths)), lengths),
@@ -116,12 +115,12 @@ def random_batch(seed: int, exported: Exported, lengths: list[int], request: boo
 
 
 def random_column(random: np.random.Generator, field: Field, owners: int) -> Column:
-    if field.standardised:
+    if not field.form.holds_ids:
         return Column(np.where(random.random(owners) < 0.2, np.nan, random.normal(size=owners)).astype(np.float32))
-    if field.kind is not Kind.MULTI:
-        return Column(random.integers(0, rows_of(field), owners).astype(np.int32))
+    if not field.form.ragged:
+        return Column(random.integers(0, field.form.rows(6), owners).astype(np.int32))
     counts = random.integers(1, 4, owners)
-    values = random.integers(0, rows_of(field), counts.sum()).astype(np.int32)
+    values = random.integers(0, field.form.rows(6), counts.sum()).astype(np.int32)
     return Column(values, np.concatenate([[0], np.cumsum(counts)]))
 
 
@@ -157,21 +156,24 @@ def copied(request: PackedBatch) -> PackedBatch:
     """A request as impressions that each have a copy of its history, its user and its context."""
     count, length = len(request), len(request.behaviour)
 
-    def times(lookups: dict[str, Lookup], owners: int) -> dict[str, Lookup]:
+    def times(group: Group, owners: int) -> dict[str, Lookup]:
         return {
             name: Lookup(
                 np.tile(lookup.ids, count),
                 None if lookup.owners is None else np.concatenate([lookup.owners + n * owners for n in range(count)]),
                 None if lookup.weights is None else np.tile(lookup.weights, count),
             )
-            for name, lookup in lookups.items()
+            for name, lookup in request.lookups[group].items()
         }
 
     return replace(
         request,
-        behaviours=times(request.behaviours, length),
-        users=times(request.users, 1),
-        contexts=times(request.contexts, 1),
+        lookups={
+            Group.ITEM: request.lookups[Group.ITEM],
+            Group.BEHAVIOUR: times(Group.BEHAVIOUR, length),
+            Group.USER: times(Group.USER, 1),
+            Group.CONTEXT: times(Group.CONTEXT, 1),
+        },
         behaviour=np.tile(request.behaviour, count),
         segment=np.repeat(np.arange(count), length),
     )

@@ -20,7 +20,7 @@ def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:
     """Weights, averages and α (0 and 1 exactly, and around them) far from their initial values."""
     fields = parse_fields(FIELDS)
     small = {"embedding_dim": 4, "attention_hidden": (9, 5), "hidden": (7, 6)}
-    layout = TableLayout.of(fields, {field.name: 2 if field.standardised else 7 for field in fields})
+    layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
     model, _ = build(fields, layout, changed(params.train, **small, **train))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
