@@ -164,7 +164,7 @@ class Facts(TypedDict):
 
 @with_config(STRICT)
 class FieldRecord(TypedDict):
-    """A field with the parameters of its encoding: edges if it is bucketed, mean and std if it is standardised."""
+    """A field with the parameters of its encoding: edges, mean and std, or the length of a vector."""
 
     name: str
     group: Group
@@ -174,6 +174,7 @@ class FieldRecord(TypedDict):
     edges: NotRequired[list[float]]
     mean: NotRequired[float]
     std: NotRequired[float]
+    length: NotRequired[PositiveInt]
 
 
 @with_config(STRICT)
@@ -188,7 +189,7 @@ F = TypeVar("F", bound=FieldRecord)
 
 def _coded(record: F) -> F:
     """Check that the record holds what its form learned, and that the name can be a vocabulary's file name."""
-    learned = form_of(record["kind"], record["buckets"]).learned
+    learned = form_of(record["kind"], record["buckets"], record.get("length")).learned
     if not learned <= record.keys():
         raise ValueError(f"expected {' and '.join(sorted(learned))} of this field")
     if problem := name_problem(record["name"]):

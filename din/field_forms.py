@@ -5,9 +5,10 @@
     Bucket    numeric with buckets    int32 [N]                   ids [N]                           ids
     IdList    multi                   int32 [M], offsets [N + 1]  ids [M], owners [M]               ids, owners
     Number    numeric                 float32 [N]                 ids [N], weights [N]              ids, weights
+    Vector    vector of n numbers     float32 [N, n]              ids [1 + n], weights [N, 1 + n]   ids, weights
 
 A form holds nothing that is learned: methods that need it are given the field's record of the manifest (`rows`,
-`edges`, `mean`, `std`) or its vocabulary. Numpy only, so that validation and scoring can share it.
+`edges`, `mean`, `std`, `length`) or its vocabulary. Numpy only, so that validation and scoring can share it.
 """
 
 import math
@@ -31,7 +32,7 @@ UNKNOWN = 0
 NEVER_SEEN = "\0never seen"
 """A raw value that no log holds."""
 FAR = 100.0
-"""Standard deviations from the mean of an extreme number."""
+"""Standard deviations from the mean of an extreme number; a number of an extreme vector."""
 OUTSIDE = 1e12
 """A raw number outside every bucket."""
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
@@ -53,7 +54,7 @@ class Level(StrEnum):
 class Column:
     """One field's values for N owners.
 
-    values: [M], of the form's dtype. offsets: int64 [N + 1] into `values` for an `IdList`; None where M = N.
+    values: [M], or [M, n] for a `Vector`. offsets: int64 [N + 1] into `values` for an `IdList`; None where M = N.
     """
 
     values: np.ndarray
@@ -86,12 +87,18 @@ class Lookup:
     """Rows of the joint embedding table for one field of N owners.
 
     ids: int64 [M]. owners: int64 [M], the owner of each id, non-decreasing, every owner at least once; None where
-    M = N and owner i has id i. weights: float32 [M] for a `Number`, else None.
+    M = N and owner i has id i. weights: float32 [M] for a `Number`. A `Vector` has its n + 1 ids once and weights
+    float32 [N, n + 1]: the embedding of owner i is the sum of all rows by weights i.
     """
 
     ids: np.ndarray
     owners: np.ndarray | None = None
     weights: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        if self.owners is not None:
+            return int(self.owners.max(initial=-1)) + 1
+        return len(self.ids if self.weights is None else self.weights)
 
     def parts(self) -> dict[str, np.ndarray]:
         """Return the arrays that are there, by the ending of the graphs' inputs."""
@@ -112,24 +119,26 @@ class Form(ABC):
 
     Attributes:
         arrow_type: of the column in the feature files.
-        range: what validation expects of each value there.
+        rule: what validation expects of each value there.
         holds_ids: values are rows of the field's embedding table; else numbers that scale them.
         has_vocabulary: each id stands for a raw value.
         ragged: an owner may have several values.
-        axes: of each input of the graphs, by its ending: `owners` or `values`.
+        scalar: an owner has one value, which is an id or a number.
+        axes: of each input of the graphs, by its ending: `owners`, `values`, or `fixed` to one size.
         missing: the column of one owner of whom nothing is known.
         traced: the column of one owner in the example that graphs are traced with.
         learned: keys of the field's record that `encode` and `examples` read.
     """
 
     arrow_type: ClassVar[str] = "int32"
-    range: ClassVar[str] = "an id must lie in [0, rows) of its table"
+    rule: ClassVar[str] = "an id must lie in [0, rows) of its table"
     holds_ids: ClassVar[bool] = True
     has_vocabulary: ClassVar[bool] = True
     ragged: ClassVar[bool] = False
+    scalar: ClassVar[bool] = True
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"": ("owners",)}
-    missing: ClassVar[Column] = Column(np.full(1, UNKNOWN, np.int32))
-    traced: ClassVar[Column] = missing
+    missing: Column = Column(np.full(1, UNKNOWN, np.int32))
+    traced: Column = missing
     learned: ClassVar[frozenset[str]] = frozenset()
 
     def rows(self, known: int) -> int:
@@ -215,6 +224,7 @@ class IdList(Form):
 
     arrow_type = "list<item: int32>"
     ragged = True
+    scalar = False
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"": ("values",), ".owners": ("values",)}
     missing = Column(np.full(1, UNKNOWN, np.int32), np.array([0, 1]))
     traced = Column(np.full(2, UNKNOWN, np.int32), np.array([0, 2]))
@@ -245,7 +255,7 @@ class Number(Form):
     """A standardised number: it scales row 1; row 0 is a missing one, stored as NaN."""
 
     arrow_type = "float"
-    range = "a value must be finite, or NaN for missing"
+    rule = "a value must be finite, or NaN for missing"
     holds_ids = False
     has_vocabulary = False
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"": ("owners",), ".weights": ("owners",)}
@@ -277,6 +287,79 @@ class Number(Form):
             Level.LOWEST: Example(mean - far, Column(np.full(1, -FAR, np.float32))),
             Level.HIGHEST: Example(mean + far, Column(np.full(1, FAR, np.float32))),
         }
+
+
+class Vector(Form):
+    """A list of `length` numbers, used as given: it weighs the rows 1 to n; row 0 is a missing one, stored as NaNs.
+
+    So its embedding is a linear projection of the vector, learned as rows of the table like any other.
+    """
+
+    arrow_type = "list<item: float>"
+    rule = "a vector must have the length of its field, and hold finite numbers, or NaN alone for missing"
+    holds_ids = False
+    has_vocabulary = False
+    scalar = False
+    axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"": ("fixed",), ".weights": ("owners", "fixed")}
+    learned = frozenset({"length"})
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.missing = self._column(math.nan)
+        self.traced = self._column(0.0)
+
+    def rows(self, known: int) -> int:
+        return 1 + self.length
+
+    def column(self, array: "pa.ChunkedArray") -> Column:
+        """Return a column of the feature files.
+
+        Raises:
+            InputError: a list of another length.
+        """
+        lists: Any = array.combine_chunks()
+        lengths = np.diff(lists.offsets.to_numpy())
+        if (lengths != self.length).any():
+            wrong = lengths[lengths != self.length][0]
+            raise InputError(f"a list of {wrong} numbers; expected {self.length}")
+        return Column(lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.length))
+
+    def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
+        known = np.isfinite(values).sum(1)
+        missing = np.isnan(values).sum(1)
+        return (known < self.length) & (missing < self.length)
+
+    def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
+        missing = np.isnan(column.values).any(1)
+        if dropped is not None:
+            missing |= dropped
+        weights = np.zeros((len(column), 1 + self.length), np.float32)
+        weights[:, 1:] = column.values
+        weights[missing] = 0
+        weights[missing, 0] = 1
+        return Lookup(np.arange(offset, offset + 1 + self.length), weights=weights)
+
+    def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
+        numbers = np.array([self._numbers(value) for value in values], np.float64).reshape(-1, self.length)
+        with np.errstate(over="ignore"):
+            vectors = numbers.astype(np.float32)
+        vectors[~np.isfinite(vectors).all(1)] = math.nan
+        return Column(vectors)
+
+    def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
+        return super().examples(record) | {
+            Level.LOWEST: Example([-FAR] * self.length, self._column(-FAR)),
+            Level.HIGHEST: Example([FAR] * self.length, self._column(FAR)),
+        }
+
+    def _column(self, value: float) -> Column:
+        return Column(np.full((1, self.length), value, np.float32))
+
+    def _numbers(self, value: Any) -> np.ndarray:
+        numbers = _numbers(_listed(value))
+        if len(numbers) not in (0, self.length):
+            raise InputError(f"{len(numbers)} numbers; expected {self.length}, or null where the vector is missing")
+        return numbers if len(numbers) else np.full(self.length, math.nan)
 
 
 def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,13 @@ import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from din.errors import InputError, shown
-from din.field_forms import Bucket, Form, IdList, Number, OneId
+from din.field_forms import Bucket, Form, IdList, Number, OneId, Vector
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -47,16 +48,16 @@ class Group(StrEnum):
 class Kind(StrEnum):
     """The ways in which raw values become rows of an embedding table.
 
-    id: a vocabulary of values that occur at least `min_count` times.
-    categorical: a vocabulary of all values.
-    multi: several values, whose rows are averaged.
-    numeric: quantile buckets if `buckets` is set, else standardised: row 1 times the value, or row 0 if it is missing.
+    id: a vocabulary, cut at `min_count`. categorical: a vocabulary, uncut. multi: several values, their mean.
+    numeric: quantile buckets where `buckets` is set, else standardised (row 1 scaled by the value, row 0 = missing).
+    vector: a list of `length` numbers, projected by as many rows (row 0 = missing).
     """
 
     ID = "id"
     CATEGORICAL = "categorical"
     MULTI = "multi"
     NUMERIC = "numeric"
+    VECTOR = "vector"
 
 
 _FORMS: dict[Kind, Form] = {
@@ -68,28 +69,36 @@ _FORMS: dict[Kind, Form] = {
 _BUCKET = Bucket()
 
 
-def form_of(kind: Kind, buckets: int | None) -> Form:
-    """Return how values of a kind are held."""
-    return _BUCKET if buckets else _FORMS[kind]
+@cache
+def form_of(kind: Kind, buckets: int | None, length: int | None) -> Form:
+    """Return how values of a kind are held; a vector whose length isn't known yet has length 0."""
+    if kind is Kind.VECTOR:
+        return Vector(length or 0)
+    return _BUCKET if kind is Kind.NUMERIC and buckets else _FORMS[kind]
 
 
 @dataclass(frozen=True)
 class Field:
-    """One embedded column. Its name is unique over all groups, since it also names the vocabulary's file."""
+    """One embedded column. Names are unique over all groups: a name is also its vocabulary's file name.
+
+    length: of a vector's values, once the log told it.
+    """
 
     name: str
     group: Group
     kind: Kind
     buckets: int | None = None
+    length: int | None = None
 
     @property
     def form(self) -> Form:
         """How its values are held."""
-        return form_of(self.kind, self.buckets)
+        return form_of(self.kind, self.buckets, self.length)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record that `parse_field` reads."""
-        return {"name": self.name, "group": str(self.group), "kind": str(self.kind), "buckets": self.buckets}
+        """The form `parse_field` reads back."""
+        record = {"name": self.name, "group": str(self.group), "kind": str(self.kind), "buckets": self.buckets}
+        return record if self.length is None else record | {"length": self.length}
 
 
 ITEM_FIELD = Field(ITEM_ID, Group.ITEM, Kind.ID)
@@ -131,8 +140,9 @@ def parse_field(record: Mapping[str, Any]) -> Field:
         InputError: a field can't have this name.
     """
     if problem := name_problem(record["name"]):
-        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch accepts")
-    return Field(record["name"], Group(record["group"]), Kind(record["kind"]), record.get("buckets"))
+        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch took")
+    group, kind = Group(record["group"]), Kind(record["kind"])
+    return Field(record["name"], group, kind, record.get("buckets"), record.get("length"))
 
 
 def name_problem(name: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from random_features import write_features
+from random_features import VECTORS, write_features
 
 from din.features.reader import Features
 from din.params import Params, load
@@ -38,6 +38,12 @@ def features(tmp_path: Path) -> Features:
 def features_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
     """Return a small random feature directory, made once and read-only."""
     return write_features(tmp_path_factory.mktemp("once") / "data" / "features")
+
+
+@pytest.fixture(scope="session")
+def vectors_once(tmp_path_factory: pytest.TempPathFactory) -> Features:
+    """A small random feature directory with a vector of each item and one of each impression."""
+    return write_features(tmp_path_factory.mktemp("vectors") / "data" / "features", declared=VECTORS)
 
 
 class Killed(Exception):

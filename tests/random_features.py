@@ -1,6 +1,7 @@
 """Small random feature directories with every field kind, written without the stage featurize."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from din.artifacts import write_json
 from din.features.reader import Features
-from din.schema import Group, parse_fields
+from din.schema import Field, Group, Kind, parse_fields
 
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},
@@ -19,8 +20,18 @@ FIELDS = {
     "context": {"tab": "categorical", "hour": "numeric"},
     "behaviour": {"rating": "categorical", "watched": "numeric"},
 }
+VECTORS = FIELDS | {
+    "item": FIELDS["item"] | {"embedding": "vector"},
+    "context": FIELDS["context"] | {"place": "vector"},
+}
+LENGTH = 3
 PLAIN = {"user": {"user_id": "id"}, "item": {"category": "categorical"}, "context": {"tab": "categorical"}}
 SPARSE_ROWS = {"item_id": 31, "category": 6, "tags": 8, "user_id": 21, "age": 5, "tab": 4, "rating": 6}
+
+
+def with_lengths(fields: tuple[Field, ...]) -> tuple[Field, ...]:
+    """Give vectors the length that only a log tells."""
+    return tuple(replace(field, length=LENGTH) if field.kind is Kind.VECTOR else field for field in fields)
 
 
 def write_features(
@@ -33,16 +44,20 @@ def write_features(
 ) -> Features:
     """Write a random feature directory as in din/features/FORMAT.md, with ragged histories, some of them empty.
 
-    Labels depend on the candidate's category in the history, so that there is something to learn. `declared` are some
-    of `FIELDS`, including category and user_id.
+    Labels follow the candidate's category among the history's, so that there is something to learn. `declared`: some
+    of `VECTORS`, category and user_id among them.
     """
     random = np.random.default_rng(seed)
-    fields = parse_fields(declared)
-    rows = {field.name: SPARSE_ROWS.get(field.name, 2) for field in fields}
-    items = rows["item_id"] + 4  # the last items have no id of their own
+    fields = with_lengths(parse_fields(declared))
+    rows = {field.name: SPARSE_ROWS.get(field.name, field.form.rows(1)) for field in fields}
+    items = rows["item_id"] + 4  # the last ones have no id of their own
 
     def column(name: str, n: int) -> pa.Array:
         field = next(field for field in fields if field.name == name)
+        if field.kind is Kind.VECTOR:
+            vectors = random.normal(size=(n, LENGTH)).astype(np.float32)
+            vectors[random.random(n) < 0.2] = np.nan
+            return pa.array(list(vectors))
         if not field.form.holds_ids:
             return pa.array(np.where(random.random(n) < 0.1, np.nan, random.normal(size=n)).astype(np.float32))
         if name == "tags":

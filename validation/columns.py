@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.schema import EVENT_COLUMNS, ITEM_ID, USER_ID
+from din.schema import EVENT_COLUMNS, ITEM_ID, USER_ID, Field
 from validation.checks import Check
 from validation.log import SIDE_IDS, Log, quoted
 from validation.strange import Judged, by_day
@@ -149,12 +149,16 @@ def _columns(log: Log) -> list[Column]:
     return [
         Column(
             name,
-            numeric=not log.fields[name].form.has_vocabulary if name in log.fields else kind in _FLOATS,
+            numeric=_is_number(log.fields[name]) if name in log.fields else kind in _FLOATS,
             read=name in log.fields,
         )
         for name, kind in found.items()
         if name not in (*EVENT_COLUMNS, "date")
     ]
+
+
+def _is_number(field: Field) -> bool:
+    return field.form.scalar and not field.form.has_vocabulary
 
 
 def _text(name: str) -> str:

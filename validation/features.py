@@ -98,7 +98,7 @@ def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
     for rule in Rule:
         yield _counted(found, rule.label, rule.column, rule.advice)
     for field in features.fields:
-        advice = f"{field.form.range}: run `dvc repro featurize`"
+        advice = f"{field.form.rule}: run `dvc repro featurize`"
         yield _counted(found, f"{field.name}_in_range", field.name, advice)
     yield from _splits(found, params)
     yield from _unknown(found, features, params)

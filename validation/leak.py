@@ -127,11 +127,11 @@ def history_hits(sample: Sample) -> list[Hits]:
 def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
     """Measure pairs of fields on each split; return the strongest first.
 
-    `multi` fields, and fields that leak by themselves, are left out. If there are many fields, contexts come first,
-    then user fields.
+    Left out are `multi` fields, vectors, and fields that are leaking alone. Of many, contexts come first, then user
+    fields.
     """
     out = {USER_ID, *leaking}
-    candidates = [field for field in sample.fields if not field.form.ragged and field.name not in out]
+    candidates = [field for field in sample.fields if field.form.scalar and field.name not in out]
     candidates.sort(key=lambda field: _PAIR_ORDER.index(field.group))
     found = []
     for one, other in combinations(candidates[:_MAX_PAIR_FIELDS], 2):

@@ -10,10 +10,10 @@ exception, because it fixes their sum: each click more in A is a click less in B
 A count of clicks fixes the sum as well, so x is also judged as a count: clicks are expected in proportion to x, and in
 each part in proportion to its share of the item's impressions. A count of impressions then fixes nothing.
 
-A context that is constant for each item, or for each user, is judged like a field of items or users. Some fields are
-not judged: ids, `multi` fields, and fields that are known for fewer than `_MIN_ENTITIES` items or users of both parts.
-Parts that exclude each other for every x (one click per user) are not judged either. All impressions are read once.
-Memory holds one shard, and grows with items and users.
+A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
+fields, vectors (no order says which of them are alike), fields known for fewer than `_MIN_ENTITIES` items or users of
+both parts, and parts that exclude each other whatever x is (one click a user). Reads all impressions once; memory grows
+with items and users, beside one shard.
 """
 
 from collections.abc import Iterator
@@ -172,7 +172,7 @@ class _Log:
         self.counts: dict[tuple[Group, str], Counts] = {}
         self._orders: dict[Field, np.ndarray] = {}
         self._tables = {Group.ITEM: features.items, Group.USER: features.users}
-        self._contexts = [field for field in features.of(Group.CONTEXT) if not field.form.ragged]
+        self._contexts = [field for field in features.of(Group.CONTEXT) if field.form.scalar]
         self._bounds = {
             (group, field): (np.full(table.num_rows, np.nan), np.full(table.num_rows, np.nan))
             for group, table in self._tables.items()
@@ -187,7 +187,7 @@ class _Log:
     def numbers(self, group: Group) -> Iterator[tuple[Field, np.ndarray]]:
         """Yield the group's fields, and contexts that are constant for nearly all its entities, with values [E]."""
         for field in self.features.of(group):
-            if not field.form.ragged and field.name != _IDS[group]:
+            if field.form.scalar and field.name != _IDS[group]:
                 yield field, self._numbers(self._tables[group][field.name], field)
         shown = sum(self.counts[group, split].shown for split in SPLITS)
         for field in self._contexts:

@@ -28,7 +28,7 @@ from validation.ids import forms
 from validation.log import SIDE_IDS, Log, opened, quoted, read_manifest
 from validation.totals import totals
 from validation.users import concentration, rates, robots
-from validation.values import declared_values
+from validation.values import declared_values, vectors
 
 _IDS = ("int64", "string")
 _TYPES = {
@@ -120,6 +120,7 @@ def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
         yield from prior_history(log)
         yield from forms(log)
         yield from declared_values(log)
+        yield from vectors(log)
 
 
 def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:

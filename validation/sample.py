@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from din.field_forms import UNKNOWN
+from din.field_forms import UNKNOWN, OneId, Vector
 from din.schema import SPLITS, Field, Group
 from validation.shards import Features, Rows, date_of, integers, values
 
@@ -23,6 +23,8 @@ _MIN_CLICKS = 50  # clicks, and non-clicks, in each half of the users; with fewe
 _MIN_USERS = 20  # users in each half
 _DAY_US = 86_400_000_000
 _BINS = 100
+_MAX_FITTED = 50_000  # impressions on which a vector's direction is fitted
+_SHRINKAGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Sample:
         self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
         self._share = MAX_ROWS / max(MAX_ROWS, *features.manifest["rows"].values())
         self._edges: dict[str, np.ndarray] = {}
+        self._directions: dict[str, np.ndarray] = {}
         self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
 
     @cached_property
@@ -180,15 +183,17 @@ class Sample:
             shares.append(self._shares(sampled, behaviours["item"]))
         table = pa.concat_tables(tables)
         user = integers(table["user"])
+        label = integers(table["label"]) == 1
+        half = in_second_half(user)
         return Impressions(
             name=split,
-            label=integers(table["label"]) == 1,
+            label=label,
             user=user,
             item=integers(table["item"]),
             timestamp=integers(table["timestamp"]),
-            half=in_second_half(user),
+            half=half,
             history=integers(table["history_end"]) - integers(table["history_start"]),
-            codes={field.name: self._codes(table[field.name], field) for field in self.fields},
+            codes={field.name: self._codes(table[field.name], field, label, half) for field in self.fields},
             shares={name: np.concatenate([one[name] for one in shares]) for name in shares[0]},
         )
 
@@ -209,7 +214,7 @@ class Sample:
         at = np.arange(len(row)) + np.repeat(start - (np.cumsum(length) - length), length)
         found = {}
         for field in self.features.of(Group.ITEM):
-            if field.form.ragged or not field.form.holds_ids:
+            if not isinstance(field.form, OneId):
                 continue
             value = integers(self.features.items[field.name])
             candidate = value[rows["item"]][row]
@@ -217,13 +222,26 @@ class Sample:
             found[field.name] = np.bincount(row, weights=met, minlength=len(rows)) / np.maximum(length, 1)
         return found
 
-    def _codes(self, column: pa.ChunkedArray, field: Field) -> Codes:
+    def _codes(self, column: pa.ChunkedArray, field: Field, label: np.ndarray, half: np.ndarray) -> Codes:
         found, row = values(column, field)
+        if isinstance(field.form, Vector):
+            found = self._projected(field, found, label, half)
         if field.form.holds_ids:
             return Codes(np.maximum(found, UNKNOWN), row, self.features.rows[field.name])
         edges = self._edges.setdefault(field.name, _hundredths(found))
         code = np.where(np.isfinite(found), 1 + np.searchsorted(edges, found, side="right"), UNKNOWN)
         return Codes(code, row, len(edges) + 2)
+
+    def _projected(self, field: Field, vectors: np.ndarray, label: np.ndarray, half: np.ndarray) -> np.ndarray:
+        """Vectors [B, n] as numbers [B], NaN where missing: along the direction that tells most about the label.
+
+        It is fitted on the half of training's users on which rates are fitted too, so the other half can be judged.
+        """
+        known = np.isfinite(vectors).all(1)
+        if field.name not in self._directions:
+            fitted = np.flatnonzero(known & half)[:_MAX_FITTED]
+            self._directions[field.name] = _direction(vectors[fitted], label[fitted])
+        return np.where(known, vectors @ self._directions[field.name], np.nan)
 
 
 def in_second_half(user: np.ndarray) -> np.ndarray:
@@ -234,6 +252,16 @@ def in_second_half(user: np.ndarray) -> np.ndarray:
 def _hashed(user: np.ndarray) -> np.ndarray:
     """Hash users to 32 bits by Fibonacci hashing, which spreads neighbouring users."""
     return user.astype(np.uint64) * np.uint64(2_654_435_761) % np.uint64(2**32)
+
+
+def _direction(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The direction [n] along which vectors [K, n] tell a label [K] best: least squares, slightly shrunk."""
+    if not len(vectors):
+        return np.zeros(vectors.shape[1], np.float32)
+    centred = (vectors - vectors.mean(0)).astype(float)
+    products = centred.T @ centred
+    shrunk = products + (_SHRINKAGE * np.trace(products) / len(products) + np.finfo(float).tiny) * np.eye(len(products))
+    return np.linalg.solve(shrunk, centred.T @ (label - label.mean())).astype(np.float32)
 
 
 def _hundredths(numbers: np.ndarray) -> np.ndarray:

@@ -266,7 +266,7 @@ def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Pa
         found.count(f"{own.name}_in_range", count)
         if count:
             at = np.flatnonzero(broken)[:SAMPLE]
-            examples = [{"file": str(path), "row": row[i], own.name: found_values[i]} for i in at]
+            examples = [{"file": str(path), "row": row[i], own.name: found_values[i].tolist()} for i in at]
             found.samples[f"{own.name}_in_range"] += examples
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.document_types import FeaturesManifest
+from din.field_forms import Vector
 from din.schema import Field, Group, parse_field
 
 
@@ -89,9 +90,12 @@ def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarra
     """Return a field's values [M] and the row of each [M]; a row without values has one value -1.
 
     Returns:
-        int32 ids, or float32 numbers (NaN = missing).
+        int32 ids, float32 numbers (NaN = missing), or float32 [M, n] of a vector (NaN = missing, inf = of another
+        length).
     """
     rows = np.arange(len(column))
+    if isinstance(field.form, Vector):
+        return _vectors(column, field.form.length), rows
     if not field.form.holds_ids:
         return pc.fill_null(column, float("nan")).to_numpy(), rows
     if not field.form.ragged:
@@ -99,5 +103,14 @@ def values(column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarra
     lengths = pc.fill_null(pc.call_function("list_value_length", [column]), 0).to_numpy()
     empty = np.flatnonzero(lengths == 0)
     flat = integers(pc.call_function("list_flatten", [column]))
-    found = np.concatenate([flat, np.full(len(empty), -1, flat.dtype)])
-    return found, np.concatenate([np.repeat(rows, lengths), empty])
+    return np.concatenate([flat, np.full(len(empty), -1, flat.dtype)]), np.concatenate(
+        [np.repeat(rows, lengths), empty]
+    )
+
+
+def _vectors(column: pa.ChunkedArray, length: int) -> np.ndarray:
+    fitting = pc.fill_null(pc.call_function("list_value_length", [column]), -1).to_numpy() == length
+    numbers = pc.call_function("list_flatten", [column.filter(pa.array(fitting))]).to_numpy()
+    found = np.full((len(column), length), np.inf, np.float32)
+    found[fitting] = numbers.reshape(-1, length)
+    return found

@@ -1,15 +1,19 @@
-"""Check that declared columns hold what a field needs: several values, and lists that were split.
+"""Do declared columns hold what a field needs: several values, lists that were split, vectors of one length?
 
-This takes one aggregate over each column of events and side tables that `featurize.fields` declares.
+One aggregate over each column of events and side tables that `featurize.fields` declares; three for a vector.
 """
 
+import re
 from collections.abc import Iterator
 
-from validation.checks import Check, none_of_warning
+from din.schema import Kind
+from validation.checks import Check, none_of, none_of_warning
 from validation.log import Log, quoted
 
 _SEPARATORS = "|;,"
 _MOSTLY = 0.5
+_NUMBERS = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|FLOAT|DOUBLE)\[\]")
+_NOT_FINITE = "x -> x IS NULL OR NOT isfinite(x)"
 
 
 def declared_values(log: Log) -> Iterator[Check]:
@@ -40,6 +44,57 @@ def declared_values(log: Log) -> Iterator[Check]:
         unsplit,
         advice="lists of one text with a separator were not split: name the separator in fetch.table.separators",
     )
+
+
+def vectors(log: Log) -> Iterator[Check]:
+    """Expect each vector to be a list of finite numbers, of its column's one length, and not one number repeated.
+
+    A missing vector is null, or an empty list. Nothing is expected of a log without vectors.
+    """
+    declared = [
+        (table, name, kind)
+        for table in ("events", *log.tables)
+        for name, kind in log.columns(table).items()
+        if name in log.fields and log.fields[name].kind is Kind.VECTOR
+    ]
+    if not declared:
+        return
+    broken: list[dict[str, object]] = []
+    lengths: list[dict[str, object]] = []
+    flat: list[dict[str, object]] = []
+    for table, name, kind in declared:
+        found: dict[str, object] = {"table": table, "column": name}
+        if not _NUMBERS.fullmatch(kind):
+            broken.append({**found, "type": kind})
+            continue
+        vector = f"({quoted(name)}::DOUBLE[])"
+        given = f"FROM {table} WHERE len({quoted(name)}) > 0"
+        number = f"{quoted(name)} AS vector {given}"
+        broken += _examples(log, found, f"{number} AND list_bool_or(list_transform({vector}, {_NOT_FINITE}))")
+        sizes = log.rows(f"SELECT len({quoted(name)}) AS length, count(*) AS rows {given} GROUP BY ALL ORDER BY length")
+        lengths += [{**found, **size} for size in sizes if len(sizes) > 1]
+        repeated = f"list_min({vector}) = list_max({vector}) AND (len({vector}) > 1 OR {vector}[1] = 0)"
+        flat += _examples(log, found, f"{number} AND {repeated}")
+    yield none_of(
+        "vectors_of_numbers",
+        broken,
+        advice="a vector is a list of finite numbers: is the column the right one, and split (fetch.table.separators)? "
+        "Write a missing vector as null",
+    )
+    yield none_of(
+        "vectors_of_one_length",
+        lengths,
+        advice="all vectors of a column have one length: were two versions of the embedding mixed, or lists cut off?",
+    )
+    yield none_of_warning(
+        "flat_vectors",
+        flat,
+        advice="vectors of zeros, or of one number repeated, tell nothing: write a missing vector as null",
+    )
+
+
+def _examples(log: Log, found: dict[str, object], query: str) -> list[dict[str, object]]:
+    return [{**found, **row} for row in log.sample(f"SELECT {query}", 1)]
 
 
 def _unsplit(log: Log, table: str, column: str) -> bool:

@@ -172,7 +172,13 @@ class Features:
 
 def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
     """The columns of some fields, by name."""
-    return {field.name: field.form.column(table[field.name]) for field in fields}
+    columns = {}
+    for field in fields:
+        try:
+            columns[field.name] = field.form.column(table[field.name])
+        except InputError as error:
+            raise InputError(f"column {field.name!r}: {error}; {_AGAIN}") from None
+    return columns
 
 
 def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -> None:

@@ -4,6 +4,7 @@
     multi             list -> ids of its known values, each once, in the list's order; none -> [0]
     numeric, buckets  value -> 1 + number of edges <= value; edges are the exact k/buckets quantiles, without duplicates
     numeric           value -> (value − mean) / std as float32, missing -> NaN
+    vector            list -> its numbers as float32, as given; missing, empty, or not all finite -> NaNs
 
 No result is approximate or depends on the number of threads.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from din.errors import InputError
 from din.featurize.engine import Session
-from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId
+from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId, Vector
 from din.schema import Field, Kind
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
@@ -67,6 +68,10 @@ class Coder(ABC):
         """Return encoded rows with a column `id` instead of the field's, one row for each id of a list."""
         return encoded.rename(id=column(self.field))
 
+    def spread(self, tally: ir.Table) -> ir.Table:
+        """Return what was counted by `ids`, for every row of the embedding table."""
+        return tally
+
     def to_json(self) -> dict[str, Any]:
         """The field's record in the manifest."""
         return self.field.to_json() | {"rows": self.rows}
@@ -81,7 +86,7 @@ class VocabularyCoder(Coder):
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
         if values.type().is_nested():
-            raise InputError(f"{found}; only multi fields hold lists: declare it multi")
+            raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
         return _finite(values)
 
     @classmethod
@@ -155,7 +160,7 @@ class _NumberCoder(Coder):
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
         if values.type().is_nested():
-            raise InputError(f"{found}; only multi fields hold lists: declare it multi")
+            raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
         if not (values.type().is_numeric() or values.type().is_boolean()):
             raise InputError(f"{found}, but numeric needs numbers; declare it categorical, or correct the source")
         return _finite(values.cast("float64"))
@@ -222,11 +227,57 @@ class MomentsCoder(_NumberCoder):
         return super().to_json() | {"mean": self.mean, "std": self.std}
 
 
+@dataclass(frozen=True)
+class VectorCoder(Coder):
+    """Vectors, of which training teaches nothing."""
+
+    @staticmethod
+    def typed(values: ir.Value, found: str) -> ir.Value:
+        kind = values.type()
+        if not kind.is_array() or not kind.value_type.is_numeric():
+            raise InputError(f"{found}, but vector needs lists of numbers; declare it multi, or correct the source")
+        vectors = values.try_cast("array<float32>")
+        broken = vectors.filter(lambda x: x.isnull() | x.isnan() | x.isinf()).length() > 0
+        return ibis.ifelse(broken | (vectors.length() == 0), ibis.null(vectors.type()), vectors)
+
+    @classmethod
+    def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
+        return cls(field)
+
+    def encode(self, table: ir.Table) -> ir.Table:
+        name = column(self.field)
+        missing = ibis.literal([float("nan")] * self._length, "array<float32>")
+        return table.mutate(**{name: table[name].fill_null(missing)})
+
+    def known(self) -> ir.Table:
+        return _numbered([None] * self._length)
+
+    @property
+    def rows(self) -> int:
+        return self.field.form.rows(self._length)
+
+    def ids(self, encoded: ir.Table) -> ir.Table:
+        """Return rows with the id 0 where the vector is missing, else 1 for all of its numbers."""
+        ids = super().ids(encoded)
+        return ids.mutate(id=(~ids.id[0].isnan()).cast("int32"))
+
+    def spread(self, tally: ir.Table) -> ir.Table:
+        """Return the tally with the counts of id 1 for each of the vector's rows."""
+        each = tally.filter(tally.id == 1).drop("id").cross_join(self.known().select("id"))
+        return tally.filter(tally.id == UNKNOWN).union(each.select(tally.columns))
+
+    @property
+    def _length(self) -> int:
+        assert self.field.length
+        return self.field.length
+
+
 _CODERS: dict[type[Form], type[Coder]] = {
     OneId: VocabularyCoder,
     IdList: ListCoder,
     Bucket: BucketCoder,
     Number: MomentsCoder,
+    Vector: VectorCoder,
 }
 
 

@@ -8,10 +8,11 @@ contexts; the rest is lazy.
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import ibis
 import ibis.expr.types as ir
 
 from din import documents
@@ -31,6 +32,7 @@ from din.schema import (
     USER_ID,
     Field,
     Group,
+    Kind,
     parse_fields,
 )
 
@@ -110,6 +112,8 @@ def load(session: Session, root: Path, params: Featurize) -> Raw:
     items = table("items.parquet", (ITEM_ID,), Group.ITEM)
     users = table("users.parquet", (USER_ID,), Group.USER)
     assert events is not None
+    tables = {Group.ITEM: [items], Group.USER: [users], Group.CONTEXT: [events], Group.BEHAVIOUR: [events, history]}
+    fields = tuple(_with_length(session, field, tables[field.group], where) for field in fields)
     _check_feedback(session, events, [field for field in fields if field.group is Group.CONTEXT], where)
     return Raw(root, fields, protocol, order, manifest["until"], events, history, items, users)
 
@@ -137,6 +141,21 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
         )
     values = table[field.name]
     return typed(field, values, f"{path}: column {field.name!r} is {values.type()}")
+
+
+def _with_length(session: Session, field: Field, tables: Sequence[ir.Table | None], where: str) -> Field:
+    """Tell a vector field its length, which all of its values have; other fields are returned as they are."""
+    if field.kind is not Kind.VECTOR:
+        return field
+    own = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]
+    lengths = ibis.union(*(values.length().name("length").as_table() for values in own)).distinct()
+    found = sorted(length for length in lengths.to_pyarrow()["length"].to_pylist() if length is not None)
+    at = f"{where}.{field.group}.{field.name}"
+    if not found:
+        raise InputError(f"{at}: no value is a list of finite numbers; correct the source, or take the field out")
+    if len(found) > 1:
+        raise InputError(f"{at}: vectors of {found[0]} and of {found[-1]} numbers; expected one length: correct them")
+    return replace(field, length=found[0])
 
 
 def _check_feedback(session: Session, events: ir.Table, contexts: list[Field], where: str) -> None:

@@ -82,12 +82,12 @@ class Training:
 def table(session: Session, coder: Coder, tally: ir.Table) -> ir.Table:
     """Return the rows of the vocabulary file by id: value, id, count, impressions; row 0 is unknown.
 
-    The value of a bucket is its lower edge, −inf for the first. A standardised field has the rows 0 and 1, both null.
+    A bucket's value is its lower edge (the first's is −inf); rows of a standardised field and of a vector are null.
     """
     known = coder.known()
     unknown = ibis.memtable({"id": [UNKNOWN]}, schema={"id": "int32"})
     unknown = unknown.select(value=ibis.null(known.value.type()), id="id")
-    rows = unknown.union(known.select("value", "id")).left_join(session.store("tally", tally), "id")
+    rows = unknown.union(known.select("value", "id")).left_join(session.store("tally", coder.spread(tally)), "id")
     return rows.select(
         "value", "id", count=rows["count"].fill_null(0), impressions=rows.impressions.fill_null(0).cast("int64")
     ).order_by("id")

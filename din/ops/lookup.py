@@ -3,8 +3,8 @@
     out_i = [e(field 1 of owner i), e(field 2 of owner i), …]       [owners, fields × width]
 
 e is the row of an id; for a `multi` field the mean of its values' rows; for a standardised field its row times the
-value. The table is an argument, not a parameter: training passes the rows of a batch as one dense leaf, evaluation and
-export pass the whole table.
+value; for a vector the sum of its rows by its numbers, which is a linear projection. The table is an argument, not a
+parameter: training passes the rows of a batch as one dense leaf, evaluation and export pass the whole table.
 
 Native for groups of plain fields (one id per owner, no weight) while a gradient of the table is wanted: on the CPU, in
 float32, from a contiguous table. Several groups then share one pass over the table's gradient, where autograd would
@@ -27,7 +27,8 @@ class Ids(NamedTuple):
     """Rows of the table for one field of N owners.
 
     ids: int64 [M]. owners: int64 [M], the owner of each id, non-decreasing, each owner at least once; None where
-    owner i has id i. weights: float32 [M], a factor on each row; None = 1.
+    owner i has id i. weights: float32 [M], a factor on each row; None = 1. Weights [N, M] are of a vector: owner i has
+    the sum of all M rows by weights i.
     """
 
     ids: Tensor
@@ -76,6 +77,8 @@ def _reference(table_RW: Tensor, group: Columns) -> Tensor:
 
 def _field(table_RW: Tensor, lookup: Ids, owners: int) -> Tensor:
     rows_MW = table_RW.index_select(0, lookup.ids)  # not table[ids], whose backward is several times slower on CPUs
+    if lookup.weights is not None and lookup.weights.dim() == 2:
+        return lookup.weights.to(rows_MW.dtype) @ rows_MW
     if lookup.weights is not None:
         rows_MW = rows_MW * lookup.weights.unsqueeze(1)
     if lookup.owners is None:

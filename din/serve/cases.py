@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from din.features.packing import PackedBatch, Packer
 from din.features.reader import Features, Impressions, Shard
-from din.field_forms import NEVER_SEEN, UNKNOWN, Level, Lookup
+from din.field_forms import NEVER_SEEN, UNKNOWN, Level
 from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
 from din.serve.requests import requests_for
 
@@ -148,7 +148,7 @@ class _Edges:
             if field.name in (USER_ID, ITEM_ID) or example is None:
                 continue
             said[field.group][field.name] = example.raw
-            column = example.column.times(_owners(lookups[field.group][field.name]))
+            column = example.column.times(len(lookups[field.group][field.name]))
             offset = self.packer.layout.offsets[field.name]
             lookups[field.group][field.name] = field.form.look_up(column, offset)
         packed = replace(case.packed, lookups=lookups)
@@ -160,7 +160,3 @@ class _Edges:
             "candidates": [entry | said[Group.ITEM] for entry in request["candidates"]],
         }
         return replace(case, packed=packed, requests=[request], bare=[request])
-
-
-def _owners(lookup: Lookup) -> int:
-    return len(lookup.ids) if lookup.owners is None else int(lookup.owners.max(initial=-1)) + 1

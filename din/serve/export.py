@@ -157,7 +157,7 @@ def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[
         "segment": {0: owners[Group.BEHAVIOUR]},
     }
     for number, field in enumerate(fields):
-        sizes = {"owners": owners[field.group], "values": Dim(f"values_{number}")}
+        sizes = {"owners": owners[field.group], "values": Dim(f"values_{number}"), "fixed": Dim.STATIC}
         for ending, axes in field.form.axes.items():
             shapes[f"{field.group}.{field.name}{ending}"] = {at: sizes[axis] for at, axis in enumerate(axes)}
     return shapes

@@ -3,6 +3,7 @@
     item.<field>        int64 [U or values]   rows of the joint table; one per distinct item, or several where multi
     item.<field>.owners   int64 [values]      multi fields: whose value it is
     item.<field>.weights  float32 [U]         standardised fields: what scales the row
+    item.<field>.weights  float32 [U, 1 + n]  vectors: the weights of the field's rows, whose ids are int64 [1 + n]
     behaviour.<field>…, user.<field>…, context.<field>…    the same for behaviours, users, contexts
     candidate, behaviour, segment                          positions, see `din.features.packing`
 

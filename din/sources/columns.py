@@ -62,7 +62,9 @@ def lists(column: pa.ChunkedArray, separator: str | None) -> tuple[np.ndarray, p
     if separator is not None and not pa.types.is_list(column.type):
         column = pc.split_pattern(column.cast(pa.string()), separator)
     array = column.combine_chunks()
-    values, rows = array.flatten(), pc.list_parent_indices(array)
+    values = array.flatten()
+    given = pc.list_value_length(array).fill_null(0)  # a missing list of a fixed size has a length otherwise
+    rows = pa.array(np.repeat(np.arange(len(array)), given.to_numpy()))
     kept = pc.is_valid(values)
     if pa.types.is_string(values.type):
         kept = pc.and_(kept, pc.not_equal(values, "").fill_null(False))

@@ -97,7 +97,11 @@ class Start:
 
 
 def _names(records: list[FieldRecord]) -> str:
-    return ", ".join(f"{record['group']}.{record['name']}: {record['kind']}" for record in records)
+    def described(record: FieldRecord) -> str:
+        length = f" of {record['length']}" if "length" in record else ""
+        return f"{record['group']}.{record['name']}: {record['kind']}{length}"
+
+    return ", ".join(map(described, records))
 
 
 def _common(field: Field, here: list[Any], there: list[Any]) -> tuple[np.ndarray, np.ndarray]:

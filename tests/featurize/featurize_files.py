@@ -98,7 +98,9 @@ def plain(path: Path) -> list[dict[str, Any]]:
 
 
 def comparable(value: Any) -> Any:
-    """Return a comparable value: NaN as "nan", floats with 5 significant digits, and rounding errors of 0 as 0."""
+    """NaN as the string "nan", floats of 5 significant digits; what differs from 0 by rounding alone is 0."""
+    if isinstance(value, list):
+        return [comparable(part) for part in value]
     if not isinstance(value, float):
         return value
     if math.isnan(value):

@@ -10,13 +10,25 @@ DAY = 86_400_000_000
 START = 19_000 * DAY
 FIELDS: dict[str, dict[str, Any]] = {
     "user": {"user_id": "id", "plan": "categorical", "age": {"kind": "numeric", "buckets": 3}},
-    "item": {"category": "categorical", "tags": "multi", "price": "numeric", "year": {"kind": "numeric", "buckets": 4}},
-    "context": {"position": "categorical", "hour": {"kind": "numeric", "buckets": 2}, "marks": "multi"},
+    "item": {
+        "category": "categorical",
+        "tags": "multi",
+        "price": "numeric",
+        "year": {"kind": "numeric", "buckets": 4},
+        "embedding": "vector",
+    },
+    "context": {
+        "position": "categorical",
+        "hour": {"kind": "numeric", "buckets": 2},
+        "marks": "multi",
+        "place": "vector",
+    },
     "behaviour": {
         "rating": "categorical",
         "watch": "numeric",
         "moods": "multi",
         "rank": {"kind": "numeric", "buckets": 3},
+        "feeling": "vector",
     },
 }
 TYPES = {
@@ -25,12 +37,15 @@ TYPES = {
     **dict.fromkeys(("age", "year", "hour", "rank", "position"), pa.int64()),
     **dict.fromkeys(("plan", "category"), pa.string()),
     "rating": pa.float64(),
+    "embedding": pa.list_(pa.float64()),
+    "place": pa.list_(pa.float32()),
+    "feeling": pa.list_(pa.float64()),
 }
 
 
 def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int = 12, text_ids: bool = False) -> Log:
-    """Return a log of six days with about five events per user."""
-    rng = random.Random(seed)
+    """A log of about five events a user over six days."""
+    rng, own = random.Random(seed), random.Random(-1 - seed)
 
     def name(prefix: str, number: int) -> Any:
         return f"{prefix}{number}é" if text_ids else number * 7 - 20
@@ -41,6 +56,11 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
     def some(prefix: str) -> Any:
         return maybe([maybe(f"{prefix}{rng.randrange(4)}") for _ in range(rng.randrange(4))])
 
+    def vector(length: int) -> Any:
+        numbers = [own.choice([0.0, own.gauss(0, 1), 1e30]) for _ in range(length)]
+        odd = [float("nan"), float("inf"), 1e300 if length == 3 else None]
+        return own.choice([None, [], *3 * [numbers], [*numbers[1:], own.choice(odd)]])
+
     def past() -> dict[str, Any]:
         watch = rng.choice([rng.random() * 9, float("nan")])
         return {
@@ -48,6 +68,7 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
             "watch": maybe(watch),
             "moods": some("m"),
             "rank": maybe(rng.randrange(6)),
+            "feeling": vector(1),
         }
 
     events: list[dict[str, Any]] = []
@@ -60,6 +81,7 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
             event |= {"timestamp": rng.choice(moments), "sequence": next(numbers), "label": label}
             event |= {"behaviour": rng.choice([label, 1])}
             context = {"position": maybe(rng.randrange(3)), "hour": maybe(rng.randrange(24)), "marks": some("k")}
+            context["place"] = vector(2)
             events.append(event | context | past())
     history = []
     for user in range(0, users + 2, 3):  # the last user may have no event
@@ -74,6 +96,7 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
             "tags": some("t"),
             "price": rng.choice([None, float("nan"), 1e6 + item, 1.5 * item]),
             "year": maybe(rng.choice([1990, 2000, 2001, item])),
+            "embedding": vector(3),
         }
         for item in range(1, items + 3)
     ]

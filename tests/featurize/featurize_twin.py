@@ -102,6 +102,8 @@ class Twin:
         visible = {(r["is_event"], r["user_id"], r["sequence"]): r for row in self.train for r in row["history"]}
         shown = self.train if group != "behaviour" else []
         past = list(visible.values()) if group in ("item", "behaviour") else []
+        if kind == "vector":
+            return self._learn_vector(group, name, shown, past)
         coder: Row = {"kind": kind, "buckets": buckets, "group": group, "name": name}
         if kind == "numeric":
             known = sorted(self._numbers(group, name, shown if group == "item" else shown + past))
@@ -133,6 +135,26 @@ class Twin:
                 rows[n]["impressions"] += 1
         return coder | {"rows": rows}
 
+    def _learn_vector(self, group: str, name: str, shown: list[Row], past: list[Row]) -> Row:
+        """Rows of a vector: one for missing, then one for each number; whoever has the vector has all numbers."""
+        tables = {"item": [self.log.items], "user": [self.log.users], "context": [self.log.events]}
+        tables["behaviour"] = [self.log.events, self.log.history]
+        length = max(len(row.get(name) or []) for table in tables[group] for row in table)
+        coder: Row = {"kind": "vector", "group": group, "name": name, "length": length}
+        rows: list[Row] = [{"value": None, "id": n, "count": 0, "impressions": 0} for n in range(1 + length)]
+
+        def ids(row: Row) -> range:
+            known = _vector(self.raw(group, name, row), length) != ["nan"] * length
+            return range(1, 1 + length) if known else range(1)
+
+        for row in shown + past:
+            for n in ids(row):
+                rows[n]["count"] += 1
+        for row in self.train:
+            for n in {n for owner in self.owners(group, row) for n in ids(owner)}:
+                rows[n]["impressions"] += 1
+        return coder | {"rows": rows}
+
     def _numbers(self, group: str, name: str, rows: list[Row]) -> list[float]:
         values = [self.raw(group, name, row) for row in rows]
         return [float(value) for value in values if value is not None]
@@ -140,6 +162,8 @@ class Twin:
     def encode(self, name: str, value: Any) -> Any:
         """Return a raw value as the files hold it: an id, a standardised float ("nan" if missing), or a list of ids."""
         coder = self.coders[name]
+        if coder["kind"] == "vector":
+            return _vector(value, coder["length"])
         if coder["kind"] == "multi":
             ids = [coder["ids"][part] for part in dict.fromkeys(_or(value, [])) if part in coder["ids"]]
             return ids or [0]
@@ -157,6 +181,7 @@ class Twin:
         return code if isinstance(code, list) else [code]
 
 
+_LARGEST = 3.4e38  # of a float32
 _KEY = ("timestamp", "is_event", "sequence")
 
 
@@ -166,6 +191,13 @@ def _day(row: Row) -> str:
 
 def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
+
+
+def _vector(value: list[float | None] | None, length: int) -> list[Any]:
+    """The numbers as float32, or as many "nan" where one of them, or all, are missing."""
+    numbers = [math.nan if number is None or abs(number) > _LARGEST else number for number in _or(value, [])]
+    known = bool(numbers) and all(map(math.isfinite, numbers))
+    return [_float32(number) for number in numbers] if known else ["nan"] * length
 
 
 def _float32(value: float) -> float:

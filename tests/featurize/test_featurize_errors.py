@@ -27,6 +27,8 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
             "Tab": 1,
             "tab": 1,
             "tags": ["a"],
+            "short": [1.0, 2.0] if n else [1.0],
+            "broken": [None, 2.0],
         }
         for n in range(120)
     ]
@@ -48,6 +50,10 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"fields": {"context": {"place": "numeric"}}}, ["place", "string", "categorical"]),
         ({"fields": {"context": {"place": "multi"}}}, ["place", "separators"]),
         ({"fields": {"context": {"tags": "categorical"}}}, ["tags", "multi"]),
+        ({"fields": {"context": {"place": "vector"}}}, ["place", "string", "vector needs lists of numbers"]),
+        ({"fields": {"context": {"tags": "vector"}}}, ["tags", "array<string>", "vector needs lists of numbers"]),
+        ({"fields": {"context": {"short": "vector"}}}, ["context.short", "of 1 and of 2 numbers", "one length"]),
+        ({"fields": {"context": {"broken": "vector"}}}, ["context.broken", "no value", "finite numbers"]),
         ({"fields": {"context": {"a/b": "categorical"}}}, ["'a/b'", "holds '/'", "rename"]),
         ({"days": 1}, ["1 day(s)", "2022-01-08", "test_days=2", "by_user"]),
         ({"days": 3}, ["3 day(s)", "2022-01-08 to 2022-01-10", "by_user"]),

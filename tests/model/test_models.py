@@ -73,10 +73,10 @@ class Example(NamedTuple):
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_the_packed_model_equals_the_padded_twin(variant, data, features_once: Features, params: Params) -> None:
+def test_the_packed_model_equals_the_padded_twin(variant, data, vectors_once: Features, params: Params) -> None:
     """Random ragged rows: same logits as a loop over impressions and behaviours, with and without padding."""
-    packer, model, table, twin = Example.of(features_once, params.train, variant)
-    shard = features_once.shard(data.draw(st.integers(0, 1)), "train")
+    packer, model, table, twin = Example.of(vectors_once, params.train, variant)
+    shard = vectors_once.shard(data.draw(st.integers(0, 1)), "train")
     rows = data.draw(st.lists(st.integers(0, len(shard.impressions) - 1), min_size=1, max_size=6))
     with torch.no_grad():
         packed = model(table, to_tensors(packer.pack(shard, np.array(rows))))
@@ -85,10 +85,10 @@ def test_the_packed_model_equals_the_padded_twin(variant, data, features_once: F
 
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
-def test_gradients_equal_the_twin_s(variant, features_once: Features, params: Params) -> None:
+def test_gradients_equal_the_twin_s(variant, vectors_once: Features, params: Params) -> None:
     """d(sum of logits)/d(table and dense weights) by autograd through the packed and the slow path."""
-    packer, model, table, twin = Example.of(features_once, params.train, variant)
-    shard = features_once.shard(0, "train")
+    packer, model, table, twin = Example.of(vectors_once, params.train, variant)
+    shard = vectors_once.shard(0, "train")
     leaf = twin.table = table.requires_grad_()
     packed = model(leaf, to_tensors(packer.pack(shard, np.arange(6)))).sum()
     slow = torch.stack([twin.logit(shard, row) for row in range(6)]).sum()
@@ -99,10 +99,10 @@ def test_gradients_equal_the_twin_s(variant, features_once: Features, params: Pa
 
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
-def test_evaluation_does_not_depend_on_the_batch(variant, features_once: Features, params: Params) -> None:
+def test_evaluation_does_not_depend_on_the_batch(variant, vectors_once: Features, params: Params) -> None:
     """A row's logit is the same alone, among others, and with others in another order."""
-    packer, model, table, _ = Example.of(features_once, params.train, variant)
-    shard = features_once.shard(1, "train")
+    packer, model, table, _ = Example.of(vectors_once, params.train, variant)
+    shard = vectors_once.shard(1, "train")
     order = np.random.default_rng(0).permutation(len(shard.impressions))[:30]
     with torch.no_grad():
         together = model(table, to_tensors(packer.pack(shard, order)))
@@ -113,10 +113,10 @@ def test_evaluation_does_not_depend_on_the_batch(variant, features_once: Feature
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 @settings(max_examples=8)
 @given(row=st.integers(0, 100), candidates=st.lists(st.integers(0, 30), min_size=1, max_size=5))
-def test_a_request_equals_packed_rows(variant, row, candidates, features_once: Features, params: Params) -> None:
+def test_a_request_equals_packed_rows(variant, row, candidates, vectors_once: Features, params: Params) -> None:
     """One history against C candidates gives what C packed impressions of it give; duplicates agree."""
-    packer, model, table, _ = Example.of(features_once, params.train, variant)
-    shard = features_once.shard(0, "train")
+    packer, model, table, _ = Example.of(vectors_once, params.train, variant)
+    shard = vectors_once.shard(0, "train")
     impressions = shard.impressions
     rows = np.full(len(candidates) + 1, row)
     own = {name: getattr(impressions, name)[rows] for name in ("user", "label", "history_start", "history_end")}
@@ -137,10 +137,10 @@ def test_a_request_equals_packed_rows(variant, row, candidates, features_once: F
 
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
-def test_batches_of_training_are_read_alike(variant, features_once: Features, params: Params) -> None:
+def test_batches_of_training_are_read_alike(variant, vectors_once: Features, params: Params) -> None:
     """The rows of a batch as a small table, its ids counted among them: the logits of the whole table."""
-    packer, model, table, _ = Example.of(features_once, params.train, variant)
-    for batch in TrainingLoader(features_once, packer, 50, seed=1).epoch(0):
+    packer, model, table, _ = Example.of(vectors_once, params.train, variant)
+    for batch in TrainingLoader(vectors_once, packer, 50, seed=1).epoch(0):
         rows = torch.from_numpy(batch.rows)
         lookups = {
             group: {name: replace(lookup, ids=batch.rows[lookup.ids]) for name, lookup in own.items()}
@@ -153,10 +153,10 @@ def test_batches_of_training_are_read_alike(variant, features_once: Features, pa
 
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
-def test_users_without_history_get_a_logit(variant, features_once: Features, params: Params) -> None:
+def test_users_without_history_get_a_logit(variant, vectors_once: Features, params: Params) -> None:
     """A batch without a single behaviour trains and scores; its interest is zero."""
-    packer, model, table, _ = Example.of(features_once, params.train, variant)
-    shard = features_once.shard(0, "train")
+    packer, model, table, _ = Example.of(vectors_once, params.train, variant)
+    shard = vectors_once.shard(0, "train")
     rows = np.flatnonzero(shard.impressions.history_length == 0)
     for mode in (True, False):
         logits = model.train(mode)(table, to_tensors(packer.pack(shard, rows)))
@@ -164,20 +164,20 @@ def test_users_without_history_get_a_logit(variant, features_once: Features, par
         assert len(set(logits.tolist())) > 1
 
 
-def test_the_same_seed_builds_the_same_model(features_once: Features, params: Params) -> None:
+def test_the_same_seed_builds_the_same_model(vectors_once: Features, params: Params) -> None:
     """Seeds decide the weights; linear columns start at zero."""
-    packer = Packer(features_once)
-    tables = [build(features_once.fields, packer.layout, changed(params.train, seed=s))[1] for s in (1, 1, 2)]
+    packer = Packer(vectors_once)
+    tables = [build(vectors_once.fields, packer.layout, changed(params.train, seed=s))[1] for s in (1, 1, 2)]
     assert torch.equal(tables[0], tables[1])
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(tables[1:], 2))
     assert not tables[0][:, 0].any()
 
 
-def test_dice_sees_the_behaviours_of_its_own_sequence_alone(features_once: Features, params: Params) -> None:
+def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Features, params: Params) -> None:
     """In training the unit of a sequence gets its rows and no others, so its moving averages are of those."""
     sequences = {"liked": {"rating": (4, 5)}}
-    packer, model, table, twin = Example.of(features_once, params.train, {"name": "din", "sequences": sequences})
-    shard = features_once.shard(0, "train")
+    packer, model, table, twin = Example.of(vectors_once, params.train, {"name": "din", "sequences": sequences})
+    shard = vectors_once.shard(0, "train")
     batch, fresh = to_tensors(packer.pack(shard, np.arange(40))), Dice(6).train()
     seen: list[Tensor] = []
     dice = model.units[0].activation
@@ -206,14 +206,14 @@ def histories(shard: Shard, count: int) -> list[tuple[int, int]]:
         ),
     ],
 )
-def test_a_wrong_sequence_names_what_is_valid(sequences, message: str, features_once: Features) -> None:
+def test_a_wrong_sequence_names_what_is_valid(sequences, message: str, vectors_once: Features) -> None:
     """A field that is none, one that no sequence can go by, and a value that training never saw."""
     with pytest.raises(InputError, match=message):
-        resolve(sequences, features_once)
+        resolve(sequences, vectors_once)
 
 
-def test_sequences_do_not_depend_on_how_they_are_written(features_once: Features) -> None:
+def test_sequences_do_not_depend_on_how_they_are_written(vectors_once: Features) -> None:
     """Order of names and values, numbers or text: the same ids in the same order, as the weights lie in it."""
-    one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, features_once)
-    other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, features_once)
+    one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, vectors_once)
+    other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, vectors_once)
     assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]

@@ -22,11 +22,15 @@ from din.schema import Group
 
 
 def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tensor:
-    """One field of one owner: its row, the mean of its rows, or value × row."""
+    """One field of one owner: its row, the mean of its rows, value × row, or the sum of number × row of a vector."""
     if column.offsets is not None:
         ids = column.values[column.offsets[owner] : column.offsets[owner + 1]]
         return torch.stack([table[offset + int(i)] for i in ids]).mean(0)
     value = column.values[owner]
+    if column.values.ndim == 2:
+        if np.isnan(value).any():
+            return table[offset]
+        return torch.stack([float(number) * table[offset + 1 + n] for n, number in enumerate(value)]).sum(0)
     if column.values.dtype == np.float32:
         return table[offset] if math.isnan(value) else table[offset + 1] * float(value)
     return table[offset + int(value)]

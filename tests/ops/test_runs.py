@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from backends import needs_compiler
-from random_features import FIELDS, PLAIN, write_features
+from random_features import FIELDS, PLAIN, VECTORS, write_features
 from settings import changed
 
 from din.features.reader import Features
@@ -43,8 +43,13 @@ VARIANTS = [
 
 @pytest.mark.parametrize(
     ("changes", "declared"),
-    [*((changes, FIELDS) for changes in VARIANTS), ({}, PLAIN), ({"linear": "wide", "softmax": True}, PLAIN)],
-    ids=[*map(str, VARIANTS), "plain fields", "plain fields, wide"],
+    [
+        *((changes, FIELDS) for changes in VARIANTS),
+        ({}, PLAIN),
+        ({"linear": "wide", "softmax": True}, PLAIN),
+        ({}, VECTORS),
+    ],
+    ids=[*map(str, VARIANTS), "plain fields", "plain fields, wide", "vectors"],
 )
 def test_a_run_ends_near_that_of_references(changes: dict, declared: dict, tmp_path: Path, quick: Train) -> None:
     """Losses and validation metrics of two epochs, whatever part of the model has a native form; fields that all have

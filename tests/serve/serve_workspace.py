@@ -25,12 +25,19 @@ START = 1_700_000_000_000_000
 HOUR = 3_600_000_000
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 3}, "likes": "multi"},
-    "item": {"category": "categorical", "tags": "multi", "price": "numeric", "year": {"kind": "numeric", "buckets": 3}},
+    "item": {
+        "category": "categorical",
+        "tags": "multi",
+        "price": "numeric",
+        "year": {"kind": "numeric", "buckets": 3},
+        "embedding": "vector",
+    },
     "context": {"tab": "categorical", "hour": "numeric", "marks": "multi"},
     "behaviour": {"rating": "categorical", "watched": "numeric", "moods": "multi"},
 }
 LISTS = dict.fromkeys(("likes", "tags", "marks", "moods"), pa.list_(pa.string()))
 TYPES = {**LISTS, "timestamp": pa.timestamp("us"), "price": pa.float64(), "watched": pa.float64()}
+TYPES["embedding"] = pa.list_(pa.float64())
 ITEMS, USERS = 30, 40
 
 
@@ -104,9 +111,10 @@ def random_log(seed: int = 0) -> RawLog:
             events.append(event | {"behaviour": rng.choice([label, 1])} | context | past())
     numbers = rng.sample(range(10_000), len(events))
     events = [event | {"sequence": number} for event, number in zip(events, sorted(numbers), strict=True)]
+    vectors = random.Random(-1 - seed)
     items = [
         {"item_id": f"i{item}", "category": maybe(f"c{item % 4}"), "tags": some("t"), "price": maybe(item * 1.5)}
-        | {"year": maybe(1990 + item)}
+        | {"year": maybe(1990 + item), "embedding": vectors.choice([None, *5 * [[vectors.gauss(0, 1), item / 9, 0.5]]])}
         for item in range(2, ITEMS + 3)
     ]
     users = [{"user_id": user, "age": maybe(20 + user), "likes": some("l")} for user in range(0, USERS, 2)]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_features import LENGTH, with_lengths
 from serve_workspace import FIELDS, Finished
 from settings import changed
 
@@ -27,7 +28,7 @@ from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json
 from din.registry.bundle import verify_bundle
-from din.schema import Field, Group, parse_fields
+from din.schema import Field, Group, Kind, parse_fields
 from din.serve import export as exporting
 from din.serve.bundle import gather_facts
 from din.serve.export import export_graphs
@@ -82,7 +83,7 @@ def make(
 @pytest.fixture(scope="module", params=VARIANTS)
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Each model variant, exported once."""
-    fields = parse_fields({} if request.param == "din, items only" else FIELDS)
+    fields = with_lengths(parse_fields({} if request.param == "din, items only" else FIELDS))
     train = changed(params.train, **SMALL, **VARIANTS[request.param])
     sequences = IDS if request.param in SEVERAL_SEQUENCES else None
     return make(fields, train, tmp_path_factory.mktemp("graphs"), params.export.opset, sequences)
@@ -115,6 +116,10 @@ def random_batch(seed: int, exported: Exported, lengths: list[int], request: boo
 
 
 def random_column(random: np.random.Generator, field: Field, owners: int) -> Column:
+    if field.kind is Kind.VECTOR:
+        vectors = random.normal(size=(owners, LENGTH)).astype(np.float32)
+        vectors[random.random(owners) < 0.2] = np.nan
+        return Column(vectors)
     if not field.form.holds_ids:
         return Column(np.where(random.random(owners) < 0.2, np.nan, random.normal(size=owners)).astype(np.float32))
     if not field.form.ragged:
@@ -159,9 +164,9 @@ def copied(request: PackedBatch) -> PackedBatch:
     def times(group: Group, owners: int) -> dict[str, Lookup]:
         return {
             name: Lookup(
-                np.tile(lookup.ids, count),
+                lookup.ids if lookup.weights is not None and lookup.weights.ndim == 2 else np.tile(lookup.ids, count),
                 None if lookup.owners is None else np.concatenate([lookup.owners + n * owners for n in range(count)]),
-                None if lookup.weights is None else np.tile(lookup.weights, count),
+                None if lookup.weights is None else np.concatenate([lookup.weights] * count),
             )
             for name, lookup in request.lookups[group].items()
         }
@@ -190,6 +195,8 @@ def test_no_candidates_is_an_empty_answer(exported: Exported) -> None:
 def empty(node, length: int) -> np.ndarray:
     """An input of a request without candidates over `length` items, all of them behaviours."""
     kind = np.float32 if node.type == "tensor(float)" else np.int64
+    if fixed := [size for size in node.shape if isinstance(size, int) and size > 1]:  # a vector's
+        return np.zeros([length, *fixed][-len(node.shape) :], kind)
     if node.name == "candidate":
         return np.zeros(0, kind)
     of_request = node.name.startswith(("user.", "context."))
@@ -219,7 +226,8 @@ def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
 def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path, monkeypatch) -> None:
     """Beyond a size, both graphs share one file of each weight, named by content, and still compute the same."""
     monkeypatch.setattr(exporting, "_EXTERNAL", 64)
-    exported = make(parse_fields(FIELDS), changed(params.train, name="lr"), tmp_path, params.export.opset)
+    fields = with_lengths(parse_fields(FIELDS))
+    exported = make(fields, changed(params.train, name="lr"), tmp_path, params.export.opset)
     request, batch = (weight_files(tmp_path / name) for name in ("request.onnx", "batch.onnx"))
     assert request & batch
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("weights/*")} == request | batch

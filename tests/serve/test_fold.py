@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from random_features import with_lengths
 from serve_workspace import FIELDS
 from settings import changed
 
@@ -18,7 +19,7 @@ from din.serve.fold import LONG, FoldedDice, fold
 
 def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:
     """Weights, averages and α (0 and 1 exactly, and around them) far from their initial values."""
-    fields = parse_fields(FIELDS)
+    fields = with_lengths(parse_fields(FIELDS))
     small = {"embedding_dim": 4, "attention_hidden": (9, 5), "hidden": (7, 6)}
     layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
     model, _ = build(fields, layout, changed(params.train, **small, **train))

@@ -151,6 +151,19 @@ def test_the_bundle_knows_profiles_and_side_fields(finished: Finished, scorer: S
     assert differs(scorer.score(bare), scorer.score(bare | {"candidates": [item | {"price": 400.0}]}))
 
 
+def test_a_vector_is_that_of_the_item_or_of_the_request(finished: Finished, scorer: Scorer) -> None:
+    """The bundle knows an item's vector, a new item can bring its own, and what isn't whole is missing."""
+    item = next(row for row in table(finished, "items") if row["embedding"])
+    bare = {"candidates": [item["item_id"]]}
+    assert same(scorer.score(bare), scorer.score({"candidates": [item]}))
+    assert differs(scorer.score(bare), scorer.score({"candidates": [item | {"embedding": [9.0, -9.0, 9.0]}]}))
+    new = [{"item_id": "new", "embedding": vector} for vector in ([1.0, 2.0, 3.0], [1, 2, 3], [3.0, 2.0, 1.0])]
+    scores = scorer.score({"candidates": new})
+    assert scores[0] == scores[1] != scores[2]
+    missing: list[Any] = [None, [], [1.0, None, 2.0], [1.0, float("nan"), 2.0], [1.0, float("inf"), 2.0], [1, 2, 1e300]]
+    assert len(set(scorer.score({"candidates": [{"embedding": vector} for vector in missing]}))) == 1
+
+
 def table(finished: Finished, name: str) -> list[dict[str, Any]]:
     return pq.read_table(finished.raw / f"{name}.parquet").to_pylist()
 
@@ -191,6 +204,15 @@ WRONG = {
         r"price: 10+\.\.\.0+ is beyond the range",
     ),
     "one tag alone": ({"candidates": [{"tags": "t1"}]}, "tags: 't1'; expected a list of values, or null"),
+    "a vector cut short": (
+        {"candidates": [{"embedding": [0.5, 0.5]}]},
+        "embedding: 2 numbers; expected 3, or null where the vector is missing",
+    ),
+    "a number as a vector": (
+        {"candidates": [{"embedding": 0.5}]},
+        "embedding: 0.5; expected a list of values, or null",
+    ),
+    "text in a vector": ({"candidates": [{"embedding": [0.5, "x", 1]}]}, "embedding: 'x' is not a number; expected a"),
     "too extreme a number": ({"candidates": [{"price": 1e300}]}, "the probability is not a number; .* too extreme"),
 }
 

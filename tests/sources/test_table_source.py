@@ -199,6 +199,22 @@ def test_items_and_users_keep_every_column_with_types_by_content(workspace: Work
     }
 
 
+def test_vectors_come_as_text_or_as_lists_of_any_form(workspace: Workspace, fetch_table: Fetch) -> None:
+    """CSV with a separator, Parquet lists of a fixed size or not: lists of numbers; a missing one is empty."""
+    (workspace.root / "items.csv").write_text("item_id,embedding\n10,0.5 -1e-3\n11,\n12,2 .25\n")
+    of_text = fetch_table(items="items.csv", separators={"embedding": " "})["items"]
+    vectors = [[0.5, -1e-3], None, [2.0, 0.25]]
+    for kind in (pa.list_(pa.float64(), 2), pa.list_(pa.float32())):
+        table = pa.table({"item_id": [10, 11, 12], "embedding": pa.array(vectors, kind)})
+        pq.write_table(table, workspace.root / "items.parquet")
+        found = fetch_table(items="items.parquet")["items"]
+        assert pa.types.is_floating(found.schema.field("embedding").type.value_type)
+        for one in (of_text, found):
+            assert [row or None for row in one["embedding"].to_pylist()] == [
+                None if row is None else pytest.approx(row) for row in vectors
+            ]
+
+
 def test_json_lists_and_times_stay_as_written(workspace: Workspace, fetch_table: Fetch) -> None:
     """JSON-lines may hold lists, and text that looks like a time stays text unless it is the timestamp."""
     (workspace.root / "items.jsonl").write_text(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from random_features import write_features
+from random_features import LENGTH, VECTORS, write_features
 from settings import changed
 
 from din.errors import InputError
@@ -87,6 +87,24 @@ def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: T
         start.apply(model, table, today, small)
         moved = (table[at : at + rows] != fresh[at : at + rows]).any(1)
         assert moved.tolist() == [True] * kept + [False] * (rows - kept)
+
+
+def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Path) -> None:
+    """The projection is copied row by row; vectors of another length are another architecture."""
+    earlier = write_features(tmp_path / "earlier", declared=VECTORS)
+    layout = TableLayout.of(earlier.fields, earlier.rows)
+    model, table = build(earlier.fields, layout, changed(small, seed=9))
+    artifact.save(Trained(model, table), small, earlier, tmp_path / "bundle" / "model")
+    shutil.copytree(earlier.root / "vocab", tmp_path / "bundle" / "vocab")
+    start = Start(VERSION, tmp_path / "bundle")
+    model, fresh = build(earlier.fields, layout, small)
+    start.apply(model, fresh, earlier, small)
+    rows = slice(layout.offsets["embedding"], layout.offsets["embedding"] + 1 + LENGTH)
+    assert torch.equal(fresh[rows], table[rows])
+    (record,) = (record for record in earlier.manifest["fields"] if record["name"] == "embedding")
+    record["length"] = LENGTH + 1
+    with pytest.raises(InputError, match=r"item.embedding: vector of 3, .* there, .*item.embedding: vector of 4"):
+        start.apply(model, fresh, earlier, small)
 
 
 @pytest.mark.parametrize(

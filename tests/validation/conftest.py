@@ -18,8 +18,8 @@ from din.sources.fetch import fetch
 
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},
-    "item": {"category": "categorical", "tags": "multi", "price": "numeric"},
-    "context": {"tab": "categorical", "hour": "numeric"},
+    "item": {"category": "categorical", "tags": "multi", "price": "numeric", "embedding": "vector"},
+    "context": {"tab": "categorical", "hour": "numeric", "place": "vector"},
     "behaviour": {"watched": "numeric"},
 }
 
@@ -75,8 +75,8 @@ def workspace(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _enrich(seed: int) -> None:
-    """Give the simulated log contexts, behaviour fields, more side fields, users, and users without prior history."""
-    random = np.random.default_rng(seed)
+    """Give the simulated log contexts, behaviour fields, more side fields, users, and some without prior history."""
+    random, other = np.random.default_rng(seed), np.random.default_rng(seed + 1)
 
     def more(**columns: Callable[[int], list | np.ndarray]) -> Callable[[pa.Table], pa.Table]:
         def change(table: pa.Table) -> pa.Table:
@@ -89,13 +89,21 @@ def _enrich(seed: int) -> None:
     def numbers(n: int) -> np.ndarray:
         return random.normal(size=n)
 
+    def vectors(n: int) -> list[list[float] | None]:
+        return [row.tolist() if row[0] < 1 else None for row in other.normal(size=(n, 4))]
+
     for path in sorted(planting.RAW.glob("events/*/*.parquet")):
-        planting.edit(path, more(tab=lambda n: random.integers(0, 3, n), hour=numbers, watched=numbers))
+        drawn = {"tab": lambda n: random.integers(0, 3, n), "hour": numbers, "watched": numbers, "place": vectors}
+        planting.edit(path, more(**drawn))
     planting.edit(planting.RAW / "history.parquet", lambda t: t.filter(pa.array(t["user_id"].to_numpy() % 3 > 0)))
     tags = [f"t{number}" for number in range(9)]
     planting.edit(
         planting.RAW / "items.parquet",
         more(tags=lambda n: [random.choice(tags, random.integers(0, 4)).tolist() for _ in range(n)], price=numbers),
+    )
+    planting.edit(
+        planting.RAW / "items.parquet",
+        more(embedding=vectors),
     )
     events = pa.concat_tables(map(pq.read_table, planting.RAW.glob("events/*/*.parquet")))
     users = np.unique(events["user_id"].to_numpy())

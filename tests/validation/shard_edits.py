@@ -22,7 +22,8 @@ def shard(name: str, number: int = 0) -> Path:
 def columns(path: Path) -> dict[str, np.ndarray]:
     """Return a file's own columns."""
     table = pq.read_table(path)
-    return {name: table[name].to_numpy() for name in table.column_names if name not in ("tab", "hour", "watched")}
+    fields = ("tab", "hour", "watched", "place")
+    return {name: table[name].to_numpy() for name in table.column_names if name not in fields}
 
 
 def replace_column(path: Path, name: str, values: Any) -> None:

@@ -104,6 +104,12 @@ DEFECTS: dict[str, tuple[Callable[[], None], set[str]]] = {
     "behaviour field infinite": (value(shard("behaviours"), "watched", 0, float("inf")), {"watched_in_range"}),
     "side field beyond its table": (value(FEATURES / "items.parquet", "category", 5, 99), {"category_in_range"}),
     "one of several values beyond": (value(FEATURES / "items.parquet", "tags", 5, [1, 99]), {"tags_in_range"}),
+    "vector infinite": (
+        value(FEATURES / "items.parquet", "embedding", 5, [1.0, float("inf"), 0.0, 0.0]),
+        {"embedding_in_range"},
+    ),
+    "vector known in part": (value(shard("train"), "place", 0, [1.0, float("nan"), 0.0, 0.0]), {"place_in_range"}),
+    "vector too short": (value(FEATURES / "items.parquet", "embedding", 5, [1.0, 2.0]), {"embedding_in_range"}),
     "profile beyond its table": (value(FEATURES / "users.parquet", "age", 5, -2), {"age_in_range"}),
     "validation without clicks": (every("valid", "label", 0), {"valid_classes"}),
     "no item known": (

@@ -166,6 +166,14 @@ def coded(label: np.ndarray) -> np.ndarray:
     return (1 + label).astype(np.int32)
 
 
+def vectors(label: np.ndarray) -> list[np.ndarray]:
+    """Vectors of which one direction tells the label, and none of the numbers alone."""
+    random = np.random.default_rng(5)
+    drawn = random.normal(size=(len(label), 4))
+    drawn[:, 3] = label - drawn[:, :3].sum(1) + 0.1 * random.normal(size=len(label))
+    return list(drawn.astype(np.float32))
+
+
 DEFECTS: dict[str, Defect] = {
     "context is the label": defect(leaking("tab", coded), "label_leak", "strong_field"),
     "context betrays the label": defect(leaking("hour", noise), "label_leak"),
@@ -177,6 +185,8 @@ DEFECTS: dict[str, Defect] = {
     "context leaks on test days": defect(leaking("tab", coded, "test"), "label_leak label_leak_later"),
     "context leaks a little on test days": defect(leaking("tab", mostly(0.8), "test"), "label_leak_later"),
     "context lost its meaning": defect(leaking("tab", mostly(0.7)), warnings="relations_kept"),
+    "a vector tells the label": defect(leaking("place", vectors), "label_leak", "strong_field"),
+    "vectors missing on test days": defect(every("test", "place", 4 * [np.nan]), "many_new_values", "new_values"),
     "label is a pair": defect(exclusive_or, "pair_leak"),
     "item CTR over the whole log": defect(item_rate(*SPLITS), "rate_of_judged_rows"),
     "item CTR over the test days": defect(item_rate("test"), "rate_of_judged_rows"),

@@ -65,6 +65,70 @@ def test_lists_that_were_not_split_are_a_warning(workspace: Enter) -> None:
     assert warned["lists_split"]["sample"] == [{"table": "items", "column": "tags", "value": "t1|t2"}]
 
 
+def vectors(change: Callable[[list], list], kind: pa.DataType | None = None) -> None:
+    """Change the items' vectors."""
+
+    def changed(table: pa.Table) -> pa.Table:
+        values = pa.array(change(table["embedding"].to_pylist()), kind)
+        return table.set_column(table.column_names.index("embedding"), "embedding", values)
+
+    edit(RAW / "items.parquet", changed)
+    seal(RAW)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("-inf"), None])
+def test_a_vector_with_a_number_missing_is_closed(workspace: Enter, broken: float | None) -> None:
+    """The sample holds the vector."""
+    params = workspace()
+    vectors(lambda rows: [[broken, 1.0, 2.0, 3.0], *rows[1:]])
+    found = failed(judge("raw", params))
+    assert found.keys() == {"vectors_of_numbers"}
+    assert found["vectors_of_numbers"]["sample"][0]["column"] == "embedding"
+
+
+def test_a_column_of_text_is_no_vector(workspace: Enter) -> None:
+    """Lists of words where numbers belong."""
+    params = workspace()
+    vectors(lambda rows: [["a", "b"]] * len(rows))
+    (row,) = failed(judge("raw", params))["vectors_of_numbers"]["sample"]
+    assert row == {"table": "items", "column": "embedding", "type": "VARCHAR[]"}
+
+
+def test_vectors_of_two_lengths_are_closed(workspace: Enter) -> None:
+    """One vector lost its last number; the sample counts both lengths."""
+    params = workspace()
+    vectors(lambda rows: [[0.5, 1.0, 2.0], *rows[1:]])
+    found = failed(judge("raw", params))
+    assert found.keys() == {"vectors_of_one_length"}
+    assert [row["length"] for row in found["vectors_of_one_length"]["sample"]] == [3, 4]
+
+
+@pytest.mark.parametrize("number", [0.0, 0.25])
+def test_vectors_that_say_nothing_are_a_warning(workspace: Enter, number: float) -> None:
+    """Zeros, or another number throughout, for two items."""
+    params = workspace()
+    vectors(lambda rows: [4 * [number], *rows[1:-1], 4 * [number]])
+    report = judge("raw", params)
+    assert not failed(report)
+    assert len(failed(report, "warning")["flat_vectors"]["sample"]) == 2
+
+
+def test_a_vector_that_all_items_share_is_a_warning(workspace: Enter) -> None:
+    """A field of one value, like any other."""
+    params = workspace()
+    vectors(lambda rows: [[0.1, 0.2, 0.3, 0.4]] * len(rows))
+    warned = failed(judge("raw", params), "warning")
+    assert [row["column"] for row in warned["constant_fields"]["sample"]] == ["embedding"]
+
+
+def test_a_missing_vector_is_none_of_these(workspace: Enter) -> None:
+    """Null and an empty list stand for no vector."""
+    params = workspace()
+    vectors(lambda rows: [None, [], *rows[2:]])
+    report = judge("raw", params)
+    assert not failed(report) and not failed(report, "warning").keys() & {"constant_fields", "flat_vectors"}
+
+
 def test_a_sound_log_warns_of_neither(workspace: Enter) -> None:
     """A log whose fields vary and whose lists hold several values gives no warning."""
     report = judge("raw", workspace())
