@@ -290,6 +290,21 @@ def counted(side: str, key: str, name: str) -> Plant:
     return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
 
 
+def vectors(change: Callable[[np.ndarray], Any] = lambda numbers: numbers) -> Plant:
+    """Give each item a vector near that of its category; `change` is made to the numbers [items, 8] or their rows."""
+
+    def planted(delivery: Delivery) -> Delivery:
+        random = np.random.default_rng(11)
+        _, category = np.unique(delivery.items["category"], return_inverse=True)
+        numbers = random.normal(size=(category.max() + 1, 8))[category] + 0.3 * random.normal(size=(len(category), 8))
+        written = [" ".join(f"{number:.4f}" for number in row) for row in change(numbers / 3)]
+        separators = {"tags": "|", "embedding": " "}
+        changed = replace(delivery, items=delivery.items.assign(embedding=written))
+        return changed.set(fetch__table__separators=separators)
+
+    return chain(planted, declared("item", "embedding", "vector"))
+
+
 def users_know_the_test(delivery: Delivery) -> Delivery:
     """Give users a field that says whether they clicked on most of the newest two days' impressions."""
     late = delivery.events[newest(delivery.events, 2)]

@@ -249,5 +249,6 @@ VARIANTS = (
     Variant(name="frequent_clicks", what="a CTR of 60 %", size=Size(base=-0.3)),
     Variant(name="holes", what="5 % of every context are missing", change=p.events(_holes)),
     Variant(name="few_duplicates", what="0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
+    Variant(name="vectors", what="an item field: a vector of the item's category", change=p.vectors(), quick=True),
     Variant(name="honest_counts", what="an item field: clicks from before the log", change=_honest_rate),
 )
