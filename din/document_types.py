@@ -1,4 +1,4 @@
-"""Types of the JSON documents that stages and bundles hold; `din.documents` reads them strictly.
+"""Types of the JSON documents that stages and bundles write; `din.documents` reads them strictly.
 
     reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
     reports/parity.json             ParityReport      models/bundle/signature.json    Signature

@@ -1,11 +1,11 @@
 """Read JSON from outside this process strictly: files, objects of a store, and requests.
 
-A document is refused where it is larger than its limit, not UTF-8, not JSON, nested deeper than `DEPTH` levels, names a
-key twice, holds NaN, or is not of the type asked for: unknown, missing and mistyped keys each say so. Every refusal is
-one `InputError` that names the place, the key and the value (cut, so that a hostile value can't flood a log).
+A document is refused if it is larger than its limit, is not UTF-8 or JSON, is nested deeper than `DEPTH` levels, names
+a key twice, or holds NaN. It must also be of the expected type, without unknown, missing or mistyped keys. Every
+refusal is one `InputError` that names the place, the key, and the value, cut so that a hostile value can't flood a log.
 
-Types are dataclasses or TypedDicts marked with `STRICT`; pydantic checks them. Parsing costs three passes over the
-text, about 20 ms a megabyte. Does not support streams: a document is in memory whole.
+Types are dataclasses or TypedDicts marked with `STRICT`, which pydantic checks. Parsing takes three passes over the
+text, about 20 ms per megabyte, and holds the whole document in memory.
 """
 
 import json
@@ -36,10 +36,10 @@ def read(expected: type[T], path: Path, advice: str = "") -> T:
     Args:
         expected: a dataclass or TypedDict.
         path: the file.
-        advice: what to do about one of another type, such as the command that writes it.
+        advice: what to do if the expected is wrong, e.g. which command writes the file.
 
     Raises:
-        InputError: the file is missing or unreadable, or not a document of this form.
+        InputError: the file is missing or unreadable, or not a document of this expected.
     """
     content = read_bytes(path)
     try:
@@ -68,10 +68,16 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def parse(expected: type[T], content: bytes, at: str, most: int = MOST_BYTES) -> T:
-    """Parse bytes as a document of a type; `at` names their place in errors.
+    """Parse bytes as a document of a type.
+
+    Args:
+        expected: a dataclass or TypedDict.
+        content: the bytes.
+        at: their place, for messages.
+        most: the largest number of bytes.
 
     Raises:
-        InputError: they are not a document of this form.
+        InputError: they are not a document of this expected.
     """
     decode(content, at, most)
     try:
@@ -81,7 +87,7 @@ def parse(expected: type[T], content: bytes, at: str, most: int = MOST_BYTES) ->
 
 
 def check(expected: type[T], value: Any, at: str) -> T:
-    """Check plain values that were read elsewhere, such as from YAML, by the same rules.
+    """Check plain values that were read elsewhere, e.g. from YAML, by the same rules.
 
     Raises:
         InputError: they are not of the type.
@@ -178,7 +184,7 @@ def _adapter(expected: type) -> TypeAdapter[Any]:
 
 
 def _problems(error: ValidationError, expected: type, at: str) -> str:
-    """Say everything that is wrong in one line, the missing keys of a block at once."""
+    """Describe all problems in one line, with the missing keys of a block together."""
     found = error.errors(include_url=False)
     missing: dict[tuple[str | int, ...], list[str]] = {}
     for one in found:
@@ -212,7 +218,7 @@ def _place(path: Sequence[str | int]) -> str:
 
 
 def _keys(expected: Any, path: Sequence[str | int]) -> list[str]:
-    """The keys of the block at `path` of a type; none where the type does not say."""
+    """Return the keys of the block at `path` of a type, or none if the type does not declare them."""
     for part in path:
         expected = _fields(expected).get(str(part))
     return list(_fields(expected))

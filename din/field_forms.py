@@ -21,6 +21,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from din.errors import InputError, shown
 
@@ -115,13 +116,13 @@ class Example:
 
 
 class Form(ABC):
-    """How a field's values are held.
+    """The way a field's values are held.
 
     Attributes:
         arrow_type: of the column in the feature files.
         rule: what validation expects of each value there.
         holds_ids: values are rows of the field's embedding table; else numbers that scale them.
-        has_vocabulary: each id stands for a raw value.
+        has_vocabulary: each id is that of a raw value.
         ragged: an owner may have several values.
         scalar: an owner has one value, which is an id or a number.
         axes: of each input of the graphs, by its ending: `owners`, `values`, or `fixed` to one size.
@@ -182,16 +183,19 @@ class Form(ABC):
 class OneId(Form):
     """One id of a vocabulary."""
 
+    @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
         ids = column.values.astype(np.int64)
         if dropped is not None:
             ids[dropped] = UNKNOWN
         return Lookup(ids + offset)
 
+    @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         assert vocabulary is not None
         return Column(np.array(vocabulary(values), np.int32))
 
+    @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         return super().examples(record) | {Level.NEVER_SEEN: Example(NEVER_SEEN, self.missing)}
 
@@ -202,14 +206,17 @@ class Bucket(OneId):
     has_vocabulary = False
     learned = frozenset({"edges"})
 
+    @override
     def rows(self, known: int) -> int:
         return 2 + known
 
+    @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         numbers = _numbers(values)
         buckets = 1 + np.searchsorted(np.array(record["edges"], np.float64), numbers, side="right")
         return Column(np.where(np.isfinite(numbers), buckets, UNKNOWN).astype(np.int32))
 
+    @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         lowest, highest = (Column(np.array([bucket], np.int32)) for bucket in (1, record["rows"] - 1))
         return {
@@ -229,10 +236,12 @@ class IdList(Form):
     missing = Column(np.full(1, UNKNOWN, np.int32), np.array([0, 1]))
     traced = Column(np.full(2, UNKNOWN, np.int32), np.array([0, 2]))
 
+    @override
     def column(self, array: "pa.ChunkedArray") -> Column:
         lists: Any = array.combine_chunks()
         return Column(lists.values.to_numpy(zero_copy_only=False), lists.offsets.to_numpy().astype(np.int64))
 
+    @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
         assert column.offsets is not None
         ids = column.values.astype(np.int64)
@@ -241,12 +250,14 @@ class IdList(Form):
             ids[dropped[owners]] = UNKNOWN
         return Lookup(ids + offset, owners)
 
+    @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         assert vocabulary is not None
         lists = [_distinct(vocabulary(_listed(value))) for value in values]
         offsets = np.cumsum([0, *map(len, lists)])
         return Column(np.array([row for rows in lists for row in rows], np.int32), offsets)
 
+    @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         return super().examples(record) | {Level.NEVER_SEEN: Example([NEVER_SEEN], self.missing)}
 
@@ -263,9 +274,11 @@ class Number(Form):
     traced = Column(np.zeros(1, np.float32))
     learned = frozenset({"mean", "std"})
 
+    @override
     def rows(self, known: int) -> int:
         return 2
 
+    @override
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
         return np.isinf(values)
 
@@ -275,12 +288,14 @@ class Number(Form):
         ids = np.where(missing, UNKNOWN, 1).astype(np.int64)
         return Lookup(ids + offset, weights=np.where(missing, 1, column.values).astype(np.float32))
 
+    @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         numbers = _numbers(values)
         with np.errstate(over="ignore", invalid="ignore"):
             scaled = (numbers - record["mean"]) / record["std"]
             return Column(np.where(np.isfinite(numbers), scaled, math.nan).astype(np.float32))
 
+    @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         mean, far = record["mean"], FAR * record["std"]
         return super().examples(record) | {
@@ -308,6 +323,7 @@ class Vector(Form):
         self.missing = self._column(math.nan)
         self.traced = self._column(0.0)
 
+    @override
     def rows(self, known: int) -> int:
         return 1 + self.length
 
@@ -324,11 +340,13 @@ class Vector(Form):
             raise InputError(f"a list of {wrong} numbers; expected {self.length}")
         return Column(lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.length))
 
+    @override
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
         known = np.isfinite(values).sum(1)
         missing = np.isnan(values).sum(1)
         return (known < self.length) & (missing < self.length)
 
+    @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
         missing = np.isnan(column.values).any(1)
         if dropped is not None:
@@ -339,6 +357,7 @@ class Vector(Form):
         weights[missing, 0] = 1
         return Lookup(np.arange(offset, offset + 1 + self.length), weights=weights)
 
+    @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
         numbers = np.array([self._numbers(value) for value in values], np.float64).reshape(-1, self.length)
         with np.errstate(over="ignore"):
@@ -346,6 +365,7 @@ class Vector(Form):
         vectors[~np.isfinite(vectors).all(1)] = math.nan
         return Column(vectors)
 
+    @override
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
         return super().examples(record) | {
             Level.LOWEST: Example([-FAR] * self.length, self._column(-FAR)),

@@ -5,7 +5,7 @@
     ModelName   one path segment: a namespace of the registry
     RunId       one path segment: the folder of a run's files in the registry
     FileName    a relative path inside a bundle or a run's folder
-    Line, Moment, Day     text for people, a time, a date; for the types of documents
+    Line, Moment, Day     text for people, a time and a date, for use in documents
 
 The first five are strings, so they print, compare and serialise as strings. Constructing one from invalid text raises
 InputError. Paths and keys are built from these types only, so a record that names `..` or an absolute path never

@@ -221,7 +221,7 @@ def frequent_values(sample: Sample, finding: Finding) -> Iterator[dict[str, Any]
 
 
 def _namer(sample: Sample, field: Field) -> Callable[[int], Any]:
-    """What a report calls a code: its raw value, or the rank of a number."""
+    """Return a function that names a code in a report by its raw value, or by the rank of a number."""
     if not field.form.holds_ids:
         return lambda code: f"hundredth {code}" if code else "missing"
     named = sample.features.vocabulary(field)["value"].to_pylist()

@@ -19,6 +19,7 @@ from typing import Any, Self
 import ibis
 import ibis.expr.types as ir
 import numpy as np
+from typing_extensions import override
 
 from din.errors import InputError
 from din.featurize.engine import Session
@@ -30,7 +31,7 @@ _STEPS = 2**30  # steps of the integer grid on which moments are summed
 
 @dataclass(frozen=True)
 class Coder(ABC):
-    """What training taught about a field."""
+    """The encoding of a field, learned from training rows."""
 
     field: Field
 
@@ -83,12 +84,14 @@ class VocabularyCoder(Coder):
 
     vocabulary: ir.Table
 
+    @override
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
         if values.type().is_nested():
             raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
         return _finite(values)
 
+    @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
         counts = session.store("counts", cls._counts(evidence))
@@ -96,26 +99,29 @@ class VocabularyCoder(Coder):
         ids = 1 + ibis.row_number().over(order_by=[enough.weight.desc(), enough.value])
         return cls(field, session.store(f"ids_{field.name}", enough.select("value", id=ids.cast("int32"))))
 
+    @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
         codes = self._codes(table, name)
         joined = table.left_join(codes, table[name] == codes.raw_value).drop("raw_value")
         return joined.mutate(**{name: joined.code.fill_null(self._unknown())}).drop("code")
 
+    @override
     def known(self) -> ir.Table:
         return self.vocabulary
 
+    @override
     @property
     def rows(self) -> int:
         return self.field.form.rows(int(self.vocabulary.count().to_pyarrow().as_py()))
 
     @staticmethod
     def _counts(evidence: ir.Table) -> ir.Table:
-        """value and the summed weight of each."""
+        """Return each value and its summed weight."""
         return evidence.group_by("value").aggregate(weight=evidence.weight.sum())
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
-        """raw_value -> code."""
+        """Return the code of each raw value."""
         return self.vocabulary.select(raw_value="value", code="id")
 
     @staticmethod
@@ -127,12 +133,14 @@ class VocabularyCoder(Coder):
 class ListCoder(VocabularyCoder):
     """Values that occur in lists, and their ids."""
 
+    @override
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
         if not values.type().is_array():
             raise InputError(f"{found}, but multi needs lists; name its separator in fetch.table.separators")
         return values
 
+    @override
     def ids(self, encoded: ir.Table) -> ir.Table:
         return super().ids(encoded).unnest("id")
 
@@ -172,24 +180,29 @@ class BucketCoder(_NumberCoder):
 
     edges: tuple[float, ...]
 
+    @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
         assert field.buckets
         return cls(field, _quantiles(session, evidence, field.buckets))
 
+    @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
         above = [(table[name] >= edge).cast("int32") for edge in self.edges]
         bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, too
         return table.mutate(**{name: bucket.cast("int32")})
 
+    @override
     def known(self) -> ir.Table:
         return _numbered([float("-inf"), *self.edges])
 
+    @override
     @property
     def rows(self) -> int:
         return self.field.form.rows(len(self.edges))
 
+    @override
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {"edges": list(self.edges)}
 
@@ -201,19 +214,23 @@ class MomentsCoder(_NumberCoder):
     mean: float
     std: float
 
+    @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
         mean, std = _moments(session, evidence)
         return cls(field, mean, std)
 
+    @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
         scaled = ((table[name] - self.mean) / self.std).fill_null(float("nan"))
         return table.mutate(**{name: scaled.cast("float32")})
 
+    @override
     def known(self) -> ir.Table:
         return _numbered([None])
 
+    @override
     @property
     def rows(self) -> int:
         return self.field.form.rows(1)
@@ -223,6 +240,7 @@ class MomentsCoder(_NumberCoder):
         ids = super().ids(encoded)
         return ids.mutate(id=(~ids.id.isnan()).cast("int32"))
 
+    @override
     def to_json(self) -> dict[str, Any]:
         return super().to_json() | {"mean": self.mean, "std": self.std}
 
@@ -231,6 +249,7 @@ class MomentsCoder(_NumberCoder):
 class VectorCoder(Coder):
     """Vectors, of which training teaches nothing."""
 
+    @override
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
         kind = values.type()
@@ -240,18 +259,22 @@ class VectorCoder(Coder):
         broken = vectors.filter(lambda x: x.isnull() | x.isnan() | x.isinf()).length() > 0
         return ibis.ifelse(broken | (vectors.length() == 0), ibis.null(vectors.type()), vectors)
 
+    @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
         return cls(field)
 
+    @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
         missing = ibis.literal([float("nan")] * self._length, "array<float32>")
         return table.mutate(**{name: table[name].fill_null(missing)})
 
+    @override
     def known(self) -> ir.Table:
         return _numbered([None] * self._length)
 
+    @override
     @property
     def rows(self) -> int:
         return self.field.form.rows(self._length)
@@ -282,7 +305,7 @@ _CODERS: dict[type[Form], type[Coder]] = {
 
 
 def column(field: Field) -> str:
-    """The field's column in every intermediate table."""
+    """Return the name of the field's column in every intermediate table."""
     return f"field_{field.name}"
 
 
@@ -305,14 +328,14 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
 
 
 def _finite(values: ir.Value) -> ir.Value:
-    """Null where a float is no number."""
+    """Replace floats that are not finite by null."""
     if values.type().is_floating():
         values = ibis.ifelse(values.isnan() | values.isinf(), ibis.null(values.type()), values)
     return values
 
 
 def _numbered(values: list[float | None]) -> ir.Table:
-    """Values with the ids 1, 2, …"""
+    """Number values from 1 on."""
     rows = {"value": values, "id": list(range(1, len(values) + 1))}
     return ibis.memtable(rows, schema={"value": "float64", "id": "int32"})
 

@@ -10,6 +10,7 @@ contexts; the rest is lazy.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import ibis
