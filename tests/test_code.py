@@ -24,7 +24,7 @@ def graph() -> grimp.ImportGraph:
     return grimp.build_graph("din", "validation", cache_dir=None, exclude_type_checking_imports=True)
 
 
-@pytest.mark.parametrize("stage", STAGES.keys() - {"code"})
+@pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"code"}))
 def test_every_stage_depends_on_its_code(stage: str) -> None:
     """Each stage has its own file of `reports/code/` as a dependency, and no path into the source."""
     deps = STAGES[stage]["deps"]
@@ -32,7 +32,7 @@ def test_every_stage_depends_on_its_code(stage: str) -> None:
     assert [dep for dep in deps if (ROOT / dep).exists() and dep.startswith(("din", "validation", "dags"))] == []
 
 
-@pytest.mark.parametrize("stage", STAGES.keys() - {"code"})
+@pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"code"}))
 def test_closures_hold_what_grimp_finds(stage: str, graph: grimp.ImportGraph) -> None:
     """With every block of parameters read, nothing that the command imports is missing."""
     command = code.imports_of_command(STAGES[stage]["cmd"]) & graph.modules
