@@ -140,7 +140,7 @@ def parse_field(record: Mapping[str, Any]) -> Field:
         InputError: a field can't have this name.
     """
     if problem := name_problem(record["name"]):
-        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch took")
+        raise InputError(f"field {shown(record['name'])}: {problem}; expected the name of a column that fetch accepts")
     group, kind = Group(record["group"]), Kind(record["kind"])
     return Field(record["name"], group, kind, record.get("buckets"), record.get("length"))
 

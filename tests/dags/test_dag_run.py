@@ -68,7 +68,7 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
     assert '"exit_code": 3' in value
     assert "reports/validation/raw.json" in value
     assert "validate_raw failed in run" in done.stdout + done.stderr
-    assert "next: nothing, the champion stays" in done.stdout + done.stderr
+    assert "next: nothing: the champion stays" in done.stdout + done.stderr
     kept = airflow.repository / "registry" / "simulate" / run_key(run_id)
     assert json.loads((kept / "outcome" / "validate_raw.json").read_text())["exit_code"] == 3
     assert json.loads((kept / "reports" / "validation" / "raw.json").read_text())["verdict"] == "closed"

@@ -116,5 +116,5 @@ def test_a_row_of_another_log_is_refused(finished: Finished) -> None:
     """A sequence number that no event has is refused."""
     rows = all_rows(finished.features).slice(0, 1)
     rows = rows.set_column(rows.column_names.index("sequence"), "sequence", pa.array([10**9]))
-    with pytest.raises(InputError, match="no event has sequence 1000000000"):
+    with pytest.raises(InputError, match="no event has the sequence 1000000000"):
         requests_for(rows, finished.raw, finished.features.root)
