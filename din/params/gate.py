@@ -19,7 +19,6 @@ class Gate(Block):
     min_gauc: Share
     min_calibration: NonNegativeFloat
     max_calibration: NonNegativeFloat
-    resamples: PositiveInt
     confidence: Fraction
     min_slice_rows: PositiveInt
     slice_margin: NonNegativeFloat

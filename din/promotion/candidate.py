@@ -1,6 +1,6 @@
 """Gates on the candidate alone: its reports, absolute limits, parity, size and latency.
 
-They hash the data that the reports judged, run a few bootstraps, and time one request.
+They hash the data that the reports judged, compute a few intervals, and time one request.
 """
 
 import math

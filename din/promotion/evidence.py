@@ -18,7 +18,7 @@ from din.artifacts import hash_files, hash_tree, sha256_file
 from din.document_types import About, Evaluation, Facts
 from din.errors import InputError
 from din.features.reader import Features
-from din.metrics import Interval, bootstrap, paired_bootstrap
+from din.metrics import Interval, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
@@ -132,17 +132,13 @@ class Evidence:
             return self.interval_of(metric, rows, prediction)
         labels = rows["label"].to_numpy()
         users = rows["user"].to_numpy()
-        return paired_bootstrap(labels, prediction, against, users, metric, *self._resampling)
+        return difference(metric, labels, prediction, against, users).interval(self.limits.confidence)
 
     def interval_of(self, metric: Any, rows: pa.Table, scores: NDArray[np.float64]) -> Interval:
         """Return the interval of a metric of any scores of the rows."""
         labels = rows["label"].to_numpy()
         users = rows["user"].to_numpy()
-        return bootstrap(labels, scores, users, metric, *self._resampling)
-
-    @property
-    def _resampling(self) -> tuple[int, float, int]:
-        return self.limits.resamples, self.limits.confidence, self.limits.seed
+        return estimate(metric, labels, scores, users).interval(self.limits.confidence)
 
     def version_or_none(self) -> Version | None:
         """Return the version of the bundle, or None if the bundle is missing or damaged."""

@@ -2,7 +2,7 @@
 
 There are many slices, so only an interval wholly on the wrong side closes a gate. If a borderline one did, most runs
 would close. The figures are AUC, loss of AUC, and calibration, whatever `gate.metric` is: GAUC needs users with both
-classes, and few users have both in one slice. Each slice takes one bootstrap over its own rows.
+classes, and few users have both in one slice. Each slice takes one sort of its own rows.
 """
 
 import math
@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 
 from din.errors import InputError
 from din.metrics import Interval
-from din.metrics.comparison import MIN_USERS
+from din.metrics.estimates import MIN_USERS
 from din.metrics.slices import Slice, slices
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, not_outside
 
 _COLUMNS = ("user", "item", "label", "sequence", "history_length")
-_MIN_OF_CLASS = 2 * MIN_USERS
-"""A slice needs as many users with a click and without one; with fewer, resamples may lack a class."""
 
 
 def auc(evidence: Evidence) -> Finding:
@@ -77,4 +75,4 @@ def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool
     clicked = columns["label"][part.rows] != 0
     user = columns["user"][part.rows]
     users = min(len(np.unique(user[clicked])), len(np.unique(user[~clicked])))
-    return len(part.rows) >= least and users >= _MIN_OF_CLASS
+    return len(part.rows) >= least and users >= MIN_USERS

@@ -47,8 +47,8 @@ MODEL = "ads"
 
 @pytest.fixture(scope="session")
 def quick(params: Params) -> Params:
-    """Return the shipped parameters with few resamples, and with limits for a small log."""
-    small = {"resamples": 10, "margin": 0.01, "min_slice_rows": 1000, "max_latency_ms": None, "max_gain": 0.5}
+    """Return the shipped parameters with limits for a small log."""
+    small = {"margin": 0.01, "min_slice_rows": 1000, "max_latency_ms": None, "max_gain": 0.5}
     return replace(params, gate=replace(params.gate, **small))
 
 

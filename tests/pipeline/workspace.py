@@ -28,7 +28,6 @@ SMALL = {
     "train.compute.threads": 1,
     "evaluate.lr_epochs": 2,
     "check_parity.max_impressions": 300,
-    "gate.resamples": 200,
     "gate.max_latency_ms": None,
 }
 

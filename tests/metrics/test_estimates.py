@@ -1,0 +1,162 @@
+"""Influences of users against numerical derivatives, and intervals against resampling. Alone: pytest tests/metrics."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from resampling import bootstrap, paired_bootstrap, weighted
+
+from din.metrics import auc, calibration_ratio, difference, estimate, gauc, log_loss
+from din.metrics.estimates import MIN_USERS
+
+METRICS = ["auc", "gauc", "calibration_ratio", "log_loss"]
+
+
+def click_log(rng, users=200, per_user=10):
+    """Return labels, probabilities and users; rows of a user depend on each other by a click rate of their own."""
+    user = np.repeat(np.arange(users), per_user)
+    score = rng.normal(size=len(user))
+    logit = score + rng.normal(size=users)[user]
+    return rng.random(len(user)) < 1 / (1 + np.exp(-logit)), 1 / (1 + np.exp(-score)), user
+
+
+def close_to(scores, rng, noise=0.05):
+    """Return scores that differ a little."""
+    return np.clip(scores + noise * rng.normal(size=len(scores)), 0.01, 0.99)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=25), st.data())
+def test_a_weight_is_a_number_of_repeated_rows(log, data):
+    """In the slow twin, a user of weight w counts as if each of their rows were there w times."""
+    labels, scores, users = (np.array(column) for column in zip(*log, strict=True))
+    ids, user = np.unique(users, return_inverse=True)
+    weights = np.array([data.draw(st.integers(0, 3)) for _ in ids], dtype=np.float64)
+    repeats = weights[user].astype(int)
+    expected = auc(np.repeat(labels, repeats), np.repeat(scores, repeats))
+    assert weighted("auc", labels, scores, users)(weights) == pytest.approx(expected, nan_ok=True)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.integers(0, 3)), min_size=1, max_size=25))
+def test_an_influence_is_the_derivative_by_the_weight_of_a_user(log):
+    """Raise each user's weight a little, and compute the metric again as the slow twin weighs it."""
+    labels, fifths, users = (np.array(column) for column in zip(*log, strict=True))
+    scores = fifths / 5
+    step = 1e-6
+    for metric in METRICS:
+        found = estimate(metric, labels, scores, users)
+        value = weighted(metric, labels, scores, users)
+        ones = np.ones(len(found.influence))
+        slopes = [(value(ones + step * unit) - value(ones - step * unit)) / (2 * step) for unit in np.eye(len(ones))]
+        assert found.value == pytest.approx(value(ones), nan_ok=True)
+        assert found.influence == pytest.approx(slopes, abs=1e-5, nan_ok=True)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_value_is_the_metric(rng, metric):
+    """An estimate's value is the metric itself, and a difference's is that of the two metrics."""
+    labels, scores, users = click_log(rng)
+    other = close_to(scores, rng)
+    by_name = {"auc": auc, "calibration_ratio": calibration_ratio, "log_loss": log_loss}
+    value = by_name.get(metric, lambda y, s: gauc(y, s, users).value)
+    assert estimate(metric, labels, scores, users).value == pytest.approx(value(labels, scores))
+    found = difference(metric, labels, scores, other, users)
+    assert found.value == pytest.approx(value(labels, scores) - value(labels, other))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_intervals_agree_with_resampling(rng, metric):
+    """The bounds of a metric and of a paired difference agree with the bootstrap, but for its noise."""
+    labels, scores, users = click_log(rng)
+    other = close_to(scores, rng)
+    pairs = [
+        (estimate(metric, labels, scores, users), bootstrap(labels, scores, users, metric, 2000)),
+        (
+            difference(metric, labels, scores, other, users),
+            paired_bootstrap(labels, scores, other, users, metric, 2000),
+        ),
+    ]
+    for found, expected in pairs:
+        interval = found.interval(0.95)
+        tolerance = 0.2 * found.standard_error
+        assert interval.lower == pytest.approx(expected.lower, abs=tolerance)
+        assert interval.upper == pytest.approx(expected.upper, abs=tolerance)
+
+
+@pytest.mark.parametrize("metric", ["auc", "gauc"])
+def test_equal_orders_differ_by_exactly_nothing(rng, metric):
+    """A monotone transform ranks alike, so there is neither a difference nor doubt about it."""
+    labels, scores, users = click_log(rng)
+    interval = difference(metric, labels, scores, 2 * scores + 1, users).interval(0.95)
+    assert (interval.point, interval.lower, interval.upper) == (0, 0, 0)
+
+
+def test_pairing_is_narrower_than_the_two_metrics_alone(rng):
+    """The AUCs of two almost equal models are uncertain, but their difference is not."""
+    labels, scores, users = click_log(rng)
+    paired = difference("auc", labels, scores, close_to(scores, rng, 0.01), users)
+    assert paired.standard_error < estimate("auc", labels, scores, users).standard_error / 3
+
+
+def test_repeated_rows_of_a_user_are_no_evidence(rng):
+    """Repeating each user's rows three times changes nothing; as rows of other users they would narrow the interval."""
+    labels, scores, users = click_log(rng, per_user=4)
+    once = estimate("auc", labels, scores, users)
+    thrice = estimate("auc", np.tile(labels, 3), np.tile(scores, 3), np.tile(users, 3))
+    naive = estimate("auc", np.tile(labels, 3), np.tile(scores, 3), np.arange(3 * len(users)))
+    assert thrice.standard_error == pytest.approx(once.standard_error)
+    assert naive.standard_error < 0.8 * once.standard_error
+
+
+@pytest.mark.parametrize("metric", ["auc", "gauc"])
+@pytest.mark.parametrize("users", [MIN_USERS + 10, 100])
+def test_bounds_are_wrong_as_often_as_they_say(metric, users):
+    """Two equally good models: each bound lies on the wrong side of 0 in about one log of ten."""
+    rng = np.random.default_rng(5)
+    trials = 400
+    below = above = 0
+    for _ in range(trials):
+        labels, scores, user = click_log(rng, users)
+        interval = difference(metric, labels, close_to(scores, rng, 0.2), close_to(scores, rng, 0.2), user).interval(
+            0.9
+        )
+        below += interval.upper < 0
+        above += interval.lower > 0
+    tolerance = 3.5 * math.sqrt(0.1 * 0.9 / trials)
+    assert below / trials == pytest.approx(0.1, abs=tolerance)
+    assert above / trials == pytest.approx(0.1, abs=tolerance)
+
+
+def test_confidence_widens(rng):
+    """Surer bounds lie farther apart."""
+    labels, scores, users = click_log(rng)
+    found = estimate("auc", labels, scores, users)
+    narrow = found.interval(0.8)
+    wide = found.interval(0.99)
+    assert wide.lower < narrow.lower < narrow.upper < wide.upper
+
+
+def test_user_ids_may_be_strings(rng):
+    """Only the grouping of rows by user matters, not the type of ids."""
+    labels, scores, users = click_log(rng, users=50)
+    named = np.array([f"u{user:03d}" for user in users])
+    assert estimate("auc", labels, scores, named).interval(0.95) == estimate("auc", labels, scores, users).interval(
+        0.95
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("fault", ["too few users", "one user clicks", "a NaN score"])
+def test_undefined_bounds_are_nan(rng, metric, fault):
+    """Bounds that can't be computed are NaN, and the gate closes on NaN."""
+    labels, scores, users = click_log(rng, users=MIN_USERS - 1 if fault == "too few users" else 50)
+    if fault == "one user clicks":
+        labels = users == 0
+    if fault == "a NaN score":
+        scores[3] = math.nan
+    interval = estimate(metric, labels, scores, users).interval(0.95)
+    if (metric, fault) == ("log_loss", "one user clicks"):
+        assert interval.lower < interval.point  # every row tells about the log loss, whatever its class
+    else:
+        assert math.isnan(interval.lower) and math.isnan(interval.upper)
