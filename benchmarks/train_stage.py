@@ -33,7 +33,8 @@ def run(workload: Workload) -> dict[str, Any]:
         if code := codes[0]:
             sys.exit(code)
         summary = read_json(root / "reports/training/summary.json")
-    return {"stage_seconds": stage, "epoch_seconds": summary["seconds"], "backend": summary["backend"]}
+        times = read_json(root / "reports/training/times.json")
+    return {"stage_seconds": stage, "epoch_seconds": times["seconds"], "backend": summary["backend"]}
 
 
 def command(workload: Workload) -> list[str]:

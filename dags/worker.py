@@ -132,6 +132,19 @@ class Worker:
         self.din("registry", "take", key, str(folder))
         return folder
 
+    def take_report(self, path: Path) -> None:
+        """Copy a report from the run's record, whichever worker wrote it.
+
+        Raises:
+            InputError: the record lacks it, so its stage has not ended.
+        """
+        name = self.workspace.relative(path)
+        kept = self.take(f"runs/{self.asked.run_id}") / name
+        if not kept.exists():
+            raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, path)
+
     def keep(self, key: str, files: Mapping[str, str | Path]) -> None:
         """Keep texts and copies of files below a key of the registry."""
         folder = self.workspace.kept

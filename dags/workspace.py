@@ -100,6 +100,7 @@ def promote(run: Run, reason: str) -> Outcome:
         outs = [out for stage in here.stages.values() for out in stage.outs]
         reports = {out for out in outs if out.endswith(".json")}
         here.pull(sorted(reports.union(here.inputs("gate"))), here.take_locks())  # promote judges all of them again
+        here.take_report(here.workspace.gate)
         return here.run("promote", ["din", "promote", "--reason", reason])
 
 

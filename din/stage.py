@@ -49,10 +49,10 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
     code = 0
     with workspace_lock(workspace) if leader else nullcontext():
         outcome = workspace.outcome(name)
-        later = reports_after(name, workspace) if leader else []
+        following = stages_from(name, workspace) if leader else []
         if leader:
             outcome.unlink(missing_ok=True)
-        if later:
+        if following:
             workspace.gate.unlink(missing_ok=True)  # a stage that is killed must not leave the verdict on an older run
         try:
             with packages("train"):
@@ -65,8 +65,9 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
             code = 1
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
-        for path in later if code else ():
-            path.unlink(missing_ok=True)
+        if code:
+            for path in reports_of(following[1:], workspace):
+                path.unlink(missing_ok=True)
         if leader or code:
             about = workspace.relative(report) if report else None
             write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": about})
@@ -86,17 +87,19 @@ def stages_of(workspace: Workspace) -> dict[str, Any]:
         raise InputError(f"{workspace.pipeline}: expected YAML with a mapping `stages`") from None
 
 
-def reports_after(stage: str, workspace: Workspace) -> list[Path]:
-    """Return the reports of the stages that follow a stage in dvc.yaml, or none if it is not a stage of dvc.yaml."""
+def stages_from(name: str, workspace: Workspace) -> list[dict[str, Any]]:
+    """Return a stage and those that follow it in dvc.yaml, or none if it is not a stage of dvc.yaml."""
     try:
         stages = stages_of(workspace)
     except InputError:  # without a readable dvc.yaml, there are no later stages
         return []
     names = list(stages)
-    if stage not in names:
-        return []
-    later = (stages[name] for name in names[names.index(stage) + 1 :])
-    outs = (out for one in later for out in (*one.get("outs", ()), *one.get("metrics", ())))
+    return [stages[following] for following in names[names.index(name) :]] if name in names else []
+
+
+def reports_of(stages: list[dict[str, Any]], workspace: Workspace) -> list[Path]:
+    """Return the reports among the outs and metrics of some stages."""
+    outs = (out for stage in stages for out in (*stage.get("outs", ()), *stage.get("metrics", ())))
     return [workspace.root / out for out in outs if isinstance(out, str) and out.endswith((".json", ".verdict"))]
 
 

@@ -85,6 +85,11 @@ class Workspace:
         return self.reports / "training" / "summary.json"
 
     @property
+    def training_times(self) -> Path:
+        """The duration of a training; written by `train`. DVC does not track it, because it differs from run to run."""
+        return self.reports / "training" / "times.json"
+
+    @property
     def code(self) -> Path:
         """The code and packages that stages depend on; written by `code`."""
         return self.reports / "code"
@@ -115,7 +120,7 @@ class Workspace:
 
     @property
     def gate(self) -> Path:
-        """The verdict on the candidate; written by `gate`."""
+        """The verdict on the candidate; written by `gate`. DVC does not track it, because it holds measured times."""
         return self.reports / "gate.json"
 
     def validation(self, suite: Suite) -> Path:

@@ -1,5 +1,6 @@
 """Tests of the lock that all stages of a workspace share."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from din import stage
 from din.errors import InputError
 from din.workspace import Workspace
 
+ROOT = Path(__file__).parent.parent
 HOLD = """
 import sys
 from pathlib import Path
@@ -71,4 +73,31 @@ def test_a_pipeline_that_cannot_be_read_is_bad_input(tmp_path: Path, text: str |
         workspace.pipeline.write_text(text)
     with pytest.raises(InputError, match=r"dvc\.yaml"):
         stage.stages_of(workspace)
-    assert stage.reports_after("fetch", workspace) == []
+    assert stage.stages_from("fetch", workspace) == []
+
+
+def test_a_stage_that_begins_withdraws_the_verdict(tmp_path: Path) -> None:
+    """Every stage of dvc.yaml removes an older gate report when it begins; a promotion keeps it."""
+    workspace = Workspace(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", workspace.pipeline)
+    workspace.reports.mkdir()
+    for name in stage.stages_of(workspace):
+        workspace.gate.touch()
+        with stage.running(name, workspace):
+            assert not workspace.gate.exists()
+    workspace.gate.touch()
+    with stage.running("promote", workspace):
+        assert workspace.gate.exists()
+
+
+def test_a_stage_that_fails_withdraws_the_reports_after_it(tmp_path: Path) -> None:
+    """The reports of earlier stages and its own stay."""
+    workspace = Workspace(tmp_path)
+    shutil.copy(ROOT / "dvc.yaml", workspace.pipeline)
+    workspace.verdict("raw").parent.mkdir(parents=True)
+    reports = (workspace.verdict("raw"), workspace.evaluation, workspace.verdict("predictions"), workspace.parity)
+    for report in reports:
+        report.touch()
+    with pytest.raises(SystemExit), stage.running("evaluate", workspace, workspace.evaluation):
+        raise InputError("no rows")
+    assert [report.exists() for report in reports] == [True, True, False, False]

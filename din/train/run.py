@@ -23,8 +23,9 @@ from din.workspace import Workspace
 def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
     """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs.
 
-    The summary's `seconds` are those of training and validation, its `samples_per_second` is of training alone. This
-    run's checkpoint stays, and the two newest of other runs.
+    The summary is a function of the inputs. How long the run took is in `reports/training/times.json`: `seconds` of
+    training and validation, `samples_per_second` of training alone. This run's checkpoint stays, and the two newest of
+    other runs.
 
     Several ranks all call this, and rank 0 writes.
 
@@ -59,11 +60,13 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
             f"valid_{settings.learning.metric}": progress.best_metric,
-            "seconds": round(progress.seconds + progress.validation_seconds, 3),
-            "samples_per_second": round(progress.epoch * rows["train"] / progress.seconds, 1),
             "history": progress.history,
         },
     )
+    seconds = round(progress.seconds + progress.validation_seconds, 3)
+    rate = round(progress.epoch * rows["train"] / progress.seconds, 1)
+    write_json(workspace.training_times, {"seconds": seconds, "samples_per_second": rate})
+    print(f"trained and validated in {seconds:,.0f} s; training alone: {rate:,.0f} impressions/s", flush=True)
     checkpoint.prune(folder)
 
 

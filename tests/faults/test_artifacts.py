@@ -298,7 +298,7 @@ stages:
   validate_raw: {cmd: python -m validation raw, outs: [reports/validation/raw.json, reports/validation/raw.verdict]}
   evaluate: {cmd: din evaluate, outs: [reports/predictions], metrics: [reports/evaluation.json]}
   check_parity: {cmd: din check-parity, outs: [reports/parity.json]}
-  gate: {cmd: din gate, outs: [reports/gate.json]}
+  gate: {cmd: din gate}
 """
 
 

@@ -45,13 +45,16 @@ def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
 
 
 def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace) -> None:
-    """If nothing changed, only `code`, `fetch` and `gate` run, which look at things that DVC does not track."""
+    """If nothing changed, only `code`, `fetch` and `gate` run, and committed files and dvc.lock stay as they were."""
+    before = promoted.lock()
     done = promoted.run("dvc", "repro")
     ran = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith("Running stage")]
     assert (done.returncode, ran) == (0, ["code", "fetch", "gate"])
     again = promoted.run("din", "promote")
     assert again.returncode == 0
     assert "already champion" in again.stdout
+    assert promoted.lock() == before
+    assert promoted.git("status", "--porcelain", "--untracked-files=no") == ""
 
 
 @pytest.fixture(scope="module")
@@ -213,12 +216,18 @@ def test_only_a_living_stage_can_be_killed(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Return the version of an undisturbed run."""
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a workspace after another undisturbed run."""
     workspace = Workspace(tmp_path_factory.mktemp("reference"))
     done = workspace.run("dvc", "repro")
     assert done.returncode == 0, done.stdout + done.stderr
-    return workspace.version()
+    return workspace
+
+
+@pytest.mark.slow
+def test_two_runs_leave_the_same_lock(promoted: Workspace, reference: Workspace) -> None:
+    """Two runs, at different times and in different folders, leave the same dvc.lock, byte for byte."""
+    assert reference.lock() == promoted.lock()
 
 
 @pytest.mark.slow
@@ -235,7 +244,7 @@ def test_killed_in_training_and_run_again_gives_the_same_weights(tmp_path: Path)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_killed_anywhere_and_run_again_ends_as_if_nothing_had_happened(
-    victim: str, reference: str, tmp_path: Path
+    victim: str, reference: Workspace, tmp_path: Path
 ) -> None:
     """After SIGKILL in a random stage, `dvc repro` gives the same bundle, bit for bit, and an open gate."""
     seed = random.SystemRandom().randrange(10**6)
@@ -250,5 +259,5 @@ def test_killed_anywhere_and_run_again_ends_as_if_nothing_had_happened(
     assert process.returncode != 0, f"{stage}: nothing was killed"
     done = workspace.run("dvc", "repro")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert workspace.version() == reference
+    assert workspace.version() == reference.version()
     assert workspace.json("reports/gate.json")["verdict"] == "open"

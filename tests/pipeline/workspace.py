@@ -106,6 +106,10 @@ class Workspace:
     def json(self, path: str) -> Any:
         return json.loads((self.root / path).read_text())
 
+    def lock(self) -> str:
+        """Return dvc.lock."""
+        return (self.root / "dvc.lock").read_text()
+
     def version(self) -> str:
         """Return the version of the bundle in the workspace."""
         return self.json("reports/gate.json")["bundle"]
