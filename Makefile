@@ -4,6 +4,8 @@ VENV := $(CURDIR)/.venv
 READY := $(VENV)/.ready
 export PATH := $(VENV)/bin:$(PATH)
 unexport VIRTUAL_ENV
+# Without bytecode every process compiles all that it imports, which takes longer than running it.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_SYSTEM_CERTS := true
 # CPU builds of torch come from local wheels if pip is configured with some, else from PyTorch's own CPU index.
 ifdef PIP_FIND_LINKS
@@ -27,11 +29,12 @@ run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then pro
 airflow: $(READY) ## the main job in Airflow's scheduler, with its UI on http://127.0.0.1:8080
 	python -m dags.standalone
 
+TWO_CORES := -n 2 --dist loadscope --no-loadscope-reorder
 test: $(READY)   ## the test suite, on two cores
-	pytest -n 2 --dist loadscope --no-loadscope-reorder
+	pytest $(TWO_CORES)
 
-test-slow: $(READY) ## hours: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
-	pytest -m slow
+test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
+	pytest -m slow $(TWO_CORES)
 
 KILLS ?= 50
 kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and count the reruns that end with the same bits

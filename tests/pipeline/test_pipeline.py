@@ -253,7 +253,7 @@ def test_killed_anywhere_and_run_again_ends_as_if_nothing_had_happened(
     stage = chance.choice(plan.load(ROOT / "dvc.yaml")).name
     workspace = Workspace(tmp_path)
     process = workspace.start("dvc", "repro")
-    wait_for(lambda: workspace.running() == stage)
+    wait_for(lambda: workspace.running() == stage, 600)
     time.sleep(chance.uniform(0, 1))
     kill(process, workspace, victim)
     assert process.returncode != 0, f"{stage}: nothing was killed"
