@@ -40,7 +40,10 @@ class Airflow:
 
     def prepare(self) -> None:
         """Make the database and the pools."""
-        for command in (["db", "migrate"], ["pools", "set", "gpu", "1", "t"], ["pools", "set", "promote", "1", "t"]):
+        pools = self.home / "pools.json"
+        pool = {"slots": 1, "description": "t", "include_deferred": False}
+        pools.write_text(json.dumps({"gpu": pool, "promote": pool}))
+        for command in (["db", "migrate"], ["pools", "import", str(pools)]):
             done = self.run(*command)
             assert done.returncode == 0, done.stdout + done.stderr
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from multiprocessing import forkserver
 
 import torch
 import torch.multiprocessing as multiprocessing
@@ -10,11 +11,15 @@ from din.train.distributed import joined
 from din.train.launch import environments
 
 CPU = torch.device("cpu")
+LOADED_ONCE = ["din.train.fit", "hypothesis", "pytest"]
+"""Modules that take seconds to import. The processes are forked from one that has imported them."""
 
 
 def together(processes: int, body: Callable[..., None], *arguments: object) -> None:
     """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here."""
-    multiprocessing.spawn(_join_and_run, (environments(processes), body, arguments), processes)
+    forkserver.set_forkserver_preload(LOADED_ONCE)
+    arguments = (environments(processes), body, arguments)
+    multiprocessing.start_processes(_join_and_run, arguments, processes, start_method="forkserver")
 
 
 def _join_and_run(rank: int, environment: list[dict[str, str]], body: Callable[..., None], arguments: tuple) -> None:

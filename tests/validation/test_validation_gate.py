@@ -1,6 +1,7 @@
 """The gate over the reports, and the command line."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,15 +19,28 @@ from din.workspace import SUITES, Suite
 from validation.__main__ import app
 from validation.gate import gate
 
+Build = Callable[..., tuple[Path, Params]]
 Enter = Callable[..., Params]
 ROOT = Path(__file__).parents[2]
 
 
-def judged(workspace: Enter) -> Params:
-    """Return a workspace with three open reports."""
-    params = workspace("temporal")
-    for suite in SUITES:
-        judge(suite, params)
+@pytest.fixture(scope="module")
+def judged_once(build: Build, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Params]:
+    """Return a workspace with three open reports, and its parameters."""
+    root, params = build("temporal")
+    copy = shutil.copytree(root, tmp_path_factory.mktemp("judged") / "workspace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(copy)
+        for suite in SUITES:
+            judge(suite, params)
+    return copy, params
+
+
+@pytest.fixture
+def judged(judged_once: tuple[Path, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Copy the judged workspace, make the copy the current directory and return its parameters."""
+    root, params = judged_once
+    monkeypatch.chdir(shutil.copytree(root, tmp_path / "workspace"))
     return params
 
 
@@ -38,9 +52,8 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_reports_keep_their_keys_and_name_their_input(workspace: Enter) -> None:
+def test_reports_keep_their_keys_and_name_their_input(judged: Params) -> None:
     """Reports have the keys that runners and `din gate` read, and the hash covers the whole directory."""
-    judged(workspace)
     for suite, root in zip(("raw", "features", "predictions"), (RAW, FEATURES, PREDICTIONS), strict=True):
         report = read_json(HERE.validation(suite))
         assert report.keys() == {"verdict", "input", "params", "expectations"}
@@ -67,80 +80,72 @@ def test_equal_inputs_give_equal_reports(workspace: Enter, monkeypatch: pytest.M
     assert contents[0] == contents[1]
 
 
-def test_open_reports_open_the_gate(workspace: Enter, capsys: pytest.CaptureFixture[str]) -> None:
+def test_open_reports_open_the_gate(judged: Params, capsys: pytest.CaptureFixture[str]) -> None:
     """The summary covers all three reports."""
-    params = judged(workspace)
-    gate(HERE, params)
+    gate(HERE, judged)
     assert "validation gate: open" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_a_missing_report_closes_the_gate(suite: Suite, workspace: Enter) -> None:
+def test_a_missing_report_closes_the_gate(suite: Suite, judged: Params) -> None:
     """A missing report closes the gate."""
-    params = judged(workspace)
     HERE.validation(suite).unlink()
     with pytest.raises(GateClosed, match=f"closed: {suite}"):
-        gate(HERE, params)
+        gate(HERE, judged)
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_other_data_than_judged_closes_the_gate(suite: Suite, workspace: Enter) -> None:
+def test_other_data_than_judged_closes_the_gate(suite: Suite, judged: Params) -> None:
     """The hashes are computed again from the data of the workspace."""
-    params = judged(workspace)
     (HERE.judged(suite) / "more.txt").write_text("x")
     with pytest.raises(GateClosed, match="it judged other data"):
-        gate(HERE, params)
+        gate(HERE, judged)
 
 
 CONTENTS = ["", "[]", "{}", '{"verdict": "open", "input": "x", "params": {}, "expectations": [1]}']
 
 
 @pytest.mark.parametrize("content", CONTENTS)
-def test_an_unreadable_report_closes_the_gate(content: str, workspace: Enter) -> None:
+def test_an_unreadable_report_closes_the_gate(content: str, judged: Params) -> None:
     """An unreadable report closes the gate."""
-    params = judged(workspace)
     HERE.validation("raw").write_text(content)
     with pytest.raises(GateClosed, match="closed: raw"):
-        gate(HERE, params)
+        gate(HERE, judged)
 
 
 @pytest.mark.parametrize("verdict", ["closed", "OPEN", None])
-def test_any_verdict_but_open_closes_the_gate(verdict: str | None, workspace: Enter) -> None:
+def test_any_verdict_but_open_closes_the_gate(verdict: str | None, judged: Params) -> None:
     """Only the verdict `open` opens the gate."""
-    params = judged(workspace)
     write_json(HERE.validation("features"), read_json(HERE.validation("features")) | {"verdict": verdict})
     with pytest.raises(GateClosed, match="closed: features"):
-        gate(HERE, params)
+        gate(HERE, judged)
 
 
-def test_a_report_with_an_expectation_left_out_closes_the_gate(workspace: Enter) -> None:
+def test_a_report_with_an_expectation_left_out_closes_the_gate(judged: Params) -> None:
     """A failed expectation can't be removed from a report that says open."""
-    params = judged(workspace)
     report = read_json(HERE.validation("features"))
     kept = [entry for entry in report["expectations"] if entry["name"] != "label_leak"]
     write_json(HERE.validation("features"), report | {"expectations": kept})
     with pytest.raises(GateClosed, match="lacks label_leak"):
-        gate(HERE, params)
+        gate(HERE, judged)
 
 
-def test_a_report_of_other_thresholds_closes_the_gate(workspace: Enter) -> None:
+def test_a_report_of_other_thresholds_closes_the_gate(judged: Params) -> None:
     """A report with laxer limits than today's closes the gate."""
-    params = judged(workspace)
     with pytest.raises(GateClosed, match="other thresholds: min_rows"):
-        gate(HERE, limits(params, "validate_raw", min_rows=7))
+        gate(HERE, limits(judged, "validate_raw", min_rows=7))
 
 
-def test_the_summary_for_ci(workspace: Enter, tmp_path: Path) -> None:
+def test_the_summary_for_ci(judged: Params, tmp_path: Path) -> None:
     """The Markdown summary is appended, open or closed, with failed expectations and their examples."""
-    params = judged(workspace)
     summary = tmp_path / "summary.md"
     summary.write_text("# before\n")
-    gate(HERE, params, summary)
+    gate(HERE, judged, summary)
     put(day(0), "label", 3, 2)
     seal(RAW)
-    judge("raw", params)
+    judge("raw", judged)
     with pytest.raises(GateClosed):
-        gate(HERE, params, summary)
+        gate(HERE, judged, summary)
     text = summary.read_text()
     assert text.startswith("# before\n### Validation: open\n")
     assert "### Validation: closed" in text and "| raw | closed |" in text and "label_0_or_1" in text
