@@ -139,7 +139,7 @@ def test_unknown_rows_are_named(monkeypatch, capsys) -> None:
     """If no row fits `--only`, the command ends as bad input and lists the rows."""
     monkeypatch.setattr("sys.argv", ["quality", "quality", "--only", "kuairand/FM"])
     assert main() == 2
-    assert "'kuairand/FM' is part of none of amazon-beauty/LR, kuairand-pure/LR" in capsys.readouterr().err
+    assert "'kuairand/FM' is not contained in any of amazon-beauty/LR, kuairand-pure/LR" in capsys.readouterr().err
 
 
 def test_a_log_of_ones_own(tmp_path: Path) -> None:
