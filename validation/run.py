@@ -7,10 +7,12 @@ the judged data and on params.yaml, not on a clock or the registry.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -105,13 +107,19 @@ def judge(checks: list[Check]) -> list[dict[str, Any]]:
 
 
 def _expect(frame: pd.DataFrame, checks: list[Check]) -> dict[str, ExpectationValidationResult]:
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
-    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    batch = _whole_frames().get_batch({"dataframe": frame})
     expectations = [c.expectation(**c.arguments, severity=c.severity, meta={"name": c.name}) for c in checks]
     found = batch.validate(gx.ExpectationSuite("suite", expectations=expectations), result_format="SUMMARY")
     return {result.expectation_config.meta["name"]: result for result in found.results}  # type: ignore[union-attr]
+
+
+@cache
+def _whole_frames() -> BatchDefinition:
+    """Return what turns a frame into a batch. It is made once, because a context takes as long as ten expectations."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
+    return asset.add_batch_definition_whole_dataframe("whole")
 
 
 def _entry(check: Check, result: ExpectationValidationResult) -> dict[str, Any]:
