@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from planting_artifacts import check_message, edit, refusal, untouched
 from registry_faults import CACHE, CHAIN, FOUND_BY_VERIFY, RECORDS, REMARKS, CacheFault, Log, LogFault
 from report_faults import DATA, GATES, JUDGED
-from serve_workspace import build as build_served
+from serve_workspace import built_once
 from stages import HERE, exit_code
 
 from din import documents
@@ -134,7 +134,7 @@ class Served:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Served:
     """Make four bundles with different scores, three of them promoted in turn and one in another namespace."""
-    bundle = build_served(tmp_path_factory.mktemp("built"), params).bundle
+    bundle = shutil.copytree(built_once(tmp_path_factory, params).bundle, tmp_path_factory.mktemp("built") / "bundle")
     root = tmp_path_factory.mktemp("served")
     uri = str(root / "registry")
     versions, answers = [], {}

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from serve_workspace import Finished, build
+from serve_workspace import Finished, built_once
 
 from din.params import Params
 from din.serve import Scorer
@@ -14,7 +14,7 @@ from din.workspace import Workspace
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
     """Return a finished export that no test changes."""
-    return build(tmp_path_factory.mktemp("served"), params)
+    return built_once(tmp_path_factory, params)
 
 
 @pytest.fixture

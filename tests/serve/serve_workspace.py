@@ -7,6 +7,8 @@ from typing import Any
 
 import documents_of
 import pyarrow as pa
+import pytest
+from made_once import made_once
 from settings import changed
 
 from din.artifacts import hash_files, read_json, write_bytes, write_json
@@ -135,14 +137,24 @@ def write_raw(log: RawLog, raw: Path) -> None:
     write_json(raw / "manifest.json", documents_of.raw_manifest(source="test", files=hash_files(raw)) | facts)
 
 
-def build(root: Path, params: Params) -> Finished:
-    """Everything up to the exported bundle."""
+def built_once(factory: pytest.TempPathFactory, params: Params) -> Finished:
+    """Return a finished export that is made once a test run, and that no test may change."""
+    root = made_once(factory, "served", lambda root: build(root, params))
+    return Finished(Workspace(root), _small(params))
+
+
+def _small(params: Params) -> Params:
     small = {"embedding_dim": 4, "attention_hidden": (8,), "hidden": (8,), "epochs": 2, "batch_size": 32, "threads": 1}
-    params = replace(
+    return replace(
         params,
         featurize=replace(params.featurize, max_history=6, min_count=2, shards=2, valid_fraction=0.2),
         train=changed(params.train, metric="auc", learning_rate=0.01, embedding_std=0.3, **small),
     )
+
+
+def build(root: Path, params: Params) -> Finished:
+    """Everything up to the exported bundle."""
+    params = _small(params)
     here = Workspace(root)
     write_raw(random_log(), here.raw)
     featurize(here, params)
