@@ -219,9 +219,8 @@ def test_an_epoch_can_be_entered_anywhere(features: Features) -> None:
     assert [batch.number for batch in tail] == list(range(6, len(whole)))
     for left, right in zip(whole[6:], tail, strict=True):
         assert np.array_equal(left.rows, right.rows)
-        assert all(
-            np.array_equal(a.ids, b.ids) for a, b in zip(left.packed.lookups(), right.packed.lookups(), strict=True)
-        )
+        pairs = zip(left.packed.every_lookup(), right.packed.every_lookup(), strict=True)
+        assert all(np.array_equal(a.ids, b.ids) for a, b in pairs)
 
 
 def test_an_epoch_sees_every_impression_once(features: Features) -> None:
