@@ -119,7 +119,8 @@ def _auc(clicked: NDArray[np.bool_], score: NDArray[np.float64], user: NDArray[A
     won[~clicked] = 1 - _share_below(positives, score[~clicked])
     value = float(won[clicked].mean())
     of_class = np.where(clicked, len(positives), len(negatives))
-    return Estimate(value, np.bincount(user, (won - value) / of_class), informative)
+    influence = np.bincount(user, (won - value) / of_class).astype(np.float64)
+    return Estimate(value, influence, informative)
 
 
 def _share_below(ordered: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.float64]:
