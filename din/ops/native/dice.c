@@ -1,7 +1,11 @@
-/* Layers of Dice, each followed by a linear one, in sweeps over tiles of rows (Eq. 9 of arXiv 1706.06978).
+/* Layers of Dice, each followed by a linear layer (Eq. 9 of arXiv 1706.06978), in sweeps over tiles of rows.
 
-   Between two sweeps lie the moments of a whole batch, which `din_dice_statistics` turns into `mean` and `scale` and,
-   backward, the caller into the means of what `add_sums` sums. */
+   Dice needs the mean and variance of the whole batch. So one sweep computes the hidden values s of a layer,
+   `din_dice_moments` and `din_dice_statistics` make `mean` and `scale` from them, and the next sweep goes on. Backward
+   is divided in the same way; dice.h has the formulas.
+
+   N rows, I inputs, H hidden units, O outputs. HP, IP and OP are these widths padded to whole vectors. din_ops.h gives
+   the shape of every argument of the public functions. */
 #include "dice.h"
 
 #include <math.h>
@@ -10,53 +14,66 @@
 
 int64_t din_hidden_size(int64_t rows, int64_t units) { return rows * padded(units); }
 
+/* squares [HP] += the sum of the squared deviations of rows s [count, HP] from `center` [HP]. */
+INLINE void add_squared_deviations(int64_t width, int64_t count, const float *s, const float *center, float *squares) {
+    for (int64_t j = 0; j < width; j += LANES) {
+        V mean = load(center + j), sum = {0};
+        for (int64_t i = 0; i < count; i++) {
+            V deviation = load(s + i * width + j) - mean;
+            sum += deviation * deviation;
+        }
+        store(squares + j, load(squares + j) + sum);
+    }
+}
+
 void din_dice_moments(int64_t threads, int64_t rows, int64_t units, const float *s, float *moments) {
     int64_t width = padded(units);
-    float *sums = zeros(threads * width), *mean = moments + 1, *squares = mean + units;
+    float *part_sums = zeros(threads * width); /* [threads, HP] */
+    float *mean = moments + 1, *squares = mean + units;
     IN_PARTS
-    for (int64_t part = 0; part < threads; part++)
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE)
-            add_columns(width, least(TILE, end - t), s + t * width, sums + part * width);
-    combine(threads, width, sums, 1, units, mean);
+    for (int64_t part = 0; part < threads; part++) {
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE)
+            add_columns(width, minimum(TILE, range.end - t), s + t * width, part_sums + part * width);
+    }
+    combine(threads, width, part_sums, 1, units, mean);
     *moments = rows;
     for (int64_t j = 0; j < units; j++) mean[j] /= rows ? rows : 1;
     float *center = filled(mean, 1, units);
-    memset(sums, 0, 4 * threads * width);
+    memset(part_sums, 0, 4 * threads * width);
     IN_PARTS
-    for (int64_t part = 0; part < threads; part++)
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE)
-            for (int64_t j = 0; j < width; j += LANES) {
-                V middle = load(center + j), sum = {0};
-                for (int64_t i = t; i < least(t + TILE, end); i++) {
-                    V off = load(s + i * width + j) - middle;
-                    sum += off * off;
-                }
-                store(sums + part * width + j, load(sums + part * width + j) + sum);
-            }
-    combine(threads, width, sums, 1, units, squares);
-    free(sums), free(center);
+    for (int64_t part = 0; part < threads; part++) {
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE) {
+            int64_t count = minimum(TILE, range.end - t);
+            add_squared_deviations(width, count, s + t * width, center, part_sums + part * width);
+        }
+    }
+    combine(threads, width, part_sums, 1, units, squares);
+    FREE(part_sums, center);
 }
 
-/* Chan, Golub & LeVeque 1983. */
+/* Source: Chan, Golub & LeVeque 1983, for the variance of rows in several parts. */
 void din_dice_statistics(int64_t processes, int64_t units, const float *moments, float *rows, float *mean, float *scale,
                          float *moving_mean, float *moving_variance, float momentum, float epsilon) {
     int64_t stride = 1 + 2 * units;
-    float total = 0;
-    for (int64_t p = 0; p < processes; p++) total += moments[p * stride];
-    *rows = total > 0 ? total : 1;
+    float total_rows = 0;
+    for (int64_t p = 0; p < processes; p++) total_rows += moments[p * stride];
+    *rows = total_rows > 0 ? total_rows : 1;
     for (int64_t j = 0; j < units; j++) {
         float center = 0, variance = 0;
         for (int64_t p = 0; p < processes; p++) {
-            const float *part = moments + p * stride;
-            center += part[0] / *rows * part[1 + j];
+            const float *own_rows = moments + p * stride, *own_mean = own_rows + 1;
+            center += *own_rows / *rows * own_mean[j];
         }
         for (int64_t p = 0; p < processes; p++) {
-            const float *part = moments + p * stride;
-            float off = part[1 + j] - center;
-            variance += (part[1 + units + j] + part[0] * off * off) / *rows;
+            const float *own_rows = moments + p * stride, *own_mean = own_rows + 1, *own_squares = own_mean + units;
+            float deviation = own_mean[j] - center;
+            variance += (own_squares[j] + *own_rows * deviation * deviation) / *rows;
         }
-        mean[j] = center, scale[j] = 1 / sqrtf(variance + epsilon);
-        if (total > 0) {
+        mean[j] = center;
+        scale[j] = 1 / sqrtf(variance + epsilon);
+        if (total_rows > 0) {
             moving_mean[j] += (center - moving_mean[j]) * momentum;
             moving_variance[j] += (variance - moving_variance[j]) * momentum;
         }
@@ -66,140 +83,163 @@ void din_dice_statistics(int64_t processes, int64_t units, const float *moments,
 void din_linear_forward(int64_t threads, int64_t rows, int64_t inputs, int64_t units, const float *x,
                         const float *weight, const float *bias, float *s) {
     int64_t width = padded(units);
-    float *w = transposed(weight, units, inputs), *start = filled(bias, 1, units);
+    float *weight_columns = transposed(weight, units, inputs); /* [I, HP] */
+    float *padded_bias = filled(bias, 1, units);               /* [HP] */
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        int64_t from = cut(rows, threads, part), count = cut(rows, threads, part + 1) - from;
-        gemm(count, width, inputs, x + from * inputs, inputs, 1, w, width, start, 0, s + from * width, width);
+        Range range = rows_of_part(rows, threads, part);
+        const float *first_x = x + range.begin * inputs;
+        float *first_s = s + range.begin * width;
+        gemm(range.end - range.begin, width, inputs, first_x, inputs, 1, weight_columns, width, padded_bias, 0, first_s,
+             width);
     }
-    free(w), free(start);
+    FREE(weight_columns, padded_bias);
 }
 
 void din_linear_backward(int64_t threads, int64_t rows, int64_t inputs, const float *x, const float *weight,
                          const din_dice_layer *layer, const float *u, const float *means, float *d_x, float *d_weight,
                          float *d_bias) {
-    Layer l = padded_layer(layer);
-    int64_t width = padded(inputs), size = l.units * width + l.width;
-    float *w = filled(weight, l.units, inputs), *padded_means = filled(means, 3, l.units);
-    float *sums = zeros(threads * size), *no_start = zeros(width);
+    PaddedLayer dice = padded_layer(layer);
+    int64_t units = dice.units, width = padded(inputs);
+    int64_t part_size = units * width + dice.width;     /* d_weight [H, IP], then d_bias [HP] */
+    float *memory = zeros(threads * part_size);
+    float *weight_rows = filled(weight, units, inputs); /* [H, IP] */
+    float *padded_means = filled(means, 3, units);      /* [3, HP] */
+    float *zero_row = zeros(width);
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        float *ds = zeros(TILE * l.width), *in = zeros(TILE * width), *back = zeros(TILE * width);
-        float *weight_sum = sums + part * size, *bias_sum = weight_sum + l.units * width;
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE) {
-            int64_t count = least(TILE, end - t);
-            to_input(l, padded_means, t, count, u + t * l.width, ds);
-            add_columns(l.width, count, ds, bias_sum);
-            for (int64_t i = 0; i < count; i++) copy(in + i * width, x + (t + i) * inputs, inputs);
-            gemm(l.units, width, count, ds, 1, l.width, in, width, weight_sum, width, weight_sum, width);
-            gemm(count, width, l.units, ds, l.width, 1, w, width, no_start, 0, back, width);
-            for (int64_t i = 0; i < count; i++) copy(d_x + (t + i) * inputs, back + i * width, inputs);
+        float *ds = zeros(TILE * dice.width);                                 /* [TILE, HP] */
+        float *x_tile = zeros(TILE * width), *d_x_tile = zeros(TILE * width); /* [TILE, IP] */
+        float *weight_sum = memory + part * part_size, *bias_sum = weight_sum + units * width;
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE) {
+            int64_t count = minimum(TILE, range.end - t);
+            to_input(dice, padded_means, t, count, u + t * dice.width, ds);
+            add_columns(dice.width, count, ds, bias_sum);
+            for (int64_t i = 0; i < count; i++) copy(x_tile + i * width, x + (t + i) * inputs, inputs);
+            /* d_weight += dsᵀ·x, d_x = ds·weight */
+            gemm(units, width, count, ds, 1, dice.width, x_tile, width, weight_sum, width, weight_sum, width);
+            gemm(count, width, units, ds, dice.width, 1, weight_rows, width, zero_row, 0, d_x_tile, width);
+            for (int64_t i = 0; i < count; i++) copy(d_x + (t + i) * inputs, d_x_tile + i * width, inputs);
         }
-        free(ds), free(in), free(back);
+        FREE(ds, x_tile, d_x_tile);
     }
-    combine(threads, size, sums, l.units, inputs, d_weight);
-    combine(threads, size, sums + l.units * width, 1, l.units, d_bias);
-    free(w), free(padded_means), free(sums), free(no_start), free(l.mean);
+    combine(threads, part_size, memory, units, inputs, d_weight);
+    combine(threads, part_size, memory + units * width, 1, units, d_bias);
+    FREE(memory, weight_rows, padded_means, zero_row, dice.mean);
 }
 
 void din_dice_linear_forward(int64_t threads, int64_t rows, const din_dice_layer *layer, int64_t outputs,
                              const float *weight, const float *bias, float *s) {
-    Layer l = padded_layer(layer);
+    PaddedLayer dice = padded_layer(layer);
     int64_t width = padded(outputs);
-    float *w = transposed(weight, outputs, l.units), *start = filled(bias, 1, outputs);
+    float *weight_columns = transposed(weight, outputs, dice.units); /* [H, OP] */
+    float *padded_bias = filled(bias, 1, outputs);                   /* [OP] */
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        float *a = zeros(TILE * l.width);
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE) {
-            int64_t count = least(TILE, end - t);
-            activate(l, t, count, a, 0);
-            gemm(count, width, l.units, a, l.width, 1, w, width, start, 0, s + t * width, width);
+        float *activated = zeros(TILE * dice.width); /* [TILE, HP] */
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE) {
+            int64_t count = minimum(TILE, range.end - t);
+            activate(dice, t, count, activated, NULL);
+            gemm(count, width, dice.units, activated, dice.width, 1, weight_columns, width, padded_bias, 0,
+                 s + t * width, width);
         }
-        free(a);
+        FREE(activated);
     }
-    free(w), free(start), free(l.mean);
+    FREE(weight_columns, padded_bias, dice.mean);
 }
 
-void din_dice_linear_backward(int64_t threads, int64_t rows, const din_dice_layer *upper, const float *upper_u,
+void din_dice_linear_backward(int64_t threads, int64_t rows, const din_dice_layer *upper_layer, const float *upper_u,
                               const float *upper_means, const din_dice_layer *layer, const float *weight, float *u,
                               float *sums, float *d_weight, float *d_bias) {
-    Layer up = padded_layer(upper), l = padded_layer(layer);
-    int64_t size = 4 * l.width + up.width * l.width + up.width;
-    float *w = filled(weight, up.units, l.units), *means = filled(upper_means, 3, up.units);
-    float *memory = zeros(threads * size), *no_start = zeros(l.width);
+    PaddedLayer upper = padded_layer(upper_layer), dice = padded_layer(layer);
+    int64_t width = dice.width, weight_size = upper.width * width;
+    int64_t part_size = 4 * width + weight_size + upper.width; /* sums [4, HP], d_weight [OP, HP], d_bias [OP] */
+    float *memory = zeros(threads * part_size);
+    float *weight_rows = filled(weight, upper.units, dice.units); /* [O, HP] */
+    float *padded_means = filled(upper_means, 3, upper.units);    /* [3, OP] */
+    float *zero_row = zeros(width);
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        float *a = zeros(TILE * l.width), *gate = zeros(TILE * l.width), *ds = zeros(TILE * up.width);
-        float *part_sums = memory + part * size, *weight_sum = part_sums + 4 * l.width;
-        float *bias_sum = weight_sum + up.width * l.width;
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE) {
-            int64_t count = least(TILE, end - t);
-            to_input(up, means, t, count, upper_u + t * up.width, ds);
-            add_columns(up.width, count, ds, bias_sum);
-            activate(l, t, count, a, gate);
-            gemm(up.units, l.width, count, ds, 1, up.width, a, l.width, weight_sum, l.width, weight_sum, l.width);
-            gemm(count, l.width, up.units, ds, up.width, 1, w, l.width, no_start, 0, u + t * l.width, l.width);
-            add_sums(l, t, count, u + t * l.width, gate, part_sums);
+        float *activated = zeros(TILE * width), *gates = zeros(TILE * width); /* [TILE, HP] */
+        float *ds = zeros(TILE * upper.width);                                /* [TILE, OP], of `upper` */
+        float *part_sums = memory + part * part_size;
+        float *weight_sum = part_sums + 4 * width, *bias_sum = weight_sum + weight_size;
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE) {
+            int64_t count = minimum(TILE, range.end - t);
+            to_input(upper, padded_means, t, count, upper_u + t * upper.width, ds);
+            add_columns(upper.width, count, ds, bias_sum);
+            activate(dice, t, count, activated, gates);
+            /* d_weight += dsᵀ·f(s), and the gradient of f(s) is ds·weight */
+            gemm(upper.units, width, count, ds, 1, upper.width, activated, width, weight_sum, width, weight_sum, width);
+            gemm(count, width, upper.units, ds, upper.width, 1, weight_rows, width, zero_row, 0, u + t * width, width);
+            add_sums(dice, t, count, u + t * width, gates, part_sums);
         }
-        free(a), free(gate), free(ds);
+        FREE(activated, gates, ds);
     }
-    combine(threads, size, memory, 4, l.units, sums);
-    combine(threads, size, memory + 4 * l.width, up.units, l.units, d_weight);
-    combine(threads, size, memory + 4 * l.width + up.width * l.width, 1, up.units, d_bias);
-    free(w), free(means), free(memory), free(no_start), free(up.mean), free(l.mean);
+    combine(threads, part_size, memory, 4, dice.units, sums);
+    combine(threads, part_size, memory + 4 * width, upper.units, dice.units, d_weight);
+    combine(threads, part_size, memory + 4 * width + weight_size, 1, upper.units, d_bias);
+    FREE(memory, weight_rows, padded_means, zero_row, upper.mean, dice.mean);
 }
 
 void din_dice_output_forward(int64_t threads, int64_t rows, const din_dice_layer *layer, const float *weight,
                              const float *bias, float *y) {
-    Layer l = padded_layer(layer);
-    float *w = filled(weight, 1, l.units);
+    PaddedLayer dice = padded_layer(layer);
+    float *padded_weight = filled(weight, 1, dice.units); /* [HP] */
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        float *a = zeros(TILE * l.width);
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE) {
-            int64_t count = least(TILE, end - t);
-            activate(l, t, count, a, 0);
+        float *activated = zeros(TILE * dice.width); /* [TILE, HP] */
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE) {
+            int64_t count = minimum(TILE, range.end - t);
+            activate(dice, t, count, activated, NULL);
             for (int64_t i = 0; i < count; i++) {
-                V sum = {0};
-                for (int64_t j = 0; j < l.width; j += LANES) sum += load(a + i * l.width + j) * load(w + j);
-                y[t + i] = total(sum) + *bias;
+                V products = {0};
+                for (int64_t j = 0; j < dice.width; j += LANES)
+                    products += load(activated + i * dice.width + j) * load(padded_weight + j);
+                y[t + i] = sum_of(products) + *bias;
             }
         }
-        free(a);
+        FREE(activated);
     }
-    free(w), free(l.mean);
+    FREE(padded_weight, dice.mean);
 }
 
 void din_dice_output_backward(int64_t threads, int64_t rows, const din_dice_layer *layer, const float *weight,
                               const float *d_y, float *u, float *sums, float *d_weight, float *d_bias) {
-    Layer l = padded_layer(layer);
-    int64_t size = 5 * l.width + LANES;
-    float *w = filled(weight, 1, l.units), *memory = zeros(threads * size);
+    PaddedLayer dice = padded_layer(layer);
+    int64_t width = dice.width, part_size = 5 * width + LANES; /* sums [4, HP], d_weight [HP], d_bias [1] padded */
+    float *memory = zeros(threads * part_size);
+    float *padded_weight = filled(weight, 1, dice.units); /* [HP] */
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        float *a = zeros(TILE * l.width), *gate = zeros(TILE * l.width);
-        float *part_sums = memory + part * size, *weight_sum = part_sums + 4 * l.width;
-        float *bias_sum = weight_sum + l.width;
-        for (int64_t t = cut(rows, threads, part), end = cut(rows, threads, part + 1); t < end; t += TILE) {
-            int64_t count = least(TILE, end - t);
-            activate(l, t, count, a, gate);
-            for (int64_t j = 0; j < l.width; j += LANES) {
-                V weights = load(w + j), sum = {0};
+        float *activated = zeros(TILE * width), *gates = zeros(TILE * width); /* [TILE, HP] */
+        float *part_sums = memory + part * part_size;
+        float *weight_sum = part_sums + 4 * width, *bias_sum = weight_sum + width;
+        Range range = rows_of_part(rows, threads, part);
+        for (int64_t t = range.begin; t < range.end; t += TILE) {
+            int64_t count = minimum(TILE, range.end - t);
+            activate(dice, t, count, activated, gates);
+            for (int64_t j = 0; j < width; j += LANES) {
+                V weights = load(padded_weight + j), sum = {0};
                 for (int64_t i = 0; i < count; i++) {
-                    store(u + (t + i) * l.width + j, d_y[t + i] * weights);
-                    sum += d_y[t + i] * load(a + i * l.width + j);
+                    store(u + (t + i) * width + j, d_y[t + i] * weights); /* the gradient of f(s) */
+                    sum += d_y[t + i] * load(activated + i * width + j);
                 }
                 store(weight_sum + j, load(weight_sum + j) + sum);
             }
-            float sum = 0;
-            for (int64_t i = 0; i < count; i++) sum += d_y[t + i];
-            *bias_sum += sum;
-            add_sums(l, t, count, u + t * l.width, gate, part_sums);
+            float d_y_sum = 0;
+            for (int64_t i = 0; i < count; i++) d_y_sum += d_y[t + i];
+            *bias_sum += d_y_sum;
+            add_sums(dice, t, count, u + t * width, gates, part_sums);
         }
-        free(a), free(gate);
+        FREE(activated, gates);
     }
-    combine(threads, size, memory, 4, l.units, sums);
-    combine(threads, size, memory + 4 * l.width, 1, l.units, d_weight);
-    combine(threads, size, memory + 5 * l.width, 1, 1, d_bias);
-    free(w), free(memory), free(l.mean);
+    combine(threads, part_size, memory, 4, dice.units, sums);
+    combine(threads, part_size, memory + 4 * width, 1, dice.units, d_weight);
+    combine(threads, part_size, memory + 5 * width, 1, 1, d_bias);
+    FREE(memory, padded_weight, dice.mean);
 }

@@ -1,10 +1,22 @@
-/* The one matrix product that everything is made of. */
+/* The one matrix product, which all layers are made of. */
 #pragma once
 
 #include <stdint.h>
 
-/* C [rows, columns] = S + A [rows, depth]·B [depth, columns]. A's element (i, r) is a[i·ai + r·ar], so it may be read
-   transposed; B, C and S have rows of ldb, ldc and lds floats: lds 0 is the same row for all, S may be C itself.
-   `columns` is a multiple of LANES. */
-void gemm(int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t ai, int64_t ar, const float *b,
-          int64_t ldb, const float *s, int64_t lds, float *c, int64_t ldc);
+/* C = S + A·B, that is c[i, j] = s[i, j] + Σ_r a[i, r]·b[r, j].
+
+   `columns` is a multiple of LANES. The strides are numbers of floats. A has two, so that a transposed matrix can be
+   read in place. */
+void gemm(
+    int64_t rows,
+    int64_t columns,
+    int64_t depth,
+    const float *a,          /* [rows, depth], element (i, r) at a[i·a_row_stride + r·a_depth_stride] */
+    int64_t a_row_stride,
+    int64_t a_depth_stride,
+    const float *b,          /* [depth, columns] */
+    int64_t b_stride,
+    const float *s,          /* [rows, columns], may be C itself */
+    int64_t s_stride,        /* 0: the same row for all rows of C */
+    float *c,                /* [rows, columns] out */
+    int64_t c_stride);

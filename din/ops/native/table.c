@@ -1,19 +1,24 @@
-/* Rows of the embedding table: gathers, their gradients, and one pass over the rows that a step updates, as the
-   references of din/ops/rows.py and din/ops/table_update.py do it. */
+/* Rows of the embedding table: copy them, add to them, and update those that a training step touches. The references
+   are in din/ops/rows.py and din/ops/row_update.py. din_ops.h gives the shape of every argument of the public
+   functions.
+
+   The rows of a batch lie anywhere in memory, so each is fetched AHEAD rows before its turn. */
 #include "din_ops.h"
 #include "parts.h"
 
-#define AHEAD 8 /* rows that are fetched before their turn: they lie anywhere */
+#define AHEAD 8
 
+/* Fetch the first and the last cache line of a row [width]. */
 INLINE void prefetch(const float *row, int64_t width) {
-    __builtin_prefetch(row, 1), __builtin_prefetch(row + width - 1, 1);
+    __builtin_prefetch(row, 1);
+    __builtin_prefetch(row + width - 1, 1);
 }
 
-/* What one row's update needs beside its gradient. */
+/* One row of an update. */
 typedef struct {
-    int64_t start; /* of the row, in the table and the moments */
-    float coupled; /* the penalty inside the gradient: decay, or 0 */
-    float shrink;  /* the penalty beside the step: rate·decay, at most 1, or 0 */
+    int64_t start; /* where the row begins in the table and in the moments */
+    float coupled; /* decay that is added to the gradient, or 0 */
+    float shrink;  /* rate·decay, at most 1, by which the weights shrink beside the step, or 0 */
 } Row;
 
 INLINE Row row_of(const din_row_update *update, int64_t i) {
@@ -22,58 +27,67 @@ INLINE Row row_of(const din_row_update *update, int64_t i) {
                  update->coupled ? 0 : fminf(update->rate * decay, 1)};
 }
 
-/* Columns k .. k + n of row i: the gradient with a coupled penalty, and the weights as any other penalty leaves them. */
+/* A vector of a row's columns before the step. */
 typedef struct {
-    V gradient, kept;
+    V gradient; /* with a coupled penalty */
+    V weights;  /* after any other penalty */
 } Columns;
 
-INLINE Columns columns_of(const din_row_update *update, Row row, int64_t i, int64_t k, int64_t n) {
-    V w = load_part(update->table + row.start + k, n), penalised = load_part(update->penalised + k, n);
-    V gradient = load_part(update->gradient + i * update->width + k, n) + row.coupled * penalised * w;
-    return (Columns){gradient, w * (1 - row.shrink * penalised)};
+/* Read columns k .. k + count - 1 of row i. */
+INLINE Columns columns_of(const din_row_update *update, Row row, int64_t i, int64_t k, int64_t count) {
+    V weights = load_part(update->table + row.start + k, count), penalised = load_part(update->penalised + k, count);
+    V gradient = load_part(update->gradient + i * update->width + k, count) + row.coupled * penalised * weights;
+    return (Columns){gradient, weights * (1 - row.shrink * penalised)};
 }
 
-INLINE void step(const din_row_update *update, Row row, int64_t k, int64_t n, V kept, float rate, V direction) {
-    store_part(update->table + row.start + k, kept - rate * load_part(update->pace + k, n) * direction, n);
+/* Write columns k .. k + count - 1 of a row: weights − rate·pace·direction. */
+INLINE void step(const din_row_update *update, Row row, int64_t k, int64_t count, V weights, float rate, V direction) {
+    V pace = load_part(update->pace + k, count);
+    store_part(update->table + row.start + k, weights - rate * pace * direction, count);
 }
 
 void din_sgd(int64_t threads, const din_row_update *update) {
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        din_row_update own = *update; /* a copy that stores can't alias */
-        for (int64_t i = cut(own.count, threads, part), end = cut(own.count, threads, part + 1); i < end; i++) {
-            if (i + AHEAD < end) prefetch(own.table + own.rows[i + AHEAD] * own.width, own.width);
-            Row row = row_of(&own, i);
-            for (int64_t k = 0; k < own.width; k += LANES) {
-                int64_t n = least(LANES, own.width - k);
-                Columns columns = columns_of(&own, row, i, k, n);
-                step(&own, row, k, n, columns.kept, own.rate, columns.gradient);
+        din_row_update local = *update; /* a copy: what is stored below can't alias it */
+        Range range = rows_of_part(local.count, threads, part);
+        for (int64_t i = range.begin; i < range.end; i++) {
+            if (i + AHEAD < range.end) prefetch(local.table + local.rows[i + AHEAD] * local.width, local.width);
+            Row row = row_of(&local, i);
+            for (int64_t k = 0; k < local.width; k += LANES) {
+                int64_t count = minimum(LANES, local.width - k);
+                Columns columns = columns_of(&local, row, i, k, count);
+                step(&local, row, k, count, columns.weights, local.rate, columns.gradient);
             }
         }
     }
 }
 
-void din_adam(int64_t threads, const din_row_update *update, float *first, float *second, float rest_1, float beta_2,
-              float rest_2, float correction, float epsilon) {
+void din_adam(int64_t threads, const din_row_update *update, float *first, float *second, float one_minus_beta_1,
+              float beta_2, float one_minus_beta_2, float correction, float epsilon) {
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        din_row_update own = *update; /* a copy that stores can't alias */
-        for (int64_t i = cut(own.count, threads, part), end = cut(own.count, threads, part + 1); i < end; i++) {
-            if (i + AHEAD < end) {
-                int64_t next = own.rows[i + AHEAD] * own.width;
-                prefetch(own.table + next, own.width);
-                prefetch(first + next, own.width);
-                prefetch(second + next, own.width);
+        din_row_update local = *update; /* a copy: what is stored below can't alias it */
+        Range range = rows_of_part(local.count, threads, part);
+        for (int64_t i = range.begin; i < range.end; i++) {
+            if (i + AHEAD < range.end) {
+                int64_t next = local.rows[i + AHEAD] * local.width;
+                prefetch(local.table + next, local.width);
+                prefetch(first + next, local.width);
+                prefetch(second + next, local.width);
             }
-            Row row = row_of(&own, i);
-            for (int64_t k = 0; k < own.width; k += LANES) {
-                int64_t n = least(LANES, own.width - k);
-                Columns columns = columns_of(&own, row, i, k, n);
-                V gradient = columns.gradient, m = load_part(first + row.start + k, n);
-                V v = load_part(second + row.start + k, n) * beta_2 + gradient * gradient * rest_2;
-                m += (gradient - m) * rest_1;
-                store_part(first + row.start + k, m, n), store_part(second + row.start + k, v, n);
-                step(&own, row, k, n, columns.kept, own.rate, m * correction / (root(v) + epsilon));
+            Row row = row_of(&local, i);
+            for (int64_t k = 0; k < local.width; k += LANES) {
+                int64_t count = minimum(LANES, local.width - k);
+                Columns columns = columns_of(&local, row, i, k, count);
+                V gradient = columns.gradient;
+                V m = load_part(first + row.start + k, count);
+                V v = load_part(second + row.start + k, count) * beta_2 + gradient * gradient * one_minus_beta_2;
+                m += (gradient - m) * one_minus_beta_1;
+                store_part(first + row.start + k, m, count);
+                store_part(second + row.start + k, v, count);
+                V direction = m * correction / (square_root(v) + epsilon);
+                step(&local, row, k, count, columns.weights, local.rate, direction);
             }
         }
     }
@@ -82,48 +96,53 @@ void din_adam(int64_t threads, const din_row_update *update, float *first, float
 void din_rowwise_adagrad(int64_t threads, const din_row_update *update, float *squares, float epsilon) {
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        din_row_update own = *update; /* a copy that stores can't alias */
-        for (int64_t i = cut(own.count, threads, part), end = cut(own.count, threads, part + 1); i < end; i++) {
-            if (i + AHEAD < end) prefetch(own.table + own.rows[i + AHEAD] * own.width, own.width);
-            Row row = row_of(&own, i);
+        din_row_update local = *update; /* a copy: what is stored below can't alias it */
+        Range range = rows_of_part(local.count, threads, part);
+        for (int64_t i = range.begin; i < range.end; i++) {
+            if (i + AHEAD < range.end) prefetch(local.table + local.rows[i + AHEAD] * local.width, local.width);
+            Row row = row_of(&local, i);
             V sum = {0};
-            for (int64_t k = 0; k < own.width; k += LANES) {
-                V gradient = columns_of(&own, row, i, k, least(LANES, own.width - k)).gradient;
+            for (int64_t k = 0; k < local.width; k += LANES) {
+                V gradient = columns_of(&local, row, i, k, minimum(LANES, local.width - k)).gradient;
                 sum += gradient * gradient;
             }
-            float *square = squares + own.rows[i];
-            *square += total(sum) / own.width;
-            float rate = own.rate / (sqrtf(*square) + epsilon);
-            for (int64_t k = 0; k < own.width; k += LANES) {
-                int64_t n = least(LANES, own.width - k);
-                Columns columns = columns_of(&own, row, i, k, n);
-                step(&own, row, k, n, columns.kept, rate, columns.gradient);
+            float *square = squares + local.rows[i];
+            *square += sum_of(sum) / local.width;
+            float rate = local.rate / (sqrtf(*square) + epsilon);
+            for (int64_t k = 0; k < local.width; k += LANES) {
+                int64_t count = minimum(LANES, local.width - k);
+                Columns columns = columns_of(&local, row, i, k, count);
+                step(&local, row, k, count, columns.weights, rate, columns.gradient);
             }
         }
     }
 }
 
 void din_take_rows(int64_t threads, int64_t count, const int64_t *ids, const float *table, int64_t table_width,
-                   int64_t column, int64_t width, float *restrict to, int64_t to_width, int64_t to_column) {
-    to += to_column, table += column;
-    IN_PARTS
-    for (int64_t part = 0; part < threads; part++)
-        for (int64_t i = cut(count, threads, part), end = cut(count, threads, part + 1); i < end; i++) {
-            if (i + AHEAD < end) __builtin_prefetch(table + ids[i + AHEAD] * table_width);
-            for (int64_t k = 0; k < width; k++) to[i * to_width + k] = table[ids[i] * table_width + k];
-        }
-}
-
-/* A part owns some rows of the table, so the order of sums is that of `ids` however many parts there are. */
-void din_add_rows(int64_t threads, int64_t count, const int64_t *ids, int64_t table_rows, float *restrict table,
-                  int64_t table_width, int64_t column, int64_t width, const float *restrict from, int64_t from_width,
-                  int64_t from_column) {
-    table += column, from += from_column;
+                   int64_t column, int64_t width, float *restrict rows, int64_t rows_width, int64_t rows_column) {
+    table += column;
+    rows += rows_column;
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
-        int64_t start = cut(table_rows, threads, part), end = cut(table_rows, threads, part + 1);
+        Range range = rows_of_part(count, threads, part);
+        for (int64_t i = range.begin; i < range.end; i++) {
+            if (i + AHEAD < range.end) __builtin_prefetch(table + ids[i + AHEAD] * table_width);
+            for (int64_t k = 0; k < width; k++) rows[i * rows_width + k] = table[ids[i] * table_width + k];
+        }
+    }
+}
+
+/* Each part owns some rows of the table, so that sums are in the order of `ids` for any number of parts. */
+void din_add_rows(int64_t threads, int64_t count, const int64_t *ids, int64_t table_rows, float *restrict table,
+                  int64_t table_width, int64_t column, int64_t width, const float *restrict rows, int64_t rows_width,
+                  int64_t rows_column) {
+    table += column;
+    rows += rows_column;
+    IN_PARTS
+    for (int64_t part = 0; part < threads; part++) {
+        Range owned = rows_of_part(table_rows, threads, part);
         for (int64_t i = 0; i < count; i++)
-            if (ids[i] >= start && ids[i] < end)
-                for (int64_t k = 0; k < width; k++) table[ids[i] * table_width + k] += from[i * from_width + k];
+            if (ids[i] >= owned.begin && ids[i] < owned.end)
+                for (int64_t k = 0; k < width; k++) table[ids[i] * table_width + k] += rows[i * rows_width + k];
     }
 }

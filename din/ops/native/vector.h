@@ -1,4 +1,7 @@
-/* Vectors of floats as compilers have them on any processor, and the logistic function on them. */
+/* Vectors of floats, written with the vector types of GCC and Clang, and the logistic function on them.
+
+   A vector holds LANES floats. + - * / act on all of them at once. Instructions that have no operator are used where
+   the processor has them, with a plain form beside them for all others. */
 #pragma once
 
 #include <math.h>
@@ -8,9 +11,10 @@
 #include <immintrin.h>
 #endif
 
+/* COLUMNS: width in vectors of the tile of a matrix product. With 4 rows, such a tile fills the registers. */
 #if defined(__AVX512F__)
 #define LANES 16
-#define COLUMNS 6 /* vectors a tile of a product is wide: with 4 rows it fills the registers */
+#define COLUMNS 6
 #elif defined(__AVX__)
 #define LANES 8
 #define COLUMNS 3
@@ -20,27 +24,27 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define TILE 32 /* rows that are worked on at once, so that they stay in the nearest cache */
+#define TILE 32 /* rows that are processed together, so that they stay in the nearest cache */
 
 typedef float V __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t I __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 INLINE V load(const float *from) { return *(const V *)from; }
 INLINE void store(float *to, V value) { *(V *)to = value; }
-INLINE V all(float value) { return value - (V){0}; }
+INLINE V broadcast(float value) { return value - (V){0}; }
 
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t minimum(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Rows of our own matrices are filled up to whole vectors with zeros, which stay zeros. */
+/* `width` rounded up to whole vectors. Rows of padded matrices have this many floats, and the last ones stay 0. */
 INLINE int64_t padded(int64_t width) { return (width + LANES - 1) / LANES * LANES; }
 
-/* Of a row whose length is no multiple of LANES: `count` floats, at most LANES, then zeros. */
+/* The next `count` floats of a row, at most LANES, then zeros. Reads nothing beyond them. */
 INLINE V load_part(const float *from, int64_t count) {
 #ifdef __AVX512F__
     return (V)_mm512_maskz_loadu_ps(count < LANES ? (1u << count) - 1 : 0xffff, from);
 #elif defined(__AVX__)
-    I at = {0, 1, 2, 3, 4, 5, 6, 7};
-    return (V)_mm256_maskload_ps(from, (__m256i)(at < (int32_t)least(count, LANES)));
+    I lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return (V)_mm256_maskload_ps(from, (__m256i)(lane < (int32_t)minimum(count, LANES)));
 #else
     V value = {0};
     if (count >= LANES) return load(from);
@@ -49,6 +53,7 @@ INLINE V load_part(const float *from, int64_t count) {
 #endif
 }
 
+/* Write the first `count` floats of a vector, or all LANES if `count` is larger. */
 INLINE void store_part(float *to, V value, int64_t count) {
 #ifdef __AVX512F__
     _mm512_mask_storeu_ps(to, count < LANES ? (1u << count) - 1 : 0xffff, (__m512)value);
@@ -59,35 +64,38 @@ INLINE void store_part(float *to, V value, int64_t count) {
 #endif
 }
 
-INLINE V root(V x) {
+INLINE V square_root(V x) {
     for (int i = 0; i < LANES; i++) x[i] = sqrtf(x[i]);
     return x;
 }
 
-INLINE float total(V value) {
+/* The sum of a vector's floats. */
+INLINE float sum_of(V value) {
     float sum = 0;
     for (int i = 0; i < LANES; i++) sum += value[i];
     return sum;
 }
 
-/* Keeps x within ± most; NaN stays NaN. */
-INLINE V clamp(V x, float most) {
+/* x, limited to -limit .. limit. NaN stays NaN. */
+INLINE V clamp(V x, float limit) {
 #ifdef __AVX512F__
-    return (V)_mm512_max_ps((__m512)all(-most), _mm512_min_ps((__m512)all(most), (__m512)x));
+    return (V)_mm512_max_ps((__m512)broadcast(-limit), _mm512_min_ps((__m512)broadcast(limit), (__m512)x));
 #elif defined(__AVX__)
-    return (V)_mm256_max_ps((__m256)all(-most), _mm256_min_ps((__m256)all(most), (__m256)x));
+    return (V)_mm256_max_ps((__m256)broadcast(-limit), _mm256_min_ps((__m256)broadcast(limit), (__m256)x));
 #else
-    I above = x > most, below = x < -most;
-    return (V)(((I)x & ~(above | below)) | ((I)all(most) & above) | ((I)all(-most) & below));
+    I above = x > limit, below = x < -limit;
+    return (V)(((I)x & ~(above | below)) | ((I)broadcast(limit) & above) | ((I)broadcast(-limit) & below));
 #endif
 }
 
-/* 1 / (1 + e^−x), relative error 3·10⁻⁷; NaN stays NaN. e^−x = 2ⁿ·eʳ, |r| ≤ ½ ln 2, and eʳ a minimax polynomial. */
+/* 1 / (1 + e^−x), with a relative error of 3·10⁻⁷. NaN stays NaN.
+
+   e^−x = 2ⁿ·eʳ with a whole number n and |r| ≤ ½ ln 2. A minimax polynomial gives eʳ. */
 INLINE V sigmoid(V x) {
-    x = clamp(x, 87); /* its power and the power's inverse are normal numbers */
-    V shifted = x * -1.44269504f + 12582912.0f; /* 1.5·2²³: the sum's low bits are the nearest whole number */
+    x = clamp(x, 87);                           /* so that e^−x and 1 / e^−x are normal numbers */
+    V shifted = x * -1.44269504f + 12582912.0f; /* adding 1.5·2²³ leaves n in the low bits of the sum */
     V r = (shifted - 12582912.0f) * -0.693147181f - x;
-    V power = all(0.00829761865f);
+    V power = broadcast(0.00829761865f);
     power = power * r + 0.0419156292f;
     power = power * r + 0.166675766f;
     power = power * r + 0.499988927f;
@@ -95,7 +103,8 @@ INLINE V sigmoid(V x) {
     power = power * r + 1.00000007f;
     V divisor = power * (V)(((I)shifted << 23) + (127 << 23)) + 1.0f;
 #ifdef __AVX512F__
-    V inverse = (V)_mm512_rcp14_ps((__m512)divisor); /* and a step of Newton's: a third of a division's time */
+    /* One step of Newton's method makes the estimate exact enough, in a third of a division's time. */
+    V inverse = (V)_mm512_rcp14_ps((__m512)divisor);
     return inverse * (2.0f - divisor * inverse);
 #else
     return 1.0f / divisor;
