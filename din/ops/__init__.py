@@ -1,13 +1,21 @@
 """Operations with two implementations: a plain reference, and a native form in C for training on CPUs.
 
-One module an operation: the equation, the signature with shapes, the reference, the native call, and the condition
-under which it applies. `backend` holds the one choice between them; nothing outside this package sees it.
+Each operation has one module. It holds the equation, the signature with shapes, the reference, the native call, and the
+condition under which the native form is used. `backend` holds the one choice between the two, which nothing outside
+this package sees.
 
     numpy   packing, deduplicate                                    import no torch
     torch   rows, lookup, dice, perceptron, activation_unit, row_update, dense_update
     torch   segments, inputs                                        have no native form; the others build on them
 
-Shape letters: B impressions, T packed behaviours, U distinct items, N rows of any batch, C candidates of one request,
-L its behaviours, D item width (item fields × embedding width), K behaviour width (D + behaviour fields × embedding
-width), F = K − D, P profile width, I inputs, H hidden units, R rows of a table, W its width.
+Names of tensors end in their shapes, `query_BD` for [B, D]:
+
+    B  impressions                 D  item width: item fields × embedding width
+    T  packed behaviours           K  behaviour width: D + behaviour fields × embedding width
+    U  distinct items              F  width of the behaviour fields alone: K − D
+    N  rows of any batch           P  profile width
+    M  ids of a field              I  inputs of a layer
+    C  candidates of one request   H  hidden units
+    L  its behaviours              R  rows of a table, W its width
+    1  one column                  X  see the class or function that uses it
 """

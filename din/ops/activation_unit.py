@@ -1,18 +1,23 @@
 """The local activation unit with pooling (Eq. 3 of arXiv 1706.06978), from embeddings to the MLP's inputs.
 
-    interest_b = Σ_t a(k_t, q_b)·k_t      over the behaviours t of impression b, q_b its candidate
+    interest_b = Σ_t a(k_t, q_b)·k_t      over the behaviours t of impression b, with its candidate q_b
 
 a is a perceptron whose first layer reads [q, k, q−k, q⊙k]. By distributivity
 
     W·[q, k, q−k, q⊙k] = (Wq + Wd)·q + (Wk − Wd)·k + Wp·(q⊙k)
 
-so the part of q is computed once per impression, and only the other two once per behaviour. A behaviour may be wider
-than the candidate: its own fields (past feedback) have no counterpart in q, which is taken as 0 there.
+So the part of q is computed once per impression, and only the other two once per behaviour. A behaviour may be wider
+than the candidate, since its own fields (past feedback) have no counterpart in q. There, q counts as 0.
 
-The native form is for training with Dice, without the outer product, on the CPU and in float32. It takes one matrix for
-each impression, (Wk − Wd) + Wp·diag(q), which halves the products of the first layer, and does everything from
-embeddings to the MLP's inputs as one function of autograd: as separate operations, autograd would make an extra pass
-over every concatenation, slice and sum.
+    B  impressions            D  width of a candidate                     H  hidden units of the first layer
+    T  packed behaviours      K  width of a behaviour, at least D         I  inputs of the MLP
+    U  distinct items         F  width of the feedback, K − D             X  D for q⊙k, D² for all products q_i·k_j
+                              P  width of the profile
+
+The native form is for training with Dice, without the outer product, in float32 on the CPU. It makes one matrix per
+impression, (Wk − Wd) + Wp·diag(q), which halves the products of the first layer. Everything from the embeddings to the
+inputs of the MLP is one function of autograd. As separate operations, autograd would make an extra pass over every
+concatenation, slice and sum.
 """
 
 from collections.abc import Sequence
@@ -31,24 +36,21 @@ from din.ops.segments import segment_softmax, segment_sum
 
 
 class FirstLayer(NamedTuple):
-    """Weights of an activation unit's first layer. difference_HD: None = it does not read q−k.
-
-    product_HX: X = D for q⊙k, D² for all products q_i·k_j.
-    """
+    """Weights of an activation unit's first layer."""
 
     query_HD: Tensor
     key_HK: Tensor
-    difference_HD: Tensor | None
+    difference_HD: Tensor | None  # None: the layer does not read q−k
     product_HX: Tensor
     bias_H: Tensor
 
     @property
     def outer(self) -> bool:
-        """Whether it reads all products q_i·k_j."""
+        """True if the layer reads all products q_i·k_j."""
         return self.product_HX.shape[1] != self.query_HD.shape[1]
 
     def linear_parts(self) -> tuple[Tensor, Tensor]:
-        """Return the weights [H, D] of q alone and [H, K] of k alone."""
+        """Return the weights of q alone, [H, D], and of k alone, [H, K]."""
         if self.difference_HD is None:
             return self.query_HD, self.key_HK
         width = self.query_HD.shape[1]
@@ -57,10 +59,10 @@ class FirstLayer(NamedTuple):
 
 
 class Unit(Protocol):
-    """What this operation needs of an activation unit."""
+    """An activation unit, as this operation needs it."""
 
     def __call__(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
-        """Return the weights [T, 1] of behaviours for the candidate of their impression."""
+        """Return the weight of each behaviour for the candidate of its impression, [T, 1]."""
         ...
 
     def first_layer(self) -> FirstLayer:
@@ -73,12 +75,17 @@ class Unit(Protocol):
 
 
 def first_layer(query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, weights: FirstLayer) -> Tensor:
-    """Return the hidden values [T, H] of an activation unit's first layer (the reference)."""
+    """Return the hidden values [T, H] of an activation unit's first layer (the reference).
+
+    Args:
+        segment_T: each behaviour's impression.
+    """
     query_HD, key_HK = weights.linear_parts()
-    query_TD, shared_TD = query_BD.index_select(0, segment_T), key_TK[:, : query_BD.shape[1]]
+    query_TD = query_BD.index_select(0, segment_T)
+    shared_TD = key_TK[:, : query_BD.shape[1]]
     product_TX = _outer_product(query_TD, shared_TD) if weights.outer else query_TD * shared_TD
     hidden_TH = linear(query_BD, query_HD, weights.bias_H).index_select(0, segment_T)
-    hidden_TH = torch.addmm(hidden_TH, key_TK, key_HK.T)  # summed by the product: no further pass over [T, H]
+    hidden_TH = torch.addmm(hidden_TH, key_TK, key_HK.T)  # the product adds, which saves a pass over [T, H]
     return torch.addmm(hidden_TH, product_TX, weights.product_HX.T)
 
 
@@ -96,13 +103,15 @@ def attended_inputs(
     product: bool,
     training: bool,
 ) -> Tensor:
-    """Return what the MLP reads, [B, I], with one interest for each sequence; without behaviours an interest is 0.
+    """Return the inputs of the MLP, [B, I], with one interest per sequence.
+
+    The interest of an impression without behaviours is 0.
 
     Args:
-        members: bool [T] of each sequence, the behaviours that belong to it; None = all.
+        members: bool [T] for each sequence, the behaviours that belong to it. None: all.
         units: the activation unit of each sequence.
-        softmax: the weights of an impression's behaviours go through a softmax.
-        product: the MLP reads interest ⊙ candidate too.
+        softmax: normalise the weights of an impression's behaviours by a softmax.
+        product: add interest ⊙ candidate to the inputs.
         training: see `Keys.of_sequence`.
     """
     library = backend.library()
@@ -119,7 +128,10 @@ def attended_inputs(
 
 
 def _reference(unit: Unit, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, softmax: bool) -> Tensor:
-    key_TK, segment_T, impressions = keys.rows(), keys.segment_T, query_BD.shape[0]
+    """Return the interests [B, K] of one sequence."""
+    key_TK = keys.rows()
+    segment_T = keys.segment_T
+    impressions = query_BD.shape[0]
     weight_T1 = unit(query_BD, key_TK, segment_T)
     if softmax:
         weight_T1 = segment_softmax(weight_T1, segment_T, impressions, member_T1)
@@ -133,7 +145,7 @@ def _fits(unit: Unit, embedded: Embedded) -> bool:
 
 
 class _AttendedInputs(torch.autograd.Function):
-    """`attended_inputs`, natively. `tensors`: the three of `Embedded`, then all attentions'."""
+    """`attended_inputs`, natively. `tensors` are the three of `Embedded`, then those of all attentions."""
 
     @staticmethod
     def forward(
@@ -145,64 +157,81 @@ class _AttendedInputs(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Tensor:
         embedded = Embedded(*tensors[:3])
-        query, every = encode(embedded, places)
-        chosen = [every.of_sequence(member, training=True)[0] for member in members]
-        interests = [attention.forward(query, keys) for attention, keys in zip(attentions, chosen, strict=True)]
-        ctx.attentions, ctx.places, ctx.items = attentions, places, len(embedded.items_UD)
-        ctx.widths = embedded.profile_BP.shape[1], every.source_NK.shape[1], query.shape[1], len(attentions)
-        ctx.save_for_backward(query, every.source_NK, *interests)
-        return MLPInputs.of(embedded.profile_BP, interests, query, product).joined()
+        query_BD, every = encode(embedded, places)
+        interests = []
+        for attention, member_T in zip(attentions, members, strict=True):
+            keys, _ = every.of_sequence(member_T, training=True)
+            interests.append(attention.forward(query_BD, keys))
+        ctx.attentions = attentions
+        ctx.places = places
+        ctx.items = len(embedded.items_UD)
+        ctx.profile_width = embedded.profile_BP.shape[1]
+        ctx.save_for_backward(query_BD, every.source_NK, *interests)
+        return MLPInputs.of(embedded.profile_BP, interests, query_BD, product).joined()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        query, source, *interests = ctx.saved_tensors
-        parts, width = MLPInputs.split(gradients[0], *ctx.widths), query.shape[1]
-        d_query, d_source, d_tensors = parts.query_BD.clone(), torch.zeros_like(source), []
+        query_BD, source_NK, *interests = ctx.saved_tensors
+        key_width = source_NK.shape[1]
+        width = query_BD.shape[1]
+        parts = MLPInputs.split(gradients[0], ctx.profile_width, key_width, width, len(interests))
+        d_query_BD = parts.query_BD.clone()
+        d_source_NK = torch.zeros_like(source_NK)
+        d_tensors = []
         for number, attention in enumerate(ctx.attentions):
-            d_interest = parts.interests[number].clone()
+            d_interest_BK = parts.interests[number].clone()
             if parts.products:
-                d_query.addcmul_(parts.products[number], interests[number][:, :width])
-                d_interest[:, :width].addcmul_(parts.products[number], query)
-            d_tensors += attention.backward(d_interest, d_query, d_source)
-        d_items, d_feedback = d_source, None
-        if source.shape[1] > width:  # keys were copied, to stand beside their feedback
-            d_items, d_feedback = source.new_zeros(ctx.items, width), d_source[:, width:]
-            add_rows(d_items, ctx.places.behaviour_T, d_source)
-        add_rows(d_items, ctx.places.candidate_B, d_query)
-        return None, None, None, None, d_items, d_feedback, parts.profile_BP, *d_tensors
+                d_product_BD = parts.products[number]
+                d_query_BD.addcmul_(d_product_BD, interests[number][:, :width])
+                d_interest_BK[:, :width].addcmul_(d_product_BD, query_BD)
+            d_tensors += attention.backward(d_interest_BK, d_query_BD, d_source_NK)
+        if key_width == width:  # the keys are the items themselves
+            d_items_UD = d_source_NK
+            d_feedback_TF = None
+        else:  # `encode` copied each behaviour's item beside its feedback
+            d_items_UD = source_NK.new_zeros(ctx.items, width)
+            d_feedback_TF = d_source_NK[:, width:]
+            add_rows(d_items_UD, ctx.places.behaviour_T, d_source_NK)
+        add_rows(d_items_UD, ctx.places.candidate_B, d_query_BD)
+        return None, None, None, None, d_items_UD, d_feedback_TF, parts.profile_BP, *d_tensors
 
 
 class _Forward(NamedTuple):
-    """What `_Attention.backward` needs of its forward pass."""
+    """The results of a forward pass that `_Attention.backward` needs."""
 
-    query: Tensor  # [B, D]
+    query_BD: Tensor
     keys: Keys
-    histories: Struct
-    query_weight: Tensor  # [H, D], of q alone
-    key_weight: Tensor  # [H, K], of k alone
-    weight: Tensor  # [T], of the pooling
-    states: list[State]
+    histories: Struct  # din_histories
+    query_HD: Tensor  # weights of q alone
+    key_HK: Tensor  # weights of k alone
+    weight_T: Tensor  # of the behaviours in the pooling
+    states: list[State]  # of the layers of Dice
 
 
 class _Attention:
-    """An activation unit and its pooling, natively; `backward` follows one `forward`.
+    """An activation unit and its pooling, natively. Each call of `backward` follows one of `forward`.
 
     Attributes:
         tensors: the unit's weights.
     """
 
     def __init__(self, library: Library, unit: Unit, softmax: bool) -> None:
-        self._library, self._first, self._softmax = library, unit.first_layer(), softmax
+        self._library = library
+        self._first = unit.first_layer()
+        self._softmax = softmax
         self._stack = DiceStack(library, unit.upper_layers())
         self.tensors = [tensor for tensor in self._first if tensor is not None] + self._stack.tensors
 
-    def forward(self, query: Tensor, keys: Keys) -> Tensor:
-        """Return interests [B, K] of candidates [B, D]."""
-        library, threads = self._library, torch.get_num_threads()
-        (impressions, width), count, units = query.shape, len(keys.segment_T), len(self._first.bias_H)
-        query_weight, key_weight = self._first.linear_parts()
+    def forward(self, query_BD: Tensor, keys: Keys) -> Tensor:
+        """Return the interests [B, K] of candidates."""
+        library = self._library
+        threads = torch.get_num_threads()
+        impressions, width = query_BD.shape
+        behaviours = len(keys.segment_T)
+        units = len(self._first.bias_H)
+        query_HD, key_HK = self._first.linear_parts()
         offsets = keys.segment_T.new_empty(impressions + 1)
-        library.din_segment_offsets(count, keys.segment_T, impressions, offsets)
+        library.din_segment_offsets(behaviours, keys.segment_T, impressions, offsets)
         histories = library.struct(
             "din_histories",
             impressions=impressions,
@@ -211,41 +240,64 @@ class _Attention:
             position=keys.position_T,
             offsets=offsets,
         )
-        base = torch.addmm(self._first.bias_H, query, query_weight.T)
-        s = self._stack.hidden(count, units)
-        first = (key_weight, self._first.product_HX)
-        library.din_unit_forward(threads, histories, width, units, query, base, *first, s)
-        weight, states = self._stack.forward(s, count)
+        base_BH = torch.addmm(self._first.bias_H, query_BD, query_HD.T)
+        s = self._stack.hidden(behaviours, units)
+        weights = (key_HK, self._first.product_HX)
+        library.din_unit_forward(threads, histories, width, units, query_BD, base_BH, *weights, s)
+        weight_T, states = self._stack.forward(s, behaviours)
         if self._softmax:
-            weight = segment_softmax(weight.unsqueeze(1), keys.segment_T, impressions, None).squeeze(1)
-        pooled = query.new_empty(impressions, keys.source_NK.shape[1])
-        library.din_pool_forward(threads, histories, weight, pooled)
-        self._kept = _Forward(query, keys, histories, query_weight, key_weight, weight, states)
-        return pooled
+            weight_T = segment_softmax(weight_T.unsqueeze(1), keys.segment_T, impressions, None).squeeze(1)
+        pooled_BK = query_BD.new_empty(impressions, keys.source_NK.shape[1])
+        library.din_pool_forward(threads, histories, weight_T, pooled_BK)
+        self._kept = _Forward(query_BD, keys, histories, query_HD, key_HK, weight_T, states)
+        return pooled_BK
 
-    def backward(self, d_pooled: Tensor, d_query: Tensor, d_source: Tensor) -> list[Tensor]:
-        """Return the gradients of `tensors`; add those of candidates and of keys to d_query and d_source."""
-        query, keys, histories, query_weight, key_weight, weight, states = self._kept
-        library, threads, (impressions, width) = self._library, torch.get_num_threads(), query.shape
-        d_weight = torch.empty_like(weight)
-        library.din_pool_backward(threads, histories, d_pooled, d_weight)
+    def backward(self, d_pooled_BK: Tensor, d_query_BD: Tensor, d_source_NK: Tensor) -> list[Tensor]:
+        """Return the gradients of `tensors`. Add those of candidates and keys to d_query_BD and d_source_NK."""
+        kept = self._kept
+        keys = kept.keys
+        library = self._library
+        threads = torch.get_num_threads()
+        impressions, width = kept.query_BD.shape
+        d_weight_T = torch.empty_like(kept.weight_T)
+        library.din_pool_backward(threads, kept.histories, d_pooled_BK, d_weight_T)
         if self._softmax:
-            each = weight * d_weight
-            total = segment_sum(each.unsqueeze(1), keys.segment_T, impressions).squeeze(1)
-            d_weight = each - weight * total.index_select(0, keys.segment_T)
-        lowest, d_stack = self._stack.backward(states, d_weight)
-        d_base, d_own_query = query.new_empty(impressions, len(self._first.bias_H)), torch.empty_like(query)
-        d_key_weight, d_product = torch.empty_like(key_weight), torch.empty_like(self._first.product_HX)
-        d_key = query.new_empty(len(weight), key_weight.shape[1])
-        given = (query, key_weight, self._first.product_HX, weight, d_pooled, *lowest)
-        library.din_unit_backward(
-            threads, histories, width, *given, d_base, d_own_query, d_key_weight, d_product, d_key
+            d_weight_T = _softmax_backward(kept.weight_T, d_weight_T, keys.segment_T, impressions)
+        lowest, d_stack = self._stack.backward(kept.states, d_weight_T)
+
+        product_HX = self._first.product_HX
+        d_base_BH = kept.query_BD.new_empty(impressions, len(self._first.bias_H))
+        d_unit_query_BD = torch.empty_like(kept.query_BD)
+        d_key_HK = torch.empty_like(kept.key_HK)
+        d_product_HX = torch.empty_like(product_HX)
+        d_key_TK = kept.query_BD.new_empty(len(kept.weight_T), kept.key_HK.shape[1])
+        read = (
+            kept.query_BD,
+            kept.key_HK,
+            product_HX,
+            kept.weight_T,
+            d_pooled_BK,
+            lowest.layer,
+            lowest.u,
+            lowest.means,
         )
-        d_query.add_(d_own_query).addmm_(d_base, query_weight)
+        written = (d_base_BH, d_unit_query_BD, d_key_HK, d_product_HX, d_key_TK)
+        library.din_unit_backward(threads, kept.histories, width, *read, *written)
+
+        d_query_BD.add_(d_unit_query_BD).addmm_(d_base_BH, kept.query_HD)
         if keys.position_T is None:
-            d_source += d_key
+            d_source_NK += d_key_TK
         else:
-            add_rows(d_source, keys.position_T, d_key)
-        d_query_weight = d_base.T @ query
-        difference = [] if self._first.difference_HD is None else [d_query_weight - d_key_weight[:, :width]]
-        return [d_query_weight, d_key_weight, *difference, d_product, d_base.sum(0), *d_stack]
+            add_rows(d_source_NK, keys.position_T, d_key_TK)
+        d_query_HD = d_base_BH.T @ kept.query_BD
+        d_first = [d_query_HD, d_key_HK]
+        if self._first.difference_HD is not None:
+            d_first.append(d_query_HD - d_key_HK[:, :width])
+        return [*d_first, d_product_HX, d_base_BH.sum(0), *d_stack]
+
+
+def _softmax_backward(weight_T: Tensor, d_weight_T: Tensor, segment_T: Tensor, impressions: int) -> Tensor:
+    """Return the gradient of the scores of a softmax over each impression's behaviours, given that of its weights."""
+    product_T = weight_T * d_weight_T
+    total_B = segment_sum(product_T.unsqueeze(1), segment_T, impressions).squeeze(1)
+    return product_T - weight_T * total_B.index_select(0, segment_T)

@@ -1,10 +1,10 @@
-"""The choice between references and native forms: made once, by whoever starts a computation in this process.
+"""The choice between references and native forms. The code that starts a computation makes it, for the whole process.
 
     with backend.using("native"):
         fit(features, params)
 
-Without a choice operations run their references. The two differ in the last bits, and so do native forms on different
-processors: `identity` tells them apart.
+Without a choice, operations run their references. The results of the two differ in the last bits, and so do those of
+native forms on different processors. `identity` tells them apart.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,26 +23,29 @@ _library: "Library | None" = None
 
 
 def library() -> "Library | None":
-    """Return the library that native forms call; None where this process uses the references. For `din.ops` alone."""
+    """Return the library that native forms call, or None where this process uses the references.
+
+    Only `din.ops` may call this.
+    """
     return _library
 
 
 def identity() -> str | None:
-    """Return what the bits of native forms depend on; None = references."""
+    """Return the identity of the native library, which differs if its bits may. None where references are used."""
     return _library.identity if _library else None
 
 
 @contextmanager
 def using(backend: Backend, collect: Collect = lambda own: [own]) -> Iterator[None]:
-    """Choose the backend of this process, all its threads included, and restore the earlier one at the end.
+    """Choose the backend of this process, for all its threads, and restore the earlier one at the end.
 
     Args:
-        backend: `auto` is `native` where a C compiler works, and says so where none does.
-        collect: takes the identity of this process to those of all that compute together. If they differ, `auto` is
-            `reference` for all of them.
+        backend: `auto` is `native` where a C compiler works. Where none does, a printed line says so.
+        collect: returns the identities of all processes that compute together, given that of this process. If they
+            differ, `auto` is `reference` for all of them.
 
     Raises:
-        InputError: `native`, but the library can't be built here, or is another one in other processes.
+        InputError: `native` is asked for, but the library can't be built here, or differs between processes.
     """
     global _library
     found = None if backend == "reference" else _load(backend)
@@ -54,15 +57,16 @@ def using(backend: Backend, collect: Collect = lambda own: [own]) -> Iterator[No
                 f"({', '.join(map(str, identities))}); use machines with one kind of processor and compiler, or `auto`"
             )
         found = None
-    before, _library = _library, found
+    earlier = _library
+    _library = found
     try:
         yield
     finally:
-        _library = before
+        _library = earlier
 
 
 def _load(backend: Backend) -> "Library | None":
-    from din.ops.native.library import Unusable, load  # cffi comes with the extra `train`
+    from din.ops.native.library import Unusable, load  # imported here: cffi comes with the extra `train`
 
     try:
         return load()

@@ -1,8 +1,8 @@
 """Updates of the dense weights by `adam`, `sgd` or `rowwise_adagrad`, without weight decay, as in the paper.
 
-The reference is torch's own optimizer. The native form lays all weights out as one row of a table, whose parts the
-parameters become, and updates that row in one pass (`row_update.py`). It is for Adam and SGD on the CPU in float32;
-Adagrad keeps one accumulator for each weight and has no native form.
+The reference is torch's own optimizer. The native form copies all weights into one row of a table [1, W] and makes the
+parameters views of it, so that `row_update.py` can update them in one pass. It is for Adam and SGD, in float32 on the
+CPU. Adagrad keeps one accumulator per weight and has no native form.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from din.ops.row_update import BETA_1, BETA_2, EPSILON, RowUpdate, adam, sgd
 
 
 class DenseOptimizer(Protocol):
-    """Updates parameters from their gradients."""
+    """An optimizer that updates parameters from their gradients."""
 
     def step(self, rate: float) -> None:
         """Update all parameters at learning rate η."""
@@ -27,14 +27,14 @@ class DenseOptimizer(Protocol):
         ...
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a `state()`."""
+        """Continue from the tensors of an earlier `state()`."""
         ...
 
 
 def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> DenseOptimizer:
-    """Return the optimizer of these parameters by name.
+    """Return the optimizer with this name for some parameters.
 
-    The form of its state depends on the backend, so one run keeps to one backend.
+    The tensors of its state depend on the backend, so a run must keep to one backend.
     """
     on_cpu = all(parameter.is_cpu and parameter.dtype == torch.float32 for parameter in parameters)
     if backend.library() and on_cpu and name != "rowwise_adagrad":
@@ -69,14 +69,16 @@ class _Torch:
 
 
 class _Flat:
-    """All weights as one row of a table [1, W]; the parameters become views of it."""
+    """All W weights as one row of a table [1, W], of which the parameters become views."""
 
     def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
         flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
         for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
             parameter.data = part.view_as(parameter)
-        self._parameters, self._table = parameters, flat.unsqueeze(0)
-        self._row, self._no_decay = torch.zeros(1, dtype=torch.int64), flat.new_zeros(1)
+        self._parameters = parameters
+        self._table = flat.unsqueeze(0)
+        self._row = torch.zeros(1, dtype=torch.int64)
+        self._no_decay = flat.new_zeros(1)
         self._ones = torch.ones_like(flat)
         self._state: dict[str, Tensor] = {}
         if name == "adam":
@@ -86,7 +88,7 @@ class _Flat:
     def step(self, rate: float) -> None:
         gradients = []
         for parameter in self._parameters:
-            assert parameter.grad is not None  # those behind it would move to its place
+            assert parameter.grad is not None  # without it, later gradients would update the wrong weights
             gradients.append(parameter.grad.flatten())
         update = RowUpdate(
             table_RW=self._table,

@@ -1,9 +1,11 @@
 """Dice (Eq. 9 of arXiv 1706.06978), the paper's activation.
 
-    f(s) = p·s + (1 − p)·α·s,    p = σ((s − E[s]) / √(Var[s] + ε)),    per unit; α is learned, from 0
+    f(s) = p·s + (1 − p)·α·s,    p = σ((s − E[s]) / √(Var[s] + ε))
 
-This is the reference. The native form never runs Dice alone, but together with the linear layer after it
-(`perceptron.py`), and reads the weights and moving averages of this module.
+over N rows, for each of H hidden units on its own. α is learned and starts at 0.
+
+This is the reference. The native form (`perceptron.py`) runs Dice together with the linear layer after it, and never
+alone. It reads and updates the tensors of the module `Dice` below.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,8 +18,7 @@ from torch import Tensor, nn
 Gather = Callable[[Tensor], Tensor]
 
 EPSILON = 1e-8
-MOMENTUM = 0.05
-
+MOMENTUM = 0.05  # weight of a batch in the moving averages
 
 _gather: Gather | None = None
 
@@ -27,27 +28,33 @@ def statistics_of_all(gather: Gather | None) -> Iterator[None]:
     """Let Dice use the statistics of the rows of all processes that train together.
 
     Args:
-        gather: takes a vector [n] of this process to those of all, [processes, n], with the same bits on each; None =
-            this process trains alone.
+        gather: returns the vectors of all processes, [processes, n], given that of this process, [n]. All processes get
+            the same bits. None: this process trains alone.
     """
     global _gather
-    before, _gather = _gather, gather
+    earlier = _gather
+    _gather = gather
     try:
         yield
     finally:
-        _gather = before
+        _gather = earlier
 
 
 def gather_of_all() -> Gather | None:
-    """Return what `statistics_of_all` chose."""
+    """Return the `gather` that `statistics_of_all` was given."""
     return _gather
 
 
 class Dice(nn.Module):
-    """Dice over N rows.
+    """Dice over N rows of H hidden units.
 
-    Training uses the statistics of the rows it is given (real behaviours only: batches are packed) and keeps moving
-    averages. Evaluation uses the averages, so no row affects another. Without rows the averages stay.
+    Training uses the statistics of its rows and keeps moving averages. Batches are packed, so all rows are real
+    behaviours. Evaluation uses the averages, so no row affects another. A batch without rows leaves the averages as
+    they are.
+
+    Attributes:
+        alpha: [H], learned.
+        mean, variance: [H], the moving averages.
     """
 
     mean: Tensor
@@ -60,9 +67,9 @@ class Dice(nn.Module):
         self.register_buffer("variance", torch.ones(units))
 
     def forward(self, s: Tensor) -> Tensor:
-        """Return f(s), [N, H] as s; in evaluation [..., H]."""
+        """Return f(s) for s [N, H]; in evaluation for s of any shape [..., H]."""
         if self.training:
-            s = s.to(self.mean.dtype)  # full precision under autocast too
+            s = s.to(self.mean.dtype)  # in full precision, under autocast too
         gather = gather_of_all()
         if self.training and gather:
             return self._of_all_processes(s, gather)
@@ -80,25 +87,25 @@ class Dice(nn.Module):
 
     def _of_all_processes(self, s: Tensor, gather: Gather) -> Tensor:
         with torch.no_grad():
-            own = s.sum(0) / max(s.shape[0], 1)
-            z = s - own
-            moments = torch.cat([own.new_tensor([s.shape[0]]), own, z.square().sum(0)])
+            own_mean = s.sum(0) / max(s.shape[0], 1)
+            z = s - own_mean
+            moments = torch.cat([own_mean.new_tensor([s.shape[0]]), own_mean, z.square().sum(0)])
             rows, mean, variance = _combined(gather(moments))
             weight = MOMENTUM * (rows > 0)
             self.mean.lerp_(mean, weight)
             self.variance.lerp_(variance, weight)
             scale = torch.rsqrt(variance + EPSILON)
-            z.add_(own - mean).mul_(scale)
+            z.add_(own_mean - mean).mul_(scale)
         return _BatchDice.apply(s, self.alpha, z, scale, rows.clamp_min(1), gather)
 
 
 def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number [], mean and variance [H] of rows that lie in several parts; without rows, zeros.
+    """Return the number [], mean [H] and variance [H] of the rows of several parts. All are 0 without rows.
 
     Args:
-        parts: number, mean and summed squared deviations of each part, [processes, 1 + 2 H].
+        parts: the number of rows, their mean, and their summed squared deviations from it: [processes, 1 + 2 H].
 
-    References: Chan, Golub & LeVeque 1983.
+    Source: Chan, Golub & LeVeque 1983.
     """
     units = parts.shape[1] // 2
     rows, mean, squares = parts.split([1, units, units], 1)
@@ -109,14 +116,16 @@ def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class _BatchDice(torch.autograd.Function):
-    """Dice by the statistics of its own rows s [N, H], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
+    """Dice with the statistics of its own rows s [N, H], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
 
-    The gradient of s includes what flows through the statistics. With g the gradient of f(s) and h = g·s·p·(1 − p):
+    The gradient of s includes the part that flows through the statistics. With g the gradient of f(s) and
+    h = g·s·p·(1 − p):
 
-        g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
+        ds = g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
+        dα = Σ g·s·(1 − p)
 
-    With `gather`, E is over the `rows` [] of all processes, and the gradient of α is this process's part. Written by
-    hand because autograd would make twice as many passes over [N, H].
+    With `gather`, E is over the `rows` [] of all processes, and dα is the part of this process. Written by hand because
+    autograd would make twice as many passes over [N, H].
     """
 
     @staticmethod
@@ -131,24 +140,26 @@ class _BatchDice(torch.autograd.Function):
     ) -> Tensor:
         p = torch.sigmoid(z)
         ctx.save_for_backward(s, alpha, z, scale, p)
-        ctx.rows, ctx.gather = rows, gather
+        ctx.rows = rows
+        ctx.gather = gather
         return torch.addcmul(alpha, p, 1 - alpha).mul_(s)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         s, alpha, z, scale, p = ctx.saved_tensors
         (g,) = gradients
-        by_gate = g * s
-        h = torch.ops.aten.sigmoid_backward(by_gate, p)
+        gs = g * s
+        h = torch.ops.aten.sigmoid_backward(gs, p)
         factor = (1 - alpha) * scale
         if ctx.gather is None:
-            by_s = torch.addcmul(-h.mean(0) * factor, h, factor)
-            by_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
+            d_s = torch.addcmul(-h.mean(0) * factor, h, factor)
+            d_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
         else:
             sums = ctx.gather(torch.cat([h.sum(0), (h * z).sum(0)])).sum(0)
             mean_h, mean_hz = (sums / ctx.rows).chunk(2)
-            by_s = torch.addcmul(-mean_h * factor, h, factor)
-            by_s.addcmul_(z, -mean_hz * factor)
-        by_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
-        by_alpha = by_gate.sum(0)
-        return by_s, by_alpha.sub_(by_gate.mul_(p).sum(0)), None, None, None, None
+            d_s = torch.addcmul(-mean_h * factor, h, factor)
+            d_s.addcmul_(z, -mean_hz * factor)
+        d_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
+        d_alpha = gs.sum(0)
+        d_alpha.sub_(gs.mul_(p).sum(0))
+        return d_s, d_alpha, None, None, None, None

@@ -1,6 +1,9 @@
-"""From embeddings to what the MLP reads. No native form of its own: `activation_unit` builds on it.
+"""From embeddings to the inputs of the MLP. No native form of its own: `activation_unit` builds on it.
 
-embeddings ── encode ──> candidates [B, D] and keys of behaviours [T, K] ── pooling ──> interests [B, K] ── MLPInputs
+    embeddings ── encode ──> candidates [B, D], keys of behaviours [T, K] ── pooling ──> interests [B, K] ── MLPInputs
+
+B impressions, T behaviours, U distinct items. D width of an item, F of a behaviour's own fields, K = D + F, P of the
+profile, I of all inputs.
 """
 
 from collections.abc import Sequence
@@ -11,9 +14,12 @@ from torch import Tensor
 
 
 class Embedded(NamedTuple):
-    """Embeddings of a batch, each group's fields side by side.
+    """Embeddings of a batch, with the fields of each group side by side.
 
-    items_UD: of distinct items. feedback_TF: of the behaviours' own fields. profile_BP: of users and contexts.
+    Attributes:
+        items_UD: the distinct items.
+        feedback_TF: the behaviours' own fields.
+        profile_BP: users and contexts.
     """
 
     items_UD: Tensor
@@ -22,10 +28,11 @@ class Embedded(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Which items a batch shows.
+    """The items of a batch's candidates and behaviours.
 
-    candidate_B, behaviour_T: positions among its distinct items. segment_T: each behaviour's impression,
-    non-decreasing.
+    Attributes:
+        candidate_B, behaviour_T: positions among the distinct items.
+        segment_T: each behaviour's impression, non-decreasing.
     """
 
     candidate_B: Tensor
@@ -34,9 +41,12 @@ class Places(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """Keys of T behaviours without a copy of each: behaviour t has row position_T[t] of source_NK, or row t (None).
+    """Keys of T behaviours, of which items may share one.
 
-    segment_T: each behaviour's impression, non-decreasing.
+    Attributes:
+        source_NK: the different keys.
+        position_T: each behaviour's row in `source_NK`. None: behaviour t has row t.
+        segment_T: each behaviour's impression, non-decreasing.
     """
 
     source_NK: Tensor
@@ -44,20 +54,23 @@ class Keys(NamedTuple):
     segment_T: Tensor
 
     def rows(self) -> Tensor:
-        """Return one key for each behaviour, [T, K]."""
+        """Return one key per behaviour, [T, K]."""
         return self.source_NK if self.position_T is None else self.source_NK.index_select(0, self.position_T)
 
     def chosen(self, member_T: Tensor) -> "Keys":
-        """Keep the behaviours where `member` is true."""
-        at = member_T.nonzero().squeeze(1)
-        position = at if self.position_T is None else self.position_T.index_select(0, at)
-        return Keys(self.source_NK, position, self.segment_T.index_select(0, at))
+        """Return the keys of the behaviours where `member_T` is true."""
+        kept = member_T.nonzero().squeeze(1)
+        position = kept if self.position_T is None else self.position_T.index_select(0, kept)
+        return Keys(self.source_NK, position, self.segment_T.index_select(0, kept))
 
     def of_sequence(self, member_T: Tensor | None, training: bool) -> "tuple[Keys, Tensor | None]":
-        """Return the behaviours to read for a sequence, and a mask [T, 1] of 0 and 1 (None = all belong to it).
+        """Return the behaviours to read for a sequence, and a mask [T, 1] of 0 and 1. No mask: all belong to it.
 
-        Training keeps the sequence's behaviours alone, since the statistics of a batch must not see others. Evaluation
-        masks, which can be exported.
+        Training drops all other behaviours, since they must not enter the statistics of a batch. Evaluation masks them
+        instead, which can be exported.
+
+        Args:
+            member_T: bool, the behaviours that belong to the sequence. None: all.
         """
         if member_T is None:
             return self, None
@@ -67,7 +80,7 @@ class Keys(NamedTuple):
 
 
 def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
-    """Return candidates [B, D], and the keys of all behaviours [T, K]: item fields, then feedback."""
+    """Return candidates [B, D], and the keys of all behaviours [T, K]. A key holds item fields, then feedback."""
     keys = Keys(embedded.items_UD, places.behaviour_T, places.segment_T)
     if embedded.feedback_TF.shape[1]:
         keys = Keys(torch.cat([keys.rows(), embedded.feedback_TF], 1), None, places.segment_T)
@@ -75,10 +88,14 @@ def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
 
 
 class MLPInputs(NamedTuple):
-    """What the MLP reads of each impression, in the order of these fields.
+    """The inputs of the MLP, in their order.
 
-    profile_BP: of user and context. interests: [B, K] of each sequence. query_BD: the candidate. products: interest ⊙
-    candidate of each sequence, [B, D], over the fields that both have; or none.
+    Attributes:
+        profile_BP: user and context.
+        interests: [B, K] for each sequence.
+        query_BD: the candidate.
+        products: interest ⊙ candidate, [B, D] for each sequence, over the fields that both have. Empty if the MLP does
+            not read them.
     """
 
     profile_BP: Tensor
@@ -88,22 +105,22 @@ class MLPInputs(NamedTuple):
 
     @classmethod
     def of(cls, profile_BP: Tensor, interests: Sequence[Tensor], query_BD: Tensor, product: bool) -> "MLPInputs":
-        """Form the products where the MLP reads them."""
+        """Return the inputs, with products if `product` is set."""
         width = query_BD.shape[1]
         products = [interest_BK[:, :width] * query_BD for interest_BK in interests] if product else []
         return cls(profile_BP, interests, query_BD, products)
 
     def joined(self) -> Tensor:
-        """Return all of it side by side, [B, I]."""
+        """Return all inputs side by side, [B, I]."""
         return torch.cat([self.profile_BP, *self.interests, self.query_BD, *self.products], 1)
 
     @classmethod
     def split(
         cls, joined_BI: Tensor, profile_width: int, key_width: int, query_width: int, sequences: int
     ) -> "MLPInputs":
-        """Undo `joined`, as views."""
-        rest = joined_BI.shape[1] - profile_width - sequences * key_width - query_width
-        products = rest // query_width
+        """Undo `joined`. The parts are views."""
+        products_width = joined_BI.shape[1] - profile_width - sequences * key_width - query_width
+        products = products_width // query_width
         widths = [profile_width, *[key_width] * sequences, query_width, *[query_width] * products]
         profile_BP, *parts = joined_BI.split(widths, 1)
         return cls(profile_BP, parts[:sequences], parts[sequences], parts[sequences + 1 :])

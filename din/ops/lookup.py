@@ -1,14 +1,20 @@
-"""Lookups of fields in the embedding table, the fields of a group side by side.
+"""Lookups of fields in the embedding table, with the fields of a group side by side.
 
     out_i = [e(field 1 of owner i), e(field 2 of owner i), …]       [owners, fields × width]
 
-e is the row of an id; for a `multi` field the mean of its values' rows; for a standardised field its row times the
-value; for a vector the sum of its rows by its numbers, which is a linear projection. The table is an argument, not a
-parameter: training passes the rows of a batch as one dense leaf, evaluation and export pass the whole table.
+The embedding e depends on how a field's values are held:
 
-Native for groups of plain fields (one id per owner, no weight) while a gradient of the table is wanted: on the CPU, in
-float32, from a contiguous table. Several groups then share one pass over the table's gradient, where autograd would
-make and add one for each field.
+    an id             its row
+    a list of ids     the mean of their rows
+    a number          its row times the number
+    a vector          the sum of its rows, each times one number: a linear projection
+
+The table [R, W] is an argument, not a parameter. Training passes the rows of a batch as one dense leaf; evaluation and
+export pass the whole table. N owners of a field have M ids in all.
+
+The native form is for groups of plain fields (one id per owner, no weight) while a gradient of the table is wanted. It
+needs a contiguous table of float32 on the CPU. All groups share one gradient of the table, where autograd would make
+one for each field and add them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,9 +32,11 @@ from din.ops.segments import segment_sum
 class Ids(NamedTuple):
     """Rows of the table for one field of N owners.
 
-    ids: int64 [M]. owners: int64 [M], the owner of each id, non-decreasing, each owner at least once; None where
-    owner i has id i. weights: float32 [M], a factor on each row; None = 1. Weights [N, M] are of a vector: owner i has
-    the sum of all M rows by weights i.
+    Attributes:
+        ids: int64 [M].
+        owners: int64 [M], the owner of each id, non-decreasing, each owner at least once. None: owner i has id i.
+        weights: float32 [M], a factor on each row. None: all are 1. For a vector, float32 [N, M]: owner i has the sum
+            of all M rows, each times its weight in weights[i].
     """
 
     ids: Tensor
@@ -37,12 +45,12 @@ class Ids(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether each owner has one id, whose row is taken as it is."""
+        """True if the embedding of each owner is the row of one id, unchanged."""
         return self.owners is None and self.weights is None
 
 
 class Columns(NamedTuple):
-    """Fields of `owners` owners, and which columns of their rows to read: column … column + width."""
+    """Fields of some owners, and the columns of the table to read for them: column … column + width − 1."""
 
     lookups: tuple[Ids, ...]
     owners: int
@@ -51,12 +59,12 @@ class Columns(NamedTuple):
 
     @property
     def plain(self) -> bool:
-        """Whether all fields are plain."""
+        """True if all fields are plain."""
         return all(lookup.plain for lookup in self.lookups)
 
 
 def lookup(table_RW: Tensor, groups: Sequence[Columns]) -> list[Tensor]:
-    """Return one [owners, fields × width] for each group."""
+    """Return the embeddings of each group, [owners, fields × width]."""
     library = backend.library()
     wanted = table_RW.requires_grad and torch.is_grad_enabled()
     fits = wanted and table_RW.is_cpu and table_RW.dtype == torch.float32 and table_RW.is_contiguous()
@@ -76,7 +84,8 @@ def _reference(table_RW: Tensor, group: Columns) -> Tensor:
 
 
 def _field(table_RW: Tensor, lookup: Ids, owners: int) -> Tensor:
-    rows_MW = table_RW.index_select(0, lookup.ids)  # not table[ids], whose backward is several times slower on CPUs
+    # index_select, since the backward pass of table[ids] is several times slower on CPUs
+    rows_MW = table_RW.index_select(0, lookup.ids)
     if lookup.weights is not None and lookup.weights.dim() == 2:
         return lookup.weights.to(rows_MW.dtype) @ rows_MW
     if lookup.weights is not None:
@@ -88,26 +97,35 @@ def _field(table_RW: Tensor, lookup: Ids, owners: int) -> Tensor:
 
 
 class _Take(torch.autograd.Function):
-    """`lookup` of plain groups. Backward adds all their gradients into one table."""
+    """`lookup` of plain groups, [R, W] to [owners, fields × width] each. Backward adds all gradients into one table."""
 
     @staticmethod
-    def forward(ctx: Any, library: Library, table: Tensor, groups: Sequence[Columns]) -> tuple[Tensor, ...]:
-        threads, table_width = torch.get_num_threads(), table.shape[1]
-        found = [table.new_empty(group.owners, len(group.lookups) * group.width) for group in groups]
-        for to, (lookups, owners, column, width) in zip(found, groups, strict=True):
-            for number, (ids, _, _) in enumerate(lookups):
-                place = (to, to.shape[1], number * width)
-                library.din_take_rows(threads, owners, ids, table, table_width, column, width, *place)
-        ctx.library, ctx.groups, ctx.shape = library, groups, table.shape
-        return tuple(found)
+    def forward(ctx: Any, library: Library, table_RW: Tensor, groups: Sequence[Columns]) -> tuple[Tensor, ...]:
+        threads = torch.get_num_threads()
+        table_width = table_RW.shape[1]
+        embeddings = []
+        for group in groups:
+            embedding = table_RW.new_empty(group.owners, len(group.lookups) * group.width)
+            columns = (group.column, group.width)
+            for number, field in enumerate(group.lookups):
+                target = (embedding, embedding.shape[1], number * group.width)
+                library.din_take_rows(threads, group.owners, field.ids, table_RW, table_width, *columns, *target)
+            embeddings.append(embedding)
+        ctx.library = library
+        ctx.groups = groups
+        ctx.shape = table_RW.shape
+        return tuple(embeddings)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        threads, (rows, table_width) = torch.get_num_threads(), ctx.shape
-        table = gradients[0].new_zeros(ctx.shape)
-        for gradient, (lookups, owners, column, width) in zip(gradients, ctx.groups, strict=True):
+        threads = torch.get_num_threads()
+        rows, table_width = ctx.shape
+        d_table_RW = gradients[0].new_zeros(ctx.shape)
+        table = (rows, d_table_RW, table_width)
+        for gradient, group in zip(gradients, ctx.groups, strict=True):
             dense = gradient.contiguous()
-            for number, (ids, _, _) in enumerate(lookups):
-                source = (dense, dense.shape[1], number * width)
-                ctx.library.din_add_rows(threads, owners, ids, rows, table, table_width, column, width, *source)
-        return None, table, None
+            columns = (group.column, group.width)
+            for number, field in enumerate(group.lookups):
+                source = (dense, dense.shape[1], number * group.width)
+                ctx.library.din_add_rows(threads, group.owners, field.ids, *table, *columns, *source)
+        return None, d_table_RW, None

@@ -1,4 +1,8 @@
-"""Ragged histories and single ids, gathered for a batch. Native where chosen; the same values either way."""
+"""Ragged histories and single ids, gathered for a batch.
+
+B impressions of a batch, T behaviours in their histories, N owners of a field's ids. The native forms are used wherever
+they are chosen, and give the same values.
+"""
 
 import numpy as np
 
@@ -13,11 +17,13 @@ def pack_histories(
 
     Args:
         rows: int64 [B], positions in `starts`, `ends` and `item`.
-        starts, ends: int32, each impression's slice of `behaviour_item`. item: int32, each impression's candidate.
-        behaviour_item: int32, items of the shard's behaviours.
+        starts, ends: int32 [impressions of the shard], each impression's slice of `behaviour_item`.
+        behaviour_item: int32 [behaviours of the shard], their items.
+        item: int32 [impressions of the shard], their candidates.
 
     Returns:
-        place: int64 [T], each behaviour's position in the shard. segment: int64 [T], its impression, 0 … B − 1.
+        place: int64 [T], each behaviour's position in the shard.
+        segment: int64 [T], each behaviour's impression, 0 … B − 1.
         touched: [T + B], items of the behaviours, then of the candidates.
     """
     library = backend.library()
@@ -25,7 +31,9 @@ def pack_histories(
         place, offsets = ragged_take(starts[rows], ends[rows])
         segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
         return place, segment, np.concatenate([behaviour_item[place], item[rows]])
-    place, segment = np.empty((2, library.din_count_behaviours(len(rows), rows, starts, ends)), np.int64)
+    behaviours = library.din_count_behaviours(len(rows), rows, starts, ends)
+    place = np.empty(behaviours, np.int64)
+    segment = np.empty(behaviours, np.int64)
     touched = np.empty(len(place) + len(rows), np.int64)
     library.din_pack_histories(len(rows), rows, starts, ends, behaviour_item, item, place, segment, touched)
     return place, segment, touched
@@ -34,11 +42,15 @@ def pack_histories(
 def field_ids(
     values: np.ndarray, owners: np.ndarray, offset: int, drawn: np.ndarray | None = None, rate: float = 0.0
 ) -> np.ndarray:
-    """Return the rows of the joint table, int64 [N], of a field with one id per owner.
+    """Return the rows in the joint table of a field with one id per owner, int64 [N].
 
     Args:
-        values: int32 ids of all owners. owners: [N], whose ids to look up. offset: the field's first row in the table.
-        drawn: float32 [N]; an id is replaced by unknown where this is below `rate`. None = no id is.
+        values: int32 [all owners], their ids.
+        owners: [N], positions in `values`.
+        offset: the field's first row in the joint table.
+        drawn: float32 [N], uniform in [0, 1). Where it is below `rate`, the unknown id replaces the owner's. None keeps
+            all ids.
+        rate: see `drawn`.
     """
     library = backend.library()
     if library:

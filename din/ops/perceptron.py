@@ -1,11 +1,13 @@
-"""A perceptron: linear layers with an activation between any two, to one output a row.
+"""A perceptron: linear layers with an activation f between any two, and one output per row.
 
     s₁ = x·W₁ᵀ + b₁,   s₂ = f(s₁)·W₂ᵀ + b₂,   …,   y = f(sₙ)·wᵀ + b           [N, I] to [N, 1]
 
-The reference runs the layers in turn. The native form is for training with Dice as f, without dropout, on the CPU and
-in float32: tiles of rows go through a layer while they lie in the nearest cache, and only the hidden values s are
-stored (docs/kernels.md). The statistics of Dice are known after a whole batch only, so every layer is a sweep of its
-own, and between two sweeps processes that train together exchange their moments.
+N rows, I inputs, H hidden units of a layer.
+
+The reference runs the layers in turn. The native form is for training with Dice as f, without dropout, in float32 on
+the CPU. It takes tiles of rows through a layer while they lie in the nearest cache, and stores only the hidden values s
+(docs/kernels.md). The statistics of Dice are known only after the whole batch, so each layer is a sweep over all rows.
+Between two sweeps, processes that train together exchange their moments.
 """
 
 from collections.abc import Sequence
@@ -22,9 +24,9 @@ from din.ops.native.library import Library, Struct
 def perceptron(x_NI: Tensor, layers: Sequence[nn.Module]) -> Tensor:
     """Return the outputs [N, 1] of linear layers, activations and dropouts in turn."""
     library = backend.library()
-    first, rest = layers[0], layers[1:]
-    if library and isinstance(first, nn.Linear) and stack_fits(rest, x_NI):
-        stack = DiceStack(library, rest)
+    first, *upper = layers
+    if library and isinstance(first, nn.Linear) and stack_fits(upper, x_NI):
+        stack = DiceStack(library, upper)
         y_N: Tensor = _Perceptron.apply(stack, x_NI, first.weight, first.bias, *stack.tensors)
         return y_N.unsqueeze(1)
     for layer in layers:
@@ -33,21 +35,26 @@ def perceptron(x_NI: Tensor, layers: Sequence[nn.Module]) -> Tensor:
 
 
 def stack_fits(layers: Sequence[nn.Module], x: Tensor) -> bool:
-    """Return whether `DiceStack` can train these layers on values like x."""
-    pairs = len(layers) > 0 and len(layers) % 2 == 0
+    """Return whether `DiceStack` can train these layers on values with the type and device of x."""
+    if not layers or len(layers) % 2:
+        return False
     kinds = (Dice, nn.Linear)
-    alternate = pairs and all(isinstance(layer, kinds[number % 2]) for number, layer in enumerate(layers))
+    alternate = all(isinstance(layer, kinds[number % 2]) for number, layer in enumerate(layers))
     full_precision = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return alternate and layers[0].training and x.is_cpu and full_precision
 
 
 class _Perceptron(torch.autograd.Function):
-    """The first linear layer and a stack above it, [N, I] to [N]; `tensors` are the stack's, for their gradients."""
+    """The first linear layer and the stack above it, [N, I] to [N].
+
+    weight [H, I] and bias [H] are those of the first layer. `tensors` are those of the stack: autograd must see them.
+    """
 
     @staticmethod
     def forward(ctx: Any, stack: "DiceStack", x: Tensor, weight: Tensor, bias: Tensor, *tensors: Tensor) -> Tensor:
         x = x.contiguous()
-        (rows, inputs), units = x.shape, len(bias)
+        rows, inputs = x.shape
+        units = len(bias)
         s = stack.hidden(rows, units)
         stack.library.din_linear_forward(torch.get_num_threads(), rows, inputs, units, x, weight, bias, s)
         y, ctx.states = stack.forward(s, rows)
@@ -59,35 +66,51 @@ class _Perceptron(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         x, weight, bias = ctx.saved_tensors
         lowest, d_tensors = ctx.stack.backward(ctx.states, gradients[0].contiguous())
-        d_x, d_weight, d_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
-        given = (x, weight, lowest.layer, lowest.u, lowest.means)
-        ctx.stack.library.din_linear_backward(torch.get_num_threads(), *x.shape, *given, d_x, d_weight, d_bias)
+        d_x = torch.empty_like(x)
+        d_weight = torch.empty_like(weight)
+        d_bias = torch.empty_like(bias)
+        rows, inputs = x.shape
+        ctx.stack.library.din_linear_backward(
+            torch.get_num_threads(),
+            rows,
+            inputs,
+            x,
+            weight,
+            lowest.layer,
+            lowest.u,
+            lowest.means,
+            d_x,
+            d_weight,
+            d_bias,
+        )
         return None, d_x, d_weight, d_bias, *d_tensors
 
 
 class State(NamedTuple):
-    """What backward needs of a layer of Dice over N rows: C's view of it, the number of rows [1] of all processes, and
-    how their vectors are gathered."""
+    """A layer of Dice over N rows, as its backward pass needs it."""
 
-    layer: Struct
-    units: int
-    rows: Tensor
-    gather: Gather | None
+    layer: Struct  # din_dice_layer
+    units: int  # H
+    rows: Tensor  # [1], the number of rows of all processes
+    gather: Gather | None  # see `din.ops.dice.statistics_of_all`
 
 
 class LowestLayer(NamedTuple):
-    """How far `DiceStack.backward` gets: u and means [3, H] of the lowest layer of Dice (see `din_ops.h`)."""
+    """The point that `DiceStack.backward` reaches, from which the layer below goes on.
 
-    layer: Struct
-    u: Tensor
-    means: Tensor
+    `din_ops.h` explains u and means at `din_dice_output_backward`.
+    """
+
+    layer: Struct  # din_dice_layer
+    u: Tensor  # [N, H] hidden
+    means: Tensor  # [3, H]
 
 
 class DiceStack:
-    """Dice and linear layers in turn, to one output a row, run natively in training.
+    """Dice and linear layers in turn, to one output per row, run natively in training.
 
     Attributes:
-        tensors: each Dice's α, then each linear layer's weight and bias: what has gradients.
+        tensors: the tensors that have gradients: α of each Dice, then weight and bias of each linear layer.
     """
 
     def __init__(self, library: Library, layers: Sequence[nn.Module]) -> None:
@@ -98,12 +121,16 @@ class DiceStack:
         self.tensors += [tensor for linear in self._linears for tensor in (linear.weight, linear.bias)]
 
     def hidden(self, rows: int, units: int) -> Tensor:
-        """Return memory for hidden values of N rows; their layout is C's own."""
+        """Return memory for hidden values [N, H], in the layout of the C code."""
         return torch.empty(self.library.din_hidden_size(rows, units))
 
     def forward(self, s: Tensor, rows: int) -> tuple[Tensor, list[State]]:
-        """Return outputs [N] of hidden values s, and each layer's state; the moving averages move."""
-        threads, states = torch.get_num_threads(), []
+        """Return outputs [N] of hidden values s [N, H], and the state of each layer of Dice.
+
+        Updates the moving averages.
+        """
+        threads = torch.get_num_threads()
+        states = []
         for dice, linear in zip(self._dices, self._linears, strict=True):
             state = self._observe(dice, s, rows)
             states.append(state)
@@ -117,14 +144,17 @@ class DiceStack:
         return s, states
 
     def backward(self, states: list[State], d_y: Tensor) -> tuple[LowestLayer, list[Tensor]]:
-        """Return where the gradient got to, and the gradients of `tensors`."""
-        threads, rows = torch.get_num_threads(), len(d_y)
+        """Return the lowest layer, for the layer below it, and the gradients of `tensors`, given that of y, d_y [N]."""
+        threads = torch.get_num_threads()
+        rows = len(d_y)
         d_alphas: list[Tensor] = []
         d_linears: list[Tensor] = []
         above: LowestLayer | None = None
         for state, linear in zip(reversed(states), reversed(self._linears), strict=True):
-            u, sums = self.hidden(rows, state.units), torch.empty(4, state.units)
-            d_weight, d_bias = torch.empty_like(linear.weight), torch.empty_like(linear.bias)
+            u = self.hidden(rows, state.units)
+            sums = torch.empty(4, state.units)
+            d_weight = torch.empty_like(linear.weight)
+            d_bias = torch.empty_like(linear.bias)
             outputs = (u, sums, d_weight, d_bias)
             if above is None:
                 self.library.din_dice_output_backward(threads, rows, state.layer, linear.weight, d_y, *outputs)
@@ -138,14 +168,16 @@ class DiceStack:
         return above, [*d_alphas, *d_linears]
 
     def _observe(self, dice: Dice, s: Tensor, rows: int) -> State:
-        """Take the statistics of hidden values s, and of other processes' where there are some."""
-        threads, units, gather = torch.get_num_threads(), len(dice.alpha), gather_of_all()
-        own = torch.empty(1 + 2 * units)
-        self.library.din_dice_moments(threads, rows, units, s, own)
-        everyones = gather(own) if gather else own
-        processes = len(everyones) if gather else 1
-        count, mean, scale = torch.empty(1), torch.empty(units), torch.empty(units)
+        """Compute the statistics of hidden values s [N, H], together with those of other processes if there are any."""
+        units = len(dice.alpha)
+        gather = gather_of_all()
+        own_moments = torch.empty(1 + 2 * units)
+        self.library.din_dice_moments(torch.get_num_threads(), rows, units, s, own_moments)
+        moments = gather(own_moments) if gather else own_moments.unsqueeze(0)
+        count = torch.empty(1)
+        mean = torch.empty(units)
+        scale = torch.empty(units)
         averages = (dice.mean, dice.variance, MOMENTUM, EPSILON)
-        self.library.din_dice_statistics(processes, units, everyones, count, mean, scale, *averages)
+        self.library.din_dice_statistics(len(moments), units, moments, count, mean, scale, *averages)
         layer = self.library.struct("din_dice_layer", units=units, s=s, mean=mean, scale=scale, alpha=dice.alpha)
         return State(layer, units, count, gather)

@@ -1,6 +1,7 @@
-"""Updates of the rows of a table that a batch touches, so that a step is flat in vocabulary size.
+"""Updates of the rows that a batch touches, so that the time of a step does not grow with the table.
 
-With gradient g of row w, learning rate η and the row's decay λ:
+A table has R rows of width W, and a batch touches N of them. With g the gradient of a row w, learning rate η and the
+row's decay λ:
 
     coupled penalty     g ← g + λ·w,              w ← w − η·pace·direction(g)
     any other           w ← w·(1 − min(η·λ, 1)),  w ← w − η·pace·direction(g)
@@ -8,9 +9,10 @@ With gradient g of row w, learning rate η and the row's decay λ:
     sgd                 direction = g
     adam                m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,
                         direction = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)       at step t
-    rowwise_adagrad     s ← s + mean(g²),  direction = g / (√s + ε);  one s for each row
+    rowwise_adagrad     s ← s + mean(g²),  direction = g / (√s + ε)              one s per row
 
-Native on the CPU in float32: one pass over the rows.
+Pace is a factor for each column; the penalty applies only to some columns. The native forms are for float32 on the CPU
+and make one pass over the rows.
 """
 
 from collections.abc import Callable
@@ -26,10 +28,16 @@ BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 class RowUpdate(NamedTuple):
-    """One step of distinct rows [N] of a table [R, W], which is updated in place.
+    """One step of distinct rows of a table, which is updated in place.
 
-    decay_R: λ of each row. coupled: the penalty is part of the gradient. penalised_W: 1 where a column is penalised,
-    else 0. pace_W: a factor on each column's learning rate.
+    Attributes:
+        rows_N: int64, distinct.
+        gradient_NW: of these rows.
+        rate: η.
+        decay_R: λ of each row of the table.
+        coupled: the penalty is part of the gradient.
+        penalised_W: 1 where a column is penalised, else 0.
+        pace_W: a factor on each column's learning rate.
     """
 
     table_RW: Tensor
@@ -43,7 +51,7 @@ class RowUpdate(NamedTuple):
 
 
 def sgd(update: RowUpdate) -> None:
-    """Plain SGD."""
+    """Update rows by plain SGD."""
     library = _library(update)
     if library:
         library.din_sgd(torch.get_num_threads(), _struct(library, update))
@@ -52,13 +60,15 @@ def sgd(update: RowUpdate) -> None:
 
 
 def adam(update: RowUpdate, first_RW: Tensor, second_RW: Tensor, step: int) -> None:
-    """Lazy Adam, as torch.optim.SparseAdam: only rows of the batch move, bias is corrected by the global step, from 1.
+    """Update rows by lazy Adam, as torch.optim.SparseAdam does: moments of rows outside the batch do not change.
 
     Args:
         first_RW, second_RW: the moments m and v, updated in place.
+        step: the number t of this step, from 1, counted over all batches.
     """
     scale = (1 - BETA_2**step) ** 0.5
-    correction, epsilon = scale / (1 - BETA_1**step), EPSILON * scale
+    correction = scale / (1 - BETA_1**step)
+    epsilon = EPSILON * scale
     library = _library(update)
     if library:
         factors = (1 - BETA_1, BETA_2, 1 - BETA_2, correction, epsilon)
@@ -77,7 +87,9 @@ def adam(update: RowUpdate, first_RW: Tensor, second_RW: Tensor, step: int) -> N
 
 
 def rowwise_adagrad(update: RowUpdate, squares_R: Tensor) -> None:
-    """Adagrad with one accumulator per row, the sum of its gradients' mean squares: 1/W of the usual state.
+    """Update rows by Adagrad with one accumulator per row, the sum of the mean squares of its gradients.
+
+    That is 1/W of Adagrad's usual state.
 
     Args:
         squares_R: the accumulators s, updated in place.
@@ -96,7 +108,7 @@ def rowwise_adagrad(update: RowUpdate, squares_R: Tensor) -> None:
 
 
 def _apply(update: RowUpdate, direction: Callable[[Tensor], Tensor]) -> None:
-    """Update the rows by `direction` of their gradients (the reference)."""
+    """Update the rows, given the direction [N, W] for a gradient [N, W] (the reference)."""
     weights_NW = update.table_RW.index_select(0, update.rows_N)
     decay_NW = update.decay_R.index_select(0, update.rows_N).unsqueeze(1) * update.penalised_W
     gradient_NW = update.gradient_NW

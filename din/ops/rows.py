@@ -1,9 +1,10 @@
-"""Rows of a table: gather them, and add to them.
+"""Rows of a table: copy them, and add to them.
 
     take_rows   out[i] = table[ids[i]]
-    add_rows    table[ids[i]] += rows[i], repeated ids summed in the order of `ids`
+    add_rows    table[ids[i]] += rows[i], where repeated ids are summed in the order of `ids`
 
-Native on the CPU in float32; the same values either way.
+A table has R rows of width W; a call names N of them. The native forms are for float32 on the CPU, and give the same
+values.
 """
 
 import torch
@@ -13,7 +14,7 @@ from din.ops import backend
 
 
 def take_rows(table_RW: Tensor, ids_N: Tensor) -> Tensor:
-    """Return a copy of rows of a table, [N, W]."""
+    """Return a copy of rows `ids` of a table, [N, W]."""
     library = backend.library()
     if not (library and table_RW.is_cpu and table_RW.dtype == torch.float32):
         return table_RW.index_select(0, ids_N)
@@ -24,8 +25,9 @@ def take_rows(table_RW: Tensor, ids_N: Tensor) -> Tensor:
 
 
 def add_rows(table_RW: Tensor, ids_N: Tensor, rows_NV: Tensor) -> None:
-    """Add the first W columns of rows [N, V ≥ W] to rows `ids` of a table, in place."""
-    library, width = backend.library(), table_RW.shape[1]
+    """Add the first W columns of rows [N, V], V ≥ W, to rows `ids` of a table, in place."""
+    library = backend.library()
+    width = table_RW.shape[1]
     if not (library and table_RW.is_cpu and table_RW.dtype == torch.float32):
         table_RW.index_add_(0, ids_N, rows_NV[:, :width])
         return

@@ -1,10 +1,10 @@
 """Build the C sources into one shared library at first use, load it, and call it by the prototypes of `din_ops.h`.
 
-Costs two seconds once for each version of the sources, the compiler with its options, and the processor; the library is
-kept in the user's cache. A call costs a few microseconds and lets other threads run meanwhile.
+Building takes two seconds, once for each version of the sources, compiler, options and processor. The library is kept
+in the user's cache. A call costs a few microseconds, and other Python threads can run during it.
 
-cffi reads the header, so a wrong number of arguments, or an array of another type than a prototype declares, is an
-exception. Shapes are not checked, and neither are ids that lie outside a table.
+cffi reads the header, so a wrong number of arguments, or an array of a type that a prototype does not declare, is an
+exception. Shapes are not checked, and neither are ids outside a table.
 """
 
 import ctypes
@@ -31,25 +31,30 @@ FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC
 
 
 class Unusable(Exception):
-    """The library can't be built or loaded here; says why."""
+    """The library can't be built or loaded here, for the reason in the message."""
 
 
 class Struct:
-    """A C struct whose pointers hold on to the arrays that they point to."""
+    """A C struct, and the arrays that its pointers point to, which must live as long as it does."""
 
     __slots__ = ("memory", "pointer")
 
     def __init__(self, pointer: Any, memory: tuple[Any, ...]) -> None:
-        self.pointer, self.memory = pointer, memory
+        self.pointer = pointer
+        self.memory = memory
 
 
 class Library:
-    """The functions of `din_ops.h` as attributes.
+    """The functions of `din_ops.h`, as attributes.
 
-    Arguments are tensors, arrays (both contiguous, on the CPU), numbers, structs, and None for NULL.
+    Arguments are tensors and arrays (contiguous, on the CPU), numbers, structs, and None for NULL.
+
+    Raises:
+        TypeError: the number or the types of the arguments are not those of the prototype.
+        ValueError: a tensor or array is not contiguous, or not on the CPU.
 
     Attributes:
-        identity: differs between libraries that may compute other bits.
+        identity: differs between libraries whose results may differ in their bits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,7 +67,8 @@ class Library:
     def __getattr__(self, name: str) -> Callable[..., int]:
         if name.startswith("__"):
             raise AttributeError(name)
-        function, argument = getattr(self._library, name), self._argument
+        function = getattr(self._library, name)
+        argument = self._argument
 
         def call(*arguments: Any) -> int:
             return function(*[argument(value) for value in arguments])
@@ -71,23 +77,32 @@ class Library:
         return call
 
     def struct(self, name: str, **fields: Any) -> Struct:
-        """Make a struct that the header declares."""
+        """Return a new struct of a type that the header declares, with these fields."""
         values = {field: self._argument(value) for field, value in fields.items()}
         return Struct(self._ffi.new(f"{name} *", values), tuple(fields.values()))
 
     def _argument(self, value: Any) -> Any:
-        """Convert an argument; arrays become pointers of their own type, which cffi compares with the prototype."""
+        """Convert an argument for cffi.
+
+        Arrays become pointers to their own type, which cffi compares with the prototype.
+        """
         kind = type(value)
         if kind is int or kind is float:
             return value
+        if kind is Struct:
+            return value.pointer
+        if value is None:
+            return self._ffi.NULL
         if hasattr(value, "data_ptr"):  # a tensor; torch is not imported here
-            contiguous, address = value.is_contiguous() and value.is_cpu, value.data_ptr()
+            contiguous = value.is_contiguous() and value.is_cpu
+            address = value.data_ptr()
         elif isinstance(value, np.ndarray):
-            contiguous, address = value.flags.c_contiguous, value.__array_interface__["data"][0]
+            contiguous = value.flags.c_contiguous
+            address = value.__array_interface__["data"][0]
         else:
-            return value.pointer if kind is Struct else self._ffi.NULL if value is None else value
+            return value
         if not contiguous:
-            raise ValueError(f"expected contiguous memory of the CPU, got {kind.__name__} {tuple(value.shape)}")
+            raise ValueError(f"expected contiguous memory on the CPU, got {kind.__name__} {tuple(value.shape)}")
         return self._ffi.cast(self._pointers.get(value.dtype) or self._pointer(value.dtype), address)
 
     def _pointer(self, dtype: Any) -> Any:
@@ -101,10 +116,10 @@ class Library:
 
 @cache
 def load() -> Library:
-    """Build the library, or take it from the cache, and load it.
+    """Load the library from the cache, after building it if it is not there.
 
     Raises:
-        Unusable: no C compiler, or one that can't build it.
+        Unusable: there is no C compiler, or it can't build the library.
     """
     compiler = shlex.split(os.environ.get("CC", "cc"))
     sources = sorted(SOURCES.glob("*.[ch]"))
@@ -129,7 +144,7 @@ def _compile(compiler: Sequence[str], sources: Sequence[str], target: Path) -> N
     command = [*compiler, *FLAGS, "-o", str(target), *sources]
     try:
         _output([*command, "-fopenmp"])
-    except Unusable:  # some compilers lack OpenMP: the same bits, one part after the other
+    except Unusable:  # some compilers lack OpenMP: one part runs after the other, with the same bits
         _output(command)
 
 
@@ -143,15 +158,20 @@ def _output(command: Sequence[str]) -> str:
 
 
 def _processor() -> str:
-    """Return what `-march=native` depends on."""
+    """Return a description of the processor: everything that `-march=native` depends on."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().split("\n\n")[0].splitlines() if info.exists() else []
     return "\n".join([platform.machine(), *(line for line in lines if line.startswith(("model", "flags", "Features")))])
 
 
 def _share_threads() -> None:
-    """Load torch's own OpenMP first: with two of them, waiting threads would take each other's cores."""
+    """Load the OpenMP library that torch brings, so that ours uses it too.
+
+    With two OpenMP libraries, the waiting threads of one would take cores from the other.
+    """
     torch = find_spec("torch")
-    for place in torch.submodule_search_locations or () if torch else ():
+    if torch is None:
+        return
+    for place in torch.submodule_search_locations or ():
         for path in (*Path(place).glob("lib/libgomp*.so*"), *Path(f"{place}.libs").glob("libgomp*.so*")):
             ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)
