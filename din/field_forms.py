@@ -1,4 +1,4 @@
-"""Storage forms: how a field's values are held, from the feature files and requests to the inputs of the graphs.
+"""Storage forms: how a field's values are stored, from feature files and requests to the inputs of the ONNX graphs.
 
     form      kinds                   column of N owners          lookup in the embedding table     inputs of the graphs
     OneId     id, categorical         int32 [N]                   ids [N]                           ids
@@ -7,8 +7,9 @@
     Number    numeric                 float32 [N]                 ids [N], weights [N]              ids, weights
     Vector    vector of n numbers     float32 [N, n]              ids [1 + n], weights [N, 1 + n]   ids, weights
 
-A form holds nothing that is learned: methods that need it are given the field's record of the manifest (`rows`,
-`edges`, `mean`, `std`, `length`) or its vocabulary. Numpy only, so that validation and scoring can share it.
+N owners have M values in all. A form holds nothing that is learned from a log: a method that needs it is given the
+field's vocabulary, or its record in the manifest (`rows`, `edges`, `mean`, `std`, `length`). This module needs only
+numpy, so that validation and scoring can share it.
 """
 
 import math
@@ -29,21 +30,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 UNKNOWN = 0
-"""Row of every embedding table: missing, rare, or never seen in training."""
+"""The row of every embedding table for values that are missing, rare, or never seen in training."""
 NEVER_SEEN = "\0never seen"
-"""A raw value that no log holds."""
+"""A raw value that is in no log."""
 FAR = 100.0
-"""Standard deviations from the mean of an extreme number; a number of an extreme vector."""
+"""How many standard deviations an extreme number is from the mean; also each number of an extreme vector."""
 OUTSIDE = 1e12
 """A raw number outside every bucket."""
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
 
 Rows = Callable[[Iterable[object]], list[int]]
-"""A vocabulary: the row of each value, `UNKNOWN` where it has none."""
+"""A vocabulary: returns the row of each value, `UNKNOWN` for a value that it does not hold."""
 
 
 class Level(StrEnum):
-    """Values that are rare in a log, but must be scored alike on every path."""
+    """Kinds of values that are rare in a log, but must get the same score from PyTorch, ONNX and the scorer."""
 
     LOWEST = "lowest"
     HIGHEST = "highest"
@@ -55,7 +56,9 @@ class Level(StrEnum):
 class Column:
     """One field's values for N owners.
 
-    values: [M], or [M, n] for a `Vector`. offsets: int64 [N + 1] into `values` for an `IdList`; None where M = N.
+    Attributes:
+        values: [M], or [M, n] for a `Vector`.
+        offsets: int64 [N + 1], where the values of each owner of an `IdList` begin. None: each owner has one value.
     """
 
     values: np.ndarray
@@ -65,7 +68,7 @@ class Column:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
     def take(self, owners: np.ndarray) -> "Column":
-        """Return the column of `owners` [K], in that order."""
+        """Return the column of some owners, in the order of their positions `owners`."""
         if self.offsets is None:
             return Column(self.values[owners])
         flat, offsets = ragged_take(self.offsets[owners], self.offsets[owners + 1])
@@ -77,7 +80,7 @@ class Column:
 
     @classmethod
     def joined(cls, columns: Sequence["Column"]) -> "Column":
-        """Return the owners of several columns of one form, one column after the other."""
+        """Return the columns of several groups of owners as one column, one group after the other."""
         values = np.concatenate([column.values for column in columns])
         lengths = [np.diff(column.offsets) for column in columns if column.offsets is not None]
         return cls(values, np.append(0, np.cumsum(np.concatenate(lengths))) if lengths else None)
@@ -87,9 +90,11 @@ class Column:
 class Lookup:
     """Rows of the joint embedding table for one field of N owners.
 
-    ids: int64 [M]. owners: int64 [M], the owner of each id, non-decreasing, every owner at least once; None where
-    M = N and owner i has id i. weights: float32 [M] for a `Number`. A `Vector` has its n + 1 ids once and weights
-    float32 [N, n + 1]: the embedding of owner i is the sum of all rows by weights i.
+    Attributes:
+        ids: int64 [M]; for a `Vector` the 1 + n ids of its rows, once.
+        owners: int64 [M], the owner of each id, non-decreasing, every owner at least once. None: owner i has id i.
+        weights: float32 [M], a factor on each row, for a `Number`. float32 [N, 1 + n] for a `Vector`: the embedding of
+            owner i is the sum of all rows, each times its weight in weights[i].
     """
 
     ids: np.ndarray
@@ -102,31 +107,31 @@ class Lookup:
         return len(self.ids if self.weights is None else self.weights)
 
     def parts(self) -> dict[str, np.ndarray]:
-        """Return the arrays that are there, by the ending of the graphs' inputs."""
+        """Return the arrays that are not None, by the ending of their names as inputs of the graphs."""
         every = {"": self.ids, ".owners": self.owners, ".weights": self.weights}
         return {ending: array for ending, array in every.items() if array is not None}
 
 
 @dataclass(frozen=True)
 class Example:
-    """A value as a request says it, and as a column of one owner holds it."""
+    """A value as a request states it, and as a column of one owner holds it."""
 
     raw: Any
     column: Column
 
 
 class Form(ABC):
-    """The way a field's values are held.
+    """The form in which a field's values are stored.
 
     Attributes:
-        arrow_type: of the column in the feature files.
-        rule: what validation expects of each value there.
-        holds_ids: values are rows of the field's embedding table; else numbers that scale them.
-        has_vocabulary: each id is that of a raw value.
+        arrow_type: the type of the column in the feature files.
+        rule: a sentence for validation that says which values are allowed there.
+        holds_ids: the values are rows of the field's embedding table. If not, they are numbers that scale rows.
+        has_vocabulary: each id belongs to one raw value.
         ragged: an owner may have several values.
-        scalar: an owner has one value, which is an id or a number.
-        axes: of each input of the graphs, by its ending: `owners`, `values`, or `fixed` to one size.
-        missing: the column of one owner of whom nothing is known.
+        scalar: an owner has one value, either an id or a number.
+        axes: the dimensions of each input of the graphs, by the ending of its name: `owners`, `values`, or `fixed`.
+        missing: the column of one owner whose value is missing.
         traced: the column of one owner in the example that graphs are traced with.
         learned: keys of the field's record that `encode` and `examples` read.
     """
@@ -143,7 +148,7 @@ class Form(ABC):
     learned: ClassVar[frozenset[str]] = frozenset()
 
     def rows(self, known: int) -> int:
-        """Return the rows of the embedding table of a field with this many known values, or bucket edges."""
+        """Return the number of rows of the embedding table, given the number of known values or of bucket edges."""
         return 1 + known
 
     def column(self, array: "pa.ChunkedArray") -> Column:
@@ -151,16 +156,20 @@ class Form(ABC):
         return Column(array.to_numpy())
 
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
-        """Return a mask [M] of the values that no column may hold, given the rows of the embedding table."""
+        """Return a mask [M] of the values that a column must not hold.
+
+        Args:
+            rows: the number of rows of the field's embedding table.
+        """
         return (values < 0) | (values >= rows)
 
     @abstractmethod
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
-        """Return the rows in the joint table.
+        """Return the rows of the values in the joint table.
 
         Args:
-            offset: where the field's table begins.
-            dropped: bool [N], owners whose value is taken as unknown.
+            offset: the field's first row in the joint table.
+            dropped: bool [N], the owners whose value is replaced by unknown.
         """
 
     @abstractmethod
@@ -168,20 +177,20 @@ class Form(ABC):
         """Return raw values of a request as a column.
 
         Args:
-            record: the field's, of the signature.
-            vocabulary: of a form that has one.
+            record: the field's record in the signature.
+            vocabulary: the field's vocabulary, if its form has one.
 
         Raises:
-            InputError: a value of another type.
+            InputError: a value has the wrong type.
         """
 
     def examples(self, record: Mapping[str, Any]) -> dict[Level, Example]:
-        """Return values to compare paths on, by level; a level that the form does not know is left out."""
+        """Return example values of the levels that this form has."""
         return {Level.MISSING: Example(None, self.missing)}
 
 
 class OneId(Form):
-    """One id of a vocabulary."""
+    """One id from a vocabulary."""
 
     @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
@@ -201,7 +210,7 @@ class OneId(Form):
 
 
 class Bucket(OneId):
-    """A number as the id of its bucket: 1 + the number of edges at or below it."""
+    """A number, stored as the id of its bucket: 1 + the number of edges at or below it."""
 
     has_vocabulary = False
     learned = frozenset({"edges"})
@@ -227,7 +236,7 @@ class Bucket(OneId):
 
 
 class IdList(Form):
-    """Ids of the known values of a list, each once; a list without any has the unknown id."""
+    """The ids of the known values of a list, each once. A list without known values has the unknown id."""
 
     arrow_type = "list<item: int32>"
     ragged = True
@@ -263,7 +272,7 @@ class IdList(Form):
 
 
 class Number(Form):
-    """A standardised number: it scales row 1; row 0 is a missing one, stored as NaN."""
+    """A standardised number, which scales row 1. A missing number is stored as NaN and has row 0."""
 
     arrow_type = "float"
     rule = "a value must be finite, or NaN for missing"
@@ -283,7 +292,7 @@ class Number(Form):
         return np.isinf(values)
 
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
-        """Return the rows in the joint table; a number is never dropped."""
+        """Return the rows of the numbers in the joint table. Numbers are never dropped."""
         missing = np.isnan(column.values)
         ids = np.where(missing, UNKNOWN, 1).astype(np.int64)
         return Lookup(ids + offset, weights=np.where(missing, 1, column.values).astype(np.float32))
@@ -305,13 +314,14 @@ class Number(Form):
 
 
 class Vector(Form):
-    """A list of `length` numbers, used as given: it weighs the rows 1 to n; row 0 is a missing one, stored as NaNs.
+    """A list of `length` numbers, used as given. Number k scales row k; the embedding is the sum of the scaled rows.
 
-    So its embedding is a linear projection of the vector, learned as rows of the table like any other.
+    So the embedding is a linear projection of the vector, learned as rows of the table. A missing vector is stored as
+    NaNs and has row 0.
     """
 
     arrow_type = "list<item: float>"
-    rule = "a vector must have the length of its field, and hold finite numbers, or NaN alone for missing"
+    rule = "a vector must have the length of its field, and hold finite numbers, or only NaN if it is missing"
     holds_ids = False
     has_vocabulary = False
     scalar = False
@@ -331,7 +341,7 @@ class Vector(Form):
         """Return a column of the feature files.
 
         Raises:
-            InputError: a list of another length.
+            InputError: a list does not have the length of the field.
         """
         lists: Any = array.combine_chunks()
         lengths = np.diff(lists.offsets.to_numpy())
@@ -383,7 +393,7 @@ class Vector(Form):
 
 
 def ragged_take(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of the slices [start, end) one after the other, and where each slice begins.
+    """Return the positions in the slices [start, end), one slice after the other, and where each slice begins.
 
         starts [1, 7, 4], ends [3, 7, 6]  ->  flat [1, 2, 4, 5], offsets [0, 2, 2, 4]
 
@@ -411,9 +421,13 @@ def _distinct(rows: list[int]) -> list[int]:
 
 
 def _numbers(values: Sequence[Any]) -> np.ndarray:
-    """Return values as float64, NaN where missing; booleans are 1 and 0, text is never a number."""
+    """Return values as float64, NaN where missing. Booleans are 1 and 0. Text is not read as a number.
+
+    Raises:
+        InputError: a value is not a number.
+    """
     if set(map(type, values)) <= _PLAIN_NUMBERS:
-        with suppress(OverflowError):  # `_number` names the value
+        with suppress(OverflowError):  # `_number` reports it with the value
             return np.array(values, np.float64)
     return np.fromiter(map(_number, values), np.float64, len(values))
 

@@ -1,13 +1,13 @@
-"""Packed batches: values beside offsets, no padding, no mask.
+"""Packed batches: values beside offsets, without padding or masks.
 
-    impressions   0        1   2               B = 3, their histories 2, 0 and 3 behaviours long
-    behaviour     a  b         c  a  d         T = 5, as positions among the batch's items
+    impressions   0        1   2               B = 3 impressions, whose histories have 2, 0 and 3 behaviours
+    behaviour     a  b         c  a  d         T = 5 behaviours, as positions among the batch's items
     segment       0  0         2  2  2         the impression of each behaviour
-    offsets       0        2   2        5      where each history begins
-    items         a  b  c  d  x                U = 5 distinct items, candidates included: looked up once each
+    offsets       0        2   2        5      the beginning of each history
+    items         a  b  c  d  x                U = 5 distinct items, including candidates
 
-A batch costs what its behaviours are worth. Item fields are looked up once per distinct item, so the gradient of a
-popular item is summed by the gather's backward and its row is updated once.
+The cost of a batch grows with its real behaviours only. Item fields are looked up once per distinct item, so the
+gradient of a popular item is summed before its row is updated, once.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,9 @@ from din.schema import Field, Group
 class PackedBatch:
     """B impressions with T behaviours over U distinct items (see the picture above).
 
-    lookups: by field name, of the U items, the T behaviours, and the user and context of each of the B impressions.
+    Attributes:
+        lookups: by group and field name. The owners are the U items, the T behaviours, and the B users and contexts of
+            the impressions.
     """
 
     lookups: dict[Group, dict[str, Lookup]]
@@ -39,39 +41,56 @@ class PackedBatch:
         return len(self.labels)
 
     def every_lookup(self) -> list[Lookup]:
-        """Return the lookups of all groups, in their order."""
+        """Return the lookups of all fields, in the order of groups and fields."""
         return [lookup for group in self.lookups.values() for lookup in group.values()]
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """All fields' embedding tables, one below the other: one gather and one update per step, whatever the fields."""
+    """The joint table: the embedding tables of all fields, one below the other, so that one update serves all.
+
+    Attributes:
+        offsets: first row of each field.
+        rows: R, the number of rows.
+    """
 
     offsets: dict[str, int]
     rows: int
 
     @classmethod
     def of(cls, fields: Sequence[Field], rows: dict[str, int]) -> "TableLayout":
-        """Lay the tables of `fields` out in their order; `rows` by field name."""
+        """Lay out the tables of `fields` in their order.
+
+        Args:
+            rows: the number of rows of each field's table.
+        """
         ends = np.cumsum([rows[field.name] for field in fields])
-        return cls(
-            {field.name: int(end) - rows[field.name] for field, end in zip(fields, ends, strict=True)}, int(ends[-1])
-        )
+        offsets = {field.name: int(end) - rows[field.name] for field, end in zip(fields, ends, strict=True)}
+        return cls(offsets, int(ends[-1]))
 
 
 class Packer:
-    """Makes packed batches of impressions of one feature directory."""
+    """Packs impressions of one feature directory into batches.
+
+    Args:
+        unknown_rate: the share of values that `pack` replaces by unknown, if it is given random numbers.
+    """
 
     def __init__(self, features: Features, unknown_rate: float = 0.0) -> None:
-        self._features, self._unknown_rate = features, float(unknown_rate)
+        self._features = features
+        self._unknown_rate = float(unknown_rate)
         self.layout = TableLayout.of(features.fields, features.rows)
         self._distinct_items = Deduplicator(features.manifest["items"])
 
     def pack(self, shard: Shard, rows: np.ndarray, random: np.random.Generator | None = None) -> PackedBatch:
-        """Pack impressions `rows` [B] of a shard; with `random`, drop `unknown_rate` of all values to unknown."""
+        """Pack impressions `rows` [B] of a shard.
+
+        Args:
+            random: draws the values to replace by unknown. None replaces none.
+        """
         impressions: Impressions = shard.impressions
         rows = rows.astype(np.int64, copy=False)
-        users = impressions.user[rows]  # first, since numpy checks the bounds of rows
+        users = impressions.user[rows]  # before the native calls, since numpy checks the bounds of rows
         places, segment, touched = pack_histories(
             rows, impressions.history_start, impressions.history_end, shard.behaviour_item, impressions.item
         )
@@ -92,9 +111,17 @@ class Packer:
     def _group(
         self, group: Group, columns: dict[str, Column], owners: np.ndarray, random: np.random.Generator | None
     ) -> dict[str, Lookup]:
-        lookups, rate = {}, self._unknown_rate
+        """Look up the fields of a group for some owners.
+
+        Args:
+            columns: the fields of all owners.
+            owners: positions in `columns`.
+        """
+        lookups = {}
+        rate = self._unknown_rate
         for field in self._features.of(group):
-            column, offset = columns[field.name], self.layout.offsets[field.name]
+            column = columns[field.name]
+            offset = self.layout.offsets[field.name]
             drawn = None if random is None else random.random(len(owners), np.float32)
             if isinstance(field.form, OneId):
                 lookups[field.name] = Lookup(field_ids(column.values, owners, offset, drawn, rate))

@@ -1,7 +1,7 @@
 """Read `data/features/` (FORMAT.md) into numpy columns.
 
-A shard is read whole: its behaviours once, its impressions as (start, end) views into them. Memory is the largest
-shard plus the item and user tables, never impressions × history length.
+A shard is read whole. Its behaviours are held once, and its impressions as (start, end) views of them. So memory grows
+with the largest shard and the tables of items and users, and never with impressions × history length.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,46 +27,44 @@ _AGAIN = "run `dvc repro -f -s featurize`"
 
 @dataclass(frozen=True)
 class Impressions:
-    """One split of one shard, B rows.
+    """The B impressions of one split of one shard."""
 
-    user, item: int32 [B], rows of the user and item tables. label: int8 [B]. history_start, history_end: int32 [B],
-    positions in the shard's behaviours. timestamp (µs), sequence: int64 [B]. sampled: int8 [B], 1 = sampled negative.
-    """
-
-    user: np.ndarray
-    item: np.ndarray
-    label: np.ndarray
-    history_start: np.ndarray
-    history_end: np.ndarray
-    timestamp: np.ndarray
-    sequence: np.ndarray
-    sampled: np.ndarray
-    contexts: dict[str, Column]
+    user: np.ndarray  # int32 [B], rows of users.parquet
+    item: np.ndarray  # int32 [B], rows of items.parquet
+    label: np.ndarray  # int8 [B], 1 = clicked
+    history_start: np.ndarray  # int32 [B], positions in the shard's behaviours
+    history_end: np.ndarray  # int32 [B]
+    timestamp: np.ndarray  # int64 [B], µs since 1970, UTC
+    sequence: np.ndarray  # int64 [B]
+    sampled: np.ndarray  # int8 [B], 1 = sampled negative
+    contexts: dict[str, Column]  # of B owners each
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
     def history_length(self) -> np.ndarray:
-        """int32 [B], behaviours of each impression."""
+        """The number of behaviours of each impression, int32 [B]."""
         return self.history_end - self.history_start
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One split of one shard with the behaviours that its histories view: `item` int32 [T], fields of T owners each."""
+    """One split of one shard, and the T behaviours of the shard, which its histories are views of."""
 
     impressions: Impressions
-    behaviour_item: np.ndarray
-    behaviour_fields: dict[str, Column]
+    behaviour_item: np.ndarray  # int32 [T], rows of items.parquet
+    behaviour_fields: dict[str, Column]  # of T owners each
 
 
 class Features:
     """An opened feature directory.
 
+    Ids, rows and positions are checked when they are read, since native operations index memory by them.
+
     Raises:
-        InputError: the directory is missing, of another format version, or a file of it is unreadable; a column that
-            is read as ids, rows or positions holds something else: native operations index memory by them.
+        InputError: the directory is missing or has another format version, a file is unreadable, or a column of ids,
+            rows or positions holds something else. Methods that read a file raise it too.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,57 +73,59 @@ class Features:
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
 
     def of(self, group: Group) -> tuple[Field, ...]:
-        """The fields of one group, in table order."""
+        """Return the fields of one group, in the order of the joint table."""
         return tuple(field for field in self.fields if field.group is group)
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Field name to rows of its embedding table, row 0 included."""
+        """The number of rows of each field's embedding table, including row 0."""
         return {record["name"]: record["rows"] for record in self.manifest["fields"]}
 
     @cached_property
     def items(self) -> dict[str, Column]:
-        """Item-group fields of every row of items.parquet."""
+        """The item fields, for every row of items.parquet."""
         return self._entities("items", Group.ITEM)
 
     @cached_property
     def users(self) -> dict[str, Column]:
-        """User-group fields of every row of users.parquet."""
+        """The user fields, for every row of users.parquet."""
         return self._entities("users", Group.USER)
 
     def vocabulary(self, field: str) -> pa.Table:
-        """The vocabulary of a field: value, id, count, impressions (n_j of Eq. 6), by id."""
+        """Return the vocabulary of a field, by id: value, id, count, and impressions (n_j of Eq. 6)."""
         return _read(self.root / "vocab" / f"{field}.parquet")
 
     def raw_items(self) -> pa.ChunkedArray:
-        """Raw item ids by row of items.parquet; null in row 0."""
+        """Return the raw item ids by row of items.parquet. Row 0 has null."""
         return _read(self.root / "items.parquet", ["value"])["value"]
 
     def shard(self, number: int, split: str) -> Shard:
         """Read one split (`train`, `valid`, `test`) of one shard."""
         assert split in SPLITS, split
         folder = self.root / "shards" / f"{number:05d}"
-        path, other = folder / f"{split}.parquet", folder / "behaviours.parquet"
-        rows, behaviours = _read(path), _read(other)
-        own = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name != "contexts"}
+        path = folder / f"{split}.parquet"
+        behaviours_path = folder / "behaviours.parquet"
+        rows = _read(path)
+        behaviours = _read(behaviours_path)
+        columns = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name != "contexts"}
         item = _numpy(behaviours["item"])
-        _check(path, "user", own["user"], self.manifest["users"])
-        _check(path, "item", own["item"], self.manifest["items"])
-        _check(path, "history_end", own["history_end"], len(item) + 1)
-        _check(path, "history_start", own["history_start"], own["history_end"] + 1)
-        _check(other, "item", item, self.manifest["items"])
-        impressions = Impressions(**own, contexts=self._columns(path, rows, Group.CONTEXT))
-        return Shard(impressions, item, self._columns(other, behaviours, Group.BEHAVIOUR))
+        _check(path, "user", columns["user"], self.manifest["users"])
+        _check(path, "item", columns["item"], self.manifest["items"])
+        _check(path, "history_end", columns["history_end"], len(item) + 1)
+        _check(path, "history_start", columns["history_start"], columns["history_end"] + 1)
+        _check(behaviours_path, "item", item, self.manifest["items"])
+        impressions = Impressions(**columns, contexts=self._columns(path, rows, Group.CONTEXT))
+        return Shard(impressions, item, self._columns(behaviours_path, behaviours, Group.BEHAVIOUR))
 
     def split_rows(self, split: str) -> list[int]:
-        """Impressions of a split by shard, from the files' footers."""
+        """Return the number of impressions of a split in each shard, from the footers of the files."""
         paths = (
             self.root / "shards" / f"{number:05d}" / f"{split}.parquet" for number in range(self.manifest["shards"])
         )
         return [_rows(path) for path in paths]
 
     def last_day(self) -> date:
-        """Return the day (UTC) of the last impression. `data.until` may name a day that no log has reached."""
+        """Return the day (UTC) of the last impression. `data.until` may be later."""
         folders = [self.root / "shards" / f"{number:05d}" for number in range(self.manifest["shards"])]
         last = 0
         for path in (folder / f"{split}.parquet" for folder in folders for split in SPLITS):
@@ -133,13 +133,18 @@ class Features:
         return datetime.fromtimestamp(last / 1e6, UTC).date()
 
     def shards(self, split: str, order: Iterable[int] | None = None) -> Iterable[Shard]:
-        """All shards of a split, in `order` (default: by number), one in memory at a time."""
+        """Yield all shards of a split, one in memory at a time.
+
+        Args:
+            order: their numbers. None: in ascending order.
+        """
         return (self.shard(number, split) for number in (range(self.manifest["shards"]) if order is None else order))
 
     def popularity(self) -> np.ndarray:
-        """float64 by row of items.parquet: training clicks + smoothing over training impressions + smoothing.
+        """Return a score by row of items.parquet, float64: the smoothed CTR of the item in training.
 
-        Where negatives are sampled a rate means nothing, so the score is the number of training clicks.
+        That is (clicks + 20·CTR) / (impressions + 20), with the CTR of all items. Where negatives are sampled, a rate
+        has no meaning, and the score is the number of training clicks.
         """
         shown, clicked = np.zeros((2, self.manifest["items"]))
         sampled = False
@@ -154,14 +159,15 @@ class Features:
         return (clicked + 20 * prior) / (shown + 20)
 
     def _entities(self, name: str, group: Group) -> dict[str, Column]:
-        path, rows = self.root / f"{name}.parquet", self.manifest[name]
+        path = self.root / f"{name}.parquet"
+        rows = self.manifest[name]
         table = _read(path)
         if len(table) != rows:
             raise InputError(f"{path}: {len(table)} rows, expected {rows}; {_AGAIN}")
         return self._columns(path, table, group)
 
     def _columns(self, path: Path, table: pa.Table, group: Group) -> dict[str, Column]:
-        """The fields of one group, from the table that was read from `path`."""
+        """Return the fields of one group from a table that was read from `path`."""
         fields = self.of(group)
         columns = columns_of(table, fields)
         for field in fields:
@@ -171,7 +177,11 @@ class Features:
 
 
 def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
-    """The columns of some fields, by name."""
+    """Return the columns of some fields, by name.
+
+    Raises:
+        InputError: a column does not have the form of its field.
+    """
     columns = {}
     for field in fields:
         try:
@@ -182,10 +192,10 @@ def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
 
 
 def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -> None:
-    """Whether int32 values [N] lie in [0, end), `end` one for all or [N].
+    """Check that int32 values [N] lie in [0, end), where `end` is one number or [N].
 
     Raises:
-        InputError: not int32 (as with nulls), or one that does not.
+        InputError: the values are not int32, which nulls can cause, or one lies outside.
     """
     if values.dtype != np.int32:
         raise InputError(f"{path}: {column} is {values.dtype}, expected int32 without nulls; {_AGAIN}")
@@ -217,5 +227,5 @@ def _readable(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run `dvc repro featurize`") from None
     except (pa.ArrowInvalid, OSError) as error:
-        problem = " ".join(str(error).split())  # Arrow breaks lines
+        problem = " ".join(str(error).split())  # Arrow's message has several lines
         raise InputError(f"{path}: not a readable Parquet file ({problem}); {_AGAIN}") from None

@@ -1,6 +1,11 @@
-"""The models: pure functions of (embedding rows, packed batch) to logits, with their dense weights.
+"""The models: functions from embedding rows and a packed batch to logits, with dense weights of their own.
 
-Shape letters: B impressions, T packed behaviours, U distinct items, C candidates of one request, L its behaviours,
-D item width (item fields × embedding dim), K behaviour width (D + behaviour fields × dim), H hidden units,
-R rows of the embedding table at hand, W its width.
+Names of tensors end in their shapes, `query_BD` for [B, D]:
+
+    B  impressions                 D  item width: item fields × embedding width
+    T  packed behaviours           K  behaviour width: D + behaviour fields × embedding width
+    U  distinct items              H  hidden units
+    C  candidates of one request   I  inputs of the MLP
+    L  its behaviours              F  field vectors, each of width d
+    N  rows of any batch           R  rows of the embedding table that a model is given, W its width
 """

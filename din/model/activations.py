@@ -12,7 +12,7 @@ class BipolarSigmoid(nn.Module):
     """2/(1 + e^−x) − 1, which is tanh(x/2)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
+        """Return the activations of x, which may have any shape."""
         return torch.tanh(x / 2)
 
 

@@ -1,4 +1,4 @@
-"""`models/din/`: safetensors and a readable config; no pickle."""
+"""A saved model: weights as safetensors and a readable configuration. No pickle."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from din.model.sequences import resolve
 from din.params import Train, parse, to_json
 from din.workspace import FORMAT
 
-IN_BUNDLE = "model"  # where a bundle keeps it
+IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model
 
 
 class Trained(NamedTuple):
@@ -29,7 +29,7 @@ class Trained(NamedTuple):
 
 
 def save(trained: Trained, params: Train, features: Features, target: Path) -> None:
-    """Write the model; the same training gives the same bytes."""
+    """Write a model to the folder `target`. The same training gives the same bytes."""
     layout = TableLayout.of(features.fields, features.rows)
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -47,33 +47,34 @@ def read_config(source: Path) -> ModelConfig:
     """Return the configuration of a saved model.
 
     Raises:
-        InputError: no model there.
+        InputError: there is no model.
     """
     return documents.read(ModelConfig, source / "config.json", "run `dvc repro train`")
 
 
 def read(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Return configuration and weights, `table` among them, of a saved model.
+    """Return the configuration and the weights of a saved model. The weights include `table`.
 
     Raises:
-        InputError: no model there, or its files are damaged.
+        InputError: there is no model, or its files are damaged.
     """
-    config, weights = read_config(source), source / "weights.safetensors"
+    config = read_config(source)
+    path = source / "weights.safetensors"
     try:
-        return config, load_file(weights)
+        return config, load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{weights}: not readable ({error}); run `dvc repro train`") from None
+        raise InputError(f"{path}: not readable ({error}); run `dvc repro train`") from None
 
 
 def load(features: Features, source: Path) -> Trained:
-    """Read a model back.
+    """Return a saved model, in evaluation mode.
 
     Raises:
-        InputError: no model there, or it was trained on features of another shape.
+        InputError: there is no model, or it was trained on other fields.
     """
     config, weights = read(source)
     if config["fields"] != features.manifest["fields"]:
-        raise InputError(f"{source}: trained on other fields than {features.root} holds; run `dvc repro train`")
+        raise InputError(f"{source}: trained on other fields than those of {features.root}; run `dvc repro train`")
     params = parse(Train, config["train"], source / "config.json")
     model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config["sequences"])
     table = weights.pop("table")

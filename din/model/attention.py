@@ -1,4 +1,8 @@
-"""The local activation unit (Eq. 3 of arXiv 1706.06978); `din.ops.activation_unit` has its equations."""
+"""The local activation unit (Eq. 3 of arXiv 1706.06978). `din.ops.activation_unit` has its equations.
+
+B impressions, T packed behaviours, C candidates and L behaviours of one request, D width of a candidate, K width of a
+behaviour, H hidden units.
+"""
 
 import math
 
@@ -13,14 +17,16 @@ from din.ops.segments import LOWEST
 
 
 class ActivationUnit(nn.Module):
-    """a(k, q): one unnormalised weight per behaviour; Σ_j a_j keeps the intensity of interest.
+    """a(k, q): one weight per behaviour. The weights are not normalised, so their sum keeps the intensity of interest.
 
-    The weights of the first layer are those of a plain layer over [q, k, …], so initialisation, gradients and meaning
-    are the paper's.
+    The first layer has the weights of a plain linear layer over [q, k, …]. So initialisation, gradients and meaning are
+    those of the paper.
 
     Args:
-        interaction: what the first layer reads beside q and k: `difference_product` q−k and q⊙k; `product` q⊙k;
-            `outer` all products q_i·k_j, D² inputs: ten times the time of `difference_product` where D is 48.
+        query_width: D.
+        key_width: K.
+        interaction: the inputs of the first layer beside q and k. `difference_product`: q−k and q⊙k. `product`: q⊙k.
+            `outer`: all D² products q_i·k_j, which takes ten times as long as `difference_product` where D is 48.
     """
 
     query_weight: Tensor
@@ -32,18 +38,18 @@ class ActivationUnit(nn.Module):
         self, query_width: int, key_width: int, hidden: tuple[int, ...], activation: str, interaction: str
     ) -> None:
         super().__init__()
-        first, *rest = hidden
+        first, *upper = hidden
         self.interaction = interaction
         widths = {"query": query_width, "key": key_width}
         if interaction == "difference_product":
             widths["difference"] = query_width
         widths["product"] = query_width**2 if interaction == "outer" else query_width
-        bound = 1 / math.sqrt(sum(widths.values()))  # as nn.Linear over the concatenation
+        bound = 1 / math.sqrt(sum(widths.values()))  # like nn.Linear over the concatenation
         for name, width in widths.items():
             setattr(self, f"{name}_weight", nn.Parameter(torch.empty(first, width).uniform_(-bound, bound)))
         self.bias = nn.Parameter(torch.empty(first).uniform_(-bound, bound))
         self.activation = ACTIVATIONS[activation](first)
-        self.rest = multilayer_perceptron(first, tuple(rest), activation)
+        self.rest = multilayer_perceptron(first, tuple(upper), activation)
 
     def first_layer(self) -> FirstLayer:
         """Return the weights of the first layer."""
@@ -55,30 +61,35 @@ class ActivationUnit(nn.Module):
         return [self.activation, *self.rest]
 
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
-        """Weights [T, 1] of packed behaviours for the candidate of their impression."""
+        """Return the weight of each packed behaviour for the candidate of its impression, [T, 1]."""
         return self.rest(self.activation(first_layer(query_BD, key_TK, segment_T, self.first_layer())))
 
     def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """Weights [C, L] of one user's behaviours for each of C candidates; the history is encoded once."""
-        query_weight, key_weight = self.first_layer().linear_parts()
-        per_query, per_key = linear(query_CD, query_weight, self.bias), linear(key_LK, key_weight)
+        """Return the weight of each behaviour of one user for each candidate, [C, L]. The history is encoded once."""
+        query_HD, key_HK = self.first_layer().linear_parts()
+        hidden_CH = linear(query_CD, query_HD, self.bias)
+        hidden_LH = linear(key_LK, key_HK)
         width = query_CD.shape[1]
         shared_LD = key_LK[:, :width]
-        if self.interaction == "outer":  # Σ_ij W_hij·q_i·k_j, over i once per candidate: no [C, L, D²]
+        if self.interaction == "outer":  # Σ_ij W_hij·q_i·k_j: summed over i once per candidate, without any [C, L, D²]
             weight_iHj = self.product_weight.view(-1, width, width).transpose(0, 1)
             by_candidate_CHj = (query_CD @ weight_iHj.flatten(1)).view(-1, len(self.bias), width)
             product_CLH = (by_candidate_CHj @ shared_LD.T).transpose(1, 2)
         else:
             product_CLH = linear(query_CD.unsqueeze(1) * shared_LD.unsqueeze(0), self.product_weight)
-        hidden_CLH = per_query.unsqueeze(1) + per_key.unsqueeze(0) + product_CLH
+        hidden_CLH = hidden_CH.unsqueeze(1) + hidden_LH.unsqueeze(0) + product_CLH
         weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
         return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
 
 
 def request_softmax(score_CL: Tensor, member_L: Tensor | None) -> Tensor:
-    """Softmax over one history for each candidate, [C, L]; L may be 0, behaviours with `member` 0 get no weight."""
+    """Return the softmax over one history for each candidate, [C, L]. L may be 0.
+
+    Args:
+        member_L: 1 for the behaviours to weigh, 0 for those that get no weight. None weighs all.
+    """
     if member_L is not None:
         score_CL = torch.where(member_L > 0, score_CL, LOWEST)
-    nothing_C1 = torch.full_like(score_CL.sum(1, keepdim=True), LOWEST)  # keeps the maximum defined where L = 0
-    weight_CL = torch.softmax(torch.cat([score_CL, nothing_C1], 1), 1)[:, :-1]
+    lowest_C1 = torch.full_like(score_CL.sum(1, keepdim=True), LOWEST)  # so that there is a maximum where L = 0
+    weight_CL = torch.softmax(torch.cat([score_CL, lowest_C1], 1), 1)[:, :-1]
     return weight_CL if member_L is None else weight_CL * member_L

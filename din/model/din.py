@@ -1,4 +1,4 @@
-"""Deep Interest Network (arXiv 1706.06978), and every model by name."""
+"""The Deep Interest Network (arXiv 1706.06978), and all models by name."""
 
 from collections.abc import Callable
 
@@ -19,9 +19,9 @@ from din.schema import Field
 
 
 class DIN(EmbeddingMLP):
-    """Local activation: behaviours weighted by their relevance to the candidate, summed (Eq. 3).
+    """DIN. An interest is the sum of behaviours, weighted by their relevance to the candidate (Eq. 3).
 
-    Each sequence has an activation unit of its own.
+    Each sequence has its own activation unit.
     """
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
@@ -39,6 +39,7 @@ class DIN(EmbeddingMLP):
         )
 
     def inputs(self, embedded: Embedded, batch: Batch) -> Tensor:
+        """Return the inputs of the MLP, [B, I]."""
         members = [selection(batch) for selection in self.selections]
         units = [unit for unit in self.units if isinstance(unit, ActivationUnit)]
         return attended_inputs(
@@ -52,6 +53,7 @@ class DIN(EmbeddingMLP):
         )
 
     def request_pool(self, sequence: int, query_CD: Tensor, key_LK: Tensor, member_L1: Tensor | None) -> Tensor:
+        """Return one user's interest in each candidate, [C, K]; see `EmbeddingMLP.request_pool`."""
         unit = self.units[sequence]
         assert isinstance(unit, ActivationUnit)
         weight_CL = unit.request(query_CD, key_LK)
@@ -76,10 +78,11 @@ MODELS: dict[str, Callable[[tuple[Field, ...], Train, nn.ModuleList], Model]] = 
 def build(
     fields: tuple[Field, ...], layout: TableLayout, params: Train, sequences: Sequences | None = None
 ) -> tuple[Model, Tensor]:
-    """Return a fresh model and its embedding table [R, W], drawn from `params.learning.seed` alone.
+    """Return a new model and its embedding table [R, W]. Their random weights depend on `params.learning.seed` alone.
 
     Args:
-        sequences: `params.model.sequences` as ids (see `din.model.sequences.resolve`).
+        layout: the rows of the table.
+        sequences: `params.model.sequences`, with ids in place of values (see `din.model.sequences.resolve`).
     """
     torch.manual_seed(params.learning.seed)
     model = MODELS[params.model.name](fields, params, selections(sequences or {}, fields, layout))

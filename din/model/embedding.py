@@ -1,7 +1,8 @@
-"""Tensors of a packed batch.
+"""The tensors of a packed batch.
 
-The embedding table is an argument of every model, not a parameter: training passes the rows of the batch as one dense
-leaf (the gradient is dense over R rows, flat in vocabulary size), evaluation and export pass the whole table.
+The embedding table is an argument of every model, not a parameter. Training passes the rows of the batch as one dense
+leaf, so the gradient is dense over these rows and its size does not grow with the vocabularies. Evaluation and export
+pass the whole table.
 """
 
 from typing import NamedTuple
@@ -18,36 +19,41 @@ from din.schema import Group
 
 
 class Batch(NamedTuple):
-    """`PackedBatch` as tensors; each group's lookups in the order of its fields.
+    """A `PackedBatch` as tensors.
 
-    For a request (one user, C candidates): behaviour [L], segment [L] of zeros, user and context fields of one owner.
-    rows [R]: in training the row of the joint table behind each row of the table at hand; None = it is the joint table.
+    A request has one user, C candidates and L behaviours: there, read C for B and L for T. Its segments are all 0, and
+    its user and context fields have one owner.
+
+    Attributes:
+        lookups: those of each group, in the order of its fields.
+        rows: in training, the row in the joint table of each row of the table that the model is given. None: the model
+            is given the joint table.
     """
 
     lookups: dict[Group, tuple[Ids, ...]]
-    candidate: Tensor
-    behaviour: Tensor
-    segment: Tensor
-    rows: Tensor | None = None
+    candidate: Tensor  # int64 [B], positions among the distinct items
+    behaviour: Tensor  # int64 [T], positions among the distinct items
+    segment: Tensor  # int64 [T], each behaviour's impression
+    rows: Tensor | None = None  # int64 [R]
 
     @property
     def places(self) -> Places:
-        """Which items it shows."""
+        """The items of candidates and behaviours."""
         return Places(self.candidate, self.behaviour, self.segment)
 
     @property
     def profile(self) -> tuple[Ids, ...]:
-        """Lookups of user and context fields, which have one owner an impression."""
+        """Lookups of user and context fields, which have one owner per impression."""
         return self.lookups[Group.USER] + self.lookups[Group.CONTEXT]
 
     @property
     def distinct_items(self) -> int:
-        """How many distinct items there are."""
+        """The number of distinct items."""
         return self.lookups[Group.ITEM][0].ids.shape[0]
 
 
 def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
-    """Share a packed batch's memory as tensors."""
+    """Return a packed batch as tensors that share its memory."""
     return Batch(
         lookups={group: tuple(map(_ids, own.values())) for group, own in packed.lookups.items()},
         candidate=torch.from_numpy(packed.candidate),

@@ -1,8 +1,8 @@
-"""Embedding&MLP: what every model but LR is made of. Embeddings, one pooled interest for each sequence, an MLP.
+"""Embedding&MLP, the base of all models but LR: embeddings, one pooled interest per sequence, and an MLP.
 
-logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
+    logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
 
-The last summand is the choice of `train.model.linear`.
+`train.model.linear` chooses the last summand. Shape letters are those of `din.model`.
 """
 
 import torch
@@ -19,34 +19,39 @@ from din.schema import Field, Group
 
 
 class EmbeddingMLP(nn.Module):
-    """Everything but how behaviours are pooled.
+    """Everything but the pooling of behaviours.
 
-    Of the table's `width` columns the first `linear` ones are linear weights (LR's two, or the item bias), the others
-    are each value's embedding. Of the MLP's inputs the first `vectors` ones are embeddings, the others their products.
+    Attributes:
+        width: W, the columns of the embedding table.
+        linear: how many of these come first and are linear weights: LR's two, or the item bias. The other `dim` columns
+            are the embeddings.
+        vectors: how many inputs of the MLP come first and are embeddings. The others are products of these.
     """
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__()
         counts = {group: sum(field.group is group for field in fields) for group in Group}
-        own, sequences = params.model, len(selections)
-        dim = own.embedding_dim
+        settings = params.model
+        sequences = len(selections)
+        dim = settings.embedding_dim
         self.selections = selections
-        self.wide = LogisticRegression() if own.linear == "wide" else None
+        self.wide = LogisticRegression() if settings.linear == "wide" else None
         self.linear = self.wide.linear if self.wide else 1
-        self.item_bias = own.linear == "item_bias"
-        self.dim, self.width = dim, self.linear + dim
-        self.interest_product = own.interest_product
+        self.item_bias = settings.linear == "item_bias"
+        self.dim = dim
+        self.width = self.linear + dim
+        self.interest_product = settings.interest_product
         self.query_width = counts[Group.ITEM] * dim
         self.key_width = self.query_width + counts[Group.BEHAVIOUR] * dim
         vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM]
         vectors += sequences * (counts[Group.ITEM] + counts[Group.BEHAVIOUR])
         self.vectors = vectors * dim
-        products = sequences * self.query_width if own.interest_product else 0
+        products = sequences * self.query_width if settings.interest_product else 0
         inputs = self.vectors + products + self.extra_inputs(vectors)
-        self.head = multilayer_perceptron(inputs, own.hidden, own.activation, params.learning.dropout)
+        self.head = multilayer_perceptron(inputs, settings.hidden, settings.activation, params.learning.dropout)
 
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
-        """Logits [B] of packed impressions."""
+        """Return the logits [B] of packed impressions."""
         embedded, bias_B1 = self._embed(table_RW, batch, batch.candidate.shape[0])
         logits = self.deep(self.inputs(embedded, batch))
         if self.wide:
@@ -54,13 +59,16 @@ class EmbeddingMLP(nn.Module):
         return logits if bias_B1 is None else logits + bias_B1.squeeze(1)
 
     def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
-        """Logits [C] of one user's candidates (see `Batch`): the history is encoded once, nothing is padded."""
+        """Return the logits [C] of one user's candidates (see `Batch`).
+
+        The history is encoded once, and nothing is padded.
+        """
         embedded, bias_C1 = self._embed(table_RW, batch, 1)
         query_CD, keys = encode(embedded, batch.places)
         interests = []
         for number, selection in enumerate(self.selections):
-            own, member_L1 = keys.of_sequence(selection(batch), training=False)
-            interests.append(self.request_pool(number, query_CD, own.rows(), member_L1))
+            chosen, member_L1 = keys.of_sequence(selection(batch), training=False)
+            interests.append(self.request_pool(number, query_CD, chosen.rows(), member_L1))
         profile_CP = embedded.profile_BP.expand(query_CD.shape[0], -1)
         logits = self.deep(MLPInputs.of(profile_CP, interests, query_CD, self.interest_product).joined())
         if self.wide:
@@ -68,26 +76,32 @@ class EmbeddingMLP(nn.Module):
         return logits if bias_C1 is None else logits + bias_C1.squeeze(1)
 
     def inputs(self, embedded: Embedded, batch: Batch) -> Tensor:
-        """What the MLP reads of packed impressions, [B, I], but for `extra_inputs`."""
+        """Return the inputs of the MLP for packed impressions, [B, I], without `extra_inputs`."""
         raise NotImplementedError
 
     def request_pool(self, sequence: int, query_CD: Tensor, key_LK: Tensor, member_L1: Tensor | None) -> Tensor:
-        """One user's interest in each of C candidates, [C, K], from the behaviours whose `member` is 1 (None: all)."""
+        """Return one user's interest in each candidate, [C, K].
+
+        Args:
+            sequence: number of the sequence.
+            member_L1: 1 for behaviours that belong to the sequence, else 0. None: all belong to it.
+        """
         raise NotImplementedError
 
     def extra_inputs(self, vectors: int) -> int:
-        """Width of what `deep` feeds the MLP beside `inputs`, given the number of field vectors."""
+        """Return how many inputs `deep` adds to `inputs`, given the number of field vectors."""
         return 0
 
     def deep(self, inputs_BI: Tensor) -> Tensor:
-        """Logits [B] of `inputs`."""
+        """Return the logits [B], without the linear part."""
         return self.head(inputs_BI).squeeze(1)
 
     def _embed(self, table: Tensor, batch: Batch, owners: int) -> tuple[Embedded, Tensor | None]:
-        """Look up the embeddings, and each candidate's item bias [B, 1] where the model has one.
+        """Look up the embeddings, and the item bias of each candidate, [B, 1], if the model has one.
 
         Args:
-            owners: how many profiles there are: B, or 1 for a request.
+            table: the embedding table [R, W].
+            owners: the number of profiles: B, or 1 for a request.
         """
         columns = (self.linear, self.dim)
         groups = [
@@ -104,13 +118,14 @@ class EmbeddingMLP(nn.Module):
 
 
 class BaseModel(EmbeddingMLP):
-    """The paper's BaseModel: behaviours pooled without regard to the candidate."""
+    """The paper's BaseModel, which pools behaviours without regard to the candidate."""
 
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
         super().__init__(fields, params, selections)
         self.mean = params.model.pooling == "mean"
 
     def inputs(self, embedded: Embedded, batch: Batch) -> Tensor:
+        """Return the inputs of the MLP, [B, I]."""
         query_BD, every = encode(embedded, batch.places)
         interests = []
         for selection in self.selections:
@@ -119,6 +134,7 @@ class BaseModel(EmbeddingMLP):
         return MLPInputs.of(embedded.profile_BP, interests, query_BD, self.interest_product).joined()
 
     def request_pool(self, sequence: int, query_CD: Tensor, key_LK: Tensor, member_L1: Tensor | None) -> Tensor:
+        """Return one user's interest, which is the same for each candidate, [C, K]."""
         one_L1 = torch.ones_like(key_LK[:, :1]) if member_L1 is None else member_L1
         pooled_1K = (key_LK * one_L1).sum(0, keepdim=True)
         if self.mean:
@@ -126,7 +142,9 @@ class BaseModel(EmbeddingMLP):
         return pooled_1K.expand(query_CD.shape[0], -1)
 
     def _pool(self, keys: Keys, member_T1: Tensor | None, impressions: int) -> Tensor:
-        key_TK, segment_T = keys.rows(), keys.segment_T
+        """Return the sum or the mean of each impression's behaviours, [B, K]."""
+        key_TK = keys.rows()
+        segment_T = keys.segment_T
         total_BK = segment_sum(key_TK if member_T1 is None else key_TK * member_T1, segment_T, impressions)
         if not self.mean:
             return total_BK

@@ -9,19 +9,24 @@ from din.ops.perceptron import perceptron
 
 
 class MLP(nn.Sequential):
-    """Linear layers, activations and dropouts in turn, [N, inputs] to [N, 1]."""
+    """Linear layers, activations and dropouts in turn, [N, I] to [N, 1]."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Return the outputs [N, 1] of inputs [N, I]."""
         return perceptron(input, list(self))
 
 
 def multilayer_perceptron(inputs: int, hidden: tuple[int, ...], activation: str, dropout: float = 0.0) -> MLP:
-    """Linear and activation per hidden layer, then one linear output: [N, inputs] to [N, 1].
+    """Return a linear layer and an activation for each hidden layer, then a linear layer with one output.
 
     Args:
-        dropout: share of the inputs and of every hidden layer that a training step sets to 0 (the rest is scaled up).
+        inputs: I.
+        hidden: the number of units of each hidden layer.
+        activation: a name in `ACTIVATIONS`.
+        dropout: the share of the inputs and of every hidden layer that a training step sets to 0. The others are scaled
+            up to keep the mean.
     """
-    # Dropouts have names of their own, so that weights keep theirs whatever the rate.
+    # Linear layers keep their names with or without dropout, so that saved weights fit.
     layers: dict[str, nn.Module] = {"dropout": nn.Dropout(dropout)} if dropout else {}
     for number, units in enumerate(hidden):
         layers[f"{2 * number}"] = nn.Linear(inputs, units)

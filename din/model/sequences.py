@@ -1,11 +1,11 @@
-"""Several sequences in one history: which behaviours belong to each (`train.model.sequences`).
+"""Several sequences in one history: the behaviours that belong to each (`train.model.sequences`).
 
     behaviour   a      b      c      d           action   click  long   click  share
     clicks      a             c                  {action: [click]}
     watched            b                         {action: [long]}
 
-A history stays one stream; a sequence is a choice among its behaviours by their fields, so one behaviour may be in two
-or in none. Values are looked up once, when a model is first built, and kept as ids beside its weights.
+A history stays one stream. A sequence selects behaviours by their fields, so a behaviour may be in two sequences or in
+none. Values are looked up once, when a model is first built, and saved as ids with its weights.
 """
 
 from collections.abc import Mapping
@@ -27,64 +27,67 @@ _NAMED = 20  # values that an error lists
 
 
 def resolve(declared: Mapping[str, Mapping[str, tuple[Scalar, ...]]], features: Features) -> Sequences:
-    """`{name: {behaviour field: values}}` with the values' ids, sorted by name; null is the unknown value.
+    """Replace values by their ids: `{name: {behaviour field: ids}}`, sorted by name. Null is the unknown value.
 
     Raises:
-        InputError: a field that no sequence can go by, or a value that its vocabulary does not hold.
+        InputError: a field can't select behaviours, or a value is not in its vocabulary.
     """
     return {
         name: {
             field: _ids(f"train.model.sequences.{name}.{field}", field, values, features)
-            for field, values in own.items()
+            for field, values in conditions.items()
         }
-        for name, own in sorted(declared.items())
+        for name, conditions in sorted(declared.items())
     }
 
 
 def selections(sequences: Sequences, fields: tuple[Field, ...], layout: TableLayout) -> nn.ModuleList:
-    """One `Selection` for each sequence; no sequences: one of all behaviours."""
+    """Return one `Selection` per sequence. Without sequences, return one that selects all behaviours."""
     names = [field.name for field in fields if field.group is Group.BEHAVIOUR]
     return nn.ModuleList(
-        Selection({names.index(field): [layout.offsets[field] + i for i in ids] for field, ids in own.items()})
-        for own in sequences.values() or [{}]
+        Selection({names.index(field): [layout.offsets[field] + i for i in ids] for field, ids in conditions.items()})
+        for conditions in sequences.values() or [{}]
     )
 
 
 class Selection(nn.Module):
-    """The behaviours whose fields, each of those named, hold one of the listed values; none named: all behaviours.
+    """Selects the behaviours that have one of the listed values in each named field; all, if no field is named.
 
     Args:
-        rows: rows of the joint table, by the field's position among the behaviour fields.
+        rows: the listed values as rows of the joint table, by the field's position among the behaviour fields.
     """
 
     def __init__(self, rows: dict[int, list[int]]) -> None:
         super().__init__()
         self.fields = tuple(rows)
-        for field, own in rows.items():
-            self.register_buffer(f"rows_{field}", torch.tensor(own), persistent=False)
+        for field, listed in rows.items():
+            self.register_buffer(f"rows_{field}", torch.tensor(listed), persistent=False)
 
     def forward(self, batch: Batch) -> Tensor | None:
-        """bool [T], or None for all."""
+        """Return the selected behaviours, bool [T], or None for all."""
         member = None
         for field, rows in zip(self.fields, self.buffers(), strict=True):
             ids = batch.lookups[Group.BEHAVIOUR][field].ids
-            ids = ids if batch.rows is None else batch.rows.index_select(0, ids)
+            if batch.rows is not None:
+                ids = batch.rows.index_select(0, ids)
             matches = (ids.unsqueeze(1) == rows).any(1)
             member = matches if member is None else member & matches
         return member
 
 
-def _ids(at: str, name: str, values: tuple[Scalar, ...], features: Features) -> list[int]:
+def _ids(key: str, name: str, values: tuple[Scalar, ...], features: Features) -> list[int]:
+    """Return the ids of values of a field, for the parameter `key`."""
     valid = [field.name for field in features.of(Group.BEHAVIOUR) if field.kind in _SELECTABLE]
     if name not in valid:
         raise InputError(
-            f"{at}: not a behaviour field of kind id or categorical; expected one of {', '.join(valid) or 'none'}"
+            f"{key}: not a behaviour field of kind id or categorical; expected one of {', '.join(valid) or 'none'}"
         )
     known = {text(value): i for i, value in enumerate(features.vocabulary(name)["value"].to_pylist())}
     known[None] = UNKNOWN
-    if unknown := [value for value in values if text(value) not in known]:
+    unknown = [value for value in values if text(value) not in known]
+    if unknown:
         some = sorted(value for value in known if value is not None)[:_NAMED]
         raise InputError(
-            f"{at}: {unknown[0]!r} is not a value of {name!r}, which has {len(known) - 1}: {', '.join(some)} …"
+            f"{key}: {unknown[0]!r} is not a value of {name!r}, which has {len(known) - 1}: {', '.join(some)} …"
         )
     return sorted(known[text(value)] for value in values)

@@ -1,1 +1,1 @@
-"""Fit a model on feature shards, evaluate it, and keep what a later stage needs."""
+"""Fit a model to feature shards, evaluate it, and save it for later stages."""

@@ -1,4 +1,4 @@
-"""`python -m din.train` and `torchrun --nproc-per-node N -m din.train`: as `din train`."""
+"""`python -m din.train` and `torchrun --nproc-per-node N -m din.train`, which do the same as `din train`."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Training state in one safetensors file: complete or absent, and bound to data, parameters and code.
+"""Training state in one safetensors file, which is complete or absent, and bound to data, parameters and code.
 
-The directory's name is a hash of all three, so a checkpoint of another run is never found. Written atomically, with a
-checksum: what can't be read in full, or is not what was written, is not taken. That costs one CRC over all tensors at
-each save and load, half a second per GB.
+The name of its directory is a hash of all three, so the checkpoint of another run is never found. The file is written
+atomically, with a checksum. A truncated or altered checkpoint is ignored. Each save and load computes a CRC over all
+tensors, which takes half a second per GB.
 """
 
 import hashlib
@@ -19,51 +19,52 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from din.artifacts import atomic_path, sha256_file
+from din import code
+from din.artifacts import MANIFEST, atomic_path, sha256_file
 from din.params import Train, to_json
 from din.train.compute import Compute
-
-CODE = ("train/*.py", "model/*.py", "ops/**/*.py", "ops/**/*.[ch]", "features/*.py", "metrics/*.py", "schema.py")
 
 
 @dataclass
 class Progress:
-    """Where training stands: the next batch, and the best epoch so far."""
+    """How far training has come: the next batch, and the best epoch so far."""
 
-    epoch: int = 0
-    batch: int = 0
-    loss: float = 0.0  # summed over the epoch's impressions so far
-    seconds: float = 0.0  # of training steps
+    epoch: int = 0  # of the next batch, from 0
+    batch: int = 0  # number of the next batch in its epoch, from 0
+    loss: float = 0.0  # summed over the impressions of the epoch so far
+    seconds: float = 0.0  # spent in training steps
     validation_seconds: float = 0.0
-    best_epoch: int = -1
+    best_epoch: int = -1  # -1: no epoch has been validated
     best_metric: float = float("-inf")
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def directory(features: Path, params: Train, compute: Compute) -> str:
-    """Return the name of a run's folder of checkpoints: a hash of features manifest, train params and code.
+    """Return the name of a run's folder of checkpoints: a hash of the features, `train`, and the code of training.
 
-    In place of `train.compute`, what it resolves to: when state is saved does not change what is computed, and `auto`
-    is another run on another machine.
+    `train.compute` enters as it was resolved: `auto` is a different run on a different machine, and the time between
+    saves changes no result.
     """
-    package = Path(__file__).parent.parent
-    code = {
-        path.relative_to(package).as_posix(): sha256_file(path) for part in CODE for path in sorted(package.glob(part))
-    }
+    settings = to_json(params) | {"compute": compute.settled}
+    digests = code.digests(code.closure(["din.train.fit"], ["train"]))
     versions = [torch.__version__, np.__version__]
-    key = [sha256_file(features / "manifest.json"), to_json(params) | {"compute": compute.settled}, code, versions]
+    key = [sha256_file(features / MANIFEST), settings, digests, versions]
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def save(path: Path, tensors: dict[str, Tensor], progress: Progress) -> None:
     """Write a checkpoint atomically."""
-    tensors, said = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, json.dumps(asdict(progress))
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(asdict(progress))
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"progress": said, "crc32": _checksum(tensors, said)})
+        save_file(tensors, temporary, metadata={"progress": text, "crc32": _checksum(tensors, text)})
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
-    """A checkpoint's tensors and progress; None where there is none to take."""
+    """Return the tensors and the progress of a checkpoint.
+
+    None if there is none. A damaged one is ignored, with a printed line.
+    """
     if not path.exists():
         return None
     try:
@@ -71,7 +72,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             written = file.metadata() or {}
             if written.get("crc32") != _checksum(tensors, written.get("progress", "")):
-                raise ValueError("its checksum is another")
+                raise ValueError("its checksum does not match")
             return tensors, Progress(**json.loads(written["progress"]))
     except (SafetensorError, OSError, ValueError, TypeError) as error:
         print(f"checkpoint {path} can't be read ({error}); training starts over", flush=True)
@@ -79,15 +80,18 @@ def load(path: Path) -> tuple[dict[str, Tensor], Progress] | None:
 
 
 def prune(current: Path, others: int = 2) -> None:
-    """Remove all runs' checkpoints but `current` and the newest `others`: a killed run that waits for its return, while
-    another one ran, is still there."""
-    rest = sorted((path for path in current.parent.iterdir() if path != current), key=lambda path: path.stat().st_mtime)
-    for old in rest[: max(len(rest) - others, 0)]:
-        shutil.rmtree(old)
+    """Remove the checkpoints of all runs but `current` and the newest `others`.
+
+    So a killed run can still be resumed after another one has run.
+    """
+    by_age = sorted(current.parent.iterdir(), key=lambda path: path.stat().st_mtime)
+    removable = [path for path in by_age if path != current]
+    for path in removable[: max(len(removable) - others, 0)]:
+        shutil.rmtree(path)
 
 
 def _checksum(tensors: dict[str, Tensor], progress: str) -> str:
-    """Of names, types, shapes and bytes."""
+    """Return a checksum of the progress, and of the names, types, shapes and bytes of the tensors."""
     shapes = [(name, str(tensor.dtype), *tensor.shape) for name, tensor in sorted(tensors.items())]
     crc = zlib.crc32(f"{progress}{shapes}".encode())
     for _, tensor in sorted(tensors.items()):

@@ -1,4 +1,4 @@
-"""What a run computes on: `train.compute`, resolved once into the one object that all parts of training are given."""
+"""The device, threads, precision and processes of a run: `train.compute`, resolved once for all parts of training."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,8 @@ CPU = torch.device("cpu")
 class Compute:
     """The device and threads of this process, the precision of the dense part, and the ranks that train together.
 
-    The backend is a choice of the whole process; see `din.ops.backend`. `computing` makes all of it true.
+    `computing` creates it and sets up the process accordingly. The backend is not part of it, since `din.ops.backend`
+    holds that choice for the whole process.
     """
 
     device: torch.device = CPU
@@ -32,7 +33,7 @@ class Compute:
 
     @property
     def settled(self) -> dict[str, Any]:
-        """Return everything here that the bits of a run depend on."""
+        """Return all choices that the bits of a run depend on, including the backend."""
         return {
             "device": self.device.type,
             "threads": self.threads,
@@ -47,31 +48,31 @@ CPU_ALONE = Compute()
 
 @contextmanager
 def computing(params: ComputeParams, ranks: Ranks = ALONE) -> Iterator[Compute]:
-    """Resolve `train.compute`, and let this process compute so until the end of the block.
+    """Resolve `train.compute`, and set up this process accordingly until the end of the block.
 
     Raises:
-        InputError: there is no GPU for this rank, or native operations can't be had.
+        InputError: there is no GPU for this rank, or native operations are asked for and not available.
     """
     device = device_of(params)
     fits = device.type == "cpu" and params.precision == "float32"
     chosen = params.backend if fits else "reference"
     threads = threads_of(params)
-    before = torch.get_num_threads()
+    earlier_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with backend.using(chosen, ranks.collect):
             yield Compute(device, threads, params.precision, ranks)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(earlier_threads)
 
 
 def device_of(params: ComputeParams) -> torch.device:
-    """Return the device of this process. `auto` is a GPU where there is one, unless operations must be native.
+    """Return the device of this process. `auto` is a GPU where there is one, unless `backend` is `native`.
 
-    Ranks on one machine take a GPU each, in order.
+    Each rank on a machine takes one GPU, in order.
 
     Raises:
-        InputError: a GPU is asked for, but this rank has none.
+        InputError: there is no GPU for this rank.
     """
     if params.device == "cpu":
         return CPU
@@ -81,7 +82,7 @@ def device_of(params: ComputeParams) -> torch.device:
     gpus = torch.cuda.device_count()
     if rank >= gpus:
         raise InputError(
-            f"process {rank + 1} of this machine needs a GPU of its own, there are {gpus}; "
+            f"process {rank + 1} of this machine needs a GPU of its own, but there are {gpus}; "
             "lower train.compute.processes, or set train.compute.device: cpu"
         )
     device = torch.device("cuda", rank)
@@ -90,7 +91,7 @@ def device_of(params: ComputeParams) -> torch.device:
 
 
 def threads_of(params: ComputeParams) -> int:
-    """Return `threads` if set; otherwise an equal share of the cores for each process on this machine."""
+    """Return `threads` if set. Otherwise return an equal share of this machine's cores for each process."""
     if params.threads:
         return params.threads
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -98,9 +99,9 @@ def threads_of(params: ComputeParams) -> int:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Nested tuples and dictionaries of tensors on `device`: on CUDA pinned and copied without waiting.
+    """Return nested tuples and dictionaries of tensors on `device`. For CUDA, pin and copy them without waiting.
 
-    The copy lies in the device's default stream, so what is launched later sees it.
+    The copy is queued in the device's default stream, so operations launched later see it.
     """
     if device.type == "cpu":
         return value

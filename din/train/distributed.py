@@ -1,16 +1,17 @@
-"""Several processes that train one model: each rank holds the whole table and applies the same updates to it.
+"""Several processes that train one model. Each rank holds the whole table and applies the same updates to it.
 
-Rows of the training split are dealt to ranks (`Ranks.shares`). What crosses between ranks for one step:
+The rows of the training split are divided among the ranks (`Ranks.shares`). For one step the ranks exchange
 
-    rows       int64 ids of the table rows that each rank's batch touches, sizes first, for several batches at once, by
-               the loader's thread; every rank then knows where each one's rows lie in their union
-    moments    of each Dice layer (din/ops/dice.py): once forward, once backward
-    gradients  the loss, those of the dense weights and of this rank's rows [U, W], flat: once
+    rows       the ids of the table rows that each rank's batch touches, int64, after their numbers. The loader's thread
+               does this for several batches at once. Then every rank knows the place of each rank's rows in the union
+    moments    of each Dice layer (din/ops/dice.py), once forward and once backward
+    gradients  the loss, and the gradients of the dense weights and of the rank's own rows [U, W], as one vector, once
 
-Each is a gather of vectors whose lengths may differ between ranks: a padded all-gather of gloo or nccl. No sparse
-tensor is reduced (NCCL can't), and every rank takes the sums in the same order, so replicas keep the same bits. A dead
-peer is noticed by its closed connection or by the launcher, not by a time-out: a rank may wait for hours while rank 0
-waits for the stage lock.
+Each exchange gathers vectors whose lengths may differ between ranks, as a padded all-gather of gloo or nccl. No sparse
+tensor is reduced, which NCCL does not support. All ranks add in the same order, so they keep the same bits.
+
+A dead rank is noticed by its closed connection or by the launcher, not by a time-out: a rank may wait for hours while
+rank 0 waits for the stage lock.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Exchange:
-    """All-gathers between `size` ranks, in the order of ranks; `group` None is the default group."""
+    """All-gathers between `size` ranks, with results in the order of ranks. `group` None is the default group."""
 
     size: int
     group: dist.ProcessGroup | None
@@ -42,7 +43,7 @@ class Exchange:
         """Send this rank's tensors as one flat vector, and return the vector of each rank.
 
         Args:
-            own: tensors of one type.
+            own: this rank's tensors, all of one type.
             sizes: the length of each rank's vector.
         """
         padded = torch.cat([tensor.flatten() for tensor in own]).resize_(max(sizes))
@@ -57,10 +58,12 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that train together; alone, nothing is exchanged.
+    """This process among those that train together. A process that is alone exchanges nothing.
 
-    exchange: used by the training thread. ahead: used by the loader's thread; the two must not share a group.
-    group: used for values of any kind.
+    Attributes:
+        exchange: used by the training thread.
+        ahead: used by the loader's thread, and therefore in a group of its own.
+        group: used to exchange Python values.
     """
 
     rank: int = 0
@@ -70,38 +73,46 @@ class Ranks:
     group: dist.ProcessGroup | None = None
 
     def shares(self, sizes: Sequence[int]) -> list[range]:
-        """This rank's rows of shards with these sizes, as positions in each shard.
+        """Return this rank's rows of each shard, as positions in the shard.
 
-        A rank's rows are contiguous in the order given, so it reads few shards that another reads too; numbers of rows
-        differ by one at most, whatever the sizes.
+        The rows of a rank are contiguous in the given order, so two ranks read few shards in common. The ranks' numbers
+        of rows differ by at most one, however uneven the shards are.
+
+        Args:
+            sizes: the number of rows of each shard.
         """
-        total, begin, parts = sum(sizes), 0, []
-        first, last = (rank * total // self.size for rank in (self.rank, self.rank + 1))
+        total = sum(sizes)
+        first = self.rank * total // self.size
+        end = (self.rank + 1) * total // self.size
+        begin = 0
+        parts = []
         for size in sizes:
-            parts.append(range(min(max(first - begin, 0), size), min(max(last - begin, 0), size)))
+            parts.append(range(min(max(first - begin, 0), size), min(max(end - begin, 0), size)))
             begin += size
         return parts
 
     def gather(self, vector: Tensor) -> Tensor:
-        """Float32 [n] of this rank to [ranks, n] of all; the same bits on each."""
+        """Return the float32 vectors [n] of all ranks, [ranks, n], given that of this rank."""
         assert self.exchange
         return self.exchange.gather(vector)
 
     def add(
         self, dense: Sequence[Tensor], rows: Tensor, places: Sequence[Tensor], united: int
     ) -> tuple[list[Tensor], Tensor]:
-        """Sums over ranks, taken in their order by each of them, so that all get the same bits.
+        """Return sums over all ranks. Each rank adds in the order of ranks, so that all get the same bits.
 
         Args:
-            dense: float32 tensors of the same shapes on each rank.
-            rows: float32 [U, W], one for each table row that this rank's batch touches.
-            places: where each rank's rows lie, int64 [its U], among the `united` ones that any of them touches.
+            dense: float32 tensors, of the same shapes on each rank.
+            rows: float32 [U, W], one row for each table row that this rank's batch touches.
+            places: int64 [its U] for each rank, the places of its rows in the union of all ranks' rows.
+            united: the number of rows in the union.
 
         Returns:
-            Sums of the dense tensors, and of the rows: [united, W].
+            The sums of the dense tensors, and of the rows [united, W].
         """
         assert self.exchange
-        count, width = sum(tensor.numel() for tensor in dense), rows.shape[1]
+        count = sum(tensor.numel() for tensor in dense)
+        width = rows.shape[1]
         everyones = self.exchange([*dense, rows], [count + len(place) * width for place in places])
         total = rows.new_zeros(united, width)
         for vector, place in zip(everyones, places, strict=True):
@@ -113,9 +124,13 @@ class Ranks:
         return [part.view_as(tensor) for part, tensor in zip(sums, dense, strict=True)], total
 
     def gather_rows(self, batches: list[tuple[np.ndarray, int]]) -> list[tuple[list[np.ndarray], int]]:
-        """Row ids (int64, any length) and impressions of this rank's batches, to each rank's ids and the total of each.
+        """Exchange the table rows that batches touch. Only the loader's thread may call this.
 
-        For the loader's thread.
+        Args:
+            batches: ids of rows (int64, any number) and the number of impressions, for each batch of this rank.
+
+        Returns:
+            For each batch, the ids of each rank, and the number of impressions of all ranks.
         """
         assert self.ahead
         own = torch.tensor([(len(rows), impressions) for rows, impressions in batches])
@@ -126,7 +141,10 @@ class Ranks:
         return [(list(rows), int(total)) for *rows, total in zip(*ids, counts[:, :, 1].sum(0), strict=True)]
 
     def collect(self, value: T) -> list[T]:
-        """One (picklable) value of each rank, in their order; not while the loader's thread runs."""
+        """Return the values of all ranks, in their order, given that of this rank. A value must be picklable.
+
+        Must not be called while the loader's thread runs.
+        """
         values = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value, self.group)
@@ -138,7 +156,7 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[Ranks]:
-    """Join the group that torchrun's environment variables describe: nccl for a GPU, else gloo."""
+    """Join the ranks that torchrun's environment variables describe. They talk through nccl on GPUs, else gloo."""
     on_gpu = device.type == "cuda"
     dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     rank, size = dist.get_rank(), dist.get_world_size()

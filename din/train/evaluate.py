@@ -1,7 +1,7 @@
-"""The stage `evaluate`: metrics of validation and test, and on the same test rows the floors a model must beat.
+"""The stage `evaluate`: metrics on validation and test rows, and the floors that a model must beat on the test rows.
 
-Floors: `popularity` (smoothed training CTR per item) and `lr` (see `din.train.floor`). `oracle` is the AUC of the true
-probabilities, known for simulated logs only.
+The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `din.train.floor`). `oracle` is the AUC
+of the true probabilities, which are known for simulated logs only.
 """
 
 from pathlib import Path
@@ -25,7 +25,11 @@ from din.workspace import Workspace
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`."""
+    """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`.
+
+    Raises:
+        InputError: features or model are missing, or do not fit each other.
+    """
     with computing(params.train.compute) as compute:
         _evaluate(workspace, params, compute)
 
@@ -55,7 +59,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report's test rows as aligned text."""
+    """Return the metrics on the test rows as aligned text."""
     test = report["test"]
     lines = [f"{test['rows']:,} test rows, {test['users']:,} users, CTR {test['ctr']:.4f}", ""]
     lines.append(f"{'':12}{'AUC':>8}{'GAUC':>8}{'log loss':>10}")
@@ -67,12 +71,15 @@ def table(report: dict[str, Any]) -> str:
 
 
 def oracle(predictions: Predictions, truth: Path) -> dict[str, float] | None:
-    """AUC of the true probabilities on the same rows; None without them, or with sampled negatives, which have none."""
+    """Return the AUC of the true probabilities on the same rows.
+
+    None if they are not known. Sampled negatives have no true probability.
+    """
     if not truth.exists() or predictions.rows["sampled"].any():
         return None
     table = pq.read_table(truth).sort_by("sequence")
-    at = np.searchsorted(table["sequence"].to_numpy(), predictions.rows["sequence"])
-    return {"auc": auc(predictions.rows["label"], table["probability"].to_numpy()[at])}
+    places = np.searchsorted(table["sequence"].to_numpy(), predictions.rows["sequence"])
+    return {"auc": auc(predictions.rows["label"], table["probability"].to_numpy()[places])}
 
 
 def _summary(predictions: Predictions) -> dict[str, Any]:
@@ -80,6 +87,7 @@ def _summary(predictions: Predictions) -> dict[str, Any]:
 
 
 def _ranking(predictions: Predictions, scores: np.ndarray) -> dict[str, float | None]:
-    label, user = predictions.rows["label"], predictions.rows["user"]
+    label = predictions.rows["label"]
+    user = predictions.rows["user"]
     values = {"auc": auc(label, scores), "gauc": gauc(label, scores, user).value}
     return {name: None if np.isnan(value) else value for name, value in values.items()}

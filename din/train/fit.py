@@ -1,7 +1,7 @@
-"""The training loop: packed batches in, the weights of the best validation epoch out.
+"""The training loop: from packed batches to the weights of the epoch with the best validation metric.
 
-State is saved every few minutes and after every epoch; a run killed anywhere and started again ends with the same
-weights, bit for bit (CPU, same threads).
+State is saved every few minutes and after every epoch. A run that is killed at any point and started again ends with
+the same weights, bit for bit, on a CPU with the same number of threads.
 """
 
 import time
@@ -39,19 +39,18 @@ def fit(
     start: Start | None = None,
     compute: Compute = CPU_ALONE,
 ) -> tuple[Trained, Progress]:
-    """Train a model, stop early on the validation metric.
+    """Train a model, and stop when the validation metric no longer improves. All ranks call this.
 
     Args:
-        checkpoint_path: where rank 0 saves state and all resume from; None = neither.
-        start: an earlier model to start from; None = random weights.
-        compute: what `params.compute` was resolved to; all ranks call this.
+        checkpoint_path: the file in which rank 0 saves state, and from which all ranks resume. None: neither.
+        start: an earlier model to start from. None: start from random weights.
+        compute: `params.compute`, resolved.
 
     Returns:
-        The weights of the best epoch, and how training got there.
+        The model of the best epoch, and the progress of training.
 
     Raises:
-        InputError: the loss is not finite, the validation metric can't be computed, or `start` is of another
-            architecture.
+        InputError: the loss is not finite, the validation metric is undefined, or `start` has another architecture.
     """
     trainer = _Trainer(features, params, checkpoint_path, start, compute)
     trainer.resume()
@@ -77,7 +76,7 @@ class _Trainer:
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
-        self.best_weights: dict[str, Tensor] = {}  # copies; none before the first validation
+        self.best_weights: dict[str, Tensor] = {}  # copies; empty before the first validation
 
     def wants_epoch(self) -> bool:
         progress = self.progress
@@ -85,33 +84,38 @@ class _Trainer:
         return progress.epoch < self.learning.epochs and (progress.epoch == 0 or waited < self.learning.patience)
 
     def run_epoch(self) -> None:
-        progress, learner = self.progress, self.learner
+        progress = self.progress
+        learner = self.learner
         epoch = progress.epoch
         learner.model.train()
-        before = sum(self.loader.batches(earlier) for earlier in range(epoch))
+        earlier_batches = sum(self.loader.batches(earlier) for earlier in range(epoch))
         batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, progress.batch)))
         if self.compute.ranks.rank == 0:
             batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", progress.batch)
         loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
-        between_looks = 1 if self.compute.device.type == "cpu" else 100  # a GPU would wait for every look at the loss
+        checked_every = 1 if self.compute.device.type == "cpu" else 100  # reading the loss makes a GPU wait
         mark = saved = time.monotonic()
         for inputs in batches:
-            rate = learning_rate(self.learning, epoch, before + inputs.number)
+            rate = learning_rate(self.learning, epoch, earlier_batches + inputs.number)
             loss += learner.step(inputs, epoch, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
-            if progress.batch % between_looks == 0:
-                self._look_at(loss)
+            if progress.batch % checked_every == 0:
+                self._check(loss)
                 if time.monotonic() - saved > 60 * self.checkpoint_minutes:
                     progress.seconds += time.monotonic() - mark
                     self._save()
                     mark = saved = time.monotonic()
-        self._look_at(loss)
+        self._check(loss)
         progress.seconds += time.monotonic() - mark
-        self._save()  # validation may take long
+        self._save()  # before validation, which may take long
         self._finish_epoch()
 
-    def _look_at(self, loss: Tensor) -> None:
-        """Take over the epoch's summed loss; no state is saved before it was seen to be finite."""
+    def _check(self, loss: Tensor) -> None:
+        """Record the epoch's summed loss. Called before each save, so that no state with an infinite loss is saved.
+
+        Raises:
+            InputError: the loss is not finite.
+        """
         progress = self.progress
         progress.loss = loss.item()
         if not np.isfinite(progress.loss):
@@ -123,7 +127,8 @@ class _Trainer:
             )
 
     def _finish_epoch(self) -> None:
-        progress, metric = self.progress, self.learning.metric
+        progress = self.progress
+        metric = self.learning.metric
         started = time.monotonic()
         found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
@@ -142,19 +147,27 @@ class _Trainer:
             ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v + 1}" for k, v in record.items()), flush=True
         )
         if metrics[metric] > progress.best_metric:
-            progress.best_metric, progress.best_epoch = metrics[metric], progress.epoch
+            progress.best_metric = metrics[metric]
+            progress.best_epoch = progress.epoch
             self.best_weights = {name: tensor.clone() for name, tensor in self.learner.weights().items()}
-        progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
+        progress.epoch += 1
+        progress.batch = 0
+        progress.loss = 0.0
         progress.validation_seconds += time.monotonic() - started
         self._save()
 
     def best(self) -> Trained:
-        table, model = self.best_weights.pop("table"), self.learner.model
+        table = self.best_weights.pop("table")
+        model = self.learner.model
         model.load_state_dict(self.best_weights)
         return Trained(model.cpu().eval(), table.cpu())
 
     def resume(self) -> None:
-        """Take up a checkpoint of this run, if there is one."""
+        """Continue from the checkpoint of this run, if there is one.
+
+        Raises:
+            InputError: the ranks read different checkpoints.
+        """
         found = checkpoint.load(self.path) if self.path else None
         places = self.compute.ranks.collect(found and (found[1].epoch, found[1].batch))
         if len(set(places)) > 1:

@@ -1,13 +1,13 @@
-"""The floor LR: logistic regression over the same fields, history included, fitted by the same loop as the candidate.
+"""The floor LR: logistic regression over the same fields, including the history, trained by the same loop.
 
-It has a model and a way of learning of its own, so nothing that was tuned for the candidate can cripple it. It shares
-the candidate's machine, and the metric that chooses its best epoch: not every metric is defined on every log.
+Its model and learning parameters are its own, so that no setting tuned for the candidate can cripple it. It shares
+`train.compute`, and the metric that chooses its best epoch, since not every metric is defined on every log.
 """
 
 from din.params import LearningParams, ModelParams, Params, Train
 
 MODEL = ModelParams(
-    name="lr",  # reads none of the other keys
+    name="lr",  # does not read the other parameters
     embedding_dim=1,
     attention_hidden=(1,),
     interaction="product",
@@ -25,7 +25,7 @@ def floor(params: Params) -> Train:
     """Return the settings to train the floor LR with."""
     learning = LearningParams(
         seed=1,
-        embedding_std=1.0,  # of no embedding: all weights of LR start at 0
+        embedding_std=1.0,  # has no effect: LR has no embeddings, and its weights start at 0
         optimizer="adam",
         learning_rate=params.evaluate.lr_learning_rate,
         linear_rate=1.0,

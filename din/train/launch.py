@@ -1,8 +1,8 @@
 """`din train` and `python -m din.train`: one process, or several that train together.
 
-Started by torchrun (or by `start`), which set RANK and WORLD_SIZE, the process is one rank. Otherwise
-`train.compute.processes` says how many to start on this machine. Rank 0 holds the stage lock, prints, and writes the
-outputs. A rank that fails reports its error, writes the outcome and terminates the others.
+A process started by torchrun or by `start`, which set RANK and WORLD_SIZE, is one rank. Otherwise
+`train.compute.processes` says how many ranks to start on this machine. Rank 0 holds the stage lock, prints, and writes
+the outputs. A rank that fails reports its error, writes the outcome and terminates the others.
 """
 
 import os
@@ -24,11 +24,11 @@ SECONDS_FOR_RANK_0 = 3.0
 
 
 def main(workspace: Workspace) -> int:
-    """Run the stage `train`; returns the exit code."""
-    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # some clusters export the size alone
+    """Run the stage `train` and return the exit code."""
+    if {"RANK", "WORLD_SIZE"} <= os.environ.keys():  # some clusters set WORLD_SIZE alone
         return be_rank(workspace)
     processes = 1
-    with suppress(InputError):  # said by the stage, under its lock
+    with suppress(InputError):  # the stage reports it, while it holds its lock
         processes = load(workspace.params).train.compute.processes
     return start(processes) if processes > 1 else train_alone(workspace)
 
@@ -43,7 +43,7 @@ def train_alone(workspace: Workspace) -> int:
 
 
 def be_rank(workspace: Workspace) -> int:
-    """Be one of the processes that torchrun's environment variables describe."""
+    """Train as the rank that torchrun's environment variables describe, and return the exit code."""
     rank = int(os.environ["RANK"])
     try:
         with (
@@ -54,7 +54,7 @@ def be_rank(workspace: Workspace) -> int:
     except SystemExit as ended:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(int(ended.code or 0))  # at once: threads of this process may wait for ranks that wait for it
+        os._exit(int(ended.code or 0))  # without waiting: a thread of this process may wait for ranks that wait for it
     return 0
 
 
@@ -69,16 +69,16 @@ def _train_together(workspace: Workspace) -> None:
             train(workspace, params, ranks)
     except Exception as error:
         if says_rank_gone(error):
-            time.sleep(SECONDS_TO_BE_ENDED)  # a rank is gone: it said why, and whoever started us ends us
+            time.sleep(SECONDS_TO_BE_ENDED)  # a lost rank has reported its error, and the launcher will terminate us
         elif os.environ["RANK"] != "0":
-            time.sleep(SECONDS_FOR_RANK_0)  # where all fail alike, it speaks for all
+            time.sleep(SECONDS_FOR_RANK_0)  # if all ranks fail for the same reason, rank 0 reports it for all
         raise
 
 
 def says_rank_gone(error: Exception) -> bool:
     """Return whether an error comes from the exchange with another rank.
 
-    Gloo's errors have no type of their own, but name its file: `[…/gloo/transport/tcp/pair.cc:553] Connection …`.
+    Gloo's errors have no type of their own, but name the source file: `[…/gloo/transport/tcp/pair.cc:553] Connection …`
     """
     from torch.distributed import DistError
 
@@ -87,10 +87,10 @@ def says_rank_gone(error: Exception) -> bool:
 
 
 def start(processes: int) -> int:
-    """Run `python -m din.train` in `processes` ranks on this machine; the first to fail ends all.
+    """Run `python -m din.train` in `processes` ranks on this machine. The first to fail ends all of them.
 
     Returns:
-        0, or the exit code of the rank that failed (1 where a signal ended it).
+        0, or the exit code of the rank that failed, or 1 if a signal ended it.
     """
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     ranks: list[subprocess.Popen[bytes]] = []
@@ -112,12 +112,18 @@ def start(processes: int) -> int:
     rank, code = failed
     if code > 0:
         return code
-    print(f"train: process {rank} of {processes} was ended by signal {-code}; run it again to resume", file=sys.stderr)
+    print(
+        f"train: process {rank} of {processes} was ended by signal {-code}; run the stage again to resume",
+        file=sys.stderr,
+    )
     return 1
 
 
 def environments(processes: int) -> list[dict[str, str]]:
-    """The environment variables of each rank on this machine, named as torchrun's, with a free port to meet at."""
+    """Return the environment variables of each rank on this machine, named as torchrun names them.
+
+    They include a free port at which the ranks meet.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

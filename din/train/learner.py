@@ -1,7 +1,7 @@
-"""A model, its embedding table and their optimizers: what one training step changes.
+"""A model, its embedding table and their optimizers: everything that a training step changes.
 
-A step touches the table's rows of its batch only. The whole state is a flat dictionary of tensors: a run that loads it
-goes on with the same bits.
+A step touches only the table rows of its batch. The whole state is a flat dictionary of tensors. A run that loads it
+continues with the same bits.
 """
 
 from typing import NamedTuple
@@ -27,19 +27,19 @@ from din.train.regularization import row_decay
 
 
 class Inputs(NamedTuple):
-    """What a step reads, on the device that computes it."""
+    """The inputs of a training step, on the device that computes it."""
 
     number: int  # of the batch in its epoch
     impressions: int  # of all ranks
     labels: Tensor  # float32 [B], of this rank
-    rows: Tensor  # int64 [U], of the joint table, this rank's
-    batch: Batch  # indexes `rows`
-    united: Tensor  # int64 [N], distinct rows of all ranks
-    places: tuple[Tensor, ...]  # int64 [its U], where each rank's rows lie in `united`
+    rows: Tensor  # int64 [U], rows of the joint table that this rank's batch touches
+    batch: Batch  # its ids are positions in `rows`
+    united: Tensor  # int64 [N], distinct rows of the joint table that any rank's batch touches
+    places: tuple[Tensor, ...]  # int64 [its U], the places of each rank's rows in `united`
 
 
 class Learner:
-    """A fresh model; `step` trains it. Each rank has the whole of it."""
+    """A new model, which `step` trains. Each rank has a whole copy."""
 
     def __init__(self, features: Features, packer: Packer, params: Train, compute: Compute = CPU_ALONE) -> None:
         self._learning = params.learning
@@ -54,29 +54,36 @@ class Learner:
 
     @property
     def trained(self) -> Trained:
-        """The model as it is now, not a copy."""
+        """The model in its present state, not a copy."""
         return Trained(self.model, self.table)
 
     def inputs(self, batch: TrainingBatch) -> Inputs:
-        """A batch as tensors on the device; for the loader's thread."""
-        rows, united, labels = (torch.from_numpy(array) for array in (batch.rows, batch.united, batch.packed.labels))
+        """Return a batch as tensors on the device. The loader's thread calls this."""
+        labels = torch.from_numpy(batch.packed.labels)
+        rows = torch.from_numpy(batch.rows)
+        united = torch.from_numpy(batch.united)
         places = tuple(map(torch.from_numpy, batch.places))
         tensors = moved((labels, rows, to_tensors(batch.packed, rows), united, places), self._compute.device)
         return Inputs(batch.number, batch.impressions, *tensors)
 
     def step(self, inputs: Inputs, epoch: int, rate: float) -> Tensor:
-        """One update at learning rate η; the mean loss [] before it, over all ranks, on the device.
+        """Update the model from one batch, and return the mean loss [] before the update, over all ranks.
 
-        The model must be in training mode.
+        The model must be in training mode. The loss stays on the device.
+
+        Args:
+            epoch: from 0.
+            rate: the learning rate η.
         """
         for parameter in self._parameters:
             parameter.grad = None
         loss, leaf = self._gradient(inputs, epoch)
         assert leaf.grad is not None
-        gradient, trained = leaf.grad, [p for p in self._parameters if p.grad is not None]
+        gradient = leaf.grad
+        trained = [p for p in self._parameters if p.grad is not None]
         if self._compute.ranks.size > 1:
-            own = [loss, *(p.grad for p in trained if p.grad is not None)]
-            (loss, *sums), gradient = self._compute.ranks.add(own, gradient, inputs.places, len(inputs.united))
+            dense = [loss, *(p.grad for p in trained if p.grad is not None)]
+            (loss, *sums), gradient = self._compute.ranks.add(dense, gradient, inputs.places, len(inputs.united))
             for parameter, total in zip(trained, sums, strict=True):
                 parameter.grad = total
         if self._learning.clip_norm:
@@ -89,9 +96,14 @@ class Learner:
         return loss
 
     def _gradient(self, inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
-        """This rank's part of the mean loss, and the table's rows [U, W]; these and the parameters hold gradients."""
-        learning, compute, ranks = self._learning, self._compute, self._compute.ranks
-        if learning.dropout:  # drawn from (seed, epoch, batch, rank), so a resumed run drops the same
+        """Return this rank's part of the mean loss, [], and the table's rows [U, W].
+
+        Afterwards these rows and the parameters hold gradients.
+        """
+        learning = self._learning
+        compute = self._compute
+        ranks = compute.ranks
+        if learning.dropout:  # seeded by (seed, epoch, batch, rank), so that a resumed run drops the same units
             draw = inputs.number * ranks.size + ranks.rank
             torch.manual_seed(int(np.random.SeedSequence([learning.seed, epoch, draw]).generate_state(1)[0]))
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
@@ -103,17 +115,17 @@ class Learner:
         return loss.detach(), leaf
 
     def weights(self) -> dict[str, Tensor]:
-        """Everything the model computes with, by name; not copies."""
+        """Return all tensors that the model computes with, by name. They are not copies."""
         return {**self.model.state_dict(), "table": self.table}
 
     def state(self) -> dict[str, Tensor]:
-        """Weights and the optimizers' state, to checkpoint."""
+        """Return the weights and the state of the optimizers, to save in a checkpoint."""
         tensors = {f"now.{name}": tensor for name, tensor in self.weights().items()}
         tensors |= {f"sparse.{name}": tensor for name, tensor in self._sparse.state().items()}
         return tensors | {f"dense.{name}": tensor for name, tensor in self._dense.state().items()}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a `state()`; other names are ignored."""
+        """Continue from an earlier `state()`. Tensors with other names are ignored."""
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
         self.table.copy_(tensors["now.table"])
         for name, tensor in self._sparse.state().items():

@@ -1,8 +1,8 @@
 """Batches for training and evaluation, and a background thread that packs them while the model computes.
 
-Order and dropped ids are functions of (seed, epoch, batch, number of ranks), so a resumed epoch goes on with the same
-batches. Several ranks cut the epoch's order of shards and rows into contiguous shares, equal but for one row whatever
-the shards' sizes: a rank reads the shards of its share only.
+The order and the dropped ids are functions of (seed, epoch, batch, number of ranks), so a resumed epoch continues with
+the same batches. Several ranks cut the epoch's order of shards and rows into contiguous shares, which differ by at most
+one row. A rank reads only the shards of its share.
 """
 
 from collections import deque
@@ -21,49 +21,52 @@ from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
 
-GROUP = 8  # batches that are packed in one go, and those whose rows are exchanged at once
+GROUP = 8  # how many batches are packed in one go, and how many have their rows exchanged at once
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A packed batch whose lookups index `rows`, the distinct rows [U] of the joint table that it touches.
+    """A packed batch, and the rows of the joint table that it touches.
 
-    Several ranks: `packed` is this rank's part; `impressions` counts those of all, `united` holds the distinct rows [N]
-    that any of them touches, and `places` where each one's rows lie there. One: its own rows, and no places.
+    A single process has its own rows in `united`, and no `places`.
     """
 
-    number: int
-    rows: np.ndarray
-    packed: PackedBatch
-    impressions: int
-    united: np.ndarray
-    places: list[np.ndarray]
+    number: int  # of the batch in its epoch
+    rows: np.ndarray  # [U], distinct rows of the joint table that this rank's batch touches
+    packed: PackedBatch  # this rank's part; the ids of its lookups are positions in `rows`
+    impressions: int  # of all ranks
+    united: np.ndarray  # [N], distinct rows of the joint table that any rank's batch touches
+    places: list[np.ndarray]  # [its U], the places of each rank's rows in `united`
 
 
 class TrainingLoader:
-    """Shuffled batches of this rank's share of the training split; a batch never crosses a shard.
+    """Shuffled batches of this rank's share of the training split. All rows of a batch come from one shard.
 
-    All ranks yield the same number of batches, the last ones empty where a share has fewer.
+    All ranks yield the same number of batches. A rank whose share has fewer yields empty ones at the end.
 
     Args:
-        features, packer: what to read and how to pack. batch_size: impressions of this rank. seed: of order and drops.
+        batch_size: impressions in a batch of one rank.
+        seed: determines the order of rows, and the values that are replaced by unknown.
     """
 
     def __init__(self, features: Features, packer: Packer, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
-        self._features, self._packer, self._seed, self._size = features, packer, seed, batch_size
+        self._features = features
+        self._packer = packer
+        self._seed = seed
+        self._size = batch_size
         self._ranks = ranks
         self._rows = features.split_rows("train")
         self._distinct_rows = Deduplicator(packer.layout.rows)
 
     def batches(self, epoch: int) -> int:
-        """How many batches each rank trains in an epoch."""
+        """Return the number of batches of each rank in an epoch."""
         random = np.random.default_rng([self._seed, epoch])
         sizes = [self._rows[shard] for shard in random.permutation(len(self._rows))]
-        every = (replace(self._ranks, rank=rank).shares(sizes) for rank in range(self._ranks.size))
-        return max(sum(-(-len(part) // self._size) for part in shares) for shares in every)
+        shares_of_ranks = (replace(self._ranks, rank=rank).shares(sizes) for rank in range(self._ranks.size))
+        return max(sum(-(-len(share) // self._size) for share in shares) for shares in shares_of_ranks)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[TrainingBatch]:
-        """Batches `start`.. of an epoch, in its order."""
+        """Yield the batches of an epoch in order, from number `start` on."""
         batches = self._epoch(epoch, start)
         return batches if self._ranks.size == 1 else self._united(batches)
 
@@ -80,13 +83,15 @@ class TrainingLoader:
                     rows = order[batch * self._size : (batch + 1) * self._size]
                     yield self.pack(shard, rows, epoch, number + batch)
             number += batches
-        if rest := range(max(start, number), self.batches(epoch)):  # other ranks' shares take more batches
-            shard, nothing = self._features.shard(0, "train"), np.empty(0, np.int64)
-            for batch in rest:
-                yield self.pack(shard, nothing, epoch, batch)
+        empty_batches = range(max(start, number), self.batches(epoch))  # while other ranks have more batches
+        if empty_batches:
+            shard = self._features.shard(0, "train")
+            no_rows = np.empty(0, np.int64)
+            for batch in empty_batches:
+                yield self.pack(shard, no_rows, epoch, batch)
 
     def pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
-        """Impressions `rows` of a shard as a batch of an epoch; other ranks' rows are not known yet."""
+        """Pack impressions `rows` of a shard as batch `number` of an epoch. `_united` adds the rows of other ranks."""
         draw = number * self._ranks.size + self._ranks.rank
         packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, draw]))
         ids = [lookup.ids for lookup in packed.every_lookup()]
@@ -96,10 +101,10 @@ class TrainingLoader:
         return TrainingBatch(number, distinct, _relabelled(packed, parts), len(packed), distinct, [])
 
     def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-        """Let batches know what other ranks' batches touch."""
+        """Add to each batch the rows that the other ranks' batches touch."""
         while group := list(islice(batches, GROUP)):
-            found = self._ranks.gather_rows([(batch.rows, batch.impressions) for batch in group])
-            for batch, (rows, impressions) in zip(group, found, strict=True):
+            gathered = self._ranks.gather_rows([(batch.rows, batch.impressions) for batch in group])
+            for batch, (rows, impressions) in zip(group, gathered, strict=True):
                 united, places = self._distinct_rows(np.concatenate(rows))
                 ends = np.cumsum([len(ids) for ids in rows])
                 yield replace(batch, impressions=impressions, united=united, places=np.split(places, ends[:-1]))
@@ -108,21 +113,22 @@ class TrainingLoader:
 def _relabelled(packed: PackedBatch, ids: Iterator[np.ndarray]) -> PackedBatch:
     """Replace the ids of a batch's lookups, in the order of `PackedBatch.every_lookup`."""
     lookups = {
-        group: {name: replace(lookup, ids=next(ids)) for name, lookup in own.items()}
-        for group, own in packed.lookups.items()
+        group: {name: replace(lookup, ids=next(ids)) for name, lookup in fields.items()}
+        for group, fields in packed.lookups.items()
     }
     return replace(packed, lookups=lookups)
 
 
 def evaluation_batches(packer: Packer, shard: Shard, rows: np.ndarray, batch_size: int) -> Iterator[PackedBatch]:
-    """Impressions `rows` of a shard's split, in that order."""
-    return prefetch(packer.pack(shard, rows[at : at + batch_size]) for at in range(0, len(rows), batch_size))
+    """Yield impressions `rows` of a shard as batches, in that order."""
+    return prefetch(packer.pack(shard, rows[start : start + batch_size]) for start in range(0, len(rows), batch_size))
 
 
 def prefetch(source: Iterator[T]) -> Iterator[T]:
-    """Iterate `source` in one background thread, a group ahead; its exception is raised here, for the whole group.
+    """Iterate over `source` in one background thread, one group of elements ahead.
 
-    Made one at a time between steps, each would find cold caches. Groups grow, so that the first is soon there.
+    Making elements in groups keeps caches warm. Groups start small so that the first element arrives early. An error in
+    `source` is raised here, before the first element of its group.
     """
     worker = ThreadPoolExecutor(1)
 
@@ -130,11 +136,12 @@ def prefetch(source: Iterator[T]) -> Iterator[T]:
         return deque(islice(source, size))
 
     try:
-        ahead, size = worker.submit(group, 1), 1
+        size = 1
+        ahead = worker.submit(group, size)
         while elements := ahead.result():
             size = min(2 * size, GROUP)
             ahead = worker.submit(group, size)
             while elements:
                 yield elements.popleft()
     finally:
-        worker.shutdown(wait=False, cancel_futures=True)  # it may wait for a rank that is gone
+        worker.shutdown(wait=False, cancel_futures=True)  # without waiting: the thread may wait for a lost rank

@@ -1,15 +1,16 @@
-"""Updates of the embedding table: only the rows of the batch, so a step is flat in vocabulary size.
+"""Updates of the embedding table. They touch only the rows of the batch, so a step is as fast in a large table.
 
-Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by η·λ/n_j, once per step,
-n_j the training impressions that hold value j. Under SGD that is Eq. 7 to the letter. Adaptive optimizers divide the
-gradient by its own size, so there it matters where the penalty is: `coupled` (the default of `train.learning.penalty`,
-see docs/adr/0009-coupled-penalty.md) adds it to the gradient, else it shrinks the row beside the step.
+Mini-batch aware regularisation (Eq. 6–7 of arXiv 1706.06978): a row in the batch shrinks by η·λ/n_j, once per step. n_j
+is the number of training impressions that hold value j. Under SGD that is exactly Eq. 7. Adaptive optimizers divide the
+gradient by its own size, so the place of the penalty matters. `coupled`, the default of `train.learning.penalty`, adds
+it to the gradient (see docs/adr/0009-coupled-penalty.md). `decoupled` shrinks the row beside the step.
 """
 
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
 from din.ops.rows import take_rows
@@ -17,16 +18,16 @@ from din.params import LearningParams
 
 
 class TableOptimizer(ABC):
-    """Owns the optimizer's state beside a table [R, W]; `din.ops.row_update` has the equations.
+    """An optimizer of a table [R, W], with its state. `din.ops.row_update` has the equations.
 
     Args:
-        table: updated in place.
-        decay: [R], λ_j per row; zeros for no regularisation.
+        table: [R, W], updated in place.
+        decay: [R], λ_j of each row, 0 for no regularisation.
         coupled: the penalty is part of the gradient.
-        whole_table: every step updates all rows, those not in the batch with a gradient of 0: L2 as libraries with
-            dense tables have it. Costs time and memory of the whole table, every step.
-        linear: how many leading columns are linear weights beside embeddings: no penalty touches them.
-        linear_rate: a factor on their learning rate.
+        whole_table: every step updates all rows, with a gradient of 0 for rows outside the batch. This is L2 as
+            libraries with dense tables have it. Each step takes time and memory for the whole table.
+        linear: the first `linear` columns are linear weights, which no penalty shrinks.
+        linear_rate: a factor on the learning rate of these columns.
     """
 
     def __init__(
@@ -38,21 +39,26 @@ class TableOptimizer(ABC):
         linear: int = 0,
         linear_rate: float = 1.0,
     ) -> None:
-        self.table, self.decay, self.coupled, self.whole_table = table, decay, coupled, whole_table
-        self.penalised, self.pace = table.new_ones(2, table.shape[1])
-        self.penalised[:linear], self.pace[:linear] = 0, linear_rate
+        self.table = table
+        self.decay = decay
+        self.coupled = coupled
+        self.whole_table = whole_table
+        self.penalised = table.new_ones(table.shape[1])
+        self.penalised[:linear] = 0
+        self.pace = table.new_ones(table.shape[1])
+        self.pace[:linear] = linear_rate
         self.start()
 
     @abstractmethod
     def start(self) -> None:
-        """Make the state."""
+        """Create the state of an optimizer that has made no step."""
 
     def rows(self, rows: Tensor) -> Tensor:
-        """A copy of rows [N] of the table, [N, W]."""
+        """Return a copy of rows [N] of the table, [N, W]."""
         return take_rows(self.table, rows)
 
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
-        """Update distinct rows [N] from the gradient of the mean loss [N, W] at learning rate η."""
+        """Update distinct rows [N] from the gradient of the mean loss [N, W], at learning rate η."""
         if self.whole_table:
             gradient = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
             rows = torch.arange(len(self.table), device=self.table.device)
@@ -60,50 +66,60 @@ class TableOptimizer(ABC):
 
     @abstractmethod
     def update(self, update: RowUpdate) -> None:
-        """Update rows and state."""
+        """Update the rows and the state."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Tensors to checkpoint; loading copies into them."""
+        """Return the tensors to save in a checkpoint. Loading a checkpoint copies into them."""
 
 
 class TableSGD(TableOptimizer):
     """Plain SGD."""
 
+    @override
     def start(self) -> None:
         pass
 
+    @override
     def update(self, update: RowUpdate) -> None:
         sgd(update)
 
+    @override
     def state(self) -> dict[str, Tensor]:
         return {}
 
 
 class TableAdam(TableOptimizer):
-    """Lazy Adam, as torch.optim.SparseAdam."""
+    """Lazy Adam, like torch.optim.SparseAdam."""
 
+    @override
     def start(self) -> None:
         self.steps = torch.zeros(1, dtype=torch.int64)
-        self.first, self.second = torch.zeros_like(self.table), torch.zeros_like(self.table)
+        self.first = torch.zeros_like(self.table)
+        self.second = torch.zeros_like(self.table)
 
+    @override
     def update(self, update: RowUpdate) -> None:
         self.steps += 1
         adam(update, self.first, self.second, int(self.steps))
 
+    @override
     def state(self) -> dict[str, Tensor]:
         return {"steps": self.steps, "first": self.first, "second": self.second}
 
 
 class TableRowwiseAdagrad(TableOptimizer):
-    """Adagrad with one accumulator per row: 1/W of the state, and none of Adam's moments to keep."""
+    """Adagrad with one accumulator per row, which is 1/W of its usual state."""
 
+    @override
     def start(self) -> None:
         self.squares = self.table.new_zeros(len(self.table))
 
+    @override
     def update(self, update: RowUpdate) -> None:
         rowwise_adagrad(update, self.squares)
 
+    @override
     def state(self) -> dict[str, Tensor]:
         return {"squares": self.squares}
 
@@ -116,8 +132,12 @@ TABLE_OPTIMIZERS: dict[str, type[TableOptimizer]] = {
 
 
 def table_optimizer(params: LearningParams, table: Tensor, decay: Tensor, linear: int) -> TableOptimizer:
-    """The optimizer of the embedding table, whose first `linear` columns are linear weights."""
-    if linear == table.shape[1]:  # LR: there is nothing else to penalise
+    """Return the optimizer of an embedding table [R, W], whose first `linear` columns are linear weights.
+
+    Args:
+        decay: [R], λ_j of each row.
+    """
+    if linear == table.shape[1]:  # LR has no other columns, so here the penalty applies to these
         linear = 0
     return TABLE_OPTIMIZERS[params.optimizer](
         table,
@@ -130,5 +150,10 @@ def table_optimizer(params: LearningParams, table: Tensor, decay: Tensor, linear
 
 
 def learning_rate(params: LearningParams, epoch: int, step: int) -> float:
-    """η of the step with this number over all epochs: × `decay` after every epoch, or every `decay_steps` steps."""
-    return params.learning_rate * params.decay ** (step // params.decay_steps if params.decay_steps else epoch)
+    """Return η, which is multiplied by `decay` after every epoch, or every `decay_steps` steps.
+
+    Args:
+        step: number of the step over all epochs, from 0.
+    """
+    decays = step // params.decay_steps if params.decay_steps else epoch
+    return params.learning_rate * params.decay**decays

@@ -1,4 +1,4 @@
-"""Probabilities of a split, in file order; no row's depends on what else is in its batch."""
+"""Probabilities of a split, in the order of its files. A row's probability does not depend on the rest of its batch."""
 
 from dataclasses import dataclass
 
@@ -19,36 +19,39 @@ COLUMNS = ("user", "item", "label", "sequence", "timestamp", "sampled", "history
 
 @dataclass(frozen=True)
 class Predictions:
-    """A split's rows (see `Impressions`) with float64 logits, all [N]."""
+    """The N rows of a split, with their logits."""
 
-    rows: dict[str, np.ndarray]
-    logits: np.ndarray
+    rows: dict[str, np.ndarray]  # `COLUMNS`, [N] each; see `din.features.reader.Impressions`
+    logits: np.ndarray  # float64 [N]
 
     @property
     def probabilities(self) -> np.ndarray:
-        """σ of the logits."""
+        """The sigmoid of the logits, float64 [N]."""
         return np.exp(-np.logaddexp(0, -self.logits))
 
     def table(self, **columns: np.ndarray) -> pa.Table:
-        """Rows, `prediction` and further columns, for Parquet."""
+        """Return rows, `prediction` and further columns as a table."""
         return pa.table({**self.rows, "prediction": self.probabilities, **columns})
 
 
 def predict(
     trained: Trained, features: Features, split: str, batch_size: int, compute: Compute = CPU_ALONE
 ) -> Predictions:
-    """Score every impression of a split; several ranks score a share each, and all get the whole."""
+    """Score all impressions of a split. Each rank scores a share, and all get the whole."""
     keep_freed_memory()
-    packer, ranks = Packer(features), compute.ranks
-    model, table = trained.model.to(compute.device), trained.table.to(compute.device)
+    packer = Packer(features)
+    ranks = compute.ranks
+    model = trained.model.to(compute.device)
+    table = trained.table.to(compute.device)
     parts = []
     training = model.training
     model.eval()
     with torch.inference_mode():
         for number, share in enumerate(ranks.shares(features.split_rows(split))):
-            if not share and number:  # the first one gives the columns their types, though it be empty
+            if not share and number:  # an empty first share is read too, since it gives the columns their types
                 continue
-            shard, positions = features.shard(number, split), np.arange(share.start, share.stop)
+            shard = features.shard(number, split)
+            positions = np.arange(share.start, share.stop)
             logits = [
                 model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy()
                 for packed in evaluation_batches(packer, shard, positions, batch_size)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a log line now and then elsewhere (schedulers' logs have no cursor)."""
+"""Progress of long work: a bar on a terminal, and a line now and then elsewhere, where a log can't redraw a bar."""
 
 import sys
 import time
@@ -14,7 +14,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def track(elements: Iterable[T], total: int, description: str, done: int = 0) -> Iterator[T]:
-    """Yield `elements`, showing how many of `total` are through; `done` were before."""
+    """Yield `elements` and show how many of `total` are done.
+
+    Args:
+        done: how many were done before.
+    """
     if sys.stderr.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -23,9 +27,9 @@ def track(elements: Iterable[T], total: int, description: str, done: int = 0) ->
                 yield element
                 bar.advance(task)
         return
-    said = time.monotonic()
+    last_line = time.monotonic()
     for count, element in enumerate(elements, done + 1):
         yield element
-        if time.monotonic() - said > SECONDS_BETWEEN_LINES:
-            said = time.monotonic()
+        if time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
             print(f"{description}: {count} of {total} batches", flush=True)

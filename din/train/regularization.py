@@ -1,4 +1,4 @@
-"""What shrinks the rows of the embedding table, and how much, by row (`train.learning.regularizer`)."""
+"""The penalty on each row of the embedding table (`train.learning.regularizer`)."""
 
 import numpy as np
 import torch
@@ -11,10 +11,10 @@ from din.schema import ITEM_ID, Group
 
 
 def row_decay(features: Features, params: LearningParams) -> Tensor:
-    """λ_j [R] by row of the joint table: λ/n_j (Eq. 6), λ, or 0.
+    """Return λ_j for each row of the joint table, [R]: λ/n_j (Eq. 6 of arXiv 1706.06978), λ, or 0.
 
-    n_j >= 1 counts training impressions that hold value j; for unknown also those that are expected to hold it because
-    `unknown_rate` dropped one of their values.
+    n_j is the number of training impressions that hold value j, at least 1. For the unknown value, it includes the
+    impressions that are expected to hold it because `unknown_rate` replaces one of their values.
     """
     rows = sum(features.rows.values())
     if params.regularizer in ("none", "dropout"):
@@ -31,8 +31,8 @@ def row_decay(features: Features, params: LearningParams) -> Tensor:
 
 
 def _draws(features: Features, group: Group) -> float:
-    """Values of a field in an average training impression, each of which `unknown_rate` may drop."""
+    """Return how many values of a field an average training impression has. `unknown_rate` may replace each of them."""
     if group in (Group.USER, Group.CONTEXT):
         return 1
     distinct = features.vocabulary(ITEM_ID)["impressions"].to_numpy().sum() / features.manifest["impressions"]
-    return distinct if group is Group.ITEM else distinct - 1  # behaviours: all but the candidate
+    return distinct if group is Group.ITEM else distinct - 1  # without the candidate, behaviours are left

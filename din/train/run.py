@@ -21,7 +21,9 @@ from din.workspace import Workspace
 
 
 def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
-    """Features to `models/din/` and `reports/training/summary.json`; resumes a killed run of the same inputs.
+    """Train on the features, and write `models/din/` and `reports/training/summary.json`.
+
+    Resumes a killed run of the same inputs.
 
     The summary is a function of the inputs. How long the run took is in `reports/training/times.json`: `seconds` of
     training and validation, `samples_per_second` of training alone. This run's checkpoint stays, and the two newest of
@@ -72,7 +74,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
 
 @contextmanager
 def _start(workspace: Workspace, params: Params, features: Features) -> Iterator[Start | None]:
-    """The bundle that `train.warm_start` pins, copied from the registry and verified; None where none is pinned."""
+    """Yield the bundle that `train.warm_start` pins, copied from the registry and verified. None if none is pinned."""
     if params.train.warm_start is None:
         yield None
         return

@@ -1,8 +1,8 @@
 """Start from the weights of an earlier bundle instead of random ones (`train.warm_start`).
 
-Dense weights are copied. Embeddings move by value, field by field: an id that both vocabularies hold takes its old row
-to its new place, a value that is new today keeps its fresh one. Buckets of a numeric field move by position, where
-there are as many as before: the third quartile is the third quartile. The optimizer starts anew.
+Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
+row, and a value that is new today keeps its random one. Buckets of a numeric field are matched by position if there are
+as many as before: the third quartile is still the third quartile. The optimizer starts with no state.
 """
 
 from dataclasses import dataclass
@@ -29,41 +29,42 @@ from din.schema import Field, text
 
 @dataclass(frozen=True)
 class Start:
-    """The model in a bundle's directory, whose hashes are known to hold."""
+    """The model of a bundle to start from. The hashes of the bundle have been verified."""
 
     version: str
     directory: Path
 
     def apply(self, model: Model, table: Tensor, features: Features, params: Train) -> None:
-        """Write the bundle's weights into a fresh model and its embedding table [R, W].
+        """Copy the bundle's weights into a new model and its embedding table [R, W].
 
         Raises:
-            InputError: there are none, or they are of another architecture; says what differs.
+            InputError: the bundle has no weights, or they belong to another architecture.
         """
         if not (self.directory / artifact.IN_BUNDLE).is_dir():
             raise InputError(
-                f"train.warm_start: bundle {self.version[:12]} is of a version that kept no weights to start from; "
-                "pin a later one"
+                f"train.warm_start: bundle {self.version[:12]} holds no weights to start from; pin a later one"
             )
         config, weights = artifact.read(self.directory / artifact.IN_BUNDLE)
         self._check_architecture(config, features, params.model)
-        old_table, old_offsets = weights.pop("table"), config["table"]["offsets"]
+        old_table = weights.pop("table")
+        old_offsets = config["table"]["offsets"]
         model.load_state_dict(weights)
         layout = TableLayout.of(features.fields, features.rows)
         kept = 0
         for field in features.fields:
             old = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
-            here, there = _common(field, features.vocabulary(field.name)["value"].to_pylist(), old)
-            rows, old_rows = torch.from_numpy(here), torch.from_numpy(there)
-            table[layout.offsets[field.name] + rows] = old_table[old_offsets[field.name] + old_rows].to(table.device)
-            kept += len(here)
+            ids, old_ids = _common(field, features.vocabulary(field.name)["value"].to_pylist(), old)
+            rows = torch.from_numpy(layout.offsets[field.name] + ids)
+            old_rows = torch.from_numpy(old_offsets[field.name] + old_ids)
+            table[rows] = old_table[old_rows].to(table.device)
+            kept += len(ids)
         print(f"starting from {self.version[:12]}: {kept:,} of {len(table):,} embedding rows", flush=True)
 
     def check_split(self, features: Features) -> None:
         """Refuse a bundle that may have learned today's validation or test rows; see `din.metrics.holdout`.
 
         Raises:
-            InputError: it may have: it was split otherwise, or saw a newer log.
+            InputError: it may have learned them, since its log was split differently or was newer.
         """
         earlier = Training.of_bundle(documents.read(Facts, self.directory / FACTS))
         today = Training.of_features(features)
@@ -79,7 +80,11 @@ class Start:
             )
 
     def _check_architecture(self, config: ModelConfig, features: Features, params: ModelParams) -> None:
-        """Refuse weights of another architecture: all of `train.model` gives them their meaning, and so do fields."""
+        """Refuse weights of another architecture. Their meaning depends on all of `train.model`, and on the fields.
+
+        Raises:
+            InputError: with everything that differs.
+        """
         earlier = parse(Train, config["train"], self.directory / artifact.IN_BUNDLE)
         there, here = to_json(earlier.model), to_json(params)
         settings = [(name, there[name], here[name]) for name in here]
@@ -91,7 +96,7 @@ class Start:
         ]
         if differ:
             raise InputError(
-                f"train.warm_start: bundle {self.version[:12]} is of another architecture: {'; '.join(differ)}; "
+                f"train.warm_start: bundle {self.version[:12]} has another architecture: {'; '.join(differ)}; "
                 "restore that, or train once without a warm start"
             )
 
@@ -105,11 +110,17 @@ def _names(records: list[FieldRecord]) -> str:
 
 
 def _common(field: Field, here: list[Any], there: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of the same value now and then, [N] each; unknown is one."""
+    """Return the ids of the values that are in both vocabularies, in each of them, [N] each. Unknown is one of them.
+
+    Args:
+        here: today's values by id.
+        there: the bundle's values by id.
+    """
     if not field.form.has_vocabulary:
         ids = np.arange(len(here) if len(here) == len(there) else 1)
         return ids, ids
     old = {text(value): i for i, value in enumerate(there)}
-    pairs = [(i, old[key]) for i, value in enumerate(here) if (key := text(value)) in old]
+    today = [text(value) for value in here]
+    pairs = [(i, old[value]) for i, value in enumerate(today) if value in old]
     ids, old_ids = np.array(pairs, np.int64).reshape(-1, 2).T
     return ids, old_ids

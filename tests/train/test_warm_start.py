@@ -122,7 +122,7 @@ def test_another_architecture_is_named(change, message: str, start: Start, featu
     """Nothing is copied in part: the error says what differs, and what to do."""
     today = changed(small, **change)
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
-    with pytest.raises(InputError, match=f"{VERSION[:12]} is of another architecture: {message}; restore that"):
+    with pytest.raises(InputError, match=f"{VERSION[:12]} has another architecture: {message}; restore that"):
         start.apply(model, table, features, today)
 
 
@@ -150,5 +150,5 @@ def test_a_bundle_without_weights_says_so(start: Start, features: Features, smal
     """Bundles of earlier versions hold graphs alone."""
     shutil.rmtree(start.directory / "model")
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
-    with pytest.raises(InputError, match="kept no weights to start from; pin a later one"):
+    with pytest.raises(InputError, match="holds no weights to start from; pin a later one"):
         start.apply(model, table, features, small)
