@@ -9,7 +9,7 @@
         search:
           draws: 8
           space:
-            - [{learning: {dropout: 0}}, {learning: {dropout: .5}}]
+            - [{learning: {dropout: 0}}, {learning: {dropout: 0.5}}]
             - [{model: {softmax: false}}, {model: {softmax: true}}]
 
 A log is params.yaml with the overlays `example` and `set` in turn, and with its paths below the folder DATA.
@@ -52,9 +52,9 @@ class Row:
     """One line of a table.
 
     Attributes:
-        log: the log.
+        log: the name of the log.
         name: the name in the table.
-        base: the row of the same log that RelaImpr compares with.
+        base: the name of the row of the same log that RelaImpr compares with.
         train: the training parameters.
         tries: the configurations to choose from on validation rows; empty if `train` is fixed.
     """

@@ -4,9 +4,9 @@ from din.document_types import Facts
 from din.schema import Field, Group
 
 _PROBABILITIES = (
-    "Ranking, and bidding or forecasting where the calibration above is good enough, on traffic like the log's."
+    "Ranking, and bidding or forecasting if the calibration above is good enough, on traffic like that of the log."
 )
-_RANKING = "Ranking. One negative was sampled for each click, so the probabilities are not click rates."
+_RANKING = "Ranking. One negative was sampled for each click, so the probabilities are not click-through rates."
 _FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_ratio": "calibration", "ece": "ECE"}
 
 
@@ -31,11 +31,12 @@ def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
     ]
     return f"""# {facts["model_name"]}: click-through rate, model `{facts["model"]}`
 
-Given a user, what they did before and some candidate items, the probability that each candidate is clicked.
+Given a user, their past behaviours and some candidate items, the model returns the probability of a click on each
+candidate.
 
 ## Data
 
-Log until {facts["until"]}; the last training impression is of {facts["train_until"]}.
+The log ends on {facts["until"]}. The last training impression is of {facts["train_until"]}.
 Split `{protocol["name"]}`, histories in `{protocol["order"]}` order:
 {rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.
 Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts["validation"].items())}.
@@ -45,7 +46,7 @@ Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts["
 ## Metrics
 
 {test["rows"]:,} test impressions of {test["users"]:,} users, CTR {test["ctr"]:.4f}.
-Floors are on the same rows; `popularity` ranks, so only its AUC and GAUC mean something.
+The floors are measured on the same rows. `popularity` is only a ranking, so it has no other metrics than AUC and GAUC.
 
 | | {" | ".join(_FIGURES.values())} |
 |---|{"---|" * len(_FIGURES)}
@@ -57,10 +58,11 @@ Floors are on the same rows; `popularity` ranks, so only its AUC and GAUC mean s
 
 ## Limits
 
-- Probabilities hold for the log's own mix of impressions: what an earlier ranker never showed, nobody could click.
-- Ids first seen after training are unknown: the model falls back on profile, side fields and history.
-- The bundle holds user ids and profiles (`users.parquet`); treat it as you treat the log.
-- Metrics are offline ones of one split; only an experiment on live traffic shows an effect.
+- Probabilities hold for the mix of impressions in the log. Items that an earlier ranker never showed could not be
+  clicked.
+- Ids first seen after training are unknown. For them, the model uses profile, side fields and history.
+- The bundle contains user ids and profiles (`users.parquet`). Protect it as you protect the log.
+- Metrics are offline metrics of one split. Only an experiment on live traffic shows an effect.
 """
 
 

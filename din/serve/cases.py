@@ -1,7 +1,8 @@
-"""What parity compares on: the same impressions once as features and once as raw requests.
+"""The cases that parity compares: the same impressions, once as features and once as raw requests.
 
-Real ones, drawn from all splits, and edge cases made from one of them: histories of 0, 1, max and more behaviours;
-0, 1, 2 and many candidates, duplicates among them; ids and values never seen or not given; numbers far outside.
+There are real impressions, drawn from all splits, and edge cases made from one of them: histories of 0, 1, max and more
+behaviours; 0, 1, 2 and many candidates, some of them duplicates; ids and values that are missing or were never seen in
+training; extreme numbers.
 """
 
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ _ROW_COLUMNS = ("user", "item", "timestamp", "sequence", "label")
 
 @dataclass(frozen=True)
 class Case:
-    """B impressions: packed from features, and as requests with B candidates in all.
+    """B impressions, packed from features, and as requests with B candidates in all.
 
-    bare: the same requests, leaving what a bundle knows by id (profiles, side fields) to it.
+    Attributes:
+        bare: the same requests without profiles and side fields, which a bundle looks up by id.
     """
 
     name: str
@@ -44,15 +46,15 @@ class _Drawn:
 
 
 def real_cases(features: Features, raw: Path, most: int, seed: int) -> tuple[list[Case], list[Case]]:
-    """At most `most` impressions drawn from all splits, and the edge cases made from one of them."""
+    """Return impressions from all splits, at most `most`, and the edge cases made from one of them."""
     packer = Packer(features)
     drawn = _draw(features, raw, most, np.random.default_rng(seed))
     real = []
     for part in drawn:
-        for at in range(0, len(part.rows), _PACK):
-            some = slice(at, at + _PACK)
-            requests = part.requests[some]
-            packed = packer.pack(part.shard, part.rows[some])
+        for start in range(0, len(part.rows), _PACK):
+            batch = slice(start, start + _PACK)
+            requests = part.requests[batch]
+            packed = packer.pack(part.shard, part.rows[batch])
             real.append(Case("impressions", packed, requests, [_bare(request) for request in requests]))
     part = max(drawn, key=lambda part: int(part.shard.impressions.history_length[part.rows].max()))
     return real, list(_Edges(features, packer, part, seed).cases())
@@ -62,15 +64,17 @@ def _draw(features: Features, raw: Path, most: int, random: np.random.Generator)
     places = [(split, number, rows) for split in SPLITS for number, rows in enumerate(features.split_rows(split))]
     ends = np.cumsum([rows for *_, rows in places])
     chosen = np.sort(random.choice(ends[-1], min(most, ends[-1]), replace=False))
-    parts, tables = [], []
+    parts = []
+    tables = []
     for (split, number, rows), end in zip(places, ends, strict=True):
-        own = chosen[(chosen >= end - rows) & (chosen < end)] - (end - rows)
-        if len(own):
+        start = end - rows
+        drawn = chosen[(chosen >= start) & (chosen < end)] - start
+        if len(drawn):
             shard = features.shard(number, split)
-            parts.append((shard, own))
-            tables.append(pa.table({name: getattr(shard.impressions, name)[own] for name in _ROW_COLUMNS}))
+            parts.append((shard, drawn))
+            tables.append(pa.table({name: getattr(shard.impressions, name)[drawn] for name in _ROW_COLUMNS}))
     requests = iter(requests_for(pa.concat_tables(tables), raw, features.root))
-    return [_Drawn(shard, own, [next(requests) for _ in own]) for shard, own in parts]
+    return [_Drawn(shard, drawn, [next(requests) for _ in drawn]) for shard, drawn in parts]
 
 
 def _bare(request: dict[str, Any]) -> dict[str, Any]:
@@ -82,9 +86,12 @@ class _Edges:
     """Variations of the drawn impression with the longest history."""
 
     def __init__(self, features: Features, packer: Packer, part: _Drawn, seed: int) -> None:
-        self.features, self.packer, self.shard = features, packer, part.shard
+        self.features = features
+        self.packer = packer
+        self.shard = part.shard
         longest = int(part.shard.impressions.history_length[part.rows].argmax())
-        self.row, self.request = part.rows[longest], part.requests[longest]
+        self.row = part.rows[longest]
+        self.request = part.requests[longest]
         impressions = part.shard.impressions
         self.past = np.arange(int(impressions.history_start[self.row]), int(impressions.history_end[self.row]))
         self.raw_items = features.raw_items()
@@ -92,7 +99,7 @@ class _Edges:
         self.items = random.choice(features.manifest["items"] - 1, _MANY) + 1
 
     def cases(self) -> Iterator[Case]:
-        """All edge cases."""
+        """Yield all edge cases."""
         most = self.features.manifest["max_history"]
         lengths = (0, 1, most, most + 3) if len(self.past) else (0,)
         for length in lengths:
@@ -106,10 +113,18 @@ class _Edges:
             yield self._level(level)
 
     def _case(self, name: str, items: np.ndarray, length: int | None = None, user: int | None = None) -> Case:
+        """Return the impression with other candidates.
+
+        Args:
+            items: the candidates, as rows of items.parquet.
+            length: of the history, which is repeated if it is too short. None: the history as it is.
+            user: row of users.parquet. None: the user of the impression.
+        """
         length = len(self.past) if length is None else length
         places = np.arange(length) % max(len(self.past), 1)
         behaviours = self.past[places][-self.features.manifest["max_history"] :] if length else self.past[:0]
-        count, impressions = len(items), self.shard.impressions
+        count = len(items)
+        impressions = self.shard.impressions
         same = np.full(count, self.row)
         zeros = np.zeros(count, np.int32)
         shard = Shard(
@@ -138,25 +153,25 @@ class _Edges:
         return replace(case, requests=[request], bare=[request])
 
     def _level(self, level: Level) -> Case:
-        """Every field of every group that has such a value takes it, in the features and in the request."""
+        """Give all fields an example value of this level, in the features and in the request, if they have one."""
         case = self._case(f"values: {level}", self.items[:3])
-        said: dict[Group, dict[str, Any]] = {group: {} for group in Group}
-        lookups = {group: dict(own) for group, own in case.packed.lookups.items()}
+        raw: dict[Group, dict[str, Any]] = {group: {} for group in Group}
+        lookups = {group: dict(fields) for group, fields in case.packed.lookups.items()}
         for record in self.features.manifest["fields"]:
             field = parse_field(record)
             example = field.form.examples(record).get(level)
             if field.name in (USER_ID, ITEM_ID) or example is None:
                 continue
-            said[field.group][field.name] = example.raw
+            raw[field.group][field.name] = example.raw
             column = example.column.times(len(lookups[field.group][field.name]))
             offset = self.packer.layout.offsets[field.name]
             lookups[field.group][field.name] = field.form.look_up(column, offset)
         packed = replace(case.packed, lookups=lookups)
         request = case.requests[0]
         request = {
-            "user": request["user"] | said[Group.USER],
-            "context": request["context"] | said[Group.CONTEXT],
-            "history": [entry | said[Group.ITEM] | said[Group.BEHAVIOUR] for entry in request["history"]],
-            "candidates": [entry | said[Group.ITEM] for entry in request["candidates"]],
+            "user": request["user"] | raw[Group.USER],
+            "context": request["context"] | raw[Group.CONTEXT],
+            "history": [entry | raw[Group.ITEM] | raw[Group.BEHAVIOUR] for entry in request["history"]],
+            "candidates": [entry | raw[Group.ITEM] for entry in request["candidates"]],
         }
         return replace(case, packed=packed, requests=[request], bare=[request])

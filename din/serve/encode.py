@@ -1,12 +1,12 @@
-"""Raw requests to packed batches: what featurize did to the log, done to what a service sends.
+"""Turn raw requests into packed batches, as featurize does with the log.
 
     requests    0: history a b, candidates x y     1: no history, candidate z
-    entries     a b | x y z                        histories, then candidates: the batch's items
-    rows        0·x  0·y  1·z                      the impressions: their histories a b, a b, –
+    entries     a b | x y z                        histories, then candidates: the items of the batch
+    rows        0·x  0·y  1·z                      the impressions, with histories a b, a b, –
 
-Ids match by their text, so 7 and "7" are one id. What a vocabulary does not hold is unknown (row 0), like what is not
-given. Profiles and side fields come from the bundle's tables by id; those in the request win. Written anew rather than
-shared with featurize, so that parity can tell when the two part ways.
+Ids are compared as text, so 7 and "7" are one id. A value that is missing or not in the vocabulary is unknown (row 0).
+Profiles and side fields come from the bundle's tables by id, unless the request gives them. This module shares no code
+with featurize, so that parity can detect differences between the two.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,19 +28,19 @@ from din.registry.bundle import SIGNATURE
 from din.schema import ITEM_ID, USER_ID, Field, Group, parse_field, text
 
 KEYS = ("user", "history", "candidates", "context")
-_PIECE = 1 << 12  # behaviours, copies counted: what an activation unit makes of them stays in a core's cache
+_PIECE = 1 << 12  # behaviours of a piece, counting copies: few enough that hidden values stay in a core's cache
 
 _Columns = dict[Group, dict[str, Column]]
 
 
 class Vocabulary:
-    """Row of each value, by its text; 0 for every other."""
+    """The row of each value by its text, and 0 for all other values."""
 
     def __init__(self, values: Sequence[object]) -> None:
         self._rows = {text(value): row for row, value in enumerate(values) if value is not None}
 
     def rows(self, values: Iterable[object]) -> list[int]:
-        """Rows of values, in order."""
+        """Return the row of each value, in order."""
         get = self._rows.get
         return [get(value if isinstance(value, str) else text(value), UNKNOWN) for value in values]
 
@@ -58,7 +58,7 @@ class _Entries:
 
 
 class Encoder:
-    """Packs requests by the vocabularies and tables of one bundle directory, whose hashes are known to hold."""
+    """Packs requests with the vocabularies and tables of a bundle's directory, whose hashes have been verified."""
 
     def __init__(self, directory: Path) -> None:
         self.signature = documents.read(Signature, directory / SIGNATURE)
@@ -84,10 +84,10 @@ class Encoder:
         }
 
     def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
-        """All candidates of all requests as packed impressions, in order, in pieces of bounded size.
+        """Yield all candidates of all requests as packed impressions, in order, in pieces of bounded size.
 
         Raises:
-            InputError: a request of another form; see docs/scoring.md.
+            InputError: a request does not have the form that docs/scoring.md describes.
         """
         entries = self._flatten(requests)
         columns = self._columns(entries)
@@ -101,20 +101,23 @@ class Encoder:
             yield self._packed(columns, request[rows], len(entries.history) + rows, behaviour, segment)
 
     def pack_one(self, request: Mapping[str, Any]) -> Iterator[PackedBatch]:
-        """One request in the form of request.onnx: history, profile and context once, candidates in pieces.
+        """Yield one request as request.onnx reads it: history, profile and context once, candidates in pieces.
 
         Raises:
-            InputError: a request of another form.
+            InputError: the request does not have the form that docs/scoring.md describes.
         """
         entries = self._flatten([request])
         columns = self._columns(entries)
-        length, count = len(entries.history), len(entries.candidates)
-        owner, behaviour, segment = np.zeros(1, np.int64), np.arange(length), np.zeros(length, np.int64)
+        length = len(entries.history)
+        count = len(entries.candidates)
+        owner = np.zeros(1, np.int64)
+        behaviour = np.arange(length)
+        segment = np.zeros(length, np.int64)
         size = max(1, _PIECE // (length + 1))
         for start in range(0, count, size):
-            shown = np.arange(start, min(start + size, count))
-            items = np.concatenate([behaviour, length + shown])
-            yield self._packed(columns, owner, length + shown - start, behaviour, segment, items)
+            piece = np.arange(start, min(start + size, count))
+            items = np.concatenate([behaviour, length + piece])
+            yield self._packed(columns, owner, length + piece - start, behaviour, segment, items)
 
     def _packed(
         self,
@@ -139,13 +142,17 @@ class Encoder:
         )
 
     def _lookups(self, group: Group, columns: _Columns, owners: np.ndarray | None = None) -> dict[str, Lookup]:
-        """Rows of the joint table of `owners` of the columns; None = all of them."""
-        taken = {name: c if owners is None else c.take(owners) for name, c in columns[group].items()}
-        records = self._records
-        return {f.name: f.form.look_up(taken[f.name], records[f.name]["offset"]) for f in self._of(group)}
+        """Return the rows of the joint table for some owners of the columns. None: for all of them."""
+        lookups = {}
+        for field in self._of(group):
+            column = columns[group][field.name]
+            if owners is not None:
+                column = column.take(owners)
+            lookups[field.name] = field.form.look_up(column, self._records[field.name]["offset"])
+        return lookups
 
     def _columns(self, entries: _Entries) -> _Columns:
-        """Encoded columns of all groups, one owner for each entry or request."""
+        """Return the encoded columns of all groups, with one owner per entry or request."""
         return {
             Group.ITEM: self._known(Group.ITEM, [*entries.history, *entries.candidates]),
             Group.BEHAVIOUR: self._given(Group.BEHAVIOUR, entries.history),
@@ -190,7 +197,7 @@ class Encoder:
         return entries
 
     def _known(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
-        """Columns of a group that has a table: its rows by id, then what the request itself says."""
+        """Return the columns of a group that has a table: its rows by id, replaced by values in the request."""
         if group not in self._tables:
             return {}
         key = ITEM_ID if group is Group.ITEM else USER_ID
@@ -199,14 +206,16 @@ class Encoder:
             rows = np.array(vocabulary.rows([owner.get(key) for owner in owners]), np.int64)
         columns = {}
         for field in self._of(group):
-            columns[field.name] = column = table[field.name].take(rows)
-            if field.name != key and (given := [n for n, owner in enumerate(owners) if field.name in owner]):
+            column = table[field.name].take(rows)
+            given = [n for n, owner in enumerate(owners) if field.name in owner and field.name != key]
+            if given:
                 explicit = self._encode(field, [owners[n][field.name] for n in given])
-                columns[field.name] = _replace(column, np.array(given), explicit)
+                column = _replace(column, np.array(given), explicit)
+            columns[field.name] = column
         return columns
 
     def _given(self, group: Group, owners: list[Mapping[str, Any]]) -> dict[str, Column]:
-        """Columns of a group that only requests speak of."""
+        """Return the columns of a group whose values only requests give."""
         return {
             field.name: self._encode(field, [owner.get(field.name) for owner in owners]) for field in self._of(group)
         }
@@ -221,13 +230,14 @@ class Encoder:
         return tuple(field for field in self.fields if field.group is group)
 
 
-def _check_keys(what: str, value: Any, valid: Collection[str]) -> None:
+def _check_keys(place: str, value: Any, valid: Collection[str]) -> None:
     keys = listed(sorted(valid)) or "none"
     if not isinstance(value, Mapping):
-        raise InputError(f"{what}: {shown(value)}; expected an object with keys among {keys}")
-    if unknown := value.keys() - valid:
+        raise InputError(f"{place}: {shown(value)}; expected an object with keys among {keys}")
+    unknown = value.keys() - valid
+    if unknown:
         raise InputError(
-            f"{what}: unknown key {min(map(shown, unknown))}; valid keys: {keys}; correct it, or leave it out"
+            f"{place}: unknown key {min(map(shown, unknown))}; valid keys: {keys}; correct it, or leave it out"
         )
 
 
@@ -241,7 +251,7 @@ def _values(path: Path) -> list[Any]:
 
 
 def _replace(base: Column, owners: np.ndarray, other: Column) -> Column:
-    """The column `base` with its `owners` taking the values of `other`, one each."""
+    """Return the column `base`, in which each of `owners` has a value of `other` instead, in order."""
     choice = np.arange(len(base))
     choice[owners] = len(base) + np.arange(len(owners))
     return Column.joined([base, other]).take(choice)

@@ -1,11 +1,11 @@
-"""The stage `export`: a trained model to the two ONNX graphs of an immutable bundle.
+"""The stage `export`: write a trained model as the two ONNX graphs of an immutable bundle.
 
-request.onnx is `model.request` (one history, C candidates), batch.onnx `model.forward` (packed impressions), both with
-the whole embedding table inside. Every dimension is free, none too. What the exporter writes about this machine and
-this run (stack traces, paths) is removed, so the same training gives the same bytes.
+request.onnx is `model.request` (one history, C candidates), and batch.onnx is `model.forward` (packed impressions).
+Both include the whole embedding table. Numbers of impressions, candidates and so on are free and may be 0. The exporter
+writes stack traces and paths into a graph. They are removed, so the same training gives the same bytes.
 
-Costs 2-4 s a graph. Weights of 1 MB and more lie beside the graphs, named by content: the two share one copy on disk,
-and tables beyond the 2 GB of a protobuf work.
+An export takes 2–4 s per graph. Weights of 1 MB and more lie beside the graphs in files named by content. So both
+graphs share one copy on disk, and tables may exceed the 2 GB of a protobuf.
 """
 
 import logging
@@ -39,12 +39,12 @@ from din.workspace import Workspace
 OUTPUTS = ["probability", "logit"]
 _EXTERNAL = 1 << 20  # bytes
 _ANY_SIZE = 1 << 62
-# Sizes of the traced example: all different and above 1, which the tracer would take for constants.
+# Sizes of the traced example. They are all different and above 1, so that the tracer does not take them for constants.
 _ITEMS, _BEHAVIOURS, _IMPRESSIONS = 5, 7, 3
 
 
 def export(workspace: Workspace, params: Params) -> None:
-    """`models/din/` and `data/features/` to `models/bundle/`.
+    """Write `models/bundle/` from `models/din/`, `data/features/` and the reports of earlier stages.
 
     Raises:
         InputError: the model, the features, the evaluation or a validation verdict is missing.
@@ -62,7 +62,7 @@ def export(workspace: Workspace, params: Params) -> None:
 def export_graphs(
     model: Model, table: Tensor, fields: tuple[Field, ...], layout: TableLayout, opset: int, folder: Path
 ) -> dict[str, list[str]]:
-    """Write request.onnx, batch.onnx and their large weights to `folder`; returns their input names."""
+    """Write request.onnx, batch.onnx and their large weights to `folder`. Return the names of their inputs."""
     inputs = {}
     for name, request in ((REQUEST_GRAPH, True), (BATCH_GRAPH, False)):
         example = feeds(_example(fields, layout, request))
@@ -79,16 +79,20 @@ def export_graphs(
 
 
 class _Graph(nn.Module):
-    """A model and its table as a function of named arrays.
+    """A model and its table, as a function of named arrays.
 
-    The sigmoid is taken in double: in float32 it is exactly 1 from a logit of 17 on, which would tie what is not.
+    The sigmoid is computed in double precision. In float32 it is exactly 1 for logits of 17 and more, so that different
+    logits would have equal probabilities.
     """
 
     table: Tensor
 
     def __init__(self, model: Model, table: Tensor, fields: tuple[Field, ...], names: list[str], request: bool) -> None:
         super().__init__()
-        self.model, self.fields, self.names, self.request = model, fields, names, request
+        self.model = model
+        self.fields = fields
+        self.names = names
+        self.request = request
         self.register_buffer("table", table)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,14 +101,18 @@ class _Graph(nn.Module):
             lookups={group: self._lookups(group, arrays) for group in Group},
             candidate=arrays["candidate"],
             behaviour=arrays["behaviour"],
-            segment=arrays.get("segment", arrays["behaviour"]),  # a request's is never read
+            segment=arrays.get("segment", arrays["behaviour"]),  # a request has no segments, and none are read
         )
         logit = self.model.request(self.table, batch) if self.request else self.model(self.table, batch)
         return torch.sigmoid(logit.double()), logit
 
     def _lookups(self, group: Group, arrays: dict[str, Tensor]) -> tuple[Ids, ...]:
-        names = [f"{group}.{field.name}" for field in self.fields if field.group is group]
-        return tuple(Ids(arrays[n], arrays.get(f"{n}.owners"), arrays.get(f"{n}.weights")) for n in names)
+        lookups = []
+        for field in self.fields:
+            if field.group is group:
+                name = f"{group}.{field.name}"
+                lookups.append(Ids(arrays[name], arrays.get(f"{name}.owners"), arrays.get(f"{name}.weights")))
+        return tuple(lookups)
 
 
 def _example(fields: tuple[Field, ...], layout: TableLayout, request: bool) -> PackedBatch:
@@ -143,7 +151,7 @@ def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool, opset: 
 
 
 def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[int, Any]]:
-    """Name the dimensions of every input; the one user and the one context of a request are fixed."""
+    """Return the free dimensions of every input. The user and the context of a request have a fixed size of 1."""
     impressions = Dim.STATIC if request else Dim("impressions")
     owners = {
         Group.ITEM: Dim("items"),
@@ -156,15 +164,15 @@ def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[
         "behaviour": {0: owners[Group.BEHAVIOUR]},
         "segment": {0: owners[Group.BEHAVIOUR]},
     }
-    for number, field in enumerate(fields):
-        sizes = {"owners": owners[field.group], "values": Dim(f"values_{number}"), "fixed": Dim.STATIC}
+    for field_number, field in enumerate(fields):
+        sizes = {"owners": owners[field.group], "values": Dim(f"values_{field_number}"), "fixed": Dim.STATIC}
         for ending, axes in field.form.axes.items():
-            shapes[f"{field.group}.{field.name}{ending}"] = {at: sizes[axis] for at, axis in enumerate(axes)}
+            shapes[f"{field.group}.{field.name}{ending}"] = {number: sizes[axis] for number, axis in enumerate(axes)}
     return shapes
 
 
 def _strip(graph: ir.Model) -> None:
-    """Remove what differs between machines and runs: stack traces, module paths, tracing notes."""
+    """Remove everything that differs between machines and runs: stack traces, paths of modules, notes of the tracer."""
     graph.doc_string = None
     graph.metadata_props.clear()
     graph.graph.name = "din"
@@ -186,7 +194,7 @@ def _drop_unused_inputs(graph: ir.Model) -> None:
 
 
 def _move_weights(graph: ir.Model, folder: Path) -> None:
-    """Large initializers to files named by their content."""
+    """Move large weights to files named by their content."""
     for value in graph.graph.initializers.values():
         tensor = value.const_value
         assert tensor is not None

@@ -1,14 +1,15 @@
-"""The graphs' inputs: a packed batch as named arrays.
+"""The inputs of the ONNX graphs: a packed batch as named arrays.
 
-    item.<field>        int64 [U or values]   rows of the joint table; one per distinct item, or several where multi
-    item.<field>.owners   int64 [values]      multi fields: whose value it is
-    item.<field>.weights  float32 [U]         standardised fields: what scales the row
-    item.<field>.weights  float32 [U, 1 + n]  vectors: the weights of the field's rows, whose ids are int64 [1 + n]
-    behaviour.<field>…, user.<field>…, context.<field>…    the same for behaviours, users, contexts
+    item.<field>          int64 [U]           rows of the joint table, one per distinct item
+    item.<field>          int64 [values]      for a `multi` field: rows of all values of all items
+    item.<field>.owners   int64 [values]      for a `multi` field: the item of each value
+    item.<field>.weights  float32 [U]         for a standardised field: a factor on each row
+    item.<field>.weights  float32 [U, 1 + n]  for a vector: factors on the field's rows, whose ids are int64 [1 + n]
+    behaviour.<field>…, user.<field>…, context.<field>…    the same for behaviours, users and contexts
     candidate, behaviour, segment                          positions, see `din.features.packing`
 
-Ids are rows of the joint table (a field's own id + its `offset` in signature.json), exactly what training packs, so
-graphs need no arithmetic on them. In request.onnx users and contexts have one owner, and there is no segment.
+An id is a row of the joint table: the field's own id plus its `offset` in signature.json. Training packs the same ids,
+so graphs need no arithmetic on them. In request.onnx, users and contexts have one owner, and there is no segment.
 """
 
 import numpy as np
@@ -17,7 +18,7 @@ from din.features.packing import PackedBatch
 
 
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
-    """Every input by name; a graph takes those of them that its model reads."""
+    """Return all inputs by name. A graph has only those inputs that its model reads."""
     arrays: dict[str, np.ndarray] = {}
     for group, lookups in packed.lookups.items():
         for name, lookup in lookups.items():

@@ -1,4 +1,4 @@
-"""Packed batches against a per-impression loop. Alone: `pytest tests/features`."""
+"""Packed batches, compared with a loop over impressions. Alone: `pytest tests/features`."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from din.schema import Group
 
 
 def values_of(lookup: Lookup, owner: int) -> list[int]:
-    """The ids of one owner, the slow way."""
+    """Return the ids of one owner, found by a loop."""
     if lookup.owners is None:
         return [int(lookup.ids[owner])]
     return [int(i) for i, o in zip(lookup.ids, lookup.owners, strict=True) if o == owner]
@@ -20,7 +20,7 @@ def values_of(lookup: Lookup, owner: int) -> list[int]:
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 6)), max_size=12))
 def test_ragged_take_is_a_concatenation_of_slices(slices: list[tuple[int, int]]) -> None:
-    """Flat positions equal Python's ranges one after the other, empty ones included."""
+    """Flat positions equal Python's ranges one after the other, including empty ones."""
     starts = np.array([start for start, _ in slices], np.int32)
     ends = np.array([start + length for start, length in slices], np.int32)
     flat, offsets = ragged_take(starts, ends)
@@ -30,7 +30,7 @@ def test_ragged_take_is_a_concatenation_of_slices(slices: list[tuple[int, int]])
 
 @given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4))
 def test_deduplicator_round_trips_and_keeps_no_memory(batches: list[list[int]]) -> None:
-    """distinct[position] gives the ids back, distinct has no twins, whatever was seen before."""
+    """For any earlier calls, `distinct` has no duplicates, and distinct[position] equals the ids."""
     deduplicate = Deduplicator(20)
     for batch in batches:
         ids = np.array(batch, np.int64)
@@ -41,8 +41,8 @@ def test_deduplicator_round_trips_and_keeps_no_memory(batches: list[list[int]]) 
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_a_packed_batch_holds_each_impression_s_own_values(data: st.DataObject, features_once: Features) -> None:
-    """Candidate, history, feedback, profile and context of every impression equal the shard's rows."""
+def test_a_packed_batch_holds_the_values_of_each_impression(data: st.DataObject, features_once: Features) -> None:
+    """Candidate, history, feedback, profile and context of every impression equal the rows of the shard."""
     shard = features_once.shard(data.draw(st.integers(0, 1)), "train")
     count = len(shard.impressions)
     rows = np.array(data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=9)))
@@ -71,7 +71,7 @@ def test_a_packed_batch_holds_each_impression_s_own_values(data: st.DataObject, 
 
 
 def expected_ids(column, owner: int, offset: int) -> list[int]:
-    """Joint-table rows of one owner, from the column itself."""
+    """Return the rows of one owner in the joint table, read from the column."""
     if column.offsets is not None:
         return [int(v) + offset for v in column.values[column.offsets[owner] : column.offsets[owner + 1]]]
     value = column.values[owner]
@@ -81,7 +81,7 @@ def expected_ids(column, owner: int, offset: int) -> list[int]:
 
 
 def test_tables_lie_one_below_the_other(features_once: Features) -> None:
-    """Offsets follow the fields' order without gaps, so ids of different fields never meet."""
+    """Offsets follow the order of fields without gaps, so ids of different fields are never equal."""
     layout = Packer(features_once).layout
     ends = 0
     for field in features_once.fields:
@@ -91,7 +91,7 @@ def test_tables_lie_one_below_the_other(features_once: Features) -> None:
 
 
 def test_dropping_everything_leaves_only_unknown(features_once: Features) -> None:
-    """At unknown_rate 1 every id becomes row 0 of its table; standardised values stay."""
+    """With `unknown_rate` 1, every id becomes row 0 of its table, and standardised numbers stay."""
     packer = Packer(features_once, unknown_rate=1.0)
     shard = features_once.shard(0, "train")
     packed = packer.pack(shard, np.arange(5), np.random.default_rng(0))

@@ -1,4 +1,4 @@
-"""A feature directory that is not whole. Alone: `pytest tests/features/test_reader.py`."""
+"""Damaged feature directories. Alone: `pytest tests/features/test_reader.py`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,10 @@ from din.features.reader import Features
 
 @pytest.mark.parametrize("read", [lambda features: features.split_rows("train"), lambda f: f.shard(1, "train")])
 @pytest.mark.parametrize(("content", "says"), [(None, "not found"), (b"PAR1 torn", "not a readable Parquet file")])
-def test_a_shard_that_is_gone_or_torn_is_bad_input(
+def test_a_missing_or_damaged_shard_is_bad_input(
     read: Callable[[Features], Any], content: bytes | None, says: str, features: Features
 ) -> None:
-    """Where only its footer is read too: the file by name, and the stage to run."""
+    """The error names the file and the stage to run, even if only the footer is read."""
     shard = features.root / "shards/00001/train.parquet"
     shard.unlink()
     if content is not None:
@@ -25,8 +25,8 @@ def test_a_shard_that_is_gone_or_torn_is_bad_input(
         read(features)
 
 
-def test_a_torn_page_is_named_in_one_line(features: Features) -> None:
-    """Arrow's own message takes three; the footer, which is read first, is whole."""
+def test_a_damaged_page_is_reported_in_one_line(features: Features) -> None:
+    """Arrow's own message has three lines. The footer, which is read first, is undamaged."""
     shard = features.root / "shards/00001/train.parquet"
     content = bytearray(shard.read_bytes())
     content[4:200] = bytes([255]) * 196
@@ -55,8 +55,8 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("file", "column", "value", "says"), FAULTS)
-def test_what_points_nowhere_is_bad_input(file: str, column: str, value: Any, says: str, features: Features) -> None:
-    """An id, a row or a position outside what it is of, or null: named before a kernel goes there."""
+def test_an_index_out_of_range_is_bad_input(file: str, column: str, value: Any, says: str, features: Features) -> None:
+    """An id, a row or a position that is out of range or null is reported before anything is indexed by it."""
     path = features.root / f"{file}.parquet"
     table = pq.read_table(path)
     values = pa.array([value, *table[column].to_pylist()[1:]], table[column].type)
@@ -67,7 +67,7 @@ def test_what_points_nowhere_is_bad_input(file: str, column: str, value: Any, sa
 
 @pytest.mark.parametrize("file", ["items", "users"])
 def test_a_table_of_other_entities_is_bad_input(file: str, features: Features) -> None:
-    """One row less than the manifest says, which impressions may point to."""
+    """The table has one row less than the manifest says, and impressions may point to that row."""
     path = features.root / f"{file}.parquet"
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
@@ -76,6 +76,6 @@ def test_a_table_of_other_entities_is_bad_input(file: str, features: Features) -
 
 
 def read_all(features: Features) -> None:
-    """What training reads."""
+    """Read everything that training reads."""
     features.shard(1, "train")
     assert features.items and features.users

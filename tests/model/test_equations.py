@@ -1,4 +1,4 @@
-"""Layers by the paper's equations, against arithmetic written here. Alone: `pytest tests/model/test_equations.py`."""
+"""Layers, compared with the paper's equations written as arithmetic. Alone: `pytest tests/model/test_equations.py`."""
 
 import math
 
@@ -15,7 +15,7 @@ from din.ops.segments import segment_softmax
 
 
 def test_dice_is_equation_9() -> None:
-    """Training statistics by hand on three rows of one unit, moving averages after one step."""
+    """Outputs and moving averages equal those computed by hand for three rows of one unit."""
     dice = Dice(1).train()
     dice.alpha.data.fill_(0.25)
     s = [1.0, 2.0, 6.0]
@@ -28,7 +28,7 @@ def test_dice_is_equation_9() -> None:
 
 
 def test_the_gradient_of_dice_flows_through_its_statistics() -> None:
-    """By finite differences in training mode, for the inputs and α."""
+    """In training, the gradients of inputs and α equal finite differences."""
     dice = Dice(3).double().train()
     dice.alpha.data.copy_(torch.tensor([0.0, 0.3, -0.7]))
     s = torch.randn(7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -37,7 +37,7 @@ def test_the_gradient_of_dice_flows_through_its_statistics() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_dice_survives_no_row_and_one_row(rows: int) -> None:
-    """No rows leave the averages alone; one row is its own mean, so p = 1/2."""
+    """Without rows the averages stay as they are; one row is its own mean, so p = 1/2."""
     dice = Dice(2).train()
     out = dice(torch.full((rows, 2), 3.0))
     assert out.tolist() == [[1.5, 1.5]] * rows
@@ -46,11 +46,9 @@ def test_dice_survives_no_row_and_one_row(rows: int) -> None:
 
 
 def test_softmax_by_hand() -> None:
-    """Three histories of 2, 0 and 3 behaviours, one of the last left out; scores far beyond exp's range."""
-    score, segment = (
-        torch.tensor([[0.0], [math.log(3)], [1e4], [1e4 + math.log(4)], [7.0]]),
-        torch.tensor([0, 0, 2, 2, 2]),
-    )
+    """Histories of 2, 0 and 3 behaviours, one of which is not a member, have the right weights, for huge scores too."""
+    score = torch.tensor([[0.0], [math.log(3)], [1e4], [1e4 + math.log(4)], [7.0]])
+    segment = torch.tensor([0, 0, 2, 2, 2])
     member = torch.tensor([[1.0], [1.0], [1.0], [1.0], [0.0]])
     weight = segment_softmax(score, segment, 3, member)
     torch.testing.assert_close(weight, torch.tensor([[1 / 4], [3 / 4], [1 / 5], [4 / 5], [0.0]]), atol=1e-3, rtol=0)
@@ -62,7 +60,7 @@ def test_softmax_by_hand() -> None:
 
 
 def test_outer_is_the_outer_product() -> None:
-    """The first layer of the unit on [q, k, q kᵀ], row by row, for a behaviour wider than the candidate."""
+    """The unit's first layer equals a layer on [q, k, q kᵀ] row by row, for behaviours wider than the candidate."""
     torch.manual_seed(0)
     unit = ActivationUnit(3, 5, (4,), "relu", "outer")
     query, key = torch.randn(2, 3), torch.randn(6, 5)
@@ -79,7 +77,7 @@ def test_outer_is_the_outer_product() -> None:
 
 
 def test_products_of_field_vectors_by_loops() -> None:
-    """Inner products of all pairs (PNN's inputs, FM's summands) on three fields of two dimensions."""
+    """Inner products of all pairs (PNN's inputs, FM's summands) are right for three fields of two dimensions."""
     u, v, w = vectors = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.5, 4.0]])
     pairs = [1 * 3 + 2 * -1, 1 * 0.5 + 2 * 4, 3 * 0.5 + -1 * 4]
     assert inner_products(vectors.unsqueeze(0)).tolist() == [pairs]
@@ -88,13 +86,13 @@ def test_products_of_field_vectors_by_loops() -> None:
 
 
 def test_bipolar_sigmoid_is_its_formula() -> None:
-    """2/(1 + e^−x) − 1, at the ends too."""
+    """It equals 2/(1 + e^−x) − 1, also for large x."""
     x = torch.tensor([-100.0, -1.0, 0.0, 0.3, 100.0])
     torch.testing.assert_close(BipolarSigmoid()(x), 2 / (1 + torch.exp(-x.double())).float() - 1)
 
 
 def test_dropout_is_inverted_and_off_at_evaluation() -> None:
-    """A training step keeps a share 1 − rate of the inputs, scaled by 1/(1 − rate); evaluation keeps all."""
+    """A training step keeps a share 1 − rate of the inputs, scaled by 1/(1 − rate). Evaluation keeps all."""
     drop = multilayer_perceptron(10_000, (4,), "relu", 0.2)[0]
     kept = drop.train()(torch.ones(1, 10_000))
     assert set(kept.unique().tolist()) == {0.0, 1.25}

@@ -1,4 +1,4 @@
-"""Packed models against the slow twin; invariances. Alone: `pytest tests/model`."""
+"""Packed models, compared with a slow twin, and their invariances. Alone: `pytest tests/model`."""
 
 import itertools
 from dataclasses import replace
@@ -43,12 +43,12 @@ VARIANTS = [
     {"name": "pnn", "pooling": "mean"},
     {"name": "deepfm", "sequences": SEQUENCES},
 ]
-# One of each kind, for tests of what all must keep.
+# One variant of each kind, for tests of properties that all models must have.
 SOME = [*({"name": name} for name in sorted(MODELS)), *(v for v in VARIANTS if "softmax" in v or "sequences" in v)]
 
 
 class Example(NamedTuple):
-    """A model in evaluation mode with weights large enough for its output to depend on everything."""
+    """A model in evaluation mode, with weights large enough that its output depends on all inputs."""
 
     packer: Packer
     model: Model
@@ -74,7 +74,7 @@ class Example(NamedTuple):
 @settings(max_examples=8)
 @given(data=st.data())
 def test_the_packed_model_equals_the_padded_twin(variant, data, vectors_once: Features, params: Params) -> None:
-    """Random ragged rows: same logits as a loop over impressions and behaviours, with and without padding."""
+    """For random ragged rows, logits equal those of a loop over impressions and behaviours, with any padding."""
     packer, model, table, twin = Example.of(vectors_once, params.train, variant)
     shard = vectors_once.shard(data.draw(st.integers(0, 1)), "train")
     rows = data.draw(st.lists(st.integers(0, len(shard.impressions) - 1), min_size=1, max_size=6))
@@ -85,8 +85,8 @@ def test_the_packed_model_equals_the_padded_twin(variant, data, vectors_once: Fe
 
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
-def test_gradients_equal_the_twin_s(variant, vectors_once: Features, params: Params) -> None:
-    """d(sum of logits)/d(table and dense weights) by autograd through the packed and the slow path."""
+def test_gradients_equal_those_of_the_twin(variant, vectors_once: Features, params: Params) -> None:
+    """Autograd gives the same gradients of table and dense weights through the packed model and the twin."""
     packer, model, table, twin = Example.of(vectors_once, params.train, variant)
     shard = vectors_once.shard(0, "train")
     leaf = twin.table = table.requires_grad_()
@@ -114,7 +114,7 @@ def test_evaluation_does_not_depend_on_the_batch(variant, vectors_once: Features
 @settings(max_examples=8)
 @given(row=st.integers(0, 100), candidates=st.lists(st.integers(0, 30), min_size=1, max_size=5))
 def test_a_request_equals_packed_rows(variant, row, candidates, vectors_once: Features, params: Params) -> None:
-    """One history against C candidates gives what C packed impressions of it give; duplicates agree."""
+    """One history and C candidates get the logits of C packed impressions, and duplicates get equal ones."""
     packer, model, table, _ = Example.of(vectors_once, params.train, variant)
     shard = vectors_once.shard(0, "train")
     impressions = shard.impressions
@@ -138,7 +138,7 @@ def test_a_request_equals_packed_rows(variant, row, candidates, vectors_once: Fe
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
 def test_batches_of_training_are_read_alike(variant, vectors_once: Features, params: Params) -> None:
-    """The rows of a batch as a small table, its ids counted among them: the logits of the whole table."""
+    """With the rows of a batch as a small table, and ids that index it, logits equal those with the whole table."""
     packer, model, table, _ = Example.of(vectors_once, params.train, variant)
     for batch in TrainingLoader(vectors_once, packer, 50, seed=1).epoch(0):
         rows = torch.from_numpy(batch.rows)
@@ -154,7 +154,7 @@ def test_batches_of_training_are_read_alike(variant, vectors_once: Features, par
 
 @pytest.mark.parametrize("variant", SOME, ids=str)
 def test_users_without_history_get_a_logit(variant, vectors_once: Features, params: Params) -> None:
-    """A batch without a single behaviour trains and scores; its interest is zero."""
+    """A batch without any behaviours can be trained on and scored, with an interest of 0."""
     packer, model, table, _ = Example.of(vectors_once, params.train, variant)
     shard = vectors_once.shard(0, "train")
     rows = np.flatnonzero(shard.impressions.history_length == 0)
@@ -165,7 +165,7 @@ def test_users_without_history_get_a_logit(variant, vectors_once: Features, para
 
 
 def test_the_same_seed_builds_the_same_model(vectors_once: Features, params: Params) -> None:
-    """Seeds decide the weights; linear columns start at zero."""
+    """Weights depend on the seed, and linear columns start at 0."""
     packer = Packer(vectors_once)
     tables = [build(vectors_once.fields, packer.layout, changed(params.train, seed=s))[1] for s in (1, 1, 2)]
     assert torch.equal(tables[0], tables[1])
@@ -174,7 +174,7 @@ def test_the_same_seed_builds_the_same_model(vectors_once: Features, params: Par
 
 
 def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Features, params: Params) -> None:
-    """In training the unit of a sequence gets its rows and no others, so its moving averages are of those."""
+    """In training, the unit of a sequence gets only its own rows, so its moving averages are those of these rows."""
     sequences = {"liked": {"rating": (4, 5)}}
     packer, model, table, twin = Example.of(vectors_once, params.train, {"name": "din", "sequences": sequences})
     shard = vectors_once.shard(0, "train")
@@ -207,13 +207,13 @@ def histories(shard: Shard, count: int) -> list[tuple[int, int]]:
     ],
 )
 def test_a_wrong_sequence_names_what_is_valid(sequences, message: str, vectors_once: Features) -> None:
-    """A field that is none, one that no sequence can go by, and a value that training never saw."""
+    """It may be an unknown field, a field that can't select behaviours, or a value that training never saw."""
     with pytest.raises(InputError, match=message):
         resolve(sequences, vectors_once)
 
 
 def test_sequences_do_not_depend_on_how_they_are_written(vectors_once: Features) -> None:
-    """Order of names and values, numbers or text: the same ids in the same order, as the weights lie in it."""
+    """Names and values in any order, as numbers or text, give the same ids in the same order as the weights."""
     one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, vectors_once)
     other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, vectors_once)
     assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]

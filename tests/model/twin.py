@@ -1,4 +1,4 @@
-"""The slow twin of the models: one impression at a time, histories padded with zeros and masked, no algebra.
+"""A slow twin of the models, for one impression at a time. Histories are padded with zeros and masked.
 
 Written from the paper and the official code (concatenated [q, k, q−k, q⊙k], Eq. 3, Eq. 9), for evaluation mode.
 """
@@ -22,7 +22,10 @@ from din.schema import Group
 
 
 def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tensor:
-    """One field of one owner: its row, the mean of its rows, value × row, or the sum of number × row of a vector."""
+    """Return the embedding of one field of one owner.
+
+    That is a row, the mean of several rows, number × row, or for a vector the sum of number × row.
+    """
     if column.offsets is not None:
         ids = column.values[column.offsets[owner] : column.offsets[owner + 1]]
         return torch.stack([table[offset + int(i)] for i in ids]).mean(0)
@@ -37,7 +40,12 @@ def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tens
 
 
 class Twin:
-    """Scores impression `row` of a shard by explicit loops; `sequences` as ids, see `din.model.sequences`."""
+    """Computes logits of single impressions by explicit loops.
+
+    Args:
+        offsets: the first row of each field in the table.
+        sequences: as ids, see `din.model.sequences`.
+    """
 
     def __init__(
         self,
@@ -47,7 +55,10 @@ class Twin:
         offsets: dict[str, int],
         sequences: Sequences | None = None,
     ) -> None:
-        self.model, self.table, self.features, self.offsets = model, table, features, offsets
+        self.model = model
+        self.table = table
+        self.features = features
+        self.offsets = offsets
         self.sequences = list((sequences or {"all": {}}).values())
 
     def vectors(self, group: Group, columns: dict[str, Column], owner: int) -> list[Tensor]:
@@ -115,14 +126,14 @@ class Twin:
 
 
 def linear_part(model: LogisticRegression, item: list, profile: list, history: list[list[Tensor]]) -> Tensor:
-    """LR: the impression's own weights, and the mean of its history's."""
+    """Return the logit of LR: the weights of the impression itself, and the mean of those of its history."""
     own = sum(v[0] for v in item) + sum(v[0] for v in profile) + model.bias[0]
     seen = [sum(v[1] for v in past) for past in history]
     return own + (sum(seen) / len(seen) if seen else 0.0)
 
 
 def activation_weight(unit: ActivationUnit, query: Tensor, key: Tensor) -> Tensor:
-    """a(k, q) from the plain concatenation."""
+    """Return a(k, q), computed from the plain concatenation."""
     shared = key[: len(query)]
     inputs, weights = [query, key], [unit.query_weight, unit.key_weight]
     if unit.interaction == "difference_product":
@@ -136,14 +147,14 @@ def activation_weight(unit: ActivationUnit, query: Tensor, key: Tensor) -> Tenso
 
 
 def run(layers: torch.nn.Sequential, x: Tensor) -> Tensor:
-    """A plain feed-forward pass over one vector."""
+    """Run layers on one vector."""
     for layer in layers:
         x = layer.weight @ x + layer.bias if isinstance(layer, torch.nn.Linear) else dice(layer, x)
     return x
 
 
 def dice(layer: torch.nn.Module, s: Tensor) -> Tensor:
-    """Eq. 9 unit by unit, from the moving averages; other activations as they are."""
+    """Return Eq. 9 unit by unit, with the moving averages. Other activations run unchanged."""
     if not isinstance(layer, Dice):
         return layer(s.unsqueeze(0))[0]
     values = []

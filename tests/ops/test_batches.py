@@ -1,4 +1,4 @@
-"""Packing and deduplication: native and reference give the same arrays. Alone: `pytest tests/ops/test_batches.py`."""
+"""Packing and deduplication give the same arrays in both backends. Alone: `pytest tests/ops/test_batches.py`."""
 
 import numpy as np
 from backends import needs_compiler
@@ -15,7 +15,7 @@ pytestmark = needs_compiler
 
 @given(st.lists(st.lists(st.integers(0, 19), max_size=40), min_size=1, max_size=4), st.sampled_from(["int32", "int64"]))
 def test_distinct_ids(batches: list[list[int]], dtype: str) -> None:
-    """Order, positions and types are equal, whatever was seen before."""
+    """Order, positions and types are equal, for any earlier calls."""
     native, reference = Deduplicator(20), Deduplicator(20)
     for batch in batches:
         ids = np.array(batch, dtype)
@@ -34,8 +34,7 @@ def test_distinct_ids(batches: list[list[int]], dtype: str) -> None:
     dropping=st.booleans(),
 )
 def test_packed_batches(shard: int, rows: list[int], rate: float, dropping: bool, features_once: Features) -> None:
-    """Every array and its type, whatever the kinds of fields, with and without dropped values; repeated impressions and
-    none."""
+    """All arrays and their types are equal for all kinds of fields, dropped values, and repeated or no impressions."""
     read, own = features_once.shard(shard, "train"), np.array(rows, np.int64)
     packed = []
     for name in ("native", "reference"):

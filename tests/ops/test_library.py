@@ -1,4 +1,4 @@
-"""The library of native operations: building, caching, choosing, and its typed boundary.
+"""The library of native operations: building, caching, choice, and its typed boundary.
 
 Alone: `pytest tests/ops/test_library.py`; with the slow ones, `-m "slow or not slow"`.
 """
@@ -35,7 +35,7 @@ PRINT_IDENTITY = "from din.ops.native.library import load; print(load().identity
 
 
 def python(program: str, **environment: str) -> str:
-    """Return what a process of its own prints."""
+    """Run a program in a new process, and return its output."""
     variables = {**os.environ, **environment}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -43,7 +43,7 @@ def python(program: str, **environment: str) -> str:
 
 
 def run_operations(folder: Path, **environment: str) -> None:
-    """Run the tests of operations on a library built into a cache of their own."""
+    """Run the tests of operations with a library built into a new cache."""
     variables = {**os.environ, "XDG_CACHE_HOME": str(folder), **environment}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", *OPERATIONS]  # -s: sanitizers print
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
@@ -55,7 +55,7 @@ def run_operations(folder: Path, **environment: str) -> None:
 
 @needs_compiler
 def test_a_model_that_trained_natively_is_folded(features_once: Features, params: Params) -> None:
-    """`fold`, which copies a model to export it, gives one that computes the same."""
+    """`fold`, which copies a model for export, returns one with the same results."""
     train = changed(params.train, epochs=1, batch_size=32, hidden=(8,), attention_hidden=(8,), threads=1)
     with backend.using("native"):
         (model, table), _ = fit(features_once, train)
@@ -83,7 +83,7 @@ WRONG_CALLS = {
 @needs_compiler
 @pytest.mark.parametrize(("name", "arguments"), WRONG_CALLS.values(), ids=WRONG_CALLS)
 def test_a_call_that_does_not_fit_its_prototype_raises(name: str, arguments: tuple) -> None:
-    """Instead of reading or writing whatever lies at an address."""
+    """A wrong call raises, rather than reading or writing at some address."""
     with pytest.raises(TypeError):
         getattr(load(), name)(*arguments)
 
@@ -91,14 +91,14 @@ def test_a_call_that_does_not_fit_its_prototype_raises(name: str, arguments: tup
 @needs_compiler
 @pytest.mark.parametrize("value", [np.zeros((4, 4), np.int64)[:, :2], torch.zeros(4, 4)[:, :2]], ids=type)
 def test_memory_with_gaps_is_refused(value: object) -> None:
-    """C would read the neighbours of a slice as its own."""
+    """C would read the memory between the parts of a slice as its values."""
     with pytest.raises(ValueError, match="contiguous"):
         load().din_segment_offsets(3, value, 2, IDS)
 
 
 @needs_compiler
 def test_unknown_functions_and_fields_are_errors() -> None:
-    """Only what the header declares exists."""
+    """Only functions and fields that the header declares exist."""
     with pytest.raises(AttributeError):
         load().gemm()
     with pytest.raises(KeyError):
@@ -108,7 +108,7 @@ def test_unknown_functions_and_fields_are_errors() -> None:
 
 
 def test_every_exported_function_is_declared_in_the_header() -> None:
-    """C sources define no other function with the public prefix, and none that is not static beside them but gemm."""
+    """All functions of the C sources that are not static are declared in the header, except gemm."""
     declared = set(re.findall(r"^(?:void|int64_t) (\w+)\(", HEADER.read_text(), re.MULTILINE))
     sources = "\n".join(path.read_text() for path in SOURCES.glob("*.c"))
     defined = set(re.findall(r"^(?:void|int64_t) (\w+)\(", sources, re.MULTILINE))
@@ -118,7 +118,7 @@ def test_every_exported_function_is_declared_in_the_header() -> None:
 
 @needs_compiler
 def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
-    """A second process takes the same file from the cache, which holds nothing else."""
+    """A second process uses the same file in the cache, and the cache holds nothing else."""
     program = "import sys; from din.ops.native.library import load; print(load().identity, 'torch' in sys.modules)"
     first, again = (python(program, XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
     assert first == again == f"{load().identity} False"
@@ -127,7 +127,7 @@ def test_the_library_is_compiled_once_and_without_torch(tmp_path: Path) -> None:
 
 @needs_compiler
 def test_other_options_of_the_compiler_give_another_library(tmp_path: Path) -> None:
-    """A cached library that was built otherwise is not used: its bits may differ, and its instructions be unknown."""
+    """A library built with other options is not used: its bits may differ, or its instructions may be missing here."""
     plain, other = (
         python(PRINT_IDENTITY, XDG_CACHE_HOME=str(tmp_path), CC=f"cc{flag}") for flag in ("", " -ffp-contract=off")
     )
@@ -139,12 +139,12 @@ def test_other_options_of_the_compiler_give_another_library(tmp_path: Path) -> N
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have one form of vector.h")
 @pytest.mark.parametrize("flag", ["-mno-avx512f", "-mno-avx"])
 def test_native_operations_without_avx(flag: str, tmp_path: Path) -> None:
-    """The forms of `vector.h` that this machine would not use pass the same tests."""
+    """The forms in `vector.h` that this machine would not use pass the same tests."""
     run_operations(tmp_path, CC=f"cc {flag}")
 
 
 def sanitizers() -> str:
-    """Return the path of the compiler's address sanitizer; empty where it has none."""
+    """Return the path of the compiler's address sanitizer, or an empty string if it has none."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     try:
         found = subprocess.run([*compiler, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
@@ -159,7 +159,7 @@ def sanitizers() -> str:
 @pytest.mark.skipif(not sanitizers(), reason="the compiler has no address sanitizer")
 @pytest.mark.timeout(1800)
 def test_native_operations_under_sanitizers(tmp_path: Path) -> None:
-    """No access beyond an array and no undefined behaviour in the tests of operations."""
+    """The tests of operations access nothing beyond an array, and have no undefined behaviour."""
     flags = "-g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined"
     options = {"ASAN_OPTIONS": "detect_leaks=0", "LD_PRELOAD": sanitizers()}
     run_operations(tmp_path, CC=f"cc {flags}", **options)
@@ -167,7 +167,7 @@ def test_native_operations_under_sanitizers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["auto", "native"])
 def test_without_a_compiler(wanted: backend.Backend, monkeypatch, capsys) -> None:
-    """`auto` says so in one line and uses the references, `native` ends as bad input."""
+    """`auto` prints one line and uses the references; `native` is bad input."""
     monkeypatch.setenv("CC", "/nowhere/cc")
     load.cache_clear()
     try:
@@ -186,7 +186,7 @@ def test_without_a_compiler(wanted: backend.Backend, monkeypatch, capsys) -> Non
 
 @needs_compiler
 def test_processes_with_different_libraries_use_references() -> None:
-    """Ranks must compute the same bits: `auto` falls back, `native` is an error."""
+    """Ranks must compute the same bits, so `auto` uses references and `native` is an error."""
     with backend.using("auto", lambda own: [own, "another"]):
         assert backend.identity() is None
     other = backend.using("native", lambda own: [own, "another"])
@@ -196,7 +196,7 @@ def test_processes_with_different_libraries_use_references() -> None:
 
 @needs_compiler
 def test_the_choice_ends_with_its_block() -> None:
-    """References without a choice; nested choices restore the outer one, after an error too."""
+    """Without a choice, references are used. A nested choice restores the outer one, even after an error."""
     assert backend.identity() is None
     with backend.using("native"):
         chosen = backend.identity()
@@ -209,12 +209,12 @@ def test_the_choice_ends_with_its_block() -> None:
 
 @pytest.mark.parametrize("changes", [{"backend": "reference"}, {"precision": "bfloat16"}], ids=str)
 def test_runs_that_native_operations_do_not_fit(changes: dict[str, Any], params: Params) -> None:
-    """`reference` and another precision use references."""
+    """References are used if they are chosen, or if the precision is not float32."""
     with computing(changed(params.train, **changes).compute):
         assert backend.identity() is None
 
 
 def test_the_sources_are_in_the_package() -> None:
-    """Every C file of the folder is named by the package data of pyproject.toml."""
+    """The package data in pyproject.toml includes every C file of the folder."""
     assert {path.suffix for path in SOURCES.iterdir()} - {".py", ""} == {".c", ".h"}
     assert '"din.ops.native" = ["*.c", "*.h"]' in (ROOT / "pyproject.toml").read_text()

@@ -29,7 +29,7 @@ SIZES = st.integers(1, 35)
 
 
 class Run(NamedTuple):
-    """How to compute an operation: with which backend and precision, from weights changed by which relative amount."""
+    """A way to compute an operation: the backend, the precision, and the relative change of the weights."""
 
     backend: Backend
     dtype: torch.dtype
@@ -45,10 +45,10 @@ RUNS = [
 
 
 def check(native: list[Tensor], reference: list[Tensor], exact: list[Tensor], shaken: list[Tensor]) -> None:
-    """Hold native results to what rounding allows.
+    """Assert that native results differ from float64 by no more than rounding explains.
 
-    Either 3e-5 of each tensor's scale, or 20 times as far from float64 as the reference is, or as weights move the
-    result that are off by a rounding.
+    A tensor may be off by 3e-5 of its scale. It may also be off by 20 times the error of the reference, or by 20 times
+    the change of the result when weights change by a rounding error.
     """
     for found, other, truth, moved in zip(native, reference, exact, shaken, strict=True):
         if truth.numel():
@@ -58,7 +58,7 @@ def check(native: list[Tensor], reference: list[Tensor], exact: list[Tensor], sh
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Use this many threads."""
+    """Use this number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     yield
@@ -66,7 +66,7 @@ def threads(number: int) -> Iterator[None]:
 
 
 def spread(module: nn.Module, seed: int, run: Run) -> None:
-    """Draw weights that let every input matter, in the run's precision."""
+    """Draw weights for which every input matters, in the precision of the run."""
     random = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
         parameter.data.normal_(generator=random).mul_(0.5)
@@ -120,8 +120,7 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
 def test_activation_units_with_pooling(
     lengths, width, feedback, hidden, interaction, softmax, product, sequences, gather, parts, seed
 ) -> None:
-    """Any histories (none, one behaviour, long), no impressions at all, widths, depths, feedback or none, sequences of
-    all behaviours or of some, moments of one process or of all, any threads: inputs, all gradients, moving averages."""
+    """Inputs, gradients and averages agree for all shapes of histories, layers, sequences, processes and threads."""
     random = torch.Generator().manual_seed(seed)
     items = max(sum(lengths) // 3, 1)
     places = places_of(lengths, items, random)
@@ -156,7 +155,7 @@ def test_activation_units_with_pooling(
     seed=st.integers(0, 999),
 )
 def test_perceptrons(rows, inputs, hidden, gather, parts, seed) -> None:
-    """The MLP with Dice: outputs, all gradients and moving averages, no rows included."""
+    """Outputs, gradients and moving averages of an MLP with Dice agree, also without rows."""
     x = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(seed))
     found = []
     for run in RUNS:
@@ -170,7 +169,7 @@ def test_perceptrons(rows, inputs, hidden, gather, parts, seed) -> None:
 
 
 def by_both(operation: Callable[[], Any]) -> tuple[Any, Any]:
-    """Return what an operation gives natively, and what its reference gives."""
+    """Return the native result of an operation, and that of its reference."""
     with backend.using("native"):
         native = operation()
     with backend.using("reference"):
@@ -179,18 +178,17 @@ def by_both(operation: Callable[[], Any]) -> tuple[Any, Any]:
 
 @given(st.lists(st.integers(0, 4), max_size=12), st.integers(0, 2), st.integers(1, 3), st.integers(1, 3))
 def test_lookups(ids: list[int], fields: int, width: int, parts: int) -> None:
-    """Several fields' columns of a table side by side, no fields, other columns of the same table, and the table's
-    gradient; repeated ids. Values are equal bit for bit."""
+    """Values are equal bit for bit and gradients agree, for no or several fields and for different columns."""
     random = torch.Generator().manual_seed(0)
     table = torch.randn(5, 4, generator=random).requires_grad_()
     own = torch.tensor(ids, dtype=torch.int64)
     lookups = tuple(Ids(own.roll(field), None, None) for field in range(fields))
     groups = [Columns(lookups, len(ids), 1, width), Columns((Ids(own, None, None),), len(ids), 0, 1)]
-    by = torch.randn(len(ids), fields * width + 1, generator=random)
+    factors = torch.randn(len(ids), fields * width + 1, generator=random)
 
     def values_and_gradient() -> tuple[Tensor, Tensor]:
         values = torch.cat(lookup(table, groups), 1)
-        return values.detach(), torch.autograd.grad((values * by).sum(), table)[0]
+        return values.detach(), torch.autograd.grad((values * factors).sum(), table)[0]
 
     with threads(parts):
         (ours, our_gradient), (theirs, their_gradient) = by_both(values_and_gradient)
@@ -200,7 +198,7 @@ def test_lookups(ids: list[int], fields: int, width: int, parts: int) -> None:
 
 @given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 35), st.integers(0, 3), st.integers(1, 3))
 def test_rows_are_taken_and_added(ids: list[int], width: int, wider: int, parts: int) -> None:
-    """Equal bit for bit, repeated ids and rows wider than the table included."""
+    """Results are equal bit for bit, also with repeated ids and with rows wider than the table."""
     random = torch.Generator().manual_seed(0)
     table, own = torch.randn(7, width, generator=random), torch.tensor(ids, dtype=torch.int64)
     rows = torch.randn(len(ids), width + wider, generator=random)
@@ -216,7 +214,11 @@ def test_rows_are_taken_and_added(ids: list[int], width: int, wider: int, parts:
 
 
 def example(**changes: float) -> list[Tensor]:
-    """Return native results of one activation unit of 100 behaviours; `changes`: first values of some embeddings."""
+    """Return native results of one activation unit on 100 behaviours.
+
+    Args:
+        changes: values to write into the first row of some embeddings.
+    """
     random = torch.Generator().manual_seed(0)
     unit = ActivationUnit(8, 12, (20, 10), "dice", "product").train()
     spread(unit, 0, RUNS[0])
@@ -234,7 +236,7 @@ def example(**changes: float) -> list[Tensor]:
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_the_same_bits_twice(parts: int) -> None:
-    """Runs on equal numbers of threads agree bit for bit."""
+    """Runs with equal numbers of threads agree bit for bit."""
     with threads(parts):
         assert all(torch.equal(a, b) for a, b in zip(example(), example(), strict=True))
 
@@ -242,7 +244,7 @@ def test_the_same_bits_twice(parts: int) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("where", ["items_UD", "feedback_TF"])
 def test_values_that_are_not_finite_stay_visible(value: float, where: str) -> None:
-    """NaN and infinity in an input reach the output and the gradients: a diverging run can be seen."""
+    """NaN and infinity in an input reach output and gradients, so that a diverging run is noticed."""
     output, *gradients = example(**{where: value})
     assert not output.isfinite().all()
     assert not all(gradient.isfinite().all() for gradient in gradients)
@@ -250,7 +252,7 @@ def test_values_that_are_not_finite_stay_visible(value: float, where: str) -> No
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
 def test_modules_that_trained_natively_can_be_copied(copied: Callable[[nn.Module], nn.Module]) -> None:
-    """A copy computes the same, and nothing of the library hangs on a module."""
+    """A copy has the same results, and a module holds no reference to the library."""
     model, x = multilayer_perceptron(5, (7, 3), "dice").train(), torch.randn(20, 5)
     with backend.using("native"):
         model(x).sum().backward()

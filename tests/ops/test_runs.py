@@ -21,7 +21,7 @@ pytestmark = needs_compiler
 
 @pytest.fixture
 def quick(params: Params) -> Train:
-    """Two short epochs of a small DIN."""
+    """Return settings for two short epochs of a small DIN."""
     small = {"embedding_dim": 6, "attention_hidden": (12, 5), "hidden": (17, 6)}
     return changed(params.train, epochs=2, batch_size=32, threads=1, patience=9, checkpoint_minutes=1e-9, **small)
 
@@ -52,8 +52,7 @@ VARIANTS = [
     ids=[*map(str, VARIANTS), "plain fields", "plain fields, wide", "vectors"],
 )
 def test_a_run_ends_near_that_of_references(changes: dict, declared: dict, tmp_path: Path, quick: Train) -> None:
-    """Losses and validation metrics of two epochs, whatever part of the model has a native form; fields that all have
-    one, and no feedback, too."""
+    """Losses and validation metrics of two epochs agree, whichever parts of the model have a native form."""
     features, train = write_features(tmp_path, declared=declared), changed(quick, **changes)
     histories = []
     for name in ("native", "reference"):
@@ -66,7 +65,7 @@ def test_a_run_ends_near_that_of_references(changes: dict, declared: dict, tmp_p
 def test_a_resumed_run_ends_with_the_same_bits(
     features: Features, quick: Train, tmp_path: Path, fit_until_killed
 ) -> None:
-    """Killed in its second epoch and started again: the same weights, which are not the references' bits."""
+    """A run killed in its second epoch and started again ends with the same bits, which are not the references'."""
     with backend.using("native"):
         whole, _ = fit(features, quick)
         fit_until_killed(13, features, quick, tmp_path / "state.safetensors")
@@ -77,7 +76,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
 
 
 def test_backends_never_share_a_checkpoint(features: Features, params: Params) -> None:
-    """What was found identifies a checkpoint, not the setting that led to it."""
+    """A checkpoint is identified by the resolved backend, not by the setting."""
 
     def directory(setting: Backend, chosen: Backend) -> str:
         train = changed(params.train, backend=setting)

@@ -16,8 +16,7 @@ from din.train.optimizers import TABLE_OPTIMIZERS
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 @pytest.mark.parametrize("width", [1, 17, 33])
 def test_table_updates(optimizer, coupled: bool, whole_table: bool, width: int) -> None:
-    """Five steps over changing rows: the table and every state, penalties coupled or not, some of more than the weight,
-    rows of no batch, a linear column."""
+    """Table and state agree after five steps with either penalty, also where it is larger than the weight."""
     found = []
     for name in ("native", "reference"):
         random = torch.Generator().manual_seed(0)
@@ -33,7 +32,11 @@ def test_table_updates(optimizer, coupled: bool, whole_table: bool, width: int) 
 
 
 def train(name: str, backend_name: Backend, saved_after: int | None = None) -> list[torch.nn.Parameter]:
-    """Return weights of several shapes after five steps; `saved_after`: a new optimizer goes on from a saved state."""
+    """Return weights of several shapes after five steps.
+
+    Args:
+        saved_after: the number of steps after which a new optimizer continues from the saved state.
+    """
     random = torch.Generator().manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in [(3, 5), (7,), (1, 1)]]
     with backend.using(backend_name):
@@ -52,13 +55,13 @@ def train(name: str, backend_name: Backend, saved_after: int | None = None) -> l
 @needs_compiler
 @pytest.mark.parametrize("name", ["adam", "sgd", "rowwise_adagrad"])
 def test_dense_updates(name: str) -> None:
-    """Five steps over weights of several shapes."""
+    """Weights of several shapes agree after five steps."""
     torch.testing.assert_close(train(name, "native"), train(name, "reference"), atol=1e-6, rtol=1e-5)
 
 
 @both_backends
 @pytest.mark.parametrize("name", ["adam", "sgd", "rowwise_adagrad"])
-def test_a_saved_state_goes_on_with_the_same_bits(name: str, backend_name: Backend) -> None:
+def test_a_saved_state_continues_with_the_same_bits(name: str, backend_name: Backend) -> None:
     """A new optimizer with the state of another continues as the other would."""
     whole, resumed = train(name, backend_name), train(name, backend_name, saved_after=3)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
@@ -66,7 +69,7 @@ def test_a_saved_state_goes_on_with_the_same_bits(name: str, backend_name: Backe
 
 @needs_compiler
 def test_a_missing_gradient_is_an_error() -> None:
-    """If it were left out, the gradients behind it would move other weights than their own."""
+    """If it were skipped, later gradients would update the wrong weights."""
     weights = [torch.nn.Parameter(torch.ones(size)) for size in (2, 3)]
     with backend.using("native"):
         optimizer = dense_optimizer("sgd", weights)

@@ -72,14 +72,14 @@ class Finished:
         return read_json(self.here.parity)
 
     def reseal(self) -> str:
-        """Make the manifest agree with the bundle's files again, whatever happened to them."""
+        """Make the manifest agree with the bundle's present files, and return the new version."""
         return seal(self.bundle)
 
 
 def random_log(seed: int = 0) -> RawLog:
-    """About ten events a user, ties in time among them; some prior history; values missing everywhere.
+    """Return a log with about ten events per user, equal times, some prior history, and missing values in all fields.
 
-    A click needs a behaviour of the candidate's category, so that a model has something to learn.
+    Clicks depend on earlier behaviours with the candidate's category, so that a model has something to learn.
     """
     rng = random.Random(seed)
 
@@ -125,14 +125,14 @@ def random_log(seed: int = 0) -> RawLog:
 
 
 def part(name: str, rows: list[dict[str, Any]]) -> Part:
-    """Rows as one of a log's tables."""
+    """Return rows as a table of a log."""
     columns = {key: [row[key] for row in rows] for key in rows[0]}
     table = pa.table({key: pa.array(values, TYPES.get(key)) for key, values in columns.items()})
     return Part(table, ((name, len(rows)),))
 
 
 def write_raw(log: RawLog, raw: Path) -> None:
-    """A log as data/raw."""
+    """Write a log as data/raw."""
     facts = write(log, raw, None)
     write_json(raw / "manifest.json", documents_of.raw_manifest(source="test", files=hash_files(raw)) | facts)
 

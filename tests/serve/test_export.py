@@ -1,4 +1,4 @@
-"""Both graphs against PyTorch on ragged input, and bundles that depend on nothing but the training."""
+"""Both graphs, compared with PyTorch on ragged input, and bundles, which depend on the training alone."""
 
 import json
 import os
@@ -53,7 +53,7 @@ SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
 @dataclass(frozen=True)
 class Exported:
-    """A model with weights large enough to matter, and its two graphs."""
+    """A model with weights large enough that all inputs matter, and its two graphs."""
 
     trained: Trained
     fields: tuple[Field, ...]
@@ -82,7 +82,7 @@ def make(
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Each model variant, exported once."""
+    """Return a model variant, exported once."""
     fields = with_lengths(parse_fields({} if request.param == "din, items only" else FIELDS))
     train = changed(params.train, **SMALL, **VARIANTS[request.param])
     sequences = IDS if request.param in SEVERAL_SEQUENCES else None
@@ -90,7 +90,7 @@ def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: p
 
 
 def random_batch(seed: int, exported: Exported, lengths: list[int], request: bool = False) -> PackedBatch:
-    """Random features of len(lengths) impressions with histories of these lengths (a request: one history)."""
+    """Return random features of len(lengths) impressions with histories of these lengths. A request has one history."""
     random = np.random.default_rng(seed)
     behaviours = sum(lengths[:1] if request else lengths)
     owners = 1 if request else len(lengths)
@@ -135,7 +135,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 @settings(max_examples=25)
 @given(seed=SEEDS, lengths=st.lists(st.integers(0, 4), min_size=1, max_size=6))
 def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[int]) -> None:
-    """Any histories, empty ones and single rows among them: the same logits, and probabilities of them."""
+    """Logits, and the probabilities made of them, are equal for any histories, including empty and single ones."""
     packed = random_batch(seed, exported, lengths)
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed)).double().numpy()
@@ -148,7 +148,7 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
 def test_request_graph_equals_torch_and_the_batch_graph(
     exported: Exported, seed: int, candidates: int, length: int
 ) -> None:
-    """One history of any length, any number of candidates: as `model.request`, and as packed rows with copies of it."""
+    """A request of any size gets the logits of `model.request`, and of packed rows with copies of its history."""
     packed = random_batch(seed, exported, [length] * candidates, request=True)
     found = exported.request.run(packed, "logit")
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_request_graph_equals_torch_and_the_batch_graph(
 
 
 def copied(request: PackedBatch) -> PackedBatch:
-    """A request as impressions that each have a copy of its history, its user and its context."""
+    """Return a request as impressions, each with a copy of its history, its user and its context."""
     count, length = len(request), len(request.behaviour)
 
     def times(group: Group, owners: int) -> dict[str, Lookup]:
@@ -185,7 +185,7 @@ def copied(request: PackedBatch) -> PackedBatch:
 
 
 def test_no_candidates_is_an_empty_answer(exported: Exported) -> None:
-    """The graph itself takes zero candidates, with and without a history."""
+    """The graph accepts zero candidates, with and without a history."""
     for length in (0, 3):
         feeds = {node.name: empty(node, length) for node in exported.request._session.get_inputs()}
         logit, probability = exported.request._session.run(["logit", "probability"], feeds)
@@ -193,9 +193,10 @@ def test_no_candidates_is_an_empty_answer(exported: Exported) -> None:
 
 
 def empty(node, length: int) -> np.ndarray:
-    """An input of a request without candidates over `length` items, all of them behaviours."""
+    """Return an input of a request without candidates, in which all `length` items are behaviours."""
     kind = np.float32 if node.type == "tensor(float)" else np.int64
-    if fixed := [size for size in node.shape if isinstance(size, int) and size > 1]:  # a vector's
+    fixed = [size for size in node.shape if isinstance(size, int) and size > 1]
+    if fixed:  # the field is a vector
         return np.zeros([length, *fixed][-len(node.shape) :], kind)
     if node.name == "candidate":
         return np.zeros(0, kind)
@@ -206,7 +207,7 @@ def empty(node, length: int) -> np.ndarray:
 
 
 def test_graphs_ask_only_for_what_they_read(exported: Exported) -> None:
-    """Unused inputs are gone: a request has no segment; free dimensions have names."""
+    """Unused inputs are removed, such as the segments of a request, and free dimensions have names."""
     model = onnx.load(exported.folder / "request.onnx")
     read = {name for node in model.graph.node for name in node.input}
     assert {node.name for node in model.graph.input} <= read
@@ -216,7 +217,7 @@ def test_graphs_ask_only_for_what_they_read(exported: Exported) -> None:
 
 
 def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
-    """No path, source file or stack trace is left in the files."""
+    """The files contain no path, source file or stack trace."""
     for name in ("request.onnx", "batch.onnx"):
         content = (exported.folder / name).read_bytes()
         for trace in (str(ROOT), str(Path.home()) + "/", sys.prefix, ".py", "stack_trace"):
@@ -224,7 +225,7 @@ def test_graphs_say_nothing_about_the_machine(exported: Exported) -> None:
 
 
 def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path, monkeypatch) -> None:
-    """Beyond a size, both graphs share one file of each weight, named by content, and still compute the same."""
+    """Both graphs share one file per large weight, named by its content, and compute the same with it."""
     monkeypatch.setattr(exporting, "_EXTERNAL", 64)
     fields = with_lengths(parse_fields(FIELDS))
     exported = make(fields, changed(params.train, name="lr"), tmp_path, params.export.opset)
@@ -243,7 +244,7 @@ def weight_files(path: Path) -> set[str]:
 
 
 def test_the_same_training_gives_the_same_version(own: Finished) -> None:
-    """Another process, another directory, another hash seed: the same bytes."""
+    """Another process, directory and hash seed give the same bytes."""
     before = verify_bundle(own.bundle).version
     own.here.params.write_text(json.dumps(to_json(own.params)))
     environment = os.environ | {"PYTHONHASHSEED": "77"}
@@ -253,12 +254,12 @@ def test_the_same_training_gives_the_same_version(own: Finished) -> None:
 
 
 def test_facts_say_what_promotion_asks(finished: Finished) -> None:
-    """The keys that the gate and the registry read; the hashes of what went in; no clock, path or commit."""
+    """They hold the keys that gate and registry read, and hashes of the inputs, but no clock, path or commit."""
     facts = read_json(finished.bundle / "facts.json")
     manifest = finished.features.manifest
     assert facts["model_name"] == finished.params.model_name
     assert facts["train_until"] == manifest["train_until"]
-    assert facts["until"] == "2023-11-15"  # START is 22:13:20 of the 14th, the last event is eight hours later
+    assert facts["until"] == "2023-11-15"  # START is 22:13:20 on the 14th, and the last event is eight hours later
     assert facts["protocol"] == {
         "name": "by_user",
         "order": "strict",
@@ -276,21 +277,21 @@ def test_facts_say_what_promotion_asks(finished: Finished) -> None:
 
 @pytest.mark.parametrize("until", ["2023-11-15", "2062-01-01"])
 def test_until_is_the_last_day_of_the_data(own: Finished, until: str) -> None:
-    """A `data.until` beyond the log makes no bundle newer than the data that it saw."""
+    """A `data.until` after the end of the log does not make a bundle newer than its data."""
     features = own.features
     features.manifest["until"] = until
     assert gather_facts(own.here, features, own.params)["until"] == "2023-11-15"
 
 
 def test_the_card_shows_metrics_and_fields(finished: Finished) -> None:
-    """What people read agrees with what programs read."""
+    """The model card agrees with the facts."""
     card = (finished.bundle / "MODEL_CARD.md").read_text()
     assert "| this model, test | 0.7500 | 0.7400 |" in card
     assert "- context: `hour` (numeric), `marks` (multi), `tab` (categorical)" in card
 
 
 def test_a_missing_verdict_is_an_input_error(own: Finished, monkeypatch) -> None:
-    """A bundle states what validation said, so it can't be made without."""
+    """A bundle states the verdicts of validation, so it can't be made without them."""
     own.here.verdict("features").unlink()
     with pytest.raises(InputError, match=r"features\.verdict: not found; run `dvc repro validate_features`"):
         gather_facts(own.here, own.features, own.params)

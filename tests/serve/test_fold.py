@@ -1,4 +1,4 @@
-"""Folded models against the models as trained, in PyTorch."""
+"""Folded models, compared in PyTorch with the models as trained."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from din.serve.fold import LONG, FoldedDice, fold
 
 
 def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:
-    """Weights, averages and α (0 and 1 exactly, and around them) far from their initial values."""
+    """Return a model whose weights and averages are far from their initial values, with α at and around 0 and 1."""
     fields = with_lengths(parse_fields(FIELDS))
     small = {"embedding_dim": 4, "attention_hidden": (9, 5), "hidden": (7, 6)}
     layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
@@ -46,7 +46,7 @@ def dices(model: torch.nn.Module) -> list[Dice]:
 def test_a_folded_unit_weighs_a_request_as_before(
     params: Params, activation: str, length: int, interaction: str
 ) -> None:
-    """On both sides of `LONG`, whatever the options: the same weights [C, L], and the same for packed rows."""
+    """For all options, on both sides of `LONG`, the weights [C, L] stay the same, and so do those of packed rows."""
     model = random_model(params, length, name="din", activation=activation, interaction=interaction)
     (unit,), (folded,) = units(model), units(fold(model))
     query, key = torch.randn(6, model.query_width), torch.randn(length, model.key_width)
@@ -63,7 +63,7 @@ def units(model: torch.nn.Module) -> list[ActivationUnit]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_folded_head_answers_as_before(params: Params, seed: int) -> None:
-    """Linear layers with Dice and dropout between them: the same logits, and no Dice is left."""
+    """Linear layers with Dice and dropout in between give the same logits, and no Dice is left."""
     model = random_model(params, seed, name="base", dropout=0.5)
     folded = fold(model)
     first = model.head[1]
@@ -75,7 +75,7 @@ def test_a_folded_head_answers_as_before(params: Params, seed: int) -> None:
 
 
 def test_the_trained_model_stays_as_it_is(params: Params) -> None:
-    """Folding works on a copy: parity compares with the model as trained."""
+    """Folding changes a copy, since parity compares with the model as trained."""
     model: Model = random_model(params, 0, name="din")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fold(model)

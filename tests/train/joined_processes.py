@@ -1,4 +1,4 @@
-"""Run a function in several processes that have joined, as ranks do."""
+"""Run a function in several processes that have joined as ranks."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ LOADED_ONCE = ["din.train.fit", "hypothesis", "pytest"]
 
 
 def together(processes: int, body: Callable[..., None], *arguments: object) -> None:
-    """Run body(ranks, *arguments) in several processes that have joined; their assertions fail here."""
+    """Run body(ranks, *arguments) in several joined processes. An assertion that fails in one of them fails here."""
     forkserver.set_forkserver_preload(LOADED_ONCE)
     arguments = (environments(processes), body, arguments)
     multiprocessing.start_processes(_join_and_run, arguments, processes, start_method="forkserver")

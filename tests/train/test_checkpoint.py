@@ -1,4 +1,4 @@
-"""Checkpoints: damaged ones, whose they are, which stay. Alone: `pytest tests/train/test_checkpoint.py`."""
+"""Checkpoints: damaged files, identity, and which are kept. Alone: `pytest tests/train/test_checkpoint.py`."""
 
 import os
 from collections.abc import Callable
@@ -23,14 +23,14 @@ PROGRESS = Progress(epoch=1, batch=7, loss=0.5, history=[{"epoch": 0, "valid_auc
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound checkpoint."""
+    """Return an undamaged checkpoint."""
     path = tmp_path_factory.mktemp("checkpoint") / "state.safetensors"
     checkpoint.save(path, TENSORS, PROGRESS)
     return path
 
 
 def test_a_checkpoint_comes_back_whole(written: Path) -> None:
-    """Every tensor and all progress."""
+    """Every tensor and all progress are read back."""
     found = checkpoint.load(written)
     assert found is not None
     assert found[1] == PROGRESS
@@ -48,8 +48,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_not_taken(damage: str, written: Path, tmp_path: Path, capsys) -> None:
-    """One line says so, and training starts over."""
+def test_a_damaged_checkpoint_is_ignored(damage: str, written: Path, tmp_path: Path, capsys) -> None:
+    """One printed line says so, and training starts over."""
     content = DAMAGES[damage](written.read_bytes())
     assert content != written.read_bytes()
     (tmp_path / "state").write_bytes(content)
@@ -61,7 +61,7 @@ def test_a_damaged_checkpoint_is_not_taken(damage: str, written: Path, tmp_path:
 @settings(max_examples=300)
 @given(st.data())
 def test_no_flipped_byte_goes_unnoticed(written: Path, data: st.DataObject) -> None:
-    """Anywhere in the file, header and progress included."""
+    """A flipped byte is noticed anywhere in the file, including the header and the progress."""
     content = bytearray(written.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.sampled_from([1, 16, 128, 255]))
     damaged = written.with_name("flipped")
@@ -69,15 +69,15 @@ def test_no_flipped_byte_goes_unnoticed(written: Path, data: st.DataObject) -> N
     assert checkpoint.load(damaged) is None
 
 
-def test_tensors_without_progress_are_not_taken(tmp_path: Path, capsys) -> None:
-    """A safetensors file of another program holds no metadata."""
+def test_tensors_without_progress_are_ignored(tmp_path: Path, capsys) -> None:
+    """A safetensors file of another program has no metadata."""
     save_file(TENSORS, tmp_path / "state")
     assert checkpoint.load(tmp_path / "state") is None
     assert "its checksum does not match" in capsys.readouterr().out
 
 
 def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
-    """Of four others, by the time of their last save; the current run's whatever its age."""
+    """Of four others, the two saved last are kept; the current run is kept at any age."""
     for age, name in enumerate(("new", "newer", "older", "oldest", "mine")):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (10_000 - age, 10_000 - age))
@@ -87,7 +87,7 @@ def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
 
 
 def test_processes_share_the_cores(params: Params, monkeypatch) -> None:
-    """`threads` wins; else each of those on one machine gets its part, and at least one."""
+    """`threads` is used if set. Otherwise each process on a machine gets an equal share of cores, at least one."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
     for local, share in (("4", 1), ("2", 3), ("9", 1)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", local)

@@ -28,7 +28,7 @@ ITEMS, COLD, USERS, EVENTS, LENGTH = 240, 120, 200, 30, 8
 
 
 def log(with_vectors: bool) -> RawLog:
-    """Five days of a log whose clicks follow a direction of the items' vectors."""
+    """Return five days of a log in which clicks depend on one direction of the items' vectors."""
     random = np.random.default_rng(3)
     vector = random.normal(size=(ITEMS, LENGTH))
     appeal = 1.5 * vector @ random.normal(size=LENGTH) / np.sqrt(LENGTH)
@@ -47,7 +47,7 @@ def log(with_vectors: bool) -> RawLog:
 
 
 def cold_auc(root: Path, params: Params, model: str, with_vectors: bool) -> float:
-    """Train on the first days; AUC on the last day's rows, whose items have no id."""
+    """Train on the first days, and return the AUC on the rows of the last day, whose items have no id."""
     workspace = Workspace(root)
     write_raw(log(with_vectors), workspace.raw)
     block = replace(params.featurize, valid_days=1, test_days=1, min_count=1, fields=None)
@@ -64,7 +64,7 @@ def cold_auc(root: Path, params: Params, model: str, with_vectors: bool) -> floa
 
 @pytest.mark.parametrize("model", ["din", "lr"])
 def test_a_cold_item_is_ranked_by_its_vector(model: str, params: Params, tmp_path: Path) -> None:
-    """On 1,200 rows an AUC has a standard error of 0.02: without vectors chance, with them nearly the planted order."""
+    """Vectors lift the AUC on cold items from chance to nearly the planted order; its standard error is 0.02."""
     without = cold_auc(tmp_path / "without", params, model, with_vectors=False)
     having = cold_auc(tmp_path / "with", params, model, with_vectors=True)
     assert without < 0.58

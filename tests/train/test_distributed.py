@@ -1,4 +1,4 @@
-"""Several processes train one model: gradients of one, equal bits. Alone: `pytest tests/train -k distributed`."""
+"""Several processes that train one model. Alone: `pytest tests/train -k distributed`."""
 
 import json
 import os
@@ -39,7 +39,7 @@ NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=6), st.integers(1, 9))
 def test_every_row_is_dealt_once_and_evenly(sizes: list[int], processes: int) -> None:
-    """Any shards, more ranks than rows too: all rows, no row twice, and ranks' numbers differ by one at most."""
+    """For any shards, and more ranks than rows, each row has one rank, and the ranks' numbers differ by at most one."""
     shares = [Ranks(rank, processes).shares(sizes) for rank in range(processes)]
     for shard, size in enumerate(sizes):
         assert [row for own in shares for row in own[shard]] == list(range(size))
@@ -48,7 +48,7 @@ def test_every_row_is_dealt_once_and_evenly(sizes: list[int], processes: int) ->
 
 
 def step(features: Features, params: Train, rows: np.ndarray, total: int, ranks: Ranks) -> dict[str, torch.Tensor]:
-    """Loss, gradients and moving averages of one step over impressions `rows` of shard 0, summed over ranks."""
+    """Return loss, gradients and moving averages of one step over impressions `rows` of shard 0, summed over ranks."""
     packer = Packer(features)
     model, table = build(features.fields, packer.layout, params)
     for layer in model.modules():
@@ -119,7 +119,7 @@ def check_fit(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
     everyones = ranks.collect(seen)
     assert [batch.impressions for batch in batches] == np.sum(everyones, 0).tolist()
     assert np.sum(everyones) == features.manifest["rows"]["train"]
-    assert min(map(min, everyones)) == 0  # some rank ends an epoch with an empty batch
+    assert min(map(min, everyones)) == 0  # some rank has an empty batch at the end of an epoch
 
     compute = Compute(ranks=ranks)
     with backend.using(chosen, ranks.collect):
@@ -146,7 +146,9 @@ def check_metrics(ranks: Ranks, root: Path, params: Train) -> None:
     _, alone = fit(features, changed(params, batch_size=params.learning.batch_size * ranks.size))
     first, last = (team.history[epoch]["train_loss"] for epoch in (0, -1))
     assert last < 0.95 * first
-    check_losses(team.history, alone.history, 0.006)  # .0035; half of the table's gradient .008, half the rate .08
+    check_losses(
+        team.history, alone.history, 0.006
+    )  # measured: 0.0035; with half of the table's gradient 0.008, with half the rate 0.08
 
 
 def check_both(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None:
@@ -166,9 +168,7 @@ def check_both(ranks: Ranks, root: Path, params: Train, chosen: Backend) -> None
 def test_two_processes_compute_what_one_does(
     backend_name: Backend, declared: dict, tmp_path: Path, params: Params
 ) -> None:
-    """Loss, gradients and Dice's averages of a batch in two parts equal those of the whole by reference, empty parts
-    included; after two epochs on uneven shares both ranks hold the same bits and have seen every impression once;
-    losses of native operations are those of references."""
+    """A batch in two parts has the gradients of the whole batch; both ranks end with the same bits and its losses."""
     features = write_features(tmp_path, users=41, impressions=11, shards=3, declared=declared)
     train = changed(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1)
     together(2, check_both, features.root, train, backend_name)
@@ -176,7 +176,7 @@ def test_two_processes_compute_what_one_does(
 
 @needs_compiler
 def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> None:
-    """Losses are those of one process with batches as large, within the noise of their order; gradients are clipped."""
+    """Losses equal those of one process with equal batches, up to the noise of their order; gradients are clipped."""
     features = write_features(tmp_path, users=100, impressions=20, shards=3)
     train = changed(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=2, patience=9)
     clipped = changed(train, batch_size=64, learning_rate=0.005, clip_norm=0.5)
@@ -185,13 +185,13 @@ def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> No
 
 @pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_vectors_of_any_length_reach_all(processes: int) -> None:
-    """Each rank gets every rank's vector, empty ones too, in the order of ranks."""
+    """Each rank gets the vectors of all ranks, including empty ones, in the order of ranks."""
     together(processes, check_exchange)
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_GPU)])
 def test_bfloat16_trains_near_float32(device: str, features: Features, params: Params) -> None:
-    """Autocast of the dense part: float32 weights, losses within a hundredth, on the device asked for."""
+    """With autocast of the dense part, weights stay float32 and losses are within 0.01, on the chosen device."""
     quick = changed(params.train, epochs=1, batch_size=32, threads=1, device=device)
     losses = []
     for precision in ("float32", "bfloat16"):
@@ -205,7 +205,7 @@ def test_bfloat16_trains_near_float32(device: str, features: Features, params: P
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Callable[..., Path]:
-    """Makes workspaces with small features, whose params.yaml trains in two processes."""
+    """Return a function that makes workspaces with small features, whose params.yaml trains in two processes."""
 
     def make(name: str, learning: dict[str, Any] | None = None, compute: dict[str, Any] | None = None) -> Path:
         root = tmp_path / name
@@ -231,7 +231,7 @@ def outcome(root: Path) -> int:
 
 
 def test_din_train_in_two_processes(workspace: Callable[..., Path]) -> None:
-    """One outcome, one log, one model, and a summary, written by one of them; the speed is that of training alone."""
+    """One of them writes one outcome, log, model and summary, whose speed counts the time of training alone."""
     root = workspace("whole")
     done = run(root, "din.cli", "train")
     assert (done.returncode, outcome(root)) == (0, 0), done.stderr
@@ -247,13 +247,13 @@ def test_din_train_in_two_processes(workspace: Callable[..., Path]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", ["an unreadable shard on one rank", "divergence on all"])
 def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[..., Path]) -> None:
-    """Exit code and outcome of the rank that failed, its message once, and no process left behind."""
+    """The exit code and outcome are those of the rank that failed; its message appears once; no process is left."""
     diverging = {"optimizer": "sgd", "learning_rate": 1e30} if cause == "divergence on all" else {}
     root = workspace("broken", learning=diverging)
     if cause != "divergence on all":
         shard = root / "data/features/shards/00001/train.parquet"
         content = bytearray(shard.read_bytes())
-        content[4:200] = bytes([255]) * 196  # the first page; the footer, which all ranks read, stays whole
+        content[4:200] = bytes([255]) * 196  # damages the first page; the footer, which all ranks read, stays whole
         shard.write_bytes(content)
     done = run(root, "din.cli", "train")
     assert (done.returncode, outcome(root)) == (2, 2), done.stderr
@@ -264,7 +264,7 @@ def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[...,
 
 @pytest.mark.slow
 def test_killed_and_resumed_ends_with_the_bits_of_torchrun(workspace: Callable[..., Path]) -> None:
-    """SIGKILL to all processes while they train; run again: the model of an uninterrupted run under torchrun."""
+    """A run continued after SIGKILL to all processes gives the model of an uninterrupted run under torchrun."""
     often = {"checkpoint_minutes": 1e-9}
     killed = workspace("killed", {"epochs": 5}, often)
     clean = workspace("clean", {"epochs": 5}, often | {"processes": 1})

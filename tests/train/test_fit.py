@@ -1,4 +1,4 @@
-"""The training loop: learns, resumes bit for bit, trains the unknown row. Alone: `pytest tests/train`."""
+"""The training loop: it learns, resumes bit for bit, and trains the unknown row. Alone: `pytest tests/train`."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ from random_features import write_features
 from safetensors.torch import load_file
 from settings import changed
 
+from din import code
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -32,7 +33,7 @@ from din.train.regularization import row_decay
 
 @pytest.fixture
 def quick(params: Params) -> Train:
-    """Small and fast, two epochs, one thread."""
+    """Settings for a small model, two epochs and one thread."""
     return changed(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
 
 
@@ -57,7 +58,7 @@ RESUMED = [
 def test_a_resumed_run_ends_with_the_same_bits(
     options: dict[str, Any], die_after: int, features: Features, quick: Train, tmp_path: Path, fit_until_killed
 ) -> None:
-    """Stop after any saved checkpoint, start again: same weights, same history as never stopped."""
+    """A run stopped after any checkpoint and started again has the weights and history of a run that never stopped."""
     quick = changed(quick, checkpoint_minutes=1e-9, **options)
     whole, whole_progress = fit(features, quick)
     fit_until_killed(die_after, features, quick, path := tmp_path / "state.safetensors")
@@ -67,7 +68,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
 
 
 def test_a_finished_run_is_not_trained_again(features: Features, quick: Train, tmp_path: Path, capsys) -> None:
-    """The last checkpoint holds the result: fitting again trains no batch and gives the same bits."""
+    """The last checkpoint holds the result, so fitting again trains no batch and gives the same bits."""
     path = tmp_path / "state.safetensors"
     first, _ = fit(features, quick, path)
     capsys.readouterr()
@@ -78,7 +79,7 @@ def test_a_finished_run_is_not_trained_again(features: Features, quick: Train, t
 
 @pytest.mark.parametrize("cut", [0, 10, -7])
 def test_a_torn_checkpoint_is_never_loaded(cut: int, features: Features, quick: Train, tmp_path: Path, capsys) -> None:
-    """A truncated file is named and training starts over."""
+    """A truncated file is named, and training starts over."""
     path = tmp_path / "state.safetensors"
     whole, _ = fit(features, quick, path)
     path.write_bytes(path.read_bytes()[:cut])
@@ -89,7 +90,7 @@ def test_a_torn_checkpoint_is_never_loaded(cut: int, features: Features, quick: 
 def test_checkpoints_are_bound_to_data_parameters_and_code(
     features: Features, quick: Train, tmp_path: Path, monkeypatch
 ) -> None:
-    """Another seed, manifest, number of threads or line of code is another directory; the saving interval is not."""
+    """Another seed, manifest, number of threads or line of code changes the directory; the saving interval does not."""
 
     def directory(root: Path = features.root, **changes: Any) -> str:
         with computing(changed(quick, **changes).compute) as compute:
@@ -100,12 +101,21 @@ def test_checkpoints_are_bound_to_data_parameters_and_code(
     assert here != directory(seed=99)
     assert here != directory(write_features(tmp_path / "other", users=25).root)
     assert here != directory(threads=(os.cpu_count() or 1) + 1)
-    shutil.copytree(Path(checkpoint.__file__).parent.parent, tmp_path / "din")
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "din" / "train" / "checkpoint.py"))
-    assert here == directory()
-    with (tmp_path / "din" / "model" / "dice.py").open("a") as code:
-        code.write("# changed\n")
-    assert here != directory()
+    shutil.copytree(Path(code.__file__).parent, tmp_path / "din")
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
+    for addition, same in (("# a comment\n", True), ("changed = True\n", False)):
+        with (tmp_path / "din" / "model" / "attention.py").open("a") as module:
+            module.write(addition)
+        forget_code()
+        assert (here == directory()) == same
+    monkeypatch.undo()
+    forget_code()
+
+
+def forget_code() -> None:
+    """Let `din.code` read the modules again."""
+    code._path.cache_clear()
+    code._module.cache_clear()
 
 
 KILLED_RUN = """
@@ -128,7 +138,7 @@ fit(Features(Path(sys.argv[2])), params, Path(sys.argv[3]))
 
 @pytest.mark.slow
 def test_kill_9_in_a_real_process(features: Features, tmp_path: Path, params: Params) -> None:
-    """SIGKILL while it trains and saves; the next process ends as one never killed."""
+    """A process continues after SIGKILL of another, and ends with the weights of one that was never killed."""
     root = Path(__file__).parent.parent.parent
     path = tmp_path / "state.safetensors"
     command = [sys.executable, "-c", KILLED_RUN, str(root / "params.yaml"), str(features.root), str(path)]
@@ -147,7 +157,7 @@ def test_kill_9_in_a_real_process(features: Features, tmp_path: Path, params: Pa
 
 
 def test_it_learns_what_was_planted(tmp_path: Path, params: Params) -> None:
-    """Labels that follow the category among the history's: DIN finds them on validation rows."""
+    """Labels depend on whether the history holds the candidate's category, and DIN predicts them on validation rows."""
     features = write_features(tmp_path, users=200, impressions=40)
     _, progress = fit(features, changed(params.train, epochs=4))
     assert progress.best_metric > 0.6
@@ -155,7 +165,7 @@ def test_it_learns_what_was_planted(tmp_path: Path, params: Params) -> None:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_learns(name: str, tmp_path: Path, params: Params) -> None:
-    """Each finds some of it, in training rows at least (LR sees no pair of behaviour and candidate)."""
+    """Each model learns some of it, at least on training rows, although LR sees no pairs of values."""
     features = write_features(tmp_path, users=60, impressions=30)
     train = changed(params.train, name=name, epochs=4, learning_rate=0.01, patience=9, threads=1)
     _, progress = fit(features, changed(train, attention_hidden=(8,), hidden=(8,)))
@@ -163,8 +173,8 @@ def test_every_model_learns(name: str, tmp_path: Path, params: Params) -> None:
     assert losses[-1] < losses[0] - 0.01
 
 
-def test_the_gradient_s_norm_is_clipped_as_a_whole(quick: Train, tmp_path: Path) -> None:
-    """One SGD step at rate 1: dense weights and table rows together move by the norm, where it was larger."""
+def test_the_norm_of_the_whole_gradient_is_clipped(quick: Train, tmp_path: Path) -> None:
+    """In one SGD step at rate 1, dense weights and table rows together move by the largest permitted norm."""
     features = write_features(tmp_path, shards=1)
     one_step = changed(quick, optimizer="sgd", learning_rate=1.0, regularizer="none", epochs=1, batch_size=10_000)
     moved: list[float] = []
@@ -179,7 +189,7 @@ def test_the_gradient_s_norm_is_clipped_as_a_whole(quick: Train, tmp_path: Path)
 
 
 def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
-    """Row 0 of every vocabulary moves, by unknown_rate alone where no value is missing."""
+    """Row 0 of every vocabulary changes, even where no value is missing, because of `unknown_rate`."""
     trained, _ = fit(features, changed(quick, unknown_rate=0.2))
     layout = Packer(features).layout
     _, start = build(features.fields, layout, quick)
@@ -191,9 +201,7 @@ def test_the_unknown_rows_are_trained(features: Features, quick: Train) -> None:
 def test_dropped_values_count_for_the_unknown_row(
     field: str, fewer: int | None, features: Features, quick: Train
 ) -> None:
-    """λ/n_j of row 0 holds the share 1 − (1 − rate)^n of impressions, each with n values that can be dropped: its
-    distinct items, one fewer of its behaviours, one of its user. Other rows keep their own n_j.
-    """
+    """n_j of row 0 includes the share 1 − (1 − rate)^n of impressions, in which one of n values is dropped."""
     decay = row_decay(features, changed(quick, unknown_rate=0.5, regularization=3.0).learning)
     total = features.manifest["impressions"]
     values = sum(features.vocabulary("item_id")["impressions"].to_pylist()) / total - fewer if fewer is not None else 1
@@ -204,7 +212,7 @@ def test_dropped_values_count_for_the_unknown_row(
 
 
 def test_one_row_batches_train(features: Features, quick: Train) -> None:
-    """A last batch of a single impression, as four of the five public DINs can't."""
+    """The last batch may have a single impression, which four of five public implementations of DIN don't survive."""
     rows = features.split_rows("train")
     size = next(size for size in range(2, 200) if any(n % size == 1 for n in rows))
     trained, _ = fit(features, changed(quick, batch_size=size))
@@ -212,7 +220,7 @@ def test_one_row_batches_train(features: Features, quick: Train) -> None:
 
 
 def test_an_epoch_can_be_entered_anywhere(features: Features) -> None:
-    """Batches from `start` on equal the tail of the whole epoch, drops included."""
+    """Batches from `start` on equal the end of the whole epoch, with the same dropped values."""
     whole = list(TrainingLoader(features, Packer(features, 0.3), 20, seed=5).epoch(1))
     tail = list(TrainingLoader(features, Packer(features, 0.3), 20, seed=5).epoch(1, start=6))
     assert [batch.number for batch in whole] == list(range(len(whole)))
@@ -224,7 +232,7 @@ def test_an_epoch_can_be_entered_anywhere(features: Features) -> None:
 
 
 def test_an_epoch_sees_every_impression_once(features: Features) -> None:
-    """Labels of all batches together are the split's labels; another epoch has another order."""
+    """The labels of all batches are those of the split, and each epoch has another order."""
     loader = TrainingLoader(features, Packer(features), 20, seed=5)
     epochs = [np.concatenate([batch.packed.labels for batch in loader.epoch(epoch)]) for epoch in (0, 1)]
     labels = np.concatenate([shard.impressions.label for shard in features.shards("train")])
@@ -233,7 +241,7 @@ def test_an_epoch_sees_every_impression_once(features: Features) -> None:
 
 
 def test_predictions_do_not_depend_on_batch_size(features: Features, quick: Train) -> None:
-    """Rows of a split in file order, whatever the batches."""
+    """Rows come in the order of the files, for any batch size."""
     trained, _ = fit(features, quick)
     small, large = (predict(trained, features, "test", size) for size in (1, 50))
     np.testing.assert_allclose(small.logits, large.logits, atol=1e-5)
@@ -242,7 +250,7 @@ def test_predictions_do_not_depend_on_batch_size(features: Features, quick: Trai
 
 @pytest.mark.parametrize("options", [{}, {"sequences": SEQUENCES}], ids=str)
 def test_a_model_survives_the_disk(options, features: Features, quick: Train, tmp_path: Path) -> None:
-    """Saved and loaded: same predictions, same bytes twice; sequences need no vocabulary any more."""
+    """A loaded model predicts the same; saving twice gives the same bytes; sequences are loaded without vocabulary."""
     quick = changed(quick, **options)
     trained, _ = fit(features, quick)
     for name in ("a", "b"):
@@ -257,6 +265,6 @@ def test_a_model_survives_the_disk(options, features: Features, quick: Train, tm
 
 
 def test_a_diverging_run_says_what_to_lower(features: Features, quick: Train) -> None:
-    """A loss that is not finite ends as bad input, naming the learning rate."""
+    """A loss that is not finite is bad input, and the message names the learning rate."""
     with pytest.raises(InputError, match=r"loss is .*lower train\.learning\.learning_rate \(now 1e\+30\)"):
         fit(features, changed(quick, optimizer="sgd", learning_rate=1e30))

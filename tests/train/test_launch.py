@@ -1,4 +1,4 @@
-"""Who a training process is, and whose error speaks. Alone: `pytest tests/train/test_launch.py`."""
+"""The role of a training process, and whose error is reported. Alone: `pytest tests/train/test_launch.py`."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ PAIR = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553]"
     ids=str,
 )
 def test_a_rank_has_a_number_and_a_size(environment: dict[str, str], role: str, tmp_path: Path, monkeypatch) -> None:
-    """A cluster that exports one of them alone did not start us as a rank."""
+    """A process is a rank only if both variables are set; some clusters set one of them for other purposes."""
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -50,7 +50,7 @@ def test_a_rank_has_a_number_and_a_size(environment: dict[str, str], role: str, 
     ids=str,
 )
 def test_errors_of_the_exchange_are_told_from_others(error: Exception, gone: bool) -> None:
-    """By type, and gloo's by the place in its source that they begin with; not by a path of that name."""
+    """They are recognised by type, and gloo's by the source file in the message, but not by a path with that name."""
     assert launch.says_rank_gone(error) == gone
 
 
@@ -60,9 +60,9 @@ def _one_leaves(ranks: Ranks) -> None:
             for _ in range(9):
                 ranks.collect("here")
         assert launch.says_rank_gone(caught.value), caught.value
-    os._exit(0)  # without a goodbye
+    os._exit(0)  # without closing the connection
 
 
-def test_torch_s_own_error_is_known() -> None:
-    """What the installed torch raises where a rank is gone."""
+def test_the_error_of_the_installed_torch_is_recognised() -> None:
+    """The error that torch raises when a rank has exited is known as such."""
     together(2, _one_leaves)

@@ -1,4 +1,4 @@
-"""Batches from a background thread."""
+"""Batches from a background thread. Alone: `pytest tests/train/test_loader.py`."""
 
 import threading
 from collections.abc import Generator, Iterator
@@ -11,10 +11,12 @@ from din.train.loader import GROUP, prefetch
 
 @pytest.mark.parametrize("size", [0, 1, GROUP - 1, GROUP, GROUP + 1, 5 * GROUP + 3])
 def test_every_batch_comes_once_and_in_order(size: int) -> None:
+    """Nothing is lost or repeated at the borders of groups."""
     assert list(prefetch(iter(range(size)))) == list(range(size))
 
 
 def test_the_next_group_is_made_by_another_thread_while_one_is_used() -> None:
+    """Making the second group begins as soon as the first one is handed out."""
     makers: list[int] = []
     second_group_is_begun = threading.Event()
 
@@ -33,8 +35,8 @@ def test_the_next_group_is_made_by_another_thread_while_one_is_used() -> None:
 
 
 @pytest.mark.parametrize("good", [0, 1, 3, GROUP, 3 * GROUP + 3])
-def test_what_the_thread_raises_is_raised_here(good: int) -> None:
-    """After all groups before it."""
+def test_an_error_of_the_thread_is_raised_here(good: int) -> None:
+    """It is raised after all earlier groups."""
 
     def source() -> Iterator[int]:
         yield from range(good)
@@ -48,7 +50,7 @@ def test_what_the_thread_raises_is_raised_here(good: int) -> None:
 
 
 def test_closing_ends_the_thread() -> None:
-    """It makes the group it is at, and no more."""
+    """The thread finishes the group that it has begun, and makes no other."""
     made: list[int] = []
 
     def source() -> Iterator[int]:

@@ -21,7 +21,7 @@ from din.train.regularization import row_decay
 
 
 def test_sgd_with_mini_batch_aware_decay_is_equation_7() -> None:
-    """w ← w − η(g + λ/n_j·w) on the batch's rows, others untouched."""
+    """The rows of the batch follow w ← w − η(g + λ/n_j·w), and other rows stay."""
     table = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     n = torch.tensor([10.0, 2.0, 5.0])
     optimizer = TableSGD(table, 0.5 / n)
@@ -35,7 +35,7 @@ def test_sgd_with_mini_batch_aware_decay_is_equation_7() -> None:
 
 
 def test_adam_equals_sparse_adam() -> None:
-    """Five steps over changing rows agree with torch's SparseAdam."""
+    """Five steps over different rows agree with torch's SparseAdam."""
     random = np.random.default_rng(0)
     start = torch.from_numpy(random.normal(size=(6, 3))).float()
     ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
@@ -51,14 +51,14 @@ def test_adam_equals_sparse_adam() -> None:
 
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 def test_decay_alone_shrinks_by_eta_lambda_over_n(optimizer) -> None:
-    """With a zero gradient a row shrinks by exactly 1 − η·λ/n_j, whatever the optimizer (decoupled); never below 0."""
+    """With a zero gradient a decoupled penalty multiplies a row by 1 − η·λ/n_j, at least 0, under any optimizer."""
     table = torch.ones(3, 2)
     optimizer(table, torch.tensor([0.4, 0.8, 9])).step(torch.arange(3), torch.zeros(3, 2), rate=0.5)
     torch.testing.assert_close(table, torch.tensor([[0.8, 0.8], [0.6, 0.6], [0, 0]]))
 
 
 def test_rowwise_adagrad_by_hand() -> None:
-    """One accumulator a row, the mean of its squares; two steps of one row, another untouched."""
+    """Each row has one accumulator of mean squares: two steps of one row, while another row stays."""
     table = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
     optimizer = TableRowwiseAdagrad(table, torch.zeros(2))
     row = torch.tensor([0])
@@ -72,7 +72,7 @@ def test_rowwise_adagrad_by_hand() -> None:
 
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
-    """Two steps with λ_j are those without it on the gradient g + λ_j·w; under SGD that is the decoupled step too."""
+    """Two steps with λ_j equal steps without it on the gradient g + λ_j·w, and under SGD the decoupled steps."""
     random = torch.Generator().manual_seed(0)
     start, decay = torch.randn(3, 2, generator=random), torch.tensor([0.5, 0.1, 0.7])
     ours, theirs, rows = start.clone(), start.clone(), torch.tensor([2, 0])
@@ -91,8 +91,8 @@ def test_a_coupled_penalty_is_part_of_the_gradient(optimizer) -> None:
 
 
 @pytest.mark.parametrize("penalty", ["coupled", "decoupled"])
-def test_the_table_s_penalty_is_the_one_asked_for(penalty: str, params: Params) -> None:
-    """`train.penalty` reaches the optimizer."""
+def test_the_table_has_the_chosen_penalty(penalty: str, params: Params) -> None:
+    """The optimizer gets `train.learning.penalty`."""
     optimizer = table_optimizer(changed(params.train, penalty=penalty).learning, torch.zeros(2, 2), torch.zeros(2), 1)
     assert optimizer.coupled == (penalty == "coupled")
 
@@ -100,10 +100,10 @@ def test_the_table_s_penalty_is_the_one_asked_for(penalty: str, params: Params) 
 @pytest.mark.parametrize("coupled", [False, True])
 @pytest.mark.parametrize("optimizer", TABLE_OPTIMIZERS.values())
 def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(optimizer, coupled: bool) -> None:
-    """The first column's step is three times that without penalty; the others' are as without linear ones."""
+    """The first column moves three times as far as without a penalty, and the others as if no column were linear."""
     random = torch.Generator().manual_seed(0)
     start, gradient = torch.randn(4, 3, generator=random), torch.randn(4, 3, generator=random)
-    if optimizer is TableRowwiseAdagrad:  # one accumulator a row: what the penalty adds to it would show in all columns
+    if optimizer is TableRowwiseAdagrad:  # one accumulator per row: a penalty on one column would change all columns
         start[:, 1:] = 0
     tables = [start.clone() for _ in range(3)]
     decay, every = torch.full((4,), 0.3), torch.arange(4)
@@ -116,7 +116,7 @@ def test_linear_columns_have_a_rate_of_their_own_and_no_penalty(optimizer, coupl
 
 
 def test_only_lr_has_its_linear_weights_penalised(params: Params) -> None:
-    """They are all that it has; other models' stand beside embeddings."""
+    """LR has no other weights. Other models have linear weights beside embeddings."""
     table, decay = torch.zeros(2, 3), torch.ones(2)
     assert table_optimizer(params.train.learning, table, decay, linear=3).penalised.tolist() == [1, 1, 1]
     assert table_optimizer(params.train.learning, table, decay, linear=1).penalised.tolist() == [0, 1, 1]
@@ -124,7 +124,7 @@ def test_only_lr_has_its_linear_weights_penalised(params: Params) -> None:
 
 @pytest.mark.parametrize("coupled", [False, True])
 def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool) -> None:
-    """`l2_full` as torch's AdamW (decoupled) and Adam (coupled) on a dense parameter, rows of no batch included."""
+    """`l2_full` equals torch's AdamW (decoupled) and Adam (coupled) on a dense parameter, for all rows."""
     random = torch.Generator().manual_seed(0)
     start = torch.randn(4, 3, generator=random)
     ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
@@ -140,7 +140,7 @@ def test_the_whole_table_is_what_a_dense_optimizer_updates(coupled: bool) -> Non
 
 
 def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
-    """The paper's 1 × 0.1^k: after each epoch, or after each `decay_steps` steps."""
+    """The rate follows the paper's 1 × 0.1^k, with k the number of epochs, or of `decay_steps` steps."""
     by_epoch = changed(params.train, learning_rate=1.0, decay=0.1).learning
     assert [learning_rate(by_epoch, epoch, 99) for epoch in range(3)] == pytest.approx([1, 0.1, 0.01])
     by_steps = replace(by_epoch, decay_steps=4)
@@ -158,7 +158,7 @@ def test_the_learning_rate_decays_by_epochs_or_by_steps(params: Params) -> None:
     ],
 )
 def test_each_regularizer_has_its_own_decay(regularizer, expected, features: Features, params: Params) -> None:
-    """λ/n_j of Eq. 6, λ, or nothing, by row of the joint table; the whole table's rows move under l2_full alone."""
+    """Rows of the joint table get λ/n_j of Eq. 6, λ, or 0; only `l2_full` updates rows outside the batch."""
     train = changed(params.train, regularizer=regularizer, regularization=3.0, unknown_rate=0.0)
     decay = row_decay(features, train.learning)
     n = np.concatenate([features.vocabulary(field.name)["impressions"].to_numpy() for field in features.fields])

@@ -1,4 +1,4 @@
-"""Every key of `train` lies in a block, and the block decides what holds for it.
+"""Every key of `train` is in a block, and the block decides which rules apply to it.
 
     model      identifies a checkpoint, binds a warm start, and the floor LR has its own
     learning   identifies a checkpoint, is free in a warm start, and the floor LR has its own
@@ -63,19 +63,19 @@ OTHERS: dict[str, Any] = {
     "compute.precision": "bfloat16",
     "compute.checkpoint_minutes": 7.0,
 }
-"""Another value for every key of `train`."""
+"""A different value for every key of `train`."""
 
-NOT_IDENTIFYING = {"compute.checkpoint_minutes": "when state is saved does not change what is computed"}
+NOT_IDENTIFYING = {"compute.checkpoint_minutes": "the time of a save does not change a result"}
 SHARED_WITH_THE_FLOOR = {"learning.metric": "not every metric is defined on every log"}
 
 
 def other(train: Train, key: str) -> Train:
-    """Return the settings with another value for one key."""
+    """Return the settings with a different value for one key."""
     return changed(train, **{key.rpartition(".")[2]: OTHERS[key]})
 
 
 def test_every_key_of_train_has_an_owner() -> None:
-    """All keys but the start of a run lie in one of the blocks, and no name occurs twice."""
+    """All keys but `warm_start` are in one of the blocks, and no name occurs twice."""
     keys = list(types_of(Train))
     assert list(OTHERS) == keys
     assert [key for key in keys if key.partition(".")[0] not in BLOCKS] == ["warm_start"]
@@ -84,7 +84,7 @@ def test_every_key_of_train_has_an_owner() -> None:
 
 @pytest.mark.parametrize("key", [key for key in OTHERS if not key.startswith("compute.")])
 def test_model_and_learning_identify_a_checkpoint(key: str, features_once: Features, params: Params) -> None:
-    """Another value is another run, and so is another start."""
+    """A different value makes a different run, and so does a different start."""
     runs = {
         checkpoint.directory(features_once.root, train, Compute()) for train in (params.train, other(params.train, key))
     }
@@ -92,7 +92,7 @@ def test_model_and_learning_identify_a_checkpoint(key: str, features_once: Featu
 
 
 def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Features, params: Params) -> None:
-    """Each part of what was resolved, by a name of `train.compute`; the settings that led there don't count."""
+    """Each resolved value identifies a run, under the name of its setting; the settings themselves do not."""
     resolved = Compute().settled
     settings = {field.name for field in fields(params.train.compute)}
     assert {f"compute.{name}" for name in settings - resolved.keys()} == NOT_IDENTIFYING.keys()
@@ -106,7 +106,7 @@ def test_what_compute_resolves_to_identifies_a_checkpoint(features_once: Feature
 
 @pytest.fixture(scope="module")
 def start(features_once: Features, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """What a bundle of the shipped settings holds for a warm start."""
+    """Return a bundle of the shipped settings to start from."""
     bundle = tmp_path_factory.mktemp("bundle")
     model, table = build(features_once.fields, TableLayout.of(features_once.fields, features_once.rows), params.train)
     artifact.save(Trained(model, table), params.train, features_once, bundle / artifact.IN_BUNDLE)
@@ -118,7 +118,7 @@ def start(features_once: Features, params: Params, tmp_path_factory: pytest.Temp
 def test_a_warm_start_is_bound_to_the_model_alone(
     key: str, start: Start, features_once: Features, params: Params
 ) -> None:
-    """Another architecture is refused by the name of the key; other ways to learn and compute are not."""
+    """A different architecture is refused, with the name of the key; different ways to learn and compute are not."""
     today = other(params.train, key)
     model, table = build(features_once.fields, TableLayout.of(features_once.fields, features_once.rows), today)
     if key.startswith("model."):
@@ -130,7 +130,7 @@ def test_a_warm_start_is_bound_to_the_model_alone(
 
 @pytest.mark.parametrize("key", list(OTHERS))
 def test_the_floor_shares_compute_alone(key: str, params: Params) -> None:
-    """No setting of the candidate's model, or of how it learns, reaches the floor."""
+    """No setting in `train.model` or `train.learning` reaches the floor."""
     usual = floor(params)
     found = floor(replace(params, train=other(params.train, key)))
     shared = key.startswith("compute.") or key in SHARED_WITH_THE_FLOOR
@@ -138,5 +138,5 @@ def test_the_floor_shares_compute_alone(key: str, params: Params) -> None:
 
 
 def test_the_floor_is_a_sound_setting(params: Params) -> None:
-    """It would be accepted in a parameter file, too."""
+    """The floor's settings would be accepted in a parameter file."""
     assert parse(Train, to_json(floor(params)), "the floor").model == MODEL

@@ -1,4 +1,4 @@
-"""One step and the loop around it as equations. Alone: `pytest tests/train/test_step.py`."""
+"""One step and the loop around it, compared with equations. Alone: `pytest tests/train/test_step.py`."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from din.train.regularization import row_decay
 @both_backends
 @pytest.mark.parametrize("activation", ["relu", "dice"])
 def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: Features, params: Params) -> None:
-    """Under SGD, table and dense weights: w − η(∂L/∂w + λ/n_j·w), L the batch's mean loss by torch's plain autograd."""
+    """SGD makes w − η(∂L/∂w + λ/n_j·w) of table and dense weights, with L the mean loss under plain autograd."""
     changes = {"optimizer": "sgd", "activation": activation, "regularization": 3.0, "unknown_rate": 0.0, "threads": 1}
     train = changed(params.train, **changes)
     packer = Packer(features)
@@ -54,8 +54,7 @@ def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: 
 def test_the_best_epoch_of_the_chosen_metric_is_kept(
     backend_name: Backend, features: Features, params: Params, monkeypatch
 ) -> None:
-    """GAUC peaks in epoch 2; training stops `patience` epochs later with that epoch's weights; AUC is not asked. The
-    learning rate decays by the steps of all epochs."""
+    """GAUC peaks in epoch 2: training stops `patience` epochs later with its weights. The rate decays by steps."""
     gauc, seen, rates = iter([0.5, 0.7, 0.6, 0.6, 0.9]), [], []
     step = Learner.step
 
@@ -86,8 +85,7 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
 def test_state_is_saved_by_the_minute(
     seconds: int, saves: int, features: Features, params: Params, tmp_path: Path, monkeypatch
 ) -> None:
-    """With `checkpoint_minutes: 1`, a step that ends after 61 seconds saves, one after 59 does not; best weights are
-    there once an epoch was validated."""
+    """With `checkpoint_minutes: 1`, state is saved after 61 seconds, not after 59. Validation adds the best weights."""
     train = changed(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
     clock, places, step = [0.0], [], Learner.step
 
@@ -108,7 +106,7 @@ def test_state_is_saved_by_the_minute(
 
 
 def test_seconds_of_training_and_of_validation_are_told_apart(features: Features, params: Params, monkeypatch) -> None:
-    """Two batches of 61 s and a validation of 1000 s, which is not in the training's speed."""
+    """Two batches take 61 s each, and validation takes 1000 s, which does not count as training."""
     clock, step, predict = [0.0], Learner.step, loop.predict
 
     def slow(self, inputs, epoch, rate):

@@ -1,4 +1,4 @@
-"""Weights of an earlier bundle find their places in a new model. Alone: `pytest tests/train/test_warm_start.py`."""
+"""Weights of an earlier bundle in a new model. Alone: `pytest tests/train/test_warm_start.py`."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def small(params: Params) -> Train:
 
 @pytest.fixture
 def start(features: Features, small: Train, tmp_path: Path) -> Start:
-    """What a bundle of `features` and `small` holds of them, with recognisable weights."""
+    """Return a bundle of `features` and `small`, with weights that can be recognised."""
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), changed(small, seed=9))
     bundle = tmp_path / "bundle"
     artifact.save(Trained(model, table), small, features, bundle / "model")
@@ -39,7 +39,7 @@ def start(features: Features, small: Train, tmp_path: Path) -> Start:
 
 
 def rewrite(features: Features, field: str, values: list) -> None:
-    """Give a vocabulary other values, of the same number or more."""
+    """Give a vocabulary other values, as many or more."""
     path = features.root / "vocab" / f"{field}.parquet"
     counts = [9] * len(values)
     columns = {"id": pa.array(range(len(values)), pa.int32()), "count": counts, "impressions": counts}
@@ -47,14 +47,14 @@ def rewrite(features: Features, field: str, values: list) -> None:
 
 
 def test_a_version_of_digits_alone_needs_quotes(params: Params) -> None:
-    """YAML takes it for a number; the error says what to do."""
+    """YAML reads it as a number; the error says what to do."""
     train = to_json(params.train)
     with pytest.raises(InputError, match=r"warm_start: .* got 12345678; put it in quotes"):
         parse(Train, train | {"warm_start": 12345678}, "params.yaml")
 
 
 def test_embeddings_move_by_value(start: Start, features: Features, small: Train, tmp_path: Path, capsys) -> None:
-    """Known values take their rows along wherever their ids went, new ones keep the fresh row; dense weights stay."""
+    """Known values keep their rows under their new ids, and new values their random rows; dense weights are copied."""
     today = write_features(tmp_path / "today")
     rewrite(today, "category", [None, "4", "99", "2", "1", "98"])  # 4 and "4" are one value
     rewrite(today, "rating", [None, 5, 4, 3, 2, 1])
@@ -76,7 +76,7 @@ def test_embeddings_move_by_value(start: Start, features: Features, small: Train
 
 
 def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: Train, tmp_path: Path) -> None:
-    """Edges shift with the log, quantiles keep their meaning; of other quantiles only the unknown row is kept."""
+    """Edges shift with the log, but quantiles keep their meaning. With other quantiles only the unknown row is kept."""
     today = write_features(tmp_path / "today")
     layout = TableLayout.of(today.fields, today.rows)
     at, rows = layout.offsets["age"], today.rows["age"]
@@ -90,7 +90,7 @@ def test_buckets_move_by_position_where_there_are_as_many(start: Start, small: T
 
 
 def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Path) -> None:
-    """The projection is copied row by row; vectors of another length are another architecture."""
+    """The projection is copied row by row. Another length of vectors is another architecture."""
     earlier = write_features(tmp_path / "earlier", declared=VECTORS)
     layout = TableLayout.of(earlier.fields, earlier.rows)
     model, table = build(earlier.fields, layout, changed(small, seed=9))
@@ -119,7 +119,7 @@ def test_vectors_move_where_they_have_the_same_length(small: Train, tmp_path: Pa
     ids=str,
 )
 def test_another_architecture_is_named(change, message: str, start: Start, features: Features, small: Train) -> None:
-    """Nothing is copied in part: the error says what differs, and what to do."""
+    """No weight is copied. The error says what differs, and what to do."""
     today = changed(small, **change)
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), today)
     with pytest.raises(InputError, match=f"{VERSION[:12]} has another architecture: {message}; restore that"):
@@ -127,7 +127,7 @@ def test_another_architecture_is_named(change, message: str, start: Start, featu
 
 
 def test_other_fields_are_another_architecture(start: Start, features: Features, small: Train) -> None:
-    """A field more, or the same in another order, would feed weights with what they never saw."""
+    """With one more field, or the same fields in another order, weights would get inputs that they never saw."""
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
     features.manifest["fields"].reverse()
     with pytest.raises(InputError, match=r"fields item\.item_id: id, .* there, behaviour\.watched: numeric, .* here"):
@@ -135,7 +135,7 @@ def test_other_fields_are_another_architecture(start: Start, features: Features,
 
 
 def test_settings_of_training_alone_may_change(start: Start, features: Features, small: Train) -> None:
-    """Dropout, optimizer, rates and regularisers are not part of the architecture: the weights arrive all the same."""
+    """Dropout, optimizer, rates and regularisers are not part of the architecture, so the weights are copied."""
     today = changed(small, dropout=0.5, optimizer="sgd", regularizer="dropout", learning_rate=0.5, linear_rate=9.0)
     layout = TableLayout.of(features.fields, features.rows)
     model, table = build(features.fields, layout, today)
@@ -147,7 +147,7 @@ def test_settings_of_training_alone_may_change(start: Start, features: Features,
 
 
 def test_a_bundle_without_weights_says_so(start: Start, features: Features, small: Train) -> None:
-    """Bundles of earlier versions hold graphs alone."""
+    """Bundles of earlier versions hold only graphs."""
     shutil.rmtree(start.directory / "model")
     model, table = build(features.fields, TableLayout.of(features.fields, features.rows), small)
     with pytest.raises(InputError, match="holds no weights to start from; pin a later one"):
