@@ -74,7 +74,7 @@ def load(features: Features, source: Path) -> Trained:
     """
     config, weights = read(source)
     if config["fields"] != features.manifest["fields"]:
-        raise InputError(f"{source}: trained on other fields than those of {features.root}; run `dvc repro train`")
+        raise InputError(f"{source}: its fields are not the fields of {features.root}; run `dvc repro train`")
     params = parse(Train, config["train"], source / "config.json")
     model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config["sequences"])
     table = weights.pop("table")

@@ -20,7 +20,7 @@ class ActivationUnit(nn.Module):
     """a(k, q): one weight per behaviour. The weights are not normalised, so their sum keeps the intensity of interest.
 
     The first layer has the weights of a plain linear layer over [q, k, …]. So initialisation, gradients and meaning are
-    those of the paper.
+    as in the paper.
 
     Args:
         query_width: D.

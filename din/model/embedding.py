@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     its user and context fields have one owner.
 
     Attributes:
-        lookups: those of each group, in the order of its fields.
+        lookups: by group, in the order of its fields.
         rows: in training, the row in the joint table of each row of the table that the model is given. None: the model
             is given the joint table.
     """

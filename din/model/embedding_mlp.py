@@ -2,7 +2,7 @@
 
     logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
 
-`train.model.linear` chooses the last summand. Shape letters are those of `din.model`.
+`train.model.linear` chooses the last summand. `din.model` explains the shape letters.
 """
 
 import torch

@@ -145,7 +145,7 @@ def _fits(unit: Unit, embedded: Embedded) -> bool:
 
 
 class _AttendedInputs(torch.autograd.Function):
-    """`attended_inputs`, natively. `tensors` are the three of `Embedded`, then those of all attentions."""
+    """`attended_inputs`, natively. `tensors` are the three of `Embedded`, then the weights of all attentions."""
 
     @staticmethod
     def forward(
@@ -253,7 +253,7 @@ class _Attention:
         return pooled_BK
 
     def backward(self, d_pooled_BK: Tensor, d_query_BD: Tensor, d_source_NK: Tensor) -> list[Tensor]:
-        """Return the gradients of `tensors`. Add those of candidates and keys to d_query_BD and d_source_NK."""
+        """Return the gradients of `tensors`. Add the gradients of candidates and keys to d_query_BD and d_source_NK."""
         kept = self._kept
         keys = kept.keys
         library = self._library

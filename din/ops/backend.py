@@ -3,8 +3,8 @@
     with backend.using("native"):
         fit(features, params)
 
-Without a choice, operations run their references. The results of the two differ in the last bits, and so do those of
-native forms on different processors. `identity` tells them apart.
+Without a choice, operations run their references. The results of the two differ in the last bits, and so do the
+results of native forms on different processors. `identity` tells them apart.
 """
 
 from collections.abc import Callable, Iterator, Sequence

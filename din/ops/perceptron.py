@@ -47,7 +47,7 @@ def stack_fits(layers: Sequence[nn.Module], x: Tensor) -> bool:
 class _Perceptron(torch.autograd.Function):
     """The first linear layer and the stack above it, [N, I] to [N].
 
-    weight [H, I] and bias [H] are those of the first layer. `tensors` are those of the stack: autograd must see them.
+    weight [H, I] and bias [H] belong to the first layer. `tensors` belong to the stack, and autograd must see them.
     """
 
     @staticmethod
@@ -168,7 +168,7 @@ class DiceStack:
         return above, [*d_alphas, *d_linears]
 
     def _observe(self, dice: Dice, s: Tensor, rows: int) -> State:
-        """Compute the statistics of hidden values s [N, H], together with those of other processes if there are any."""
+        """Compute the statistics of hidden values s [N, H], over all processes that train together."""
         units = len(dice.alpha)
         gather = gather_of_all()
         own_moments = torch.empty(1 + 2 * units)

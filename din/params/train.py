@@ -1,12 +1,12 @@
-"""The block `train`, by owner: the model, how it learns, and what it computes on.
+"""The block `train`, divided by owner: the model, the way it learns, and the machine it uses.
 
-What follows for a key depends on its block alone:
+The block of a key decides which rules apply to it:
 
-    model      a warm start must match it: it gives weights of one name and shape their meaning
-    learning   free to change from one warm start to the next; the floor LR has its own
-    compute    shared with the floor LR; a checkpoint is bound to what it resolves to (`din.train.compute`)
+    model      A warm start must match it, since weights have their meaning from it. The floor LR has its own.
+    learning   A warm start may change it. The floor LR has its own.
+    compute    A warm start may change it. The floor LR shares it.
 
-All of model and learning belong to the identity of a checkpoint.
+A checkpoint is bound to all of model and learning, and to the values that compute resolves to (`din.train.compute`).
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class ModelParams(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class LearningParams(Block):
-    """How weights start, and how they change."""
+    """The initial weights, and how they change."""
 
     seed: NonNegativeInt
     embedding_std: PositiveFloat
@@ -68,7 +68,7 @@ class LearningParams(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeParams(Block):
-    """What training computes on."""
+    """The devices, threads and processes of training."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: PositiveInt | None
@@ -88,7 +88,7 @@ class ComputeParams(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Block):
-    """A training run: what it starts from, and the three blocks of its settings."""
+    """A training run: an earlier bundle to start from, if any, and three blocks of settings."""
 
     warm_start: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
     model: ModelParams
@@ -96,7 +96,7 @@ class Train(Block):
     compute: ComputeParams
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report a way of learning that the model has nothing for."""
+        """Report a way of learning that the model does not support."""
         if self.learning.regularizer == "dropout" and self.model.name == "lr":
             advice = "lr has no layers to drop; choose another regularizer"
             yield Conflict(("learning.regularizer", "model.name"), advice)

@@ -25,8 +25,8 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
 
     Resumes a killed run of the same inputs.
 
-    The summary is a function of the inputs. How long the run took is in `reports/training/times.json`: `seconds` of
-    training and validation, `samples_per_second` of training alone. This run's checkpoint stays, and the two newest of
+    The summary depends on the inputs alone. `reports/training/times.json` holds the times: `seconds` of training and
+    validation, and `samples_per_second` of training alone. The checkpoint of this run is kept, and the two newest of
     other runs.
 
     Several ranks all call this, and rank 0 writes.

@@ -74,7 +74,7 @@ class Example(NamedTuple):
 @settings(max_examples=8)
 @given(data=st.data())
 def test_the_packed_model_equals_the_padded_twin(variant, data, vectors_once: Features, params: Params) -> None:
-    """For random ragged rows, logits equal those of a loop over impressions and behaviours, with any padding."""
+    """For random ragged rows, logits equal a loop over impressions and behaviours, with any padding."""
     packer, model, table, twin = Example.of(vectors_once, params.train, variant)
     shard = vectors_once.shard(data.draw(st.integers(0, 1)), "train")
     rows = data.draw(st.lists(st.integers(0, len(shard.impressions) - 1), min_size=1, max_size=6))
@@ -174,7 +174,7 @@ def test_the_same_seed_builds_the_same_model(vectors_once: Features, params: Par
 
 
 def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Features, params: Params) -> None:
-    """In training, the unit of a sequence gets only its own rows, so its moving averages are those of these rows."""
+    """In training, the unit of a sequence gets only its own rows, so its moving averages depend on these rows alone."""
     sequences = {"liked": {"rating": (4, 5)}}
     packer, model, table, twin = Example.of(vectors_once, params.train, {"name": "din", "sequences": sequences})
     shard = vectors_once.shard(0, "train")

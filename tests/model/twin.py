@@ -126,7 +126,7 @@ class Twin:
 
 
 def linear_part(model: LogisticRegression, item: list, profile: list, history: list[list[Tensor]]) -> Tensor:
-    """Return the logit of LR: the weights of the impression itself, and the mean of those of its history."""
+    """Return the logit of LR: the weights of the impression itself, and the mean weights of its history."""
     own = sum(v[0] for v in item) + sum(v[0] for v in profile) + model.bias[0]
     seen = [sum(v[1] for v in past) for past in history]
     return own + (sum(seen) / len(seen) if seen else 0.0)

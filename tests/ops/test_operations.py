@@ -75,7 +75,7 @@ def spread(module: nn.Module, seed: int, run: Run) -> None:
 
 
 def twice(own: Tensor) -> Tensor:
-    """Gather as if another process had the same rows: the moments are those of one process."""
+    """Gather as if another process had the same rows: the moments stay the same."""
     return torch.stack([own, own])
 
 

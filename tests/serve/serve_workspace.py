@@ -138,7 +138,7 @@ def write_raw(log: RawLog, raw: Path) -> None:
 
 
 def built_once(factory: pytest.TempPathFactory, params: Params) -> Finished:
-    """Return a finished export that is made once a test run, and that no test may change."""
+    """Return a finished export, made once per test run. No test may change it."""
     root = made_once(factory, "served", lambda root: build(root, params))
     return Finished(Workspace(root), _small(params))
 
@@ -153,7 +153,7 @@ def _small(params: Params) -> Params:
 
 
 def build(root: Path, params: Params) -> Finished:
-    """Everything up to the exported bundle."""
+    """Run everything up to the exported bundle."""
     params = _small(params)
     here = Workspace(root)
     write_raw(random_log(), here.raw)

@@ -77,7 +77,7 @@ def test_tensors_without_progress_are_ignored(tmp_path: Path, capsys) -> None:
 
 
 def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
-    """Of four others, the two saved last are kept; the current run is kept at any age."""
+    """The two other runs that were saved last are kept; the current run is kept at any age."""
     for age, name in enumerate(("new", "newer", "older", "oldest", "mine")):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (10_000 - age, 10_000 - age))

@@ -176,7 +176,7 @@ def test_two_processes_compute_what_one_does(
 
 @needs_compiler
 def test_two_processes_learn_what_one_does(tmp_path: Path, params: Params) -> None:
-    """Losses equal those of one process with equal batches, up to the noise of their order; gradients are clipped."""
+    """Losses equal one process with equal batches, up to the noise of their order; gradients are clipped."""
     features = write_features(tmp_path, users=100, impressions=20, shards=3)
     train = changed(params.train, hidden=(12, 8), attention_hidden=(8, 4), threads=1, epochs=2, patience=9)
     clipped = changed(train, batch_size=64, learning_rate=0.005, clip_norm=0.5)
@@ -247,7 +247,7 @@ def test_din_train_in_two_processes(workspace: Callable[..., Path]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", ["an unreadable shard on one rank", "divergence on all"])
 def test_an_error_ends_all_with_one_message(cause: str, workspace: Callable[..., Path]) -> None:
-    """The exit code and outcome are those of the rank that failed; its message appears once; no process is left."""
+    """The rank that failed gives the exit code and outcome; its message appears once; no process is left."""
     diverging = {"optimizer": "sgd", "learning_rate": 1e30} if cause == "divergence on all" else {}
     root = workspace("broken", learning=diverging)
     if cause != "divergence on all":

@@ -232,7 +232,7 @@ def test_an_epoch_can_be_entered_anywhere(features: Features) -> None:
 
 
 def test_an_epoch_sees_every_impression_once(features: Features) -> None:
-    """The labels of all batches are those of the split, and each epoch has another order."""
+    """All batches together hold the labels of the split, and each epoch has another order."""
     loader = TrainingLoader(features, Packer(features), 20, seed=5)
     epochs = [np.concatenate([batch.packed.labels for batch in loader.epoch(epoch)]) for epoch in (0, 1)]
     labels = np.concatenate([shard.impressions.label for shard in features.shards("train")])

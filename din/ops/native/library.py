@@ -50,7 +50,7 @@ class Library:
     Arguments are tensors and arrays (contiguous, on the CPU), numbers, structs, and None for NULL.
 
     Raises:
-        TypeError: the number or the types of the arguments are not those of the prototype.
+        TypeError: the number or the types of the arguments do not fit the prototype.
         ValueError: a tensor or array is not contiguous, or not on the CPU.
 
     Attributes:
