@@ -46,7 +46,7 @@ def dices(model: torch.nn.Module) -> list[Dice]:
 def test_a_folded_unit_weighs_a_request_as_before(
     params: Params, activation: str, length: int, interaction: str
 ) -> None:
-    """For all options, on both sides of `LONG`, the weights [C, L] stay the same, and so do the weights of packed rows."""
+    """For all options, on both sides of `LONG`, the weights [C, L] of requests and of packed rows stay the same."""
     model = random_model(params, length, name="din", activation=activation, interaction=interaction)
     (unit,), (folded,) = units(model), units(fold(model))
     query, key = torch.randn(6, model.query_width), torch.randn(length, model.key_width)
