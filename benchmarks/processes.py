@@ -2,9 +2,10 @@
 
     python -m benchmarks.processes --processes 2
 
-One process and a team of N take turns on the features and parameters of the workspace, one thread each, every process
-on a core of its own, its loader included. A turn is an epoch: the same impressions for both. The first warms up, then
-the best counts. `batch_size` is of a process, as in training; both sides run through `train.compute.backend`.
+One process and a team of N take turns on the features and parameters of the workspace. Each process has one thread and
+one core, which its loader shares. A turn is an epoch, so both sides train on the same impressions. The first turn warms
+up, and the best of the others counts. `batch_size` counts per process, as in training. Both sides use
+`train.compute.backend`.
 """
 
 import argparse

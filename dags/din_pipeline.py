@@ -27,7 +27,7 @@ from din.workspace import Workspace
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
 CHAMPION = Asset(name="din/champion")
-NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end alike; other failures may pass
+NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end the same way; other failures may pass
 
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": Param(

@@ -71,7 +71,7 @@ _BUCKET = Bucket()
 
 @cache
 def form_of(kind: Kind, buckets: int | None, length: int | None) -> Form:
-    """Return how values of a kind are held; a vector whose length isn't known yet has length 0."""
+    """Return the storage form of a kind. A vector whose length is not known yet has length 0."""
     if kind is Kind.VECTOR:
         return Vector(length or 0)
     return _BUCKET if kind is Kind.NUMERIC and buckets else _FORMS[kind]
@@ -92,11 +92,11 @@ class Field:
 
     @property
     def form(self) -> Form:
-        """How its values are held."""
+        """The storage form of its values."""
         return form_of(self.kind, self.buckets, self.length)
 
     def to_json(self) -> dict[str, Any]:
-        """The form `parse_field` reads back."""
+        """Return the record that `parse_field` reads."""
         record = {"name": self.name, "group": str(self.group), "kind": str(self.kind), "buckets": self.buckets}
         return record if self.length is None else record | {"length": self.length}
 

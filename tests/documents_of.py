@@ -57,7 +57,7 @@ def facts(**changes: Any) -> dict[str, Any]:
 
 
 def field_record(field: Field, rows: int) -> dict[str, Any]:
-    """A field in a manifest of the features, with edges or moments where it is numeric."""
+    """Return a field of the features' manifest, with edges or moments if it is numeric."""
     learned = {"edges": [float(edge) for edge in range(rows - 2)], "mean": 0.0, "std": 1.0}
     record = field.to_json() | {"rows": rows}
     return record | {key: learned[key] for key in sorted(field.form.learned - record.keys())}

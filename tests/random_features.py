@@ -30,7 +30,7 @@ SPARSE_ROWS = {"item_id": 31, "category": 6, "tags": 8, "user_id": 21, "age": 5,
 
 
 def with_lengths(fields: tuple[Field, ...]) -> tuple[Field, ...]:
-    """Give vectors the length that only a log tells."""
+    """Give vector fields a length, which otherwise a log determines."""
     return tuple(replace(field, length=LENGTH) if field.kind is Kind.VECTOR else field for field in fields)
 
 
@@ -44,8 +44,10 @@ def write_features(
 ) -> Features:
     """Write a random feature directory as in din/features/FORMAT.md, with ragged histories, some of them empty.
 
-    Labels follow the candidate's category among the history's, so that there is something to learn. `declared`: some
-    of `VECTORS`, category and user_id among them.
+    A label depends on whether the history holds the candidate's category, so that there is something to learn.
+
+    Args:
+        declared: some of the fields of `VECTORS`, including category and user_id.
     """
     random = np.random.default_rng(seed)
     fields = with_lengths(parse_fields(declared))

@@ -137,7 +137,7 @@ def _object(form: Any) -> st.SearchStrategy[Plain]:
 
 
 def _field(form: Any) -> st.SearchStrategy[Plain]:
-    """A field's record: a name that can be a file's, and all that its form may have learned."""
+    """Draw a field's record: a name that can be a file's, and all that its form may have learned."""
     learned = {"edges": [0.0], "mean": 0.0, "std": 1.0, "length": 3}
     named = st.builds(lambda record, name: record | {"name": name}, _object(form), _SEGMENT)
     return named.map(lambda record: record | learned if record["kind"] in (Kind.NUMERIC, Kind.VECTOR) else record)

@@ -41,7 +41,7 @@ class Log:
         protocol: temporal, by_user or leave_last_out.
         fields: the declared columns by name, which the model reads; others are only kept.
         calendar: the days with events; under `temporal` the newest are those that validate or test.
-        newest_severity: of an expectation that an extreme newest day breaks.
+        newest_severity: the severity of an expectation that an extreme newest day breaks.
     """
 
     connection: duckdb.DuckDBPyConnection

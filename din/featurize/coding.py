@@ -58,7 +58,7 @@ class Coder(ABC):
 
     @abstractmethod
     def known(self) -> ir.Table:
-        """Return value and id of every row of the embedding table but that of the unknown."""
+        """Return value and id of every row of the embedding table except row 0, the unknown value."""
 
     @property
     @abstractmethod
@@ -74,13 +74,13 @@ class Coder(ABC):
         return tally
 
     def to_json(self) -> dict[str, Any]:
-        """The field's record in the manifest."""
+        """Return the field's record in the manifest."""
         return self.field.to_json() | {"rows": self.rows}
 
 
 @dataclass(frozen=True)
 class VocabularyCoder(Coder):
-    """Values and their ids."""
+    """The encoding of values as ids."""
 
     vocabulary: ir.Table
 
@@ -131,7 +131,7 @@ class VocabularyCoder(Coder):
 
 @dataclass(frozen=True)
 class ListCoder(VocabularyCoder):
-    """Values that occur in lists, and their ids."""
+    """The encoding of lists of values as lists of ids."""
 
     @override
     @staticmethod
@@ -151,7 +151,7 @@ class ListCoder(VocabularyCoder):
         return once.group_by(value="part").aggregate(weight=once.weight.sum())
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
-        """One row for each distinct list of the table, far fewer than its rows."""
+        """Return one row for each distinct list of the table. They are far fewer than its rows."""
         parts = _parts(table.select(raw_value=table[name]).distinct())
         parts = parts.join(self.vocabulary, parts.part == self.vocabulary.value)
         once = parts.group_by("raw_value", "id").aggregate(at=parts["at"].min())
@@ -163,7 +163,7 @@ class ListCoder(VocabularyCoder):
 
 
 class _NumberCoder(Coder):
-    """Numbers, however they are encoded."""
+    """The common part of all encodings of numbers."""
 
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
@@ -176,7 +176,7 @@ class _NumberCoder(Coder):
 
 @dataclass(frozen=True)
 class BucketCoder(_NumberCoder):
-    """Edges between quantile buckets."""
+    """The encoding of numbers as ids of quantile buckets."""
 
     edges: tuple[float, ...]
 
@@ -209,7 +209,7 @@ class BucketCoder(_NumberCoder):
 
 @dataclass(frozen=True)
 class MomentsCoder(_NumberCoder):
-    """Mean and standard deviation."""
+    """The encoding of numbers as standardised numbers."""
 
     mean: float
     std: float
@@ -247,7 +247,7 @@ class MomentsCoder(_NumberCoder):
 
 @dataclass(frozen=True)
 class VectorCoder(Coder):
-    """Vectors, of which training teaches nothing."""
+    """The encoding of vectors, which learns nothing from training."""
 
     @override
     @staticmethod
@@ -341,7 +341,7 @@ def _numbered(values: list[float | None]) -> ir.Table:
 
 
 def _parts(lists: ir.Table) -> ir.Table:
-    """Return part and at (its place), one row for each value of each list `raw_value` that is not missing."""
+    """Return one row for each value of each list `raw_value`: `part`, the value, and `at`, its place. Skip missing ones."""
     parts = lists.mutate(part=lists.raw_value).unnest("part", offset="at")
     known = parts.part.notnull()
     return parts.filter(known & ~parts.part.isnan() if parts.part.type().is_floating() else known)

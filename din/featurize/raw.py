@@ -145,7 +145,7 @@ def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:
 
 
 def _with_length(session: Session, field: Field, tables: Sequence[ir.Table | None], where: str) -> Field:
-    """Tell a vector field its length, which all of its values have; other fields are returned as they are."""
+    """Return a vector field with the length of all its values. Return other fields unchanged."""
     if field.kind is not Kind.VECTOR:
         return field
     own = [table[column(field)] for table in tables if table is not None and column(field) in table.columns]

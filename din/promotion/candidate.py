@@ -62,7 +62,7 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
 
 
 def _made_from(evidence: Evidence) -> Finding:
-    """Log and bundle were made with today's parameters, and for the namespace that those name."""
+    """Check that log and bundle were made with today's parameters, and for the namespace that those name."""
     params = evidence.params
     facts = evidence.facts
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
@@ -86,7 +86,7 @@ def _made_from(evidence: Evidence) -> Finding:
 
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return `train` of params.yaml as training resolves it: a warm start in full, as many processes as there were."""
+    """Return `train` of params.yaml as training resolves it: the whole version of a warm start, the processes that ran."""
     processes = dict(made.get("compute", {})).get("processes")
     resolved = now | {"compute": now["compute"] | {"processes": processes}}
     full = made.get("warm_start")
@@ -108,7 +108,7 @@ def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, t
 
 
 def _validation(evidence: Evidence, suite: Suite) -> Finding:
-    """A suite's report judged the data of this workspace, and its findings are open."""
+    """Check that a suite's report judged the data of this workspace, and that its findings are open."""
     report = documents.read(ValidationReport, evidence.workspace.validation(suite))
     judged = evidence.workspace.judged(suite)
     found = evidence.hash_of(suite)
@@ -125,7 +125,7 @@ def _validation(evidence: Evidence, suite: Suite) -> Finding:
 
 
 def _evaluation(evidence: Evidence) -> Finding:
-    """evaluation.json, the predictions and the bundle are about the same model."""
+    """Check that evaluation.json, the predictions and the bundle belong to the same model."""
     evaluation = evidence.evaluation
     if evidence.facts["evaluation"] != evaluation:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
