@@ -341,7 +341,7 @@ def _numbered(values: list[float | None]) -> ir.Table:
 
 
 def _parts(lists: ir.Table) -> ir.Table:
-    """Return one row for each value of each list `raw_value`: `part`, the value, and `at`, its place. Skip missing ones."""
+    """Return one row for each value in each list `raw_value`, with its place, as columns `part` and `at`."""
     parts = lists.mutate(part=lists.raw_value).unnest("part", offset="at")
     known = parts.part.notnull()
     return parts.filter(known & ~parts.part.isnan() if parts.part.type().is_floating() else known)

@@ -62,7 +62,7 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
 
 
 def _made_from(evidence: Evidence) -> Finding:
-    """Check that log and bundle were made with today's parameters, and for the namespace that those name."""
+    """Check that log and bundle were made with today's parameters, and for the namespace that these name."""
     params = evidence.params
     facts = evidence.facts
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
@@ -86,7 +86,7 @@ def _made_from(evidence: Evidence) -> Finding:
 
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return `train` of params.yaml as training resolves it: the whole version of a warm start, the processes that ran."""
+    """Return `train` of params.yaml as training resolves it, with the whole version of a warm start."""
     processes = dict(made.get("compute", {})).get("processes")
     resolved = now | {"compute": now["compute"] | {"processes": processes}}
     full = made.get("warm_start")
