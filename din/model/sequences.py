@@ -51,7 +51,7 @@ def selections(sequences: Sequences, fields: tuple[Field, ...], layout: TableLay
 
 
 class Selection(nn.Module):
-    """Selects the behaviours that have one of the listed values in each named field; all, if no field is named.
+    """The behaviours that have one of the listed values in each named field, or all behaviours if no field is named.
 
     Args:
         rows: the listed values as rows of the joint table, by the field's position among the behaviour fields.
