@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# Folders and files whose prose has not been revised yet. Remove an entry once its text passes.
-UNREVISED: tuple[str, ...] = ()
 
 OPENING = re.compile(r"^(Of|As|Those|The same|Its|Whether|Where)\b(?![^.]*\?)")
 WHAT_SENTENCE = re.compile(r"(?:^|[.!:] )What\b[^.?!]*(?:[.!]|$)")
@@ -121,11 +119,6 @@ def tracked(*patterns: str) -> list[str]:
     return [name for name in done.stdout.splitlines() if (ROOT / name).exists()]
 
 
-def revised(path: str) -> bool:
-    """Return whether a file lies below no entry of `UNREVISED`."""
-    return not any(path == entry or path.startswith(f"{entry}/") for entry in UNREVISED)
-
-
 @cache
 def passages() -> list[Passage]:
     """Return all passages of the repository."""
@@ -147,24 +140,19 @@ def defined_tests(path: str) -> Iterator[ast.FunctionDef]:
 
 def test_prose_has_no_phrase_to_rewrite() -> None:
     """Docstrings, comments, messages and pages hold none of the phrases that `Passage.faults` finds."""
-    found = [fault for passage in passages() if revised(passage.path) for fault in passage.faults()]
+    found = [fault for passage in passages() for fault in passage.faults()]
     assert found == []
 
 
 def test_every_test_has_a_name_and_a_docstring_that_read_well() -> None:
     """A test has a docstring of one line, and no possessive `_s` in its name."""
     found = []
-    for path in filter(revised, tracked("tests/*.py")):
+    for path in tracked("tests/*.py"):
         for function in defined_tests(path):
             docstring = ast.get_docstring(function)
             if docstring is None or "\n" in docstring or POSSESSIVE.search(function.name):
                 found.append(f"{path}:{function.lineno} {function.name}")
     assert found == []
-
-
-def test_unrevised_entries_exist() -> None:
-    """Every entry of `UNREVISED` names a folder or file."""
-    assert [entry for entry in UNREVISED if not (ROOT / entry).exists()] == []
 
 
 PLANTED = {
