@@ -5,19 +5,14 @@
 
 from din.metrics.calibration import calibration_ratio, ece, log_loss, normalized_entropy
 from din.metrics.drift import population_stability_index
-from din.metrics.estimates import Estimate, Interval, difference, estimate
 from din.metrics.ranking import Gauc, auc, gauc, relative_improvement
 from din.metrics.summary import summary
 
 __all__ = [
-    "Estimate",
     "Gauc",
-    "Interval",
     "auc",
     "calibration_ratio",
-    "difference",
     "ece",
-    "estimate",
     "gauc",
     "log_loss",
     "normalized_entropy",

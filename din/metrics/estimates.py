@@ -7,8 +7,8 @@ on the same rows has the difference of their influences. The standard error is t
 users. For AUC this is DeLong's variance for clustered rows (Obuchowski, Biometrics 53, 1997). GAUC, log loss and the
 calibration ratio are ratios of sums over users (delta method). Bounds take Student's t with users − 1 degrees.
 
-This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias. ADR 14
-measures from how many users on the bounds hold what they say.
+This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias. The
+log (docs/log.md) has the share of wrong bounds by the number of users.
 
 Shapes: B rows, U distinct users.
 """
@@ -24,7 +24,6 @@ from din.metrics.calibration import log_losses
 from din.metrics.ranking import one_class, user_auc
 
 Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
-
 
 MIN_USERS = 20
 """Users with a click, and users without one, that an interval needs; with fewer its bounds are NaN."""

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from din.document_types import Facts
 from din.errors import InputError, listed
-from din.metrics import Interval, population_stability_index
+from din.metrics import population_stability_index
+from din.metrics.estimates import Interval
 from din.promotion import plausibility, slices
 from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until
 from din.promotion.evidence import Evidence

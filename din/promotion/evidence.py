@@ -18,7 +18,7 @@ from din.artifacts import hash_files, hash_tree, sha256_file
 from din.document_types import About, Evaluation, Facts
 from din.errors import InputError
 from din.features.reader import Features
-from din.metrics import Interval, difference, estimate
+from din.metrics.estimates import Interval, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle

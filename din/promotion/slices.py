@@ -14,8 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din.errors import InputError
-from din.metrics import Interval
-from din.metrics.estimates import MIN_USERS
+from din.metrics.estimates import MIN_USERS, Interval
 from din.metrics.slices import Slice, slices
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, not_outside

@@ -11,7 +11,7 @@ from typing import Any
 
 from din.document_types import GateEntry, Verdict
 from din.errors import InputError, Unavailable
-from din.metrics import Interval
+from din.metrics.estimates import Interval
 
 
 @dataclass(frozen=True)

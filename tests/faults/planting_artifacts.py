@@ -14,7 +14,7 @@ from din.artifacts import hash_files
 from din.errors import GateClosed, InputError, Unavailable
 
 MOST_CHARACTERS = 2_000
-"""Of a message; a hostile value can't flood a log."""
+"""The longest message that is accepted, so that a hostile value can't flood a log."""
 
 
 def refusal(call: Callable[[], object]) -> str:

@@ -17,44 +17,29 @@ from din.metrics.ranking import one_class, user_auc
 Weighted = Callable[[NDArray[np.float64]], float]
 
 
-def paired_bootstrap(
-    labels: ArrayLike,
-    candidate: ArrayLike,
-    champion: ArrayLike,
-    users: ArrayLike,
-    metric: Metric = "auc",
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Return metric(candidate) − metric(champion) on the same rows, with its interval over resampled users.
-
-    Args:
-        labels: 0/1, shape [B].
-        candidate: scores, shape [B].
-        champion: scores of the same rows, shape [B].
-        users: ids of any type, shape [B].
-        metric: auc | gauc | calibration_ratio | log_loss.
-        resamples: number of bootstrap draws.
-        confidence: of each bound, e.g. 0.95 for the 5 % and 95 % percentiles.
-        seed: equal seeds and rows give equal intervals.
-    """
-    ours = weighted(metric, labels, candidate, users)
-    theirs = weighted(metric, labels, champion, users)
-    return _interval(lambda weights: ours(weights) - theirs(weights), users, resamples, confidence, seed)
-
-
 def bootstrap(
     labels: ArrayLike,
     scores: ArrayLike,
     users: ArrayLike,
-    metric: Metric = "auc",
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    metric: Metric,
+    champion: ArrayLike | None = None,
+    resamples: int = 2000,
 ) -> Interval:
-    """Return a metric with its percentile interval over resampled users; arguments as in `paired_bootstrap`."""
-    return _interval(weighted(metric, labels, scores, users), users, resamples, confidence, seed)
+    """Return a metric, or its difference from a champion's, with the 5 % and 95 % percentiles over resampled users.
+
+    Args:
+        labels: 0/1 [B].
+        scores: of the rows [B].
+        users: ids of any type [B].
+        metric: auc | gauc | calibration_ratio | log_loss.
+        champion: scores of the same rows [B], to be subtracted.
+        resamples: number of draws.
+    """
+    value = weighted(metric, labels, scores, users)
+    if champion is None:
+        return _interval(value, users, resamples)
+    theirs = weighted(metric, labels, champion, users)
+    return _interval(lambda weights: value(weights) - theirs(weights), users, resamples)
 
 
 def weighted_auc(labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Weighted:
@@ -112,13 +97,12 @@ def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Weighted:
     return value
 
 
-def _interval(value: Weighted, users: ArrayLike, resamples: int, confidence: float, seed: int) -> Interval:
+def _interval(value: Weighted, users: ArrayLike, resamples: int) -> Interval:
     count = len(np.unique(np.asarray(users)))
-    point = value(np.ones(count))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     draws = [
         value(np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64))
         for _ in range(resamples)
     ]
-    lower, upper = np.quantile(draws, [1 - confidence, confidence])
-    return Interval(point, float(lower), float(upper))
+    lower, upper = np.quantile(draws, [0.05, 0.95])
+    return Interval(value(np.ones(count)), float(lower), float(upper))

@@ -12,7 +12,7 @@ from miniature import edit, probabilities, score
 
 from din.artifacts import hash_tree, read_json, write_json
 from din.errors import InputError
-from din.metrics import Interval
+from din.metrics.estimates import Interval
 from din.promotion import evidence
 from din.promotion.gate import gate
 from din.promotion.verdict import not_outside, overall, within
