@@ -320,6 +320,23 @@ class ParityReport(TypedDict):
 
 
 @with_config(STRICT)
+class Power(TypedDict):
+    """How sure a comparison can be.
+
+    Attributes:
+        look: the number of this look at the rival, from 1.
+        users: the number of users that the verdict rests on.
+        excludes: the smallest loss that such a comparison excludes in four of five cases.
+        users_needed: the number of users that would decide an undecided comparison.
+    """
+
+    look: PositiveInt
+    users: NonNegativeInt
+    excludes: float | None
+    users_needed: NonNegativeInt | None
+
+
+@with_config(STRICT)
 class GateEntry(TypedDict):
     """The result of one gate."""
 
@@ -330,6 +347,7 @@ class GateEntry(TypedDict):
     verdict: Verdict
     look: str
     rows: NonNegativeInt | None
+    power: Power | None
     reason: str | None
 
 
@@ -364,6 +382,6 @@ class GateReport(TypedDict):
     verdict: Verdict
     bundle: Version | None
     champion: ChampionName | None
-    metric: Literal["auc", "gauc"]
+    metrics: list[Literal["auc", "gauc"]]
     about: About
     gates: list[GateEntry]

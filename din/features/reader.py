@@ -99,6 +99,10 @@ class Features:
         """Return the raw item ids by row of items.parquet. Row 0 has null."""
         return _read(self.root / "items.parquet", ["value"])["value"]
 
+    def raw_users(self) -> pa.ChunkedArray:
+        """Return the raw user ids by row of users.parquet. Row 0 has null."""
+        return _read(self.root / "users.parquet", ["value"])["value"]
+
     def shard(self, number: int, split: str) -> Shard:
         """Read one split (`train`, `valid`, `test`) of one shard."""
         assert split in SPLITS, split

@@ -3,9 +3,10 @@
     metric ≈ truth + Σ_u ψ_u        ψ_u: the influence of user u, the metric's derivative by the weight of u's rows
 
 Rows of one user depend on each other, so users are the units that vary. Influences add up: the difference of two models
-on the same rows has the difference of their influences. The standard error is the root of the sum of squares over
-users. For AUC this is DeLong's variance for clustered rows (Obuchowski, Biometrics 53, 1997). GAUC, log loss and the
-calibration ratio are ratios of sums over users (delta method). Bounds take Student's t with users − 1 degrees.
+on the same rows has the difference of their influences, and a mean over days has the mean of the days'. The standard
+error is the root of the sum of squares over users. For AUC this is DeLong's variance for clustered rows (Obuchowski,
+Biometrics 53, 1997). GAUC, log loss and the calibration ratio are ratios of sums over users (delta method). Bounds take
+Student's t with users − 1 degrees.
 
 This costs one sort of the rows and a few sums, and equal rows give equal bits. It does not correct for bias. The
 log (docs/log.md) has the share of wrong bounds by the number of users.
@@ -13,12 +14,13 @@ log (docs/log.md) has the share of wrong bounds by the number of users.
 Shapes: B rows, U distinct users.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from din.metrics.calibration import log_losses
 from din.metrics.ranking import one_class, user_auc
@@ -44,31 +46,45 @@ class Estimate:
 
     Attributes:
         value: the metric; NaN where it is undefined.
+        users: the distinct users [U], sorted.
         influence: ψ of each user [U]; they sum to 0.
-        informative: the smaller of the numbers of users who tell about clicks and about their absence.
+        tells: which users tell about clicks, and which about their absence, [2, U].
     """
 
     value: float
+    users: NDArray[Any]
     influence: NDArray[np.float64]
-    informative: int
+    tells: NDArray[np.bool_]
+
+    @property
+    def informative(self) -> int:
+        """The smaller of the numbers of users who tell about clicks and about their absence."""
+        return int(self.tells.sum(axis=1).min())
 
     @property
     def standard_error(self) -> float:
-        """The standard error of `value`; NaN with fewer than two users."""
-        count = len(self.influence)
-        if count < 2:
+        """The standard error of `value`; NaN with fewer than `MIN_USERS` informative users."""
+        if self.informative < MIN_USERS:
             return float("nan")
+        count = len(self.users)
         return float(np.sqrt(count / (count - 1) * (self.influence**2).sum()))
 
-    def interval(self, confidence: float) -> Interval:
-        """Return the bounds, each of which is on the right side of the truth with this confidence, e.g. 0.95.
+    def width(self, probability: float) -> float:
+        """Return the distance from `value` that its error exceeds, in one direction, with 1 − `probability`."""
+        return float(stdtrit(len(self.users) - 1, probability)) * self.standard_error
 
-        Bounds are NaN if fewer than `MIN_USERS` users tell about either class.
-        """
-        if self.informative < MIN_USERS:
-            return Interval(self.value, float("nan"), float("nan"))
-        width = float(stdtrit(len(self.influence) - 1, confidence)) * self.standard_error
+    def interval(self, confidence: float) -> Interval:
+        """Return the bounds, each of which is on the right side of the truth with this confidence, e.g. 0.95."""
+        width = self.width(confidence)
         return Interval(self.value, self.value - width, self.value + width)
+
+    def p_outside(self, low: float, high: float = float("inf")) -> float:
+        """Return the p-value against the truth lying in [low, high]: small where it lies outside for certain."""
+        beyond = min(self.value - low, high - self.value)
+        error = self.standard_error
+        if error == 0:
+            return float(beyond >= 0)
+        return float(stdtr(len(self.users) - 1, beyond / error))
 
 
 def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Estimate:
@@ -80,22 +96,23 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
         scores: of the rows [B]; probabilities for calibration and log loss.
         users: any id [B].
     """
-    _, user = np.unique(np.asarray(users), return_inverse=True)
+    distinct, user = np.unique(np.asarray(users), return_inverse=True)
     clicked = np.asarray(labels) != 0
     score = np.asarray(scores, np.float64)
     impressions = np.bincount(user)
     clicks = np.bincount(user, clicked, len(impressions))
+    anyone = np.ones(len(distinct), bool)
     if metric == "auc":
-        informative = min((clicks > 0).sum(), (clicks < impressions).sum())
-        return _auc(clicked, score, user, int(informative))
+        return _auc(clicked, score, user, distinct, np.stack((clicks > 0, clicks < impressions)))
     if metric == "gauc":
         per_user = user_auc(clicked, score, user)
         known = ~one_class(per_user, clicked)
         weight = np.where(known, impressions, 0)
-        return _ratio(np.where(known, weight * per_user.auc, 0), weight, int(known.sum()))
+        return _ratio(np.where(known, weight * per_user.auc, 0), weight, distinct, np.stack((known, known)))
     if metric == "log_loss":
-        return _ratio(np.bincount(user, log_losses(clicked, score)), impressions, len(impressions))
-    return _ratio(np.bincount(user, score), clicks, int((clicks > 0).sum()))
+        losses = np.bincount(user, log_losses(clicked, score))
+        return _ratio(losses, impressions, distinct, np.stack((anyone, anyone)))
+    return _ratio(np.bincount(user, score), clicks, distinct, np.stack((clicks > 0, anyone)))
 
 
 def difference(
@@ -104,22 +121,46 @@ def difference(
     """Return metric(candidate) − metric(champion) on the same rows; arguments as in `estimate`."""
     ours = estimate(metric, labels, candidate, users)
     theirs = estimate(metric, labels, champion, users)
-    return Estimate(ours.value - theirs.value, ours.influence - theirs.influence, ours.informative)
+    return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)
 
 
-def _auc(clicked: NDArray[np.bool_], score: NDArray[np.float64], user: NDArray[Any], informative: int) -> Estimate:
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of estimates of the same quantity, e.g. of several days, weighted by their users.
+
+    A user may appear in any number of them.
+    """
+    users = np.unique(np.concatenate([one.users for one in estimates]))
+    weights = np.array([len(one.users) for one in estimates], np.float64)
+    shares = weights / weights.sum()
+    influence = np.zeros(len(users))
+    tells = np.zeros((2, len(users)), bool)
+    for one, share in zip(estimates, shares, strict=True):
+        place = np.searchsorted(users, one.users)
+        influence[place] += share * one.influence
+        tells[:, place] |= one.tells
+    values = np.array([one.value for one in estimates])
+    return Estimate(float(shares @ values), users, influence, tells)
+
+
+def _auc(
+    clicked: NDArray[np.bool_],
+    score: NDArray[np.float64],
+    user: NDArray[np.int64],
+    distinct: NDArray[Any],
+    tells: NDArray[np.bool_],
+) -> Estimate:
     """Return the AUC; a user's influence is the sum over their rows of the share of pairs won, less the mean."""
     positives = np.sort(score[clicked])
     negatives = np.sort(score[~clicked])
     if not len(positives) or not len(negatives) or np.isnan(score).any():
-        return _undefined(user.max(initial=-1) + 1)
+        return _undefined(distinct, tells)
     won = np.empty(len(score))
     won[clicked] = _share_below(negatives, score[clicked])
     won[~clicked] = 1 - _share_below(positives, score[~clicked])
     value = float(won[clicked].mean())
     of_class = np.where(clicked, len(positives), len(negatives))
     influence = np.bincount(user, (won - value) / of_class).astype(np.float64)
-    return Estimate(value, influence, informative)
+    return Estimate(value, distinct, influence, tells)
 
 
 def _share_below(ordered: NDArray[np.float64], score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,13 +170,16 @@ def _share_below(ordered: NDArray[np.float64], score: NDArray[np.float64]) -> ND
     return (below + not_above) / 2 / len(ordered)
 
 
-def _ratio(numerator: NDArray[Any], denominator: NDArray[Any], informative: int) -> Estimate:
+def _ratio(
+    numerator: NDArray[Any], denominator: NDArray[Any], distinct: NDArray[Any], tells: NDArray[np.bool_]
+) -> Estimate:
+    """Return a ratio of sums over users."""
     total = float(denominator.sum())
     if not total:
-        return _undefined(len(denominator))
+        return _undefined(distinct, tells)
     value = float(numerator.sum()) / total
-    return Estimate(value, (numerator - value * denominator) / total, informative)
+    return Estimate(value, distinct, (numerator - value * denominator) / total, tells)
 
 
-def _undefined(users: int) -> Estimate:
-    return Estimate(float("nan"), np.full(users, np.nan), 0)
+def _undefined(distinct: NDArray[Any], tells: NDArray[np.bool_]) -> Estimate:
+    return Estimate(float("nan"), distinct, np.full(len(distinct), np.nan), tells)

@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from din.params.blocks import Block, Conflict, Fraction, Share, reversed_bounds
+
+Metrics = Annotated[tuple[Literal["auc", "gauc"], ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate(Block):
     """Conditions for promotion."""
 
-    metric: Literal["auc", "gauc"]
-    margin: NonNegativeFloat
+    metrics: Metrics
+    margin: Literal["auto"] | PositiveFloat
+    min_margin: PositiveFloat
+    max_margin: PositiveFloat
     min_auc: Share
     min_gauc: Share
     min_calibration: NonNegativeFloat
@@ -34,7 +38,11 @@ class Gate(Block):
     seed: NonNegativeInt
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report bounds in the wrong order."""
+        """Report bounds in the wrong order, and a metric that is named twice."""
+        if len(set(self.metrics)) < len(self.metrics):
+            yield Conflict(("metrics",), "a metric is named twice; name each once")
+        if self.min_margin > self.max_margin:
+            yield reversed_bounds("min_margin", "max_margin")
         if self.min_auc > self.max_auc:
             yield reversed_bounds("min_auc", "max_auc")
         if self.min_calibration > self.max_calibration:

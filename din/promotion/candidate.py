@@ -15,9 +15,10 @@ from din.artifacts import MANIFEST
 from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
 from din.metrics import auc, gauc, summary
+from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
 from din.promotion.evidence import Evidence
-from din.promotion.verdict import Finding, Gate, from_interval, within
+from din.promotion.verdict import Finding, Gate, Rule, from_estimate, not_outside, within
 from din.registry.bundle import FACTS, SIGNATURE, Verified
 from din.reports import why_closed
 from din.workspace import SUITES, Suite
@@ -49,9 +50,9 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
         gates.append(Gate(f"validation_{suite}", look, partial(_validation, evidence, suite)))
     gates += [
         Gate("evaluation", evaluation, partial(_evaluation, evidence)),
-        Gate("min_auc", evaluation, partial(_limit, evidence, "auc", limits.min_auc)),
-        Gate("min_gauc", evaluation, partial(_limit, evidence, "gauc", limits.min_gauc)),
-        Gate("calibration", evaluation, partial(_limit, evidence, "calibration_ratio", *calibration)),
+        Gate("min_auc", evaluation, partial(_limit, evidence, "auc", within, limits.min_auc)),
+        Gate("min_gauc", evaluation, partial(_limit, evidence, "gauc", within, limits.min_gauc)),
+        Gate("calibration", evaluation, partial(_limit, evidence, "calibration_ratio", not_outside, *calibration)),
         Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
         Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(_size, evidence)),
     ]
@@ -168,10 +169,9 @@ def _gap(measured: Any, stated: Any) -> float:
     return abs(one - other)
 
 
-def _limit(evidence: Evidence, metric: str, low: float, high: float = math.inf) -> Finding:
-    interval = evidence.interval(metric, evidence.sample)
-    threshold = low if math.isinf(high) else [low, high]
-    return from_interval(within(interval, low, high), interval, threshold, len(evidence.sample))
+def _limit(evidence: Evidence, metric: Metric, rule: Rule, low: float, high: float = math.inf) -> Finding:
+    rows = evidence.sample
+    return from_estimate(rule, evidence.estimate(metric, rows), evidence.limits.confidence, low, high, rows=len(rows))
 
 
 def _parity(evidence: Evidence) -> Finding:

@@ -8,7 +8,6 @@ would flatter it, so they are left out. If they can't be told apart, there is no
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from din.document_types import Facts
 from din.errors import InputError
+from din.metrics.estimates import Metric
 from din.metrics.holdout import Training, unseen
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -86,7 +86,7 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
     return removed
 
 
-def anchor(registry: Registry, history: Sequence[Record], metric: Literal["auc", "gauc"]) -> Record | None:
+def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Record | None:
     """Return the newest record of the anchor, or None if it is today's champion.
 
     The anchor is the champion with the best recorded test metric of the last 90 days, without those that a rollback

@@ -4,22 +4,17 @@ Both sides score the same rows. The gates compute a few intervals, and one per s
 champion and the anchor score up to `gate.max_rows` test rows.
 """
 
-from collections.abc import Callable
 from functools import cached_property, partial
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
-
-from din.document_types import Facts
 from din.errors import InputError, listed
 from din.metrics import population_stability_index
-from din.metrics.estimates import Interval
+from din.metrics.estimates import Interval, Metric
 from din.promotion import plausibility, slices
-from din.promotion.champion import Score, anchor, fair_rows, rolled_back, until
+from din.promotion.champion import Score, anchor, rolled_back, until
+from din.promotion.delta import against_anchor, against_champion
 from din.promotion.evidence import Evidence
-from din.promotion.verdict import Finding, Gate, Verdict, from_interval, not_outside, within
+from din.promotion.rival import Rival
+from din.promotion.verdict import Finding, Gate, Rule, from_estimate, not_outside, within
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -30,7 +25,7 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
     The candidate must be better than popularity, not worse than LR, and not plainly wrong on a slice.
     """
     look = evidence.show(evidence.workspace.evaluation)
-    metric = evidence.limits.metric
+    metric = evidence.limits.metrics[0]
     return [
         Gate("no_earlier_champion", "din registry verify", partial(_no_earlier_champion, evidence, registry)),
         Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
@@ -41,74 +36,55 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
     ]
 
 
-def against_earlier(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> list[Gate]:
+def against_earlier(
+    evidence: Evidence, registry: Registry, history: list[Record], score: Score, may_look: bool
+) -> list[Gate]:
     """Return the gates of a run with a champion.
 
     The candidate must not be older or rolled back, not be worse overall or on a slice, and not predict another
     distribution.
     """
     look = f"din registry show {history[-1].number}"
-    champion = Rival("champion", history[-1], evidence, registry, score)
+    champion = Rival("champion", history[-1], evidence, registry, score, may_look)
+    best = _Anchor(evidence, registry, history, score)
+    metrics = evidence.limits.metrics
     return [
         Gate("data_until", look, partial(_until, champion)),
         Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
         Gate("champion_today", look, partial(_today, champion)),
-        Gate("champion_delta", look, partial(_delta, champion)),
+        *(Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric)) for metric in metrics),
         Gate("slice_delta", evidence.show(evidence.workspace.evaluation), partial(_slice_delta, champion)),
         Gate("prediction_drift", look, partial(_drift, champion)),
-        Gate("anchor_delta", "din registry list", partial(_anchor_delta, evidence, registry, history, score)),
+        *(Gate(f"anchor_delta_{metric}", "din registry list", partial(best.judge, metric)) for metric in metrics),
         Gate("implausible_gain", look, partial(_gain, champion, registry, history)),
     ]
 
 
-class Rival:
-    """An earlier champion, with its scores of the test rows that it did not train on, computed when first needed."""
+class _Anchor:
+    """The best champion of the last 90 days, found when first needed."""
 
-    def __init__(self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score) -> None:
-        self.role = role
-        self.evidence = evidence
-        self._record = record
+    def __init__(self, evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> None:
+        self._evidence = evidence
         self._registry = registry
+        self._history = history
         self._score = score
 
-    def same(self, threshold: Any) -> Finding | None:
-        """Return an open finding if the candidate is this rival, else None."""
-        if self._record.version != self.evidence.version:
-            return None
-        return Finding("open", 0.0, threshold, reason=f"the {self.role} is this bundle")
+    def judge(self, metric: Metric) -> Finding:
+        rival = self._rival
+        if rival is None:
+            return Finding("open", 0.0, 0.0, reason="the anchor is the champion")
+        return against_anchor(rival, metric)
 
     @cached_property
-    def facts(self) -> Facts:
-        """The facts.json of the rival's bundle."""
-        return self._registry.facts(self._record.version)
-
-    @cached_property
-    def rows(self) -> pa.Table:
-        """The test rows of a fair comparison, at most `max_rows`."""
-        rows = self.evidence.rows
-        fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
-        return self.evidence.draw(rows.filter(pa.array(fair)))
-
-    @cached_property
-    def scores(self) -> NDArray[np.float64]:
-        """The rival's probabilities of `rows`."""
-        rows = self.rows
-        name = f"the {self.role} {self._record.version[:12]}"
-        workspace = self.evidence.workspace
-        bundle = self._registry.fetch(self._record.version, workspace.rival(self.role))
-        try:
-            scores = np.asarray(self._score(workspace, bundle, rows), np.float64)
-        except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
-            raise InputError(f"{name} can't score today's rows: {error!r}") from error
-        if scores.shape != (len(rows),):
-            raise InputError(f"{name} gave {scores.shape} probabilities for {len(rows)} rows")
-        return scores
+    def _rival(self) -> Rival | None:
+        record = anchor(self._registry, self._history, self._evidence.limits.metrics[0])
+        return Rival("anchor", record, self._evidence, self._registry, self._score) if record else None
 
 
-def _floor(evidence: Evidence, column: str, rule: Callable[[Interval, float], Verdict]) -> Finding:
+def _floor(evidence: Evidence, column: str, rule: Rule) -> Finding:
     rows = evidence.sample
-    interval = evidence.interval(evidence.limits.metric, rows, rows[column].to_numpy())
-    return from_interval(rule(interval, 0.0), interval, 0.0, len(rows))
+    difference = evidence.estimate(evidence.limits.metrics[0], rows, rows[column].to_numpy())
+    return from_estimate(rule, difference, evidence.limits.confidence, 0.0, rows=len(rows))
 
 
 def _until(champion: Rival) -> Finding:
@@ -154,7 +130,9 @@ def _today(champion: Rival) -> Finding:
     recorded = champion.facts["evaluation"]["test"]["auc"]
     if recorded is None:
         raise InputError("the champion has no recorded AUC")
-    found = champion.evidence.interval_of("auc", champion.rows, champion.scores)
+    found = champion.evidence.estimate_of("auc", champion.rows, champion.scores).interval(
+        champion.evidence.limits.confidence
+    )
     drop = Interval(found.point - recorded, found.lower - recorded, found.upper - recorded)
     if drop.upper >= low:
         return Finding("open", drop.point, low, drop, len(champion.rows))
@@ -172,22 +150,6 @@ def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding
     recent = {record.version for record in history[-plausibility.RECENT :] if record.version not in rejected}
     facts = [registry.facts(version) for version in sorted(recent)]
     return plausibility.gain(champion.evidence, champion.rows, champion.scores, facts)
-
-
-def _delta(rival: Rival) -> Finding:
-    """The candidate is not worse than an earlier champion."""
-    limits = rival.evidence.limits
-    if same := rival.same(-limits.margin):
-        return same
-    interval = rival.evidence.interval(limits.metric, rival.rows, rival.scores)
-    return from_interval(within(interval, -limits.margin), interval, -limits.margin, len(rival.rows))
-
-
-def _anchor_delta(evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> Finding:
-    record = anchor(registry, history, evidence.limits.metric)
-    if record is None:
-        return Finding("open", 0.0, -evidence.limits.margin, reason="the anchor is the champion")
-    return _delta(Rival("anchor", record, evidence, registry, score))
 
 
 def _slice_delta(champion: Rival) -> Finding:
@@ -209,7 +171,8 @@ def _drift(champion: Rival) -> Finding:
     observed = population_stability_index(champion.scores, predictions)
     if observed <= limit:
         return Finding("open", observed, limit, rows=len(champion.rows))
-    loss = champion.evidence.interval("log_loss", champion.rows, champion.scores)
+    confidence = champion.evidence.limits.confidence
+    loss = champion.evidence.estimate("log_loss", champion.rows, champion.scores).interval(confidence)
     harmless = loss.lower <= 0  # False for NaN, which means undecided
     told = "the labels don't contradict them" if harmless else "the labels contradict them"
     reason = (

@@ -6,7 +6,6 @@ Raw log, features, predictions, model and bundle are hashed once. The rest is re
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from din.artifacts import hash_files, hash_tree, sha256_file
 from din.document_types import About, Evaluation, Facts
 from din.errors import InputError
 from din.features.reader import Features
-from din.metrics.estimates import Interval, difference, estimate
+from din.metrics.estimates import Estimate, Metric, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
@@ -125,20 +124,20 @@ class Evidence:
         taken = order[np.cumsum(np.bincount(user)[order]) <= self.limits.max_rows]
         return rows.filter(pa.array(np.isin(user, taken)))
 
-    def interval(self, metric: Any, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Interval:
-        """Return the interval of a metric of the predictions, or of its difference from other scores of the rows."""
+    def estimate(self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Estimate:
+        """Return a metric of the predictions, or its difference from that of other scores of the rows."""
         prediction = rows["prediction"].to_numpy()
         if against is None:
-            return self.interval_of(metric, rows, prediction)
+            return self.estimate_of(metric, rows, prediction)
         labels = rows["label"].to_numpy()
         users = rows["user"].to_numpy()
-        return difference(metric, labels, prediction, against, users).interval(self.limits.confidence)
+        return difference(metric, labels, prediction, against, users)
 
-    def interval_of(self, metric: Any, rows: pa.Table, scores: NDArray[np.float64]) -> Interval:
-        """Return the interval of a metric of any scores of the rows."""
+    def estimate_of(self, metric: Metric, rows: pa.Table, scores: NDArray[np.float64]) -> Estimate:
+        """Return a metric of any scores of the rows."""
         labels = rows["label"].to_numpy()
         users = rows["user"].to_numpy()
-        return estimate(metric, labels, scores, users).interval(self.limits.confidence)
+        return estimate(metric, labels, scores, users)
 
     def version_or_none(self) -> Version | None:
         """Return the version of the bundle, or None if the bundle is missing or damaged."""

@@ -36,7 +36,7 @@ def gate(
         Unavailable: the registry doesn't answer. No report is written.
     """
     workspace.gate.unlink(missing_ok=True)  # an older verdict must not survive if judging fails
-    report = judge(Evidence(workspace, params), score, latency)
+    report = judge(Evidence(workspace, params), score, latency, may_look=True)
     write_json(workspace.gate, report)
     print_gates(report)
     shut = [one for one in report["gates"] if one["verdict"] != "open"]
@@ -45,8 +45,15 @@ def gate(
         raise GateClosed("\n".join([heading, *_reasons(shut)]), workspace.gate)
 
 
-def judge(evidence: Evidence, score: Score, latency: Latency) -> GateReport:
-    """Judge every gate from the evidence and the registry, without writing anything.
+def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = False) -> GateReport:
+    """Judge every gate from the evidence and the registry.
+
+    Args:
+        evidence: the candidate.
+        score: scores test rows with an earlier champion.
+        latency: times the candidate.
+        may_look: compare a candidate that was not compared with the champion yet, and store its rows in the registry.
+            Without it nothing is written, and the gates that need the comparison are closed.
 
     Raises:
         InputError: the registry can't be read, or its log is damaged.
@@ -55,13 +62,16 @@ def judge(evidence: Evidence, score: Score, latency: Latency) -> GateReport:
     registry = Registry.of(evidence.workspace, evidence.params)
     history = registry.history()
     champion = history[-1] if history else None
-    compared = against_earlier(evidence, registry, history, score) if history else first_run(evidence, registry)
+    if history:
+        compared = against_earlier(evidence, registry, history, score, may_look)
+    else:
+        compared = first_run(evidence, registry)
     gates = [one.entry() for one in [*candidate_gates(evidence, latency), *compared]]
     return {
         "verdict": overall(gates),
         "bundle": evidence.version_or_none(),
         "champion": {"number": champion.number, "version": champion.version} if champion else None,
-        "metric": evidence.limits.metric,
+        "metrics": list(evidence.limits.metrics),
         "about": evidence.about,
         "gates": gates,
     }
@@ -80,9 +90,11 @@ def _reasons(shut: list[GateEntry]) -> list[str]:
 
 def print_gates(report: GateReport) -> None:
     """Print the gate table of a report."""
-    columns = ("gate", "verdict", "observed", "threshold", "interval", "rows")
-    rows = [
-        (one["name"], one["verdict"], one["observed"], one["threshold"], one["interval"], one["rows"])
-        for one in report["gates"]
-    ]
+    columns = ("gate", "verdict", "observed", "threshold", "interval", "excludes", "users", "users needed", "rows")
+    rows = []
+    for one in report["gates"]:
+        judged = (one["name"], one["verdict"], one["observed"], one["threshold"], one["interval"])
+        power = one["power"]
+        sure = (power["excludes"], power["users"], power["users_needed"]) if power else (None, None, None)
+        rows.append((*judged, *sure, one["rows"]))
     print_table(f"gate: {report['verdict']}", columns, rows)

@@ -1,12 +1,15 @@
 """Gates on slices: a figure is computed on every slice that is large enough, and the worst one decides.
 
-There are many slices, so only an interval wholly on the wrong side closes a gate. If a borderline one did, most runs
-would close. The figures are AUC, loss of AUC, and calibration, whatever `gate.metric` is: GAUC needs users with both
-classes, and few users have both in one slice. Each slice takes one sort of its own rows.
+There are many slices, so only a slice that is on the wrong side for certain closes a gate. How certain follows from the
+number of slices (Holm, Scandinavian Journal of Statistics 6, 1979): if all slices are sound, the chance that any of
+them closes the gate is at most 1 − `gate.confidence`. The figures are AUC, loss of AUC, and calibration, whatever
+`gate.metrics` are: GAUC needs users with both classes, and few users have both in one slice. Each slice takes one sort
+of its own rows.
 """
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +17,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din.errors import InputError
-from din.metrics.estimates import MIN_USERS, Interval
+from din.metrics.estimates import MIN_USERS, Estimate
+from din.metrics.multiplicity import holm
 from din.metrics.slices import Slice, slices
 from din.promotion.evidence import Evidence
-from din.promotion.verdict import Finding, not_outside
+from din.promotion.verdict import Finding
 
 _COLUMNS = ("user", "item", "label", "sequence", "history_length")
 
@@ -25,7 +29,7 @@ _COLUMNS = ("user", "item", "label", "sequence", "history_length")
 def auc(evidence: Evidence) -> Finding:
     """Judge that the candidate's order is worse than chance on no slice."""
     rows = evidence.sample
-    return _worst(evidence, rows, lambda some: evidence.interval("auc", rows.take(some)), 0.5)
+    return _worst(evidence, rows, lambda some: evidence.estimate("auc", rows.take(some)), 0.5)
 
 
 def calibration(evidence: Evidence) -> Finding:
@@ -33,41 +37,56 @@ def calibration(evidence: Evidence) -> Finding:
     rows = evidence.sample
     limits = evidence.limits
     bounds = (limits.min_calibration, limits.max_calibration)
-    return _worst(evidence, rows, lambda some: evidence.interval("calibration_ratio", rows.take(some)), *bounds)
+    return _worst(evidence, rows, lambda some: evidence.estimate("calibration_ratio", rows.take(some)), *bounds)
 
 
 def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> Finding:
     """Judge that the candidate loses at most `slice_margin` of AUC against the champion on every slice."""
 
-    def interval(some: pa.Array) -> Interval:
-        return evidence.interval("auc", rows.take(some), champion[some.to_numpy()])
+    def difference(some: pa.Array) -> Estimate:
+        return evidence.estimate("auc", rows.take(some), champion[some.to_numpy()])
 
-    return _worst(evidence, rows, interval, -evidence.limits.slice_margin)
+    return _worst(evidence, rows, difference, -evidence.limits.slice_margin)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A slice with its figure, and how surprising the figure is if the slice is sound."""
+
+    part: Slice
+    figure: Estimate
+    p_value: float
+
+    def text(self, confidence: float) -> str:
+        interval = self.figure.interval(confidence)
+        return f"{self.part.name} {interval.point:.4f} [{interval.lower:.4f}, {interval.upper:.4f}]"
 
 
 def _worst(
-    evidence: Evidence, rows: pa.Table, interval: Callable[[pa.Array], Interval], low: float, high: float = math.inf
+    evidence: Evidence, rows: pa.Table, estimate: Callable[[pa.Array], Estimate], low: float, high: float = math.inf
 ) -> Finding:
-    """Return the finding about the slice farthest on the wrong side; the reason names all slices that close."""
+    """Return the finding about the most surprising slice; the reason names all slices that close."""
     columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     if not len(rows):
         raise InputError("no test rows to slice")
     every = slices(columns, evidence.features)
-    judged = [(s, interval(pa.array(s.rows))) for s in every if _large(s, columns, evidence.limits.min_slice_rows)]
+    large = [part for part in every if _large(part, columns, evidence.limits.min_slice_rows)]
     threshold = low if math.isinf(high) else [low, high]
-    counts = f"{len(judged)} slices judged, {len(every) - len(judged)} too small"
-    if not judged:
+    counts = f"{len(large)} slices judged, {len(every) - len(large)} too small"
+    if not large:
         return Finding("open", None, threshold, rows=0, reason=counts)
-
-    def excess(one: tuple[Slice, Interval]) -> float:
-        point = one[1].point
-        return math.inf if math.isnan(point) else max(low - point, point - high)
-
-    shut = [one for one in judged if not_outside(one[1], low, high) == "closed"]
-    worst, found = max(shut or judged, key=excess)
-    named = [f"{s.name} {i.point:.4f} [{i.lower:.4f}, {i.upper:.4f}]" for s, i in sorted(shut, key=excess)[::-1]]
-    reason = "; ".join([*named, counts]) if shut else f"the worst is {worst.name}; {counts}"
-    return Finding("closed" if shut else "open", found.point, threshold, found, len(worst.rows), reason)
+    figures = [estimate(pa.array(part.rows)) for part in large]
+    p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
+    confidence = evidence.limits.confidence
+    rejected = holm(p_values, 1 - confidence)
+    judged = [_Judged(part, figure, float(p)) for part, figure, p in zip(large, figures, p_values, strict=True)]
+    shut = sorted((one for one, wrong in zip(judged, rejected, strict=True) if wrong), key=lambda one: one.p_value)
+    worst = min(judged, key=lambda one: one.p_value)
+    reason = f"the worst is {worst.part.name}; {counts}"
+    if shut:
+        reason = "; ".join([*(one.text(confidence) for one in shut), counts])
+    interval = worst.figure.interval(confidence)
+    return Finding("closed" if shut else "open", interval.point, threshold, interval, len(worst.part.rows), reason)
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:

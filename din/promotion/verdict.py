@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from din.document_types import GateEntry, Verdict
+from din.document_types import GateEntry, Power, Verdict
 from din.errors import InputError, Unavailable
-from din.metrics.estimates import Interval
+from din.metrics.estimates import MIN_USERS, Estimate, Interval
+from din.metrics.noninferiority import resolves
+
+Rule = Callable[[Interval, float, float], Verdict]
+"""Turns an interval and two thresholds into a verdict."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Finding:
     interval: Interval | None = None
     rows: int | None = None
     reason: str | None = None
+    power: Power | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,13 @@ class Gate:
         bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
         return {
             "name": self.name,
-            "observed": _finite(finding.observed),
+            "observed": finite(finding.observed),
             "threshold": finding.threshold,
-            "interval": (_finite(bounds[0]), _finite(bounds[1])) if bounds else None,
+            "interval": (finite(bounds[0]), finite(bounds[1])) if bounds else None,
             "verdict": finding.verdict,
             "look": self.look,
             "rows": finding.rows,
+            "power": finding.power,
             "reason": finding.reason,
         }
 
@@ -93,17 +99,48 @@ def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdi
     return "open" if interval.upper >= low and interval.lower <= high else "closed"
 
 
-def from_interval(verdict: Verdict, interval: Interval, threshold: Any, rows: int) -> Finding:
-    """Return the finding about a figure and its interval, with the reason if it is not open."""
+def from_estimate(
+    rule: Rule, estimate: Estimate, confidence: float, low: float, high: float = math.inf, *, rows: int
+) -> Finding:
+    """Return the finding about a figure that must lie between thresholds, with its power and, if not open, a reason.
+
+    Args:
+        rule: turns interval and thresholds into a verdict.
+        estimate: the figure.
+        confidence: of each bound of the interval.
+        low, high: the thresholds.
+        rows: the number of rows that the figure is about.
+    """
+    interval = estimate.interval(confidence)
+    verdict = rule(interval, low, high)
+    threshold = low if math.isinf(high) else [low, high]
+    users = len(estimate.users)
+    distance = min(abs(interval.point - low), abs(high - interval.point))
+    needed = _users_to_decide(users, interval.upper - interval.point, distance) if verdict == "borderline" else None
+    excludes = finite(resolves(estimate, 1 - confidence))
+    power: Power = {"look": 1, "users": users, "excludes": excludes, "users_needed": needed}
     reasons = {
         "open": None,
-        "borderline": "the interval contains the threshold: there are too few rows, or the difference is too small",
+        "borderline": f"undecided: the interval contains the threshold; {_would_decide(needed, users)}",
         "closed": "the interval lies outside the threshold",
     }
     undefined = math.isnan(interval.lower) or math.isnan(interval.upper)
-    reason = "undefined: too few users, or one class only" if undefined else reasons[verdict]
-    return Finding(verdict, interval.point, threshold, interval, rows, reason)
+    few = f"undefined: one class only, or fewer than {MIN_USERS} of the {users} test users tell about a class"
+    return Finding(verdict, interval.point, threshold, interval, rows, few if undefined else reasons[verdict], power)
 
 
-def _finite(value: Any) -> Any:
+def _users_to_decide(users: int, width: float, distance: float) -> int | None:
+    """Return the number of users with which the interval would just exclude the threshold, if the point is true."""
+    needed = users * (width / distance) ** 2 if distance else math.inf
+    return math.ceil(needed) if math.isfinite(needed) else None
+
+
+def _would_decide(needed: int | None, users: int) -> str:
+    if needed is None:
+        return "the observed value equals the threshold, so no number of users decides"
+    return f"if the observed value is the true one, {needed:,} users decide it; today has {users:,}"
+
+
+def finite(value: Any) -> Any:
+    """Return the value, or None for a number that JSON has no word for."""
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -5,6 +5,7 @@
                       /seals/000017-<sha256>.json     a copy of the record that reveals edits (see records.py)
                       /runs/<run_id>/...              the run's own record, which changes while it runs
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
+                      /looks/<version>/000003.parquet rows of the third comparison with a champion
                       /stages/<key>/...               results of ended stages, kept by schedulers (dags/workspace.py)
 
 A promotion or rollback is one append of the next number, made after everything that the record names is stored. A crash
@@ -44,6 +45,8 @@ from din.registry.records import (
 from din.workspace import Workspace
 
 PROMOTED = "promoted-"
+MOST_LOOK_BYTES = 256 << 20
+"""The largest stored look that is read: about ten million rows."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,24 @@ class Registry:
             self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
         return {FileName(f"{folder}/{name}"): digest for name, digest in hashes.items()}
 
+    def looks(self, champion: Version) -> dict[str, bytes]:
+        """Return the looks at a champion by their places, oldest first.
+
+        Raises:
+            InputError: the numbers of the stored looks have gaps.
+        """
+        area = f"looks/{champion}"
+        keys = sorted(self._objects.keys(area))
+        expected = [_look_key(champion, number) for number in range(1, len(keys) + 1)]
+        if keys != expected:
+            wrong = next(key for key in keys if key not in expected)
+            raise InputError(f"{self._objects.at(wrong)}: unexpected; expected the looks 000001.parquet and so on")
+        return {self._objects.at(key): self._objects.read(key, MOST_LOOK_BYTES) for key in keys}
+
+    def add_look(self, champion: Version, number: int, content: bytes) -> bool:
+        """Store a look at a champion; return False if there is one of that number."""
+        return self._objects.create(_look_key(champion, number), content)
+
     def verify(self) -> list[str]:
         """Read everything that records name, and check that each record follows the one before.
 
@@ -302,9 +323,10 @@ class Registry:
         """
         history = self.history()
         before = datetime.now(UTC) - grace
-        kept = {f"bundles/{r.version}" for r in history} | {run_key(r.run_id) for r in history if r.run_id}
+        kept = {f"{area}/{r.version}" for r in history for area in ("bundles", "looks")}
+        kept |= {run_key(r.run_id) for r in history if r.run_id}
         owned: dict[str, dict[str, datetime]] = {}
-        keys = (self._objects.keys(area) for area in ("bundles", "runs", "stages"))
+        keys = (self._objects.keys(area) for area in ("bundles", "looks", "runs", "stages"))
         for key, modified in chain.from_iterable(found.items() for found in keys):
             owned.setdefault("/".join(key.split("/")[:2]), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
@@ -369,6 +391,10 @@ class Registry:
         except InputError as error:
             return [str(error)]
         return [] if sound else [f"{self._objects.at(key)}: damaged, its hash is not the recorded one"]
+
+
+def _look_key(champion: Version, number: int) -> str:
+    return f"looks/{champion}/{number:06d}.parquet"
 
 
 def list_models(uri: str) -> list[ModelName]:

@@ -1040,7 +1040,7 @@ GATE = (
         "poor_features",
         "a candidate without item fields and histories",
         p.settings(featurize__fields={"context": {"tab": "categorical"}}, featurize__max_history=1),
-        "gate.champion_delta validate_predictions.test_normalized_entropy",
+        "gate.champion_delta_auc validate_predictions.test_normalized_entropy",
         "threshold",
     ),
     _defect(
@@ -1054,7 +1054,7 @@ GATE = (
         "another_split",
         "a candidate with another split than the champion",
         p.settings(featurize__protocol="by_user"),
-        "gate.champion_delta",
+        "gate.champion_delta_auc",
         "split",
     ),
     _defect(

@@ -89,7 +89,7 @@ GATES = [
     Fault("a champion that never was", _gate(lambda r: r.update(champion={"number": 3, "version": DIGEST})),
           "compared with champion", None),
     Fault("a champion that is text", _gate(lambda r: r.update(champion="none")), "champion", None),
-    Fault("another metric", _gate(lambda r: r.update(metric="precision")), "metric", None),
+    Fault("another metric", _gate(lambda r: r.update(metrics=["precision"])), "metric", None),
     Fault("about another source", _gate(lambda r: r["about"].update(source="table")), "source", None),
     Fault("about another namespace", _gate(lambda r: r["about"].update(model_name="x")), "model_name", None),
     Fault("about other code", _gate(lambda r: r["about"].update(code=DIGEST)), "code", None),

@@ -168,7 +168,7 @@ def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, t
     assert workspace.json(".din/outcome/gate.json")["exit_code"] == 3
     gate = workspace.json("reports/gate.json")
     assert gate["champion"] == {"number": 1, "version": champion}
-    row = next(row for row in gate["gates"] if row["name"] == "champion_delta")
+    row = next(row for row in gate["gates"] if row["name"] == "champion_delta_auc")
     assert row["verdict"] == "closed"
     assert row["rows"] > 1000
     assert row["interval"][1] < 0

@@ -27,7 +27,7 @@ def run(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, quick: Params) ->
 @pytest.fixture
 def quick(params: Params) -> Params:
     """Return the shipped parameters with a margin and slices for a small log."""
-    small = {"margin": 0.01, "min_slice_rows": 100, "max_latency_ms": None, "max_gain": 0.5}
+    small = {"margin": 0.03, "min_slice_rows": 100, "max_latency_ms": None, "max_gain": 0.5}
     return replace(params, gate=replace(params.gate, **small))
 
 

@@ -10,7 +10,14 @@ from din.params import Params
 from din.promotion.gate import gate
 from din.workspace import Workspace
 
-NEED_SCORES = {"champion_delta", "slice_delta", "prediction_drift", "implausible_gain", "champion_today"}
+NEED_SCORES = {
+    "champion_delta_auc",
+    "champion_delta_gauc",
+    "slice_delta",
+    "prediction_drift",
+    "implausible_gain",
+    "champion_today",
+}
 
 
 def judge(workspace: Workspace, params, score=score, **settings) -> dict:

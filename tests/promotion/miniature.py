@@ -91,6 +91,7 @@ class Run:
         nothing = np.zeros(USERS * PER_USER, np.int32)
         tables = {
             "items.parquet": {"item_id": items, "category": items % 4},
+            "users.parquet": {"value": [f"user {number}" for number in range(USERS)]},
             "vocab/item_id.parquet": {"value": items, "count": items},
             "vocab/category.parquet": {"value": list("abcd")},
             "vocab/tab.parquet": {"value": ["", "home", "search"]},

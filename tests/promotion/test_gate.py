@@ -205,10 +205,10 @@ def test_borderline_blocks_but_stays_borderline(workspace: Workspace, run, quick
 
 
 def test_gauc_gates_where_params_say_so(workspace: Workspace, run, quick):
-    """With `gate.metric: gauc`, the gates compare GAUC."""
-    report = judge(workspace, set_gate(quick, metric="gauc"))
+    """The first of `gate.metrics` is compared with the floors."""
+    report = judge(workspace, set_gate(quick, metrics=("gauc",)))
     assert find(report, "gauc_over_popularity")["verdict"] == "open"
-    assert report["metric"] == "gauc"
+    assert report["metrics"] == ["gauc"]
 
 
 def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):

@@ -22,7 +22,7 @@ def test_better_candidate_opens(workspace: Workspace, run, quick, registry):
     run.finish()
     report = judge(workspace, quick)
     assert report["champion"] == {"number": 1, "version": old}
-    delta = find(report, "champion_delta")
+    delta = find(report, "champion_delta_auc")
     assert delta["observed"] > 0.03 and delta["interval"][0] > 0 and delta["rows"] == 1200
     assert not [g for g in report["gates"] if "_over_" in g["name"]]  # first runs alone compare with floors
 
@@ -33,9 +33,9 @@ def test_worse_candidate_is_closed(workspace: Workspace, run, quick, registry):
     run.noise = 1.5
     run.finish()
     report = judge(workspace, set_gate(quick, slice_margin=1.0))
-    assert find(report, "champion_delta")["verdict"] == "closed"
-    assert set(shut(report)) == {"champion_delta"}
-    assert find(report, "anchor_delta")["reason"] == "the anchor is the champion"
+    assert find(report, "champion_delta_auc")["verdict"] == "closed"
+    assert set(shut(report)) == {"champion_delta_auc", "champion_delta_gauc"}
+    assert find(report, "anchor_delta_auc")["reason"] == "the anchor is the champion"
 
 
 def test_champion_itself_opens_without_scoring(workspace: Workspace, run, quick, registry):
@@ -60,7 +60,7 @@ def test_small_permitted_losses_do_not_add_up(workspace: Workspace, run, quick, 
     run.noise = noises[2]
     run.finish()
     report = judge(workspace, wide)
-    assert shut(report) == ["anchor_delta"]
+    assert shut(report) == ["anchor_delta_auc", "anchor_delta_gauc"]
 
 
 @pytest.mark.parametrize("fault", ["raises", "wrong length", "NaN"])
@@ -78,7 +78,7 @@ def test_champion_that_cannot_score_closes(workspace: Workspace, run, quick, reg
     report = judge(workspace, quick, broken)
     assert set(shut(report)) == NEED_SCORES
     says = {"raises": "that is gone", "wrong length": "gave (3,)", "NaN": "undefined"}[fault]
-    assert says in find(report, "champion_delta")["reason"]
+    assert says in find(report, "champion_delta_auc")["reason"]
 
 
 def test_damaged_champion_closes(workspace: Workspace, run, quick, registry):
@@ -131,7 +131,7 @@ def test_allow_older_waives_that_gate_alone(workspace: Workspace, run, quick, re
     run.noise = 2.0
     run.finish()
     report = judge(workspace, waived)
-    assert "champion_delta" in shut(report) and "data_until" not in shut(report)
+    assert "champion_delta_auc" in shut(report) and "data_until" not in shut(report)
 
 
 def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry):
@@ -157,13 +157,13 @@ def test_rows_that_the_champion_trained_on_are_left_out(workspace: Workspace, ru
     report = judge(workspace, quick)
     days = 20_000 + np.arange(10)  # from 2024-10-04, in days since 1970; one row per user and day
     later = int((days > 20_004).sum())  # 20_004 is 2024-10-08
-    assert find(report, "champion_delta")["rows"] == 120 * later
+    assert find(report, "champion_delta_auc")["rows"] == 120 * later
     run.facts["train_until"] = "2024-10-20T00:00:00+00:00"
     crown(registry, run)
     run.noise = 0.05
     run.finish()
     report = judge(workspace, quick)
-    assert "trained on all" in find(report, "champion_delta")["reason"]
+    assert "trained on all" in find(report, "champion_delta_auc")["reason"]
 
 
 def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
@@ -179,7 +179,7 @@ def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
         return score(workspace, bundle, rows)
 
     first, second = judge(workspace, few, spy), judge(workspace, few, spy)
-    assert find(first, "champion_delta")["rows"] == 500
+    assert find(first, "champion_delta_auc")["rows"] == 500
     assert set(np.unique(seen[0], return_counts=True)[1]) == {10}
     assert first == second
     np.testing.assert_array_equal(seen[0], seen[1])

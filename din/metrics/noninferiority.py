@@ -1,0 +1,84 @@
+"""Is a candidate worse than the champion by more than a margin? A one-sided test that may be repeated day after day.
+
+    open          the loss is smaller than the margin for certain: lower bound of the difference > −margin
+    closed        the loss is larger for certain: upper bound < −margin
+    borderline    undecided: more users would tell
+
+**Looks.** Each look at the data spends a part of the permitted error α. Look k spends α / (k(k + 1)). These parts add
+up to α however many looks follow. By the union bound this holds whatever the looks have in common: more days, another
+seed on the same day, other parameters. Half of α goes to the first look, and most candidates need no other.
+
+**Pooled days.** Each day judges another candidate, so the mean over days describes the pipeline, not today's candidate.
+Today's rows alone must therefore rule out a loss of two margins, with error α. Without this rule a run of good days
+would let one bad candidate through.
+
+**Power.** A look excludes a loss of (t_α + t_power) · SE with that power. With enough users to make this the margin, it
+decides for an equal candidate.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from din.document_types import Verdict
+from din.metrics.estimates import Estimate, Interval, mean
+
+POWER = 0.8
+"""The probability with which an equal candidate is to open the gate on its first look."""
+_WORST = 2
+"""How many margins today's rows alone must rule out."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """The outcome of one look.
+
+    Attributes:
+        number: the number of this look at the champion, from 1.
+        verdict: open, closed, or borderline for undecided.
+        interval: candidate − champion over the pooled days; each bound holds at this look's level.
+        users: the number of pooled users.
+        excludes: the smallest loss that a look like this one excludes with power `POWER`.
+        users_needed: the number of users that would decide for an equal candidate; None once it is decided.
+    """
+
+    number: int
+    verdict: Verdict
+    interval: Interval
+    users: int
+    excludes: float
+    users_needed: int | None
+
+
+def level_of(look: int, level: float) -> float:
+    """Return the error that look number `look` (from 1) may spend of `level`."""
+    return level / (look * (look + 1))
+
+
+def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
+    """Return the smallest loss that a test at a one-sided level excludes with a given power; NaN with too few users."""
+    return estimate.width(1 - level) + estimate.width(power)
+
+
+def judge(days: Sequence[Estimate], margin: float, number: int, level: float) -> Look:
+    """Hold the mean difference of some days against a margin.
+
+    Args:
+        days: candidate − champion of each undecided day and of today, which is the last.
+        margin: the permitted loss, above 0.
+        number: the number of this look at the champion, from 1.
+        level: the permitted error of all looks together, one-sided, e.g. 0.05.
+    """
+    today = days[-1]
+    pooled = mean(days)
+    spent = level_of(number, level)
+    interval = pooled.interval(1 - spent)
+    may_be_harmless = interval.upper >= -margin and today.interval(1 - spent).upper >= -margin  # False for NaN
+    harmless = interval.lower > -margin and today.interval(1 - level).lower > -_WORST * margin
+    verdict: Verdict = "closed"
+    if may_be_harmless:
+        verdict = "open" if harmless else "borderline"
+    users = len(pooled.users)
+    excludes = resolves(pooled, spent)
+    needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" else None
+    return Look(number, verdict, interval, users, excludes, needed)

@@ -1,0 +1,88 @@
+"""Gates that compare the candidate with an earlier champion on the same rows, by each metric of `gate.metrics`.
+
+The champion's gates demand proof that the candidate loses less than the margin. The anchor's gates close only on proof
+that it loses more: they are there so that small permitted losses don't add up, and a candidate that passed the
+champion's gates is the rule. See `din.metrics.noninferiority` for the test, and `looks` for evidence over days.
+"""
+
+import math
+
+from din.metrics.estimates import Estimate, Metric
+from din.metrics.noninferiority import POWER, Look, level_of, resolves
+from din.params.gate import Gate as Limits
+from din.promotion import looks
+from din.promotion.rival import Rival
+from din.promotion.verdict import Finding, finite, from_estimate, not_outside
+
+
+def against_champion(champion: Rival, metric: Metric) -> Finding:
+    """Judge that the candidate loses less than the margin to the champion."""
+    limits = champion.evidence.limits
+    if same := champion.same(0.0):
+        return same
+    level = 1 - limits.confidence
+    every = champion.looks
+    outcome = looks.judged(every, metric, lambda today: margin_of(limits, today), level)
+    margin = margin_of(limits, looks.difference_of(every[-1], metric))
+    return Finding(
+        verdict=outcome.verdict,
+        observed=outcome.interval.point,
+        threshold=-margin,
+        interval=outcome.interval,
+        rows=len(every[-1]),
+        reason=_reason(outcome, margin, limits),
+        power={
+            "look": outcome.number,
+            "users": outcome.users,
+            "excludes": finite(outcome.excludes),
+            "users_needed": outcome.users_needed,
+        },
+    )
+
+
+def against_anchor(anchor: Rival, metric: Metric) -> Finding:
+    """Judge that the candidate does not certainly lose more than the margin to the anchor."""
+    limits = anchor.evidence.limits
+    if same := anchor.same(0.0):
+        return same
+    difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores)
+    margin = margin_of(limits, difference)
+    return from_estimate(not_outside, difference, limits.confidence, -margin, rows=len(anchor.rows))
+
+
+def margin_of(limits: Limits, today: Estimate) -> float:
+    """Return the permitted loss: `gate.margin`, or with `auto` what today's rows exclude on a first look.
+
+    With `auto`, an equal candidate opens the gates of all metrics together with probability `POWER`, unless
+    `max_margin` forbids a margin that wide.
+
+    Args:
+        limits: the block `gate`.
+        today: candidate − champion on today's rows.
+    """
+    if limits.margin != "auto":
+        return limits.margin
+    missed = (1 - POWER) / len(limits.metrics)
+    excluded = resolves(today, level_of(1, 1 - limits.confidence), 1 - missed)
+    if math.isnan(excluded):
+        return limits.max_margin
+    return min(max(excluded, limits.min_margin), limits.max_margin)
+
+
+def _reason(outcome: Look, margin: float, limits: Limits) -> str | None:
+    """Return what a reader should know who wonders why the gate is not open."""
+    interval = outcome.interval
+    if math.isnan(interval.lower):
+        return f"undefined: one class only, or too few of the {outcome.users} users tell about a class"
+    if outcome.verdict == "closed":
+        return f"the candidate loses more than {margin:.4f} for certain"
+    if outcome.verdict == "open":
+        return None
+    capped = margin == limits.max_margin and outcome.excludes > margin
+    cap = f" (gate.max_margin permits no wider margin than {margin:g})" if capped else ""
+    needed = f"{outcome.users_needed:,} users" if outcome.users_needed else "more users"
+    return (
+        f"undecided at look {outcome.number}: with {outcome.users:,} users a loss of {outcome.excludes:.4f} can be "
+        f"excluded, the margin is {margin:.4f}{cap}; {needed} would decide for an equal model. The next run adds its "
+        "days to these"
+    )

@@ -1,0 +1,185 @@
+"""Looks: what a candidate and its champion predicted on the same rows, kept so that undecided days add up.
+
+    <registry>/<model>/looks/<champion's version>/000003.parquet        the rows of the third look at this champion
+
+A day that leaves a comparison undecided is not lost: the next run pools it with its own. A candidate is looked at once.
+Judging it again reads its stored rows, so it spends nothing and can't draw other rows. A decision ends a pool, and the
+next look begins a new one. Looks at the same day are not pooled: the newest one counts. But every look spends a part of
+the permitted error (`din.metrics.noninferiority`), whatever it shares with others.
+
+Users are hashed, because a look stays as long as its champion's bundle. A run stores about 20 bytes a row, and reads
+the looks at its champion.
+
+Shapes: B rows of a look.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from io import BytesIO
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from din.errors import InputError, shown
+from din.metrics.estimates import Estimate, Metric, difference
+from din.metrics.noninferiority import Look, judge
+from din.names import ModelName, Version
+from din.registry.registry import Registry
+
+SCHEMA = pa.schema(
+    [
+        pa.field("day", pa.date32(), nullable=False),
+        pa.field("user", pa.uint64(), nullable=False),
+        pa.field("label", pa.bool_(), nullable=False),
+        pa.field("candidate", pa.float64(), nullable=False),
+        pa.field("champion", pa.float64(), nullable=False),
+    ]
+)
+_CANDIDATE = b"candidate"
+_DAY = 86_400_000_000
+"""Microseconds of a day."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """A look by one metric."""
+
+    days: frozenset[int]
+    difference: Estimate
+
+    @classmethod
+    def of(cls, look: pa.Table, metric: Metric) -> Self:
+        return cls(frozenset(look["day"].cast(pa.int32()).unique().to_pylist()), difference_of(look, metric))
+
+
+def rows_of(
+    rows: pa.Table, champion: NDArray[np.float64], raw_users: pa.ChunkedArray, model_name: ModelName, version: Version
+) -> pa.Table:
+    """Return the rows of a look.
+
+    Args:
+        rows: test rows with `user`, `label`, `timestamp` in µs and the candidate's `prediction`, [B].
+        champion: the champion's probabilities, [B].
+        raw_users: the raw ids of users, by the numbers in `user`.
+        model_name: makes hashes of two models differ, so that their users can't be joined.
+        version: the candidate.
+    """
+    number, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
+    hashes = [_hashed(raw, model_name) for raw in raw_users.take(pa.array(number)).to_pylist()]
+    columns = [
+        (rows["timestamp"].to_numpy() // _DAY).astype(np.int32),
+        np.array(hashes, np.uint64)[user],
+        rows["label"].to_numpy() != 0,
+        rows["prediction"].to_numpy(),
+        champion,
+    ]
+    arrays = [pa.array(column).cast(field.type) for field, column in zip(SCHEMA, columns, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_CANDIDATE: version.encode()}))
+
+
+def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table] | None:
+    """Return the stored looks at a champion up to the candidate's, oldest first, or None if it has none.
+
+    Raises:
+        InputError: something else lies in the place of a look.
+    """
+    looks = _read(registry, champion)
+    candidates = [_candidate(look) for look in looks]
+    return looks[: candidates.index(candidate) + 1] if candidate in candidates else None
+
+
+def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Table]:
+    """Store a look after all others, and return all up to this one, oldest first."""
+    content = dump(look)
+    while True:
+        earlier = _read(registry, champion)
+        if registry.add_look(champion, len(earlier) + 1, content):
+            return [*earlier, look]
+
+
+def judged(looks: Sequence[pa.Table], metric: Metric, margin_of: Callable[[Estimate], float], level: float) -> Look:
+    """Judge the newest look together with the undecided ones directly before it.
+
+    Args:
+        looks: all looks at the champion, oldest first.
+        metric: the metric to compare.
+        margin_of: the margin that follows from a day's difference.
+        level: the permitted error of all looks together.
+    """
+    views = [_View.of(look, metric) for look in looks]
+
+    def outcome(first: int, number: int) -> Look:
+        pool = _pool(views[first:number])
+        return judge(pool, margin_of(pool[-1]), number, level)
+
+    first = 0
+    for number in range(1, len(views)):
+        if outcome(first, number).verdict != "borderline":
+            first = number
+    return outcome(first, len(views))
+
+
+def difference_of(look: pa.Table, metric: Metric) -> Estimate:
+    """Return candidate − champion by one look alone."""
+    columns = {name: look[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
+    return difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
+
+
+def dump(look: pa.Table) -> bytes:
+    """Return the rows as a Parquet file."""
+    sink = BytesIO()
+    pq.write_table(look, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def parse(content: bytes, at: str) -> pa.Table:
+    """Read the rows of a stored look.
+
+    Raises:
+        InputError: it is not a look; the message names the place.
+    """
+    try:
+        look = pq.read_table(BytesIO(content))
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{at}: not a Parquet file ({shown(str(error))}); expected a look that `din gate` wrote"
+        ) from None
+    if not look.schema.equals(SCHEMA):
+        raise InputError(f"{at}: has columns {shown(look.schema.names)}; expected {SCHEMA.names}, as `din gate` writes")
+    if not Version.form.fullmatch(_candidate(look)):
+        raise InputError(f"{at}: names no candidate; expected the version of a bundle in the file's metadata")
+    for name in ("candidate", "champion"):
+        value = look[name].to_numpy()
+        wrong = value[~((value >= 0) & (value <= 1))]
+        if len(wrong):
+            raise InputError(f"{at}: column {name} holds {wrong[0]}; expected probabilities")
+    return look
+
+
+def _read(registry: Registry, champion: Version) -> list[pa.Table]:
+    return [parse(content, at) for at, content in registry.looks(champion).items()]
+
+
+def _candidate(look: pa.Table) -> str:
+    return (look.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
+
+
+def _pool(views: Sequence[_View]) -> list[Estimate]:
+    """Return the differences to pool: today's, the last one, and those of earlier days that no newer look holds."""
+    *earlier, today = views
+    pool = [today.difference]
+    taken = set(today.days)
+    for view in reversed(earlier):
+        if np.isfinite(view.difference.value) and taken.isdisjoint(view.days):
+            pool.append(view.difference)
+            taken |= view.days
+    return pool[::-1]
+
+
+def _hashed(user: object, model_name: ModelName) -> int:
+    digest = blake2b(str(user).encode(), digest_size=8, key=model_name.encode()[:64])
+    return int.from_bytes(digest.digest(), "little")

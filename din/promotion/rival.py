@@ -1,0 +1,92 @@
+"""An earlier champion that a candidate is compared with."""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from din.document_types import Facts
+from din.errors import InputError
+from din.promotion import looks
+from din.promotion.champion import Score, fair_rows
+from din.promotion.evidence import Evidence
+from din.promotion.verdict import Finding
+from din.registry.records import Record
+from din.registry.registry import Registry
+
+
+class Rival:
+    """An earlier champion, with its scores of the test rows that it did not train on, computed when first needed.
+
+    Args:
+        role: champion | anchor, for messages.
+        record: its record.
+        evidence: the candidate.
+        registry: the registry with both.
+        score: scores rows with an earlier bundle.
+        may_look: whether a candidate that was not compared with it yet may be; see `looks`.
+    """
+
+    def __init__(
+        self, role: str, record: Record, evidence: Evidence, registry: Registry, score: Score, may_look: bool = False
+    ) -> None:
+        self.role = role
+        self.evidence = evidence
+        self._record = record
+        self._registry = registry
+        self._score = score
+        self._may_look = may_look
+
+    def same(self, threshold: Any) -> Finding | None:
+        """Return an open finding if the candidate is this rival, else None."""
+        if self._record.version != self.evidence.version:
+            return None
+        return Finding("open", 0.0, threshold, reason=f"the {self.role} is this bundle")
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The facts.json of the rival's bundle."""
+        return self._registry.facts(self._record.version)
+
+    @cached_property
+    def rows(self) -> pa.Table:
+        """The test rows of a fair comparison, at most `max_rows`."""
+        rows = self.evidence.rows
+        fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
+        return self.evidence.draw(rows.filter(pa.array(fair)))
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """The rival's probabilities of `rows`."""
+        rows = self.rows
+        name = f"the {self.role} {self._record.version[:12]}"
+        workspace = self.evidence.workspace
+        bundle = self._registry.fetch(self._record.version, workspace.rival(self.role))
+        try:
+            scores = np.asarray(self._score(workspace, bundle, rows), np.float64)
+        except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
+            raise InputError(f"{name} can't score today's rows: {error!r}") from error
+        if scores.shape != (len(rows),):
+            raise InputError(f"{name} gave {scores.shape} probabilities for {len(rows)} rows")
+        return scores
+
+    @cached_property
+    def looks(self) -> list[pa.Table]:
+        """All looks at the rival up to the candidate's, oldest first; see `din.promotion.looks`.
+
+        Raises:
+            InputError: the candidate has no stored look, and may not take one.
+        """
+        candidate = self.evidence.version
+        version = self._record.version
+        found = looks.stored(self._registry, version, candidate)
+        if found is not None:
+            return found
+        if not self._may_look:
+            raise InputError(f"no look of this candidate at {version[:12]} is stored; run `dvc repro gate`")
+        raw_users = self.evidence.features.raw_users()
+        model_name = self.evidence.params.model_name
+        today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
+        return looks.store(self._registry, version, today)

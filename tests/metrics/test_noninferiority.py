@@ -1,0 +1,92 @@
+"""The sequential test: error rates over many looks on simulated differences, power, and how many users it asks for."""
+
+import math
+
+import numpy as np
+import pytest
+
+from din.metrics.estimates import Estimate, mean
+from din.metrics.noninferiority import judge, level_of, resolves
+
+LEVEL = 0.05
+USERS = 400
+
+
+def drawn(rng, truth, error, users=USERS):
+    """Return an estimate of a true difference whose standard error is `error`, about users that no other one has."""
+    influence = rng.normal(size=users)
+    influence -= influence.mean()
+    influence *= error / np.sqrt(users / (users - 1) * (influence**2).sum())
+    ids = rng.integers(1 << 62, size=users)
+    return Estimate(truth + error * rng.normal(), np.sort(ids), influence, np.ones((2, users), bool))
+
+
+def test_the_spent_levels_add_up_to_the_level():
+    """However many looks follow, they never spend more than was permitted."""
+    spent = np.cumsum([level_of(look, LEVEL) for look in range(1, 10_001)])
+    assert np.all(spent < LEVEL)
+    assert spent[-1] == pytest.approx(LEVEL, rel=1e-3)
+
+
+@pytest.mark.parametrize("wrong", ["open", "closed"])
+def test_at_the_margin_many_looks_rarely_decide(rng, wrong):
+    """Candidates that lose exactly the margin every day open, or close for certain, in at most the stated share."""
+    plans = 300
+    decided = 0
+    for _ in range(plans):
+        days = [drawn(rng, -1.0, 0.5, users=60) for _ in range(15)]
+        verdicts = [judge(days[:look], 1.0, look, LEVEL).verdict for look in range(1, len(days) + 1)]
+        first = next((verdict for verdict in verdicts if verdict != "borderline"), None)
+        decided += first == wrong
+    assert decided / plans <= 2 * LEVEL + 3 * math.sqrt(LEVEL / plans) if wrong == "closed" else LEVEL
+
+
+def test_an_equal_candidate_opens_with_the_stated_power(rng):
+    """If the margin is what one look resolves, four of five equal candidates open at the first look."""
+    error = 0.001
+    margin = resolves(drawn(rng, 0.0, error), level_of(1, LEVEL))
+    opened = [judge([drawn(rng, 0.0, error)], margin, 1, LEVEL).verdict == "open" for _ in range(2000)]
+    assert np.mean(opened) == pytest.approx(0.8, abs=0.03)
+
+
+def test_days_add_up(rng):
+    """Four undecided days of equal candidates have half the standard error of one, and decide."""
+    days = [Estimate(0.0, *_parts(drawn(rng, 0.0, 1.0))) for _ in range(12)]
+    assert mean(days[:4]).standard_error == pytest.approx(0.5, rel=0.01)
+    assert judge(days[-1:], 1.7, 12, LEVEL).verdict == "borderline"
+    assert judge(days, 1.7, 12, LEVEL).verdict == "open"
+
+
+def test_good_days_do_not_let_a_bad_candidate_through(rng):
+    """The mean of many good days is good, but today's rows alone must rule out a loss of two margins."""
+    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.7))) for _ in range(20)]
+    bad = Estimate(-1.2, *_parts(drawn(rng, 0.0, 0.7)))
+    look = judge([*good, bad], 1.0, 21, LEVEL)
+    assert look.interval.lower > -1
+    assert look.verdict == "borderline"
+
+
+def test_a_certain_loss_of_today_closes(rng):
+    """Good days don't keep a candidate undecided that is worse for certain."""
+    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(20)]
+    bad = Estimate(-1.8, *_parts(drawn(rng, 0.0, 0.1)))
+    assert judge([*good, bad], 1.0, 21, LEVEL).verdict == "closed"
+
+
+def test_the_users_it_asks_for_decide(rng):
+    """With as many users as it asks for, the smallest loss that the look excludes is the margin."""
+    look = judge([drawn(rng, 0.0, 0.002)], 0.001, 1, LEVEL)
+    assert look.verdict == "borderline"
+    assert look.users_needed is not None
+    more = drawn(rng, 0.0, 0.002 * math.sqrt(USERS / look.users_needed), users=look.users_needed)
+    assert judge([more], 0.001, 1, LEVEL).excludes == pytest.approx(0.001, rel=0.01)
+
+
+def test_an_undefined_difference_closes():
+    """NaN compares false with every margin, and what can't be evaluated is closed."""
+    undefined = Estimate(math.nan, np.arange(30), np.full(30, math.nan), np.ones((2, 30), bool))
+    assert judge([undefined], 0.001, 1, LEVEL).verdict == "closed"
+
+
+def _parts(estimate):
+    return estimate.users, estimate.influence, estimate.tells

@@ -1,0 +1,122 @@
+"""Evidence over days: which looks are pooled, and what a stored look may hold."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from din.errors import InputError
+from din.metrics.estimates import difference
+from din.names import ModelName, Version
+from din.promotion import looks
+
+DAY = 86_400_000_000
+CANDIDATE = Version("a" * 64)
+NARROW = 1e-6
+"""A margin that no look in these tests decides."""
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator of its own for each test."""
+    return np.random.default_rng(0)
+
+
+def drawn(rng, first_day, days=2, rows=400, users=60, first_user=0, model="clicks"):
+    """Return a look of `days` days from `first_day` on, with scores that know something."""
+    user = rng.integers(users, size=rows)
+    label = rng.random(rows) < 0.4
+    score = [np.clip(0.4 + 0.1 * label + 0.1 * rng.normal(size=rows), 0, 1) for _ in range(2)]
+    timestamp = DAY * (first_day + rng.integers(days, size=rows)) + 5
+    table = pa.table({"user": user, "label": label, "timestamp": timestamp, "prediction": score[0]})
+    raw = pa.chunked_array([[f"u{first_user + number}" for number in range(users)]])
+    return looks.rows_of(table, score[1], raw, ModelName(model), CANDIDATE)
+
+
+def judged(tables, margin=NARROW, metric="auc"):
+    """Judge the last look with a fixed margin."""
+    return looks.judged(tables, metric, lambda today: margin, 0.05)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
+def test_a_day_is_pooled_once_from_the_newest_look_that_holds_it(spans):
+    """The slow twin walks back over the looks, and takes each that has no day in common with those taken."""
+    rng = np.random.default_rng(0)
+    tables = [drawn(rng, first, days, rows=300, first_user=100 * at) for at, (first, days) in enumerate(spans)]
+    held = [set(table["day"].to_pylist()) for table in tables]
+    taken = []
+    for place in reversed(range(len(tables))):
+        if not any(held[place] & held[other] for other in taken):
+            taken.append(place)
+    found = judged(tables)
+    assert found.number == len(tables)
+    assert found.users == sum(len(tables[place]["user"].unique()) for place in taken)
+
+
+def test_one_look_is_the_plain_difference(rng):
+    """Without an earlier look the figure is that of today's rows."""
+    today = drawn(rng, 0)
+    columns = {name: today[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
+    expected = difference("auc", columns["label"], columns["candidate"], columns["champion"], columns["user"])
+    found = judged([today])
+    assert found.interval.point == pytest.approx(expected.value)
+    assert found.interval.upper - found.interval.point == pytest.approx(expected.width(1 - 0.025))
+
+
+def test_a_decision_ends_the_pool(rng):
+    """After a look that decided, the next one begins anew, but its number goes on."""
+    tables = [drawn(rng, 2 * day, first_user=100 * day, rows=2000) for day in range(3)]
+    undecided = judged(tables)
+    decided = judged(tables, margin=0.5)
+    assert undecided.users == 180
+    assert (decided.number, decided.verdict) == (3, "open")
+    assert decided.users == 60
+
+
+def test_a_day_without_two_classes_is_left_out(rng):
+    """A day on which the metric is undefined adds nothing and harms nothing."""
+    tables = [drawn(rng, 2 * day, first_user=100 * day) for day in range(2)]
+    blank = tables[0].set_column(2, looks.SCHEMA.field(2), pa.array(np.zeros(len(tables[0]), bool)))
+    assert judged([blank, tables[1]]).users == 60
+
+
+def test_a_look_survives_its_file_and_equal_rows_give_equal_bytes(rng):
+    """What was stored is what is read."""
+    table = drawn(rng, 1)
+    content = looks.dump(table)
+    assert looks.parse(content, "here").equals(table)
+    assert looks.dump(looks.parse(content, "here")) == content
+
+
+def test_a_look_names_no_user():
+    """Ids are hashed, differently for each model."""
+    tables = [drawn(np.random.default_rng(0), 0, model=name) for name in ("a", "b")]
+    hashes = [set(table["user"].to_pylist()) for table in tables]
+    assert len(hashes[0]) == len(hashes[1]) == 60
+    assert hashes[0].isdisjoint(hashes[1])
+    assert b"u59" not in looks.dump(tables[0])
+
+
+def replaced(table, place, value):
+    """Return the file of a look with one value in all rows of a column."""
+    column = pa.array([value] * len(table))
+    return looks.dump(table.set_column(place, looks.SCHEMA.field(place), column))
+
+
+@pytest.mark.parametrize(
+    "damage, expected",
+    [
+        (lambda table: b"PAR1 nonsense", "not a Parquet file"),
+        (lambda table: looks.dump(table.drop_columns(["day"])), "has columns"),
+        (lambda table: looks.dump(table.replace_schema_metadata({})), "names no candidate"),
+        (lambda table: looks.dump(table.replace_schema_metadata({b"candidate": b"../../x"})), "names no candidate"),
+        (lambda table: replaced(table, 3, 2.0), "2.0"),
+        (lambda table: replaced(table, 4, np.nan), "nan"),
+    ],
+)
+def test_a_damaged_look_is_named(rng, damage, expected):
+    """Whatever lies in a look's place is refused in one line that names the place."""
+    with pytest.raises(InputError, match=expected) as refused:
+        looks.parse(damage(drawn(rng, 0)), "registry/looks/7")
+    assert str(refused.value).startswith("registry/looks/7: ")
