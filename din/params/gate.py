@@ -40,7 +40,7 @@ class Gate(Block):
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order, and a metric that is named twice."""
         if len(set(self.metrics)) < len(self.metrics):
-            yield Conflict(("metrics",), "a metric is named twice; name each once")
+            yield Conflict(("metrics",), "a metric is named twice; name auc and gauc at most once each")
         if self.min_margin > self.max_margin:
             yield reversed_bounds("min_margin", "max_margin")
         if self.min_auc > self.max_auc:

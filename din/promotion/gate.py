@@ -15,6 +15,7 @@ from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
+from din.promotion.words import explain
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -89,7 +90,7 @@ def _reasons(shut: list[GateEntry]) -> list[str]:
 
 
 def print_gates(report: GateReport) -> None:
-    """Print the gate table of a report."""
+    """Print the gate table of a report, and what it means for the champion."""
     columns = ("gate", "verdict", "observed", "threshold", "interval", "excludes", "users", "users needed", "rows")
     rows = []
     for one in report["gates"]:
@@ -98,3 +99,4 @@ def print_gates(report: GateReport) -> None:
         sure = (power["excludes"], power["users"], power["users_needed"]) if power else (None, None, None)
         rows.append((*judged, *sure, one["rows"]))
     print_table(f"gate: {report['verdict']}", columns, rows)
+    print(explain(report))

@@ -169,7 +169,7 @@ def _candidate(look: pa.Table) -> str:
 
 
 def _pool(views: Sequence[_View]) -> list[Estimate]:
-    """Return the differences to pool: today's, the last one, and those of earlier days that no newer look holds."""
+    """Return the differences to pool: today's, which is the last, and all of earlier days that no newer look holds."""
     *earlier, today = views
     pool = [today.difference]
     taken = set(today.days)

@@ -25,6 +25,7 @@ from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
+from din.promotion.words import explain
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -98,6 +99,7 @@ def promote(
         if registry.put_bundle(workspace.bundle) != version:
             _refuse(workspace, f"{workspace.bundle} changed while it was judged")
         files = registry.put_run(run_id, _run_files(workspace))
+        print(explain(report))
         champion = registry.append(version, champion, by=by, reason=reason, run_id=run_id, files=files)
     assert champion is not None
     if not appended:

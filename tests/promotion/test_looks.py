@@ -82,7 +82,7 @@ def test_a_day_without_two_classes_is_left_out(rng):
 
 
 def test_a_look_survives_its_file_and_equal_rows_give_equal_bytes(rng):
-    """What was stored is what is read."""
+    """Reading gives what was stored."""
     table = drawn(rng, 1)
     content = looks.dump(table)
     assert looks.parse(content, "here").equals(table)

@@ -1,0 +1,48 @@
+"""What a gate's report means, in words for readers who do not know its gates."""
+
+from din.document_types import GateEntry, GateReport
+
+_METRICS = {"auc": "AUC", "gauc": "GAUC (AUC within each user)"}
+_DELTA = "champion_delta_"
+
+
+def explain(report: GateReport) -> str:
+    """Return what happens to the champion and why, in a few sentences."""
+    champion = report["champion"]
+    shut = [one for one in report["gates"] if one["verdict"] != "open"]
+    other = ", ".join(one["name"] for one in shut if not one["name"].startswith(_DELTA))
+    if champion is None and shut:
+        return f"There is no champion, and this candidate does not become the first one: it does not pass {other}."
+    if champion is None:
+        return "There is no champion yet. The candidate passes every gate, so it may become the first one."
+    name = f"{champion['version'][:12]} (record {champion['number']})"
+    if champion["version"] == report["bundle"]:
+        return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
+    compared = " ".join(_compared(one) for one in report["gates"] if one["name"].startswith(_DELTA))
+    if not shut:
+        return f"The candidate may replace the champion {name}. {compared}"
+    if other:
+        return f"The champion {name} stays, because the candidate does not pass {other}. {compared}"
+    if report["verdict"] == "borderline":
+        return f"The champion {name} stays for now: nobody can tell yet whether the candidate is as good. {compared}"
+    return f"The champion {name} stays, because the candidate is worse. {compared}"
+
+
+def _compared(gate: GateEntry) -> str:
+    """Say how far candidate and champion are apart by one metric, and how sure that is."""
+    metric = _METRICS[gate["name"].removeprefix(_DELTA)]
+    low, high = gate["interval"] or (None, None)
+    power = gate["power"]
+    if power is None or low is None or high is None:
+        return f"{metric} could not be compared."
+    margin = abs(gate["threshold"])
+    apart = (
+        f"{metric} differs by {gate['observed']:+.4f}; for {power['users']:,} users the truth lies between {low:+.4f} "
+        f"and {high:+.4f}"
+    )
+    if gate["verdict"] == "open":
+        return f"{apart}, which rules out a loss of {margin:.4f}."
+    if gate["verdict"] == "closed":
+        return f"{apart}, which is a loss of more than {margin:.4f}."
+    needed = f"; about {power['users_needed']:,} users would tell" if power["users_needed"] else ""
+    return f"{apart}, so that a loss of {margin:.4f} is possible{needed}."
