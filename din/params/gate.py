@@ -23,6 +23,8 @@ class Gate(Block):
     min_gauc: Share
     min_calibration: NonNegativeFloat
     max_calibration: NonNegativeFloat
+    min_slice_calibration: NonNegativeFloat
+    max_slice_calibration: NonNegativeFloat
     confidence: Fraction
     min_slice_rows: PositiveInt
     slice_margin: NonNegativeFloat
@@ -47,3 +49,5 @@ class Gate(Block):
             yield reversed_bounds("min_auc", "max_auc")
         if self.min_calibration > self.max_calibration:
             yield reversed_bounds("min_calibration", "max_calibration")
+        if self.min_slice_calibration > self.max_slice_calibration:
+            yield reversed_bounds("min_slice_calibration", "max_slice_calibration")

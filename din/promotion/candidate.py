@@ -18,7 +18,7 @@ from din.metrics import auc, gauc, summary
 from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
 from din.promotion.evidence import Evidence
-from din.promotion.verdict import Finding, Gate, Rule, from_estimate, not_outside, within
+from din.promotion.verdict import Finding, Gate, from_estimate, within
 from din.registry.bundle import FACTS, SIGNATURE, Verified
 from din.reports import why_closed
 from din.workspace import SUITES, Suite
@@ -43,16 +43,14 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
     limits = evidence.limits
     workspace = evidence.workspace
     evaluation = evidence.show(workspace.evaluation)
-    calibration = (limits.min_calibration, limits.max_calibration)
     gates = [Gate("made_from", evidence.show(workspace.bundle / FACTS), partial(_made_from, evidence))]
     for suite in SUITES:
         look = evidence.show(workspace.validation(suite))
         gates.append(Gate(f"validation_{suite}", look, partial(_validation, evidence, suite)))
     gates += [
         Gate("evaluation", evaluation, partial(_evaluation, evidence)),
-        Gate("min_auc", evaluation, partial(_limit, evidence, "auc", within, limits.min_auc)),
-        Gate("min_gauc", evaluation, partial(_limit, evidence, "gauc", within, limits.min_gauc)),
-        Gate("calibration", evaluation, partial(_limit, evidence, "calibration_ratio", not_outside, *calibration)),
+        Gate("min_auc", evaluation, partial(_at_least, evidence, "auc", limits.min_auc)),
+        Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc)),
         Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
         Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(_size, evidence)),
     ]
@@ -169,9 +167,9 @@ def _gap(measured: Any, stated: Any) -> float:
     return abs(one - other)
 
 
-def _limit(evidence: Evidence, metric: Metric, rule: Rule, low: float, high: float = math.inf) -> Finding:
+def _at_least(evidence: Evidence, metric: Metric, limit: float) -> Finding:
     rows = evidence.sample
-    return from_estimate(rule, evidence.estimate(metric, rows), evidence.limits.confidence, low, high, rows=len(rows))
+    return from_estimate(within, evidence.estimate(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
 
 
 def _parity(evidence: Evidence) -> Finding:

@@ -4,12 +4,17 @@ Both sides score the same rows. The gates compute a few intervals, and one per s
 champion and the anchor score up to `gate.max_rows` test rows.
 """
 
+from collections.abc import Callable
 from functools import cached_property, partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from din.errors import InputError, listed
 from din.metrics import population_stability_index
 from din.metrics.estimates import Interval, Metric
-from din.promotion import plausibility, slices
+from din.promotion import calibration, plausibility, slices
 from din.promotion.champion import Score, anchor, rolled_back, until
 from din.promotion.delta import against_anchor, against_champion
 from din.promotion.evidence import Evidence
@@ -31,7 +36,8 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
         Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
         Gate(f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
         Gate("slice_auc", look, partial(slices.auc, evidence)),
-        Gate("slice_calibration", look, partial(slices.calibration, evidence)),
+        Gate("calibration", look, lambda: calibration.overall(evidence, evidence.sample)),
+        Gate("slice_calibration", look, lambda: calibration.on_slices(evidence, evidence.sample)),
         Gate("implausible_gain", look, partial(plausibility.first_gain, evidence)),
     ]
 
@@ -46,6 +52,7 @@ def against_earlier(
     """
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score, may_look)
+    slices_look = evidence.show(evidence.workspace.evaluation)
     best = _Anchor(evidence, registry, history, score)
     metrics = evidence.limits.metrics
     return [
@@ -53,7 +60,9 @@ def against_earlier(
         Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
         Gate("champion_today", look, partial(_today, champion)),
         *(Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric)) for metric in metrics),
-        Gate("slice_delta", evidence.show(evidence.workspace.evaluation), partial(_slice_delta, champion)),
+        Gate("slice_delta", slices_look, partial(_slice_delta, champion)),
+        Gate("calibration", slices_look, partial(_calibration, champion, calibration.overall)),
+        Gate("slice_calibration", slices_look, partial(_calibration, champion, calibration.on_slices)),
         Gate("prediction_drift", look, partial(_drift, champion)),
         *(Gate(f"anchor_delta_{metric}", "din registry list", partial(best.judge, metric)) for metric in metrics),
         Gate("implausible_gain", look, partial(_gain, champion, registry, history)),
@@ -156,6 +165,12 @@ def _slice_delta(champion: Rival) -> Finding:
     if same := champion.same(-champion.evidence.limits.slice_margin):
         return same
     return slices.delta(champion.evidence, champion.rows, champion.scores)
+
+
+def _calibration(champion: Rival, judge: Callable[[Evidence, pa.Table, NDArray[np.float64]], Finding]) -> Finding:
+    if same := champion.same(None):
+        return same
+    return judge(champion.evidence, champion.rows, champion.scores)
 
 
 def _drift(champion: Rival) -> Finding:

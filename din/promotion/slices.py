@@ -29,15 +29,7 @@ _COLUMNS = ("user", "item", "label", "sequence", "history_length")
 def auc(evidence: Evidence) -> Finding:
     """Judge that the candidate's order is worse than chance on no slice."""
     rows = evidence.sample
-    return _worst(evidence, rows, lambda some: evidence.estimate("auc", rows.take(some)), 0.5)
-
-
-def calibration(evidence: Evidence) -> Finding:
-    """Judge that the calibration ratio lies between `min_calibration` and `max_calibration` on every slice."""
-    rows = evidence.sample
-    limits = evidence.limits
-    bounds = (limits.min_calibration, limits.max_calibration)
-    return _worst(evidence, rows, lambda some: evidence.estimate("calibration_ratio", rows.take(some)), *bounds)
+    return worst(evidence, rows, lambda some: evidence.estimate("auc", rows.take(some)), 0.5)
 
 
 def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> Finding:
@@ -46,7 +38,7 @@ def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> 
     def difference(some: pa.Array) -> Estimate:
         return evidence.estimate("auc", rows.take(some), champion[some.to_numpy()])
 
-    return _worst(evidence, rows, difference, -evidence.limits.slice_margin)
+    return worst(evidence, rows, difference, -evidence.limits.slice_margin)
 
 
 @dataclass(frozen=True)
@@ -62,31 +54,45 @@ class _Judged:
         return f"{self.part.name} {interval.point:.4f} [{interval.lower:.4f}, {interval.upper:.4f}]"
 
 
-def _worst(
-    evidence: Evidence, rows: pa.Table, estimate: Callable[[pa.Array], Estimate], low: float, high: float = math.inf
+def worst(
+    evidence: Evidence,
+    rows: pa.Table,
+    estimate: Callable[[pa.Array], Estimate],
+    low: float,
+    high: float = math.inf,
+    excused: Callable[[pa.Array], bool] | None = None,
 ) -> Finding:
-    """Return the finding about the most surprising slice; the reason names all slices that close."""
+    """Return the finding about the most surprising slice; the reason names all slices that close.
+
+    Args:
+        evidence: the candidate.
+        rows: the test rows.
+        estimate: returns the figure of the rows at some positions.
+        low, high: the thresholds.
+        excused: returns whether the rows at some positions are not held against the candidate.
+    """
     columns = {name: rows[name].to_numpy() for name in _COLUMNS}
     if not len(rows):
         raise InputError("no test rows to slice")
     every = slices(columns, evidence.features)
     large = [part for part in every if _large(part, columns, evidence.limits.min_slice_rows)]
+    judged = [part for part in large if excused is None or not excused(pa.array(part.rows))]
     threshold = low if math.isinf(high) else [low, high]
-    counts = f"{len(large)} slices judged, {len(every) - len(large)} too small"
-    if not large:
+    counts = f"{len(judged)} slices judged, {len(every) - len(large)} too small, {len(large) - len(judged)} excused"
+    if not judged:
         return Finding("open", None, threshold, rows=0, reason=counts)
-    figures = [estimate(pa.array(part.rows)) for part in large]
+    figures = [estimate(pa.array(part.rows)) for part in judged]
     p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
     confidence = evidence.limits.confidence
     rejected = holm(p_values, 1 - confidence)
-    judged = [_Judged(part, figure, float(p)) for part, figure, p in zip(large, figures, p_values, strict=True)]
-    shut = sorted((one for one, wrong in zip(judged, rejected, strict=True) if wrong), key=lambda one: one.p_value)
-    worst = min(judged, key=lambda one: one.p_value)
-    reason = f"the worst is {worst.part.name}; {counts}"
+    found = [_Judged(part, figure, float(p)) for part, figure, p in zip(judged, figures, p_values, strict=True)]
+    shut = sorted((one for one, wrong in zip(found, rejected, strict=True) if wrong), key=lambda one: one.p_value)
+    leading = min(found, key=lambda one: one.p_value)
+    reason = f"the worst is {leading.part.name}; {counts}"
     if shut:
         reason = "; ".join([*(one.text(confidence) for one in shut), counts])
-    interval = worst.figure.interval(confidence)
-    return Finding("closed" if shut else "open", interval.point, threshold, interval, len(worst.part.rows), reason)
+    interval = leading.figure.interval(confidence)
+    return Finding("closed" if shut else "open", interval.point, threshold, interval, len(leading.part.rows), reason)
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:

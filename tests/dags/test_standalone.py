@@ -11,6 +11,11 @@ from local_airflow import Airflow, stop, wait_for
 from workspace import Workspace  # tests/pipeline
 
 
+def heed_ctrl_c() -> None:
+    """Undo what a shell does to processes that it starts in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def listening(process: psutil.Process) -> list[str]:
     """Return the addresses at which a process listens; none if it has ended."""
     try:
@@ -31,7 +36,7 @@ def test_one_command_runs_the_job_and_ctrl_c_ends_everything(tmp_path: Path) -> 
     output = tmp_path / "output.txt"
     with output.open("w") as file:
         command = [sys.executable, "-m", "dags.standalone"]
-        make = psutil.Popen(command, cwd=repository, env=airflow.env, stdout=file, stderr=file)
+        make = psutil.Popen(command, cwd=repository, env=airflow.env, stdout=file, stderr=file, preexec_fn=heed_ctrl_c)
     try:
         wait_for(lambda: "Ctrl-C" in output.read_text())
         assert f"http://127.0.0.1:{port}/dags/din_ctr/runs/make-airflow-" in output.read_text()

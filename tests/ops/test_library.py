@@ -44,7 +44,8 @@ def python(program: str, **environment: str) -> str:
 
 def run_operations(folder: Path, **environment: str) -> None:
     """Run the tests of operations with a library built into a new cache."""
-    variables = {**os.environ, "XDG_CACHE_HOME": str(folder), **environment}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    variables = {**inherited, "XDG_CACHE_HOME": str(folder), **environment}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-s", *OPERATIONS]  # -s: sanitizers print
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -61,7 +61,7 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "validate_predictions.min_calibration is 1.5 and validate_predictions.max_calibration is 1.4: ",
     ),
     ({"gate": {"min_auc": 0.96}}, "gate.min_auc is 0.96 and gate.max_auc is 0.95: "),
-    ({"gate": {"max_calibration": 0.6}}, "gate.min_calibration is 0.7 and gate.max_calibration is 0.6: "),
+    ({"gate": {"max_calibration": 0.6}}, "gate.min_calibration is 0.9 and gate.max_calibration is 0.6: "),
 ]
 
 

@@ -41,6 +41,21 @@ def test_miscalibrated_slice_closes(workspace: Workspace, run, quick, shift):
     assert "history_length=0 " in find(report, "slice_calibration")["reason"]
 
 
+def test_a_worse_calibrated_champion_excuses(workspace: Workspace, run, quick, registry):
+    """If the champion is farther off on the same rows, keeping it would not help; if it is not, the gates close."""
+    shifted = 1 - 0.2 * (1 - probabilities(run.noise, run.rows["item"]))
+    crown(registry, run)
+    run.noise = 0.1
+    p = probabilities(run.noise, run.rows["item"])
+    run.finish(1 - 0.5 * (1 - p))
+    wide = set_gate(quick, max_prediction_drift=10.0)
+    report = judge(workspace, wide, lambda workspace, bundle, rows: shifted)
+    assert shut(report) == []
+    assert "the champion is farther from 1" in find(report, "calibration")["reason"]
+    assert ", 0 excused" not in find(report, "slice_calibration")["reason"]
+    assert {"calibration", "slice_calibration"} <= set(shut(judge(workspace, wide)))
+
+
 def test_loss_on_one_slice_closes(workspace: Workspace, run, quick, registry):
     """A loss within the margin over all rows is closed if one slice loses more."""
     crown(registry, run)
