@@ -1,4 +1,4 @@
-"""What a gate's report means, in words for readers who do not know its gates."""
+"""The meaning of a gate's report, in words for readers who do not know its gates."""
 
 from din.document_types import GateEntry, GateReport
 

@@ -1,4 +1,4 @@
-"""What a person reads after the gate: the champion's fate and the reason, for each way that it can go."""
+"""Sentences for a person after the gate: the fate of the champion and the reason, for each way that it can go."""
 
 from judging import crown, judge, set_gate
 from miniature import score
