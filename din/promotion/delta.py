@@ -6,11 +6,12 @@ champion's gates is the rule. See `din.metrics.noninferiority` for the test, and
 """
 
 import math
+from functools import partial
 
 from din.metrics.estimates import Estimate, Metric
 from din.metrics.noninferiority import POWER, Look, level_of, resolves
 from din.params.gate import Gate as Limits
-from din.promotion import looks
+from din.promotion.looks import View, judged
 from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, finite, from_estimate, not_outside
 
@@ -21,15 +22,15 @@ def against_champion(champion: Rival, metric: Metric) -> Finding:
     if same := champion.same(0.0):
         return same
     level = 1 - limits.confidence
-    every = champion.looks
-    outcome = looks.judged(every, metric, lambda today: margin_of(limits, today), level)
-    margin = margin_of(limits, looks.difference_of(every[-1], metric))
+    views = [View.of(look, metric) for look in champion.looks]
+    outcome = judged(views, partial(margin_of, limits), level)
+    margin = margin_of(limits, views[-1].difference)
     return Finding(
         verdict=outcome.verdict,
         observed=outcome.interval.point,
         threshold=-margin,
         interval=outcome.interval,
-        rows=len(every[-1]),
+        rows=len(champion.looks[-1]),
         reason=_reason(outcome, margin, limits),
         power={
             "look": outcome.number,

@@ -45,15 +45,23 @@ _DAY = 86_400_000_000
 
 
 @dataclass(frozen=True)
-class _View:
-    """A look by one metric."""
+class View:
+    """A look by one metric.
+
+    Attributes:
+        days: the days of its rows, counted from 1970.
+        difference: candidate − champion.
+    """
 
     days: frozenset[int]
     difference: Estimate
 
     @classmethod
     def of(cls, look: pa.Table, metric: Metric) -> Self:
-        return cls(frozenset(look["day"].cast(pa.int32()).unique().to_pylist()), difference_of(look, metric))
+        """Compute the difference of a look."""
+        columns = {name: look[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
+        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
+        return cls(frozenset(look["day"].cast(pa.int32()).unique().to_pylist()), found)
 
 
 def rows_of(
@@ -101,16 +109,14 @@ def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Tabl
             return [*earlier, look]
 
 
-def judged(looks: Sequence[pa.Table], metric: Metric, margin_of: Callable[[Estimate], float], level: float) -> Look:
+def judged(views: Sequence[View], margin_of: Callable[[Estimate], float], level: float) -> Look:
     """Judge the newest look together with the undecided ones directly before it.
 
     Args:
-        looks: all looks at the champion, oldest first.
-        metric: the metric to compare.
+        views: all looks at the champion, oldest first.
         margin_of: the margin that follows from a day's difference.
         level: the permitted error of all looks together.
     """
-    views = [_View.of(look, metric) for look in looks]
 
     def outcome(first: int, number: int) -> Look:
         pool = _pool(views[first:number])
@@ -121,12 +127,6 @@ def judged(looks: Sequence[pa.Table], metric: Metric, margin_of: Callable[[Estim
         if outcome(first, number).verdict != "borderline":
             first = number
     return outcome(first, len(views))
-
-
-def difference_of(look: pa.Table, metric: Metric) -> Estimate:
-    """Return candidate − champion by one look alone."""
-    columns = {name: look[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
-    return difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
 
 
 def dump(look: pa.Table) -> bytes:
@@ -168,7 +168,7 @@ def _candidate(look: pa.Table) -> str:
     return (look.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
 
 
-def _pool(views: Sequence[_View]) -> list[Estimate]:
+def _pool(views: Sequence[View]) -> list[Estimate]:
     """Return the differences to pool: today's, which is the last, and all of earlier days that no newer look holds."""
     *earlier, today = views
     pool = [today.difference]

@@ -36,7 +36,8 @@ def drawn(rng, first_day, days=2, rows=400, users=60, first_user=0, model="click
 
 def judged(tables, margin=NARROW, metric="auc"):
     """Judge the last look with a fixed margin."""
-    return looks.judged(tables, metric, lambda today: margin, 0.05)
+    views = [looks.View.of(table, metric) for table in tables]
+    return looks.judged(views, lambda today: margin, 0.05)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
