@@ -1,0 +1,85 @@
+"""`python -m benchmarks.warranty`: measure the error rates of the comparison with the champion; --write keeps them.
+
+Trains pairs of models on simulated logs and resamples scores of a large one, judges each pair as the gate does, and
+prints how often the verdict agrees with the truth.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.arguments import positive
+from benchmarks.page import Place
+from benchmarks.warranty import scores, tables
+from benchmarks.warranty.trainings import KINDS, Pair, equal_pair, pairs
+from din.errors import InputError
+from din.params import Params, load
+
+ROOT = Path(__file__).parents[2]
+SIZES = (250, 1_000, 5_000, 20_000)
+LOSSES = (0, 1, 2, 3)
+REPEATED_SIZES = (250, 1_000)
+MARKS = ("<!-- begin: python -m benchmarks.warranty --write -->", "<!-- end -->")
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.warranty", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--logs", type=positive, default=40, help=f"simulated logs, each with {len(KINDS)} real pairs")
+    parser.add_argument("--draws", type=positive, default=350, help="resampled pairs of each size and true loss")
+    parser.add_argument("--months", type=positive, default=200, help="runs of thirty days of each size and true loss")
+    parser.add_argument("--users", type=positive, default=20_000, help="test users from which pairs are drawn")
+    parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
+    parser.add_argument("--write", action="store_true", help="write the tables to docs/warranty.md")
+    given = parser.parse_args()
+    try:
+        place = Place.of(MARKS, ROOT / "docs/warranty.md") if given.write else None
+        params = load(ROOT / "params.yaml")
+        with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
+            trained = _trained(pool, params, given.logs)
+            text = tables.real_pairs(trained, params.gate) + _resampled(pool, params, given)
+        print(text)
+        if place:
+            place.write(text)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _trained(pool: ProcessPoolExecutor, params: Params, logs: int) -> list[Pair]:
+    found = []
+    for number, of_log in enumerate(pool.map(partial(pairs, params), range(1, logs + 1)), start=1):
+        found += of_log
+        print(f"trained on {number} of {logs} logs", file=sys.stderr, flush=True)
+    return found
+
+
+def _resampled(pool: ProcessPoolExecutor, params: Params, given: argparse.Namespace) -> str:
+    population = scores.Population.of(pool.submit(equal_pair, params, given.users).result())
+    cases = [(users, loss) for users in SIZES for loss in LOSSES]
+    repeated = [(users, loss) for users in REPEATED_SIZES for loss in LOSSES]
+    draws = [
+        pool.submit(scores.resample, population, *case, params.gate, given.draws, np.random.default_rng(case))
+        for case in cases
+    ]
+    months = [
+        pool.submit(scores.repeat, population, *case, params.gate, given.months, np.random.default_rng(case))
+        for case in repeated
+    ]
+    drawn = []
+    for number, future in enumerate(draws, start=1):
+        drawn.append(future.result())
+        print(f"resampled {number} of {len(draws)} cases", file=sys.stderr, flush=True)
+    return tables.resampled(drawn) + tables.repeated([future.result() for future in months])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
