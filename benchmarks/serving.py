@@ -8,14 +8,11 @@ padded   a row per candidate with its own copy of the history, and [q, k, q−k,
 
 import shutil
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from benchmarks.measure import best_ms
@@ -26,6 +23,7 @@ from din.features.reader import Features
 from din.model.din import Model
 from din.model.mlp import multilayer_perceptron
 from din.params import Train
+from din.serve.calibration import attention_products, in_session
 from din.serve.encode import SIGNATURE, Encoder
 from din.serve.export import export_graphs
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
@@ -65,26 +63,12 @@ class Served:
         runs: dict[str, Callable[[], Any]] = {
             "request_ms": lambda: self.request.run_all(pieces, "probability"),
             "request_raw_ms": lambda: self.request.run_all(self.encoder.pack_one(raw), "probability"),
-            "request_floor_ms": _floor(shape[0] * shape[1], (width, *train.model.attention_hidden, 1), self.threads),
+            "request_floor_ms": attention_products(
+                shape[0] * shape[1], (width, *train.model.attention_hidden, 1), self.threads
+            ),
             "request_padded_ms": _padded(*shape, width, train, self.threads),
         }
         return best_ms(runs)
-
-
-def _floor(rows: int, widths: tuple[int, ...], threads: int) -> Callable[[], Any]:
-    nodes = []
-    weights = []
-    value = "x"
-    for number, shape in enumerate(pairwise(widths)):
-        weights.append(numpy_helper.from_array(_random(*shape), f"w{number}"))
-        nodes.append(helper.make_node("MatMul", [value, f"w{number}"], [f"y{number}"]))
-        value = f"a{number}"
-        nodes.append(helper.make_node("Sigmoid", [f"y{number}"], [value]))
-    nodes.pop()  # the last layer has no sigmoid
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", f"y{len(weights) - 1}")]
-    graph = helper.make_graph(nodes, "floor", ends[:1], ends[1:], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
-    return _session(model.SerializeToString(), {"x": _random(rows, widths[0])}, threads)
 
 
 class _FourWay(nn.Module):
@@ -112,15 +96,7 @@ def _padded(candidates: int, length: int, width: int, train: Train, threads: int
     )
     assert program is not None
     arrays = {name: value.numpy() for name, value in inputs.items()}
-    return _session(program.model_proto.SerializeToString(), arrays, threads)
-
-
-def _session(model: bytes, inputs: dict[str, np.ndarray], threads: int) -> Callable[[], Any]:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, inputs)
+    return in_session(program.model_proto.SerializeToString(), arrays, threads)
 
 
 def _random(*shape: int) -> np.ndarray:
