@@ -34,7 +34,9 @@ class Gate(Block):
     max_gain: PositiveFloat
     max_gain_over_lr: PositiveFloat
     max_bundle_mb: PositiveFloat
+    max_bundle_ratio: PositiveFloat
     max_latency_ms: PositiveFloat | None
+    max_latency_ratio: PositiveFloat
     max_rows: PositiveInt
     allow_older: bool
     seed: NonNegativeInt

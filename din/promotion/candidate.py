@@ -4,7 +4,7 @@ They hash the data that the reports judged, compute a few intervals, and time on
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,29 +13,19 @@ import pyarrow as pa
 from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
-from din.errors import InputError, listed, shown
+from din.errors import listed, shown
 from din.metrics import auc, gauc, summary
 from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
+from din.promotion import budgets
+from din.promotion.budgets import LATENCY, Latency
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, Gate, from_estimate, within
-from din.registry.bundle import FACTS, SIGNATURE, Verified
+from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
 from din.workspace import SUITES, Suite
 
-LATENCY = "latency_ms"
 _TOLERANCE = 1e-6
-_TIMINGS = 5
-
-Latency = Callable[[Verified], float]
-"""See `measure_latency`."""
-
-
-def measure_latency(bundle: Verified) -> float:
-    """Return the time of one large request in ms, by `din.serve.latency`."""
-    from din.serve.latency import request_ms  # `max_latency_ms: null` needs no onnxruntime
-
-    return request_ms(bundle)
 
 
 def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
@@ -52,11 +42,11 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
         Gate("min_auc", evaluation, partial(_at_least, evidence, "auc", limits.min_auc)),
         Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc)),
         Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
-        Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(_size, evidence)),
+        Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence)),
     ]
     if limits.max_latency_ms is not None:
         look = evidence.show(workspace.bundle / SIGNATURE)
-        gates.append(Gate(LATENCY, look, partial(_latency, evidence, latency, limits.max_latency_ms)))
+        gates.append(Gate(LATENCY, look, partial(budgets.latency, evidence, latency, limits.max_latency_ms)))
     return gates
 
 
@@ -185,26 +175,3 @@ def _parity(evidence: Evidence) -> Finding:
     disagree = "the paths disagree, or not all were compared; see the report"
     reason = shown(report["reason"] or disagree, quotes=False)
     return Finding("closed", largest, limit, rows=report["cases"], reason=reason)
-
-
-def _size(evidence: Evidence) -> Finding:
-    observed = sum((evidence.workspace.bundle / name).stat().st_size for name in evidence.bundle.files) / 1e6
-    limit = evidence.limits.max_bundle_mb
-    return Finding("open" if observed <= limit else "closed", observed, limit)
-
-
-def _latency(evidence: Evidence, measure: Latency, limit: float) -> Finding:
-    """Time a request, and time it again if it takes too long, since other work on the machine only adds to a time."""
-    bundle = evidence.bundle
-    observed = math.inf
-    try:
-        for _ in range(_TIMINGS):
-            observed = min(observed, round(measure(bundle), 1))  # further digits are noise
-            if observed <= limit:
-                break
-    except Exception as error:  # a bundle that can't answer may fail in any way
-        raise InputError(f"the bundle can't answer a request: {error!r}") from error
-    if observed <= limit:
-        return Finding("open", observed, limit)
-    reason = "one request takes too long: shorten featurize.max_history, or make train.model.hidden smaller"
-    return Finding("closed", observed, limit, reason=reason)

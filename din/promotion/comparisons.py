@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from din.errors import InputError, listed
 from din.metrics import population_stability_index
 from din.metrics.estimates import Interval, Metric
-from din.promotion import calibration, plausibility, slices
+from din.promotion import budgets, calibration, plausibility, slices
+from din.promotion.budgets import LATENCY_RATIO, Latency
 from din.promotion.champion import Score, anchor, rolled_back, until
 from din.promotion.delta import against_anchor, against_champion
 from din.promotion.evidence import Evidence
@@ -43,19 +44,19 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
 
 
 def against_earlier(
-    evidence: Evidence, registry: Registry, history: list[Record], score: Score, may_look: bool
+    evidence: Evidence, registry: Registry, history: list[Record], score: Score, latency: Latency, may_look: bool
 ) -> list[Gate]:
     """Return the gates of a run with a champion.
 
-    The candidate must not be older or rolled back, not be worse overall or on a slice, and not predict another
-    distribution.
+    The candidate must not be older or rolled back, not be worse overall or on a slice, not predict another
+    distribution, and not be much larger or slower. There is no gate on slowness without `max_latency_ms`.
     """
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score, may_look)
     slices_look = evidence.show(evidence.workspace.evaluation)
     best = _Anchor(evidence, registry, history, score)
     metrics = evidence.limits.metrics
-    return [
+    gates = [
         Gate("data_until", look, partial(_until, champion)),
         Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
         Gate("champion_today", look, partial(_today, champion)),
@@ -66,7 +67,11 @@ def against_earlier(
         Gate("prediction_drift", look, partial(_drift, champion)),
         *(Gate(f"anchor_delta_{metric}", "din registry list", partial(best.judge, metric)) for metric in metrics),
         Gate("implausible_gain", look, partial(_gain, champion, registry, history)),
+        Gate("bundle_ratio", look, partial(_size_ratio, champion)),
     ]
+    if evidence.limits.max_latency_ms is not None:
+        gates.append(Gate(LATENCY_RATIO, look, partial(_latency_ratio, champion, latency)))
+    return gates
 
 
 class _Anchor:
@@ -195,3 +200,15 @@ def _drift(champion: Rival) -> Finding:
         f"{champion.scores.mean():.4f}) and {told}: log loss {loss.point:+.4f} [{loss.lower:+.4f}, {loss.upper:+.4f}]"
     )
     return Finding("open" if harmless else "closed", observed, limit, rows=len(champion.rows), reason=reason)
+
+
+def _size_ratio(champion: Rival) -> Finding:
+    if same := champion.same(champion.evidence.limits.max_bundle_ratio, 1.0):
+        return same
+    return budgets.size_ratio(champion.evidence, champion.bundle)
+
+
+def _latency_ratio(champion: Rival, measure: Latency) -> Finding:
+    if same := champion.same(champion.evidence.limits.max_latency_ratio, 1.0):
+        return same
+    return budgets.latency_ratio(champion.evidence, champion.bundle, measure)

@@ -1,15 +1,16 @@
 """The stage `gate`: judge every condition for promotion from reports and the registry, and write reports/gate.json.
 
 A gate that can't be judged, because a report is missing or malformed, is closed and says why. The gates are in
-`candidate`, `comparisons`, `plausibility` and `slices`. No gate reads a clock: equal workspaces and registries give
-equal reports, except for the latency, which is measured.
+`candidate`, `budgets`, `comparisons`, `plausibility` and `slices`. No gate reads a clock: equal workspaces and
+registries give equal reports, except for the times of requests, which are measured.
 """
 
 from din.artifacts import write_json
 from din.document_types import GateEntry, GateReport
 from din.errors import GateClosed
 from din.params import Params
-from din.promotion.candidate import Latency, candidate_gates, measure_latency
+from din.promotion.budgets import Latency, measure_latency
+from din.promotion.candidate import candidate_gates
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
@@ -29,7 +30,7 @@ def gate(
         workspace: the workspace with the candidate and the reports about it.
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
         score: scores test rows with an earlier champion.
-        latency: times the candidate.
+        latency: times a request of the candidate.
 
     Raises:
         GateClosed: the verdict is closed or borderline. The report is written nevertheless.
@@ -64,7 +65,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
     history = registry.history()
     champion = history[-1] if history else None
     if history:
-        compared = against_earlier(evidence, registry, history, score, may_look)
+        compared = against_earlier(evidence, registry, history, score, latency, may_look)
     else:
         compared = first_run(evidence, registry)
     gates = [one.entry() for one in [*candidate_gates(evidence, latency), *compared]]

@@ -19,7 +19,7 @@ from din.document_types import About, Evaluation, GateReport
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest
 from din.params import Params
-from din.promotion.candidate import LATENCY, Latency, measure_latency
+from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
@@ -142,7 +142,7 @@ def _flat(value: Any, at: str = "") -> dict[str, Any]:
 
 
 def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
-    """Judge every gate again and refuse a report that says otherwise, except for the latency, which is a time."""
+    """Judge every gate again and refuse a report that says otherwise, except for the times of requests."""
     workspace = evidence.workspace
     found = json.loads(documents.dump(judge(evidence, score, latency)))
     before = _comparable(json.loads(documents.dump(report)))
@@ -157,11 +157,9 @@ def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: 
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the gates of a report by name, without the measured latency."""
+    """Return the gates of a report by name, without measured times."""
     gates = {gate["name"]: gate for gate in report["gates"]}
-    if LATENCY in gates:
-        gates[LATENCY] = gates[LATENCY] | {"observed": None}
-    return gates
+    return gates | {name: gates[name] | {"observed": None} for name in gates.keys() & MEASURED}
 
 
 def _check_not_succeeded(workspace: Workspace, version: str, history: list[Record]) -> None:

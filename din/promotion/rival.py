@@ -13,6 +13,7 @@ from din.promotion import looks
 from din.promotion.champion import Score, fair_rows
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding
+from din.registry.bundle import Verified, verify_bundle
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -39,11 +40,17 @@ class Rival:
         self._score = score
         self._may_look = may_look
 
-    def same(self, threshold: Any) -> Finding | None:
+    def same(self, threshold: Any, observed: float = 0.0) -> Finding | None:
         """Return an open finding if the candidate is this rival, else None."""
         if self._record.version != self.evidence.version:
             return None
-        return Finding("open", 0.0, threshold, reason=f"the {self.role} is this bundle")
+        return Finding("open", observed, threshold, reason=f"the {self.role} is this bundle")
+
+    @cached_property
+    def bundle(self) -> Verified:
+        """The rival's bundle, fetched into the workspace."""
+        version = self._record.version
+        return verify_bundle(self._registry.fetch(version, self.evidence.workspace.rival(self.role)), version)
 
     @cached_property
     def facts(self) -> Facts:
@@ -62,10 +69,9 @@ class Rival:
         """The rival's probabilities of `rows`."""
         rows = self.rows
         name = f"the {self.role} {self._record.version[:12]}"
-        workspace = self.evidence.workspace
-        bundle = self._registry.fetch(self._record.version, workspace.rival(self.role))
+        bundle = self.bundle.directory
         try:
-            scores = np.asarray(self._score(workspace, bundle, rows), np.float64)
+            scores = np.asarray(self._score(self.evidence.workspace, bundle, rows), np.float64)
         except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
             raise InputError(f"{name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):

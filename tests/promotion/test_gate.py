@@ -150,7 +150,7 @@ def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypa
     monkeypatch.setattr(evidence, "verify_bundle", spy)
     if damaged:
         edit(workspace.bundle / "model.json", lambda model: {"noise": 0.3})
-    judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle: 9.0)
+    judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle, other: 9.0)
     assert hashed == [workspace.bundle]
 
 

@@ -1,6 +1,7 @@
 """The time of one request, and a champion with a history length of its own."""
 
 from pathlib import Path
+from time import process_time, thread_time
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from serve_workspace import Finished
 from din.promotion.champion import score_champion
 from din.registry.bundle import verify_bundle
 from din.serve import Limits, Scorer
-from din.serve.latency import CANDIDATES, request_ms
+from din.serve.latency import CANDIDATES, relative_time
 from din.serve.requests import requests_for
 
 
 def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is the median of several calls in one thread, with 500 candidates of the bundle and a full history."""
+    """The ratio is the median over turns in one thread, with 500 candidates of the bundle and a full history."""
     seen: list[dict[str, Any]] = []
     opened: list[int] = []
-    clock = iter(np.cumsum([0, 9_000_000] + [1_000_000, 2_000_000] * 1000).tolist())
+    usual_turns = [2_000_000, 1_000_000, 6_000_000, 3_000_000]  # request, workload, request, workload
+    durations = [9_000_000, 1_000_000, *usual_turns * 100]  # the first turn warms up
+    clock = iter(np.cumsum([edge for duration in durations for edge in (0, duration)]).tolist())
     score, start = Scorer.score, Scorer.__init__
 
     def spy(self: Scorer, request: dict[str, Any]) -> np.ndarray:
@@ -32,10 +35,8 @@ def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest
 
     monkeypatch.setattr(Scorer, "score", spy)
     monkeypatch.setattr(Scorer, "__init__", init)
-    monkeypatch.setattr("din.serve.latency.perf_counter_ns", lambda: next(clock))
-    assert (
-        request_ms(verify_bundle(finished.bundle)) == 2.0
-    )  # the first call warms up and takes 9 ms; every later call takes 2 ms
+    monkeypatch.setattr("din.serve.latency.thread_time_ns", lambda: next(clock))
+    assert relative_time(verify_bundle(finished.bundle), None) == 2.0
     assert opened == [1] and len(seen) > 10
     known = set(finished.features.raw_items().to_pylist()) - {None}
     for request in seen:
@@ -44,9 +45,19 @@ def test_times_the_largest_usual_request(finished: Finished, monkeypatch: pytest
         assert {*request["candidates"], *request["history"]} <= known
 
 
-def test_a_real_clock_gives_a_time(finished: Finished) -> None:
-    """With a real clock, the time is positive."""
-    assert request_ms(verify_bundle(finished.bundle), candidates=3) > 0
+def test_equal_bundles_take_equal_times(finished: Finished) -> None:
+    """By a real clock, a bundle takes about as long as itself."""
+    bundle = verify_bundle(finished.bundle)
+    assert 0.67 < relative_time(bundle, bundle) < 1.5
+
+
+def test_a_request_runs_in_the_calling_thread(finished: Finished) -> None:
+    """The calling thread's CPU time is that of the whole process, so no work escapes the measurement."""
+    bundle = verify_bundle(finished.bundle)
+    process = process_time()
+    thread = thread_time()
+    relative_time(bundle, None)
+    assert thread_time() - thread == pytest.approx(process_time() - process, rel=0.1)
 
 
 def rows_of(finished: Finished) -> pa.Table:
