@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import processes, train_stage, vocabulary
+from benchmarks import busy_latency, processes, train_stage, vocabulary
 from benchmarks.__main__ import _run
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, auc, best_ms
@@ -103,6 +103,21 @@ def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
     assert served.batch.run(packed, "probability").shape == (8,)
     times = served.times(one_request(SHORT, rows, candidates=60), params)
     assert min(times.values()) > 0 and "request_floor_ms" in times
+
+
+def test_a_request_is_timed_by_both_rules() -> None:
+    """Wall times and the ratio in turns come from the same calls, beside processes that end with the block."""
+
+    def once() -> None:
+        sum(range(100_000))
+
+    def twice() -> None:
+        once()
+        once()
+
+    with busy_latency.busy(1):
+        found = busy_latency.measure(twice, once)
+    assert 1.5 < found.ratio < 2.7 and min(found.wall_ms, found.yardstick_wall_ms) > 0
 
 
 @pytest.mark.parametrize("workload", SMALL, ids=lambda workload: workload.name)
