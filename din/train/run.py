@@ -2,22 +2,73 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 from din.artifacts import write_json
 from din.features.reader import Features
 from din.model import artifact
+from din.model.artifact import Trained
 from din.ops import backend
-from din.params import Params
+from din.params import Params, Train
 from din.registry.registry import Registry
 from din.train import checkpoint
+from din.train.checkpoint import Progress
 from din.train.compute import Compute, computing
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
 from din.train.warm_start import Start
 from din.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that can be run.
+
+    Attributes:
+        features: the features to learn from.
+        settings: `train` of params.yaml, with the whole version of a warm start and the real number of processes.
+        start: the bundle to start from. None: start from random weights.
+        compute: `settings.compute`, resolved.
+    """
+
+    features: Features
+    settings: Train
+    start: Start | None
+    compute: Compute
+
+    def seeded(self, seed: int) -> Self:
+        """Return the same job with another seed."""
+        learning = replace(self.settings.learning, seed=seed)
+        return replace(self, settings=replace(self.settings, learning=learning))
+
+    def folder(self, store: Path) -> Path:
+        """Return the folder of the checkpoint below `store`; its name hashes everything that the result depends on."""
+        return store / checkpoint.directory(self.features.root, self.settings, self.compute)
+
+    def run(self, folder: Path) -> tuple[Trained, Progress]:
+        """Train, or resume from the checkpoint in `folder`; see `fit`."""
+        return fit(self.features, self.settings, folder / "state.safetensors", self.start, self.compute)
+
+
+@contextmanager
+def job_of(workspace: Workspace, params: Params, compute: Compute) -> Iterator[Job]:
+    """Yield the training that the parameters describe. A bundle to start from is kept until the end of the block.
+
+    Raises:
+        InputError: features are missing, or there is nothing to start from at `warm_start`.
+    """
+    features = Features(workspace.features)
+    with _start(workspace, params, features) as start:
+        processes = compute.ranks.size  # torchrun says how many
+        settings = replace(
+            params.train,
+            warm_start=start and start.version,
+            compute=replace(params.train.compute, processes=processes),
+        )
+        yield Job(features, settings, start, compute)
 
 
 def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
@@ -39,17 +90,13 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
 
 
 def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
-    features = Features(workspace.features)
-    rows = features.manifest["rows"]
-    with _start(workspace, params, features) as start:
-        settings = replace(
-            params.train,
-            warm_start=start and start.version,
-            compute=replace(params.train.compute, processes=compute.ranks.size),  # torchrun says how many
-        )
-        folder = workspace.checkpoints / checkpoint.directory(features.root, settings, compute)
+    with job_of(workspace, params, compute) as job:
+        features = job.features
+        settings = job.settings
+        rows = features.manifest["rows"]
+        folder = job.folder(workspace.checkpoints)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = fit(features, settings, folder / "state.safetensors", start, compute)
+        trained, progress = job.run(folder)
     if compute.ranks.rank > 0:
         return
     artifact.save(trained, settings, features, workspace.model)
