@@ -143,6 +143,21 @@ def gate() -> None:
 
 
 @app.command(rich_help_panel=CHAMPION)
+def judge(
+    seeds: Annotated[int, typer.Option(min=2, help="The number of trainings.")] = 5,
+) -> None:
+    """Train again with other seeds, and say which differences are luck of the seed or of the test users.
+
+    Needs a workspace after `dvc repro evaluate`, and takes as long as the trainings take one after another. Nothing but
+    reports/seeds.json changes. A killed command resumes, and a finished training is not repeated.
+    """
+    with stage.running("judge", HERE, HERE.seeds):
+        from din.promotion.seeds import judge_seeds
+
+        judge_seeds(HERE, load(HERE.params), seeds)
+
+
+@app.command(rich_help_panel=CHAMPION)
 def promote(
     reason: Annotated[str, typer.Option(help="The reason, for the registry's log.")] = "gate open",
     by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",

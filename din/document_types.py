@@ -5,6 +5,7 @@
     reports/validation/*.json       ValidationReport  data/raw/manifest.json          RawManifest
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
     models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
+    reports/seeds.json              SeedReport        .din/seeds/*/training.json      SeedTraining
 
 A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types.
 """
@@ -385,3 +386,67 @@ class GateReport(TypedDict):
     metrics: list[Literal["auc", "gauc"]]
     about: About
     gates: list[GateEntry]
+
+
+@with_config(STRICT)
+class SeedTraining(TypedDict):
+    """A training with another seed; `best_epoch` counts from 1, and `seconds` include validation."""
+
+    seed: NonNegativeInt
+    epochs: PositiveInt
+    best_epoch: PositiveInt
+    seconds: float
+
+
+@with_config(STRICT)
+class Bounded(TypedDict):
+    """A figure and its bounds, None where they are undefined."""
+
+    value: float | None
+    interval: tuple[float | None, float | None]
+
+
+SpreadMetric = Literal["auc", "gauc"]
+
+
+@with_config(STRICT)
+class SeedResult(SeedTraining):
+    """A training with another seed, its metrics on the test rows, and its metrics minus the candidate's."""
+
+    test: Metrics
+    differences: dict[SpreadMetric, Bounded]
+
+
+@with_config(STRICT)
+class Luck(TypedDict):
+    """The luck in a metric; None where it is undefined.
+
+    `seeds` is its standard deviation over trainings, and `lasting` the part that unlimited test users would leave.
+    `users` is the standard error of one model over test users, and `users_of_difference` that of the difference of two
+    models on the same users. `between_two` bounds the difference of two trainings that differ only in their seed.
+    """
+
+    seeds: Bounded
+    lasting: Bounded
+    users: float | None
+    users_of_difference: float | None
+    between_two: float | None
+
+
+@with_config(STRICT)
+class SeedCandidate(TypedDict):
+    """The candidate that other seeds are compared with."""
+
+    seed: NonNegativeInt
+    inputs: Judged
+    test: Metrics
+
+
+@with_config(STRICT)
+class SeedReport(TypedDict):
+    """Trainings that differ from the candidate in their seed alone; each bound of an interval has this confidence."""
+
+    confidence: float
+    candidate: SeedCandidate
+    seeds: Annotated[list[SeedResult], Field(min_length=2)]
+    luck: dict[SpreadMetric, Luck]

@@ -123,6 +123,11 @@ class Workspace:
         """The verdict on the candidate; written by `gate`. DVC does not track it, because it holds measured times."""
         return self.reports / "gate.json"
 
+    @property
+    def seeds(self) -> Path:
+        """The spread of trainings with other seeds; written by `judge`, which is not a stage."""
+        return self.reports / "seeds.json"
+
     def validation(self, suite: Suite) -> Path:
         """Return the report of a suite; written by `validate_<suite>`."""
         return self.reports / "validation" / f"{suite}.json"
@@ -173,6 +178,11 @@ class Workspace:
     def checkpoints(self) -> Path:
         """The checkpoints of trainings, one folder per run."""
         return self.state / "checkpoints"
+
+    @property
+    def seed_trainings(self) -> Path:
+        """The trainings of `judge`, one folder per training."""
+        return self.state / "seeds"
 
     @property
     def runs(self) -> Path:

@@ -119,9 +119,8 @@ def _constrained(base: Any, rules: list[Any]) -> st.SearchStrategy[Plain]:
             exclude_min=any(isinstance(rule, Gt) for rule in rules),
             exclude_max=any(isinstance(rule, Lt) for rule in rules),
         )
-    if any(isinstance(rule, MinLen) for rule in rules):
-        return documents(base).filter(len)
-    return documents(base)
+    fewest = next((rule.min_length for rule in rules if isinstance(rule, MinLen)), 0)
+    return documents(base).filter(lambda value: len(value) >= fewest) if fewest else documents(base)
 
 
 def _object(form: Any) -> st.SearchStrategy[Plain]:

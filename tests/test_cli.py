@@ -26,6 +26,7 @@ LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {argument
         ("din.cli", ["featurize"], "ibis", "featurize"),
         ("din.cli", ["train"], "torch", "train"),
         ("din.cli", ["export"], "onnx", "export"),
+        ("din.cli", ["judge"], "torch", "judge"),
         ("validation", ["raw"], "great_expectations", "validate_raw"),
     ],
 )

@@ -20,6 +20,8 @@ from din.document_types import (
     ModelConfig,
     ParityReport,
     RawManifest,
+    SeedReport,
+    SeedTraining,
     Signature,
     ValidationReport,
 )
@@ -30,7 +32,7 @@ from din.registry.records import Record
 
 FORMS = (
     Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, Manifest, ModelConfig, Params, ParityReport,
-    RawManifest, Record, Signature, ValidationReport,
+    RawManifest, Record, SeedReport, SeedTraining, Signature, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000
