@@ -130,12 +130,12 @@ def _result(finished: Finished, candidate: pa.Table, confidence: float) -> SeedR
 def _luck(metric: SpreadMetric, candidate: pa.Table, trainings: list[Finished], confidence: float) -> Luck:
     own = _estimate(metric, candidate)
     values = [_estimate(metric, finished.rows).value for finished in trainings]
-    errors = [_error(_difference(metric, finished, candidate)) for finished in trainings]
+    errors = [_difference(metric, finished, candidate).standard_error for finished in trainings]
     seeds = standard_deviation(values, confidence)
     return {
         "seeds": _bounded(seeds),
         "lasting": _bounded(lasting(seeds, errors)),
-        "users": _defined(_error(own)),
+        "users": _defined(own.standard_error),
         "users_of_difference": _defined(float(np.sqrt(np.mean(np.square(errors))))),
         "between_two": _defined(between_two(seeds.point, len(trainings), confidence)),
     }
@@ -159,11 +159,6 @@ def _difference(metric: SpreadMetric, finished: Finished, candidate: pa.Table) -
         candidate["prediction"].to_numpy(),
         candidate["user"].to_numpy(),
     )
-
-
-def _error(found: Estimate) -> float:
-    """Return the standard error, or NaN with too few users for an interval."""
-    return found.standard_error if found.informative >= MIN_USERS else math.nan
 
 
 def _bounded(interval: Interval) -> Bounded:
