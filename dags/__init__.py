@@ -2,5 +2,5 @@
 
 The DAG bundle is the whole repository, so that a pinned bundle version pins dvc.yaml and these modules together.
 `.airflowignore` keeps Airflow from looking for DAGs elsewhere. Stages run as commands. Only light modules of `din` are
-imported here (errors, names, params, workspace, artifacts), and none of `validation`.
+imported here (errors, names, params, workspace, process, git, artifacts), and none of `validation`.
 """

@@ -19,11 +19,12 @@ from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from dags.process import environment, query
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
+from din.git import check_out_commit, git
 from din.names import RunId
 from din.params import path_keys
+from din.process import environment, query
 from din.workspace import Workspace
 
 FOREIGN_DAYS = 7
@@ -201,11 +202,9 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
     if _head(root) != commit:
         new = _new(root)
         shutil.rmtree(new, ignore_errors=True)
-        query(["git", "init", "--quiet", str(new)], None, environment())
-        _git(new, "fetch", "--quiet", "--depth=1", settings.repository, commit)
-        _git(new, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+        check_out_commit(settings.repository, commit, new)
         # params.yaml and dvc.lock belong to the run and are kept in its record, so git must not report them as changed.
-        _git(new, "update-index", "--skip-worktree", *_git(new, "ls-files", "params.yaml", "dvc.lock").split())
+        git(new, "update-index", "--skip-worktree", *git(new, "ls-files", "params.yaml", "dvc.lock").split())
         Workspace(new).lock.unlink(missing_ok=True)
         copy_files(settings.home / "fetch", Workspace(new).fetched)
         if workspace.checkpoints.is_dir():
@@ -220,7 +219,7 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
 def _head(root: Path) -> str | None:
     """Return the commit that is checked out in a folder, or None if it is not a sound repository."""
     try:
-        return _git(root, "rev-parse", "HEAD").strip()
+        return git(root, "rev-parse", "HEAD").strip()
     except Unavailable:
         return None
 
@@ -242,7 +241,7 @@ def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, An
         InputError: a key is unknown, or other workers would not find the registry.
     """
     yaml = YAML()
-    params = yaml.load(_git(workspace.root, "show", "HEAD:params.yaml"))
+    params = yaml.load(git(workspace.root, "show", "HEAD:params.yaml"))
     for key, value in values.items():
         block, name = _find(params, key)
         block[name] = value
@@ -274,8 +273,3 @@ def _find(params: Any, key: str) -> tuple[Any, str]:
 def _remote(repository: str) -> bool:
     """Return whether a repository is a URL or `host:path`, not a folder."""
     return "://" in repository or (":" in repository and not Path(repository).exists())
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """Run git in a workspace, never in a repository around it."""
-    return query(["git", "-C", str(root), *arguments], None, environment(GIT_CEILING_DIRECTORIES=str(root.parent)))

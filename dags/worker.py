@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-import os
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,13 @@ from ruamel.yaml import YAML
 
 from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
-from dags.process import CommandFailed, Done, environment, log, query, stream
 from din import documents
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
+from din.process import Done, checkout_environment, query, query_din, stream
 from din.workspace import Workspace
+
+log = logging.getLogger("dags")
 
 LOST = "Is your cache up to date?"  # printed by `dvc pull` if the remote answers but lacks the files
 
@@ -76,9 +78,7 @@ class Worker:
         self.workspace = workspace
         self.lock = lock
         pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-        inherited = os.environ.get("PYTHONPATH")
-        path = os.pathsep.join([str(workspace.root), *([inherited] if inherited else [])])  # the commit's code first
-        self.env = environment(DIN_RUN_ID=run.run_id, PYTHONPATH=path, **pin)
+        self.env = checkout_environment(workspace.root, DIN_RUN_ID=run.run_id, **pin)
 
     def prepare(self) -> None:
         """Check out the commit, write the parameters and read the stages.
@@ -110,12 +110,7 @@ class Worker:
             InputError: the input is bad, e.g. params.yaml or the source.
             Unavailable: the command failed in another way, e.g. because the registry doesn't answer.
         """
-        try:
-            return query(["din", *arguments], self.workspace.root, self.env, [self.lock])
-        except CommandFailed as error:
-            if error.code == 2:
-                raise InputError(str(error)) from None
-            raise
+        return query_din(arguments, self.workspace.root, self.env, [self.lock])
 
     def dvc(self, *arguments: str) -> str:
         """Run a short `dvc` command and return its output."""

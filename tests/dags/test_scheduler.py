@@ -18,9 +18,9 @@ import pytest
 from daily_log import FIRST, DailyLog, days
 from local_airflow import Airflow, stop, wait_for
 
-from dags.process import environment, query
 from din.artifacts import sha256_file
 from din.names import RunId
+from din.process import environment, query
 from din.registry.records import run_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

@@ -10,9 +10,9 @@ from workers import Worker, World, kill_tree
 from workspace import BIN, ROOT, wait_for
 
 from dags import plan
-from dags.process import environment, query
 from din.artifacts import sha256_file
 from din.params import Params
+from din.process import environment, query
 
 STAGES = tuple(stage.name for stage in plan.load(ROOT / "dvc.yaml"))
 TRAIN, EXPORTED = STAGES.index("train"), STAGES.index("export") + 1

@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 from workers import Worker, World
 
 from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
-from dags.process import environment, query
 from din.errors import InputError
 from din.params import Params
+from din.process import environment, query
 from din.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)

@@ -10,17 +10,17 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from din.errors import Unavailable
+from din.errors import InputError, Unavailable
 
 BIN = Path(sys.executable).parent
 TAIL = 400  # lines of output kept
 ELSEWHERE = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX"}
 
-log = logging.getLogger("dags")
+log = logging.getLogger(__name__)
 
 
 class CommandFailed(Unavailable):
@@ -43,14 +43,21 @@ class Done(NamedTuple):
     output: str
 
 
-def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequence[int] = ()) -> Done:
-    """Run a command to its end and log each line as it comes; kill its whole process group on an interrupt.
+def stream(
+    command: Sequence[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    hold: Sequence[int] = (),
+    show: Callable[[str], object] = log.info,
+) -> Done:
+    """Run a command to its end and show each line as it comes; kill its whole process group on an interrupt.
 
     Args:
         command: the first word is looked up in this environment, then on PATH.
         cwd: the directory to run in.
         env: the whole environment.
         hold: file descriptors that the command inherits, e.g. of a lock.
+        show: gets each line of its output; by default, the line is logged.
     """
     lines: deque[str] = deque(maxlen=TAIL)
     with subprocess.Popen(
@@ -68,7 +75,7 @@ def stream(command: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequ
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                log.info(line.rstrip())
+                show(line.rstrip())
                 lines.append(line)
             code = process.wait()
         except BaseException:
@@ -99,8 +106,30 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
     return done.stdout
 
 
+def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequence[int] = ()) -> str:
+    """Run a short `din` command and return its output; see `stream` for the arguments.
+
+    Raises:
+        InputError: the input is bad, e.g. params.yaml or the source.
+        CommandFailed: the command failed in another way, e.g. because the registry doesn't answer.
+    """
+    try:
+        return query(["din", *arguments], cwd, env, hold)
+    except CommandFailed as error:
+        if error.code == InputError.exit_code:
+            raise InputError(str(error)) from None
+        raise
+
+
 def environment(**ours: str) -> dict[str, str]:
     """Return this process's environment with this Python's commands first on PATH, and without git's own variables."""
     inherited = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
     return inherited | {"PATH": path, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"} | ours
+
+
+def checkout_environment(root: Path, **ours: str) -> dict[str, str]:
+    """Return `environment` for commands in a checkout: they import the checkout's own code before the installed one."""
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([str(root), *([inherited] if inherited else [])])
+    return environment(PYTHONPATH=path, **ours)
