@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
-from din.git import check_out_commit, git
+from din.git import absolute, check_out_commit, git, is_remote, resolved
 from din.names import RunId
 from din.params import path_keys
 from din.process import environment, query
@@ -54,9 +54,9 @@ class Settings:
         """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults."""
         repository = os.environ.get("DIN_REPOSITORY") or str(Path(__file__).resolve().parent.parent)
         home = os.environ.get("DIN_HOME")
-        if _remote(repository) and not home:
+        if is_remote(repository) and not home:
             raise InputError(f"DIN_REPOSITORY is {repository}: set DIN_HOME to a folder of this worker for workspaces")
-        repository = repository if _remote(repository) else str(Path(repository).expanduser().resolve())
+        repository = resolved(repository)
         folder = Path(home).expanduser().resolve() if home else Workspace(Path(repository)).runs
         remote = os.environ.get("DIN_DVC_REMOTE") or str(folder / "remote")
         settings = cls(repository, folder, remote, os.environ.get("DIN_REGISTRY"))
@@ -69,7 +69,7 @@ class Settings:
             InputError: no commit has that name.
         """
         try:
-            if not _remote(self.repository):
+            if not is_remote(self.repository):
                 here = ("-C", self.repository)
                 if not name and (dirty := self._git(*here, "status", "--short").splitlines()):
                     log.warning("%s: not committed, so not part of the run: %s", self.repository, ", ".join(dirty))
@@ -90,19 +90,13 @@ class Settings:
             raise InputError(f"{self.repository}: no commit {name or 'HEAD'}; give a branch, a tag or the full id")
         return found[0]
 
-    def absolute(self, path: str) -> str:
-        """Return a path relative to the repository as an absolute one; absolute paths and URLs stay as they are."""
-        if "://" in path or Path(path).expanduser().is_absolute() or _remote(self.repository):
-            return path
-        return os.path.normpath(Path(self.repository) / path)
-
     def shared(self, place: str, setting: str) -> str:
         """Return `absolute` of a place that all workers use.
 
         Raises:
             InputError: the place is relative, and the repository is not a folder.
         """
-        place = self.absolute(place)
+        place = absolute(place, self.repository)
         if "://" not in place and not Path(place).expanduser().is_absolute():
             raise InputError(
                 f"{place!r} is relative, but the repository {self.repository} is not a folder; "
@@ -248,7 +242,7 @@ def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, An
     for key in path_keys():
         block, name = _find(params, key)
         if block[name]:
-            block[name] = ",".join(settings.absolute(part.strip()) for part in str(block[name]).split(","))
+            block[name] = ",".join(absolute(part.strip(), settings.repository) for part in str(block[name]).split(","))
     promote = params["promote"]
     promote["registry"] = settings.shared(settings.registry or promote["registry"], "DIN_REGISTRY")
     with atomic_path(workspace.params) as temporary:
@@ -268,8 +262,3 @@ def _find(params: Any, key: str) -> tuple[Any, str]:
         name = part
         value = value[part]
     return block, name
-
-
-def _remote(repository: str) -> bool:
-    """Return whether a repository is a URL or `host:path`, not a folder."""
-    return "://" in repository or (":" in repository and not Path(repository).exists())

@@ -1,5 +1,9 @@
-"""Run git in a checkout, and make a checkout of one commit."""
+"""Run git in a checkout, make a checkout of one commit, and tell folders from URLs.
 
+A repository is given as a folder or as what `git fetch` takes: a URL or `host:path`.
+"""
+
+import os
 from pathlib import Path
 
 from din.process import environment, query
@@ -28,3 +32,23 @@ def check_out_commit(repository: str, commit: str, root: Path) -> None:
     query(["git", "init", "--quiet", str(root)], None, environment())
     git(root, "fetch", "--quiet", "--depth=1", repository, commit)
     git(root, "checkout", "--quiet", "--detach", "FETCH_HEAD")
+
+
+def is_remote(repository: str) -> bool:
+    """Return whether a repository is a URL or `host:path`, not a folder."""
+    return "://" in repository or (":" in repository and not Path(repository).exists())
+
+
+def resolved(repository: str) -> str:
+    """Return a repository that means the same in any directory: an absolute folder, or its URL."""
+    return repository if is_remote(repository) else str(Path(repository).expanduser().resolve())
+
+
+def absolute(path: str, repository: str) -> str:
+    """Return a path relative to a resolved repository as an absolute one.
+
+    Absolute paths and URLs stay as they are, and so do all paths if the repository is not a folder.
+    """
+    if "://" in path or Path(path).expanduser().is_absolute() or is_remote(repository):
+        return path
+    return os.path.normpath(Path(repository) / path)
