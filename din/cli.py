@@ -90,6 +90,18 @@ def source() -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def machine() -> None:
+    """Print how `train` would compute here: processor, device, operations, threads and versions, as JSON."""
+    with answering("train"):
+        from din.train.compute import computing
+        from din.train.machine import describe
+
+        with contextlib.redirect_stdout(sys.stderr), computing(load(HERE.params).train.compute) as compute:
+            found = describe(compute)
+        print(json.dumps(found, indent=2))
+
+
+@app.command(rich_help_panel=STAGES)
 def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
     with stage.running("featurize", HERE):

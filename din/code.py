@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from din.artifacts import replace_directory, write_json
+from din.document_types import StageCode
 from din.errors import InputError, shown
+from din.names import Digest
 from din.params import Params
 from din.stage import stages_of
 from din.workspace import Workspace
@@ -44,7 +46,7 @@ class Module:
         imports: the full names of everything that it imports, in functions too, and of the package it lies in.
     """
 
-    digests: dict[str, str]
+    digests: dict[str, Digest]
     imports: frozenset[str]
 
 
@@ -62,7 +64,7 @@ def write_code(workspace: Workspace) -> None:
     print(f"code: what {len(names)} stages depend on is in {workspace.code}")
 
 
-def code_of(stage: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def code_of(stage: dict[str, Any]) -> StageCode:
     """Return the digests of the files and the versions of the packages that a stage of dvc.yaml may run.
 
     `meta.packages` names the packages that it uses, but only other packages import.
@@ -115,7 +117,7 @@ def closure(modules: Iterable[str], blocks: Collection[str]) -> set[str]:
     return found
 
 
-def digests(modules: Iterable[str]) -> dict[str, str]:
+def digests(modules: Iterable[str]) -> dict[str, Digest]:
     """Return the sha256 of the files of modules, by path."""
     return {path: digest for name in modules for path, digest in _module(name).digests.items()}
 
@@ -159,9 +161,13 @@ def _module(name: str) -> Module:
         sources = [file for file in path.parent.iterdir() if file.suffix in _C_SOURCES]
         texts |= {file: _without_comments(file.read_text(encoding="utf-8")) for file in sources}
     return Module(
-        {file.relative_to(_ROOT).as_posix(): hashlib.sha256(text.encode()).hexdigest() for file, text in texts.items()},
+        {file.relative_to(_ROOT).as_posix(): _sha256(text) for file, text in texts.items()},
         frozenset(_imports(tree)) | {name.rpartition(".")[0]} - {""},
     )
+
+
+def _sha256(text: str) -> Digest:
+    return Digest(hashlib.sha256(text.encode()).hexdigest())
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

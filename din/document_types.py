@@ -6,6 +6,8 @@
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
     models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
     reports/seeds.json              SeedReport        .din/seeds/*/training.json      SeedTraining
+    reports/code/*.json             StageCode         reports/machine/*.json          Machine
+    git.json of a promotion         GitState
 
 A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types.
 """
@@ -16,7 +18,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_co
 from typing_extensions import TypedDict
 
 from din.documents import STRICT
-from din.names import Day, Digest, ModelName, Moment, Version
+from din.names import Commit, Day, Digest, ModelName, Moment, Version
 from din.schema import Group, Kind, SplitName, form_of, name_problem
 from din.workspace import Format
 
@@ -254,6 +256,45 @@ class FetchReport(TypedDict):
 
     fingerprint: Digest
     manifest: Digest
+
+
+@with_config(STRICT)
+class StageCode(TypedDict):
+    """The code that a stage may run: digests of its files, without comments, and versions of the packages behind it."""
+
+    files: dict[str, Digest]
+    packages: dict[str, str | None]
+
+
+@with_config(STRICT)
+class Machine(TypedDict):
+    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
+
+    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
+    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
+    identifies the native ones by their sources, compiler, options and processor.
+    """
+
+    processor: str
+    instructions: str
+    device: str
+    backend: Literal["reference", "native"]
+    library: str | None
+    threads: PositiveInt
+    python: str
+    libc: str
+
+
+@with_config(STRICT)
+class GitState(TypedDict):
+    """The commit that was promoted from, None outside a repository.
+
+    `dirty` says whether files differed from it, except `params.yaml`, `dvc.yaml` and `dvc.lock`, of which the record
+    has copies.
+    """
+
+    commit: Commit | None
+    dirty: bool | None
 
 
 @with_config(STRICT)

@@ -2,12 +2,13 @@
 
     Digest      64 hex digits: a sha256
     Version     the digest of a bundle's manifest, which names the bundle
+    Commit      the full id of a git commit
     ModelName   one path segment: a namespace of the registry
     RunId       one path segment: the folder of a run's files in the registry
     FileName    a relative path inside a bundle or a run's folder
     Line, Moment, Day     text for people, a time and a date, for use in documents
 
-The first five are strings, so they print, compare and serialise as strings. Constructing one from invalid text raises
+The first six are strings, so they print, compare and serialise as strings. Constructing one from invalid text raises
 InputError. Paths and keys are built from these types only, so a record that names `..` or an absolute path never
 reaches a file system.
 """
@@ -71,6 +72,15 @@ class Version(Digest):
 
     __slots__ = ()
     subject = "a bundle's version"
+
+
+class Commit(Name):
+    """The full id of a git commit."""
+
+    __slots__ = ()
+    form = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+    subject = "a commit"
+    expected = "its full id, 40 or 64 hex digits"
 
 
 class ModelName(Name):

@@ -98,6 +98,10 @@ class Workspace:
         """Return the file with the code and packages of a stage, which is a dependency of it."""
         return self.code / f"{stage}.json"
 
+    def machine_of(self, stage: Literal["train", "evaluate"]) -> Path:
+        """Return the file that describes the machine on which a stage computed."""
+        return self.reports / "machine" / f"{stage}.json"
+
     @property
     def fetch(self) -> Path:
         """The source that the raw log was read from; written by `fetch`."""

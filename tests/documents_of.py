@@ -89,3 +89,15 @@ def parity(**changes: Any) -> dict[str, Any]:
     found = {"verdict": "open", "bundle": DIGEST, "paths": ["torch", "onnx", "scorer"], "cases": 1200, "flips": 0}
     found |= {"max_abs_probability_diff": 1e-7, "max_abs_logit_diff": 1e-7, "auc_delta": 0.0, "std": 0.1}
     return found | {"worst": {}, "reason": None} | changes
+
+
+def machine(**changes: Any) -> dict[str, Any]:
+    """Return a sound description of a machine."""
+    found = {"processor": "x86_64 vendor_id AuthenticAMD", "instructions": "AVX2", "device": "cpu", "threads": 1}
+    found |= {"backend": "native", "library": "0123456789abcdef", "python": "3.11.7", "libc": "glibc 2.41"}
+    return found | changes
+
+
+def fetch_report(**changes: Any) -> dict[str, Any]:
+    """Return a sound reports/fetch.json."""
+    return {"fingerprint": DIGEST, "manifest": DIGEST} | changes

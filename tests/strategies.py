@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from din.document_types import FieldRecord, PlacedField
-from din.names import Day, Digest, FileName, Line, Moment, Name
+from din.names import Commit, Day, Digest, FileName, Line, Moment, Name
 from din.schema import Kind
 
 Plain = Any
@@ -63,7 +63,7 @@ def documents(form: Any) -> st.SearchStrategy[Plain]:
     if is_typeddict(form) or is_dataclass(form):
         return _object(form)
     if isinstance(form, type) and issubclass(form, Name):
-        return _HEX if issubclass(form, Digest) else _FILE if form is FileName else _SEGMENT
+        return _HEX if issubclass(form, (Digest, Commit)) else _FILE if form is FileName else _SEGMENT
     if isinstance(form, type) and issubclass(form, StrEnum):
         return st.sampled_from([member.value for member in form])
     if form in _SCALARS:

@@ -20,12 +20,13 @@ from din.params import Params
 from din.train.compute import Compute, computing
 from din.train.fit import fit
 from din.train.floor import floor
+from din.train.machine import describe
 from din.train.predict import Predictions, predict
 from din.workspace import Workspace
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write `reports/evaluation.json` and `reports/predictions/{valid,test}.parquet`.
+    """Write `reports/evaluation.json`, `reports/predictions/{valid,test}.parquet` and `reports/machine/evaluate.json`.
 
     Raises:
         InputError: features or model are missing, or do not fit each other.
@@ -55,6 +56,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
         pq.write_table(found["valid"].table(), folder / "valid.parquet")
         pq.write_table(test.table(popularity=popularity, lr=lr.probabilities), folder / "test.parquet")
     write_json(workspace.evaluation, report)
+    write_json(workspace.machine_of("evaluate"), describe(compute))
     print(table(report), flush=True)
 
 

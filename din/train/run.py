@@ -19,6 +19,7 @@ from din.train.checkpoint import Progress
 from din.train.compute import Compute, computing
 from din.train.distributed import ALONE, Ranks
 from din.train.fit import fit
+from din.train.machine import describe
 from din.train.warm_start import Start
 from din.workspace import Workspace
 
@@ -72,7 +73,7 @@ def job_of(workspace: Workspace, params: Params, compute: Compute) -> Iterator[J
 
 
 def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
-    """Train on the features, and write `models/din/` and `reports/training/summary.json`.
+    """Train on the features, and write `models/din/`, `reports/training/summary.json` and `reports/machine/train.json`.
 
     Resumes a killed run of the same inputs.
 
@@ -112,6 +113,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
             "history": progress.history,
         },
     )
+    write_json(workspace.machine_of("train"), describe(compute))
     seconds = round(progress.seconds + progress.validation_seconds, 3)
     rate = round(progress.epoch * rows["train"] / progress.seconds, 1)
     write_json(workspace.training_times, {"seconds": seconds, "samples_per_second": rate})

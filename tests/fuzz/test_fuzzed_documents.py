@@ -17,12 +17,15 @@ from din.document_types import (
     FeaturesManifest,
     FetchReport,
     GateReport,
+    GitState,
+    Machine,
     ModelConfig,
     ParityReport,
     RawManifest,
     SeedReport,
     SeedTraining,
     Signature,
+    StageCode,
     ValidationReport,
 )
 from din.errors import InputError
@@ -31,8 +34,8 @@ from din.registry.bundle import Manifest
 from din.registry.records import Record
 
 FORMS = (
-    Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, Manifest, ModelConfig, Params, ParityReport,
-    RawManifest, Record, SeedReport, SeedTraining, Signature, ValidationReport,
+    Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig, Params,
+    ParityReport, RawManifest, Record, SeedReport, SeedTraining, Signature, StageCode, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000
