@@ -231,6 +231,21 @@ def registry_show(
         commands.show(at, model or only_model(at), number)
 
 
+@registry_app.command("diff")
+def registry_diff(
+    first: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
+    second: Annotated[str, typer.Argument(help="Another one.")],
+    uri: Uri = None,
+    model: Model = None,
+) -> None:
+    """Print what differs between two promotions: parameters, data, code, packages, machines, gates and metrics."""
+    with answering():
+        from din.promotion.diff import show_diff
+
+        at = uri or default_registry()
+        show_diff(at, model or only_model(at), first, second)
+
+
 @registry_app.command("rollback")
 def registry_rollback(
     to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],

@@ -37,8 +37,7 @@ def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
 def rollback(uri: str, model_name: str, to: str, by: str, reason: str) -> Record:
     """Make an earlier champion the champion again, named by a record's number or by (the start of) its version."""
     registry = Registry(uri, model_name)
-    is_number = to.isdecimal() and len(to) <= 6
-    record = registry.rollback(int(to) if is_number else to, by=by, reason=reason)
+    record = registry.rollback(to, by=by, reason=reason)
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
     return record
 

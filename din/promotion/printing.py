@@ -20,6 +20,21 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
+def say(line: str) -> None:
+    """Print a line at once, for a command that goes on for minutes."""
+    print(line, flush=True)
+
+
+def flat(value: Any, at: str = "") -> dict[str, Any]:
+    """Flatten nested objects into one with dotted keys."""
+    if not isinstance(value, dict):
+        return {at: value}
+    found: dict[str, Any] = {}
+    for name, part in value.items():
+        found |= flat(part, f"{at}.{name}" if at else name)
+    return found
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_cell(v) for v in value)}]"

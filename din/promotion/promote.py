@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from uuid import uuid4
 
 from din import documents
+from din.artifacts import MANIFEST
 from din.document_types import About, Evaluation, GateReport
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest
@@ -23,7 +24,8 @@ from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
-from din.promotion.printing import print_table
+from din.promotion.printing import flat, print_table
+from din.promotion.promoted import GIT, RAW_MANIFEST
 from din.promotion.verdict import overall
 from din.promotion.words import explain
 from din.registry.records import Record
@@ -125,20 +127,10 @@ def _open_report(workspace: Workspace) -> GateReport:
 
 def _changes(judged: About, now: About) -> list[str]:
     """Describe each difference between the data that the gate judged and the workspace as it is now."""
-    before = _flat(judged)
-    after = _flat(now)
+    before = flat(judged)
+    after = flat(now)
     keys = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
     return [f"{shown(key, quotes=False)} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
-
-
-def _flat(value: Any, at: str = "") -> dict[str, Any]:
-    """Flatten nested objects into one with dotted keys."""
-    if not isinstance(value, dict):
-        return {at: value}
-    flat: dict[str, Any] = {}
-    for name, part in value.items():
-        flat |= _flat(part, f"{at}.{name}" if at else name)
-    return flat
 
 
 def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
@@ -182,17 +174,22 @@ def _new_run_id() -> str:
 
 
 def _run_files(workspace: Workspace) -> dict[str, bytes]:
-    """Return the run's reports, parameters, lock and commit. Predictions are data, so they are left out."""
+    """Return the run's reports, the raw log's manifest, parameters, stages, lock and commit.
+
+    Predictions are data, so they are left out.
+    """
     reports = workspace.reports
     paths = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
     paths |= {path.name: path for path in (workspace.params, workspace.pipeline, workspace.lock) if path.exists()}
-    git = documents.dump(_git(workspace.root))
-    return {name: path.read_bytes() for name, path in paths.items()} | {"git.json": git}
+    paths[RAW_MANIFEST] = workspace.raw / MANIFEST
+    git = documents.dump(_git(workspace))
+    return {name: path.read_bytes() for name, path in paths.items()} | {GIT: git}
 
 
-def _git(root: Path) -> dict[str, Any]:
-    commit = _output(root, "git", "rev-parse", "HEAD")
-    status = _output(root, "git", "status", "--porcelain")
+def _git(workspace: Workspace) -> dict[str, Any]:
+    copied = [f":!{path.name}" for path in (workspace.params, workspace.pipeline, workspace.lock)]
+    commit = _output(workspace.root, "git", "rev-parse", "HEAD")
+    status = _output(workspace.root, "git", "status", "--porcelain", "--", ".", *copied)
     return {"commit": commit or None, "dirty": None if commit is None else bool(status)}
 
 

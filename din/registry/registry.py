@@ -163,16 +163,30 @@ class Registry:
             StaleChampion: another writer appended first.
         """
         history = self.history()
-        found = {r.version for r in history if r.number == to or (isinstance(to, str) and r.version.startswith(to))}
-        if len(found) != 1:
-            known = ", ".join(f"{r.number} ({r.version[:12]})" for r in history) or "none"
-            raise InputError(f"{self.name}: {to!r} names {len(found)} versions, expected one; records: {known}")
-        (version,) = found
+        version = self.version_of(to, history)
         if version == history[-1].version:
             raise InputError(f"{self.name}: {version[:12]} is the champion already (record {history[-1].number})")
         if problems := self._bundle_problems(version):
             raise InputError("\n".join([f"{self.name}: can't roll back to {version[:12]}:", *problems]))
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
+
+    def version_of(self, name: int | str, history: Sequence[Record]) -> Version:
+        """Return the one version in the history that a name means.
+
+        Args:
+            name: the number of a record, also as text of at most six digits, or a version or its beginning.
+            history: all records.
+
+        Raises:
+            InputError: the name means no version, or several.
+        """
+        start = str(name)
+        number = int(name) if start.isdecimal() and len(start) <= 6 else None
+        found = {r.version for r in history if (r.version.startswith(start) if number is None else r.number == number)}
+        if len(found) != 1:
+            known = ", ".join(f"{r.number} ({r.version[:12]})" for r in history) or "none"
+            raise InputError(f"{self.name}: {name!r} names {len(found)} versions, expected one; records: {known}")
+        return found.pop()
 
     def put_bundle(self, directory: Path) -> Version:
         """Store a bundle, manifest last, and return its version.
@@ -245,6 +259,36 @@ class Registry:
         if hashlib.sha256(content).hexdigest() != self._manifest(version).files.get(FileName(FACTS)):
             raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the recorded one")
         return documents.parse(Facts, content, self._objects.at(key))
+
+    def files(self, version: Version) -> dict[FileName, Digest]:
+        """Return the files of a stored bundle as its manifest lists them, by name with their sha256.
+
+        Raises:
+            InputError: the manifest is missing or damaged.
+        """
+        return self._manifest(version).files
+
+    def promoted_file(self, record: Record, name: str) -> bytes:
+        """Return a file of the run that a record promoted, verified against the hash in the record.
+
+        Args:
+            record: a promotion.
+            name: the file's name as `put_run` got it.
+
+        Raises:
+            InputError: the record names no such file, or it is missing or damaged.
+        """
+        hashes = {key: digest for key, digest in record.files.items() if key.partition("/")[2] == name}
+        if not hashes or not record.run_id:
+            raise InputError(
+                f"{self.name}: record {record.number} holds no {name}; expected a promotion by this release of din"
+            )
+        ((key, digest),) = hashes.items()
+        place = f"{run_key(record.run_id)}/{key}"
+        content = self._objects.read(place)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise InputError(f"{self._objects.at(place)}: damaged, its hash is not the recorded one")
+        return content
 
     def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[FileName, Digest]:
         """Store the evidence of a run's promotion, and map names below runs/<run_id>/ to sha256 for the record.

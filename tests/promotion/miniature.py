@@ -18,6 +18,8 @@ from documents_of import PROTOCOL
 from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
 from din.metrics import summary
 from din.params import Params, to_json
+from din.promotion.gate import gate
+from din.promotion.promote import promote
 from din.registry.bundle import verify_bundle
 from din.reports import ALWAYS, thresholds
 from din.schema import parse_fields
@@ -124,6 +126,9 @@ class Run:
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
         )
         write_json(here.model / "config.json", {"noise": self.noise})
+        write_json(here.fetch, documents_of.fetch_report())
+        write_json(here.machine_of("train"), documents_of.machine())
+        write_json(here.machine_of("evaluate"), documents_of.machine())
         ranked = {name: popularity[name] for name in ("auc", "gauc")}
         evaluation = documents_of.evaluation(
             test=test,
@@ -138,6 +143,11 @@ class Run:
             report["params"] = thresholds(suite, self.params)
             write_json(here.validation(suite), report)
         return self.bundle(evaluation)
+
+    def promote(self) -> None:
+        """Judge the run as it is now, and promote it."""
+        gate(self.here, self.params, score)
+        promote(self.here, self.params, by="ann", reason="nightly", score=score)
 
     def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
         """Write the bundle of today's facts and a parity report for it."""
