@@ -182,6 +182,22 @@ def promote(
 
 
 @app.command(rich_help_panel=CHAMPION)
+def reproduce(
+    promotion: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
+    repository: Annotated[str, typer.Option(help="The folder or URL of the repository that holds the commit.")] = ".",
+    keep: Annotated[Path | None, typer.Option(help="Work in this empty folder, and keep it.")] = None,
+    uri: Uri = None,
+    model: Model = None,
+) -> None:
+    """Train a promoted bundle again, from its commit, parameters and data, and exit 3 unless every bit is equal."""
+    with answering("train"):
+        from din.promotion.reproduce import reproduce
+
+        at = uri or default_registry()
+        reproduce(at, model or only_model(at), promotion, repository, keep)
+
+
+@app.command(rich_help_panel=CHAMPION)
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
     registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,

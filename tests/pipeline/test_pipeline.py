@@ -17,18 +17,6 @@ from dags import plan
 pytestmark = pytest.mark.timeout(900)  # the first test waits for a whole pipeline
 
 
-@pytest.fixture(scope="module")
-def promoted(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace with a champion, made by `dvc repro` and `din promote`."""
-    workspace = Workspace(tmp_path_factory.mktemp("promoted"))
-    done = workspace.run("dvc", "repro")
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = workspace.run("din", "promote")
-    assert done.returncode == 0, done.stderr
-    assert f"promoted: {workspace.version()} (record 1)" in done.stdout
-    return workspace
-
-
 def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
     """Every stage and the promotion leave an outcome with exit code 0."""
     outcomes = [json.loads(path.read_text()) for path in (promoted.root / ".din/outcome").iterdir()]
