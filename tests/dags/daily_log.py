@@ -1,7 +1,10 @@
 """A click log for scheduled runs that grows by one CSV file per day, drawn by the simulator."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +15,7 @@ from din.params import Simulate
 from din.sources.simulate import Simulation
 
 FIRST = date(2024, 1, 1)
+NO_MORE: Mapping[str, Any] = MappingProxyType({})
 
 
 class DailyLog:
@@ -38,8 +42,8 @@ class DailyLog:
         kept = [column for column in table.column_names if column not in ("sequence", "behaviour")]
         pyarrow.csv.write_csv(table.select(kept), self.folder / f"{name}.csv")
 
-    def repository(self, root: Path) -> Workspace:
-        """Make a repository of the tracked files, whose params.yaml reads this log."""
+    def repository(self, root: Path, params: Mapping[str, Any] = NO_MORE) -> Workspace:
+        """Make a repository of the tracked files, whose params.yaml reads this log and has these values too."""
         return Workspace(
             root,
             {
@@ -58,6 +62,7 @@ class DailyLog:
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
                 "gate.max_prediction_drift": 5.0,  # two models trained on so little data differ in calibration
+                **params,
             },
         )
 
