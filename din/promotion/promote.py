@@ -1,7 +1,7 @@
 """Make the candidate of a workspace the champion, if an open gate judged exactly this candidate.
 
-The bundle is stored first, then the run's files, then one put-if-absent record. If the command is killed in between,
-the old champion stays, and a rerun completes the promotion. A bundle that is stored already is compared, not uploaded.
+If the command is killed, the old champion stays or the new one is complete, and a rerun completes the promotion
+(`Registry.promote`). A bundle that is stored already is compared, not uploaded.
 """
 
 import json
@@ -98,11 +98,16 @@ def promote(
         _check_not_succeeded(workspace, version, history)
         _judge_again(report, evidence, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
-        if registry.put_bundle(workspace.bundle) != version:
-            _refuse(workspace, f"{workspace.bundle} changed while it was judged")
-        files = registry.put_run(run_id, _run_files(workspace))
         print(explain(report))
-        champion = registry.append(version, champion, by=by, reason=reason, run_id=run_id, files=files)
+        champion = registry.promote(
+            workspace.bundle,
+            version,
+            champion,
+            by=by,
+            reason=reason,
+            run_id=run_id,
+            evidence=_run_files(workspace),
+        )
     assert champion is not None
     if not appended:
         registry.seal(champion)

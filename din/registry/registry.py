@@ -25,7 +25,7 @@ from uuid import uuid4
 from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
 from din.document_types import Facts
-from din.errors import InputError, listed
+from din.errors import GateClosed, InputError, listed
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
@@ -102,6 +102,35 @@ class Registry:
         if not 1 <= number <= len(history):
             raise InputError(f"{self.name}: no record {number}; there are {len(history)}, see `din registry list`")
         return history[number - 1]
+
+    def promote(
+        self,
+        directory: Path,
+        version: Version,
+        previous: Record | None,
+        *,
+        by: str,
+        reason: str,
+        run_id: str,
+        evidence: Mapping[str, bytes],
+    ) -> Record:
+        """Store a bundle, then the evidence for it, then the record that makes it the champion after `previous`.
+
+        A kill at any point leaves the old champion, or a new one whose bundle and evidence are complete. A rerun
+        finishes the promotion.
+
+        Raises:
+            StaleChampion: another record after `previous` exists already.
+            GateClosed: the directory no longer holds bundle `version`.
+            InputError: the bundle is damaged, here or in the registry, or one of the reasons that `append` names.
+        """
+        if self.put_bundle(directory) != version:
+            raise GateClosed(
+                f"nothing promoted: {directory} changed while it was judged; run `dvc repro`, and promote once its "
+                "gate is open"
+            )
+        files = self.put_run(run_id, evidence)
+        return self.append(version, previous, by=by, reason=reason, run_id=run_id, files=files)
 
     def append(
         self,
