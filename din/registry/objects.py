@@ -58,6 +58,10 @@ class _Conflict(Unavailable):
     """The store reports that an object exists already, or that another write was faster."""
 
 
+class Refused(InputError):
+    """The store refuses access, or there is no such bucket, so nothing is known about the objects."""
+
+
 class UnlistableKey(InputError):
     """The store can't list a prefix because of a key below it, e.g. one with an empty segment, which S3 allows."""
 
@@ -71,7 +75,8 @@ class Objects:
         prefix: one path segment.
 
     Raises:
-        InputError: from every method, if the store lacks the object or refuses access.
+        Refused: from every method, if the store refuses access.
+        InputError: from every method, if the store can't be used as asked, and from reading a missing object.
         Unavailable: from every method, if the store doesn't answer or fails in any other way.
     """
 
@@ -160,9 +165,12 @@ class Objects:
         return {o["path"].removeprefix(f"{self._prefix}/"): o["last_modified"] for o in objects}
 
     def delete(self, key: str) -> None:
-        """Remove an object."""
+        """Remove an object, if there is one."""
         with _reaching(self.at(key)):
-            obstore.delete(self._store, f"{self._prefix}/{key}")
+            try:
+                obstore.delete(self._store, f"{self._prefix}/{key}")
+            except FileNotFoundError as error:  # another process was faster, or a retry finds its own first attempt
+                _check_bucket(self.at(key), _cause(error))
 
     def leftovers(self) -> list[Path]:
         """Return the temporary files `<name>#1` of killed writes, which only local stores have and listings hide."""
@@ -254,27 +262,27 @@ def _bounds(at: str, cause: str) -> str:
 def _check_bucket(at: str, cause: str) -> None:
     if _NO_BUCKET.search(cause):
         bucket = at.split("/")[2]
-        raise InputError(
+        raise Refused(
             f"{at}: there is no bucket {bucket!r}; create it, or correct the registry's URI (promote.registry, "
             "--registry)"
         ) from None
 
 
 def _check_access(at: str, cause: str, error: Exception) -> None:
-    """Raise InputError if the settings are wrong, not the store."""
+    """Raise Refused if the settings are wrong, not the store."""
     prefix = _ENVIRONMENT.get(at.split(":")[0], "")
     if "builder error" in cause and "http://" in cause:
-        raise InputError(
+        raise Refused(
             f"{at}: the endpoint is plain http, which is refused unless {prefix}_ALLOW_HTTP=true is set; set it, or "
             "use an https endpoint"
         ) from None
     if _METADATA in cause and not re.search(r"status code: 5\d\d", cause):
-        raise InputError(
+        raise Refused(
             f"{at}: no credentials: the environment has none (e.g. {_CREDENTIALS.get(prefix, '')}), and this machine "
             "has no role; set them as for the cloud's own tools"
         ) from None
     if isinstance(error, _REFUSED) or _REFUSED_WORDS.search(cause):
-        raise InputError(
+        raise Refused(
             f"{at}: the store refused the credentials: {cause}; check the credentials, their region, and their "
             "permissions on this bucket"
         ) from None

@@ -10,7 +10,7 @@ with write access to the whole prefix can rewrite all of it (docs/security.md).
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ from pydantic import PositiveInt, StringConstraints
 from din import documents
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest, FileName, Line, Moment, RunId, Version
-from din.registry.objects import Objects, UnlistableKey
+from din.registry.objects import Objects, Refused, UnlistableKey
 
 PROMOTIONS = "promotions"
 SEALS = "seals"
@@ -130,6 +130,8 @@ def read_chain(objects: Objects) -> Chain:
     for number in range(1, log.newest + 1):
         try:
             entry = _entry(objects, log, number)
+        except Refused:
+            raise
         except InputError as error:
             damage.append(str(error))
             break
@@ -204,20 +206,14 @@ class _Listing:
 
     @classmethod
     def of(cls, objects: Objects) -> "_Listing":
-        seals: dict[int, set[str]] = {}
-        odd = []
         problems = []
         sealed: Collection[str] | None = None
         try:  # listed before the records: a seal is written after its record, so each seal found has one
             sealed = objects.keys(SEALS)
         except UnlistableKey as error:
             problems.append(str(error))
-        for key in sealed or ():
-            found = re.fullmatch(rf"{SEALS}/(\d{{6,}})-([0-9a-f]{{64}})\.json", key)
-            if found and seal_key(int(found[1]), found[2]) == key:
-                seals.setdefault(int(found[1]), set()).add(found[2])
-            else:
-                odd.append(key)
+        seals = _seals_among(sealed or ())
+        odd = list(set(sealed or ()) - {seal_key(number, digest) for number in seals for digest in seals[number]})
         try:
             records = list(objects.keys(PROMOTIONS))
         except UnlistableKey as error:
@@ -231,6 +227,11 @@ class _Listing:
                 odd.append(key)
         if sealed is None:
             seals = _probed_seals(objects, numbers)
+        elif any(number not in seals for number in numbers if number < max(numbers)):
+            # Records were appended between the two listings, unless a seal was lost. A record is sealed before the next
+            # one is appended, so another listing of the seals holds all that must exist.
+            later = _seals_among(objects.keys(SEALS))
+            seals = {number: later[number] for number in later if number in numbers or number in seals}
         return cls(numbers, seals, sorted(odd), problems)
 
     @property
@@ -246,6 +247,16 @@ class _Listing:
             at = objects.at(record_key(self.newest))
             odd.append(f"{at}: has no seal yet, its promotion was interrupted; run `din promote` again to write it")
         return odd
+
+
+def _seals_among(keys: Iterable[str]) -> dict[int, set[str]]:
+    """Map the numbers of the seals among some keys to their digests, without keys of another form."""
+    seals: dict[int, set[str]] = {}
+    for key in keys:
+        found = re.fullmatch(rf"{SEALS}/(\d{{6,}})-([0-9a-f]{{64}})\.json", key)
+        if found and seal_key(int(found[1]), found[2]) == key:
+            seals.setdefault(int(found[1]), set()).add(found[2])
+    return seals
 
 
 def _probed(objects: Objects, seals: Collection[int]) -> set[int]:

@@ -7,6 +7,8 @@
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
                       /stages/<key>/...               results of ended stages, kept by schedulers (dags/workspace.py)
+                      /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
+                      /claims/runs/<run_id>/...
 
 A promotion or rollback is one append of the next number, made after everything that the record names is stored. A crash
 at any point therefore leaves the old champion, and two writers can't both win. Finding the champion takes two listings
@@ -17,7 +19,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from typing import Literal, Self
 from uuid import uuid4
@@ -25,11 +26,11 @@ from uuid import uuid4
 from din import documents
 from din.artifacts import MANIFEST, replace_directory, sha256_file
 from din.document_types import Facts
-from din.errors import GateClosed, InputError, listed
+from din.errors import GateClosed, InputError, Unavailable, listed
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
-from din.registry.objects import Objects, prefixes
+from din.registry.objects import Objects, Refused, prefixes
 from din.registry.records import (
     Chain,
     Record,
@@ -47,6 +48,8 @@ from din.workspace import Workspace
 PROMOTED = "promoted-"
 MOST_LOOK_BYTES = 256 << 20
 """The largest stored look that is read: about ten million rows."""
+CLAIMS = "claims"
+_REMOVAL = "removal-"
 
 
 @dataclass(frozen=True)
@@ -224,9 +227,11 @@ class Registry:
 
         Raises:
             InputError: a file is missing, added or changed, here or in the registry.
+            Unavailable: `gc` is removing the bundle.
         """
         bundle = verify_bundle(directory)
         version = bundle.version
+        self._claim(f"bundles/{version}")
         stored = self._objects.keys(f"bundles/{version}")
         for name, digest in bundle.files.items():
             key = f"bundles/{version}/{name}"
@@ -234,8 +239,6 @@ class Registry:
                 self._objects.put(key, directory / name)
             elif problems := self._problem(key, digest):
                 raise InputError(f"{problems[0]}; a bundle never changes: see `din registry verify`")
-        # The bytes are the same each time. A new modification time keeps `gc` from removing a leftover bundle that is
-        # now wanted.
         self._objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)
         return version
 
@@ -324,9 +327,13 @@ class Registry:
 
         The folder is named by the hash of all files, so that equal files share a folder and other files never overwrite
         the files of a record.
+
+        Raises:
+            Unavailable: `gc` is removing the run.
         """
         hashes = {name: Digest(hashlib.sha256(content).hexdigest()) for name, content in files.items()}
         folder = f"{PROMOTED}{hashlib.sha256(documents.dump(hashes)).hexdigest()[:16]}"
+        self._claim(run_key(run_id))
         for name, content in files.items():
             self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
         return {FileName(f"{folder}/{name}"): digest for name, digest in hashes.items()}
@@ -398,10 +405,16 @@ class Registry:
         before = datetime.now(UTC) - grace
         kept = {f"{area}/{r.version}" for r in history for area in ("bundles", "looks")}
         kept |= {run_key(r.run_id) for r in history if r.run_id}
+        found: dict[str, datetime] = {}
+        for area in ("bundles", "looks", "runs", "stages", CLAIMS):
+            found |= self._objects.keys(area)
+        if not dry_run:
+            for key in [key for key in found if _is_removal(key) and found[key] < before]:
+                self._objects.delete(key)  # a killed gc left it, and it would block promotions for ever
+                del found[key]
         owned: dict[str, dict[str, datetime]] = {}
-        keys = (self._objects.keys(area) for area in ("bundles", "looks", "runs", "stages"))
-        for key, modified in chain.from_iterable(found.items() for found in keys):
-            owned.setdefault("/".join(key.split("/")[:2]), {})[key] = modified
+        for key, modified in found.items():
+            owned.setdefault(_owner(key), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
         unexplained = [version for version in self.versions() if f"bundles/{version}" in orphans]
         unexplained = [version for version in unexplained if not history and version not in never_promoted]
@@ -413,19 +426,39 @@ class Registry:
             )
         leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
-            orphans = [owner for owner in orphans if self.history() == history and self._delete(owner, owned[owner])]
+            orphans = [owner for owner in orphans if self._remove(owner, owned[owner], history)]
             for path in leftovers:
                 path.unlink(missing_ok=True)
         return [self._objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
 
-    def _delete(self, owner: str, keys: dict[str, datetime]) -> bool:
-        """Remove all objects below `owner`; return False if its keys or their times have changed."""
-        if self._objects.keys(owner) != keys:
-            return False
-        # The manifest goes first, so that the rest no longer counts as a bundle.
-        for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
-            self._objects.delete(key)
-        return True
+    def _remove(self, owner: str, keys: dict[str, datetime], history: list[Record]) -> bool:
+        """Remove all objects of `owner`; return False if its keys, their times, or the log have changed."""
+        claim = f"{CLAIMS}/{owner}/{_REMOVAL}{uuid4().hex}"
+        self._objects.put(claim, b"")
+        now = self._objects.keys(owner) | self._objects.keys(f"{CLAIMS}/{owner}")
+        unchanged = self.history() == history and {key: now[key] for key in now if key != claim} == keys
+        if unchanged:
+            # The manifest goes first, so that the rest no longer counts as a bundle.
+            for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
+                self._objects.delete(key)
+        self._objects.delete(claim)
+        return unchanged
+
+    def _claim(self, owner: str) -> None:
+        """Keep `gc` away from the objects of `owner` from now until the grace period is over.
+
+        gc and a promotion each write a claim before they look for the other's, so at least one of them notices.
+
+        Raises:
+            Unavailable: gc is removing them.
+        """
+        self._objects.put(f"{CLAIMS}/{owner}/promotion", b"")
+        removals = [key for key in self._objects.keys(f"{CLAIMS}/{owner}") if _is_removal(key)]
+        if removals:
+            raise Unavailable(
+                f"{self._objects.at(removals[0])}: {owner} is being removed by `din registry gc`; run it again in a "
+                "minute. If that gc was killed, `din registry gc --yes` forgets it after the grace period (--days)"
+            )
 
     @property
     def name(self) -> str:
@@ -454,6 +487,8 @@ class Registry:
     def _bundle_problems(self, version: Version) -> list[str]:
         try:
             files = self._manifest(version).files
+        except Refused:
+            raise
         except InputError as error:
             return [str(error)]
         return [problem for name in files for problem in self._problem(f"bundles/{version}/{name}", files[name])]
@@ -461,6 +496,8 @@ class Registry:
     def _problem(self, key: str, digest: str) -> list[str]:
         try:
             sound = self._objects.sha256(key) == digest
+        except Refused:
+            raise
         except InputError as error:
             return [str(error)]
         return [] if sound else [f"{self._objects.at(key)}: damaged, its hash is not the recorded one"]
@@ -468,6 +505,16 @@ class Registry:
 
 def _look_key(champion: Version, number: int) -> str:
     return f"looks/{champion}/{number:06d}.parquet"
+
+
+def _owner(key: str) -> str:
+    """Return the bundle, run or stage that an object or a claim belongs to, e.g. `bundles/<version>`."""
+    return "/".join(key.removeprefix(f"{CLAIMS}/").split("/")[:2])
+
+
+def _is_removal(key: str) -> bool:
+    """Return whether a key is a claim of `gc`."""
+    return key.startswith(f"{CLAIMS}/") and key.rpartition("/")[2].startswith(_REMOVAL)
 
 
 def list_models(uri: str) -> list[ModelName]:

@@ -28,9 +28,11 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], N
         status = 200
 
         def reply(self) -> None:
+            body = b"<Error><Code>NoSuchBucket</Code></Error>" if self.status == 404 else b""
             self.send_response(self.status)
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
+            self.wfile.write(body)
 
         do_GET = do_PUT = do_POST = reply
 
@@ -79,6 +81,15 @@ def test_a_store_that_refuses_is_bad_input(operation: str, status: int, answer: 
     answer(status)
     with pytest.raises(InputError, match=f"^{URI}/ads/"):
         OPERATIONS[operation](Objects(URI, "ads"))
+
+
+def test_deleting_a_missing_object_is_no_error(tmp_path: Path) -> None:
+    """Another process may have removed it, or a retry finds its own first attempt; S3 alone says nothing then."""
+    store = Objects(str(tmp_path), "ads")
+    store.put("runs/x/y", b"1")
+    store.delete("runs/x/y")
+    store.delete("runs/x/y")
+    assert store.keys("runs") == {}
 
 
 @pytest.mark.parametrize(("status", "code"), [(None, 1), (503, 1), (403, 2)])

@@ -14,6 +14,7 @@ from din.artifacts import hash_files, sha256_file
 from din.documents import dump
 from din.errors import InputError
 from din.registry.bundle import verify_bundle
+from din.registry.objects import Refused
 from din.registry.records import StaleChampion
 from din.registry.registry import Registry, list_models
 from din.serve.scorer import Scorer
@@ -205,6 +206,44 @@ def test_verify_names_gaps_and_changed_run_files(local, tmp_path):
     assert [p for p in local.verify() if "gate.json: damaged" in p]
     (tmp_path / "r" / "ads" / "promotions" / "000002.json").unlink()
     assert [p for p in local.verify() if "000002.json: missing" in p]
+
+
+def test_records_appended_while_the_log_is_listed_are_no_damage(local, tmp_path, monkeypatch):
+    """Seals are listed first. If two records follow before the records are listed, the first of them has a seal."""
+    sources = [bundle(tmp_path / name, name) for name in ("a", "b", "c")]
+    crown(local, sources[0])
+    listing = local._objects.keys
+    reader = Registry(local.uri, "ads")
+
+    def then(below):
+        found = listing(below)
+        if below == "seals" and len(local.history()) == 1:
+            crown(local, sources[1])
+            crown(local, sources[2])
+        return found
+
+    monkeypatch.setattr(reader._objects, "keys", then)
+    assert [record.number for record in reader.history()] == [1, 2, 3]
+    (seal,) = (tmp_path / "r" / "ads" / "seals").glob("000002-*")
+    seal.unlink()
+    with pytest.raises(InputError, match=r"000002\.json: has no seal; a later record was appended"):
+        reader.history()
+
+
+@pytest.mark.parametrize("area", ["promotions", "bundles", "runs"])
+def test_verify_does_not_call_an_expired_token_damage(local, tmp_path, monkeypatch, area):
+    """If the store refuses access in the middle, nothing is known about the rest."""
+    crown(local, bundle(tmp_path / "b"), run_id="r", files=local.put_run("r", {"gate.json": b"{}"}))
+    stream = local._objects.stream
+
+    def refuse(key):
+        if key.startswith(area):
+            raise Refused(f"{key}: the store refused the credentials")
+        return stream(key)
+
+    monkeypatch.setattr(local._objects, "stream", refuse)
+    with pytest.raises(Refused, match=area):
+        local.verify()
 
 
 def test_half_stored_bundle_is_completed(local, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bundles import bundle, crown
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.registry.registry import Registry
 
 
@@ -17,6 +17,13 @@ from din.registry.registry import Registry
 def local(tmp_path: Path) -> Registry:
     """An empty registry in a folder."""
     return Registry(str(tmp_path / "r"), "ads")
+
+
+def age(root: Path) -> None:
+    """Date all objects back by eight days."""
+    old = time.time() - 8 * 24 * 3600
+    for path in root.rglob("*"):
+        os.utime(path, (old, old))
 
 
 def test_gc_removes_old_orphans_and_nothing_else(local, tmp_path):
@@ -28,9 +35,7 @@ def test_gc_removes_old_orphans_and_nothing_else(local, tmp_path):
     leftover.write_text("half")
     gone = {f"{local.name}/bundles/{orphan}", f"{local.name}/runs/killed", str(leftover)}
     assert local.gc(dry_run=False) == []  # all are younger than the grace period
-    old = time.time() - 8 * 24 * 3600
-    for path in (tmp_path / "r").rglob("*"):
-        os.utime(path, (old, old))
+    age(tmp_path / "r")
     assert set(local.gc()) == gone and leftover.exists()
     assert set(local.gc(dry_run=False)) == gone
     assert not leftover.exists() and local.gc(timedelta(0)) == [] and local.verify() == []
@@ -40,9 +45,7 @@ def test_gc_keeps_an_old_leftover_that_is_stored_again(local, tmp_path):
     """A promotion in progress may reuse an old bundle."""
     source = bundle(tmp_path / "b")
     version = local.put_bundle(source)
-    old = time.time() - 8 * 24 * 3600
-    for path in (tmp_path / "r").rglob("*"):
-        os.utime(path, (old, old))
+    age(tmp_path / "r")
     local.put_bundle(source)
     assert local.gc(dry_run=False) == []
     assert local.fetch(version, tmp_path / "fetched")
@@ -54,9 +57,7 @@ def test_gc_keeps_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanw
     first = crown(local, bundle(tmp_path / "a", "zero"))
     source = bundle(tmp_path / "b")
     version = local.put_bundle(source)
-    old = time.time() - 8 * 24 * 3600
-    for path in (tmp_path / "r").rglob("*"):
-        os.utime(path, (old, old))
+    age(tmp_path / "r")
     listed = local._objects.leftovers
 
     def then():
@@ -69,6 +70,59 @@ def test_gc_keeps_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanw
     monkeypatch.setattr(local._objects, "leftovers", then)
     assert local.gc(dry_run=False) == []
     assert local.fetch(version, tmp_path / "fetched")
+
+
+def test_gc_and_a_promotion_of_the_same_leftover_notice_each_other(local, tmp_path, monkeypatch):
+    """A promotion that begins while gc removes its bundle or run fails before it appends, and can be run again."""
+    crown(local, bundle(tmp_path / "a", "zero"))
+    source = bundle(tmp_path / "b")
+    version = local.put_bundle(source)
+    local.put_run("r", {"gate.json": b"{}"})
+    age(tmp_path / "r")
+    delete = local._objects.delete
+    refused = []
+
+    def then(key):
+        with pytest.raises(Unavailable) as error:
+            if "bundles/" in key:
+                local.put_bundle(source)
+            else:
+                local.put_run("r", {"gate.json": b"{}"})
+        refused.append(str(error.value))
+        delete(key)
+
+    monkeypatch.setattr(local._objects, "delete", then)
+    local.gc(dry_run=False)
+    monkeypatch.setattr(local._objects, "delete", delete)
+    assert any(f"bundles/{version} is being removed by `din registry gc`" in message for message in refused)
+    assert any("runs/r is being removed by `din registry gc`" in message for message in refused)
+    assert local.versions() == [local.champion().version]
+    assert crown(local, source, run_id="r", files=local.put_run("r", {"gate.json": b"{}"})).version == version
+    assert local.verify() == []
+
+
+def test_gc_forgets_the_claim_of_a_killed_gc(local, tmp_path, monkeypatch):
+    """The claim blocks a promotion of the same bundle for the grace period, even if no record exists yet."""
+    source = bundle(tmp_path / "b")
+    version = local.put_bundle(source)
+    age(tmp_path / "r")
+
+    def kill(key):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local._objects, "delete", kill)
+    with pytest.raises(KeyboardInterrupt):
+        local.gc(dry_run=False, never_promoted=[version])
+    monkeypatch.undo()
+    with pytest.raises(Unavailable, match="is being removed by `din registry gc`"):
+        local.put_bundle(source)
+    local.gc(dry_run=False)
+    with pytest.raises(Unavailable, match="is being removed by `din registry gc`"):
+        local.put_bundle(source)
+    age(tmp_path / "r")
+    with pytest.raises(InputError, match="the log of promotions is empty"):
+        local.gc(dry_run=False)
+    assert crown(local, source).version == version
 
 
 def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
