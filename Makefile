@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run airflow test test-slow kills defects bench quality paper attention lint clean
+.PHONY: help install run airflow test test-slow kills simulate defects bench quality paper attention lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -39,6 +39,10 @@ test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defe
 KILLS ?= 50
 kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and count the reruns that end with the same bits
 	python tests/pipeline/kills.py --count $(KILLS)
+
+HISTORIES ?= 100000
+simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOBS processes, then find every planted bug
+	PYTHONPATH=tests python tests/registry/simulate.py --histories $(HISTORIES) --jobs $(JOBS)
 
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
 	python tests/faults/page.py
