@@ -16,7 +16,7 @@ Shapes: B rows, U distinct users.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,10 @@ from din.metrics.ranking import one_class, user_auc
 Metric = Literal["auc", "gauc", "calibration_ratio", "log_loss"]
 
 MIN_USERS = 20
-"""Users with a click, and users without one, that an interval needs; with fewer its bounds are NaN."""
+"""Users with a click, and users without one, that an interval needs; with fewer its bounds are NaN.
+
+It is the smallest number for which bounds were shown to be wrong as often as they say (docs/log.md, 2026-11-26).
+"""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
     if metric == "log_loss":
         losses = np.bincount(user, log_losses(clicked, score))
         return _ratio(losses, impressions, distinct, np.stack((anyone, anyone)))
-    return _ratio(np.bincount(user, score), clicks, distinct, np.stack((clicks > 0, anyone)))
+    if metric == "calibration_ratio":
+        return _ratio(np.bincount(user, score), clicks, distinct, np.stack((clicks > 0, anyone)))
+    assert_never(metric)
 
 
 def difference(

@@ -37,7 +37,7 @@ def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> DenseOptim
     The tensors of its state depend on the backend, so a run must keep to one backend.
     """
     on_cpu = all(parameter.is_cpu and parameter.dtype == torch.float32 for parameter in parameters)
-    if backend.library() and on_cpu and name != "rowwise_adagrad":
+    if backend.library() and on_cpu and name in ("adam", "sgd"):
         return _Flat(name, parameters)
     return _Torch(name, parameters)
 
@@ -48,8 +48,10 @@ class _Torch:
             self._optimizer = torch.optim.Adam(parameters, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True)
         elif name == "rowwise_adagrad":
             self._optimizer = torch.optim.Adagrad(parameters, eps=EPSILON)
-        else:
+        elif name == "sgd":
             self._optimizer = torch.optim.SGD(parameters)
+        else:
+            raise ValueError(f"{name} updates no dense weights yet")
 
     def step(self, rate: float) -> None:
         for group in self._optimizer.param_groups:

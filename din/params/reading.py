@@ -28,7 +28,7 @@ from din.params.promote import Promote
 from din.params.train import Train
 from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateRaw
 
-MOST_BYTES = 1 << 20
+_MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 
 T = TypeVar("T", bound=Block)
@@ -86,7 +86,7 @@ def read_text(path: Path, advice: str) -> str:
     if not path.exists():
         raise InputError(f"{path}: not found; {advice}")
     try:
-        return documents.read_bytes(path, MOST_BYTES).decode()
+        return documents.read_bytes(path, _MOST_BYTES).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
 

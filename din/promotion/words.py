@@ -2,7 +2,6 @@
 
 from din.document_types import GateEntry, GateReport
 
-_METRICS = {"auc": "AUC", "gauc": "GAUC (AUC within each user)"}
 _DELTA = "champion_delta_"
 
 
@@ -30,7 +29,7 @@ def explain(report: GateReport) -> str:
 
 def _compared(gate: GateEntry) -> str:
     """Say how far candidate and champion are apart by one metric, and how sure that is."""
-    metric = _METRICS[gate["name"].removeprefix(_DELTA)]
+    metric = gate["name"].removeprefix(_DELTA).upper()
     low, high = gate["interval"] or (None, None)
     power = gate["power"]
     if power is None or low is None or high is None:

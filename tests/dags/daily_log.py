@@ -59,6 +59,9 @@ class DailyLog:
                 "train.learning.learning_rate": 0.003,
                 "validate_predictions.min_calibration": 0.4,  # little trained on little
                 "gate.min_calibration": 0.4,
+                "gate.max_calibration": 3.0,
+                "gate.min_slice_calibration": 0.3,
+                "gate.max_slice_calibration": 4.0,
                 "gate.margin": 0.2,  # any sound candidate replaces the champion
                 "gate.slice_margin": 0.3,
                 "gate.max_prediction_drift": 5.0,  # two models trained on so little data differ in calibration

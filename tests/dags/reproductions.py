@@ -28,9 +28,6 @@ from workspace import ROOT, Workspace
 EARLIER_DAYS = 6
 WIDE_GATES = {  # each version is to be promoted, however little it learned
     "validate_predictions.max_calibration": 3.0,
-    "gate.max_calibration": 3.0,
-    "gate.min_slice_calibration": 0.1,
-    "gate.max_slice_calibration": 10.0,
     "gate.max_champion_drop": 0.5,
     "gate.max_gain": 0.5,
 }
