@@ -380,7 +380,11 @@ class Power(TypedDict):
 
 @with_config(STRICT)
 class GateEntry(TypedDict):
-    """The result of one gate."""
+    """The result of one gate.
+
+    `evaluated` is False if the gate could not be judged and is closed for that reason alone. `compares` is True if it
+    compares the candidate with an earlier champion.
+    """
 
     name: str
     observed: Any
@@ -391,6 +395,8 @@ class GateEntry(TypedDict):
     rows: NonNegativeInt | None
     power: Power | None
     reason: str | None
+    evaluated: bool
+    compares: bool
 
 
 @with_config(STRICT)

@@ -5,6 +5,8 @@ A gate that can't be judged, because a report is missing or malformed, is closed
 registries give equal reports, except for the times of requests, which are measured.
 """
 
+from dataclasses import replace
+
 from din.artifacts import write_json
 from din.document_types import GateEntry, GateReport
 from din.errors import GateClosed
@@ -68,6 +70,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
         compared = against_earlier(evidence, registry, history, score, latency, may_look)
     else:
         compared = first_run(evidence, registry)
+    compared = [replace(one, compares=champion is not None) for one in compared]
     gates = [one.entry() for one in [*candidate_gates(evidence, latency), *compared]]
     return {
         "verdict": overall(gates),

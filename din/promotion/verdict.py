@@ -39,11 +39,13 @@ class Gate:
         name: its name in gate.json.
         look: a command that shows more.
         judge: reads the evidence and returns a finding.
+        compares: whether it compares the candidate with an earlier champion.
     """
 
     name: str
     look: str
     judge: Callable[[], Finding]
+    compares: bool = False
 
     def entry(self) -> GateEntry:
         """Judge, and return the entry of gate.json.
@@ -54,11 +56,13 @@ class Gate:
         Raises:
             Unavailable: the registry doesn't answer.
         """
+        evaluated = True
         try:
             finding = self.judge()
         except Unavailable:
             raise
         except Exception as error:  # a gate that can't be judged is closed
+            evaluated = False
             known = isinstance(error, InputError | OSError)
             cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
@@ -73,6 +77,8 @@ class Gate:
             "rows": finding.rows,
             "power": finding.power,
             "reason": finding.reason,
+            "evaluated": evaluated,
+            "compares": self.compares,
         }
 
 

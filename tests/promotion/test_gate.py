@@ -99,7 +99,9 @@ def test_unreadable_report_is_a_closed_gate(workspace: Workspace, run, quick, na
         path.write_text({"not JSON": "{", "other JSON": "[1]", "without keys": "{}"}[fault])
     report = judge(workspace, quick)
     assert shut(report) == [name.replace("/", "_")]
-    assert "can't be evaluated" in find(report, shut(report)[0])["reason"]
+    found = find(report, shut(report)[0])
+    assert "can't be evaluated" in found["reason"]
+    assert (found["evaluated"], found["compares"]) == (False, False)
 
 
 @pytest.mark.parametrize("fault", ["missing", "truncated", "no column", "no rows", "NaN"])
