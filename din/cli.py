@@ -17,7 +17,7 @@ import typer
 
 from din import stage
 from din.errors import GateClosed, InputError, Unavailable
-from din.params import load
+from din.params import Hooks, load
 from din.workspace import Workspace
 
 HERE = Workspace(Path())
@@ -41,6 +41,12 @@ registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of ch
 app.add_typer(registry_app, name="registry", rich_help_panel=CHAMPION)
 Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the registry's only model.")]
+JobUri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: this job's.")]
+JobModel = Annotated[
+    str | None, typer.Option("--model", help="Model name; default: this job's, or with --registry its only model.")
+]
+Run = Annotated[str, typer.Argument(help="A run's id, or the start of the candidate's version; see `din approvals`.")]
+By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
 
 
 @params_app.command("apply")
@@ -171,7 +177,9 @@ def judge(
 
 @app.command(rich_help_panel=CHAMPION)
 def promote(
-    reason: Annotated[str, typer.Option(help="The reason, for the registry's log.")] = "gate open",
+    reason: Annotated[
+        str, typer.Option(help="The reason, for the registry's log; default: the gate is open, or who approved.")
+    ] = "",
     by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
 ) -> None:
     """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
@@ -195,6 +203,50 @@ def reproduce(
 
         at = uri or default_registry()
         reproduce(at, model or only_model(at), promotion, repository, keep)
+
+
+@app.command(rich_help_panel=CHAMPION)
+def approve(
+    run: Run,
+    reason: Annotated[str, typer.Option(help="The reason, for the record.")],
+    by: By = "",
+    override: Annotated[bool, typer.Option(help="Approve although the earlier champion can't be evaluated.")] = False,
+    uri: JobUri = None,
+    model: JobModel = None,
+) -> None:
+    """Approve a candidate that waits for a person, so that `din promote` makes it the champion."""
+    with answering():
+        from din.promotion import commands
+
+        commands.approve(uri or default_registry(), job_model(uri, model), run, by or user(), reason, override)
+
+
+@app.command(rich_help_panel=CHAMPION)
+def reject(
+    run: Run,
+    reason: Annotated[str, typer.Option(help="The reason, for the record.")],
+    by: By = "",
+    uri: JobUri = None,
+    model: JobModel = None,
+) -> None:
+    """Reject a candidate that waits for a person; the first answer counts."""
+    with answering():
+        from din.promotion import commands
+
+        commands.reject(uri or default_registry(), job_model(uri, model), run, by or user(), reason, hooks())
+
+
+@app.command(rich_help_panel=CHAMPION)
+def approvals(
+    uri: JobUri = None,
+    model: JobModel = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Print the candidates that wait for a person, and all answers."""
+    with answering():
+        from din.promotion import commands
+
+        commands.show_approvals(uri or default_registry(), job_model(uri, model), as_json)
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -266,7 +318,7 @@ def registry_diff(
 def registry_rollback(
     to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
     reason: Annotated[str, typer.Option(help="The reason, for the log.")],
-    by: Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")] = "",
+    by: By = "",
     uri: Uri = None,
     model: Model = None,
 ) -> None:
@@ -275,7 +327,7 @@ def registry_rollback(
         from din.promotion import commands
 
         at = uri or default_registry()
-        commands.rollback(at, model or only_model(at), to, by or user(), reason)
+        commands.rollback(at, model or only_model(at), to, by or user(), reason, hooks())
 
 
 @registry_app.command("verify")
@@ -379,6 +431,20 @@ def user() -> str:
 def default_registry() -> str:
     """Return `promote.registry` of params.yaml."""
     return HERE.located(load(HERE.params).promote.registry)
+
+
+def job_model(uri: str | None, model: str | None) -> str:
+    """Return a namespace: the one that is named, or else the only one below a URI, or else that of params.yaml."""
+    return model or (only_model(uri) if uri else load(HERE.params).model_name)
+
+
+def hooks() -> Hooks | None:
+    """Return the hooks of the params.yaml here, or None if there is none that can be read."""
+    try:
+        return load(HERE.params).promote.hooks if HERE.params.exists() else None
+    except InputError as error:
+        print(f"warning: no hook is told: {error}", file=sys.stderr)
+        return None
 
 
 def only_model(uri: str) -> str:

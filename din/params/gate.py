@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from din.params.blocks import Block, Conflict, Fraction, Share, reversed_bounds
 
 Metrics = Annotated[tuple[Literal["auc", "gauc"], ...], Field(min_length=1)]
+Policy = Literal["never", "borderline", "always"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Gate(Block):
     max_latency_ratio: PositiveFloat
     max_rows: PositiveInt
     allow_older: bool
+    approval: Policy
+    approval_days: Annotated[float, Field(gt=0, le=365)]
     seed: NonNegativeInt
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -1,9 +1,24 @@
 """The block `promote`."""
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from din.names import ModelName
 from din.params.blocks import Block
+
+Command = Annotated[tuple[str, ...], Field(min_length=1)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-~]*)?$", max_length=2000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks(Block):
+    """Programs and services that are told of a candidate's fate."""
+
+    command: Command | None
+    webhook: Url | None
+    timeout_seconds: Annotated[float, Field(gt=0, le=600)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,3 +27,4 @@ class Promote(Block):
 
     registry: str
     model_name: ModelName | None
+    hooks: Hooks

@@ -1,13 +1,18 @@
-"""The commands of `din registry`: show, roll back, verify and clean up. Each prints its result and returns it."""
+"""The commands of `din registry`, and those about approvals. Each prints its result and returns it."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from din.errors import GateClosed
+from din.params import Hooks
+from din.promotion import approval
+from din.promotion.hooks import Event, tell
 from din.promotion.printing import print_table
-from din.registry.records import Record
+from din.registry.approvals import Case
+from din.registry.records import Approved, Record
 from din.registry.registry import Registry, list_models
 
 
@@ -16,8 +21,9 @@ def show_list(uri: str, model_name: str | None = None) -> dict[str, list[Record]
     names = [model_name] if model_name else list_models(uri)
     logs = {name: Registry(uri, name).history() for name in names}
     for name, history in logs.items():
-        rows = [(r.number, r.version[:12], r.action, r.at, r.by, r.reason) for r in history]
-        print_table(f"{name}: {len(rows)} records", ("number", "version", "action", "at", "by", "reason"), rows)
+        rows = [(r.number, r.version[:12], r.action, r.at, r.by, _approver(r.approval), r.reason) for r in history]
+        columns = ("number", "version", "action", "at", "by", "approved by", "reason")
+        print_table(f"{name}: {len(rows)} records", columns, rows)
     if not logs:
         print(f"{uri}: no models yet")
     return logs
@@ -34,12 +40,83 @@ def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
     return record
 
 
-def rollback(uri: str, model_name: str, to: str, by: str, reason: str) -> Record:
+def rollback(uri: str, model_name: str, to: str, by: str, reason: str, hooks: Hooks | None = None) -> Record:
     """Make an earlier champion the champion again, named by a record's number or by (the start of) its version."""
     registry = Registry(uri, model_name)
     record = registry.rollback(to, by=by, reason=reason)
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
+    if hooks:
+        place = {"number": record.number, "version": record.version, "run_id": None}
+        tell(hooks, Event.about(registry, "rolled_back", **place, by=by, reason=reason))
     return record
+
+
+def approve(uri: str, model_name: str, run: str, by: str, reason: str, override: bool = False) -> Case:
+    """Approve the candidate that a request is about; see `din.promotion.approval.decide`."""
+    registry = Registry(uri, model_name)
+    case = approval.decide(registry, run, approved=True, override=override, by=by, reason=reason)
+    print(f"{_decision(case)}; `din promote` makes it the champion")
+    return case
+
+
+def reject(uri: str, model_name: str, run: str, by: str, reason: str, hooks: Hooks | None = None) -> Case:
+    """Reject the candidate that a request is about, and tell the hooks; see `din.promotion.approval.decide`."""
+    registry = Registry(uri, model_name)
+    case = approval.decide(registry, run, approved=False, override=False, by=by, reason=reason)
+    print(_decision(case))
+    if hooks:
+        request = case.request
+        place = {"number": request.number, "version": request.version, "run_id": request.run_id}
+        gates = tuple(gate.name for gate in request.gates)
+        tell(hooks, Event.about(registry, "rejected", **place, gates=gates, by=by, reason=reason))
+    return case
+
+
+def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dict[str, Any]]:
+    """Print all requests for approval with their states and answers, as a table or as JSON."""
+    registry = Registry(uri, model_name)
+    newest = approval.newest(registry)
+    now = datetime.now(UTC)
+    found = [
+        asdict(case.request)
+        | {"state": case.state(now, newest), "answer": asdict(case.answered.answer) if case.answered else None}
+        for case in registry.approvals.cases()
+    ]
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return found
+    columns = ("number", "version", "run", "state", "gates", "asked", "expires", "answered by", "reason")
+    rows = [
+        (
+            one["number"],
+            one["version"][:12],
+            one["run_id"],
+            one["state"] + (" (needs --override)" if one["needs_override"] and one["state"] == "waiting" else ""),
+            ", ".join(gate["name"] for gate in one["gates"]) or "all open",
+            one["at"],
+            one["expires"],
+            _answerer(one["answer"]),
+            one["answer"]["reason"] if one["answer"] else None,
+        )
+        for one in found
+    ]
+    print_table(f"{registry.name}: {len(rows)} requests for approval", columns, rows)
+    return found
+
+
+def _decision(case: Case) -> str:
+    assert case.answered
+    answer = case.answered.answer
+    verb = "approved" if answer.approved else "rejected"
+    return f"{case.request.version} (record {case.request.number}): {verb} by {answer.by} at {answer.at}"
+
+
+def _answerer(answer: dict[str, Any] | None) -> str | None:
+    return None if answer is None else answer["by"] + (" (override)" if answer["override"] else "")
+
+
+def _approver(approved: Approved | None) -> str | None:
+    return _answerer(asdict(approved)) if approved else None
 
 
 def verify(uri: str, model_name: str | None = None) -> None:

@@ -5,17 +5,22 @@ A gate that can't be judged, because a report is missing or malformed, is closed
 registries give equal reports, except for the times of requests, which are measured.
 """
 
+import os
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from din.artifacts import write_json
 from din.document_types import GateEntry, GateReport
 from din.errors import GateClosed
+from din.names import RunId
 from din.params import Params
+from din.promotion import approval
 from din.promotion.budgets import Latency, measure_latency
 from din.promotion.candidate import candidate_gates
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
+from din.promotion.hooks import Event, tell
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
 from din.promotion.words import explain
@@ -28,6 +33,8 @@ def gate(
 ) -> None:
     """Judge the candidate of a workspace, write reports/gate.json, and print the table of gates.
 
+    If the candidate needs a person's approval, store a request in the registry and print how to answer it.
+
     Args:
         workspace: the workspace with the candidate and the reports about it.
         params: all parameters. The block `gate` holds the limits, and the report records all blocks.
@@ -35,18 +42,56 @@ def gate(
         latency: times a request of the candidate.
 
     Raises:
-        GateClosed: the verdict is closed or borderline. The report is written nevertheless.
+        GateClosed: the verdict is closed, or borderline and nobody may approve that, or a person rejected the candidate
+            or did not answer in time. The report is written nevertheless.
         InputError: the registry can't be read, or its log is damaged.
-        Unavailable: the registry doesn't answer. No report is written.
+        Unavailable: the registry doesn't answer.
     """
     workspace.gate.unlink(missing_ok=True)  # an older verdict must not survive if judging fails
     report = judge(Evidence(workspace, params), score, latency, may_look=True)
     write_json(workspace.gate, report)
     print_gates(report)
-    shut = [one for one in report["gates"] if one["verdict"] != "open"]
-    if shut:
-        heading = f"{report['verdict']}; the champion stays. To look closer:"
-        raise GateClosed("\n".join([heading, *_reasons(shut)]), workspace.gate)
+    needed = approval.need(report, params.gate.approval)
+    if needed != "nothing":
+        _consult(workspace, params, report, needed)
+
+
+def _consult(workspace: Workspace, params: Params, report: GateReport, needed: approval.Need) -> None:
+    """Reject a candidate, or ask a person about it and look for the answer.
+
+    Raises:
+        GateClosed: the candidate can't pass, or not yet.
+        InputError: the registry can't be read or written.
+        Unavailable: the registry doesn't answer.
+    """
+    registry = Registry.of(workspace, params)
+    run_id = os.environ.get("DIN_RUN_ID")
+    event = Event.about(
+        registry,
+        "rejected",
+        number=approval.next_number(report),
+        version=report["bundle"],
+        run_id=RunId.of(run_id) if run_id else None,
+        gates=tuple(gate["name"] for gate in approval.shut(report)),
+    )
+    refusal = "\n".join([f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approval.shut(report))])
+    if needed == "another candidate":
+        tell(params.promote.hooks, event)
+        raise GateClosed(refusal, workspace.gate)
+    asked = approval.ask(registry, report, needed, params.gate.approval_days, event.run_id)
+    request = asked.case.request
+    if asked.new:
+        tell(params.promote.hooks, replace(event, event="waiting", expires=request.expires))
+    if asked.case.state(datetime.now(UTC), request.number - 1) != "waiting":
+        answer = approval.granted(asked.case, report, needed)
+        assert answer  # for "nothing" alone there is none
+        print(f"approved by {answer.by}; `din promote` makes it the champion")
+        return
+    commands = approval.how_to_answer(registry, asked.case)
+    if needed == "override":
+        override = "If the earlier champion can't be evaluated any more, a person may override this"
+        raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)
+    print(f"waits for a person's approval until {request.expires}:\n{commands}")
 
 
 def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = False) -> GateReport:

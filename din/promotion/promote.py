@@ -1,4 +1,4 @@
-"""Make the candidate of a workspace the champion, if an open gate judged exactly this candidate.
+"""Make the candidate of a workspace the champion, if the gate judged exactly this candidate and lets it pass.
 
 If the command is killed, the old champion stays or the new one is complete, and a rerun completes the promotion
 (`Registry.promote`). A bundle that is stored already is compared, not uploaded.
@@ -20,15 +20,18 @@ from din.document_types import About, Evaluation, GateReport
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest
 from din.params import Params
+from din.params.gate import Policy
+from din.promotion import approval
 from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
+from din.promotion.hooks import Event, tell
 from din.promotion.printing import flat, print_table
 from din.promotion.promoted import GIT, RAW_MANIFEST
 from din.promotion.verdict import overall
 from din.promotion.words import explain
-from din.registry.records import Record
+from din.registry.records import Approved, Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -49,7 +52,7 @@ def promote(
     workspace: Workspace,
     params: Params,
     by: str,
-    reason: str,
+    reason: str = "",
     run_id: str | None = None,
     score: Score = score_champion,
     latency: Latency = measure_latency,
@@ -62,7 +65,7 @@ def promote(
         workspace: the workspace with the candidate and the reports about it.
         params: all parameters.
         by: the person or service that promotes, for the log.
-        reason: the reason, for the log.
+        reason: the reason, for the log; by default that of the approval, or else that the gate is open.
         run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
         score: see `din.promotion.gate.gate`.
         latency: see `din.promotion.gate.gate`.
@@ -71,13 +74,14 @@ def promote(
         The champion. Nothing is appended if the candidate is the champion already.
 
     Raises:
-        GateClosed: there is no gate report; the report is not open, judged other data than the workspace holds, or
-            compared with another champion; or a gate is not open when it is judged again.
+        GateClosed: there is no gate report; the report judged other data than the workspace holds, or compared with
+            another champion; a gate is not open, now or when it is judged again, and no person's approval covers it.
         StaleChampion: another promotion came first.
         InputError: the bundle is damaged, a record can't hold a value, or the registry can't be read or written.
         Unavailable: the registry doesn't answer. If the record was stored nevertheless, a rerun finds it.
     """
-    report = _open_report(workspace)
+    policy = params.gate.approval
+    report = _report(workspace, policy)
     evidence = Evidence(workspace, params)
     version = evidence.version
     if report["bundle"] != version:
@@ -96,9 +100,11 @@ def promote(
             then = _name(report["champion"])
             _refuse(workspace, f"{workspace.gate} compared with champion {then}, but today's is {_name(today)}")
         _check_not_succeeded(workspace, version, history)
-        _judge_again(report, evidence, score, latency)
+        answer = _approval(registry, report, policy)
+        _judge_again(report, evidence, policy, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
         print(explain(report))
+        reason = reason or (f"approved by {answer.by}" if answer else "gate open")
         champion = registry.promote(
             workspace.bundle,
             version,
@@ -106,6 +112,7 @@ def promote(
             by=by,
             reason=reason,
             run_id=run_id,
+            approval=answer,
             evidence=_run_files(workspace),
         )
     assert champion is not None
@@ -114,20 +121,33 @@ def promote(
     command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
     result = Promotion(champion, appended, f"{command} --input requests.jsonl")
     _print(result, evidence.facts["evaluation"])
+    if appended:
+        _tell(registry, params, champion, report)
     return result
 
 
-def _open_report(workspace: Workspace) -> GateReport:
+def _report(workspace: Workspace, policy: Policy) -> GateReport:
+    """Read the gate's report, and refuse a candidate that nobody may approve."""
     try:
         report = documents.read(GateReport, workspace.gate)
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report["verdict"] != overall(report["gates"]):
         _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
-    if report["verdict"] != "open":
+    if approval.need(report, policy) == "another candidate":
         print_gates(report)
         _refuse(workspace, f"the gate is {report['verdict']}")
     return report
+
+
+def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
+    """Return the answer that lets the candidate pass, or None if it needs none."""
+    assert report["bundle"]
+    case = registry.approvals.case(approval.next_number(report), report["bundle"])
+    try:
+        return approval.granted(case, report, approval.need(report, policy))
+    except GateClosed as error:
+        raise GateClosed(f"nothing promoted: {error}", error.report) from None
 
 
 def _changes(judged: About, now: About) -> list[str]:
@@ -138,13 +158,13 @@ def _changes(judged: About, now: About) -> list[str]:
     return [f"{shown(key, quotes=False)} was {_short(before.get(key))}, is {_short(after.get(key))}" for key in keys]
 
 
-def _judge_again(report: GateReport, evidence: Evidence, score: Score, latency: Latency) -> None:
+def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: Score, latency: Latency) -> None:
     """Judge every gate again and refuse a report that says otherwise, except for the times of requests."""
     workspace = evidence.workspace
     found = json.loads(documents.dump(judge(evidence, score, latency)))
     before = _comparable(json.loads(documents.dump(report)))
     now = _comparable(found)
-    if found["verdict"] != "open":
+    if approval.need(found, policy) != approval.need(report, policy):
         print_gates(found)
         _refuse(workspace, f"judged again, the gate is {found['verdict']}")
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
@@ -212,6 +232,21 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     print_table("test rows", ("model", *_METRICS), rows)
     print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
     print(f"score:    {promotion.command}")
+
+
+def _tell(registry: Registry, params: Params, record: Record, report: GateReport) -> None:
+    """Tell the hooks of a promotion."""
+    event = Event.about(
+        registry,
+        "promoted",
+        number=record.number,
+        version=record.version,
+        run_id=record.run_id,
+        gates=tuple(gate["name"] for gate in approval.shut(report)),
+        by=record.by,
+        reason=record.reason,
+    )
+    tell(params.promote.hooks, event)
 
 
 def _short(value: object) -> str:

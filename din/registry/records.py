@@ -35,6 +35,23 @@ class StaleChampion(GateClosed):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Approved:
+    """The answer of a person that a promotion needed.
+
+    Attributes:
+        by: the person or service.
+        override: whether they approved although the earlier champion was not evaluated.
+        answer: the sha256 of the answer's bytes; see `din.registry.approvals`.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    by: Line
+    override: bool
+    answer: Digest
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One entry of the log: who made which version the champion, when and why.
 
@@ -49,6 +66,7 @@ class Record:
         by: the person or service.
         at: the time.
         reason: why the version became the champion.
+        approval: the answer of a person, if the promotion needed one. None in a rollback.
         files: maps names below runs/<run_id>/ to their sha256.
     """
 
@@ -64,6 +82,7 @@ class Record:
     by: Line
     at: Moment
     reason: Line
+    approval: Approved | None = None
     files: Mapping[FileName, Digest] = field(default_factory=dict)
 
 

@@ -6,6 +6,7 @@
                       /runs/<run_id>/...              the run's own record, which changes while it runs
                       /runs/<run_id>/promoted-<hash>/ evidence of the promotion: commit, dvc.lock, gate.json, ...
                       /looks/<version>/000003.parquet rows of the third comparison with a champion
+                      /approvals/<number>-<version>/  a request for approval and its answer (see approvals.py)
                       /stages/<key>/...               results of ended stages, kept by schedulers (dags/workspace.py)
                       /claims/bundles/<version>/...   empty objects by which a promotion and gc notice each other
                       /claims/runs/<run_id>/...
@@ -29,9 +30,11 @@ from din.document_types import Facts
 from din.errors import GateClosed, InputError, Unavailable, listed
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
+from din.registry.approvals import APPROVALS, Approvals, case_key
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
 from din.registry.objects import Objects, Refused, prefixes
 from din.registry.records import (
+    Approved,
     Chain,
     Record,
     StaleChampion,
@@ -71,6 +74,7 @@ class Registry:
         self.uri = uri
         self.model_name = ModelName(model_name)
         self._objects = Objects(uri, self.model_name)
+        self.approvals = Approvals(self._objects)
 
     @classmethod
     def of(cls, workspace: Workspace, params: Params) -> Self:
@@ -115,6 +119,7 @@ class Registry:
         by: str,
         reason: str,
         run_id: str,
+        approval: Approved | None = None,
         evidence: Mapping[str, bytes],
     ) -> Record:
         """Store a bundle, then the evidence for it, then the record that makes it the champion after `previous`.
@@ -133,7 +138,7 @@ class Registry:
                 "gate is open"
             )
         files = self.put_run(run_id, evidence)
-        return self.append(version, previous, by=by, reason=reason, run_id=run_id, files=files)
+        return self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)
 
     def append(
         self,
@@ -144,6 +149,7 @@ class Registry:
         reason: str,
         action: Literal["promote", "rollback"] = "promote",
         run_id: str | None = None,
+        approval: Approved | None = None,
         files: Mapping[FileName, Digest] | None = None,
     ) -> Record:
         """Make `version` the champion after `previous`, the champion it was compared with.
@@ -170,6 +176,7 @@ class Registry:
             by=by,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             reason=reason,
+            approval=approval,
             files=dict(files or {}),
         )
         if parent:
@@ -371,6 +378,7 @@ class Registry:
         for record in (entry.record for entry in log.entries):
             for name, digest in record.files.items():
                 damage += self._problem(f"{run_key(record.run_id)}/{name}" if record.run_id else name, digest)
+            damage += self._approval_problems(record)
         if not log.entries and not damage and (stored := self.versions()):
             damage.append(
                 f"{self.name}: {len(stored)} bundles are stored, but the log of promotions is empty; restore it, or, "
@@ -385,7 +393,9 @@ class Registry:
     def gc(
         self, grace: timedelta = timedelta(days=7), dry_run: bool = True, never_promoted: Sequence[Version] = ()
     ) -> list[str]:
-        """Remove bundles, runs and stages that no record names, and leftovers of killed writes.
+        """Remove bundles, runs and stages that no record names, expired requests, and leftovers of killed writes.
+
+        A request for approval is kept while it waits, with the files of its run, and for ever once it is answered.
 
         Keep objects that are modified in the meantime, and stop removing once a new promotion appears.
 
@@ -402,11 +412,17 @@ class Registry:
                 may be the champion.
         """
         history = self.history()
-        before = datetime.now(UTC) - grace
+        now = datetime.now(UTC)
+        before = now - grace
+        open_cases = [
+            case for case in self.approvals.cases() if case.answered or case.state(now, len(history)) == "waiting"
+        ]
+        wanted = [*history, *(case.request for case in open_cases)]
         kept = {f"{area}/{r.version}" for r in history for area in ("bundles", "looks")}
-        kept |= {run_key(r.run_id) for r in history if r.run_id}
+        kept |= {run_key(r.run_id) for r in wanted if r.run_id}
+        kept |= {case_key(r.number, r.version) for r in wanted}
         found: dict[str, datetime] = {}
-        for area in ("bundles", "looks", "runs", "stages", CLAIMS):
+        for area in ("bundles", "looks", "runs", "stages", APPROVALS, CLAIMS):
             found |= self._objects.keys(area)
         if not dry_run:
             for key in [key for key in found if _is_removal(key) and found[key] < before]:
@@ -492,6 +508,25 @@ class Registry:
         except InputError as error:
             return [str(error)]
         return [problem for name in files for problem in self._problem(f"bundles/{version}/{name}", files[name])]
+
+    def _approval_problems(self, record: Record) -> list[str]:
+        """Check the answer that let a candidate pass, if the record names one."""
+        if record.approval is None:
+            return []
+        at = self._objects.at(case_key(record.number, record.version))
+        try:
+            case = self.approvals.case(record.number, record.version)
+        except InputError as error:
+            return [str(error)]
+        found = case.answered if case else None
+        if found is None:
+            return [f"{at}: the request or the answer is missing, although record {record.number} names it"]
+        answer = found.answer
+        if found.digest != record.approval.answer or not answer.approved:
+            return [f"{at}/answer.json: damaged, its hash is not the recorded one"]
+        if (answer.by, answer.override) != (record.approval.by, record.approval.override):
+            return [f"{at}/answer.json: {answer.by} answered, but record {record.number} names {record.approval.by}"]
+        return []
 
     def _problem(self, key: str, digest: str) -> list[str]:
         try:

@@ -1,0 +1,239 @@
+"""Decide whether a candidate needs a person's approval, ask for it, and check the answer.
+
+A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, where
+`gate.approval` allows it. An override covers gates that compare with an earlier champion which can't be evaluated any
+more. Either covers exactly the gates that its request names, for one candidate after one champion.
+"""
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal, get_args
+
+from din.document_types import GateEntry, GateReport
+from din.errors import GateClosed, InputError, listed, shown
+from din.names import RunId
+from din.params.gate import Policy
+from din.registry.approvals import Answer, Case, HeldGate, Request
+from din.registry.records import Approved
+from din.registry.registry import Registry
+
+Need = Literal["nothing", "approval", "override", "another candidate"]
+"""What a candidate needs to pass, from the least to the most."""
+_NEEDS: tuple[Need, ...] = get_args(Need)
+_MOST_REASON = 1000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request with its answer, if it has one already, and whether it was stored just now."""
+
+    case: Case
+    new: bool
+
+
+def shut(report: GateReport) -> list[GateEntry]:
+    """Return the gates of a report that are not open."""
+    return [one for one in report["gates"] if one["verdict"] != "open"]
+
+
+def need(report: GateReport, policy: Policy) -> Need:
+    """Return what a candidate needs to pass; nobody is asked about the champion itself."""
+    champion = report["champion"]
+    is_champion = champion is not None and champion["version"] == report["bundle"]
+    if report["verdict"] == "open":
+        return "approval" if policy == "always" and not is_champion else "nothing"
+    if is_champion:
+        return "another candidate"
+    needs: list[Need] = sorted((_need(gate, policy) for gate in shut(report)), key=_NEEDS.index)
+    return needs[-1] if needs else "another candidate"
+
+
+def _need(gate: GateEntry, policy: Policy) -> Need:
+    """Return what a candidate needs because this gate is not open."""
+    if gate["verdict"] == "borderline" and policy != "never":
+        return "approval"
+    return "override" if gate["compares"] and not gate["evaluated"] else "another candidate"
+
+
+def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Asked:
+    """Store a request for an approval or override of a report's candidate, unless there is one already.
+
+    Args:
+        registry: the registry that the promotion would go to.
+        report: the report on the candidate.
+        needed: what the candidate needs, an approval or an override.
+        days: how long an answer counts.
+        run_id: the run that asks.
+
+    Raises:
+        GateClosed: the request for this candidate names other gates than the report.
+        InputError: a stored request or answer is damaged, or the registry can't be written.
+        Unavailable: the registry doesn't answer.
+    """
+    assert report["bundle"]  # without a sound bundle, gates on the candidate itself are closed
+    now = datetime.now(UTC)
+    request = Request(
+        number=next_number(report),
+        version=report["bundle"],
+        run_id=run_id,
+        gates=tuple(HeldGate(name=one["name"], reason=_line(one["reason"] or one["verdict"])) for one in shut(report)),
+        needs_override=needed == "override",
+        at=now.isoformat(timespec="seconds"),
+        expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
+    )
+    new = registry.approvals.ask(request)
+    case = registry.approvals.case(request.number, request.version)
+    assert case
+    check_same_gates(case, report, needed)
+    return Asked(case, new)
+
+
+def next_number(report: GateReport) -> int:
+    """Return the number that the promotion of a report's candidate would have."""
+    champion = report["champion"]
+    return champion["number"] + 1 if champion else 1
+
+
+def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
+    """Refuse an approval that was asked for other gates than a report holds back.
+
+    Raises:
+        GateClosed: a gate was added or removed, or only one of the two needs an override.
+    """
+    asked = {gate.name for gate in case.request.gates}
+    found = {gate["name"] for gate in shut(report)}
+    if asked == found and case.request.needs_override == (needed == "override"):
+        return
+    raise GateClosed(
+        f"the request for approval of {case.request.version[:12]} (record {case.request.number}) is about other gates: "
+        f"it names {listed(sorted(asked)) or 'none'}, but not open now are {listed(sorted(found)) or 'none'}. Bring "
+        "back the parameters with which the gate asked, or train another candidate"
+    )
+
+
+def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | None:
+    """Return the approval that lets a candidate pass, or None if it needs none.
+
+    Args:
+        case: the request for this candidate after this champion, if there is one.
+        report: the report on the candidate.
+        needed: what the candidate needs.
+
+    Raises:
+        GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
+            is about other gates.
+    """
+    if case is None:
+        if needed == "nothing":
+            return None
+        raise GateClosed("a person must approve, and nobody was asked; run `dvc repro gate`, which asks")
+    state = case.state(datetime.now(UTC), case.request.number - 1)
+    if state == "rejected" or (needed != "nothing" and state == "expired"):
+        raise GateClosed(why_rejected(case))
+    if needed == "nothing":
+        return None
+    check_same_gates(case, report, needed)
+    if case.answered is None:
+        raise GateClosed(f"it waits for approval until {case.request.expires}; `din approvals` shows the requests")
+    answer = case.answered.answer
+    if needed == "override" and not answer.override:
+        raise GateClosed(f"{answer.by} approved without an override, and the earlier champion was not evaluated")
+    return Approved(by=answer.by, override=answer.override, answer=case.answered.digest)
+
+
+def why_rejected(case: Case) -> str:
+    """Say who rejected a candidate, or that nobody answered in time."""
+    if case.answered and not case.answered.answer.approved:
+        answer = case.answered.answer
+        return f"{answer.by} rejected this candidate at {answer.at}: {answer.reason}"
+    return (
+        f"nobody approved this candidate until {case.request.expires}, which rejects it; train another one, or ask "
+        "again once `din registry gc` has removed the request"
+    )
+
+
+def how_to_answer(registry: Registry, case: Case) -> str:
+    """Return the commands that approve and reject, to be completed by a reason."""
+    request = case.request
+    where = ["--registry", registry.uri, "--model", registry.model_name]
+    name = request.run_id or request.version[:12]
+    override = ["--override"] if request.needs_override else []
+    approve = shlex.join(["din", "approve", name, *override, *where])
+    reject = shlex.join(["din", "reject", name, *where])
+    return f"    {approve} --reason WHY\n    {reject} --reason WHY"
+
+
+def decide(registry: Registry, name: str, approved: bool, override: bool, by: str, reason: str) -> Case:
+    """Store a person's answer to a request.
+
+    Args:
+        registry: the registry with the request.
+        name: the id of the run that asks, or the start of the candidate's version.
+        approved: False rejects.
+        override: whether to approve although the earlier champion was not evaluated.
+        by: the person or service.
+        reason: why.
+
+    Returns:
+        The request with the answer that counts, which may be an earlier equal decision.
+
+    Raises:
+        InputError: no request or several have that name, or an override is needed and not given, or the reverse.
+        GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
+    """
+    case = _find(registry, name)
+    request = case.request
+    place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
+    if approved and override != request.needs_override:
+        advice = (
+            "the earlier champion can't be evaluated, so add --override"
+            if request.needs_override
+            else ("the earlier champion was evaluated, so leave out --override")
+        )
+        raise InputError(f"{place}: {advice}")
+    now = datetime.now(UTC)
+    state = case.state(now, newest(registry))
+    if state == "outdated":
+        raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
+    if state == "expired":
+        raise GateClosed(f"{place}: {why_rejected(case)}")
+    answer = Answer(
+        request=case.digest,
+        approved=approved,
+        override=override,
+        by=by,
+        reason=reason,
+        at=now.isoformat(timespec="seconds"),
+    )
+    return Case(request, case.digest, registry.approvals.answer(case, answer))
+
+
+def newest(registry: Registry) -> int:
+    """Return the number of the newest record, or 0."""
+    champion = registry.champion()
+    return champion.number if champion else 0
+
+
+def _find(registry: Registry, name: str) -> Case:
+    """Return the request of this name: the waiting one, or else the newest.
+
+    Raises:
+        InputError: there is none, or several wait.
+    """
+    cases = registry.approvals.cases()
+    run_id = RunId.of(name)
+    found = [case for case in cases if case.request.run_id == run_id or case.request.version.startswith(name)]
+    now = datetime.now(UTC)
+    number = newest(registry)
+    every = [case for case in cases if case.state(now, number) == "waiting"]
+    waiting = [case for case in found if case in every]
+    if len(waiting) == 1 or (found and not waiting):
+        return (waiting or found)[-1]
+    known = listed(f"{case.request.run_id or 'no run'} ({case.request.version[:12]})" for case in every) or "none"
+    raise InputError(f"{registry.name}: {shown(name)} names {len(waiting)} requests, expected one; waiting: {known}")
+
+
+def _line(text: str) -> str:
+    """Return text on one line that a document can hold."""
+    return (text if text.isprintable() else shown(text))[:_MOST_REASON]

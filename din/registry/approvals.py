@@ -1,0 +1,205 @@
+"""Requests for a person's approval, and their answers.
+
+    approvals/000017-<version>/request.json   which gates are not open, and until when an answer counts
+                               answer.json    approved or rejected, by whom and why
+
+The number is the one that the promotion would have, so a request ends when another champion appears. Both files are put
+only if absent: asking twice changes nothing, and the first answer counts. An answer holds the hash of its request, and
+the record of a promotion holds the hash of the answer, so `verify` finds an edited one. Nothing here judges gates.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from din import documents
+from din.errors import GateClosed, InputError
+from din.names import Digest, Line, Moment, RunId, Version
+from din.registry.objects import Objects
+
+APPROVALS = "approvals"
+_KEY = re.compile(rf"{APPROVALS}/(\d{{6,}})-([0-9a-f]{{64}})/request\.json")
+
+State = Literal["waiting", "approved", "rejected", "expired", "outdated"]
+
+
+class AnsweredAlready(GateClosed):
+    """Another person gave the opposite answer first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldGate:
+    """A gate that is not open, and why."""
+
+    __pydantic_config__ = documents.STRICT
+
+    name: Line
+    reason: Line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A candidate that waits for a person.
+
+    Attributes:
+        number: the number that the promotion would have.
+        version: the candidate.
+        run_id: the run that asks, or None.
+        gates: the gates that are not open. An approval covers these and no others.
+        needs_override: whether a gate is closed because the earlier champion can't be evaluated any more.
+        at: the time of asking.
+        expires: the time from which no answer counts.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    number: PositiveInt
+    version: Version
+    run_id: RunId | None
+    gates: tuple[HeldGate, ...]
+    needs_override: bool
+    at: Moment
+    expires: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A person's decision.
+
+    Attributes:
+        request: the sha256 of the request's bytes.
+        approved: False rejects the candidate.
+        override: whether the person approved although the earlier champion was not evaluated.
+        by: the person or service.
+        reason: why.
+        at: the time.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    request: Digest
+    approved: bool
+    override: bool
+    by: Line
+    reason: Line
+    at: Moment
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A stored answer, and the sha256 of its bytes."""
+
+    answer: Answer
+    digest: Digest
+
+
+@dataclass(frozen=True)
+class Case:
+    """A stored request with the sha256 of its bytes, and its answer, if there is one."""
+
+    request: Request
+    digest: Digest
+    answered: Answered | None = None
+
+    def state(self, now: datetime, newest: int) -> State:
+        """Return what has become of the request.
+
+        Args:
+            now: the time. An answer from after the request's end does not count.
+            newest: the number of the newest record. A request without an answer is outdated if it is not the next.
+        """
+        answer = self.answered.answer if self.answered else None
+        if answer is None and self.request.number != newest + 1:
+            return "outdated"
+        time = datetime.fromisoformat(answer.at) if answer else now
+        if time >= datetime.fromisoformat(self.request.expires):
+            return "expired"
+        if answer is None:
+            return "waiting"
+        return "approved" if answer.approved else "rejected"
+
+
+def case_key(number: int, version: str) -> str:
+    """Return the key below which the request for this promotion and its answer are stored."""
+    return f"{APPROVALS}/{number:06d}-{version}"
+
+
+class Approvals:
+    """The requests of one namespace.
+
+    Raises:
+        InputError: from every method, if a request or answer is damaged, or the store can't be read or written.
+        Unavailable: from every method, if the store doesn't answer.
+    """
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    def case(self, number: int, version: Version) -> Case | None:
+        """Return the request for this promotion with its answer, or None if nobody asked."""
+        key = f"{case_key(number, version)}/request.json"
+        return self._read(number, version) if self._objects.exists(key) else None
+
+    def cases(self) -> list[Case]:
+        """Return all requests with their answers, in the order of their numbers and times."""
+        keys = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
+        found = [self._read(int(key[1]), Version(key[2])) for key in keys]
+        return sorted(found, key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
+
+    def ask(self, request: Request) -> bool:
+        """Store a request; return False if there is one for this promotion already, which stays as it is.
+
+        Raises:
+            InputError: a request can't hold one of the values.
+        """
+        key = f"{case_key(request.number, request.version)}/request.json"
+        return self._objects.create(key, self._checked(Request, request, key))
+
+    def answer(self, case: Case, answer: Answer) -> Answered:
+        """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.
+
+        Raises:
+            AnsweredAlready: somebody decided otherwise before.
+            InputError: an answer can't hold one of the values.
+        """
+        folder = case_key(case.request.number, case.request.version)
+        key = f"{folder}/answer.json"
+        self._objects.create(key, self._checked(Answer, answer, key))
+        found = self._answered(folder, case.digest)
+        stored = found.answer
+        if (stored.approved, stored.override) != (answer.approved, answer.override):
+            verb = "approved" if stored.approved else "rejected"
+            raise AnsweredAlready(
+                f"{self._objects.at(key)}: {stored.by} {verb} this candidate at {stored.at} ({stored.reason}); the "
+                "first answer counts. To decide otherwise, train another candidate"
+            )
+        return found
+
+    def _read(self, number: int, version: Version) -> Case:
+        folder = case_key(number, version)
+        at = self._objects.at(f"{folder}/request.json")
+        content = self._objects.read(f"{folder}/request.json")
+        request = documents.parse(Request, content, at)
+        if (request.number, request.version) != (number, version):
+            raise InputError(f"{at}: holds the request for record {request.number}, bundle {request.version[:12]}")
+        digest = Digest(sha256(content).hexdigest())
+        if not self._objects.exists(f"{folder}/answer.json"):
+            return Case(request, digest)
+        return Case(request, digest, self._answered(folder, digest))
+
+    def _answered(self, folder: str, request: Digest) -> Answered:
+        at = self._objects.at(f"{folder}/answer.json")
+        content = self._objects.read(f"{folder}/answer.json")
+        answer = documents.parse(Answer, content, at)
+        if answer.request != request:
+            raise InputError(f"{at}: answers another request than the one beside it; one of them was changed")
+        return Answered(answer, Digest(sha256(content).hexdigest()))
+
+    def _checked(self, form: type, document: Request | Answer, key: str) -> bytes:
+        content = documents.dump(document)
+        documents.parse(form, content, self._objects.at(key))
+        return content
