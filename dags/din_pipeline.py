@@ -1,11 +1,12 @@
-"""The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml as tasks with DVC's edges, promote, close_run.
+"""The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml with DVC's edges, approval, promote, close_run.
 
 Each task asks `dags.workspace` to work in the run's isolated checkout, and ends according to the outcome's exit code. A
 run's day is its partition key. Parsing loads no training code, because stages run as commands.
 
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
-clears `open_run` and `close_run` too, so that a cleared task finds a workspace. An approval by a person would go
-between `gate` and `promote`. A drift monitor would be a DAG of its own, scheduled on `din/champion`.
+clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
+run's own parameters decide whether its candidate waits for a person; otherwise it ends at once. A drift monitor would
+be a DAG of its own, scheduled on `din/champion`.
 """
 
 import logging
@@ -13,12 +14,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, task
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.timezone import utcnow
 
 from dags import plan, workspace
 from din.errors import GateClosed, InputError
@@ -35,8 +38,11 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     ),
     "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
-    "reason": Param("gate open", type="string", minLength=1, description="Why, for the registry's log."),
+    "reason": Param("", type="string", description="Why, for the registry's log; empty: gate open, or who approved."),
 }
+
+APPROVE, REJECT = "Approve", "Reject"
+UNSAID = "answered in Airflow"  # the reason of an answer without one
 
 log = logging.getLogger(__name__)
 
@@ -68,10 +74,10 @@ def settle(outcome: workspace.Outcome, ti: Any) -> None:
 
 @contextmanager
 def final() -> Iterator[None]:
-    """Fail the task at once on bad input, which no retry can cure; other errors (network, disk, git) are retried."""
+    """Fail the task at once where no retry can cure it: on bad input or a closed gate; retry network, disk and git."""
     try:
         yield
-    except InputError as error:
+    except (InputError, GateClosed) as error:
         raise AirflowFailException(str(error)) from None
 
 
@@ -96,6 +102,45 @@ def run_stage(stage: str, ti: Any = None) -> None:
     """Run one stage of dvc.yaml."""
     with final():
         settle(workspace.run_stage(opened(ti), stage), ti)
+
+
+class Approval(HITLOperator):
+    """Ask a person about a candidate that waits for one, and store their answer in the registry.
+
+    The task ends at once if the candidate does not wait, e.g. because somebody has answered on the command line. A
+    person has until the request expires. A rejection, and no answer in time, fail the task at once.
+    """
+
+    def execute(self, context: Any) -> Any:
+        """Ask, if the candidate waits for a person; Airflow calls `execute_complete` with the answer."""
+        with final():
+            request = workspace.request(opened(context["ti"]))
+        if request is None or request["state"] != "waiting":
+            return None
+        gates = [f"- {gate['name']}: {gate['reason']}" for gate in request["gates"]] or ["- all gates are open"]
+        about = f"Bundle `{request['version']}` would be record {request['number']}. Gates that are not open:"
+        self.body = "\n".join([about, "", *gates, "", f"Without an answer until {request['expires']} it is rejected."])
+        self.response_timeout = datetime.fromisoformat(request["expires"]) - utcnow()
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Store the answer as that of the Airflow user who gave it."""
+        ti = context["ti"]
+        run = opened(ti)
+        if event.get("error_type") == "timeout":
+            with final():
+                request = workspace.request(run)
+            if request and request["state"] == "approved":  # on the command line, in the meantime
+                return
+            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, "nobody answered in time"), ti)
+        answer = super().execute_complete(context, event)
+        approved = answer["chosen_options"] == [APPROVE]
+        user = answer["responded_by_user"]
+        reason = answer["params_input"].get("reason") or UNSAID
+        with final():
+            workspace.answer(run, approved, by=user["name"], reason=reason)
+        if not approved:
+            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"rejected by {user['name']}"), ti)
 
 
 @task(outlets=[CHAMPION], pool="promote")
@@ -137,14 +182,22 @@ def render(stages: Sequence[plan.StagePlan]) -> DAG:
         tags={"ctr", "din"},
     ) as pipeline:
         first: Any = open_run()
+        approval = Approval(
+            task_id="approval",
+            subject="Shall this candidate become the champion?",
+            options=[APPROVE, REJECT],
+            params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.")},
+            response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
+        )
         promotion = promote()
         with TaskGroup("stages", prefix_group_id=False):
             tasks = {stage.name: render_stage(stage) for stage in stages}
         for stage in stages:
             tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or first)
         awaited = {name for stage in stages for name in stage.upstream}
-        promotion.set_upstream([tasks[name] for name in tasks if name not in awaited])
-        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), promotion])
+        approval.set_upstream([tasks[name] for name in tasks if name not in awaited])
+        promotion.set_upstream(approval)
+        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), approval, promotion])
     return pipeline
 
 

@@ -108,6 +108,7 @@ class Worker:
 
         Raises:
             InputError: the input is bad, e.g. params.yaml or the source.
+            GateClosed: the command refuses for good, e.g. an answer to a request that has expired.
             Unavailable: the command failed in another way, e.g. because the registry doesn't answer.
         """
         return query_din(arguments, self.workspace.root, self.env, [self.lock])
@@ -139,6 +140,15 @@ class Worker:
             raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, path)
+
+    def candidate(self) -> str:
+        """Return the version of the bundle that the run's gate judged.
+
+        Raises:
+            InputError: the stage `gate` has not ended.
+        """
+        self.take_report(self.workspace.gate)
+        return str(json.loads(self.workspace.gate.read_bytes())["bundle"])
 
     def keep(self, key: str, files: Mapping[str, str | Path]) -> None:
         """Keep texts and copies of files below a key of the registry."""

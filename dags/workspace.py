@@ -20,7 +20,7 @@ from dags.worker import Outcome, Run, Worker
 from din import documents
 from din.errors import InputError
 
-__all__ = ["Outcome", "Run", "close_run", "open_run", "promote", "run_stage"]
+__all__ = ["Outcome", "Run", "answer", "close_run", "open_run", "promote", "request", "run_stage"]
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,33 @@ def run_stage(run: Run, stage: str) -> Outcome:
     return outcome
 
 
+def request(run: Run) -> dict[str, Any] | None:
+    """Return the newest request for approval of the run's candidate, as `din approvals --json` has it, or None.
+
+    Raises:
+        InputError: the stage `gate` has not ended, or a request is damaged.
+        Unavailable: git or the registry failed.
+    """
+    with _open(run) as here:
+        requests = json.loads(here.din("approvals", "--json"))
+        version = here.candidate()
+    return next((one for one in reversed(requests) if one["version"] == version), None)
+
+
+def answer(run: Run, approved: bool, by: str, reason: str) -> None:
+    """Store a person's answer to the request for approval of the run's candidate: `din approve` or `din reject`.
+
+    Raises:
+        InputError: the stage `gate` has not ended, or nobody was asked about the candidate.
+        GateClosed: the request has expired, or somebody decided otherwise before.
+        Unavailable: git or the registry failed.
+    """
+    with _open(run) as here:
+        here.din("approve" if approved else "reject", here.candidate(), f"--by={by}", f"--reason={reason}")
+
+
 def promote(run: Run, reason: str) -> Outcome:
-    """Make the run's bundle the champion, if its gate is open: `din promote`.
+    """Make the run's bundle the champion, if its gate is open or a person approved it: `din promote`.
 
     Raises:
         InputError: a stage that it needs has not ended.

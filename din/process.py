@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from din.errors import InputError, Unavailable
+from din.errors import GateClosed, InputError, Unavailable
 
 BIN = Path(sys.executable).parent
 TAIL = 400  # lines of output kept
@@ -111,13 +111,15 @@ def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], hold:
 
     Raises:
         InputError: the input is bad, e.g. params.yaml or the source.
+        GateClosed: the command refuses for good, e.g. an answer to a request that has expired.
         CommandFailed: the command failed in another way, e.g. because the registry doesn't answer.
     """
     try:
         return query(["din", *arguments], cwd, env, hold)
     except CommandFailed as error:
-        if error.code == InputError.exit_code:
-            raise InputError(str(error)) from None
+        final = {failure.exit_code: failure for failure in (InputError, GateClosed)}
+        if error.code in final:
+            raise final[error.code](str(error)) from None
         raise
 
 

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from dags import din_pipeline, plan
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = {"open_run", "promote", "close_run"}
+OURS = {"open_run", "approval", "promote", "close_run"}
 
 
 def edges(dag: Any) -> dict[str, set[str]]:
@@ -40,14 +40,15 @@ def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
 
 
 def test_random_pipelines_are_rendered_as_planned() -> None:
-    """In 200 random files, the edges are the plan's, open_run is first, promote follows all, and close_run is last."""
+    """In 200 random files, the edges are the plan's, open_run is first, approval and promote follow, then close_run."""
     for stages in islice(valid_pipelines(), 200):
         dag = din_pipeline.render(stages)
         names = {stage.name for stage in stages}
         assert edges(dag) == {stage.name: set(stage.upstream) for stage in stages}
-        assert dag.get_task("open_run").get_flat_relative_ids(upstream=False) == names | {"promote", "close_run"}
-        assert dag.get_task("promote").get_flat_relative_ids(upstream=True) == names | {"open_run"}
-        assert dag.get_task("close_run").upstream_task_ids == names | {"open_run", "promote"}
+        assert dag.get_task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
+        assert dag.get_task("approval").get_flat_relative_ids(upstream=True) == names | {"open_run"}
+        assert dag.get_task("promote").upstream_task_ids == {"approval"}
+        assert dag.get_task("close_run").upstream_task_ids == names | OURS - {"close_run"}
 
 
 def valid_pipelines() -> Iterator[tuple[plan.StagePlan, ...]]:
