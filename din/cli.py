@@ -443,7 +443,7 @@ def hooks() -> Hooks | None:
     try:
         return load(HERE.params).promote.hooks if HERE.params.exists() else None
     except InputError as error:
-        print(f"warning: no hook is told: {error}", file=sys.stderr)
+        print(f"warning: no hook was run: {error}", file=sys.stderr)
         return None
 
 

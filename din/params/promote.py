@@ -14,7 +14,7 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]
 
 @dataclass(frozen=True, kw_only=True)
 class Hooks(Block):
-    """Programs and services that are told of a candidate's fate."""
+    """A program and a service that hear what became of a candidate."""
 
     command: Command | None
     webhook: Url | None

@@ -9,7 +9,7 @@ from typing import Any
 from din.errors import GateClosed
 from din.params import Hooks
 from din.promotion import approval
-from din.promotion.hooks import Event, tell
+from din.promotion.hooks import Event, notify
 from din.promotion.printing import print_table
 from din.registry.approvals import Case
 from din.registry.records import Approved, Record
@@ -47,7 +47,7 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str, hooks: Ho
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
     if hooks:
         place = {"number": record.number, "version": record.version, "run_id": None}
-        tell(hooks, Event.about(registry, "rolled_back", **place, by=by, reason=reason))
+        notify(hooks, Event.about(registry, "rolled_back", **place, by=by, reason=reason))
     return record
 
 
@@ -60,7 +60,7 @@ def approve(uri: str, model_name: str, run: str, by: str, reason: str, override:
 
 
 def reject(uri: str, model_name: str, run: str, by: str, reason: str, hooks: Hooks | None = None) -> Case:
-    """Reject the candidate that a request is about, and tell the hooks; see `din.promotion.approval.decide`."""
+    """Reject the candidate that a request is about, and notify the hooks; see `din.promotion.approval.decide`."""
     registry = Registry(uri, model_name)
     case = approval.decide(registry, run, approved=False, override=False, by=by, reason=reason)
     print(_decision(case))
@@ -68,7 +68,7 @@ def reject(uri: str, model_name: str, run: str, by: str, reason: str, hooks: Hoo
         request = case.request
         place = {"number": request.number, "version": request.version, "run_id": request.run_id}
         gates = tuple(gate.name for gate in request.gates)
-        tell(hooks, Event.about(registry, "rejected", **place, gates=gates, by=by, reason=reason))
+        notify(hooks, Event.about(registry, "rejected", **place, gates=gates, by=by, reason=reason))
     return case
 
 

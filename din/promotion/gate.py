@@ -20,7 +20,7 @@ from din.promotion.candidate import candidate_gates
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
-from din.promotion.hooks import Event, tell
+from din.promotion.hooks import Event, notify
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
 from din.promotion.words import explain
@@ -76,12 +76,12 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     )
     refusal = "\n".join([f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approval.shut(report))])
     if needed == "another candidate":
-        tell(params.promote.hooks, event)
+        notify(params.promote.hooks, event)
         raise GateClosed(refusal, workspace.gate)
     asked = approval.ask(registry, report, needed, params.gate.approval_days, event.run_id)
     request = asked.case.request
     if asked.new:
-        tell(params.promote.hooks, replace(event, event="waiting", expires=request.expires))
+        notify(params.promote.hooks, replace(event, event="waiting", expires=request.expires))
     if asked.case.state(datetime.now(UTC), request.number - 1) != "waiting":
         answer = approval.granted(asked.case, report, needed)
         assert answer  # for "nothing" alone there is none

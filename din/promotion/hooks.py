@@ -1,4 +1,4 @@
-"""Tell a program and a service what became of a candidate, after it happened.
+"""Notify a program and a service of what became of a candidate, after it happened.
 
 The command gets the event as JSON on its standard input, without a shell. The webhook gets it as the body of a POST. A
 hook that fails or takes too long costs one line of warning and changes nothing. Neither is tried again, so an event may
@@ -26,7 +26,7 @@ from din.registry.registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What a hook is told; it names gates without their reasons, which may quote values of the log.
+    """The message to hooks; it names gates without their reasons, which may quote values of the log.
 
     Attributes:
         event: what happened.
@@ -61,7 +61,7 @@ class Event:
         return cls(event=event, registry=registry.uri, model_name=registry.model_name, at=now, **values)
 
 
-def tell(hooks: Hooks, event: Event) -> None:
+def notify(hooks: Hooks, event: Event) -> None:
     """Run the hooks that are set, one after the other, and print a warning for each that fails."""
     message = documents.dump(event)
     if hooks.command:
@@ -74,7 +74,7 @@ def tell(hooks: Hooks, event: Event) -> None:
 
 def _warn(event: Event, hook: str, problem: str | None) -> None:
     if problem:
-        print(f"warning: {hook} was not told of {event.event!r}: {problem}; nothing else changed", file=sys.stderr)
+        print(f"warning: {hook} failed for the event {event.event!r}: {problem}; nothing else changed", file=sys.stderr)
 
 
 def _run(command: tuple[str, ...], message: bytes, seconds: float) -> str | None:

@@ -2,7 +2,7 @@
 
 Flipped labels, a column that holds the answer, or a rate computed over the whole log raise every metric, so a gate that
 demands "not worse" does not notice them. The verdict is borderline, and the reason names the strongest single field. To
-let such a candidate pass, raise the limit in params.yaml, which puts the decision on record.
+let such a candidate pass, let a person approve it (`gate.approval`), or raise the limit in params.yaml.
 """
 
 import math
@@ -89,7 +89,7 @@ def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
         return Finding("open", farthest.value, farthest.limit, rows=rows)
     reason = (
         f"too good to be true: {', '.join(map(str, beyond))}; {_strongest_field(evidence)}. Look for a leak; if there "
-        "is none, raise the limit in params.yaml: gate.max_auc, gate.max_gain or gate.max_gain_over_lr"
+        "is none, let a person approve (gate.approval), or raise gate.max_auc, gate.max_gain or gate.max_gain_over_lr"
     )
     return Finding("borderline", farthest.value, farthest.limit, rows=rows, reason=reason)
 

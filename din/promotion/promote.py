@@ -26,7 +26,7 @@ from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
-from din.promotion.hooks import Event, tell
+from din.promotion.hooks import Event, notify
 from din.promotion.printing import flat, print_table
 from din.promotion.promoted import GIT, RAW_MANIFEST
 from din.promotion.verdict import overall
@@ -122,7 +122,7 @@ def promote(
     result = Promotion(champion, appended, f"{command} --input requests.jsonl")
     _print(result, evidence.facts["evaluation"])
     if appended:
-        _tell(registry, params, champion, report)
+        _notify(registry, params, champion, report)
     return result
 
 
@@ -234,8 +234,8 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     print(f"score:    {promotion.command}")
 
 
-def _tell(registry: Registry, params: Params, record: Record, report: GateReport) -> None:
-    """Tell the hooks of a promotion."""
+def _notify(registry: Registry, params: Params, record: Record, report: GateReport) -> None:
+    """Notify the hooks of a promotion."""
     event = Event.about(
         registry,
         "promoted",
@@ -246,7 +246,7 @@ def _tell(registry: Registry, params: Params, record: Record, report: GateReport
         by=record.by,
         reason=record.reason,
     )
-    tell(params.promote.hooks, event)
+    notify(params.promote.hooks, event)
 
 
 def _short(value: object) -> str:

@@ -30,12 +30,13 @@ from din.document_types import (
 )
 from din.errors import InputError
 from din.params import Params
+from din.registry.approvals import Answer, Request
 from din.registry.bundle import Manifest
 from din.registry.records import Record
 
 FORMS = (
-    Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig, Params,
-    ParityReport, RawManifest, Record, SeedReport, SeedTraining, Signature, StageCode, ValidationReport,
+    Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig, Params,
+    ParityReport, RawManifest, Record, Request, SeedReport, SeedTraining, Signature, StageCode, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000

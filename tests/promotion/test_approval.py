@@ -276,7 +276,7 @@ def test_a_champion_that_works_again_needs_another_request(stranded: Run, quick,
 
 
 def test_the_first_of_many_answers_counts(run: Run, quick, registry):
-    """Of sixteen people who decide at once, all hear the same decision."""
+    """If sixteen people decide at once, one decision counts, and the others hear of it."""
     params = borderline(run, quick)
     gate(run.here, params, score)
     case = only_case(registry)
