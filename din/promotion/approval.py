@@ -155,10 +155,9 @@ def why_rejected(case: Case) -> str:
 
 def how_to_answer(registry: Registry, case: Case) -> str:
     """Return the commands that approve and reject, to be completed by a reason."""
-    request = case.request
     where = ["--registry", registry.uri, "--model", registry.model_name]
-    name = request.run_id or request.version[:12]
-    override = ["--override"] if request.needs_override else []
+    name = case.request.version[:12]
+    override = ["--override"] if case.request.needs_override else []
     approve = shlex.join(["din", "approve", name, *override, *where])
     reject = shlex.join(["din", "reject", name, *where])
     return f"    {approve} --reason WHY\n    {reject} --reason WHY"
