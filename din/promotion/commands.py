@@ -46,8 +46,17 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str, hooks: Ho
     record = registry.rollback(to, by=by, reason=reason)
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
     if hooks:
-        place = {"number": record.number, "version": record.version, "run_id": None}
-        notify(hooks, Event.about(registry, "rolled_back", **place, by=by, reason=reason))
+        event = Event(
+            event="rolled_back",
+            registry=registry.uri,
+            model_name=registry.model_name,
+            number=record.number,
+            version=record.version,
+            run_id=None,
+            by=by,
+            reason=reason,
+        )
+        notify(hooks, event)
     return record
 
 
@@ -64,11 +73,19 @@ def reject(uri: str, model_name: str, run: str, by: str, reason: str, hooks: Hoo
     registry = Registry(uri, model_name)
     case = approval.decide(registry, run, approved=False, override=False, by=by, reason=reason)
     print(_decision(case))
-    if hooks:
-        request = case.request
-        place = {"number": request.number, "version": request.version, "run_id": request.run_id}
-        gates = tuple(gate.name for gate in request.gates)
-        notify(hooks, Event.about(registry, "rejected", **place, gates=gates, by=by, reason=reason))
+    if hooks and case.answered:
+        event = Event(
+            event="rejected",
+            registry=registry.uri,
+            model_name=registry.model_name,
+            number=case.request.number,
+            version=case.request.version,
+            run_id=case.request.run_id,
+            gates=tuple(gate.name for gate in case.request.gates),
+            by=case.answered.answer.by,
+            reason=case.answered.answer.reason,
+        )
+        notify(hooks, event)
     return case
 
 

@@ -66,9 +66,10 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     """
     registry = Registry.of(workspace, params)
     run_id = os.environ.get("DIN_RUN_ID")
-    event = Event.about(
-        registry,
-        "rejected",
+    event = Event(
+        event="rejected",
+        registry=registry.uri,
+        model_name=registry.model_name,
         number=approval.next_number(report),
         version=report["bundle"],
         run_id=RunId.of(run_id) if run_id else None,

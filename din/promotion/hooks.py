@@ -12,7 +12,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
 from typing import Any, Literal
@@ -21,7 +21,10 @@ from urllib.parse import urlsplit
 from din import documents
 from din.names import RunId, Version
 from din.params import Hooks
-from din.registry.registry import Registry
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +55,7 @@ class Event:
     by: str | None = None
     reason: str | None = None
     expires: str | None = None
-    at: str
-
-    @classmethod
-    def about(cls, registry: Registry, event: Any, **values: Any) -> "Event":
-        """Return an event of a registry's model that happens now."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(event=event, registry=registry.uri, model_name=registry.model_name, at=now, **values)
+    at: str = field(default_factory=_now)
 
 
 def notify(hooks: Hooks, event: Event) -> None:

@@ -236,9 +236,10 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 def _notify(registry: Registry, params: Params, record: Record, report: GateReport) -> None:
     """Notify the hooks of a promotion."""
-    event = Event.about(
-        registry,
-        "promoted",
+    event = Event(
+        event="promoted",
+        registry=registry.uri,
+        model_name=registry.model_name,
         number=record.number,
         version=record.version,
         run_id=record.run_id,
