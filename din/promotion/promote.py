@@ -103,7 +103,7 @@ def promote(
         answer = _approval(registry, report, policy)
         _judge_again(report, evidence, policy, score, latency)
         run_id = run_id or os.environ.get("DIN_RUN_ID") or _new_run_id()
-        print(explain(report))
+        print(_why(report, answer))
         reason = reason or (f"approved by {answer.by}" if answer else "gate open")
         champion = registry.promote(
             workspace.bundle,
@@ -174,8 +174,8 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the gates of a report by name, without measured times."""
-    gates = {gate["name"]: gate for gate in report["gates"]}
+    """Return the gates of a report by name, without measured times and the errors of gates not evaluated."""
+    gates = {gate["name"]: gate if gate["evaluated"] else gate | {"reason": None} for gate in report["gates"]}
     return gates | {name: gates[name] | {"observed": None} for name in gates.keys() & MEASURED}
 
 
@@ -232,6 +232,15 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     print_table("test rows", ("model", *_METRICS), rows)
     print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
     print(f"score:    {promotion.command}")
+
+
+def _why(report: GateReport, answer: Approved | None) -> str:
+    """Say why the candidate becomes the champion."""
+    shut = ", ".join(gate["name"] for gate in approval.shut(report))
+    if answer is None or not shut:
+        return explain(report)
+    how = "overrode" if answer.override else "approved"
+    return f"{answer.by} {how} the gates that are not open: {shut}."
 
 
 def _notify(registry: Registry, params: Params, record: Record, report: GateReport) -> None:

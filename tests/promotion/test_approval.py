@@ -81,6 +81,7 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     gate(run.here, params, score)
     assert "approved by ann" in capsys.readouterr().out
     record = promoted(run, params).record
+    assert "ann approved the gates that are not open: min_auc." in capsys.readouterr().out
     case = only_case(registry)
     assert case.answered
     assert record.approval == Approved(by="ann", override=False, answer=case.answered.digest)
@@ -239,7 +240,7 @@ def test_a_champion_that_cannot_be_evaluated_is_overridden(stranded: Run, quick,
     gate(stranded.here, params, unscorable)
     record = promoted(stranded, params, unscorable).record
     assert record.approval and record.approval.override and registry.verify() == []
-    capsys.readouterr()
+    assert "ann overrode the gates that are not open: champion_today" in capsys.readouterr().out
     commands.show_list(registry.uri)
     assert "ann (override)" in capsys.readouterr().out
     commands.show(registry.uri, registry.model_name)
