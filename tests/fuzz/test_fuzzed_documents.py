@@ -35,8 +35,9 @@ from din.registry.bundle import Manifest
 from din.registry.records import Record
 
 FORMS = (
-    Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig, Params,
-    ParityReport, RawManifest, Record, Request, SeedReport, SeedTraining, Signature, StageCode, ValidationReport,
+    Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,
+    Params, ParityReport, RawManifest, Record, Request, SeedReport, SeedTraining, Signature, StageCode,
+    ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000
