@@ -24,7 +24,7 @@ from din.registry.records import Approved
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
-MOMENT = 1e-6  # of a day: the request has expired when it is stored
+MOMENT = 1e-12  # of a day: the request has expired when it is stored
 
 
 def promoted(run: Run, params: Params, score: Callable = score):
