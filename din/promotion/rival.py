@@ -76,6 +76,8 @@ class Rival:
             raise InputError(f"{name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):
             raise InputError(f"{name} gave {scores.shape} probabilities for {len(rows)} rows")
+        if not np.isfinite(scores).all():
+            raise InputError(f"{name} gave a score that is not a number, so it can't be compared with")
         return scores
 
     @cached_property
