@@ -103,7 +103,7 @@ EDITS = {
     "a comment in C": (write("din/ops/native/dice.c", "// new\n/* new */\n"), set()),
     "code in C": (write("din/ops/native/dice.c", "static const int changed = 1;\n"), {*TRAINED, "gate"}),
     "an upgrade of onnxruntime": (upgrade("onnxruntime"), {"export", "check_parity", "gate"}),
-    "an upgrade of onnx": (upgrade("onnx"), {"export"}),
+    "an upgrade of onnx": (upgrade("onnx"), {"export", "gate"}),
     "an upgrade of torch": (upgrade("torch"), TRAINED),
     "an upgrade of Great Expectations": (upgrade("great_expectations"), VALIDATED),
     "a release of this package": (upgrade("din-ctr"), {"fetch", "featurize", "gate"} | TRAINED | VALIDATED),

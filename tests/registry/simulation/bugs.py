@@ -54,7 +54,7 @@ class Bug:
             yield
 
 
-_APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, files=files)"
+_APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)"
 _EVIDENCE = "files = self.put_run(run_id, evidence)"
 _MANIFEST = 'self._objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)'
 _STORED = 'stored = self._objects.keys(f"bundles/{version}")'
