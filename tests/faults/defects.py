@@ -1046,7 +1046,7 @@ GATE = (
     _defect(
         "hardly_trained",
         "a candidate trained at a rate of 0.00001",
-        p.settings(train__learning_rate=0.00001, train__epochs=1),
+        p.settings(train__learning__learning_rate=0.00001, train__learning__epochs=1),
         "validate_predictions.test_normalized_entropy",
         "learned nothing",
     ),

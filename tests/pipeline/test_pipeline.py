@@ -150,7 +150,7 @@ def test_a_challenger_meets_the_champion_on_the_same_rows(promoted: Workspace, t
     """The gate scores the champion from raw ids and reports that BaseModel is worse, and the champion stays."""
     champion = promoted.version()
     workspace = promoted.copy(tmp_path / "challenger")
-    workspace.set({"train.model": "base"})
+    workspace.set({"train.model.name": "base"})
     done = workspace.run("dvc", "repro")
     assert done.returncode != 0
     assert workspace.json(".din/outcome/gate.json")["exit_code"] == 3
