@@ -1041,7 +1041,7 @@ GATE = (
         "a candidate without item fields and histories",
         p.settings(featurize__fields={"context": {"tab": "categorical"}}, featurize__max_history=1),
         "gate.champion_delta_auc validate_predictions.test_normalized_entropy",
-        "threshold",
+        "for certain",
     ),
     _defect(
         "hardly_trained",
