@@ -19,7 +19,7 @@ from din.registry.records import Approved
 from din.registry.registry import Registry
 
 Need = Literal["nothing", "approval", "override", "another candidate"]
-"""What a candidate needs to pass, from the least to the most."""
+"""The help that a candidate needs to pass, from the least to the most."""
 _NEEDS: tuple[Need, ...] = get_args(Need)
 _MOST_REASON = 1000
 
