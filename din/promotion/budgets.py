@@ -28,22 +28,17 @@ def measure_latency(bundle: Verified, other: Verified | None) -> float:
 
 def size(evidence: Evidence) -> Finding:
     """Judge the size of the bundle in MB."""
-    observed = _megabytes(evidence.bundle)
-    limit = evidence.limits.max_bundle_mb
-    return Finding("open" if observed <= limit else "closed", observed, limit)
+    return _within(evidence.limits.max_bundle_mb, _megabytes(evidence.bundle))
 
 
 def size_ratio(evidence: Evidence, champion: Verified) -> Finding:
     """Judge the size of the bundle, divided by that of the champion's."""
     observed = _megabytes(evidence.bundle) / _megabytes(champion)
-    limit = evidence.limits.max_bundle_ratio
-    if observed <= limit:
-        return Finding("open", observed, limit)
     reason = (
         f"the bundle is {observed:.1f} times as large as the champion's; if the model is meant to grow, raise "
         "gate.max_bundle_ratio"
     )
-    return Finding("closed", observed, limit, reason=reason)
+    return _within(evidence.limits.max_bundle_ratio, observed, reason)
 
 
 def latency(evidence: Evidence, measure: Latency, limit: float) -> Finding:
@@ -51,22 +46,24 @@ def latency(evidence: Evidence, measure: Latency, limit: float) -> Finding:
     from din.serve.latency import NOMINAL_MS
 
     observed = round(NOMINAL_MS * _measured(measure, evidence.bundle, None), 1)  # further digits are noise
-    if observed <= limit:
-        return Finding("open", observed, limit)
     reason = "one request takes too long: shorten featurize.max_history, or make train.model.hidden smaller"
-    return Finding("closed", observed, limit, reason=reason)
+    return _within(limit, observed, reason)
 
 
 def latency_ratio(evidence: Evidence, champion: Verified, measure: Latency) -> Finding:
     """Judge the time of a request, divided by the champion's."""
     observed = round(_measured(measure, evidence.bundle, champion), 2)
-    limit = evidence.limits.max_latency_ratio
-    if observed <= limit:
-        return Finding("open", observed, limit)
     reason = (
         f"one request takes {observed:.2f} times as long as with the champion; if the model is meant to be slower, "
         "raise gate.max_latency_ratio"
     )
+    return _within(evidence.limits.max_latency_ratio, observed, reason)
+
+
+def _within(limit: float, observed: float, reason: str = "") -> Finding:
+    """Return an open finding if a figure is within its limit, else a closed one with the reason."""
+    if observed <= limit:
+        return Finding("open", observed, limit)
     return Finding("closed", observed, limit, reason=reason)
 
 
