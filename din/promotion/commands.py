@@ -46,17 +46,7 @@ def rollback(uri: str, model_name: str, to: str, by: str, reason: str, hooks: Ho
     record = registry.rollback(to, by=by, reason=reason)
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
     if hooks:
-        event = Event(
-            event="rolled_back",
-            registry=registry.uri,
-            model_name=registry.model_name,
-            number=record.number,
-            version=record.version,
-            run_id=None,
-            by=by,
-            reason=reason,
-        )
-        notify(hooks, event)
+        notify(hooks, Event.of_record("rolled_back", registry, record))
     return record
 
 

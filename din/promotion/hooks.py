@@ -15,12 +15,14 @@ import urllib.request
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import Thread
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from din import documents
 from din.names import RunId, Version
 from din.params import Hooks
+from din.registry.records import Record
+from din.registry.registry import Registry
 
 
 def _now() -> str:
@@ -56,6 +58,23 @@ class Event:
     reason: str | None = None
     expires: str | None = None
     at: str = field(default_factory=_now)
+
+    @classmethod
+    def of_record(
+        cls, event: Literal["promoted", "rolled_back"], registry: Registry, record: Record, gates: tuple[str, ...] = ()
+    ) -> Self:
+        """Return the event of a new record."""
+        return cls(
+            event=event,
+            registry=registry.uri,
+            model_name=registry.model_name,
+            number=record.number,
+            version=record.version,
+            run_id=record.run_id,
+            gates=gates,
+            by=record.by,
+            reason=record.reason,
+        )
 
 
 def notify(hooks: Hooks, event: Event) -> None:

@@ -245,18 +245,8 @@ def _why(report: GateReport, answer: Approved | None) -> str:
 
 def _notify(registry: Registry, params: Params, record: Record, report: GateReport) -> None:
     """Notify the hooks of a promotion."""
-    event = Event(
-        event="promoted",
-        registry=registry.uri,
-        model_name=registry.model_name,
-        number=record.number,
-        version=record.version,
-        run_id=record.run_id,
-        gates=tuple(gate["name"] for gate in approval.shut(report)),
-        by=record.by,
-        reason=record.reason,
-    )
-    notify(params.promote.hooks, event)
+    gates = tuple(gate["name"] for gate in approval.shut(report))
+    notify(params.promote.hooks, Event.of_record("promoted", registry, record, gates))
 
 
 def _short(value: object) -> str:
