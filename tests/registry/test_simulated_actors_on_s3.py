@@ -1,14 +1,13 @@
 """The actors of the simulation on a store that speaks S3, whose network fails: threads instead of chosen steps."""
 
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from faulty_proxy import Fault, FaultyProxy
-from s3 import BUCKET, allow, store
+from s3 import BUCKET
 from simulation.actors import (
     Actor,
     Collector,
@@ -22,7 +21,6 @@ from simulation.actors import (
 )
 
 from din.errors import GateClosed, InputError, Unavailable
-from din.registry import objects
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -40,23 +38,6 @@ FAULTS = (
     Fault("refuse", "GET", "promotions"),
     Fault("truncate", "GET", "bundles/"),
 )
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[FaultyProxy]:
-    """Start a store with one bucket behind the proxy."""
-    with store() as address, FaultyProxy(address.host, address.port).running() as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def proxy(started: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """Return the proxy without a fault, with the environment of a permitted user and short pauses."""
-    allow(monkeypatch, started.url)
-    backoff = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
-    monkeypatch.setattr(objects, "RETRY", {"max_retries": 1, "backoff": backoff, "retry_timeout": timedelta(seconds=2)})
-    yield started
-    started.inject(None)
 
 
 def run(actor: Actor, model: str) -> object:

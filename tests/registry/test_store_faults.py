@@ -5,17 +5,15 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faulty_proxy import Fault, FaultyProxy
-from s3 import BUCKET, allow, store
+from s3 import BUCKET
 
 from din.artifacts import hash_files, write_json
 from din.errors import InputError, Unavailable
-from din.registry import objects
 from din.registry.objects import Objects
 from din.registry.records import Record, StaleChampion
 from din.registry.registry import Registry
@@ -23,24 +21,6 @@ from din.registry.registry import Registry
 URI = f"s3://{BUCKET}/ctr"
 NAMES = (f"model{number}" for number in itertools.count())
 PROMOTERS = 20
-
-
-@pytest.fixture(scope="module")
-def started() -> Iterator[FaultyProxy]:
-    """Start a store with one bucket behind the proxy."""
-    with store() as address, FaultyProxy(address.host, address.port).running() as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def proxy(started: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
-    """Return the proxy without a fault, with the environment of a permitted user and short pauses."""
-    allow(monkeypatch, started.url)
-    backoff = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
-    monkeypatch.setattr(objects, "RETRY", {"max_retries": 2, "backoff": backoff, "retry_timeout": timedelta(seconds=2)})
-    started.inject(None)
-    yield started
-    started.inject(None)
 
 
 @pytest.fixture
