@@ -141,7 +141,7 @@ BUGS = (
         Registry.gc,
         {"for r in history for area in": "for r in history[-1:] for area in"},
     ),
-    Bug("gc keeps no evidence", Registry.gc, {"kept |= {run_key(r.run_id) for r in history if r.run_id}": "pass"}),
+    Bug("gc keeps no evidence", Registry.gc, {"kept |= {run_key(r.run_id) for r in wanted if r.run_id}": "pass"}),
     Bug("gc never forgets the claims of a killed gc", Registry.gc, {"_is_removal(key) and": "False and"}),
     Bug("gc removes the manifest last", Registry._remove, {"not key.endswith": "key.endswith"}),
     Bug("gc does not look again before it removes", Registry._remove, {"if unchanged:": "if True:"}),

@@ -42,6 +42,8 @@ _MORE_FAULTS_IN_WRITES = 4
 _AFTER_A_LISTING = 4
 """How much likelier another actor's turn is after a listing, which may be outdated by then."""
 _KINDS = ("promote", "promote", "promote", "rollback", "read", "gc", "gc", "verify")
+_RIVALS = (("promote", "gc"), ("promote", "gc"), ("gc", "gc"), ("promote", "promote"))
+"""Pairs that contend for the same objects."""
 _ORDERS = ((0.02, False), (0.03, False), (0.05, False), (0.3, True), (1.0, True), (1.0, True))
 """How often the next step is another actor's, and whether it is any other's."""
 LAST_GC = Collector("last-gc", timedelta(days=7))
@@ -254,11 +256,11 @@ def _damage(rules: Rules, plan: random.Random) -> None:
 
 
 def _cast(plan: random.Random) -> list[Actor]:
-    """Choose two to four actors, often a promotion of the leftover while gc removes leftovers."""
+    """Choose two to four actors, often two that rarely meet in a harmful way by chance."""
     cast: list[Actor] = []
     kinds = [plan.choice(_KINDS) for _ in range(plan.choice((2, 3, 3, 4)))]
-    if plan.random() < 0.3:
-        kinds[:2] = ["promote", "gc"]
+    if plan.random() < 0.5:
+        kinds[:2] = plan.choice(_RIVALS)
     for place, kind in enumerate(kinds):
         if kind == "promote":
             cast.append(promoter(plan.choice((LEFTOVER, LEFTOVER, 1, 3)), "abcd"[place]))
