@@ -27,7 +27,9 @@ from workspace import ROOT, Workspace
 
 EARLIER_DAYS = 6
 WIDE_GATES = {  # each version is to be promoted, however little it learned
+    "validate_predictions.min_calibration": 0.3,
     "validate_predictions.max_calibration": 3.0,
+    "validate_predictions.max_log_loss_over_constant": 1.2,
     "gate.max_champion_drop": 0.5,
     "gate.max_gain": 0.5,
 }
