@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run airflow test test-slow kills simulate defects bench quality paper attention lint clean
+.PHONY: help install run airflow test test-slow kills simulate defects bench quality paper attention warranty lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -59,6 +59,9 @@ paper: $(READY)  ## every model and regulariser of the paper on the logs below D
 
 attention: $(READY) ## when DIN's attention pays, on simulated logs and on logs below DATA=; writes docs/attention.md
 	python -m benchmarks.quality attention $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
+
+warranty: $(READY) ## how often the gate errs, on logs whose truth is known, on JOBS processes; writes docs/warranty.md
+	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .
