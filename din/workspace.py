@@ -9,6 +9,7 @@
 The root is an argument everywhere. Only the command lines default to the current directory.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,10 @@ class Workspace:
     def digests(self) -> Path:
         """The hashes of the source's files."""
         return self.fetched / "digests.json"
+
+    def days(self, events: str) -> Path:
+        """Return the file with what `fetch` remembers of each day of a log, given the paths of its events."""
+        return self.fetched / f"days-{hashlib.sha256(events.encode()).hexdigest()[:16]}.json"
 
     @property
     def scratch(self) -> Path:

@@ -9,6 +9,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from din.params.blocks import Block, Conflict, Paths
 
+DATE = "{date}"
+"""The place of a day, as YYYY-MM-DD, in a path."""
 _NEEDED = {
     "movielens": "movielens.path",
     "amazon-reviews": "amazon_reviews.path",
@@ -70,6 +72,16 @@ class Table(Block):
     separators: dict[str, str]
     daily: bool
 
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report days in the paths of tables that are read whole, and in only some of the paths of a table."""
+        for key in ("events", "history"):
+            paths = (getattr(self, key) or "").split(",")
+            if 0 < sum(DATE in path for path in paths) < len(paths):
+                yield Conflict((key,), f"expected {DATE} in all of its paths or in none")
+        for key in ("items", "users"):
+            if DATE in (getattr(self, key) or ""):
+                yield Conflict((key,), f"this table has no days, so its path can't have {DATE}; name its newest file")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Simulate(Block):
@@ -99,6 +111,7 @@ class Fetch(Block):
     taobao_ads: TaobaoAds
     table: Table
     simulate: Simulate
+    shrunk_days: Literal["refuse", "accept"]
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a source whose files are not named."""

@@ -49,7 +49,9 @@ def numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
     present = pc.if_else(pc.is_in(column, value_set=MISSING), None, column)
     if present.null_count == len(column) or not _all(pc.match_substring_regex(present, NUMBER)):
         return column
-    return _cast(present, pa.int64() if _all(pc.match_substring_regex(present, INTEGER)) else pa.float64())
+    kind = pa.int64() if _all(pc.match_substring_regex(present, INTEGER)) else pa.float64()
+    number = _cast(present, kind)
+    return number if number.type == kind else column
 
 
 def lists(column: pa.ChunkedArray, separator: str | None) -> tuple[np.ndarray, pa.Array]:

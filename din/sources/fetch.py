@@ -3,18 +3,19 @@
 The fingerprint covers the source's contents, the params that shape the rows, and the code that reads this source. It
 is stored in `reports/fetch.json`, beside the rows, so that a change of code that gives equal rows reruns no later
 stage. With `data.until` set, a source that grows is identified by its rows up to that day, so the fingerprint of a day
-stays the same when later days arrive. `.din/fetch/` remembers which rows each state of the files holds; for an unknown
-state the log is read whole.
+stays the same when later days arrive. `.din/fetch/` remembers which rows each state of the files holds. For an unknown
+state the log is read whole. Of a log whose path names days, only new and changed days are read (`by_day.py`).
 
 When the fingerprint is unchanged and the files of `data/raw/` are as they were written, only hashes are read. Otherwise
-the log is read whole and written to a temporary sibling. Files with the same bytes are linked from the old tree to keep
-their inodes and times, so that DVC need not hash them again. A failure leaves the old tree as it was.
+the log is written to a temporary sibling. Files with the same bytes are linked from the old tree to keep their inodes
+and times, so that DVC need not hash them again. A failure leaves the old tree as it was.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -26,9 +27,10 @@ from din.artifacts import MANIFEST, hash_files, replace_directory, sha256_file, 
 from din.document_types import FetchReport, RawManifest
 from din.errors import InputError, Unavailable
 from din.names import Day, Digest
-from din.params import Data, Params, source_settings, to_json
+from din.params import Params, source_settings, to_json
 from din.sources import (
     amazon_reviews,
+    by_day,
     kuairand,
     movielens,
     movielens_release,
@@ -101,7 +103,7 @@ def source_of(workspace: Workspace, params: Params) -> Source:
         case "taobao-ads":
             return taobao_ads.TaobaoAds(workspace, block.taobao_ads)
         case "table":
-            return tabular.TableSource(workspace, block.table)
+            return tabular.TableSource(workspace, block.table, params.data.until)
         case "simulate":
             return simulate.Simulation(block.simulate)
 
@@ -144,14 +146,14 @@ def look(workspace: Workspace, params: Params) -> Seen:
     stamp = _hash(params, source, identity)
     if seen := _remembered(workspace, stamp):
         return seen
-    log = _read(params, source, identity)
     workspace.fetched.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=workspace.fetched) as tree:
-        described = rawlog.write(log, Path(tree), params.data.until)
-        until = params.data.until or date.fromisoformat(described["days"][-1])
-        pinned = replace(params, data=Data(until=until))
-        pinned_stamp = _hash(pinned, source, identity)
-        seen = _seen(pinned, source, pinned_stamp, described, hash_files(Path(tree)))
+        written = _write(workspace, params, source, identity, Path(tree), None)
+    until = params.data.until or date.fromisoformat(written.described["days"][-1])
+    pinned = replace(params, data=replace(params.data, until=until))
+    source = source_of(workspace, pinned)
+    pinned_stamp = _hash(pinned, source, source.identity())
+    seen = _seen(pinned, source, pinned_stamp, written)
     _remember(workspace, {stamp: seen, pinned_stamp: seen})
     return seen
 
@@ -164,35 +166,67 @@ def _rewrite(
     old: Fetched | None,
     pin: str | None,
 ) -> None:
-    log = _read(params, source, identity)
     stamp = _hash(params, source, identity)
+    held = old.manifest["files"] if old else {}
     with replace_directory(workspace.raw) as tree:
-        described = rawlog.write(log, tree, params.data.until)
-        files = hash_files(tree)
-        seen = _seen(params, source, stamp, described, files)
+        written = _write(workspace, params, source, identity, tree, held)
+        files = written.files
+        seen = _seen(params, source, stamp, written)
         _check_pin(params, seen.fingerprint, pin)
-        kept = [path for path, sha256 in files.items() if old and old.manifest["files"].get(path) == sha256]
+        kept = [path for path, sha256 in files.items() if held.get(path) == sha256]
         for path in kept:
             _link(workspace.raw / path, tree / path)
         manifest = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params), "files": files}
-        write_json(tree / MANIFEST, manifest | described)
+        write_json(tree / MANIFEST, manifest | written.described)
     report: FetchReport = {"fingerprint": seen.fingerprint, "manifest": Digest(sha256_file(workspace.raw / MANIFEST))}
     write_json(workspace.fetch, report)
     if _by_rows(params):
         _remember(workspace, {stamp: seen})
-    print(
-        f"fetch: {described['rows']:,} rows of {len(described['days'])} days from {params.fetch.source}; "
-        f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
-    )
+    rows = f"{written.described['rows']:,} rows of {len(written.described['days'])} days from {params.fetch.source}"
+    changed = f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
+    print(f"fetch: {rows}; {written.days_read} days read, {changed}")
 
 
-def _read(params: Params, source: Source, identity: Any) -> rawlog.RawLog:
-    log = source.read()
+def _write(
+    workspace: Workspace, params: Params, source: Source, identity: Any, tree: Path, held: Mapping[str, Digest] | None
+) -> by_day.Written:
+    """Write the log below `tree`, without the files of days that need not be read; see `by_day.write`.
+
+    Raises:
+        InputError: see `Source`, `rawlog.write` and `by_day.write`.
+        Unavailable: the source can't be reached now, or it changed while it was read.
+    """
+    if isinstance(source, tabular.TableSource) and source.days:
+        path = workspace.days(str(source.params.events))
+        sources = _days(params, source, identity)
+        accept_shrunk = params.fetch.shrunk_days == "accept"
+        written = by_day.write(source, tree, sources, by_day.remembered(path), held, accept_shrunk)
+        _require_unchanged(params, source, identity)
+        by_day.remember(path, written.memory)
+        return written
+    described = rawlog.write(source.read(), tree, params.data.until)
+    _require_unchanged(params, source, identity)
+    return by_day.Written(described, hash_files(tree), {}, len(described["days"]))
+
+
+def _require_unchanged(params: Params, source: Source, identity: Any) -> None:
+    """Raise Unavailable if the source changed while it was read."""
     if source.identity() != identity:
         raise Unavailable(
             f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again"
         )
-    return log
+
+
+def _days(params: Params, source: tabular.TableSource, identity: Any) -> dict[Day, Digest]:
+    """Return a hash for each day of events of everything that determines its rows, but for the types of columns."""
+    digests: dict[Day, list[str]] = {}
+    for day, digest in zip(identity["days"], identity["files"]["events"], strict=True):
+        digests.setdefault(day, []).append(digest)
+    whole = replace(params, data=replace(params.data, until=None))
+    return {
+        day: _hash(whole, source, {"day": day, "files": of_day, "params": source.shape})
+        for day, of_day in digests.items()
+    }
 
 
 def _by_rows(params: Params) -> bool:
@@ -200,10 +234,10 @@ def _by_rows(params: Params) -> bool:
     return params.fetch.source in GROWING and params.data.until is not None
 
 
-def _seen(params: Params, source: Source, stamp: str, described: dict[str, Any], files: dict[str, str]) -> Seen:
-    rows = {"files": files, **described, "until": None}
+def _seen(params: Params, source: Source, stamp: Digest, written: by_day.Written) -> Seen:
+    rows = {"files": written.files, **written.described, "until": None}
     fingerprint = _hash(params, source, rows) if _by_rows(params) else stamp
-    return Seen(Digest(fingerprint), described["days"][0], described["days"][-1])
+    return Seen(fingerprint, written.described["days"][0], written.described["days"][-1])
 
 
 def _known(workspace: Workspace, params: Params, stamp: str) -> str | None:
@@ -241,16 +275,17 @@ def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None
         )
 
 
-def _hash(params: Params, source: Source, identity: Any) -> str:
+def _hash(params: Params, source: Source, identity: Any) -> Digest:
     """Hash everything that determines the rows: the source's identity, the last day, and the code that reads it."""
-    modules = code.closure({type(source).__module__, rawlog.__name__}, blocks={"data", "fetch"})
+    reader = by_day if isinstance(source, tabular.TableSource) else rawlog
+    modules = code.closure({type(source).__module__, reader.__name__}, blocks={"data", "fetch"})
     parts = {
         "source": params.fetch.source,
         "identity": identity,
         "until": to_json(params.data)["until"],
         "code": code.digests(modules),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return Digest(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
 
 
 def _fetched(workspace: Workspace) -> Fetched | None:
@@ -271,7 +306,8 @@ def _fetched(workspace: Workspace) -> Fetched | None:
 
 
 def _link(old: Path, new: Path) -> None:
-    new.unlink()
+    new.parent.mkdir(parents=True, exist_ok=True)
+    new.unlink(missing_ok=True)
     try:
         os.link(old, new)
     except OSError:  # another device, or a file system without links

@@ -6,6 +6,7 @@ parsed before the chosen ones are kept.
 """
 
 import errno
+import fnmatch
 import hashlib
 import io
 import os
@@ -15,10 +16,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.json as pjson
@@ -26,6 +29,7 @@ import pyarrow.parquet as pq
 
 from din.artifacts import read_json, write_json
 from din.errors import InputError, Unavailable, shown
+from din.params.fetch import DATE
 from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.workspace import Workspace
@@ -34,6 +38,7 @@ FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | 
     ("jsonl", "ndjson", "json"), "JSON-lines"
 )
 CHUNK = 1 << 22  # bytes read at once
+_MARK = "@date@"  # the place of the day while a pattern is turned into a regular expression
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
@@ -44,11 +49,12 @@ Select = Callable[[Sequence[str], str], list[str]]
 
 @dataclass(frozen=True)
 class File:
-    """One file of a table: its file system, its path in it, and its name in messages."""
+    """One file of a table: its file system, its path in it, its name in messages, and the day that its path names."""
 
     system: Any
     path: str
     name: str
+    day: str | None = None
 
     @property
     def compression(self) -> str | None:
@@ -58,7 +64,7 @@ class File:
     @property
     def suffix(self) -> str:
         """The suffix of the format, before the suffix of the compression."""
-        return self.path.lower().split(".")[-2 if self.compression else -1]
+        return _suffix(self.path)
 
     @contextmanager
     def open(self) -> Iterator[pa.NativeFile]:
@@ -74,10 +80,20 @@ class File:
             yield lines
 
 
+def format_of(path: str) -> str:
+    """Return the format of a file that `expand` found."""
+    return FORMATS[_suffix(path)]
+
+
+def _suffix(path: str) -> str:
+    parts = path.lower().split(".")
+    return parts[-2 if parts[-1] in _COMPRESSIONS else -1]
+
+
 def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     """Return the files that match a comma-separated list of paths and globs.
 
-    Patterns keep their order, and the files of each pattern are sorted by name.
+    Patterns keep their order, and the files of each pattern are sorted by name. `{date}` in a pattern matches a day.
 
     Args:
         workspace: where relative patterns start.
@@ -85,14 +101,14 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
         key: the parameter that holds the patterns, for messages.
 
     Raises:
-        InputError: a pattern matches nothing or a directory; the format is unknown or mixed; the package for a file
-            system is not installed.
+        InputError: a pattern matches nothing or a directory; a path has no valid day; the format is unknown or mixed;
+            the package for a file system is not installed.
     """
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
             system, path = fsspec.core.url_to_fs(workspace.located(pattern))
-            matches = sorted(system.glob(path))
+            matches = sorted(system.glob(path.replace(DATE, "????-??-??")))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:
             if matches:
@@ -100,8 +116,9 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             else:
                 problem = "matches no file; check the path: relative ones start at the project's root"
             raise InputError(f"{key}: {pattern!r} {problem}")
-        for path in paths:
-            file = File(system, path, name_as(workspace, pattern, system, path))
+        for match in paths:
+            name = name_as(workspace, pattern, system, match)
+            file = File(system, match, name, _day(path, match, f"{key}: {name}") if DATE in path else None)
             found.setdefault(file.name, file)
     files = tuple(found.values())
     formats = {FORMATS.get(file.suffix, f"unknown ({file.name})") for file in files}
@@ -111,6 +128,23 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             f"{', '.join(f'.{suffix}' for suffix in FORMATS)}, followed by .gz, .bz2 or .zst if they are compressed"
         )
     return files
+
+
+def _day(pattern: str, path: str, where: str) -> str:
+    """Return the day that a path names where its pattern has `{date}`.
+
+    Raises:
+        InputError: there is no such day, or the path names two.
+    """
+    form = fnmatch.translate(pattern.replace(DATE, _MARK))
+    form = form.replace(_MARK, r"(?P<day>\d{4}-\d{2}-\d{2})", 1).replace(_MARK, "(?P=day)")
+    found = re.match(form, path)
+    try:
+        return date.fromisoformat(found["day"] if found else "").isoformat()
+    except ValueError:
+        raise InputError(
+            f"{where}: expected one day, as YYYY-MM-DD, where the path has {DATE}; rename or remove the file"
+        ) from None
 
 
 def name_as(workspace: Workspace, given: str, system: Any, path: str) -> str:
@@ -159,24 +193,38 @@ def read(files: Sequence[File], select: Select) -> Part:
         InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
             differs between files.
     """
-    tables = []
+    parts = []
     for file in files:
         form = FORMATS[file.suffix]
         with unreadable(file.name):
             if file.system.size(file.path) == 0:
                 raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
-            tables.append(_READERS[form](file, select))
+            table = _READERS[form](file, select)
+        parts.append(Part(table, ((file.name, table.num_rows),)))
+    return joined(parts)
+
+
+def joined(parts: Sequence[Part]) -> Part:
+    """Return the rows of all parts, in order.
+
+    Raises:
+        InputError: a column's type differs between parts.
+    """
     seen: dict[str, tuple[pa.DataType, str]] = {}
-    for file, table in zip(files, tables, strict=True):
-        for field in table.schema:
-            kind, name = seen.setdefault(field.name, (field.type, file.name))
+    for part in parts:
+        for field in part.table.schema:
+            kind, name = seen.setdefault(field.name, (field.type, part.name))
             if not _compatible(kind, field.type):
                 raise InputError(
-                    f"{file.name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {name}; "
+                    f"{part.name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {name}; "
                     "expected one type in all files: values of different types never match, so store both the same way"
                 )
-    table = pa.concat_tables(tables, promote_options="permissive")
-    return Part(table, tuple((file.name, part.num_rows) for file, part in zip(files, tables, strict=True)))
+    table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
+    starts = np.cumsum([0, *(sum(rows for _, rows in part.files) for part in parts)])
+    rows = None
+    if any(part.rows is not None for part in parts):
+        rows = np.concatenate([start + part.origins for start, part in zip(starts[:-1], parts, strict=True)])
+    return Part(table, tuple(file for part in parts for file in part.files), rows)
 
 
 def _read_csv(file: File, select: Select) -> pa.Table:

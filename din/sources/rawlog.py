@@ -1,6 +1,7 @@
 """The raw contract: the tables that every source yields, the checks they share, and the writer of `data/raw/`.
 
-A source returns Arrow tables and writes nothing itself, so the log must fit into memory (about 60 bytes an event).
+A source returns Arrow tables and writes nothing itself, so the log must fit into memory (about 60 bytes an event); of
+a log that is read by day, a day must.
 Equal tables are written as equal bytes: rows are in sequence order, row-group size and codec are fixed, and no file
 holds the time of writing. Each day is one file. A changed log is written whole before `fetch` links the unchanged days
 back.
@@ -75,6 +76,15 @@ class Part:
         """The name of all files together, for messages."""
         return self.files[0][0] if len(self.files) == 1 else f"{self.files[0][0]} … {self.files[-1][0]}"
 
+    @property
+    def origins(self) -> np.ndarray:
+        """For each row of the table, the row of the files that it came from."""
+        return np.arange(self.table.num_rows) if self.rows is None else self.rows
+
+    def take(self, rows: np.ndarray) -> "Part":
+        """Return some of the rows."""
+        return Part(self.table.take(pa.array(rows)), self.files, self.origins[rows])
+
     def at(self, row: int) -> str:
         """Return the place of a row for messages, e.g. `clicks.csv row 17`.
 
@@ -121,7 +131,7 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
     """Check a log and write its files below `tree`, without events and history after the day `until`.
 
     Returns:
-        The part of the manifest that describes the rows: fields, protocol, order, daily, until, days, rows.
+        The part of the manifest that describes the rows; see `description`.
 
     Raises:
         InputError: the log breaks the contract; see `checked`.
@@ -131,19 +141,40 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
     if events.num_rows == 0:
         first = pc.min(log.events.table[TIMESTAMP]).as_py()
         raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
-    days = _write_days(_ordered(events, EVENT_COLUMNS), tree / "events")
-    if log.items:
-        _write(_ordered(log.items.table, (ITEM_ID,)), tree / "items.parquet")
-    if log.users:
-        _write(_ordered(log.users.table, (USER_ID,)), tree / "users.parquet")
-    if log.history:
-        keys = [(name, "ascending") for name in (USER_ID, TIMESTAMP, SEQUENCE)]
-        history = _until(log.history.table, until)
-        history = history.take(pc.sort_indices(history, sort_keys=keys))
-        _write(_ordered(history, HISTORY_COLUMNS), tree / "history.parquet")
+    days = _write_days(events, tree)
+    _write_others(log, tree, until)
     if log.truth:
         kept = pc.is_in(log.truth[SEQUENCE], value_set=events[SEQUENCE])
         _write(log.truth.filter(kept), tree / "truth" / "truth.parquet")
+    return description(log, until, days, events.num_rows)
+
+
+def write_day(events: Part, tree: Path) -> None:
+    """Check the events of one day and write their file below `tree`.
+
+    Raises:
+        InputError: an event breaks the contract; see `checked`.
+    """
+    log = checked(RawLog(events=events, fields={}, protocol="temporal"))
+    _write_days(log.events.table, tree)
+
+
+def write_others(log: RawLog, tree: Path, until: date | None) -> None:
+    """Check a log and write its tables other than the events, without history after the day `until`.
+
+    Raises:
+        InputError: the log breaks the contract; see `checked`.
+    """
+    _write_others(checked(log), tree, until)
+
+
+def day_file(day: str) -> str:
+    """Return the path of a day's events below the tree."""
+    return f"events/date={day}/part-0.parquet"
+
+
+def description(log: RawLog, until: date | None, days: list[str], rows: int) -> dict[str, Any]:
+    """Return the part of the manifest that describes the rows: fields, protocol, order, daily, until, days, rows."""
     return {
         "fields": log.fields,
         "protocol": log.protocol,
@@ -151,7 +182,7 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
         "daily": log.daily,
         "until": until and until.isoformat(),
         "days": days,
-        "rows": events.num_rows,
+        "rows": rows,
     }
 
 
@@ -286,19 +317,31 @@ def _ordered(table: pa.Table, leading: tuple[str, ...]) -> pa.Table:
     return table.select([*leading, *(name for name in table.column_names if name not in leading)])
 
 
-def _write_days(events: pa.Table, root: Path) -> list[str]:
+def _write_days(events: pa.Table, tree: Path) -> list[str]:
     """Write one file per day, by sequence, and return the days.
 
     Rows are taken day by day, so that at most one copy of the log is in memory besides the log itself.
     """
-    events = events.combine_chunks()  # otherwise every `take` would combine them again
+    events = _ordered(events, EVENT_COLUMNS).combine_chunks()  # otherwise every `take` would combine the chunks again
     day_of = events[TIMESTAMP].cast(pa.int64()).to_numpy() // _DAY_US
     order = np.lexsort((events[SEQUENCE].to_numpy(), day_of))
     numbers, starts = np.unique(day_of[order], return_index=True)
     days = [(_EPOCH + timedelta(days=int(number))).isoformat() for number in numbers]
     for day, rows in zip(days, np.split(order, starts[1:]), strict=True):
-        _write(events.take(pa.array(rows)), root / f"date={day}" / "part-0.parquet")
+        _write(events.take(pa.array(rows)), tree / day_file(day))
     return days
+
+
+def _write_others(log: RawLog, tree: Path, until: date | None) -> None:
+    if log.items:
+        _write(_ordered(log.items.table, (ITEM_ID,)), tree / "items.parquet")
+    if log.users:
+        _write(_ordered(log.users.table, (USER_ID,)), tree / "users.parquet")
+    if log.history:
+        keys = [(name, "ascending") for name in (USER_ID, TIMESTAMP, SEQUENCE)]
+        history = _until(log.history.table, until)
+        history = history.take(pc.sort_indices(history, sort_keys=keys))
+        _write(_ordered(history, HISTORY_COLUMNS), tree / "history.parquet")
 
 
 def _write(table: pa.Table, path: Path) -> None:

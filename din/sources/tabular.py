@@ -6,21 +6,25 @@ lists (one row per user, oldest first). Messages use the files' own column names
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from din.errors import InputError, listed, shown
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import columns, files, times
+from din.sources import columns, files, forms, times
 from din.sources.labels import Label
-from din.sources.rawlog import Part, RawLog, require_rows
+from din.sources.rawlog import Part, RawLog, first, require_rows
 from din.workspace import Workspace
 
 _TABLES = ("events", "items", "users", "history")
+_MOST_ROWS = 10**9  # of a day; the default sequence of its first row is the number of days since 1970 times this
 _EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, BEHAVIOUR)
 
 
@@ -43,19 +47,57 @@ class _Input:
     def __getitem__(self, ours: str) -> pa.ChunkedArray:
         return self.part.table[self.names[ours]]
 
+    def deciding(self) -> "_Input":
+        """Return the table with only the few rows that decide the types of its columns."""
+        separators = {self.names[ours]: separator for ours, separator in self.lists.items()}
+        return replace(self, part=self.part.take(forms.deciding_rows(self.part.table, separators)))
+
 
 class TableSource:
-    """The log that `fetch.table` describes."""
+    """The log that `fetch.table` describes.
 
-    def __init__(self, workspace: Workspace, params: Table) -> None:
+    Where the path of the events names days, `din.sources.by_day` reads the events of each day apart.
+
+    Raises:
+        InputError: `columns` or `keep` names a column that an event can't have.
+    """
+
+    def __init__(self, workspace: Workspace, params: Table, until: date | None) -> None:
         self.workspace = workspace
         self.params = params
+        self.until = until
+        self._listed: dict[str, tuple[files.File, ...]] = {}
+        if wrong := set(params.columns) - {*_EVENT_KEYS, *params.keep}:
+            raise InputError(
+                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of "
+                f"{', '.join((*_EVENT_KEYS, *params.keep))}; "
+                "list further columns in fetch.table.keep, and name the label in fetch.table.label"
+            )
+        if wrong := {*EVENT_COLUMNS, "date"} & {*params.keep}:
+            raise InputError(
+                f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
+                "another name, set in fetch.table.columns as `our name: their name`"
+            )
 
     def identity(self) -> Any:
         """Return the digests of all files in order and the parameters that shape rows; paths may change freely."""
-        shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
+        self._listed.clear()
         digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
-        return {"params": shape, "files": digests}
+        return {"params": self.shape, "files": digests, "days": [file.day for file in self._files("events")]}
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """The parameters that shape rows."""
+        return {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
+
+    @property
+    def days(self) -> dict[str, list[files.File]]:
+        """The files of the events by the day in their paths, ascending; empty if the paths name no days."""
+        found: dict[str, list[files.File]] = {}
+        for file in self._files("events"):
+            if file.day:
+                found.setdefault(file.day, []).append(file)
+        return dict(sorted(found.items()))
 
     def read(self) -> RawLog:
         """Read and convert all tables.
@@ -63,108 +105,198 @@ class TableSource:
         Raises:
             InputError: see docs/bring-your-own-log.md. The message names file, row or column, and value.
         """
-        p = self.params
-        label: dict[str, Label] = {}
-
-        def of_label(names: Sequence[str], file: str) -> list[str]:
-            label[LABEL] = Label.parse(p.label, names, file)
-            return [label[LABEL].column]
-
-        if wrong := set(p.columns) - {*_EVENT_KEYS, *p.keep}:
-            raise InputError(
-                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join((*_EVENT_KEYS, *p.keep))}; "
-                "list further columns in fetch.table.keep, and name the label in fetch.table.label"
-            )
-        if wrong := {*EVENT_COLUMNS, "date"} & {*p.keep}:
-            raise InputError(
-                f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
-                "another name, set in fetch.table.columns as `our name: their name`"
-            )
-        required = (USER_ID, ITEM_ID, TIMESTAMP)
-        events = self._load("events", p.columns, (*required, *p.keep), (SEQUENCE, BEHAVIOUR), also=of_label)
+        events = self._load("events")
         assert events is not None, "fetch.table.events: din.params.fetch refuses the source without it"
-        inputs = {
-            "events": events,
-            "items": self._load("items", p.items_columns, (ITEM_ID,), rest=True),
-            "users": self._load("users", p.users_columns, (USER_ID,), rest=True),
-            "history": self._load("history", p.history_columns, required, (SEQUENCE, *p.keep)),
+        return self._log(events, self._sides)
+
+    def read_day(self, day: str) -> Part:
+        """Read the events of a day, under the names and in the types of their files.
+
+        Raises:
+            InputError: a file can't be read, or lacks a column.
+        """
+        return self._read("events", self.days[day])
+
+    def deciding(self, part: Part) -> Part:
+        """Return the few rows of events that decide the types of columns."""
+        return self._input("events", part).deciding().part
+
+    def types(self, deciding: Sequence[Part]) -> dict[str, dict[str, str]]:
+        """Return the types of the events' columns: of the files' columns as text is read, and of those written."""
+        events = self._input("events", files.joined(deciding))
+        if events.part.table.num_rows == 0:
+            return {}
+        given = zip(events.part.table.column_names, events.part.table.columns, strict=True)
+        written = self._log(events, self._few).events.table.schema
+        return {
+            "read": {name: str(columns.typed(column, text=True).type) for name, column in given},
+            "written": {field.name: str(field.type) for field in written},
         }
-        self._check_separators(inputs)
-        present = {name: table for name, table in inputs.items() if table is not None}
-        if "history" in present:
-            present["history"] = _exploded(present["history"])
-            if present["history"].part.table.num_rows == 0:
-                del present["history"]
+
+    def convert_day(self, day: str, part: Part, deciding: Sequence[Part]) -> Part:
+        """Return the events of a day in the contract's types.
+
+        Args:
+            day: YYYY-MM-DD.
+            part: the events as `read_day` returns them.
+            deciding: the deciding rows of all days.
+
+        Raises:
+            InputError: a value can't be converted, or an event is not of this day.
+        """
+        events = self._input("events", files.joined([part, *deciding]))
+        table = self._log(events, self._few).events.table.slice(0, part.table.num_rows)
+        if SEQUENCE not in events.names:
+            start = _MOST_ROWS * (date.fromisoformat(day) - date(1970, 1, 1)).days
+            numbers = pa.array(start + np.arange(table.num_rows))
+            table = table.set_column(table.column_names.index(SEQUENCE), SEQUENCE, numbers)
+        converted = Part(table, part.files, part.rows)
+        self._check_day(converted, day)
+        return converted
+
+    def convert_others(self, deciding: Sequence[Part]) -> RawLog:
+        """Return the log with all its tables, but of the events only the deciding rows."""
+        events = self._input("events", files.joined(deciding))
+        require_rows(events.part, "events")
+        return self._log(events, self._sides)
+
+    def _log(self, events: _Input, sides: Mapping[str, _Input]) -> RawLog:
+        self._check_separators(events)
+        present = {"events": events, **sides}
         ids = _ids(present, USER_ID) | _ids(present, ITEM_ID)
         parts = {name: self._part(name, table, ids) for name, table in present.items()}
-        clicks = label[LABEL].of(events.part)
+        clicks = Label.parse(self.params.label, events.part.table.column_names, events.part.name).of(events.part)
         acted = clicks
         if BEHAVIOUR in events.names:
             acted = columns.binary(events.part, events.names[BEHAVIOUR], events[BEHAVIOUR], "correct it")
         table = parts["events"].table.append_column(LABEL, clicks).append_column(BEHAVIOUR, acted)
         return RawLog(
-            events=Part(table, events.part.files),
+            events=Part(table, events.part.files, events.part.rows),
             items=parts.get("items"),
             users=parts.get("users"),
             history=parts.get("history"),
             fields=_fields(parts),
             protocol="temporal",
-            daily=p.daily,
+            daily=self.params.daily,
         )
 
-    def _files(self, table: str) -> tuple[files.File, ...]:
-        patterns = getattr(self.params, table)
-        return files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
+    @cached_property
+    def _loaded(self) -> dict[str, _Input]:
+        """The tables other than the events, as they were read."""
+        found = {table: self._load(table) for table in _TABLES if table != "events"}
+        return {name: table for name, table in found.items() if table is not None}
 
-    def _load(
-        self,
-        table: str,
-        mapping: Mapping[str, str],
-        required: tuple[str, ...],
-        optional: tuple[str, ...] = (),
-        rest: bool = False,
-        also: files.Select = lambda names, file: [],
-    ) -> _Input | None:
-        """Load a table: its required, mapped and existing optional columns, those that `also` names, and the `rest`."""
+    @cached_property
+    def _sides(self) -> dict[str, _Input]:
+        """The tables other than the events, with one row per item, user and behaviour; none is empty."""
+        found = dict(self._loaded)
+        if "history" in found:
+            found["history"] = _exploded(found["history"])
+            if found["history"].part.table.num_rows == 0:
+                del found["history"]
+        return found
+
+    @cached_property
+    def _few(self) -> dict[str, _Input]:
+        """The rows of the other tables that decide the types of their columns."""
+        return {name: table.deciding() for name, table in self._sides.items()}
+
+    def _files(self, table: str) -> tuple[files.File, ...]:
+        """Return the files of a table, listed once, without the files of days after `until`."""
+        if table not in self._listed:
+            self._listed[table] = self._list(table)
+        return self._listed[table]
+
+    def _list(self, table: str) -> tuple[files.File, ...]:
+        patterns = getattr(self.params, table)
+        found = files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
+        if self.until is None:
+            return found
+        last = self.until.isoformat()
+        kept = tuple(file for file in found if file.day is None or file.day <= last)
+        if found and not kept and table == "events":
+            oldest = min(file.day for file in found if file.day)
+            raise InputError(f"data.until={last}: no event is that old, the first file is of {oldest}; set a later day")
+        return kept
+
+    def _load(self, table: str) -> _Input | None:
         found = self._files(table)
         if not found:
             return None
-        key = "fetch.table.columns" if table == "events" else f"fetch.table.{table}_columns"
-        resolved: dict[str, str] = {}
+        part = self._read(table, found)
+        if table != "history":  # a history may be empty
+            require_rows(part, table)
+        return self._input(table, part)
+
+    def _read(self, table: str, found: Sequence[files.File]) -> Part:
+        """Read a table's columns: required, mapped and existing optional ones, and the column of the label."""
+        wanted = self._wanted(table)
+        key = _key(table)
 
         def select(names: Sequence[str], file: str) -> list[str]:
-            wanted = {ours: ours for ours in required} | dict(mapping)
             for ours, theirs in wanted.items():
                 if theirs not in names:
                     raise InputError(
                         f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right "
                         f"one in {key}, e.g. {{{ours}: {listed(names[:1])}}}"
                     )
-            free = [name for name in names if name not in wanted.values()]
-            others = free if rest else [name for name in free if name in optional and name not in wanted]
+            others = self._others(table, names)
             if twice := [name for name in others if name in wanted]:
                 raise InputError(
                     f"{file}: column {shown(twice[0])} collides with a column that {key} renames to it; rename it "
                     f"there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
-            resolved.update(wanted, **{name: name for name in others})
-            return list(dict.fromkeys([*wanted.values(), *others, *also(names, file)]))
+            labels = [Label.parse(self.params.label, names, file).column] if table == "events" else []
+            return list(dict.fromkeys([*wanted.values(), *others, *labels]))
 
-        part = files.read(found, select)
-        if table != "history":  # a history may be empty
-            require_rows(part, table)
-        lists = _lists(part, resolved, self.params.separators, table)
-        return _Input(part, resolved, lists, files.FORMATS[found[0].suffix] == "CSV")
+        return files.read(found, select)
 
-    def _check_separators(self, inputs: Mapping[str, _Input | None]) -> None:
+    def _input(self, table: str, part: Part) -> _Input:
+        others = self._others(table, part.table.column_names)
+        names = self._wanted(table) | {name: name for name in others}
+        lists = _lists(part, names, self.params.separators, table)
+        return _Input(part, names, lists, files.format_of(part.files[0][0]) == "CSV")
+
+    def _wanted(self, table: str) -> dict[str, str]:
+        """Map our names of the columns that a table must have to theirs."""
+        required = {
+            "events": (USER_ID, ITEM_ID, TIMESTAMP, *self.params.keep),
+            "items": (ITEM_ID,),
+            "users": (USER_ID,),
+            "history": (USER_ID, ITEM_ID, TIMESTAMP),
+        }[table]
+        mapping = self.params.columns if table == "events" else getattr(self.params, f"{table}_columns")
+        return {ours: ours for ours in required} | dict(mapping)
+
+    def _others(self, table: str, names: Sequence[str]) -> list[str]:
+        """Return the columns of a file that are read beside the wanted ones."""
+        wanted = self._wanted(table)
+        free = [name for name in names if name not in wanted.values()]
+        if table in ("items", "users"):
+            return free
+        optional = (SEQUENCE, BEHAVIOUR) if table == "events" else (SEQUENCE, *self.params.keep)
+        return [name for name in free if name in optional and name not in wanted]
+
+    def _check_separators(self, events: _Input) -> None:
         known = set()
-        for name, table in inputs.items():
+        for name, table in {"events": events, **self._loaded}.items():
             keys = () if name == "history" else EVENT_COLUMNS
-            known |= {theirs for ours, theirs in table.names.items() if ours not in keys} if table else set()
+            known |= {theirs for ours, theirs in table.names.items() if ours not in keys}
         if wrong := set(self.params.separators) - known:
             raise InputError(
                 f"fetch.table.separators: {sorted(wrong)[0]!r} is not one of the columns that may hold lists: "
                 f"{listed(sorted(known)) or 'there are none'}"
+            )
+
+    def _check_day(self, part: Part, day: str) -> None:
+        """Raise InputError if an event is not on the day that the path names."""
+        dates = part.table[TIMESTAMP].cast(pa.date32(), safe=False)
+        row = first(pc.not_equal(dates, pa.scalar(date.fromisoformat(day))))
+        if row is not None:
+            raise InputError(
+                f"{part.at(row)}: its time is {part.table[TIMESTAMP][row].as_py()}, not on {day}, the day in the path; "
+                f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: "
+                "set the hours that the log's days are ahead of UTC, or move the row to the file of its day"
             )
 
     def _part(self, name: str, table: _Input, ids: Mapping[tuple[str, str], pa.ChunkedArray]) -> Part:
@@ -187,6 +319,11 @@ class TableSource:
         if name in ("events", "history") and SEQUENCE not in result:
             result[SEQUENCE] = np.arange(table.part.table.num_rows)
         return Part(pa.table(result), table.part.files, table.part.rows)
+
+
+def _key(table: str) -> str:
+    """Return the parameter that maps our names of a table's columns to theirs."""
+    return "fetch.table.columns" if table == "events" else f"fetch.table.{table}_columns"
 
 
 def _lists(part: Part, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:

@@ -63,7 +63,9 @@ def test_numbers_with_missing_markers(values: list[float], marker: str) -> None:
     assert column.to_pylist() == [*values, None]
 
 
-@pytest.mark.parametrize("words", [["01", "2"], ["1", "a"], ["1_0"], ["+1"], ["."], ["NA", "NaN"], [" 1"]])
+@pytest.mark.parametrize(
+    "words", [["01", "2"], ["1", "a"], ["99999999999999999999", "NA"], ["1_0"], ["+1"], ["."], ["NA", "NaN"], [" 1"]]
+)
 def test_words_stay_words(words: list[str]) -> None:
     """Text stays as written if it holds leading zeros, signs, blanks, or only markers."""
     assert columns.numbers(chunked(words, 1)).to_pylist() == words

@@ -1,0 +1,368 @@
+"""Logs whose path names days: what is read, that the bytes equal a whole read, and which days are refused."""
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_fetch_stage import snapshot
+
+from din.artifacts import read_json
+from din.errors import InputError
+from din.params import Params, parse, to_json
+from din.sources import columns, files, forms
+from din.sources.fetch import fetch, look
+from din.workspace import Workspace
+
+FIRST = date(2024, 5, 1)
+MIDNIGHT = 1_714_521_600  # of the first day
+HEADER = "user_id,item_id,timestamp,label,price,tags,sequence"
+BY_DAY = {"events": "logs/{date}.csv", "keep": ("price", "tags"), "separators": {"tags": "|"}, "label": "label == 1"}
+NUMBERS = ("0", "1", "-7", "1")
+WORDS = ("", "1", "1.5", "NA", "007", "x", "99999999999999999999", "9223372036854775807", "-9223372036854775809")
+
+Build = Callable[..., Params]
+
+
+@pytest.fixture
+def by_day(table_params: Build) -> Build:
+    """Return a function that gives the shipped params with the source of this file's logs."""
+    return lambda **keys: table_params(**{**BY_DAY, **keys})
+
+
+def name(number: int) -> str:
+    """Return a day of the log, counted from 0."""
+    return str(FIRST + timedelta(number))
+
+
+def raw_file(number: int) -> str:
+    """Return the file of a day in data/raw."""
+    return f"events/date={name(number)}/part-0.parquet"
+
+
+def deliver(root: Path, number: int, rows: int = 4, path: str | None = None) -> Path:
+    """Write the file of a day, with its rows spread over the day."""
+    lines = [f"{row % 2},{row},{_time(number, row)},{row % 2},{row},a|b" for row in range(rows)]
+    target = root / (path or f"logs/{name(number)}.csv")
+    target.parent.mkdir(exist_ok=True, parents=True)
+    target.write_text("\n".join([HEADER.removesuffix(",sequence"), *lines]) + "\n")
+    return target
+
+
+def _time(number: int, row: int) -> int:
+    return MIDNIGHT + 86_400 * number + 1000 * row
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list of the files that are read from now on."""
+    found: list[str] = []
+    read = files.read
+
+    def listed(given, select):
+        found.extend(Path(file.name).name for file in given)
+        return read(given, select)
+
+    monkeypatch.setattr(files, "read", listed)
+    return found
+
+
+def bytes_of(workspace: Workspace) -> dict[str, bytes]:
+    """Return the bytes of every file of data/raw."""
+    return {path: content for path, (content, *_) in snapshot(workspace).items()}
+
+
+def test_only_the_new_day_is_read(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """One more day reads and writes one day; the files of the others keep their bytes, inode and time."""
+    for number in range(3):
+        deliver(workspace.root, number)
+    fetch(workspace, by_day())
+    before = snapshot(workspace)
+    deliver(workspace.root, 3)
+    reads.clear()
+    fetch(workspace, by_day())
+    after = snapshot(workspace)
+    assert reads == [f"{name(3)}.csv"]
+    assert {path for path in after if after[path] != before.get(path)} == {raw_file(3), "manifest.json"}
+    assert read_json(workspace.raw / "manifest.json")["rows"] == 16
+
+
+def test_rows_are_numbered_by_day(workspace: Workspace, by_day: Build) -> None:
+    """The default sequence is the number of days since 1970, times a billion, plus the row's number in its day."""
+    deliver(workspace.root, 0, 2)
+    deliver(workspace.root, 1, 2)
+    fetch(workspace, by_day())
+    days = (FIRST - date(1970, 1, 1)).days
+    for number in (0, 1):
+        table = pq.read_table(workspace.raw / raw_file(number), partitioning=None)
+        assert table["sequence"].to_pylist() == [(days + number) * 10**9, (days + number) * 10**9 + 1]
+
+
+def test_a_changed_old_day_is_read_alone(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """A day that was delivered again with more rows is read and written, and no other is."""
+    for number in range(3):
+        deliver(workspace.root, number)
+    fetch(workspace, by_day())
+    before = snapshot(workspace)
+    deliver(workspace.root, 1, rows=6)
+    reads.clear()
+    fetch(workspace, by_day())
+    after = snapshot(workspace)
+    assert reads == [f"{name(1)}.csv"]
+    assert {path for path in after if after[path] != before[path]} == {raw_file(1), "manifest.json"}
+
+
+def test_a_deleted_day_is_removed(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """A day without a file leaves data/raw, as rows leave that a source no longer has; nothing is read."""
+    for number in range(3):
+        deliver(workspace.root, number)
+    fetch(workspace, by_day())
+    (workspace.root / "logs" / f"{name(1)}.csv").unlink()
+    reads.clear()
+    fetch(workspace, by_day())
+    assert reads == []
+    assert [*snapshot(workspace)] == [raw_file(0), raw_file(2), "manifest.json"]
+
+
+def test_later_days_are_not_listed(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """`data.until` says which files exist for fetch, so a day that is being written does no harm."""
+    for number in range(2):
+        deliver(workspace.root, number)
+    (workspace.root / "logs" / f"{name(2)}.csv").touch()
+    fetch(workspace, by_day(until=FIRST + timedelta(1)))
+    assert reads == [f"{name(0)}.csv", f"{name(1)}.csv"]
+    with pytest.raises(InputError, match=r"no event is that old, the first file is of 2024-05-01; set a later day"):
+        fetch(workspace, by_day(until=date(2024, 4, 30)))
+
+
+def test_a_pinned_day_in_an_empty_workspace(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """With the memory of an earlier run alone, `look` reads the new day, and fetch finds what it pinned."""
+    for number in range(3):
+        deliver(workspace.root, number)
+    fetch(workspace, by_day())
+    workspace.raw.rename(workspace.root / "elsewhere")
+    deliver(workspace.root, 3)
+    reads.clear()
+    seen = look(workspace, by_day())
+    assert reads == [f"{name(3)}.csv"]
+    assert (seen.first_day, seen.last_day) == (name(0), name(3))
+    fetch(workspace, by_day(until=FIRST + timedelta(3)))
+    assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["", "{}", '{"2024-05-01": 1}'])
+def test_the_memory_may_be_lost(workspace: Workspace, by_day: Build, reads: list[str], damage: str) -> None:
+    """Without it, or with a damaged one, the log is read whole, to the same bytes."""
+    deliver(workspace.root, 0)
+    deliver(workspace.root, 1)
+    fetch(workspace, by_day())
+    before = snapshot(workspace)
+    deliver(workspace.root, 2)
+    workspace.days("logs/{date}.csv").write_text(damage)
+    reads.clear()
+    fetch(workspace, by_day())
+    assert len(reads) == 3
+    assert {path for path, found in snapshot(workspace).items() if found != before.get(path)} == {
+        raw_file(2),
+        "manifest.json",
+    }
+
+
+def test_a_column_that_becomes_text(workspace: Workspace, by_day: Build, reads: list[str]) -> None:
+    """If a new day changes the type of a column, all days are read again; if it does not, none is."""
+    for number in range(2):
+        deliver(workspace.root, number)
+    fetch(workspace, by_day())
+    path = deliver(workspace.root, 2)
+    path.write_text(path.read_text().replace(",0,0,a|b", ",0,cheap,a|b"))
+    reads.clear()
+    fetch(workspace, by_day())
+    assert reads == [f"{name(2)}.csv", f"{name(0)}.csv", f"{name(1)}.csv"]
+    assert pq.read_table(workspace.raw / raw_file(0), partitioning=None)["price"].to_pylist() == ["0", "1", "2", "3"]
+
+
+def test_several_files_of_one_day(workspace: Workspace, by_day: Build) -> None:
+    """A day may have several files, in a folder of its own; they are read in the order of their names."""
+    deliver(workspace.root, 0, 2, f"logs/date={name(0)}/b.csv")
+    deliver(workspace.root, 0, 3, f"logs/date={name(0)}/a.csv")
+    fetch(workspace, by_day(events="logs/date={date}/*.csv"))
+    table = pq.read_table(workspace.raw / raw_file(0), partitioning=None)
+    assert table["item_id"].to_pylist() == [0, 1, 2, 0, 1]
+
+
+def test_rows_of_another_day(workspace: Workspace, by_day: Build) -> None:
+    """The message names the row, its time and both days; the offset of the log's days makes the rows fit."""
+    deliver(workspace.root, 0)
+    path = deliver(workspace.root, 1)
+    path.write_text(path.read_text().replace(str(_time(1, 2)), str(_time(1, 0) - 1)))
+    message = r"logs/2024-05-02.csv row 3: its time is 2024-05-01 23:59:59, not on 2024-05-02.*utc_offset_hours=0"
+    with pytest.raises(InputError, match=message):
+        fetch(workspace, by_day())
+    assert not workspace.raw.exists()
+    fetch(workspace, by_day(utc_offset_hours=1))
+
+
+def test_a_day_as_another_day(workspace: Workspace, by_day: Build) -> None:
+    """A day's file that is delivered again under another date is refused."""
+    deliver(workspace.root, 0)
+    deliver(workspace.root, 0, path=f"logs/{name(1)}.csv")
+    with pytest.raises(InputError, match=r"2024-05-02.csv row 1: its time is 2024-05-01 00:00:00, not on 2024-05-02"):
+        fetch(workspace, by_day())
+
+
+@pytest.mark.parametrize("rows", [3, 0])
+def test_a_day_that_shrinks(workspace: Workspace, by_day: Build, rows: int) -> None:
+    """Fewer rows than before are refused again and again; data/raw stays; fetch.shrunk_days accepts them."""
+    deliver(workspace.root, 0)
+    deliver(workspace.root, 1)
+    fetch(workspace, by_day())
+    before = snapshot(workspace)
+    deliver(workspace.root, 0, rows)
+    for _ in range(2):
+        with pytest.raises(InputError, match=rf"logs/2024-05-01.csv: {rows} rows of 2024-05-01, but 4 at an earlier"):
+            fetch(workspace, by_day())
+        with pytest.raises(InputError, match=r"set fetch.shrunk_days to accept"):
+            look(workspace, by_day())
+    assert snapshot(workspace) == before
+    accepting = by_day()
+    accepting = replace(accepting, fetch=replace(accepting.fetch, shrunk_days="accept"))
+    fetch(workspace, accepting)
+    assert read_json(workspace.raw / "manifest.json")["rows"] == 4 + rows
+    fetch(workspace, by_day())
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [
+        ("logs/2024-13-01.csv", "logs/{date}.csv"),
+        ("logs/last-no-ne.csv", "logs/{date}.csv"),
+        ("logs/2024-05-01-2024-05-02.csv", "logs/{date}-{date}.csv"),
+    ],
+)
+def test_no_day_in_a_path(workspace: Workspace, by_day: Build, path: str, pattern: str) -> None:
+    """A path that fits but for its day is named."""
+    deliver(workspace.root, 0, path=path)
+    with pytest.raises(InputError, match=f"fetch.table.events: {path}: expected one day, as YYYY-MM-DD"):
+        fetch(workspace, by_day(events=pattern))
+
+
+def test_a_date_that_appears_twice_in_a_path(workspace: Workspace, by_day: Build) -> None:
+    """The places of a path must agree; other dates in it don't count."""
+    deliver(workspace.root, 0, path=f"logs/{name(0)}/{name(0)}-2020-01-01.csv")
+    fetch(workspace, by_day(events="logs/{date}/{date}-*.csv"))
+    assert read_json(workspace.raw / "manifest.json")["days"] == [name(0)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"events": "logs/{date}.csv,more/*.csv"}, "in all of its paths or in none"),
+        ({"history": "a.csv,{date}.csv"}, "in all of its paths or in none"),
+        ({"items": "items-{date}.csv"}, "this table has no days"),
+        ({"users": "users-{date}.csv"}, "this table has no days"),
+    ],
+)
+def test_paths_that_do_not_go_together(by_day: Build, keys: dict[str, str], named: str) -> None:
+    """params.yaml is refused if only some paths have days, or the paths of a table without days."""
+    with pytest.raises(InputError, match=named):
+        parse(Params, to_json(by_day(**keys)), "params.yaml")
+
+
+def test_histories_up_to_the_day(workspace: Workspace, by_day: Build) -> None:
+    """A path of the history may name days; later ones are not read."""
+    for number in range(2):
+        deliver(workspace.root, number)
+        (workspace.root / f"h-{name(number)}.csv").write_text(f"user_id,item_id,timestamp\n1,7,{_time(number, 0)}\n")
+    fetch(workspace, by_day(history="h-{date}.csv", until=FIRST))
+    assert pq.read_table(workspace.raw / "history.parquet").num_rows == 1
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[list[str]]:
+    """Draw the rows of up to four days, with columns of numbers or of anything; sequence numbers are unique."""
+    ids, prices, tags = (st.sampled_from(draw(st.sampled_from([NUMBERS, WORDS]))) for _ in range(3))
+    numbers = random.Random(draw(st.integers(0, 9)))
+    days = []
+    for number in range(draw(st.integers(1, 4))):
+        rows = []
+        for row in range(draw(st.integers(0 if number else 1, 3))):
+            user = draw(ids.filter(bool))
+            label = draw(st.sampled_from(["1", "0", "1.0"]))
+            several = "|".join(draw(st.lists(tags, max_size=2)))
+            sequence = number * 100 + numbers.randrange(10) * 10 + row
+            rows.append(f"{user},{row},{_time(number, row)},{label},{draw(prices)},{several},{sequence}")
+        days.append(rows)
+    return days
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(logs(), st.randoms(use_true_random=False))
+def test_by_day_gives_the_bytes_of_the_whole_log(
+    tmp_path_factory: pytest.TempPathFactory, by_day: Build, log: list[list[str]], order: random.Random
+) -> None:
+    """Days that arrive one by one, in any order, give the bytes of all days at once, and of a path without days."""
+    stepwise, at_once, whole = (Workspace(tmp_path_factory.mktemp(name)) for name in ("stepwise", "at-once", "whole"))
+    arrivals = list(enumerate(log))
+    order.shuffle(arrivals)
+    arrived = 0
+    for number, rows in arrivals:
+        for workspace in (stepwise, at_once, whole):
+            deliver(workspace.root, number).write_text("\n".join([HEADER, *rows]) + "\n")
+        arrived += len(rows)
+        if arrived:
+            fetch(stepwise, by_day())
+    fetch(at_once, by_day())
+    assert bytes_of(stepwise) == bytes_of(at_once)
+    fetch(whole, by_day(events="logs/*.csv"))
+    assert bytes_of(whole) == bytes_of(at_once)
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(WORDS[1:]), st.text(max_size=3))), st.integers(0, 5))
+def test_deciding_rows_of_text(values: list[str | None], cut: int) -> None:
+    """The few rows give a column of text the type of all its rows, as an id and as a side column."""
+    column = pa.chunked_array([pa.array(values[:cut], pa.string()), pa.array(values[cut:], pa.string())])
+    few = column.take(pa.array(forms.deciding_rows(pa.table({"a": column}), {})))
+    assert len(few) <= 6
+    assert columns.ids(few, text=True).type == columns.ids(column, text=True).type
+    assert columns.typed(few, text=True).type == columns.typed(column, text=True).type
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(), st.integers(-9, 9).map(float))))
+def test_deciding_rows_of_numbers(values: list[float | None]) -> None:
+    """The few rows decide whether an id column of floats holds whole numbers only."""
+    column = pa.chunked_array([pa.array(values, pa.float64())])
+    few = column.take(pa.array(forms.deciding_rows(pa.table({"a": column}), {})))
+    assert columns.ids(few, text=False).type == columns.ids(column, text=False).type
+
+
+def test_a_preserved_time_does_not_hide_a_change(workspace: Workspace, by_day: Build) -> None:
+    """A day of equal size and time with other contents is read again."""
+    path = deliver(workspace.root, 0)
+    fetch(workspace, by_day())
+    status = path.stat()
+    path.write_text(path.read_text().replace(",0,0,", ",0,9,"))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    fetch(workspace, by_day())
+    assert pq.read_table(workspace.raw / raw_file(0), partitioning=None)["price"].to_pylist()[0] == 9
+
+
+def test_parquet_without_text(workspace: Workspace, by_day: Build) -> None:
+    """Integers on one day and fractions on the next are numbers on both, as in one log."""
+    for number, price in enumerate([[1, 2], [0.5, 1.0]]):
+        path = workspace.root / "logs" / f"{name(number)}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        times = [_time(number, row) for row in range(2)]
+        pq.write_table(
+            pa.table({"user_id": [1, 2], "item_id": [3, 4], "timestamp": times, "label": [0, 1], "price": price}), path
+        )
+        fetch(workspace, by_day(events="logs/{date}.parquet", keep=("price",), separators={}))
+    for number, price in enumerate([[1.0, 2.0], [0.5, 1.0]]):
+        table = pq.read_table(workspace.raw / raw_file(number), partitioning=None)
+        assert (table["price"].type, table["price"].to_pylist()) == (pa.float64(), price)

@@ -1,0 +1,59 @@
+"""Days that were delivered badly, in a log that fetch reads by day, close the gate of the raw suite."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from din.params import Params
+from din.sources.fetch import fetch
+from din.workspace import Workspace
+from validation.raw import rows
+from validation.run import judge
+
+FIRST = date(2024, 5, 1)
+MIDNIGHT = 1_714_521_600  # of the first day
+
+
+@pytest.fixture
+def log(params: Params) -> Params:
+    """Return the shipped params with a source that promises a file for every day."""
+    table = replace(params.fetch.table, events="logs/{date}*.csv", daily=True)
+    return replace(params, fetch=replace(params.fetch, source="table", table=table))
+
+
+def deliver(root: Path, number: int, name: str = "", first_row: int = 0) -> None:
+    """Write a file with rows of a day; `name` follows the date in its name."""
+    path = root / "logs" / f"{FIRST + timedelta(number)}{name}.csv"
+    path.parent.mkdir(exist_ok=True)
+    times = range(MIDNIGHT + 86_400 * number + 60 * first_row, MIDNIGHT + 86_400 * (number + 1), 60 * 144)
+    lines = [f"{time % 7},{time % 11},{time},{row % 2}" for row, time in enumerate(times)]
+    path.write_text("\n".join(["user_id,item_id,timestamp,label", *lines]) + "\n")
+
+
+def failed(root: Path, params: Params) -> dict[str, dict[str, Any]]:
+    """Fetch the log and return the critical expectations on its rows that fail, by name."""
+    fetch(Workspace(root), params)
+    entries = judge(list(rows(Workspace(root), replace(params, validate_raw=replace(params.validate_raw, min_rows=1)))))
+    return {entry["name"]: entry for entry in entries if not entry["success"] and entry["severity"] == "critical"}
+
+
+def test_a_gap_in_the_days(tmp_path: Path, log: Params) -> None:
+    """A day without a file closes the gate under the shipped parameters, and is named."""
+    for number in (0, 1, 3):
+        deliver(tmp_path, number)
+    found = failed(tmp_path, log)
+    assert found.keys() == {"missing_days"}
+    assert found["missing_days"]["sample"] == [{"date": "2024-05-03"}]
+
+
+def test_a_day_that_arrives_twice(tmp_path: Path, log: Params) -> None:
+    """A day's rows under a second name are duplicates, which close the gate; other rows of the day do not."""
+    for number in range(3):
+        deliver(tmp_path, number)
+    deliver(tmp_path, 1, "-late", first_row=1)
+    assert failed(tmp_path, log).keys() == set()
+    deliver(tmp_path, 1, "-again")
+    assert failed(tmp_path, log).keys() == {"duplicate_rate"}
