@@ -180,6 +180,34 @@ class Worker:
         YAML(typ="safe").dump(lock | {"stages": {stage: lock["stages"][stage]}}, entry)
         self.keep(self.asked.lock_key, {f"{stage}.yaml": entry.getvalue()})
 
+    def keep_start(self, stage: str) -> None:
+        """Keep a stage's entry of dvc.lock for this worker's next run, which may start from the same outs."""
+        lock = YAML(typ="safe").load(self.workspace.lock)
+        self.workspace.fetched.mkdir(parents=True, exist_ok=True)
+        _write_yaml(self._start, {stage: lock["stages"][stage]})
+        self.remember()
+
+    def pull_start(self, stage: str, ended: Mapping[str, Any]) -> None:
+        """Pull the outs that this worker's last run of a stage left, so that it has to add only what is new.
+
+        The entry of that run is removed from dvc.lock again, since the stage has not run here.
+        """
+        if stage in ended or not self._start.exists():
+            return
+        entry = YAML(typ="safe").load(self._start)
+        try:
+            _write_yaml(self.workspace.lock, {"schema": "2.0", "stages": {**ended, **entry}})
+            self.pull_own(stage, entry)
+        finally:
+            _write_yaml(self.workspace.lock, {"schema": "2.0", "stages": dict(ended)})
+
+    @property
+    def _start(self) -> Path:
+        """The entry of dvc.lock that the last run of `fetch` on this worker left for the same source."""
+        source = YAML(typ="safe").load(self.workspace.params)["fetch"]
+        name = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
+        return self.workspace.fetched / f"start-{name}.yaml"
+
     def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
         """Pull outs of ended stages as dvc.lock records them.
 

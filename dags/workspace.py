@@ -22,6 +22,9 @@ from din.errors import InputError
 
 __all__ = ["Outcome", "Run", "answer", "close_run", "open_run", "promote", "request", "run_stage"]
 
+FETCH = "fetch"
+"""The stage that starts from the outs of an earlier run, because it keeps the days that did not change."""
+
 
 @dataclass(frozen=True)
 class Opened(Run):
@@ -82,10 +85,14 @@ def run_stage(run: Run, stage: str) -> Outcome:
         ended = here.take_locks()
         here.pull(here.inputs(stage), ended)
         here.pull_own(stage, ended)
+        if stage == FETCH:
+            here.pull_start(stage, ended)
         outcome = here.run(stage, ["dvc", "repro", "--single-item", stage])
         if outcome.exit_code == 0:
             here.dvc("push", stage)
             here.keep_lock(stage)
+            if stage == FETCH:
+                here.keep_start(stage)
     return outcome
 
 

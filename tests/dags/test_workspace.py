@@ -256,6 +256,26 @@ def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     assert [path for path in (one.home / "workspaces").glob("run-1*") if path.is_dir()] == []
 
 
+def test_a_run_of_the_next_day_reads_one_day(world: World) -> None:
+    """If the path of a log names days, a new workspace reads and writes only the day that this worker has not read."""
+    worker = world.worker("daily", days=4)
+
+    def stages_of(run_id: str) -> str:
+        run, _ = worker.call("open", run_id, "--param", "fetch.table.events=log/{date}.csv")
+        worker.stages(run, "code", "fetch")
+        worker.call("close", run=run)
+        return (world.record(run_id) / "log" / "fetch.txt").read_text()
+
+    def deliver(number: int) -> None:
+        shutil.copy(worker.checkout / f"log/events-{number:02d}.csv", worker.checkout / f"log/2024-01-{number:02d}.csv")
+
+    for number in range(1, 4):
+        deliver(number)
+    assert "3 days from table; 3 days read, " in stages_of("three-days")
+    deliver(4)
+    assert "4 days from table; 1 days read, 1 of 6 files written" in stages_of("four-days")
+
+
 NESTED = """
 stages:
   write:
