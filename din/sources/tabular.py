@@ -259,13 +259,13 @@ class TableSource:
 
     def _wanted(self, table: str) -> dict[str, str]:
         """Map our names of the columns that a table must have to theirs."""
-        required = {
-            "events": (USER_ID, ITEM_ID, TIMESTAMP, *self.params.keep),
-            "items": (ITEM_ID,),
-            "users": (USER_ID,),
-            "history": (USER_ID, ITEM_ID, TIMESTAMP),
+        p = self.params
+        required, mapping = {
+            "events": ((USER_ID, ITEM_ID, TIMESTAMP, *p.keep), p.columns),
+            "items": ((ITEM_ID,), p.items_columns),
+            "users": ((USER_ID,), p.users_columns),
+            "history": ((USER_ID, ITEM_ID, TIMESTAMP), p.history_columns),
         }[table]
-        mapping = self.params.columns if table == "events" else getattr(self.params, f"{table}_columns")
         return {ours: ours for ours in required} | dict(mapping)
 
     def _others(self, table: str, names: Sequence[str]) -> list[str]:
