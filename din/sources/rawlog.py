@@ -1,7 +1,7 @@
 """The raw contract: the tables that every source yields, the checks they share, and the writer of `data/raw/`.
 
 A source returns Arrow tables and writes nothing itself, so the log must fit into memory (about 60 bytes an event); of
-a log that is read by day, a day must.
+a log that is read or drawn by day, a day must.
 Equal tables are written as equal bytes: rows are in sequence order, row-group size and codec are fixed, and no file
 holds the time of writing. Each day is one file. A changed log is written whole before `fetch` links the unchanged days
 back.
@@ -149,14 +149,16 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
     return description(log, until, days, events.num_rows)
 
 
-def write_day(events: Part, tree: Path) -> None:
-    """Check the events of one day and write their file below `tree`.
+def write_day(events: Part, tree: Path, truth: pa.Table | None = None) -> None:
+    """Check the events of one day and write their file below `tree`, and that of their true probabilities.
 
     Raises:
         InputError: an event breaks the contract; see `checked`.
     """
     log = checked(RawLog(events=events, fields={}, protocol="temporal"))
-    _write_days(log.events.table, tree)
+    for day in _write_days(log.events.table, tree):
+        if truth:
+            _write(truth, tree / truth_file(day))
 
 
 def write_others(log: RawLog, tree: Path, until: date | None) -> None:
@@ -171,6 +173,11 @@ def write_others(log: RawLog, tree: Path, until: date | None) -> None:
 def day_file(day: str) -> str:
     """Return the path of a day's events below the tree."""
     return f"events/date={day}/part-0.parquet"
+
+
+def truth_file(day: str) -> str:
+    """Return the path of the true probabilities of a day that is written alone."""
+    return f"truth/date={day}/part-0.parquet"
 
 
 def description(log: RawLog, until: date | None, days: list[str], rows: int) -> dict[str, Any]:
