@@ -57,8 +57,8 @@ class Workspace:
 
     @property
     def truth(self) -> Path:
-        """True click probabilities, which only simulated logs have."""
-        return self.raw / "truth" / "truth.parquet"
+        """The folder of the true click probabilities, which only simulated logs have."""
+        return self.raw / "truth"
 
     @property
     def features(self) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.artifacts import hash_tree, replace_directory, write_json
@@ -79,8 +80,10 @@ def oracle(predictions: Predictions, truth: Path) -> dict[str, float] | None:
     """
     if not truth.exists() or predictions.rows["sampled"].any():
         return None
-    table = pq.read_table(truth).sort_by("sequence")
-    places = np.searchsorted(table["sequence"].to_numpy(), predictions.rows["sequence"])
+    sequence = predictions.rows["sequence"]
+    near = (pc.field("sequence") >= sequence.min()) & (pc.field("sequence") <= sequence.max())
+    table = pq.read_table(truth, columns=["sequence", "probability"], filters=near).sort_by("sequence")
+    places = np.searchsorted(table["sequence"].to_numpy(), sequence)
     return {"auc": auc(predictions.rows["label"], table["probability"].to_numpy()[places])}
 
 
