@@ -84,6 +84,28 @@ class Table(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Daily(Block):
+    """A simulated log without end, which changes from day to day."""
+
+    impressions: PositiveInt | None
+    interest_days: PositiveInt | None
+    item_days: PositiveInt | None
+    fashion: Annotated[float, Field(ge=0, le=3)]
+    fashion_days: PositiveInt | None
+    weekly_traffic: Annotated[float, Field(ge=0, lt=1)]
+    weekly_ctr: Annotated[float, Field(ge=0, le=3)]
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report changes of a log that has an end, and the pace of a fashion that does not exist."""
+        if self.impressions is None:
+            changes = tuple(key for key, value in vars(self).items() if value)
+            if changes:
+                yield Conflict(("impressions", *changes), "only a log without end changes; set impressions for a day")
+        elif self.fashion_days and not self.fashion:
+            yield Conflict(("fashion", "fashion_days"), "there is no fashion that could wander; raise fashion")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Simulate(Block):
     """The source `simulate`: a log with planted interests; din.sources.simulate determines its bounds."""
 
@@ -93,6 +115,7 @@ class Simulate(Block):
     categories: Annotated[int, Field(ge=5)]
     days: PositiveInt
     seed: NonNegativeInt
+    daily: Daily
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report categories without an item."""

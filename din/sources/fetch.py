@@ -7,8 +7,9 @@ stays the same when later days arrive. `.din/fetch/` remembers which rows each s
 state the log is read whole. Of a log whose path names days, only new and changed days are read (`by_day.py`).
 
 When the fingerprint is unchanged and the files of `data/raw/` are as they were written, only hashes are read. Otherwise
-the log is written to a temporary sibling. Files with the same bytes are linked from the old tree to keep their inodes
-and times, so that DVC need not hash them again. A failure leaves the old tree as it was.
+the log is written to a temporary sibling. Of a log that is simulated by day, only the days that are not in the old tree
+are drawn. Files with the same bytes are linked from the old tree to keep their inodes and times, so that DVC need not
+hash them again. A failure leaves the old tree as it was.
 """
 
 import hashlib
@@ -39,6 +40,7 @@ from din.sources import (
     tabular,
     taobao_ads,
 )
+from din.sources.daily_simulation import DailySimulation
 from din.workspace import FORMAT, Workspace
 
 GROWING = {"table"}
@@ -88,7 +90,7 @@ class Source(Protocol):
         ...
 
 
-def source_of(workspace: Workspace, params: Params) -> Source:
+def source_of(workspace: Workspace, params: Params) -> Source | DailySimulation:
     """Return the source that `fetch.source` names; its relative paths start at the workspace."""
     block = params.fetch
     match block.source:
@@ -104,8 +106,10 @@ def source_of(workspace: Workspace, params: Params) -> Source:
             return taobao_ads.TaobaoAds(workspace, block.taobao_ads)
         case "table":
             return tabular.TableSource(workspace, block.table, params.data.until)
-        case "simulate":
+        case "simulate" if block.simulate.daily.impressions is None:
             return simulate.Simulation(block.simulate)
+        case "simulate":
+            return DailySimulation(block.simulate, params.data.until)
 
 
 def fetch(workspace: Workspace, params: Params) -> None:
@@ -146,11 +150,13 @@ def look(workspace: Workspace, params: Params) -> Seen:
     stamp = _hash(params, source, identity)
     if seen := _remembered(workspace, stamp):
         return seen
+    if isinstance(source, DailySimulation):
+        pinned_stamp = _hash(_until(params, source.days[-1]), source, identity)
+        return Seen(pinned_stamp, source.days[0], source.days[-1])
     workspace.fetched.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=workspace.fetched) as tree:
         written = _write(workspace, params, source, identity, Path(tree), None)
-    until = params.data.until or date.fromisoformat(written.described["days"][-1])
-    pinned = replace(params, data=replace(params.data, until=until))
+    pinned = params if params.data.until else _until(params, written.described["days"][-1])
     source = source_of(workspace, pinned)
     pinned_stamp = _hash(pinned, source, source.identity())
     seen = _seen(pinned, source, pinned_stamp, written)
@@ -161,7 +167,7 @@ def look(workspace: Workspace, params: Params) -> Seen:
 def _rewrite(
     workspace: Workspace,
     params: Params,
-    source: Source,
+    source: Source | DailySimulation,
     identity: Any,
     old: Fetched | None,
     pin: str | None,
@@ -169,7 +175,10 @@ def _rewrite(
     stamp = _hash(params, source, identity)
     held = old.manifest["files"] if old else {}
     with replace_directory(workspace.raw) as tree:
-        written = _write(workspace, params, source, identity, tree, held)
+        if isinstance(source, DailySimulation):
+            written = _draw(workspace, params, source, old, tree)
+        else:
+            written = _write(workspace, params, source, identity, tree, held)
         files = written.files
         seen = _seen(params, source, stamp, written)
         _check_pin(params, seen.fingerprint, pin)
@@ -185,6 +194,36 @@ def _rewrite(
     rows = f"{written.described['rows']:,} rows of {len(written.described['days'])} days from {params.fetch.source}"
     changed = f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
     print(f"fetch: {rows}; {written.days_read} days read, {changed}")
+
+
+def _draw(
+    workspace: Workspace, params: Params, source: DailySimulation, old: Fetched | None, tree: Path
+) -> by_day.Written:
+    """Write a log that is simulated by day below `tree`, without the days that `data/raw/` holds already."""
+    drawn = _drawn(workspace, params, source, old)
+    described = source.write(tree, kept=drawn.keys())
+    files = hash_files(tree) | {path: sha256 for of_day in drawn.values() for path, sha256 in of_day.items()}
+    return by_day.Written(described, files, {}, len(source.days) - len(drawn))
+
+
+def _drawn(
+    workspace: Workspace, params: Params, source: DailySimulation, old: Fetched | None
+) -> dict[Day, dict[str, Digest]]:
+    """Return the days of the source whose files in `data/raw/` would be drawn again, with the hashes of these files."""
+    if old is None or old.manifest["source"] != params.fetch.source:
+        return {}
+    then = _until(params, old.manifest["until"])
+    before = source_of(workspace, then)
+    if _hash(then, before, before.identity()) != old.fingerprint:
+        return {}
+    files = old.manifest["files"]
+    paths = {day: (rawlog.day_file(day), rawlog.truth_file(day)) for day in source.days if day in old.manifest["days"]}
+    return {day: {path: files[path] for path in of_day} for day, of_day in paths.items()}
+
+
+def _until(params: Params, day: Day | None) -> Params:
+    """Return the parameters with another last day; None = all days of the source."""
+    return replace(params, data=replace(params.data, until=date.fromisoformat(day) if day else None))
 
 
 def _write(
@@ -234,7 +273,7 @@ def _by_rows(params: Params) -> bool:
     return params.fetch.source in GROWING and params.data.until is not None
 
 
-def _seen(params: Params, source: Source, stamp: Digest, written: by_day.Written) -> Seen:
+def _seen(params: Params, source: Source | DailySimulation, stamp: Digest, written: by_day.Written) -> Seen:
     rows = {"files": written.files, **written.described, "until": None}
     fingerprint = _hash(params, source, rows) if _by_rows(params) else stamp
     return Seen(fingerprint, written.described["days"][0], written.described["days"][-1])
@@ -275,7 +314,7 @@ def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None
         )
 
 
-def _hash(params: Params, source: Source, identity: Any) -> Digest:
+def _hash(params: Params, source: Source | DailySimulation, identity: Any) -> Digest:
     """Hash everything that determines the rows: the source's identity, the last day, and the code that reads it."""
     reader = by_day if isinstance(source, tabular.TableSource) else rawlog
     modules = code.closure({type(source).__module__, reader.__name__}, blocks={"data", "fetch"})

@@ -22,9 +22,9 @@ INTERCEPT, SLOPE = -1.6, 1.17
 INTERESTS = (3, 5)
 PRIOR = (5, 30)
 MAX_BEHAVIOURS = 50
-_OWN = 0.5  # share of candidates from the user's own categories
-_START_US = 1_704_067_200_000_000  # 2024-01-01; prior histories end here
-_DAY_US = 86_400_000_000
+OWN = 0.5  # share of candidates from the user's own categories
+START_US = 1_704_067_200_000_000  # 2024-01-01; prior histories end here
+DAY_US = 86_400_000_000
 
 
 class Simulation:
@@ -57,10 +57,10 @@ class Simulation:
         behaviours = interests[users[:, None], picks]
         filled = prior_count.copy()
         prior = np.arange(length) < prior_count[:, None]
-        prior_items = _items(rng, behaviours[prior], p)
+        prior_items = draw_items(rng, behaviours[prior], p)
 
         candidates = np.where(
-            rng.random((n, steps)) < _OWN,
+            rng.random((n, steps)) < OWN,
             interests[users[:, None], rng.integers(0, interest_count[:, None], (n, steps))],
             rng.integers(0, p.categories, (n, steps)),
         )
@@ -75,14 +75,14 @@ class Simulation:
             behaviours[users[clicked], filled[clicked]] = candidate[clicked]
             filled += clicked
 
-        slot = p.days * _DAY_US // steps  # one impression per slot, so a user's times never tie
-        time = _START_US + np.arange(steps) * slot + rng.integers(0, slot, (n, steps))
+        slot = p.days * DAY_US // steps  # one impression per slot, so a user's times never tie
+        time = START_US + np.arange(steps) * slot + rng.integers(0, slot, (n, steps))
         order = np.argsort(time, axis=None, kind="stable")
         sequence = np.arange(n * steps)
         events = pa.table(
             {
                 USER_ID: 1 + np.repeat(users, steps)[order],
-                ITEM_ID: _items(rng, candidates.ravel()[order], p),
+                ITEM_ID: draw_items(rng, candidates.ravel()[order], p),
                 TIMESTAMP: pa.array(time.ravel()[order]).cast(TIME),
                 SEQUENCE: sequence,
                 LABEL: label.ravel()[order],
@@ -94,7 +94,7 @@ class Simulation:
             {
                 USER_ID: 1 + of_user,
                 ITEM_ID: prior_items,
-                TIMESTAMP: pa.array(_START_US - (prior_count[of_user] - position) * (_DAY_US // 2)).cast(TIME),
+                TIMESTAMP: pa.array(START_US - (prior_count[of_user] - position) * (DAY_US // 2)).cast(TIME),
                 SEQUENCE: position,
             }
         )
@@ -110,7 +110,7 @@ class Simulation:
         )
 
 
-def _items(rng: np.random.Generator, categories: np.ndarray, p: Simulate) -> np.ndarray:
+def draw_items(rng: np.random.Generator, categories: np.ndarray, p: Simulate) -> np.ndarray:
     """Draw an item id for each category id; category c has the items 1 + c, 1 + c + categories, and so on."""
     count = (p.items - 1 - categories) // p.categories + 1
     return 1 + categories + p.categories * rng.integers(0, count)

@@ -1,6 +1,7 @@
 """A click log for scheduled runs that grows by one CSV file per day, drawn by the simulator."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from workspace import SMALL, Workspace  # tests/pipeline
 
-from din.params import Simulate
+from din.params import load
 from din.sources.simulate import Simulation
 
 FIRST = date(2024, 1, 1)
@@ -23,9 +24,8 @@ class DailyLog:
 
     def __init__(self, folder: Path, days: int) -> None:
         self.folder = folder
-        drawn = Simulation(
-            Simulate(users=800, impressions_per_user=20, items=300, categories=20, days=days, seed=7)
-        ).read()
+        shipped = load(Path(__file__).parents[2] / "params.yaml").fetch.simulate
+        drawn = Simulation(replace(shipped, users=800, items=300, categories=20, days=days)).read()
         self.events = drawn.events.table
         self._write("items", drawn.items.table)
         self._write("history", drawn.history.table)

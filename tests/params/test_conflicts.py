@@ -27,6 +27,15 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         {"fetch": {"simulate": {"items": 9, "categories": 10}}},
         "fetch.simulate.items is 9 and fetch.simulate.categories is 10: each category needs an item",
     ),
+    (
+        {"fetch": {"simulate": {"daily": {"item_days": 9, "weekly_ctr": 0.1}}}},
+        "fetch.simulate.daily.impressions is null and fetch.simulate.daily.item_days is 9 and "
+        "fetch.simulate.daily.weekly_ctr is 0.1: only a log without end changes; ",
+    ),
+    (
+        {"fetch": {"simulate": {"daily": {"impressions": 9, "fashion_days": 9}}}},
+        "fetch.simulate.daily.fashion is 0.0 and fetch.simulate.daily.fashion_days is 9: there is no fashion",
+    ),
     ({"validate_raw": {"min_ctr": 0.9, "max_ctr": 0.1}}, "validate_raw.min_ctr is 0.9 and validate_raw.max_ctr is 0.1"),
     (
         {"featurize": {"protocol": "by_user", "valid_fraction": 0.5, "test_fraction": 0.5}},

@@ -1,0 +1,354 @@
+"""The log without end has the promised properties, and a longer one begins with the same days."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import daily_simulation_twin as twin
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array, hstack
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from din.artifacts import hash_files, read_json
+from din.errors import InputError
+from din.metrics.ranking import auc
+from din.params import Params, Simulate
+from din.sources.daily_simulation import FIRST_DAY, PRIOR_DAYS, DailySimulation, World, weekly_wave
+from din.sources.fetch import fetch, look
+from din.train.evaluate import oracle
+from din.train.predict import Predictions
+from din.workspace import Workspace
+
+PATHS = ("events", "truth")
+
+
+def until(day: int) -> date:
+    return FIRST_DAY + timedelta(days=day)
+
+
+def partition(table: str, day: int) -> str:
+    """Return the path of a day's file of events or of true probabilities."""
+    return f"{table}/date={until(day)}/part-0.parquet"
+
+
+@pytest.fixture(scope="module")
+def shipped(params: Params) -> Simulate:
+    """Return the shipped parameters, without end."""
+    return changed(params.fetch.simulate, impressions=20_000)
+
+
+@pytest.fixture
+def month(example_params: Callable[[str], Params]) -> Simulate:
+    """Return the parameters of docs/examples/month.yaml."""
+    return example_params("month").fetch.simulate
+
+
+def changed(block: Simulate, **daily: Any) -> Simulate:
+    """Return the parameters with other keys of `daily`."""
+    return replace(block, daily=replace(block.daily, **daily))
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    """Draw small parameters: one user or impression, as many items as categories, lives of a day, or none."""
+    days = st.none() | st.integers(1, 9)
+    categories = draw(st.integers(5, 7))
+    return {
+        "block": {
+            "users": draw(st.integers(1, 6)),
+            "items": categories + draw(st.integers(0, 9)),
+            "categories": categories,
+            "days": draw(st.integers(1, 5)),
+            "seed": draw(st.integers(0, 99)),
+        },
+        "daily": {
+            "impressions": draw(st.integers(1, 40)),
+            "interest_days": draw(days),
+            "item_days": draw(days),
+            "fashion": draw(st.floats(0, 3)),
+            "fashion_days": draw(days),
+            "weekly_traffic": draw(st.floats(0, 0.99)),
+            "weekly_ctr": draw(st.floats(0, 3)),
+        },
+    }
+
+
+def built(shipped: Simulate, drawn: dict[str, dict[str, Any]]) -> Simulate:
+    return changed(replace(shipped, **drawn["block"]), **drawn["daily"])
+
+
+@given(blocks(), st.integers(0, 8), st.integers(1, 4))
+@settings(max_examples=30)
+def test_a_later_until_only_adds_days(shipped: Simulate, drawn: dict[str, Any], day: int, more: int) -> None:
+    """Files of days are equal byte by byte, the history too, and the items are those that appeared until the day."""
+    block = built(shipped, drawn)
+    with TemporaryDirectory() as first, TemporaryDirectory() as second:
+        DailySimulation(block, until(day)).write(Path(first), kept=())
+        described = DailySimulation(block, until(day + more)).write(Path(second), kept=())
+        earlier, later = hash_files(Path(first)), hash_files(Path(second))
+        items = [pq.read_table(Path(folder) / "items.parquet") for folder in (first, second)]
+        sequence = pq.read_table(Path(second) / "truth", columns=["sequence"])["sequence"].to_pylist()
+    assert earlier.keys() <= later.keys()
+    assert {path for path in earlier if later[path] != earlier[path]} <= {"items.parquet"}
+    assert later.keys() - earlier.keys() == {partition(table, day + 1 + i) for table in PATHS for i in range(more)}
+    ids = [table["item_id"].to_pylist() for table in items]
+    assert set(ids[0]) <= set(ids[1])
+    assert len(set(ids[1])) == len(ids[1])
+    assert ids[1] == sorted(ids[1])
+    assert sorted(sequence) == list(range(described["rows"]))
+
+
+@given(blocks(), st.integers(0, 25))
+@settings(max_examples=60)
+def test_a_day_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any], day: int) -> None:
+    """Users see only items that are shown on the day, with the twin's probability, at rising times of the day."""
+    world = World(built(shipped, drawn))
+    found = world.impressions(day)
+    items = twin.shown(world, day)
+    for user, item, probability in zip(found.user, found.item, found.probability, strict=True):
+        assert probability == pytest.approx(twin.probability(world, user - 1, items[item], day), rel=1e-9)
+    assert np.all((found.probability > 0) & (found.probability < 1))
+    assert np.all((found.user >= 1) & (found.user <= world.params.users))
+    assert np.all(np.diff(found.time) > 0)
+    assert {time.date() for time in found.time.astype("datetime64[us]").tolist()} == {until(day)}
+    listed = world.items(day).to_pydict()
+    assert items.items() <= dict(zip(listed["item_id"], listed["category"], strict=True)).items()
+
+
+@given(blocks())
+@settings(max_examples=30)
+def test_the_history_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any]) -> None:
+    """Prior behaviours are of items shown on their day, in categories that interest the user on it."""
+    world = World(built(shipped, drawn))
+    rows = world.history().to_pylist()
+    for row in rows:
+        day = (row["timestamp"].date() - FIRST_DAY).days
+        category = twin.shown(world, day)[row["item_id"]]
+        assert -PRIOR_DAYS <= day < 0
+        assert category in twin.interests(world, row["user_id"] - 1, day)
+    numbers = [(row["user_id"], row["sequence"]) for row in sorted(rows, key=lambda row: row["timestamp"])]
+    assert sorted(numbers) == [(1 + user, i) for user, count in enumerate(world.prior_count) for i in range(count)]
+    for user in range(world.params.users):
+        own = [sequence for one, sequence in numbers if one == user + 1]
+        assert own == sorted(own)
+
+
+def test_probabilities_are_those_of_the_clicks(month: Simulate) -> None:
+    """Clicks are as many as the probabilities say, overall and in each tenth of the probabilities."""
+    drawn = World(month).impressions(3)
+    tenths = np.digitize(drawn.probability, np.quantile(drawn.probability, np.arange(0.1, 1, 0.1)))
+    for tenth in range(10):
+        label, probability = drawn.label[tenths == tenth], drawn.probability[tenths == tenth]
+        error = np.sqrt((probability * (1 - probability)).sum())
+        assert abs(label.sum() - probability.sum()) < 4 * error
+
+
+def test_oracle_and_popularity(shipped: Simulate, month: Simulate) -> None:
+    """The true probability ranks with AUC 0.75-0.85. An item's CTR tells nothing without a fashion."""
+    for block in (shipped, month):
+        drawn = World(block).impressions(9)
+        assert 0.75 <= roc_auc_score(drawn.label, drawn.probability) <= 0.85
+    before, after = (World(replace(shipped, items=100)).impressions(day) for day in (8, 9))
+    clicks = np.bincount(before.item, before.label, minlength=101)
+    popularity = (clicks + 10 * before.label.mean()) / (np.bincount(before.item, minlength=101) + 10)
+    assert roc_auc_score(after.label, popularity[after.item]) <= 0.55
+
+
+def test_the_pace_of_change(shipped: Simulate) -> None:
+    """A day changes one in `interest_days` interests and one in `item_days` items. The fashion keeps its size."""
+    block = replace(shipped, categories=4000, items=4000)
+    world = World(changed(block, interest_days=8, item_days=20, fashion=0.7, fashion_days=5))
+    for day in (0, 7, 30):
+        changes = world.interests(day).categories != world.interests(day + 1).categories
+        assert changes.mean() == pytest.approx(1 / 8, abs=0.01)
+        assert (world.item_generation(day) != world.item_generation(day + 1)).mean() == pytest.approx(1 / 20, abs=0.01)
+        assert world.fashion(day).std() == pytest.approx(0.7, abs=0.05)
+        assert abs(np.corrcoef(world.fashion(day), world.fashion(day + 10))[0, 1]) < 0.1
+        assert np.corrcoef(world.fashion(day), world.fashion(day + 1))[0, 1] > 0.9
+
+
+def test_the_week(shipped: Simulate) -> None:
+    """Traffic and CTR are highest at the weekend, and as given on average."""
+    world = World(changed(shipped, weekly_traffic=0.5, weekly_ctr=1.0))
+    sizes = [world.size(day) for day in range(14)]
+    assert sizes[:7] == sizes[7:]
+    assert sum(sizes[:7]) == pytest.approx(7 * 20_000, abs=7)
+    assert {until(day).strftime("%a") for day in np.argsort(sizes[:7])[-2:].tolist()} == {"Sat", "Sun"}
+    ctr = [world.impressions(day).label.mean() for day in range(7)]
+    assert np.argmax(ctr) in (5, 6)
+    assert abs(sum(weekly_wave(day) for day in range(7))) < 1e-9
+
+
+def test_without_changes_all_days_are_alike(shipped: Simulate) -> None:
+    """With the shipped keys of `daily`, interests, items and fashion stay as they are."""
+    world = World(shipped)
+    assert np.array_equal(world.interests(-PRIOR_DAYS).categories, world.interests(999).categories)
+    assert world.items(999).num_rows == shipped.items
+    assert not world.fashion(999).any()
+    assert {world.size(day) for day in range(9)} == {20_000}
+
+
+@pytest.fixture
+def daily_params(params: Params) -> Callable[..., Params]:
+    """Return a function that gives the parameters of a small log without end, until a day of it."""
+
+    def build(day: int | None = None, **daily: Any) -> Params:
+        small = replace(params.fetch.simulate, users=20, items=60, categories=10, days=4)
+        block = changed(small, impressions=50, item_days=3, **daily)
+        last = None if day is None else until(day)
+        fetched = replace(params.fetch, source="simulate", simulate=block)
+        return replace(params, fetch=fetched, data=replace(params.data, until=last))
+
+    return build
+
+
+@pytest.fixture
+def days_drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list of the days that are drawn, which grows during the test."""
+    found: list[int] = []
+    draw = World.impressions
+
+    def recorded(self: World, day: int) -> Any:
+        found.append(day)
+        return draw(self, day)
+
+    monkeypatch.setattr(World, "impressions", recorded)
+    return found
+
+
+def states(raw: Path) -> dict[str, tuple[int, int]]:
+    """Return inode and modification time of every file."""
+    files = [path for path in raw.rglob("*") if path.is_file()]
+    return {str(path.relative_to(raw)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+
+
+def test_one_more_day_draws_one_day(
+    workspace: Workspace, daily_params: Callable[..., Params], days_drawn: list[int], tmp_path: Path
+) -> None:
+    """After the next day was fetched, earlier days have their inodes and times, and all is as if fetched at once."""
+    fetch(workspace, daily_params(5))
+    before = states(workspace.raw)
+    days_drawn.clear()
+    fetch(workspace, daily_params(6))
+    assert set(days_drawn) == {6}
+    after = states(workspace.raw)
+    written = {path for path in after if after[path] != before.get(path)}
+    assert written == {*(partition(table, 6) for table in PATHS), "items.parquet", "manifest.json"}
+    at_once = Workspace(tmp_path / "other")
+    fetch(at_once, daily_params(6))
+    assert hash_files(at_once.raw) == hash_files(workspace.raw)
+    assert read_json(at_once.fetch) == read_json(workspace.fetch)
+
+
+def test_fewer_days(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
+    """An earlier until removes the later days and keeps the others as they are."""
+    fetch(workspace, daily_params(6))
+    before = states(workspace.raw)
+    fetch(workspace, daily_params(2))
+    after = states(workspace.raw)
+    assert {path for path in after if after[path] != before[path]} == {"items.parquet", "manifest.json"}
+    assert read_json(workspace.raw / "manifest.json")["days"] == [str(until(day)) for day in range(3)]
+
+
+@pytest.mark.parametrize("change", ["param", "damage", "source"])
+def test_other_days_are_drawn_again(
+    workspace: Workspace, daily_params: Callable[..., Params], days_drawn: list[int], change: str
+) -> None:
+    """Files of other parameters, of another source or with other bytes are never kept."""
+    params = daily_params(3)
+    match change:
+        case "param":
+            fetch(workspace, daily_params(2, weekly_ctr=0.1))
+        case "damage":
+            fetch(workspace, daily_params(2))
+            (workspace.raw / partition("events", 1)).write_bytes(b"PAR1")
+        case "source":
+            fetch(
+                workspace,
+                replace(
+                    params,
+                    fetch=replace(
+                        params.fetch, simulate=changed(params.fetch.simulate, impressions=None, item_days=None)
+                    ),
+                ),
+            )
+    days_drawn.clear()
+    fetch(workspace, params)
+    assert set(days_drawn) == {0, 1, 2, 3}
+
+
+def test_days_without_until(workspace: Workspace, daily_params: Callable[..., Params], days_drawn: list[int]) -> None:
+    """Without until, the log has `days` days. Looking at it draws nothing and tells what a fetch of the day finds."""
+    seen = look(workspace, daily_params())
+    assert days_drawn == []
+    assert (seen.first_day, seen.last_day) == ("2024-01-01", "2024-01-04")
+    assert seen == look(workspace, daily_params(3))
+    fetch(workspace, daily_params(3))
+    assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
+
+
+def test_until_before_the_log(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
+    """If no event would be left, the message names the first day of the log."""
+    with pytest.raises(InputError, match=r"data.until=2023-12-31: no event is that old, the first is of 2024-01-01"):
+        fetch(workspace, daily_params(-1))
+
+
+def test_the_oracle_of_a_day(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
+    """`evaluate` finds the true probabilities of the newest day among the files of all days."""
+    fetch(workspace, daily_params(3, fashion=0.5))
+    day = pq.read_table(workspace.raw / partition("events", 3), partitioning=None)
+    truth = pq.read_table(workspace.raw / partition("truth", 3), partitioning=None)
+    label, sequence = day["label"].to_numpy(), day["sequence"].to_numpy()
+    shuffled = np.random.default_rng(1).permutation(len(label))
+    rows = {"label": label[shuffled], "sequence": sequence[shuffled], "sampled": np.zeros(len(label), bool)}
+    predictions = Predictions(rows, np.zeros(len(label)))
+    assert oracle(predictions, workspace.truth) == {"auc": auc(label, truth["probability"].to_numpy())}
+
+
+def matches(world: World, days: int, length: int = 50) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield each day's (behaviours in the candidate's category among the user's last ones, category, label)."""
+    recent = [deque(maxlen=length) for _ in range(world.params.users)]
+    for day in range(days):
+        drawn = world.impressions(day)
+        category = (drawn.item - 1) % world.params.items % world.params.categories
+        count = np.empty(len(category))
+        for row, (user, candidate, label) in enumerate(zip(drawn.user - 1, category, drawn.label, strict=True)):
+            count[row] = recent[user].count(candidate)
+            if label:
+                recent[user].append(candidate)
+        yield count, category, drawn.label
+
+
+def test_a_model_of_30_days_ago_falls_behind(month: Simulate) -> None:
+    """A model of the last week beats one of 30 days ago by more than 0.03, and reads the interests from the history.
+
+    The model is a logistic regression on the logarithm of the matches and on the category, which DIN can learn too.
+    """
+    days = list(matches(World(month), 39))
+
+    def inputs(first: int, last: int) -> tuple[Any, np.ndarray]:
+        count, category, label = (np.concatenate(parts) for parts in zip(*days[first : last + 1], strict=True))
+        one_hot = csr_array((np.ones(len(label)), (np.arange(len(label)), category)), shape=(len(label), 100))
+        return hstack([np.log1p(count)[:, None], one_hot]).tocsr(), label
+
+    def score(last: int) -> float:
+        model = LogisticRegression(max_iter=200).fit(*inputs(last - 6, last))
+        rows, label = inputs(38, 38)
+        return float(roc_auc_score(label, model.predict_proba(rows)[:, 1]))
+
+    drawn = World(month).impressions(38)
+    best = float(roc_auc_score(drawn.label, drawn.probability))
+    found = {age: score(38 - age) for age in (1, 3, 31)}
+    print({age: round(value, 4) for age, value in found.items()}, "oracle", round(best, 4))
+    assert found[1] - found[3] > 0.002
+    assert found[1] - found[31] > 0.03
+    assert found[1] - 0.5 > 0.85 * (best - 0.5)
