@@ -328,11 +328,9 @@ def matches(world: World, days: int, length: int = 50) -> Iterator[tuple[np.ndar
         yield count, category, drawn.label
 
 
-def test_a_model_of_30_days_ago_falls_behind(month: Simulate) -> None:
-    """A model of the last week beats one of 30 days ago by more than 0.03, and reads the interests from the history.
-
-    The model is a logistic regression on the logarithm of the matches and on the category, which DIN can learn too.
-    """
+def test_a_model_that_is_a_month_old_falls_behind(month: Simulate) -> None:
+    """A model of the last week beats one of 30 days ago by more than 0.03, and reads the interests from the history."""
+    # A logistic regression on the logarithm of the matches and on the category, which DIN can learn too.
     days = list(matches(World(month), 39))
 
     def inputs(first: int, last: int) -> tuple[Any, np.ndarray]:

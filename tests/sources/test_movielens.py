@@ -182,7 +182,7 @@ def test_without_a_route(
     assert offline[0] == movielens.URL
     assert movielens.PACKAGE in offline[1]
     assert message.count("downloading MovieLens-100k") == 2
-    assert not (workspace.root / "data").exists()
+    assert not workspace.raw.exists()
 
 
 def test_other_rows_are_refused(workspace: Workspace, params: Params) -> None:
