@@ -154,10 +154,19 @@ def check_parity() -> None:
 @app.command(rich_help_panel=STAGES)
 def gate() -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
-    with stage.running("gate", HERE, HERE.gate):
+    with reporting(), stage.running("gate", HERE, HERE.gate):
         from din.promotion.gate import gate
 
         gate(HERE, load(HERE.params))
+
+
+@app.command(rich_help_panel=CHAMPION)
+def report(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False) -> None:
+    """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice."""
+    with answering("train"):
+        from din.report.write import print_report, write_report
+
+        print_report(write_report(HERE), as_json)
 
 
 @app.command(rich_help_panel=CHAMPION)
@@ -380,6 +389,21 @@ def registry_take(
         from din.promotion import records
 
         records.take(records.objects_of(HERE, load(HERE.params)), key, folder)
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Write the run report after a command, however it ended. A report that fails is printed and changes nothing."""
+    try:
+        yield
+    finally:
+        try:
+            from din.report.write import write_report
+
+            write_report(HERE)
+            print(f"report: {HERE.report}")
+        except Exception as error:  # the verdict of the gate is worth more than its page
+            print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 @contextlib.contextmanager

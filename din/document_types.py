@@ -7,14 +7,16 @@
     models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
     reports/seeds.json              SeedReport        .din/seeds/*/training.json      SeedTraining
     reports/code/*.json             StageCode         reports/machine/*.json          Machine
-    git.json of a promotion         GitState
+    git.json of a promotion         GitState          reports/training/summary.json   TrainingSummary
+    .din/outcome/*.json             StageOutcome      reports/training/times.json     TrainingTimes
 
-A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types.
+A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Only the
+summary of a training may hold further keys.
 """
 
 from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
 
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
+from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
 
 from din.documents import STRICT
@@ -283,6 +285,50 @@ class Machine(TypedDict):
     threads: PositiveInt
     python: str
     libc: str
+
+
+_OPEN = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+
+@with_config(_OPEN)
+class Epoch(TypedDict):
+    """One epoch of a training, counted from 0, with its mean loss and the metrics of the validation rows after it."""
+
+    epoch: NonNegativeInt
+    train_loss: float
+    valid_auc: float | None
+    valid_gauc: float | None
+    valid_log_loss: float | None
+
+
+@with_config(_OPEN)
+class TrainingSummary(TypedDict):
+    """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1."""
+
+    model: str
+    backend: str
+    epochs: NonNegativeInt
+    best_epoch: NonNegativeInt
+    history: list[Epoch]
+
+
+@with_config(STRICT)
+class TrainingTimes(TypedDict):
+    """The duration of a training with its validation, and the speed of the training alone."""
+
+    seconds: float
+    samples_per_second: float
+
+
+@with_config(STRICT)
+class StageOutcome(TypedDict):
+    """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took."""
+
+    run_id: str
+    stage: str
+    exit_code: NonNegativeInt
+    report: str | None
+    seconds: float
 
 
 @with_config(STRICT)

@@ -12,6 +12,7 @@ leaves its stage running, and the lock keeps a stage of the next repro from writ
 import fcntl
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from ruamel.yaml.error import YAMLError
 
 from din import documents
 from din.artifacts import write_json
+from din.document_types import StageOutcome
 from din.errors import GateClosed, InputError, Unavailable
 from din.workspace import Workspace
 
@@ -48,12 +50,14 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
     """
     code = 0
     with workspace_lock(workspace) if leader else nullcontext():
+        began = time.monotonic()
         outcome = workspace.outcome(name)
         following = stages_from(name, workspace) if leader else []
         if leader:
             outcome.unlink(missing_ok=True)
         if following:
-            workspace.gate.unlink(missing_ok=True)  # a stage that is killed must not leave the verdict on an older run
+            for verdict in (workspace.gate, workspace.report):  # a killed stage must not leave those on an older run
+                verdict.unlink(missing_ok=True)
         try:
             with packages("train"):
                 yield
@@ -69,8 +73,14 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
             for path in reports_of(following[1:], workspace):
                 path.unlink(missing_ok=True)
         if leader or code:
-            about = workspace.relative(report) if report else None
-            write_json(outcome, {"run_id": run_id(), "stage": name, "exit_code": code, "report": about})
+            ended: StageOutcome = {
+                "run_id": run_id(),
+                "stage": name,
+                "exit_code": code,
+                "report": workspace.relative(report) if report else None,
+                "seconds": round(time.monotonic() - began, 3),
+            }
+            write_json(outcome, ended)
     if code:
         raise SystemExit(code)
 

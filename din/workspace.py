@@ -129,6 +129,11 @@ class Workspace:
         return self.reports / "gate.json"
 
     @property
+    def report(self) -> Path:
+        """The run report, a page for people; written by `report`, which is not a stage, and at the end of `gate`."""
+        return self.reports / "report.html"
+
+    @property
     def seeds(self) -> Path:
         """The spread of trainings with other seeds; written by `judge`, which is not a stage."""
         return self.reports / "seeds.json"

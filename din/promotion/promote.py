@@ -199,13 +199,14 @@ def _new_run_id() -> str:
 
 
 def _run_files(workspace: Workspace) -> dict[str, bytes]:
-    """Return the run's reports, the raw log's manifest, parameters, stages, lock and commit.
+    """Return the run's reports with the page about them, the raw log's manifest, parameters, stages, lock and commit.
 
     Predictions are data, so they are left out.
     """
     reports = workspace.reports
     paths = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
-    paths |= {path.name: path for path in (workspace.params, workspace.pipeline, workspace.lock) if path.exists()}
+    others = (workspace.report, workspace.params, workspace.pipeline, workspace.lock)
+    paths |= {path.name: path for path in others if path.exists()}
     paths[RAW_MANIFEST] = workspace.raw / MANIFEST
     git = documents.dump(_git(workspace))
     return {name: path.read_bytes() for name, path in paths.items()} | {GIT: git}

@@ -1,0 +1,200 @@
+"""Advice with stable codes: what was seen, why it matters, and what to do.
+
+Each rule is a function of the run alone and gives one piece of advice or none. A rule speaks only where the reports
+tell for certain, so an interval that leaves a doubt gives none. A code never changes its meaning. The code of a rule
+that was removed is not used again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from din.metrics.estimates import Interval
+from din.params.gate import Gate
+from din.report.figures import SliceFigures
+from din.report.run import Run
+
+SHORT_HISTORY = 3
+MANY_UNKNOWN = 1 / 3
+_SLICES_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One piece of advice."""
+
+    code: str
+    title: str
+    seen: str
+    why: str
+    do: str
+
+
+def advise(run: Run) -> list[Advice]:
+    """Return the advice of all rules, by code."""
+    return [advice for rule in RULES if (advice := rule(run))]
+
+
+def first_epoch_best(run: Run) -> Advice | None:
+    """DIN101: the first epoch was the best one."""
+    training = run.training
+    if training is None or training["epochs"] < 2 or training["best_epoch"] != 1:
+        return None
+    return Advice(
+        "DIN101",
+        "The first epoch was the best",
+        f"Epoch 1 of {training['epochs']} had the best validation metric, and every later epoch was worse.",
+        "The model learns most of what it can within one pass and then fits noise. By the end of the epoch, the best "
+        "moment to stop may have passed.",
+        "Lower train.learning.learning_rate, strengthen train.learning.regularization, or raise "
+        "train.learning.unknown_rate.",
+    )
+
+
+def last_epoch_best(run: Run) -> Advice | None:
+    """DIN102: the last permitted epoch was the best one."""
+    training = run.training
+    if training is None or run.params is None:
+        return None
+    most = run.params.train.learning.epochs
+    if not training["best_epoch"] == training["epochs"] == most:
+        return None
+    return Advice(
+        "DIN102",
+        "Training ended before it converged",
+        f"The best epoch was the last one that train.learning.epochs permits ({most}).",
+        "The validation metric was still rising when training ended, so a longer one would probably be better.",
+        "Raise train.learning.epochs, or train.learning.learning_rate if that takes too long.",
+    )
+
+
+def no_better_than_lr(run: Run) -> Advice | None:
+    """DIN103: the model is not better than logistic regression for certain."""
+    scored = run.scored
+    model = run.training["model"] if run.training else "model"
+    if scored is None or model == "lr" or not scored.over_lr.lower <= 0:
+        return None
+    return Advice(
+        "DIN103",
+        f"The model `{model}` is not surely better than logistic regression",
+        f"On the same test rows, its AUC minus that of LR is {_signed(scored.over_lr)}.",
+        "The interval contains 0, so on this log nothing shows that attention and the deep layers pay for their cost.",
+        "Give the model more to attend to: longer histories (featurize.max_history), side fields of items, or more "
+        "days. If it stays so, train.model.name: lr is cheaper and as good.",
+    )
+
+
+def validation_and_test_disagree(run: Run) -> Advice | None:
+    """DIN104: the AUC of validation and test rows differ beyond their intervals."""
+    scored = run.scored
+    if scored is None:
+        return None
+    valid = scored.valid_auc
+    test = scored.test_auc
+    if not (valid.upper < test.lower or test.upper < valid.lower):
+        return None
+    return Advice(
+        "DIN104",
+        "Validation and test rows disagree",
+        f"The AUC is {_plain(valid)} on the validation rows and {_plain(test)} on the test rows, and the intervals do "
+        "not touch.",
+        "Epochs are chosen on rows that differ from those the model is judged on. The traffic changed in between, or "
+        "one of the splits is special.",
+        "Look at the days and the fields in this report. Under the split temporal, raise featurize.valid_days, so that "
+        "the validation rows cover a whole week.",
+    )
+
+
+def miscalibrated_slices(run: Run) -> Advice | None:
+    """DIN105: the calibration of a slice is certainly beyond the limits for all rows."""
+    if run.scored is None or run.params is None:
+        return None
+    limits = run.params.gate
+    wrong = [part for part in run.scored.slices if _miscalibrated(part, limits)]
+    if not wrong:
+        return None
+    wrong.sort(key=lambda part: -abs(part.calibration.point - 1))
+    named = ", ".join(f"{part.name} {_plain(part.calibration)}" for part in wrong[:_SLICES_NAMED])
+    more = f", and {len(wrong) - _SLICES_NAMED} more" if len(wrong) > _SLICES_NAMED else ""
+    return Advice(
+        "DIN105",
+        "Calibration is off on a slice",
+        f"Mean prediction divided by CTR is certainly outside {limits.min_calibration:g} to {limits.max_calibration:g} "
+        f"on {named}{more}.",
+        "Bids and forecasts for this traffic are wrong by that factor, although the mean over all rows may be right.",
+        "Give the model the property as a field, if it is not one, or calibrate the scores of this slice where they "
+        "are used.",
+    )
+
+
+def short_histories(run: Run) -> Advice | None:
+    """DIN106: the median history is too short to matter."""
+    if run.scored is None or run.scored.histories.median >= SHORT_HISTORY:
+        return None
+    histories = run.scored.histories
+    return Advice(
+        "DIN106",
+        "Histories are too short to matter",
+        f"The median test impression has {histories.median:g} earlier behaviours, and {histories.empty:.0%} have none.",
+        "Attention chooses among behaviours. With fewer than three there is little to choose from, so a model without "
+        "attention does as well.",
+        "Add behaviours that are not impressions (fetch.table.history), or more days before the first training row.",
+    )
+
+
+def unknown_candidates(run: Run) -> Advice | None:
+    """DIN107: many candidates of the judged rows have no id of their own."""
+    if run.scored is None:
+        return None
+    worst = max(run.scored.unknown_items.items(), key=lambda one: one[1])
+    split, share = worst
+    if share <= MANY_UNKNOWN:
+        return None
+    return Advice(
+        "DIN107",
+        "Many candidates are unknown to the model",
+        f"{share:.0%} of the candidates of the {split} rows have no id of their own.",
+        "Unknown items share one embedding, so they are told apart by their side fields alone.",
+        "Lower featurize.min_count, train on newer days, or add side fields of items: categories, brands, or an "
+        "embedding of their text or picture.",
+    )
+
+
+def one_class_users(run: Run) -> Advice | None:
+    """DIN108: most test users have impressions of one class only."""
+    test = run.evaluation["test"] if run.evaluation else None
+    if test is None or test["one_class_users"] * 2 <= test["users"]:
+        return None
+    telling = test["users"] - test["one_class_users"]
+    return Advice(
+        "DIN108",
+        "GAUC rests on few users",
+        f"{test['one_class_users']:,} of {test['users']:,} test users clicked on everything or on nothing, so GAUC is "
+        f"about the other {telling:,}.",
+        "GAUC says nothing about users of one class, and its interval is wider than the number of users suggests.",
+        "Judge by AUC first (gate.metrics), or test on more days (featurize.test_days), so that more users have both.",
+    )
+
+
+RULES: tuple[Callable[[Run], Advice | None], ...] = (
+    first_epoch_best,
+    last_epoch_best,
+    no_better_than_lr,
+    validation_and_test_disagree,
+    miscalibrated_slices,
+    short_histories,
+    unknown_candidates,
+    one_class_users,
+)
+
+
+def _miscalibrated(part: SliceFigures, limits: Gate) -> bool:
+    interval = part.calibration
+    return interval.upper < limits.min_calibration or interval.lower > limits.max_calibration
+
+
+def _plain(interval: Interval) -> str:
+    return f"{interval.point:.4f} [{interval.lower:.4f}, {interval.upper:.4f}]"
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.point:+.4f} [{interval.lower:+.4f}, {interval.upper:+.4f}]"

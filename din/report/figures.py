@@ -1,0 +1,387 @@
+"""Figures that no stage's report holds: curves of the test predictions, slices with intervals, and days of the log.
+
+They are computed from at most `gate.max_rows` test rows, whole users drawn as the gate draws them, so that neither the
+time nor the page grows with the log. Every curve is binned.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtri
+
+from din.features.reader import Features
+from din.field_forms import UNKNOWN, Column
+from din.metrics.estimates import Interval, difference, estimate
+from din.metrics.slices import slices
+from din.params import Params
+from din.promotion.evidence import Evidence
+from din.schema import ITEM_ID, Field, Group, SplitName
+from din.workspace import Workspace
+
+CURVE_POINTS = 80
+BINS = 10
+HISTOGRAM_BINS = 40
+MOST_PERIODS = 90
+MOST_SLICES = 60
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+_DRIFT_ROWS = 500_000
+_DRIFT_VALUES = 20
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rows with similar predictions; the bounds of their CTR are Wilson's, which treat rows as independent."""
+
+    rows: int
+    predicted: float
+    ctr: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class Lift:
+    """The CTR of the best rows by some score, divided by the CTR of all rows."""
+
+    share: float
+    lift: float
+
+
+@dataclass(frozen=True)
+class HistogramBin:
+    """The rows whose prediction lies in a range, as shares of the rows of their class."""
+
+    low: float
+    high: float
+    clicked: float
+    not_clicked: float
+
+
+@dataclass(frozen=True)
+class SliceFigures:
+    """One slice of the test rows, with bounds clustered by user."""
+
+    by: str
+    value: str
+    rows: int
+    users: int
+    auc: Interval
+    calibration: Interval
+
+    @property
+    def name(self) -> str:
+        """The name of the slice, e.g. history_length=5-19."""
+        return f"{self.by}={self.value}"
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The lengths of the histories of the test rows."""
+
+    median: float
+    empty: float
+    longest: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Figures of the predictions.
+
+    Attributes:
+        rows, sampled: the number of test rows, and of those that the figures are about.
+        roc: by the name of the score, (false positive rate, true positive rate) from (0, 0) to (1, 1).
+        lifts: by the name of the score.
+        valid_auc, test_auc: with their bounds.
+        over_lr: AUC minus that of LR on the same rows.
+        unknown_items: the share of candidates without an id of their own, by split.
+    """
+
+    rows: int
+    sampled: int
+    roc: dict[str, list[tuple[float, float]]]
+    calibration: list[CalibrationBin]
+    lifts: dict[str, list[Lift]]
+    histogram: list[HistogramBin]
+    valid_auc: Interval
+    test_auc: Interval
+    over_lr: Interval
+    slices: list[SliceFigures]
+    slices_left_out: int
+    histories: Histories
+    unknown_items: dict[SplitName, float]
+
+
+@dataclass(frozen=True)
+class Period:
+    """The events of a range of days."""
+
+    first: date
+    last: date
+    rows: int
+    clicks: int
+
+    @property
+    def ctr(self) -> float:
+        """The share of clicks; NaN without rows."""
+        return self.clicks / self.rows if self.rows else math.nan
+
+
+@dataclass(frozen=True)
+class FieldShift:
+    """How far a field's values in the test rows are from those in the training rows.
+
+    Attributes:
+        index: the population stability index over the most frequent training values, the rest, and unknown.
+        unknown_train, unknown_test: the share of rows without a known value.
+    """
+
+    name: str
+    group: str
+    index: float
+    unknown_train: float
+    unknown_test: float
+
+
+def scored(workspace: Workspace, params: Params) -> Scored:
+    """Return the figures of the predictions of a workspace.
+
+    Raises:
+        InputError: features can't be read or don't belong to the predictions.
+        OSError: predictions can't be read.
+    """
+    evidence = Evidence(workspace, params)
+    every = evidence.rows
+    sample = evidence.draw(every)
+    valid = evidence.draw(pq.read_table(workspace.predictions / "valid.parquet"))
+    confidence = params.gate.confidence
+    features = evidence.features
+    scores = {
+        "model": _numpy(sample, "prediction"),
+        "lr": _numpy(sample, "lr"),
+        "popularity": _numpy(sample, "popularity"),
+    }
+    labels = _numpy(sample, "label")
+    users = _numpy(sample, "user")
+    parts = list(slice_figures(sample, features, confidence))
+    length = _numpy(sample, "history_length")
+    items = features.items[ITEM_ID].values
+    return Scored(
+        rows=len(every),
+        sampled=len(sample),
+        roc={name: roc(labels, score) for name, score in scores.items()},
+        calibration=calibration(labels, scores["model"], confidence),
+        lifts={name: lifts(labels, score) for name, score in scores.items()},
+        histogram=histogram(labels, scores["model"]),
+        valid_auc=estimate("auc", _numpy(valid, "label"), _numpy(valid, "prediction"), _numpy(valid, "user")).interval(
+            confidence
+        ),
+        test_auc=estimate("auc", labels, scores["model"], users).interval(confidence),
+        over_lr=difference("auc", labels, scores["model"], scores["lr"], users).interval(confidence),
+        slices=parts[:MOST_SLICES],
+        slices_left_out=max(len(parts) - MOST_SLICES, 0),
+        histories=Histories(float(np.median(length)), float((length == 0).mean()), int(length.max())),
+        unknown_items={
+            "valid": float((items[_numpy(valid, "item")] == UNKNOWN).mean()),
+            "test": float((items[_numpy(sample, "item")] == UNKNOWN).mean()),
+        },
+    )
+
+
+def roc(labels: ArrayLike, scores: ArrayLike) -> list[tuple[float, float]]:
+    """Return at most `CURVE_POINTS` points of the ROC curve, spread evenly along it.
+
+    Rows of equal score are one step.
+    """
+    clicked = np.asarray(labels) != 0
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    ordered = np.asarray(scores)[order]
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+    hits = np.cumsum(clicked[order])[last]
+    misses = last + 1 - hits
+    true_rate = np.append(0.0, hits / max(hits[-1], 1))
+    false_rate = np.append(0.0, misses / max(misses[-1], 1))
+    along = (true_rate + false_rate) / 2
+    chosen = np.unique(np.searchsorted(along, np.linspace(0, 1, CURVE_POINTS)).clip(max=len(along) - 1))
+    return [(float(false_rate[i]), float(true_rate[i])) for i in chosen]
+
+
+def calibration(labels: ArrayLike, probabilities: ArrayLike, confidence: float) -> list[CalibrationBin]:
+    """Return bins of equal mass, cut as `din.metrics.calibration.ece` cuts them."""
+    clicked = np.asarray(labels) != 0
+    p = np.asarray(probabilities, np.float64)
+    number = np.searchsorted(np.sort(p), p, "left") * BINS // len(p)
+    found = []
+    for one in np.unique(number):
+        rows = number == one
+        bounds = wilson(int(clicked[rows].sum()), int(rows.sum()), confidence)
+        found.append(
+            CalibrationBin(
+                int(rows.sum()), float(p[rows].mean()), float(clicked[rows].mean()), bounds.lower, bounds.upper
+            )
+        )
+    return found
+
+
+def wilson(clicks: int, rows: int, confidence: float) -> Interval:
+    """Return Wilson's bounds of a share (JASA 22, 1927), each of which holds with this confidence."""
+    z = float(ndtri(confidence))
+    share = clicks / rows
+    middle = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
+
+
+def lifts(labels: ArrayLike, scores: ArrayLike) -> list[Lift]:
+    """Return the lift of the best rows, for shares of the rows; rows of equal score count with their mean CTR."""
+    clicked = (np.asarray(labels) != 0).astype(np.float64)
+    score = np.asarray(scores, np.float64)
+    mean = clicked.mean()
+    if not mean:
+        return []
+    _, run, size = np.unique(-score, return_inverse=True, return_counts=True)
+    expected = (np.bincount(run, clicked) / size)[np.sort(run)]
+    gained = np.cumsum(expected)
+    places = [max(math.ceil(share * len(score)), 1) for share in _SHARES]
+    return [Lift(share, float(gained[place - 1] / place / mean)) for share, place in zip(_SHARES, places, strict=True)]
+
+
+def histogram(labels: ArrayLike, probabilities: ArrayLike) -> list[HistogramBin]:
+    """Return the distribution of the predictions of clicked and of other rows, over the range that they take."""
+    clicked = np.asarray(labels) != 0
+    p = np.asarray(probabilities, np.float64)
+    edges = np.linspace(p.min(), max(p.max(), p.min() + 1e-6), HISTOGRAM_BINS + 1)
+    of_class = [np.histogram(p[rows], edges)[0] / max(rows.sum(), 1) for rows in (clicked, ~clicked)]
+    return [
+        HistogramBin(float(low), float(high), float(yes), float(no))
+        for (low, high), yes, no in zip(pairwise(edges), *of_class, strict=True)
+    ]
+
+
+def slice_figures(rows: pa.Table, features: Features, confidence: float) -> Iterator[SliceFigures]:
+    """Yield the slices of the test rows with AUC and calibration ratio.
+
+    Raises:
+        InputError: the rows are not those of the features.
+    """
+    columns = {
+        name: _numpy(rows, name) for name in ("user", "item", "label", "sequence", "history_length", "prediction")
+    }
+    for part in slices(columns, features):
+        own = {name: columns[name][part.rows] for name in ("label", "prediction", "user")}
+        auc, ratio = (
+            estimate(metric, own["label"], own["prediction"], own["user"]) for metric in ("auc", "calibration_ratio")
+        )
+        yield SliceFigures(
+            part.by,
+            part.value,
+            len(part.rows),
+            len(auc.users),
+            auc.interval(confidence),
+            ratio.interval(confidence),
+        )
+
+
+def periods(raw: Path) -> list[Period]:
+    """Return rows and clicks of the log by day, or by as many days as make at most `MOST_PERIODS` ranges."""
+    days: dict[date, list[int]] = {}
+    for folder in sorted(raw.glob("events/date=*")):
+        counts = days.setdefault(date.fromisoformat(folder.name.partition("=")[2]), [0, 0])
+        for path in folder.glob("*.parquet"):
+            labels = pq.ParquetFile(path).read(["label"])["label"].to_numpy()
+            counts[0] += len(labels)
+            counts[1] += int(np.count_nonzero(labels))
+    if not days:
+        return []
+    first = min(days)
+    span = math.ceil(((max(days) - first).days + 1) / MOST_PERIODS)
+    found: dict[int, list[int]] = {}
+    for day, (rows, clicks) in days.items():
+        total = found.setdefault((day - first).days // span, [0, 0])
+        total[0] += rows
+        total[1] += clicks
+    return [
+        Period(first + timedelta(number * span), first + timedelta((number + 1) * span - 1), rows, clicks)
+        for number, (rows, clicks) in sorted(found.items())
+    ]
+
+
+def field_shifts(workspace: Workspace) -> list[FieldShift]:
+    """Return the shift of each field with ids from the training to the test rows, largest first.
+
+    Raises:
+        InputError: the features can't be read.
+    """
+    features = Features(workspace.features)
+    train = _Sample.of(features, "train")
+    test = _Sample.of(features, "test")
+    fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR and field.form.holds_ids]
+    found = []
+    for field in fields:
+        old, new = (np.bincount(sample.ids(field), minlength=features.rows[field.name]) for sample in (train, test))
+        if old.sum() and new.sum():
+            found.append(
+                FieldShift(
+                    field.name,
+                    str(field.group),
+                    _stability(old, new),
+                    float(old[UNKNOWN] / old.sum()),
+                    float(new[UNKNOWN] / new.sum()),
+                )
+            )
+    return sorted(found, key=lambda shift: -shift.index)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Rows of a split, from as many shards as hold `_DRIFT_ROWS` of them."""
+
+    features: Features
+    item: NDArray[Any]
+    user: NDArray[Any]
+    contexts: list[dict[str, Column]]
+
+    @classmethod
+    def of(cls, features: Features, split: SplitName) -> "_Sample":
+        taken = []
+        for shard in features.shards(split):
+            taken.append(shard.impressions)
+            if sum(map(len, taken)) >= _DRIFT_ROWS:
+                break
+        item = np.concatenate([rows.item for rows in taken])
+        user = np.concatenate([rows.user for rows in taken])
+        return cls(features, item, user, [rows.contexts for rows in taken])
+
+    def ids(self, field: Field) -> NDArray[Any]:
+        if field.group is Group.CONTEXT:
+            return np.concatenate([own[field.name].values for own in self.contexts])
+        if field.group is Group.ITEM:
+            return self.features.items[field.name].take(self.item).values
+        return self.features.users[field.name].take(self.user).values
+
+
+def _stability(old: NDArray[Any], new: NDArray[Any]) -> float:
+    """Return the population stability index over the commonest values, the rest, and unknown, with half a row each."""
+    known = np.arange(1, len(old))
+    common = known[np.argsort(-old[1:], kind="stable")][:_DRIFT_VALUES]
+
+    def shares(counts: NDArray[Any]) -> NDArray[np.float64]:
+        rest = counts[1:].sum() - counts[common].sum()
+        bins = np.append(counts[common], [rest, counts[UNKNOWN]]) + 0.5
+        return bins / bins.sum()
+
+    before = shares(old)
+    after = shares(new)
+    return float(((after - before) * np.log(after / before)).sum())
+
+
+def _numpy(table: pa.Table, name: str) -> NDArray[Any]:
+    return table[name].to_numpy()

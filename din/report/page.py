@@ -1,0 +1,417 @@
+"""Render a run as one HTML page without a script, a link to another host, or a file beside it.
+
+The page is at most `MOST_BYTES` long. Curves are binned, lists are cut at a stated length, and texts at `MOST_SHOWN`
+characters. All texts come from logs and reports, so the template escapes every one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from din.document_types import Expectation, GateEntry, Metrics
+from din.errors import shown
+from din.metrics.estimates import Interval
+from din.report.advice import Advice
+from din.report.charts import Axis, Plot, interval, strip
+from din.report.run import Run
+from din.workspace import Suite
+
+if TYPE_CHECKING:
+    from din.report.attention import Strip
+
+MOST_BYTES = 500_000
+MOST_ROWS = 100
+MOST_SAMPLES = 5
+MOST_COLUMNS = 10
+_HIGHEST_RATIO = 2.5
+"""The largest calibration ratio that is drawn to scale."""
+_FOLDER = Path(__file__).parent
+_DELTA = "champion_delta_"
+_METRICS = {
+    "auc": "AUC",
+    "gauc": "GAUC",
+    "log_loss": "log loss",
+    "normalized_entropy": "normalised entropy",
+    "calibration_ratio": "calibration",
+    "ece": "ECE",
+}
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """A gate with a picture of its interval."""
+
+    entry: GateEntry
+    picture: Markup | None
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One model's metrics, and how they were come by."""
+
+    name: str
+    about: str
+    figures: Mapping[str, Any]
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An expectation that failed, with the columns of its offending rows."""
+
+    suite: Suite
+    entry: Expectation
+    columns: list[str]
+    sample: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture with the table behind it.
+
+    Attributes:
+        key: the lines of the picture, from a class of the page to a name.
+    """
+
+    title: str
+    picture: Markup
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+    key: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """A slice with its two intervals drawn."""
+
+    figures: Any
+    auc: Markup
+    calibration: Markup
+
+
+def render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]") -> bytes:
+    """Return the page."""
+    page = _environment().get_template("page.html.j2")
+    text = page.render(
+        run=run,
+        verdict=run.verdict,
+        advice=advice,
+        gates=_gates(run),
+        failed=_failed(run),
+        metrics=_metrics(run),
+        columns=_METRICS,
+        deltas=[one for one in run.gate["gates"] if one["name"].startswith(_DELTA)] if run.gate else [],
+        learning=_learning(run),
+        ranking=_ranking(run),
+        slices=_slices(run),
+        days=_days(run),
+        strips=[(one, *_pictures(one)) for one in strips],
+        style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
+        most=MOST_ROWS,
+    )
+    return text.encode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "figure": figure,
+        "bounds": bounds,
+        "sentence": sentence,
+        "cut": cut,
+        "percent": percent,
+    }
+    return environment
+
+
+def figure(value: Any) -> str:
+    """Return a value of a report as text: floats with four digits after the point or fewer, None as a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, list | tuple):
+        return " … ".join(figure(one) for one in value[:4])
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return cut(value)
+    return _number(value).replace("-", "−")
+
+
+def _number(value: float) -> str:
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
+    if value and abs(value) < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def bounds(value: Interval) -> str:
+    """Return the bounds of an interval as text."""
+    return "–" if math.isnan(value.lower) else f"{figure(value.lower)} … {figure(value.upper)}"
+
+
+def sentence(text: Any) -> str:
+    """Return a text that begins with a capital letter and ends with a full stop."""
+    whole = cut(text)
+    return f"{whole[:1].upper()}{whole[1:]}" + ("" if whole.endswith((".", "…")) else ".")
+
+
+def percent(value: float) -> str:
+    """Return a share as text."""
+    return f"{value:.1%}"
+
+
+def cut(value: Any) -> str:
+    """Return any value as text of bounded length."""
+    return shown(value, quotes=False) if isinstance(value, str) else shown(value)
+
+
+def _gates(run: Run) -> list[GateRow]:
+    """Return the gates, those that are not open first."""
+    if run.gate is None:
+        return []
+    order = ("closed", "borderline", "open")
+    entries = sorted(run.gate["gates"], key=lambda one: order.index(one["verdict"]))
+    return [GateRow(one, _gate_picture(one)) for one in entries[:MOST_ROWS]]
+
+
+def _gate_picture(entry: GateEntry) -> Markup | None:
+    """Return a picture of a gate's interval beside its threshold, which is a lower bound or a pair of bounds."""
+    low, high = entry["interval"] or (None, None)
+    point = entry["observed"]
+    threshold = entry["threshold"]
+    limits = threshold if isinstance(threshold, list) else [threshold, None]
+    numbers = [one for one in (low, high, point, *limits) if isinstance(one, int | float)]
+    if low is None or high is None or len(limits) != 2 or len(numbers) < 4:
+        return None
+    return interval(Interval(point, low, high), Axis.over(numbers, ""), entry["verdict"], (limits[0], limits[1]))
+
+
+def _failed(run: Run) -> list[Failed]:
+    """Return the failed expectations, critical ones first."""
+    found = []
+    for suite, report in run.validation.items():
+        for entry in report["expectations"]:
+            if not entry["success"]:
+                sample = entry.get("sample", [])[:MOST_SAMPLES]
+                columns = list(dict.fromkeys(name for row in sample for name in row))[:MOST_COLUMNS]
+                found.append(Failed(suite, entry, columns, sample))
+    return sorted(found, key=lambda one: one.entry["severity"] != "critical")[:MOST_ROWS]
+
+
+def _metrics(run: Run) -> list[MetricRow]:
+    """Return the candidate beside the champion, the floors and the oracle."""
+    evaluation = run.evaluation
+    rows = []
+    if evaluation:
+        rows.append(MetricRow("Candidate", "test rows", _figures(evaluation["test"]), "candidate"))
+        rows.append(MetricRow("Candidate", "validation rows", _figures(evaluation["valid"])))
+    if run.champion:
+        until = run.champion["until"]
+        rows.append(
+            MetricRow("Champion", f"its own test rows, until {until}", _figures(run.champion["evaluation"]["test"]))
+        )
+    if evaluation:
+        rows.append(MetricRow("Floor: LR", "test rows", _figures(evaluation["floors"]["lr"])))
+        popularity = evaluation["floors"]["popularity"]
+        rows.append(MetricRow("Floor: popularity", "test rows", dict.fromkeys(_METRICS) | dict(popularity)))
+        if evaluation["oracle"]:
+            rows.append(
+                MetricRow(
+                    "Oracle", "true probabilities, test rows", dict.fromkeys(_METRICS) | dict(evaluation["oracle"])
+                )
+            )
+    return rows
+
+
+def _figures(metrics: Metrics) -> dict[str, float | None]:
+    return {name: metrics[name] for name in _METRICS}
+
+
+def _learning(run: Run) -> list[Chart]:
+    """Return the learning curves, thinned to `MOST_ROWS` epochs."""
+    if run.training is None or not run.training["history"]:
+        return []
+    history = run.training["history"]
+    every = -(-len(history) // MOST_ROWS)
+    history = history[::every]
+    best = run.training["best_epoch"]
+    epochs = [one["epoch"] + 1 for one in history]
+    charts = []
+    for title, label, lines in (
+        ("Loss by epoch", "log loss", {"train": "train_loss", "validation": "valid_log_loss"}),
+        ("Ranking by epoch", "AUC, GAUC", {"validation AUC": "valid_auc", "validation GAUC": "valid_gauc"}),
+    ):
+        series = {
+            name: [(at, one[key]) for at, one in zip(epochs, history, strict=True)] for name, key in lines.items()
+        }
+        known = {name: [(at, value) for at, value in points if value is not None] for name, points in series.items()}
+        plot = Plot(
+            Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"),
+            Axis.over((value for points in known.values() for _, value in points), label, ".3f"),
+        )
+        plot.note_at(best, f"best: epoch {best}")
+        styles = dict(
+            zip(known, ("other", "candidate") if label == "log loss" else ("candidate", "other"), strict=True)
+        )
+        for name, points in known.items():
+            plot.line(points, styles[name])
+            plot.dots(points, styles[name])
+        ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
+        table = [(at, *(one[key] for key in lines.values())) for at, one in zip(epochs, history, strict=True)]
+        charts.append(
+            Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, key={styles[name]: name for name in known})
+        )
+    return charts
+
+
+def _ranking(run: Run) -> list[Chart]:
+    """Return ROC, calibration, lift and the distribution of the predictions."""
+    scored = run.scored
+    if scored is None:
+        return []
+    names = {"model": "candidate", "lr": "LR", "popularity": "popularity"}
+    styles = {"model": "candidate", "lr": "other", "popularity": "third"}
+    key = {styles[one]: name for one, name in names.items()}
+    roc = Plot(Axis(0, 1, "share of unclicked rows", ".1f"), Axis(0, 1, "share of clicked rows", ".1f"))
+    roc.line([(0, 0), (1, 1)], "chance")
+    for one in reversed(names):
+        roc.line(scored.roc[one], styles[one])
+    at_rates = [(f"{false:.3f}", f"{true:.3f}") for false, true in scored.roc["model"][::4]]
+    charts = [
+        Chart(
+            "ROC",
+            roc.svg("ROC: share of clicked rows found, by share of unclicked rows taken along"),
+            ("unclicked", "clicked"),
+            at_rates,
+            "Above the diagonal is better than chance. The table is the candidate's.",
+            key,
+        )
+    ]
+    bins = scored.calibration
+    top = max((max(one.upper, one.predicted) for one in bins), default=1.0)
+    plot = Plot(Axis(0, top * 1.04, "mean prediction", ".2f"), Axis(0, top * 1.04, "CTR", ".2f"))
+    plot.line([(0, 0), (top, top)], "chance")
+    for one in bins:
+        plot.whisker(one.predicted, one.lower, one.upper, "candidate")
+    plot.dots([(one.predicted, one.ctr) for one in bins], "candidate", radius=2)
+    charts.append(
+        Chart(
+            "Calibration",
+            plot.svg("Calibration: CTR of ten bins of rows by their mean prediction"),
+            ("rows", "mean prediction", "CTR", "lower", "upper"),
+            [(one.rows, one.predicted, one.ctr, one.lower, one.upper) for one in bins],
+            "On the diagonal, a prediction is the CTR. Below it, the model promises too much. Bounds are Wilson's.",
+        )
+    )
+    lifts = scored.lifts
+    if lifts["model"]:
+        plot = Plot(
+            Axis(0, 1, "best share of the rows", ".0%"),
+            Axis.over((one.lift for curve in lifts.values() for one in curve), "CTR ÷ mean CTR", ".1f", zero=True),
+        )
+        plot.line([(0, 1), (1, 1)], "chance")
+        for one in reversed(names):
+            plot.line([(point.share, point.lift) for point in lifts[one]], styles[one])
+        plot.dots([(point.share, point.lift) for point in lifts["model"]], "candidate")
+        table = [
+            (percent(one.share), one.lift, other.lift, third.lift)
+            for one, other, third in zip(lifts["model"], lifts["lr"], lifts["popularity"], strict=True)
+        ]
+        charts.append(
+            Chart("Lift", plot.svg("Lift: CTR of the best rows"), ("best share", *names.values()), table, key=key)
+        )
+    bars = scored.histogram
+    highest = max((max(one.clicked, one.not_clicked) for one in bars), default=1.0)
+    plot = Plot(
+        Axis(bars[0].low, bars[-1].high, "prediction", ".2f"), Axis(0, highest * 1.05, "share of the class", ".0%")
+    )
+    for one in bars:
+        plot.bar(one.low, one.high, one.not_clicked, "other")
+        plot.bar(one.low, one.high, one.clicked, "candidate")
+    charts.append(
+        Chart(
+            "Score distribution",
+            plot.svg("Distribution of the predictions of clicked and of unclicked rows"),
+            ("from", "to", "clicked", "unclicked"),
+            [(one.low, one.high, percent(one.clicked), percent(one.not_clicked)) for one in bars],
+            key={"candidate": "clicked rows", "other": "unclicked rows"},
+        )
+    )
+    return charts
+
+
+def _slices(run: Run) -> list[SliceRow]:
+    """Return the slices with intervals drawn to common axes."""
+    if run.scored is None:
+        return []
+    parts = run.scored.slices
+    auc = _axis([one.auc for one in parts], 0.0, 1.0)
+    ratio = _axis([one.calibration for one in parts], 0.0, _HIGHEST_RATIO)
+    whole = run.scored.test_auc.point
+    limits = (run.params.gate.min_calibration, run.params.gate.max_calibration) if run.params else None
+    return [
+        SliceRow(
+            one,
+            interval(one.auc, auc, _style(one.auc), reference=whole),
+            interval(one.calibration, ratio, _style(one.calibration), permitted=limits),
+        )
+        for one in parts
+    ]
+
+
+def _axis(intervals: Sequence[Interval], low: float, high: float) -> Axis:
+    """Return an axis over some intervals, within the given bounds."""
+    values = [value for one in intervals for value in (one.point, one.lower, one.upper)]
+    axis = Axis.over(values, "")
+    return Axis(max(axis.low, low), min(axis.high, high), "")
+
+
+def _style(value: Interval) -> str:
+    return "other" if math.isnan(value.lower) else "candidate"
+
+
+def _days(run: Run) -> list[Chart]:
+    """Return volume and CTR of the log by day."""
+    found = run.periods
+    if not found:
+        return []
+    span = (found[0].last - found[0].first).days + 1
+    unit = "day" if span == 1 else f"{span} days"
+    number = {period: at for at, period in enumerate(found)}
+    ticks = [(at + 0.5, f"{period.first:%d %b %y}") for period, at in number.items() if at % -(-len(found) // 4) == 0]
+    x = Axis(0, len(found), f"from, by {unit}, UTC")
+    volume = Plot(x, Axis.over((period.rows for period in found), "rows", ",.0f", zero=True))
+    for period, at in number.items():
+        volume.bar(at, at + 1, period.rows, "other")
+    filled = [period for period in found if period.rows]
+    ctr = Plot(x, Axis.over((period.ctr for period in filled), "CTR", ".3f"))
+    ctr.line([(number[period] + 0.5, period.ctr) for period in filled], "candidate")
+    ctr.dots([(number[period] + 0.5, period.ctr) for period in filled], "candidate")
+    table = [(str(period.first), str(period.last), period.rows, period.ctr) for period in found]
+    return [
+        Chart(f"Rows by {unit}", volume.svg(f"Rows of the log by {unit}", ticks), ("from", "to", "rows", "CTR"), table),
+        Chart(f"CTR by {unit}", ctr.svg(f"CTR of the log by {unit}", ticks), ("from", "to", "rows", "CTR"), table),
+    ]
+
+
+def _pictures(one: "Strip") -> list[Markup]:
+    """Return the strips for the clicked and for the unclicked candidate, on one scale."""
+    rows = ([b.for_clicked for b in one.behaviours], [b.for_unclicked for b in one.behaviours])
+    names = [b.name for b in one.behaviours]
+    return [
+        strip(row, [f"{name}: {figure(w)}" for name, w in zip(names, row, strict=True)], one.largest, one.sign)
+        for row in rows
+    ]

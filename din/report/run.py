@@ -1,0 +1,206 @@
+"""A run as its reports tell it. A report that is missing or can't be read is noted, and the others are still shown."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from din import documents, stage
+from din.artifacts import MANIFEST, sha256_file
+from din.document_types import (
+    Evaluation,
+    Facts,
+    FeaturesManifest,
+    GateReport,
+    Machine,
+    ParityReport,
+    RawManifest,
+    StageOutcome,
+    TrainingSummary,
+    TrainingTimes,
+    ValidationReport,
+)
+from din.errors import InputError, Unavailable
+from din.params import Params, load
+from din.promotion.words import explain
+from din.registry.bundle import FACTS
+from din.registry.records import Record
+from din.registry.registry import Registry
+from din.report import figures
+from din.report.figures import FieldShift, Period, Scored
+from din.workspace import SUITES, Suite, Workspace
+
+if TYPE_CHECKING:
+    from din.report.attention import Strip
+
+T = TypeVar("T")
+
+State = Literal["promoted", "open", "borderline", "closed", "stopped", "unfinished"]
+StageState = Literal["done", "closed", "failed", "not run"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml and how it ended; `seconds` are those of its last run in this workspace."""
+
+    name: str
+    purpose: str
+    state: StageState
+    exit_code: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of the candidate, in one word and in a few sentences."""
+
+    state: State
+    sentence: str
+
+
+@dataclass
+class Run:
+    """Everything that the page shows, apart from the activations. None: missing, and `missing` says why."""
+
+    workspace: Workspace
+    missing: dict[str, str] = field(default_factory=dict)
+    params: Params | None = None
+    stages: list[Stage] = field(default_factory=list)
+    gate: GateReport | None = None
+    evaluation: Evaluation | None = None
+    training: TrainingSummary | None = None
+    times: TrainingTimes | None = None
+    machine: Machine | None = None
+    parity: ParityReport | None = None
+    validation: dict[Suite, ValidationReport] = field(default_factory=dict)
+    raw: RawManifest | None = None
+    features: FeaturesManifest | None = None
+    facts: Facts | None = None
+    champion: Facts | None = None
+    record: Record | None = None
+    scored: Scored | None = None
+    periods: list[Period] = field(default_factory=list)
+    shifts: list[FieldShift] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, workspace: Workspace) -> "Run":
+        """Read the reports of a workspace, and compute the figures that no report holds."""
+        run = cls(workspace)
+        run.params = run._try("params.yaml", lambda: load(workspace.params))
+        run.gate = run._document(GateReport, workspace.gate)
+        run.evaluation = run._document(Evaluation, workspace.evaluation)
+        run.training = run._document(TrainingSummary, workspace.training)
+        run.times = run._document(TrainingTimes, workspace.training_times)
+        run.machine = run._document(Machine, workspace.machine_of("train"))
+        run.parity = run._document(ParityReport, workspace.parity)
+        for suite in SUITES:
+            if report := run._document(ValidationReport, workspace.validation(suite)):
+                run.validation[suite] = report
+        run.raw = run._document(RawManifest, workspace.raw / MANIFEST)
+        run.features = run._document(FeaturesManifest, workspace.features / MANIFEST)
+        run.facts = run._document(Facts, workspace.bundle / FACTS)
+        run.stages = run._try("dvc.yaml", lambda: _stages(workspace)) or []
+        run.champion = run._champion()
+        run.record = run._try("the registry", run._promoted)
+        run._figures()
+        return run
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of the candidate, and why."""
+        if self.gate and self.record and self.record.version == self.gate["bundle"]:
+            record = self.record
+            who = f"by {record.by} at {record.at}"
+            return Verdict("promoted", f"The candidate is the champion since record {record.number}, {who}.")
+        if self.gate:
+            return Verdict(self.gate["verdict"], explain(self.gate))
+        stopped = next((one for one in self.stages if one.state in ("failed", "closed")), None)
+        if stopped is None:
+            return Verdict(
+                "unfinished", "The run has not reached its gate, so nothing is decided and the champion stays."
+            )
+        how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
+        return Verdict(
+            "stopped", f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
+        )
+
+    def activations(self) -> "list[Strip]":
+        """Return the activations of a few real test impressions; they need PyTorch and the trained model."""
+        if self.scored is None or not self.workspace.model.exists():
+            return []
+        return self._try("the activations", self._strips) or []
+
+    def _strips(self) -> "list[Strip]":
+        from din.report.attention import strips  # only here, because a run without features needs no PyTorch
+
+        return strips(self.workspace)
+
+    def _document(self, expected: type[T], path: Path) -> T | None:
+        return self._try(self.workspace.relative(path), lambda: documents.read(expected, path))
+
+    def _try(self, name: str, read: Callable[[], T]) -> T | None:
+        """Return a part of the run, or note why it can't be shown."""
+        try:
+            return read()
+        except (InputError, Unavailable, OSError) as error:
+            self.missing[name] = str(error)
+            return None
+        except Exception as error:  # one part must not take the page with it
+            self.missing[name] = f"can't be shown: {type(error).__name__}: {error}"
+            return None
+
+    def _promoted(self) -> Record | None:
+        """Return the newest record of the registry, if it made this candidate the champion."""
+        if self.params is None or self.gate is None:
+            return None
+        champion = Registry.of(self.workspace, self.params).champion()
+        return champion if champion and champion.version == self.gate["bundle"] else None
+
+    def _champion(self) -> Facts | None:
+        """Return the facts of the champion that the candidate was compared with, from the copy that the gate used."""
+        folder = self.workspace.rival("champion")
+        manifest = folder / MANIFEST
+        expected = self.gate and self.gate["champion"] and self.gate["champion"]["version"]
+        if not expected or not manifest.exists() or sha256_file(manifest) != expected:
+            return None
+        return self._document(Facts, folder / FACTS)
+
+    def _figures(self) -> None:
+        """Compute the figures of the parts that are there."""
+        workspace = self.workspace
+        if self.raw:
+            self.periods = self._try("data/raw/events", lambda: figures.periods(workspace.raw)) or []
+        if self.features:
+            self.shifts = self._try("the fields' shifts", lambda: figures.field_shifts(workspace)) or []
+        if params := self.params if self.evaluation else None:
+            self.scored = self._try("reports/predictions", lambda: figures.scored(workspace, params))
+
+
+def _stages(workspace: Workspace) -> list[Stage]:
+    """Return the stages of dvc.yaml in its order.
+
+    An outcome that says "failed" is outdated if the stage's outputs exist: DVC took them from its cache since.
+    """
+    found = []
+    for name, declared in stage.stages_of(workspace).items():
+        outs = [
+            next(iter(out)) if isinstance(out, dict) else out
+            for out in (*declared.get("outs", ()), *declared.get("metrics", ()))
+        ]
+        complete = all((workspace.root / out).exists() for out in outs) if outs else workspace.gate.exists()
+        outcome = _outcome(workspace.outcome(name))
+        code = outcome["exit_code"] if outcome else None
+        state: StageState = "done" if complete else "not run"
+        if code == 3 and not (complete and outs):
+            state = "closed"
+        elif code and not complete:
+            state = "failed"
+        found.append(Stage(name, declared.get("desc", ""), state, code, outcome["seconds"] if outcome else None))
+    return found
+
+
+def _outcome(path: Path) -> StageOutcome | None:
+    try:
+        return documents.read(StageOutcome, path)
+    except InputError:  # the stage never ran here
+        return None

@@ -1,0 +1,46 @@
+"""Write the run report: read what a run left, compute what no report holds, advise, and render one page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from din.artifacts import write_bytes
+from din.report.advice import Advice, advise
+from din.report.page import MOST_BYTES, render
+from din.report.run import Run
+from din.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Written:
+    """A report that was written, and what it says in short."""
+
+    run: Run
+    advice: Sequence[Advice]
+
+
+def write_report(workspace: Workspace) -> Written:
+    """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken."""
+    run = Run.read(workspace)
+    advice = advise(run)
+    strips = run.activations()
+    page = render(run, advice, strips)
+    if len(page) > MOST_BYTES:
+        page = render(run, advice, [])
+    write_bytes(workspace.report, page)
+    return Written(run, advice)
+
+
+def print_report(written: Written, as_json: bool = False) -> None:
+    """Print the verdict, the advice and the page's path, as text or as JSON."""
+    run = written.run
+    verdict = run.verdict
+    path = run.workspace.relative(run.workspace.report)
+    if as_json:
+        found = {"state": verdict.state, "verdict": verdict.sentence, "report": path, "missing": run.missing}
+        print(json.dumps(found | {"advice": [asdict(one) for one in written.advice]}, indent=2))
+        return
+    print(f"{verdict.state}: {verdict.sentence}")
+    for one in written.advice:
+        print(f"\n{one.code}  {one.title}\n  seen: {one.seen}\n  why:  {one.why}\n  do:   {one.do}")
+    print(f"\nreport: {path}")
