@@ -22,9 +22,8 @@ help:            ## list the targets
 
 install: $(READY) ## make the virtual environment
 
-run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then promotion
-	dvc repro
-	din promote
+run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then promotion and reports/report.html
+	dvc repro && din promote; code=$$?; din report; exit $$code
 
 airflow: $(READY) ## the main job in Airflow's scheduler, with its UI on http://127.0.0.1:8080
 	python -m dags.standalone

@@ -16,7 +16,7 @@ from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
 from din import documents
 from din.artifacts import atomic_path
-from din.errors import InputError, Unavailable
+from din.errors import GateClosed, InputError, Unavailable
 from din.process import Done, checkout_environment, query, query_din, stream
 from din.workspace import Workspace
 
@@ -239,15 +239,25 @@ class Worker:
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")
         outs = self.stages[name].outs if name in self.stages else ()
-        reports = {report, *(out for out in outs if out.endswith(".json"))} - {None}
+        if done.code:
+            self._write_page()
+        page = self.workspace.relative(self.workspace.report)
+        reports = {report, page, *(out for out in outs if out.endswith(".json"))} - {None}
         reports = {path for path in reports if (self.workspace.root / path).exists()}
-        report = report if report in reports else next(iter(sorted(reports)), None)
+        report = report if report in reports else next(iter(sorted(reports - {page})), None)
         code = 0 if done.code == 0 else outcome.get("exit_code") or None
         result = Outcome(name, code, report, _message(done))
         record = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
         kept = {f"outcome/{name}.json": json.dumps(record, indent=2), f"log/{name}.txt": done.output}
         self.keep(f"runs/{self.asked.run_id}", kept | {path: self.workspace.root / path for path in reports})
         return result
+
+    def _write_page(self) -> None:
+        """Write the run report about a stage that failed; `din gate` writes its own. A failure is only logged."""
+        try:
+            self.din("report")
+        except (InputError, GateClosed, Unavailable) as error:
+            log.warning("no run report was written: %s", error)
 
 
 def _message(done: Done) -> str:

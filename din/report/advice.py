@@ -8,6 +8,7 @@ that was removed is not used again.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from din.errors import shown
 from din.metrics.estimates import Interval
 from din.params.gate import Gate
 from din.report.figures import SliceFigures
@@ -75,7 +76,7 @@ def no_better_than_lr(run: Run) -> Advice | None:
         return None
     return Advice(
         "DIN103",
-        f"The model `{model}` is not surely better than logistic regression",
+        "The model is not surely better than logistic regression",
         f"On the same test rows, its AUC minus that of LR is {_signed(scored.over_lr)}.",
         "The interval contains 0, so on this log nothing shows that attention and the deep layers pay for their cost.",
         "Give the model more to attend to: longer histories (featurize.max_history), side fields of items, or more "
@@ -113,7 +114,7 @@ def miscalibrated_slices(run: Run) -> Advice | None:
     if not wrong:
         return None
     wrong.sort(key=lambda part: -abs(part.calibration.point - 1))
-    named = ", ".join(f"{part.name} {_plain(part.calibration)}" for part in wrong[:_SLICES_NAMED])
+    named = ", ".join(f"{shown(part.name, quotes=False)} {_plain(part.calibration)}" for part in wrong[:_SLICES_NAMED])
     more = f", and {len(wrong) - _SLICES_NAMED} more" if len(wrong) > _SLICES_NAMED else ""
     return Advice(
         "DIN105",

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from din.report.attention import Strip
 
 MOST_BYTES = 500_000
-MOST_ROWS = 100
+_MOST_ROWS = (100, 25, 5)
+"""Lengths of lists, each for pages that are too long with the one before."""
+_MOST_EPOCHS = 100
 MOST_SAMPLES = 5
 MOST_COLUMNS = 10
 _HIGHEST_RATIO = 2.5
@@ -97,24 +99,38 @@ class SliceRow:
 
 
 def render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]") -> bytes:
-    """Return the page."""
-    page = _environment().get_template("page.html.j2")
-    text = page.render(
-        run=run,
-        verdict=run.verdict,
-        advice=advice,
-        gates=_gates(run),
-        failed=_failed(run),
-        metrics=_metrics(run),
-        columns=_METRICS,
-        deltas=[one for one in run.gate["gates"] if one["name"].startswith(_DELTA)] if run.gate else [],
-        learning=_learning(run),
-        ranking=_ranking(run),
-        slices=_slices(run),
-        days=_days(run),
-        strips=[(one, *_pictures(one)) for one in strips],
-        style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
-        most=MOST_ROWS,
+    """Return the page, with shorter lists if it would be longer than `MOST_BYTES`."""
+    page = b""
+    for most in _MOST_ROWS:
+        page = _render(run, advice, strips, most)
+        if len(page) <= MOST_BYTES:
+            break
+    return page
+
+
+def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most: int) -> bytes:
+    failed = _failed(run)
+    text = (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            run=run,
+            verdict=run.verdict,
+            advice=advice,
+            gates=_gates(run)[:most],
+            failed=failed[:most],
+            failed_in_all=len(failed),
+            metrics=_metrics(run),
+            columns=_METRICS,
+            deltas=[one for one in run.gate["gates"] if one["name"].startswith(_DELTA)] if run.gate else [],
+            learning=_learning(run),
+            ranking=_ranking(run),
+            slices=_slices(run),
+            days=_days(run),
+            strips=[(one, *_pictures(one)) for one in strips],
+            style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
+            most=most,
+        )
     )
     return text.encode()
 
@@ -184,7 +200,7 @@ def _gates(run: Run) -> list[GateRow]:
         return []
     order = ("closed", "borderline", "open")
     entries = sorted(run.gate["gates"], key=lambda one: order.index(one["verdict"]))
-    return [GateRow(one, _gate_picture(one)) for one in entries[:MOST_ROWS]]
+    return [GateRow(one, _gate_picture(one)) for one in entries]
 
 
 def _gate_picture(entry: GateEntry) -> Markup | None:
@@ -208,7 +224,7 @@ def _failed(run: Run) -> list[Failed]:
                 sample = entry.get("sample", [])[:MOST_SAMPLES]
                 columns = list(dict.fromkeys(name for row in sample for name in row))[:MOST_COLUMNS]
                 found.append(Failed(suite, entry, columns, sample))
-    return sorted(found, key=lambda one: one.entry["severity"] != "critical")[:MOST_ROWS]
+    return sorted(found, key=lambda one: one.entry["severity"] != "critical")
 
 
 def _metrics(run: Run) -> list[MetricRow]:
@@ -241,11 +257,11 @@ def _figures(metrics: Metrics) -> dict[str, float | None]:
 
 
 def _learning(run: Run) -> list[Chart]:
-    """Return the learning curves, thinned to `MOST_ROWS` epochs."""
+    """Return the learning curves, thinned to `_MOST_EPOCHS` epochs."""
     if run.training is None or not run.training["history"]:
         return []
     history = run.training["history"]
-    every = -(-len(history) // MOST_ROWS)
+    every = -(-len(history) // _MOST_EPOCHS)
     history = history[::every]
     best = run.training["best_epoch"]
     epochs = [one["epoch"] + 1 for one in history]

@@ -110,8 +110,10 @@ class Run:
         """What became of the candidate, and why."""
         if self.gate and self.record and self.record.version == self.gate["bundle"]:
             record = self.record
-            who = f"by {record.by} at {record.at}"
-            return Verdict("promoted", f"The candidate is the champion since record {record.number}, {who}.")
+            when = f"promoted by {record.by} on {record.at[:10]} at {record.at[11:16]} UTC"
+            return Verdict(
+                "promoted", f"This is the champion: record {record.number}, {when}. Reason: {record.reason}."
+            )
         if self.gate:
             return Verdict(self.gate["verdict"], explain(self.gate))
         stopped = next((one for one in self.stages if one.state in ("failed", "closed")), None)
@@ -195,6 +197,8 @@ def _stages(workspace: Workspace) -> list[Stage]:
             state = "closed"
         elif code and not complete:
             state = "failed"
+        if any(one.state in ("failed", "closed") for one in found):
+            state = "not run"  # its outputs, if any, are an older run's
         found.append(Stage(name, declared.get("desc", ""), state, code, outcome["seconds"] if outcome else None))
     return found
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from din.artifacts import write_bytes
 from din.report.advice import Advice, advise
-from din.report.page import MOST_BYTES, render
+from din.report.page import render
 from din.report.run import Run
 from din.workspace import Workspace
 
@@ -23,11 +23,7 @@ def write_report(workspace: Workspace) -> Written:
     """Write `reports/report.html` about the run of a workspace, whether it was promoted, refused or broken."""
     run = Run.read(workspace)
     advice = advise(run)
-    strips = run.activations()
-    page = render(run, advice, strips)
-    if len(page) > MOST_BYTES:
-        page = render(run, advice, [])
-    write_bytes(workspace.report, page)
+    write_bytes(workspace.report, render(run, advice, run.activations()))
     return Written(run, advice)
 
 

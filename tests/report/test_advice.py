@@ -1,0 +1,89 @@
+"""Every rule of the advice is silent on a sound run, and speaks on one that it is about."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import documents_of
+import pytest
+
+from din.metrics.estimates import Interval
+from din.params import Params, load
+from din.report.advice import RULES, advise
+from din.report.figures import Histories, Scored, SliceFigures
+from din.report.run import Run
+from din.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent.parent
+NARROW = Interval(1.0, 0.98, 1.02)
+
+
+@pytest.fixture
+def sound(scored: Scored, params: Params) -> Run:
+    """A run that gives no advice."""
+    evaluation: Any = documents_of.evaluation()
+    training: Any = {"model": "din", "backend": "native", "epochs": 5, "best_epoch": 3, "history": []}
+    return Run(Workspace(Path()), params=params, evaluation=evaluation, training=training, scored=scored)
+
+
+def see(run: Run, **changes: Any) -> None:
+    assert run.scored
+    run.scored = replace(run.scored, **changes)
+
+
+def trained(run: Run, **changes: Any) -> None:
+    assert run.training
+    run.training |= changes
+
+
+def one_class(run: Run) -> None:
+    assert run.evaluation
+    run.evaluation["test"] |= {"users": 120, "one_class_users": 61}
+
+
+PLANTED: dict[str, Callable[[Run], None]] = {
+    "DIN101": lambda run: trained(run, best_epoch=1),
+    "DIN102": lambda run: trained(run, best_epoch=20, epochs=20),
+    "DIN103": lambda run: see(run, over_lr=Interval(0.002, -0.001, 0.005)),
+    "DIN104": lambda run: see(run, valid_auc=Interval(0.8, 0.78, 0.82)),
+    "DIN105": lambda run: see(run, slices=[SliceFigures("tab", "home", 800, 90, NARROW, Interval(1.3, 1.2, 1.4))]),
+    "DIN106": lambda run: see(run, histories=Histories(median=2, empty=0.3, longest=9)),
+    "DIN107": lambda run: see(run, unknown_items={"valid": 0.2, "test": 0.4}),
+    "DIN108": one_class,
+}
+
+
+def test_a_sound_run_gives_no_advice(sound: Run) -> None:
+    """No rule raises a false alarm."""
+    assert advise(sound) == []
+
+
+@pytest.mark.parametrize("code", PLANTED)
+def test_a_rule_speaks(code: str, sound: Run) -> None:
+    """The planted state provokes this rule alone, in whole sentences."""
+    PLANTED[code](sound)
+    (advice,) = advise(sound)
+    assert advice.code == code
+    assert all(text.endswith(".") for text in (advice.seen, advice.why, advice.do))
+
+
+def test_every_rule_is_planted_and_documented() -> None:
+    """Codes are in order, each is provoked above, and docs/report.md explains each."""
+    page = (ROOT / "docs" / "report.md").read_text()
+    assert len(RULES) == len(PLANTED)
+    assert [code for code in PLANTED if f"`{code}`" not in page] == []
+    assert [(rule.__doc__ or "").partition(":")[0] for rule in RULES] == list(PLANTED)
+
+
+def test_nothing_is_advised_about_reports_that_are_missing() -> None:
+    """A broken run gives no advice, only what its reports can tell."""
+    assert advise(Run(Workspace(Path()))) == []
+    assert advise(Run(Workspace(Path()), params=load(ROOT / "params.yaml"))) == []
+
+
+@pytest.mark.parametrize("bounds", [Interval(1.3, 1.05, 1.5), Interval(1.3, float("nan"), float("nan"))])
+def test_a_slice_that_may_be_calibrated_gives_no_advice(bounds: Interval, sound: Run) -> None:
+    """An interval that reaches into the limits, or is undefined, proves nothing."""
+    see(sound, slices=[SliceFigures("tab", "home", 800, 90, NARROW, bounds)])
+    assert advise(sound) == []

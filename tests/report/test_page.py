@@ -1,0 +1,197 @@
+"""The page of a promoted, a refused and a broken run: complete, safe, small, and readable without its pictures."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import documents_of
+import pytest
+from miniature import Run as Miniature
+from miniature import edit, score
+
+from din.artifacts import write_json
+from din.errors import GateClosed
+from din.params import Params
+from din.promotion.gate import gate
+from din.promotion.promote import promote
+from din.report.advice import Advice
+from din.report.attention import Behaviour, Candidate, Strip
+from din.report.page import MOST_BYTES, render
+from din.report.run import Run
+from din.report.write import write_report
+from din.workspace import SUITES, Workspace
+
+VOID = {"meta", "link", "br"}
+HOSTILE = "<script>alert(1)</script>\"'&"
+
+
+class Page(HTMLParser):
+    """The elements of a page, which must be nested and closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, names)
+        if tag != "title" or "svg" not in self.open:
+            self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+    def having(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag in tags]
+
+
+def check(text: str) -> Page:
+    """Check what holds for every page, and return its elements."""
+    assert len(text.encode()) <= MOST_BYTES
+    page = Page(text)
+    for tag in ("main", "nav", "header", "footer", "h1", "title"):
+        assert len(page.having(tag)) == 1, tag
+    assert page.having("script", "link", "img", "iframe", "object", "form") == []
+    every = [attributes for _, attributes in page.elements]
+    assert [one for one in every if "src" in one or any(name.startswith("on") for name in one)] == []
+    ids = [one["id"] for one in every if "id" in one]
+    assert len(ids) == len(set(ids))
+    links = [one["href"] or "" for one in page.having("a")]
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+    assert "url(" not in text and "@import" not in text
+    for one in page.having("svg"):
+        assert one.get("aria-hidden") == "true" or (one["role"] == "img" and one["aria-label"])
+    scrolls = [one for one in page.having("div") if one.get("class") == "scroll"]
+    assert len(scrolls) == len(page.having("table"))
+    assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in scrolls)
+    assert "Traceback" not in page.text
+    return page
+
+
+def written(workspace: Workspace) -> Page:
+    write_report(workspace)
+    return check(workspace.report.read_text(encoding="utf-8"))
+
+
+def judge(run: Miniature, **limits: Any) -> None:
+    params = replace(run.params, gate=replace(run.params.gate, **limits))
+    gate(run.here, params, score)
+
+
+def state(workspace: Workspace) -> str:
+    return Run.read(workspace).verdict.state
+
+
+def test_a_first_candidate_that_may_be_promoted(finished: Miniature) -> None:
+    """Verdict, gates, metrics, curves, slices and learning are there, each picture with a table."""
+    judge(finished)
+    page = written(finished.here)
+    assert state(finished.here) == "open"
+    assert "The candidate passes every gate, so it may become the first one." in page.text
+    for text in ("auc_over_lr", "Floor: popularity", "Loss by epoch", "ROC", "Wilson", "Lift", "tab", "search"):
+        assert text in page.text
+    assert len(page.having("figure")) == len([one for one in page.having("svg") if one.get("class") == "plot"]) > 5
+
+
+def test_a_promoted_candidate(finished: Miniature, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the promotion the page says which record it is, and the record holds the page that the gate left."""
+    judge(finished)
+    write_report(finished.here)
+    promote(finished.here, finished.params, by="ann", reason="nightly", score=score)
+    page = written(finished.here)
+    assert state(finished.here) == "promoted"
+    assert "record 1, promoted by ann" in page.text and "din reproduce 1" in page.text
+    (kept,) = (finished.here.root / "registry").rglob("report.html")
+    assert b"Ready to promote" in kept.read_bytes()
+
+
+def test_a_refused_candidate(finished: Miniature) -> None:
+    """The gates that are not open come first, with their reasons and the command to look closer."""
+    with pytest.raises(GateClosed):
+        judge(finished, min_auc=0.94)
+    page = written(finished.here)
+    assert state(finished.here) == "closed"
+    assert "this candidate does not become the first one: it does not pass min_auc" in page.text
+    assert page.text.index("min_auc") < page.text.index("made_from")
+
+
+def test_a_run_that_broke(workspace: Workspace) -> None:
+    """A run that stopped at a closed gate shows its failed expectation with rows, and names everything missing."""
+    failed = documents_of.expectation("user_id_not_null", success=False, observed=3, sample=[{"user_id": HOSTILE}])
+    failed |= {"advice": "fill the column"}
+    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed]}
+    write_json(workspace.validation("raw"), report)
+    outcome = {"run_id": "local", "stage": "validate_raw", "exit_code": 3, "report": None, "seconds": 2.0}
+    write_json(workspace.outcome("validate_raw"), outcome)
+    page = written(workspace)
+    assert state(workspace) == "stopped"
+    assert "The run stopped at validate_raw: its gate is closed." in page.text
+    assert "Fill the column." in page.text and HOSTILE in page.text
+    assert "reports/evaluation.json" in page.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"verdict": "open"}'])
+def test_damaged_reports_are_named(content: bytes, finished: Miniature) -> None:
+    """A report that can't be read is named, and the page shows the rest."""
+    judge(finished)
+    here = finished.here
+    suites = [here.validation(suite) for suite in SUITES]
+    for path in (here.gate, here.evaluation, here.parity, here.training, here.training_times, here.params, *suites):
+        path.write_bytes(content)
+        page = written(here)
+        assert here.relative(path) in page.text
+
+
+def test_an_empty_folder(tmp_path: Any) -> None:
+    """Even without a pipeline there is a page."""
+    page = written(Workspace(tmp_path))
+    assert "Unfinished" in page.text and "dvc.yaml" in page.text
+
+
+def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> None:
+    """A title, a user, a value, a column, a reason and a command that look like HTML stay text."""
+    judge(finished)
+    edit(finished.here.gate, lambda report: report["gates"][0].update(reason=HOSTILE, look=HOSTILE, name=HOSTILE))
+    sample = [{HOSTILE: HOSTILE}]
+    changes = {"success": False, "sample": sample, "reason": HOSTILE, "column": HOSTILE}
+    edit(finished.here.validation("raw"), lambda report: report["expectations"][0].update(changes))
+    run = Run.read(finished.here)
+    part = replace(scored.slices[0], by=HOSTILE, value=HOSTILE)
+    run.scored = replace(scored, slices=[part])
+    candidate = Candidate(HOSTILE, 0.5)
+    strip = Strip(HOSTILE, HOSTILE, candidate, candidate, [Behaviour(HOSTILE, 0.3, -0.1)], 0)
+    text = render(run, [Advice("DIN1", *[HOSTILE] * 4)], [strip]).decode()
+    page = check(text)
+    assert "<script" not in text
+    assert page.text.count(HOSTILE) > 15
+
+
+def test_the_page_stays_small(finished: Miniature, scored: Any) -> None:
+    """Thousands of gates, long texts everywhere and long histories do not make the page long."""
+    judge(finished)
+    long = "x" * 2000
+    edit(finished.here.gate, lambda report: report.update(gates=report["gates"] * 500))
+    failed = documents_of.expectation(long, success=False, column=long, reason=long, advice=long)
+    failed |= {"sample": [{f"{long}{n}": long for n in range(12)}] * 6}
+    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed] * 30}
+    write_json(finished.here.validation("raw"), report)
+    run = Run.read(finished.here)
+    assert run.gate and len(run.gate["gates"]) > 5000 and "raw" in run.validation
+    run.scored = replace(scored, slices=scored.slices * 60)
+    candidate = Candidate("x" * 200, 0.5)
+    strip = Strip("u", None, candidate, candidate, [Behaviour("x" * 200, 0.3, -0.1)] * 50, 950)
+    check(render(run, [], [strip] * 4).decode())
