@@ -270,7 +270,7 @@ def slice_figures(rows: pa.Table, features: Features, confidence: float) -> Iter
     """Yield the slices of the test rows with AUC and calibration ratio.
 
     Raises:
-        InputError: the rows are not those of the features.
+        InputError: the features lack some of the rows.
     """
     columns = {
         name: _numpy(rows, name) for name in ("user", "item", "label", "sequence", "history_length", "prediction")

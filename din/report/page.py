@@ -186,7 +186,7 @@ def sentence(text: Any) -> str:
 
 def percent(value: float) -> str:
     """Return a share as text."""
-    return f"{value:.1%}"
+    return f"{100 * value:.1f}%"
 
 
 def cut(value: Any) -> str:

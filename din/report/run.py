@@ -41,7 +41,7 @@ StageState = Literal["done", "closed", "failed", "not run"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of dvc.yaml and how it ended; `seconds` are those of its last run in this workspace."""
+    """One stage of dvc.yaml and how it ended; `seconds` is the time of its last run in this workspace."""
 
     name: str
     purpose: str
@@ -52,7 +52,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of the candidate, in one word and in a few sentences."""
+    """The fate of the candidate, in one word and in a few sentences."""
 
     state: State
     sentence: str
@@ -107,7 +107,7 @@ class Run:
 
     @property
     def verdict(self) -> Verdict:
-        """What became of the candidate, and why."""
+        """The fate of the candidate, and the reason."""
         if self.gate and self.record and self.record.version == self.gate["bundle"]:
             record = self.record
             when = f"promoted by {record.by} on {record.at[:10]} at {record.at[11:16]} UTC"

@@ -1,4 +1,4 @@
-"""The activations that the page shows are those of the model, on real impressions."""
+"""The page shows the activations that the model computes on real impressions."""
 
 from dataclasses import replace
 from pathlib import Path
