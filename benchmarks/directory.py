@@ -13,6 +13,7 @@ from benchmarks.rows import CATEGORIES, Rows, Workload
 from din.artifacts import write_json
 from din.features.reader import Features
 from din.schema import parse_fields
+from din.workspace import FORMAT
 
 FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
 VALID = 256
@@ -60,8 +61,9 @@ def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1,
     fields = [field.to_json() | {"rows": sizes[field.name]} for field in parse_fields(FIELDS)]
     sums = {"items": items, "users": rows.users + 1, "behaviours": behaviours, "impressions": counts["train"]}
     origin = {"raw": "0" * 64, "params": {}, "protocol": "temporal", "order": "strict", "until": None, "files": {}}
-    header = {"format": 1, "fields": fields, "shards": 1, "max_history": workload.max_history}
-    header |= {"rows": counts, "train_until": "1970-01-01T00:00:00+00:00"}
+    header = {"format": FORMAT, "fields": fields, "shards": 1, "max_history": workload.max_history}
+    header |= {"data": {"window_days": None, "history_days": None}, "first_day": "1970-01-01", "history_from": None}
+    header |= {"held_out": [], "rows": counts, "train_until": "1970-01-01T00:00:00+00:00"}
     write_json(root / "manifest.json", origin | header | sums)
     return Features(root)
 
@@ -71,7 +73,9 @@ def _vocabulary(root: Path, name: str, sizes: dict[str, int], impression: np.nda
     size = sizes[name]
     pairs = np.unique(impression * size + ids) % size
     counts = {"count": np.bincount(ids, minlength=size), "impressions": np.bincount(pairs, minlength=size)}
-    _write(root / f"vocab/{name}.parquet", value=_values(size), id=np.arange(size, dtype=np.int32), **counts)
+    since = pa.nulls(size, pa.date32())
+    ids = np.arange(size, dtype=np.int32)
+    _write(root / f"vocab/{name}.parquet", value=_values(size), id=ids, known_since=since, **counts)
 
 
 def _values(size: int) -> pa.Array:

@@ -6,7 +6,6 @@ floor    only the matrix products and sigmoids of the attention unit, over candi
 padded   a row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] into the first layer, as peers do
 """
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,12 @@ from din.features.reader import Features
 from din.model.din import Model
 from din.model.mlp import multilayer_perceptron
 from din.params import Train
+from din.serve.bundle import write_values
 from din.serve.calibration import attention_products, in_session
 from din.serve.encode import SIGNATURE, Encoder
 from din.serve.export import export_graphs
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
+from din.workspace import FORMAT
 
 OPSET = 20
 
@@ -38,13 +39,11 @@ class Served:
         folder.mkdir(parents=True, exist_ok=True)
         layout = TableLayout.of(features.fields, features.rows)
         inputs = export_graphs(model, table, features.fields, layout, OPSET, folder)
-        shutil.copytree(features.root / "vocab", folder / "vocab")
-        for name in ("items.parquet", "users.parquet"):
-            shutil.copyfile(features.root / name, folder / name)
-        fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.manifest["fields"]]
+        write_values(folder, features)
+        fields = [record | {"offset": layout.offsets[record["name"]]} for record in features.records]
         write_json(
             folder / SIGNATURE,
-            {"format": 1, "fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
+            {"format": FORMAT, "fields": fields, "max_history": features.manifest["max_history"], "inputs": inputs},
         )
         self.encoder = Encoder(folder)
         self.threads = threads

@@ -129,9 +129,18 @@ class Inputs(TypedDict):
 
 
 @with_config(STRICT)
-class FactParams(TypedDict):
-    """The blocks of params.yaml that shaped a bundle."""
+class Window(TypedDict):
+    """The keys of the block `data` that bound the days before the last one."""
 
+    window_days: PositiveInt | None
+    history_days: NonNegativeInt | None
+
+
+@with_config(STRICT)
+class FactParams(TypedDict):
+    """The parts of params.yaml that shaped a bundle."""
+
+    data: Window
     featurize: dict[str, Any]
     train: dict[str, Any]
 
@@ -344,11 +353,27 @@ class GitState(TypedDict):
 
 
 @with_config(STRICT)
+class HeldOutDay(TypedDict):
+    """A day of validation or test rows, and the number of rows of each field's table once its ids are known."""
+
+    day: Day
+    split: SplitName
+    rows: dict[str, PositiveInt]
+
+
+@with_config(STRICT)
 class FeaturesManifest(TypedDict):
-    """The feature shards that featurize wrote; `raw` is the hash of the log they come from."""
+    """The feature shards that featurize wrote; `raw` is the hash of the log they come from.
+
+    `first_day` is the first day of the window. Behaviours of known time begin on the day `history_from`, if it is set.
+    """
 
     format: Format
     raw: Digest
+    data: Window
+    first_day: Day
+    history_from: Day | None
+    held_out: list[HeldOutDay]
     params: dict[str, Any]
     protocol: Protocol
     order: Order

@@ -163,6 +163,10 @@ class Form(ABC):
         """
         return (values < 0) | (values >= rows)
 
+    def forget(self, column: Column, rows: int) -> Column:
+        """Return a column with the ids from `rows` on as unknown. Numbers stay as they are."""
+        return column
+
     @abstractmethod
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
         """Return the rows of the values in the joint table.
@@ -191,6 +195,10 @@ class Form(ABC):
 
 class OneId(Form):
     """One id from a vocabulary."""
+
+    @override
+    def forget(self, column: Column, rows: int) -> Column:
+        return Column(np.where(column.values < rows, column.values, np.int32(UNKNOWN)))
 
     @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:
@@ -249,6 +257,16 @@ class IdList(Form):
     def column(self, array: "pa.ChunkedArray") -> Column:
         lists: Any = array.combine_chunks()
         return Column(lists.values.to_numpy(zero_copy_only=False), lists.offsets.to_numpy().astype(np.int64))
+
+    @override
+    def forget(self, column: Column, rows: int) -> Column:
+        assert column.offsets is not None
+        kept = column.values < rows
+        lengths = np.diff(np.append(0, np.cumsum(kept))[column.offsets])
+        emptied = (lengths == 0) & (np.diff(column.offsets) > 0)
+        values = np.where(kept, column.values, np.int32(UNKNOWN))
+        kept[column.offsets[:-1][emptied]] = True  # their first value stays, as unknown
+        return Column(values[kept], np.append(0, np.cumsum(lengths + emptied)))
 
     @override
     def look_up(self, column: Column, offset: int, dropped: np.ndarray | None = None) -> Lookup:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-Format = Literal[1]
-FORMAT: Format = 1
+Format = Literal[2]
+FORMAT: Format = 2
 """The format of logs, features, models and bundles that this release writes, and the only one that it reads."""
 
 Suite = Literal["raw", "features", "predictions"]

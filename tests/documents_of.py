@@ -39,7 +39,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
 def facts(**changes: Any) -> dict[str, Any]:
     """Return the sound facts.json of a bundle."""
     found: dict[str, Any] = {
-        "format": 1,
+        "format": 2,
         "model_name": "ads",
         "model": "din",
         "train_until": "2024-10-03T12:00:00+00:00",
@@ -47,7 +47,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "protocol": dict(PROTOCOL),
         "rows": {"train": 1000, "valid": 100, "test": 1200},
         "inputs": {"raw": DIGEST, "features": DIGEST, "model": DIGEST},
-        "params": {"featurize": {}, "train": {}},
+        "params": {"data": {"window_days": None, "history_days": None}, "featurize": {}, "train": {}},
         "seed": 1,
         "packages": {"torch": "2.13.0"},
         "validation": {"raw": "open", "features": "open", "predictions": "open"},
@@ -71,17 +71,18 @@ def expectation(name: str, **changes: Any) -> dict[str, Any]:
 
 def raw_manifest(**changes: Any) -> dict[str, Any]:
     """Return a sound data/raw/manifest.json."""
-    found = {"format": 1, "source": "movielens-100k", "params": {"positive_rating": 4.0}, "files": {}}
+    found = {"format": 2, "source": "movielens-100k", "params": {"positive_rating": 4.0}, "files": {}}
     found |= {"rows": 0, "days": []}
     return found | {"fields": {}, "protocol": "by_user", "order": None, "daily": False, "until": None} | changes
 
 
 def features_manifest(**changes: Any) -> dict[str, Any]:
     """Return a sound data/features/manifest.json."""
-    found = {"format": 1, "raw": DIGEST, "params": {}, "protocol": "by_user", "order": "strict", "until": None}
+    found = {"format": 2, "raw": DIGEST, "params": {}, "protocol": "by_user", "order": "strict", "until": None}
+    found |= {"data": {"window_days": None, "history_days": None}, "first_day": "2024-10-01", "history_from": None}
     found |= {"max_history": 50, "fields": [], "shards": 1, "impressions": 0, "files": {}}
     found |= {"rows": {"train": 0, "valid": 0, "test": 0}, "train_until": "2024-10-03T12:00:00+00:00"}
-    return found | {"items": 0, "users": 0, "behaviours": 0} | changes
+    return found | {"held_out": [], "items": 0, "users": 0, "behaviours": 0} | changes
 
 
 def parity(**changes: Any) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def write_features(
         n = rows[field.name]
         counts = np.sort(random.integers(1, 50, n))[::-1].astype(np.int64)
         vocabulary = {"value": pa.array([None, *range(1, n)]), "id": np.arange(n, dtype=np.int32)}
-        write(root / "vocab" / f"{field.name}.parquet", {**vocabulary, "count": counts, "impressions": counts})
+        figures = {"count": counts, "impressions": counts, "known_since": pa.nulls(n, pa.date32())}
+        write(root / "vocab" / f"{field.name}.parquet", vocabulary | figures)
 
     total = dict.fromkeys(("train", "valid", "test"), 0)
     categories, behaviours = side["category"].to_numpy(), 0

@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import FeaturesManifest
+from din.document_types import FeaturesManifest, FieldRecord
 from din.errors import InputError
 from din.field_forms import Column
-from din.schema import SPLITS, TIMESTAMP, Field, Group, parse_field
+from din.schema import DAY_US, SPLITS, TIMESTAMP, Field, Group, parse_field
 
+_EPOCH = date(1970, 1, 1)
 _AGAIN = "run `dvc repro -f -s featurize`"
 
 
@@ -47,6 +48,12 @@ class Impressions:
         """The number of behaviours of each impression, int32 [B]."""
         return self.history_end - self.history_start
 
+    def on(self, day: date) -> np.ndarray:
+        """Return the positions of the impressions of one day (UTC) in the order of time, int64 [N]."""
+        first = (day - _EPOCH).days * DAY_US
+        positions = np.flatnonzero((self.timestamp >= first) & (self.timestamp < first + DAY_US))
+        return positions[np.lexsort((self.sequence[positions], self.timestamp[positions]))]
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -58,17 +65,22 @@ class Shard:
 
 
 class Features:
-    """An opened feature directory.
+    """An opened feature directory, read with the ids that are known on a certain day.
 
-    Ids, rows and positions are checked when they are read, since native operations index memory by them.
+    An id that becomes known later is read as unknown. Ids, rows and positions are checked when they are read, since
+    native operations index memory by them.
+
+    Args:
+        known_until: the last day whose ids are known. None: only the ids of training are.
 
     Raises:
         InputError: the directory is missing or has another format version, a file is unreadable, or a column of ids,
             rows or positions holds something else. Methods that read a file raise it too.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, known_until: date | None = None) -> None:
         self.root = root
+        self._known_until = known_until
         self.manifest = documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
 
@@ -76,10 +88,37 @@ class Features:
         """Return the fields of one group, in the order of the joint table."""
         return tuple(field for field in self.fields if field.group is group)
 
+    def at(self, day: date) -> "Features":
+        """Return a reader of the same directory that also knows the ids that become known until a day, inclusive."""
+        return Features(self.root, day)
+
+    def held_out_days(self, split: str) -> list[date]:
+        """Return the days of `valid` or `test` in order. There are none unless the protocol is temporal."""
+        return [date.fromisoformat(day["day"]) for day in self.manifest["held_out"] if day["split"] == split]
+
     @cached_property
     def rows(self) -> dict[str, int]:
-        """The number of rows of each field's embedding table, including row 0."""
-        return {record["name"]: record["rows"] for record in self.manifest["fields"]}
+        """The number of rows of each field's embedding table that the reader knows, including row 0."""
+        until = (self._known_until or date.min).isoformat()
+        return self._rows([day["rows"] for day in self.manifest["held_out"] if day["day"] <= until])
+
+    @cached_property
+    def records(self) -> list[FieldRecord]:
+        """The records of the fields in the manifest, with the rows that the reader knows."""
+        records = [record.copy() for record in self.manifest["fields"]]
+        for record in records:
+            record["rows"] = self.rows[record["name"]]
+        return records
+
+    @cached_property
+    def _stored_rows(self) -> dict[str, int]:
+        """The number of rows of each field's embedding table when all ids are known."""
+        return self._rows([day["rows"] for day in self.manifest["held_out"]])
+
+    def _rows(self, days: list[dict[str, int]]) -> dict[str, int]:
+        """Return the rows after some held-out days, given the rows after each of them."""
+        last = days[-1] if days else {}
+        return {record["name"]: last.get(record["name"], record["rows"]) for record in self.manifest["fields"]}
 
     @cached_property
     def items(self) -> dict[str, Column]:
@@ -92,8 +131,18 @@ class Features:
         return self._entities("users", Group.USER)
 
     def vocabulary(self, field: str) -> pa.Table:
-        """Return the vocabulary of a field, by id: value, id, count, and impressions (n_j of Eq. 6)."""
-        return _read(self.root / "vocab" / f"{field}.parquet")
+        """Return the known rows of a vocabulary: value, id, count, impressions (n_j of Eq. 6), and known_since."""
+        return _read(self.root / "vocab" / f"{field}.parquet").slice(0, self.rows[field])
+
+    def table(self, group: Group) -> pa.Table:
+        """Return items.parquet or users.parquet with later ids as unknown."""
+        columns = self.items if group is Group.ITEM else self.users
+        table = _read(self.root / f"{group}s.parquet")
+        for field in self.of(group):
+            if self._hides(field):
+                place = table.column_names.index(field.name)
+                table = table.set_column(place, field.name, _arrow(columns[field.name]))
+        return table
 
     def raw_items(self) -> pa.ChunkedArray:
         """Return the raw item ids by row of items.parquet. Row 0 has null."""
@@ -176,8 +225,14 @@ class Features:
         columns = columns_of(table, fields)
         for field in fields:
             if field.form.holds_ids:
-                _check(path, field.name, columns[field.name].values, self.rows[field.name])
+                _check(path, field.name, columns[field.name].values, self._stored_rows[field.name])
+            if self._hides(field):
+                columns[field.name] = field.form.forget(columns[field.name], self.rows[field.name])
         return columns
+
+    def _hides(self, field: Field) -> bool:
+        """Return whether the files hold ids of a field that the reader does not know yet."""
+        return self.rows[field.name] < self._stored_rows[field.name]
 
 
 def columns_of(table: pa.Table, fields: tuple[Field, ...]) -> dict[str, Column]:
@@ -208,6 +263,11 @@ def _check(path: Path, column: str, values: np.ndarray, end: int | np.ndarray) -
         first = wrong.argmax()
         last = np.broadcast_to(end, values.shape)[first] - 1
         raise InputError(f"{path}: {column} {values[first]}, expected 0 to {last}; {_AGAIN}")
+
+
+def _arrow(column: Column) -> pa.Array:
+    values = pa.array(column.values)
+    return values if column.offsets is None else pa.ListArray.from_arrays(column.offsets.astype(np.int32), values)
 
 
 def _numpy(array: pa.ChunkedArray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The stage `featurize`: turn `data/raw/` into `data/features/`.
 
     events, history ── codes, shards ──> log/shard=k ── splits, positions ──> behaviours/shard=k, impressions/shard=k
-                                                                                  │ training rows of all shards
+                                                                                  │ evidence of all shards
     items, users ──────── encode <──────────────── coders, vocabularies <─────────┘
          └──> data/features/{items,users}.parquet, vocab/, shards/k/
 
@@ -35,23 +35,23 @@ def featurize(workspace: Workspace, params: Params) -> None:
     """Build the feature shards of `data/raw` in `data/features`.
 
     Raises:
-        InputError: there is no log, a field is missing from it, it has too few days, a split is empty, no negative is
-            left to sample, or memory or disk is too small.
+        InputError: there is no log, a field is missing from it, it or the window has too few days, a split is empty, no
+            negative is left to sample, or memory or disk is too small.
     """
     block = params.featurize
     with session(workspace, block.memory_mb) as engine, replace_directory(workspace.features) as target:
-        log = raw.load(engine, workspace.raw, block)
+        log = raw.load(engine, workspace.raw, params)
         count = _shards(log, block)
         users, items = entities.users(engine, log, block, count), entities.items(engine, log)
         behaviours, impressions = _views(engine, log, block, users, items, count)
         facts = _facts(engine, impressions)
         splits.check(facts["rows"], log)
 
-        training = _training(log, behaviours, impressions)
-        coders, users, items = _coders(engine, log, block, training, users, items)
+        evidence = _evidence(log, behaviours, impressions)
+        coders, users, items = _coders(engine, log, block, evidence, users, items)
         for coder in coders:
             carrier = {Group.USER: users, Group.ITEM: items}.get(coder.field.group)
-            rows = vocabulary.table(engine, coder, training.tally(coder, carrier))
+            rows = vocabulary.table(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out)
             engine.write(rows, target / "vocab" / f"{coder.field.name}.parquet")
         for placed, group in ((users, Group.USER), (items, Group.ITEM)):
             own = [coder for coder in coders if coder.field.group is group]
@@ -63,7 +63,7 @@ def featurize(workspace: Workspace, params: Params) -> None:
             shards.write_shard(engine, target / "shards" / f"{shard:05d}", mine[0], mine[1], users, items, events)
 
         facts |= {"items": _size(items), "users": _size(users), "behaviours": _size(behaviours)}
-        _write_manifest(target, log, block, facts, count, coders)
+        _write_manifest(target, log, params, facts, count, coders)
 
 
 def _shards(log: Raw, block: Featurize) -> int:
@@ -76,18 +76,18 @@ def _shards(log: Raw, block: Featurize) -> int:
 def _views(
     engine: Session, log: Raw, block: Featurize, users: ir.Table, items: ir.Table, count: int
 ) -> tuple[ir.Table, ir.Table]:
-    """Return behaviours with the ranks that see them, and the impressions of all splits with their histories."""
+    """Return behaviours with the ranks and the day that see them, and all impressions with their histories."""
     rows = timeline.scatter(engine, log, users, items)
-    first_days = splits.first_days(engine, log, block)
     pool = negatives.pool(engine, rows) if log.protocol == "leave_last_out" else None
     copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
     for shard in range(count):
-        mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, first_days)
+        mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, log.calendar)
         mine = engine.store("timeline", timeline.positions(mine, log.order))
-        seen = timeline.behaviours(mine, block.max_history)
-        seen = seen.mutate(low=(seen.low * copies).cast("int32"), high=(seen.high * copies).cast("int32"))
-        names = ("user", "item", "position", TIMESTAMP, "is_event", SEQUENCE, "low", "high")
+        seen = timeline.first_seen(timeline.behaviours(mine, block.max_history), mine, log.calendar)
+        ranks = {name: (seen[name] * copies).cast("int32") for name in ("low", "high", "trained")}
+        seen = seen.mutate(**ranks)
+        names = ("user", "item", "position", TIMESTAMP, "is_event", SEQUENCE, "day", *ranks)
         engine.spill("behaviours", seen.select(*names, *pasts), shard)
 
         shown = mine.filter(mine.split >= 0).mutate(
@@ -123,23 +123,25 @@ def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
     }
 
 
-def _training(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabulary.Training:
+def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabulary.Evidence:
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
-    return vocabulary.Training(
-        candidates=impressions.filter(impressions.split == timeline.TRAIN).select("user", "item", "rank", *contexts),
-        visible=behaviours.filter(behaviours.low < behaviours.high).select("user", "item", "low", "high", *pasts),
+    counted = impressions if log.calendar.held_out else impressions.filter(impressions.split == timeline.TRAIN)
+    day = log.calendar.number(counted[TIMESTAMP])
+    seen = behaviours.filter(behaviours.day.notnull())
+    return vocabulary.Evidence(
+        candidates=counted.select("user", "item", "rank", *contexts, day=day),
+        visible=seen.select("user", "item", "low", "high", "trained", "day", *pasts),
     )
 
 
 def _coders(
-    engine: Session, log: Raw, block: Featurize, training: vocabulary.Training, users: ir.Table, items: ir.Table
+    engine: Session, log: Raw, block: Featurize, evidence: vocabulary.Evidence, users: ir.Table, items: ir.Table
 ) -> tuple[list[coding.Coder], ir.Table, ir.Table]:
     """Return a coder for every field, and users and items with encoded columns and their rows."""
     carriers = {Group.USER: users, Group.ITEM: items}
 
     def coder(field: Field) -> coding.Coder:
-        evidence = training.evidence(field, carriers.get(field.group))
-        return coding.learn(engine, field, evidence, block.min_count)
+        return coding.learn(engine, field, evidence.of(field, carriers.get(field.group)), block.min_count)
 
     coders = [coder(field) for field in log.fields]
     for group, key in ((Group.USER, USER_ID), (Group.ITEM, ITEM_ID)):
@@ -153,16 +155,29 @@ def _coders(
 
 
 def _write_manifest(
-    target: Path, log: Raw, block: Featurize, facts: dict[str, Any], count: int, coders: list[coding.Coder]
+    target: Path, log: Raw, params: Params, facts: dict[str, Any], count: int, coders: list[coding.Coder]
 ) -> None:
+    days = log.calendar
+    held_out = [
+        {
+            "day": day.isoformat(),
+            "split": days.split_of(day),
+            "rows": {coder.field.name: coder.rows_after(number) for coder in coders},
+        }
+        for number, day in enumerate(days.held_out, 1)
+    ]
     manifest = {
         "format": FORMAT,
         "raw": hash_tree(log.root),
-        "params": to_json(block),
+        "data": params.data.window(),
+        "first_day": days.first.isoformat(),
+        "history_from": days.history_from and days.history_from.isoformat(),
+        "held_out": held_out,
+        "params": to_json(params.featurize),
         "protocol": log.protocol,
         "order": log.order,
         "until": log.until,
-        "max_history": block.max_history,
+        "max_history": params.featurize.max_history,
         "fields": [coder.to_json() for coder in coders],
         "shards": count,
         "impressions": facts["rows"]["train"],

@@ -1,4 +1,4 @@
-"""Turn one field's raw values into ids or floats: learn from training evidence, then encode any table.
+"""Turn one field's raw values into ids or floats: learn from evidence, then encode any table.
 
     id, categorical   value -> id, by descending count, ties by value; unseen, rare (id only) or missing -> 0
     multi             list -> ids of its known values, each once, in the list's order; none -> [0]
@@ -6,7 +6,8 @@
     numeric           value -> (value − mean) / std as float32, missing -> NaN
     vector            list -> its numbers as float32, as given; missing, empty, or not all finite -> NaNs
 
-No result is approximate or depends on the number of threads.
+Everything is learned from training, except that values which become known on a held-out day follow training's ids, in
+the order of the days. No result is approximate or depends on the number of threads.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -31,7 +32,7 @@ _STEPS = 2**30  # steps of the integer grid on which moments are summed
 
 @dataclass(frozen=True)
 class Coder(ABC):
-    """The encoding of a field, learned from training rows."""
+    """The encoding of a field."""
 
     field: Field
 
@@ -58,12 +59,20 @@ class Coder(ABC):
 
     @abstractmethod
     def known(self) -> ir.Table:
-        """Return value and id of every row of the embedding table except row 0, the unknown value."""
+        """Return value, id and day of every row of the embedding table except row 0, the unknown value."""
 
     @property
     @abstractmethod
     def rows(self) -> int:
-        """Rows of the embedding table, row 0 included."""
+        """Rows of the embedding table for what training knows, row 0 included."""
+
+    def rows_after(self, day: int) -> int:
+        """Return the rows of the embedding table for what is known after the nth held-out day."""
+        return self.rows
+
+    def in_training(self, encoded: ir.Table) -> ir.Table:
+        """Return encoded rows with later ids as unknown."""
+        return encoded
 
     def ids(self, encoded: ir.Table) -> ir.Table:
         """Return encoded rows with a column `id` instead of the field's, one row for each id of a list."""
@@ -80,9 +89,15 @@ class Coder(ABC):
 
 @dataclass(frozen=True)
 class VocabularyCoder(Coder):
-    """The encoding of values as ids."""
+    """The encoding of values as ids.
+
+    Attributes:
+        vocabulary: value, id, day (0 for training, n for the nth held-out day), and count until that day.
+        sizes: the number of values that become known on each day.
+    """
 
     vocabulary: ir.Table
+    sizes: dict[int, int]
 
     @override
     @staticmethod
@@ -94,10 +109,15 @@ class VocabularyCoder(Coder):
     @override
     @classmethod
     def learn(cls, session: Session, field: Field, evidence: ir.Table, min_count: int) -> Self:
-        counts = session.store("counts", cls._counts(evidence))
-        enough = counts.filter(counts.weight >= (min_count if field.kind is Kind.ID else 1))
-        ids = 1 + ibis.row_number().over(order_by=[enough.weight.desc(), enough.value])
-        return cls(field, session.store(f"ids_{field.name}", enough.select("value", id=ids.cast("int32"))))
+        counts = cls._counts(evidence)
+        until = ibis.window(group_by="value", order_by="day", preceding=(None, 0))
+        counts = session.store("counts", counts.mutate(so_far=counts.weight.sum().over(until).cast("int64")))
+        enough = counts.filter(counts.so_far >= (min_count if field.kind is Kind.ID else 1))
+        known = enough.group_by("value").aggregate(day=enough.day.min(), count=enough.so_far.min())
+        ids = 1 + ibis.row_number().over(order_by=[known.day, known["count"].desc(), known.value])
+        vocabulary = session.store(f"ids_{field.name}", known.mutate(id=ids.cast("int32")))
+        sizes = vocabulary.group_by("day").aggregate(size=ibis._.count()).to_pyarrow().to_pylist()
+        return cls(field, vocabulary, {row["day"]: row["size"] for row in sizes})
 
     @override
     def encode(self, table: ir.Table) -> ir.Table:
@@ -113,12 +133,30 @@ class VocabularyCoder(Coder):
     @override
     @property
     def rows(self) -> int:
-        return self.field.form.rows(int(self.vocabulary.count().to_pyarrow().as_py()))
+        return self.rows_after(0)
+
+    @override
+    def rows_after(self, day: int) -> int:
+        return self.field.form.rows(sum(size for known, size in self.sizes.items() if known <= day))
+
+    @override
+    def in_training(self, encoded: ir.Table) -> ir.Table:
+        name = column(self.field)
+        return encoded.mutate(**{name: self._below(encoded[name])}) if self.late else encoded
+
+    @property
+    def late(self) -> bool:
+        """Whether values become known on held-out days."""
+        return any(day > 0 for day in self.sizes)
+
+    def _below(self, codes: ir.Value) -> ir.Value:
+        """Return codes with the ids of held-out days as unknown."""
+        return ibis.ifelse(codes < self.rows, codes, self._unknown())
 
     @staticmethod
     def _counts(evidence: ir.Table) -> ir.Table:
-        """Return each value and its summed weight."""
-        return evidence.group_by("value").aggregate(weight=evidence.weight.sum())
+        """Return the summed weight of each value on each day."""
+        return evidence.group_by("value", "day").aggregate(weight=evidence.weight.sum())
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
         """Return the code of each raw value."""
@@ -147,8 +185,13 @@ class ListCoder(VocabularyCoder):
     @staticmethod
     def _counts(evidence: ir.Table) -> ir.Table:
         parts = _parts(VocabularyCoder._counts(evidence).rename(raw_value="value"))
-        once = parts.group_by("raw_value", "part").aggregate(weight=parts.weight.max())
-        return once.group_by(value="part").aggregate(weight=once.weight.sum())
+        once = parts.group_by("raw_value", "day", "part").aggregate(weight=parts.weight.max())
+        return once.group_by("day", value="part").aggregate(weight=once.weight.sum())
+
+    @override
+    def _below(self, codes: ir.Value) -> ir.Value:
+        known = codes.filter(lambda code: code < self.rows)
+        return ibis.ifelse(known.length() == 0, self._unknown(), known)
 
     def _codes(self, table: ir.Table, name: str) -> ir.Table:
         """Return one row for each distinct list of the table. They are far fewer than its rows."""
@@ -320,7 +363,8 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
     Args:
         session: the engine.
         field: the field.
-        evidence: value (raw) and weight (int64: how often training saw it); weights of repeated values are added.
+        evidence: value (raw), day (0 for training) and weight (int64: how often that day saw it); weights of repeated
+            values are added. Only fields with a vocabulary have evidence of other days than 0.
         min_count: a value of an `id` field with fewer occurrences stays unknown.
     """
     known = evidence.filter(evidence.value.notnull())
@@ -335,9 +379,9 @@ def _finite(values: ir.Value) -> ir.Value:
 
 
 def _numbered(values: list[float | None]) -> ir.Table:
-    """Number values from 1 on."""
-    rows = {"value": values, "id": list(range(1, len(values) + 1))}
-    return ibis.memtable(rows, schema={"value": "float64", "id": "int32"})
+    """Number values from 1 on, all known from training."""
+    rows = {"value": values, "id": list(range(1, len(values) + 1)), "day": [0] * len(values)}
+    return ibis.memtable(rows, schema={"value": "float64", "id": "int32", "day": "int32"})
 
 
 def _parts(lists: ir.Table) -> ir.Table:

@@ -2,7 +2,7 @@
 
 Field columns are renamed `field_<name>`, so that a log's own `position` or `rank` can't collide with ours. Numbers
 become float64, and NaN and ±inf become null. Opening reads the footers and passes once over labels and declared
-contexts; the rest is lazy.
+contexts; the rest is lazy. Days before the history that is used are not opened.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
@@ -20,9 +20,10 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import RawManifest
 from din.errors import InputError, listed
+from din.featurize.calendar import Calendar, calendar, start_us
 from din.featurize.coding import column, typed
 from din.featurize.engine import Session, epoch_us
-from din.params import Featurize
+from din.params import Params
 from din.schema import (
     BEHAVIOUR,
     EVENT_COLUMNS,
@@ -52,6 +53,7 @@ class Raw:
         protocol: the split.
         order: the rule for ties.
         until: the last day to use, or None.
+        calendar: the days that are used.
         events: keys, timestamp (int64 µs), and `field_*` columns.
         history: the same columns as events, or None.
         items: key and `field_*` columns, or None.
@@ -63,6 +65,7 @@ class Raw:
     protocol: str
     order: str
     until: str | None
+    calendar: Calendar
     events: ir.Table
     history: ir.Table | None
     items: ir.Table | None
@@ -73,17 +76,19 @@ class Raw:
         return tuple(field for field in self.fields if field.group in groups)
 
 
-def load(session: Session, root: Path, params: Featurize) -> Raw:
+def load(session: Session, root: Path, params: Params) -> Raw:
     """Open the log and check the declared fields against its columns.
 
     Raises:
         InputError: there is no log, or its format is unknown; a declared column is missing, has a reserved name or
-            another type than its kind needs, or holds the feedback itself.
+            another type than its kind needs, or holds the feedback itself; no day is left to train on.
     """
     manifest = documents.read(RawManifest, root / MANIFEST, "run `din fetch` again")
-    protocol = params.protocol or manifest["protocol"]
-    order = params.order or manifest["order"] or ("sequence" if protocol == "leave_last_out" else "strict")
-    declared = params.fields
+    block = params.featurize
+    protocol = block.protocol or manifest["protocol"]
+    order = block.order or manifest["order"] or ("sequence" if protocol == "leave_last_out" else "strict")
+    days = calendar(manifest["days"], manifest["until"], protocol, params.data, block, root / "events")
+    declared = block.fields
     where = "featurize.fields"
     if declared is None:
         declared = manifest["fields"]
@@ -100,8 +105,8 @@ def load(session: Session, root: Path, params: Featurize) -> Raw:
                     "give fetch that table, or take the field out"
                 )
             return None
-        glob = str(root / "events/*/*.parquet") if path == "events" else str(root / path)
-        source = session.con.read_parquet(glob, table_name=f"raw_{Path(path).stem}", hive_partitioning=False)
+        files = _event_files(root, manifest["days"], days) if path == "events" else str(root / path)
+        source = session.con.read_parquet(files, table_name=f"raw_{Path(path).stem}", hive_partitioning=False)
         wanted = [field for field in wanted if not absent or field.name in source.columns]
         selected = {key: source[key] for key in keys}
         if TIMESTAMP in selected:
@@ -110,13 +115,22 @@ def load(session: Session, root: Path, params: Featurize) -> Raw:
 
     events = table("events", EVENT_COLUMNS, Group.CONTEXT, Group.BEHAVIOUR)
     history = table("history.parquet", HISTORY_COLUMNS, Group.BEHAVIOUR, absent=True)
+    if history is not None and days.history_from is not None:
+        time = history[TIMESTAMP]
+        history = history.filter((time >= start_us(days.history_from)) | (time == BEFORE_ALL))
     items = table("items.parquet", (ITEM_ID,), Group.ITEM)
     users = table("users.parquet", (USER_ID,), Group.USER)
     assert events is not None
     tables = {Group.ITEM: [items], Group.USER: [users], Group.CONTEXT: [events], Group.BEHAVIOUR: [events, history]}
     fields = tuple(_with_length(session, field, tables[field.group], where) for field in fields)
     _check_feedback(session, events, [field for field in fields if field.group is Group.CONTEXT], where)
-    return Raw(root, fields, protocol, order, manifest["until"], events, history, items, users)
+    return Raw(root, fields, protocol, order, manifest["until"], days, events, history, items, users)
+
+
+def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[str]:
+    """Return the files of the days that are used, given all days that have events."""
+    first = "" if used.history_from is None else used.history_from.isoformat()
+    return [str(root / "events" / f"date={day}" / "*.parquet") for day in found if day >= first]
 
 
 def _check_names(fields: tuple[Field, ...], where: str) -> None:

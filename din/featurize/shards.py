@@ -19,7 +19,9 @@ from din.schema import SEQUENCE, SPLITS, TIMESTAMP, Group
 
 
 def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
-    """Add `row`, the place in the file: unknown first, then known ids in id order, then the others by raw id.
+    """Add `row`, the place in the file: unknown first, then the ids of training in their order, then others by raw id.
+
+    So held-out rows do not change the order of the rows that training sees.
 
     Args:
         entities: users or items with encoded columns.
@@ -28,7 +30,8 @@ def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
     """
     order = [entities[key]]
     if identity is not None:
-        own = entities[column(identity.field)]
+        code = entities[column(identity.field)]
+        own = ibis.ifelse(code < identity.rows, code, UNKNOWN)
         order = [entities[key] > UNKNOWN, own == UNKNOWN, own, entities[key]]
     return entities.mutate(row=ibis.row_number().over(order_by=order).cast("int32"))
 

@@ -1,11 +1,13 @@
 """Order each user's rows, and mark the behaviours that each row may see: a history is an interval of positions.
 
-    user's rows by (timestamp, prior history before events, sequence)    b = behaviour, i = training impression
+    user's rows by (timestamp, prior history before events, sequence)    b = behaviour, i = impression
     row        b     b,i    b     i     b,i
     position   0     1      2     3     3        behaviours before the row: a behaviour's own index
     end        –     1      –     3     3        an impression sees behaviours [max(0, end − max_history), end)
-    rank       0     0      1     1     2        training impressions before the row
-    low        0     1      1     2     3        a behaviour is seen by the user's training impressions [low, high)
+    rank       0     0      1     1     2        impressions before the row
+    low        0     1      1     2     3        a behaviour is seen by the user's impressions [low, high)
+
+Under each protocol, a user's training impressions come before the others. So they are the ranks below their number.
 
 With the order `strict`, a history ends before the first row of the same timestamp; with `sequence`, before the row
 itself. Each shard is sorted once.
@@ -17,6 +19,7 @@ itself. Each shard is sorted once.
 import ibis
 import ibis.expr.types as ir
 
+from din.featurize.calendar import Calendar
 from din.featurize.coding import column
 from din.featurize.engine import Session, flag
 from din.featurize.raw import Raw
@@ -25,6 +28,7 @@ from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, 
 ORDER = ("timestamp", "is_event", "sequence")  # within a user; unique
 NO_SPLIT = -1  # other values of `split` are indices of SPLITS
 TRAIN = 0
+NEVER = 2**30 - 1  # a rank beyond all others, even if sampled negatives double them
 
 
 def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.Table:
@@ -57,7 +61,7 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
         order: strict | sequence.
     """
     behaviour = rows[BEHAVIOUR] == 1
-    trained = rows.split == TRAIN
+    shown = rows.split != NO_SPLIT
     before = ibis.window(group_by="user", order_by=ORDER, preceding=(None, 1))
     earlier = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, -1))
     so_far = ibis.window(group_by="user", order_by=TIMESTAMP, range=(None, 0))
@@ -66,27 +70,48 @@ def positions(rows: ir.Table, order: str) -> ir.Table:
         return rows.user.count(where=where).over(window).cast("int32")
 
     position = count(behaviour, before)
-    rank = count(trained, before)
+    rank = count(shown, before)
     return rows.mutate(
         position=position,
         end=position if order == "sequence" else count(behaviour, earlier),
         rank=rank,
-        low=rank + trained.cast("int32") if order == "sequence" else count(trained, so_far),
-        trained=count(trained, ibis.window(group_by="user")),
+        low=rank + shown.cast("int32") if order == "sequence" else count(shown, so_far),
+        trained=count(rows.split == TRAIN, ibis.window(group_by="user")),
     )
 
 
 def behaviours(rows: ir.Table, max_history: int) -> ir.Table:
-    """Return the behaviours with `high`, the rank of the first training impression whose history is past them.
+    """Return the behaviours with `high`, the rank of the first impression whose history is past them.
 
     Args:
         rows: the rows of `positions`.
         max_history: the longest history.
 
-    The history of an impression is past position p if its end exceeds p + max_history. The training impressions before
-    that are the ones before the behaviour at p + max_history, and that behaviour's `low` counts them. So `high` is that
-    `low`, or the number of all training impressions if there is no such behaviour.
+    The history of an impression is past position p if its end exceeds p + max_history. The impressions before that are
+    the ones before the behaviour at p + max_history, and that behaviour's `low` counts them. So `high` is that `low`.
+    If there is no such behaviour, no history is past p, and `high` is `NEVER`.
     """
     rows = rows.filter(rows[BEHAVIOUR] == 1)
     later = rows.low.lead(max_history).over(group_by="user", order_by="position")
-    return rows.mutate(high=ibis.coalesce(later, rows.trained))
+    return rows.mutate(high=later.fill_null(NEVER).cast("int32"))
+
+
+def first_seen(behaviours: ir.Table, rows: ir.Table, calendar: Calendar) -> ir.Table:
+    """Add `day`, the number of the day on which an impression sees a behaviour first; null if none does.
+
+    Args:
+        behaviours: the rows of `behaviours`.
+        rows: the rows of `positions`.
+        calendar: numbers the days: 0 for training, n for the nth held-out day. Other impressions do not count.
+
+    A behaviour that training does not see is first seen by the impression of rank `low`, if that is before `high`.
+    """
+    trained = behaviours.low < ibis.least(behaviours.high, behaviours.trained)
+    if not calendar.held_out:
+        return behaviours.mutate(day=ibis.ifelse(trained, 0, ibis.null("int32")).cast("int32"))
+    shown = rows.filter(rows.split > TRAIN)
+    shown = shown.select("user", low="rank", later=calendar.number(shown[TIMESTAMP]))
+    found = behaviours.left_join(shown, ["user", "low"]).drop("user_right", "low_right")
+    trained = found.low < ibis.least(found.high, found.trained)
+    later = ibis.ifelse(found.low < found.high, found.later, ibis.null("int32"))
+    return found.mutate(day=ibis.ifelse(trained, 0, later).cast("int32")).drop("later")

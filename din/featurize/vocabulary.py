@@ -1,40 +1,48 @@
-"""Count the values of every field in training: evidence to learn ids, and `count` and `impressions` (n_j of Eq. 6).
+"""Count the values of every field: evidence to learn ids, and `count` and `impressions` (n_j of Eq. 6).
+
+Each impression and each behaviour counts on one day: an impression on its own, and a behaviour on the day on which an
+impression sees it first. Training is day 0, and the nth held-out day is day n. Edges, moments, and the ids of training
+and their figures are of day 0 alone. An id that becomes known on day n has the count of days 0 to n, and the
+impressions of day n.
 
 `impressions` counts an impression once, even if several of its candidate and history items share the id. This takes no
-join of impressions with their histories. The training impressions that see a behaviour are an interval of the user's
-ranks, and a candidate is an interval of length one. The union of the intervals of a (user, id) is a running maximum.
-Each item or behaviour field costs one sort of (training impressions + visible behaviours).
+join of impressions with their histories. The impressions that see a behaviour are an interval of the user's ranks, and
+a candidate is an interval of length one. The union of the intervals of a (user, id) is a running maximum. Each item or
+behaviour field costs one sort of (training impressions + visible behaviours), and one of the rows of its late ids.
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.coding import Coder, column
+from din.featurize.coding import Coder, VocabularyCoder, column
 from din.featurize.engine import Session
 from din.field_forms import UNKNOWN
 from din.schema import Field, Group
 
 
 @dataclass(frozen=True)
-class Training:
-    """The rows that training may see.
+class Evidence:
+    """The rows that count.
 
     Attributes:
-        candidates: the training impressions: user, item, rank (within the user), context columns.
-        visible: the behaviours in at least one training history: user, item, low, high (the ranks that see it),
-            behaviour columns.
+        candidates: the impressions of training and of the held-out days: user, item, rank (within the user), day,
+            context columns.
+        visible: the behaviours that one of them sees: user, item, low, high (the ranks that see it), trained (the
+            number of the user's training impressions), day, behaviour columns.
     """
 
     candidates: ir.Table
     visible: ir.Table
 
-    def evidence(self, field: Field, carrier: ir.Table | None) -> ir.Table:
-        """Return value and weight (the number of occurrences) for `coding.learn`.
+    def of(self, field: Field, carrier: ir.Table | None) -> ir.Table:
+        """Return value, day and weight (the number of occurrences) for `coding.learn`.
 
         Numeric item fields count candidates only.
 
@@ -44,50 +52,97 @@ class Training:
         """
         if carrier is None:
             rows = self.candidates if field.group is Group.CONTEXT else self.visible
-            return rows.select(value=rows[column(field)], weight=ibis.literal(1, "int64"))
-        key = str(field.group)
-        owners = self.candidates.select(key)
-        if field.group is Group.ITEM and field.form.has_vocabulary:
-            owners = owners.union(self.visible.select(key))
-        weighted = owners.group_by(key).aggregate(weight=ibis._.count())
-        return weighted.join(carrier, key).select("weight", value=column(field))
+            found = rows.select("day", value=rows[column(field)], weight=ibis.literal(1, "int64"))
+        else:
+            key = str(field.group)
+            owners = self.candidates.select(key, "day")
+            if field.group is Group.ITEM and field.form.has_vocabulary:
+                owners = owners.union(self.visible.select(key, "day"))
+            weighted = owners.group_by(key, "day").aggregate(weight=ibis._.count())
+            found = weighted.join(carrier, key).select("day", "weight", value=column(field))
+        return found if field.form.has_vocabulary else found.filter(found.day == 0)
 
     def tally(self, coder: Coder, carrier: ir.Table | None) -> ir.Table:
         """Return id, count and impressions of the ids that occur.
 
         Args:
             coder: the field's coder.
-            carrier: as for `evidence`, with encoded columns.
+            carrier: as for `of`, with encoded columns.
         """
-        field = coder.field
-        name = column(field)
-        if field.group in (Group.USER, Group.CONTEXT):
-            rows = self.candidates.join(carrier, "user") if carrier is not None else coder.encode(self.candidates)
-            ids = coder.ids(rows.select(name))
+        found = self._of_training(coder, carrier)
+        if isinstance(coder, VocabularyCoder) and coder.late:
+            return found.union(self._of_late_ids(coder, carrier).select(found.columns))
+        return found
+
+    def _of_training(self, coder: Coder, carrier: ir.Table | None) -> ir.Table:
+        candidates = self.candidates.filter(self.candidates.day == 0)
+        visible = self.visible.filter(self.visible.day == 0)
+        visible = visible.mutate(high=ibis.least(visible.high, visible.trained))
+        name = column(coder.field)
+        if coder.field.group in (Group.USER, Group.CONTEXT):
+            rows = coder.encode(candidates) if carrier is None else candidates.join(carrier, "user")
+            ids = coder.ids(coder.in_training(rows.select(name)))
             return ids.group_by("id").aggregate(count=ibis._.count(), impressions=ibis._.count())
-        if carrier is not None:
-            shown = self.candidates.select("user", "item", low="rank", high=(self.candidates["rank"] + 1).cast("int32"))
-            seen = self.visible.select("user", "item", "low", "high")
-            rows = shown.union(seen).join(carrier.select("item", name), "item")
+        if carrier is None:
+            rows = coder.encode(visible)
         else:
+            rows = _spans(candidates, visible).join(carrier.select("item", name), "item")
+        spans = coder.ids(coder.in_training(rows.select("user", "low", "high", name)))
+        return _united(spans).group_by("id").aggregate(count=ibis._.count(), impressions=ibis._.new.sum())
+
+    def _of_late_ids(self, coder: VocabularyCoder, carrier: ir.Table | None) -> ir.Table:
+        """Return id, count and impressions of the ids that become known on held-out days."""
+        late = coder.vocabulary.filter(coder.vocabulary.day > 0).select("id", "day", "count")
+        candidates = self.candidates.filter(self.candidates.day > 0)
+        name = column(coder.field)
+        if coder.field.group in (Group.USER, Group.CONTEXT):
+            rows = coder.encode(candidates) if carrier is None else candidates.join(carrier, "user")
+            ids = coder.ids(rows.select(name, on="day"))
+            found = late.join(ids, [late.id == ids.id, late.day == ids.on])
+            return found.group_by("id").aggregate(count=found["count"].max(), impressions=ibis._.count())
+        if carrier is None:
             rows = coder.encode(self.visible)
-        spans = coder.ids(rows.select("user", "low", "high", name))
-        before = ibis.window(group_by=["user", "id"], order_by=["low", "high"], preceding=(None, 1))
-        covered = spans.high.max().over(before).fill_null(0)
-        new = ibis.greatest(spans.high - ibis.greatest(spans.low, covered), 0)
-        spans = spans.select("id", new=new)
-        return spans.group_by("id").aggregate(count=ibis._.count(), impressions=spans.new.sum())
+        else:
+            rows = _spans(candidates, self.visible).join(carrier.select("item", name), "item")
+        spans = coder.ids(rows.select("user", "low", "high", name)).join(late.select("id", "day"), "id")
+        reach = candidates.group_by("user", "day").aggregate(first=ibis._["rank"].min(), last=ibis._["rank"].max())
+        spans = spans.join(reach, ["user", "day"])
+        spans = spans.mutate(low=ibis.greatest(spans.low, spans.first), high=ibis.least(spans.high, spans.last + 1))
+        united = _united(spans.filter(spans.low < spans.high))
+        sums = united.group_by("id").aggregate(impressions=united.new.sum())
+        return late.join(sums, "id").select("id", "count", "impressions")
 
 
-def table(session: Session, coder: Coder, tally: ir.Table) -> ir.Table:
-    """Return the rows of the vocabulary file by id: value, id, count, impressions; row 0 is unknown.
+def _spans(candidates: ir.Table, visible: ir.Table) -> ir.Table:
+    """Return the ranks [low, high) of the impressions that have an item as candidate or in their history."""
+    shown = candidates.select("user", "item", low="rank", high=(candidates["rank"] + 1).cast("int32"))
+    return shown.union(visible.select("user", "item", "low", "high"))
+
+
+def _united(spans: ir.Table) -> ir.Table:
+    """Return `id` and the number `new` of ranks that no earlier span of the same user and id covers, for each span."""
+    before = ibis.window(group_by=["user", "id"], order_by=["low", "high"], preceding=(None, 1))
+    covered = spans.high.max().over(before).fill_null(0)
+    new = ibis.greatest(spans.high - ibis.greatest(spans.low, covered), 0)
+    return spans.select("id", new=new)
+
+
+def table(session: Session, coder: Coder, tally: ir.Table, held_out: Sequence[date]) -> ir.Table:
+    """Return the rows of the vocabulary file by id: value, id, count, impressions, known_since; row 0 is unknown.
 
     A bucket's value is its lower edge (the first's is −inf); rows of a standardised field and of a vector are null.
     """
     known = coder.known()
+    days = [(known.day == number, ibis.literal(day)) for number, day in enumerate(held_out, 1)]
+    since = ibis.cases(*days) if days else ibis.null("date")
     unknown = ibis.memtable({"id": [UNKNOWN]}, schema={"id": "int32"})
-    unknown = unknown.select(value=ibis.null(known.value.type()), id="id")
-    rows = unknown.union(known.select("value", "id")).left_join(session.store("tally", coder.spread(tally)), "id")
+    unknown = unknown.select(value=ibis.null(known.value.type()), id="id", known_since=ibis.null("date"))
+    rows = unknown.union(known.select("value", "id", known_since=since.cast("date")))
+    rows = rows.left_join(session.store("tally", coder.spread(tally)), "id")
     return rows.select(
-        "value", "id", count=rows["count"].fill_null(0), impressions=rows.impressions.fill_null(0).cast("int64")
+        "value",
+        "id",
+        count=rows["count"].fill_null(0).cast("int64"),
+        impressions=rows.impressions.fill_null(0).cast("int64"),
+        known_since="known_since",
     ).order_by("id")

@@ -35,7 +35,7 @@ def save(trained: Trained, params: Train, features: Features, target: Path) -> N
         "format": FORMAT,
         "train": to_json(params),
         "sequences": resolve(params.model.sequences, features),
-        "fields": features.manifest["fields"],
+        "fields": features.records,
         "table": {"width": trained.model.width, "rows": layout.rows, "offsets": layout.offsets},
     }
     with replace_directory(target) as folder:
@@ -73,7 +73,7 @@ def load(features: Features, source: Path) -> Trained:
         InputError: there is no model, or it was trained on other fields.
     """
     config, weights = read(source)
-    if config["fields"] != features.manifest["fields"]:
+    if config["fields"] != features.records:
         raise InputError(f"{source}: its fields are not the fields of {features.root}; run `dvc repro train`")
     params = parse(Train, config["train"], source / "config.json")
     model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config["sequences"])

@@ -52,7 +52,12 @@ class Params(Block):
     promote: Promote
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report sequences of behaviours by a field that is not declared."""
+        """Report a window without a training day, and sequences of behaviours by a field that is not declared."""
+        split = self.featurize
+        window = self.data.window_days
+        if window and split.protocol == "temporal" and window <= split.valid_days + split.test_days:
+            keys = ("data.window_days", "featurize.valid_days", "featurize.test_days")
+            yield Conflict(keys, "no day of the window is left to train on; raise the window, or hold out fewer days")
         if self.featurize.fields is None:
             return
         declared = self.featurize.fields.get("behaviour") or {}

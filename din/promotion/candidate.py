@@ -59,6 +59,7 @@ def _made_from(evidence: Evidence) -> Finding:
         "fetch.source": (log["source"], params.fetch.source),
         **_pairs(f"fetch.{params.fetch.source}", log["params"], source_settings(params)),
         "data.until": (log["until"], to_json(params.data)["until"]),
+        **_pairs("data", dict(facts["params"]["data"]), params.data.window()),
         "promote.model_name": (facts["model_name"], params.model_name),
         **_pairs("featurize", facts["params"]["featurize"], to_json(params.featurize)),
         **_pairs("train", facts["params"]["train"], _asked(to_json(params.train), facts["params"]["train"])),

@@ -4,7 +4,7 @@
 
     request.onnx batch.onnx weights/    the model as two graphs (see export.py)
     model/                              the model as trained, for `train.warm_start`; scoring does not read it
-    vocab/ items.parquet users.parquet  raw values with their ids and table rows, copied from the features
+    vocab/ items.parquet users.parquet  raw values with their ids and table rows, as far as the model knows them
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            origin and quality, for programs and for people
     manifest.json                       the sha256 of every file; its own is the version (`din.registry.bundle`)
@@ -17,6 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from din import documents
 from din.artifacts import MANIFEST, hash_files, hash_tree, sha256_file, write_bytes, write_json
 from din.document_types import Evaluation, Facts
@@ -26,6 +28,7 @@ from din.features.reader import Features
 from din.model import artifact
 from din.params import Params
 from din.registry.bundle import FACTS, SIGNATURE
+from din.schema import Group
 from din.serve.card import model_card
 from din.workspace import FORMAT, SUITES, Suite, Workspace
 
@@ -46,7 +49,7 @@ def complete(
     Args:
         folder: the bundle so far.
         workspace: the workspace with the model and its reports.
-        features: the features that the model was trained on.
+        features: the features that the model was trained on, with the ids that it knows.
         layout: the layout of the joint table.
         inputs: the input names of each graph.
         params: the parameters.
@@ -55,14 +58,21 @@ def complete(
         InputError: the evaluation or a validation verdict is missing.
     """
     shutil.copytree(workspace.model, folder / artifact.IN_BUNDLE)
-    shutil.copytree(features.root / "vocab", folder / "vocab")
-    for name in ("items.parquet", "users.parquet"):
-        shutil.copyfile(features.root / name, folder / name)
+    write_values(folder, features)
     facts = gather_facts(workspace, features, params)
     write_json(folder / SIGNATURE, _signature(features, layout, inputs))
     write_json(folder / FACTS, facts)
     write_bytes(folder / "MODEL_CARD.md", model_card(facts, features.fields).encode())
     return seal(folder)
+
+
+def write_values(folder: Path, features: Features) -> None:
+    """Write the vocabularies and the tables of items and users with the ids that `features` knows."""
+    (folder / "vocab").mkdir()
+    for field in features.fields:
+        pq.write_table(features.vocabulary(field.name), folder / "vocab" / f"{field.name}.parquet", compression="zstd")
+    for group in (Group.ITEM, Group.USER):
+        pq.write_table(features.table(group), folder / f"{group}s.parquet", compression="zstd")
 
 
 def seal(folder: Path) -> str:
@@ -97,7 +107,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
             "features": hash_tree(features.root),
             "model": hash_tree(workspace.model),
         },
-        "params": {"featurize": manifest["params"], "train": train},
+        "params": {"data": manifest["data"], "featurize": manifest["params"], "train": train},
         "seed": train["learning"]["seed"],
         "packages": {name: version(name) for name in _PACKAGES},
         "validation": {suite: _verdict(workspace, suite) for suite in SUITES},
@@ -115,10 +125,9 @@ def _verdict(workspace: Workspace, suite: Suite) -> str:
 
 
 def _signature(features: Features, layout: TableLayout, inputs: dict[str, list[str]]) -> dict[str, Any]:
-    records = features.manifest["fields"]
     return {
         "format": FORMAT,
-        "fields": [record | {"offset": layout.offsets[record["name"]]} for record in records],
+        "fields": [record | {"offset": layout.offsets[record["name"]]} for record in features.records],
         "max_history": features.manifest["max_history"],
         "inputs": inputs,
     }

@@ -157,7 +157,7 @@ class _Edges:
         case = self._case(f"values: {level}", self.items[:3])
         raw: dict[Group, dict[str, Any]] = {group: {} for group in Group}
         lookups = {group: dict(fields) for group, fields in case.packed.lookups.items()}
-        for record in self.features.manifest["fields"]:
+        for record in self.features.records:
             field = parse_field(record)
             example = field.form.examples(record).get(level)
             if field.name in (USER_ID, ITEM_ID) or example is None:

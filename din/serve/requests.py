@@ -37,7 +37,8 @@ def requests_for(
         rows: user and item (rows of users.parquet and items.parquet), sequence and timestamp (µs) of each impression,
             as in reports/predictions/. Item 0 becomes an unknown id.
         raw: the raw log.
-        features: the features. Only the lists of users and items are read, and the order and length of histories.
+        features: the features. Only the lists of users and items are read, and the order, length and first day of
+            histories.
         fields: the fields of requests, by default all of `features`; fields that the log lacks are left out.
         max_history: the largest number of behaviours, the newest ones; by default as in `features`.
 
@@ -53,10 +54,12 @@ def requests_for(
     item_ids = _ids(features / "items.parquet", rows["item"])
 
     strict = manifest["order"] == "strict"
+    first = manifest["history_from"]
+    oldest = _BEFORE_ALL if first is None else int(np.datetime64(first, "us").astype(np.int64))
     most = max_history or manifest["max_history"]
     events = ds.dataset(raw / "events", format="parquet")
     contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
-    entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most)
+    entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most, oldest)
     profiles = _side(raw / "users.parquet", USER_ID, user_ids, names[Group.USER])
     candidates = _side(raw / "items.parquet", ITEM_ID, item_ids, names[Group.ITEM])
     return [
@@ -92,9 +95,19 @@ def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[st
 
 
 def _histories(
-    events: ds.Dataset, raw: Path, rows: pa.Table, users: pa.Array, names: list[str], strict: bool, most: int
+    events: ds.Dataset,
+    raw: Path,
+    rows: pa.Table,
+    users: pa.Array,
+    names: list[str],
+    strict: bool,
+    most: int,
+    oldest: int,
 ) -> tuple[list[dict[str, Any]], np.ndarray, np.ndarray]:
-    """Return the behaviours of the rows' users, and for each row the slice [start, end) that precedes it."""
+    """Return the behaviours of the rows' users, and for each row the slice [start, end) that precedes it.
+
+    Behaviours of a known time before `oldest` are left out.
+    """
     people = users.unique().drop_null()
     keys = [USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE]
     known = [name for name in names if name in events.schema.names]
@@ -106,12 +119,16 @@ def _histories(
         tables.append(prior.to_table(columns=own, filter=pc.field(USER_ID).isin(people)))
     is_event = np.repeat(np.arange(len(tables)) == 0, [len(table) for table in tables])
     past = pa.concat_tables(tables, promote_options="permissive")
+    past_time = past[TIMESTAMP].cast(pa.int64()).fill_null(_BEFORE_ALL).to_numpy()
+    used = (past_time >= oldest) | (past_time == _BEFORE_ALL)
+    past = past.filter(pa.array(used))
+    past_time = past_time[used]
+    is_event = is_event[used]
 
     # Behaviours and impressions are sorted together, so that those before an impression are its history.
     count = len(past)
     user = pc.index_in(pa.chunked_array([*past[USER_ID].chunks, users]), value_set=people).fill_null(-1).to_numpy()
-    time = past[TIMESTAMP].cast(pa.int64()).fill_null(_BEFORE_ALL).to_numpy()
-    time = np.concatenate([time, rows[TIMESTAMP].to_numpy()])
+    time = np.concatenate([past_time, rows[TIMESTAMP].to_numpy()])
     sequence = np.concatenate([past[SEQUENCE].to_numpy(), rows[SEQUENCE].to_numpy()])
     is_impression = np.arange(len(user)) >= count
     tie = np.concatenate([1 + is_event, np.full(len(rows), 0 if strict else 2)])  # strict: before all of equal time

@@ -34,5 +34,7 @@ def _draws(features: Features, group: Group) -> float:
     """Return how many values of a field an average training impression has. `unknown_rate` may replace each of them."""
     if group in (Group.USER, Group.CONTEXT):
         return 1
-    distinct = features.vocabulary(ITEM_ID)["impressions"].to_numpy().sum() / features.manifest["impressions"]
+    vocabulary = features.vocabulary(ITEM_ID)
+    of_training = vocabulary.filter(vocabulary["known_since"].is_null())
+    distinct = of_training["impressions"].to_numpy().sum() / features.manifest["impressions"]
     return distinct if group is Group.ITEM else distinct - 1  # without the candidate, behaviours are left

@@ -88,7 +88,7 @@ class Start:
         earlier = parse(Train, config["train"], self.directory / artifact.IN_BUNDLE)
         there, here = to_json(earlier.model), to_json(params)
         settings = [(name, there[name], here[name]) for name in here]
-        fields = (_names(config["fields"]), _names(features.manifest["fields"]))
+        fields = (_names(config["fields"]), _names(features.records))
         differ = [
             f"{name} {there} there, {here} here"
             for name, there, here in (*settings, ("fields", *fields))

@@ -46,7 +46,13 @@ class Log:
         for name in ("history", "items", "users"):
             if rows := getattr(self, name):
                 self._table(rows, root / f"{name}.parquet")
-        declared = {"fields": self.fields, "protocol": self.protocol, "order": self.order, "until": self.until}
+        declared = {
+            "days": sorted(days),
+            "fields": self.fields,
+            "protocol": self.protocol,
+            "order": self.order,
+            "until": self.until,
+        }
         write_json(root / "manifest.json", documents_of.raw_manifest(**declared))
 
     def _table(self, rows: list[dict[str, Any]], path: Path) -> None:
@@ -56,9 +62,10 @@ class Log:
         pq.write_table(pa.table(columns), path)
 
 
-def block(**changes: Any) -> Params:
-    """Return the project's params with `featurize.<key>` changed."""
-    return replace(PARAMS, featurize=replace(PARAMS.featurize, **changes))
+def block(window_days: int | None = None, history_days: int | None = None, **changes: Any) -> Params:
+    """Return the project's params with keys of `data` and `featurize.<key>` changed."""
+    data = replace(PARAMS.data, window_days=window_days, history_days=history_days)
+    return replace(PARAMS, data=data, featurize=replace(PARAMS.featurize, **changes))
 
 
 class Built:
@@ -68,6 +75,7 @@ class Built:
         self.workspace = workspace
         self.root = root = workspace.features
         self.manifest = read_json(root / "manifest.json")
+        self.rows = {record["name"]: record["rows"] for record in self.manifest["fields"]}
         self.items, self.users = (plain(root / f"{name}.parquet") for name in ("items", "users"))
 
     def impressions(self) -> list[dict[str, Any]]:

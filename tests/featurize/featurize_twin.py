@@ -1,12 +1,14 @@
 """The slow twin of din.featurize: plain dicts, lists, and loops over every impression's history, without an engine.
 
-It shares only the md5 rule with the real one, which is part of the format.
+It shares only the md5 rule with the real one, which is part of the format. Days are numbers: 0 is training, and the nth
+held-out day of a temporal split is n.
 """
 
 import hashlib
 import math
 import struct
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 BEFORE_ALL = -(2**62)
@@ -22,15 +24,23 @@ class Twin:
     """The expected features of a featurize_files.Log: impressions, vocabularies, items, users."""
 
     def __init__(self, log: Any, params: Any, order: str) -> None:
-        self.log, self.params, self.order = log, params, order
+        self.log, self.params, self.order = log, params.featurize, order
+        days = sorted({_day(event) for event in log.events})
+        self.last = date.fromisoformat(log.until) if log.until else days[-1]
+        window, history = params.data.window_days, params.data.history_days
+        self.first = self.last - timedelta(days=window - 1) if window else days[0]
         prior = [
             {**row, "is_event": 0, "behaviour": 1, "label": 0, "timestamp": _or(row["timestamp"], BEFORE_ALL)}
             for row in log.history
         ]
         rows = prior + [{**row, "is_event": 1} for row in log.events]
+        if history is not None:
+            oldest = self.first - timedelta(days=history)
+            rows = [row for row in rows if row["timestamp"] == BEFORE_ALL or _day(row) >= oldest]
         self.rows = sorted(rows, key=lambda r: (r["user_id"], r["timestamp"], r["is_event"], r["sequence"]))
         self.impressions = self._impressions()
         self.train = [row for row in self.impressions if row["split"] == "train"]
+        self.days = self._days()
         self.side = {row["item_id"]: row for row in log.items}
         self.profile = {row["user_id"]: row for row in log.users}
         fields = [("item", "item_id", "id")]
@@ -38,10 +48,11 @@ class Twin:
         self.coders = {name: self._learn(group, name, spec) for group, name, spec in fields}
 
     def _split(self, user: Any, row: Row, clicks: list[Row]) -> str | None:
+        if _day(row) < self.first:
+            return None
         held_out = draw(f"{self.params.seed}/split/{user}") / 2**32
         if self.log.protocol == "temporal":
-            last = self.log.until or max(_day(event) for event in self.log.events)
-            ago = (datetime.fromisoformat(last) - datetime.fromisoformat(_day(row))).days
+            ago = (self.last - _day(row)).days
             p = self.params
             return "test" if ago < p.test_days else "valid" if ago < p.test_days + p.valid_days else "train"
         if self.log.protocol == "by_user":
@@ -52,7 +63,7 @@ class Twin:
         return "test" if row is clicks[-1] else "valid" if held_out < self.params.valid_fraction else "train"
 
     def _impressions(self) -> list[Row]:
-        pool = sorted({event["item_id"] for event in self.log.events if event["label"]})
+        pool = sorted({row["item_id"] for row in self.rows if row["label"]})
         found = []
         for user in sorted({row["user_id"] for row in self.rows}):
             mine = [row for row in self.rows if row["user_id"] == user]
@@ -67,6 +78,22 @@ class Twin:
                 if self.log.protocol == "leave_last_out":
                     own = {past["item_id"] for past in mine}
                     found.append({**shown, "item_id": self._negative(row, pool, own), "label": 0, "sampled": 1})
+        return found
+
+    def held_out(self) -> list[date]:
+        """Return the days of validation and test rows."""
+        count = self.params.valid_days + self.params.test_days if self.log.protocol == "temporal" else 0
+        return [self.last - timedelta(days=ago) for ago in reversed(range(count))]
+
+    def _days(self) -> list[tuple[list[Row], list[Row]]]:
+        """Return the impressions of training and of each held-out day, and the behaviours that they see first."""
+        parts = [self.train, *([row for row in self.impressions if _day(row) == day] for day in self.held_out())]
+        known: set[Any] = set()
+        found = []
+        for rows in parts:
+            seen = {(r["is_event"], r["user_id"], r["sequence"]): r for row in rows for r in row["history"]}
+            found.append((rows, [row for key, row in seen.items() if key not in known]))
+            known |= seen.keys()
         return found
 
     def _before(self, past: Row, row: Row) -> bool:
@@ -99,12 +126,11 @@ class Twin:
 
     def _learn(self, group: str, name: str, spec: Any) -> Row:
         kind, buckets = (spec["kind"], spec.get("buckets")) if isinstance(spec, dict) else (spec, None)
-        visible = {(r["is_event"], r["user_id"], r["sequence"]): r for row in self.train for r in row["history"]}
-        shown = self.train if group != "behaviour" else []
-        past = list(visible.values()) if group in ("item", "behaviour") else []
+        shown, past = self._counted(group, 0)
         if kind == "vector":
             return self._learn_vector(group, name, shown, past)
         coder: Row = {"kind": kind, "buckets": buckets, "group": group, "name": name}
+        counts: Counter[Any] = Counter()
         if kind == "numeric":
             known = sorted(self._numbers(group, name, shown if group == "item" else shown + past))
             if buckets:
@@ -117,31 +143,59 @@ class Twin:
             values = [None] if not buckets else [float("-inf"), *coder["edges"]]
             coder["ids"] = {None: 0}
         else:
-            counts: dict[Any, int] = {}
-            for row in shown + past:
-                value = self.raw(group, name, row)
-                for part in set(_or(value, [])) if kind == "multi" else {value}:
-                    counts[part] = counts.get(part, 0) + 1
-            least = self.params.min_count if kind == "id" else 1
-            values = [value for value, n in counts.items() if value is not None and n >= least]
-            values.sort(key=lambda value: (-counts[value], value))
+            counts.update(self._values(coder, shown + past))
+            values = self._new(coder, counts)
             coder["ids"] = {value: n for n, value in enumerate(values, 1)}
-        rows: list[Row] = [{"value": v, "id": n, "count": 0, "impressions": 0} for n, v in enumerate([None, *values])]
+        rows = _vocabulary([None, *values])
         for row in shown + past:
             for n in self._ids(coder, row):
                 rows[n]["count"] += 1
         for row in self.train:
             for n in {n for owner in self.owners(group, row) for n in self._ids(coder, owner)}:
                 rows[n]["impressions"] += 1
+        coder["known"] = [len(rows)]
+        for number, day in enumerate(self.held_out(), 1):
+            if kind != "numeric":
+                rows += self._late(coder, counts, number, day)
+            coder["known"].append(len(rows))
         return coder | {"rows": rows}
+
+    def _counted(self, group: str, number: int) -> tuple[list[Row], list[Row]]:
+        """Return the impressions and the behaviours that count for a field of a group on a day."""
+        shown, past = self.days[number]
+        return shown if group != "behaviour" else [], past if group in ("item", "behaviour") else []
+
+    def _values(self, coder: Row, rows: list[Row]) -> list[Any]:
+        """Return the values of some rows, of a list each once."""
+        found = [self.raw(coder["group"], coder["name"], row) for row in rows]
+        return [part for value in found for part in set(_or(value, []))] if coder["kind"] == "multi" else found
+
+    def _new(self, coder: Row, counts: Counter[Any]) -> list[Any]:
+        """Return the values that have been counted often enough and have no id yet, in the order of their ids."""
+        least = self.params.min_count if coder["kind"] == "id" else 1
+        ids = coder.get("ids", {})
+        values = [value for value, n in counts.items() if value is not None and n >= least and value not in ids]
+        return sorted(values, key=lambda value: (-counts[value], value))
+
+    def _late(self, coder: Row, counts: Counter[Any], number: int, day: date) -> list[Row]:
+        """Return the rows of the values that become known on a held-out day, and give them ids."""
+        shown, past = self._counted(coder["group"], number)
+        counts.update(self._values(coder, shown + past))
+        rows = []
+        for value in self._new(coder, counts):
+            owners = [self.owners(coder["group"], row) for row in self.days[number][0]]
+            impressions = sum(value in self._values(coder, own) for own in owners)
+            coder["ids"][value] = len(coder["ids"]) + 1
+            row = {"value": value, "id": coder["ids"][value], "count": counts[value], "impressions": impressions}
+            rows.append(row | {"known_since": day})
+        return rows
 
     def _learn_vector(self, group: str, name: str, shown: list[Row], past: list[Row]) -> Row:
         """Rows of a vector: one for missing, then one for each number; whoever has the vector has all numbers."""
-        tables = {"item": [self.log.items], "user": [self.log.users], "context": [self.log.events]}
-        tables["behaviour"] = [self.log.events, self.log.history]
+        tables = {"item": [self.log.items], "user": [self.log.users], "context": [self.rows], "behaviour": [self.rows]}
         length = max(len(row.get(name) or []) for table in tables[group] for row in table)
         coder: Row = {"kind": "vector", "group": group, "name": name, "length": length}
-        rows: list[Row] = [{"value": None, "id": n, "count": 0, "impressions": 0} for n in range(1 + length)]
+        rows = _vocabulary([None] * (1 + length))
 
         def ids(row: Row) -> range:
             known = _vector(self.raw(group, name, row), length) != ["nan"] * length
@@ -153,7 +207,7 @@ class Twin:
         for row in self.train:
             for n in {n for owner in self.owners(group, row) for n in ids(owner)}:
                 rows[n]["impressions"] += 1
-        return coder | {"rows": rows}
+        return coder | {"rows": rows, "known": [len(rows)] * len(self.days)}
 
     def _numbers(self, group: str, name: str, rows: list[Row]) -> list[float]:
         values = [self.raw(group, name, row) for row in rows]
@@ -185,8 +239,16 @@ _LARGEST = 3.4e38  # of a float32
 _KEY = ("timestamp", "is_event", "sequence")
 
 
-def _day(row: Row) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row["timestamp"])).date().isoformat()
+def _vocabulary(values: list[Any]) -> list[Row]:
+    """Rows of a vocabulary file, not counted yet, for values that training knows."""
+    zeros = {"count": 0, "impressions": 0, "known_since": None}
+    return [{"value": value, "id": n} | zeros for n, value in enumerate(values)]
+
+
+def _day(row: Row) -> date:
+    if row["timestamp"] == BEFORE_ALL:
+        return date.min
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=row["timestamp"])).date()
 
 
 def _or(value: Any, default: Any) -> Any:

@@ -57,6 +57,11 @@ def _log(users: int = 30, days: int = 5, **changes: Any) -> Log:
         ({"fields": {"context": {"a/b": "categorical"}}}, ["'a/b'", "holds '/'", "rename"]),
         ({"days": 1}, ["1 day(s)", "2022-01-08", "test_days=2", "by_user"]),
         ({"days": 3}, ["3 day(s)", "2022-01-08 to 2022-01-10", "by_user"]),
+        (
+            {"window_days": 3},
+            ["3 day(s)", "data.window_days=3", "2022-01-10 to 2022-01-12", "valid_days=1", "test_days=2", "lengthen"],
+        ),
+        ({"window_days": 3, "until": "2022-02-20"}, ["no events in the window", "2022-02-20", "2022-01-12"]),
         ({"until": "2022-02-20"}, ["test split", "empty", "data.until"]),
         ({"users": 1, "protocol": "by_user"}, ["split", "empty", "test_fraction"]),
         ({"protocol": "leave_last_out", "users": 1}, ["user 0", "7", "negative"]),

@@ -5,13 +5,16 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import pytest
 from featurize_files import Built, Log
 from featurize_logs import DAY, FIELDS, START, random_log
 
 from din import cores
 from din.artifacts import hash_files
+from din.features.packing import TableLayout
 from din.features.reader import Features
+from din.field_forms import Column
 from din.schema import Group
 
 
@@ -54,6 +57,64 @@ def _shaken(log: Log, keep_past: Callable[[dict[str, Any]], bool], keep: dict[st
     return log
 
 
+def _seen_by_training(built: Built) -> str:
+    """Write down everything that a reader of training sees, with raw ids for the numbers of users and items."""
+    features = Features(built.root)
+    items, users = features.raw_items().to_pylist(), features.raw_users().to_pylist()
+
+    def fields(columns: dict[str, Column], owner: int) -> dict[str, Any]:
+        return {name: column.take(np.array([owner])).values.tolist() for name, column in columns.items()}
+
+    seen: list[Any] = [TableLayout.of(features.fields, features.rows), features.records]
+    seen += [features.vocabulary(field.name).to_pylist() for field in features.fields]
+    for shard in features.shards("train"):
+        own = shard.impressions
+        for row in range(len(own)):
+            figures = (own.label[row], own.timestamp[row], own.sequence[row], fields(own.contexts, row))
+            user = (users[own.user[row]], fields(features.users, own.user[row]))
+            candidate = (items[own.item[row]], fields(features.items, own.item[row]))
+            past = range(own.history_start[row], own.history_end[row])
+            history = [
+                (items[item], fields(features.items, item), fields(shard.behaviour_fields, at))
+                for at in past
+                for item in [shard.behaviour_item[at]]
+            ]
+            seen.append((figures, user, candidate, history))
+    return repr(seen)
+
+
+def _other_labels(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row | {"label": 1 - row["label"], "behaviour": 1 - row["behaviour"]}]
+
+
+def _other_items(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row | {"item_id": 999 - row["sequence"] % 3, "position": 77, "marks": ["new"], "rating": 9.0}]
+
+
+def _without_a_day(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [] if row["timestamp"] // DAY == START // DAY + 4 else [row]
+
+
+def _without_all_but_the_last_day(row: dict[str, Any]) -> list[dict[str, Any]]:
+    return [row] if row["timestamp"] // DAY == START // DAY + 5 else []
+
+
+@pytest.mark.parametrize("change", [_other_labels, _other_items, _without_a_day, _without_all_but_the_last_day])
+@pytest.mark.parametrize("min_count", [1, 2])
+def test_held_out_rows_change_nothing_that_training_sees(
+    build: Callable[..., Built], change: Callable[[dict[str, Any]], list[dict[str, Any]]], min_count: int
+) -> None:
+    """Other labels, items and contexts on held-out days, and days without rows, change no byte of training."""
+    log = random_log(8, "temporal", users=40, items=40)
+    log.until = "2022-01-13"
+    before = build(log, min_count=min_count, shards=2)
+    assert any(after["rows"]["item_id"] > before.rows["item_id"] for after in before.manifest["held_out"])
+    log.events = [new for row in log.events for new in (change(row) if row["timestamp"] >= START + 3 * DAY else [row])]
+    after = build(log, min_count=min_count, shards=2)
+    assert after.manifest["rows"]["train"] == before.manifest["rows"]["train"] > 0
+    assert _seen_by_training(after) == _seen_by_training(before)
+
+
 @pytest.mark.parametrize("protocol", ["temporal", "by_user"])
 def test_vocabularies_come_from_training_alone(build: Callable[..., Built], protocol: str) -> None:
     """Other ids, labels, contexts and feedback in validation and test rows change no count, edge or mean."""
@@ -65,7 +126,9 @@ def test_vocabularies_come_from_training_alone(build: Callable[..., Built], prot
             row |= {"item_id": 999, "label": 1 - row["label"], "position": 77, "hour": 23, "marks": ["new"]}
             row |= {"rating": 9.0, "watch": 1e6, "moods": ["new"], "rank": 50}
     after = build(log)
-    assert hash_files(after.root / "vocab") == hash_files(before.root / "vocab")
+    for field in FIELDS["item"].keys() | FIELDS["context"].keys() | FIELDS["behaviour"].keys() | {"item_id"}:
+        found = [[row for row in built.vocabulary(field) if not row["known_since"]] for built in (before, after)]
+        assert found[0] == found[1], field
     assert after.manifest["fields"] == before.manifest["fields"]
 
 
@@ -139,13 +202,14 @@ def _plain_log(rows: list[tuple[int, int, int]], **columns: list[Any]) -> Log:
 
 
 def test_rare_and_unseen_ids_keep_their_side_fields(build: Callable[..., Built]) -> None:
-    """An item below min_count, or first seen in the test days, has id 0 but its own row and category."""
+    """For training, an item below min_count, or first seen in the test days, has id 0 but its own row and category."""
     log = _plain_log([(1, 10, 0), (1, 10, 0), (1, 20, 0), (1, 30, 3), (1, 40, 3)])
     log.items = [{"item_id": item, "category": "even"} for item in (10, 20, 30)]
     log.fields = {"item": {"category": "categorical"}}
     built = build(log, min_count=2, test_days=1)
     rows = [(row["value"], row["item_id"], row["category"]) for row in built.items]
-    assert rows == [(None, 0, 0), (10, 1, 1), (20, 0, 1), (30, 0, 1), (40, 0, 0)]
+    assert rows == [(None, 0, 0), (10, 1, 1), (20, 2, 1), (30, 3, 1), (40, 0, 0)]  # 20 and 30 are late ids
+    assert Features(built.root).items["item_id"].values.tolist() == [0, 1, 0, 0, 0]
     assert [row["item"] for row in built.impressions()] == [10, 10, 20, 30, 40]
 
 
@@ -173,6 +237,39 @@ def test_prior_history_without_a_time_comes_first(build: Callable[..., Built]) -
 def test_table_rows_count_an_impression_once(build: Callable[..., Built]) -> None:
     """n_j counts three impressions of one item as three, even if they see each other; count adds the behaviours."""
     built = build(_plain_log([(1, 10, 0), (1, 10, 0), (1, 10, 0), (1, 10, 9)]), test_days=1)
-    assert built.vocabulary("item_id")[1] == {"value": 10, "id": 1, "count": 3 + 2, "impressions": 3}
+    first = {"value": 10, "id": 1, "count": 3 + 2, "impressions": 3, "known_since": None}
+    assert built.vocabulary("item_id")[1] == first
     assert built.manifest["train_until"] == "2022-01-08T00:00:00.000002+00:00"
     assert built.manifest["impressions"] == 3
+
+
+def test_late_ids_by_hand(build: Callable[..., Built]) -> None:
+    """Ids that reach min_count on held-out days follow in the order of days, then of counts, then of values."""
+    rows = [(1, 10, 0), (1, 10, 0), (1, 20, 0)]  # 20 is too rare in training
+    rows += [(1, 20, 1), (1, 70, 1), (2, 60, 1), (2, 60, 1)]  # validation
+    rows += [(1, 50, 2), (1, 50, 2), (2, 70, 2)]  # the first test day
+    rows += [(1, 40, 3), (2, 40, 3), (2, 40, 3), (2, 30, 3), (2, 80, 3), (2, 80, 3), (2, 90, 3)]
+    built = build(_plain_log(rows), min_count=2)
+    found = [(row["value"], row["known_since"] and row["known_since"].day) for row in built.vocabulary("item_id")]
+    days = {9: [20, 60], 10: [50, 70], 11: [40, 80, 30]}
+    assert found == [(None, None), (10, None), *((value, day) for day, values in days.items() for value in values)]
+    counts = [row["count"] for row in built.vocabulary("item_id")[2:]]
+    assert counts == [1 + 1 + 2, 2 + 1, 2 + 1, 2 + 1, 3 + 2, 2 + 2, 1 + 1]  # impressions and newly seen behaviours
+    assert [day["rows"]["item_id"] for day in built.manifest["held_out"]] == [4, 6, 9]
+    assert [day["split"] for day in built.manifest["held_out"]] == ["valid", "test", "test"]
+    assert built.rows["item_id"] == 2
+
+
+def test_the_window_bounds_impressions_and_histories(build: Callable[..., Built]) -> None:
+    """Impressions are of the last five days, and histories reach one day further back, or have no known time."""
+    log = _plain_log([(1, 10 + day, day) for day in range(8)])
+    times = [None, START, START + 2 * DAY]
+    log.history = [{"user_id": 1, "item_id": 50 + n, "timestamp": time, "sequence": n} for n, time in enumerate(times)]
+    for history_days, first in ((None, [50, 10, 51, 11, 52, 12]), (1, [50, 52, 12]), (0, [50])):
+        built = build(log, window_days=5, history_days=history_days, min_count=1)
+        rows = built.impressions()
+        assert [row["item"] for row in rows] == [13, 14, 15, 16, 17]
+        assert [row["split"] for row in rows] == ["train", "train", "valid", "test", "test"]
+        assert sorted(past["item"] for past in rows[0]["history"]) == sorted(first)
+        assert built.manifest["first_day"] == "2022-01-11"
+    assert {row["value"] for row in built.items} == {None, 50, 13, 14, 15, 16, 17}

@@ -41,11 +41,16 @@ def test_everything_equals_the_twin(
         "shards": data.draw(st.sampled_from([None, 1, 3]), "shards"),
         "seed": data.draw(st.integers(0, 9), "seed"),
     }
-    twin, built = Twin(log, block(**changes).featurize, order), build(log, **changes)
+    changes["window_days"] = data.draw(st.sampled_from([None, None, 4, 5]), "window_days")
+    changes["history_days"] = data.draw(st.sampled_from([None, 0, 1]), "history_days")
+    twin, built = Twin(log, block(**changes), order), build(log, **changes)
 
     assert built.impressions() == _expected(twin)
     for name, coder in twin.coders.items():
         assert built.vocabulary(name) == _rounded(coder["rows"]), name
+        after = [day["rows"][name] for day in built.manifest["held_out"]]
+        assert [built.rows[name], *after] == coder["known"], name
+    assert [day["day"] for day in built.manifest["held_out"]] == [day.isoformat() for day in twin.held_out()]
     assert built.manifest["rows"] == {
         split: sum(row["split"] == split for row in twin.impressions) for split in ("train", "valid", "test")
     }
@@ -69,8 +74,10 @@ def _past(twin: Twin, past: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_entities(found: list[dict[str, Any]], twin: Twin, group: str, known: set[Any]) -> None:
-    """Check that row 0 is unknown, known ids come in order, the rest by value, and every field is encoded."""
-    key, ids = f"{group}_id", twin.coders[f"{group}_id"]["ids"]
+    """Check that row 0 is unknown, training's ids come in order, the rest by value, and every field is encoded."""
+    key = f"{group}_id"
+    known_rows = twin.coders[key]["known"][0]
+    ids = [value for value, number in twin.coders[f"{group}_id"]["ids"].items() if number < known_rows]
     values = [None, *ids, *sorted(known - set(ids))]
     names = ["item_id", *FIELDS["item"]] if group == "item" else list(FIELDS["user"])
     expected = [

@@ -42,6 +42,10 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "featurize.valid_fraction is 0.5 and featurize.test_fraction is 0.5: no user is left to train on",
     ),
     (
+        {"data": {"window_days": 3}, "featurize": {"protocol": "temporal"}},
+        "data.window_days is 3 and featurize.valid_days is 1 and featurize.test_days is 2: no day of the",
+    ),
+    (
         {"train": {"learning": {"regularizer": "dropout"}}},
         "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
     ),

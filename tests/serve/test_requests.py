@@ -29,7 +29,7 @@ def all_rows(features: Features) -> pa.Table:
     return pa.concat_tables(pa.table({n: getattr(shard.impressions, n) for n in names}) for shard in shards)
 
 
-def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any) -> list[dict[str, Any]]:
+def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any, oldest: str | None) -> list[dict[str, Any]]:
     """Return the history of one impression, by looking at every event."""
     past = []
     for path in sorted(raw.glob("events/*/*.parquet")):
@@ -41,6 +41,9 @@ def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any) -> li
             past.append(((micros(event), 0, event["sequence"]), event))
     now = (row["timestamp"], 1, row["sequence"])
     past = [(key, event) for key, event in past if (key[0] < now[0] if order == "strict" else key < now)]
+    if oldest is not None:
+        first = micros({"timestamp": datetime.fromisoformat(oldest)})
+        past = [(key, event) for key, event in past if key[0] == -np.inf or key[0] >= first]
     past.sort(key=lambda entry: entry[0])
     return [{name: event[name] for name in ("item_id", *BEHAVIOUR_FIELDS)} for _, event in past[-most:]]
 
@@ -52,19 +55,26 @@ def micros(event: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "order", "most"),
-    [("by_user", "strict", 6), ("by_user", "sequence", 3), ("leave_last_out", "sequence", 50)],
+    ("protocol", "order", "most", "history_days"),
+    [
+        ("by_user", "strict", 6, None),
+        ("by_user", "sequence", 3, None),
+        ("leave_last_out", "sequence", 50, None),
+        ("by_user", "strict", 50, 1),
+    ],
 )
 def test_requests_equal_a_loop_over_the_log(
-    protocol: Any, order: Any, most: int, tmp_path: Path, params: Params
+    protocol: Any, order: Any, most: int, history_days: int | None, tmp_path: Path, params: Params
 ) -> None:
     """User, profile, history, candidate and context of every impression are equal, including sampled negatives."""
     workspace = Workspace(tmp_path)
     write_raw(random_log(3), workspace.raw)
     block = replace(params.featurize, protocol=protocol, order=order, max_history=most, shards=2, valid_fraction=0.2)
-    featurize(workspace, replace(params, featurize=block))
+    data = replace(params.data, window_days=history_days and 2, history_days=history_days)
+    featurize(workspace, replace(params, data=data, featurize=block))
     raw = workspace.raw
     features = Features(workspace.features)
+    oldest = features.manifest["history_from"]
     rows = all_rows(features)
     requests = requests_for(rows, raw, features.root)
     people = pq.read_table(features.root / "users.parquet")["value"].to_pylist()
@@ -84,7 +94,7 @@ def test_requests_equal_a_loop_over_the_log(
         assert request["candidates"] == [sides.get(item, {"item_id": item})]
         assert request["context"] == {name: event[name] for name in request["context"]}
         assert set(request["context"]) == {"tab", "hour", "marks"}
-        assert request["history"] == twin(raw, order, most, row, user)
+        assert request["history"] == twin(raw, order, most, row, user, oldest)
         assert len(request["history"]) == row["history_length"]
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from din.params import Data, Params, parse, to_json
+from din.params import Params, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 from din.sources.fetch import fetch
 from din.workspace import Workspace
@@ -34,7 +34,9 @@ def table_params(params: Params) -> Callable[..., Params]:
 
     def build(until: date | None = None, **table: Any) -> Params:
         block = replace(params.fetch.table, **{"events": "clicks.csv", **table})
-        return replace(params, data=Data(until=until), fetch=replace(params.fetch, source="table", table=block))
+        return replace(
+            params, data=replace(params.data, until=until), fetch=replace(params.fetch, source="table", table=block)
+        )
 
     return build
 

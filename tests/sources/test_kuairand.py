@@ -11,7 +11,7 @@ from featurize.featurize_files import Built
 from din.artifacts import read_json
 from din.errors import InputError
 from din.featurize.build import featurize
-from din.params import Data, Params
+from din.params import Params
 from din.schema import parse_fields
 from din.sources.fetch import fetch
 from din.workspace import Workspace
@@ -116,7 +116,8 @@ def test_a_changed_row_rewrites_its_day(
 
 def test_the_example(workspace: Workspace, folder: Path, example_params: Callable[[str], Params]) -> None:
     """The example runs on the publisher's folder, whose log is longer than the one in this test."""
-    params = replace(example_params("kuairand-pure"), data=Data(until=None))
+    params = example_params("kuairand-pure")
+    params = replace(params, data=replace(params.data, until=None))
     fetch(workspace, params)
     featurize(workspace, params)
     manifest = read_json(workspace.features / "manifest.json")

@@ -39,7 +39,7 @@ def test_the_raw_contract(workspace: Workspace, fetch_table: Fetch) -> None:
     assert written["params"]["label"] == "label" and "events" not in written["params"]
     del written["files"], written["days"], written["params"]
     assert written == {
-        "format": 1,
+        "format": 2,
         "source": "table",
         "protocol": "temporal",
         "order": None,

@@ -1,0 +1,116 @@
+"""Readers that know ids until a day. Alone: `pytest tests/features/test_late_ids.py`."""
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from din.artifacts import read_json, write_json
+from din.errors import InputError
+from din.features.packing import Packer, TableLayout
+from din.features.reader import Features, Impressions
+from din.field_forms import Column, IdList, OneId
+from din.schema import Group
+from din.serve.bundle import write_values
+
+DAYS = [date(2024, 1, 8), date(2024, 1, 9), date(2024, 1, 10)]
+KNOWN = {"item_id": [20, 20, 25, 31], "tags": [3, 5, 5, 8], "rating": [4, 6, 6, 6], "tab": [1, 4, 4, 4]}
+"""The rows of training and after each held-out day. The other fields have no late ids."""
+
+
+@pytest.fixture
+def late(features: Features) -> Features:
+    """Say that the largest ids of some fields become known on held-out days."""
+    path = features.root / "manifest.json"
+    manifest = read_json(path)
+    stored = {record["name"]: record["rows"] for record in manifest["fields"]}
+    for record in manifest["fields"]:
+        record["rows"] = KNOWN.get(record["name"], [record["rows"]])[0]
+    splits = ("valid", "test", "test")
+    after = [stored | {name: rows[n] for name, rows in KNOWN.items()} for n in (1, 2, 3)]
+    manifest["held_out"] = [
+        {"day": day.isoformat(), "split": split, "rows": rows}
+        for day, split, rows in zip(DAYS, splits, after, strict=True)
+    ]
+    write_json(path, manifest)
+    return Features(features.root)
+
+
+def values_of(column: Column) -> list[list[Any]]:
+    """Return the values of each owner."""
+    return [column.take(np.array([owner])).values.tolist() for owner in range(len(column))]
+
+
+@pytest.mark.parametrize(
+    ("day", "number"), [(None, 0), (date(2024, 1, 7), 0), (DAYS[0], 1), (DAYS[1], 2), (DAYS[2], 3), (date.max, 3)]
+)
+def test_later_ids_are_unknown(day: date | None, number: int, late: Features) -> None:
+    """Every column and vocabulary ends at the rows of the day. Lists lose later ids, and an empty one becomes [0]."""
+    reader = late if day is None else late.at(day)
+    for name, rows in KNOWN.items():
+        assert reader.rows[name] == len(reader.vocabulary(name)) == rows[number]
+    everything = late.at(DAYS[2])
+    one = reader.shard(1, "train")
+    full = everything.shard(1, "train")
+    parts = [
+        (Group.ITEM, reader.items, everything.items),
+        (Group.USER, reader.users, everything.users),
+        (Group.CONTEXT, one.impressions.contexts, full.impressions.contexts),
+        (Group.BEHAVIOUR, one.behaviour_fields, full.behaviour_fields),
+    ]
+    for group, found, stored in parts:
+        for field in late.of(group):
+            rows = reader.rows[field.name]
+            expected = values_of(stored[field.name])
+            if isinstance(field.form, IdList):
+                expected = [[value for value in owner if value < rows] or [0] for owner in expected]
+            elif isinstance(field.form, OneId):
+                expected = [[value if value < rows else 0 for value in owner] for owner in expected]
+            np.testing.assert_equal(values_of(found[field.name]), expected)
+    assert Packer(reader).layout == TableLayout.of(reader.fields, reader.rows)
+    assert [record["rows"] for record in reader.records] == list(reader.rows.values())
+
+
+def test_a_bundle_holds_the_known_ids_alone(late: Features, tmp_path: Any) -> None:
+    """The files that a bundle takes over end at the rows of the reader."""
+    reader = late.at(DAYS[1])
+    write_values(tmp_path, reader)
+    for field in reader.fields:
+        assert pq.read_metadata(tmp_path / "vocab" / f"{field.name}.parquet").num_rows == reader.rows[field.name]
+    items = pq.read_table(tmp_path / "items.parquet")
+    for field in late.of(Group.ITEM):
+        written = values_of(field.form.column(items[field.name]))
+        np.testing.assert_equal(written, values_of(reader.items[field.name]))
+    assert items["value"].equals(late.raw_items())
+
+
+def test_days_of_the_splits(late: Features) -> None:
+    """The held-out days of each split are listed in order."""
+    assert late.held_out_days("valid") == DAYS[:1]
+    assert late.held_out_days("test") == DAYS[1:]
+    assert late.held_out_days("train") == []
+
+
+def test_ids_are_checked_against_all_that_are_stored(late: Features) -> None:
+    """An id beyond the last day's rows is bad input, even for a reader that would hide it."""
+    path = late.root / "items.parquet"
+    table = pq.read_table(path)
+    ids = table["item_id"].to_pylist()
+    ids[3] = 31
+    at = table.column_names.index("item_id")
+    pq.write_table(table.set_column(at, "item_id", pa.array(ids, pa.int32())), path)
+    with pytest.raises(InputError, match="item_id 31, expected 0 to 30"):
+        _ = late.items
+
+
+def test_impressions_of_a_day() -> None:
+    """Positions are in the order of time, and of sequence at equal times; other days are left out."""
+    day = 86_400_000_000
+    times = np.array([2 * day, day + 5, day, 2 * day - 1, day + 5, day - 1])
+    zeros = np.zeros(6, np.int32)
+    own = Impressions(zeros, zeros, zeros, zeros, zeros, times, np.array([0, 9, 1, 2, 3, 4]), zeros, {})
+    assert own.on(date(1970, 1, 2)).tolist() == [2, 4, 1, 3]
+    assert own.on(date(1970, 1, 9)).tolist() == []
