@@ -1,8 +1,9 @@
 """The suite on `data/features/`: whole shards, disjoint splits, and no history that sees its own future.
 
 It judges first the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all
-impressions, with one shard in memory at a time (validation/scan.py), and last the meaning of their fields
-(validation/meaning.py). The files are read twice to hash them and three times to judge them.
+impressions, with one shard in memory at a time (validation/scan.py), then late ids, if there are any
+(validation/recount.py), and last the meaning of their fields (validation/meaning.py). The files are read twice to hash
+them and three or four times to judge them.
 """
 
 import math
@@ -19,11 +20,13 @@ from din.document_types import FeaturesManifest
 from din.params import Params
 from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
 from din.workspace import Workspace
-from validation.checks import Check, Rows, files_match_manifest, none_of, schemas, statistic
+from validation.checks import SAMPLE, Check, Rows, files_match_manifest, none_of, schemas, statistic
 from validation.meaning import judge_meaning
+from validation.recount import Recount
 from validation.scan import Found, Rule, scan
 from validation.shards import Features
 
+_VOCABULARY_COLUMNS = {"id": "int32", "count": "int64", "impressions": "int64", "known_since": "date32[day]"}
 _BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}
 _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
     "label": "int8",
@@ -58,7 +61,7 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield none_of("columns", wrong, advice="the shards are not of this version's format: run `dvc repro featurize`")
     counts = {path: pq.read_metadata(path).num_rows for path in found}
     told = {"items.parquet": manifest["items"], "users.parquet": manifest["users"]}
-    told |= {f"vocab/{f['name']}.parquet": f["rows"] for f in manifest["fields"]}
+    told |= {f"vocab/{name}.parquet": rows for name, rows in Features(root, manifest).stored_rows.items()}
     parts = manifest["rows"] | {"behaviours": manifest["behaviours"]}
     told |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
     held = dict.fromkeys(told, 0)
@@ -73,16 +76,21 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Yield the checks of the vocabularies: dense ids, unique values, and descending counts."""
-    root = workspace.features
-    for field in map(parse_field, _manifest(root)["fields"]):
-        table = pq.read_table(root / "vocab" / f"{field.name}.parquet")
+    """Yield the checks of the vocabularies: dense ids, unique values, and the order of days and counts."""
+    features = _opened(workspace)
+    days = {day: number for number, day in enumerate(features.held_out, 1)}
+    for field in features.fields:
+        table = features.vocabulary(field)
         ids, counts = (table[name].to_numpy() for name in ("id", "count"))
         checks = {f"vocab_{field.name}_ids": (ids != np.arange(len(ids)), "ids are 0, 1, 2, …: row 0 is unknown")}
         if field.form.has_vocabulary:  # buckets go by edge
+            told = np.array([0 if day is None else days.get(day, -1) for day in table["known_since"].to_pylist()])
+            wrong = told != features.day_numbers(field)
+            rule = "known_since is null for the ids of training, then goes by day, as the manifest says"
+            checks[f"vocab_{field.name}_days"] = wrong, rule
             rising = np.zeros(len(counts), bool)
-            rising[2:] = counts[2:] > counts[1:-1]
-            checks[f"vocab_{field.name}_counts"] = rising, "ids go by descending count"
+            rising[2:] = (counts[2:] > counts[1:-1]) & (told[2:] == told[1:-1])
+            checks[f"vocab_{field.name}_counts"] = rising, "ids of one day go by descending count"
             again = table["value"].to_pandas().duplicated().to_numpy()  # null, the unknown's value, counts as one too
             checks[f"vocab_{field.name}_values"] = again, "no value has two ids"
         for name, (broken, rule) in checks.items():
@@ -104,12 +112,34 @@ def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield from _unknown(found, features, params)
 
 
+def late_ids(workspace: Workspace, params: Params) -> Iterator[Check]:
+    """Yield the checks that no id becomes known before the day on which it occurs often enough."""
+    features = _opened(workspace)
+    recount = Recount(features)
+    for field in recount.fields:
+        table = features.vocabulary(field)
+        broken = recount.broken(field, table["count"].to_numpy())
+        rows = np.flatnonzero(broken)[:SAMPLE]
+        examples = table.take(pa.array(rows)).to_pylist()
+        recounted = recount.counts[field.name][rows].tolist()
+        yield statistic(
+            f"{field.name}_known_since",
+            int(broken.sum()),
+            maximum=0,
+            column=field.name,
+            advice="until the day on which it becomes known, an id occurs `count` times, and before it less often than "
+            "featurize.min_count; else the model would know the future, or forget; this is a fault of featurize: run "
+            "`dvc repro featurize`, and report it if it stays",
+            sample=[{**row, "recounted": n} for row, n in zip(examples, recounted, strict=True)],
+        )
+
+
 def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks of fields that leak the label, or that mean something else on later days."""
     yield from judge_meaning(_opened(workspace), params.validate_features)
 
 
-PHASES = (files, vocabularies, impressions, meaning)
+PHASES = (files, vocabularies, impressions, late_ids, meaning)
 
 
 def _opened(workspace: Workspace) -> Features:
@@ -127,9 +157,7 @@ def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str
     def of(group: Group) -> dict[str, str]:
         return {field.name: field.form.arrow_type for field in fields if field.group is group}
 
-    files = {
-        root / "vocab" / f"{f.name}.parquet": {"id": "int32", "count": "int64", "impressions": "int64"} for f in fields
-    }
+    files = {root / "vocab" / f"{field.name}.parquet": _VOCABULARY_COLUMNS for field in fields}
     files |= {root / "items.parquet": of(Group.ITEM), root / "users.parquet": of(Group.USER)}
     for number in range(manifest["shards"]):
         folder = root / "shards" / f"{number:05d}"

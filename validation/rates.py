@@ -29,7 +29,7 @@ from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation.checks import SAMPLE
 from validation.sample import in_second_half
-from validation.shards import Features, Rows, values
+from validation.shards import Features, Rows
 
 MIN_CORRELATION = -0.25
 _SIGMAS = 4.0
@@ -230,7 +230,7 @@ class _Log:
 
     def _numbers(self, column: pa.ChunkedArray, field: Field) -> np.ndarray:
         """Return a column as numbers, so that near values are alike: raw values if they are numbers, else ids."""
-        found, _ = values(column, field)
+        found, _ = self.features.known(column, field)
         if not field.form.holds_ids:
             mean, std = self._moments[field.name]
             return mean + std * found.astype(float)

@@ -14,14 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from din.field_forms import UNKNOWN, OneId, Vector
-from din.schema import SPLITS, Field, Group
-from validation.shards import Features, Rows, date_of, integers, values
+from din.schema import DAY_US, SPLITS, Field, Group
+from validation.shards import Features, Rows, date_of, integers
 
 MAX_ROWS = 200_000
 _MAX_DAYS = 7  # the number of last days of validation and of test that are also judged one by one
 _MIN_CLICKS = 50  # clicks, and non-clicks, in each half of the users; with fewer, fields tell the label by chance
 _MIN_USERS = 20  # users in each half
-_DAY_US = 86_400_000_000
 _BINS = 100
 _MAX_FITTED = 50_000  # impressions on which a vector's direction is fitted
 _SHRINKAGE = 1e-3
@@ -151,10 +150,10 @@ class Sample:
         if self.features.manifest["protocol"] != "temporal":
             return parts
         for split in (self.valid, self.test):
-            day = split.timestamp // _DAY_US
+            day = split.timestamp // DAY_US
             days = np.unique(day)
             if len(days) > 1:
-                parts += [split.take(day == one, f"{split.name} {date_of(one * _DAY_US)}") for one in days[-_MAX_DAYS:]]
+                parts += [split.take(day == one, f"{split.name} {date_of(one * DAY_US)}") for one in days[-_MAX_DAYS:]]
         return parts
 
     @cached_property
@@ -216,14 +215,14 @@ class Sample:
         for field in self.features.of(Group.ITEM):
             if not isinstance(field.form, OneId):
                 continue
-            value = integers(self.features.items[field.name])
+            value, _ = self.features.known(self.features.items[field.name], field)
             candidate = value[rows["item"]][row]
             met = (value[past[at]] == candidate) & (candidate != UNKNOWN)
             found[field.name] = np.bincount(row, weights=met, minlength=len(rows)) / np.maximum(length, 1)
         return found
 
     def _codes(self, column: pa.ChunkedArray, field: Field, label: np.ndarray, half: np.ndarray) -> Codes:
-        found, row = values(column, field)
+        found, row = self.features.known(column, field)
         if isinstance(field.form, Vector):
             found = self._projected(field, found, label, half)
         if field.form.holds_ids:

@@ -255,13 +255,13 @@ def _impressions(found: Found, features: Features, split: str, rows: Rows) -> No
         if ids in features.rows:
             known = np.append(integers(table[ids]), UNKNOWN)
             row = np.where(_in_range(rows[column], table.num_rows), rows[column], -1)
-            found.mark(name, known[row] == UNKNOWN, rows)
+            found.mark(name, (known[row] == UNKNOWN) | (known[row] >= features.rows[ids]), rows)
 
 
 def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Path, group: Group) -> None:
     for own in features.of(group):
         found_values, row = values(table[own.name], own)
-        broken = own.form.outside(found_values, features.rows[own.name])
+        broken = own.form.outside(found_values, features.stored_rows[own.name])
         count = int(broken.sum())
         found.count(f"{own.name}_in_range", count)
         if count:

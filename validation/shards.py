@@ -5,6 +5,7 @@ It holds one file in memory at a time. Missing integers become -1, which no rule
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.document_types import FeaturesManifest
-from din.field_forms import Vector
+from din.field_forms import UNKNOWN, Vector
 from din.schema import Field, Group, parse_field
 
 
@@ -38,13 +39,21 @@ class Rows:
 
 
 class Features:
-    """A feature directory whose columns have the right types."""
+    """A feature directory whose columns have the right types.
+
+    Attributes:
+        rows: the number of ids of each field that training knows, including 0.
+        stored_rows: the number of ids of each field when all held-out days are known.
+        held_out: the days of validation and test, in order.
+    """
 
     def __init__(self, root: Path, manifest: FeaturesManifest) -> None:
         self.root = root
         self.manifest = manifest
         self.fields = [parse_field(record) for record in manifest["fields"]]
         self.rows: dict[str, int] = {record["name"]: record["rows"] for record in manifest["fields"]}
+        self.stored_rows = self.rows | (manifest["held_out"][-1]["rows"] if manifest["held_out"] else {})
+        self.held_out = [date.fromisoformat(day["day"]) for day in manifest["held_out"]]
 
     def of(self, group: Group) -> list[Field]:
         """Return the fields of a group."""
@@ -63,6 +72,29 @@ class Features:
     def vocabulary(self, field: Field) -> pa.Table:
         """Return the vocabulary of a field."""
         return pq.read_table(self.root / "vocab" / f"{field.name}.parquet")
+
+    def late(self, field: Field) -> bool:
+        """Return whether ids of a field become known on held-out days."""
+        return self.rows[field.name] < self.stored_rows[field.name]
+
+    def day_numbers(self, field: Field) -> np.ndarray:
+        """Return the day on which the manifest says that each id becomes known: 0 = training, n = nth held-out day."""
+        after = [day["rows"].get(field.name, self.rows[field.name]) for day in self.manifest["held_out"]]
+        ids = np.arange(self.stored_rows[field.name])
+        return np.searchsorted([self.rows[field.name], *after], ids, side="right")
+
+    def known(self, column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
+        """Return a field's values and the row of each, like `values`, with late ids as unknown."""
+        found, row = values(column, field)
+        if not field.form.has_vocabulary:
+            return found, row
+        late = found >= self.rows[field.name]
+        if not late.any():
+            return found, row
+        has_known = np.bincount(row[~late], minlength=len(column)) > 0
+        first = np.append(True, row[1:] != row[:-1])
+        kept = ~late | (first & ~has_known[row])
+        return np.where(late, UNKNOWN, found)[kept], row[kept]
 
     def path(self, shard: int, name: str) -> Path:
         """Return the path of a shard's `behaviours` or of one of its splits."""
