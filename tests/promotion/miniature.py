@@ -78,7 +78,11 @@ class Run:
             "protocol": dict(PROTOCOL),
             "train_until": "2024-10-03T12:00:00+00:00",
             "until": "2024-10-13",
-            "params": {"featurize": to_json(params.featurize), "train": to_json(params.train)},
+            "params": {
+                "data": params.data.window(),
+                "featurize": to_json(params.featurize),
+                "train": to_json(params.train),
+            },
         }
         for folder in (here.raw, here.features):
             folder.mkdir(parents=True)

@@ -59,7 +59,10 @@ def test_a_leap_of_the_gain_over_lr_is_held(workspace: Workspace, run, quick, re
     ("change", "key"),
     [
         ({"model_name": "other"}, "promote.model_name"),
-        ({"params": {"featurize": {}, "train": {}}}, "train.learning"),
+        (
+            {"params": {"data": {"window_days": 9, "history_days": None}, "featurize": {}, "train": {}}},
+            "data.window_days",
+        ),
     ],
 )
 def test_a_bundle_of_other_parameters_is_closed(workspace: Workspace, run, quick, change, key):
@@ -77,7 +80,7 @@ def test_a_warm_start_is_bound_in_full(workspace: Workspace, run, quick, made, c
     params = replace(quick, train=replace(quick.train, warm_start="ab12ab12"))
     trained = to_json(quick.train) | {"warm_start": made}
     trained["compute"]["processes"] = 4
-    run.facts |= {"params": {"featurize": to_json(quick.featurize), "train": trained}}
+    run.facts |= {"params": {"data": quick.data.window(), "featurize": to_json(quick.featurize), "train": trained}}
     run.bundle()
     assert shut(judge(workspace, params)) == (["made_from"] if closed else [])
 
