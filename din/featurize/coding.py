@@ -146,7 +146,7 @@ class VocabularyCoder(Coder):
 
     @property
     def late(self) -> bool:
-        """Whether values become known on held-out days."""
+        """True if values become known on held-out days."""
         return any(day > 0 for day in self.sizes)
 
     def _below(self, codes: ir.Value) -> ir.Value:
