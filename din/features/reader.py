@@ -102,7 +102,7 @@ class Features:
         until = (self._known_until or date.min).isoformat()
         return self._rows([day["rows"] for day in self.manifest["held_out"] if day["day"] <= until])
 
-    @cached_property
+    @property
     def records(self) -> list[FieldRecord]:
         """The records of the fields in the manifest, with the rows that the reader knows."""
         records = [record.copy() for record in self.manifest["fields"]]
