@@ -65,7 +65,7 @@ def take_turns(pipe: Connection, features: Features, params: Train, compute: Com
         started = time.perf_counter()
         cpu = time.process_time()
         for inputs in prefetch(map(learner.inputs, loader.epoch(epoch))):
-            learner.step(inputs, epoch, learning.learning_rate)
+            learner.step(inputs, learning.learning_rate)
         pipe.send(Turn(time.perf_counter() - started, time.process_time() - cpu))
 
 

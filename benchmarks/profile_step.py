@@ -90,7 +90,7 @@ def profile(features: Features, params: Train, compute: Compute, arguments: argp
         loader.pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
 
     parts: dict[str, Callable[[int], Any]] = {
-        "step": lambda i: learner.step(ready[i], 0, learning.learning_rate),
+        "step": lambda i: learner.step(ready[i], learning.learning_rate),
         "its matrix products alone": roofline.run_batch,
         "its forward pass": lambda i: forward(batches[i]),
         "packing one batch, cold": lambda i: pack(batches[i]),
@@ -102,7 +102,7 @@ def profile(features: Features, params: Train, compute: Compute, arguments: argp
 
         def step(i: int) -> None:
             with backend.using("reference"):
-                reference.step(ready[i], 0, learning.learning_rate)
+                reference.step(ready[i], learning.learning_rate)
 
         return step
 

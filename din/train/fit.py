@@ -97,7 +97,7 @@ class _Trainer:
         mark = saved = time.monotonic()
         for inputs in batches:
             rate = learning_rate(self.learning, epoch, earlier_batches + inputs.number)
-            loss += learner.step(inputs, epoch, rate).double() * inputs.impressions
+            loss += learner.step(inputs, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
             if progress.batch % checked_every == 0:
                 self._check(loss)

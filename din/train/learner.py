@@ -21,7 +21,7 @@ from din.ops.dense_update import dense_optimizer
 from din.ops.dice import statistics_of_all
 from din.params import Train
 from din.train.compute import CPU_ALONE, Compute, moved
-from din.train.loader import TrainingBatch
+from din.train.loader import Key, TrainingBatch
 from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
 
@@ -30,6 +30,7 @@ class Inputs(NamedTuple):
     """The inputs of a training step, on the device that computes it."""
 
     number: int  # of the batch in its epoch
+    key: Key  # seeds the dropped units of this rank
     impressions: int  # of all ranks
     labels: Tensor  # float32 [B], of this rank
     rows: Tensor  # int64 [U], rows of the joint table that this rank's batch touches
@@ -64,20 +65,16 @@ class Learner:
         united = torch.from_numpy(batch.united)
         places = tuple(map(torch.from_numpy, batch.places))
         tensors = moved((labels, rows, to_tensors(batch.packed, rows), united, places), self._compute.device)
-        return Inputs(batch.number, batch.impressions, *tensors)
+        return Inputs(batch.number, batch.key, batch.impressions, *tensors)
 
-    def step(self, inputs: Inputs, epoch: int, rate: float) -> Tensor:
-        """Update the model from one batch, and return the mean loss [] before the update, over all ranks.
+    def step(self, inputs: Inputs, rate: float) -> Tensor:
+        """Update the model from one batch at learning rate η, and return the mean loss [] before, over all ranks.
 
         The model must be in training mode. The loss stays on the device.
-
-        Args:
-            epoch: from 0.
-            rate: the learning rate η.
         """
         for parameter in self._parameters:
             parameter.grad = None
-        loss, leaf = self._gradient(inputs, epoch)
+        loss, leaf = self._gradient(inputs)
         assert leaf.grad is not None
         gradient = leaf.grad
         trained = [p for p in self._parameters if p.grad is not None]
@@ -95,17 +92,15 @@ class Learner:
         self._sparse.step(inputs.united, gradient, rate)
         return loss
 
-    def _gradient(self, inputs: Inputs, epoch: int) -> tuple[Tensor, Tensor]:
+    def _gradient(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return this rank's part of the mean loss, [], and the table's rows [U, W].
 
         Afterwards these rows and the parameters hold gradients.
         """
-        learning = self._learning
         compute = self._compute
         ranks = compute.ranks
-        if learning.dropout:  # seeded by (seed, epoch, batch, rank), so that a resumed run drops the same units
-            draw = inputs.number * ranks.size + ranks.rank
-            torch.manual_seed(int(np.random.SeedSequence([learning.seed, epoch, draw]).generate_state(1)[0]))
+        if self._learning.dropout:  # so that a resumed run drops the same units
+            torch.manual_seed(int(np.random.SeedSequence(inputs.key).generate_state(1)[0]))
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
         with statistics_of_all(ranks.gather if ranks.size > 1 else None):
             with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):

@@ -21,6 +21,9 @@ from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
 
+Key = tuple[int, ...]
+"""Numbers that seed random numbers."""
+
 GROUP = 8  # how many batches are packed in one go, and how many have their rows exchanged at once
 
 
@@ -32,6 +35,7 @@ class TrainingBatch:
     """
 
     number: int  # of the batch in its epoch
+    key: Key  # seeds everything random in the step of this rank
     rows: np.ndarray  # [U], distinct rows of the joint table that this rank's batch touches
     packed: PackedBatch  # this rank's part; the ids of its lookups are positions in `rows`
     impressions: int  # of all ranks
@@ -92,13 +96,13 @@ class TrainingLoader:
 
     def pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
         """Pack impressions `rows` of a shard as batch `number` of an epoch. `_united` adds the rows of other ranks."""
-        draw = number * self._ranks.size + self._ranks.rank
-        packed = self._packer.pack(shard, rows, np.random.default_rng([self._seed, epoch, draw]))
+        key = (self._seed, epoch, number * self._ranks.size + self._ranks.rank)
+        packed = self._packer.pack(shard, rows, np.random.default_rng(key))
         ids = [lookup.ids for lookup in packed.every_lookup()]
         distinct, positions = self._distinct_rows(np.concatenate(ids))
         ends = accumulate(map(len, ids), initial=0)
         parts = (positions[start:end] for start, end in pairwise(ends))
-        return TrainingBatch(number, distinct, _relabelled(packed, parts), len(packed), distinct, [])
+        return TrainingBatch(number, key, distinct, _relabelled(packed, parts), len(packed), distinct, [])
 
     def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         """Add to each batch the rows that the other ranks' batches touch."""

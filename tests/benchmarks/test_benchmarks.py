@@ -130,7 +130,7 @@ def test_the_roofline_multiplies_as_often_as_a_step(workload: Workload, tmp_path
     learner = Learner(features, packer, params)
     learner.model.train()
     with FlopCounterMode(display=False) as step:
-        learner.step(learner.inputs(batch), 0, learning.learning_rate)
+        learner.step(learner.inputs(batch), learning.learning_rate)
     roofline = Roofline(features, params, [(len(batch.packed.segment), len(batch.packed))])
     with FlopCounterMode(display=False) as products:
         roofline.run()

@@ -43,7 +43,7 @@ def test_a_step_is_equation_7(backend_name: Backend, activation: str, features: 
     with backend.using(backend_name):
         learner = Learner(features, packer, train)
         learner.model.train()
-        found = learner.step(learner.inputs(batch), 0, eta)
+        found = learner.step(learner.inputs(batch), eta)
     torch.testing.assert_close(found, loss.detach())
     torch.testing.assert_close(learner.table, before["table"] - eta * (table + decay * before["table"]))
     for name, gradient in zip(names, dense, strict=True):
@@ -62,9 +62,9 @@ def test_the_best_epoch_of_the_chosen_metric_is_kept(
         seen.append({name: tensor.clone() for name, tensor in trainer.learner.weights().items()})
         return {"gauc": next(gauc), "auc": len(seen) / 10, "log_loss": 0.5, "rows": 1}
 
-    def noted(self, inputs, epoch, rate):
+    def noted(self, inputs, rate):
         rates.append(rate)
-        return step(self, inputs, epoch, rate)
+        return step(self, inputs, rate)
 
     monkeypatch.setattr(loop, "summary", scripted)
     monkeypatch.setattr(Learner, "step", noted)
@@ -89,9 +89,9 @@ def test_state_is_saved_by_the_minute(
     train = changed(params.train, epochs=1, batch_size=256, hidden=(8,), threads=1, checkpoint_minutes=1.0)
     clock, places, step = [0.0], [], Learner.step
 
-    def slow(self, inputs, epoch, rate):
+    def slow(self, inputs, rate):
         clock[0] += seconds * (inputs.number == 0)
-        return step(self, inputs, epoch, rate)
+        return step(self, inputs, rate)
 
     monkeypatch.setattr(Learner, "step", slow)
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
@@ -109,9 +109,9 @@ def test_seconds_of_training_and_of_validation_are_told_apart(features: Features
     """Two batches take 61 s each, and validation takes 1000 s, which does not count as training."""
     clock, step, predict = [0.0], Learner.step, loop.predict
 
-    def slow(self, inputs, epoch, rate):
+    def slow(self, inputs, rate):
         clock[0] += 61
-        return step(self, inputs, epoch, rate)
+        return step(self, inputs, rate)
 
     def slower(*arguments):
         clock[0] += 1000
