@@ -3,6 +3,8 @@
 The reference is torch's own optimizer. The native form copies all weights into one row of a table [1, W] and makes the
 parameters views of it, so that `row_update.py` can update them in one pass. It is for Adam and SGD, in float32 on the
 CPU. Adagrad keeps one accumulator per weight and has no native form.
+
+Both forms save the same tensors, so a run on one backend can continue the state that another one left.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ class DenseOptimizer(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors to checkpoint."""
+        """Return the tensors to checkpoint, named `<number of the parameter>.<name in torch's optimizer>`."""
         ...
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -32,10 +34,7 @@ class DenseOptimizer(Protocol):
 
 
 def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> DenseOptimizer:
-    """Return the optimizer with this name for some parameters.
-
-    The tensors of its state depend on the backend, so a run must keep to one backend.
-    """
+    """Return the optimizer with this name for some parameters."""
     on_cpu = all(parameter.is_cpu and parameter.dtype == torch.float32 for parameter in parameters)
     if backend.library() and on_cpu and name in ("adam", "sgd"):
         return _Flat(name, parameters)
@@ -75,17 +74,17 @@ class _Flat:
 
     def __init__(self, name: str, parameters: Sequence[nn.Parameter]) -> None:
         flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
-        for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-            parameter.data = part.view_as(parameter)
         self._parameters = parameters
         self._table = flat.unsqueeze(0)
+        for parameter, part in zip(parameters, self._parts(self._table), strict=True):
+            parameter.data = part
         self._row = torch.zeros(1, dtype=torch.int64)
         self._no_decay = flat.new_zeros(1)
         self._ones = torch.ones_like(flat)
-        self._state: dict[str, Tensor] = {}
+        self._steps = 0
+        self._moments: dict[str, Tensor] = {}
         if name == "adam":
-            moments = {name: torch.zeros_like(self._table) for name in ("first", "second")}
-            self._state = {"steps": torch.zeros(1, dtype=torch.int64), **moments}
+            self._moments = {name: torch.zeros_like(self._table) for name in ("exp_avg", "exp_avg_sq")}
 
     def step(self, rate: float) -> None:
         gradients = []
@@ -102,15 +101,29 @@ class _Flat:
             penalised_W=self._ones,
             pace_W=self._ones,
         )
-        if not self._state:
+        if not self._moments:
             sgd(update)
             return
-        self._state["steps"] += 1
-        adam(update, self._state["first"], self._state["second"], int(self._state["steps"]))
+        self._steps += 1
+        adam(update, self._moments["exp_avg"], self._moments["exp_avg_sq"], self._steps)
 
     def state(self) -> dict[str, Tensor]:
-        return self._state
+        tensors = {}
+        for key, moment in self._moments.items():
+            tensors |= {f"{number}.{key}": part for number, part in enumerate(self._parts(moment))}
+        if self._moments:
+            numbers = range(len(self._parameters))
+            tensors |= {f"{number}.step": torch.tensor(float(self._steps)) for number in numbers}
+        return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        for name, tensor in self._state.items():
-            tensor.copy_(tensors[name])
+        for key, moment in self._moments.items():
+            for number, part in enumerate(self._parts(moment)):
+                part.copy_(tensors[f"{number}.{key}"])
+        if self._moments:
+            self._steps = int(tensors["0.step"])
+
+    def _parts(self, row: Tensor) -> list[Tensor]:
+        """Return views of a row [1, W] in the shapes of the parameters."""
+        parts = row.squeeze(0).split([parameter.numel() for parameter in self._parameters])
+        return [part.view_as(parameter) for parameter, part in zip(self._parameters, parts, strict=True)]

@@ -31,39 +31,46 @@ def test_table_updates(optimizer, coupled: bool, whole_table: bool, width: int) 
     torch.testing.assert_close(*found, atol=1e-6, rtol=1e-5)
 
 
-def train(name: str, backend_name: Backend, saved_after: int | None = None) -> list[torch.nn.Parameter]:
-    """Return weights of several shapes after five steps.
+def train(name: str, *backends: Backend, steps: int = 3) -> list[torch.nn.Parameter]:
+    """Return weights of several shapes after some steps on each backend, each time by a new optimizer.
 
-    Args:
-        saved_after: the number of steps after which a new optimizer continues from the saved state.
+    An optimizer continues from the saved state of the one before.
     """
     random = torch.Generator().manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(shape, generator=random)) for shape in [(3, 5), (7,), (1, 1)]]
-    with backend.using(backend_name):
-        optimizer = dense_optimizer(name, weights)
-        for number in range(5):
-            if number == saved_after:
-                saved = {key: tensor.clone() for key, tensor in optimizer.state().items()}
-                optimizer = dense_optimizer(name, weights)
+    saved: dict[str, torch.Tensor] = {}
+    for backend_name in backends:
+        with backend.using(backend_name):
+            optimizer = dense_optimizer(name, weights)
+            if saved:
                 optimizer.load_state(saved)
-            for weight in weights:
-                weight.grad = torch.randn(weight.shape, generator=random)
-            optimizer.step(0.01)
+            for _ in range(steps):
+                for weight in weights:
+                    weight.grad = torch.randn(weight.shape, generator=random)
+                optimizer.step(0.01)
+            saved = {key: tensor.clone() for key, tensor in optimizer.state().items()}
     return weights
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["adam", "sgd", "rowwise_adagrad"])
 def test_dense_updates(name: str) -> None:
-    """Weights of several shapes agree after five steps."""
-    torch.testing.assert_close(train(name, "native"), train(name, "reference"), atol=1e-6, rtol=1e-5)
+    """Weights of several shapes agree after nine steps, also if each backend continues the state of the other."""
+    expected = train(name, "reference", "reference", "reference")
+    orders: list[tuple[Backend, ...]] = [
+        ("native", "native", "native"),
+        ("native", "reference", "native"),
+        ("reference", "native", "reference"),
+    ]
+    for backends in orders:
+        torch.testing.assert_close(train(name, *backends), expected, atol=1e-6, rtol=1e-5)
 
 
 @both_backends
 @pytest.mark.parametrize("name", ["adam", "sgd", "rowwise_adagrad"])
 def test_a_saved_state_continues_with_the_same_bits(name: str, backend_name: Backend) -> None:
     """A new optimizer with the state of another continues as the other would."""
-    whole, resumed = train(name, backend_name), train(name, backend_name, saved_after=3)
+    whole, resumed = train(name, backend_name, steps=6), train(name, backend_name, backend_name)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
 
