@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from din.params import Train
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
-from din.train.learner import Inputs, Learner
+from din.train.learner import Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
 from din.train.optimizers import learning_rate
@@ -118,13 +117,7 @@ class _Trainer:
         """
         progress = self.progress
         progress.loss = loss.item()
-        if not np.isfinite(progress.loss):
-            raise InputError(
-                f"the loss is {progress.loss} in epoch {progress.epoch + 1}, batch {progress.batch - 1}; "
-                f"lower train.learning.learning_rate (now {self.learning.learning_rate}), under sgd also "
-                f"train.learning.regularization (now {self.learning.regularization}), or check numeric fields for "
-                "extremes"
-            )
+        check_loss(progress.loss, f"in epoch {progress.epoch + 1}, batch {progress.batch - 1}", self.learning)
 
     def _finish_epoch(self) -> None:
         progress = self.progress

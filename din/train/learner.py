@@ -4,6 +4,7 @@ A step touches only the table rows of its batch. The whole state is a flat dicti
 continues with the same bits.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.artifact import Trained
@@ -19,17 +21,18 @@ from din.model.embedding import Batch, to_tensors
 from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import statistics_of_all
-from din.params import Train
+from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.loader import Key, TrainingBatch
 from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
+from din.train.shared_rows import SharedRows
 
 
 class Inputs(NamedTuple):
     """The inputs of a training step, on the device that computes it."""
 
-    number: int  # of the batch in its epoch
+    number: int  # of the batch in its epoch or day
     key: Key  # seeds the dropped units of this rank
     impressions: int  # of all ranks
     labels: Tensor  # float32 [B], of this rank
@@ -40,9 +43,14 @@ class Inputs(NamedTuple):
 
 
 class Learner:
-    """A new model, which `step` trains. Each rank has a whole copy."""
+    """A new model, which `step` trains. Each rank has a whole copy.
+
+    Attributes:
+        features: the features whose ids have rows in the table.
+    """
 
     def __init__(self, features: Features, packer: Packer, params: Train, compute: Compute = CPU_ALONE) -> None:
+        self.features = features
         self._learning = params.learning
         self._compute = compute
         sequences = resolve(params.model.sequences, features)
@@ -119,11 +127,38 @@ class Learner:
         tensors |= {f"sparse.{name}": tensor for name, tensor in self._sparse.state().items()}
         return tensors | {f"dense.{name}": tensor for name, tensor in self._dense.state().items()}
 
-    def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Continue from an earlier `state()`. Tensors with other names are ignored."""
+    def load_state(self, tensors: dict[str, Tensor], shared: SharedRows | None = None) -> None:
+        """Continue from an earlier `state()`. Tensors with other names are ignored.
+
+        Args:
+            shared: the rows that the earlier table has in common with this one. Other rows keep their start, and their
+                optimizer has made no step. None: both tables have the same layout.
+        """
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
-        self.table.copy_(tensors["now.table"])
-        for name, tensor in self._sparse.state().items():
-            tensor.copy_(tensors[f"sparse.{name}"])
+        by_row = {"now.table": self.table} | {f"sparse.{name}": own for name, own in self._sparse.state().items()}
+        for name, own in by_row.items():
+            if shared is None or own.dim() == 0:
+                own.copy_(tensors[name])
+            else:
+                shared.copy(tensors[name], own)
         dense = {name: tensor for name, tensor in tensors.items() if name.startswith("dense.")}
         self._dense.load_state({name.removeprefix("dense."): tensor for name, tensor in dense.items()})
+
+
+def check_loss(loss: float, place: str, learning: LearningParams) -> None:
+    """Check that a loss is finite.
+
+    Args:
+        loss: a mean or a sum.
+        place: where it was computed, e.g. "in epoch 3, batch 5".
+        learning: the settings that the message names.
+
+    Raises:
+        InputError: it is not, so the model is lost.
+    """
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss is {loss} {place}; "
+            f"lower train.learning.learning_rate (now {learning.learning_rate}), under sgd also "
+            f"train.learning.regularization (now {learning.regularization}), or check numeric fields for extremes"
+        )

@@ -70,7 +70,10 @@ class TableOptimizer(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors to save in a checkpoint. Loading a checkpoint copies into them."""
+        """Return the tensors to save in a checkpoint. Loading a checkpoint copies into them.
+
+        A tensor without dimensions is about the whole table. Any other has one entry, or one row, for each row.
+        """
 
 
 class TableSGD(TableOptimizer):
@@ -94,7 +97,7 @@ class TableAdam(TableOptimizer):
 
     @override
     def start(self) -> None:
-        self.steps = torch.zeros(1, dtype=torch.int64)
+        self.steps = torch.zeros((), dtype=torch.int64)
         self.first = torch.zeros_like(self.table)
         self.second = torch.zeros_like(self.table)
 

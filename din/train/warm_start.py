@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from din.model.din import Model
 from din.params import ModelParams, Train, parse, to_json
 from din.registry.bundle import FACTS
 from din.schema import Field, text
+from din.train.shared_rows import SharedRows
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Start:
         old_offsets = config["table"]["offsets"]
         model.load_state_dict(weights)
         layout = TableLayout.of(features.fields, features.rows)
-        kept = 0
+        parts = []
         for field in features.fields:
-            old = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
-            ids, old_ids = _common(field, features.vocabulary(field.name)["value"].to_pylist(), old)
-            rows = torch.from_numpy(layout.offsets[field.name] + ids)
-            old_rows = torch.from_numpy(old_offsets[field.name] + old_ids)
-            table[rows] = old_table[old_rows].to(table.device)
-            kept += len(ids)
-        print(f"starting from {self.version[:12]}: {kept:,} of {len(table):,} embedding rows", flush=True)
+            there = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
+            here = features.vocabulary(field.name)["value"].to_pylist()
+            common = _common(field, there, here)
+            parts.append(common.placed(old_offsets[field.name], layout.offsets[field.name]))
+        shared = SharedRows.joined(parts)
+        shared.copy(old_table, table)
+        print(f"starting from {self.version[:12]}: {len(shared.new):,} of {len(table):,} embedding rows", flush=True)
 
     def check_split(self, features: Features) -> None:
         """Refuse a bundle that may have learned today's validation or test rows; see `din.metrics.holdout`.
@@ -109,18 +109,18 @@ def _names(records: list[FieldRecord]) -> str:
     return ", ".join(map(described, records))
 
 
-def _common(field: Field, here: list[Any], there: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ids of the values that are in both vocabularies, in each of them, [N] each. Unknown is one of them.
+def _common(field: Field, there: list[Any], here: list[Any]) -> SharedRows:
+    """Return the ids of the values that are in both vocabularies. Unknown is one of them.
 
     Args:
-        here: today's values by id.
         there: the bundle's values by id.
+        here: today's values by id.
     """
     if not field.form.has_vocabulary:
-        ids = np.arange(len(here) if len(here) == len(there) else 1)
-        return ids, ids
+        ids = torch.arange(len(here) if len(here) == len(there) else 1)
+        return SharedRows(ids, ids)
     old = {text(value): i for i, value in enumerate(there)}
     today = [text(value) for value in here]
-    pairs = [(i, old[value]) for i, value in enumerate(today) if value in old]
-    ids, old_ids = np.array(pairs, np.int64).reshape(-1, 2).T
-    return ids, old_ids
+    known = [i for i, value in enumerate(today) if value in old]
+    old_ids = [old[today[i]] for i in known]
+    return SharedRows(torch.tensor(old_ids, dtype=torch.int64), torch.tensor(known, dtype=torch.int64))
