@@ -87,7 +87,7 @@ def profile(features: Features, params: Train, compute: Compute, arguments: argp
         learner.model(learner.table.index_select(0, rows).requires_grad_(), to_tensors(batch.packed, rows))
 
     def pack(batch: TrainingBatch) -> None:
-        loader.pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, 0)
+        loader.pack(shard, np.random.default_rng(0).choice(len(shard.impressions), len(batch.packed)), 0, (0,))
 
     parts: dict[str, Callable[[int], Any]] = {
         "step": lambda i: learner.step(ready[i], learning.learning_rate),

@@ -177,12 +177,15 @@ class Features:
         )
         return [_rows(path) for path in paths]
 
+    def timestamps(self, number: int, split: str) -> np.ndarray:
+        """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
+        path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
+        return _numpy(_read(path, [TIMESTAMP])[TIMESTAMP])
+
     def last_day(self) -> date:
         """Return the day (UTC) of the last impression. `data.until` may be later."""
-        folders = [self.root / "shards" / f"{number:05d}" for number in range(self.manifest["shards"])]
-        last = 0
-        for path in (folder / f"{split}.parquet" for folder in folders for split in SPLITS):
-            last = max(last, int(_numpy(_read(path, [TIMESTAMP])[TIMESTAMP]).max(initial=0)))
+        times = (self.timestamps(number, split) for number in range(self.manifest["shards"]) for split in SPLITS)
+        last = max(int(own.max(initial=0)) for own in times)
         return datetime.fromtimestamp(last / 1e6, UTC).date()
 
     def shards(self, split: str, order: Iterable[int] | None = None) -> Iterable[Shard]:

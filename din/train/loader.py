@@ -1,12 +1,13 @@
 """Batches for training and evaluation, and a background thread that packs them while the model computes.
 
-The order and the dropped ids are functions of (seed, epoch, batch, number of ranks), so a resumed epoch continues with
-the same batches. Several ranks cut the epoch's order of shards and rows into contiguous shares, which differ by at most
-one row. A rank reads only the shards of its share.
+An epoch visits the training rows in random order. The order and the dropped ids are functions of (seed, epoch, batch,
+number of ranks), so a resumed epoch continues with the same batches. A day's rows of another split are visited shard
+after shard, and by time within a shard. Several ranks cut this order of shards and rows into contiguous shares, which
+differ by at most one row. A rank reads only the shards of its share.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
@@ -14,9 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from din.features.days import DayRows
 from din.features.packing import PackedBatch, Packer
 from din.features.reader import Features, Shard
 from din.ops.deduplicate import Deduplicator
+from din.schema import SplitName
 from din.train.distributed import ALONE, Ranks
 
 T = TypeVar("T")
@@ -34,7 +37,7 @@ class TrainingBatch:
     A single process has its own rows in `united`, and no `places`.
     """
 
-    number: int  # of the batch in its epoch
+    number: int  # of the batch in its epoch or day
     key: Key  # seeds everything random in the step of this rank
     rows: np.ndarray  # [U], distinct rows of the joint table that this rank's batch touches
     packed: PackedBatch  # this rank's part; the ids of its lookups are positions in `rows`
@@ -43,8 +46,27 @@ class TrainingBatch:
     places: list[np.ndarray]  # [its U], the places of each rank's rows in `united`
 
 
+@dataclass(frozen=True)
+class _Visit:
+    """Some rows of a split, in the order in which all ranks together visit them.
+
+    Attributes:
+        split: the split.
+        shards: the numbers of its shards, [S].
+        sizes: how many rows of each shard are visited, [S].
+        orders: the positions of these rows, for each shard.
+        key: the key of a batch, given its number among the batches of all ranks.
+    """
+
+    split: SplitName
+    shards: Sequence[int]
+    sizes: Sequence[int]
+    orders: Iterable[np.ndarray]
+    key: Callable[[int], Key]
+
+
 class TrainingLoader:
-    """Shuffled batches of this rank's share of the training split. All rows of a batch come from one shard.
+    """Batches of this rank's share of the rows to learn. All rows of a batch come from one shard.
 
     All ranks yield the same number of batches. A rank whose share has fewer yields empty ones at the end.
 
@@ -64,39 +86,58 @@ class TrainingLoader:
 
     def batches(self, epoch: int) -> int:
         """Return the number of batches of each rank in an epoch."""
-        random = np.random.default_rng([self._seed, epoch])
-        sizes = [self._rows[shard] for shard in random.permutation(len(self._rows))]
-        shares_of_ranks = (replace(self._ranks, rank=rank).shares(sizes) for rank in range(self._ranks.size))
-        return max(sum(-(-len(share) // self._size) for share in shares) for shares in shares_of_ranks)
+        return self._batches(self._epoch(epoch))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[TrainingBatch]:
         """Yield the batches of an epoch in order, from number `start` on."""
-        batches = self._epoch(epoch, start)
+        return self._shared(self._epoch(epoch), start)
+
+    def day(self, rows: DayRows) -> Iterator[TrainingBatch]:
+        """Yield the batches of a day in order. Their keys are the keys of no epoch, which have no fourth number."""
+        day = rows.day.toordinal()
+        sizes = [len(own) for own in rows.positions]
+        visit = _Visit(rows.split, range(len(sizes)), sizes, rows.positions, lambda draw: (self._seed, day, draw, 1))
+        return self._shared(visit, 0)
+
+    def _epoch(self, epoch: int) -> _Visit:
+        random = np.random.default_rng([self._seed, epoch])
+        shards = random.permutation(len(self._rows)).tolist()
+        sizes = [self._rows[shard] for shard in shards]
+        orders = (random.permutation(size) for size in sizes)
+        return _Visit("train", shards, sizes, orders, lambda draw: (self._seed, epoch, draw))
+
+    def _batches(self, visit: _Visit) -> int:
+        """Return the number of batches of each rank."""
+        shares_of_ranks = (replace(self._ranks, rank=rank).shares(visit.sizes) for rank in range(self._ranks.size))
+        return max(sum(-(-len(share) // self._size) for share in shares) for shares in shares_of_ranks)
+
+    def _shared(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
+        """Yield the batches of this rank, from number `start` on, with the rows that other ranks' batches touch."""
+        batches = self._own(visit, start)
         return batches if self._ranks.size == 1 else self._united(batches)
 
-    def _epoch(self, epoch: int, start: int) -> Iterator[TrainingBatch]:
-        random = np.random.default_rng([self._seed, epoch])
-        shards = random.permutation(len(self._rows))
+    def _own(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
+        def packed(shard: Shard, rows: np.ndarray, number: int) -> TrainingBatch:
+            return self.pack(shard, rows, number, visit.key(number * self._ranks.size + self._ranks.rank))
+
         number = 0
-        for shard_number, share in zip(shards, self._ranks.shares([self._rows[i] for i in shards]), strict=True):
-            order = random.permutation(self._rows[shard_number])[share.start : share.stop]
-            batches = -(-len(order) // self._size)
+        for shard_number, share, order in zip(visit.shards, self._ranks.shares(visit.sizes), visit.orders, strict=True):
+            own = order[share.start : share.stop]
+            batches = -(-len(own) // self._size)
             if number + batches > start:
-                shard = self._features.shard(int(shard_number), "train")
+                shard = self._features.shard(shard_number, visit.split)
                 for batch in range(max(start - number, 0), batches):
-                    rows = order[batch * self._size : (batch + 1) * self._size]
-                    yield self.pack(shard, rows, epoch, number + batch)
+                    yield packed(shard, own[batch * self._size : (batch + 1) * self._size], number + batch)
             number += batches
-        empty_batches = range(max(start, number), self.batches(epoch))  # while other ranks have more batches
+        empty_batches = range(max(start, number), self._batches(visit))  # while other ranks have more batches
         if empty_batches:
-            shard = self._features.shard(0, "train")
+            shard = self._features.shard(0, visit.split)
             no_rows = np.empty(0, np.int64)
             for batch in empty_batches:
-                yield self.pack(shard, no_rows, epoch, batch)
+                yield packed(shard, no_rows, batch)
 
-    def pack(self, shard: Shard, rows: np.ndarray, epoch: int, number: int) -> TrainingBatch:
-        """Pack impressions `rows` of a shard as batch `number` of an epoch. `_united` adds the rows of other ranks."""
-        key = (self._seed, epoch, number * self._ranks.size + self._ranks.rank)
+    def pack(self, shard: Shard, rows: np.ndarray, number: int, key: Key) -> TrainingBatch:
+        """Pack impressions `rows` of a shard as batch `number`, without the rows that other ranks' batches touch."""
         packed = self._packer.pack(shard, rows, np.random.default_rng(key))
         ids = [lookup.ids for lookup in packed.every_lookup()]
         distinct, positions = self._distinct_rows(np.concatenate(ids))

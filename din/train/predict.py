@@ -1,5 +1,6 @@
 """Probabilities of a split, in the order of its files. A row's probability does not depend on the rest of its batch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,23 +36,34 @@ class Predictions:
 
 
 def predict(
-    trained: Trained, features: Features, split: str, batch_size: int, compute: Compute = CPU_ALONE
+    trained: Trained,
+    features: Features,
+    split: str,
+    batch_size: int,
+    compute: Compute = CPU_ALONE,
+    chosen: Sequence[np.ndarray] | None = None,
 ) -> Predictions:
-    """Score all impressions of a split. Each rank scores a share, and all get the whole."""
+    """Score impressions of a split. Each rank scores a share, and all get the whole.
+
+    Args:
+        chosen: the positions of the impressions in each shard. None: all impressions, in the order of the files.
+    """
     keep_freed_memory()
     packer = Packer(features)
     ranks = compute.ranks
     model = trained.model.to(compute.device)
     table = trained.table.to(compute.device)
+    if chosen is None:
+        chosen = [np.arange(rows) for rows in features.split_rows(split)]
     parts = []
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for number, share in enumerate(ranks.shares(features.split_rows(split))):
+        for number, share in enumerate(ranks.shares([len(own) for own in chosen])):
             if not share and number:  # an empty first share is read too, since it gives the columns their types
                 continue
             shard = features.shard(number, split)
-            positions = np.arange(share.start, share.stop)
+            positions = chosen[number][share.start : share.stop]
             logits = [
                 model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy()
                 for packed in evaluation_batches(packer, shard, positions, batch_size)

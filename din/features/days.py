@@ -1,0 +1,60 @@
+"""The days of a held-out split: which rows of each shard belong to a day (UTC), in the order of their times."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from din.features.reader import Features
+from din.schema import SplitName
+
+_DAY_US = 86_400_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class DayRows:
+    """The rows of one day.
+
+    Attributes:
+        split: the split that holds them.
+        day: the day.
+        positions: for each shard, the positions of its rows by time, int64. Equal times keep the order of the file.
+        last: the time of the last row.
+    """
+
+    split: SplitName
+    day: date
+    positions: list[NDArray[np.int64]]
+    last: datetime
+
+    def __len__(self) -> int:
+        return sum(len(own) for own in self.positions)
+
+    @property
+    def in_order_of_files(self) -> list[NDArray[np.int64]]:
+        """The same positions in ascending order."""
+        return [np.sort(own) for own in self.positions]
+
+    @property
+    def shards(self) -> NDArray[np.int64]:
+        """The shard of each row, in ascending order, [rows]."""
+        return np.repeat(np.arange(len(self.positions)), [len(own) for own in self.positions])
+
+
+def days_of(features: Features, split: SplitName) -> list[DayRows]:
+    """Return the days on which a split has rows, in order. This reads the times of all its rows."""
+    times = [features.timestamps(number, split) for number in range(features.manifest["shards"])]
+    orders = [np.argsort(own, kind="stable") for own in times]
+    days = [own[order] // _DAY_US for own, order in zip(times, orders, strict=True)]
+    found = []
+    for day in np.unique(np.concatenate(days)):
+        positions = [
+            order[np.searchsorted(own, day, "left") : np.searchsorted(own, day, "right")]
+            for order, own in zip(orders, days, strict=True)
+        ]
+        last = max(int(own[rows[-1]]) for own, rows in zip(times, positions, strict=True) if len(rows))
+        moment = _EPOCH + timedelta(microseconds=last)
+        found.append(DayRows(split, moment.date(), positions, moment))
+    return found

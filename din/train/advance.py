@@ -1,0 +1,144 @@
+"""A pass forward in time over a held-out split: each day is first scored, and then learned once.
+
+    day       its rows are scored by a model that has learned    then it learns
+    first     what it had learned before the pass                the first day
+    second    that, and the first day                            the second day
+    …
+
+So no row is scored by a model that has learned its day or a later one. Before a day is learned, the table gets rows for
+the ids that become known on it. They start at random, from a seed of their own for each day.
+
+A day is learned as an epoch is, with the same batch size, penalties, dropout and `unknown_rate`. There are two
+differences. Rows come in time order within a shard, shard after shard. The learning rate is the one at the start of
+training: its `decay` is meant for rows that are seen again and again, and a day is new.
+
+The result depends on the model, the optimizer's state, the features and the parameters alone, for a given number of
+ranks. The pass reads each shard twice a day, and keeps no checkpoint. A killed pass starts over.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import torch
+
+from din.features.days import DayRows, days_of
+from din.features.packing import Packer
+from din.features.reader import Features
+from din.metrics.summary import summary
+from din.params import Train
+from din.schema import SplitName
+from din.train.compute import CPU_ALONE, Compute
+from din.train.learner import Inputs, Learner, check_loss
+from din.train.loader import TrainingLoader, prefetch
+from din.train.predict import COLUMNS, Predictions, predict
+from din.train.shared_rows import SharedRows
+
+_BATCH = 1024  # impressions that are scored at once
+
+
+@dataclass(frozen=True)
+class Day:
+    """A day of the pass.
+
+    Attributes:
+        rows: its rows.
+        predictions: the predictions of these rows before they were learned, in the order of the split's files.
+        metrics: the metrics of these predictions; see `summary`.
+        loss: the mean loss of its training steps.
+    """
+
+    rows: DayRows
+    predictions: Predictions
+    metrics: dict[str, Any]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A finished pass.
+
+    Attributes:
+        learner: the model that has learned all days, with the state of its optimizers.
+        days: the days that it was advanced over, in order.
+    """
+
+    learner: Learner
+    days: list[Day]
+
+    @property
+    def until(self) -> datetime | None:
+        """The time of the last row that was learned. None if there was none."""
+        return self.days[-1].rows.last if self.days else None
+
+    @property
+    def predictions(self) -> Predictions:
+        """The next-day predictions of all days, at least one, in the order of the split's files."""
+        found = [day.predictions for day in self.days]
+        shards = np.concatenate([day.rows.shards for day in self.days])
+        positions = np.concatenate([np.concatenate(day.rows.in_order_of_files) for day in self.days])
+        order = np.lexsort((positions, shards))
+        columns = {name: np.concatenate([part.rows[name] for part in found])[order] for name in COLUMNS}
+        return Predictions(columns, np.concatenate([part.logits for part in found])[order])
+
+
+def advance(learner: Learner, params: Train, split: SplitName, compute: Compute = CPU_ALONE) -> Pass:
+    """Advance a model over the days of a split. All ranks call this.
+
+    Args:
+        learner: the model with the state of its optimizers. The pass changes it.
+        params: the settings that it was trained with.
+        split: valid or test; its days must lie after everything that the model has learned.
+        compute: `params.compute`, resolved.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    days = []
+    for rows in days_of(learner.features, split):
+        chosen = rows.in_order_of_files
+        predictions = predict(learner.trained, learner.features, split, _BATCH, compute, chosen)
+        metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
+        learner = _knowing(_known_on(learner.features, rows.day), learner, params, rows.day, compute)
+        loss = _learn(learner, rows, params, compute)
+        print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
+        days.append(Day(rows, predictions, metrics, loss))
+    return Pass(learner, days)
+
+
+def _known_on(features: Features, day: date) -> Features:
+    """Return the features with the ids that are known once a day is over."""
+    return features
+
+
+def _knowing(features: Features, learner: Learner, params: Train, day: date, compute: Compute) -> Learner:
+    """Return the learner with a row for each id of `features`. Rows of new ids start at random."""
+    if features.rows == learner.features.rows:
+        return learner
+    seed = int(np.random.SeedSequence((params.learning.seed, day.toordinal(), 0, 2)).generate_state(1)[0])
+    learning = replace(params.learning, seed=seed)
+    packer = Packer(features)
+    larger = Learner(features, packer, replace(params, learning=learning), compute)
+    larger.load_state(learner.state(), SharedRows.by_number(learner.features, features))
+    return larger
+
+
+def _learn(learner: Learner, rows: DayRows, params: Train, compute: Compute) -> float:
+    """Learn the rows of a day once, and return the mean loss.
+
+    Raises:
+        InputError: it is not finite.
+    """
+    learning = params.learning
+    packer = Packer(learner.features, learning.unknown_rate)
+    loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed, compute.ranks)
+    total = torch.zeros((), dtype=torch.float64, device=compute.device)
+    learner.model.train()
+    batches: Iterable[Inputs] = prefetch(map(learner.inputs, loader.day(rows)))
+    for inputs in batches:
+        total += learner.step(inputs, learning.learning_rate).double() * inputs.impressions
+    loss = total.item() / len(rows)
+    check_loss(loss, f"on {rows.day}", learning)
+    return loss

@@ -1,0 +1,362 @@
+"""The pass forward in time, against a plain loop. Alone: `pytest tests/train/test_advance.py`."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from backends import both_backends
+from joined_processes import together
+from random_features import SPARSE_ROWS, write_features
+from settings import changed
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from din.artifacts import write_json
+from din.errors import InputError
+from din.features.days import days_of
+from din.features.packing import PackedBatch, Packer, TableLayout
+from din.features.reader import Features
+from din.metrics.summary import summary
+from din.model.din import build
+from din.model.embedding import to_tensors
+from din.ops import backend
+from din.ops.backend import Backend
+from din.ops.row_update import BETA_1, BETA_2, EPSILON
+from din.params import Params, Train
+from din.train import advance as module
+from din.train.advance import Pass, advance
+from din.train.compute import Compute
+from din.train.distributed import Ranks
+from din.train.learner import Learner
+from din.train.loader import TrainingLoader
+from din.train.predict import predict
+from din.train.regularization import row_decay
+
+DAY_US = 86_400_000_000
+DAYS = (19_000, 19_001, 19_004)
+"""Days since 1970 of most rows: two days in a row, and one after a gap."""
+LONELY = 19_006
+"""A day with a single row."""
+
+
+def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: int | None = LONELY) -> Features:
+    """Give the rows of a split times on some days. One shard has no row on the last of `days`."""
+    random = np.random.default_rng(5)
+    for number in range(features.manifest["shards"]):
+        path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
+        rows = pq.read_table(path)
+        own_days = days if number == 0 else days[:-1]
+        times = random.choice(own_days, len(rows)) * DAY_US + random.integers(0, 1000, len(rows))  # with some ties
+        if number == 0 and lonely:
+            times[3] = lonely * DAY_US
+        place = rows.schema.get_field_index("timestamp")
+        pq.write_table(rows.set_column(place, "timestamp", pa.array(times, pa.int64())), path)
+    return Features(features.root)
+
+
+def flip_labels(features: Features, split: str, first_day: int) -> None:
+    """Exchange clicks and their absence in all rows from a day on."""
+    for number in range(features.manifest["shards"]):
+        path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
+        rows = pq.read_table(path)
+        late = rows["timestamp"].to_numpy() // DAY_US >= first_day
+        labels = np.where(late, 1 - rows["label"].to_numpy(), rows["label"].to_numpy()).astype(np.int8)
+        pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels)), path)
+
+
+def trained(features: Features, train: Train, compute: Compute | None = None) -> Learner:
+    """Return a learner that has made a few steps, so that its optimizers have state."""
+    compute = compute or Compute()
+    packer = Packer(features, train.learning.unknown_rate)
+    learner = Learner(features, packer, train, compute)
+    loader = TrainingLoader(features, packer, 32, train.learning.seed, compute.ranks)
+    learner.model.train()
+    for batch in loader.epoch(0):
+        learner.step(learner.inputs(batch), 0.01)
+    return learner
+
+
+def copied(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+@pytest.fixture
+def small(params: Params) -> Train:
+    """A DIN of a few units, with small batches and a rate that moves it."""
+    widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
+    return changed(params.train, batch_size=7, learning_rate=0.01, threads=1, **widths)
+
+
+class Twin:
+    """The same pass as plain loops: one row scored at a time, one dense gradient of the whole table for each batch.
+
+    It is Adam with a coupled penalty, which is the default.
+    """
+
+    def __init__(self, learner: Learner, train: Train) -> None:
+        state = copied(learner.state())
+        self.features = learner.features
+        self.learning = train.learning
+        layout = TableLayout.of(self.features.fields, self.features.rows)
+        self.model, _ = build(self.features.fields, layout, train)
+        self.model.load_state_dict({name: state[f"now.{name}"] for name in self.model.state_dict()})
+        self.table = state["now.table"]
+        self.first, self.second = state["sparse.first"], state["sparse.second"]
+        self.steps = int(state["sparse.steps"])
+        self.dense = torch.optim.Adam(self.model.parameters(), lr=train.learning.learning_rate)
+        loaded: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in state.items():
+            if name.startswith("dense."):
+                _, number, key = name.split(".")
+                loaded.setdefault(int(number), {})[key] = tensor
+        self.dense.load_state_dict({"state": loaded, "param_groups": self.dense.state_dict()["param_groups"]})
+        linear = torch.arange(self.table.shape[1]) < self.model.linear
+        self.decay = row_decay(self.features, train.learning).unsqueeze(1) * ~linear
+        self.pace = torch.where(linear, train.learning.linear_rate, 1.0)
+
+    def run(self, split: str) -> dict[date, list[float]]:
+        """Return the logits of each day, in the order of the files."""
+        shards = list(self.features.shards(split))
+        days = sorted({int(time) // DAY_US for shard in shards for time in shard.impressions.timestamp})
+        found = {}
+        for number in days:
+            of_day = [np.flatnonzero(shard.impressions.timestamp // DAY_US == number) for shard in shards]
+            packer = Packer(self.features)
+            scored = [
+                packer.pack(shard, np.array([row])) for shard, rows in zip(shards, of_day, strict=True) for row in rows
+            ]
+            day = date.fromordinal(date(1970, 1, 1).toordinal() + number)
+            found[day] = [self.logits(one).item() for one in scored]
+            packer = Packer(self.features, self.learning.unknown_rate)
+            batches = 0
+            for shard, rows in zip(shards, of_day, strict=True):
+                by_time = sorted(rows, key=lambda row: (shard.impressions.timestamp[row], row))
+                for start in range(0, len(by_time), self.learning.batch_size):
+                    batch = np.array(by_time[start : start + self.learning.batch_size])
+                    random = np.random.default_rng([self.learning.seed, day.toordinal(), batches, 1])
+                    self.learn(packer.pack(shard, batch, random))
+                    batches += 1
+        return found
+
+    def logits(self, packed: PackedBatch) -> torch.Tensor:
+        self.model.eval()
+        with torch.no_grad():
+            return self.model(self.table, to_tensors(packed))
+
+    def learn(self, packed: PackedBatch) -> None:
+        self.model.train()
+        leaf = self.table.clone().requires_grad_()
+        self.dense.zero_grad()
+        logits = self.model(leaf, to_tensors(packed))
+        binary_cross_entropy_with_logits(logits, torch.from_numpy(packed.labels)).backward()
+        self.dense.step()
+        self.steps += 1
+        assert leaf.grad is not None
+        for row in {int(i) for lookup in packed.every_lookup() for i in lookup.ids}:
+            gradient = leaf.grad[row] + self.decay[row] * self.table[row]
+            self.first[row] = BETA_1 * self.first[row] + (1 - BETA_1) * gradient
+            self.second[row] = BETA_2 * self.second[row] + (1 - BETA_2) * gradient**2
+            first = self.first[row] / (1 - BETA_1**self.steps)
+            second = self.second[row] / (1 - BETA_2**self.steps)
+            self.table[row] -= self.learning.learning_rate * self.pace * first / (second.sqrt() + EPSILON)
+
+
+@both_backends
+def test_a_pass_is_the_plain_loop(backend_name: Backend, small: Train, features: Features) -> None:
+    """Predictions, weights and state agree, over a gap between days, a shard without rows, and a single row."""
+    features = spread(features, "valid")
+    small = changed(small, unknown_rate=0.1)
+    with backend.using(backend_name):
+        learner = trained(features, small)
+        twin = Twin(learner, small)
+        found = advance(learner, small, "valid")
+    expected = twin.run("valid")
+    assert [day.rows.day for day in found.days] == list(expected)
+    assert len(found.days[-1].rows) == 1
+    assert found.until == found.days[-1].rows.last
+    for day, logits in zip(found.days, expected.values(), strict=True):
+        np.testing.assert_allclose(day.predictions.logits, logits, atol=2e-4)
+    moved = {"now.table": twin.table, "sparse.first": twin.first, "sparse.second": twin.second}
+    moved |= {f"now.{name}": tensor for name, tensor in twin.model.state_dict().items()}
+    state = found.learner.state()
+    for name, tensor in moved.items():
+        torch.testing.assert_close(state[name], tensor, atol=2e-4, rtol=1e-3, msg=lambda text, n=name: f"{n} {text}")
+    assert int(state["sparse.steps"]) == twin.steps
+
+
+def days_of_pass(features: Features, small: Train) -> Pass:
+    return advance(trained(features, small), small, "valid")
+
+
+@pytest.mark.parametrize("altered", range(3))
+def test_no_prediction_depends_on_its_own_day_or_a_later_one(altered: int, small: Train, features: Features) -> None:
+    """Flipped labels from a day on change no prediction until that day, and every day's predictions after it."""
+    features = spread(features, "valid")
+    before = days_of_pass(features, small).days
+    flip_labels(features, "valid", DAYS[altered])
+    after = days_of_pass(Features(features.root), small).days
+    for number, (one, other) in enumerate(zip(before, after, strict=True)):
+        assert np.array_equal(one.predictions.logits, other.predictions.logits) == (number <= altered)
+        assert (one.loss == other.loss) == (number < altered)
+
+
+def test_each_row_is_scored_once_in_the_order_of_the_files(small: Train, features: Features) -> None:
+    """All days together hold the rows of a prediction of the whole split, and each day has its own metrics."""
+    features = spread(features, "test")
+    learner = trained(features, small)
+    whole = predict(learner.trained, features, "test", 64)
+    found = advance(learner, small, "test")
+    for name, column in whole.rows.items():
+        assert np.array_equal(found.predictions.rows[name], column), name
+    first = found.days[0]
+    of_day = whole.rows["timestamp"] // DAY_US == DAYS[0]
+    np.testing.assert_allclose(found.predictions.logits[of_day], whole.logits[of_day], atol=1e-5)
+    assert not np.allclose(found.predictions.logits[~of_day], whole.logits[~of_day], atol=1e-4)
+    assert first.metrics == summary(
+        first.predictions.rows["label"], first.predictions.probabilities, first.predictions.rows["user"]
+    )
+
+
+def test_a_pass_repeated_has_the_same_bits(small: Train, features: Features) -> None:
+    """A killed pass starts over, and ends with the weights and predictions of one that was never killed."""
+    features = spread(features, "valid")
+    small = changed(small, dropout=0.3, unknown_rate=0.2)
+    learner = trained(features, small)
+    state = copied(learner.state())
+    first = advance(learner, small, "valid")
+    again = Learner(features, Packer(features, 0.2), changed(small, seed=7))
+    again.load_state(state)
+    second = advance(again, small, "valid")
+    left, right = first.learner.state(), second.learner.state()
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    assert np.array_equal(first.predictions.logits, second.predictions.logits)
+
+
+def test_a_day_draws_other_values_than_any_epoch(features: Features) -> None:
+    """Random numbers of a day and of an epoch have different seeds, even for the same epoch, batch and day."""
+    features = spread(features, "valid")
+    loader = TrainingLoader(features, Packer(features, 0.3), 20, seed=5)
+    keys = [batch.key for rows in days_of(features, "valid") for batch in loader.day(rows)]
+    keys += [batch.key for batch in loader.epoch(0)]
+    drawn = {tuple(np.random.SeedSequence(key).generate_state(4)) for key in [*keys, keys[0][:3]]}
+    assert len(drawn) == len(keys) + 1
+
+
+def test_the_rate_does_not_decay(small: Train, features: Features, monkeypatch) -> None:
+    """A pass learns at the rate that training starts with, whatever `decay` and `decay_steps` are."""
+    features = spread(features, "valid")
+    learner = trained(features, small)
+    rates = set()
+    step: Callable[..., Any] = Learner.step
+
+    def noted(self, inputs, rate):
+        rates.add(rate)
+        return step(self, inputs, rate)
+
+    monkeypatch.setattr(Learner, "step", noted)
+    advance(learner, changed(small, decay=0.1, decay_steps=2), "valid")
+    assert rates == {small.learning.learning_rate}
+
+
+def test_a_diverging_day_is_named(small: Train, features: Features) -> None:
+    """A loss that is not finite is bad input. The message names the day and the learning rate."""
+    features = spread(features, "valid")
+    wild = changed(small, optimizer="sgd", learning_rate=1e30)
+    learner = Learner(features, Packer(features), wild)
+    with pytest.raises(InputError, match=r"the loss is \S+ on 2022-01-0\d; lower train.learning.learning_rate"):
+        advance(learner, wild, "valid")
+
+
+def test_a_split_without_rows_changes_nothing(small: Train, features: Features) -> None:
+    """There is no day then, and the model is the one before."""
+    for number in range(2):
+        path = features.root / "shards" / f"{number:05d}" / "valid.parquet"
+        pq.write_table(pq.read_table(path)[:0], path)
+    learner = trained(features, small)
+    before = copied(learner.state())
+    found = advance(learner, small, "valid")
+    assert (found.days, found.until) == ([], None)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in found.learner.state().items())
+
+
+def check_ranks(ranks: Ranks, root: Path, train: Train, alone: dict[str, torch.Tensor], logits: np.ndarray) -> None:
+    features = Features(root)
+    compute = Compute(ranks=ranks)
+    learner = Learner(features, Packer(features), train, compute)
+    found = advance(learner, train, "valid", compute)
+    np.testing.assert_allclose(found.predictions.logits, logits, atol=1e-4)
+    state = found.learner.state()
+    for name, tensor in alone.items():
+        torch.testing.assert_close(state[name], tensor, atol=1e-4, rtol=1e-3, msg=lambda text, n=name: f"{n} {text}")
+    for other in ranks.collect(state):
+        assert all(torch.equal(state[name], tensor) for name, tensor in other.items())
+
+
+def test_two_processes_advance_as_one_does(small: Train, tmp_path: Path) -> None:
+    """With batches of a whole day, halves on two ranks make the same steps. On the last day one rank has no row."""
+    features = spread(write_features(tmp_path, shards=1), "valid")
+    small = changed(small, batch_size=1000, unknown_rate=0.0, optimizer="sgd", learning_rate=0.1)
+    found = advance(Learner(features, Packer(features), small), small, "valid")
+    together(2, check_ranks, features.root, small, copied(found.learner.state()), found.predictions.logits)
+
+
+def grown(features: Features, root: Path, more: dict[str, int]) -> Features:
+    """Return a copy of features in which some fields have further ids."""
+    larger = write_features(root)
+    for record in larger.manifest["fields"]:
+        added = more.get(record["name"], 0)
+        path = root / "vocab" / f"{record['name']}.parquet"
+        known = pq.read_table(features.root / "vocab" / f"{record['name']}.parquet")
+        start = len(known)
+        values = {"value": range(900, 900 + added), "id": range(start, start + added), "count": [1] * added}
+        late = pa.table({**values, "impressions": [3] * added}).cast(known.schema) if added else known[:0]
+        pq.write_table(pa.concat_tables([known, late]), path)
+        record["rows"] += added
+    write_json(root / "manifest.json", larger.manifest)
+    return Features(root)
+
+
+def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features, tmp_path: Path) -> None:
+    """Earlier ids keep weights and state under their numbers; new ids start at random, differently on each day."""
+    small = changed(small, optimizer="adam")
+    learner = trained(features, small)
+    before = copied(learner.state())
+    now = grown(features, tmp_path / "now", {"item_id": 3, "user_id": 1})
+    starts = []
+    for day in (date(2022, 5, 1), date(2022, 5, 2)):
+        larger = module._knowing(now, learner, small, day, Compute())
+        assert larger.features is now
+        after = larger.state()
+        old, new = (TableLayout.of(one.fields, one.rows) for one in (features, now))
+        for name, rows in features.rows.items():
+            here, there = old.offsets[name], new.offsets[name]
+            for tensor in ("now.table", "sparse.first", "sparse.second"):
+                assert torch.equal(after[tensor][there : there + rows], before[tensor][here : here + rows])
+        late = [new.offsets["item_id"] + SPARSE_ROWS["item_id"] + i for i in range(3)]
+        late.append(new.offsets["user_id"] + SPARSE_ROWS["user_id"])
+        starts.append(after["now.table"][late])
+        assert not after["sparse.second"][late].any()
+        assert starts[-1][:, larger.model.linear :].std() == pytest.approx(small.learning.embedding_std, rel=0.6)
+        others = [
+            name for name in before if name.startswith("dense.") or (name.startswith("now.") and name != "now.table")
+        ]
+        assert all(torch.equal(after[name], before[name]) for name in [*others, "sparse.steps"])
+    assert not torch.equal(*starts)
+    assert module._knowing(Features(now.root), larger, small, day, Compute()) is larger
+
+
+def test_a_grown_table_learns_the_new_rows(small: Train, features: Features, tmp_path: Path) -> None:
+    """The step after growth updates new rows from the state of an optimizer that has not seen them."""
+    now = grown(features, tmp_path / "now", {"item_id": 3})
+    larger = module._knowing(now, trained(features, small), small, date(2022, 5, 1), Compute())
+    start = larger.table.clone()
+    row = torch.tensor([SPARSE_ROWS["item_id"] + 1])
+    larger._sparse.step(row, torch.ones(1, larger.table.shape[1]), 0.01)
+    changed_rows = (larger.table != start).any(1)
+    assert changed_rows.nonzero().flatten().tolist() == row.tolist()
