@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from din.features.reader import Features
-from din.schema import SplitName
+from din.schema import DAY_US, SplitName
 
-_DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +46,7 @@ def days_of(features: Features, split: SplitName) -> list[DayRows]:
     """Return the days on which a split has rows, in order. This reads the times of all its rows."""
     times = [features.timestamps(number, split) for number in range(features.manifest["shards"])]
     orders = [np.argsort(own, kind="stable") for own in times]
-    days = [own[order] // _DAY_US for own, order in zip(times, orders, strict=True)]
+    days = [own[order] // DAY_US for own, order in zip(times, orders, strict=True)]
     found = []
     for day in np.unique(np.concatenate(days)):
         positions = [

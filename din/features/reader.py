@@ -20,9 +20,8 @@ from din.artifacts import MANIFEST
 from din.document_types import FeaturesManifest, FieldRecord
 from din.errors import InputError
 from din.field_forms import Column
-from din.schema import DAY_US, SPLITS, TIMESTAMP, Field, Group, parse_field
+from din.schema import SPLITS, TIMESTAMP, Field, Group, parse_field
 
-_EPOCH = date(1970, 1, 1)
 _AGAIN = "run `dvc repro -f -s featurize`"
 
 
@@ -47,12 +46,6 @@ class Impressions:
     def history_length(self) -> np.ndarray:
         """The number of behaviours of each impression, int32 [B]."""
         return self.history_end - self.history_start
-
-    def on(self, day: date) -> np.ndarray:
-        """Return the positions of the impressions of one day (UTC) in the order of time, int64 [N]."""
-        first = (day - _EPOCH).days * DAY_US
-        positions = np.flatnonzero((self.timestamp >= first) & (self.timestamp < first + DAY_US))
-        return positions[np.lexsort((self.sequence[positions], self.timestamp[positions]))]
 
 
 @dataclass(frozen=True)
@@ -91,10 +84,6 @@ class Features:
     def at(self, day: date) -> "Features":
         """Return a reader of the same directory that also knows the ids that become known until a day, inclusive."""
         return Features(self.root, day)
-
-    def held_out_days(self, split: str) -> list[date]:
-        """Return the days of `valid` or `test` in order. There are none unless the protocol is temporal."""
-        return [date.fromisoformat(day["day"]) for day in self.manifest["held_out"] if day["split"] == split]
 
     @cached_property
     def rows(self) -> dict[str, int]:

@@ -75,7 +75,10 @@ class Pass:
 
     @property
     def predictions(self) -> Predictions:
-        """The next-day predictions of all days, at least one, in the order of the split's files."""
+        """The next-day predictions of all days, at least one, in the order of the split's files.
+
+        Each day is scored by another model, so a metric that ranks rows of different days mixes them. Rank within days.
+        """
         found = [day.predictions for day in self.days]
         shards = np.concatenate([day.rows.shards for day in self.days])
         positions = np.concatenate([np.concatenate(day.rows.in_order_of_files) for day in self.days])
@@ -101,16 +104,11 @@ def advance(learner: Learner, params: Train, split: SplitName, compute: Compute 
         chosen = rows.in_order_of_files
         predictions = predict(learner.trained, learner.features, split, _BATCH, compute, chosen)
         metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
-        learner = _knowing(_known_on(learner.features, rows.day), learner, params, rows.day, compute)
+        learner = _knowing(learner.features.at(rows.day), learner, params, rows.day, compute)
         loss = _learn(learner, rows, params, compute)
         print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
         days.append(Day(rows, predictions, metrics, loss))
     return Pass(learner, days)
-
-
-def _known_on(features: Features, day: date) -> Features:
-    """Return the features with the ids that are known once a day is over."""
-    return features
 
 
 def _knowing(features: Features, learner: Learner, params: Train, day: date, compute: Compute) -> Learner:

@@ -130,7 +130,7 @@ class Twin:
             scored = [
                 packer.pack(shard, np.array([row])) for shard, rows in zip(shards, of_day, strict=True) for row in rows
             ]
-            day = date.fromordinal(date(1970, 1, 1).toordinal() + number)
+            day = date_of(number)
             found[day] = [self.logits(one).item() for one in scored]
             packer = Packer(self.features, self.learning.unknown_rate)
             batches = 0
@@ -306,57 +306,69 @@ def test_two_processes_advance_as_one_does(small: Train, tmp_path: Path) -> None
     together(2, check_ranks, features.root, small, copied(found.learner.state()), found.predictions.logits)
 
 
-def grown(features: Features, root: Path, more: dict[str, int]) -> Features:
-    """Return a copy of features in which some fields have further ids."""
-    larger = write_features(root)
-    for record in larger.manifest["fields"]:
-        added = more.get(record["name"], 0)
-        path = root / "vocab" / f"{record['name']}.parquet"
-        known = pq.read_table(features.root / "vocab" / f"{record['name']}.parquet")
-        start = len(known)
-        values = {"value": range(900, 900 + added), "id": range(start, start + added), "count": [1] * added}
-        late = pa.table({**values, "impressions": [3] * added}).cast(known.schema) if added else known[:0]
-        pq.write_table(pa.concat_tables([known, late]), path)
-        record["rows"] += added
-    write_json(root / "manifest.json", larger.manifest)
-    return Features(root)
+LATE = 3
+"""How many items get an id on the second day."""
 
 
-def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features, tmp_path: Path) -> None:
+def with_late_items(features: Features) -> Features:
+    """Let some items without an id get one on the second day."""
+    items = pq.read_table(features.root / "items.parquet")
+    first = SPARSE_ROWS["item_id"]
+    ids = items["item_id"].to_numpy().copy()
+    ids[first : first + LATE] = range(first, first + LATE)
+    place = items.schema.get_field_index("item_id")
+    pq.write_table(items.set_column(place, "item_id", pa.array(ids)), features.root / "items.parquet")
+    known = pq.read_table(features.root / "vocab" / "item_id.parquet")
+    day = date_of(DAYS[1])
+    late = {"value": range(900, 900 + LATE), "id": range(first, first + LATE), "known_since": [day] * LATE}
+    late = pa.table({name: pa.array(late.get(name, [5] * LATE)) for name in known.column_names}).cast(known.schema)
+    pq.write_table(pa.concat_tables([known, late]), features.root / "vocab" / "item_id.parquet")
+    rows = features.rows | {"item_id": first + LATE}
+    held_out = [{"day": day.isoformat(), "split": "valid", "rows": rows}]
+    write_json(features.root / "manifest.json", {**features.manifest, "held_out": held_out})
+    return Features(features.root)
+
+
+def date_of(number: int) -> date:
+    return date.fromordinal(date(1970, 1, 1).toordinal() + number)
+
+
+def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features) -> None:
     """Earlier ids keep weights and state under their numbers; new ids start at random, differently on each day."""
-    small = changed(small, optimizer="adam")
+    features = with_late_items(spread(features, "valid"))
     learner = trained(features, small)
     before = copied(learner.state())
-    now = grown(features, tmp_path / "now", {"item_id": 3, "user_id": 1})
+    now = features.at(date_of(DAYS[1]))
+    old, new = (TableLayout.of(one.fields, one.rows) for one in (features, now))
+    late = [new.offsets["item_id"] + SPARSE_ROWS["item_id"] + i for i in range(LATE)]
     starts = []
-    for day in (date(2022, 5, 1), date(2022, 5, 2)):
-        larger = module._knowing(now, learner, small, day, Compute())
+    for number in DAYS[:2]:
+        larger = module._knowing(now, learner, small, date_of(number), Compute())
         assert larger.features is now
         after = larger.state()
-        old, new = (TableLayout.of(one.fields, one.rows) for one in (features, now))
         for name, rows in features.rows.items():
             here, there = old.offsets[name], new.offsets[name]
             for tensor in ("now.table", "sparse.first", "sparse.second"):
                 assert torch.equal(after[tensor][there : there + rows], before[tensor][here : here + rows])
-        late = [new.offsets["item_id"] + SPARSE_ROWS["item_id"] + i for i in range(3)]
-        late.append(new.offsets["user_id"] + SPARSE_ROWS["user_id"])
         starts.append(after["now.table"][late])
         assert not after["sparse.second"][late].any()
         assert starts[-1][:, larger.model.linear :].std() == pytest.approx(small.learning.embedding_std, rel=0.6)
-        others = [
-            name for name in before if name.startswith("dense.") or (name.startswith("now.") and name != "now.table")
-        ]
-        assert all(torch.equal(after[name], before[name]) for name in [*others, "sparse.steps"])
+        by_row = {"now.table", "sparse.first", "sparse.second"}
+        assert all(torch.equal(after[name], before[name]) for name in before.keys() - by_row)
     assert not torch.equal(*starts)
-    assert module._knowing(Features(now.root), larger, small, day, Compute()) is larger
+    assert module._knowing(now.at(date_of(DAYS[2])), larger, small, date_of(DAYS[2]), Compute()) is larger
 
 
-def test_a_grown_table_learns_the_new_rows(small: Train, features: Features, tmp_path: Path) -> None:
-    """The step after growth updates new rows from the state of an optimizer that has not seen them."""
-    now = grown(features, tmp_path / "now", {"item_id": 3})
-    larger = module._knowing(now, trained(features, small), small, date(2022, 5, 1), Compute())
-    start = larger.table.clone()
-    row = torch.tensor([SPARSE_ROWS["item_id"] + 1])
-    larger._sparse.step(row, torch.ones(1, larger.table.shape[1]), 0.01)
-    changed_rows = (larger.table != start).any(1)
-    assert changed_rows.nonzero().flatten().tolist() == row.tolist()
+def test_late_ids_are_unknown_until_their_day_is_over(small: Train, features: Features) -> None:
+    """Until then predictions are those of a log in which they get no id. Afterwards they have learned rows."""
+    features = spread(features, "valid")
+    without = advance(trained(features, small), small, "valid")
+    late = with_late_items(features)
+    learner = trained(late, small)
+    found = advance(learner, small, "valid")
+    for number, (ours, theirs) in enumerate(zip(found.days, without.days, strict=True)):
+        assert np.array_equal(ours.predictions.logits, theirs.predictions.logits) == (number <= 1)
+    after = found.learner
+    assert len(after.table) == len(without.learner.table) + LATE
+    first = SPARSE_ROWS["item_id"]
+    assert after.state()["sparse.second"][first : first + LATE].any()
