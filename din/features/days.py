@@ -33,7 +33,7 @@ class DayRows:
 
     @property
     def in_order_of_files(self) -> list[NDArray[np.int64]]:
-        """The same positions in ascending order."""
+        """The positions in ascending order."""
         return [np.sort(own) for own in self.positions]
 
     @property

@@ -50,7 +50,7 @@ class SharedRows:
         return cls.joined(cls(own, own).placed(old.offsets[name], new.offsets[name]) for name, own in ids.items())
 
     def placed(self, old_offset: int, new_offset: int) -> Self:
-        """Return the rows of joint tables, given those of one field and its first row in each joint table."""
+        """Return the rows of joint tables, given the rows of one field and its first row in each joint table."""
         return type(self)(self.old + old_offset, self.new + new_offset)
 
     def copy(self, source: Tensor, target: Tensor) -> None:

@@ -93,7 +93,7 @@ def small(params: Params) -> Train:
 
 
 class Twin:
-    """The same pass as plain loops: one row scored at a time, one dense gradient of the whole table for each batch.
+    """The pass as plain loops: one row scored at a time, one dense gradient of the whole table for each batch.
 
     It is Adam with a coupled penalty, which is the default.
     """
@@ -360,7 +360,7 @@ def test_a_table_grows_with_the_ids_of_a_day(small: Train, features: Features) -
 
 
 def test_late_ids_are_unknown_until_their_day_is_over(small: Train, features: Features) -> None:
-    """Until then predictions are those of a log in which they get no id. Afterwards they have learned rows."""
+    """Until then predictions equal the ones from a log in which they get no id. Afterwards they have learned rows."""
     features = spread(features, "valid")
     without = advance(trained(features, small), small, "valid")
     late = with_late_items(features)
