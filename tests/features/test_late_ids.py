@@ -11,7 +11,7 @@ import pytest
 from din.artifacts import read_json, write_json
 from din.errors import InputError
 from din.features.packing import Packer, TableLayout
-from din.features.reader import Features, Impressions
+from din.features.reader import Features
 from din.field_forms import Column, IdList, OneId
 from din.schema import Group
 from din.serve.bundle import write_values
@@ -87,13 +87,6 @@ def test_a_bundle_holds_the_known_ids_alone(late: Features, tmp_path: Any) -> No
     assert items["value"].equals(late.raw_items())
 
 
-def test_days_of_the_splits(late: Features) -> None:
-    """The held-out days of each split are listed in order."""
-    assert late.held_out_days("valid") == DAYS[:1]
-    assert late.held_out_days("test") == DAYS[1:]
-    assert late.held_out_days("train") == []
-
-
 def test_ids_are_checked_against_all_that_are_stored(late: Features) -> None:
     """An id beyond the last day's rows is bad input, even for a reader that would hide it."""
     path = late.root / "items.parquet"
@@ -104,13 +97,3 @@ def test_ids_are_checked_against_all_that_are_stored(late: Features) -> None:
     pq.write_table(table.set_column(at, "item_id", pa.array(ids, pa.int32())), path)
     with pytest.raises(InputError, match="item_id 31, expected 0 to 30"):
         _ = late.items
-
-
-def test_impressions_of_a_day() -> None:
-    """Positions are in the order of time, and of sequence at equal times; other days are left out."""
-    day = 86_400_000_000
-    times = np.array([2 * day, day + 5, day, 2 * day - 1, day + 5, day - 1])
-    zeros = np.zeros(6, np.int32)
-    own = Impressions(zeros, zeros, zeros, zeros, zeros, times, np.array([0, 9, 1, 2, 3, 4]), zeros, {})
-    assert own.on(date(1970, 1, 2)).tolist() == [2, 4, 1, 3]
-    assert own.on(date(1970, 1, 9)).tolist() == []

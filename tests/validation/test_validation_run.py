@@ -39,8 +39,8 @@ def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
     """Without a raw log, or with one of another format, there is no verdict."""
     params = workspace()
     judge("raw", params)
-    seal(RAW, format=2)
-    with pytest.raises(InputError, match=r"format: .*got 2"):
+    seal(RAW, format=1)
+    with pytest.raises(InputError, match=r"format: .*got 1"):
         judge("raw", params)
     shutil.rmtree(RAW)
     with pytest.raises(InputError, match="data/raw"):
