@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_fetch_stage import snapshot
+from raw_files import snapshot
 
 from din.artifacts import read_json
 from din.errors import InputError

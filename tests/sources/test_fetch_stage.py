@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from raw_files import snapshot
 
 from din import code
 from din.artifacts import read_json
@@ -17,15 +18,6 @@ from din.params import Params
 from din.sources import files, rawlog
 from din.sources.fetch import fetch
 from din.workspace import Workspace
-
-
-def snapshot(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
-    """Return bytes, inode and modification time of every file of data/raw."""
-    paths = sorted(path for path in workspace.raw.rglob("*") if path.is_file())
-    return {
-        path.relative_to(workspace.raw).as_posix(): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
-        for path in paths
-    }
 
 
 def day(number: int) -> str:
