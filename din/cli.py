@@ -134,6 +134,15 @@ def evaluate() -> None:
 
 
 @app.command(rich_help_panel=STAGES)
+def refit() -> None:
+    """Let the judged model learn the test days too, into models/shipped/."""
+    with stage.running("refit", HERE, HERE.refit):
+        from din.train.refit import refit
+
+        refit(HERE, load(HERE.params))
+
+
+@app.command(rich_help_panel=STAGES)
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
     with stage.running("export", HERE):

@@ -4,7 +4,8 @@
     reports/parity.json             ParityReport      models/bundle/signature.json    Signature
     reports/validation/*.json       ValidationReport  data/raw/manifest.json          RawManifest
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
-    models/din/config.json          ModelConfig       reports/fetch.json              FetchReport
+    models/*/config.json            ModelConfig       reports/fetch.json              FetchReport
+    reports/refit.json              RefitReport
     reports/seeds.json              SeedReport        .din/seeds/*/training.json      SeedTraining
     reports/code/*.json             StageCode         reports/machine/*.json          Machine
     git.json of a promotion         GitState          reports/training/summary.json   TrainingSummary
@@ -66,10 +67,10 @@ class Ranking(TypedDict):
 
 @with_config(STRICT)
 class Floors(TypedDict):
-    """The models a candidate must beat."""
+    """The models a candidate must beat; LR is not trained for a candidate that continues the champion."""
 
     popularity: Ranking
-    lr: Metrics
+    lr: Metrics | None
 
 
 @with_config(STRICT)
@@ -78,6 +79,34 @@ class Judged(TypedDict):
 
     features: Digest
     model: Digest
+
+
+@with_config(STRICT)
+class Bounded(TypedDict):
+    """A figure and its bounds, None where they are undefined."""
+
+    value: float | None
+    interval: tuple[float | None, float | None]
+
+
+RankingMetric = Literal["auc", "gauc"]
+
+
+@with_config(STRICT)
+class Gain(TypedDict):
+    """A metric on the test rows before and after the pass over the validation days, and the difference."""
+
+    before: float | None
+    after: float | None
+    difference: Bounded
+
+
+@with_config(STRICT)
+class LearnedUntil(TypedDict):
+    """The last time of the rows that a model had learned when it scored a split."""
+
+    valid: Moment
+    test: Moment
 
 
 @with_config(STRICT)
@@ -96,10 +125,19 @@ class Slices(TypedDict):
 
 @with_config(STRICT)
 class Evaluation(TypedDict):
-    """Metrics of the validation and the test rows."""
+    """Metrics of the validation and the test rows that the model had not learned.
 
-    valid: Metrics
+    Attributes:
+        valid: of the model before its pass over the validation days; None if it had learned all validation rows.
+        test: of the model after it.
+        learned_until: what either had learned.
+        advance: what the pass changed on the test rows; None without a pass.
+    """
+
+    valid: Metrics | None
     test: Metrics
+    learned_until: LearnedUntil
+    advance: dict[RankingMetric, Gain] | None
     floors: Floors
     inputs: Judged
     oracle: Oracle | None
@@ -126,6 +164,7 @@ class Inputs(TypedDict):
     raw: Digest
     features: Digest
     model: Digest
+    shipped: Digest
 
 
 @with_config(STRICT)
@@ -159,12 +198,20 @@ Rows = dict[SplitName, NonNegativeInt]
 
 @with_config(STRICT)
 class Facts(TypedDict):
-    """The origin of a bundle and its quality."""
+    """The origin of a bundle and its quality.
+
+    Attributes:
+        train_until: the time of the last row of the training split.
+        judged_until: that of the last row that the judged model had learned; `evaluation` is about this model.
+        seen_until: that of the last row that the exported model has learned.
+    """
 
     format: Format
     model_name: ModelName
     model: str
     train_until: Moment
+    judged_until: Moment
+    seen_until: Moment
     until: Day
     protocol: SplitProtocol
     rows: Rows
@@ -232,9 +279,16 @@ class JointTable(TypedDict):
 
 @with_config(STRICT)
 class ModelConfig(TypedDict):
-    """Everything of a saved model except the weights."""
+    """Everything of a saved model except the weights.
+
+    Attributes:
+        seen_until: the time of the last row that it has learned.
+        known_until: the last held-out day whose ids have rows in its table; None: only the ids of training have.
+    """
 
     format: Format
+    seen_until: Moment
+    known_until: Day | None
     train: dict[str, Any]
     sequences: Any
     fields: list[Annotated[FieldRecord, AfterValidator(_coded)]]
@@ -326,7 +380,7 @@ class TrainingTimes(TypedDict):
     """The duration of a training with its validation, and the speed of the training alone."""
 
     seconds: float
-    samples_per_second: float
+    samples_per_second: float | None
 
 
 @with_config(STRICT)
@@ -413,6 +467,35 @@ class ValidationReport(TypedDict):
     input: Digest
     params: dict[str, Any]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
+
+
+@with_config(STRICT)
+class LearnedDay(TypedDict):
+    """A day that a pass has learned: its rows, their metrics before they were learned, and the mean loss of the steps."""
+
+    day: Day
+    rows: PositiveInt
+    auc: float | None
+    gauc: float | None
+    log_loss: float | None
+    loss: float
+
+
+@with_config(STRICT)
+class RefitReport(TypedDict):
+    """The pass that turned the judged model into the shipped one; without a pass, the two are the same.
+
+    Attributes:
+        days: the test days that were learned.
+        inputs: hashes of the directories that the stage read.
+        shipped: the hash of the model that it wrote.
+    """
+
+    judged_until: Moment
+    seen_until: Moment
+    days: list[LearnedDay]
+    inputs: Judged
+    shipped: Digest
 
 
 @with_config(STRICT)
@@ -517,22 +600,11 @@ class SeedTraining(TypedDict):
 
 
 @with_config(STRICT)
-class Bounded(TypedDict):
-    """A figure and its bounds, None where they are undefined."""
-
-    value: float | None
-    interval: tuple[float | None, float | None]
-
-
-SpreadMetric = Literal["auc", "gauc"]
-
-
-@with_config(STRICT)
 class SeedResult(SeedTraining):
     """A training with another seed, its metrics on the test rows, and its metrics minus the candidate's."""
 
     test: Metrics
-    differences: dict[SpreadMetric, Bounded]
+    differences: dict[RankingMetric, Bounded]
 
 
 @with_config(STRICT)
@@ -567,4 +639,4 @@ class SeedReport(TypedDict):
     confidence: float
     candidate: SeedCandidate
     seeds: Annotated[list[SeedResult], Field(min_length=2)]
-    luck: dict[SpreadMetric, Luck]
+    luck: dict[RankingMetric, Luck]

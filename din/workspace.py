@@ -2,7 +2,8 @@
 
     params.yaml dvc.yaml dvc.lock   the parameters, the stages, and the state of each stage's last run
     data/raw/ data/features/        the log by day, and the feature shards made from it
-    models/din/ models/bundle/      the trained model, and the bundle exported from it
+    models/din/ models/shipped/     the model that is judged, and the one that has learned the test days too
+    models/bundle/                  the bundle exported from the latter
     reports/                        the reports of the stages, and the predictions
     .din/                           state that survives DVC, which deletes a stage's outs before it reruns the stage
 
@@ -71,6 +72,11 @@ class Workspace:
         return self.root / "models" / "din"
 
     @property
+    def shipped(self) -> Path:
+        """The model that is exported: the trained one, advanced over the test days; written by `refit`."""
+        return self.root / "models" / "shipped"
+
+    @property
     def bundle(self) -> Path:
         """The candidate; written by `export`."""
         return self.root / "models" / "bundle"
@@ -99,7 +105,7 @@ class Workspace:
         """Return the file with the code and packages of a stage, which is a dependency of it."""
         return self.code / f"{stage}.json"
 
-    def machine_of(self, stage: Literal["train", "evaluate"]) -> Path:
+    def machine_of(self, stage: Literal["train", "evaluate", "refit"]) -> Path:
         """Return the file that describes the machine on which a stage computed."""
         return self.reports / "machine" / f"{stage}.json"
 
@@ -117,6 +123,16 @@ class Workspace:
     def predictions(self) -> Path:
         """The predictions of the validation and the test rows; written by `evaluate`."""
         return self.reports / "predictions"
+
+    @property
+    def refit(self) -> Path:
+        """The pass over the test days; written by `refit`."""
+        return self.reports / "refit.json"
+
+    @property
+    def next_day(self) -> Path:
+        """What the model said of each test row before it learned the row's day; written by `refit`."""
+        return self.reports / "next_day"
 
     @property
     def parity(self) -> Path:

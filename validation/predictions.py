@@ -8,6 +8,7 @@ the test rows. `din gate` compares with the champion.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,26 +18,29 @@ from great_expectations import expectations as gxe
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import FeaturesManifest
+from din.document_types import Evaluation, FeaturesManifest
 from din.metrics import summary
 from din.params import Params
 from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, none_of, schemas, statistic
 
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
-_SCORES = {"valid": ["prediction"], "test": ["prediction", "popularity", "lr"]}  # test rows include the gate's floors
+_Judged = Literal["valid", "test"]
+_SPLITS: tuple[_Judged, ...] = get_args(_Judged)
 _EVALUATE = "run `dvc repro evaluate`"
 
 
 def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks that both files exist and have their columns."""
-    found, readable = schemas(workspace.predictions / f"{split}.parquet" for split in _SCORES)
+    found, readable = schemas(workspace.predictions / f"{split}.parquet" for split in _SPLITS)
     yield readable
+    evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
+    scores = {split: _scores(split, evaluation) for split in _SPLITS}
     wrong = [
         {"file": str(path), "column": name, "type": str(schema.field(name).type) if name in schema.names else "missing"}
         for path, schema in found.items()
-        for name in [*_KEYS, *_SCORES[path.stem]]
-        if name not in schema.names or (name in _SCORES[path.stem]) != pa.types.is_floating(schema.field(name).type)
+        for name in [*_KEYS, *scores[path.stem]]
+        if name not in schema.names or (name in scores[path.stem]) != pa.types.is_floating(schema.field(name).type)
     ]
     yield none_of("columns", wrong, advice=f"the predictions are not of this version: {_EVALUATE}")
 
@@ -44,7 +48,9 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
 def values(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks that each row is predicted once, by probabilities that vary and are calibrated."""
     limits = params.validate_predictions
-    for split, scores in _SCORES.items():
+    evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
+    for split in _SPLITS:
+        scores = _scores(split, evaluation)
         frame = pd.read_parquet(workspace.predictions / f"{split}.parquet", columns=[*_KEYS, *scores])
         for column in scores:
             yield Check(
@@ -65,16 +71,17 @@ def values(workspace: Workspace, params: Params) -> Iterator[Check]:
             frame=frame,
             advice=f"a prediction is a probability: {_EVALUATE}",
         )
-        yield Check(
-            name=f"{split}_prediction_std",
-            column="prediction",
-            expectation=gxe.ExpectColumnStdevToBeBetween,
-            arguments={"column": "prediction", "min_value": limits.min_std},
-            threshold={"min": limits.min_std},
-            frame=frame,
-            advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
-        )
-        differing = _differing(workspace.features, split, frame)
+        if len(frame) or split == "test":  # a champion that goes on may have learned all validation rows
+            yield Check(
+                name=f"{split}_prediction_std",
+                column="prediction",
+                expectation=gxe.ExpectColumnStdevToBeBetween,
+                arguments={"column": "prediction", "min_value": limits.min_std},
+                threshold={"min": limits.min_std},
+                frame=frame,
+                advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
+            )
+        differing = _differing(workspace.features, split, frame, evaluation["learned_until"][split])
         yield statistic(
             f"{split}_rows_of_features",
             len(differing),
@@ -114,11 +121,24 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
     )
 
 
-def _differing(features: Path, split: str, predicted: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that features and predictions do not hold equally often, with both counts."""
-    shards = range(documents.read(FeaturesManifest, features / MANIFEST)["shards"])
-    paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in shards]
+def _scores(split: _Judged, evaluation: Evaluation) -> list[str]:
+    """Return the scores that the rows of a split have; test rows have those of the floors too."""
+    if split == "valid":
+        return ["prediction"]
+    return ["prediction", "popularity", *(["lr"] if evaluation["floors"]["lr"] else [])]
+
+
+def _differing(features: Path, split: _Judged, predicted: pd.DataFrame, learned_until: str) -> pd.DataFrame:
+    """Return the rows that features and predictions do not hold equally often, with both counts.
+
+    Under `temporal`, rows until `learned_until` must have no prediction, since the model has learned them.
+    """
+    manifest = documents.read(FeaturesManifest, features / MANIFEST)
+    paths = [features / "shards" / f"{shard:05d}" / f"{split}.parquet" for shard in range(manifest["shards"])]
     expected = pa.concat_tables([pq.read_table(path, columns=_KEYS) for path in paths]).to_pandas()
+    if manifest["protocol"] == "temporal":
+        learned = pd.Timestamp(learned_until).value // 1000
+        expected = expected[expected["timestamp"] > learned]
     if np.array_equal(expected.to_numpy(), predicted[_KEYS].to_numpy()):  # rows in equal order need no counting
         return expected.head(0)
     counts = pd.DataFrame({"features": expected.value_counts(), "predictions": predicted[_KEYS].value_counts()})

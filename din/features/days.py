@@ -1,5 +1,6 @@
 """The days of a held-out split: which rows of each shard belong to a day (UTC), in the order of their times."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,6 +11,11 @@ from din.features.reader import Features
 from din.schema import DAY_US, SplitName
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(time: datetime) -> int:
+    """Return a time in µs since 1970, as the columns of times hold it."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,16 @@ class DayRows:
         return np.repeat(np.arange(len(self.positions)), [len(own) for own in self.positions])
 
 
-def days_of(features: Features, split: SplitName) -> list[DayRows]:
-    """Return the days on which a split has rows, in order. This reads the times of all its rows."""
+def days_of(features: Features, split: SplitName, after: datetime | None = None) -> list[DayRows]:
+    """Return the days on which a split has rows, in order. This reads the times of all its rows.
+
+    Args:
+        after: leave out the rows until this time, inclusive.
+    """
+    seen = microseconds(after) if after else np.iinfo(np.int64).min
     times = [features.timestamps(number, split) for number in range(features.manifest["shards"])]
-    orders = [np.argsort(own, kind="stable") for own in times]
+    later = [np.flatnonzero(own > seen) for own in times]
+    orders = [rows[np.argsort(own[rows], kind="stable")] for own, rows in zip(times, later, strict=True)]
     days = [own[order] // DAY_US for own, order in zip(times, orders, strict=True)]
     found = []
     for day in np.unique(np.concatenate(days)):
@@ -57,3 +69,8 @@ def days_of(features: Features, split: SplitName) -> list[DayRows]:
         moment = _EPOCH + timedelta(microseconds=last)
         found.append(DayRows(split, moment.date(), positions, moment))
     return found
+
+
+def in_order_of_files(days: Sequence[DayRows]) -> list[NDArray[np.int64]]:
+    """Return the positions of the rows of some days, at least one, for each shard in ascending order."""
+    return [np.sort(np.concatenate(parts)) for parts in zip(*(day.positions for day in days), strict=True)]

@@ -63,7 +63,7 @@ class Features:
     An id that becomes known later is read as unknown. Ids, rows and positions are checked when they are read, since
     native operations index memory by them.
 
-    Args:
+    Attributes:
         known_until: the last day whose ids are known. None: only the ids of training are.
 
     Raises:
@@ -73,7 +73,7 @@ class Features:
 
     def __init__(self, root: Path, known_until: date | None = None) -> None:
         self.root = root
-        self._known_until = known_until
+        self.known_until = known_until
         self.manifest = documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.manifest["fields"])
 
@@ -85,10 +85,20 @@ class Features:
         """Return a reader of the same directory that also knows the ids that become known until a day, inclusive."""
         return Features(self.root, day)
 
+    @property
+    def train_until(self) -> datetime:
+        """The time of the last row of the training split."""
+        return datetime.fromisoformat(self.manifest["train_until"])
+
+    @property
+    def by_time(self) -> bool:
+        """Whether rows are held out by their time, so that they may be learned once they were judged."""
+        return self.manifest["protocol"] == "temporal"
+
     @cached_property
     def rows(self) -> dict[str, int]:
         """The number of rows of each field's embedding table that the reader knows, including row 0."""
-        until = (self._known_until or date.min).isoformat()
+        until = (self.known_until or date.min).isoformat()
         return self._rows([day["rows"] for day in self.manifest["held_out"] if day["day"] <= until])
 
     @property

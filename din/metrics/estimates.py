@@ -90,7 +90,9 @@ class Estimate:
         return float(stdtr(len(self.users) - 1, beyond / error))
 
 
-def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Estimate:
+def estimate(
+    metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike, days: ArrayLike | None = None
+) -> Estimate:
     """Return a metric with its influences.
 
     Args:
@@ -98,6 +100,8 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
         labels: 0/1 [B].
         scores: of the rows [B]; probabilities for calibration and log loss.
         users: any id [B].
+        days: of the rows [B]. GAUC then ranks a user's rows within each day, because every day was scored by another
+            model. None: it ranks all rows of a user.
     """
     distinct, user = np.unique(np.asarray(users), return_inverse=True)
     clicked = np.asarray(labels) != 0
@@ -108,10 +112,13 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
     if metric == "auc":
         return _auc(clicked, score, user, distinct, np.stack((clicks > 0, clicks < impressions)))
     if metric == "gauc":
-        per_user = user_auc(clicked, score, user)
-        known = ~one_class(per_user, clicked)
-        weight = np.where(known, impressions, 0)
-        return _ratio(np.where(known, weight * per_user.auc, 0), weight, distinct, np.stack((known, known)))
+        group, owner = (user, np.arange(len(distinct))) if days is None else _groups(user, days)
+        of_group = user_auc(clicked, score, group)
+        known = ~one_class(of_group, clicked)
+        weight = np.where(known, np.bincount(group), 0)
+        earned = np.bincount(owner, np.where(known, weight * of_group.auc, 0))
+        tells = np.bincount(owner, known) > 0
+        return _ratio(earned, np.bincount(owner, weight), distinct, np.stack((tells, tells)))
     if metric == "log_loss":
         losses = np.bincount(user, log_losses(clicked, score))
         return _ratio(losses, impressions, distinct, np.stack((anyone, anyone)))
@@ -121,11 +128,16 @@ def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayL
 
 
 def difference(
-    metric: Metric, labels: ArrayLike, candidate: ArrayLike, champion: ArrayLike, users: ArrayLike
+    metric: Metric,
+    labels: ArrayLike,
+    candidate: ArrayLike,
+    champion: ArrayLike,
+    users: ArrayLike,
+    days: ArrayLike | None = None,
 ) -> Estimate:
     """Return metric(candidate) − metric(champion) on the same rows; arguments as in `estimate`."""
-    ours = estimate(metric, labels, candidate, users)
-    theirs = estimate(metric, labels, champion, users)
+    ours = estimate(metric, labels, candidate, users, days)
+    theirs = estimate(metric, labels, champion, users, days)
     return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)
 
 
@@ -145,6 +157,14 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
         tells[:, place] |= one.tells
     values = np.array([one.value for one in estimates])
     return Estimate(float(shares @ values), users, influence, tells)
+
+
+def _groups(user: NDArray[np.int64], days: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the number of each row's pair of user and day [B], and the user of each pair."""
+    _, day = np.unique(np.asarray(days), return_inverse=True)
+    span = int(day.max(initial=0)) + 1
+    pairs, number = np.unique(user * span + day, return_inverse=True)
+    return number, pairs // span
 
 
 def _auc(

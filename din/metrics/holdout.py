@@ -1,6 +1,6 @@
-"""Decide whether an earlier model may have learned a held-out row: one rule for comparisons and for warm starts.
+"""Decide whether a model may have learned a held-out row: one rule for evaluation, comparisons and starts.
 
-    temporal          a row is unseen if it is later than the model's last training row
+    temporal          a row is unseen if it is later than the last row that the model has learned
     by_user           every held-out row is unseen: equal seeds and fractions hold out the same users at any time
     leave_last_out    every held-out row is unseen if the model's log was not later: a user's last row today was also
                       the user's last row then, if it was there at all
@@ -10,16 +10,15 @@ strict: even a fraction that a protocol does not use must be equal.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from din.document_types import Facts
 from din.errors import InputError
+from din.features.days import microseconds
 from din.features.reader import Features
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Training:
         valid_fraction: the share of users that validate.
         test_fraction: the share of users that test.
         until: the day of the last impression of any split.
-        train_until: the time of the last training impression.
+        seen_until: the time of the last row that was learned.
     """
 
     protocol: str
@@ -40,7 +39,7 @@ class Training:
     valid_fraction: float
     test_fraction: float
     until: date
-    train_until: datetime
+    seen_until: datetime
 
     @classmethod
     def of_bundle(cls, facts: Facts) -> "Training":
@@ -52,12 +51,17 @@ class Training:
             valid_fraction=split["valid_fraction"],
             test_fraction=split["test_fraction"],
             until=date.fromisoformat(facts["until"]),
-            train_until=datetime.fromisoformat(facts["train_until"]),
+            seen_until=datetime.fromisoformat(facts["seen_until"]),
         )
 
     @classmethod
-    def of_features(cls, features: Features) -> "Training":
-        """Return the training that these features are for."""
+    def of_features(cls, features: Features, seen_until: datetime | None = None) -> "Training":
+        """Return the training that these features are for.
+
+        Args:
+            features: the features.
+            seen_until: the time of the last row that was learned. None: the last row of the training split.
+        """
         params = features.manifest["params"]
         return cls(
             protocol=features.manifest["protocol"],
@@ -65,20 +69,20 @@ class Training:
             valid_fraction=params["valid_fraction"],
             test_fraction=params["test_fraction"],
             until=features.last_day(),
-            train_until=datetime.fromisoformat(features.manifest["train_until"]),
+            seen_until=seen_until or features.train_until,
         )
 
     @property
     def first_held_out(self) -> NDArray[np.int64]:
         """The earliest time that a held-out row can have under `temporal`, in µs. Shape [1]."""
-        return np.array([_microseconds(self.train_until) + 1])
+        return np.array([microseconds(self.seen_until) + 1])
 
 
 def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mark today's held-out rows that an earlier model can't have learned.
+    """Mark today's held-out rows that a model can't have learned.
 
     Args:
-        earlier: the training of that model.
+        earlier: the training of the model.
         today: the training that holds the rows out.
         timestamps: the times of the rows in µs, [B].
 
@@ -93,7 +97,7 @@ def unseen(earlier: Training, today: Training, timestamps: NDArray[np.int64]) ->
         raise InputError("; ".join(differing))
     if today.protocol != "temporal":
         return np.ones(len(timestamps), dtype=bool)
-    return timestamps > _microseconds(earlier.train_until)
+    return timestamps > microseconds(earlier.seen_until)
 
 
 def _differences(earlier: Training, today: Training) -> list[str]:
@@ -110,10 +114,6 @@ def _differences(earlier: Training, today: Training) -> list[str]:
     if today.protocol == "leave_last_out":
         if earlier.until > today.until:
             found.append(f"data until {earlier.until} there, {today.until} here")
-        if earlier.train_until > today.train_until:
-            found.append(f"trained until {earlier.train_until} there, {today.train_until} here")
+        if earlier.seen_until > today.seen_until:
+            found.append(f"trained until {earlier.seen_until} there, {today.seen_until} here")
     return found
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)

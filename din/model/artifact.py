@@ -1,5 +1,12 @@
-"""A saved model: weights as safetensors and a readable configuration. No pickle."""
+"""A saved model: weights as safetensors and a readable configuration. No pickle.
 
+config.json               the settings, the fields, the layout of the table, and which rows were learned
+weights.safetensors       the weights, with the embedding table
+optimizer.safetensors     the state of the optimizers, if the model is to learn more days
+before/                   the model before its pass over the validation days, if it made one
+"""
+
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +26,10 @@ from din.params import Train, parse, to_json
 from din.workspace import FORMAT
 
 IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model
+BEFORE = "before"
+
+_WEIGHTS = "weights.safetensors"
+_OPTIMIZER = "optimizer.safetensors"
 
 
 class Trained(NamedTuple):
@@ -28,19 +39,53 @@ class Trained(NamedTuple):
     table: Tensor
 
 
-def save(trained: Trained, params: Train, features: Features, target: Path) -> None:
-    """Write a model to the folder `target`. The same training gives the same bytes."""
+def save(
+    trained: Trained,
+    params: Train,
+    features: Features,
+    target: Path,
+    seen_until: datetime | None = None,
+    optimizer: dict[str, Tensor] | None = None,
+) -> None:
+    """Replace the folder `target` by a saved model; arguments as in `write`."""
+    with replace_directory(target) as folder:
+        write(trained, params, features, folder, seen_until, optimizer)
+
+
+def write(
+    trained: Trained,
+    params: Train,
+    features: Features,
+    folder: Path,
+    seen_until: datetime | None = None,
+    optimizer: dict[str, Tensor] | None = None,
+) -> None:
+    """Write a model to a folder, which may exist. The same training gives the same bytes.
+
+    Args:
+        trained: the model.
+        params: the settings that it was trained with.
+        features: the features that it learned from, with the ids that it knows.
+        folder: the folder.
+        seen_until: the time of the last row that it has learned. None: the last row of the training split.
+        optimizer: the state of its optimizers, to learn more days.
+    """
     layout = TableLayout.of(features.fields, features.rows)
+    known = features.known_until
     config: dict[str, Any] = {
         "format": FORMAT,
+        "seen_until": (seen_until or features.train_until).isoformat(),
+        "known_until": known and known.isoformat(),
         "train": to_json(params),
         "sequences": resolve(params.model.sequences, features),
         "fields": features.records,
         "table": {"width": trained.model.width, "rows": layout.rows, "offsets": layout.offsets},
     }
-    with replace_directory(target) as folder:
-        save_file({**trained.model.state_dict(), "table": trained.table}, folder / "weights.safetensors")
-        write_json(folder / "config.json", config)
+    folder.mkdir(exist_ok=True)
+    _write({**trained.model.state_dict(), "table": trained.table}, folder / _WEIGHTS)
+    if optimizer:
+        _write(optimizer, folder / _OPTIMIZER)
+    write_json(folder / "config.json", config)
 
 
 def read_config(source: Path) -> ModelConfig:
@@ -58,16 +103,35 @@ def read(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     Raises:
         InputError: there is no model, or its files are damaged.
     """
-    config = read_config(source)
-    path = source / "weights.safetensors"
-    try:
-        return config, load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not readable ({error}); run `dvc repro train`") from None
+    return read_config(source), _tensors(source / _WEIGHTS)
+
+
+def read_state(source: Path) -> dict[str, Tensor]:
+    """Return the weights and the state of the optimizers of a saved model, by the names that a `Learner` gives them.
+
+    Raises:
+        InputError: there is no model, it was saved without its optimizers, or its files are damaged.
+    """
+    weights = {f"now.{name}": tensor for name, tensor in _tensors(source / _WEIGHTS).items()}
+    return weights | _tensors(source / _OPTIMIZER)
+
+
+def known(features: Features, source: Path) -> Features:
+    """Return a reader of `features` that knows the ids that have rows in the table of a saved model.
+
+    Raises:
+        InputError: there is no model.
+    """
+    day = read_config(source)["known_until"]
+    return features.at(date.fromisoformat(day)) if day else features
 
 
 def load(features: Features, source: Path) -> Trained:
     """Return a saved model, in evaluation mode.
+
+    Args:
+        features: with the ids that the model knows; see `known`.
+        source: the folder of the model.
 
     Raises:
         InputError: there is no model, or it was trained on other fields.
@@ -80,3 +144,14 @@ def load(features: Features, source: Path) -> Trained:
     table = weights.pop("table")
     model.load_state_dict(weights)
     return Trained(model.eval(), table)
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, path)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not readable ({error}); run `dvc repro train`") from None

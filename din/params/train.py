@@ -17,6 +17,11 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from din.params.blocks import Block, Conflict, Layers, Share, Values
 
+PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
+"""The version of a bundle, or a unique beginning of it."""
+
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelParams(Block):
@@ -56,6 +61,7 @@ class LearningParams(Block):
     penalty: Literal["decoupled", "coupled"]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     unknown_rate: Share
+    advance: bool
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report settings that do nothing without another one."""
@@ -88,15 +94,29 @@ class ComputeParams(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Block):
-    """A training run: an earlier bundle to start from, if any, and three blocks of settings."""
+    """A training run: where it starts, and three blocks of settings."""
 
-    warm_start: Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")] | None
+    start: Literal["scratch", "champion"]
+    champion: PinnedVersion | Literal["none"] | None
+    scratch_day: Weekday | None
+    warm_start: PinnedVersion | None
     model: ModelParams
     learning: LearningParams
     compute: ComputeParams
 
+    @property
+    def continues(self) -> str | None:
+        """The version of the champion that goes on, if one does."""
+        pinned = self.champion if self.start == "champion" else None
+        return None if pinned == "none" else pinned
+
     def conflicts(self) -> Iterator[Conflict]:
-        """Report a way of learning that the model does not support."""
+        """Report a way of learning that the model does not support, and two bundles to start from."""
+        if self.start == "champion" and self.warm_start:
+            yield Conflict(("start", "warm_start"), "a run starts from one bundle; set warm_start to null")
+        if self.start == "champion" and not self.learning.advance:
+            advice = "a champion goes on by learning new days; set learning.advance to true"
+            yield Conflict(("start", "learning.advance"), advice)
         if self.learning.regularizer == "dropout" and self.model.name == "lr":
             advice = "lr has no layers to drop; choose another regularizer"
             yield Conflict(("learning.regularizer", "model.name"), advice)

@@ -8,17 +8,19 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
-from din.errors import listed, shown
+from din.errors import InputError, listed, shown
 from din.metrics import auc, gauc, summary
 from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
 from din.promotion import budgets
 from din.promotion.budgets import LATENCY, Latency
+from din.promotion.drift import drift
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, Gate, from_estimate, within
 from din.registry.bundle import FACTS, SIGNATURE
@@ -33,6 +35,7 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
     limits = evidence.limits
     workspace = evidence.workspace
     evaluation = evidence.show(workspace.evaluation)
+    refit = evidence.show(workspace.refit)
     gates = [Gate("made_from", evidence.show(workspace.bundle / FACTS), partial(_made_from, evidence))]
     for suite in SUITES:
         look = evidence.show(workspace.validation(suite))
@@ -42,6 +45,8 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
         Gate("min_auc", evaluation, partial(_at_least, evidence, "auc", limits.min_auc)),
         Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc)),
         Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
+        Gate("refit", refit, partial(_refit, evidence)),
+        Gate("refit_drift", refit, partial(_refit_drift, evidence)),
         Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence)),
     ]
     if limits.max_latency_ms is not None:
@@ -76,12 +81,13 @@ def _made_from(evidence: Evidence) -> Finding:
 
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
-    """Return `train` of params.yaml as training resolves it, with the whole version of a warm start."""
+    """Return `train` of params.yaml as training resolves it, with the whole version of the bundle it started from."""
     processes = dict(made.get("compute", {})).get("processes")
     resolved = now | {"compute": now["compute"] | {"processes": processes}}
-    full = made.get("warm_start")
-    if now["warm_start"] and str(full).startswith(now["warm_start"]):
-        resolved["warm_start"] = full
+    for key in ("warm_start", "champion"):
+        full = made.get(key)
+        if now[key] and str(full).startswith(now[key]):
+            resolved[key] = full
     return resolved
 
 
@@ -126,7 +132,7 @@ def _evaluation(evidence: Evidence) -> Finding:
         return Finding("closed", evaluation["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
     found = evidence.hash_of("model")
     if found != made_from["model"]:
-        reason = f"the bundle was made from another model than {evidence.workspace.model} holds; run `dvc repro export`"
+        reason = f"the bundle was made with another model than {evidence.workspace.model} holds; run `dvc repro export`"
         return Finding("closed", found[:12], made_from["model"][:12], reason=reason)
     gap = max(_gaps(evidence.rows, evaluation))
     if gap <= _TOLERANCE:
@@ -142,7 +148,10 @@ def _gaps(rows: pa.Table, evaluation: Evaluation) -> Iterator[float]:
     """
     label = rows["label"].to_numpy()
     user = rows["user"].to_numpy()
-    for column, stated in (("prediction", evaluation["test"]), ("lr", evaluation["floors"]["lr"])):
+    stated_of = {"prediction": evaluation["test"], "lr": evaluation["floors"]["lr"]}
+    for column, stated in stated_of.items():
+        if stated is None:
+            continue
         measured = summary(label, rows[column].to_numpy(), user)
         yield from (_gap(measured[name], figure) for name, figure in stated.items())
     popularity = evaluation["floors"]["popularity"]
@@ -161,6 +170,47 @@ def _gap(measured: Any, stated: Any) -> float:
 def _at_least(evidence: Evidence, metric: Metric, limit: float) -> Finding:
     rows = evidence.sample
     return from_estimate(within, evidence.estimate(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
+
+
+def _refit(evidence: Evidence) -> Finding:
+    """Check that the exported model is the judged one, advanced over the test days as the report says."""
+    report = evidence.refit
+    facts = evidence.facts
+    found = evidence.hash_of("shipped")
+    pairs = {
+        "the judged model": (report["inputs"]["model"], facts["inputs"]["model"]),
+        "the features": (report["inputs"]["features"], facts["inputs"]["features"]),
+        "the shipped model": (report["shipped"], facts["inputs"]["shipped"]),
+        "the shipped model here": (found, facts["inputs"]["shipped"]),
+        "judged_until": (report["judged_until"], facts["judged_until"]),
+        "seen_until": (report["seen_until"], facts["seen_until"]),
+    }
+    differing = [
+        f"{name} is {one[:12]}, the bundle's {other[:12]}" for name, (one, other) in pairs.items() if one != other
+    ]
+    if differing:
+        reason = f"the bundle was not exported after this refit: {listed(differing)}; run `dvc repro`"
+        return Finding("closed", len(differing), 0, reason=reason)
+    return Finding(
+        "open", report["seen_until"], report["judged_until"], rows=sum(day["rows"] for day in report["days"])
+    )
+
+
+def _refit_drift(evidence: Evidence) -> Finding:
+    """Check that learning the test days moved the predictions little, or else that the labels don't contradict it.
+
+    The shipped model scores the rows that it has just learned. It may be sharper on them than the judged model was, but
+    if it is certainly worse even there, the last step has broken it.
+    """
+    limit = evidence.limits.max_refit_drift
+    rows = evidence.draw(evidence.next_day)
+    if not evidence.refit["days"]:
+        return Finding("open", 0.0, limit, reason="nothing was learned after the model was judged")
+    judged = rows["prediction"].to_numpy()
+    shipped = rows["shipped"].to_numpy()
+    if not np.isfinite(shipped).all():
+        raise InputError("the shipped model gave a score that is not a number")
+    return drift(evidence, rows, shipped, judged, limit, "those before the test days were learned")
 
 
 def _parity(evidence: Evidence) -> Finding:

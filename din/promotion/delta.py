@@ -46,7 +46,7 @@ def against_anchor(anchor: Rival, metric: Metric) -> Finding:
     limits = anchor.evidence.limits
     if same := anchor.same(0.0):
         return same
-    difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores)
+    difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores, anchor.evidence.by_day)
     margin = margin_of(limits, difference)
     return from_estimate(not_outside, difference, limits.confidence, -margin, rows=len(anchor.rows))
 

@@ -74,6 +74,8 @@ def _data(promoted: Promoted) -> dict[str, Any]:
         "until": facts["until"],
         "features": facts["inputs"]["features"][:12],
         "trained until": facts["train_until"],
+        "judged until": facts["judged_until"],
+        "seen until": facts["seen_until"],
     }
     settings = {
         "settings": raw["params"],

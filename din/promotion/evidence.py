@@ -1,6 +1,6 @@
 """The candidate of a workspace, and hashes of everything that is judged about it.
 
-Raw log, features, predictions, model and bundle are hashed once. The rest is read when a gate first needs it.
+Raw log, features, predictions, models and bundle are hashed once. The rest is read when a gate first needs it.
 """
 
 from functools import cached_property
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
-from din.document_types import About, Evaluation, Facts
+from din.document_types import About, Evaluation, Facts, RefitReport
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
+from din.schema import DAY_US
 from din.workspace import SUITES, Workspace
 
 
@@ -77,8 +78,23 @@ class Evidence:
 
     @cached_property
     def rows(self) -> pa.Table:
-        """All test rows with their predictions."""
+        """All test rows with the predictions of the judged model."""
         return pq.read_table(self.workspace.predictions / "test.parquet")
+
+    @cached_property
+    def refit(self) -> RefitReport:
+        """The pass from the judged model to the shipped one."""
+        return documents.read(RefitReport, self.workspace.refit)
+
+    @cached_property
+    def next_day(self) -> pa.Table:
+        """All test rows with their next-day predictions, and with those of the shipped model; see `din.train.refit`."""
+        return pq.read_table(self.workspace.next_day / "test.parquet")
+
+    @property
+    def by_day(self) -> bool:
+        """Whether each day of `next_day` was scored by a model of its own, so that rows are ranked within days."""
+        return bool(self.refit["days"])
 
     @cached_property
     def sample(self) -> pa.Table:
@@ -89,7 +105,7 @@ class Evidence:
     def about(self) -> About:
         """Everything that a verdict on this candidate depends on; data by its hash."""
         workspace = self.workspace
-        reports = [workspace.evaluation, workspace.parity, *map(workspace.validation, SUITES)]
+        reports = [workspace.evaluation, workspace.refit, workspace.parity, *map(workspace.validation, SUITES)]
         return {
             "source": self.params.fetch.source,
             "model_name": self.params.model_name,
@@ -102,7 +118,9 @@ class Evidence:
     @property
     def directories(self) -> dict[str, Path]:
         """The judged directories, by name."""
-        return {**{suite: self.workspace.judged(suite) for suite in SUITES}, "model": self.workspace.model}
+        place = self.workspace
+        suites = {suite: place.judged(suite) for suite in SUITES}
+        return {**suites, "model": place.model, "shipped": place.shipped, "next_day": place.next_day}
 
     def hash_of(self, name: str) -> Digest:
         """Return the hash of one of `directories`.
@@ -124,14 +142,21 @@ class Evidence:
         taken = order[np.cumsum(np.bincount(user)[order]) <= self.limits.max_rows]
         return rows.filter(pa.array(np.isin(user, taken)))
 
-    def estimate(self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Estimate:
-        """Return a metric of the predictions, or its difference from that of other scores of the rows."""
+    def estimate(
+        self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None, by_day: bool = False
+    ) -> Estimate:
+        """Return a metric of the predictions, or its difference from that of other scores of the rows.
+
+        Args:
+            by_day: a user's rows are ranked within each day; see `by_day`.
+        """
         prediction = rows["prediction"].to_numpy()
         if against is None:
             return self.estimate_of(metric, rows, prediction)
         labels = rows["label"].to_numpy()
         users = rows["user"].to_numpy()
-        return difference(metric, labels, prediction, against, users)
+        days = rows["timestamp"].to_numpy() // DAY_US if by_day else None
+        return difference(metric, labels, prediction, against, users, days)
 
     def estimate_of(self, metric: Metric, rows: pa.Table, scores: NDArray[np.float64]) -> Estimate:
         """Return a metric of any scores of the rows."""

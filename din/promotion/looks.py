@@ -29,6 +29,7 @@ from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge
 from din.names import ModelName, Version
 from din.registry.registry import Registry
+from din.schema import DAY_US
 
 SCHEMA = pa.schema(
     [
@@ -40,8 +41,7 @@ SCHEMA = pa.schema(
     ]
 )
 _CANDIDATE = b"candidate"
-_DAY = 86_400_000_000
-"""Microseconds of a day."""
+_BY_DAY = b"by_day"
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,19 @@ class View:
     def of(cls, look: pa.Table, metric: Metric) -> Self:
         """Compute the difference of a look."""
         columns = {name: look[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
-        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
-        return cls(frozenset(look["day"].cast(pa.int32()).unique().to_pylist()), found)
+        days = look["day"].cast(pa.int32())
+        ranked = days.to_numpy() if _BY_DAY in (look.schema.metadata or {}) else None
+        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"], ranked)
+        return cls(frozenset(days.unique().to_pylist()), found)
 
 
 def rows_of(
-    rows: pa.Table, champion: NDArray[np.float64], raw_users: pa.ChunkedArray, model_name: ModelName, version: Version
+    rows: pa.Table,
+    champion: NDArray[np.float64],
+    raw_users: pa.ChunkedArray,
+    model_name: ModelName,
+    version: Version,
+    by_day: bool = False,
 ) -> pa.Table:
     """Return the rows of a look.
 
@@ -75,18 +82,18 @@ def rows_of(
         raw_users: the raw ids of users, by the numbers in `user`.
         model_name: makes hashes of two models differ, so that their users can't be joined.
         version: the candidate.
+        by_day: each day was scored by a model of its own, so a user's rows are ranked within days.
     """
-    number, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
-    hashes = [_hashed(raw, model_name) for raw in raw_users.take(pa.array(number)).to_pylist()]
     columns = [
-        (rows["timestamp"].to_numpy() // _DAY).astype(np.int32),
-        np.array(hashes, np.uint64)[user],
+        (rows["timestamp"].to_numpy() // DAY_US).astype(np.int32),
+        hashed_users(rows, raw_users, model_name),
         rows["label"].to_numpy() != 0,
         rows["prediction"].to_numpy(),
         champion,
     ]
     arrays = [pa.array(column).cast(field.type) for field, column in zip(SCHEMA, columns, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_CANDIDATE: version.encode()}))
+    metadata = {_CANDIDATE: version.encode()} | ({_BY_DAY: b"true"} if by_day else {})
+    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata))
 
 
 def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table] | None:
@@ -178,6 +185,13 @@ def _pool(views: Sequence[View]) -> list[Estimate]:
             pool.append(view.difference)
             taken |= view.days
     return pool[::-1]
+
+
+def hashed_users(rows: pa.Table, raw_users: pa.ChunkedArray, model_name: ModelName) -> NDArray[np.uint64]:
+    """Return a hash of the user of each row, [B]; arguments as in `rows_of`."""
+    number, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
+    hashes = [_hashed(raw, model_name) for raw in raw_users.take(pa.array(number)).to_pylist()]
+    return np.array(hashes, np.uint64)[user]
 
 
 def _hashed(user: object, model_name: ModelName) -> int:

@@ -60,7 +60,7 @@ def gain(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64], rece
     figures = [*_absolute(evidence), _Figure("AUC over the champion's", over_champion, limit)]
     earlier = [_over_lr(facts["evaluation"]) for facts in recent]
     known = [value for value in earlier if value is not None]
-    if known:
+    if known and "lr" in evidence.rows.column_names:
         beyond = _auc(evidence, "prediction") - _auc(evidence, "lr") - max(known)
         figures.append(_Figure("gain over LR beyond every recent champion's", beyond, limit))
     return _judge(evidence, figures)
@@ -69,8 +69,10 @@ def gain(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64], rece
 def _absolute(evidence: Evidence) -> list[_Figure]:
     limits = evidence.limits
     model = _auc(evidence, "prediction")
-    over_lr = model - _auc(evidence, "lr")
-    return [_Figure("AUC", model, limits.max_auc), _Figure("AUC over LR's", over_lr, limits.max_gain_over_lr)]
+    figures = [_Figure("AUC", model, limits.max_auc)]
+    if "lr" in evidence.rows.column_names:
+        figures.append(_Figure("AUC over LR's", model - _auc(evidence, "lr"), limits.max_gain_over_lr))
+    return figures
 
 
 def _auc(evidence: Evidence, scores: str) -> float:
@@ -96,8 +98,8 @@ def _judge(evidence: Evidence, figures: list[_Figure]) -> Finding:
 
 def _over_lr(evaluation: Evaluation) -> float | None:
     model = evaluation["test"]["auc"]
-    floor = evaluation["floors"]["lr"]["auc"]
-    return None if model is None or floor is None else model - floor
+    lr = evaluation["floors"]["lr"]
+    return None if model is None or lr is None or lr["auc"] is None else model - lr["auc"]
 
 
 def _strongest_field(evidence: Evidence) -> str:

@@ -21,14 +21,14 @@ from din.errors import GateClosed, InputError, shown
 from din.names import Digest
 from din.params import Params
 from din.params.gate import Policy
-from din.promotion import approval
+from din.promotion import approval, next_day
 from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
 from din.promotion.hooks import Event, notify
 from din.promotion.printing import flat, print_table
-from din.promotion.promoted import GIT, RAW_MANIFEST
+from din.promotion.promoted import GIT, NEXT_DAY, RAW_MANIFEST
 from din.promotion.verdict import overall
 from din.promotion.words import explain
 from din.registry.records import Approved, Record
@@ -113,7 +113,7 @@ def promote(
             reason=reason,
             run_id=run_id,
             approval=answer,
-            evidence=_run_files(workspace),
+            evidence=_run_files(evidence),
         )
     assert champion is not None
     if not appended:
@@ -198,18 +198,20 @@ def _new_run_id() -> str:
     return f"local-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid4().hex[:8]}"
 
 
-def _run_files(workspace: Workspace) -> dict[str, bytes]:
+def _run_files(evidence: Evidence) -> dict[str, bytes]:
     """Return the run's reports with the page about them, the raw log's manifest, parameters, stages, lock and commit.
 
-    Predictions are data, so they are left out.
+    Predictions are data. Only those are kept that a later run of the same day needs, with hashed users.
     """
+    workspace = evidence.workspace
     reports = workspace.reports
     paths = {path.relative_to(reports).as_posix(): path for path in sorted(reports.rglob("*.json"))}
     others = (workspace.report, workspace.params, workspace.pipeline, workspace.lock)
     paths |= {path.name: path for path in others if path.exists()}
     paths[RAW_MANIFEST] = workspace.raw / MANIFEST
     git = documents.dump(_git(workspace))
-    return {name: path.read_bytes() for name, path in paths.items()} | {GIT: git}
+    files = {name: path.read_bytes() for name, path in paths.items()}
+    return files | {GIT: git, NEXT_DAY: next_day.dump(evidence)}
 
 
 def _git(workspace: Workspace) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def _output(root: Path, *command: str) -> str | None:
 def _print(promotion: Promotion, evaluation: Evaluation) -> None:
     record = promotion.record
     blocks: dict[str, Any] = {"champion": evaluation["test"], **evaluation["floors"]}
-    rows = [[name, *(block.get(metric) for metric in _METRICS)] for name, block in blocks.items()]
+    rows = [[name, *(block.get(metric) for metric in _METRICS)] for name, block in blocks.items() if block]
     print_table("test rows", ("model", *_METRICS), rows)
     print(f"{'promoted' if promotion.appended else 'already champion'}: {record.version} (record {record.number})")
     print(f"score:    {promotion.command}")

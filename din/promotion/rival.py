@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from din.document_types import Facts
 from din.errors import InputError
-from din.promotion import looks
+from din.promotion import looks, next_day
 from din.promotion.champion import Score, fair_rows
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding
@@ -35,50 +35,76 @@ class Rival:
     ) -> None:
         self.role = role
         self.evidence = evidence
-        self._record = record
+        self.record = record
         self._registry = registry
         self._score = score
         self._may_look = may_look
 
     def same(self, threshold: Any, observed: float = 0.0) -> Finding | None:
         """Return an open finding if the candidate is this rival, else None."""
-        if self._record.version != self.evidence.version:
+        if self.record.version != self.evidence.version:
             return None
         return Finding("open", observed, threshold, reason=f"the {self.role} is this bundle")
 
     @cached_property
     def bundle(self) -> Verified:
         """The rival's bundle, fetched into the workspace."""
-        version = self._record.version
+        version = self.record.version
         return verify_bundle(self._registry.fetch(version, self.evidence.workspace.rival(self.role)), version)
 
     @cached_property
     def facts(self) -> Facts:
         """The facts.json of the rival's bundle."""
-        return self._registry.facts(self._record.version)
+        return self._registry.facts(self.record.version)
 
     @cached_property
-    def rows(self) -> pa.Table:
-        """The test rows of a fair comparison, at most `max_rows`."""
-        rows = self.evidence.rows
+    def new_rows(self) -> pa.Table:
+        """The test rows that the rival can't have learned, with the candidate's next-day predictions.
+
+        There are at most `max_rows`, and none if the rival has learned today's newest rows.
+        """
+        rows = self.evidence.next_day
         fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
         return self.evidence.draw(rows.filter(pa.array(fair)))
 
     @cached_property
+    def rows(self) -> pa.Table:
+        """The test rows of a fair comparison, at most `max_rows`.
+
+        If there are no new rows, these are rows that the rival predicted before it learned them.
+        """
+        if len(self.new_rows):
+            return self.new_rows
+        try:
+            return self.evidence.draw(next_day.stored(self.evidence, self._registry, self.record))
+        except InputError as error:
+            raise InputError(f"{self._name} can't be compared with: {error}") from None
+
+    @cached_property
     def scores(self) -> NDArray[np.float64]:
         """The rival's probabilities of `rows`."""
-        rows = self.rows
-        name = f"the {self.role} {self._record.version[:12]}"
+        return self.score(self.rows) if len(self.new_rows) else self.rows[next_day.SCORE].to_numpy()
+
+    def score(self, rows: pa.Table) -> NDArray[np.float64]:
+        """Return the rival's probabilities of any test rows [B].
+
+        Raises:
+            InputError: it can't score them.
+        """
         bundle = self.bundle.directory
         try:
             scores = np.asarray(self._score(self.evidence.workspace, bundle, rows), np.float64)
         except Exception as error:  # an old bundle may fail in any way, and then there is no comparison
-            raise InputError(f"{name} can't score today's rows: {error!r}") from error
+            raise InputError(f"{self._name} can't score today's rows: {error!r}") from error
         if scores.shape != (len(rows),):
-            raise InputError(f"{name} gave {scores.shape} probabilities for {len(rows)} rows")
+            raise InputError(f"{self._name} gave {scores.shape} probabilities for {len(rows)} rows")
         if not np.isfinite(scores).all():
-            raise InputError(f"{name} gave a score that is not a number, so it can't be compared with")
+            raise InputError(f"{self._name} gave a score that is not a number, so it can't be compared with")
         return scores
+
+    @property
+    def _name(self) -> str:
+        return f"the {self.role} {self.record.version[:12]}"
 
     @cached_property
     def looks(self) -> list[pa.Table]:
@@ -88,7 +114,7 @@ class Rival:
             InputError: the candidate has no stored look, and may not take one.
         """
         candidate = self.evidence.version
-        version = self._record.version
+        version = self.record.version
         found = looks.stored(self._registry, version, candidate)
         if found is not None:
             return found
@@ -96,5 +122,5 @@ class Rival:
             raise InputError(f"no look of this candidate at {version[:12]} is stored; run `dvc repro gate`")
         raw_users = self.evidence.features.raw_users()
         model_name = self.evidence.params.model_name
-        today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
+        today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate, self.evidence.by_day)
         return looks.store(self._registry, version, today)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import hash_tree, write_json
-from din.document_types import Bounded, Evaluation, Judged, Luck, Metrics, SeedReport, SeedResult, SpreadMetric
+from din.document_types import Bounded, Evaluation, Judged, Luck, Metrics, RankingMetric, SeedReport, SeedResult
 from din.errors import InputError, listed, shown
 from din.metrics.estimates import MIN_USERS, Estimate, Interval, difference, estimate
 from din.metrics.luck import between_two, lasting, standard_deviation
@@ -30,7 +30,7 @@ from din.train.run import job_of
 from din.train.seeds import Finished, other_seeds, train_seed
 from din.workspace import Workspace
 
-METRICS: tuple[SpreadMetric, ...] = ("auc", "gauc")
+METRICS: tuple[RankingMetric, ...] = ("auc", "gauc")
 
 
 def judge_seeds(workspace: Workspace, params: Params, count: int) -> None:
@@ -58,7 +58,7 @@ def judge_seeds(workspace: Workspace, params: Params, count: int) -> None:
         print("\n".join(in_words(metric, report)), flush=True)
 
 
-def in_words(metric: SpreadMetric, report: SeedReport) -> list[str]:
+def in_words(metric: RankingMetric, report: SeedReport) -> list[str]:
     """Return sentences for people who don't read tables, one a line."""
     name = metric.upper()
     luck = report["luck"][metric]
@@ -121,13 +121,13 @@ def _report(candidate: pa.Table, trainings: list[Finished], seed: int, inputs: J
 
 
 def _result(finished: Finished, candidate: pa.Table, confidence: float) -> SeedResult:
-    differences: dict[SpreadMetric, Bounded] = {
+    differences: dict[RankingMetric, Bounded] = {
         metric: _bounded(_difference(metric, finished, candidate).interval(confidence)) for metric in METRICS
     }
     return {**finished.training, "test": _metrics(finished.rows), "differences": differences}
 
 
-def _luck(metric: SpreadMetric, candidate: pa.Table, trainings: list[Finished], confidence: float) -> Luck:
+def _luck(metric: RankingMetric, candidate: pa.Table, trainings: list[Finished], confidence: float) -> Luck:
     own = _estimate(metric, candidate)
     values = [_estimate(metric, finished.rows).value for finished in trainings]
     errors = [_difference(metric, finished, candidate).standard_error for finished in trainings]
@@ -146,11 +146,11 @@ def _metrics(rows: pa.Table) -> Metrics:
     return found
 
 
-def _estimate(metric: SpreadMetric, rows: pa.Table) -> Estimate:
+def _estimate(metric: RankingMetric, rows: pa.Table) -> Estimate:
     return estimate(metric, rows["label"].to_numpy(), rows["prediction"].to_numpy(), rows["user"].to_numpy())
 
 
-def _difference(metric: SpreadMetric, finished: Finished, candidate: pa.Table) -> Estimate:
+def _difference(metric: RankingMetric, finished: Finished, candidate: pa.Table) -> Estimate:
     """Return the metric of a training minus the candidate's."""
     return difference(
         metric,

@@ -72,7 +72,7 @@ def no_better_than_lr(run: Run) -> Advice | None:
     """DIN103: the model is not better than logistic regression for certain."""
     scored = run.scored
     model = run.training["model"] if run.training else "model"
-    if scored is None or model == "lr" or not scored.over_lr.lower <= 0:
+    if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
     return Advice(
         "DIN103",
@@ -87,7 +87,7 @@ def no_better_than_lr(run: Run) -> Advice | None:
 def validation_and_test_disagree(run: Run) -> Advice | None:
     """DIN104: the AUC of validation and test rows differ beyond their intervals."""
     scored = run.scored
-    if scored is None:
+    if scored is None or scored.valid_auc is None:
         return None
     valid = scored.valid_auc
     test = scored.test_auc

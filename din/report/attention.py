@@ -97,7 +97,7 @@ def strips(workspace: Workspace) -> list[Strip]:
     Raises:
         InputError: model, features or the item table can't be read.
     """
-    features = Features(workspace.features)
+    features = artifact.known(Features(workspace.features), workspace.model)
     trained = artifact.load(features, workspace.model)
     model = trained.model
     if not isinstance(model, DIN):

@@ -100,8 +100,8 @@ class Scored:
         rows, sampled: the number of test rows, and of those that the figures are about.
         roc: by the name of the score, (false positive rate, true positive rate) from (0, 0) to (1, 1).
         lifts: by the name of the score.
-        valid_auc, test_auc: with their bounds.
-        over_lr: AUC minus that of LR on the same rows.
+        valid_auc, test_auc: with their bounds; the former is None if the model had learned all validation rows.
+        over_lr: AUC minus that of LR on the same rows; None for a champion that went on.
         unknown_items: the share of candidates without an id of their own, by split.
     """
 
@@ -111,9 +111,9 @@ class Scored:
     calibration: list[CalibrationBin]
     lifts: dict[str, list[Lift]]
     histogram: list[HistogramBin]
-    valid_auc: Interval
+    valid_auc: Interval | None
     test_auc: Interval
-    over_lr: Interval
+    over_lr: Interval | None
     slices: list[SliceFigures]
     slices_left_out: int
     histories: Histories
@@ -164,16 +164,16 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     valid = evidence.draw(pq.read_table(workspace.predictions / "valid.parquet"))
     confidence = params.gate.confidence
     features = evidence.features
-    scores = {
-        "model": _numpy(sample, "prediction"),
-        "lr": _numpy(sample, "lr"),
-        "popularity": _numpy(sample, "popularity"),
-    }
+    scores = {"model": _numpy(sample, "prediction"), "popularity": _numpy(sample, "popularity")}
+    lr = _numpy(sample, "lr") if "lr" in sample.column_names else None
+    if lr is not None:
+        scores["lr"] = lr
     labels = _numpy(sample, "label")
     users = _numpy(sample, "user")
     parts = list(slice_figures(sample, features, confidence))
     length = _numpy(sample, "history_length")
     items = features.items[ITEM_ID].values
+    splits: dict[SplitName, pa.Table] = {"valid": valid, "test": sample}
     return Scored(
         rows=len(every),
         sampled=len(sample),
@@ -181,19 +181,20 @@ def scored(workspace: Workspace, params: Params) -> Scored:
         calibration=calibration(labels, scores["model"], confidence),
         lifts={name: lifts(labels, score) for name, score in scores.items()},
         histogram=histogram(labels, scores["model"]),
-        valid_auc=estimate("auc", _numpy(valid, "label"), _numpy(valid, "prediction"), _numpy(valid, "user")).interval(
-            confidence
-        ),
+        valid_auc=_auc(valid, confidence) if len(valid) else None,
         test_auc=estimate("auc", labels, scores["model"], users).interval(confidence),
-        over_lr=difference("auc", labels, scores["model"], scores["lr"], users).interval(confidence),
+        over_lr=None if lr is None else difference("auc", labels, scores["model"], lr, users).interval(confidence),
         slices=parts[:MOST_SLICES],
         slices_left_out=max(len(parts) - MOST_SLICES, 0),
         histories=Histories(float(np.median(length)), float((length == 0).mean()), int(length.max())),
         unknown_items={
-            "valid": float((items[_numpy(valid, "item")] == UNKNOWN).mean()),
-            "test": float((items[_numpy(sample, "item")] == UNKNOWN).mean()),
+            split: float((items[_numpy(rows, "item")] == UNKNOWN).mean()) for split, rows in splits.items() if len(rows)
         },
     )
+
+
+def _auc(rows: pa.Table, confidence: float) -> Interval:
+    return estimate("auc", _numpy(rows, "label"), _numpy(rows, "prediction"), _numpy(rows, "user")).interval(confidence)
 
 
 def roc(labels: ArrayLike, scores: ArrayLike) -> list[tuple[float, float]]:

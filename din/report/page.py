@@ -233,14 +233,16 @@ def _metrics(run: Run) -> list[MetricRow]:
     rows = []
     if evaluation:
         rows.append(MetricRow("Candidate", "test rows", _figures(evaluation["test"]), "candidate"))
-        rows.append(MetricRow("Candidate", "validation rows", _figures(evaluation["valid"])))
+        if evaluation["valid"]:
+            rows.append(MetricRow("Candidate", "validation rows", _figures(evaluation["valid"])))
     if run.champion:
         until = run.champion["until"]
         rows.append(
             MetricRow("Champion", f"its own test rows, until {until}", _figures(run.champion["evaluation"]["test"]))
         )
     if evaluation:
-        rows.append(MetricRow("Floor: LR", "test rows", _figures(evaluation["floors"]["lr"])))
+        if evaluation["floors"]["lr"]:
+            rows.append(MetricRow("Floor: LR", "test rows", _figures(evaluation["floors"]["lr"])))
         popularity = evaluation["floors"]["popularity"]
         rows.append(MetricRow("Floor: popularity", "test rows", dict.fromkeys(_METRICS) | dict(popularity)))
         if evaluation["oracle"]:
@@ -298,7 +300,8 @@ def _ranking(run: Run) -> list[Chart]:
     scored = run.scored
     if scored is None:
         return []
-    names = {"model": "candidate", "lr": "LR", "popularity": "popularity"}
+    every = {"model": "candidate", "lr": "LR", "popularity": "popularity"}
+    names = {one: name for one, name in every.items() if one in scored.roc}
     styles = {"model": "candidate", "lr": "other", "popularity": "third"}
     key = {styles[one]: name for one, name in names.items()}
     roc = Plot(Axis(0, 1, "share of unclicked rows", ".1f"), Axis(0, 1, "share of clicked rows", ".1f"))
@@ -343,8 +346,8 @@ def _ranking(run: Run) -> list[Chart]:
             plot.line([(point.share, point.lift) for point in lifts[one]], styles[one])
         plot.dots([(point.share, point.lift) for point in lifts["model"]], "candidate")
         table = [
-            (percent(one.share), one.lift, other.lift, third.lift)
-            for one, other, third in zip(lifts["model"], lifts["lr"], lifts["popularity"], strict=True)
+            (percent(points[0].share), *(point.lift for point in points))
+            for points in zip(*(lifts[one] for one in names), strict=True)
         ]
         charts.append(
             Chart("Lift", plot.svg("Lift: CTR of the best rows"), ("best share", *names.values()), table, key=key)

@@ -3,7 +3,7 @@
 `models/bundle/` then holds:
 
     request.onnx batch.onnx weights/    the model as two graphs (see export.py)
-    model/                              the model as trained, for `train.warm_start`; scoring does not read it
+    model/                              the model as trained, to start from or to go on; scoring does not read it
     vocab/ items.parquet users.parquet  raw values with their ids and table rows, as far as the model knows them
     signature.json                      fields with kinds, edges, moments and offsets; longest history; graph inputs
     facts.json MODEL_CARD.md            origin and quality, for programs and for people
@@ -57,7 +57,7 @@ def complete(
     Raises:
         InputError: the evaluation or a validation verdict is missing.
     """
-    shutil.copytree(workspace.model, folder / artifact.IN_BUNDLE)
+    shutil.copytree(workspace.shipped, folder / artifact.IN_BUNDLE, ignore=shutil.ignore_patterns(artifact.BEFORE))
     write_values(folder, features)
     facts = gather_facts(workspace, features, params)
     write_json(folder / SIGNATURE, _signature(features, layout, inputs))
@@ -89,12 +89,16 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
         InputError: the evaluation or a validation verdict is missing.
     """
     manifest = features.manifest
-    train = artifact.read_config(workspace.model)["train"]
+    judged = artifact.read_config(workspace.model)
+    shipped = artifact.read_config(workspace.shipped)
+    train = shipped["train"]
     facts = {
         "format": FORMAT,
         "model_name": params.model_name,
         "model": train["model"]["name"],
         "train_until": manifest["train_until"],
+        "judged_until": judged["seen_until"],
+        "seen_until": shipped["seen_until"],
         "until": features.last_day().isoformat(),
         "protocol": {
             "name": manifest["protocol"],
@@ -106,6 +110,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
             "raw": manifest["raw"],
             "features": hash_tree(features.root),
             "model": hash_tree(workspace.model),
+            "shipped": hash_tree(workspace.shipped),
         },
         "params": {"data": manifest["data"], "featurize": manifest["params"], "train": train},
         "seed": train["learning"]["seed"],

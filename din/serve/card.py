@@ -28,6 +28,7 @@ def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
             "this model, valid": evaluation["valid"],
             **floors,
         }.items()
+        if row
     ]
     return f"""# {facts["model_name"]}: click-through rate, model `{facts["model"]}`
 
@@ -37,6 +38,8 @@ candidate.
 ## Data
 
 The log ends on {facts["until"]}. The last training impression is of {facts["train_until"]}.
+The model was judged when it had learned rows until {facts["judged_until"]}. It has since learned rows until
+{facts["seen_until"]}.
 Split `{protocol["name"]}`, histories in `{protocol["order"]}` order:
 {rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.
 Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts["validation"].items())}.

@@ -44,13 +44,13 @@ _ITEMS, _BEHAVIOURS, _IMPRESSIONS = 5, 7, 3
 
 
 def export(workspace: Workspace, params: Params) -> None:
-    """Write `models/bundle/` from `models/din/`, `data/features/` and the reports of earlier stages.
+    """Write `models/bundle/` from `models/shipped/`, `data/features/` and the reports of earlier stages.
 
     Raises:
         InputError: the model, the features, the evaluation or a validation verdict is missing.
     """
-    features = Features(workspace.features)
-    trained = artifact.load(features, workspace.model)
+    features = artifact.known(Features(workspace.features), workspace.shipped)
+    trained = artifact.load(features, workspace.shipped)
     layout = TableLayout.of(features.fields, features.rows)
     with replace_directory(workspace.bundle) as folder:
         inputs = export_graphs(trained.model, trained.table, features.fields, layout, params.export.opset, folder)

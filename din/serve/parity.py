@@ -1,6 +1,6 @@
 """The stage `check_parity`: check that production and training compute the same probability for the same impression.
 
-    torch    the trained model on feature shards
+    torch    the shipped model on feature shards
     onnx     batch.onnx on the same packed features: checks the export
     scorer   the bundle on requests built from data/raw: checks its inputs, too
              `score` (request.onnx) and `score_many` (batch.onnx)
@@ -55,8 +55,8 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         InputError: features, model or raw log are missing.
     """
     workspace.parity.unlink(missing_ok=True)  # an older verdict must not survive if the check fails
-    features = Features(workspace.features)
-    trained = artifact.load(features, workspace.model)
+    features = artifact.known(Features(workspace.features), workspace.shipped)
+    trained = artifact.load(features, workspace.shipped)
     settings = params.check_parity
     real, edges = real_cases(features, workspace.raw, settings.max_impressions, settings.seed)
     report: dict[str, Any] = {"verdict": "closed", "bundle": None, "paths": list(PATHS)}

@@ -1,4 +1,4 @@
-"""A pass forward in time over a held-out split: each day is first scored, and then learned once.
+"""A pass forward in time over a split: each day is first scored, and then learned once.
 
     day       its rows are scored by a model that has learned    then it learns
     first     what it had learned before the pass                the first day
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from din.document_types import LearnedDay
 from din.features.days import DayRows, days_of
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -54,6 +55,18 @@ class Day:
     predictions: Predictions
     metrics: dict[str, Any]
     loss: float
+
+    def to_json(self) -> LearnedDay:
+        """Return what reports say about the day."""
+        metrics = self.metrics
+        return {
+            "day": self.rows.day.isoformat(),
+            "rows": len(self.rows),
+            "auc": metrics["auc"],
+            "gauc": metrics["gauc"],
+            "log_loss": metrics["log_loss"],
+            "loss": self.loss,
+        }
 
 
 @dataclass(frozen=True)
@@ -87,20 +100,23 @@ class Pass:
         return Predictions(columns, np.concatenate([part.logits for part in found])[order])
 
 
-def advance(learner: Learner, params: Train, split: SplitName, compute: Compute = CPU_ALONE) -> Pass:
+def advance(
+    learner: Learner, params: Train, split: SplitName, compute: Compute = CPU_ALONE, after: datetime | None = None
+) -> Pass:
     """Advance a model over the days of a split. All ranks call this.
 
     Args:
         learner: the model with the state of its optimizers. The pass changes it.
         params: the settings that it was trained with.
-        split: valid or test; its days must lie after everything that the model has learned.
+        split: the split; its days must lie after everything that the model has learned.
         compute: `params.compute`, resolved.
+        after: leave out the rows until this time, inclusive, because the model has learned them.
 
     Raises:
         InputError: the loss is not finite.
     """
     days = []
-    for rows in days_of(learner.features, split):
+    for rows in days_of(learner.features, split, after):
         chosen = rows.in_order_of_files
         predictions = predict(learner.trained, learner.features, split, _BATCH, compute, chosen)
         metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])

@@ -1,29 +1,39 @@
 """The stage `evaluate`: metrics on validation and test rows, and the floors that a model must beat on the test rows.
 
+A model is judged on the rows that it has not learned: on the validation rows as it was before it learned them, and on
+the test rows as it was then. What learning the validation days was worth is stated on the test rows.
+
 The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `din.train.floor`). `oracle` is the AUC
 of the true probabilities, which are known for simulated logs only.
 """
 
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.artifacts import hash_tree, replace_directory, write_json
+from din.document_types import Gain, RankingMetric
 from din.features.reader import Features
+from din.metrics.estimates import difference
+from din.metrics.holdout import Training, unseen
 from din.metrics.ranking import auc, gauc
 from din.metrics.slices import slice_table
 from din.metrics.summary import summary
 from din.model import artifact
-from din.params import Params
+from din.params import Params, Train, parse
+from din.schema import SplitName
 from din.train.compute import Compute, computing
-from din.train.fit import fit
 from din.train.floor import floor
+from din.train.learned import Model, learn
 from din.train.machine import describe
 from din.train.predict import Predictions, predict
 from din.workspace import Workspace
+
+_CONFIDENCE = 0.975  # with which each bound of a gain holds
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
@@ -38,27 +48,76 @@ def evaluate(workspace: Workspace, params: Params) -> None:
 
 def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     features = Features(workspace.features)
-    trained = artifact.load(features, workspace.model)
     batch = params.evaluate.batch_size
-    found = {split: predict(trained, features, split, batch, compute) for split in ("valid", "test")}
-    test = found["test"]
-
-    print("fitting the floor lr", flush=True)
-    trained_floor, _ = fit(features, floor(params), compute=compute)
-    lr = predict(trained_floor, features, "test", batch, compute)
+    judged = _saved(features, workspace.model)
+    earlier = workspace.model / artifact.BEFORE
+    before = _saved(features, earlier) if earlier.exists() else judged
+    valid = _predict(before, "valid", batch, compute)
+    test = _predict(judged, "test", batch, compute)
+    lr = None if _continues(workspace.model) else _floor(features, params, compute)
     popularity = features.popularity()[test.rows["item"]]
 
-    report: dict[str, Any] = {split: _summary(predictions) for split, predictions in found.items()}
-    report["floors"] = {"popularity": _ranking(test, popularity), "lr": _summary(lr)}
-    report["inputs"] = {"features": hash_tree(features.root), "model": hash_tree(workspace.model)}
-    report["oracle"] = oracle(test, workspace.truth)
-    report["slices"] = {"test": slice_table(test.rows, test.probabilities, features)}
+    report: dict[str, Any] = {
+        "valid": _summary(valid) if len(valid.logits) else None,
+        "test": _summary(test),
+        "learned_until": {"valid": before.seen_until.isoformat(), "test": judged.seen_until.isoformat()},
+        "advance": None if before is judged else _gains(_predict(before, "test", batch, compute), test),
+        "floors": {"popularity": _ranking(test, popularity), "lr": lr and _summary(lr)},
+        "inputs": {"features": hash_tree(features.root), "model": hash_tree(workspace.model)},
+        "oracle": oracle(test, workspace.truth),
+        "slices": {"test": slice_table(test.rows, test.probabilities, features)},
+    }
+    floors = {"popularity": popularity} | ({"lr": lr.probabilities} if lr else {})
     with replace_directory(workspace.predictions) as folder:
-        pq.write_table(found["valid"].table(), folder / "valid.parquet")
-        pq.write_table(test.table(popularity=popularity, lr=lr.probabilities), folder / "test.parquet")
+        pq.write_table(valid.table(), folder / "valid.parquet")
+        pq.write_table(test.table(**floors), folder / "test.parquet")
     write_json(workspace.evaluation, report)
     write_json(workspace.machine_of("evaluate"), describe(compute))
     print(table(report), flush=True)
+
+
+def _saved(features: Features, source: Path) -> Model:
+    known = artifact.known(features, source)
+    seen_until = datetime.fromisoformat(artifact.read_config(source)["seen_until"])
+    return Model(artifact.load(known, source), known, seen_until, {})
+
+
+def _continues(model: Path) -> bool:
+    """Return whether a saved model is a champion that went on. LR, which learns by epochs, would cost more than that."""
+    return parse(Train, artifact.read_config(model)["train"], model).continues is not None
+
+
+def _floor(features: Features, params: Params, compute: Compute) -> Predictions:
+    """Train LR on the rows that the model has learned, and score the test rows."""
+    print("fitting the floor lr", flush=True)
+    learned = learn(features, floor(params), compute=compute)
+    return _predict(learned.judged, "test", params.evaluate.batch_size, compute)
+
+
+def _predict(model: Model, split: SplitName, batch_size: int, compute: Compute) -> Predictions:
+    """Score the rows of a split that the model can't have learned."""
+    features = model.features
+    own = Training.of_features(features, model.seen_until)
+    times = (features.timestamps(number, split) for number in range(features.manifest["shards"]))
+    chosen = [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
+    return predict(model.trained, features, split, batch_size, compute, chosen)
+
+
+def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:
+    """Return what the pass over the validation days changed on the test rows."""
+    label, user = after.rows["label"], after.rows["user"]
+    gains: dict[RankingMetric, Gain] = {}
+    for metric in get_args(RankingMetric):
+        found = difference(metric, label, after.probabilities, before.probabilities, user).interval(_CONFIDENCE)
+        gains[metric] = {
+            "before": _summary(before)[metric],
+            "after": _summary(after)[metric],
+            "difference": {
+                "value": _defined(found.point),
+                "interval": (_defined(found.lower), _defined(found.upper)),
+            },
+        }
+    return gains
 
 
 def table(report: dict[str, Any]) -> str:
@@ -66,11 +125,21 @@ def table(report: dict[str, Any]) -> str:
     test = report["test"]
     lines = [f"{test['rows']:,} test rows, {test['users']:,} users, CTR {test['ctr']:.4f}", ""]
     lines.append(f"{'':12}{'AUC':>8}{'GAUC':>8}{'log loss':>10}")
-    for name, row in {"model": test, **report["floors"], "oracle": report["oracle"] or {}}.items():
+    for name, row in {"model": test, **report["floors"], "oracle": report["oracle"]}.items():
         if row:
             figures = ((row.get(key), width) for key, width in (("auc", 8), ("gauc", 8), ("log_loss", 10)))
             lines.append(f"{name:12}" + "".join(f"{'–' if x is None else f'{x:.4f}':>{width}}" for x, width in figures))
+    if gains := report["advance"]:
+        told = ", ".join(f"{metric.upper()} {_told(gain)}" for metric, gain in gains.items())
+        lines += ["", f"Learning the validation days changed it by {told}."]
     return "\n".join(lines)
+
+
+def _told(gain: Gain) -> str:
+    low, high = gain["difference"]["interval"]
+    if low is None or high is None:
+        return "an undefined amount"
+    return f"{gain['difference']['value']:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def oracle(predictions: Predictions, truth: Path) -> dict[str, float] | None:
@@ -95,4 +164,8 @@ def _ranking(predictions: Predictions, scores: np.ndarray) -> dict[str, float | 
     label = predictions.rows["label"]
     user = predictions.rows["user"]
     values = {"auc": auc(label, scores), "gauc": gauc(label, scores, user).value}
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+    return {name: _defined(value) for name, value in values.items()}
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value

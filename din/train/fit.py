@@ -51,7 +51,27 @@ def fit(
     Raises:
         InputError: the loss is not finite, the validation metric is undefined, or `start` has another architecture.
     """
-    trainer = _Trainer(features, params, checkpoint_path, start, compute)
+    learner, progress = fit_learner(features, params, checkpoint_path, start, compute)
+    trained = learner.trained
+    return Trained(trained.model.cpu().eval(), trained.table.cpu()), progress
+
+
+def fit_learner(
+    features: Features,
+    params: Train,
+    checkpoint_path: Path | None = None,
+    start: Start | None = None,
+    compute: Compute = CPU_ALONE,
+    *,
+    with_optimizers: bool = False,
+) -> tuple[Learner, Progress]:
+    """Train like `fit`, and return the learner of the best epoch.
+
+    Args:
+        with_optimizers: the optimizers are in their state after the best epoch, too, so that the learner can go on.
+            Without, they stay as they were in the last step, which saves a copy of their state.
+    """
+    trainer = _Trainer(features, params, checkpoint_path, start, compute, with_optimizers)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
@@ -60,7 +80,13 @@ def fit(
 
 class _Trainer:
     def __init__(
-        self, features: Features, params: Train, path: Path | None, start: Start | None, compute: Compute
+        self,
+        features: Features,
+        params: Train,
+        path: Path | None,
+        start: Start | None,
+        compute: Compute,
+        with_optimizers: bool,
     ) -> None:
         keep_freed_memory()
         learning = params.learning
@@ -75,7 +101,8 @@ class _Trainer:
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
         self.progress = Progress()
-        self.best_weights: dict[str, Tensor] = {}  # copies; empty before the first validation
+        self.with_optimizers = with_optimizers
+        self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
 
     def wants_epoch(self) -> bool:
         progress = self.progress
@@ -142,18 +169,20 @@ class _Trainer:
         if metrics[metric] > progress.best_metric:
             progress.best_metric = metrics[metric]
             progress.best_epoch = progress.epoch
-            self.best_weights = {name: tensor.clone() for name, tensor in self.learner.weights().items()}
+            state = self.learner.state() if self.with_optimizers else self.learner.weights()
+            self.best_state = {name: tensor.clone() for name, tensor in state.items()}
         progress.epoch += 1
         progress.batch = 0
         progress.loss = 0.0
         progress.validation_seconds += time.monotonic() - started
         self._save()
 
-    def best(self) -> Trained:
-        table = self.best_weights.pop("table")
-        model = self.learner.model
-        model.load_state_dict(self.best_weights)
-        return Trained(model.cpu().eval(), table.cpu())
+    def best(self) -> Learner:
+        if self.with_optimizers:
+            self.learner.load_state(self.best_state)
+        else:
+            self.learner.load_weights(self.best_state)
+        return self.learner
 
     def resume(self) -> None:
         """Continue from the checkpoint of this run, if there is one.
@@ -169,12 +198,12 @@ class _Trainer:
             return
         tensors, self.progress = found
         self.learner.load_state(tensors)
-        self.best_weights = {
+        self.best_state = {
             name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")
         }
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
         if self.path is not None and self.compute.ranks.rank == 0:
-            best = {f"best.{name}": tensor for name, tensor in self.best_weights.items()}
+            best = {f"best.{name}": tensor for name, tensor in self.best_state.items()}
             checkpoint.save(self.path, self.learner.state() | best, self.progress)

@@ -41,5 +41,14 @@ def floor(params: Params) -> Train:
         penalty="decoupled",
         dropout=0.0,
         unknown_rate=0.01,
+        advance=params.train.learning.advance,
     )
-    return Train(warm_start=None, model=MODEL, learning=learning, compute=params.train.compute)
+    return Train(
+        start="scratch",
+        champion=None,
+        scratch_day=None,
+        warm_start=None,
+        model=MODEL,
+        learning=learning,
+        compute=params.train.compute,
+    )

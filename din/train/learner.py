@@ -119,13 +119,21 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """Return all tensors that the model computes with, by name. They are not copies."""
-        return {**self.model.state_dict(), "table": self.table}
+        return {f"now.{name}": tensor for name, tensor in self.model.state_dict().items()} | {"now.table": self.table}
+
+    def optimizers(self) -> dict[str, Tensor]:
+        """Return the state of the optimizers, by name. The tensors are not copies."""
+        sparse = {f"sparse.{name}": tensor for name, tensor in self._sparse.state().items()}
+        return sparse | {f"dense.{name}": tensor for name, tensor in self._dense.state().items()}
 
     def state(self) -> dict[str, Tensor]:
         """Return the weights and the state of the optimizers, to save in a checkpoint."""
-        tensors = {f"now.{name}": tensor for name, tensor in self.weights().items()}
-        tensors |= {f"sparse.{name}": tensor for name, tensor in self._sparse.state().items()}
-        return tensors | {f"dense.{name}": tensor for name, tensor in self._dense.state().items()}
+        return self.weights() | self.optimizers()
+
+    def load_weights(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the weights of an earlier `weights()` of the same layout. Tensors with other names are ignored."""
+        self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
+        self.table.copy_(tensors["now.table"])
 
     def load_state(self, tensors: dict[str, Tensor], shared: SharedRows | None = None) -> None:
         """Continue from an earlier `state()`. Tensors with other names are ignored.

@@ -7,18 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
-from din.artifacts import write_json
+from din.artifacts import replace_directory, write_json
+from din.errors import InputError
 from din.features.reader import Features
 from din.model import artifact
-from din.model.artifact import Trained
 from din.ops import backend
 from din.params import Params, Train
 from din.registry.registry import Registry
 from din.train import checkpoint
-from din.train.checkpoint import Progress
 from din.train.compute import Compute, computing
 from din.train.distributed import ALONE, Ranks
-from din.train.fit import fit
+from din.train.learned import Learned, learn
 from din.train.machine import describe
 from din.train.warm_start import Start
 from din.workspace import Workspace
@@ -30,7 +29,8 @@ class Job:
 
     Attributes:
         features: the features to learn from.
-        settings: `train` of params.yaml, with the whole version of a warm start and the real number of processes.
+        settings: `train` of params.yaml, with the whole version of the bundle to start from and the real number of
+            processes.
         start: the bundle to start from. None: start from random weights.
         compute: `settings.compute`, resolved.
     """
@@ -49,9 +49,9 @@ class Job:
         """Return the folder of the checkpoint below `store`; its name hashes everything that the result depends on."""
         return store / checkpoint.directory(self.features.root, self.settings, self.compute)
 
-    def run(self, folder: Path) -> tuple[Trained, Progress]:
-        """Train, or resume from the checkpoint in `folder`; see `fit`."""
-        return fit(self.features, self.settings, folder / "state.safetensors", self.start, self.compute)
+    def run(self, folder: Path) -> Learned:
+        """Train, or resume from the checkpoint in `folder`; see `learn`."""
+        return learn(self.features, self.settings, folder / "state.safetensors", self.start, self.compute)
 
 
 @contextmanager
@@ -59,16 +59,14 @@ def job_of(workspace: Workspace, params: Params, compute: Compute) -> Iterator[J
     """Yield the training that the parameters describe. A bundle to start from is kept until the end of the block.
 
     Raises:
-        InputError: features are missing, or there is nothing to start from at `warm_start`.
+        InputError: features are missing, or there is no bundle to start from.
     """
     features = Features(workspace.features)
     with _start(workspace, params, features) as start:
         processes = compute.ranks.size  # torchrun says how many
-        settings = replace(
-            params.train,
-            warm_start=start and start.version,
-            compute=replace(params.train.compute, processes=processes),
-        )
+        settings = replace(params.train, compute=replace(params.train.compute, processes=processes))
+        if start:
+            settings = replace(settings, **{start.key.removeprefix("train."): start.version})
         yield Job(features, settings, start, compute)
 
 
@@ -84,7 +82,7 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
     Several ranks all call this, and rank 0 writes.
 
     Raises:
-        InputError: features are missing, training diverged, or there is nothing to start from at `warm_start`.
+        InputError: features are missing, training diverged, or there is no bundle to start from.
     """
     with computing(params.train.compute, ranks) as compute:
         _train(workspace, params, compute)
@@ -97,40 +95,77 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         rows = features.manifest["rows"]
         folder = job.folder(workspace.checkpoints)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
-        trained, progress = job.run(folder)
+        learned = job.run(folder)
     if compute.ranks.rank > 0:
         return
-    artifact.save(trained, settings, features, workspace.model)
+    _save(learned, settings, workspace.model)
+    progress = learned.progress
     write_json(
         workspace.training,
         {
             "model": settings.model.name,
             "warm_start": settings.warm_start,
+            "champion": settings.champion,
             "backend": "reference" if backend.identity() is None else "native",
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
-            f"valid_{settings.learning.metric}": progress.best_metric,
+            f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
             "history": progress.history,
+            "days": [day.to_json() for day in learned.days],
         },
     )
     write_json(workspace.machine_of("train"), describe(compute))
-    seconds = round(progress.seconds + progress.validation_seconds, 3)
-    rate = round(progress.epoch * rows["train"] / progress.seconds, 1)
+    seconds = round(progress.seconds + progress.validation_seconds + learned.pass_seconds, 3)
+    rate = round(progress.epoch * rows["train"] / progress.seconds, 1) if progress.epoch else None
     write_json(workspace.training_times, {"seconds": seconds, "samples_per_second": rate})
-    print(f"trained and validated in {seconds:,.0f} s; training alone: {rate:,.0f} impressions/s", flush=True)
+    speed = f"; epochs alone: {rate:,.0f} impressions/s" if rate else ""
+    print(f"trained and validated in {seconds:,.1f} s{speed}", flush=True)
     checkpoint.prune(folder)
+
+
+def _save(learned: Learned, settings: Train, target: Path) -> None:
+    judged, before = learned.judged, learned.before
+    with replace_directory(target) as folder:
+        artifact.write(judged.trained, settings, judged.features, folder, judged.seen_until, judged.optimizers)
+        if before:
+            artifact.write(before.trained, settings, before.features, folder / artifact.BEFORE, before.seen_until)
 
 
 @contextmanager
 def _start(workspace: Workspace, params: Params, features: Features) -> Iterator[Start | None]:
-    """Yield the bundle that `train.warm_start` pins, copied from the registry and verified. None if none is pinned."""
-    if params.train.warm_start is None:
+    """Yield the bundle that the parameters pin, copied from the registry and verified. None if they pin none.
+
+    Raises:
+        InputError: the champion is not pinned yet, or the bundle is missing, or today's rows don't suit it.
+    """
+    pinned = _pinned(params.train)
+    if pinned is None:
         yield None
         return
     registry = Registry.of(workspace, params)
-    version = registry.find(params.train.warm_start)
+    version = registry.find(pinned)
     workspace.state.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=workspace.state) as parent:
-        start = Start(version, registry.fetch(version, Path(parent) / version))
-        start.check_split(features)
+        key = "train.champion" if params.train.start == "champion" else "train.warm_start"
+        start = Start(version, registry.fetch(version, Path(parent) / version), key)
+        if key == "train.champion":
+            start.check_newer(features)
+        else:
+            start.check_split(features)
         yield start
+
+
+def _pinned(train: Train) -> str | None:
+    """Return the version to start from, or None.
+
+    Raises:
+        InputError: the champion is not pinned.
+    """
+    if train.start == "scratch":
+        return train.warm_start
+    if train.champion is None:
+        raise InputError(
+            "train.start is champion, and train.champion is null, so nobody has said which; run `din pin`, which "
+            "writes the version of the champion, or none if there is none yet"
+        )
+    return train.continues

@@ -54,8 +54,10 @@ def train_seed(job: Job, seed: int, store: Path, batch_size: int) -> Finished:
 
 
 def _train(job: Job, folder: Path, batch_size: int) -> None:
-    trained, progress = job.run(folder)
-    found = predict(trained, job.features, "test", batch_size, job.compute)
+    learned = job.run(folder)
+    judged = learned.judged
+    progress = learned.progress
+    found = predict(judged.trained, judged.features, "test", batch_size, job.compute)
     record: SeedTraining = {
         "seed": job.settings.learning.seed,
         "epochs": progress.epoch,

@@ -1,13 +1,17 @@
-"""Start from the weights of an earlier bundle instead of random ones (`train.warm_start`).
+"""Start from an earlier bundle instead of random weights.
+
+    train.warm_start      epochs start from its weights, and the optimizer from no state
+    train.start: champion the champion goes on, with the state of its optimizer, over the days that it has not seen
 
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
 row, and a value that is new today keeps its random one. Buckets of a numeric field are matched by position if there are
-as many as before: the third quartile is still the third quartile. The optimizer starts with no state.
+as many as before: the third quartile is still the third quartile.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.parquet as pq
 import torch
@@ -16,7 +20,8 @@ from torch import Tensor
 from din import documents
 from din.document_types import Facts, FieldRecord, ModelConfig
 from din.errors import InputError
-from din.features.packing import TableLayout
+from din.features.days import days_of
+from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.metrics.holdout import Training, unseen
 from din.model import artifact
@@ -24,15 +29,24 @@ from din.model.din import Model
 from din.params import ModelParams, Train, parse, to_json
 from din.registry.bundle import FACTS
 from din.schema import Field, text
+from din.train.compute import Compute
+from din.train.learner import Learner
 from din.train.shared_rows import SharedRows
 
 
 @dataclass(frozen=True)
 class Start:
-    """The model of a bundle to start from. The hashes of the bundle have been verified."""
+    """The model of a bundle to start from. The hashes of the bundle have been verified.
+
+    Attributes:
+        version: its version.
+        directory: its files.
+        key: the parameter that names it, for messages.
+    """
 
     version: str
     directory: Path
+    key: Literal["train.warm_start", "train.champion"] = "train.warm_start"
 
     def apply(self, model: Model, table: Tensor, features: Features, params: Train) -> None:
         """Copy the bundle's weights into a new model and its embedding table [R, W].
@@ -40,25 +54,33 @@ class Start:
         Raises:
             InputError: the bundle has no weights, or they belong to another architecture.
         """
-        if not (self.directory / artifact.IN_BUNDLE).is_dir():
-            raise InputError(
-                f"train.warm_start: bundle {self.version[:12]} holds no weights to start from; pin a later one"
-            )
-        config, weights = artifact.read(self.directory / artifact.IN_BUNDLE)
-        self._check_architecture(config, features, params.model)
+        weights, shared = self._matched(features, params)
         old_table = weights.pop("table")
-        old_offsets = config["table"]["offsets"]
         model.load_state_dict(weights)
-        layout = TableLayout.of(features.fields, features.rows)
-        parts = []
-        for field in features.fields:
-            there = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
-            here = features.vocabulary(field.name)["value"].to_pylist()
-            common = _common(field, there, here)
-            parts.append(common.placed(old_offsets[field.name], layout.offsets[field.name]))
-        shared = SharedRows.joined(parts)
         shared.copy(old_table, table)
         print(f"starting from {self.version[:12]}: {len(shared.new):,} of {len(table):,} embedding rows", flush=True)
+
+    def continued(self, features: Features, params: Train, compute: Compute) -> Learner:
+        """Return the bundle's model with the state of its optimizers.
+
+        The learner knows the ids that became known until the last day that the bundle has learned.
+
+        Raises:
+            InputError: the bundle holds no weights or optimizers, or belongs to another architecture or optimizer.
+        """
+        known = features.at(self.seen_until.date())
+        _, shared = self._matched(known, params)
+        self._check_optimizer(params)
+        learner = Learner(known, Packer(known), params, compute)
+        learner.load_state(artifact.read_state(self._model), shared)
+        rows = len(learner.table)
+        print(f"going on from {self.version[:12]}: {len(shared.new):,} of {rows:,} embedding rows", flush=True)
+        return learner
+
+    @property
+    def seen_until(self) -> datetime:
+        """The time of the last row that the bundle has learned."""
+        return Training.of_bundle(self._facts).seen_until
 
     def check_split(self, features: Features) -> None:
         """Refuse a bundle that may have learned today's validation or test rows; see `din.metrics.holdout`.
@@ -66,18 +88,66 @@ class Start:
         Raises:
             InputError: it may have learned them, since its log was split differently or was newer.
         """
-        earlier = Training.of_bundle(documents.read(Facts, self.directory / FACTS))
+        earlier = Training.of_bundle(self._facts)
         today = Training.of_features(features)
         try:
-            known = not unseen(earlier, today, today.first_held_out).all()
-            problem = f"trained until {earlier.train_until} there, {today.train_until} here" if known else None
+            learned = not unseen(earlier, today, today.first_held_out).all()
+            problem = f"it learned until {earlier.seen_until}, training ends at {today.seen_until}" if learned else None
         except InputError as error:
             problem = str(error)
         if problem:
             raise InputError(
-                f"train.warm_start: bundle {self.version[:12]} may have trained on today's held-out rows: {problem}; "
-                "pin an older bundle of the same split"
+                f"{self.key}: bundle {self.version[:12]} may have trained on today's held-out rows: {problem}; "
+                "pin an older bundle of the same split, or let the champion go on with train.start: champion"
             )
+
+    def check_newer(self, features: Features) -> None:
+        """Refuse to continue a bundle that has learned all of today's rows, or whose split can't tell.
+
+        Raises:
+            InputError: it has, or rows are not held out by their time.
+        """
+        earlier = Training.of_bundle(self._facts)
+        protocols = {"in the bundle": earlier.protocol, "in this log": Training.of_features(features).protocol}
+        for place, protocol in protocols.items():
+            if protocol != "temporal":
+                raise InputError(
+                    f"train.start: champion needs the split temporal, since a champion goes on by new days; it is "
+                    f"{protocol} {place}; set train.start: scratch"
+                )
+        if not days_of(features, "test", earlier.seen_until):
+            raise InputError(
+                f"{self.key}: bundle {self.version[:12]} has learned rows until {earlier.seen_until}, and the log ends "
+                f"on {features.last_day()}: nothing is left to judge it on; fetch a newer day, pin an older champion, "
+                "or set train.start: scratch"
+            )
+
+    @property
+    def _model(self) -> Path:
+        return self.directory / artifact.IN_BUNDLE
+
+    @property
+    def _facts(self) -> Facts:
+        return documents.read(Facts, self.directory / FACTS)
+
+    def _matched(self, features: Features, params: Train) -> tuple[dict[str, Tensor], SharedRows]:
+        """Return the bundle's weights, and the rows that its table shares with one for `features`.
+
+        Raises:
+            InputError: the bundle has no weights, or they belong to another architecture.
+        """
+        if not self._model.is_dir():
+            raise InputError(f"{self.key}: bundle {self.version[:12]} holds no weights to start from; pin a later one")
+        config, weights = artifact.read(self._model)
+        self._check_architecture(config, features, params.model)
+        layout = TableLayout.of(features.fields, features.rows)
+        parts = []
+        for field in features.fields:
+            there = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
+            here = features.vocabulary(field.name)["value"].to_pylist()
+            offset = config["table"]["offsets"][field.name]
+            parts.append(_common(field, there, here).placed(offset, layout.offsets[field.name]))
+        return weights, SharedRows.joined(parts)
 
     def _check_architecture(self, config: ModelConfig, features: Features, params: ModelParams) -> None:
         """Refuse weights of another architecture. Their meaning depends on all of `train.model`, and on the fields.
@@ -85,8 +155,7 @@ class Start:
         Raises:
             InputError: with everything that differs.
         """
-        earlier = parse(Train, config["train"], self.directory / artifact.IN_BUNDLE)
-        there, here = to_json(earlier.model), to_json(params)
+        there, here = to_json(self._made(config).model), to_json(params)
         settings = [(name, there[name], here[name]) for name in here]
         fields = (_names(config["fields"]), _names(features.records))
         differ = [
@@ -96,9 +165,26 @@ class Start:
         ]
         if differ:
             raise InputError(
-                f"train.warm_start: bundle {self.version[:12]} has another architecture: {'; '.join(differ)}; "
-                "restore that, or train once without a warm start"
+                f"{self.key}: bundle {self.version[:12]} has another architecture: {'; '.join(differ)}; "
+                "restore that, or train once from scratch"
             )
+
+    def _check_optimizer(self, params: Train) -> None:
+        """Refuse the state of another optimizer.
+
+        Raises:
+            InputError: it is another one.
+        """
+        there = self._made(artifact.read_config(self._model)).learning.optimizer
+        here = params.learning.optimizer
+        if there != here:
+            raise InputError(
+                f"{self.key}: bundle {self.version[:12]} was trained with train.learning.optimizer: {there}, and now "
+                f"it is {here}; restore that, or train once from scratch"
+            )
+
+    def _made(self, config: ModelConfig) -> Train:
+        return parse(Train, config["train"], self._model)
 
 
 def _names(records: list[FieldRecord]) -> str:

@@ -1,0 +1,113 @@
+"""Learn the training split, and then the validation days.
+
+    start       the weights
+    scratch     random ones, or those of `train.warm_start`; epochs over the training split, with early stopping
+    champion    those of `train.champion`; one pass over the days of the training split that it has not learned
+
+Then follows one pass over the validation days, if rows are held out by time and `train.learning.advance` permits it.
+The result is the judged model. It has learned everything before the test days.
+"""
+
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from torch import Tensor
+
+from din.features.days import days_of
+from din.features.reader import Features
+from din.model.artifact import Trained
+from din.params import Train
+from din.schema import SplitName
+from din.train.advance import Day, advance
+from din.train.checkpoint import Progress
+from din.train.compute import CPU_ALONE, Compute
+from din.train.fit import fit_learner
+from din.train.learner import Learner
+from din.train.warm_start import Start
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with what it has learned.
+
+    Attributes:
+        trained: the model, in evaluation mode.
+        features: the features, with the ids that it knows.
+        seen_until: the time of the last row that it has learned.
+        optimizers: their state, to learn more days. Empty if it is not to learn any.
+    """
+
+    trained: Trained
+    features: Features
+    seen_until: datetime
+    optimizers: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A finished training.
+
+    Attributes:
+        judged: the model.
+        before: the model before its pass over the validation days. None if there was no such pass.
+        days: the days that it was advanced over, in order.
+        progress: the epochs.
+        pass_seconds: the time that the days took.
+    """
+
+    judged: Model
+    before: Model | None
+    days: list[Day]
+    progress: Progress
+    pass_seconds: float
+
+
+def advances(features: Features, params: Train) -> bool:
+    """Return whether a model of these features learns held-out days once they have been judged."""
+    return features.by_time and params.learning.advance
+
+
+def learn(
+    features: Features,
+    params: Train,
+    checkpoint_path: Path | None = None,
+    start: Start | None = None,
+    compute: Compute = CPU_ALONE,
+) -> Learned:
+    """Train a model. All ranks call this; arguments as in `fit`.
+
+    A pass keeps no checkpoint. If it is killed, the resumed run makes it again.
+
+    Raises:
+        InputError: `fit` raises it, the champion can't be continued, or the loss of a pass is not finite.
+    """
+    goes_on = advances(features, params)
+    days: list[Day] = []
+    progress = Progress()
+    passes: list[SplitName] = ["valid"] if goes_on else []
+    if params.continues and start:
+        learner = start.continued(features, params, compute)
+        seen_until = start.seen_until
+        passes.insert(0, "train")
+    else:
+        learner, progress = fit_learner(features, params, checkpoint_path, start, compute, with_optimizers=goes_on)
+        seen_until = features.train_until
+    began = time.monotonic()
+    before = None
+    for split in passes:
+        if split == "valid" and days_of(features, split, seen_until):
+            before = Model(_copy(learner), learner.features, seen_until, {})
+        done = advance(learner, params, split, compute, seen_until)
+        learner, seen_until = done.learner, done.until or seen_until
+        days += done.days
+    pass_seconds = time.monotonic() - began
+    trained = Trained(learner.model.cpu().eval(), learner.table.cpu())
+    judged = Model(trained, learner.features, seen_until, learner.optimizers() if goes_on else {})
+    return Learned(judged, before, days, progress, pass_seconds)
+
+
+def _copy(learner: Learner) -> Trained:
+    return Trained(deepcopy(learner.model).cpu().eval(), learner.table.cpu().clone())
