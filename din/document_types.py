@@ -471,7 +471,7 @@ class ValidationReport(TypedDict):
 
 @with_config(STRICT)
 class LearnedDay(TypedDict):
-    """A day that a pass has learned: its rows, their metrics before they were learned, and the mean loss of the steps."""
+    """A day that a pass has learned: the metrics of its rows before, and the mean loss of the steps."""
 
     day: Day
     rows: PositiveInt

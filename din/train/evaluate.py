@@ -83,7 +83,7 @@ def _saved(features: Features, source: Path) -> Model:
 
 
 def _continues(model: Path) -> bool:
-    """Return whether a saved model is a champion that went on. LR, which learns by epochs, would cost more than that."""
+    """Return whether a saved model is a champion that went on. LR learns by epochs, which would cost more than that."""
     return parse(Train, artifact.read_config(model)["train"], model).continues is not None
 
 
