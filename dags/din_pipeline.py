@@ -37,6 +37,12 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
         None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
     ),
     "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
+    "start": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, "scratch", "champion"],
+        description="Learn by epochs, or go on from the champion; empty: as params.yaml says.",
+    ),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
     "reason": Param("", type="string", description="Why, for the registry's log; empty: gate open, or who approved."),
 }
@@ -92,8 +98,9 @@ def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[st
     until = dag_run.partition_key or params["until"]
     bundle = getattr(ti, "bundle_instance", None)  # missing under `airflow dags test`
     commit = params["commit"] or (bundle and bundle.version)  # the version of a Git bundle is the commit of these tasks
+    start = {"train.start": params["start"]} if params["start"] else {}
     with final():
-        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"], commit=commit)
+        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"] | start, commit=commit)
     return asdict(run)
 
 

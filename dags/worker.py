@@ -35,6 +35,7 @@ class Run:
         until: the last day of the log, YYYY-MM-DD.
         params: maps dotted keys to values that replace those in params.yaml of the commit.
         source: the fingerprint of the source's log up to `until` when the run was opened.
+        champion: the pin of the champion that the run goes on from (`din pin`). Empty if it starts from scratch.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -44,11 +45,12 @@ class Run:
     until: str
     params: dict[str, Any]
     source: str
+    champion: str = ""  # missing in older records
 
     @property
     def lock_key(self) -> str:
         """The key below which runs of equal identity share their lock entries."""
-        asked = json.dumps([self.commit, self.until, self.params, self.source], sort_keys=True)
+        asked = json.dumps([self.commit, self.until, self.params, self.source, self.champion], sort_keys=True)
         return f"stages/{hashlib.sha256(asked.encode()).hexdigest()}"
 
 
@@ -91,11 +93,19 @@ class Worker:
         if "data.until" in run.params:
             raise InputError(f"data.until={run.params['data.until']!r} is set as a parameter; give it as `until`")
         check_out(self.settings, run.commit, self.workspace)
-        set_params(self.settings, self.workspace, run.params | ({"data.until": run.until} if run.until else {}))
+        pinned = {"data.until": run.until, "train.champion": run.champion}
+        set_params(self.settings, self.workspace, run.params | {key: value for key, value in pinned.items() if value})
         try:
             self.stages = {stage.name: stage for stage in plan.load(self.workspace.pipeline)}
         except plan.PlanError as error:
             raise InputError(f"commit {run.commit}: {error}") from None
+
+    def champion(self, until: str) -> str:
+        """Return the pin of a run over the days until a day, or nothing if its parameters need none; see `Run`."""
+        train = YAML(typ="safe").load(self.workspace.params)["train"]
+        if train["start"] == "scratch" or "train.champion" in self.asked.params:
+            return ""
+        return self.din("pin", "--until", until, "--dry-run").strip()
 
     def inputs(self, name: str) -> list[str]:
         """Return the outs of other stages that a stage reads."""

@@ -36,7 +36,7 @@ class Opened(Run):
 def open_run(
     run_id: str, until: str | None = None, params: Mapping[str, Any] | None = None, commit: str | None = None
 ) -> Run:
-    """Pin commit, last day and source of a new run, or return a run that is open already as it was pinned.
+    """Pin commit, last day, source and champion of a new run, or return a run that is open already as it was pinned.
 
     Args:
         run_id: e.g. a date or the scheduler's id.
@@ -61,7 +61,8 @@ def open_run(
                 return _same(documents.read(Opened, kept, "open the run under another id"), asked, commit)
             seen = json.loads(here.din("source"))
             here.remember()
-            run = replace(asked, until=day or seen["last_day"], source=seen["fingerprint"])
+            last = day or seen["last_day"]
+            run = replace(asked, until=last, source=seen["fingerprint"], champion=here.champion(last))
             here.keep(
                 f"runs/{run_id}", {"run.json": json.dumps(asdict(Opened(**vars(run), revision=commit)), indent=2)}
             )

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -114,6 +115,30 @@ def featurize() -> None:
         from din.featurize.build import featurize
 
         featurize(HERE, load(HERE.params))
+
+
+@app.command(rich_help_panel=CHAMPION)
+def pin(
+    until: Annotated[
+        str | None, typer.Option(help="Last day of the run's log; default: data.until, or newest.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the pin without writing it.")] = False,
+) -> None:
+    """Write into params.yaml which champion the next run goes on from (train.champion), and print it."""
+    with answering():
+        from din.artifacts import write_bytes
+        from din.params.overlays import edit
+        from din.promotion.pin import pin
+        from din.registry.registry import Registry
+        from din.sources.fetch import look
+
+        params = load(HERE.params)
+        last = day_of(until or params.data.until or look(HERE, params).last_day)
+        pinned = pin(Registry.of(HERE, params), params.train, last)
+        if not dry_run:
+            text = HERE.params.read_text(encoding="utf-8")
+            write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())
+        print(pinned)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -451,6 +476,18 @@ def write_overlays(path: Path, overlays: list[Path], dry_run: bool) -> None:
     if not dry_run:
         write_bytes(path, text.encode())
     print("\n".join(lines))
+
+
+def day_of(given: str | date) -> date:
+    """Return a day that was given as text.
+
+    Raises:
+        InputError: it is no day.
+    """
+    try:
+        return date.fromisoformat(str(given))
+    except ValueError:
+        raise InputError(f"--until is {given!r}; expected a day as YYYY-MM-DD") from None
 
 
 def user() -> str:
