@@ -5,6 +5,7 @@ from typing import Any
 from din.schema import Field
 
 DIGEST = "ab" * 32
+TRAINED_UNTIL = "2024-10-03T12:00:00+00:00"
 METRICS = {
     "rows": 1200,
     "users": 120,
@@ -33,7 +34,14 @@ def evaluation(**changes: Any) -> dict[str, Any]:
     floors = {"popularity": {"auc": 0.6, "gauc": 0.6}, "lr": dict(METRICS, auc=0.7)}
     inputs = {"features": DIGEST, "model": DIGEST}
     found = {"test": dict(METRICS), "valid": dict(METRICS), "floors": floors, "oracle": None, "slices": {"test": []}}
+    found |= {"advance": None, "learned_until": {"valid": TRAINED_UNTIL, "test": TRAINED_UNTIL}}
     return found | {"inputs": inputs} | changes
+
+
+def refit(**changes: Any) -> dict[str, Any]:
+    """Return the sound reports/refit.json of a model that learned no test day."""
+    found = {"judged_until": TRAINED_UNTIL, "seen_until": TRAINED_UNTIL, "days": [], "shipped": DIGEST}
+    return found | {"inputs": {"features": DIGEST, "model": DIGEST}} | changes
 
 
 def facts(**changes: Any) -> dict[str, Any]:
@@ -42,11 +50,13 @@ def facts(**changes: Any) -> dict[str, Any]:
         "format": 2,
         "model_name": "ads",
         "model": "din",
-        "train_until": "2024-10-03T12:00:00+00:00",
+        "train_until": TRAINED_UNTIL,
+        "judged_until": TRAINED_UNTIL,
+        "seen_until": TRAINED_UNTIL,
         "until": "2024-10-13",
         "protocol": dict(PROTOCOL),
         "rows": {"train": 1000, "valid": 100, "test": 1200},
-        "inputs": {"raw": DIGEST, "features": DIGEST, "model": DIGEST},
+        "inputs": {"raw": DIGEST, "features": DIGEST, "model": DIGEST, "shipped": DIGEST},
         "params": {"data": {"window_days": None, "history_days": None}, "featurize": {}, "train": {}},
         "seed": 1,
         "packages": {"torch": "2.13.0"},
@@ -81,7 +91,7 @@ def features_manifest(**changes: Any) -> dict[str, Any]:
     found = {"format": 2, "raw": DIGEST, "params": {}, "protocol": "by_user", "order": "strict", "until": None}
     found |= {"data": {"window_days": None, "history_days": None}, "first_day": "2024-10-01", "history_from": None}
     found |= {"max_history": 50, "fields": [], "shards": 1, "impressions": 0, "files": {}}
-    found |= {"rows": {"train": 0, "valid": 0, "test": 0}, "train_until": "2024-10-03T12:00:00+00:00"}
+    found |= {"rows": {"train": 0, "valid": 0, "test": 0}, "train_until": TRAINED_UNTIL}
     return found | {"held_out": [], "items": 0, "users": 0, "behaviours": 0} | changes
 
 

@@ -28,7 +28,7 @@ DAMAGE = {
     "an unknown key": (SOUND.replace('"seed": 1', '"sead": 1, "seed": 1').encode(), "key 'sead' is unknown"),
     "a missing key": (SOUND.replace('"seed": 1, ', "").encode(), "key 'seed' is missing in the document"),
     "text for a number": (TEXT.encode(), "seed: Input should be a valid integer"),
-    "no time, at length": (SOUND.replace("2024-10-03T12", "x" * 100_000).encode(), "train_until: Invalid isoformat"),
+    "no time, at length": (SOUND.replace("2024-10-03T12", "x" * 100_000, 1).encode(), "train_until: Invalid isoformat"),
     "a path for a name": (SOUND.replace('"ads"', '"../ads"').encode(), "model_name: expected at most 128"),
 }
 

@@ -34,5 +34,5 @@ def pin(registry: Registry, train: Train, day: date) -> str:
     removed = rolled_back(history)
     for record in reversed(history):
         if record.version not in removed and until(registry.facts(record.version)) < day:
-            return record.version
+            return str(record.version)
     return NONE

@@ -27,6 +27,9 @@ from din.train.floor import MODEL, floor
 from din.train.warm_start import Start
 
 OTHERS: dict[str, Any] = {
+    "start": "champion",
+    "champion": "cd" * 32,
+    "scratch_day": "sunday",
     "warm_start": "ab" * 32,
     "model.name": "base",
     "model.embedding_dim": 5,
@@ -56,6 +59,7 @@ OTHERS: dict[str, Any] = {
     "learning.penalty": "decoupled",
     "learning.dropout": 0.7,
     "learning.unknown_rate": 0.7,
+    "learning.advance": False,
     "compute.device": "cpu",
     "compute.threads": 3,
     "compute.processes": 3,
@@ -65,8 +69,12 @@ OTHERS: dict[str, Any] = {
 }
 """A different value for every key of `train`."""
 
+STARTS = ["start", "champion", "scratch_day", "warm_start"]
 NOT_IDENTIFYING = {"compute.checkpoint_minutes": "the time of a save does not change a result"}
-SHARED_WITH_THE_FLOOR = {"learning.metric": "not every metric is defined on every log"}
+SHARED_WITH_THE_FLOOR = {
+    "learning.metric": "not every metric is defined on every log",
+    "learning.advance": "a floor learns the days that the model learns",
+}
 
 
 def other(train: Train, key: str) -> Train:
@@ -75,10 +83,10 @@ def other(train: Train, key: str) -> Train:
 
 
 def test_every_key_of_train_has_an_owner() -> None:
-    """All keys but `warm_start` are in one of the blocks, and no name occurs twice."""
+    """All keys but those of the start are in one of the blocks, and no name occurs twice."""
     keys = list(types_of(Train))
     assert list(OTHERS) == keys
-    assert [key for key in keys if key.partition(".")[0] not in BLOCKS] == ["warm_start"]
+    assert [key for key in keys if key.partition(".")[0] not in BLOCKS] == STARTS
     assert len({key.rpartition(".")[2] for key in keys}) == len(keys)
 
 
@@ -114,7 +122,7 @@ def start(features_once: Features, params: Params, tmp_path_factory: pytest.Temp
     return Start("ab" * 32, bundle)
 
 
-@pytest.mark.parametrize("key", [key for key in OTHERS if key != "warm_start"])
+@pytest.mark.parametrize("key", [key for key in OTHERS if key not in STARTS])
 def test_a_warm_start_is_bound_to_the_model_alone(
     key: str, start: Start, features_once: Features, params: Params
 ) -> None:
