@@ -350,6 +350,18 @@ class Machine(TypedDict):
     libc: str
 
 
+@with_config(STRICT)
+class LearnedDay(TypedDict):
+    """A day that a pass has learned: the metrics of its rows before, and the mean loss of the steps."""
+
+    day: Day
+    rows: PositiveInt
+    auc: float | None
+    gauc: float | None
+    log_loss: float | None
+    loss: float
+
+
 _OPEN = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
 
@@ -366,13 +378,18 @@ class Epoch(TypedDict):
 
 @with_config(_OPEN)
 class TrainingSummary(TypedDict):
-    """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1."""
+    """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1.
+
+    A champion that went on ran none. `days` are those that were learned after the epochs, or by the champion.
+    """
 
     model: str
+    champion: str | None
     backend: str
     epochs: NonNegativeInt
     best_epoch: NonNegativeInt
     history: list[Epoch]
+    days: list[LearnedDay]
 
 
 @with_config(STRICT)
@@ -467,18 +484,6 @@ class ValidationReport(TypedDict):
     input: Digest
     params: dict[str, Any]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
-
-
-@with_config(STRICT)
-class LearnedDay(TypedDict):
-    """A day that a pass has learned: the metrics of its rows before, and the mean loss of the steps."""
-
-    day: Day
-    rows: PositiveInt
-    auc: float | None
-    gauc: float | None
-    log_loss: float | None
-    loss: float
 
 
 @with_config(STRICT)

@@ -88,11 +88,18 @@ def raw_manifest(**changes: Any) -> dict[str, Any]:
 
 def features_manifest(**changes: Any) -> dict[str, Any]:
     """Return a sound data/features/manifest.json."""
-    found = {"format": 2, "raw": DIGEST, "params": {}, "protocol": "by_user", "order": "strict", "until": None}
+    found = {
+        "format": 2,
+        "raw": DIGEST,
+        "params": dict(PROTOCOL),
+        "protocol": "by_user",
+        "order": "strict",
+        "until": None,
+    }
     found |= {"data": {"window_days": None, "history_days": None}, "first_day": "2024-10-01", "history_from": None}
     found |= {"max_history": 50, "fields": [], "shards": 1, "impressions": 0, "files": {}}
     found |= {"rows": {"train": 0, "valid": 0, "test": 0}, "train_until": TRAINED_UNTIL}
-    return found | {"held_out": [], "items": 0, "users": 0, "behaviours": 0} | changes
+    return found | {"until": None, "held_out": [], "items": 0, "users": 0, "behaviours": 0} | changes
 
 
 def parity(**changes: Any) -> dict[str, Any]:

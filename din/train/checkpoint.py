@@ -84,6 +84,8 @@ def prune(current: Path, others: int = 2) -> None:
 
     So a killed run can still be resumed after another one has run.
     """
+    if not current.parent.exists():  # a champion that goes on saves none
+        return
     by_age = sorted(current.parent.iterdir(), key=lambda path: path.stat().st_mtime)
     removable = [path for path in by_age if path != current]
     for path in removable[: max(len(removable) - others, 0)]:

@@ -60,6 +60,7 @@ class Run:
         self.here = here
         self.noise = 0.2
         self.params = params
+        self.days: list[dict[str, Any]] = []  # that the shipped model learned after it was judged
         random = np.random.default_rng(5)
         items = random.integers(0, 1000, USERS * PER_USER)
         popularity = np.full(len(items), 0.5)
@@ -76,7 +77,6 @@ class Run:
         self.facts: dict[str, Any] = {
             "model_name": params.model_name,
             "protocol": dict(PROTOCOL),
-            "train_until": "2024-10-03T12:00:00+00:00",
             "until": "2024-10-13",
             "params": {
                 "data": params.data.window(),
@@ -124,12 +124,17 @@ class Run:
             prediction = probabilities(self.noise, self.rows["item"])
         here = self.here
         here.predictions.mkdir(parents=True, exist_ok=True)
+        here.next_day.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(self.rows | {"prediction": prediction}), here.predictions / "test.parquet")
+        rows = {name: column for name, column in self.rows.items() if name not in ("popularity", "lr")}
+        rows |= {"prediction": prediction, "shipped": prediction}
+        pq.write_table(pa.table(rows), here.next_day / "test.parquet")
         test, popularity, lr = (
             summary(self.rows["label"], p, self.rows["user"])
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
         )
-        write_json(here.model / "config.json", {"noise": self.noise})
+        for model in (here.model, here.shipped):
+            write_json(model / "config.json", {"noise": self.noise})
         write_json(here.fetch, documents_of.fetch_report())
         write_json(here.machine_of("train"), documents_of.machine())
         write_json(here.machine_of("evaluate"), documents_of.machine())
@@ -154,13 +159,16 @@ class Run:
         promote(self.here, self.params, by="ann", reason="nightly", score=score)
 
     def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
-        """Write the bundle of today's facts and a parity report for it."""
+        """Write the bundle of today's facts, and reports on its parity and on its refit."""
         here = self.here
         evaluation = evaluation or read_json(here.evaluation)
-        places = {"raw": here.raw, "features": here.features, "model": here.model}
+        places = {"raw": here.raw, "features": here.features, "model": here.model, "shipped": here.shipped}
         inputs = {name: hash_tree(place) for name, place in places.items()}
         facts = documents_of.facts(inputs=inputs, evaluation=evaluation) | self.facts
         version = write_bundle(here.bundle, facts, self.noise)
+        judged = {name: inputs[name] for name in ("features", "model")}
+        times = {name: facts[name] for name in ("judged_until", "seen_until")}
+        write_json(here.refit, documents_of.refit(inputs=judged, shipped=inputs["shipped"], days=self.days, **times))
         write_json(here.parity, documents_of.parity(bundle=version))
         return version
 

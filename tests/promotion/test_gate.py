@@ -31,6 +31,8 @@ FIRST_RUN = {
     "min_gauc",
     "calibration",
     "parity",
+    "refit",
+    "refit_drift",
     "bundle_mb",
     "auc_over_popularity",
     "auc_over_lr",
@@ -174,7 +176,7 @@ def test_evaluation_must_follow_from_the_predictions(workspace: Workspace, run, 
 def test_evaluation_must_be_of_the_model_in_the_bundle(workspace: Workspace, run, quick):
     """After a new training and export without `din evaluate`, an older model's figures promote nothing."""
     run.facts["inputs"] = read_json(workspace.evaluation)["inputs"]
-    run.facts["inputs"] |= {"raw": hash_tree(workspace.raw), "model": DIGEST}
+    run.facts["inputs"] |= {"raw": hash_tree(workspace.raw), "shipped": hash_tree(workspace.shipped), "model": DIGEST}
     run.bundle()
     report = judge(workspace, quick)
     assert shut(report) == ["evaluation"]

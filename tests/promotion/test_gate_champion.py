@@ -153,14 +153,14 @@ def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry
 def test_rows_that_the_champion_trained_on_are_left_out(workspace: Workspace, run, quick, registry):
     """Under temporal, only rows after the champion's training are compared, and the gate is closed if none is left."""
     temporal = {"protocol": PROTOCOL | {"name": "temporal"}}
-    crown(registry, run, **temporal, train_until="2024-10-08T00:00:00+00:00")
+    crown(registry, run, **temporal, seen_until="2024-10-08T00:00:00+00:00")
     run.noise = 0.1
     run.finish()
     report = judge(workspace, quick)
     days = 20_000 + np.arange(10)  # from 2024-10-04, in days since 1970; one row per user and day
     later = int((days > 20_004).sum())  # 20_004 is 2024-10-08
     assert find(report, "champion_delta_auc")["rows"] == 120 * later
-    run.facts["train_until"] = "2024-10-20T00:00:00+00:00"
+    run.facts["seen_until"] = "2024-10-20T00:00:00+00:00"
     crown(registry, run)
     run.noise = 0.05
     run.finish()

@@ -17,6 +17,8 @@ from din.workspace import Workspace
 ROOT = Path(__file__).parent.parent.parent
 TRAINING = {
     "model": "din",
+    "champion": None,
+    "days": [],
     "backend": "native",
     "epochs": 3,
     "best_epoch": 2,

@@ -159,7 +159,9 @@ def build(root: Path, params: Params) -> Finished:
     write_raw(random_log(), here.raw)
     featurize(here, params)
     features = Features(here.features)
-    artifact.save(fit(features, params.train)[0], params.train, features, here.model)
+    trained, _ = fit(features, params.train)
+    for place in (here.model, here.shipped):
+        artifact.save(trained, params.train, features, place)
     write_json(here.evaluation, documents_of.evaluation())
     for suite in SUITES:
         write_bytes(here.verdict(suite), b"open\n")

@@ -110,7 +110,7 @@ def test_closed_on_constant_outputs(own: Finished) -> None:
     trained = artifact.load(features, own.here.model)
     for tensor in (*trained.model.parameters(), trained.table):
         torch.nn.init.zeros_(tensor)
-    artifact.save(trained, own.params.train, features, own.here.model)
+    artifact.save(trained, own.params.train, features, own.here.shipped)
     export(own.here, own.params)
     with pytest.raises(GateClosed, match="alike"):
         check_parity(own.here, own.params)

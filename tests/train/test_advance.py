@@ -1,6 +1,6 @@
 """The pass forward in time, against a plain loop. Alone: `pytest tests/train/test_advance.py`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from backends import both_backends
+from dated_features import DAY_US, DAYS, flip_labels, spread
 from joined_processes import together
 from random_features import SPARSE_ROWS, write_features
 from settings import changed
@@ -36,37 +37,6 @@ from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
 from din.train.regularization import row_decay
-
-DAY_US = 86_400_000_000
-DAYS = (19_000, 19_001, 19_004)
-"""Days since 1970 of most rows: two days in a row, and one after a gap."""
-LONELY = 19_006
-"""A day with a single row."""
-
-
-def spread(features: Features, split: str, days: Sequence[int] = DAYS, lonely: int | None = LONELY) -> Features:
-    """Give the rows of a split times on some days. One shard has no row on the last of `days`."""
-    random = np.random.default_rng(5)
-    for number in range(features.manifest["shards"]):
-        path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
-        rows = pq.read_table(path)
-        own_days = days if number == 0 else days[:-1]
-        times = random.choice(own_days, len(rows)) * DAY_US + random.integers(0, 1000, len(rows))  # with some ties
-        if number == 0 and lonely:
-            times[3] = lonely * DAY_US
-        place = rows.schema.get_field_index("timestamp")
-        pq.write_table(rows.set_column(place, "timestamp", pa.array(times, pa.int64())), path)
-    return Features(features.root)
-
-
-def flip_labels(features: Features, split: str, first_day: int) -> None:
-    """Exchange clicks and their absence in all rows from a day on."""
-    for number in range(features.manifest["shards"]):
-        path = features.root / "shards" / f"{number:05d}" / f"{split}.parquet"
-        rows = pq.read_table(path)
-        late = rows["timestamp"].to_numpy() // DAY_US >= first_day
-        labels = np.where(late, 1 - rows["label"].to_numpy(), rows["label"].to_numpy()).astype(np.int8)
-        pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(labels)), path)
 
 
 def trained(features: Features, train: Train, compute: Compute | None = None) -> Learner:

@@ -1,0 +1,174 @@
+"""A champion that goes on over new days. Alone: `pytest tests/train/test_champion_start.py`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import documents_of
+import pyarrow.parquet as pq
+import pytest
+import torch
+from dated_features import TEST_DAYS, VALID_DAYS, day_of, temporal
+from settings import changed
+
+from din.artifacts import read_json, write_json
+from din.errors import InputError
+from din.features.reader import Features
+from din.model import artifact
+from din.params import Params, Train
+from din.serve.bundle import seal, write_values
+from din.train.advance import advance
+from din.train.compute import CPU_ALONE
+from din.train.evaluate import evaluate
+from din.train.fit import fit_learner
+from din.train.learned import learn
+from din.train.refit import refit
+from din.train.run import train
+from din.train.warm_start import Start
+from din.workspace import Workspace
+
+VERSION = "ab" * 32
+
+
+@pytest.fixture(scope="module")
+def small(params: Params) -> Train:
+    """A small DIN that learns fast."""
+    widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
+    return changed(params.train, **widths, batch_size=16, learning_rate=0.01, threads=1, epochs=2, metric="auc")
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Features:
+    """Features that are split by time."""
+    return temporal(tmp_path / "data" / "features")
+
+
+@pytest.fixture
+def champion(features: Features, small: Train, tmp_path: Path) -> Start:
+    """A bundle whose model has learned the validation day of `features`, and no test day."""
+    return bundle_of(features, small, tmp_path / "bundle")
+
+
+def bundle_of(features: Features, settings: Train, folder: Path) -> Start:
+    """Write what a start reads of a bundle."""
+    judged = learn(features, settings).judged
+    folder.mkdir()
+    target = folder / artifact.IN_BUNDLE
+    artifact.save(judged.trained, settings, judged.features, target, judged.seen_until, judged.optimizers)
+    write_values(folder, judged.features)
+    times = {"seen_until": judged.seen_until.isoformat(), "until": judged.seen_until.date().isoformat()}
+    split = documents_of.PROTOCOL | {"name": "temporal"}
+    write_json(folder / "facts.json", documents_of.facts(protocol=split, **times))
+    return Start(VERSION, folder, "train.champion")
+
+
+def going_on(settings: Train) -> Train:
+    """Return the settings of a run that goes on from the champion."""
+    return changed(settings, start="champion", champion=VERSION)
+
+
+def test_going_on_is_one_pass_without_a_break(features: Features, small: Train, champion: Start) -> None:
+    """From the bundle, the test days make the same bits as in a pass that was never interrupted."""
+    learned = learn(features, going_on(small), start=champion)
+    assert (learned.before, learned.days, learned.progress.epoch) == (None, [], 0)
+    fitted, _ = fit_learner(features, small, with_optimizers=True)
+    judged = advance(fitted, small, "valid").learner
+    assert torch.equal(learned.judged.trained.table, judged.table)
+    expected = advance(judged, small, "test").learner.state()
+    found = advance(champion.continued(features, going_on(small), CPU_ALONE), small, "test").learner.state()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_days_of_every_split_are_learned_if_the_champion_has_not(features: Features, small: Train, tmp_path) -> None:
+    """A champion of three days ago learns training rows it has not seen, then the validation rows."""
+    start = bundle_of(features, small, tmp_path / "bundle")
+    facts = start.directory / "facts.json"
+    earlier = f"{day_of(18_991)}T00:00:00+00:00"
+    write_json(facts, read_json(facts) | {"seen_until": earlier, "until": str(day_of(18_990))})
+    learned = learn(features, going_on(small), start=start)
+    assert [day.rows.day for day in learned.days] == [day_of(18_991), day_of(18_992), *map(day_of, VALID_DAYS)]
+    assert learned.before is not None
+    assert learned.before.seen_until == features.train_until
+
+
+def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
+    features: Features, small: Train, params: Params, champion: Start, tmp_path: Path, monkeypatch
+) -> None:
+    """Stages leave out rows that the champion has learned: all validation rows, and the first test day."""
+    here = Workspace(tmp_path)
+    facts = champion.directory / "facts.json"
+    seen = f"{day_of(TEST_DAYS[1])}T00:00:00+00:00"
+    write_json(facts, read_json(facts) | {"seen_until": seen})
+    version = seal(champion.directory)
+    registry = tmp_path / "registry" / params.model_name / "bundles" / version
+    registry.parent.mkdir(parents=True)
+    champion.directory.rename(registry)
+    pinned = replace(params, train=changed(small, start="champion", champion=version[:12]))
+    train(here, pinned)
+    evaluate(here, pinned)
+    report = read_json(here.evaluation)
+    assert report["valid"] is None and report["floors"]["lr"] is None and report["advance"] is None
+    assert pq.read_metadata(here.predictions / "valid.parquet").num_rows == 0
+    days = pq.read_table(here.predictions / "test.parquet")["timestamp"].to_numpy() // 86_400_000_000
+    assert set(days) == {TEST_DAYS[1]}
+    refit(here, pinned)
+    assert [day["day"] for day in read_json(here.refit)["days"]] == [str(day_of(TEST_DAYS[1]))]
+    assert read_json(here.model / "config.json")["train"]["champion"] == version
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": (9,)}, r"train.champion: .* another architecture: hidden \[8\] there, \[9\] here; .*from scratch"),
+        ({"optimizer": "sgd"}, "train.learning.optimizer: adam, and now it is sgd"),
+    ],
+)
+def test_a_champion_of_another_kind_is_refused(
+    change: dict, message: str, features: Features, small: Train, champion: Start
+) -> None:
+    """Weights and optimizers mean nothing to another architecture or optimizer."""
+    with pytest.raises(InputError, match=message):
+        learn(features, changed(going_on(small), **change), start=champion)
+
+
+def test_a_champion_without_optimizers_is_refused(features: Features, small: Train, champion: Start) -> None:
+    """A bundle that was not meant to go on says so by what it lacks."""
+    (champion.directory / artifact.IN_BUNDLE / "optimizer.safetensors").unlink()
+    with pytest.raises(InputError, match=r"optimizer\.safetensors: not readable"):
+        learn(features, going_on(small), start=champion)
+
+
+def test_a_champion_that_knows_the_log_already_is_refused(features: Features, champion: Start) -> None:
+    """A champion that has learned the last test row has nothing to be judged on."""
+    champion.check_newer(features)
+    facts = champion.directory / "facts.json"
+    write_json(facts, read_json(facts) | {"seen_until": f"{day_of(TEST_DAYS[1] + 1)}T00:00:00+00:00"})
+    with pytest.raises(InputError, match="nothing is left to judge it on; fetch a newer day"):
+        champion.check_newer(features)
+
+
+@pytest.mark.parametrize("where", ["in the bundle", "in this log"])
+def test_a_champion_goes_on_by_time_alone(where: str, features: Features, champion: Start) -> None:
+    """Under a split by users, a champion must not learn users that are held out."""
+    if where == "in this log":
+        features.manifest["protocol"] = "by_user"
+    else:
+        facts = champion.directory / "facts.json"
+        write_json(facts, read_json(facts) | {"protocol": documents_of.PROTOCOL})
+    with pytest.raises(InputError, match=f"needs the split temporal.* by_user {where}"):
+        champion.check_newer(features)
+
+
+def test_a_champion_must_be_pinned(features: Features, small: Train, params: Params, tmp_path: Path) -> None:
+    """Nobody guesses which champion is meant."""
+    asked = replace(params, train=changed(small, start="champion", champion=None))
+    with pytest.raises(InputError, match="run `din pin`"):
+        train(Workspace(tmp_path), asked)
+
+
+def test_without_a_champion_a_run_learns_by_epochs(features: Features, small: Train, params: Params, tmp_path) -> None:
+    """The pin `none` is the first day of a namespace."""
+    here = Workspace(tmp_path)
+    train(here, replace(params, train=changed(small, start="champion", champion="none")))
+    summary = read_json(here.training)
+    assert (summary["epochs"], summary["champion"]) == (2, "none")
