@@ -15,12 +15,11 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
-from din.metrics import auc, gauc, summary
+from din.metrics import auc, gauc, population_stability_index, summary
 from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
 from din.promotion import budgets
 from din.promotion.budgets import LATENCY, Latency
-from din.promotion.drift import drift
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, Gate, from_estimate, within
 from din.registry.bundle import FACTS, SIGNATURE
@@ -197,20 +196,31 @@ def _refit(evidence: Evidence) -> Finding:
 
 
 def _refit_drift(evidence: Evidence) -> Finding:
-    """Check that learning the test days moved the predictions little, or else that the labels don't contradict it.
+    """Check that learning the test days moved the predictions little, and for the better.
 
-    The shipped model scores the rows that it has just learned. It may be sharper on them than the judged model was, but
-    if it is certainly worse even there, the last step has broken it.
+    The shipped model scores the rows that it has just learned. If it is certainly worse even there, its last lesson has
+    broken it. If it moved far, the new days hold something that earlier ones did not, e.g. a leak.
     """
     limit = evidence.limits.max_refit_drift
-    rows = evidence.draw(evidence.next_day)
     if not evidence.refit["days"]:
         return Finding("open", 0.0, limit, reason="nothing was learned after the model was judged")
+    rows = evidence.draw(evidence.next_day)
     judged = rows["prediction"].to_numpy()
     shipped = rows["shipped"].to_numpy()
     if not np.isfinite(shipped).all():
         raise InputError("the shipped model gave a score that is not a number")
-    return drift(evidence, rows, shipped, judged, limit, "those before the test days were learned")
+    observed = population_stability_index(judged, shipped)
+    loss = evidence.estimate("log_loss", rows, shipped).interval(evidence.limits.confidence)
+    worse = loss.upper < 0  # the estimate is judged − shipped
+    if observed <= limit and not worse:
+        return Finding("open", observed, limit, rows=len(rows))
+    problem = "is worse on them than before" if worse else "predicts them quite differently than before"
+    reason = (
+        f"the shipped model has learned these rows and {problem}: its log loss changed by {-loss.point:+.4f} "
+        f"[{-loss.upper:+.4f}, {-loss.lower:+.4f}], its mean from {judged.mean():.4f} to {shipped.mean():.4f}; look at "
+        "the newest day, lower train.learning.learning_rate, or raise gate.max_refit_drift"
+    )
+    return Finding("closed", observed, limit, rows=len(rows), reason=reason)
 
 
 def _parity(evidence: Evidence) -> Finding:

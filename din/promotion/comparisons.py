@@ -12,12 +12,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from din.errors import InputError, listed
+from din.metrics import population_stability_index
 from din.metrics.estimates import Interval, Metric
 from din.promotion import budgets, calibration, plausibility, slices
 from din.promotion.budgets import LATENCY_RATIO, Latency
 from din.promotion.champion import Score, anchor, rolled_back, until
 from din.promotion.delta import against_anchor, against_champion
-from din.promotion.drift import drift
 from din.promotion.evidence import Evidence
 from din.promotion.last_step import last_step, predecessor
 from din.promotion.rival import Rival
@@ -183,12 +183,27 @@ def _calibration(champion: Rival, judge: Callable[[Evidence, pa.Table, NDArray[n
 
 
 def _drift(champion: Rival) -> Finding:
-    """The predictions moved less than the limit, or the labels don't contradict them."""
+    """The predictions moved less than the limit, or their log loss is not certainly worse than the champion's.
+
+    Equal trainings differ in sharpness and level, on small logs by a PSI far above any usual limit. The labels tell
+    which of the two is right.
+    """
     limit = champion.evidence.limits.max_prediction_drift
     if same := champion.same(limit):
         return same
     predictions = champion.rows["prediction"].to_numpy()
-    return drift(champion.evidence, champion.rows, predictions, champion.scores, limit, "the champion's")
+    observed = population_stability_index(champion.scores, predictions)
+    if observed <= limit:
+        return Finding("open", observed, limit, rows=len(champion.rows))
+    confidence = champion.evidence.limits.confidence
+    loss = champion.evidence.estimate("log_loss", champion.rows, champion.scores).interval(confidence)
+    harmless = loss.lower <= 0  # False for NaN, which means undecided
+    told = "the labels don't contradict them" if harmless else "the labels contradict them"
+    reason = (
+        f"predictions are distributed differently from the champion's (mean {predictions.mean():.4f}, the champion's "
+        f"{champion.scores.mean():.4f}) and {told}: log loss {loss.point:+.4f} [{loss.lower:+.4f}, {loss.upper:+.4f}]"
+    )
+    return Finding("open" if harmless else "closed", observed, limit, rows=len(champion.rows), reason=reason)
 
 
 def _size_ratio(champion: Rival) -> Finding:

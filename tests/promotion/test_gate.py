@@ -179,7 +179,7 @@ def test_evaluation_must_be_of_the_model_in_the_bundle(workspace: Workspace, run
     run.facts["inputs"] |= {"raw": hash_tree(workspace.raw), "shipped": hash_tree(workspace.shipped), "model": DIGEST}
     run.bundle()
     report = judge(workspace, quick)
-    assert shut(report) == ["evaluation"]
+    assert shut(report) == ["evaluation", "refit"]
     assert "another model" in find(report, "evaluation")["reason"]
 
 

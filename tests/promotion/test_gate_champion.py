@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from documents_of import PROTOCOL
 from judging import NEED_SCORES, crown, find, judge, set_gate, shut
-from miniature import score
+from miniature import DAY, probabilities, score
 
 from din.errors import Unavailable
+from din.metrics import auc
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -150,22 +151,64 @@ def test_rolled_back_bundle_stays_out(workspace: Workspace, run, quick, registry
     assert "wrong prices" in find(report, "not_rolled_back")["reason"]
 
 
-def test_rows_that_the_champion_trained_on_are_left_out(workspace: Workspace, run, quick, registry):
-    """Under temporal, only rows after the champion's training are compared, and the gate is closed if none is left."""
-    temporal = {"protocol": PROTOCOL | {"name": "temporal"}}
-    crown(registry, run, **temporal, seen_until="2024-10-08T00:00:00+00:00")
+TEMPORAL = {"protocol": PROTOCOL | {"name": "temporal"}}
+FIRST_DAY = 20_000  # of the rows, in days since 1970: 2024-10-04
+
+
+def test_rows_that_the_champion_learned_are_left_out(workspace: Workspace, run, quick, registry):
+    """Under temporal, only rows after everything that the champion has learned are compared."""
+    crown(registry, run, **TEMPORAL, seen_until="2024-10-08T00:00:00+00:00")
     run.noise = 0.1
     run.finish()
     report = judge(workspace, quick)
-    days = 20_000 + np.arange(10)  # from 2024-10-04, in days since 1970; one row per user and day
-    later = int((days > 20_004).sum())  # 20_004 is 2024-10-08
+    later = int((FIRST_DAY + np.arange(10) > 20_004).sum())  # one row per user and day; 20_004 is 2024-10-08
     assert find(report, "champion_delta_auc")["rows"] == 120 * later
-    run.facts["seen_until"] = "2024-10-20T00:00:00+00:00"
-    crown(registry, run)
-    run.noise = 0.05
+
+
+def test_a_day_that_is_run_again_is_compared_with_stored_predictions(workspace: Workspace, run, quick, registry):
+    """If the champion has learned all rows, what it said of them before stands for its scores."""
+    run.facts |= {**TEMPORAL, "seen_until": "2024-10-20T00:00:00+00:00"}
+    run.finish()
+    run.promote()
+    before = probabilities(run.noise, run.rows["item"])
+    run.noise = 0.6
+    run.finish()
+
+    def never(*arguments):
+        raise AssertionError("the champion has learned these rows")
+
+    report = judge(workspace, quick, score=never)
+    found = find(report, "champion_delta_auc")
+    label = run.rows["label"]
+    assert found["observed"] == pytest.approx(auc(label, probabilities(0.6, run.rows["item"])) - auc(label, before))
+    assert find(report, "last_step")["reason"] == "the champion replaced no other bundle"
+
+
+def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspace: Workspace, run, quick, registry):
+    """Without stored predictions of today's rows, nothing is fair and the gate is closed."""
+    crown(registry, run, **TEMPORAL, seen_until="2024-10-20T00:00:00+00:00")
+    run.noise = 0.1
     run.finish()
     report = judge(workspace, quick)
-    assert "trained on all" in find(report, "champion_delta_auc")["reason"]
+    found = find(report, "champion_delta_auc")
+    assert (found["verdict"], found["evaluated"]) == ("closed", False)
+    assert "has learned all of today's test rows, and next_day.parquet" in found["reason"]
+
+
+def test_next_day_predictions_are_ranked_within_days(workspace: Workspace, run, quick, registry):
+    """Each day has a model of its own, so a level that differs between days is no loss."""
+    crown(registry, run)
+    day = run.rows["timestamp"] // DAY % 2
+    run.days = [{"day": "2024-10-04", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
+    shifted = probabilities(run.noise, run.rows["item"]) * np.where(day == 1, 0.2, 1.0)
+    run.finish(shifted)
+    by_day = find(judge(workspace, quick), "champion_delta_gauc")
+    run.days = []
+    run.noise = 0.2001  # another candidate
+    run.finish(shifted)
+    mixed = find(judge(workspace, quick), "champion_delta_gauc")
+    assert (by_day["observed"], by_day["verdict"]) == (None, "closed")  # one row a day: no user has two to rank
+    assert mixed["observed"] < -0.05
 
 
 def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):

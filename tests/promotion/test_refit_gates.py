@@ -1,0 +1,128 @@
+"""Gates on the shipped model and on the champion's last step. Alone: `pytest tests/promotion/test_refit_gates.py`."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from documents_of import DIGEST, PROTOCOL
+from judging import crown, find, judge, set_gate, shut
+from miniature import edit, probabilities
+from settings import changed
+
+from din.workspace import Workspace
+
+DAYS = [{"day": "2024-10-13", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
+
+
+def ship(run, shipped: np.ndarray) -> None:
+    """Let the shipped model's own predictions of the rows that it learned be these."""
+    run.days = DAYS
+    run.finish()
+    path = run.here.next_day / "test.parquet"
+    rows = pq.read_table(path)
+    place = rows.schema.get_field_index("shipped")
+    pq.write_table(rows.set_column(place, "shipped", pa.array(shipped)), path)
+
+
+@pytest.mark.parametrize("key", ["shipped", "seen_until", "judged_until"])
+def test_a_bundle_of_another_refit_is_closed(key: str, workspace: Workspace, run, quick) -> None:
+    """The report, the bundle and the shipped model must belong together."""
+    value = DIGEST if key == "shipped" else "2024-10-04T00:00:00+00:00"
+    edit(workspace.refit, lambda report: report | {key: value})
+    report = judge(workspace, quick)
+    assert shut(report) == ["refit"]
+    assert "not exported after this refit" in find(report, "refit")["reason"]
+
+
+def test_a_shipped_model_that_was_replaced_is_closed(workspace: Workspace, run, quick) -> None:
+    """The bundle must hold the model that the workspace holds."""
+    (workspace.shipped / "weights.safetensors").write_text("another model")
+    assert shut(judge(workspace, quick)) == ["refit"]
+
+
+def test_a_lesson_may_sharpen_the_predictions(workspace: Workspace, run, quick) -> None:
+    """A model that fits the rows it has learned somewhat better is what a lesson is for."""
+    judged = probabilities(run.noise, run.rows["item"])
+    ship(run, judged + np.where(run.rows["label"] == 1, 0.05, -0.05) * judged * (1 - judged))
+    found = find(judge(workspace, quick), "refit_drift")
+    assert (found["verdict"], found["reason"]) == ("open", None) and found["observed"] > 0
+
+
+def test_a_lesson_that_knows_all_answers_is_closed(workspace: Workspace, run, quick) -> None:
+    """A day that can be learned by heart holds something that earlier ones did not."""
+    ship(run, np.where(run.rows["label"] == 1, 0.97, 0.03))
+    report = judge(workspace, quick)
+    assert shut(report) == ["refit_drift"]
+    assert "predicts them quite differently" in find(report, "refit_drift")["reason"]
+
+
+@pytest.mark.parametrize("harm", ["collapse", "flipped", "overshot"])
+def test_a_lesson_that_breaks_the_model_is_closed(harm: str, workspace: Workspace, run, quick) -> None:
+    """Even on the rows that it has just learned, the shipped model is certainly worse than the judged one."""
+    judged = probabilities(run.noise, run.rows["item"])
+    overshot = 1 / (1 + np.exp(-20 * np.log(judged / (1 - judged))))
+    ship(run, {"collapse": np.full(len(judged), 0.02), "flipped": 1 - judged, "overshot": overshot}[harm])
+    report = judge(workspace, quick)
+    assert shut(report) == ["refit_drift"]
+    assert "is worse on them than before" in find(report, "refit_drift")["reason"]
+
+
+def test_a_shipped_score_that_is_no_number_is_closed(workspace: Workspace, run, quick) -> None:
+    """NaN is never in a model that serves."""
+    ship(run, np.full(1200, np.nan))
+    found = find(judge(workspace, quick), "refit_drift")
+    assert (found["verdict"], found["evaluated"]) == ("closed", False)
+
+
+@pytest.fixture
+def steps(run, registry):
+    """A namespace in which a good champion was replaced by one with more noise, each a day older than today."""
+
+    def play(worse: float) -> None:
+        run.facts |= {"protocol": PROTOCOL | {"name": "temporal"}}
+        for noise, seen in ((0.2, "2024-10-01"), (worse, "2024-10-02")):
+            run.noise = noise
+            run.finish()
+            crown(registry, run, seen_until=f"{seen}T12:00:00+00:00")
+        run.facts |= {"seen_until": "2024-10-13T12:00:00+00:00"}
+        run.noise = 0.1
+        run.finish()
+
+    return play
+
+
+def test_a_harmful_last_step_names_the_way_back(workspace: Workspace, run, quick, steps) -> None:
+    """A candidate that goes on from a champion that got worse is closed."""
+    version = "ab" * 32
+    steps(5.0)
+    going_on = replace(quick, train=changed(quick.train, start="champion", champion=version))
+    run.facts["params"] |= {"train": run.facts["params"]["train"] | {"start": "champion", "champion": version}}
+    run.finish()
+    found = find(judge(workspace, going_on), "last_step")
+    assert found["verdict"] == "closed" and found["observed"] < -0.1
+    assert "din registry rollback 1" in found["reason"]
+
+
+def test_a_candidate_from_scratch_replaces_a_harmful_step(workspace: Workspace, run, quick, steps) -> None:
+    """It did not inherit the harm, so the finding is only told."""
+    steps(5.0)
+    found = find(judge(workspace, quick), "last_step")
+    assert (found["verdict"], found["reason"].endswith("trained from scratch")) == ("open", True)
+
+
+def test_a_harmless_last_step_is_open(workspace: Workspace, run, quick, steps) -> None:
+    """A step within the margin closes nothing."""
+    steps(0.25)
+    found = find(judge(workspace, set_gate(quick, margin=0.03)), "last_step")
+    assert (found["verdict"], found["reason"]) == ("open", None)
+
+
+def test_a_champion_that_a_person_brought_back_is_not_doubted(
+    workspace: Workspace, run, quick, steps, registry
+) -> None:
+    """A rollback is a person's judgement, and its predecessor is what they rejected."""
+    steps(5.0)
+    registry.rollback(registry.history()[0].version, by="ann", reason="worse")
+    assert find(judge(workspace, quick), "last_step")["reason"] == "the champion replaced no other bundle"
