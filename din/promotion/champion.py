@@ -1,10 +1,11 @@
 """The earlier models that a candidate must not fall behind, their scores, and the rows of a fair comparison.
 
 An earlier bundle scores today's test rows from raw ids, as in production: with its own vocabularies, and with histories
-of its own length. This takes one fetch of the bundle and one scoring of the rows. Rows that the earlier model learned
-would flatter it, so they are left out. If it learned all of them, because the same day is run again, what it said of
-them before it learned them stands for its scores (`din.promotion.next_day`). If rows can't be told apart, there is no
-comparison and the gate closes.
+of its own length. Requests describe items that are newer than the bundle, so that it is not blamed for its age. This
+takes one fetch of the bundle and one scoring of the rows. Rows that the earlier model learned would flatter it, so they
+are left out. If it learned all of them, because the same day is run again, what it said of them before it learned them
+stands for its scores (`din.promotion.next_day`). If rows can't be told apart, there is no comparison and the gate
+closes.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from din.document_types import Facts
@@ -44,7 +46,8 @@ def score_champion(workspace: Workspace, bundle: Path, rows: pa.Table) -> NDArra
     from din.serve.scorer import Scorer
 
     scorer = Scorer.open(bundle)
-    requests = requests_for(rows, workspace.raw, workspace.features, scorer.fields, scorer.max_history)
+    known = pq.read_table(bundle / "items.parquet", columns=["value"])["value"]
+    requests = requests_for(rows, workspace.raw, workspace.features, scorer.fields, scorer.max_history, known)
     return np.concatenate(scorer.score_many(requests))
 
 

@@ -30,6 +30,7 @@ def requests_for(
     features: Path,
     fields: Iterable[Field] | None = None,
     max_history: int | None = None,
+    known_items: pa.ChunkedArray | None = None,
 ) -> list[dict[str, Any]]:
     """Return one request with one candidate for each row, in order.
 
@@ -41,6 +42,8 @@ def requests_for(
             histories.
         fields: the fields of requests, by default all of `features`; fields that the log lacks are left out.
         max_history: the largest number of behaviours, the newest ones; by default as in `features`.
+        known_items: the ids of the items that the scorer knows. Behaviours with another item carry its side fields, as
+            every candidate does. None: no behaviour does.
 
     Raises:
         InputError: a row is not in this log.
@@ -61,7 +64,10 @@ def requests_for(
     contexts = _contexts(raw, events, rows[SEQUENCE], names[Group.CONTEXT])
     entries, starts, ends = _histories(events, raw, rows, user_ids, names[Group.BEHAVIOUR], strict, most, oldest)
     profiles = _side(raw / "users.parquet", USER_ID, user_ids, names[Group.USER])
-    candidates = _side(raw / "items.parquet", ITEM_ID, item_ids, names[Group.ITEM])
+    items = raw / "items.parquet"
+    candidates = _side(items, ITEM_ID, item_ids, names[Group.ITEM])
+    if known_items is not None:
+        _describe_unknown(entries, known_items, items, names[Group.ITEM])
     return [
         {"user": profile, "history": entries[start:end], "candidates": [candidate], "context": context}
         for profile, start, end, candidate, context in zip(profiles, starts, ends, candidates, contexts, strict=True)
@@ -92,6 +98,15 @@ def _side(path: Path, key: str, ids: pa.Array, names: list[str]) -> list[dict[st
     table = pq.read_table(path, columns=[key, *(name for name in names if name in known)])
     listed = table.take(pc.index_in(ids, value_set=table[key])).to_pylist()
     return [entry if entry[key] is not None else bare for entry, bare in zip(listed, alone, strict=True)]
+
+
+def _describe_unknown(entries: list[dict[str, Any]], known: pa.ChunkedArray, items: Path, names: list[str]) -> None:
+    """Add the side fields of items that are not known to the entries of histories."""
+    ids = pa.array([entry[ITEM_ID] for entry in entries])
+    unknown = pc.invert(pc.is_in(ids.cast(pa.string()), value_set=known.cast(pa.string())))
+    places = np.flatnonzero(unknown)
+    for place, described in zip(places, _side(items, ITEM_ID, ids.take(pa.array(places)), names), strict=True):
+        entries[place] |= described
 
 
 def _histories(

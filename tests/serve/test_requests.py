@@ -112,6 +112,24 @@ def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
         assert all(set(entry) == {"item_id"} for entry in (*request["history"], *request["candidates"]))
 
 
+def test_items_that_a_scorer_does_not_know_are_described(finished: Finished) -> None:
+    """Behaviours with an item that is newer than a bundle carry its side fields, and no others do."""
+    rows = all_rows(finished.features)
+    known = finished.features.raw_items().slice(0, 12)
+    plain = requests_for(rows, finished.raw, finished.features.root)
+    found = requests_for(rows, finished.raw, finished.features.root, known_items=known)
+    described = 0
+    items = {item["item_id"]: item for item in pq.read_table(finished.raw / "items.parquet").to_pylist()}
+    old = set(known.to_pylist())
+    for one, other in zip(plain, found, strict=True):
+        for bare, entry in zip(one["history"], other["history"], strict=True):
+            item = bare["item_id"]
+            new = item in items.keys() - old
+            described += new
+            assert entry == (bare | (items[item] if new else {}))
+    assert described
+
+
 def test_unknown_rows_become_unknown_ids(finished: Finished) -> None:
     """Row 0 of users and items has no raw id and becomes an unknown one."""
     rows = pa.table({name: all_rows(finished.features)[name].slice(0, 1) for name in ("sequence", "timestamp")})

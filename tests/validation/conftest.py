@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import documents_of
 import numpy as np
 import planting
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from din.artifacts import MANIFEST, read_json
+from din.artifacts import MANIFEST, read_json, write_json
 from din.featurize.build import featurize
 from din.params import Params
 from din.sources.fetch import fetch
@@ -114,6 +115,9 @@ def _enrich(seed: int) -> None:
     assert read_json(planting.RAW / MANIFEST)["rows"] == events.num_rows
 
 
+EARLY = "1970-01-01T00:00:00+00:00"  # before all rows
+
+
 def _predict() -> None:
     """Predict the observed CTR, a little more for clicks, which is calibrated and better than a constant."""
     shards = read_json(planting.FEATURES / MANIFEST)["shards"]
@@ -130,3 +134,4 @@ def _predict() -> None:
             {name: rows[name] for name in columns} | {"history_length": length, "prediction": scores} | floors
         )
         pq.write_table(table, planting.PREDICTIONS / f"{split}.parquet")
+    write_json(planting.HERE.evaluation, documents_of.evaluation(learned_until=dict.fromkeys(("valid", "test"), EARLY)))

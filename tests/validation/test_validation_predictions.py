@@ -1,14 +1,16 @@
 """The predictions suite, and the command line."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import PREDICTIONS, edit, failed, judge, put
+from planting import HERE, PREDICTIONS, edit, failed, judge, put
 
+from din.artifacts import read_json, write_json
 from din.errors import InputError
 from din.params import Params
 
@@ -102,3 +104,38 @@ def test_nothing_to_judge_is_bad_input(workspace: Enter) -> None:
     PREDICTIONS.rmdir()
     with pytest.raises(InputError, match="reports/predictions"):
         judge("predictions", params)
+
+
+def learned_until(split: str, quantile: float) -> None:
+    """Say that the model had learned the first part of a split's rows when it scored the split."""
+    times = np.sort(pq.read_table(PREDICTIONS / f"{split}.parquet")["timestamp"].to_numpy())
+    last = datetime.fromtimestamp(times[int(quantile * (len(times) - 1))] / 1e6, UTC)
+    evaluation = read_json(HERE.evaluation)
+    evaluation["learned_until"][split] = last.isoformat()
+    write_json(HERE.evaluation, evaluation)
+
+
+def test_a_prediction_of_a_learned_row_is_refused(workspace: Enter) -> None:
+    """A model that was judged on rows it has learned is found out, even if the rows are the features'."""
+    params = workspace("temporal")
+    learned_until("test", 0.3)
+    assert failed(judge("predictions", params)).keys() == {"test_rows_of_features"}
+
+
+def test_a_champion_that_goes_on_has_no_rows_that_it_learned(workspace: Enter) -> None:
+    """All validation rows may be learned already, and LR may be missing: nothing fails."""
+    params = workspace("temporal")
+    learned_until("valid", 1.0)
+    edit(PREDICTIONS / "valid.parquet", lambda table: table.slice(0, 0))
+    edit(TEST, lambda table: table.drop_columns("lr"))
+    evaluation = read_json(HERE.evaluation)
+    evaluation["floors"]["lr"] = None
+    write_json(HERE.evaluation, evaluation)
+    assert not failed(judge("predictions", params))
+
+
+def test_held_out_users_are_never_learned(workspace: Enter) -> None:
+    """Under by_user, times decide nothing."""
+    params = workspace("by_user")
+    learned_until("test", 0.3)
+    assert not failed(judge("predictions", params))
