@@ -482,7 +482,7 @@ def day_of(given: str | date) -> date:
     """Return a day that was given as text.
 
     Raises:
-        InputError: it is no day.
+        InputError: the text names none.
     """
     try:
         return date.fromisoformat(str(given))

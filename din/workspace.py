@@ -131,7 +131,7 @@ class Workspace:
 
     @property
     def next_day(self) -> Path:
-        """What the model said of each test row before it learned the row's day; written by `refit`."""
+        """The predictions of each test row before its day was learned; written by `refit`."""
         return self.reports / "next_day"
 
     @property

@@ -122,7 +122,7 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
 
 
 def _scores(split: _Judged, evaluation: Evaluation) -> list[str]:
-    """Return the scores that the rows of a split have; test rows have those of the floors too."""
+    """Return the scores that the rows of a split have; test rows have the floors' scores too."""
     if split == "valid":
         return ["prediction"]
     return ["prediction", "popularity", *(["lr"] if evaluation["floors"]["lr"] else [])]

@@ -92,7 +92,7 @@ class Features:
 
     @property
     def by_time(self) -> bool:
-        """Whether rows are held out by their time, so that they may be learned once they were judged."""
+        """True if rows are held out by their time, so that they may be learned once they were judged."""
         return self.manifest["protocol"] == "temporal"
 
     @cached_property

@@ -88,12 +88,12 @@ class Evidence:
 
     @cached_property
     def next_day(self) -> pa.Table:
-        """All test rows with their next-day predictions, and with those of the shipped model; see `din.train.refit`."""
+        """All test rows with their next-day predictions and the shipped model's own; see `din.train.refit`."""
         return pq.read_table(self.workspace.next_day / "test.parquet")
 
     @property
     def by_day(self) -> bool:
-        """Whether each day of `next_day` was scored by a model of its own, so that rows are ranked within days."""
+        """True if each day of `next_day` was scored by a model of its own, so that rows are ranked within days."""
         return bool(self.refit["days"])
 
     @cached_property

@@ -1,6 +1,6 @@
 """Did the champion's last step help? The champion against its predecessor, on today's new rows.
 
-What a model learned yesterday can be tested only today, on rows that neither of the two has learned. A candidate that
+The lesson of yesterday can be tested only today, on rows that neither of the two has learned. A candidate that
 goes on from the champion carries a harmful step along, so this gate closes for it. A candidate that was trained from
 scratch does not, and replaces the champion.
 """

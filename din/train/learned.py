@@ -1,8 +1,8 @@
 """Learn the training split, and then the validation days.
 
     start       the weights
-    scratch     random ones, or those of `train.warm_start`; epochs over the training split, with early stopping
-    champion    those of `train.champion`; one pass over the days of the training split that it has not learned
+    scratch     random, or from `train.warm_start`; epochs over the training split, with early stopping
+    champion    from `train.champion`; one pass over the days of the training split that it has not learned
 
 Then follows one pass over the validation days, if rows are held out by time and `train.learning.advance` permits it.
 The result is the judged model. It has learned everything before the test days.

@@ -166,7 +166,7 @@ def test_rows_that_the_champion_learned_are_left_out(workspace: Workspace, run, 
 
 
 def test_a_day_that_is_run_again_is_compared_with_stored_predictions(workspace: Workspace, run, quick, registry):
-    """If the champion has learned all rows, what it said of them before stands for its scores."""
+    """If the champion has learned all rows, its stored predictions of them are compared."""
     run.facts |= {**TEMPORAL, "seen_until": "2024-10-20T00:00:00+00:00"}
     run.finish()
     run.promote()
@@ -196,7 +196,7 @@ def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspa
 
 
 def test_next_day_predictions_are_ranked_within_days(workspace: Workspace, run, quick, registry):
-    """Each day has a model of its own, so a level that differs between days is no loss."""
+    """Each day has a model of its own, so a level that differs between days costs nothing."""
     crown(registry, run)
     day = run.rows["timestamp"] // DAY % 2
     run.days = [{"day": "2024-10-04", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]

@@ -39,7 +39,7 @@ def test_the_first_day_has_no_champion(versions, registry, train) -> None:
 
 
 def test_a_champion_that_was_rolled_back_is_passed_over(versions, registry, train) -> None:
-    """What a person rejected is nothing to build on."""
+    """A run never goes on from a bundle that a person rejected."""
     registry.rollback(versions[1], by="ann", reason="bad")
     assert pin(registry, train, date(2024, 10, 13)) == versions[1]
 

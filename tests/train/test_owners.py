@@ -83,7 +83,7 @@ def other(train: Train, key: str) -> Train:
 
 
 def test_every_key_of_train_has_an_owner() -> None:
-    """All keys but those of the start are in one of the blocks, and no name occurs twice."""
+    """All keys but the ones that name the start are in one of the blocks, and no name occurs twice."""
     keys = list(types_of(Train))
     assert list(OTHERS) == keys
     assert [key for key in keys if key.partition(".")[0] not in BLOCKS] == STARTS
