@@ -88,7 +88,7 @@ def upgrade(package: str) -> Edit:
     return edit
 
 
-TRAINED = {"train", "evaluate", "export", "check_parity"}
+TRAINED = {"train", "evaluate", "refit", "export", "check_parity"}
 VALIDATED = {"validate_raw", "validate_features", "validate_predictions"}
 EDITS = {
     "a limit of the gate": (write("params.yaml", "  min_auc: 0.56 # ", before="  min_auc:"), {"gate"}),

@@ -82,9 +82,9 @@ def test_champion_gets_its_own_history_length(finished: Finished, monkeypatch: p
     """The length of histories is the bundle's, as in production, not that of today's features."""
     asked: list[int | None] = []
 
-    def spy(rows: Any, raw: Any, features: Any, fields: Any = None, max_history: int | None = None) -> Any:
+    def spy(rows: Any, raw: Any, features: Any, fields: Any, max_history: int | None, known_items: Any) -> Any:
         asked.append(max_history)
-        return requests_for(rows, raw, features, fields, max_history)
+        return requests_for(rows, raw, features, fields, max_history, known_items)
 
     monkeypatch.setattr("din.serve.requests.requests_for", spy)
     monkeypatch.setattr(Scorer, "max_history", 3)
