@@ -46,6 +46,7 @@ class LearningParams(Block):
 
     seed: NonNegativeInt
     embedding_std: PositiveFloat
+    initial_item_bias: Literal["zero", "ctr"]
     optimizer: Literal["adam", "sgd", "rowwise_adagrad"]
     learning_rate: PositiveFloat
     linear_rate: PositiveFloat

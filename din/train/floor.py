@@ -26,6 +26,7 @@ def floor(params: Params) -> Train:
     learning = LearningParams(
         seed=1,
         embedding_std=1.0,  # has no effect: LR has no embeddings, and its weights start at 0
+        initial_item_bias="zero",
         optimizer="adam",
         learning_rate=params.evaluate.lr_learning_rate,
         linear_rate=1.0,

@@ -23,6 +23,7 @@ from din.ops.dense_update import dense_optimizer
 from din.ops.dice import statistics_of_all
 from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, moved
+from din.train.item_bias import start_at_ctr
 from din.train.loader import Key, TrainingBatch
 from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
@@ -55,6 +56,8 @@ class Learner:
         self._compute = compute
         sequences = resolve(params.model.sequences, features)
         model, table = build(features.fields, packer.layout, params, sequences)
+        if params.learning.initial_item_bias == "ctr":
+            start_at_ctr(features, packer.layout, table)
         self.model, self.table = model.to(compute.device), table.to(compute.device)
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)

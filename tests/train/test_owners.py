@@ -44,6 +44,7 @@ OTHERS: dict[str, Any] = {
     "model.interest_product": False,
     "learning.seed": 99,
     "learning.embedding_std": 0.7,
+    "learning.initial_item_bias": "zero",
     "learning.optimizer": "sgd",
     "learning.learning_rate": 0.7,
     "learning.linear_rate": 0.7,
