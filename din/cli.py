@@ -1,6 +1,7 @@
 """The command `din`: parse arguments, call a stage or command, and print.
 
-Each command imports what it needs itself, so that `--help` is fast and no stage loads the packages of another.
+Each command imports what it needs itself, so that `--help` and completion are fast and no stage loads the packages of
+another.
 """
 
 import contextlib
@@ -12,14 +13,17 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from din import stage
+from din.commandline import AsJson, examples, print_version, printing_json
+from din.commandline import run as run_app
 from din.errors import GateClosed, InputError, Unavailable
-from din.params import Hooks, load
 from din.workspace import Workspace
+
+if TYPE_CHECKING:
+    from din.params import Hooks, Params
 
 HERE = Workspace(Path())
 STAGES = "Stages"
@@ -28,17 +32,28 @@ PARAMETERS = "Parameters"
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    epilog=examples(
+        "dvc repro && din promote     # run what changed, then promote the bundle",
+        "din --install-completion     # let your shell complete commands and options",
+    ),
     help="Click-through-rate models that retrain themselves and never let a bad one reach production.\n\n"
     "`dvc repro` runs the stages in the order of dvc.yaml, including `python -m validation raw|features|predictions`. "
     "Each stage can also be run alone. All read params.yaml. Exit codes: 0 = done, 1 = a bug, or a resource that can't "
     "be reached now, 2 = bad input, 3 = a gate is closed.",
 )
 
-params_app = typer.Typer(no_args_is_help=True, help="The parameter file.")
+params_app = typer.Typer(
+    no_args_is_help=True,
+    help="The parameter file.",
+    epilog=examples("din params apply docs/examples/simulate.yaml", "din params schema > docs/params.schema.json"),
+)
 app.add_typer(params_app, name="params", rich_help_panel=PARAMETERS)
-registry_app = typer.Typer(no_args_is_help=True, help="The append-only log of champions.")
+registry_app = typer.Typer(
+    no_args_is_help=True,
+    help="The append-only log of champions.",
+    epilog=examples("din registry list", "din registry rollback 2 --reason 'complaints since record 3'"),
+)
 app.add_typer(registry_app, name="registry", rich_help_panel=CHAMPION)
 Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
 Model = Annotated[str | None, typer.Option("--model", help="Model name; default: the registry's only model.")]
@@ -48,76 +63,116 @@ JobModel = Annotated[
 ]
 Run = Annotated[str, typer.Argument(help="A run's id, or the start of the candidate's version; see `din approvals`.")]
 By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
+Version = Annotated[
+    bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+]
 
 
-@params_app.command("apply")
+@app.callback()
+def options(version: Version = False) -> None:
+    """Take the options that need no command."""
+
+
+@params_app.command(
+    "apply",
+    epilog=examples(
+        "din params apply docs/examples/simulate.yaml",
+        "din params apply --dry-run mine.yaml      # only print the changes",
+    ),
+)
 def params_apply(
     overlays: Annotated[list[Path], typer.Argument(help="YAML files with only the keys that differ.")],
     dry_run: Annotated[bool, typer.Option(help="Print the changes without writing them.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write overlays, e.g. from docs/examples, into params.yaml, keep its comments, and print the changes."""
     with answering():
-        write_overlays(HERE.params, overlays, dry_run)
+        write_overlays(HERE.params, overlays, dry_run, as_json)
 
 
-@params_app.command("schema")
+@params_app.command("schema", epilog=examples("din params schema > docs/params.schema.json"))
 def params_schema() -> None:
     """Print a JSON Schema of params.yaml, for editors."""
     with answering():
         from din.params.schema import schema
 
+        params_here()
         print(json.dumps(schema(HERE.params.read_text(encoding="utf-8")), indent=2, ensure_ascii=False))
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES, epilog=examples("din code"))
 def code() -> None:
     """Hash the code and the package versions that each stage depends on into reports/code/."""
-    with stage.running("code", HERE):
+    with running("code", HERE):
         from din.code import write_code
 
         write_code(HERE)
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din fetch",
+        "dvc repro fetch          # the same, if code or parameters changed",
+    ),
+)
 def fetch() -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
-    with stage.running("fetch", HERE):
+    with running("fetch", HERE):
         from din.sources.fetch import fetch
 
-        fetch(HERE, load(HERE.params))
+        fetch(HERE, params_here())
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din source",
+        "din source | python -m json.tool",
+    ),
+)
 def source() -> None:
     """Print the source's fingerprint up to data.until (default: its newest day), and its first and last day."""
     with answering("train"):
         from din.sources.fetch import look
 
-        print(json.dumps(asdict(look(HERE, load(HERE.params)))))
+        print(json.dumps(asdict(look(HERE, params_here()))))
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES, epilog=examples("din machine"))
 def machine() -> None:
     """Print how `train` would compute here: processor, device, operations, threads and versions, as JSON."""
     with answering("train"):
         from din.train.compute import computing
         from din.train.machine import describe
 
-        with contextlib.redirect_stdout(sys.stderr), computing(load(HERE.params).train.compute) as compute:
+        with contextlib.redirect_stdout(sys.stderr), computing(params_here().train.compute) as compute:
             found = describe(compute)
         print(json.dumps(found, indent=2))
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din featurize",
+        "dvc repro featurize      # with the stages before it",
+    ),
+)
 def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
-    with stage.running("featurize", HERE):
+    with running("featurize", HERE):
         from din.featurize.build import featurize
 
-        featurize(HERE, load(HERE.params))
+        featurize(HERE, params_here())
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din pin                  # before `dvc repro`, with train.start: champion",
+        "din pin --until 2026-01-31 --dry-run",
+    ),
+)
 def pin(
     until: Annotated[
         str | None, typer.Option(help="Last day of the run's log; default: data.until, or newest.")
@@ -132,7 +187,7 @@ def pin(
         from din.registry.registry import Registry
         from din.sources.fetch import look
 
-        params = load(HERE.params)
+        params = params_here()
         last = day_of(until or params.data.until or look(HERE, params).last_day)
         pinned = pin(Registry.of(HERE, params), params.train, last)
         if not dry_run:
@@ -141,7 +196,14 @@ def pin(
         print(pinned)
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din train                # the same command resumes a killed training",
+        "dvc exp run -S train.learning.seed=2",
+        "dvc repro train          # with the stages before it",
+    ),
+)
 def train() -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
     from din.train.launch import main
@@ -149,53 +211,83 @@ def train() -> None:
     raise typer.Exit(main(HERE))
 
 
-@app.command(rich_help_panel=STAGES)
-def evaluate() -> None:
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din evaluate",
+        "din evaluate --json > metrics.json",
+    ),
+)
+def evaluate(as_json: AsJson = False) -> None:
     """Write metrics, floors and predictions into reports/."""
-    with stage.running("evaluate", HERE, HERE.evaluation):
+    with printing_json(HERE.evaluation, as_json), running("evaluate", HERE, HERE.evaluation):
         from din.train.evaluate import evaluate
 
-        evaluate(HERE, load(HERE.params))
+        evaluate(HERE, params_here())
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din refit",
+        "dvc repro refit          # with the stages before it",
+    ),
+)
 def refit() -> None:
     """Let the judged model learn the test days too, into models/shipped/."""
-    with stage.running("refit", HERE, HERE.refit):
+    with running("refit", HERE, HERE.refit):
         from din.train.refit import refit
 
-        refit(HERE, load(HERE.params))
+        refit(HERE, params_here())
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES, epilog=examples("din export"))
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
-    with stage.running("export", HERE):
+    with running("export", HERE):
         from din.serve.export import export
 
-        export(HERE, load(HERE.params))
+        export(HERE, params_here())
 
 
-@app.command(rich_help_panel=STAGES)
-def check_parity() -> None:
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din check-parity",
+        "din check-parity --json | python -m json.tool",
+    ),
+)
+def check_parity(as_json: AsJson = False) -> None:
     """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
-    with stage.running("check_parity", HERE, HERE.parity):
+    with printing_json(HERE.parity, as_json), running("check_parity", HERE, HERE.parity):
         from din.serve.parity import check_parity
 
-        check_parity(HERE, load(HERE.params))
+        check_parity(HERE, params_here())
 
 
-@app.command(rich_help_panel=STAGES)
-def gate() -> None:
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din gate",
+        "din gate --json > gate.json",
+    ),
+)
+def gate(as_json: AsJson = False) -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
-    with reporting(), stage.running("gate", HERE, HERE.gate):
+    with printing_json(HERE.gate, as_json), reporting(), running("gate", HERE, HERE.gate):
         from din.promotion.gate import gate
 
-        gate(HERE, load(HERE.params))
+        gate(HERE, params_here())
 
 
-@app.command(rich_help_panel=CHAMPION)
-def report(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False) -> None:
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din report",
+        "din report --json        # verdict and advice for machines",
+    ),
+)
+def report(as_json: AsJson = False) -> None:
     """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice."""
     with answering("train"):
         from din.report.write import print_report, write_report
@@ -203,22 +295,35 @@ def report(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
         print_report(write_report(HERE), as_json)
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din judge",
+        "din judge --seeds 10     # trains only those that are missing",
+    ),
+)
 def judge(
     seeds: Annotated[int, typer.Option(min=2, help="The number of trainings.")] = 5,
+    as_json: AsJson = False,
 ) -> None:
     """Train again with other seeds, and say which differences are luck of the seed or of the test users.
 
     Needs a workspace after `dvc repro evaluate`, and takes as long as the trainings take one after another. Nothing but
     reports/seeds.json changes. A killed command resumes, and a finished training is not repeated.
     """
-    with stage.running("judge", HERE, HERE.seeds):
+    with printing_json(HERE.seeds, as_json), running("judge", HERE, HERE.seeds):
         from din.promotion.seeds import judge_seeds
 
-        judge_seeds(HERE, load(HERE.params), seeds)
+        judge_seeds(HERE, params_here(), seeds)
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din promote",
+        "din promote --reason 'first week of the new log'",
+    ),
+)
 def promote(
     reason: Annotated[
         str, typer.Option(help="The reason, for the registry's log; default: the gate is open, or who approved.")
@@ -226,13 +331,20 @@ def promote(
     by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
 ) -> None:
     """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
-    with stage.running("promote", HERE):
+    with running("promote", HERE):
         from din.promotion.promote import promote
 
-        promote(HERE, load(HERE.params), by=by or user(), reason=reason)
+        promote(HERE, params_here(), by=by or user(), reason=reason)
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din reproduce 3                       # record 3 of this job's registry",
+        "din reproduce 4f1c --repository https://example.com/ctr.git",
+        "din reproduce 3 --keep again          # and keep the checkout",
+    ),
+)
 def reproduce(
     promotion: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
     repository: Annotated[str, typer.Option(help="The folder or URL of the repository that holds the commit.")] = ".",
@@ -248,7 +360,13 @@ def reproduce(
         reproduce(at, model or only_model(at), promotion, repository, keep)
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din approve 4f1c --reason 'looked at the slices'",
+        "din approve nightly-2026-01-31 --reason 'new log' --override",
+    ),
+)
 def approve(
     run: Run,
     reason: Annotated[str, typer.Option(help="The reason, for the record.")],
@@ -264,7 +382,7 @@ def approve(
         commands.approve(uri or default_registry(), job_model(uri, model), run, by or user(), reason, override)
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(rich_help_panel=CHAMPION, epilog=examples("din reject 4f1c --reason 'the gain is a leak'"))
 def reject(
     run: Run,
     reason: Annotated[str, typer.Option(help="The reason, for the record.")],
@@ -279,11 +397,18 @@ def reject(
         commands.reject(uri or default_registry(), job_model(uri, model), run, by or user(), reason, hooks())
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din approvals",
+        "din approvals --json",
+        "din approvals --registry s3://bucket/registry --model ads",
+    ),
+)
 def approvals(
     uri: JobUri = None,
     model: JobModel = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the candidates that wait for a person, and all answers."""
     with answering():
@@ -292,7 +417,13 @@ def approvals(
         commands.show_approvals(uri or default_registry(), job_model(uri, model), as_json)
 
 
-@app.command(rich_help_panel=CHAMPION)
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din score --registry registry --input requests.jsonl",
+        "din score --bundle models/bundle --input -   # the candidate, from a pipe",
+    ),
+)
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
     registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
@@ -319,16 +450,29 @@ def score(
                 print(json.dumps(answer))
 
 
-@registry_app.command("list")
-def registry_list(uri: Uri = None, model: Model = None) -> None:
+@registry_app.command(
+    "list",
+    epilog=examples(
+        "din registry list",
+        "din registry list --json",
+        "din registry list --registry s3://bucket/registry",
+    ),
+)
+def registry_list(uri: Uri = None, model: Model = None, as_json: AsJson = False) -> None:
     """Print all records; the last record of each model is its champion."""
     with answering():
         from din.promotion import commands
 
-        commands.show_list(uri or default_registry(), model)
+        commands.show_list(uri or default_registry(), model, as_json)
 
 
-@registry_app.command("show")
+@registry_app.command(
+    "show",
+    epilog=examples(
+        "din registry show               # the champion",
+        "din registry show --number 3",
+    ),
+)
 def registry_show(
     uri: Uri = None,
     model: Model = None,
@@ -342,22 +486,29 @@ def registry_show(
         commands.show(at, model or only_model(at), number)
 
 
-@registry_app.command("diff")
+@registry_app.command(
+    "diff",
+    epilog=examples(
+        "din registry diff 2 3",
+        "din registry diff 4f1c 9a02 --json",
+    ),
+)
 def registry_diff(
     first: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
     second: Annotated[str, typer.Argument(help="Another one.")],
     uri: Uri = None,
     model: Model = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print what differs between two promotions: parameters, data, code, packages, machines, gates and metrics."""
     with answering():
         from din.promotion.diff import show_diff
 
         at = uri or default_registry()
-        show_diff(at, model or only_model(at), first, second)
+        show_diff(at, model or only_model(at), first, second, as_json)
 
 
-@registry_app.command("rollback")
+@registry_app.command("rollback", epilog=examples("din registry rollback 2 --reason 'complaints since record 3'"))
 def registry_rollback(
     to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
     reason: Annotated[str, typer.Option(help="The reason, for the log.")],
@@ -373,16 +524,28 @@ def registry_rollback(
         commands.rollback(at, model or only_model(at), to, by or user(), reason, hooks())
 
 
-@registry_app.command("verify")
-def registry_verify(uri: Uri = None, model: Model = None) -> None:
+@registry_app.command(
+    "verify",
+    epilog=examples(
+        "din registry verify",
+        "din registry verify --registry s3://bucket/registry --json",
+    ),
+)
+def registry_verify(uri: Uri = None, model: Model = None, as_json: AsJson = False) -> None:
     """Check the chain of records, hash everything they name, and exit 3 if something is missing or was changed."""
     with answering():
         from din.promotion import commands
 
-        commands.verify(uri or default_registry(), model)
+        commands.verify(uri or default_registry(), model, as_json)
 
 
-@registry_app.command("gc")
+@registry_app.command(
+    "gc",
+    epilog=examples(
+        "din registry gc                 # only print",
+        "din registry gc --days 30 --yes",
+    ),
+)
 def registry_gc(
     uri: Uri = None,
     model: Model = None,
@@ -392,16 +555,17 @@ def registry_gc(
         list[str] | None,
         typer.Option(help="A version that was never promoted. Name all of them if the log of promotions is empty."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Remove objects that killed promotions left behind and no record names."""
     with answering():
         from din.promotion import commands
 
         at = uri or default_registry()
-        commands.gc(at, model or only_model(at), days, yes, bundle or ())
+        commands.gc(at, model or only_model(at), days, yes, bundle or (), as_json)
 
 
-@registry_app.command("keep")
+@registry_app.command("keep", epilog=examples("din registry keep runs/nightly-2026-01-31 reports"))
 def registry_keep(
     key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
     folder: Annotated[Path, typer.Argument(help="The folder whose files are stored.")],
@@ -410,10 +574,10 @@ def registry_keep(
     with answering():
         from din.promotion import records
 
-        records.keep(records.objects_of(HERE, load(HERE.params)), key, folder)
+        records.keep(records.objects_of(HERE, params_here()), key, folder)
 
 
-@registry_app.command("take")
+@registry_app.command("take", epilog=examples("din registry take runs/nightly-2026-01-31 reports-of-that-run"))
 def registry_take(
     key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
     folder: Annotated[Path, typer.Argument(help="The folder to copy the files to.")],
@@ -422,7 +586,16 @@ def registry_take(
     with answering():
         from din.promotion import records
 
-        records.take(records.objects_of(HERE, load(HERE.params)), key, folder)
+        records.take(records.objects_of(HERE, params_here()), key, folder)
+
+
+@contextlib.contextmanager
+def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
+    """Run a command as a stage; see `din.stage.running`."""
+    from din import stage
+
+    with stage.running(name, workspace, report):
+        yield
 
 
 @contextlib.contextmanager
@@ -447,6 +620,8 @@ def answering(extra: str = "serve") -> Iterator[None]:
     Args:
         extra: the extra to install if a package is missing.
     """
+    from din import stage
+
     try:
         with stage.packages(extra):
             yield
@@ -457,25 +632,28 @@ def answering(extra: str = "serve") -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def write_overlays(path: Path, overlays: list[Path], dry_run: bool) -> None:
+def write_overlays(path: Path, overlays: list[Path], dry_run: bool, as_json: bool = False) -> None:
     """Apply overlays to a parameter file in turn, and print each change.
 
     Raises:
         InputError: the file, an overlay, or their combination is not valid. Nothing is written.
     """
     from din.artifacts import write_bytes
+    from din.params import load
     from din.params.overlays import edit, read_overlay
 
     load(path)
     text = path.read_text(encoding="utf-8")
     lines = []
+    changes = []
     for overlay in overlays:
         edited = edit(text, read_overlay(overlay), overlay)
         text = edited.text
         lines += map(str, edited.changes) if edited.changes else [f"{overlay}: {path} has these values already"]
+        changes += [{"overlay": str(overlay), **asdict(change)} for change in edited.changes]
     if not dry_run:
         write_bytes(path, text.encode())
-    print("\n".join(lines))
+    print(json.dumps(changes, indent=2) if as_json else "\n".join(lines))
 
 
 def day_of(given: str | date) -> date:
@@ -498,20 +676,31 @@ def user() -> str:
         return str(os.getuid())
 
 
+def params_here() -> "Params":
+    """Return the parameters of the params.yaml here.
+
+    Raises:
+        InputError: the file is missing or not valid.
+    """
+    from din.params import load
+
+    return load(HERE.params)
+
+
 def default_registry() -> str:
     """Return `promote.registry` of params.yaml."""
-    return HERE.located(load(HERE.params).promote.registry)
+    return HERE.located(params_here().promote.registry)
 
 
 def job_model(uri: str | None, model: str | None) -> str:
     """Return a namespace: the one that is named, or else the only one below a URI, or else that of params.yaml."""
-    return model or (only_model(uri) if uri else load(HERE.params).model_name)
+    return model or (only_model(uri) if uri else params_here().model_name)
 
 
-def hooks() -> Hooks | None:
+def hooks() -> "Hooks | None":
     """Return the hooks of the params.yaml here, or None if there is none that can be read."""
     try:
-        return load(HERE.params).promote.hooks if HERE.params.exists() else None
+        return params_here().promote.hooks if HERE.params.exists() else None
     except InputError as error:
         print(f"warning: no hook was run: {error}", file=sys.stderr)
         return None
@@ -547,7 +736,7 @@ def open_input(path: Path) -> BinaryIO:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run_app(app, "din")
 
 
 if __name__ == "__main__":

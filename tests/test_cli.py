@@ -1,22 +1,136 @@
-"""The command line if packages are missing."""
+"""The command lines: help, completion, errors, and missing packages."""
 
+import contextlib
 import importlib
 import json
 import os
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stages import exit_code
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from din import cli
+from din import cli, stage
+from din.commandline import examples, printing_json
 from din.workspace import Workspace
+from validation.__main__ import app as validation_app
 
 ROOT = Path(__file__).parent.parent
 # the import of a package fails as if it were not installed
 LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import runpy; runpy.run_module({module!r}, run_name='__main__')"  # noqa: E501  # one line of code
+
+
+def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield a parser and all below it, each with the words that call it."""
+    yield name, command
+    for word, child in getattr(command, "commands", {}).items():
+        yield from commands(child, f"{name} {word}")
+
+
+PARSERS = {
+    **dict(commands(get_command(cli.app), "din")),
+    **dict(commands(get_command(validation_app), "python -m validation")),
+}
+
+
+def parsed(line: str) -> str:
+    """Parse a command line without running it, and return the words that call its command."""
+    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0], comments=True)
+    name = next(name for name in sorted(PARSERS, key=len, reverse=True) if words[: len(name.split())] == name.split())
+    if not hasattr(PARSERS[name], "commands"):
+        PARSERS[name].make_context(name, words[len(name.split()) :])
+    return name
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_help_has_examples_that_its_parser_accepts(name: str) -> None:
+    """Each example fits in 80 columns and is accepted as it is written; a command shows itself at least once."""
+    first, *lines = (PARSERS[name].epilog or "").splitlines()
+    assert first + "\n" + "\n".join(lines) == examples(*(line.strip() for line in lines))
+    assert all(len(line) < 80 for line in lines)
+    stages = stage.stages_of(Workspace(ROOT))
+    named = set()
+    for line in (line.strip() for line in lines):
+        words = line.split()
+        if words[0] == "dvc":
+            assert words[1] != "repro" or words[2] in {*stages, "&&"}
+        else:
+            named.add(parsed(line))
+    assert hasattr(PARSERS[name], "commands") or name in named
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "din.cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=dict(os.environ) | environment)
+
+
+def test_the_version() -> None:
+    """`--version` names the package's version and Python's."""
+    done = run("--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == ["din", "0.1.0", "(Python", f"{sys.version.split()[0]})"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bogus"], "din: no such command 'bogus'; `din --help`"),
+        (["train", "--bogus"], "din train: no such option: --bogus; `din train --help`"),
+        (["score"], "din score: missing option '--input'; `din score --help`"),
+        (["judge", "--seeds", "1"], "din judge: invalid value for '--seeds'"),
+        (["registry", "diff", "1"], "din registry diff: missing argument 'second'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: list[str], message: str) -> None:
+    """The line names the command, the mistake, and where to look; the exit code is 2."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_group_alone_shows_its_help() -> None:
+    """`din registry` lists its commands, and prints no error."""
+    done = run("registry")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "rollback" in done.stdout
+
+
+def test_a_shell_completes_commands() -> None:
+    """The shell's question for `regi` is answered with `registry`."""
+    done = run("regi", _DIN_COMPLETE="complete_bash", COMP_WORDS="din regi", COMP_CWORD="1")
+    assert done.stdout.strip() == "registry", done.stderr
+
+
+@pytest.mark.parametrize(("code", "printed"), [(0, '{"auc": 0.7}'), (3, '{"auc": 0.7}'), (2, "")])
+def test_json_alone_goes_to_standard_output(
+    code: int, printed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report is printed if the command succeeds or a gate is closed, and its text goes to standard error."""
+    report = tmp_path / "report.json"
+    report.write_text('{"auc": 0.7}')
+    with contextlib.suppress(SystemExit), printing_json(report, wanted=True):
+        print("a table")
+        if code:
+            raise SystemExit(code)
+    assert capsys.readouterr() == (printed, "a table\n")
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["apply", "mine.yaml"]])
+def test_a_folder_without_parameters_is_bad_input(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says where to run the command."""
+    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    done = CliRunner().invoke(cli.app, ["params", *arguments])
+    assert done.exit_code == 2
+    assert done.stderr.endswith("params.yaml: not found; run from the project's root, where params.yaml lies\n")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from din import stage
+from din.commandline import AsJson, examples, printing_json, run
 from din.params import load
 from din.workspace import Workspace
 
@@ -19,40 +20,48 @@ app = typer.Typer(
     "Each suite writes reports/validation/<suite>.json. Exit codes: 0 = open, 1 = bug, 2 = bad input, 3 = closed "
     "(a critical expectation failed or could not be evaluated). Warnings are shown and don't block. "
     "Thresholds are in params.yaml; docs/validation.md lists every expectation.",
+    epilog=examples("dvc repro validate_raw          # with the stages before it", "python -m validation raw"),
 )
 
 
-@app.command()
-def raw() -> None:
+@app.command(epilog=examples("python -m validation raw", "python -m validation raw --json > raw.json"))
+def raw(as_json: AsJson = False) -> None:
     """Validate the raw log, data/raw/."""
-    with stage.running("validate_raw", HERE, HERE.validation("raw")):
+    report = HERE.validation("raw")
+    with printing_json(report, as_json), stage.running("validate_raw", HERE, report):
         from validation.raw import PHASES
         from validation.run import validate
 
         validate(HERE, "raw", PHASES, load(HERE.params))
 
 
-@app.command()
-def features() -> None:
+@app.command(epilog=examples("python -m validation features", "python -m validation features --json > features.json"))
+def features(as_json: AsJson = False) -> None:
     """Validate the feature shards, data/features/, e.g. for id ranges, splits and leakage."""
-    with stage.running("validate_features", HERE, HERE.validation("features")):
+    report = HERE.validation("features")
+    with printing_json(report, as_json), stage.running("validate_features", HERE, report):
         from validation.features import PHASES
         from validation.run import validate
 
         validate(HERE, "features", PHASES, load(HERE.params))
 
 
-@app.command()
-def predictions() -> None:
+@app.command(
+    epilog=examples("python -m validation predictions", "python -m validation predictions --json > predictions.json")
+)
+def predictions(as_json: AsJson = False) -> None:
     """Validate that the predictions, reports/predictions/, are complete, calibrated and better than a constant."""
-    with stage.running("validate_predictions", HERE, HERE.validation("predictions")):
+    report = HERE.validation("predictions")
+    with printing_json(report, as_json), stage.running("validate_predictions", HERE, report):
         from validation.predictions import PHASES
         from validation.run import validate
 
         validate(HERE, "predictions", PHASES, load(HERE.params))
 
 
-@app.command()
+@app.command(
+    epilog=examples("python -m validation gate", 'python -m validation gate --markdown "$GITHUB_STEP_SUMMARY"')
+)
 def gate(
     markdown: Annotated[
         Path | None, typer.Option(help="Append the summary to this file as Markdown, for a CI job's summary page.")
@@ -66,4 +75,4 @@ def gate(
 
 
 if __name__ == "__main__":
-    app()
+    run(app, "python -m validation")

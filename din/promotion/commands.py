@@ -16,10 +16,13 @@ from din.registry.records import Approved, Record
 from din.registry.registry import Registry, list_models
 
 
-def show_list(uri: str, model_name: str | None = None) -> dict[str, list[Record]]:
+def show_list(uri: str, model_name: str | None = None, as_json: bool = False) -> dict[str, list[Record]]:
     """Print all records of one model, or of every model below the URI; the last record of each is its champion."""
     names = [model_name] if model_name else list_models(uri)
     logs = {name: Registry(uri, name).history() for name in names}
+    if as_json:
+        print(json.dumps({name: [asdict(record) for record in history] for name, history in logs.items()}, indent=2))
+        return logs
     for name, history in logs.items():
         rows = [(r.number, r.version[:12], r.action, r.at, r.by, _approver(r.approval), r.reason) for r in history]
         columns = ("number", "version", "action", "at", "by", "approved by", "reason")
@@ -126,26 +129,37 @@ def _approver(approved: Approved | None) -> str | None:
     return _answerer(asdict(approved)) if approved else None
 
 
-def verify(uri: str, model_name: str | None = None) -> None:
+def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> None:
     """Read and hash everything that the records of one or all models name, and check the chain of records.
 
     Raises:
         GateClosed: something is missing, damaged or changed.
     """
     damage: list[str] = []
+    checked: dict[str, dict[str, list[str]]] = {}
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
         found = registry.verify()
+        remarks = registry.remarks()
         damage += found
-        verdict = f"{len(found)} problems" if found else "sound"
-        print(f"{registry.name}: {verdict}")
-        for remark in registry.remarks():
-            print(f"    {remark}")
+        checked[name] = {"problems": found, "remarks": remarks}
+        if not as_json:
+            verdict = f"{len(found)} problems" if found else "sound"
+            print("\n    ".join([f"{registry.name}: {verdict}", *remarks]))
+    if as_json:
+        print(json.dumps(checked, indent=2))
     if damage:
         raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
 
 
-def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, bundles: Sequence[str] = ()) -> list[str]:
+def gc(
+    uri: str,
+    model_name: str,
+    days: float = 7,
+    yes: bool = False,
+    bundles: Sequence[str] = (),
+    as_json: bool = False,
+) -> list[str]:
     """Remove objects that no record names and that were not modified for `days` days; without `yes`, only print them.
 
     Args:
@@ -154,10 +168,14 @@ def gc(uri: str, model_name: str, days: float = 7, yes: bool = False, bundles: S
         days: the age in days from which objects are removed.
         yes: remove them.
         bundles: versions, or their beginnings, of bundles that were never promoted, in case the log is empty.
+        as_json: print JSON instead of lines.
     """
     registry = Registry(uri, model_name)
     never_promoted = [registry.find(start) for start in bundles]
     gone = registry.gc(timedelta(days=days), dry_run=not yes, never_promoted=never_promoted)
+    if as_json:
+        print(json.dumps({"removed": yes, "found": gone}, indent=2))
+        return gone
     for location in gone:
         print(f"{'removed' if yes else 'would remove'} {location}")
     if not yes:

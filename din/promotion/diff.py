@@ -3,6 +3,7 @@
 Everything is read from the registry: the facts of the bundles, and the files of the runs, verified by their hashes.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +13,14 @@ from din.promotion.promoted import GIT, PARAMS, RAW_MANIFEST, Promoted
 from din.registry.registry import Registry
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
+_METRICS_TITLE = "metrics of the test rows"
 _JUDGED = ("observed", "threshold", "verdict")
 
 
-def show_diff(uri: str, model_name: str, first: str, second: str) -> None:
+def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool = False) -> None:
     """Print tables of what differs between two promotions; each is named by a record's number or a version's start.
+
+    As JSON, the differences are `{table: {name: [first, second]}}`.
 
     Raises:
         InputError: a name means no promotion, or a file of one is missing or damaged.
@@ -24,17 +28,26 @@ def show_diff(uri: str, model_name: str, first: str, second: str) -> None:
     registry = Registry(uri, model_name)
     promotions = (Promoted.find(registry, first), Promoted.find(registry, second))
     columns = [f"record {promoted.title}" for promoted in promotions]
-    for title, parts in (
-        ("promotion", _origin),
-        ("parameters", _params),
-        ("data", _data),
-        ("code and packages", _code),
-        ("machines", machines),
-        ("gates", _gates),
-    ):
-        rows = differences(*(parts(promoted) for promoted in promotions))
+    tables = {
+        title: differences(*(parts(promoted) for promoted in promotions))
+        for title, parts in (
+            ("promotion", _origin),
+            ("parameters", _params),
+            ("data", _data),
+            ("code and packages", _code),
+            ("machines", machines),
+            ("gates", _gates),
+            (_METRICS_TITLE, _metrics),
+        )
+    }
+    if as_json:
+        found = {title: {name: [one, other] for name, one, other in rows} for title, rows in tables.items()}
+        print(json.dumps(found, indent=2))
+        return
+    metrics = tables.pop(_METRICS_TITLE)
+    for title, rows in tables.items():
         _print(title, columns, rows)
-    _print_metrics(columns, [_metrics(promoted) for promoted in promotions])
+    _print_metrics(columns, metrics)
 
 
 def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
@@ -117,10 +130,6 @@ def _print(title: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) 
         print(f"{title}: equal\n")
 
 
-def _print_metrics(columns: Sequence[str], metrics: Sequence[Mapping[str, float | None]]) -> None:
-    first, second = metrics
-    rows = [
-        (name, one, other, None if one is None or other is None else other - one)
-        for name, one, other in differences(first, second)
-    ]
-    _print("metrics of the test rows", (*columns, "difference"), rows)
+def _print_metrics(columns: Sequence[str], metrics: Sequence[tuple[str, Any, Any]]) -> None:
+    rows = [(name, one, other, None if one is None or other is None else other - one) for name, one, other in metrics]
+    _print(_METRICS_TITLE, (*columns, "difference"), rows)

@@ -1,5 +1,6 @@
 """`din registry diff` between two promotions of a miniature run."""
 
+import json
 from pathlib import Path
 
 import documents_of
@@ -41,6 +42,15 @@ def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture
     facts = [two.facts(record.version)["evaluation"]["test"]["auc"] for record in two.history()]
     assert auc[1:3] == [f"{value:.4f}" for value in facts]
     assert any(words[:1] == ["champion"] for words in lines)  # the first run had none
+
+
+def test_differences_as_json(two: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table is an object of pairs, and one without differences is empty."""
+    capsys.readouterr()
+    show_diff(two.uri, two.model_name, "1", "2", as_json=True)
+    tables = json.loads(capsys.readouterr().out)
+    assert tables["parameters"] == {"train.learning.seed": [1, 2]}
+    assert tables["data"] == {}
 
 
 def test_a_promotion_has_no_difference_from_itself(two: Registry, capsys: pytest.CaptureFixture[str]) -> None:

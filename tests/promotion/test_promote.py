@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -306,6 +306,22 @@ def test_registry_commands_print(workspace: Workspace, gated, quick, registry, c
     (bundle / "model.json").write_text("{}")
     with pytest.raises(GateClosed, match=r"model\.json"):
         commands.verify(registry.uri)
+
+
+def test_registry_commands_print_json(workspace: Workspace, gated, quick, registry, capsys):
+    """list, verify and gc print one document each, and damage is listed before verify fails."""
+    record = promoted(workspace, quick).record
+    capsys.readouterr()
+    commands.show_list(registry.uri, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {quick.model_name: [asdict(record)]}
+    commands.gc(registry.uri, quick.model_name, days=0, as_json=True)
+    assert json.loads(capsys.readouterr().out) == {"removed": False, "found": []}
+    bundle = workspace.root / "registry" / quick.model_name / "bundles" / record.version
+    (bundle / "model.json").write_text("{}")
+    with pytest.raises(GateClosed):
+        commands.verify(registry.uri, as_json=True)
+    (problem,) = json.loads(capsys.readouterr().out)[quick.model_name]["problems"]
+    assert "model.json" in problem
 
 
 def test_stale_is_a_closed_gate():

@@ -1,0 +1,74 @@
+"""Parts of a command line that `din` and `python -m validation` share: examples, JSON, and usage errors of one line."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and everything else to standard error.")]
+
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer exports only this subclass of it
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's `--help`: command lines to copy, each with a comment or without."""
+    return "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version of this package and of Python, and exit; a callback of the option `--version`."""
+    if wanted:
+        print(f"din {version('din-ctr')} (Python {sys.version.split()[0]})")
+        raise typer.Exit
+
+
+@contextlib.contextmanager
+def printing_json(document: Path, wanted: bool) -> Iterator[None]:
+    """Print the document that a command writes, if it succeeds or a gate is closed, and its text to standard error.
+
+    Args:
+        document: the file that holds what the command prints as text.
+        wanted: False changes nothing.
+    """
+    if not wanted:
+        yield
+        return
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as ended:
+        if ended.code == 3 and document.exists():
+            print(document.read_text(encoding="utf-8"), end="")
+        raise
+    print(document.read_text(encoding="utf-8"), end="")
+
+
+def run(app: typer.Typer, name: str) -> None:
+    """Run a command line, and exit.
+
+    Wrong arguments are exit code 2 with one line: the command, the mistake, and where to look. A group without a
+    command shows its help.
+    """
+    try:
+        code = app(prog_name=name, standalone_mode=False)
+    except typer.Abort:
+        print("aborted", file=sys.stderr)
+        sys.exit(1)
+    except _UsageError as error:
+        if line := _in_one_line(error, name):
+            print(line, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(code)
+
+
+def _in_one_line(error: Exception, name: str) -> str:
+    message: str = getattr(error, "format_message")()  # noqa: B009  # the base class has no such method
+    if not message:  # a group without a command has shown its help
+        return ""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else name
+    return f"{command}: {message[:1].lower()}{message[1:].rstrip('.')}; `{command} --help` shows options and examples"
