@@ -20,6 +20,7 @@ from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
 from din.errors import GateClosed, InputError
 from din.params import Params
+from din.progress import progress
 from din.workspace import Suite, Workspace
 from validation.checks import SAMPLE, Check, Rows
 from validation.printing import failures
@@ -47,8 +48,10 @@ def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], para
     judged = hash_tree(directory)
     entries: list[dict[str, Any]] = []
     unjudged = list(phases)
-    while unjudged and not _failed(entries, "critical"):
-        entries += _judge_phase(unjudged.pop(0), workspace, params)
+    with progress(len(phases), f"validating {suite}", "phases") as advance:
+        while unjudged and not _failed(entries, "critical"):
+            entries += _judge_phase(unjudged.pop(0), workspace, params)
+            advance(1)
     blocking = _failed(entries, "critical")
     warnings = _failed(entries, "warning")
     report = {"verdict": "closed" if blocking else "open", "input": judged, "params": reports.thresholds(suite, params)}

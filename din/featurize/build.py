@@ -24,6 +24,7 @@ from din.featurize.coding import column
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw
 from din.params import Featurize, Params, to_json
+from din.progress import track
 from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, Field, Group
 from din.workspace import FORMAT, Workspace
 
@@ -49,7 +50,7 @@ def featurize(workspace: Workspace, params: Params) -> None:
 
         evidence = _evidence(log, behaviours, impressions)
         coders, users, items = _coders(engine, log, block, evidence, users, items)
-        for coder in coders:
+        for coder in track(coders, len(coders), "building vocabularies", "fields"):
             carrier = {Group.USER: users, Group.ITEM: items}.get(coder.field.group)
             rows = vocabulary.table(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out)
             engine.write(rows, target / "vocab" / f"{coder.field.name}.parquet")
@@ -58,7 +59,7 @@ def featurize(workspace: Workspace, params: Params) -> None:
             shards.write_entities(engine, placed, own, target / f"{group}s.parquet")
         users = engine.store("users_offset", shards.offsets(users, behaviours))
         events = [coder for coder in coders if coder.field.group in (Group.CONTEXT, Group.BEHAVIOUR)]
-        for shard in range(count):
+        for shard in track(range(count), count, "writing features", "shards"):
             mine = [table.filter(table.shard == shard) for table in (behaviours, impressions)]
             shards.write_shard(engine, target / "shards" / f"{shard:05d}", mine[0], mine[1], users, items, events)
 
@@ -81,7 +82,7 @@ def _views(
     pool = negatives.pool(engine, rows) if log.protocol == "leave_last_out" else None
     copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
-    for shard in range(count):
+    for shard in track(range(count), count, "building histories", "shards"):
         mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, log.calendar)
         mine = engine.store("timeline", timeline.positions(mine, log.order))
         seen = timeline.first_seen(timeline.behaviours(mine, block.max_history), mine, log.calendar)

@@ -24,6 +24,7 @@ from din import documents
 from din.artifacts import hash_files, sha256_file, write_json
 from din.errors import InputError
 from din.names import Day, Digest
+from din.progress import track
 from din.sources import rawlog
 from din.sources.rawlog import Part
 from din.sources.tabular import TableSource
@@ -115,7 +116,7 @@ def write(
     days_read: set[Day] = set()
     unread = sources.keys() - known
     while True:
-        for day in sorted(unread):
+        for day in track(sorted(unread), len(unread), "reading", "days"):
             part = source.read_day(day)
             if day in memory and not accept_shrunk:
                 _require_rows(part, day, memory[day].rows)

@@ -34,6 +34,7 @@ import pyarrow as pa
 from din.errors import InputError
 from din.names import Day
 from din.params import Simulate, to_json
+from din.progress import track
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import rawlog
 from din.sources.rawlog import TIME, Part, RawLog
@@ -109,7 +110,7 @@ class DailySimulation:
         """
         newest = len(self.days) - 1
         starts = np.cumsum([0, *(self.world.size(number) for number in range(newest + 1))])
-        for number, day in enumerate(self.days):
+        for number, day in enumerate(track(self.days, len(self.days), "drawing", "days")):
             if day not in kept:
                 log = self._log(number, starts[number])
                 rawlog.write_day(log.events, tree, log.truth)

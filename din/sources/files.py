@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from din.artifacts import read_json, write_json
 from din.errors import InputError, Unavailable, shown
 from din.params.fetch import DATE
+from din.progress import track
 from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.workspace import Workspace
@@ -165,7 +166,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     known = read_json(workspace.digests) if workspace.digests.exists() else {}
     result = []
     changed = False
-    for file in files:
+    for file in track(files, len(files), "hashing", "files"):
         with unreadable(file.name):
             info = file.system.info(file.path)
             stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
@@ -194,7 +195,7 @@ def read(files: Sequence[File], select: Select) -> Part:
             differs between files.
     """
     parts = []
-    for file in files:
+    for file in track(files, len(files), "reading", "files"):
         form = FORMATS[file.suffix]
         with unreadable(file.name):
             if file.system.size(file.path) == 0:

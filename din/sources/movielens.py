@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
 from din.params import fetch as blocks
+from din.progress import progress
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.download import Download
 from din.sources.files import unreadable
@@ -45,6 +46,8 @@ FIELDS = {
     "behaviour": {"rating": "categorical"},
 }
 _TIMEOUT_S = 10
+_MB = 1e6
+_CHUNK = 1 << 16
 # in the order of the flags in u.item
 _GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"]
 _GENRES += ["Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"]
@@ -216,10 +219,17 @@ def year(title: str) -> int | None:
 
 
 def _from_publisher(cache: Path) -> None:
-    with urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response:
-        content = response.read()
-    with atomic_path(cache / ARCHIVES[0]) as temporary:
-        temporary.write_bytes(content)
+    with (
+        urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response,
+        atomic_path(cache / ARCHIVES[0]) as temporary,
+        temporary.open("wb") as file,
+        progress(response.length and response.length / _MB, f"downloading {ARCHIVES[0]}", "MB") as advance,
+    ):
+        while chunk := response.read(_CHUNK):
+            file.write(chunk)
+            advance(len(chunk) / _MB)
+        if response.length:
+            raise http.client.IncompleteRead(b"", response.length)
 
 
 def _from_index(cache: Path) -> None:

@@ -17,6 +17,7 @@ from din.features.reader import Features
 from din.metrics.summary import summary
 from din.model.artifact import Trained
 from din.params import Train
+from din.progress import track
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
@@ -25,7 +26,6 @@ from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
 from din.train.optimizers import learning_rate
 from din.train.predict import predict
-from din.train.progress import track
 from din.train.warm_start import Start
 
 EVALUATION_BATCH = 1024
@@ -117,7 +117,7 @@ class _Trainer:
         earlier_batches = sum(self.loader.batches(earlier) for earlier in range(epoch))
         batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, progress.batch)))
         if self.compute.ranks.rank == 0:
-            batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", progress.batch)
+            batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", done=progress.batch)
         loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
         checked_every = 1 if self.compute.device.type == "cpu" else 100  # reading the loss makes a GPU wait
         mark = saved = time.monotonic()

@@ -11,6 +11,7 @@ from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
+from din.progress import track
 from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.loader import evaluation_batches
 from din.train.memory import keep_freed_memory
@@ -64,9 +65,12 @@ def predict(
                 continue
             shard = features.shard(number, split)
             positions = chosen[number][share.start : share.stop]
+            batches = evaluation_batches(packer, shard, positions, batch_size)
+            if ranks.rank == 0:
+                work = f"scoring {split}, shard {number + 1} of {len(chosen)}"
+                batches = track(batches, -(-len(positions) // batch_size), work)
             logits = [
-                model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy()
-                for packed in evaluation_batches(packer, shard, positions, batch_size)
+                model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy() for packed in batches
             ]
             rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
             parts.append(Predictions(rows, np.concatenate([np.empty(0), *logits])))
