@@ -29,12 +29,15 @@ HERE = Workspace(Path())
 STAGES = "Stages"
 CHAMPION = "The champion"
 PARAMETERS = "Parameters"
+HELP = "This workspace and machine"
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     epilog=examples(
         "dvc repro && din promote     # run what changed, then promote the bundle",
+        "din status                   # what ran, what is stale, who is the champion",
+        "din doctor                   # what this machine lacks",
         "din --install-completion     # let your shell complete commands and options",
     ),
     help="Click-through-rate models that retrain themselves and never let a bad one reach production.\n\n"
@@ -71,6 +74,42 @@ Version = Annotated[
 @app.callback()
 def options(version: Version = False) -> None:
     """Take the options that need no command."""
+
+
+@app.command(
+    rich_help_panel=HELP,
+    epilog=examples(
+        "din status",
+        "din status --json | python -m json.tool",
+    ),
+)
+def status(as_json: AsJson = False) -> None:
+    """Print how each stage ended, what is stale, who is the champion since when, and who waits for approval."""
+    with answering("train"):
+        from din.status import print_status, status
+
+        print_status(status(HERE), as_json)
+
+
+@app.command(
+    rich_help_panel=HELP,
+    epilog=examples(
+        "din doctor",
+        "din doctor --json > findings.json",
+    ),
+)
+def doctor(as_json: AsJson = False) -> None:
+    """Look for what this machine lacks, say how to mend it, and exit 1 if something would fail.
+
+    It tries the compiler, the remotes of DVC, and whether the registry's store refuses to overwrite an object.
+    """
+    with answering():
+        from din.doctor import examine, print_findings
+
+        findings = examine(HERE)
+        print_findings(findings, as_json)
+    if any(finding.state == "failed" for finding in findings):
+        raise typer.Exit(1)
 
 
 @params_app.command(

@@ -23,18 +23,28 @@ def available(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> int:
     return max(1, min([allowed, *map(int, _quotas(membership, cgroups))]))
 
 
-def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
-    """Return the quota of each cgroup around this process, in cores. Those without a quota are left out."""
+def groups(controller: str, membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS) -> Iterator[Path]:
+    """Yield the folder of each cgroup around this process, from its own outwards; see `available`.
+
+    Args:
+        controller: the resource that is bounded, e.g. cpu or memory.
+    """
     for line in _read(membership).splitlines():
         _, controllers, name = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
         root = cgroups / controllers  # version 2 names no controllers
         group = root / name.strip("/")
         for folder in (group, *group.parents):
-            yield from _quota(folder)
+            yield folder
             if folder == root:
                 break
+
+
+def _quotas(membership: Path, cgroups: Path) -> Iterator[float]:
+    """Yield the quota of each cgroup around this process, in cores. Those without a quota are left out."""
+    for folder in groups("cpu", membership, cgroups):
+        yield from _quota(folder)
 
 
 def _quota(group: Path) -> Iterator[float]:

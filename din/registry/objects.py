@@ -212,7 +212,7 @@ def _open(uri: str, make: bool = False) -> ObjectStore | None:
         except FileNotFoundError:
             if not make:
                 return None
-        return LocalStore(folder, mkdir=True)
+        return LocalStore(folder, automatic_cleanup=True, mkdir=True)  # an empty folder is removed with its last object
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -1,0 +1,361 @@
+"""Look for what this machine lacks to run a workspace: the command `din doctor`.
+
+Nothing is believed that can be tried. The compiler builds the native operations, each remote of DVC is asked for its
+folder, and the registry's store must refuse to overwrite a throw-away object. Every look that finds a fault says how to
+mend it, and a look that can't be taken says why. All looks together take some seconds.
+"""
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+from packaging.requirements import Requirement
+from rich.console import Console
+from rich.text import Text
+
+from din import cores, stage
+from din.errors import InputError, Unavailable
+from din.git import git
+from din.params import Params, load
+from din.process import CommandFailed, environment, query
+from din.registry.objects import Objects
+from din.registry.registry import Registry
+from din.workspace import Workspace
+
+State = Literal["ok", "warning", "failed", "skipped"]
+
+DISTRIBUTION = "din-ctr"
+EXTRAS = ("serve", "train", "airflow", "dev")
+PROMOTE_POOL = "promote"
+"""The pool of the DAG's task that promotes. The pools of all other tasks are in dvc.yaml."""
+LITTLE_DISK_GB = 5
+_STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+_MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of cgroups of versions 2 and 1
+_MEMINFO = Path("/proc/meminfo")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of one look.
+
+    Attributes:
+        name: what was looked at.
+        state: `warning` slows work down or limits it, `failed` stops it.
+        seen: what was found.
+        mend: what to do about it; empty if there is nothing to do.
+    """
+
+    name: str
+    state: State
+    seen: str
+    mend: str = ""
+
+
+def examine(workspace: Workspace) -> list[Finding]:
+    """Return the findings of all looks at a workspace and its machine."""
+    return [finding for look in LOOKS for finding in look(workspace)]
+
+
+def print_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
+    """Print one finding a line, with what mends it below, or all as JSON."""
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+        return
+    console = Console(soft_wrap=True, highlight=False)
+    for finding in findings:
+        state = Text(f"{finding.state:9}", _STYLES[finding.state])
+        console.print(state, f"{finding.name:15}{finding.seen}", sep="", markup=False)
+        if finding.mend:
+            console.print(f"{'':24}→ {finding.mend}", markup=False)
+
+
+def versions(_: Workspace) -> Iterator[Finding]:
+    """Name the versions of this package, of Python, and of the system."""
+    system = f"{platform.system()} {platform.machine()}"
+    yield Finding(
+        "versions", "ok", f"din {metadata.version(DISTRIBUTION)}, Python {platform.python_version()}, {system}"
+    )
+
+
+def packages(_: Workspace) -> Iterator[Finding]:
+    """Compare the installed packages with the bounds of this package, by extra."""
+    declared = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
+    for extra in ("", *EXTRAS):
+        needed = [one for one in declared if one.name != DISTRIBUTION and _belongs(one, extra)]
+        installed = {one: _installed(one) for one in needed}
+        missing = [one.name for one, version in installed.items() if version is None]
+        unfit = [
+            f"{one.name} {version}, expected {one.specifier}"
+            for one, version in installed.items()
+            if version is not None and not one.specifier.contains(version, prereleases=True)
+        ]
+        name = f"extra {extra}" if extra else "packages"
+        install = f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install {DISTRIBUTION}"
+        if unfit:
+            yield Finding(name, "failed", "; ".join(unfit), f"{install}, in a checkout pip install -e '.[{extra}]'")
+        elif missing:
+            yield Finding(name, "skipped" if extra else "failed", f"not installed: {', '.join(missing)}", install)
+        else:
+            yield Finding(name, "ok", f"{len(needed)} packages, all within their bounds")
+
+
+def _belongs(requirement: Requirement, extra: str) -> bool:
+    """Return whether an extra, or the package itself for an empty one, names a requirement."""
+    marker = requirement.marker
+    if not extra:
+        return marker is None or marker.evaluate({"extra": ""})
+    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+
+
+def _installed(requirement: Requirement) -> str | None:
+    try:
+        return metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def compiler(_: Workspace) -> Iterator[Finding]:
+    """Build and load the native operations, or load those that were built before."""
+    if find_spec("cffi") is None:
+        yield Finding("compiler", "skipped", "native operations need the extra `train`", "see `extra train` above")
+        return
+    from din.ops import backend
+
+    try:
+        with backend.using("native"):
+            identity = backend.identity()
+    except InputError as error:
+        mend = "install gcc or clang, or set CC; until then training takes about twice as long"
+        yield Finding("compiler", "warning", _line(error), mend)
+    else:
+        yield Finding("compiler", "ok", f"native operations work (library {identity})")
+
+
+def processors(workspace: Workspace) -> Iterator[Finding]:
+    """Compare the cores that affinity and quota leave with the threads that training asks for."""
+    usable = cores.available()
+    seen = f"{usable} of {os.cpu_count()} usable, by affinity and cgroup quota"
+    params = _params(workspace)
+    compute = params and params.train.compute
+    wanted = (compute.threads or 1) * compute.processes if compute else 1
+    if wanted > usable:
+        yield Finding(
+            "cores",
+            "warning",
+            f"{seen}; training wants {wanted}",
+            "lower train.compute.threads or processes, or raise the quota: more threads than cores wait for each other",
+        )
+    else:
+        yield Finding("cores", "ok", seen)
+
+
+def memory(workspace: Workspace) -> Iterator[Finding]:
+    """Compare the memory of the machine and of its cgroups with what featurize may use."""
+    whole = memory_mb(_MEMINFO, [*cores.groups("memory")])
+    if whole is None:
+        yield Finding("memory", "skipped", f"unknown: this system has no {_MEMINFO}")
+        return
+    seen = f"{whole:,.0f} MB, by the machine and the cgroup limit"
+    params = _params(workspace)
+    if params and params.featurize.memory_mb > whole:
+        asked = params.featurize.memory_mb
+        mend = "lower featurize.memory_mb; larger data are spilled to disk"
+        yield Finding("memory", "failed", f"{seen}; featurize.memory_mb is {asked:,}", mend)
+    else:
+        yield Finding("memory", "ok", seen)
+
+
+def memory_mb(meminfo: Path, groups: Sequence[Path]) -> float | None:
+    """Return the least of a machine's memory and the limits of cgroups, in MB; None if the kernel does not tell.
+
+    Args:
+        meminfo: the kernel's account of the memory; only Linux has one.
+        groups: the folders of the cgroups.
+    """
+    if not meminfo.exists():
+        return None
+    total = next(line.split()[1] for line in meminfo.read_text("utf-8").splitlines() if line.startswith("MemTotal:"))
+    files = [folder / name for folder in groups for name in _MEMORY_LIMITS]
+    limits = [file.read_text("utf-8").strip() for file in files if file.is_file()]
+    return min([int(total) * 1024, *(int(limit) for limit in limits if limit.isdecimal())]) / 1e6
+
+
+def disk(workspace: Workspace) -> Iterator[Finding]:
+    """Measure the free space where the workspace lies."""
+    free = shutil.disk_usage(workspace.root).free / 1e9
+    seen = f"{free:,.0f} GB free at {workspace.root.resolve()}"
+    if free < LITTLE_DISK_GB:
+        mend = "make room: `dvc gc --workspace` removes cached results of older runs, .din/ holds checkpoints"
+        yield Finding("disk", "warning", seen, mend)
+    else:
+        yield Finding("disk", "ok", seen)
+
+
+def repository(workspace: Workspace) -> Iterator[Finding]:
+    """Ask git for the commit, which promotions record."""
+    try:
+        yield Finding("git", "ok", f"commit {git(workspace.root.resolve(), 'rev-parse', '--short=12', 'HEAD').strip()}")
+    except (CommandFailed, OSError) as error:
+        mend = "install git, `git init`, and commit: `dvc exp`, `din reproduce` and Airflow need a commit"
+        yield Finding("git", "warning", _line(error), mend)
+
+
+def parameters(workspace: Workspace) -> Iterator[Finding]:
+    """Read params.yaml and dvc.yaml."""
+    for name, read in (
+        ("params.yaml", lambda: load(workspace.params)),
+        ("dvc.yaml", lambda: stage.stages_of(workspace)),
+    ):
+        with _reporting(name, "correct it; in a clone, `git checkout` brings the original back") as findings:
+            read()
+            findings.append(Finding(name, "ok", "valid"))
+        yield from findings
+
+
+def remotes(workspace: Workspace) -> Iterator[Finding]:
+    """Ask each remote of DVC for its folder."""
+    if find_spec("dvc") is None:
+        yield Finding("dvc", "skipped", "comes with the extra `train`", "see `extra train` above")
+        return
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        repo = Repo(str(workspace.root))
+    except DvcException as error:
+        yield Finding("dvc", "failed", _line(error), "run this in the project's root, or `dvc init` there")
+        return
+    with repo:
+        names = sorted(repo.config["remote"])
+        yield Finding("dvc", "ok", f"{len(names)} remotes" + ("" if names else ": results stay on this machine"))
+        for name in names:
+            place = f"{name}: {repo.config['remote'][name]['url']}"
+            try:
+                remote = repo.cloud.get_remote(name)
+                found = remote.fs.exists(remote.path)
+            except Exception as error:  # every file system has errors of its own
+                mend = f"check its address and your credentials: `dvc remote list`, `dvc pull --remote {name}`"
+                yield Finding("dvc remote", "failed", f"{place}: {_line(error)}", mend)
+            else:
+                yield Finding("dvc remote", "ok", f"{place}: {'answers' if found else 'nothing stored there yet'}")
+
+
+def registry(workspace: Workspace) -> Iterator[Finding]:
+    """Read the registry's champion, and try on a throw-away object that the store never overwrites."""
+    params = _params(workspace)
+    if params is None:
+        yield Finding("registry", "skipped", "params.yaml can't be read, see above")
+        return
+    uri = workspace.located(params.promote.registry)
+    mend = "check promote.registry, credentials and permissions; docs/promotion.md lists what it needs"
+    with _reporting("registry", mend) as findings:
+        champion = Registry.of(workspace, params).champion()
+        said = f"record {champion.number} since {champion.at}" if champion else "no champion yet"
+        findings.append(Finding("registry", "ok", f"{uri}: {params.model_name}, {said}"))
+        findings.append(_put_if_absent(Objects(uri, params.model_name)))
+    yield from findings
+
+
+def _put_if_absent(objects: Objects) -> Finding:
+    """Write an object twice and remove it; the second write must fail, or two promotions could both win.
+
+    Its key is one that `din registry gc` removes, in case this is killed before the removal.
+    """
+    key = f"stages/doctor-{uuid4().hex}/trial"
+    try:
+        objects.create(key, b"first")
+        refused = not objects.create(key, b"second")
+        kept = objects.read(key) == b"first"
+    finally:
+        objects.delete(key)
+    if not (refused and kept):
+        return Finding(
+            "put-if-absent",
+            "failed",
+            f"{objects.at(key)}: a second write replaced the first",
+            "use a store with conditional writes, such as S3, GCS, Azure or a local disk",
+        )
+    if objects.exists(key):
+        return Finding("put-if-absent", "failed", f"{objects.at(key)}: stayed after its removal", "permit deletions")
+    return Finding("put-if-absent", "ok", "a second write was refused, and the throw-away object is removed")
+
+
+def pools(workspace: Workspace) -> Iterator[Finding]:
+    """Ask Airflow for the pools that the DAG's tasks wait in, where Airflow is installed and set up."""
+    if find_spec("airflow") is None:
+        yield Finding("airflow", "skipped", "comes with the extra `airflow`", "see `extra airflow` above")
+        return
+    home = os.environ.get("AIRFLOW_HOME") or str((workspace.root / ".airflow").resolve())
+    if not Path(home).exists():
+        mend = "set AIRFLOW_HOME, or start one on this machine: `make airflow`"
+        yield Finding("airflow", "skipped", f"not set up: no {home}", mend)
+        return
+    mend = "`airflow db check` says more; `airflow db migrate` makes or updates its database"
+    with _reporting("airflow", mend) as findings:
+        needed = pools_needed(workspace)
+        answer = query(["airflow", "pools", "list", "--output", "json"], workspace.root, environment(AIRFLOW_HOME=home))
+        missing = sorted(needed - {pool["pool"] for pool in json.loads(answer[answer.index("[") :])})
+        if missing:
+            mend = "; ".join(f"airflow pools set {pool} 1 '{pool} tasks at a time'" for pool in missing)
+            findings.append(Finding("airflow", "failed", f"no pool {', '.join(missing)}: its tasks never start", mend))
+        else:
+            findings.append(Finding("airflow", "ok", f"has the pools {', '.join(sorted(needed))}"))
+    yield from findings
+
+
+def pools_needed(workspace: Workspace) -> set[str]:
+    """Return the pools of the stages in dvc.yaml, and the one of the task that promotes.
+
+    Raises:
+        InputError: dvc.yaml can't be read.
+    """
+    settings = (one.get("meta", {}).get("airflow", {}) for one in stage.stages_of(workspace).values())
+    return {PROMOTE_POOL} | {one["pool"] for one in settings if "pool" in one}
+
+
+Look = Callable[[Workspace], Iterator[Finding]]
+LOOKS: tuple[Look, ...] = (
+    versions,
+    packages,
+    compiler,
+    processors,
+    memory,
+    disk,
+    repository,
+    parameters,
+    remotes,
+    registry,
+    pools,
+)
+
+
+@contextmanager
+def _reporting(name: str, mend: str) -> Iterator[list[Finding]]:
+    """Yield a list for findings; an error of the block becomes one of them."""
+    findings: list[Finding] = []
+    try:
+        yield findings
+    except (InputError, Unavailable, OSError, ValueError) as error:
+        findings.append(Finding(name, "failed", _line(error), mend))
+
+
+def _params(workspace: Workspace) -> Params | None:
+    """Return the parameters, or None if they can't be read, which another look reports."""
+    try:
+        return load(workspace.params)
+    except InputError:
+        return None
+
+
+def _line(error: Exception) -> str:
+    """Return an error as one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,163 @@
+"""The state of a workspace in a glance: the command `din status`.
+
+Stages ended as `.din/outcome/` says, which holds the last command that really ran here, while DVC may have taken newer
+results from its cache. Asking DVC what is stale hashes what changed, so it takes seconds on a large log.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from din import documents, stage
+from din.document_types import StageOutcome
+from din.errors import InputError, Unavailable
+from din.params import load
+from din.process import environment, query
+from din.promotion.approval import newest
+from din.promotion.printing import print_table
+from din.registry.approvals import Request
+from din.registry.records import Record
+from din.registry.registry import Registry
+from din.workspace import Workspace
+
+MOST_REASONS = 2
+"""The number of changes that the table names for a stage; JSON names all."""
+ENDINGS = {0: "done", 1: "failed", 2: "bad input", 3: "closed"}
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """How a stage's last command ended here, and whether it would run again.
+
+    Attributes:
+        ended: one of `ENDINGS`, or None if it never ran here.
+        at: the time of its end.
+        run: the run that it belonged to.
+        stale: what changed since; empty if the stage is up to date, None if DVC can't tell.
+    """
+
+    name: str
+    ended: str | None
+    at: str | None
+    seconds: float | None
+    run: str | None
+    stale: list[str] | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a workspace.
+
+    Attributes:
+        stages: in the order of dvc.yaml.
+        champion: the newest record of the registry.
+        waiting: the requests for approval that nobody has answered.
+        problems: one line for each part that can't be told.
+    """
+
+    stages: list[StageStatus]
+    champion: Record | None
+    waiting: list[Request]
+    problems: list[str]
+
+
+def status(workspace: Workspace) -> Status:
+    """Return the state of a workspace.
+
+    Raises:
+        InputError: there is no readable dvc.yaml.
+    """
+    problems: list[str] = []
+    changed = None
+    champion = None
+    waiting: list[Request] = []
+    names = list(stage.stages_of(workspace))
+    try:
+        changed = _changed(workspace)
+    except (Unavailable, ValueError, OSError) as error:
+        problems.append(f"dvc status: {error}")
+    try:
+        registry = Registry.of(workspace, load(workspace.params))
+        champion = registry.champion()
+        number = newest(registry)
+        now = datetime.now(UTC)
+        waiting = [case.request for case in registry.approvals.cases() if case.state(now, number) == "waiting"]
+    except (InputError, Unavailable) as error:
+        problems.append(f"registry: {error}")
+    return Status([_stage(workspace, name, changed) for name in names], champion, waiting, problems)
+
+
+def _changed(workspace: Workspace) -> dict[str, list[str]]:
+    """Return for each stage that DVC would run what changed, e.g. `data/raw modified`.
+
+    Raises:
+        Unavailable: DVC failed.
+        ValueError: it answered in another form.
+    """
+    answer = json.loads(query(["dvc", "status", "--json"], workspace.root, environment()))
+    return {name: _reasons(entries) for name, entries in answer.items()}
+
+
+def _reasons(entries: Sequence[str | Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """Flatten DVC's account of a stage: the words `always changed`, or parts with their changes."""
+    found = []
+    for entry in entries:
+        if isinstance(entry, str):
+            found.append(entry)
+            continue
+        for part, change in (pair for parts in entry.values() for pair in parts.items()):
+            keys = change if isinstance(change, dict) else {part: change}  # the keys of a parameter file
+            found += [f"{key} {what}" for key, what in keys.items()]
+    return found
+
+
+def _stage(workspace: Workspace, name: str, changed: Mapping[str, list[str]] | None) -> StageStatus:
+    stale = None if changed is None else changed.get(name, [])
+    path = workspace.outcome(name)
+    try:
+        outcome = documents.read(StageOutcome, path)
+    except InputError:  # it never ran here
+        return StageStatus(name, None, None, None, None, stale)
+    at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    ended = ENDINGS.get(outcome["exit_code"], "failed")
+    return StageStatus(name, ended, at, outcome["seconds"], outcome["run_id"], stale)
+
+
+def print_status(found: Status, as_json: bool = False) -> None:
+    """Print a state as tables and lines, or as JSON."""
+    if as_json:
+        print(json.dumps(asdict(found), indent=2))
+        return
+    rows = [
+        (
+            one.name,
+            one.ended,
+            one.at and one.at[:16].replace("T", " "),
+            None if one.seconds is None else f"{one.seconds:.1f}",
+            one.run,
+            _stale_in_words(one.stale),
+        )
+        for one in found.stages
+    ]
+    print_table("stages", ("stage", "ended", "at (UTC)", "seconds", "run", "stale"), rows)
+    champion = found.champion
+    if champion:
+        print(f"champion: record {champion.number}, {champion.version}")
+        print(f"    since {champion.at}, by {champion.by}: {champion.reason}")
+    else:
+        print("champion: none")
+    print(f"waiting for approval: {len(found.waiting)}")
+    for request in found.waiting:
+        gates = ", ".join(gate.name for gate in request.gates) or "all open"
+        print(f"    {request.version[:12]}, run {request.run_id}, until {request.expires} ({gates})")
+    for problem in found.problems:
+        print(f"unknown: {problem}")
+
+
+def _stale_in_words(stale: Sequence[str] | None) -> str:
+    if stale is None:
+        return "unknown"
+    shown = ", ".join(stale[:MOST_REASONS])
+    return f"{shown} and {len(stale) - MOST_REASONS} more" if len(stale) > MOST_REASONS else shown

@@ -1,0 +1,87 @@
+"""`din status` of a workspace with a small pipeline of its own."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from din import stage
+from din.errors import GateClosed
+from din.names import RunId, Version
+from din.params import load
+from din.process import environment
+from din.registry.approvals import HeldGate, Request
+from din.registry.registry import Registry
+from din.status import print_status, status
+from din.workspace import Workspace
+
+PIPELINE = """\
+stages:
+  first: {cmd: echo 1 > a, params: [gate], outs: [a]}
+  second: {cmd: cp a b, deps: [a], outs: [b]}
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path)
+    workspace.pipeline.write_text(PIPELINE)
+    workspace.params.write_bytes((Path(__file__).parent.parent / "params.yaml").read_bytes())
+    subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=tmp_path, env=environment(), check=True)
+    subprocess.run(["dvc", "repro", "--quiet"], cwd=tmp_path, env=environment(), check=True)
+    return workspace
+
+
+def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stage has the ending of its last command, and a changed parameter makes it stale; JSON says the same."""
+    with stage.running("first", workspace):
+        pass
+    with pytest.raises(SystemExit), stage.running("second", workspace):
+        raise GateClosed("shut")
+    capsys.readouterr()
+    found = status(workspace)
+    assert [(one.name, one.ended, one.run, one.stale) for one in found.stages] == [
+        ("first", "done", "local", []),
+        ("second", "closed", "local", []),
+    ]
+    assert (found.champion, found.waiting, found.problems) == (None, [], [])
+    text = workspace.params.read_text()
+    workspace.params.write_text(text.replace("\n  min_auc: ", "\n  min_auc: 0.9 # ", 1))
+    found = status(workspace)
+    assert [one.stale for one in found.stages] == [["gate modified"], []]
+    print_status(found, as_json=True)
+    assert json.loads(capsys.readouterr().out)["stages"][0]["stale"] == ["gate modified"]
+    print_status(found)
+    printed = capsys.readouterr().out
+    assert "gate modified" in printed
+    assert "champion: none" in printed
+
+
+def test_the_champion_and_who_waits(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """The champion comes with its record, and of the requests only the open ones are named."""
+    registry = Registry.of(workspace, load(workspace.params))
+    record = registry.append(Version("a" * 64), None, by="ann", reason="the first")
+    for number, version in ((1, "b" * 64), (2, "c" * 64)):  # the first is outdated
+        held = (HeldGate(name="min_auc", reason="borderline"),)
+        times = {"at": "2026-01-01T00:00:00+00:00", "expires": "2999-01-01T00:00:00+00:00"}
+        about = {"number": number, "version": Version(version), "run_id": RunId("nightly"), "needs_override": False}
+        registry.approvals.ask(Request(gates=held, **about, **times))
+    found = status(workspace)
+    assert found.champion == record
+    assert [request.version for request in found.waiting] == ["c" * 64]
+    print_status(found)
+    printed = capsys.readouterr().out
+    assert f"since {record.at}, by ann: the first" in printed
+    assert "cccccccccccc, run nightly, until 2999-01-01T00:00:00+00:00 (min_auc)" in printed
+
+
+def test_parts_that_cannot_be_told_are_named(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    """A registry that can't be read, or a DVC that fails, takes nothing else from the page."""
+    (workspace.root / "registry").write_text("")
+    (workspace.root / ".dvc" / "config").write_text("[")
+    found = status(workspace)
+    assert [one.stale for one in found.stages] == [None, None]
+    assert [problem.split(":")[0] for problem in found.problems] == ["dvc status", "registry"]
+    print_status(found)
+    assert "unknown: registry: " in capsys.readouterr().out
