@@ -120,6 +120,16 @@ class Workspace:
         return self.reports / "evaluation.json"
 
     @property
+    def metrics(self) -> Path:
+        """The few metrics that `dvc metrics` compares; written by `evaluate`."""
+        return self.reports / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        """The tables that `dvc plots` draws; written by `evaluate`."""
+        return self.reports / "plots"
+
+    @property
     def predictions(self) -> Path:
         """The predictions of the validation and the test rows; written by `evaluate`."""
         return self.reports / "predictions"

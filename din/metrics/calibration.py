@@ -47,14 +47,22 @@ def calibration_ratio(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(np.asarray(probabilities, np.float64).sum() / clicks) if clicks else float("nan")
 
 
-def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
-    """Return the expected calibration error: Σ_b (rows_b / rows) · |mean prediction_b − CTR_b| over bins of equal mass.
+def bin_of_rows(probabilities: ArrayLike, bins: int) -> NDArray[np.int64]:
+    """Return the number of the bin of each row, [B], for bins of equal mass.
 
-    Equal predictions share the bin of their lowest rank, so the value does not depend on row order.
+    Equal predictions share the bin of their lowest rank, so a bin does not depend on the order of the rows.
+    """
+    p = np.asarray(probabilities, np.float64)
+    return np.searchsorted(np.sort(p), p, "left") * bins // max(len(p), 1)
+
+
+def ece(labels: ArrayLike, probabilities: ArrayLike, bins: int = 10) -> float:
+    """Return the expected calibration error: Σ_b (rows_b / rows) · |mean prediction_b − CTR_b|.
+
+    `bin_of_rows` cuts the bins.
     """
     p = np.asarray(probabilities, np.float64)
     if not len(p) or np.isnan(p).any():
         return float("nan")
-    bin_of_row = np.searchsorted(np.sort(p), p, "left") * bins // len(p)
-    gap = np.bincount(bin_of_row, p - (np.asarray(labels) != 0), bins)
+    gap = np.bincount(bin_of_rows(p, bins), p - (np.asarray(labels) != 0), bins)
     return float(np.abs(gap).sum() / len(p))

@@ -20,6 +20,7 @@ from scipy.special import ndtri
 
 from din.features.reader import Features
 from din.field_forms import UNKNOWN, Column
+from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval, difference, estimate
 from din.metrics.slices import slices
 from din.params import Params
@@ -219,7 +220,7 @@ def calibration(labels: ArrayLike, probabilities: ArrayLike, confidence: float) 
     """Return bins of equal mass, cut as `din.metrics.calibration.ece` cuts them."""
     clicked = np.asarray(labels) != 0
     p = np.asarray(probabilities, np.float64)
-    number = np.searchsorted(np.sort(p), p, "left") * BINS // len(p)
+    number = bin_of_rows(p, BINS)
     found = []
     for one in np.unique(number):
         rows = number == one

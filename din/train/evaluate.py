@@ -30,6 +30,7 @@ from din.train.compute import Compute, computing
 from din.train.floor import floor
 from din.train.learned import Model, learn
 from din.train.machine import describe
+from din.train.plots import few_metrics, write_tables
 from din.train.predict import Predictions, predict
 from din.workspace import Workspace
 
@@ -37,7 +38,10 @@ _CONFIDENCE = 0.975  # with which each bound of a gain holds
 
 
 def evaluate(workspace: Workspace, params: Params) -> None:
-    """Write `reports/evaluation.json`, `reports/predictions/{valid,test}.parquet` and `reports/machine/evaluate.json`.
+    """Write the metrics, the predictions, what `dvc metrics` and `dvc plots` show, and a description of the machine.
+
+    They are `reports/evaluation.json`, `reports/predictions/{valid,test}.parquet`, `reports/metrics.json`,
+    `reports/plots/` and `reports/machine/evaluate.json`.
 
     Raises:
         InputError: features or model are missing, or do not fit each other.
@@ -71,6 +75,9 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     with replace_directory(workspace.predictions) as folder:
         pq.write_table(valid.table(), folder / "valid.parquet")
         pq.write_table(test.table(**floors), folder / "test.parquet")
+    with replace_directory(workspace.plots) as folder:
+        write_tables(folder, report["slices"]["test"], test.rows["label"], test.probabilities)
+    write_json(workspace.metrics, few_metrics(report))
     write_json(workspace.evaluation, report)
     write_json(workspace.machine_of("evaluate"), describe(compute))
     print(table(report), flush=True)

@@ -1,0 +1,52 @@
+"""The few metrics that `dvc metrics` compares, and the tables that `dvc plots` draws (`plots` in dvc.yaml).
+
+Both follow from the predictions alone and hold no clock, so equal trainings write equal bytes.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from din.metrics.calibration import bin_of_rows
+
+COMPARED = ("auc", "gauc", "log_loss", "calibration_ratio")
+BINS = 10
+
+
+def few_metrics(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Return the metrics to compare experiments by: validation rows to choose, test rows to report."""
+    found = {split: {name: evaluation[split][name] for name in COMPARED} for split in ("valid", "test")}
+    lr = evaluation["floors"]["lr"]["auc"]
+    own = found["test"]["auc"]
+    found["test"]["auc_over_lr"] = None if own is None or lr is None else own - lr
+    return {split: {name: value for name, value in row.items() if value is not None} for split, row in found.items()}
+
+
+def write_tables(folder: Path, slices: Sequence[dict[str, Any]], labels: ArrayLike, probabilities: ArrayLike) -> None:
+    """Write the calibration by bins of equal mass, and the metrics of the slices, as CSV.
+
+    Args:
+        folder: an empty folder.
+        slices: the slices of the test rows, as in evaluation.json.
+        labels: of the test rows, [B].
+        probabilities: of the test rows, [B].
+    """
+    clicked = np.asarray(labels) != 0
+    p = np.asarray(probabilities, np.float64)
+    number = bin_of_rows(p, BINS)
+    bins = [number == one for one in np.unique(number)]
+    rows = [(float(p[own].mean()), float(clicked[own].mean()), int(own.sum())) for own in bins]
+    _write(folder / "calibration.csv", ("mean prediction", "CTR", "rows"), rows)
+    named = [(f"{one['by']}={one['value']}", one["auc"], one["calibration_ratio"], one["rows"]) for one in slices]
+    _write(folder / "slices.csv", ("slice", "AUC", "calibration", "rows"), [row for row in named if None not in row])
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

@@ -1,0 +1,100 @@
+"""The metrics and tables that DVC compares. Alone: `pytest tests/train/test_plots.py`."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import documents_of
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from din.document_types import Epoch
+from din.metrics.calibration import bin_of_rows, ece
+from din.train.plots import few_metrics, write_tables
+
+ROOT = Path(__file__).parent.parent.parent
+SLICES = [
+    {"by": "history_length", "value": "5-19", "auc": 0.7, "calibration_ratio": 0.9, "rows": 10},
+    {"by": "tab", "value": 'a "comma", quoted', "auc": 0.8, "calibration_ratio": 1.1, "rows": 5},
+    {"by": "tab", "value": "one class", "auc": None, "calibration_ratio": 1.0, "rows": 2},
+]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and probabilities of 1,000 rows."""
+    random = np.random.default_rng(3)
+    p = random.random(1000)
+    return random.random(1000) < p, p
+
+
+def test_the_tables(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    """The bins hold all rows, their gaps sum to the calibration error, and a slice without an AUC is left out."""
+    labels, p = scored
+    write_tables(tmp_path, SLICES, labels, p)
+    bins = [{name: float(value) for name, value in row.items()} for row in table(tmp_path / "calibration.csv")]
+    assert [row["rows"] for row in bins] == [100] * 10
+    gaps = sum(abs(row["mean prediction"] - row["CTR"]) * row["rows"] for row in bins) / 1000
+    assert gaps == pytest.approx(ece(labels, p))
+    slices = table(tmp_path / "slices.csv")
+    assert [row["slice"] for row in slices] == ["history_length=5-19", 'tab=a "comma", quoted']
+    assert [float(row["AUC"]) for row in slices] == [0.7, 0.8]
+
+
+def test_the_order_of_the_rows_does_not_matter(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    """Shuffled rows give the same bins."""
+    labels, p = scored
+    order = np.random.default_rng(4).permutation(len(p))
+    folders = [tmp_path / "as they are", tmp_path / "shuffled"]
+    for folder, rows in zip(folders, (np.arange(len(p)), order), strict=True):
+        folder.mkdir()
+        write_tables(folder, SLICES, labels[rows], p[rows])
+    first, second = ([[*map(float, row.values())] for row in table(one / "calibration.csv")] for one in folders)
+    assert np.array(first) == pytest.approx(np.array(second))
+
+
+@given(st.lists(st.sampled_from([0.1, 0.2, 0.2000001, 0.9]), max_size=50), st.integers(1, 12))
+def test_equal_predictions_share_a_bin(predictions: list[float], bins: int) -> None:
+    """A bin follows from the prediction alone, grows with it, and lies within the number of bins."""
+    number = bin_of_rows(predictions, bins)
+    of_prediction: dict[float, set[int]] = {}
+    for prediction, one in zip(predictions, number, strict=True):
+        of_prediction.setdefault(prediction, set()).add(int(one))
+    assert all(len(found) == 1 for found in of_prediction.values())
+    ordered = [found.pop() for _, found in sorted(of_prediction.items())]
+    assert ordered == sorted(ordered)
+    assert all(0 <= one < bins for one in ordered)
+
+
+def test_few_metrics_leave_out_what_is_undefined() -> None:
+    """Validation and test rows have the same metrics, and the gain over LR is the difference of two AUCs."""
+    evaluation: dict[str, Any] = dict(documents_of.evaluation())
+    found = few_metrics(evaluation)
+    assert found["test"]["auc_over_lr"] == evaluation["test"]["auc"] - evaluation["floors"]["lr"]["auc"]
+    assert found["test"].keys() - found["valid"].keys() == {"auc_over_lr"}
+    undefined = evaluation | {"test": evaluation["test"] | {"auc": None}}
+    assert few_metrics(undefined)["test"].keys() & {"auc", "auc_over_lr"} == set()
+
+
+def test_dvc_draws_what_is_written(scored: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    """Every file that dvc.yaml plots is written by a stage and has the columns."""
+    pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+    outs = {out for stage in pipeline["stages"].values() for out in stage.get("outs", []) if isinstance(out, str)}
+    write_tables(tmp_path, SLICES, *scored)
+    columns = {f"reports/plots/{path.name}": set(table(path)[0]) for path in tmp_path.iterdir()}
+    columns["reports/training/summary.json"] = set(Epoch.__annotations__)
+    drawn = set()
+    for plot in (settings for entry in pipeline["plots"] for settings in entry.values()):
+        for path, names in plot["y"].items():
+            drawn.add(path)
+            assert {plot["x"], *([names] if isinstance(names, str) else names)} <= columns[path]
+            assert any(path == out or path.startswith(f"{out}/") for out in outs)
+    assert drawn == columns.keys()
