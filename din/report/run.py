@@ -138,7 +138,11 @@ class Run:
         return strips(self.workspace)
 
     def _document(self, expected: type[T], path: Path) -> T | None:
-        return self._try(self.workspace.relative(path), lambda: documents.read(expected, path))
+        name = self.workspace.relative(path)
+        found = self._try(name, lambda: documents.read(expected, path))
+        if name in self.missing:  # the page shows the name beside the message, which begins with the path
+            self.missing[name] = self.missing[name].removeprefix(f"{path}: ")
+        return found
 
     def _try(self, name: str, read: Callable[[], T]) -> T | None:
         """Return a part of the run, or note why it can't be shown."""

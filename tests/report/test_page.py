@@ -142,6 +142,8 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     assert "The run stopped at validate_raw: its gate is closed." in page.text
     assert "Fill the column." in page.text and HOSTILE in page.text
     assert "reports/evaluation.json" in page.text
+    assert "reports/gate.json: not found; run the stage" in page.text
+    assert f"{workspace.gate}: " not in page.text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"verdict": "open"}'])
