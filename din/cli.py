@@ -324,11 +324,27 @@ def gate(as_json: AsJson = False) -> None:
     epilog=examples(
         "din report",
         "din report --json        # verdict and advice for machines",
+        "din report --all         # one page about all runs in the registry",
     ),
 )
-def report(as_json: AsJson = False) -> None:
-    """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice."""
+def report(
+    everything: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
+    uri: JobUri = None,
+    model: JobModel = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice.
+
+    With --all, write reports/runs.html about all runs in the registry: its records, and what schedulers kept.
+    """
     with answering("train"):
+        if everything:
+            from din.report.runs_page import print_runs, write_runs
+
+            print_runs(HERE, write_runs(HERE, uri or default_registry(), job_model(uri, model)), as_json)
+            return
+        if uri or model:
+            raise InputError("--registry and --model choose the runs of --all; expected --all beside them")
         from din.report.write import print_report, write_report
 
         print_report(write_report(HERE), as_json)

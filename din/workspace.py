@@ -160,6 +160,11 @@ class Workspace:
         return self.reports / "report.html"
 
     @property
+    def runs_page(self) -> Path:
+        """A page for people about all runs of the registry; written by `report --all`."""
+        return self.reports / "runs.html"
+
+    @property
     def seeds(self) -> Path:
         """The spread of trainings with other seeds; written by `judge`, which is not a stage."""
         return self.reports / "seeds.json"

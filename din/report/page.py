@@ -34,6 +34,7 @@ MOST_COLUMNS = 10
 _HIGHEST_RATIO = 2.5
 """The largest calibration ratio that is drawn to scale."""
 _FOLDER = Path(__file__).parent
+STYLE = _FOLDER / "style.css"
 _DELTA = "champion_delta_"
 _METRICS = {
     "auc": "AUC",
@@ -111,7 +112,7 @@ def render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]") -> byt
 def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most: int) -> bytes:
     failed = _failed(run)
     text = (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             run=run,
@@ -128,7 +129,7 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
             slices=_slices(run),
             days=_days(run),
             strips=[(one, *_pictures(one)) for one in strips],
-            style=Markup((_FOLDER / "style.css").read_text(encoding="utf-8")),
+            style=Markup(STYLE.read_text(encoding="utf-8")),
             most=most,
         )
     )
@@ -136,7 +137,8 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates of the pages, which escape all texts."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,

@@ -1,0 +1,107 @@
+"""The page about all runs of a registry: promoted, refused, rolled back and unreadable ones."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from html_page import Page
+from miniature import Run as Miniature
+from miniature import score
+from typer.testing import CliRunner
+
+from din import cli
+from din.errors import GateClosed
+from din.promotion import records
+from din.promotion.gate import gate
+from din.promotion.promote import promote
+from din.registry.registry import Registry
+from din.report.page import MOST_BYTES
+from din.report.runs import read_runs
+from din.report.runs_page import write_runs
+from din.report.write import write_report
+from din.workspace import Workspace
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def registry(finished: Miniature) -> Registry:
+    return Registry.of(finished.here, finished.params)
+
+
+def keep(run: Miniature, run_id: str, folder: Path) -> None:
+    """Keep the reports of the workspace as a scheduler does."""
+    for name in ("gate.json", "report.html"):
+        target = folder / "reports" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((run.here.reports / name).read_bytes())
+    records.keep(records.objects_of(run.here, run.params), f"runs/{run_id}", folder)
+
+
+def test_a_registry_without_a_run(finished: Miniature, registry: Registry) -> None:
+    """The page says what to do."""
+    write_runs(finished.here, registry.uri, registry.model_name)
+    page = Page(finished.here.runs_page.read_text())
+    assert "No run yet" in page.text
+
+
+def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Registry, tmp_path: Path) -> None:
+    """Each run is a row with its verdict, metrics and report, and the curve has the champions."""
+    here = finished.here
+    gate(here, finished.params, score)
+    write_report(here)
+    record = promote(here, finished.params, by="ann", reason=f"the first {HOSTILE}", score=score).record
+    strict = replace(finished.params, gate=replace(finished.params.gate, min_auc=0.999))
+    with pytest.raises(GateClosed):
+        gate(here, strict, score)
+    write_report(here)
+    keep(finished, "refused", tmp_path / "kept")
+    broken = tmp_path / "broken"
+    (broken / "reports").mkdir(parents=True)
+    (broken / "reports" / "gate.json").write_text("{")
+    records.keep(records.objects_of(here, finished.params), "runs/broken", broken)
+    runs = read_runs(registry.uri, registry.model_name, 10)
+    rows = {row.run_id: row for row in runs.rows}
+    assert rows["refused"].verdict == "closed"
+    assert "min_auc" in rows["refused"].why
+    assert rows["broken"].verdict == "stopped"
+    promoted = rows[record.run_id]
+    assert (promoted.verdict, promoted.number, promoted.version) == ("promoted", 1, record.version)
+    auc = promoted.figures["auc"]
+    assert auc.value is not None and auc.interval is not None
+    assert [point.figure for point in runs.points] == [auc]
+    write_runs(here, registry.uri, registry.model_name)
+    page = Page(here.runs_page.read_text())
+    assert HOSTILE in page.text
+    assert page.having("script", "link") == []
+    links = [attributes["href"] for attributes in page.having("a")]
+    reports = [href for href in links if href and not href.startswith("#")]
+    assert len(reports) == 2
+    assert all((here.reports / href).resolve().is_file() for href in reports)
+
+
+def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry) -> None:
+    """The oldest of two thousand runs are left out, which the page says, and a curve of many champions is thinned."""
+    version = registry.put_bundle(finished.here.bundle)
+    record = None
+    for number in range(250):
+        record = registry.append(version, record, by="nightly", reason="x" * 150 + str(number))
+    runs = write_runs(finished.here, registry.uri, registry.model_name)
+    assert len(runs.rows) == 250
+    assert len(runs.points) == 125
+    long = replace(runs, rows=[*runs.rows] * 8)
+    assert len(long.shortened(500).rows) == 500
+    assert long.shortened(500).left_out == 1500
+    assert finished.here.runs_page.stat().st_size <= MOST_BYTES
+
+
+def test_the_command(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command writes the page, prints its path or the runs, and refuses a registry without --all."""
+    monkeypatch.setattr(cli, "HERE", Workspace(finished.here.root))
+    arguments = ["report", "--registry", registry.uri, "--model", registry.model_name]
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 2
+    done = CliRunner().invoke(cli.app, [*arguments, "--all"])
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, "report: reports/runs.html")
+    done = CliRunner().invoke(cli.app, [*arguments, "--all", "--json"])
+    assert json.loads(done.stdout) == []
