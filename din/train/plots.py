@@ -19,10 +19,11 @@ BINS = 10
 
 def few_metrics(evaluation: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return the metrics to compare experiments by: validation rows to choose, test rows to report."""
-    found = {split: {name: evaluation[split][name] for name in COMPARED} for split in ("valid", "test")}
-    lr = evaluation["floors"]["lr"]["auc"]
+    judged = {split: evaluation[split] for split in ("valid", "test") if evaluation[split]}
+    found = {split: {name: metrics[name] for name in COMPARED} for split, metrics in judged.items()}
+    lr = evaluation["floors"]["lr"]
     own = found["test"]["auc"]
-    found["test"]["auc_over_lr"] = None if own is None or lr is None else own - lr
+    found["test"]["auc_over_lr"] = None if own is None or not lr or lr["auc"] is None else own - lr["auc"]
     return {split: {name: value for name, value in row.items() if value is not None} for split, row in found.items()}
 
 
