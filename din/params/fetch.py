@@ -6,11 +6,13 @@ from operator import attrgetter
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
+from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Paths
 
 DATE = "{date}"
 """The place of a day, as YYYY-MM-DD, in a path."""
+TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
 _NEEDED = {
     "movielens": "movielens.path",
     "amazon-reviews": "amazon_reviews.path",
@@ -54,26 +56,43 @@ class TaobaoAds(Block):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Csv(Block):
+    """How the text files of the source `table` are written."""
+
+    delimiter: Literal[",", ";", "\t", "|"] | None
+    names: tuple[str, ...]
+    encoding: Literal["utf-8", "utf-16", "cp1252", "iso-8859-15", "cp1250", "cp1251", "gb18030", "shift_jis", "euc-kr"]
+    decimal: Literal[".", ","]
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Report a comma with two meanings."""
+        if self.decimal == "," and self.delimiter == ",":
+            yield Conflict(("delimiter", "decimal"), "a comma can't end a cell and begin a fraction; change one")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table(Block):
     """The source `table`: your own files."""
 
     events: Paths | None
     columns: dict[str, str]
     label: str
-    timestamp_unit: Literal["s", "ms", "us", "ns", "iso"]
+    timestamp_unit: Literal["s", "ms", "us", "ns", "iso"] | TimeForm
     utc_offset_hours: Annotated[int, Field(ge=-12, le=14)]
     keep: tuple[str, ...]
     items: Paths | None
     items_columns: dict[str, str]
+    items_from_events: tuple[str, ...]
     users: Paths | None
     users_columns: dict[str, str]
     history: Paths | None
     history_columns: dict[str, str]
     separators: dict[str, str]
+    csv: Csv
     daily: bool
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report days in the paths of tables that are read whole, and in only some of the paths of a table."""
+        """Report days in the paths of tables that are read whole, and two tables of items."""
         for key in ("events", "history"):
             paths = (getattr(self, key) or "").split(",")
             if 0 < sum(DATE in path for path in paths) < len(paths):
@@ -81,6 +100,11 @@ class Table(Block):
         for key in ("items", "users"):
             if DATE in (getattr(self, key) or ""):
                 yield Conflict((key,), f"this table has no days, so its path can't have {DATE}; name its newest file")
+        if self.items_from_events and self.items:
+            yield Conflict(("items", "items_from_events"), "items come from one of them; empty the other")
+        if self.items_from_events and DATE in (self.events or ""):
+            keys = ("events", "items_from_events")
+            yield Conflict(keys, "days are read one by one, so none knows all items; give an item table")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 import pyarrow.parquet as pq
@@ -35,8 +36,10 @@ from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.workspace import Workspace
 
-FORMATS = {"csv": "CSV", "tsv": "CSV", "parquet": "Parquet", "pq": "Parquet"} | dict.fromkeys(
-    ("jsonl", "ndjson", "json"), "JSON-lines"
+FORMATS = (
+    dict.fromkeys(("csv", "tsv", "txt", "dat"), "CSV")
+    | dict.fromkeys(("parquet", "pq"), "Parquet")
+    | dict.fromkeys(("jsonl", "ndjson", "json"), "JSON-lines")
 )
 CHUNK = 1 << 22  # bytes read at once
 _MARK = "@date@"  # the place of the day while a pattern is turned into a regular expression
@@ -46,6 +49,31 @@ _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.erro
 _FINAL = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG}
 
 Select = Callable[[Sequence[str], str], list[str]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How CSV files are written.
+
+    Attributes:
+        delimiter: one character; None = a tab in .tsv, else a comma.
+        names: the columns of files without a header; () = the first line names them.
+        encoding: as Python names it.
+        decimal: `.`, or `,` in numbers such as 12,50.
+    """
+
+    delimiter: str | None = None
+    names: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    decimal: str = "."
+
+    def of(self, file: "File") -> str:
+        """Return the delimiter of a file."""
+        return self.delimiter or ("\t" if file.suffix == "tsv" else ",")
+
+
+COMMON = Dialect()
+"""CSV as most programs write it."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +210,14 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     return result
 
 
-def read(files: Sequence[File], select: Select) -> Part:
+def read(files: Sequence[File], select: Select, dialect: Dialect = COMMON) -> Part:
     """Read the selected columns of all files, in order.
 
     Columns of CSV are text, with null for ''. Columns of other formats keep their types.
 
     Args:
         select: maps (column names, file name) to the columns to read, and raises if one is missing.
+        dialect: how CSV files are written.
 
     Raises:
         InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
@@ -200,7 +229,7 @@ def read(files: Sequence[File], select: Select) -> Part:
         with unreadable(file.name):
             if file.system.size(file.path) == 0:
                 raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
-            table = _READERS[form](file, select)
+            table = _READERS[form](file, select, dialect)
         parts.append(Part(table, ((file.name, table.num_rows),)))
     return joined(parts)
 
@@ -228,19 +257,27 @@ def joined(parts: Sequence[Part]) -> Part:
     return Part(table, tuple(file for part in parts for file in part.files), rows)
 
 
-def _read_csv(file: File, select: Select) -> pa.Table:
-    delimiter = "\t" if file.suffix == "tsv" else ","
-    with delimited.explained(file.name, file.lines, delimiter, CHUNK):
-        return _parse_csv(file, select, delimiter)
+def _read_csv(file: File, select: Select, dialect: Dialect) -> pa.Table:
+    with delimited.explained(file.name, file.lines, dialect.of(file), CHUNK):
+        return _parse_csv(file, select, dialect)
 
 
-def _parse_csv(file: File, select: Select, delimiter: str) -> pa.Table:
-    parse = pcsv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    options = pcsv.ReadOptions(use_threads=False, block_size=CHUNK)  # with threads, errors would not name the row
+def _parse_csv(file: File, select: Select, dialect: Dialect) -> pa.Table:
+    parse = pcsv.ParseOptions(delimiter=dialect.of(file), newlines_in_values=True)
+    options = pcsv.ReadOptions(
+        use_threads=False,  # with threads, errors would not name the row
+        block_size=CHUNK,
+        column_names=dialect.names or None,
+        encoding=dialect.encoding,
+    )
     with file.open() as stream:
         header = pcsv.open_csv(stream, options, parse).schema.names
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise InputError(f"{file.name}: column {shown(twice[0])} appears twice in the header; rename one")
+    if others := [other for other in (";", "\t", "|", ",") if len(header) == 1 and other in header[0]]:
+        raise InputError(
+            f"{file.name}: its only column is {shown(header[0])}; set fetch.table.csv.delimiter to {others[0]!r}"
+        )
     names = select(header, file.name)
     convert = pcsv.ConvertOptions(
         include_columns=names,
@@ -249,10 +286,17 @@ def _parse_csv(file: File, select: Select, delimiter: str) -> pa.Table:
         strings_can_be_null=True,
     )
     with file.open() as stream:
-        return pcsv.read_csv(stream, options, parse, convert)
+        table = pcsv.read_csv(stream, options, parse, convert)
+    return _with_points(table) if dialect.decimal == "," else table
 
 
-def _read_json(file: File, select: Select) -> pa.Table:
+def _with_points(table: pa.Table) -> pa.Table:
+    """Return a table of text with a point for the comma of each cell that is a number such as 12,50."""
+    columns = [pc.replace_substring_regex(column, r"^(-?[0-9]+),([0-9]+)$", r"\1.\2") for column in table.columns]
+    return pa.table(columns, names=table.column_names)
+
+
+def _read_json(file: File, select: Select, _: Dialect) -> pa.Table:
     table = _parse_json(file, pa.schema([]))
     if times := [(field.name, pa.string()) for field in table.schema if pa.types.is_temporal(field.type)]:
         table = _parse_json(file, pa.schema(times))  # keeps text that looks like a time as it is written
@@ -266,7 +310,7 @@ def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
         return table
 
 
-def _read_parquet(file: File, select: Select) -> pa.Table:
+def _read_parquet(file: File, select: Select, _: Dialect) -> pa.Table:
     with file.system.open(file.path, "rb") as raw:
         parquet = pq.ParquetFile(raw)
         table = parquet.read(select(parquet.schema_arrow.names, file.name))
@@ -274,7 +318,7 @@ def _read_parquet(file: File, select: Select) -> pa.Table:
     return _plain(table)
 
 
-_READERS: dict[str, Callable[[File, Select], pa.Table]] = {
+_READERS: dict[str, Callable[[File, Select, Dialect], pa.Table]] = {
     "CSV": _read_csv,
     "Parquet": _read_parquet,
     "JSON-lines": _read_json,
@@ -299,7 +343,8 @@ def unreadable(what: str) -> Iterator[None]:
                 "iconv -f UTF-16 -t UTF-8, or export it again"
             ) from None
         if "utf" in problem.lower():
-            raise InputError(f"{what}: not UTF-8 text ({problem}); convert it, e.g. with iconv -t UTF-8") from None
+            advice = "set fetch.table.csv.encoding, e.g. to cp1252, or convert it, e.g. with iconv -t UTF-8"
+            raise InputError(f"{what}: not UTF-8 text ({problem}); {advice}") from None
         damaged = "the file is damaged or of another format: export it again"
         advice = "correct that line" if "line" in problem else damaged
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None

@@ -67,13 +67,13 @@ class TableSource:
         self.params = params
         self.until = until
         self._listed: dict[str, tuple[files.File, ...]] = {}
-        if wrong := set(params.columns) - {*_EVENT_KEYS, *params.keep}:
+        known = (*_EVENT_KEYS, *params.keep, *params.items_from_events)
+        if wrong := set(params.columns) - {*known}:
             raise InputError(
-                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of "
-                f"{', '.join((*_EVENT_KEYS, *params.keep))}; "
+                f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join(known)}; "
                 "list further columns in fetch.table.keep, and name the label in fetch.table.label"
             )
-        if wrong := {*EVENT_COLUMNS, "date"} & {*params.keep}:
+        if wrong := {*EVENT_COLUMNS, "date"} & {*params.keep, *params.items_from_events}:
             raise InputError(
                 f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
                 "another name, set in fetch.table.columns as `our name: their name`"
@@ -162,6 +162,11 @@ class TableSource:
 
     def _log(self, events: _Input, sides: Mapping[str, _Input]) -> RawLog:
         self._check_separators(events)
+        if columns_of_items := self.params.items_from_events:
+            sides = {**sides, "items": _items_of(events, columns_of_items)}
+            events = replace(
+                events, names={our: their for our, their in events.names.items() if our not in columns_of_items}
+            )
         present = {"events": events, **sides}
         ids = _ids(present, USER_ID) | _ids(present, ITEM_ID)
         parts = {name: self._part(name, table, ids) for name, table in present.items()}
@@ -249,7 +254,9 @@ class TableSource:
             labels = [Label.parse(self.params.label, names, file).column] if table == "events" else []
             return list(dict.fromkeys([*wanted.values(), *others, *labels]))
 
-        return files.read(found, select)
+        csv = self.params.csv
+        names = csv.names if table == "events" else ()
+        return files.read(found, select, files.Dialect(csv.delimiter, names, csv.encoding, csv.decimal))
 
     def _input(self, table: str, part: Part) -> _Input:
         others = self._others(table, part.table.column_names)
@@ -261,7 +268,7 @@ class TableSource:
         """Map our names of the columns that a table must have to theirs."""
         p = self.params
         required, mapping = {
-            "events": ((USER_ID, ITEM_ID, TIMESTAMP, *p.keep), p.columns),
+            "events": ((USER_ID, ITEM_ID, TIMESTAMP, *p.keep, *p.items_from_events), p.columns),
             "items": ((ITEM_ID,), p.items_columns),
             "users": ((USER_ID,), p.users_columns),
             "history": ((USER_ID, ITEM_ID, TIMESTAMP), p.history_columns),
@@ -374,6 +381,15 @@ def _exploded(history: _Input) -> _Input:
     flat[SEQUENCE] = pa.chunked_array([np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)])
     text = history.text or history.lists[ITEM_ID] is not None
     return _Input(Part(pa.table(flat), part.files, rows), {**names, SEQUENCE: SEQUENCE}, {}, text)
+
+
+def _items_of(events: _Input, described: Sequence[str]) -> _Input:
+    """Return the columns of events that describe items, with one row for each item: its last one."""
+    rows = pa.table({"item": events[ITEM_ID], "row": np.arange(events.part.table.num_rows)})
+    last = rows.group_by("item").aggregate([("row", "max")])["row_max"].to_numpy()
+    names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
+    lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
+    return _Input(events.part.take(np.sort(last)), names, lists, events.text)
 
 
 def _ids(tables: Mapping[str, _Input], ours: str) -> dict[tuple[str, str], pa.ChunkedArray]:

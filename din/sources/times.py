@@ -12,6 +12,11 @@ from din.sources.rawlog import TIME, Part, first
 BEIJING = 8  # hours ahead of UTC, all year round
 YEARS = (1990, 2100)  # a time outside these years means a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+_DATES = ("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m %d, %Y", "%b %d, %Y")
+_CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+_OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
+FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)
+"""Forms of text that logs use beside ISO 8601. Where two fit, such as 03/04/2024, the first is more common."""
 _LOW, _HIGH = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (YEARS[0], YEARS[1] + 1))
 _OFFSET = r"(Z|[+-]\d{2}(:?\d{2})?)"
 _ISO = rf"^\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?{_OFFSET}?)?$"
@@ -24,8 +29,8 @@ def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
     Args:
         part: the table.
         name: the column.
-        unit: `s`, `ms`, `us` or `ns` since 1970, or `iso` for ISO 8601 with an offset or in UTC. A column of a time
-            type has its own unit.
+        unit: `s`, `ms`, `us` or `ns` since 1970, `iso` for ISO 8601 with an offset or in UTC, or a form of text in
+            UTC such as `%d.%m.%Y`. A column of a time type has its own unit.
 
     Raises:
         InputError: a value is missing, is not a time, or lies outside 1990-2100. The message names its row, and
@@ -34,8 +39,11 @@ def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
     column = part.table[name]
     if (row := first(pc.is_null(column, nan_is_null=True))) is not None:
         raise InputError(f"{part.at(row)}: {name} is missing; expected a time: fill it or leave the row out")
+    if "%" in unit and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        column = column.cast(pa.string())  # such as 20240531
     if pa.types.is_string(column.type):
-        column = _iso(part, name, column) if unit == "iso" else _number(part, name, column, unit)
+        read = _iso if unit == "iso" else _formed if "%" in unit else _number
+        column = read(part, name, column, unit)
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         zone = getattr(column.type, "tz", None)
         return _plausible(part, name, column.cast(pa.timestamp("us", zone), safe=False).cast(TIME))
@@ -47,6 +55,21 @@ def to_utc(part: Part, name: str, unit: str) -> pa.ChunkedArray:
             f"2024-05-31T12:00:00Z{_proposal(column[0])}"
         )
     return _scaled(part, name, column, unit)
+
+
+def formed(column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
+    """Return text of a form as `strptime` reads it as timestamp[us], with null where a value has another form."""
+    return pc.strptime(column, format=form, unit="us", error_is_null=True).cast(TIME)
+
+
+def forms_of(column: pa.ChunkedArray) -> list[str]:
+    """Return the `FORMS` that every value of a text column has, with times within the years 1990 to 2100."""
+    found = []
+    for form in FORMS:
+        times = formed(column, form)
+        if times.null_count == 0 and pc.all(_within(times)).as_py():
+            found.append(form)
+    return found
 
 
 def since_1970(part: Part, name: str, unit: str, ahead_hours: int = 0) -> pa.ChunkedArray:
@@ -103,7 +126,17 @@ def _number(part: Part, name: str, column: pa.ChunkedArray, unit: str) -> pa.Chu
     return result
 
 
-def _iso(part: Part, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _formed(part: Part, name: str, column: pa.ChunkedArray, form: str) -> pa.ChunkedArray:
+    times = formed(column, form)
+    if (row := first(pc.is_null(times))) is None:
+        return times
+    raise InputError(
+        f"{part.at(row)}: {name} is {column[row].as_py()!r}; expected the form {form!r} ({_UNIT_KEY}): correct the "
+        f"row{_proposal(column[row]).replace('; correct the row', '')}"
+    )
+
+
+def _iso(part: Part, name: str, column: pa.ChunkedArray, _: str) -> pa.ChunkedArray:
     fits = pc.match_substring_regex(column, _ISO)
     if (row := first(pc.invert(fits))) is None:
         short = pc.replace_substring_regex(column, r"(\.\d{6})\d+", r"\1")
@@ -128,8 +161,7 @@ def _parses(value: str) -> bool:
 
 
 def _plausible(part: Part, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    low, high = (pa.scalar(seconds * 10**6).cast(TIME) for seconds in (_LOW, _HIGH))
-    if (row := first(pc.invert(pc.and_(pc.greater_equal(column, low), pc.less(column, high))))) is not None:
+    if (row := first(pc.invert(_within(column)))) is not None:
         raise InputError(
             f"{part.at(row)}: {name} is {column[row].as_py()}, outside the years {YEARS[0]} to {YEARS[1]}; "
             "correct the row"
@@ -137,9 +169,17 @@ def _plausible(part: Part, name: str, column: pa.ChunkedArray) -> pa.ChunkedArra
     return column
 
 
+def _within(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    low, high = (pa.scalar(seconds * 10**6).cast(TIME) for seconds in (_LOW, _HIGH))
+    return pc.and_(pc.greater_equal(column, low), pc.less(column, high))
+
+
 def _proposal(scalar: pa.Scalar) -> str:
+    text = scalar.as_py()
+    if isinstance(text, str) and (forms := forms_of(pa.chunked_array([[text]]))):
+        return f'; set {_UNIT_KEY} to "{forms[0]}"'
     try:
-        value = float(scalar.as_py())
+        value = float(text)
     except ValueError:
         return ""
     units = [unit for unit, per in NANOSECONDS.items() if _LOW <= value * per / 10**9 < _HIGH]

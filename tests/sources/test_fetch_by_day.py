@@ -66,9 +66,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     read = files.read
 
-    def listed(given, select):
+    def listed(given, *how):
         found.extend(Path(file.name).name for file in given)
-        return read(given, select)
+        return read(given, *how)
 
     monkeypatch.setattr(files, "read", listed)
     return found

@@ -92,6 +92,19 @@ CASES = [
         timestamp_unit="iso",
     ),
     events("an old year", "1,10,0203-12-01,0", "outside the years 1990 to 2100", timestamp_unit="iso"),
+    events("a German date", "1,10,31.05.2024 12:30,0", "expected a number", timestamp_unit="s"),
+    events(
+        "a German date as iso", "1,10,31.05.2024 12:30,0", 'set fetch.table.timestamp_unit to "%d.%m.%Y %H:%M"',
+        timestamp_unit="iso",
+    ),
+    events(
+        "another form", "1,10,31.05.2024,0", "expected the form '%m/%d/%Y'", 'timestamp_unit to "%d.%m.%Y"',
+        timestamp_unit="%m/%d/%Y",
+    ),
+    Case(
+        "semicolons", {"bad.csv": "a;b\n1;2\n"},
+        ("bad.csv: its only column is 'a;b'", "fetch.table.csv.delimiter to ';'"), {"events": "bad.csv"},
+    ),
     events("a missing user", f"1,10,{T},0\n,10,{T},0", "bad.csv row 2: user_id is missing"),
     events("a missing item", f"1,,{T},0", "bad.csv row 1: item_id is missing"),
     Case(

@@ -10,8 +10,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from table_files import T
 
 from din.artifacts import read_json
+from din.params.fetch import Csv
 from din.schema import EVENT_COLUMNS
 from din.workspace import Workspace
 
@@ -153,6 +155,46 @@ def test_timestamp_units(workspace: Workspace, fetch_table: Fetch, unit: str, va
     )
     times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
     assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 0, 0, 0, 500_000)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "values"),
+    [
+        ("%d.%m.%Y %H:%M", ["15.11.2023 00:00", "15.11.2023 12:30"]),
+        ("%m/%d/%Y %I:%M %p", ["11/15/2023 12:00 AM", "11/15/2023 12:30 PM"]),
+        ("%Y%m%d%H%M", ["202311150000", "202311151230"]),
+    ],
+)
+def test_a_form_of_times(workspace: Workspace, fetch_table: Fetch, unit: str, values: list[str]) -> None:
+    """Text of a form that `strptime` reads becomes a time, also where a CSV's text looks like a number."""
+    (workspace.root / "t.csv").write_text(
+        "user_id,item_id,timestamp,label\n" + "".join(f"1,2,{value},0\n" for value in values)
+    )
+    times = fetch_table(events="t.csv", timestamp_unit=unit)["events"]["timestamp"].to_pylist()
+    assert times == [datetime(2023, 11, 15), datetime(2023, 11, 15, 12, 30)]
+
+
+def test_a_german_file(workspace: Workspace, fetch_table: Fetch) -> None:
+    """Semicolons, Windows' encoding, commas in numbers and a missing header need only keys of `csv`."""
+    rows = "7;Äpfel;1,5;1700006400;1\n7;Birnen;12,75;1700006401;0\n8;a,b;3;1700006402;0\n"
+    (workspace.root / "kauf.txt").write_bytes(rows.encode("cp1252"))
+    names = ("user_id", "item_id", "price", "timestamp", "label")
+    csv = Csv(delimiter=";", names=names, encoding="cp1252", decimal=",")
+    events = fetch_table(events="kauf.txt", csv=csv, keep=("price",))["events"]
+    assert events["item_id"].to_pylist() == ["Äpfel", "Birnen", "a,b"]
+    assert events["price"].to_pylist() == [1.5, 12.75, 3.0]
+
+
+def test_items_from_events(workspace: Workspace, fetch_table: Fetch) -> None:
+    """Columns of events become an item table with the last row of each item, and a declared field of the item."""
+    (workspace.root / "t.csv").write_text(
+        f"{','.join(('user_id', 'item_id', 'timestamp', 'label', 'tags', 'w'))}\n"
+        f"1,10,{T},0,a|b,5\n1,11,{T},1,a,6\n1,10,{T},1,c,7\n"
+    )
+    raw = fetch_table(events="t.csv", items_from_events=("tags",), keep=("w",), separators={"tags": "|"})
+    assert raw["items"].to_pylist() == [{"item_id": 11, "tags": ["a"]}, {"item_id": 10, "tags": ["c"]}]
+    assert raw["events"].column_names == [*EVENT_COLUMNS, "w"]
+    assert manifest(workspace)["fields"] == {"item": {"tags": "multi"}}
 
 
 def test_the_utc_offset_moves_the_days(workspace: Workspace, fetch_table: Fetch) -> None:
