@@ -53,7 +53,9 @@ class Settings:
     @classmethod
     def from_env(cls) -> "Settings":
         """Read `DIN_REPOSITORY`, `DIN_HOME`, `DIN_DVC_REMOTE` and `DIN_REGISTRY`; docs/workers.md has the defaults."""
-        repository = os.environ.get("DIN_REPOSITORY") or str(Path(__file__).resolve().parent.parent)
+        ours = Path(__file__).resolve().parent.parent
+        here = ours if Workspace(ours).pipeline.exists() else Path.cwd()  # an installed package holds no pipeline
+        repository = os.environ.get("DIN_REPOSITORY") or str(here)
         home = os.environ.get("DIN_HOME")
         if is_remote(repository) and not home:
             raise InputError(f"DIN_REPOSITORY is {repository}: set DIN_HOME to a folder of this worker for workspaces")

@@ -1,7 +1,8 @@
 """`make airflow`: start a local Airflow with this DAG, trigger one run, and stop cleanly on Ctrl-C.
 
-It uses SQLite, LocalExecutor and the UI on loopback, and keeps all state in `.airflow/`. Settings of the environment
-take precedence. This is for one person on one machine; for a real deployment see docs/airflow.md.
+Run it from the repository's root. It uses SQLite, LocalExecutor and the UI on loopback, and keeps all state in
+`.airflow/`. Settings of the environment take precedence. This is for one person on one machine; for a real deployment
+see docs/airflow.md.
 """
 
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path.cwd()
 POOLS = {
     "gpu": {"slots": 1, "description": "Trainings at a time"},
     "promote": {"slots": 1, "description": "Promotions at a time"},
@@ -132,5 +133,5 @@ def stop(components: list[psutil.Popen]) -> None:
 
 if __name__ == "__main__":
     if shutil.which("airflow", path=settings(dict(os.environ))["PATH"]) is None:
-        sys.exit("airflow: not installed here; run it as `make airflow`")
+        sys.exit("airflow: not installed here; pip install 'din-ctr[train,airflow]', in a checkout run `make airflow`")
     sys.exit(main())

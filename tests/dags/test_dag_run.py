@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from local_airflow import Airflow
 from workspace import Workspace  # tests/pipeline
 
-from dags import din_pipeline, workspace
+from dags import airflow_dag, workspace
 from din.errors import InputError, Unavailable
 from din.names import RunId
 from din.registry.records import run_key
@@ -104,21 +104,21 @@ def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type
     """Exit codes 2 and 3 fail at once, and a bug, a kill or a missing outcome is retried; the outcome is kept first."""
     ti = Kept()
     with pytest.raises(AirflowException) as raised:
-        din_pipeline.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)
+        airflow_dag.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)
     assert isinstance(raised.value, AirflowFailException) == (error is AirflowFailException)
     assert ti.values["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
 
 
 def test_bad_input_outside_a_stage_is_final() -> None:
     """An unknown parameter in the form, say, fails the task at once; what may pass is left to retries."""
-    with pytest.raises(AirflowFailException, match=r"'train\.epoch' is unknown"), din_pipeline.final():
+    with pytest.raises(AirflowFailException, match=r"'train\.epoch' is unknown"), airflow_dag.final():
         raise InputError("parameter 'train.epoch' is unknown")
-    with pytest.raises(Unavailable), din_pipeline.final():
+    with pytest.raises(Unavailable), airflow_dag.final():
         raise Unavailable("no network")
 
 
 def test_success_passes_and_is_kept() -> None:
     """Exit code 0 raises nothing."""
     ti = Kept()
-    din_pipeline.settle(workspace.Outcome("train", 0, None, ""), ti)
+    airflow_dag.settle(workspace.Outcome("train", 0, None, ""), ti)
     assert ti.values["outcome"]["exit_code"] == 0

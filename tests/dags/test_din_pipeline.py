@@ -19,7 +19,7 @@ from pendulum import parse
 from random_pipelines import random_pipeline
 from ruamel.yaml import YAML
 
-from dags import din_pipeline, plan
+from dags import airflow_dag, din_pipeline, plan
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = {"open_run", "approval", "promote", "close_run"}
@@ -42,7 +42,7 @@ def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
 def test_random_pipelines_are_rendered_as_planned() -> None:
     """In 200 random files, the edges are the plan's, open_run is first, approval and promote follow, then close_run."""
     for stages in islice(valid_pipelines(), 200):
-        dag = din_pipeline.render(stages)
+        dag = airflow_dag.render(stages)
         names = {stage.name for stage in stages}
         assert edges(dag) == {stage.name: set(stage.upstream) for stage in stages}
         assert dag.get_task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
@@ -64,7 +64,7 @@ def test_meta_airflow_becomes_settings_of_the_task() -> None:
     given, bare = plan.parse(
         "stages: {a: {cmd: x, meta: {airflow: {retries: 0, pool: gpu, timeout_minutes: 5, queue: big}}}, b: {cmd: y}}"
     )
-    dag = din_pipeline.render((given, bare))
+    dag = airflow_dag.render((given, bare))
     a, b = dag.get_task("a"), dag.get_task("b")
     assert (a.retries, a.pool, a.queue, a.execution_timeout) == (0, "gpu", "big", timedelta(minutes=5))
     assert (b.retries, b.pool, b.queue) == (2, "default_pool", "default")

@@ -1,0 +1,215 @@
+"""The Airflow DAG `din_ctr`: open_run, the stages of dvc.yaml with DVC's edges, approval, promote, close_run.
+
+Each task asks `dags.workspace` to work in the run's isolated checkout, and ends according to the outcome's exit code. A
+run's day is its partition key. Parsing loads no training code, because stages run as commands.
+
+`close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
+clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
+run's own parameters decide whether its candidate waits for a person; otherwise it ends at once. A drift monitor would
+be a DAG of its own, scheduled on `din/champion`.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.timezone import utcnow
+
+from dags import plan, workspace
+from din.errors import GateClosed, InputError
+
+SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the day before it
+RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
+CHAMPION = Asset(name="din/champion")
+NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end the same way; other failures may pass
+
+FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
+    "until": Param(
+        None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
+    ),
+    "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
+    "start": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, "scratch", "champion"],
+        description="Learn by epochs, or go on from the champion; empty: as params.yaml says.",
+    ),
+    "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
+    "reason": Param("", type="string", description="Why, for the registry's log; empty: gate open, or who approved."),
+}
+
+APPROVE, REJECT = "Approve", "Reject"
+UNSAID = "answered in Airflow"  # the reason of an answer without one
+
+log = logging.getLogger(__name__)
+
+
+def alert(context: Mapping[str, Any]) -> None:
+    """Log what happened to a task that failed for good and what to do. A pager would be called from here."""
+    ti = context["ti"]
+    outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
+    next_step = "correct what the message names, then clear this task; a corrected log needs a new run"
+    if outcome["exit_code"] == GateClosed.exit_code:
+        next_step = "nothing: the champion stays; all reports are in the run's record"
+    log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
+
+
+def settle(outcome: workspace.Outcome, ti: Any) -> None:
+    """Keep the outcome in XCom, and end the task accordingly.
+
+    Raises:
+        AirflowFailException: bad input or a closed gate, which fails the task at once.
+        AirflowException: any other failure, which Airflow retries.
+    """
+    ti.xcom_push("outcome", asdict(outcome))
+    if outcome.exit_code in NEVER_RETRIED:
+        raise AirflowFailException(f"{outcome.stage} exited {outcome.exit_code}")
+    if outcome.exit_code != 0:
+        how = "left no outcome (killed?)" if outcome.exit_code is None else f"exited {outcome.exit_code}"
+        raise AirflowException(f"{outcome.stage} {how}")
+
+
+@contextmanager
+def final() -> Iterator[None]:
+    """Fail the task at once where no retry can cure it: on bad input or a closed gate; retry network, disk and git."""
+    try:
+        yield
+    except (InputError, GateClosed) as error:
+        raise AirflowFailException(str(error)) from None
+
+
+def opened(ti: Any) -> workspace.Run:
+    """Pull the run that `open_run` pinned; as an argument, it would add edges that dvc.yaml doesn't have."""
+    return workspace.Run(**ti.xcom_pull(task_ids="open_run"))
+
+
+@task(execution_timeout=timedelta(hours=2))  # like `fetch`, since the fingerprint may need the whole log
+def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[str, Any]:
+    """Pin day, commit, parameters and the source's fingerprint for all tasks of this run."""
+    until = dag_run.partition_key or params["until"]
+    bundle = getattr(ti, "bundle_instance", None)  # missing under `airflow dags test`
+    commit = params["commit"] or (bundle and bundle.version)  # the version of a Git bundle is the commit of these tasks
+    start = {"train.start": params["start"]} if params["start"] else {}
+    with final():
+        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"] | start, commit=commit)
+    return asdict(run)
+
+
+@task
+def run_stage(stage: str, ti: Any = None) -> None:
+    """Run one stage of dvc.yaml."""
+    with final():
+        settle(workspace.run_stage(opened(ti), stage), ti)
+
+
+class Approval(HITLOperator):
+    """Ask a person about a candidate that waits for one, and store their answer in the registry.
+
+    The task ends at once if the candidate does not wait, e.g. because somebody has answered on the command line. A
+    person has until the request expires. A rejection, and no answer in time, fail the task at once.
+    """
+
+    def execute(self, context: Any) -> Any:
+        """Ask, if the candidate waits for a person; Airflow calls `execute_complete` with the answer."""
+        with final():
+            request = workspace.request(opened(context["ti"]))
+        if request is None or request["state"] != "waiting":
+            return None
+        gates = [f"- {gate['name']}: {gate['reason']}" for gate in request["gates"]] or ["- all gates are open"]
+        about = f"Bundle `{request['version']}` would be record {request['number']}. Gates that are not open:"
+        self.body = "\n".join([about, "", *gates, "", f"Without an answer until {request['expires']} it is rejected."])
+        self.response_timeout = datetime.fromisoformat(request["expires"]) - utcnow()
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Store the answer as that of the Airflow user who gave it."""
+        ti = context["ti"]
+        run = opened(ti)
+        if event.get("error_type") == "timeout":
+            with final():
+                request = workspace.request(run)
+            if request and request["state"] == "approved":  # on the command line, in the meantime
+                return
+            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, "nobody answered in time"), ti)
+        answer = super().execute_complete(context, event)
+        approved = answer["chosen_options"] == [APPROVE]
+        user = answer["responded_by_user"]
+        reason = answer["params_input"].get("reason") or UNSAID
+        with final():
+            workspace.answer(run, approved, by=user["name"], reason=reason)
+        if not approved:
+            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"rejected by {user['name']}"), ti)
+
+
+@task(outlets=[CHAMPION], pool="promote")
+def promote(params: Any = None, ti: Any = None) -> None:
+    """Make the bundle the champion if the gate is open for exactly this bundle, and emit the asset `din/champion`."""
+    with final():
+        settle(workspace.promote(opened(ti), reason=params["reason"]), ti)
+
+
+@task
+def close_run(ti: Any = None) -> None:
+    """Keep lock and parameters in the run's record, and remove the workspace."""
+    workspace.close_run(opened(ti))
+
+
+def render(stages: Sequence[plan.StagePlan]) -> DAG:
+    """Return the DAG of these stages, with the edges of dvc.yaml.
+
+    `close_run` waits for every task, because it removes the workspace that they use.
+    """
+    with DAG(
+        "din_ctr",
+        description="Retrain the CTR model on one more day; promote it if every gate is open.",
+        doc_md=__doc__,
+        schedule=CronPartitionTimetable(SCHEDULE, timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
+        catchup=False,
+        max_active_runs=1,  # a candidate is compared with the champion that the previous run left
+        rerun_with_latest_version=False,  # a cleared run or a backfill keeps its bundle version
+        params=FORM,
+        default_args={
+            "owner": "din-ctr",
+            "retries": 2,
+            "retry_delay": timedelta(seconds=RETRY_SECONDS),
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": timedelta(minutes=30),
+            "execution_timeout": timedelta(hours=1),
+            "on_failure_callback": alert,
+        },
+        tags={"ctr", "din"},
+    ) as pipeline:
+        first: Any = open_run()
+        approval = Approval(
+            task_id="approval",
+            subject="Shall this candidate become the champion?",
+            options=[APPROVE, REJECT],
+            params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.")},
+            response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
+        )
+        promotion = promote()
+        with TaskGroup("stages", prefix_group_id=False):
+            tasks = {stage.name: render_stage(stage) for stage in stages}
+        for stage in stages:
+            tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or first)
+        awaited = {name for stage in stages for name in stage.upstream}
+        approval.set_upstream([tasks[name] for name in tasks if name not in awaited])
+        promotion.set_upstream(approval)
+        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), approval, promotion])
+    return pipeline
+
+
+def render_stage(stage: plan.StagePlan) -> Any:
+    """Return a stage as a task, with the DAG's defaults for settings that `meta.airflow` lacks."""
+    settings: dict[str, Any] = {"retries": stage.retries, "pool": stage.pool, "queue": stage.queue}
+    if stage.timeout_minutes:
+        settings["execution_timeout"] = timedelta(minutes=stage.timeout_minutes)
+    given = {key: value for key, value in settings.items() if value is not None}
+    return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **given)(stage.name)
