@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from din.params import Hooks, Params
 
 HERE = Workspace(Path())
+START = "Start"
 STAGES = "Stages"
 CHAMPION = "The champion"
 PARAMETERS = "Parameters"
@@ -137,6 +138,41 @@ def params_schema() -> None:
 
         params_here()
         print(json.dumps(schema(HERE.params.read_text(encoding="utf-8")), indent=2, ensure_ascii=False))
+
+
+@app.command(
+    rich_help_panel=START,
+    epilog=examples(
+        "din init --events clicks.csv",
+        "din init --events clicks.csv --items products.csv --label gekauft --yes",
+        "din init --update        # after an upgrade of this package",
+    ),
+)
+def init(
+    events: Annotated[str | None, typer.Option(help="The log: a path or glob; CSV, Parquet or JSON-lines.")] = None,
+    items: Annotated[str | None, typer.Option(help="The item table, if there is one.")] = None,
+    users: Annotated[str | None, typer.Option(help="The user table, if there is one.")] = None,
+    user: Annotated[str | None, typer.Option(help="The column of the user, if the guess is wrong.")] = None,
+    item: Annotated[str | None, typer.Option(help="The column of the item, if the guess is wrong.")] = None,
+    time: Annotated[str | None, typer.Option(help="The column of the time, if the guess is wrong.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
+) -> None:
+    """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
+    with answering("train"):
+        from din.init.command import init, init_update
+        from din.init.guess import Asked
+
+        if update == (events is not None):
+            raise InputError("give either --events with the path of the log, or --update")
+        if events is None:
+            init_update(HERE.root)
+            return
+        roles = {"user": user, "item": item, "time": time, "label": label}
+        given = {role: name for role, name in roles.items() if name is not None}
+        answer = None if yes or not sys.stdin.isatty() else typer.prompt
+        init(HERE, Asked(events, items, users), given, answer)
 
 
 @app.command(rich_help_panel=STAGES, epilog=examples("din code"))

@@ -39,6 +39,6 @@ def _describe(built: dict[str, Any], block: dict[str, Any], values: CommentedMap
 
 def _comment(block: CommentedMap, name: str) -> str:
     """Return the comment on the line of a key, or nothing."""
-    tokens = [token for token in block.ca.items.get(name, ()) if token]
+    tokens = [token for token in block.ca.items.get(name, ()) if hasattr(token, "value")]  # lists are lines above keys
     line = tokens[0].value.partition("\n")[0] if tokens else ""
     return line.removeprefix("#").strip()

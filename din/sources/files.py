@@ -36,7 +36,7 @@ from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.workspace import Workspace
 
-FORMATS = (
+FORMATS: dict[str, str] = (
     dict.fromkeys(("csv", "tsv", "txt", "dat"), "CSV")
     | dict.fromkeys(("parquet", "pq"), "Parquet")
     | dict.fromkeys(("jsonl", "ndjson", "json"), "JSON-lines")
@@ -287,10 +287,10 @@ def _parse_csv(file: File, select: Select, dialect: Dialect) -> pa.Table:
     )
     with file.open() as stream:
         table = pcsv.read_csv(stream, options, parse, convert)
-    return _with_points(table) if dialect.decimal == "," else table
+    return with_points(table) if dialect.decimal == "," else table
 
 
-def _with_points(table: pa.Table) -> pa.Table:
+def with_points(table: pa.Table) -> pa.Table:
     """Return a table of text with a point for the comma of each cell that is a number such as 12,50."""
     columns = [pc.replace_substring_regex(column, r"^(-?[0-9]+),([0-9]+)$", r"\1.\2") for column in table.columns]
     return pa.table(columns, names=table.column_names)

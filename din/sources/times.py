@@ -72,6 +72,11 @@ def forms_of(column: pa.ChunkedArray) -> list[str]:
     return found
 
 
+def is_iso(column: pa.ChunkedArray) -> bool:
+    """Return whether every value of a text column is ISO 8601."""
+    return pc.all(pc.match_substring_regex(column, _ISO)).as_py() is True
+
+
 def since_1970(part: Part, name: str, unit: str, ahead_hours: int = 0) -> pa.ChunkedArray:
     """Return an int64 column, in the unit that its publisher states, as timestamp[us].
 

@@ -1,0 +1,36 @@
+"""Ask a person which column has a role, where neither names nor values decide."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from din.init.roles import Undecided
+
+T = TypeVar("T")
+
+_QUESTIONS = {
+    "time": "Which column is the time at which the item was shown?",
+    "label": "Which column says whether the user clicked? A rule such as rating >= 4 is fine, too.",
+    "user": "Which column is the user?",
+    "item": "Which column is the item?",
+}
+
+
+def decided(guess: Callable[[dict[str, str]], T], given: dict[str, str], answer: Callable[[str], str] | None) -> T:
+    """Return a guess, and ask as long as a role can't be guessed.
+
+    Args:
+        guess: guesses, given the columns that are known by role.
+        given: what is known from the start.
+        answer: asks a person; None = nobody is there.
+
+    Raises:
+        Undecided: a role can't be guessed, and nobody is there to ask, or nothing is left to choose from.
+    """
+    while True:
+        try:
+            return guess(given)
+        except Undecided as error:
+            if answer is None or not error.candidates or error.role in given:
+                raise
+            question = f"{_QUESTIONS[error.role]} Candidates: {', '.join(error.candidates)}"
+            given = {**given, error.role: answer(question)}

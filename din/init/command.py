@@ -1,0 +1,58 @@
+"""The command `din init`: guess, ask, write, and print what was guessed and what to do next."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from din.errors import InputError, listed
+from din.init.ask import decided
+from din.init.guess import Asked, Guess, guess
+from din.init.render import PARAMS, TEMPLATE
+from din.init.update import create, update
+from din.params import load
+from din.workspace import Workspace
+
+
+def init(workspace: Workspace, asked: Asked, given: Mapping[str, str], answer: Callable[[str], str] | None) -> None:
+    """Make a repository that trains a model of a log, and print what was guessed.
+
+    Args:
+        workspace: an empty folder, or one with nothing but the log.
+        asked: the paths of the tables.
+        given: the columns that are known, by role.
+        answer: asks a person; None = nobody is there.
+
+    Raises:
+        InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
+    """
+    params = load(TEMPLATE / PARAMS)
+    found = decided(lambda known: guess(workspace, params, asked, known), dict(given), answer)
+    written = create(workspace.root, found.sets)
+    _print(found)
+    print(f"\nwrote {listed(written)}")
+    print(f"Every guess and its reason is in {PARAMS}; correct what is wrong there. Then run:\n")
+    print("    dvc repro && din promote")
+
+
+def init_update(root: Path) -> None:
+    """Merge the installed release into a repository that `din init` made, and print what changed.
+
+    Raises:
+        InputError: the repository has edits that are not committed, or a merge has conflicts, which are marked.
+    """
+    merged = update(root)
+    if not merged.changed:
+        print("up to date: this release renders the same files")
+        return
+    print(f"merged {listed(merged.changed)}; look at the changes with git diff")
+    if merged.conflicts:
+        raise InputError(
+            f"{listed(merged.conflicts)}: your edits and the new release change the same lines; choose between "
+            "<<<<<<< and >>>>>>> there, and commit"
+        )
+
+
+def _print(found: Guess) -> None:
+    print(f"{found.rows:,} rows, {found.clicks / found.rows:.2%} clicks")
+    for one in found.sets:
+        print(f"\n{one.key}: {one.value}")
+        print("\n".join(f"    {line}" for line in one.reason.splitlines()))

@@ -1,0 +1,189 @@
+"""Guess what every column is beside user, item, time and label: a field of some kind, feedback, or nothing.
+
+    is its name one of feedback, or does it tell the label alone?   -> behaviour: only the history may use it
+    is it the same for all rows of an item?                         -> item: candidates and histories have it
+    else it is known when the item is shown                         -> context
+
+What is the same for all rows, differs in every row, or follows from the day, is left out.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.init import words
+from din.init.look import Column
+from din.init.roles import unit_of
+from din.metrics.ranking import auc
+from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
+
+_TELLS_ALL = 0.8  # AUC of one column; no honest feature comes near it
+_SAME = 0.995  # share of rows with the commonest value of their item, user or day
+_OFTEN = 5  # rows a value, so that an embedding can be learned
+_FEW = 1000  # values of a category
+_FEW_NUMBERS = 30
+_SAMPLED = 200_000
+
+
+@dataclass(frozen=True)
+class FieldGuess:
+    """What a column is.
+
+    Attributes:
+        name: of the column.
+        group: None = the column is left out.
+        kind: as `featurize.fields` declares it.
+        reason: why.
+    """
+
+    name: str
+    group: Group | None
+    kind: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class Events:
+    """The keys of all events as numbers, [rows] each."""
+
+    users: np.ndarray
+    items: np.ndarray
+    days: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "Events":
+        """Return the keys of the raw log's events."""
+        days = table[TIMESTAMP].cast(pa.int64()).to_numpy() // DAY_US
+        return cls(_codes(table[USER_ID]), _codes(table[ITEM_ID]), days - days.min(), table[LABEL].to_numpy())
+
+
+def of_events(
+    table: pa.Table, events: Events, names: list[str], has_items: bool, graded: str | None
+) -> list[FieldGuess]:
+    """Return what the further columns of events are.
+
+    Args:
+        table: the raw log's events.
+        events: their keys.
+        names: the columns to judge.
+        has_items: whether there is an item table; otherwise, columns of the items are declared as its columns.
+        graded: the column of the label's rule, if it has one.
+    """
+    return [_of_event(name, table[name], events, has_items, name == graded) for name in names]
+
+
+def _of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: bool, is_graded: bool) -> FieldGuess:
+    kind, why = kind_of(name, column)
+    if kind is None:
+        return FieldGuess(name, None, None, why)
+    if is_graded:
+        return FieldGuess(name, Group.BEHAVIOUR, kind, f"the label's own column, so only the history may use it; {why}")
+    values = _codes(column) if not pa.types.is_nested(column.type) else None
+    of_item = values is not None and _follows(events.items, values)
+    if words.means(name, words.FEEDBACK):
+        if of_item:
+            return FieldGuess(name, None, None, "sums up answers to the item, later ones among them")
+        return FieldGuess(name, Group.BEHAVIOUR, kind, f"by its name an answer, known only after the click; {why}")
+    told = _tells(column, events.labels)
+    if told > _TELLS_ALL:
+        return FieldGuess(
+            name, Group.BEHAVIOUR, kind, f"tells the label alone (AUC {told:.2f}), so it comes after the click; {why}"
+        )
+    if of_item:
+        if has_items:
+            return FieldGuess(name, None, None, "the same in all rows of an item, which has a table of its own")
+        return FieldGuess(name, Group.ITEM, kind, f"the same in all rows of an item; {why}")
+    if values is not None and events.days.max() > 3 and _follows(events.days, values) and values.max() > 7:
+        return FieldGuess(name, None, None, "follows from the day, so each new day has a new value")
+    return FieldGuess(name, Group.CONTEXT, kind, f"known when the item is shown, as far as its name says; {why}")
+
+
+def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
+    """Return what the columns of an item or user table are."""
+    found = []
+    for name in table.column_names:
+        if name == key:
+            continue
+        kind, why = kind_of(name, table[name])
+        if kind is not None and words.means(name, (*words.RATING, "popularity", "helpful")):
+            found.append(FieldGuess(name, None, None, "may sum up answers that are later than an impression"))
+        else:
+            found.append(FieldGuess(name, group if kind is not None else None, kind, why))
+    return found
+
+
+def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
+    """Return the kind of a column and the reason; None as kind if the column is of no use."""
+    if problem := name_problem(name):
+        return None, f"{problem}; rename the column to use it"
+    if pa.types.is_list(column.type):
+        return _kind_of_lists(column)
+    rows = len(column)
+    values = column.unique().drop_null()
+    distinct = len(values)
+    if distinct < 2:
+        return None, "the same value in all rows"
+    if pa.types.is_boolean(column.type):
+        return "categorical", "true or false"
+    is_id = words.means(name, words.ID)
+    is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if distinct > 0.9 * rows and not (is_number and not is_id):
+        return None, f"{distinct:,} values in {rows:,} rows: hardly any repeats, so nothing can be learned of one"
+    unit = unit_of(Column(name, column, column))
+    if unit and (not is_number or words.means(name, words.TIME)):
+        return None, "a time or date: later rows have values that training never saw"
+    if is_number and not is_id and (pa.types.is_floating(column.type) or distinct > _FEW_NUMBERS):
+        return {"kind": "numeric", "buckets": 10}, f"{distinct:,} numbers, in ten buckets"
+    if distinct <= _FEW and not (is_id and distinct > 100):
+        return "categorical", f"{distinct:,} values"
+    if rows / distinct >= _OFTEN or is_id:
+        return "id", f"{distinct:,} values"
+    return None, f"{distinct:,} texts in {rows:,} rows: too few rows of each to learn from"
+
+
+def _kind_of_lists(column: pa.ChunkedArray) -> tuple[Any, str]:
+    values = column.combine_chunks().flatten()
+    lengths = pc.list_value_length(column).drop_null().unique()
+    if pa.types.is_floating(values.type) and len(lengths) == 1 and lengths[0].as_py() > 3:
+        return "vector", f"lists of {lengths[0]} numbers"
+    distinct = len(values.unique())
+    if distinct < 2 or distinct > 0.9 * len(values):
+        return None, f"lists of {distinct:,} different values, which hardly repeat"
+    return "multi", f"lists of {distinct:,} different values"
+
+
+def _codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Number the values of a column; a missing value has a number of its own."""
+    return column.dictionary_encode("encode").unify_dictionaries().combine_chunks().indices.to_numpy()
+
+
+def _follows(keys: np.ndarray, values: np.ndarray) -> bool:
+    """Return whether rows of one key nearly always have the same value, where keys repeat."""
+    pairs, counts = np.unique(keys.astype(np.int64) * (int(values.max()) + 1) + values, return_counts=True)
+    owners = pairs // (int(values.max()) + 1)
+    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
+    rows = np.add.reduceat(counts, starts)
+    common = np.maximum.reduceat(counts, starts)
+    again = rows > 1
+    return bool(again.sum() > 10 and (common[again].sum() >= _SAME * rows[again].sum()))
+
+
+def _tells(column: pa.ChunkedArray, labels: np.ndarray) -> float:
+    """Return the AUC of a column alone: click rates of its values in half of the rows, judged on the other half."""
+    if pa.types.is_nested(column.type) or labels.all():
+        return 0.5
+    step = max(1, len(labels) // _SAMPLED)
+    column, labels = column.take(pa.array(np.arange(0, len(labels), step))), labels[::step]
+    values = _codes(column)
+    if column.type in (pa.int64(), pa.float64()) and values.max() > 50:
+        numbers = column.fill_null(0).to_numpy()
+        values = np.searchsorted(np.unique(np.quantile(numbers, np.linspace(0, 1, 50))), numbers)
+    half = np.arange(len(labels)) % 2 == 0
+    clicks = np.bincount(values[half], labels[half], minlength=values.max() + 1)
+    rows = np.bincount(values[half], minlength=values.max() + 1)
+    rates = (clicks + labels.mean()) / (rows + 1)
+    return auc(labels[~half], rates[values[~half]]) or 0.5

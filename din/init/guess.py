@@ -1,0 +1,231 @@
+"""Guess the parameters of a log: an overlay of params.yaml, and a reason for each of its keys.
+
+    first rows ── look, roles ──> fetch.table ── the reader of `din fetch` ──> all rows ── fields, split ──> featurize
+
+The second half reads the whole log as a fetch would, so a log that a fetch would refuse is refused here, with the same
+message. It takes the memory of a fetch.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError
+from din.init import fields, roles, split
+from din.init.fields import Events, FieldGuess
+from din.init.look import Look, look
+from din.init.roles import Roles
+from din.init.split import Set
+from din.names import ModelName
+from din.params import Params, Table
+from din.params.fetch import DATE
+from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.sources.labels import Label
+from din.sources.tabular import TableSource
+from din.workspace import Workspace
+
+_RESERVED = {*EVENT_COLUMNS, "date"}
+_OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person said about a log; None = nothing."""
+
+    events: str
+    items: str | None = None
+    users: str | None = None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The parameters of a log.
+
+    Attributes:
+        sets: the parameters to set, each with its reason.
+        left_out: the columns that no field uses.
+        rows: the number of events.
+        clicks: how many of them are clicks.
+    """
+
+    sets: tuple[Set, ...]
+    left_out: tuple[FieldGuess, ...]
+    rows: int
+    clicks: int
+
+
+def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str, str]) -> Guess:
+    """Return the parameters of a log.
+
+    Args:
+        workspace: where relative paths start.
+        params: the parameters that the guess changes.
+        asked: the paths of the tables.
+        given: the roles of columns that a person named; see `roles.guess`.
+
+    Raises:
+        Undecided: a role can't be guessed.
+        InputError: a file can't be read, or a fetch would refuse the log.
+    """
+    events = look(workspace, asked.events, "--events")
+    found = roles.guess(events, given)
+    sets = [*_of_files(asked, events), *_of_roles(events, found)]
+    others = _others(events, found)
+    sides = {
+        "items": _side(workspace, "items", asked.items, ITEM_ID, events.columns[found.item.value].name),
+        "users": _side(workspace, "users", asked.users, USER_ID, events.columns[found.user.value].name),
+    }
+    for side in sides.values():
+        sets += side.sets if side else []
+    separators = _separators(events, others) | {
+        column: separator for side in sides.values() if side for column, separator in side.separators.items()
+    }
+    if separators:
+        sets.append(Set("fetch.table.separators", separators, "most values hold it, and the parts repeat"))
+    block = _block(params.fetch.table, [*sets, Set("fetch.table.keep", others, "")])
+    log = TableSource(workspace, block, None).read()
+    table = log.events.table
+    keys = Events.of(table)
+    if not found.all_positive and len(labels := pc.unique(table["label"])) < 2:
+        raise InputError(
+            f"fetch.table.label: {found.label.value}: is {labels[0]} in all {table.num_rows:,} rows; expected clicks "
+            "and impressions without a click: name another column, or a rule such as rating >= 4, with --label"
+        )
+    first = (pc.min(table[TIMESTAMP]).as_py()).date()
+    sets += split.guess(keys, first, found.all_positive)
+    graded = Label.parse(found.label.value, list(events.columns), asked.events)
+    guessed = fields.of_events(
+        table, keys, others, asked.items is not None, graded.column if graded.comparison else None
+    )
+    if log.items:
+        guessed += fields.of_table(log.items.table, Group.ITEM, ITEM_ID)
+    if log.users:
+        guessed += fields.of_table(log.users.table, Group.USER, USER_ID)
+    sets += _of_fields(guessed, others, keys, sets, DATE in asked.events, asked.items is not None)
+    left_out = tuple(field for field in guessed if field.group is None)
+    return Guess(tuple(sets), left_out, table.num_rows, int(keys.labels.sum()))
+
+
+@dataclass(frozen=True)
+class _Side:
+    sets: list[Set]
+    separators: dict[str, str]
+
+
+def _of_files(asked: Asked, events: Look) -> list[Set]:
+    stem = re.split(r"[/\\]", asked.events.split(",")[0].replace(DATE, "").rstrip("*/."))[-1].split(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-._") or "clicks"
+    sets = [
+        Set("fetch.source", "table", "a log in files of its own"),
+        Set("fetch.table.events", asked.events, f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"),
+        Set("promote.model_name", str(ModelName(name)), "the name of the log, for its champions"),
+    ]
+    dialect = events.dialect
+    if dialect.delimiter:
+        sets.append(Set("fetch.table.csv.delimiter", dialect.delimiter, "gives all lines the same number of cells"))
+    if not events.headed:
+        sets.append(Set("fetch.table.csv.names", list(dialect.names), "the first line is a row, not a header"))
+    if dialect.encoding != "utf-8":
+        sets.append(Set("fetch.table.csv.encoding", dialect.encoding, "the bytes are not UTF-8"))
+    if dialect.decimal == ",":
+        sets.append(Set("fetch.table.csv.decimal", ",", "numbers are written such as 12,50"))
+    return sets
+
+
+def _of_roles(events: Look, found: Roles) -> list[Set]:
+    named = {USER_ID: found.user.value, ITEM_ID: found.item.value, TIMESTAMP: found.time.value}
+    reasons = (
+        f"{found.user.value} is the user: {found.user.reason}",
+        f"{found.item.value} is the item: {found.item.reason}",
+        f"{found.time.value} is the time: {found.time.reason}",
+    )
+    columns = {ours: theirs for ours, theirs in named.items() if ours != theirs}
+    return [
+        Set("fetch.table.columns", columns, "\n".join(reasons)),
+        Set("fetch.table.label", found.label.value, found.label.reason),
+        Set("fetch.table.timestamp_unit", found.unit.value, found.unit.reason),
+    ]
+
+
+def _others(events: Look, found: Roles) -> list[str]:
+    """Return the names of the columns that may become fields."""
+    used = {found.user.value, found.item.value, found.time.value, found.label.value, *_RESERVED, SEQUENCE, BEHAVIOUR}
+    return [
+        name
+        for name, column in events.columns.items()
+        if name not in used and (not column.is_nested or pa.types.is_list(column.raw.type))
+    ]
+
+
+def _separators(table: Look, names: list[str]) -> dict[str, str]:
+    return {name: separator for name in names if (separator := table.separator(name))}
+
+
+def _side(workspace: Workspace, table: str, patterns: str | None, ours: str, theirs: str) -> _Side | None:
+    """Return the parameters of an item or user table."""
+    if patterns is None:
+        return None
+    seen = look(workspace, patterns, f"--{table}")
+    keys = [name for name in (theirs, ours) if name in seen.columns]
+    if not keys:
+        unique = [name for name, column in seen.columns.items() if column.distinct == column.rows]
+        if len(unique) != 1:
+            raise InputError(
+                f"--{table} {patterns}: no column {theirs!r}, the name of the {ours} in the events; its columns: "
+                f"{', '.join(seen.columns)}. Rename the right one to {theirs!r}"
+            )
+        keys = unique
+    sets = [Set(f"fetch.table.{table}", patterns, "you named it")]
+    if keys[0] != ours:
+        sets.append(Set(f"fetch.table.{table}_columns", {ours: keys[0]}, "one row for each value"))
+    return _Side(sets, _separators(seen, [name for name in seen.columns if name != keys[0]]))
+
+
+def _block(table: Table, sets: list[Set]) -> Table:
+    """Return `fetch.table` with the guessed values."""
+    values = {one.key.removeprefix("fetch.table."): one.value for one in sets if one.key.startswith("fetch.table.")}
+    csv = {key.removeprefix("csv."): value for key, value in values.items() if key.startswith("csv.")}
+    plain = {key: value for key, value in values.items() if not key.startswith("csv.")}
+    return replace(table, csv=replace(table.csv, **csv), **plain)
+
+
+def _of_fields(
+    guessed: list[FieldGuess], others: list[str], keys: Events, sets: list[Set], by_day: bool, has_items: bool
+) -> list[Set]:
+    declared: dict[str, dict[str, Any]] = {}
+    reasons = []
+    temporal = any(one.key == "featurize.protocol" and one.value == "temporal" for one in sets)
+    users = int(keys.users.max()) + 1
+    if temporal and len(keys.users) / users >= _OFTEN:
+        declared["user"] = {USER_ID: "id"}
+        reasons.append(f"user_id: {len(keys.users) / users:.0f} rows a user are enough to learn users by name")
+    of_items = []
+    for field in guessed:
+        group = field.group
+        if group is Group.ITEM and field.name in others and not has_items:
+            if by_day:
+                group = Group.CONTEXT  # days are read one by one, so events can't become an item table
+            else:
+                of_items.append(field.name)
+        if group is None:
+            reasons.append(f"{field.name} is left out: {field.reason}")
+        else:
+            declared.setdefault(str(group), {})[field.name] = field.kind
+            reasons.append(f"{field.name} ({group}): {field.reason}")
+    kept = [name for name in others if name not in of_items and any(name in group for group in declared.values())]
+    separators = next((one for one in sets if one.key == "fetch.table.separators"), None)
+    result = [Set("featurize.fields", declared, "\n".join(reasons) or "the log has no further columns")]
+    if kept:
+        result.append(Set("fetch.table.keep", kept, "declared in featurize.fields"))
+    if of_items:
+        result.append(Set("fetch.table.items_from_events", of_items, "the same in all rows of an item"))
+    if separators:
+        used = {*kept, *of_items, *(name for name in separators.value if name not in others)}
+        sets.remove(separators)
+        left = {name: separator for name, separator in separators.value.items() if name in used}
+        result += [replace(separators, value=left)] if left else []
+    return result

@@ -1,0 +1,227 @@
+"""Read the beginning of a log, and find out how its files are written.
+
+The first rows are copied into a temporary file, which the reader of `din fetch` reads. So what is seen here is what a
+fetch sees. Memory and time don't grow with the log.
+"""
+
+import csv
+import io
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from din.errors import InputError
+from din.sources import columns, files
+from din.sources.files import COMMON, Dialect, File
+from din.sources.rawlog import Part
+from din.workspace import Workspace
+
+_SNIFFED = 1 << 18  # bytes
+_HEAD = 1 << 25  # bytes of a text file
+_ROWS = 200_000  # of a Parquet file
+_FILES = 3
+_DELIMITERS = (";", "\t", "|", ",")
+_GERMAN_NUMBER = r"^-?[0-9]+,[0-9]+$"
+_MANY = 0.3  # share of the values that hold a separator, where they are lists
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the first rows.
+
+    Attributes:
+        name: as in the files.
+        raw: the values as the reader returns them, text for CSV.
+        values: the values in the type that a fetch would give them.
+    """
+
+    name: str
+    raw: pa.ChunkedArray
+    values: pa.ChunkedArray
+
+    @cached_property
+    def distinct(self) -> int:
+        """The number of different values."""
+        return len(self.values.unique().drop_null()) if not self.is_nested else 0
+
+    @property
+    def rows(self) -> int:
+        """The number of rows."""
+        return len(self.values)
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the values are lists or objects."""
+        return pa.types.is_nested(self.values.type)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are text."""
+        return pa.types.is_string(self.values.type)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return pa.types.is_integer(self.values.type)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the values are numbers."""
+        return self.is_whole or pa.types.is_floating(self.values.type)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the values are of a time type, as in Parquet."""
+        return pa.types.is_temporal(self.values.type)
+
+    @cached_property
+    def examples(self) -> str:
+        """A few different values, for people."""
+        return ", ".join(str(value)[:40] for value in self.raw.slice(0, 1000).unique().drop_null().to_pylist()[:4])
+
+
+@dataclass(frozen=True)
+class Look:
+    """The first rows of a table.
+
+    Attributes:
+        patterns: the paths as they were given.
+        files: all files of the table.
+        dialect: how they are written, if they are text.
+        headed: whether the first line names the columns.
+        columns: by name, in the files' order.
+    """
+
+    patterns: str
+    files: tuple[File, ...]
+    dialect: Dialect
+    headed: bool
+    columns: dict[str, Column]
+
+    def separator(self, name: str) -> str | None:
+        """Return the separator of the lists that a text column holds, or None."""
+        column = self.columns[name]
+        if not column.is_text:
+            return None
+        values = column.raw.drop_null().unique()
+        for separator in ("|", ";", ","):
+            held = pc.mean(pc.match_substring(values, separator).cast(pa.int8())).as_py() or 0
+            spaced = pc.mean(pc.match_substring(values, f"{separator} ").cast(pa.int8())).as_py() or 0
+            parts = pc.split_pattern(values, separator).flatten()
+            if held > _MANY and spaced < held / 2 and len(parts.unique()) < len(values):
+                return separator
+        return None
+
+
+def look(workspace: Workspace, patterns: str, key: str) -> Look:
+    """Return the first rows of the files that match a list of paths and globs.
+
+    Raises:
+        InputError: nothing matches, or a file can't be read.
+    """
+    found = files.expand(workspace, patterns, key)
+    headed = True
+    dialect = COMMON
+    if files.format_of(found[0].path) == "CSV":
+        dialect, headed = _sniff(found[0])
+    with tempfile.TemporaryDirectory() as folder:
+        heads = [_head(file, Path(folder) / f"{at}.{file.suffix}", dialect) for at, file in enumerate(found[:_FILES])]
+        part = _renamed(files.read(heads, lambda names, _: list(names), dialect), found)
+    if dialect is not COMMON and _has_commas(part.table):
+        dialect = replace(dialect, decimal=",")
+        part = replace(part, table=files.with_points(part.table))
+    if part.table.num_rows == 0:
+        raise InputError(f"{part.name}: no rows; expected a log with a row for each time that an item was shown")
+    text = files.format_of(found[0].path) == "CSV"
+    seen = {
+        name: Column(name, raw, raw if pa.types.is_temporal(raw.type) else columns.typed(raw, text))
+        for name, raw in zip(part.table.column_names, part.table.columns, strict=True)
+    }
+    return Look(patterns, found, dialect, headed, seen)
+
+
+def _renamed(part: Part, found: Sequence[File]) -> Part:
+    """Return the rows with the names of the files that they were copied from."""
+    return replace(part, files=tuple((file.name, rows) for file, (_, rows) in zip(found, part.files, strict=False)))
+
+
+def _head(file: File, target: Path, dialect: Dialect) -> File:
+    """Copy the beginning of a file, decompressed, and return the copy."""
+    with files.unreadable(file.name):
+        if files.format_of(file.path) == "Parquet":
+            with file.system.open(file.path, "rb") as raw:
+                parquet = pq.ParquetFile(raw)
+                batches = parquet.iter_batches(_ROWS)
+                pq.write_table(pa.Table.from_batches(list(_first(batches)), parquet.schema_arrow), target)
+        else:
+            with file.lines() as stream:
+                target.write_bytes(_whole_lines(stream.read(_HEAD), dialect.encoding))
+    return File(fsspec.filesystem("file"), str(target), file.name)
+
+
+def _first(batches: object) -> list[pa.RecordBatch]:
+    batch = next(iter(batches), None)  # pyright: ignore[reportArgumentType]  # an iterator of batches
+    return [batch] if batch is not None else []
+
+
+def _whole_lines(content: bytes, encoding: str) -> bytes:
+    """Return the content up to its last line end, unless it is the whole file."""
+    if len(content) < _HEAD:
+        return content
+    end = "\n".encode("utf-16-le" if encoding == "utf-16" else encoding)
+    return content[: content.rindex(end) + len(end)]
+
+
+def _sniff(file: File) -> tuple[Dialect, bool]:
+    """Return how a CSV file is written, and whether its first line is a header."""
+    with files.unreadable(file.name), file.lines() as stream:
+        content = stream.read(_SNIFFED)
+    if not content:
+        raise InputError(f"{file.name}: empty (0 bytes); expected a CSV file: export it again")
+    encoding = _encoding(content)
+    text = content.decode(encoding, errors="ignore")
+    lines = text.splitlines()[: None if len(content) < _SNIFFED else -1][:1000]
+    delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
+    first = next(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
+    headed = not any(re.fullmatch(r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*", cell.strip()) for cell in first if cell.strip())
+    names = () if headed else tuple(f"column_{number}" for number in range(1, len(first) + 1))
+    usual = "\t" if file.suffix == "tsv" else ","
+    return Dialect(None if delimiter == usual else delimiter, names, encoding), headed
+
+
+def _encoding(content: bytes) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    try:
+        content[: content.rfind(b"\n") + 1 or None].decode("utf-8")
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _columns(lines: list[str], delimiter: str) -> float:
+    """Return the number of columns that a delimiter gives, or less where it gives lines of different widths."""
+    widths = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+    if not widths:
+        return 0
+    width, times = widths.most_common(1)[0]
+    return width * (times / widths.total()) ** 4 if width > 1 else 0
+
+
+def _has_commas(table: pa.Table) -> bool:
+    """Return whether a column holds numbers such as 12,50."""
+    for column in table.columns:
+        values = column.slice(0, 10_000).drop_null()
+        held = pc.match_substring_regex(values, _GERMAN_NUMBER)
+        if len(values) and pc.mean(held.cast(pa.int8())).as_py() > _MANY:
+            return True
+    return False

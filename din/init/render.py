@@ -1,0 +1,95 @@
+"""Render the files of a repository: the template's, with the guessed parameters and their reasons in params.yaml.
+
+The template is din/init/template. Its dvc.yaml and params.yaml are this repository's own (links to them in a checkout,
+copies in an installed package), so there is one pipeline and one list of parameters.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from din.init.split import Set
+from din.params.overlays import edit
+from din.params.schema import schema
+
+TEMPLATE = Path(__file__).parent / "template"
+PARAMS = "params.yaml"
+SCHEMA = "params.schema.json"
+_WIDTH = 118
+_SCHEMA_LINE = "# yaml-language-server: $schema="
+
+
+def render(sets: Sequence[Set]) -> dict[str, str]:
+    """Return the text of every file by its path.
+
+    Raises:
+        InputError: a parameter is unknown, or two contradict each other.
+    """
+    files = {path.relative_to(TEMPLATE).as_posix(): path.read_text(encoding="utf-8") for path in _paths(TEMPLATE)}
+    files[SCHEMA] = json.dumps(schema(files[PARAMS]), indent=2, ensure_ascii=False) + "\n"
+    files[PARAMS] = parameters(files[PARAMS], sets)
+    values = {one.key: one.value for one in sets}
+    words = {
+        "@@version@@": version("din-ctr"),
+        "@@model@@": str(values["promote.model_name"]),
+        "@@events@@": str(values["fetch.table.events"]),
+    }
+    for name in ("README.md", "requirements.txt"):
+        for mark, word in words.items():
+            files[name] = files[name].replace(mark, word)
+    return files
+
+
+def parameters(text: str, sets: Sequence[Set]) -> str:
+    """Return the text of params.yaml with some values, and above each the reason for it."""
+    edited = edit(text, _nested({one.key: one.value for one in sets}), "the guess").text
+    lines = edited.splitlines()
+    keys = YAML().load(edited)
+    for one in sorted(sets, key=lambda one: -_place(keys, one.key)[0]):
+        line, column = _place(keys, one.key)
+        lines[line:line] = [" " * column + comment for comment in _comments(one.reason, _WIDTH - column)]
+    head = lines[0].partition(_SCHEMA_LINE)
+    assert head[1], "params.yaml begins with the address of its schema"
+    return "\n".join([_SCHEMA_LINE + SCHEMA, *lines[1:]]) + "\n"
+
+
+def _paths(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _place(keys: Any, key: str) -> tuple[int, int]:
+    """Return the line and the column of a dotted key."""
+    *parents, name = key.split(".")
+    for parent in parents:
+        keys = keys[parent]
+    return keys.lc.key(name)
+
+
+def _comments(reason: str, width: int) -> list[str]:
+    """Return a reason as lines of comments."""
+    lines = []
+    for number, text in enumerate(reason.splitlines()):
+        line = "# guessed:" if number == 0 else "#         "
+        for word in text.split(" "):
+            if len(line) + len(word) + 1 > width and len(line) > 10:
+                lines.append(line)
+                line = "#          "
+            line += f" {word}"
+        lines.append(line)
+    return lines
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted key as nested mappings."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        block = result
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        block[name] = value
+    return result

@@ -1,0 +1,266 @@
+"""Guess which columns of a log are the time, the label, the user and the item, by their names and by their values.
+
+A column must fit by its values. Among those that fit, a name that means the role decides. Without such a name, a role
+is guessed only if one column fits; otherwise it stays open, and `din init` asks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from din.errors import InputError, listed, shown
+from din.init import words
+from din.init.look import Column, Look
+from din.sources import times
+
+ROLES = ("time", "label", "user", "item")
+_UNITS = ("s", "ms", "us", "ns")
+_YEARS = (1995, 2050)  # narrower than what a fetch accepts, since ids may look like times
+_SECONDS = [(year - 1970) * 365.2425 * 86_400 for year in _YEARS]
+_FEW = 30  # values of a rating or an action
+_LIKED = 0.8  # of the highest rating: 4 of 5 stars
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A value of a parameter, and the reason for it."""
+
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns of the events are.
+
+    Attributes:
+        time, user, item: names of columns.
+        unit: `fetch.table.timestamp_unit`.
+        label: `fetch.table.label`.
+        all_positive: whether the log holds no impressions that were not clicked.
+    """
+
+    time: Choice
+    unit: Choice
+    user: Choice
+    item: Choice
+    label: Choice
+    all_positive: bool = False
+
+
+class Undecided(InputError):
+    """A role that needs a person.
+
+    Attributes:
+        role: one of ROLES.
+        candidates: the columns that may be it, the likeliest first.
+    """
+
+    def __init__(self, message: str, role: str, candidates: list[str]) -> None:
+        super().__init__(message)
+        self.role = role
+        self.candidates = candidates
+
+
+def guess(log: Look, given: Mapping[str, str]) -> Roles:
+    """Return the roles of a log's columns.
+
+    Args:
+        log: its first rows.
+        given: what a person said, by role; the label may be a rule.
+
+    Raises:
+        Undecided: a role that is not given can't be guessed.
+        InputError: a given column does not exist, or can't have its role.
+    """
+    for role, name in given.items():
+        if role != "label" and name not in log.columns:
+            raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
+    time, unit = _time(log, given.get("time"))
+    label, all_positive = _label(log, given.get("label"), time.value)
+    labelled = next((name for name in sorted(log.columns, key=len, reverse=True) if label.value.startswith(name)), "")
+    used = {time.value} | ({labelled} if not all_positive else set())
+    user = _id(log, "user", words.USER, given.get("user"), used | {given.get("item", "")})
+    item = _id(log, "item", words.ITEM, given.get("item"), used | {user.value})
+    return Roles(time, unit, user, item, label, all_positive)
+
+
+def _time(log: Look, given: str | None) -> tuple[Choice, Choice]:
+    units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column)) is not None}
+    if given is not None:
+        if given not in units:
+            raise InputError(
+                f"--time {given}: its values, such as {log.columns[given].examples}, are no times that are known; "
+                "expected seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
+            )
+        return Choice(given, "you said so"), units[given]
+    if not units:
+        raise Undecided(
+            f"{log.files[0].name}: no column holds times, so nobody knows which rows come first; expected seconds "
+            f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(log.columns)}. Name it with --time",
+            "time",
+            [],
+        )
+    named = _by_name(list(units), words.TIME)
+    if named:
+        most = max(log.columns[name].distinct for name in named)
+        best = next(name for name in named if log.columns[name].distinct * 20 >= most)  # not the day beside the time
+        reason = f"the name means a time, and the values are times ({log.columns[best].examples})"
+        return Choice(best, reason), units[best]
+    if len(units) == 1:
+        (only,) = units
+        return Choice(only, f"the only column of times ({log.columns[only].examples})"), units[only]
+    raise Undecided(
+        f"{log.files[0].name}: {listed(units)} all hold times; name the time of the impression with --time",
+        "time",
+        list(units),
+    )
+
+
+def unit_of(column: Column) -> Choice | None:
+    """Return the unit of a column of times with its reason, or None if the values are no times."""
+    if column.is_time:
+        return Choice("iso", "the column is of a time type, which has a unit of its own")
+    present = column.raw.drop_null()
+    if column.is_nested or not len(present) or pa.types.is_boolean(present.type):
+        return None
+    if column.is_number:
+        low, high = (pc.min(column.values).as_py(), pc.max(column.values).as_py())
+        for unit in _UNITS:
+            per = times.NANOSECONDS[unit] / 10**9
+            if low * per >= _SECONDS[0] and high * per < _SECONDS[1]:
+                return Choice(unit, f"{low} to {high} are {_span(low * per, high * per)} in {unit} since 1970")
+    if column.is_number and not column.is_whole:
+        return None
+    text = pa.chunked_array([present.cast(pa.string()).unique().slice(0, 20_000)])
+    if column.is_text and times.is_iso(text):
+        return Choice("iso", f"{text[0]} is ISO 8601; times without an offset count as UTC")
+    if forms := times.forms_of(text):
+        also = f" (or {forms[1]}: check it)" if len(forms) > 1 and len(text) > 12 else ""
+        return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
+    return None
+
+
+def _span(low: float, high: float) -> str:
+    first, last = pa.array([int(low), int(high)]).cast(pa.int64()).cast(pa.timestamp("s")).to_pylist()
+    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+
+
+def _label(log: Look, given: str | None, time: str) -> tuple[Choice, bool]:
+    if given is not None:
+        return Choice(given, "you said so"), False
+    others = {name: column for name, column in log.columns.items() if name != time and not column.is_nested}
+    flags = {name: rule for name, column in others.items() if (rule := _flag(column))}
+    for entries in (words.CLICK, words.LABEL, words.REACTION):
+        if named := _by_name(list(flags), entries):
+            reason = f"the name means the answer of the user, and the values are two ({others[named[0]].examples})"
+            return Choice(flags[named[0]], reason), False
+    for name, column in others.items():
+        if column.is_text and column.distinct <= _FEW and (found := _action(name, column)):
+            return found, False
+    if rated := [name for name in _by_name(list(others), words.RATING) if _is_rating(others[name])]:
+        return _rule_of(rated[0], others[rated[0]]), False
+    plain = [name for name in flags if not words.means(name, words.FEEDBACK)]
+    if len(plain) == 1:
+        return Choice(flags[plain[0]], f"the only column of two values ({others[plain[0]].examples})"), False
+    if len(flags) > 1:
+        raise Undecided(
+            f"{log.files[0].name}: {listed(flags)} all hold two values; say which is the click with --label",
+            "label",
+            list(flags),
+        )
+    if len(flags) == 1:
+        (name,) = flags
+        return Choice(flags[name], f"the only column of two values ({others[name].examples})"), False
+    reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
+    rule = f"{time} > 0" if log.columns[time].is_number else f"{time} != -"
+    return Choice(rule, reason), True
+
+
+def _flag(column: Column) -> str | None:
+    """Return the rule under which a column of two values is a label, or None."""
+    values = {str(value).lower() for value in column.values.slice(0, 1_000_000).unique().drop_null().to_pylist()}
+    if len(values) != 2 or column.values.null_count:
+        return None
+    if values <= {"0", "1"} or values <= {"true", "false"} or values == {"0.0", "1.0"}:
+        return column.name
+    if not column.is_text:
+        return None
+    yes = [value for value in column.values.unique().to_pylist() if value.lower() in words.YES]
+    no = [value for value in column.values.unique().to_pylist() if value.lower() in words.NO]
+    return f"{column.name} == {yes[0]}" if len(yes) == len(no) == 1 else None
+
+
+def _action(name: str, column: Column) -> Choice | None:
+    """Return the rule that a column of actions, such as view and click, gives."""
+    if not words.means(name, words.ACTION):
+        return None
+    values: list[str] = column.values.unique().drop_null().to_pylist()
+    shown_ones = [value for value in values if words.means(value, words.SHOWN)]
+    clicked = [value for value in values if words.means(value, words.CLICKED) and value not in shown_ones]
+    if len(shown_ones) == 1 and len(values) > 1:
+        return Choice(f"{name} != {shown_ones[0]}", f"{listed(values)}: everything but {shown_ones[0]} is an answer")
+    if len(clicked) == 1 and len(values) > 1:
+        return Choice(f"{name} == {clicked[0]}", f"{listed(values)}: {clicked[0]} is the answer")
+    return None
+
+
+def _is_rating(column: Column) -> bool:
+    return column.is_number and 2 < column.distinct <= 101 and not column.values.null_count
+
+
+def _rule_of(name: str, column: Column) -> Choice:
+    """Return the rule under which a rating is a label."""
+    values = sorted(column.values.unique().to_pylist())
+    floor = values[0] + _LIKED * (values[-1] - min(values[0], 0)) if values[0] < 0 else _LIKED * values[-1]
+    least = next(value for value in values if value >= floor)
+    share = pc.mean(pc.greater_equal(column.values, least).cast(pa.int8())).as_py()
+    if share in (0, 1):
+        least = values[-1]
+    why = f"a rating of {values[0]} to {values[-1]}; {least} and more count as liked ({share:.0%} of the first rows)"
+    return Choice(f"{name} >= {least}", why)
+
+
+def _id(log: Look, role: str, entries: tuple[str, ...], given: str | None, used: set[str]) -> Choice:
+    if given is not None:
+        return Choice(given, "you said so")
+    fitting = [name for name, column in log.columns.items() if name not in used and _is_id(column)]
+    if named := _by_name(fitting, entries):
+        first = words.rank(named[0], entries)
+        equal = [name for name in named if words.rank(name, entries) == first]
+        best = max(equal, key=lambda name: (words.means(name, words.ID), -len(name)))
+        return Choice(best, f"the name means {'an' if role == 'item' else 'a'} {role}; {_repeats(log.columns[best])}")
+    others = words.ITEM if role == "user" else words.USER
+    plain = [name for name in fitting if not words.means(name, (*others, *words.FEEDBACK, *words.TIME, *words.NUMBER))]
+    if plain and not log.headed:
+        return Choice(
+            plain[0], f"the first such column of a file without a header: check it; {_repeats(log.columns[plain[0]])}"
+        )
+    if len(plain) == 1:
+        return Choice(plain[0], f"the only column left that repeats like ids; {_repeats(log.columns[plain[0]])}")
+    candidates = plain or fitting
+    raise Undecided(
+        f"{log.files[0].name}: no name of a column means the {role}; candidates by their values: "
+        f"{listed(candidates) or 'none'}. Name it with --{role}",
+        role,
+        sorted(candidates, key=lambda name: -log.columns[name].distinct),
+    )
+
+
+def _is_id(column: Column) -> bool:
+    """Return whether values repeat, but not too often, as ids do."""
+    if column.is_nested or column.is_time or not (column.is_text or column.is_whole) or column.values.null_count:
+        return False
+    return 10 <= column.distinct < 0.9 * column.rows
+
+
+def _repeats(column: Column) -> str:
+    return f"{column.distinct:,} values in the first {column.rows:,} rows"
+
+
+def _by_name(names: list[str], entries: tuple[str, ...]) -> list[str]:
+    """Return the names that match an entry, the most certain first."""
+    ranked = [(place, at, name) for at, name in enumerate(names) if (place := words.rank(name, entries)) is not None]
+    return [name for _, _, name in sorted(ranked)]

@@ -1,0 +1,104 @@
+"""Guess how a log is split into training, validation and test rows, from its days, users and clicks."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from din.errors import InputError
+from din.init.fields import Events
+
+_TEST, _VALID = 0.15, 0.08  # shares of the rows
+_KNOWN = 0.5  # least share of test rows of users that training has seen, under temporal
+_DAYS = 4
+_USERS = 100
+_BOTH = 0.3  # least share of rows of users with both labels, for a metric within users
+_PARTIAL = 0.3  # a last day with a smaller share of the usual rows is not complete
+
+
+@dataclass(frozen=True)
+class Set:
+    """A parameter to set, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
+    """Return the parameters of the split.
+
+    Args:
+        events: the keys of all events.
+        first: their first day.
+        all_positive: whether there are no impressions without a click.
+
+    Raises:
+        InputError: there are too few users and days for any split.
+    """
+    if all_positive:
+        why = "every row is a click: each user's last one is held out, with a sampled negative for each click"
+        return [
+            Set("featurize.protocol", "leave_last_out", why),
+            Set("validate_raw.max_ctr", 1.0, "every row is a click"),
+        ]
+    counts = np.bincount(events.days)
+    found = []
+    usual = np.median(counts[counts > 0])
+    if len(counts) > _DAYS and counts[-1] < _PARTIAL * usual and (counts > 0).mean() > 0.8:
+        until = first + timedelta(days=len(counts) - 2)
+        why = f"the last day has only {counts[-1]:,} rows where {usual:,.0f} are usual, so it seems to be incomplete"
+        found.append(Set("data.until", until, why))
+        counts = counts[:-1]
+    inside = events.days < len(counts)
+    days = events.days[inside]
+    users = events.users[inside]
+    labels = events.labels[inside]
+    test = _last(counts, _TEST, len(counts) // 3)
+    valid = _last(counts[: len(counts) - test], _VALID, len(counts) // 4)
+    held = days >= len(counts) - test
+    tuned = days >= len(counts) - test - valid
+    known = np.isin(users[held], np.unique(users[~tuned])).mean() if held.any() else 0.0
+    people = len(np.unique(users))
+    if len(counts) >= _DAYS and known >= _KNOWN:
+        why = f"{len(counts)} days of rows, and {known:.0%} of the last days' rows are of users seen before"
+        found += [
+            Set("featurize.protocol", "temporal", f"{why}: test on the last days, as in production"),
+            Set("featurize.test_days", test, f"{np.mean(held):.0%} of the rows"),
+            Set(
+                "featurize.valid_days",
+                valid,
+                f"{np.mean((days >= len(counts) - test - valid) & ~held):.0%} of the rows",
+            ),
+        ]
+        judged = held
+    elif people >= _USERS:
+        new = f"{1 - known:.0%} of the last days' rows are of new users"
+        why = f"only {len(counts)} days" if len(counts) < _DAYS else new
+        found.append(Set("featurize.protocol", "by_user", f"{why}: test on users that training has not seen"))
+        judged = np.ones(len(users), dtype=bool)
+    else:
+        raise InputError(
+            f"the log has {len(counts)} days and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a "
+            "longer log"
+        )
+    both = _share_of_both(users[judged], labels[judged])
+    if both < _BOTH:
+        why = f"only {both:.0%} of the judged rows are of users with a click and without one, so GAUC would be noise"
+        found += [Set("train.learning.metric", "auc", why), Set("gate.metrics", ["auc"], why)]
+    return found
+
+
+def _last(counts: np.ndarray, share: float, most: int) -> int:
+    """Return the number of last days that hold a share of the rows."""
+    within = np.cumsum(counts[::-1]) >= share * counts.sum()
+    return int(np.clip(np.argmax(within) + 1, 1, max(most, 1)))
+
+
+def _share_of_both(users: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of rows whose user has clicked at least once and not always."""
+    rows = np.bincount(users)
+    clicks = np.bincount(users, labels)
+    mixed = (clicks > 0) & (clicks < rows)
+    return float(rows[mixed].sum() / max(rows.sum(), 1))
