@@ -80,10 +80,12 @@ def _of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: boo
     kind, why = kind_of(name, column)
     if kind is None:
         return FieldGuess(name, None, None, why)
+    if is_graded and len(column.unique().drop_null()) == 2:
+        return FieldGuess(name, None, None, "the label's own column")
     if is_graded:
         return FieldGuess(name, Group.BEHAVIOUR, kind, f"the label's own column, so only the history may use it; {why}")
-    values = _codes(column) if not pa.types.is_nested(column.type) else None
-    of_item = values is not None and _follows(events.items, values)
+    values = _codes(column)
+    of_item = _follows(events.items, values)
     if words.means(name, words.FEEDBACK):
         if of_item:
             return FieldGuess(name, None, None, "sums up answers to the item, later ones among them")
@@ -97,7 +99,7 @@ def _of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: boo
         if has_items:
             return FieldGuess(name, None, None, "the same in all rows of an item, which has a table of its own")
         return FieldGuess(name, Group.ITEM, kind, f"the same in all rows of an item; {why}")
-    if values is not None and events.days.max() > 3 and _follows(events.days, values) and values.max() > 7:
+    if events.days.max() > 3 and _follows(events.days, values) and values.max() > 7:
         return FieldGuess(name, None, None, "follows from the day, so each new day has a new value")
     return FieldGuess(name, Group.CONTEXT, kind, f"known when the item is shown, as far as its name says; {why}")
 
@@ -136,7 +138,7 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
     unit = unit_of(Column(name, column, column))
     if unit and (not is_number or words.means(name, words.TIME)):
         return None, "a time or date: later rows have values that training never saw"
-    if is_number and not is_id and (pa.types.is_floating(column.type) or distinct > _FEW_NUMBERS):
+    if is_number and not is_id and distinct > _FEW_NUMBERS:
         return {"kind": "numeric", "buckets": 10}, f"{distinct:,} numbers, in ten buckets"
     if distinct <= _FEW and not (is_id and distinct > 100):
         return "categorical", f"{distinct:,} values"
@@ -158,23 +160,27 @@ def _kind_of_lists(column: pa.ChunkedArray) -> tuple[Any, str]:
 
 def _codes(column: pa.ChunkedArray) -> np.ndarray:
     """Number the values of a column; a missing value has a number of its own."""
+    if pa.types.is_list(column.type):
+        column = pc.binary_join(column.cast(pa.list_(pa.string())), "\x1f")
     return column.dictionary_encode("encode").unify_dictionaries().combine_chunks().indices.to_numpy()
 
 
 def _follows(keys: np.ndarray, values: np.ndarray) -> bool:
-    """Return whether rows of one key nearly always have the same value, where keys repeat."""
+    """Return whether rows of one key nearly always have the same value, where rows of several keys don't."""
     pairs, counts = np.unique(keys.astype(np.int64) * (int(values.max()) + 1) + values, return_counts=True)
     owners = pairs // (int(values.max()) + 1)
     starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
     rows = np.add.reduceat(counts, starts)
     common = np.maximum.reduceat(counts, starts)
     again = rows > 1
-    return bool(again.sum() > 10 and (common[again].sum() >= _SAME * rows[again].sum()))
+    others = 1 - np.bincount(values).max() / len(values)  # share of the rows without the commonest value
+    apart = 1 - common[again].sum() / max(rows[again].sum(), 1)
+    return bool(again.sum() > 10 and apart <= (1 - _SAME) and apart <= others / 10)
 
 
 def _tells(column: pa.ChunkedArray, labels: np.ndarray) -> float:
     """Return the AUC of a column alone: click rates of its values in half of the rows, judged on the other half."""
-    if pa.types.is_nested(column.type) or labels.all():
+    if pa.types.is_list(column.type) or labels.all():
         return 0.5
     step = max(1, len(labels) // _SAMPLED)
     column, labels = column.take(pa.array(np.arange(0, len(labels), step))), labels[::step]

@@ -99,7 +99,11 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
     sets += split.guess(keys, first, found.all_positive)
     graded = Label.parse(found.label.value, list(events.columns), asked.events)
     guessed = fields.of_events(
-        table, keys, others, asked.items is not None, graded.column if graded.comparison else None
+        table,
+        keys,
+        others,
+        asked.items is not None,
+        graded.column if graded.comparison and not found.all_positive else None,
     )
     if log.items:
         guessed += fields.of_table(log.items.table, Group.ITEM, ITEM_ID)

@@ -86,7 +86,7 @@ class Column:
     @cached_property
     def examples(self) -> str:
         """A few different values, for people."""
-        return ", ".join(str(value)[:40] for value in self.raw.slice(0, 1000).unique().drop_null().to_pylist()[:4])
+        return ", ".join(str(value)[:40] for value in self.raw.slice(0, 1000).unique().drop_null().to_pylist()[:3])
 
 
 @dataclass(frozen=True)
@@ -161,16 +161,12 @@ def _head(file: File, target: Path, dialect: Dialect) -> File:
             with file.system.open(file.path, "rb") as raw:
                 parquet = pq.ParquetFile(raw)
                 batches = parquet.iter_batches(_ROWS)
-                pq.write_table(pa.Table.from_batches(list(_first(batches)), parquet.schema_arrow), target)
+                first = next(batches, None)
+                pq.write_table(pa.Table.from_batches([first] if first else [], parquet.schema_arrow), target)
         else:
             with file.lines() as stream:
                 target.write_bytes(_whole_lines(stream.read(_HEAD), dialect.encoding))
     return File(fsspec.filesystem("file"), str(target), file.name)
-
-
-def _first(batches: object) -> list[pa.RecordBatch]:
-    batch = next(iter(batches), None)  # pyright: ignore[reportArgumentType]  # an iterator of batches
-    return [batch] if batch is not None else []
 
 
 def _whole_lines(content: bytes, encoding: str) -> bytes:

@@ -18,6 +18,19 @@ from din.params.schema import schema
 
 TEMPLATE = Path(__file__).parent / "template"
 PARAMS = "params.yaml"
+FILES = {
+    PARAMS: "params.yaml",
+    "dvc.yaml": "stages.yaml",
+    "dags/din_pipeline.py": "dag.py",
+    "README.md": "README.md",
+    "requirements.txt": "requirements.txt",
+    ".github/workflows/ctr.yml": "workflow.yml",
+    ".airflowignore": "airflowignore",
+    ".dvc/config": "dvc-config",
+    ".dvcignore": "dvcignore",
+    ".gitignore": "gitignore",
+}
+"""The files of a repository, each with its name in the template, where git, DVC and Airflow must not heed it."""
 SCHEMA = "params.schema.json"
 _WIDTH = 118
 _SCHEMA_LINE = "# yaml-language-server: $schema="
@@ -29,7 +42,7 @@ def render(sets: Sequence[Set]) -> dict[str, str]:
     Raises:
         InputError: a parameter is unknown, or two contradict each other.
     """
-    files = {path.relative_to(TEMPLATE).as_posix(): path.read_text(encoding="utf-8") for path in _paths(TEMPLATE)}
+    files = {path: (TEMPLATE / name).read_text(encoding="utf-8") for path, name in FILES.items()}
     files[SCHEMA] = json.dumps(schema(files[PARAMS]), indent=2, ensure_ascii=False) + "\n"
     files[PARAMS] = parameters(files[PARAMS], sets)
     values = {one.key: one.value for one in sets}
@@ -55,10 +68,6 @@ def parameters(text: str, sets: Sequence[Set]) -> str:
     head = lines[0].partition(_SCHEMA_LINE)
     assert head[1], "params.yaml begins with the address of its schema"
     return "\n".join([_SCHEMA_LINE + SCHEMA, *lines[1:]]) + "\n"
-
-
-def _paths(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _place(keys: Any, key: str) -> tuple[int, int]:

@@ -160,7 +160,8 @@ def _label(log: Look, given: str | None, time: str) -> tuple[Choice, bool]:
     for name, column in others.items():
         if column.is_text and column.distinct <= _FEW and (found := _action(name, column)):
             return found, False
-    if rated := [name for name in _by_name(list(others), words.RATING) if _is_rating(others[name])]:
+    named = _by_name(list(others), words.RATING) if log.headed else [name for name in others if _is_stars(others[name])]
+    if rated := [name for name in named if _is_rating(others[name])]:
         return _rule_of(rated[0], others[rated[0]]), False
     plain = [name for name in flags if not words.means(name, words.FEEDBACK)]
     if len(plain) == 1:
@@ -205,6 +206,11 @@ def _action(name: str, column: Column) -> Choice | None:
     if len(clicked) == 1 and len(values) > 1:
         return Choice(f"{name} == {clicked[0]}", f"{listed(values)}: {clicked[0]} is the answer")
     return None
+
+
+def _is_stars(column: Column) -> bool:
+    """Return whether the values are a few small numbers, as ratings are."""
+    return column.is_number and column.distinct <= 11 and pc.max(column.values).as_py() in (5, 10)
 
 
 def _is_rating(column: Column) -> bool:

@@ -36,11 +36,8 @@ from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.workspace import Workspace
 
-FORMATS: dict[str, str] = (
-    dict.fromkeys(("csv", "tsv", "txt", "dat"), "CSV")
-    | dict.fromkeys(("parquet", "pq"), "Parquet")
-    | dict.fromkeys(("jsonl", "ndjson", "json"), "JSON-lines")
-)
+_SUFFIXES = {"CSV": "csv tsv txt dat", "Parquet": "parquet pq", "JSON-lines": "jsonl ndjson json"}
+FORMATS = {suffix: form for form, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 CHUNK = 1 << 22  # bytes read at once
 _MARK = "@date@"  # the place of the day while a pattern is turned into a regular expression
 _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
