@@ -1,0 +1,35 @@
+"""Fixtures of the tests of `din init`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up_logs import SHAPES, events
+
+from din.init.guess import Asked, guess
+from din.params import Params
+from din.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def log() -> list[dict[str, Any]]:
+    """Return the events that every shape holds."""
+    return events()
+
+
+@pytest.fixture
+def guessed(tmp_path: Path, params: Params) -> Callable[..., dict[str, Any]]:
+    """Return a function that gives the guessed parameters of a log by dotted key."""
+
+    def of(events: str, items: str | None = None, users: str | None = None, **given: str) -> dict[str, Any]:
+        found = guess(Workspace(tmp_path), params, Asked(events, items, users), given)
+        return {one.key: one.value for one in found.sets}
+
+    return of
+
+
+@pytest.fixture(params=sorted(SHAPES))
+def shape(request: pytest.FixtureRequest) -> str:
+    """Return the name of each shape of a log."""
+    return request.param

@@ -1,0 +1,240 @@
+"""What `din init` guesses of logs of different shapes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made_up_logs import SHAPES
+
+from din.errors import InputError
+from din.init import roles, words
+from din.init.look import look
+from din.init.roles import Undecided
+from din.workspace import Workspace
+
+Guessed = Callable[..., dict[str, Any]]
+
+COLUMNS = {
+    "german_shop": {"user_id": "Kundennr", "item_id": "Artikelnummer", "timestamp": "Zeitpunkt"},
+    "ads": {"user_id": "cookie_id", "item_id": "ad_id", "timestamp": "ts"},
+    "reviews": {"user_id": "reviewerID", "item_id": "asin", "timestamp": "unixReviewTime"},
+    "ratings": {"user_id": "column_1", "item_id": "column_2", "timestamp": "column_4"},
+    "videos": {"user_id": "visitorId", "item_id": "videoId", "timestamp": "event_time"},
+}
+LABELS = {
+    "german_shop": "Gekauft == ja",
+    "ads": "click",
+    "reviews": "overall >= 5.0",
+    "ratings": "column_3 >= 5",
+    "videos": "is_click",
+}
+UNITS = {"german_shop": "%d.%m.%Y %H:%M:%S", "ads": "ms", "reviews": "s", "ratings": "s", "videos": "iso"}
+FIELDS = {
+    "german_shop": {
+        "user": {"user_id": "id"},
+        "item": {"Warengruppe": "categorical", "Preis": {"kind": "numeric", "buckets": 10}},
+        "context": {"Gerät": "categorical"},
+        "behaviour": {"Verweildauer": {"kind": "numeric", "buckets": 10}},
+    },
+    "ads": {
+        "user": {"user_id": "id"},
+        "item": {"campaign_id": "categorical"},
+        "context": {"site": "categorical"},
+        "behaviour": {"conversion": "categorical"},
+    },
+    "reviews": {
+        "user": {"user_id": "id"},
+        "item": {"categories": "multi"},
+        "behaviour": {"overall": "categorical"},
+    },
+    "ratings": {"user": {"user_id": "id"}, "behaviour": {"column_3": "categorical"}},
+    "videos": {
+        "user": {"user_id": "id"},
+        "item": {"author_id": "categorical"},
+        "context": {"tab": "categorical"},
+        "behaviour": {"is_like": "categorical", "play_time_ms": {"kind": "numeric", "buckets": 10}},
+    },
+}
+
+
+def test_a_log_of_each_shape(shape: str, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Columns, label, unit of time, fields and split are those that a person would choose."""
+    found = guessed(SHAPES[shape](tmp_path, log))
+    assert found["fetch.table.columns"] == COLUMNS[shape]
+    assert found["fetch.table.label"] == LABELS[shape]
+    assert found["fetch.table.timestamp_unit"] == UNITS[shape]
+    assert found["featurize.fields"] == FIELDS[shape]
+    assert found["featurize.protocol"] == "temporal"
+    assert 1 <= found["featurize.valid_days"] <= found["featurize.test_days"] <= 3
+
+
+def test_how_a_german_file_is_written(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Delimiter, encoding and the comma in numbers are found."""
+    found = guessed(SHAPES["german_shop"](tmp_path, log))
+    assert found["fetch.table.csv.delimiter"] == ";"
+    assert found["fetch.table.csv.encoding"] == "cp1252"
+    assert found["fetch.table.csv.decimal"] == ","
+    assert found["promote.model_name"] == "bestellungen"
+
+
+@given(
+    delimiter=st.sampled_from((";", "\t", "|", ",")),
+    encoding=st.sampled_from(("utf-8", "cp1252", "utf-16")),
+    headed=st.booleans(),
+    names=st.permutations(["Kunde", "Artikel", "Zeit", "Geklickt", "Straße"]),
+)
+@settings(max_examples=30)
+def test_any_dialect_is_found(
+    tmp_path_factory: pytest.TempPathFactory, delimiter: str, encoding: str, headed: bool, names: list[str]
+) -> None:
+    """Any delimiter, encoding and order of columns, with a header or without, gives the same columns."""
+    folder = tmp_path_factory.mktemp("log")
+    rows = [
+        {
+            "Kunde": f"k{at % 17}",
+            "Artikel": f"Ä{at % 13}",
+            "Zeit": str(1_700_000_000 + 60 * at),
+            "Geklickt": str(at % 2),
+        }
+        | {"Straße": f"Öde {at % 3}"}
+        for at in range(60)
+    ]
+    lines = [delimiter.join(names)] if headed else []
+    lines += [delimiter.join(row[name] for name in names) for row in rows]
+    (folder / "log.csv").write_bytes("\n".join(lines).encode(encoding))
+    seen = look(Workspace(folder), "log.csv", "--events")
+    assert seen.headed == headed
+    assert [column.raw.to_pylist() for column in seen.columns.values()] == [
+        [row[name] for row in rows] for name in names
+    ]
+    if headed:
+        found = roles.guess(seen, {})
+        assert (found.user.value, found.item.value, found.time.value) == ("Kunde", "Artikel", "Zeit")
+        assert found.label.value == "Geklickt"
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "is_named"),
+    [
+        ("userId", words.USER, True),
+        ("Kunden-Nr.", words.USER, True),
+        ("utilisateur", words.USER, True),
+        ("Käufer", words.USER, True),
+        ("użytkownik", words.USER, True),
+        ("item_id:token", words.ITEM, True),
+        ("add_to_cart", words.ITEM, False),
+        ("nonclk", words.CLICK, False),
+        ("unixReviewTime", words.TIME, True),
+        ("Überweisung", words.TIME, False),
+        ("商品", words.ITEM, True),
+    ],
+)
+def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_named: bool) -> None:
+    """A name means a role in any of the languages, whatever its case, accents and parts."""
+    assert words.means(name, entries) is is_named
+
+
+def test_feedback_never_becomes_a_context(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """A column that tells the label is for the history alone, even if its name says nothing."""
+    lines = ["user,item,ts,click,x7,n"]
+    lines += [f"{e['user']},{e['item']},{e['time']},{e['click']},{e['dwell'] // 9},{e['place']}" for e in log]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    fields = guessed("log.csv")["featurize.fields"]
+    assert fields["behaviour"] == {"x7": "categorical"}
+    assert fields["context"] == {"n": "categorical"}
+
+
+def test_actions_make_a_rule(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """A column of actions gives the rule that everything but the view is a click."""
+    lines = ["timestamp,visitorid,event,itemid"]
+    lines += [f"{e['time']}000,{e['user']},{['view', 'addtocart'][e['click']]},{e['item']}" for e in log]
+    (tmp_path / "events.csv").write_text("\n".join(lines))
+    assert guessed("events.csv")["fetch.table.label"] == "event != view"
+
+
+def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Where every row is a click, negatives are sampled, and each user's last click is held out."""
+    lines = ["customer,sku,date"] + [f"c{e['user']},s{e['item']},2024-05-{1 + e['time'] % 28:02}" for e in log]
+    (tmp_path / "sales.csv").write_text("\n".join(lines))
+    found = guessed("sales.csv")
+    assert found["featurize.protocol"] == "leave_last_out"
+    assert found["validate_raw.max_ctr"] == 1.0
+
+
+def test_new_users_on_the_last_days(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Users of one day each can't be tested by days, so some users are held out."""
+    lines = ["user,item,ts,click"]
+    lines += [f"{e['user']}-{e['time'] // 86_400},{e['item']},{e['time']},{e['click']}" for e in log]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert guessed("log.csv")["featurize.protocol"] == "by_user"
+
+
+def test_an_incomplete_last_day_is_left_out(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """A day that has just begun would be unlike the days before it."""
+    last = log[-1]["time"] // 86_400 * 86_400 + 3600
+    lines = ["user,item,ts,click"]
+    lines += [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log if e["time"] < last]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert str(guessed("log.csv")["data.until"]) == "2024-05-16"
+
+
+def test_item_and_user_tables(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Columns of the tables become fields by their values, and lists in text are split."""
+    (tmp_path / "log.csv").write_text(
+        "\n".join(["user,item,ts,click"] + [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log])
+    )
+    items = [
+        {"item": at, "title": f"Item {at}", "price": at * 1.5, "tags": f"a{at % 3}|b{at % 5}"} for at in range(150)
+    ]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    (tmp_path / "users.csv").write_text("\n".join(["user,gender"] + [f"{at},{'mf'[at % 2]}" for at in range(200)]))
+    found = guessed("log.csv", items="items.jsonl", users="users.csv")
+    assert found["fetch.table.items_columns"] == {"item_id": "item"}
+    assert found["fetch.table.separators"] == {"tags": "|"}
+    assert found["featurize.fields"] == {
+        "user": {"user_id": "id", "gender": "categorical"},
+        "item": {"price": {"kind": "numeric", "buckets": 10}, "tags": "multi"},
+    }
+
+
+REFUSED = {
+    "no time": ("user,item,click\n" + "1,2,0\n" * 20, {}, ("no column holds times", "--time")),
+    "two users": (
+        "".join(["a,b,ts,click\n", *(f"{at % 40},{at % 30},{1_700_000_000 + at},{at % 2}\n" for at in range(200))]),
+        {},
+        ("no name of a column means the user", "a, b", "--user"),
+    ),
+    "a wrong column": ("user,item,ts,click\n1,2,1700000000,0\n", {"user": "usr"}, ("--user 'usr'", "user, item, ts")),
+    "a wrong time": ("user,item,ts,click\n1,x,1700000000,0\n", {"time": "item"}, ("--time item", "such as x")),
+    "a wrong rule": (
+        "".join(["user,item,ts,c\n", *(f"{at % 40},{at % 30},{1_700_000_000 + at},{at % 7}\n" for at in range(200))]),
+        {"label": "c >= 9"},
+        ("c >= 9", "is 0 in all 200 rows", "--label"),
+    ),
+    "an empty file": ("", {}, ("log.csv: empty", "export it again")),
+    "a header alone": ("user,item,ts,click\n", {}, ("log.csv: no rows",)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_guessed_is_said(case: str, tmp_path: Path, guessed: Guessed) -> None:
+    """The message names the candidates, and the option that decides."""
+    content, given, parts = REFUSED[case]
+    (tmp_path / "log.csv").write_text(content)
+    with pytest.raises(InputError) as error:
+        guessed("log.csv", **given)
+    assert [part for part in parts if part not in str(error.value)] == []
+
+
+def test_an_answer_decides(tmp_path: Path, guessed: Guessed) -> None:
+    """Given the user, the item follows."""
+    rows = [f"{at % 40},{at % 30},{1_700_000_000 + 9000 * at},{at * 7 % 5 // 3}" for at in range(2000)]
+    (tmp_path / "log.csv").write_text("\n".join(["a,b,ts,click", *rows]))
+    with pytest.raises(Undecided) as error:
+        guessed("log.csv")
+    assert (error.value.role, error.value.candidates) == ("user", ["a", "b"])
+    assert guessed("log.csv", user="b")["fetch.table.columns"] == {"user_id": "b", "item_id": "a", "timestamp": "ts"}

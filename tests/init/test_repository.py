@@ -1,0 +1,159 @@
+"""The repository that `din init` writes, and its update to a later release."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_up_logs import SHAPES
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from dags import plan
+from din import cli
+from din.errors import InputError
+from din.init import render, update
+from din.init.split import Set
+from din.params import load
+from din.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+SETS = (
+    Set("fetch.source", "table", "a log"),
+    Set("fetch.table.events", "clicks.csv", "one file"),
+    Set("fetch.table.label", "stars >= 4", "first line\nsecond line"),
+    Set("train.learning.epochs", 3, "short"),
+    Set("promote.model_name", "clicks", "a name"),
+)
+
+
+def git(root: Path, *words: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    done = subprocess.run(["git", "-C", str(root), *identity, *words], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Return a committed repository."""
+    update.create(tmp_path, SETS)
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "init")
+    return tmp_path
+
+
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_this_repository_is_made_of_the_template() -> None:
+    """Our dvc.yaml is the rendered one, and our params.yaml is the template's before any guess."""
+    files = render.render(SETS)
+    assert files["dvc.yaml"] == (ROOT / "dvc.yaml").read_text()
+    ours = (ROOT / "params.yaml").read_text()
+    assert render.parameters(ours, ()).splitlines()[1:] == ours.splitlines()[1:]
+    for name in (".dvcignore", ".airflowignore", ".dvc/config"):
+        assert files[name] == (ROOT / name).read_text()
+
+
+def test_every_value_has_its_reason_above(repository: Path) -> None:
+    """Reasons are comments at the keys' own indentation, and the values are as guessed."""
+    text = (repository / "params.yaml").read_text()
+    assert "    # guessed: first line\n    #          second line\n    label: stars >= 4 " in text
+    params = load(repository / "params.yaml")
+    assert params.fetch.table.label == "stars >= 4"
+    assert params.train.learning.epochs == 3
+    assert text.startswith("# yaml-language-server: $schema=params.schema.json\n")
+
+
+def test_the_pipeline_runs_in_the_repository(repository: Path) -> None:
+    """Its DAG is that of dvc.yaml, and DVC finds the stages."""
+    stages = [stage.name for stage in plan.load(repository / "dvc.yaml")]
+    listed = subprocess.run(["dvc", "stage", "list", "--name-only"], cwd=repository, capture_output=True, text=True)
+    assert sorted(listed.stdout.split()) == sorted(stages)
+    workflow = YAML(typ="safe").load((repository / ".github/workflows/ctr.yml").read_text())
+    assert "python -m validation gate" in workflow["jobs"]["judge"]["steps"][3]["run"]
+
+
+def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
+    """A folder with a params.yaml of its own is refused, and stays as it was."""
+    (tmp_path / "params.yaml").write_text("mine: 1\n")
+    with pytest.raises(InputError, match="exists already; run `din init` in an empty folder"):
+        update.create(tmp_path, SETS)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_an_update_of_the_same_release_changes_nothing(repository: Path) -> None:
+    """Edits stay, and nothing else is written."""
+    edited(repository / "params.yaml", "batch_size: 256  ", "batch_size: 512  ")
+    git(repository, "commit", "-qam", "edit")
+    assert update.update(repository) == update.Merged((), ())
+    assert git(repository, "status", "--porcelain") == ""
+
+
+@pytest.fixture
+def later_release(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the template of a later release, which has another description of a stage and another default."""
+    template = tmp_path_factory.mktemp("later") / "template"
+    template.mkdir()
+    for path in render.TEMPLATE.iterdir():
+        (template / path.name).write_text(path.read_text())
+    edited(template / "stages.yaml", "desc: Check the predictions with", "desc: Judge the predictions with")
+    edited(template / "params.yaml", "batch_size: 1024  ", "batch_size: 2048  ")
+    monkeypatch.setattr(render, "TEMPLATE", template)
+    return template
+
+
+def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: Path) -> None:
+    """Lines that only one side changed are merged, in every file."""
+    edited(repository / "dvc.yaml", "desc: Train the model", "desc: Fit the model")
+    edited(repository / "params.yaml", "min_auc: 0.55  ", "min_auc: 0.6   ")
+    git(repository, "commit", "-qam", "edit")
+    assert update.update(repository) == update.Merged(("params.yaml", "dvc.yaml"), ())
+    stages = (repository / "dvc.yaml").read_text()
+    assert "desc: Fit the model" in stages and "desc: Judge the predictions with" in stages
+    params = load(repository / "params.yaml")
+    assert (params.gate.min_auc, params.evaluate.batch_size) == (0.6, 2048)
+    assert params.fetch.table.label == "stars >= 4"
+    git(repository, "commit", "-qam", "update")
+    assert update.update(repository).changed == ()
+
+
+def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:
+    """A line that both sides changed is marked as git marks it, and the command says so."""
+    edited(repository / "dvc.yaml", "desc: Check the predictions with", "desc: Look at the predictions with")
+    git(repository, "commit", "-qam", "edit")
+    assert update.update(repository).conflicts == ("dvc.yaml",)
+    text = (repository / "dvc.yaml").read_text()
+    assert "<<<<<<< yours\n    desc: Look at" in text and "desc: Judge the predictions" in text
+
+
+def test_uncommitted_edits_are_not_touched(repository: Path) -> None:
+    """Git could not undo a merge of edits that it does not hold."""
+    edited(repository / "params.yaml", "batch_size: 256  ", "batch_size: 512  ")
+    with pytest.raises(InputError, match=r"not committed: params\.yaml; commit first"):
+        update.update(repository)
+
+
+def test_a_foreign_folder_is_not_updated(tmp_path: Path) -> None:
+    """Only a repository that `din init` made can be updated."""
+    with pytest.raises(InputError, match=r"guess\.json: not found; run `din init --update` in the root"):
+        update.update(tmp_path)
+
+
+def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prints every guess with its reason, the files, and the next command; twice is refused or harmless."""
+    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    name = SHAPES["german_shop"](tmp_path, log)
+    done = CliRunner().invoke(cli.app, ["init", "--events", name])
+    assert done.exit_code == 0, done.output
+    assert "fetch.table.label: Gekauft == ja\n    the name means the answer of the user" in done.output
+    assert "dvc repro && din promote" in done.output
+    assert load(tmp_path / "params.yaml").fetch.table.csv.encoding == "cp1252"
+    assert CliRunner().invoke(cli.app, ["init", "--events", name]).exit_code == 0
+    for wrong in ([], ["--update", "--events", name]):
+        done = CliRunner().invoke(cli.app, ["init", *wrong])
+        assert done.exit_code == 2 and "give either --events" in done.output
