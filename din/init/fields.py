@@ -25,6 +25,7 @@ _SAME = 0.995  # share of rows with the commonest value of their item, user or d
 _OFTEN = 5  # rows a value, so that an embedding can be learned
 _FEW = 1000  # values of a category
 _FEW_NUMBERS = 30
+_GAPS = 1.05  # highest code, divided by the number of codes
 _SAMPLED = 200_000
 
 
@@ -138,13 +139,21 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
     unit = unit_of(Column(name, column, column))
     if unit and (not is_number or words.means(name, words.TIME)):
         return None, "a time or date: later rows have values that training never saw"
-    if is_number and not is_id and distinct > _FEW_NUMBERS:
+    if is_number and not is_id and distinct > _FEW_NUMBERS and not _is_code(name, values):
         return {"kind": "numeric", "buckets": 10}, f"{distinct:,} numbers, in ten buckets"
     if distinct <= _FEW and not (is_id and distinct > 100):
         return "categorical", f"{distinct:,} values"
     if rows / distinct >= _OFTEN or is_id:
         return "id", f"{distinct:,} values"
     return None, f"{distinct:,} texts in {rows:,} rows: too few rows of each to learn from"
+
+
+def _is_code(name: str, values: pa.Array) -> bool:
+    """Return whether whole numbers are codes of categories: by their name, or because they leave no gaps."""
+    if not pa.types.is_integer(values.type) or words.means(name, words.NUMBER):
+        return False
+    low, high = pc.min(values).as_py(), pc.max(values).as_py()
+    return words.means(name, words.CATEGORY) or (low in (0, 1) and high <= _GAPS * len(values))
 
 
 def _kind_of_lists(column: pa.ChunkedArray) -> tuple[Any, str]:

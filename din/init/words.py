@@ -56,9 +56,15 @@ FEEDBACK = (
 NUMBER = (
     "price", "preis", "cost", "kosten", "prix", "precio", "prezzo", "age", "alter", "edad", "eta$", "count", "anzahl",
     "num", "duration", "dauer", "laenge", "lange", "length", "size", "groesse", "weight", "gewicht", "distance",
-    "amount", "betrag", "rabatt", "discount", "percent", "ctr", "popularity", "width", "height", "position",
+    "amount", "betrag", "rabatt", "discount", "percent", "ctr", "popularity", "verweil", "dwell", "time", "ms$", "sec", "sek", "minutes", "quantity", "menge", "width", "height", "position",
 )  # fmt: skip
-ID = ("id", "ids$", "nr$", "no$", "num$", "nummer", "key$", "code", "hash", "uuid", "guid", "sku", "isbn", "asin")
+ID = ("id", "ids$", "nr$", "no$", "nummer", "key$", "code", "hash", "uuid", "guid", "sku", "isbn", "asin")
+CATEGORY = (
+    "category", "cat$", "cate", "kategorie", "warengruppe", "gruppe", "group", "class", "klasse", "brand", "marke",
+    "genre", "type", "typ$", "kind", "art$", "color", "farbe", "city", "stadt", "country", "land$", "region", "zip",
+    "plz", "os$", "model", "segment", "channel", "kanal", "level", "code", "categorie", "categoria", "marca", "marque",
+    "类目", "类别", "品牌",
+)  # fmt: skip
 YES = ("1", "true", "yes", "ja", "y", "j", "t", "oui", "si", "sí", "sim", "да", "是", "tak", "click", "clicked")
 NO = ("0", "false", "no", "nein", "n", "f", "non", "não", "нет", "否", "nie", "nee", "view", "impression", "none", "")
 SHOWN = ("view", "impression", "imp$", "show", "pv$", "ansicht", "anzeige", "gesehen", "vue", "exposure", "display")

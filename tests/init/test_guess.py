@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from made_up_logs import SHAPES
 
 from din.errors import InputError
 from din.init import roles, words
+from din.init.fields import kind_of
 from din.init.look import look
 from din.init.roles import Undecided
 from din.workspace import Workspace
@@ -136,6 +138,29 @@ def test_any_dialect_is_found(
 def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_named: bool) -> None:
     """A name means a role in any of the languages, whatever its case, accents and parts."""
     assert words.means(name, entries) is is_named
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "kind"),
+    [
+        ("brand", [17 * at % 613 for at in range(3000)], "categorical"),
+        ("x", [at % 60 for at in range(3000)], "categorical"),
+        ("age", [at % 60 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
+        ("x", [(at % 60) ** 2 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
+        ("follow_user_num", [at % 1500 * 3 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
+        ("author_id", [at % 500 * 11 for at in range(3000)], "id"),
+        ("name", [f"name {at % 2000}" for at in range(3000)], None),
+        ("released", [f"2024-01-{1 + at % 28:02}" for at in range(3000)], None),
+        ("flag", [at % 2 == 0 for at in range(3000)], "categorical"),
+        ("same", ["x"] * 3000, None),
+        ("a/b", ["x", "y"] * 1500, None),
+        ("tags", [["a", "b"], ["c"]] * 1500, "multi"),
+        ("content", [[0.1, 0.2, 0.3, at / 7] for at in range(3000)], "vector"),
+    ],
+)
+def test_kinds_of_fields(name: str, values: list[Any], kind: Any) -> None:
+    """Codes, numbers, ids, lists and vectors are told apart, and what nothing can be learned of has no kind."""
+    assert kind_of(name, pa.chunked_array([values]))[0] == kind
 
 
 def test_feedback_never_becomes_a_context(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
