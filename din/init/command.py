@@ -52,7 +52,7 @@ def init_update(root: Path) -> None:
 
 
 def _print(found: Guess) -> None:
-    print(f"{found.rows:,} rows, {found.clicks / found.rows:.2%} clicks")
+    print(f"{found.rows:,} rows, {found.clicks:,} clicks")
     for one in found.sets:
         print(f"\n{one.key}: {one.value}")
         print("\n".join(f"    {line}" for line in one.reason.splitlines()))

@@ -31,7 +31,7 @@ _SAMPLED = 200_000
 
 @dataclass(frozen=True)
 class FieldGuess:
-    """What a column is.
+    """A column, and its use.
 
     Attributes:
         name: of the column.

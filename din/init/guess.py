@@ -34,7 +34,7 @@ _OFTEN = 20  # training rows a user, so that an embedding of the user can be lea
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person said about a log; None = nothing."""
+    """The paths of the tables that a person named; None = no such table."""
 
     events: str
     items: str | None = None

@@ -60,27 +60,27 @@ class Column:
 
     @property
     def is_nested(self) -> bool:
-        """Whether the values are lists or objects."""
+        """True if the values are lists or objects."""
         return pa.types.is_nested(self.values.type)
 
     @property
     def is_text(self) -> bool:
-        """Whether the values are text."""
+        """True if the values are text."""
         return pa.types.is_string(self.values.type)
 
     @property
     def is_whole(self) -> bool:
-        """Whether the values are whole numbers."""
+        """True if the values are whole numbers."""
         return pa.types.is_integer(self.values.type)
 
     @property
     def is_number(self) -> bool:
-        """Whether the values are numbers."""
+        """True if the values are numbers."""
         return self.is_whole or pa.types.is_floating(self.values.type)
 
     @property
     def is_time(self) -> bool:
-        """Whether the values are of a time type, as in Parquet."""
+        """True if the values are of a time type, as in Parquet."""
         return pa.types.is_temporal(self.values.type)
 
     @cached_property

@@ -33,7 +33,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Roles:
-    """What the columns of the events are.
+    """The columns of the events that have a role.
 
     Attributes:
         time, user, item: names of columns.

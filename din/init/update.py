@@ -1,4 +1,4 @@
-"""Write the files of a repository, and merge those of a later release with the user's edits.
+"""Write the files of a repository, and merge a later release's with the user's edits.
 
 `.din-init/` keeps the guess, and the files as they were rendered. An update renders the guess with the installed
 release, and merges three ways, as git does:

@@ -1,4 +1,4 @@
-"""What `din init` guesses of logs of different shapes."""
+"""The guesses of `din init` for logs of different shapes."""
 
 import json
 from collections.abc import Callable
@@ -182,7 +182,7 @@ def test_actions_make_a_rule(tmp_path: Path, log: list[dict[str, Any]], guessed:
 
 
 def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
-    """Where every row is a click, negatives are sampled, and each user's last click is held out."""
+    """If every row is a click, negatives are sampled, and each user's last click is held out."""
     lines = ["customer,sku,date"] + [f"c{e['user']},s{e['item']},2024-05-{1 + e['time'] % 28:02}" for e in log]
     (tmp_path / "sales.csv").write_text("\n".join(lines))
     found = guessed("sales.csv")

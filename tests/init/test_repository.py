@@ -69,7 +69,7 @@ def test_every_value_has_its_reason_above(repository: Path) -> None:
 
 
 def test_the_pipeline_runs_in_the_repository(repository: Path) -> None:
-    """Its DAG is that of dvc.yaml, and DVC finds the stages."""
+    """The DAG is that of dvc.yaml, and DVC finds the stages."""
     stages = [stage.name for stage in plan.load(repository / "dvc.yaml")]
     listed = subprocess.run(["dvc", "stage", "list", "--name-only"], cwd=repository, capture_output=True, text=True)
     assert sorted(listed.stdout.split()) == sorted(stages)
