@@ -4,7 +4,7 @@
     is it the same for all rows of an item?                         -> item: candidates and histories have it
     else it is known when the item is shown                         -> context
 
-What is the same for all rows, differs in every row, or follows from the day, is left out.
+What is the same for all rows, differs in every row, or has new values on later days, is left out.
 """
 
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_p
 _TELLS_ALL = 0.8  # AUC of one column; no honest feature comes near it
 _SAME = 0.995  # share of rows with the commonest value of their item, user or day
 _OFTEN = 5  # rows a value, so that an embedding can be learned
+_NEW = 0.2  # share of later rows with new values, for which validate_features would close
 _FEW = 1000  # values of a category
 _FEW_NUMBERS = 30
 _GAPS = 1.05  # highest code, divided by the number of codes
@@ -100,8 +101,8 @@ def _of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: boo
         if has_items:
             return FieldGuess(name, None, None, "the same in all rows of an item, which has a table of its own")
         return FieldGuess(name, Group.ITEM, kind, f"the same in all rows of an item; {why}")
-    if events.days.max() > 3 and _follows(events.days, values) and values.max() > 7:
-        return FieldGuess(name, None, None, "follows from the day, so each new day has a new value")
+    if (share := _new_later(events.days, values)) > _NEW:
+        return FieldGuess(name, None, None, f"{share:.0%} of the later rows have values that earlier rows lack")
     return FieldGuess(name, Group.CONTEXT, kind, f"known when the item is shown, as far as its name says; {why}")
 
 
@@ -185,6 +186,12 @@ def _follows(keys: np.ndarray, values: np.ndarray) -> bool:
     others = 1 - np.bincount(values).max() / len(values)  # share of the rows without the commonest value
     apart = 1 - common[again].sum() / max(rows[again].sum(), 1)
     return bool(again.sum() > 10 and apart <= (1 - _SAME) and apart <= others / 10)
+
+
+def _new_later(days: np.ndarray, values: np.ndarray) -> float:
+    """Return the share of rows of the last fifth of days whose value no earlier row has."""
+    later = days > 0.8 * days.max()
+    return float(np.mean(~np.isin(values[later], values[~later]))) if later.any() and not later.all() else 0.0
 
 
 def _tells(column: pa.ChunkedArray, labels: np.ndarray) -> float:

@@ -186,6 +186,11 @@ def _sniff(file: File) -> tuple[Dialect, bool]:
     encoding = _encoding(content)
     text = content.decode(encoding, errors="ignore")
     lines = text.splitlines()[: None if len(content) < _SNIFFED else -1][:1000]
+    if sum("::" in line for line in lines) > len(lines) / 2:
+        raise InputError(
+            f"{file.name}: its cells end in ::, but one character is expected; convert it, e.g. with "
+            "sed 's/::/\\t/g' old.dat > new.tsv"
+        )
     delimiter = max(_DELIMITERS, key=lambda one: _columns(lines, one))
     first = next(csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter))
     headed = not any(re.fullmatch(r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*", cell.strip()) for cell in first if cell.strip())

@@ -97,6 +97,12 @@ def _time(log: Look, given: str | None) -> tuple[Choice, Choice]:
             )
         return Choice(given, "you said so"), units[given]
     if not units:
+        nested = [name for name, column in log.columns.items() if column.is_nested]
+        if nested:
+            raise InputError(
+                f"{log.files[0].name}: no column holds times, and {listed(nested)} hold lists or objects, which are "
+                "not looked into; expected a row for each time that an item was shown: write the log in that form"
+            )
         raise Undecided(
             f"{log.files[0].name}: no column holds times, so nobody knows which rows come first; expected seconds "
             f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(log.columns)}. Name it with --time",

@@ -51,12 +51,14 @@ FEEDBACK = (
     "gesehen", "finish", "complete", "follow", "comment", "kommentar", "review", "rezension", "summary", "helpful",
     "forward", "share", "geteilt", "hate", "skip", "dislike", "cart", "warenkorb", "add$", "basket", "favor", "revenue",
     "umsatz", "sales", "order", "bestell", "transaction", "checkout", "paid", "bezahlt", "bounce", "scroll", "stay",
-    "spent", "engagement", "exit", "leave", "report", "reward", "payout", "attribution",
+    "spent", "useful", "funny", "vote",
+    "quantity", "menge", "engagement", "exit", "leave", "report", "reward", "payout", "attribution",
 )  # fmt: skip
 NUMBER = (
     "price", "preis", "cost", "kosten", "prix", "precio", "prezzo", "age", "alter", "edad", "eta$", "count", "anzahl",
     "num", "duration", "dauer", "laenge", "lange", "length", "size", "groesse", "weight", "gewicht", "distance",
-    "amount", "betrag", "rabatt", "discount", "percent", "ctr", "popularity", "verweil", "dwell", "time", "ms$", "sec", "sek", "minutes", "quantity", "menge", "width", "height", "position",
+    "amount", "betrag", "rabatt", "discount", "percent", "ctr", "popularity",
+    "verweil", "dwell", "time", "ms$", "sec", "sek", "minutes", "quantity", "menge", "width", "height", "position",
 )  # fmt: skip
 ID = ("id", "ids$", "nr$", "no$", "nummer", "key$", "code", "hash", "uuid", "guid", "sku", "isbn", "asin")
 CATEGORY = (

@@ -173,6 +173,14 @@ def test_feedback_never_becomes_a_context(tmp_path: Path, log: list[dict[str, An
     assert fields["context"] == {"n": "categorical"}
 
 
+def test_what_is_new_every_day_is_left_out(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Sessions of later days have ids that training can't know."""
+    lines = ["user,item,ts,click,sessionNr,page"]
+    lines += [f"{e['user']},{e['item']},{e['time']},{e['click']},{e['time'] // 7200},p{e['place']}" for e in log]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert guessed("log.csv")["featurize.fields"]["context"] == {"page": "categorical"}
+
+
 def test_actions_make_a_rule(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
     """A column of actions gives the rule that everything but the view is a click."""
     lines = ["timestamp,visitorid,event,itemid"]
@@ -240,6 +248,7 @@ REFUSED = {
         {"label": "c >= 9"},
         ("c >= 9", "is 0 in all 200 rows", "--label"),
     ),
+    "two colons": ("1::2::5::978300760\n" * 20, {}, ("log.csv: its cells end in ::", "sed 's/::/")),
     "an empty file": ("", {}, ("log.csv: empty", "export it again")),
     "a header alone": ("user,item,ts,click\n", {}, ("log.csv: no rows",)),
 }
