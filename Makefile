@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help install run airflow test test-slow kills simulate defects bench quality paper attention warranty lint clean
+.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality paper attention warranty lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -61,6 +61,9 @@ attention: $(READY) ## when DIN's attention pays, on simulated logs and on logs 
 
 warranty: $(READY) ## how often the gate errs, on logs whose truth is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
+
+docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .

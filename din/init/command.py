@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from shutil import which
 
 from din.errors import InputError, listed
 from din.init.ask import decided
@@ -30,6 +31,8 @@ def init(workspace: Workspace, asked: Asked, given: Mapping[str, str], answer: C
     _print(found)
     print(f"\nwrote {listed(written)}")
     print(f"Every guess and its reason is in {PARAMS}; correct what is wrong there. Then run:\n")
+    if which("dvc") is None:
+        print("    pip install --requirement requirements.txt")
     print("    dvc repro && din promote")
 
 

@@ -24,7 +24,10 @@ def events(rows: int = 6000, users: int = 200, days: int = 12, ctr: float = 0.3,
     time = MONDAY + np.sort(draw.integers(days * DAY, size=rows))
     likes = draw.integers(10, size=(users, 2))
     fits = (likes[user] == (item % 10)[:, None]).any(axis=1)
-    click = draw.random(rows) < np.where(fits, min(1, 2.6 * ctr), 0.55 * ctr)
+    place = draw.integers(3, size=rows)
+    quality = draw.normal(scale=0.4, size=150)
+    odds = np.log(ctr / (1 - ctr)) - 0.5 + 1.6 * fits + quality[item] + 0.7 * (place - 1)
+    click = draw.random(rows) < 1 / (1 + np.exp(-odds))
     price = 1 + item * 7.35 % 90
     return [
         {
@@ -33,7 +36,7 @@ def events(rows: int = 6000, users: int = 200, days: int = 12, ctr: float = 0.3,
             "time": int(time[row]),
             "category": int(item[row] % 10),
             "price": round(float(price[row]), 2),
-            "place": int(draw.integers(3)),
+            "place": int(place[row]),
             "dwell": int(click[row]) * int(draw.integers(5, 90)),
             "click": int(click[row]),
         }

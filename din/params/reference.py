@@ -1,0 +1,102 @@
+"""Pages for the documentation: every parameter with its type, value and comment, and every key of the reports."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+from ruamel.yaml import YAML
+
+from din.params.schema import schema
+
+
+def reference(text: str) -> str:
+    """Return the page in Markdown, with a section for each block and a table of its keys.
+
+    Args:
+        text: of a parameter file.
+    """
+    built = schema(text)
+    values = YAML(typ="safe").load(text)
+    lines = [
+        "# Parameters",
+        "",
+        "`params.yaml` holds all of them, one block per stage. An unknown key, or a value of a wrong type, is an error that",
+        "names the valid ones (exit code 2). `din params apply` writes several at once, and",
+        "`dvc exp run -S train.learning.epochs=3` tries one.",
+    ]
+    for name in values:
+        lines += _block(built, built["properties"][name], values[name], name)
+    return "\n".join(lines) + "\n"
+
+
+def schema_page(documents: Mapping[str, Any]) -> str:
+    """Return a page in Markdown with the keys of JSON documents.
+
+    Args:
+        documents: maps their paths to their types.
+    """
+    lines = [
+        "# Reports",
+        "",
+        "Stages write their results as JSON. Every document is read strictly: an unknown or missing key is an error.",
+    ]
+    for path, kind in documents.items():
+        built = TypeAdapter(kind).json_schema()
+        lines += ["", f"## {path}", "", *_keys(built), ""]
+        for name, part in built.get("$defs", {}).items():
+            lines += ["", f"**{name}**. {part.get('description', '').partition(chr(10))[0]}", "", *_keys(part)]
+    return "\n".join(lines) + "\n"
+
+
+def _keys(part: dict[str, Any]) -> Iterator[str]:
+    """Yield the table of a document's keys, or the type of a part that has none."""
+    if "properties" not in part:
+        yield _type(part)
+        return
+    yield from ("| key | type |", "|---|---|")
+    for name, one in part["properties"].items():
+        yield f"| `{name}` | {_type(one)} |"
+
+
+def _block(built: dict[str, Any], property_: dict[str, Any], values: dict[str, Any], key: str) -> Iterator[str]:
+    """Yield the lines of a block, and of the blocks below it."""
+    block = _resolved(built, property_)
+    yield from ("", f"## {key}", "", block["description"], "")
+    rows = []
+    below = []
+    for name, one in block["properties"].items():
+        if "properties" in _resolved(built, one):
+            below.append(name)
+        else:
+            cells = (f"`{name}`", _type(one), f"`{_written(values[name])}`", one.get("description", ""))
+            rows.append(" | ".join(cell.replace("|", "\\|") for cell in cells))
+    if rows:
+        yield from ("| key | type | in params.yaml | meaning |", "|---|---|---|---|", *(f"| {row} |" for row in rows))
+    for name in below:
+        yield from _block(built, block["properties"][name], values[name], f"{key}.{name}")
+
+
+def _resolved(built: dict[str, Any], property_: dict[str, Any]) -> dict[str, Any]:
+    return built["$defs"][property_["$ref"].rpartition("/")[2]] if "$ref" in property_ else property_
+
+
+def _type(property_: dict[str, Any]) -> str:
+    """Return the type of a value in a few words."""
+    if "$ref" in property_:
+        return property_["$ref"].rpartition("/")[2]
+    if "enum" in property_:
+        return ", ".join(f"`{_written(value)}`" for value in property_["enum"])
+    if "const" in property_:
+        return f"`{property_['const']}`"
+    if "anyOf" in property_:
+        return " or ".join(dict.fromkeys(_type(one) for one in property_["anyOf"]))
+    words = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}
+    name = words.get(property_.get("type", ""), property_.get("type", "value"))
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {property_[bound]:g}" for bound, sign in signs.items() if bound in property_]
+    return " ".join([name, *([", ".join(bounds)] if bounds else [])])
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

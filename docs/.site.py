@@ -1,0 +1,36 @@
+"""A hook of MkDocs: write the pages of parameters and reports, and turn links that leave docs/ into plain text."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+from din import document_types
+from din.params.reference import reference, schema_page
+
+ROOT = Path(__file__).parents[1]
+REPORTS = {
+    "reports/gate.json": document_types.GateReport,
+    "reports/evaluation.json": document_types.Evaluation,
+    "reports/parity.json": document_types.ParityReport,
+    "reports/validation/*.json": document_types.ValidationReport,
+    "reports/training/summary.json": document_types.TrainingSummary,
+    "reports/fetch.json": document_types.FetchReport,
+    "reports/seeds.json": document_types.SeedReport,
+    "models/bundle/facts.json": document_types.Facts,
+    ".din/outcome/*.json": document_types.StageOutcome,
+}
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    files.append(File.generated(config, "parameters.md", content=reference(text)))
+    files.append(File.generated(config, "reports.md", content=schema_page(REPORTS)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Name files outside docs/ instead of linking to them, because the site does not hold them."""
+    return re.sub(r"\[([^\]]*)\]\((?:\.\./|adr\)|examples/)[^)]*\)", r"`\1`", markdown)

@@ -1,0 +1,32 @@
+"""The page about every parameter."""
+
+from pathlib import Path
+
+from din.params import Params
+from din.params.blocks import types_of
+from din.params.reference import reference
+
+TEXT = (Path(__file__).parents[2] / "params.yaml").read_text()
+
+
+def test_every_parameter_has_a_row_with_its_meaning() -> None:
+    """Each key appears in the section of its block, with type, value and comment."""
+    sections: dict[str, set[str]] = {}
+    section = ""
+    for line in reference(TEXT).splitlines():
+        if line.startswith("## "):
+            section = line.removeprefix("## ")
+        elif line.startswith("| `"):
+            key, _, _, meaning = (cell.strip() for cell in line.replace("\\|", "/").strip("| ").split(" | "))
+            assert meaning, line
+            sections.setdefault(section, set()).add(key.strip("`"))
+    found = {f"{block}.{key}" for block, keys in sections.items() for key in keys}
+    assert found == types_of(Params).keys()
+
+
+def test_rows_say_types_and_bounds() -> None:
+    """A number has its bounds, a choice its values, and null is named."""
+    page = reference(TEXT)
+    assert "| `test_fraction` | number > 0, < 1 | `0.25` | share of users" in page
+    assert "| `metric` | `gauc`, `auc` | `gauc` |" in page
+    assert "| `until` | text or null | `null` |" in page
