@@ -21,8 +21,8 @@ def reference(text: str) -> str:
     lines = [
         "# Parameters",
         "",
-        "`params.yaml` holds all of them, one block per stage. An unknown key, or a value of a wrong type, is an error that",
-        "names the valid ones (exit code 2). `din params apply` writes several at once, and",
+        "`params.yaml` holds all of them, one block per stage. An unknown key, or a value of a wrong type, is an error",
+        "that names the valid ones (exit code 2). `din params apply` writes several at once, and",
         "`dvc exp run -S train.learning.epochs=3` tries one.",
     ]
     for name in values:
