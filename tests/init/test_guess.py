@@ -13,6 +13,7 @@ from made_up_logs import SHAPES
 
 from din.errors import InputError
 from din.init import roles, words
+from din.init.ask import decided
 from din.init.fields import kind_of
 from din.init.look import look
 from din.init.roles import Undecided
@@ -265,10 +266,18 @@ def test_what_cannot_be_guessed_is_said(case: str, tmp_path: Path, guessed: Gues
 
 
 def test_an_answer_decides(tmp_path: Path, guessed: Guessed) -> None:
-    """Given the user, the item follows."""
+    """If somebody is there, one question is asked, and given the user, the item follows."""
     rows = [f"{at % 40},{at % 30},{1_700_000_000 + 9000 * at},{at * 7 % 5 // 3}" for at in range(2000)]
     (tmp_path / "log.csv").write_text("\n".join(["a,b,ts,click", *rows]))
     with pytest.raises(Undecided) as error:
         guessed("log.csv")
     assert (error.value.role, error.value.candidates) == ("user", ["a", "b"])
-    assert guessed("log.csv", user="b")["fetch.table.columns"] == {"user_id": "b", "item_id": "a", "timestamp": "ts"}
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "b"
+
+    found = decided(lambda known: guessed("log.csv", **known), {}, answer)
+    assert found["fetch.table.columns"] == {"user_id": "b", "item_id": "a", "timestamp": "ts"}
+    assert asked == ["Which column is the user? Candidates: a, b"]

@@ -57,6 +57,8 @@ def test_from_a_csv_to_a_champion(environment: Path, tmp_path: Path) -> None:
     code = json.loads((tmp_path / "reports/code/train.json").read_text())
     assert {"din/train/fit.py", "din/ops/native/din_ops.h"} <= code["files"].keys()
     assert "din-ctr" in code["packages"]
+    settings = "from dags.checkout import Settings; print(Settings.from_env().repository)"
+    assert run("python", "-c", settings, cwd=tmp_path, PATH=path).strip() == str(tmp_path.resolve())
     again = run("dvc", "repro", cwd=tmp_path, PATH=path)
     assert "Stage 'train' didn't change, skipping" in again
     git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
