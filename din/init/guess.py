@@ -7,10 +7,11 @@ message. It takes the memory of a fetch.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,12 +24,13 @@ from din.init.split import Set
 from din.names import ModelName
 from din.params import Params, Table
 from din.params.fetch import DATE
-from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.schema import BEHAVIOUR, DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources.labels import Label
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
 
 _RESERVED = {*EVENT_COLUMNS, "date"}
+_AGAIN = 0.01  # share of repeated events from which validate_raw would close
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
 
 
@@ -96,15 +98,10 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
             "and impressions without a click: name another column, or a rule such as rating >= 4, with --label"
         )
     first = (pc.min(table[TIMESTAMP]).as_py()).date()
-    sets += split.guess(keys, first, found.all_positive)
+    sets += [*split.guess(keys, first, found.all_positive), *_of_days(table, keys, DATE in asked.events)]
     graded = Label.parse(found.label.value, list(events.columns), asked.events)
-    guessed = fields.of_events(
-        table,
-        keys,
-        others,
-        asked.items is not None,
-        graded.column if graded.comparison and not found.all_positive else None,
-    )
+    ruled = graded.column if graded.comparison and not found.all_positive else None
+    guessed = fields.of_events(table, keys, others, asked.items is not None, ruled)
     if log.items:
         guessed += fields.of_table(log.items.table, Group.ITEM, ITEM_ID)
     if log.users:
@@ -195,6 +192,20 @@ def _block(table: Table, sets: list[Set]) -> Table:
     csv = {key.removeprefix("csv."): value for key, value in values.items() if key.startswith("csv.")}
     plain = {key: value for key, value in values.items() if not key.startswith("csv.")}
     return replace(table, csv=replace(table.csv, **csv), **plain)
+
+
+def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
+    """Yield the parameters of logs with a file a day, and of logs whose times are days."""
+    if by_day and len(np.unique(keys.days)) == keys.days.max() + 1:
+        yield Set("fetch.table.daily", True, "a file for every day, without a gap")
+    times = table[TIMESTAMP].cast(pa.int64())
+    if not pc.all(pc.equal(pc.multiply(pc.divide(times, DAY_US), DAY_US), times)).as_py():
+        return
+    events = table.select([USER_ID, ITEM_ID, TIMESTAMP]).group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
+    again = 1 - events.num_rows / table.num_rows
+    if again > _AGAIN:
+        why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another"
+        yield Set("validate_raw.max_duplicate_rate", round(min(1.0, 2 * again), 2), why)
 
 
 def _of_fields(

@@ -48,7 +48,10 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
     usual = np.median(counts[counts > 0])
     if len(counts) > _DAYS and counts[-1] < _PARTIAL * usual and (counts > 0).mean() > 0.8:
         until = first + timedelta(days=len(counts) - 2)
-        why = f"the last day has only {counts[-1]:,} rows where {usual:,.0f} are usual, so it seems to be incomplete"
+        why = (
+            f"the last day has only {counts[-1]:,} rows where {usual:,.0f} are usual, so it seems to be incomplete; "
+            "set null once it is complete, and the log grows"
+        )
         found.append(Set("data.until", until, why))
         counts = counts[:-1]
     inside = events.days < len(counts)
@@ -66,11 +69,7 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
         found += [
             Set("featurize.protocol", "temporal", f"{why}: test on the last days, as in production"),
             Set("featurize.test_days", test, f"{np.mean(held):.0%} of the rows"),
-            Set(
-                "featurize.valid_days",
-                valid,
-                f"{np.mean((days >= len(counts) - test - valid) & ~held):.0%} of the rows",
-            ),
+            Set("featurize.valid_days", valid, f"{np.mean(tuned & ~held):.0%} of the rows"),
         ]
         judged = held
     elif people >= _USERS:

@@ -24,6 +24,7 @@ from din.process import environment, query
 
 FOLDER = ".din-init"
 GUESS = "guess.json"
+_MOST_CONFLICTS = 127  # git exits with their number, at most
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,20 @@ class Merged:
 
 
 def create(root: Path, sets: Iterable[Set]) -> list[str]:
-    """Write the files of a new repository, and return their paths.
+    """Write the files of a repository, and return their paths; files of an earlier guess are replaced.
 
     Raises:
-        InputError: one of them exists, and holds something else.
+        InputError: one of them exists, and somebody wrote or edited it.
     """
     sets = tuple(sets)
     files = render(sets)
-    if other := [name for name, text in files.items() if (root / name).exists() and (root / name).read_text() != text]:
-        raise InputError(
-            f"{root / other[0]}: exists already; run `din init` in an empty folder, or `din init --update` to merge a "
-            "later release into one that `din init` made"
-        )
+    for name, text in files.items():
+        known = (text, _text(root / FOLDER / "files" / name))
+        if (root / name).exists() and _text(root / name) not in known:
+            raise InputError(
+                f"{root / name}: exists already, and is not what `din init` wrote; run it in an empty folder, correct "
+                f"{name} by hand, or run `din init --update` to merge a later release"
+            )
     if not (root / ".git").exists():
         query(["git", "init", "--quiet", str(root)], None, environment())
     for name, text in files.items():
@@ -85,37 +88,45 @@ def update(root: Path) -> Merged:
     changed = []
     conflicts = []
     for name, text in files.items():
-        merged = _merged(root / name, root / FOLDER / "files" / name, text)
-        if merged.clean and (root / name).exists() and merged.text == (root / name).read_text():
+        mine = _text(root / name)
+        base = _text(root / FOLDER / "files" / name)
+        if text in (mine, base):  # where the release changes nothing, edits stay, and removed files stay removed
             continue
+        merged = _merged(mine or "", base or "", text)
         write_bytes(root / name, merged.text.encode())
         changed.append(name)
-        if not merged.clean:
+        if merged.conflicts:
             conflicts.append(name)
     _keep(root, sets, files)
     return Merged(tuple(changed), tuple(conflicts))
 
 
 @dataclass(frozen=True)
-class _Text:
+class _Merge:
     text: str
-    clean: bool
+    conflicts: int
 
 
-def _merged(mine: Path, base: Path, new: str) -> _Text:
-    """Merge a file three ways; a file that the user removed stays removed only if the release did not change it."""
-    if not base.exists():
-        return _Text(new, not mine.exists() or mine.read_text() == new)
-    if not mine.exists() or base.read_text() == new:
-        return _Text(mine.read_text() if mine.exists() else new, True)
+def _merged(mine: str, base: str, new: str) -> _Merge:
+    """Merge a text three ways.
+
+    Raises:
+        InputError: git can't merge it.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        theirs = Path(folder) / "new"
-        theirs.write_text(new)
-        command = ["git", "merge-file", "-p", "-L", "yours", "-L", "before", "-L", "new release"]
-        done = subprocess.run([*command, str(mine), str(base), str(theirs)], capture_output=True, text=True)
-    if done.returncode < 0 or done.returncode > 127:
-        raise InputError(f"{mine}: git can't merge it: {done.stderr.strip()}")
-    return _Text(done.stdout, done.returncode == 0)
+        names = []
+        for name, text in (("yours", mine), ("before", base), ("new release", new)):
+            names += ["-L", name]
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        command = ["git", "merge-file", "-p", *names, "yours", "before", "new release"]
+        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    if not 0 <= done.returncode <= _MOST_CONFLICTS:
+        raise InputError(f"git merge-file failed: {done.stderr.strip()}")
+    return _Merge(done.stdout, done.returncode)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
 
 
 def _keep(root: Path, sets: Iterable[Set], files: dict[str, str]) -> None:

@@ -91,8 +91,9 @@ def _type(property_: dict[str, Any]) -> str:
         return f"`{property_['const']}`"
     if "anyOf" in property_:
         return " or ".join(dict.fromkeys(_type(one) for one in property_["anyOf"]))
-    words = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}
-    name = words.get(property_.get("type", ""), property_.get("type", "value"))
+    words: dict[str, str] = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number"}
+    kind: str = property_.get("type", "value")
+    name = words.get(kind, kind)
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {property_[bound]:g}" for bound, sign in signs.items() if bound in property_]
     return " ".join([name, *([", ".join(bounds)] if bounds else [])])

@@ -197,6 +197,23 @@ def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: 
     found = guessed("sales.csv")
     assert found["featurize.protocol"] == "leave_last_out"
     assert found["validate_raw.max_ctr"] == 1.0
+    assert "validate_raw.max_duplicate_rate" not in found
+    (tmp_path / "sales.csv").write_text("\n".join(lines + lines[1:200]))
+    assert guessed("sales.csv")["validate_raw.max_duplicate_rate"] == 0.07
+
+
+def test_a_file_a_day(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """The path names days, none is missing, and items can't come from events that are read one by one."""
+    for day in range(6, 18):
+        rows = [e for e in log if (e["time"] - log[0]["time"] // 86_400 * 86_400) // 86_400 == day - 6]
+        lines = ["user,item,ts,click,cat"]
+        lines += [f"{e['user']},{e['item']},{e['time']},{e['click']},{e['category']}" for e in rows]
+        (tmp_path / f"clicks-2024-05-{day:02}.csv").write_text("\n".join(lines))
+    found = guessed("clicks-{date}.csv")
+    assert found["fetch.table.daily"] is True
+    assert found["featurize.fields"]["context"] == {"cat": "categorical"}
+    assert "fetch.table.items_from_events" not in found
+    assert found["promote.model_name"] == "clicks"
 
 
 def test_new_users_on_the_last_days(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:

@@ -80,9 +80,18 @@ def test_the_pipeline_runs_in_the_repository(repository: Path) -> None:
 def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     """A folder with a params.yaml of its own is refused, and stays as it was."""
     (tmp_path / "params.yaml").write_text("mine: 1\n")
-    with pytest.raises(InputError, match="exists already; run `din init` in an empty folder"):
+    with pytest.raises(InputError, match="exists already, and is not what `din init` wrote"):
         update.create(tmp_path, SETS)
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_second_guess_replaces_the_first(repository: Path) -> None:
+    """A wrong guess is corrected by running it again, but an edited file is not lost."""
+    update.create(repository, [one for one in SETS if one.key != "train.learning.epochs"])
+    assert load(repository / "params.yaml").train.learning.epochs == 20
+    edited(repository / "params.yaml", "batch_size: 256  ", "batch_size: 512  ")
+    with pytest.raises(InputError, match=r"params\.yaml: exists already"):
+        update.create(repository, SETS)
 
 
 def test_an_update_of_the_same_release_changes_nothing(repository: Path) -> None:
@@ -119,6 +128,14 @@ def test_an_update_keeps_edits_and_brings_news(repository: Path, later_release: 
     assert params.fetch.table.label == "stars >= 4"
     git(repository, "commit", "-qam", "update")
     assert update.update(repository).changed == ()
+
+
+def test_a_removed_file_stays_removed(repository: Path, later_release: Path) -> None:
+    """A workflow that the user does not want comes back only if the release changes it."""
+    git(repository, "rm", "-q", ".github/workflows/ctr.yml")
+    git(repository, "commit", "-qm", "no workflow")
+    assert update.update(repository).conflicts == ()
+    assert not (repository / ".github").exists()
 
 
 def test_conflicts_are_marked(repository: Path, later_release: Path) -> None:
