@@ -7,6 +7,7 @@ release, and merges three ways, as git does:
                                         └── dvc.yaml (new release)         ──> dvc.yaml, with conflicts marked
 """
 
+import json
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from din import documents
-from din.artifacts import write_bytes, write_json
+from din.artifacts import write_bytes
 from din.errors import InputError
 from din.init.render import render
 from din.init.split import Set
@@ -130,7 +131,9 @@ def _text(path: Path) -> str | None:
 
 
 def _keep(root: Path, sets: Iterable[Set], files: dict[str, str]) -> None:
-    write_json(root / FOLDER / GUESS, [asdict(one) | {"value": _plain(one.value)} for one in sets])
+    guess = [asdict(one) | {"value": _plain(one.value)} for one in sets]
+    text = json.dumps(guess, indent=2, ensure_ascii=False)  # unlike `write_json`, it keeps the order of mappings
+    write_bytes(root / FOLDER / GUESS, text.encode())
     for name, text in files.items():
         write_bytes(root / FOLDER / "files" / name, text.encode())
 

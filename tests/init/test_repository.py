@@ -22,6 +22,7 @@ SETS = (
     Set("fetch.source", "table", "a log"),
     Set("fetch.table.events", "clicks.csv", "one file"),
     Set("fetch.table.label", "stars >= 4", "first line\nsecond line"),
+    Set("fetch.table.columns", {"user_id": "u", "item_id": "i"}, "in this order"),
     Set("train.learning.epochs", 3, "short"),
     Set("promote.model_name", "clicks", "a name"),
 )

@@ -50,7 +50,7 @@ def test_from_a_csv_to_a_champion(environment: Path, tmp_path: Path) -> None:
     path = f"{environment}{os.pathsep}{os.environ['PATH']}"
     name = SHAPES["german_shop"](tmp_path, events(rows=20_000, users=500))
     run("din", "init", "--events", name, "--yes", cwd=tmp_path, PATH=path)
-    # All users of this log begin without a history, so histories of the last days are longer than those of training.
+    # All users of this log begin without a history, so histories of the last days are longer than in training.
     overlay = "gate: {min_calibration: 0.6, min_slice_calibration: 0.5}\nvalidate_predictions: {min_calibration: 0.5}\n"
     (tmp_path / "loose.yaml").write_text(overlay)
     run("din", "params", "apply", "loose.yaml", cwd=tmp_path, PATH=path)
