@@ -117,7 +117,7 @@ def read_runs(uri: str, model_name: str, most: int) -> Runs:
         newest[run_id] = max(newest.get(run_id, ""), time.isoformat(timespec="seconds"))
     found = [_Found(record.at, record.run_id and run_key(record.run_id), record) for record in history]
     found += [_Found(at, f"{_RUNS}/{run_id}", None) for run_id, at in newest.items() if run_id not in recorded]
-    found.sort(key=lambda one: one.at, reverse=True)
+    found.sort(key=lambda one: (one.at, one.record.number if one.record else 0), reverse=True)
     reader = _Reader(objects, keys)
     every = -(-len(history) // MOST_POINTS) or 1
     thinned = history[::-every][::-1]  # the newest champion is always there
