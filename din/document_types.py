@@ -197,6 +197,14 @@ Rows = dict[SplitName, NonNegativeInt]
 
 
 @with_config(STRICT)
+class Negatives(TypedDict):
+    """Shares of the impressions without a click: those that the log holds, and of these, those that training kept."""
+
+    log: float
+    training: float
+
+
+@with_config(STRICT)
 class Facts(TypedDict):
     """The origin of a bundle and its quality.
 
@@ -204,6 +212,7 @@ class Facts(TypedDict):
         train_until: the time of the last row of the training split.
         judged_until: that of the last row that the judged model had learned; `evaluation` is about this model.
         seen_until: that of the last row that the exported model has learned.
+        negatives: there if some were left out.
     """
 
     format: Format
@@ -215,6 +224,7 @@ class Facts(TypedDict):
     until: Day
     protocol: SplitProtocol
     rows: Rows
+    negatives: NotRequired[Negatives]
     inputs: Inputs
     params: FactParams
     seed: NonNegativeInt
@@ -437,6 +447,7 @@ class FeaturesManifest(TypedDict):
     """The feature shards that featurize wrote; `raw` is the hash of the log they come from.
 
     `first_day` is the first day of the window. Behaviours of known time begin on the day `history_from`, if it is set.
+    `negatives` is there if some were left out.
     """
 
     format: Format
@@ -455,6 +466,7 @@ class FeaturesManifest(TypedDict):
     impressions: NonNegativeInt
     files: dict[str, Digest]
     rows: Rows
+    negatives: NotRequired[Negatives]
     train_until: Moment
     items: NonNegativeInt
     users: NonNegativeInt

@@ -1,9 +1,9 @@
 """The suite on `data/features/`: whole shards, disjoint splits, and no history that sees its own future.
 
 It judges first the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all
-impressions, with one shard in memory at a time (validation/scan.py), then late ids, if there are any
-(validation/recount.py), and last the meaning of their fields (validation/meaning.py). The files are read twice to hash
-them and three or four times to judge them.
+impressions, with one shard in memory at a time (validation/scan.py), then weights and missing negatives, if there are
+any (validation/impressions.py), then late ids, if there are any (validation/recount.py), and last the meaning of their
+fields (validation/meaning.py). The files are read twice to hash them and three to five times to judge them.
 """
 
 import math
@@ -18,9 +18,10 @@ from din import documents
 from din.artifacts import MANIFEST, hash_tree
 from din.document_types import FeaturesManifest
 from din.params import Params
-from din.schema import ITEM_ID, SPLITS, USER_ID, Group, parse_field
+from din.schema import ITEM_ID, SPLITS, USER_ID, WEIGHT, Group, parse_field
 from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, Rows, files_match_manifest, none_of, schemas, statistic
+from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.recount import Recount
 from validation.scan import Found, Rule, scan
@@ -112,6 +113,11 @@ def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield from _unknown(found, features, params)
 
 
+def counting(workspace: Workspace, params: Params) -> Iterator[Check]:
+    """Yield the checks that weights agree with the log, and that training alone lacks negatives."""
+    yield from recounted(_opened(workspace), workspace.raw)
+
+
 def late_ids(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks that no id becomes known before the day on which it occurs often enough."""
     features = _opened(workspace)
@@ -139,7 +145,7 @@ def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield from judge_meaning(_opened(workspace), params.validate_features)
 
 
-PHASES = (files, vocabularies, impressions, late_ids, meaning)
+PHASES = (files, vocabularies, impressions, counting, late_ids, meaning)
 
 
 def _opened(workspace: Workspace) -> Features:
@@ -159,10 +165,12 @@ def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str
 
     files = {root / "vocab" / f"{field.name}.parquet": _VOCABULARY_COLUMNS for field in fields}
     files |= {root / "items.parquet": of(Group.ITEM), root / "users.parquet": of(Group.USER)}
+    weight = {WEIGHT: "double"} if manifest["params"].get(WEIGHT) is not None else {}
+    impression_columns = _IMPRESSION_COLUMNS | weight
     for number in range(manifest["shards"]):
         folder = root / "shards" / f"{number:05d}"
         files[folder / "behaviours.parquet"] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
-        files |= {folder / f"{split}.parquet": _IMPRESSION_COLUMNS | of(Group.CONTEXT) for split in SPLITS}
+        files |= {folder / f"{split}.parquet": impression_columns | of(Group.CONTEXT) for split in SPLITS}
     return files
 
 

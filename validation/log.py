@@ -103,11 +103,11 @@ def opened(workspace: Workspace, params: Params) -> Iterator[Log]:
         duckdb.connect(f"{folder}/log.duckdb", config={"threads": cores.available()}) as connection,
     ):
         connection.execute(
-            f"CREATE TABLE events AS SELECT * FROM read_parquet({_text(root / 'events/*/*.parquet')}, "
+            f"CREATE TABLE events AS SELECT * FROM read_parquet({text(root / 'events/*/*.parquet')}, "
             "union_by_name = true, hive_partitioning = true, hive_types = {'date': VARCHAR})"
         )
         for name in tables:
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({_text(root / f'{name}.parquet')})")
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({text(root / f'{name}.parquet')})")
         yield Log(
             connection=connection,
             tables=tables,
@@ -134,7 +134,7 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _text(path: Path) -> str:
+def text(path: Path) -> str:
     """Return a path as an SQL string, safe for any path."""
     return "'" + str(path).replace("'", "''") + "'"
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from great_expectations import expectations as gxe
 
+from din.errors import listed
 from din.params import Params
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.workspace import Workspace
@@ -39,6 +40,7 @@ _TYPES = {
     LABEL: ("int8",),
     BEHAVIOUR: ("int8",),
 }
+_NUMBERS = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
 _FEW_IDS = 2
 _YEARS = (1990, 2100)  # no log of clicks is older, and a wrong unit gives 1970 or the year 50000
 
@@ -95,7 +97,12 @@ def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks of the rows: the contract's rules, plausible figures, and unique rows."""
     limits = params.validate_raw
     with opened(workspace, params) as log:
-        yield from _rules(log, "events", _event_rules(log.until and log.until.isoformat()))
+        rules = _event_rules(log.until and log.until.isoformat())
+        weight = params.featurize.weight
+        if weight is not None:
+            yield _weight_column(log, weight)
+            rules += _weight_rules(log, weight)
+        yield from _rules(log, "events", rules)
         yield from _figures(log, params)
         yield from _uniqueness(log, limits.max_duplicate_rate)
         if limits.missing_days != "off":
@@ -191,6 +198,28 @@ def _rules(log: Log, table: str, rules: list[Rule]) -> Iterator[Check]:
             advice=rule.advice,
             sample=log.sample(f"SELECT * FROM {table} WHERE {rule.broken}", count),
         )
+
+
+def _weight_column(log: Log, name: str) -> Check:
+    """Expect that the column of weights exists and holds numbers."""
+    columns = log.columns("events")
+    found = columns.get(name, "missing")
+    return none_of(
+        "weight_column",
+        [] if found in _NUMBERS else [{"column": name, "type": found}],
+        column=name,
+        advice=f"featurize.weight names {name!r}, but the events hold no numbers under that name; they have "
+        f"{listed(columns)}. Under fetch.source table, list the column in fetch.table.keep",
+    )
+
+
+def _weight_rules(log: Log, name: str) -> list[Rule]:
+    if log.columns("events").get(name) not in _NUMBERS:
+        return []
+    own = quoted(name)
+    broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
+    advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
+    return [Rule("weight_usable", name, broken, advice)]
 
 
 def _figures(log: Log, params: Params) -> Iterator[Check]:

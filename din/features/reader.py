@@ -4,6 +4,7 @@ A shard is read whole. Its behaviours are held once, and its impressions as (sta
 with the largest shard and the tables of items and users, and never with impressions × history length.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from din.artifacts import MANIFEST
 from din.document_types import FeaturesManifest, FieldRecord
 from din.errors import InputError
 from din.field_forms import Column
-from din.schema import SPLITS, TIMESTAMP, Field, Group, parse_field
+from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
 
@@ -38,6 +39,7 @@ class Impressions:
     sequence: np.ndarray  # int64 [B]
     sampled: np.ndarray  # int8 [B], 1 = sampled negative
     contexts: dict[str, Column]  # of B owners each
+    weight: np.ndarray | None = None  # float64 [B], with featurize.weight
 
     def __len__(self) -> int:
         return len(self.label)
@@ -124,6 +126,21 @@ class Features:
             record["rows"] = self.rows[record["name"]]
         return records
 
+    @property
+    def weighted(self) -> bool:
+        """True if rows have weights."""
+        return self.manifest["params"].get(WEIGHT) is not None
+
+    @property
+    def kept_negatives(self) -> float:
+        """The share r of the log's training rows without a click that training kept."""
+        return self.manifest["negatives"]["training"] if "negatives" in self.manifest else 1.0
+
+    @property
+    def offset(self) -> float:
+        """−ln r: how much higher the logit of a click is among the kept training rows than in the whole log."""
+        return 0.0 if self.kept_negatives == 1 else -math.log(self.kept_negatives)
+
     @cached_property
     def _stored_rows(self) -> dict[str, int]:
         """The number of rows of each field's embedding table when all ids are known."""
@@ -174,7 +191,8 @@ class Features:
         behaviours_path = folder / "behaviours.parquet"
         rows = _read(path)
         behaviours = _read(behaviours_path)
-        columns = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name != "contexts"}
+        optional = {"contexts"} if self.weighted else {"contexts", WEIGHT}
+        columns = {name: _numpy(rows[name]) for name in Impressions.__dataclass_fields__ if name not in optional}
         item = _numpy(behaviours["item"])
         _check(path, "user", columns["user"], self.manifest["users"])
         _check(path, "item", columns["item"], self.manifest["items"])
@@ -195,6 +213,13 @@ class Features:
         """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
         path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
         return _numpy(_read(path, [TIMESTAMP])[TIMESTAMP])
+
+    def weights(self, number: int, split: str) -> np.ndarray | None:
+        """Return the weights of the impressions of one split of one shard, float64. None if they have none."""
+        if not self.weighted:
+            return None
+        path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
+        return _numpy(_read(path, [WEIGHT])[WEIGHT])
 
     def last_day(self) -> date:
         """Return the day (UTC) of the last impression. `data.until` may be later."""
@@ -228,14 +253,16 @@ class Features:
     def popularity(self) -> np.ndarray:
         """Return a score by row of items.parquet, float64: the smoothed CTR of the item in training.
 
-        That is (clicks + 20·CTR) / (impressions + 20), with the CTR of all items. Where negatives are sampled, a rate
-        has no meaning, and the score is the number of training clicks.
+        That is (clicks + 20·CTR) / (impressions + 20), with the CTR of all items. Impressions that training did not
+        keep are counted by their expected number. Where negatives are sampled from the catalogue, a rate has no
+        meaning, and the score is the number of training clicks.
         """
         counts = self.training_counts()
         if counts.sampled:
             return counts.clicks.astype(np.float64)
-        prior = counts.clicks.sum() / max(counts.impressions.sum(), 1)
-        return (counts.clicks + 20 * prior) / (counts.impressions + 20)
+        shown = counts.clicks + (counts.impressions - counts.clicks) / self.kept_negatives
+        prior = counts.clicks.sum() / max(shown.sum(), 1)
+        return (counts.clicks + 20 * prior) / (shown + 20)
 
     def _entities(self, name: str, group: Group) -> dict[str, Column]:
         path = self.root / f"{name}.parquet"

@@ -19,13 +19,14 @@ import ibis
 import ibis.expr.types as ir
 
 from din.artifacts import MANIFEST, hash_files, hash_tree, replace_directory, write_json
+from din.errors import InputError
 from din.featurize import coding, entities, negatives, raw, shards, splits, timeline, vocabulary
 from din.featurize.coding import column
 from din.featurize.engine import Session, flag, session
 from din.featurize.raw import Raw
 from din.params import Featurize, Params, to_json
 from din.progress import track
-from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, Field, Group
+from din.schema import ITEM_ID, LABEL, SEQUENCE, SPLITS, TIMESTAMP, USER_ID, WEIGHT, Field, Group
 from din.workspace import FORMAT, Workspace
 
 _ROWS_PER_SHARD = 2_000_000
@@ -36,8 +37,8 @@ def featurize(workspace: Workspace, params: Params) -> None:
     """Build the feature shards of `data/raw` in `data/features`.
 
     Raises:
-        InputError: there is no log, a field is missing from it, it or the window has too few days, a split is empty, no
-            negative is left to sample, or memory or disk is too small.
+        InputError: there is no log, a field or a weight is missing from it, it or the window has too few days, a split
+            is empty, no negative is left, no training row has weight, or memory or disk is too small.
     """
     block = params.featurize
     with session(workspace, block.memory_mb) as engine, replace_directory(workspace.features) as target:
@@ -45,8 +46,12 @@ def featurize(workspace: Workspace, params: Params) -> None:
         count = _shards(log, block)
         users, items = entities.users(engine, log, block, count), entities.items(engine, log)
         behaviours, impressions = _views(engine, log, block, users, items, count)
-        facts = _facts(engine, impressions)
+        facts = _facts(impressions)
         splits.check(facts["rows"], log)
+        if log.weighted:
+            _check_total(impressions, block)
+        if log.sampled < 1 or block.keep_negatives < 1:
+            facts["negatives"] = _negatives(engine, log, block, impressions)
 
         evidence = _evidence(log, behaviours, impressions)
         coders, users, items = _coders(engine, log, block, evidence, users, items)
@@ -82,8 +87,11 @@ def _views(
     pool = negatives.pool(engine, rows) if log.protocol == "leave_last_out" else None
     copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
+    weights = [WEIGHT] if log.weighted else []
     for shard in track(range(count), count, "building histories", "shards"):
         mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, log.calendar)
+        if block.keep_negatives < 1:
+            mine = negatives.keep(mine, users, block.keep_negatives, block.seed)
         mine = engine.store("timeline", timeline.positions(mine, log.order))
         seen = timeline.first_seen(timeline.behaviours(mine, block.max_history), mine, log.calendar)
         ranks = {name: (seen[name] * copies).cast("int32") for name in ("low", "high", "trained")}
@@ -98,7 +106,7 @@ def _views(
             sampled=flag(False),
         )
         names = ("user", "item", LABEL, "split", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled", "rank")
-        shown = shown.select(*names, *contexts)
+        shown = shown.select(*names, *weights, *contexts)
         if pool is not None:
             other = negatives.sample(engine, mine, pool, users, block.seed).select(SEQUENCE, other="item")
             drawn = shown.join(other, SEQUENCE)
@@ -113,7 +121,7 @@ def _views(
     return engine.spilled("behaviours"), engine.spilled("impressions")
 
 
-def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
+def _facts(impressions: ir.Table) -> dict[str, Any]:
     """Return the number of rows of each split, and the time of the last training impression."""
     by_split = impressions.group_by("split").aggregate(rows=ibis._.count(), last=impressions[TIMESTAMP].max())
     found = {SPLITS[row["split"]]: row for row in by_split.to_pyarrow().to_pylist()}
@@ -122,6 +130,32 @@ def _facts(engine: Session, impressions: ir.Table) -> dict[str, Any]:
         "rows": {split: found[split]["rows"] if split in found else 0 for split in SPLITS},
         "train_until": (_EPOCH + timedelta(microseconds=last)).isoformat(),
     }
+
+
+def _check_total(impressions: ir.Table, block: Featurize) -> None:
+    """Raise InputError if no training row has any weight."""
+    largest = impressions.filter(impressions.split == timeline.TRAIN)[WEIGHT].max()
+    if not largest.to_pyarrow().as_py():
+        raise InputError(
+            f"featurize.weight: {block.weight!r} is 0 in every training row, so nothing can be learned; correct the "
+            "column, or set the weight to null"
+        )
+
+
+def _negatives(engine: Session, log: Raw, block: Featurize, impressions: ir.Table) -> dict[str, float]:
+    """Return the share of negatives that the log holds, and the exact share of these that training kept.
+
+    Raises:
+        InputError: training kept none.
+    """
+    whole = splits.assign(engine.spilled("log"), log.protocol, log.calendar)
+    kept, total = (_size(rows.filter(negatives.in_training(rows))) for rows in (impressions, whole))
+    if total and not kept:
+        raise InputError(
+            f"featurize.keep_negatives={block.keep_negatives} keeps none of the {total:,} training rows without a "
+            "click; raise it"
+        )
+    return {"log": log.sampled, "training": kept / total if total else 1.0}
 
 
 def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabulary.Evidence:

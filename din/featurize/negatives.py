@@ -1,18 +1,24 @@
-"""Sample one uniform negative per positive, for logs that hold clicks only (the paper's Amazon protocol).
+"""Negatives: add sampled ones to a log of clicks, or keep a share of those that training has.
 
-Negatives are drawn from the items that were ever clicked, without the items that the user has anywhere in the log or
+`sample` draws one uniform negative per positive, for logs that hold clicks only (the paper's Amazon protocol). They are
+drawn from the items that were ever clicked, without the items that the user has anywhere in the log or
 in the prior history. The item is decided by md5 of (seed, user, sequence, attempt): the first attempt that fits counts.
 Each round doubles the attempts per row. A user who has nearly all items therefore takes more memory, not many rounds.
+
+`keep` takes the other negatives of training out of the impressions. They stay behaviours. Whether a row is kept is
+decided by md5 of (seed, user, sequence).
 """
 
 # Ibis knows a column's type at run time only, so its operators and methods look missing to a type checker.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
+# pyright: reportReturnType=false
 
 import ibis
 import ibis.expr.types as ir
 
 from din.errors import InputError
-from din.featurize.engine import Session, draw_below
+from din.featurize.engine import Session, draw, draw_below, threshold
+from din.featurize.timeline import NO_SPLIT, TRAIN
 from din.schema import LABEL, SEQUENCE
 
 
@@ -57,6 +63,26 @@ def sample(session: Session, rows: ir.Table, pool: ir.Table, users: ir.Table, se
     if not found:
         return _none(rows)
     return ibis.union(*found) if len(found) > 1 else found[0]
+
+
+def keep(rows: ir.Table, users: ir.Table, share: float, seed: int) -> ir.Table:
+    """Keep a share of training's impressions without a click, and make the others no impressions.
+
+    Args:
+        rows: rows with their split.
+        users: the users.
+        share: the share to keep.
+        seed: the seed of all draws.
+    """
+    rows = rows.join(users.select("user", key="value"), "user")
+    text = f"{seed}/keep/" + rows.key.cast("string") + "/" + rows[SEQUENCE].cast("string")
+    dropped = in_training(rows) & (draw(text) >= threshold(share))
+    return rows.mutate(split=ibis.ifelse(dropped, NO_SPLIT, rows.split).cast("int8")).drop("key")
+
+
+def in_training(rows: ir.Table) -> ir.BooleanValue:
+    """Return whether a row is a training impression without a click."""
+    return (rows.split == TRAIN) & (rows[LABEL] == 0)
 
 
 def _none(rows: ir.Table) -> ir.Table:

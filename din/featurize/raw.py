@@ -30,8 +30,10 @@ from din.schema import (
     HISTORY_COLUMNS,
     ITEM_ID,
     LABEL,
+    SEQUENCE,
     TIMESTAMP,
     USER_ID,
+    WEIGHT,
     Field,
     Group,
     Kind,
@@ -54,8 +56,10 @@ class Raw:
         order: the rule for ties.
         until: the last day to use, or None.
         calendar: the days that are used.
-        events: keys, timestamp (int64 µs), and `field_*` columns.
-        history: the same columns as events, or None.
+        sampled: the share of the impressions without a click that the log holds.
+        weighted: whether the events have weights.
+        events: keys, timestamp (int64 µs), `weight` (float64) if they have one, and `field_*` columns.
+        history: the same columns as events without weights, or None.
         items: key and `field_*` columns, or None.
         users: key and `field_*` columns, or None.
     """
@@ -66,6 +70,8 @@ class Raw:
     order: str
     until: str | None
     calendar: Calendar
+    sampled: float
+    weighted: bool
     events: ir.Table
     history: ir.Table | None
     items: ir.Table | None
@@ -95,6 +101,12 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         where = f"{root / MANIFEST}: fields"
     fields = parse_fields({group: columns or {} for group, columns in declared.items()}, where)
     _check_names(fields, where)
+    _check_weight_name(block.weight, fields, where)
+    if protocol == "leave_last_out" and block.keep_negatives < 1:
+        raise InputError(
+            f"featurize.keep_negatives={block.keep_negatives}, but the protocol leave_last_out samples negatives: they "
+            "are already sampled; set keep_negatives to 1"
+        )
 
     def table(path: str, keys: tuple[str, ...], *groups: Group, absent: bool = False) -> ir.Table | None:
         wanted = [field for field in fields if field.group in groups and field.name not in (USER_ID, ITEM_ID)]
@@ -111,6 +123,8 @@ def load(session: Session, root: Path, params: Params) -> Raw:
         selected = {key: source[key] for key in keys}
         if TIMESTAMP in selected:
             selected[TIMESTAMP] = epoch_us(source[TIMESTAMP]).fill_null(BEFORE_ALL)
+        if path == "events" and block.weight is not None:
+            selected[WEIGHT] = _weight(source, block.weight, root / path)
         return source.select(**selected, **{column(field): _typed(source, field, root / path) for field in wanted})
 
     events = table("events", EVENT_COLUMNS, Group.CONTEXT, Group.BEHAVIOUR)
@@ -124,7 +138,22 @@ def load(session: Session, root: Path, params: Params) -> Raw:
     tables = {Group.ITEM: [items], Group.USER: [users], Group.CONTEXT: [events], Group.BEHAVIOUR: [events, history]}
     fields = tuple(_with_length(session, field, tables[field.group], where) for field in fields)
     _check_feedback(session, events, [field for field in fields if field.group is Group.CONTEXT], where)
-    return Raw(root, fields, protocol, order, manifest["until"], days, events, history, items, users)
+    if block.weight is not None:
+        _check_weights(events, block.weight)
+    return Raw(
+        root=root,
+        fields=fields,
+        protocol=protocol,
+        order=order,
+        until=manifest["until"],
+        calendar=days,
+        sampled=manifest["params"].get("sampled") or 1.0,
+        weighted=block.weight is not None,
+        events=events,
+        history=history,
+        items=items,
+        users=users,
+    )
 
 
 def _event_files(root: Path, found: Sequence[str], used: Calendar) -> list[str]:
@@ -145,6 +174,51 @@ def _check_names(fields: tuple[Field, ...], where: str) -> None:
         if field.group is Group.CONTEXT and name == BEHAVIOUR:
             raise InputError(f"{at}: {BEHAVIOUR!r} is feedback on the impression itself; take it out, it leaks")
         seen[name] = field.name
+
+
+def _check_weight_name(weight: str | None, fields: tuple[Field, ...], where: str) -> None:
+    """Raise InputError if the column of weights is a column of the log itself or a context."""
+    if weight is None:
+        return
+    if weight in EVENT_COLUMNS:
+        raise InputError(f"featurize.weight: {weight!r} is a column of the log itself; choose a column of weights")
+    for field in fields:
+        if field.group is Group.CONTEXT and field.name == weight:
+            raise InputError(
+                f"featurize.weight: {weight!r} is also declared in {where}.context. A weight may follow from feedback, "
+                "which a context must not; take it out there"
+            )
+        if field.group is Group.CONTEXT and field.name.lower() == WEIGHT:
+            raise InputError(
+                f"{where}.context.{field.name}: with featurize.weight, {WEIGHT!r} is a column of the feature files; "
+                "rename the column at fetch"
+            )
+
+
+def _weight(events: ir.Table, name: str, path: Path) -> ir.Value:
+    """Return the weights of the events as float64."""
+    if name not in events.columns:
+        raise InputError(
+            f"{path}: no column {name!r}, which featurize.weight names; it has {listed(events.columns)}. Under "
+            "fetch.source table, list it in fetch.table.keep"
+        )
+    values = events[name]
+    if not values.type().is_numeric():
+        raise InputError(f"{path}: column {name!r} is {values.type()}, but featurize.weight needs numbers")
+    return values.cast("float64")
+
+
+def _check_weights(events: ir.Table, name: str) -> None:
+    """Raise InputError if a weight is missing, negative or not finite."""
+    weight = events[WEIGHT]
+    wrong = events.filter(weight.isnull() | weight.isnan() | weight.isinf() | (weight < 0))
+    first = wrong.order_by(SEQUENCE).limit(1).select(USER_ID, SEQUENCE, WEIGHT).to_pyarrow().to_pylist()
+    if first:
+        count = wrong.count().to_pyarrow().as_py()
+        raise InputError(
+            f"featurize.weight: {count:,} events have no usable {name!r}, the first is {first[0][WEIGHT]} of user "
+            f"{first[0][USER_ID]!r} (sequence {first[0][SEQUENCE]}); expected a finite number of at least 0 in each row"
+        )
 
 
 def _typed(table: ir.Table, field: Field, path: Path) -> ir.Value:

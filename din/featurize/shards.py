@@ -15,7 +15,7 @@ from din.featurize.coding import Coder, column
 from din.featurize.engine import Session
 from din.featurize.timeline import ORDER
 from din.field_forms import UNKNOWN
-from din.schema import SEQUENCE, SPLITS, TIMESTAMP, Group
+from din.schema import SEQUENCE, SPLITS, TIMESTAMP, WEIGHT, Group
 
 
 def place(entities: ir.Table, key: str, identity: Coder | None) -> ir.Table:
@@ -91,7 +91,9 @@ def write_shard(
         history_start=(rows.history_start + rows.offset).cast("int32"),
         history_end=(rows.history_end + rows.offset).cast("int32"),
     ).order_by("user_row", TIMESTAMP, SEQUENCE, "sampled", "item_row")
-    names = ("label", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled")
+    names = ["label", "history_start", "history_end", TIMESTAMP, SEQUENCE, "sampled"]
+    if WEIGHT in impressions.columns:
+        names.append(WEIGHT)
     columns = {"user": "user_row", "item": "item_row"} | {name: name for name in names}
     for number, split in enumerate(SPLITS):
         session.write(_renamed(rows.filter(rows.split == number), columns | fields), folder / f"{split}.parquet")

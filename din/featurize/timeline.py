@@ -23,7 +23,7 @@ from din.featurize.calendar import Calendar
 from din.featurize.coding import column
 from din.featurize.engine import Session, flag
 from din.featurize.raw import Raw
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID, WEIGHT, Group
 
 ORDER = ("timestamp", "is_event", "sequence")  # within a user; unique
 NO_SPLIT = -1  # other values of `split` are indices of SPLITS
@@ -34,10 +34,12 @@ NEVER = 2**30 - 1  # a rank beyond all others, even if sampled negatives double 
 def scatter(session: Session, raw: Raw, users: ir.Table, items: ir.Table) -> ir.Table:
     """Return events and prior history as one log with its shards.
 
-    Its columns are user and item (codes), timestamp, is_event, sequence, label, behaviour, held_out and the `field_*`
-    columns of contexts and behaviours.
+    Its columns are user and item (codes), timestamp, is_event, sequence, label, behaviour, held_out, `weight` if the
+    events have one, and the `field_*` columns of contexts and behaviours.
     """
     names = [column(field) for field in raw.of(Group.CONTEXT, Group.BEHAVIOUR)]
+    if raw.weighted:
+        names.append(WEIGHT)
     rows = raw.events.mutate(is_event=flag(True))
     if raw.history is not None:
         prior = raw.history.mutate(is_event=flag(False), label=flag(False))

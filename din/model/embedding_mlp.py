@@ -50,6 +50,13 @@ class EmbeddingMLP(nn.Module):
         inputs = self.vectors + products + self.extra_inputs(vectors)
         self.head = multilayer_perceptron(inputs, settings.hidden, settings.activation, params.learning.dropout)
 
+    @property
+    def constant(self) -> nn.Parameter:
+        """The constant of the logit, [1]."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        return last.bias
+
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Return the logits [B] of packed impressions."""
         embedded, bias_B1 = self._embed(table_RW, batch, batch.candidate.shape[0])

@@ -21,6 +21,11 @@ class LogisticRegression(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1))
 
+    @property
+    def constant(self) -> nn.Parameter:
+        """The constant of the logit, [1]."""
+        return self.bias
+
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
         """Return the logits [B] of packed impressions."""
         impressions = batch.candidate.shape[0]

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from din.params.blocks import Block, Conflict, Fraction
 
@@ -16,6 +16,8 @@ class Featurize(Block):
     fields: dict[str, dict[str, Any] | None] | None
     protocol: Literal["temporal", "leave_last_out", "by_user"] | None
     order: Literal["strict", "sequence"] | None
+    weight: str | None
+    keep_negatives: Annotated[float, Field(gt=0, le=1)]
     valid_days: PositiveInt
     test_days: PositiveInt
     valid_fraction: Fraction

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Paths
+from din.params.blocks import Block, Conflict, Fraction, Paths
 
 DATE = "{date}"
 """The place of a day, as YYYY-MM-DD, in a path."""
@@ -90,6 +90,7 @@ class Table(Block):
     separators: dict[str, str]
     csv: Csv
     daily: bool
+    sampled: Fraction | None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report days in the paths of tables that are read whole, and two tables of items."""

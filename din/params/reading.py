@@ -52,12 +52,19 @@ class Params(Block):
     promote: Promote
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report a window without a training day, and sequences of behaviours by a field that is not declared."""
+        """Report contradictions between blocks.
+
+        A window has no training day, negatives would be sampled twice, or sequences of behaviours are chosen by a field
+        that is not declared.
+        """
         split = self.featurize
         window = self.data.window_days
         if window and split.protocol == "temporal" and window <= split.valid_days + split.test_days:
             keys = ("data.window_days", "featurize.valid_days", "featurize.test_days")
             yield Conflict(keys, "no day of the window is left to train on; raise the window, or hold out fewer days")
+        if self.fetch.source == "table" and self.fetch.table.sampled and split.keep_negatives < 1:
+            advice = "the log's negatives are already sampled; set keep_negatives to 1, or bring the whole log"
+            yield Conflict(("fetch.table.sampled", "featurize.keep_negatives"), advice)
         if self.featurize.fields is None:
             return
         declared = self.featurize.fields.get("behaviour") or {}

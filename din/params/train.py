@@ -63,6 +63,7 @@ class LearningParams(Block):
     dropout: Annotated[float, Field(ge=0, lt=1)]
     unknown_rate: Share
     advance: bool
+    half_life_days: PositiveFloat | None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report settings that do nothing without another one."""

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
-from din.features.reader import Features
+from din.features.reader import Features, Impressions
 from din.field_forms import UNKNOWN, Column
 from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval, difference, estimate
@@ -319,12 +319,14 @@ def periods(raw: Path) -> list[Period]:
 def field_shifts(workspace: Workspace) -> list[FieldShift]:
     """Return the shift of each field with ids from the training to the test rows, largest first.
 
+    Of the test rows, as many negatives are left out as training lacks.
+
     Raises:
         InputError: the features can't be read.
     """
     features = Features(workspace.features)
-    train = _Sample.of(features, "train")
-    test = _Sample.of(features, "test")
+    train = _Sample.of(features, "train", 1.0)
+    test = _Sample.of(features, "test", features.kept_negatives)
     fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR and field.form.holds_ids]
     found = []
     for field in fields:
@@ -344,7 +346,7 @@ def field_shifts(workspace: Workspace) -> list[FieldShift]:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Rows of a split, from as many shards as hold `_DRIFT_ROWS` of them."""
+    """Rows of a split, from as many shards as hold `_DRIFT_ROWS` of them, with a share of their negatives."""
 
     features: Features
     item: NDArray[Any]
@@ -352,15 +354,20 @@ class _Sample:
     contexts: list[dict[str, Column]]
 
     @classmethod
-    def of(cls, features: Features, split: SplitName) -> "_Sample":
-        taken = []
+    def of(cls, features: Features, split: SplitName, negatives: float) -> "_Sample":
+        taken: list[Impressions] = []
         for shard in features.shards(split):
             taken.append(shard.impressions)
             if sum(map(len, taken)) >= _DRIFT_ROWS:
                 break
-        item = np.concatenate([rows.item for rows in taken])
-        user = np.concatenate([rows.user for rows in taken])
-        return cls(features, item, user, [rows.contexts for rows in taken])
+        chosen = [_chosen(rows.label, negatives) for rows in taken]
+        item = np.concatenate([rows.item[own] for rows, own in zip(taken, chosen, strict=True)])
+        user = np.concatenate([rows.user[own] for rows, own in zip(taken, chosen, strict=True)])
+        contexts = [
+            {name: column.take(own) for name, column in rows.contexts.items()}
+            for rows, own in zip(taken, chosen, strict=True)
+        ]
+        return cls(features, item, user, contexts)
 
     def ids(self, field: Field) -> NDArray[Any]:
         if field.group is Group.CONTEXT:
@@ -368,6 +375,12 @@ class _Sample:
         if field.group is Group.ITEM:
             return self.features.items[field.name].take(self.item).values
         return self.features.users[field.name].take(self.user).values
+
+
+def _chosen(label: NDArray[Any], negatives: float) -> NDArray[np.int64]:
+    """Return the positions of the clicks, and of an evenly spread share of the other rows."""
+    passed = np.cumsum(label == 0) * negatives
+    return np.flatnonzero((label == 1) | (np.floor(passed) > np.floor(passed - negatives)))
 
 
 def _stability(old: NDArray[Any], new: NDArray[Any]) -> float:

@@ -20,6 +20,7 @@ from din.metrics.estimates import Interval
 from din.report.advice import Advice
 from din.report.charts import Axis, Plot, interval, strip
 from din.report.run import Run
+from din.schema import WEIGHT
 from din.workspace import Suite
 
 if TYPE_CHECKING:
@@ -291,10 +292,24 @@ def _learning(run: Run) -> list[Chart]:
             plot.dots(points, styles[name])
         ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
         table = [(at, *(one[key] for key in lines.values())) for at, one in zip(epochs, history, strict=True)]
-        charts.append(
-            Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, key={styles[name]: name for name in known})
-        )
+        note = _rows_differ(run) if label == "log loss" else ""
+        key = {styles[name]: name for name in known}
+        charts.append(Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, note, key))
     return charts
+
+
+def _rows_differ(run: Run) -> str:
+    """Return a note if the losses of training and validation are not of rows that count alike."""
+    features = run.features
+    kept = features["negatives"]["training"] if features and "negatives" in features else 1.0
+    weighed = features and features["params"].get(WEIGHT) is not None
+    aged = run.params and run.params.train.learning.half_life_days is not None
+    rows = f"has only {100 * kept:.3g} % of the rows without a click" if kept < 1 else ""
+    weights = "weighs its rows" if weighed or aged else ""
+    if not rows and not weights:
+        return ""
+    how = " and ".join(filter(None, (rows, weights)))
+    return f"Training {how}, and validation does not. So compare each line with itself, not with the other."
 
 
 def _ranking(run: Run) -> list[Chart]:

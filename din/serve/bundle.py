@@ -106,6 +106,7 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
             **{key: manifest["params"][key] for key in _PROTOCOL},
         },
         "rows": manifest["rows"],
+        **({"negatives": manifest["negatives"]} if "negatives" in manifest else {}),
         "inputs": {
             "raw": manifest["raw"],
             "features": hash_tree(features.root),

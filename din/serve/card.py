@@ -1,12 +1,16 @@
 """Render MODEL_CARD.md from the facts of a bundle."""
 
 from din.document_types import Facts
-from din.schema import Field, Group
+from din.schema import WEIGHT, Field, Group
 
 _PROBABILITIES = (
     "Ranking, and bidding or forecasting if the calibration above is good enough, on traffic like that of the log."
 )
 _RANKING = "Ranking. One negative was sampled for each click, so the probabilities are not click-through rates."
+_OF_A_SAMPLE = (
+    "Ranking. The log holds only {share:g} of the impressions without a click, so the probabilities p are too high for "
+    "the traffic itself. There, the click-through rate is p / (p + (1 − p) / {share:g})."
+)
 _FIGURES = {"auc": "AUC", "gauc": "GAUC", "log_loss": "log loss", "calibration_ratio": "calibration", "ece": "ECE"}
 
 
@@ -16,7 +20,6 @@ def model_card(facts: Facts, fields: tuple[Field, ...]) -> str:
     rows = facts["rows"]
     evaluation = facts["evaluation"]
     test = evaluation["test"]
-    sampled = protocol["name"] == "leave_last_out"
     groups = (  # empty groups are listed, since it is worth knowing that a model does not use them
         f"- {group}: " + ", ".join(f"`{f.name}` ({f.kind})" for f in fields if f.group is group) for group in Group
     )
@@ -41,7 +44,7 @@ The log ends on {facts["until"]}. The last training impression is of {facts["tra
 The model was judged when it had learned rows until {facts["judged_until"]}. It has since learned rows until
 {facts["seen_until"]}.
 Split `{protocol["name"]}`, histories in `{protocol["order"]}` order:
-{rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.
+{rows["train"]:,} training, {rows["valid"]:,} validation and {rows["test"]:,} test impressions.{_counting(facts)}
 Validation verdicts: {", ".join(f"{name} {verdict}" for name, verdict in facts["validation"].items())}.
 
 {chr(10).join(groups)}
@@ -57,7 +60,7 @@ The floors are measured on the same rows. `popularity` is only a ranking, so it 
 
 ## Intended use
 
-{_RANKING if sampled else _PROBABILITIES}
+{_use(facts)}
 
 ## Limits
 
@@ -67,6 +70,31 @@ The floors are measured on the same rows. `popularity` is only a ranking, so it 
 - The bundle contains user ids and profiles (`users.parquet`). Protect it as you protect the log.
 - Metrics are offline metrics of one split. Only an experiment on live traffic shows an effect.
 """
+
+
+def _counting(facts: Facts) -> str:
+    """Return sentences about training rows that are missing or weighed."""
+    found = []
+    kept = facts["negatives"]["training"] if "negatives" in facts else 1.0
+    if kept < 1:
+        found.append(
+            f"Training kept {kept:.4f} of the log's rows without a click, and corrected for the others. So the "
+            "probabilities hold for the whole log."
+        )
+    weight = facts["params"]["featurize"].get(WEIGHT)
+    if weight is not None:
+        found.append(f"Training rows weigh as much as the log's column `{weight}` says. The metrics below weigh none.")
+    half_life = facts["params"]["train"].get("learning", {}).get("half_life_days")
+    if half_life is not None:
+        found.append(f"A training row that is {half_life:g} days older weighs half as much.")
+    return "".join(f"\n{sentence}" for sentence in found)
+
+
+def _use(facts: Facts) -> str:
+    if facts["protocol"]["name"] == "leave_last_out":
+        return _RANKING
+    held = facts["negatives"]["log"] if "negatives" in facts else 1.0
+    return _OF_A_SAMPLE.format(share=held) if held < 1 else _PROBABILITIES
 
 
 def _figure(value: float | None) -> str:

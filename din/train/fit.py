@@ -96,7 +96,9 @@ class _Trainer:
         self.checkpoint_minutes = params.compute.checkpoint_minutes
         self.path = path
         self.compute = compute
-        self.loader = TrainingLoader(features, packer, learning.batch_size, learning.seed, compute.ranks)
+        self.loader = TrainingLoader(
+            features, packer, learning.batch_size, learning.seed, compute.ranks, learning.half_life_days
+        )
         self.learner = Learner(features, packer, params, compute)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)

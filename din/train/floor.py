@@ -42,6 +42,7 @@ def floor(params: Params) -> Train:
         penalty="decoupled",
         dropout=0.0,
         unknown_rate=0.01,
+        half_life_days=None,
         advance=params.train.learning.advance,
     )
     return Train(

@@ -36,6 +36,8 @@ class Inputs(NamedTuple):
     number: int  # of the batch in its epoch or day
     key: Key  # seeds the dropped units of this rank
     impressions: int  # of all ranks
+    offset: float  # added to the logits in the loss
+    weights: Tensor | None  # float32 [B], of this rank's rows in the loss
     labels: Tensor  # float32 [B], of this rank
     rows: Tensor  # int64 [U], rows of the joint table that this rank's batch touches
     batch: Batch  # its ids are positions in `rows`
@@ -58,6 +60,8 @@ class Learner:
         model, table = build(features.fields, packer.layout, params, sequences)
         if params.learning.initial_item_bias == "ctr":
             start_at_ctr(features, packer.layout, table)
+        with torch.no_grad():
+            model.constant.sub_(features.offset)  # so that training starts as it would without an offset
         self.model, self.table = model.to(compute.device), table.to(compute.device)
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)
@@ -71,12 +75,13 @@ class Learner:
 
     def inputs(self, batch: TrainingBatch) -> Inputs:
         """Return a batch as tensors on the device. The loader's thread calls this."""
+        weights = None if batch.weights is None else torch.from_numpy(batch.weights)
         labels = torch.from_numpy(batch.packed.labels)
         rows = torch.from_numpy(batch.rows)
         united = torch.from_numpy(batch.united)
         places = tuple(map(torch.from_numpy, batch.places))
-        tensors = moved((labels, rows, to_tensors(batch.packed, rows), united, places), self._compute.device)
-        return Inputs(batch.number, batch.key, batch.impressions, *tensors)
+        tensors = moved((weights, labels, rows, to_tensors(batch.packed, rows), united, places), self._compute.device)
+        return Inputs(batch.number, batch.key, batch.impressions, batch.offset, *tensors)
 
     def step(self, inputs: Inputs, rate: float) -> Tensor:
         """Update the model from one batch at learning rate η, and return the mean loss [] before, over all ranks.
@@ -116,7 +121,9 @@ class Learner:
         with statistics_of_all(ranks.gather if ranks.size > 1 else None):
             with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
                 logits = self.model(leaf, inputs.batch)
-            loss = binary_cross_entropy_with_logits(logits.float(), inputs.labels, reduction="sum") / inputs.impressions
+            shifted = logits.float() + inputs.offset if inputs.offset else logits.float()
+            total = binary_cross_entropy_with_logits(shifted, inputs.labels, inputs.weights, reduction="sum")
+            loss = total / inputs.impressions
             loss.backward()
         return loss.detach(), leaf
 

@@ -21,6 +21,7 @@ from din.features.reader import Features, Shard
 from din.ops.deduplicate import Deduplicator
 from din.schema import SplitName
 from din.train.distributed import ALONE, Ranks
+from din.train.weights import RowWeights
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ class TrainingBatch:
     key: Key  # seeds everything random in the step of this rank
     rows: np.ndarray  # [U], distinct rows of the joint table that this rank's batch touches
     packed: PackedBatch  # this rank's part; the ids of its lookups are positions in `rows`
+    weights: np.ndarray | None  # float32 [B], of this rank's rows in the loss; None: all are 1
+    offset: float  # added to the logits in the loss, for the negatives that training left out
     impressions: int  # of all ranks
     united: np.ndarray  # [N], distinct rows of the joint table that any rank's batch touches
     places: list[np.ndarray]  # [its U], the places of each rank's rows in `united`
@@ -73,15 +76,25 @@ class TrainingLoader:
     Args:
         batch_size: impressions in a batch of one rank.
         seed: determines the order of rows, and the values that are replaced by unknown.
+        half_life_days: the age at which a training row counts half as much. None: age does not count.
     """
 
-    def __init__(self, features: Features, packer: Packer, batch_size: int, seed: int, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self,
+        features: Features,
+        packer: Packer,
+        batch_size: int,
+        seed: int,
+        ranks: Ranks = ALONE,
+        half_life_days: float | None = None,
+    ) -> None:
         self._features = features
         self._packer = packer
         self._seed = seed
         self._size = batch_size
         self._ranks = ranks
         self._rows = features.split_rows("train")
+        self._weights = RowWeights.used(features, half_life_days)
         self._distinct_rows = Deduplicator(packer.layout.rows)
 
     def batches(self, epoch: int) -> int:
@@ -118,8 +131,9 @@ class TrainingLoader:
 
     def _own(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
         def packed(shard: Shard, rows: np.ndarray, number: int) -> TrainingBatch:
-            return self.pack(shard, rows, number, visit.key(number * self._ranks.size + self._ranks.rank))
+            return self.pack(shard, rows, number, visit.key(number * self._ranks.size + self._ranks.rank), offset)
 
+        offset = self._features.offset if visit.split == "train" else 0.0
         number = 0
         for shard_number, share, order in zip(visit.shards, self._ranks.shares(visit.sizes), visit.orders, strict=True):
             own = order[share.start : share.stop]
@@ -136,14 +150,16 @@ class TrainingLoader:
             for batch in empty_batches:
                 yield packed(shard, no_rows, batch)
 
-    def pack(self, shard: Shard, rows: np.ndarray, number: int, key: Key) -> TrainingBatch:
+    def pack(self, shard: Shard, rows: np.ndarray, number: int, key: Key, offset: float = 0.0) -> TrainingBatch:
         """Pack impressions `rows` of a shard as batch `number`, without the rows that other ranks' batches touch."""
         packed = self._packer.pack(shard, rows, np.random.default_rng(key))
         ids = [lookup.ids for lookup in packed.every_lookup()]
         distinct, positions = self._distinct_rows(np.concatenate(ids))
         ends = accumulate(map(len, ids), initial=0)
         parts = (positions[start:end] for start, end in pairwise(ends))
-        return TrainingBatch(number, key, distinct, _relabelled(packed, parts), len(packed), distinct, [])
+        weights = self._weights.of(shard.impressions, rows) if self._weights else None
+        packed = _relabelled(packed, parts)
+        return TrainingBatch(number, key, distinct, packed, weights, offset, len(packed), distinct, [])
 
     def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
         """Add to each batch the rows that the other ranks' batches touch."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import plants as p
@@ -34,8 +34,16 @@ _QUICK = {
     "xor",
     "item_rates",
     "histories_know_later_clicks",
+    "weight_negative",
+    "offset_forgotten",
+    "sampled_twice",
 }
 _LAST, _TWO = 1, 2
+
+
+def _whole(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a features manifest that says nothing of missing negatives."""
+    return {key: value for key, value in manifest.items() if key != "negatives"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +68,16 @@ class Defect:
 
     @property
     def quick(self) -> bool:
-        """Return whether `make test` drives it: if fetch refuses it, if it enters early, and for some others."""
-        early = isinstance(self.plant, p.Late) and self.plant.after in ("fetch", "featurize")
+        """Return whether `make test` drives it: if fetch refuses it, if it spoils early files, and for some others."""
+        late = self.plant if isinstance(self.plant, p.Late) else None
+        early = late is not None and late.after in ("fetch", "featurize") and late.first is None
         return early or self.gates == ("fetch",) or self.name in _QUICK
 
     def drive(self, prepared: Prepared, workspace: Path) -> Outcome:
         """Plant the defect and drive the stages that it meets."""
+        if isinstance(self.plant, p.Late) and self.plant.first:
+            delivery = self.plant.first(prepared.delivery)
+            return prepared.spoil_another(delivery, self.plant.after, self.plant.spoil, workspace)
         if isinstance(self.plant, p.Late):
             return prepared.spoil(self.plant.after, self.plant.spoil, workspace)
         return prepared.drive(self.plant(prepared.delivery), workspace)
@@ -991,6 +1003,110 @@ LATE = (
     ),
 )
 
+_FEW_NEGATIVES = p.settings(featurize__keep_negatives=0.2)
+
+COUNTING = (
+    _defect(
+        "weight_negative",
+        "a negative weight",
+        p.weighted(p.put("worth", 7, -1.0)),
+        "validate_raw.weight_usable",
+        "worth",
+    ),
+    _defect(
+        "weight_missing",
+        "a missing weight",
+        p.weighted(p.put("worth", 7, None)),
+        "validate_raw.weight_usable",
+        "worth",
+    ),
+    _defect("weight_infinite", "an infinite weight", p.weighted(p.put("worth", 7, "inf")), "fetch", "finite"),
+    _defect(
+        "weight_not_kept",
+        "a column of weights that fetch does not keep",
+        p.settings(featurize__weight="worth"),
+        "validate_raw.weight_column",
+        "fetch.table.keep",
+    ),
+    _defect(
+        "weight_as_context",
+        "the weight is declared as a context too",
+        p.chain(p.weighted(), p.declared("context", "worth", "numeric")),
+        "featurize",
+        "feedback",
+    ),
+    _defect(
+        "weights_all_0",
+        "all weights are 0",
+        p.weighted(p.assign("worth", lambda _: 0)),
+        "featurize",
+        "every training row",
+    ),
+    _defect(
+        "weights_a_row_off",
+        "each training row has the weight of the row before it",
+        p.Late(
+            "featurize",
+            p.sealed(
+                p.edited("data/features/shards/*/train.parquet", lambda r: r.assign(weight=np.roll(r["weight"], 1)))
+            ),
+            p.weighted(),
+        ),
+        "validate_features.weights_of_the_log",
+        "weight",
+    ),
+    _defect(
+        "sampled_twice",
+        "negatives are left out of a log whose negatives are sampled",
+        p.chain(p.settings(featurize__protocol="leave_last_out"), _FEW_NEGATIVES),
+        "featurize",
+        "already sampled",
+    ),
+    _defect(
+        "no_negative_kept",
+        "no negative of training is kept",
+        p.settings(featurize__keep_negatives=1e-9),
+        "featurize",
+        "keep_negatives",
+    ),
+    _defect(
+        "negatives_missing_in_validation",
+        "negatives are missing in the validation rows too",
+        p.Late(
+            "featurize",
+            p.resized("valid", lambda r: r[(r["label"] == 1) | (np.arange(len(r)) % 5 == 0)]),
+            _FEW_NEGATIVES,
+        ),
+        "validate_features.held_out_rows_whole",
+        "validation",
+    ),
+    _defect(
+        "other_negatives_kept",
+        "training lacks negatives that should be kept",
+        p.Late(
+            "featurize",
+            p.resized("train", lambda r: r[(r["label"] == 1) | (np.arange(len(r)) % 7 > 0)]),
+            _FEW_NEGATIVES,
+        ),
+        "validate_features.negatives_kept",
+        "md5",
+    ),
+    _defect(
+        "offset_forgotten",
+        "the manifest does not say that negatives are missing",
+        p.Late("featurize", p.json_changed("data/features/manifest.json", _whole), _FEW_NEGATIVES),
+        "validate_features.negatives_told",
+        "shift all",
+    ),
+    _defect(
+        "trained_without_offset",
+        "training does not correct for missing negatives",
+        p.Late("validate_features", p.json_changed("data/features/manifest.json", _whole), _FEW_NEGATIVES),
+        "validate_predictions.test_calibration_ratio",
+        "ctr",
+    ),
+)
+
 GATE = (
     _defect(
         "labels_shuffled",
@@ -1072,6 +1188,7 @@ SECTIONS = {
     "The meaning of the log": RAW,
     "Features": FEATURES,
     "After fetch": LATE,
+    "Rows that count differently": COUNTING,
     "Labels and models": GATE,
 }
 DEFECTS = tuple(defect for section in SECTIONS.values() for defect in section)

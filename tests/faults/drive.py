@@ -130,9 +130,19 @@ class Prepared:
     def spoil(self, after: str, spoil: Callable[[Path], None], workspace: Path) -> Outcome:
         """Copy the workspace, spoil it, and drive the stages after `after`."""
         shutil.copytree(self.workspace, workspace)
+        return self._driven(after, spoil, workspace, self.params)
+
+    def spoil_another(self, delivery: Delivery, after: str, spoil: Callable[[Path], None], workspace: Path) -> Outcome:
+        """Drive another sound delivery up to `after`, spoil its workspace, and drive the other stages."""
+        params = start(delivery, workspace, **self._settings())
+        outcome = drive(workspace, params, last=after)
+        assert outcome.stage is None, outcome
+        return self._driven(after, spoil, workspace, params)
+
+    def _driven(self, after: str, spoil: Callable[[Path], None], workspace: Path, params: Params) -> Outcome:
         spoil(workspace)
         names = list(STAGES)
-        return drive(workspace, self.params, names[names.index(after) + 1], self.last)
+        return drive(workspace, params, names[names.index(after) + 1], self.last)
 
     def _settings(self) -> dict[str, Any]:
         return {"promote__registry": str(self.registry)} if self.registry else {}

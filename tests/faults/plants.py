@@ -31,10 +31,14 @@ FEATURES, PREDICTIONS, RAW = Path("data/features"), Path("reports/predictions"),
 
 @dataclass(frozen=True)
 class Late:
-    """A defect of a finished workspace; `spoil` runs once the stage `after` is done."""
+    """A defect of a finished workspace; `spoil` runs once the stage `after` is done.
+
+    `first` changes the sound delivery before its stages run, for defects of what is off by default.
+    """
 
     after: str
     spoil: Spoil
+    first: Plant | None = None
 
 
 def chain(*plants: Plant) -> Plant:
@@ -305,6 +309,13 @@ def vectors(change: Callable[[np.ndarray], Any] = lambda numbers: numbers) -> Pl
     return chain(planted, declared("item", "embedding", "vector"))
 
 
+def weighted(change: Change = lambda rows: rows) -> Plant:
+    """Weigh each row by its place on the page, the first least; `change` is made to the events afterwards."""
+    worth = assign("worth", lambda r: np.round(0.2 + np.log1p(r["position"]), 2))
+    kept = ("tab", "position", "device", "play_time", "worth")
+    return chain(events(worth), events(change), settings(featurize__weight="worth", fetch__table__keep=kept))
+
+
 def users_know_the_test(delivery: Delivery) -> Delivery:
     """Give users a field that says whether they clicked on most of the newest two days' impressions."""
     late = delivery.events[newest(delivery.events, 2)]
@@ -447,6 +458,19 @@ def sealed(spoil: Spoil, root: Path = FEATURES) -> Spoil:
         write_json(manifest, read_json(manifest) | {"files": files})
 
     return done
+
+
+def resized(split: str, change: Change) -> Spoil:
+    """Change the rows of a split of the features, and seal them with their new number."""
+    pattern = f"{FEATURES}/shards/*/{split}.parquet"
+
+    def spoil(workspace: Path) -> None:
+        edited(pattern, change)(workspace)
+        manifest = read_json(workspace / FEATURES / MANIFEST)
+        rows = manifest["rows"] | {split: sum(pq.read_metadata(file).num_rows for file in workspace.glob(pattern))}
+        write_json(workspace / FEATURES / MANIFEST, manifest | {"rows": rows, "impressions": rows["train"]})
+
+    return sealed(spoil)
 
 
 def cut(pattern: str) -> Spoil:

@@ -249,6 +249,35 @@ VARIANTS = (
     Variant(name="frequent_clicks", what="a CTR of 60 %", size=Size(base=-0.3)),
     Variant(name="holes", what="5 % of every context are missing", change=p.events(_holes)),
     Variant(name="few_duplicates", what="0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
+    Variant(name="weights", what="rows with weights", change=p.weighted(), seed=31, champion=True),
+    Variant(
+        name="half_life",
+        what="rows that count half after five days",
+        change=p.settings(train__learning__half_life_days=5.0),
+        seed=31,
+        champion=True,
+    ),
+    Variant(
+        name="kept_negatives",
+        what="a third of training's negatives at a CTR of 10 %",
+        change=p.settings(featurize__keep_negatives=0.35),
+        size=Size(base=-3.8, a_day=2_000),
+        seed=31,
+        champion=True,
+    ),
+    Variant(
+        name="counting",
+        what="weights, a half-life and half of the negatives of training, under by_user",
+        change=p.chain(
+            p.weighted(),
+            p.settings(
+                featurize__protocol="by_user",
+                featurize__keep_negatives=0.5,
+                train__learning__half_life_days=5.0,
+            ),
+        ),
+        quick=True,
+    ),
     Variant(name="vectors", what="an item field: a vector of the item's category", change=p.vectors(), quick=True),
     Variant(name="honest_counts", what="an item field: clicks from before the log", change=_honest_rate),
 )

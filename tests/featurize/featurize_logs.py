@@ -33,7 +33,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 TYPES = {
     **dict.fromkeys(("tags", "marks", "moods"), pa.list_(pa.string())),
-    **dict.fromkeys(("price", "watch"), pa.float64()),
+    **dict.fromkeys(("price", "watch", "importance"), pa.float64()),
     **dict.fromkeys(("age", "year", "hour", "rank", "position"), pa.int64()),
     **dict.fromkeys(("plan", "category"), pa.string()),
     "rating": pa.float64(),
@@ -46,6 +46,7 @@ TYPES = {
 def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int = 12, text_ids: bool = False) -> Log:
     """A log of about five events a user over six days."""
     rng, own = random.Random(seed), random.Random(-1 - seed)
+    weights = random.Random(1_000_000 + seed)
 
     def name(prefix: str, number: int) -> Any:
         return f"{prefix}{number}é" if text_ids else number * 7 - 20
@@ -82,6 +83,7 @@ def random_log(seed: int, protocol: str = "by_user", users: int = 25, items: int
             event |= {"behaviour": rng.choice([label, 1])}
             context = {"position": maybe(rng.randrange(3)), "hour": maybe(rng.randrange(24)), "marks": some("k")}
             context["place"] = vector(2)
+            context["importance"] = weights.choice([0, 0.25, 1, 3.7])
             events.append(event | context | past())
     history = []
     for user in range(0, users + 2, 3):  # the last user may have no event

@@ -48,6 +48,14 @@ class Twin:
         self.coders = {name: self._learn(group, name, spec) for group, name, spec in fields}
 
     def _split(self, user: Any, row: Row, clicks: list[Row]) -> str | None:
+        split = self._whole_split(user, row, clicks)
+        negative = split == "train" and not row["label"]
+        if negative and draw(f"{self.params.seed}/keep/{user}/{row['sequence']}") >= self.params.keep_negatives * 2**32:
+            return None
+        return split
+
+    def _whole_split(self, user: Any, row: Row, clicks: list[Row]) -> str | None:
+        """Return the split of a row as if all negatives were kept."""
         if _day(row) < self.first:
             return None
         held_out = draw(f"{self.params.seed}/split/{user}") / 2**32
@@ -79,6 +87,12 @@ class Twin:
                     own = {past["item_id"] for past in mine}
                     found.append({**shown, "item_id": self._negative(row, pool, own), "label": 0, "sampled": 1})
         return found
+
+    def kept_negatives(self) -> float:
+        """Return the share of training's negatives that are kept."""
+        kept = sum(not row["label"] for row in self.train)
+        events = [row for row in self.rows if row["is_event"] and not row["label"]]
+        return kept / sum(self._whole_split(row["user_id"], row, []) == "train" for row in events)
 
     def held_out(self) -> list[date]:
         """Return the days of validation and test rows."""

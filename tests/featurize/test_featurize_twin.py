@@ -10,6 +10,9 @@ from featurize_twin import Twin
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from din.artifacts import MANIFEST, read_json, write_json
+from din.featurize.build import featurize
+
 PATHS = [
     (protocol, order) for protocol in ("temporal", "leave_last_out", "by_user") for order in ("strict", "sequence")
 ]
@@ -43,8 +46,40 @@ def test_everything_equals_the_twin(
     }
     changes["window_days"] = data.draw(st.sampled_from([None, None, 4, 5]), "window_days")
     changes["history_days"] = data.draw(st.sampled_from([None, 0, 1]), "history_days")
-    twin, built = Twin(log, block(**changes), order), build(log, **changes)
+    _same(build(log, **changes), Twin(log, block(**changes), order))
 
+
+@pytest.mark.parametrize("protocol", ["temporal", "by_user"])
+@pytest.mark.parametrize("keep", [1.0, 0.4])
+def test_weights_and_kept_negatives_equal_the_twin(build: Callable[..., Built], protocol: str, keep: float) -> None:
+    """Rows have their weights, and training, its counts and n_j lack the same negatives as the twin's."""
+    log = random_log(11, protocol, users=40, text_ids=True)
+    changes = {"order": "strict", "weight": "importance", "keep_negatives": keep, "shards": 2}
+    twin, built = Twin(log, block(**changes), "strict"), build(log, **changes)
+    _same(built, twin)
+    whole = Twin(log, block(order="strict"), "strict")
+    held_out = [row for row in whole.impressions if row["split"] != "train"]
+    assert [row for row in twin.impressions if row["split"] != "train"] == held_out
+    if keep < 1:
+        assert len(twin.train) < len(whole.train)
+        assert built.manifest["negatives"] == {"log": 1.0, "training": twin.kept_negatives()}
+    else:
+        assert "negatives" not in built.manifest
+
+
+def test_a_log_that_was_sampled_is_told(build: Callable[..., Built]) -> None:
+    """The manifest repeats the share of negatives that the source declares."""
+    built = build(random_log(3))
+    raw = built.workspace.raw / MANIFEST
+    declared = read_json(raw)
+    write_json(raw, declared | {"params": declared["params"] | {"sampled": 0.25}})
+    featurize(built.workspace, block())
+    assert Built(built.workspace).manifest["negatives"] == {"log": 0.25, "training": 1.0}
+
+
+def _same(built: Built, twin: Twin) -> None:
+    """Check that a feature directory holds exactly what the twin expects."""
+    log = twin.log
     assert built.impressions() == _expected(twin)
     for name, coder in twin.coders.items():
         assert built.vocabulary(name) == _rounded(coder["rows"]), name
@@ -61,8 +96,10 @@ def test_everything_equals_the_twin(
 def _expected(twin: Twin) -> list[dict[str, Any]]:
     rows = []
     for row in sorted(twin.impressions, key=lambda row: (row["sequence"], row["sampled"])):
-        names = ("label", "timestamp", "sequence", "sampled", "split")
+        names = ["label", "timestamp", "sequence", "sampled", "split"]
         shown = {name: row[name] for name in names} | {"user": row["user_id"], "item": row["item_id"]}
+        if twin.params.weight:
+            shown["weight"] = row[twin.params.weight]
         shown |= {name: twin.encode(name, twin.raw("context", name, row)) for name in FIELDS["context"]}
         rows.append(shown | {"history": [_past(twin, past) for past in row["history"]]})
     return _rounded(rows)

@@ -46,6 +46,14 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "data.window_days is 3 and featurize.valid_days is 1 and featurize.test_days is 2: no day of the",
     ),
     (
+        {
+            "fetch": {"source": "table", "table": {"events": "clicks.csv", "sampled": 0.1}},
+            "featurize": {"keep_negatives": 0.5},
+        },
+        "fetch.table.sampled is 0.1 and featurize.keep_negatives is 0.5: the log's negatives are already sampled; set "
+        "keep_negatives to 1, or bring the whole log",
+    ),
+    (
         {"train": {"learning": {"regularizer": "dropout"}}},
         "train.learning.regularizer is 'dropout' and train.learning.dropout is 0.0: ",
     ),

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_features import write_features
 
+from din.artifacts import MANIFEST, read_json, write_json
 from din.metrics.ranking import auc
 from din.report import figures
 from din.workspace import Workspace
@@ -99,3 +100,31 @@ def test_a_field_that_does_not_change_has_no_shift(tmp_path: Path) -> None:
     assert all(0 <= one.index < 5 and 0 <= one.unknown_train <= 1 for one in found)
     assert figures._stability(np.array([1, 50, 50]), np.array([1, 50, 50])) == 0
     assert figures._stability(np.array([1, 90, 10]), np.array([1, 10, 90])) > 0.25
+
+
+@given(st.lists(st.booleans(), max_size=200), st.floats(0.01, 1))
+def test_a_sample_of_negatives_holds_all_clicks(labels: list[bool], share: float) -> None:
+    """All clicks and the given share of the other rows are chosen, up to one row, in order."""
+    label = np.array(labels, np.int8)
+    chosen = figures._chosen(label, share)
+    assert np.all(np.diff(chosen) > 0)
+    assert label[chosen].sum() == label.sum()
+    assert abs((label[chosen] == 0).sum() - share * (label == 0).sum()) <= 1
+
+
+def test_missing_negatives_are_no_shift(tmp_path: Path) -> None:
+    """A context that follows the label has shifted only if the features do not say that negatives are missing."""
+    features = write_features(tmp_path / "data" / "features", users=200)
+    for path in features.root.glob("shards/*/t*.parquet"):
+        rows = pq.read_table(path)
+        rows = rows.set_column(rows.schema.get_field_index("tab"), "tab", rows["label"].cast(pa.int32()))
+        if path.stem == "train":
+            rows = rows.take(pa.array(figures._chosen(rows["label"].to_numpy(), 0.1)))
+        pq.write_table(rows, path)
+    manifest = read_json(features.root / MANIFEST)
+    found = []
+    for more in ({}, {"negatives": {"log": 1.0, "training": 0.1}}):
+        write_json(features.root / MANIFEST, manifest | more)
+        found.append(next(one.index for one in figures.field_shifts(Workspace(tmp_path)) if one.name == "tab"))
+    assert found[0] > 1
+    assert found[1] < 0.05

@@ -129,6 +129,15 @@ def test_an_empty_folder(tmp_path: Any) -> None:
     assert "Unfinished" in page.text and "dvc.yaml" in page.text
 
 
+def test_losses_of_rows_that_count_differently_are_not_compared(finished: Miniature) -> None:
+    """A note below the losses says why, if training lacks negatives or weighs its rows."""
+    note = "Training has only 20 % of the rows without a click and weighs its rows, and validation does not."
+    assert "compare each line with itself" not in written(finished.here).text
+    counting = {"negatives": {"log": 1.0, "training": 0.2}, "params": {"weight": "worth"}}
+    edit(finished.here.features / "manifest.json", lambda manifest: manifest.update(counting))
+    assert note in written(finished.here).text
+
+
 def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> None:
     """A title, a user, a value, a column, a reason and a command that look like HTML stay text."""
     judge(finished)

@@ -330,3 +330,15 @@ def test_quoted_text_with_newlines(workspace: Workspace, fetch_table: Fetch) -> 
     """Commas, quotes and line ends inside quotes belong to the value."""
     (workspace.root / "items.csv").write_text('item_id,title\n10,"a, ""b""\nc"\n')
     assert fetch_table(items="items.csv")["items"]["title"].to_pylist() == ['a, "b"\nc']
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_weights_under_another_name_arrive_as_numbers(workspace: Workspace, fetch_table: Fetch, suffix: str) -> None:
+    """A column of `keep` that `columns` renames has its numbers, with nothing for what is missing."""
+    rows = pyarrow.csv.read_csv(workspace.root / "clicks.csv")
+    rows = rows.append_column("w", pa.array([0.5, 2.0, 0.0, None, 1.0, 3.0]))
+    pyarrow.csv.write_csv(rows, workspace.root / "weighed.csv")
+    pq.write_table(rows, workspace.root / "weighed.parquet")
+    events = fetch_table(events=f"weighed.{suffix}", keep=("worth",), columns={"worth": "w"}, sampled=0.25)["events"]
+    assert events["worth"].to_pylist() == [0.5, 2.0, 0.0, None, 1.0, 3.0]
+    assert manifest(workspace)["params"]["sampled"] == 0.25

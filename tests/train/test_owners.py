@@ -61,6 +61,7 @@ OTHERS: dict[str, Any] = {
     "learning.dropout": 0.7,
     "learning.unknown_rate": 0.7,
     "learning.advance": False,
+    "learning.half_life_days": 7.0,
     "compute.device": "cpu",
     "compute.threads": 3,
     "compute.processes": 3,
