@@ -10,8 +10,8 @@ the ids that become known on it. They start at random, from a seed of their own 
 
 A day is learned as an epoch is, with the same batch size, penalties, dropout and `unknown_rate`. There are three
 differences. Rows come in time order within a shard, shard after shard. The learning rate is the one at the start of
-training: its `decay` is meant for rows that are seen again and again, and a day is new. Rows have no age. A held-out day
-has all of its negatives, so it has no offset; a day of the training split has that of training.
+training: its `decay` is meant for rows that are seen again and again, and a day is new. Rows have no age. A held-out
+day has all of its negatives, so it has no offset; a day of the training split has that of training.
 
 The result depends on the model, the optimizer's state, the features and the parameters alone, for a given number of
 ranks. The pass reads each shard twice a day, and keeps no checkpoint. A killed pass starts over.

@@ -177,6 +177,7 @@ def test_the_norm_of_the_whole_gradient_is_clipped(quick: Train, tmp_path: Path)
     """In one SGD step at rate 1, dense weights and table rows together move by the largest permitted norm."""
     features = write_features(tmp_path, shards=1)
     one_step = changed(quick, optimizer="sgd", learning_rate=1.0, regularizer="none", epochs=1, batch_size=10_000)
+    one_step = changed(one_step, initial_item_bias="zero")
     moved: list[float] = []
     for norm in (None, 1e-3):
         train = changed(one_step, clip_norm=norm, name="wide_deep", activation="relu")

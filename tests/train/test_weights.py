@@ -117,7 +117,7 @@ def test_the_loss_weighs_rows_and_shifts_logits(features: Features, params: Para
     learner.model.train()
     torch.testing.assert_close(learner.step(learner.inputs(batch), 0.3), loss.detach())
     for name, gradient in zip(names, gradients, strict=True):
-        torch.testing.assert_close(learner.weights()[name], before[name] - 0.3 * gradient)
+        torch.testing.assert_close(learner.weights()[f"now.{name}"], before[f"now.{name}"] - 0.3 * gradient)
 
 
 def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features) -> None:
