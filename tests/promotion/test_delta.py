@@ -36,11 +36,35 @@ def narrow(quick: Params) -> Params:
     return set_gate(quick, margin=0.005, metrics=("auc",))
 
 
+def going_on(params: Params, champion: str) -> Params:
+    """Return the parameters of a candidate that goes on from a champion."""
+    return replace(params, train=replace(params.train, start="champion", champion=champion))
+
+
 def looks(registry: Registry) -> int:
     """Return how many looks at the champion are stored."""
     champion = registry.champion()
     assert champion is not None
     return len(registry.looks(champion.version))
+
+
+def test_an_undecided_candidate_that_goes_on_replaces_the_champion(workspace: Workspace, run, narrow, registry):
+    """One refused day must not keep a champion that a small log can't tell from its own continuation."""
+    version = crown(registry, run)
+    next_day(run, 0, noise=0.201)
+    other = find(judge(workspace, going_on(narrow, "f" * 64)), "champion_delta_auc")
+    assert other["verdict"] == "borderline"
+    found = find(judge(workspace, going_on(narrow, version)), "champion_delta_auc")
+    assert found["verdict"] == "open"
+    assert "is the champion, which has learned more days" in found["reason"]
+
+
+def test_a_candidate_that_goes_on_and_is_certainly_worse_is_closed(workspace: Workspace, run, narrow, registry):
+    """Days that harm for certain keep the champion."""
+    version = crown(registry, run)
+    next_day(run, 0, noise=2.0)
+    found = find(judge(workspace, going_on(narrow, version)), "champion_delta_auc")
+    assert found["verdict"] == "closed"
 
 
 def test_undecided_days_add_up_to_a_decision(workspace: Workspace, run, narrow, registry):
