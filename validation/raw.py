@@ -28,7 +28,7 @@ from validation.history import prior_history
 from validation.ids import forms
 from validation.log import SIDE_IDS, Log, opened, quoted, read_manifest
 from validation.totals import totals
-from validation.users import concentration, rates, robots
+from validation.users import by_concentration, concentration, rates, robots
 from validation.values import declared_values, vectors
 
 _IDS = ("int64", "string")
@@ -144,6 +144,7 @@ def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
             yield from by_agreement(log, users)
             yield from by_columns(log, users)
             yield from by_side_tables(log, users)
+            yield from by_concentration(log, params.validate_raw.max_user_share)
 
 
 PHASES = (files, rows, tables, meaning)

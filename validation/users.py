@@ -2,7 +2,7 @@
 
 The natural spread of users' CTRs is estimated from the log by a beta distribution with the mean and variance of users.
 Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes one GROUP BY of
-the events by user, one by user and minute, and one by user and day.
+the events by user, one by user and minute, and two by user and day.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import numpy as np
 from din.schema import LABEL, TIMESTAMP, USER_ID
 from validation.checks import SAMPLE, Check, statistic
 from validation.log import Log
+from validation.strange import Judged, by_day
 
 _IMPRESSIONS = 15  # a person would not click on all of this number of impressions
 _MOST_ALIKE = 10_000.0  # α + β if users hardly differ
@@ -97,6 +98,32 @@ def concentration(log: Log, maximum: float) -> Iterator[Check]:
         advice="one user has this share of all events: is it a robot, or an id for all unknown users? Leave it out, or "
         "raise validate_raw.max_user_share",
         sample=log.rows(f"{by_user} ORDER BY rows DESC, {USER_ID} LIMIT {SAMPLE}") if share > maximum else [],
+    )
+
+
+def by_concentration(log: Log, maximum: float) -> Iterator[Check]:
+    """Expect no user to hold too much of a day. A flood of one day is lost among the rows of a long log."""
+    by_user = f"SELECT date, {USER_ID}::VARCHAR AS user, count(*) AS n FROM events GROUP BY ALL"
+    found = log.arrays(
+        f"SELECT date, count(*) AS users, sum(n)::BIGINT AS rows, max(n) AS most, max_by(user, (n, user)) AS busiest "
+        f"FROM ({by_user}) GROUP BY date ORDER BY date"
+    )
+    share = found["most"] / found["rows"]
+    too_much = share > maximum
+    yield from by_day(
+        log,
+        "largest_user_share",
+        [
+            Judged(
+                judged=log.calendar.usual(found["users"].astype(float)) >= _USERS,
+                strange=too_much,
+                extreme=too_much,
+                evidence=lambda row: {"user": str(found["busiest"][row]), "share": round(float(share[row]), 3)},
+            )
+        ],
+        column=USER_ID,
+        advice="one user has this share of these days' events: is it a robot, or an id for all unknown users? Leave it "
+        "out, or raise validate_raw.max_user_share",
     )
 
 

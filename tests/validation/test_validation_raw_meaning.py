@@ -64,6 +64,12 @@ def one_user(log: Weeks) -> None:
     log.events.loc[log.last, "user_id"] = log.events.loc[log.last, "user_id"] % 8 + 1
 
 
+def flood(log: Weeks) -> None:
+    """Give half as many rows again to one user of the last day."""
+    again = log.day(DAYS - 1).sample(frac=0.5, random_state=4)
+    log.add(again.assign(user_id=7, timestamp=lambda rows: rows["timestamp"] - np.timedelta64(90, "s")))
+
+
 def one_item(log: Weeks) -> None:
     """Show eight items alone on the last day."""
     log.events.loc[log.last, "item_id"] = log.events.loc[log.last, "item_id"] % 8 + 1
@@ -217,6 +223,7 @@ DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "a day twice, a second apart": (twice(1), {"delivered_twice"}, "2024-03-13"),
     "a twentieth of users click everything": (robots(0.05), {"click_everything_rate"}, "clicks"),
     "a user with most events": (crowd(6000, 12 * np.timedelta64(1, "h")), {"largest_user_share"}, "7"),
+    "a user with a third of the last day": (flood, {"largest_user_share_newest_days"}, "share"),
     "one row in 2035": (dated(FAR), {"days_far_after"}, "2035-06-01"),
     "context null": (column("tab", lambda rows: None), {"missing_values_newest_days"}, "tab"),
     "context empty": (column("tab", lambda rows: ""), {"missing_values_newest_days"}, "tab"),
@@ -312,7 +319,10 @@ WARNINGS: dict[str, tuple[Callable[[Weeks], None], set[str]]] = {
     "a part of yesterday again": (part_of_yesterday, {"partly_copied_days"}),
     "a part of a day twice": (part_twice, {"partly_delivered_twice"}),
     "one robot": (one_robot, {"robots"}),
-    "a user of 400 events a minute": (crowd(400, np.timedelta64(50, "s")), {"events_a_minute"}),
+    "a user of 400 events a minute": (
+        crowd(400, np.timedelta64(50, "s")),
+        {"events_a_minute", "largest_user_share_by_day"},
+    ),
     "a row of long ago": (dated(np.datetime64("2015-06-01T12:00:00", "us")), {"days_far_before", "missing_days"}),
     "a history within the log": (half_known_history, {"history_within_log", "history_repeats_log"}),
     "an unread column is gone": (column("session", lambda rows: None), {"missing_values_by_day"}),
