@@ -404,9 +404,13 @@ class TrainingSummary(TypedDict):
 
 @with_config(STRICT)
 class TrainingTimes(TypedDict):
-    """The duration of a training with its validation, and the speed of the training alone."""
+    """The duration of a training with its validation, or of the pass of `refit`, and the speed of learning alone.
+
+    `cpu_seconds` counts all threads of one process, without its start.
+    """
 
     seconds: float
+    cpu_seconds: float
     samples_per_second: float | None
 
 

@@ -97,6 +97,11 @@ class Workspace:
         return self.reports / "training" / "times.json"
 
     @property
+    def refit_times(self) -> Path:
+        """The duration of the pass over the test days; written by `refit`. DVC does not track it either."""
+        return self.reports / "training" / "refit_times.json"
+
+    @property
     def code(self) -> Path:
         """The code and packages that stages depend on; written by `code`."""
         return self.reports / "code"

@@ -7,11 +7,13 @@ predictions* are what the model would have answered on that day, had it been in 
     models/shipped/                 the model
     reports/next_day/test.parquet   the test rows with their next-day `prediction`, and `shipped`, the model's own
     reports/refit.json              what was learned
+    reports/training/refit_times.json   how long the pass took
 
 Without a pass the judged model is shipped as it is, and its predictions stand for both.
 """
 
 import shutil
+import time
 from datetime import datetime
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import hash_tree, replace_directory, write_json
-from din.document_types import Evaluation, Judged, LearnedDay, RefitReport
+from din.document_types import Evaluation, Judged, LearnedDay, RefitReport, TrainingTimes
 from din.errors import InputError
 from din.features.days import in_order_of_files
 from din.features.packing import Packer
@@ -61,10 +63,12 @@ def _refit(workspace: Workspace, params: Params, compute: Compute) -> None:
     config = artifact.read_config(workspace.model)
     settings = parse(Train, config["train"], workspace.model / "config.json")
     judged_until = datetime.fromisoformat(config["seen_until"])
+    began, cpu_began = time.monotonic(), time.process_time()
     if advances(opened, settings):
         rows, days, seen_until = _advance(workspace, settings, judged_until, compute)
     else:
         rows, days, seen_until = _unchanged(workspace), [], judged_until
+    seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
     with replace_directory(workspace.next_day) as folder:
         pq.write_table(rows, folder / "test.parquet")
     report: RefitReport = {
@@ -76,6 +80,12 @@ def _refit(workspace: Workspace, params: Params, compute: Compute) -> None:
     }
     write_json(workspace.refit, report)
     write_json(workspace.machine_of("refit"), describe(compute))
+    times: TrainingTimes = {
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(cpu_seconds, 3),
+        "samples_per_second": round(len(rows) / seconds, 1) if days else None,
+    }
+    write_json(workspace.refit_times, times)
     print(f"the shipped model has learned rows until {seen_until}", flush=True)
 
 

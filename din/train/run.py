@@ -1,5 +1,6 @@
 """The stage `train`."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 from din.artifacts import replace_directory, write_json
+from din.document_types import TrainingTimes
 from din.errors import InputError
 from din.features.reader import Features
 from din.model import artifact
@@ -75,9 +77,9 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
 
     Resumes a killed run of the same inputs.
 
-    The summary depends on the inputs alone. `reports/training/times.json` holds the times: `seconds` of training and
-    validation, and `samples_per_second` of training alone. The checkpoint of this run is kept, and the two newest of
-    other runs.
+    The summary depends on the inputs alone. `reports/training/times.json` holds the times: `seconds` and `cpu_seconds`
+    of training and validation, and `samples_per_second` of training alone. The checkpoint of this run is kept, and the
+    two newest of other runs.
 
     Several ranks all call this, and rank 0 writes.
 
@@ -95,7 +97,9 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         rows = features.manifest["rows"]
         folder = job.folder(workspace.checkpoints)
         print(f"training {settings.model.name} on {rows['train']:,} impressions, checkpoints in {folder}", flush=True)
+        began = time.process_time()
         learned = job.run(folder)
+        cpu_seconds = round(time.process_time() - began, 3)
     if compute.ranks.rank > 0:
         return
     _save(learned, settings, workspace.model)
@@ -117,7 +121,8 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
     write_json(workspace.machine_of("train"), describe(compute))
     seconds = round(progress.seconds + progress.validation_seconds + learned.pass_seconds, 3)
     rate = round(progress.epoch * rows["train"] / progress.seconds, 1) if progress.epoch else None
-    write_json(workspace.training_times, {"seconds": seconds, "samples_per_second": rate})
+    times: TrainingTimes = {"seconds": seconds, "cpu_seconds": cpu_seconds, "samples_per_second": rate}
+    write_json(workspace.training_times, times)
     speed = f"; epochs alone: {rate:,.0f} impressions/s" if rate else ""
     print(f"trained and validated in {seconds:,.1f} s{speed}", flush=True)
     checkpoint.prune(folder)
