@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality paper attention warranty lint clean
+.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality paper attention warranty month lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -64,6 +64,9 @@ warranty: $(READY) ## how often the gate errs, on logs whose truth is known, on 
 
 docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet
+
+month: $(READY)  ## thirty simulated days, eleven of them bad, through the workers' code; resumes; writes docs/month.md
+	python -m benchmarks.month --write --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers
 	ruff check .

@@ -1,0 +1,128 @@
+"""The source of the month: a simulated log that arrives as one folder a day. Its files do not hold the truth.
+
+    source/events/date=2024-01-14/part-0.parquet    the day's impressions
+    source/items.parquet                            the items that appeared until the newest day
+    source/history.parquet                          behaviours before the first day
+
+A day is written as it arrives for the run of that day. If a defect is planted, the run finds the defective files, and
+the next day's run finds corrected ones, as if an operator had asked for a new delivery.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from din.artifacts import atomic_path
+from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources.daily_simulation import FIRST_DAY, World
+
+PRICE = "price"
+_SECOND_US = 1_000_000
+_MOST_ROWS = 10**9  # of a day; the sequence number of a row, modulo this, is its place in the day's file
+_PRICES = 95  # prices are 5 to 99 and tell nothing about clicks
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The files that arrive for the run of a day.
+
+    Attributes:
+        events: the impressions of the day. None: they are late.
+        before: the impressions of the day before.
+        items: the item table.
+    """
+
+    events: pa.Table | None
+    before: pa.Table
+    items: pa.Table
+
+
+Plant = Callable[[Delivery], Delivery]
+"""Plants a defect in the files of a day."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The log of a simulated world below a folder. Days are numbered from 0; see `World`."""
+
+    folder: Path
+    world: World
+
+    def deliver(self, day: int, plant: Plant | None = None) -> None:
+        """Write the files that arrive until a day. All earlier days are sound, but for what `plant` changes."""
+        for earlier in range(day - 1):
+            if (
+                earlier == day - 2 or not self._events(earlier).exists()
+            ):  # it may have had a defect at the last delivery
+                _write(self.events(earlier), self._events(earlier))
+        sound = Delivery(self.events(day), self.events(day - 1), self.items(day))
+        arrived = plant(sound) if plant else sound
+        _write(arrived.before, self._events(day - 1))
+        if arrived.events is None:
+            self._events(day).unlink(missing_ok=True)
+        else:
+            _write(arrived.events, self._events(day))
+        _write(arrived.items, self.items_path)
+        if not self.history_path.exists():
+            _write(_in_seconds(self.world.history().drop_columns([SEQUENCE])), self.history_path)
+
+    def events(self, day: int) -> pa.Table:
+        """Draw the impressions of a day."""
+        drawn = self.world.impressions(day)
+        return pa.table(
+            {
+                USER_ID: drawn.user,
+                ITEM_ID: drawn.item,
+                TIMESTAMP: drawn.time // _SECOND_US,
+                LABEL: drawn.label.astype(np.int8),
+                PRICE: 5.0 + drawn.item * 37 % _PRICES,
+            }
+        )
+
+    def truth(self, day: int, sequence: np.ndarray) -> np.ndarray:
+        """Return the true probabilities of impressions of a day, given by their sequence numbers in the raw log."""
+        return self.world.impressions(day).probability[sequence % _MOST_ROWS]
+
+    def items(self, day: int) -> pa.Table:
+        """Return the items that appeared until a day."""
+        return self.world.items(day)
+
+    @property
+    def events_glob(self) -> str:
+        """The value of `fetch.table.events`."""
+        return str(self.folder / "events/date={date}/part-*.parquet")
+
+    @property
+    def items_path(self) -> Path:
+        """The value of `fetch.table.items`."""
+        return self.folder / "items.parquet"
+
+    @property
+    def history_path(self) -> Path:
+        """The value of `fetch.table.history`."""
+        return self.folder / "history.parquet"
+
+    def _events(self, day: int) -> Path:
+        return self.folder / f"events/date={date_of(day)}/part-0.parquet"
+
+
+def date_of(day: int) -> date:
+    """Return the date of a day of the log."""
+    return FIRST_DAY + timedelta(days=day)
+
+
+def _in_seconds(table: pa.Table) -> pa.Table:
+    at = table.schema.get_field_index(TIMESTAMP)
+    seconds = table[TIMESTAMP].cast(pa.int64()).to_numpy() // _SECOND_US
+    return table.set_column(at, TIMESTAMP, pa.array(seconds))
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)

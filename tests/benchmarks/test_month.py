@@ -1,0 +1,133 @@
+"""`make month`: the defects and the days they are planted on, the page, and a short month."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from bundles import bundle, crown
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.month import page
+from benchmarks.month.days import CHAMPION, SCRATCH, Day, Month, Settings, Step
+from benchmarks.month.faults import FAULTS, planned
+from benchmarks.month.source import date_of
+from din.artifacts import hash_files
+from din.errors import InputError
+from din.metrics import auc
+from din.registry.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = Settings("0" * 40, days=4, earlier=8, impressions=300, faults=("flood",))
+PLANTS = {name: fault.plant for name, fault in FAULTS.items() if fault.plant}
+LAST = 11
+
+
+@pytest.fixture
+def month(tmp_path: Path) -> Month:
+    """Return a month that has not begun."""
+    return Month.opened(tmp_path / "month", ROOT, SETTINGS, {})
+
+
+@given(st.integers(1, 60))
+def test_every_bad_day_lies_between_sound_ones(days: int) -> None:
+    """The first two days and the last one are sound, and so is the day after each bad one."""
+    bad = sorted(planned(days))
+    assert all(2 < day < days for day in bad)
+    assert all(np.diff(bad) >= 2)
+
+
+def test_thirty_days_have_all_faults() -> None:
+    """Each fault gets a day of its own."""
+    assert sorted(planned(30).values()) == sorted(FAULTS)
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_defect_is_gone_the_next_day(month: Month, name: str) -> None:
+    """A planted day changes the source, and the next delivery leaves it as if it had never been planted."""
+    source, sound = month.source, replace(month.source, folder=month.folder / "sound")
+    source.deliver(LAST)
+    source.deliver(LAST, PLANTS[name])
+    sound.deliver(LAST)
+    assert hash_files(source.folder) != hash_files(sound.folder)
+    source.deliver(LAST + 1)
+    sound.deliver(LAST + 1)
+    assert hash_files(source.folder) == hash_files(sound.folder)
+
+
+def test_the_truth_belongs_to_the_rows(month: Month) -> None:
+    """Sequence numbers find the true probabilities of their rows, in any order."""
+    label = month.source.events(LAST)["label"].to_numpy()
+    place = np.random.default_rng(0).permutation(len(label))
+    sequence = (date_of(LAST) - date_of(0)).days * 10**9 + place
+    truth = month.source.truth(LAST, sequence)
+    assert auc(label[place], truth) > 0.7
+    assert np.array_equal(truth, month.source.truth(LAST, np.sort(sequence))[place])
+
+
+def test_another_month_is_refused(month: Month) -> None:
+    """A folder keeps its settings, except that a newer commit doesn't count."""
+    moved = Month.opened(month.folder, ROOT, replace(SETTINGS, commit="1" * 40), {})
+    assert moved.settings.commit == SETTINGS.commit
+    with pytest.raises(InputError, match=r"days 4 there, 5 here; give another --folder"):
+        Month.opened(month.folder, ROOT, replace(SETTINGS, days=5), {})
+
+
+def ended(month: Month, number: int, *steps: Step, policy: str = CHAMPION) -> Day:
+    """Keep a day that has ended."""
+    day = month.day(policy, number)
+    return month.keep(
+        policy, replace(day, steps=steps, bundle=f"{number}", table_rows=100, learning=2.0, finished=True)
+    )
+
+
+def test_the_page_says_what_happened(month: Month) -> None:
+    """It counts replaced champions and kills, names what refused a day, and compares scores and costs."""
+    rng = np.random.default_rng(1)
+    user, label = np.arange(400) % 80, (rng.random(400) < 0.4).astype(np.int8)
+    good, bad = label + rng.normal(0, 1, 400), label + rng.normal(0, 3, 400)
+    names = {"truth": label, "champion": good, "first": bad, "scratch": good}
+    for number in (2, 4):
+        month.scores(number).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"user": user, "label": label, **names}), month.scores(number))
+    promote = Step("promote", 0, 1.0, "")
+    ended(month, 1, promote)
+    ended(month, 2, Step("refit", None, 1.0, ""), Step("refit", 0, 3.0, ""), promote)
+    ended(month, 3, Step("validate_raw", 3, 1.0, "robots, rates"))
+    ended(month, 4, Step("gate", 3, 1.0, "champion_delta_auc"))
+    ended(month, 2, Step("train", 0, 30.0, ""), promote, policy=SCRATCH)
+    text = page.text(month, None)
+    assert "Bad days: 1. Models of bad days that served: **0**." in text
+    assert "replaced on **67%** of them" in text
+    assert "run again: refit." in text
+    assert "| 2024-01-11 | one user clicks on everything, half as often as all others together | refused at" in text
+    assert "validate_raw: robots, rates |" in text
+    assert "| from scratch every day | +0.0000 | [+0.0000, +0.0000] | 2 |" in text
+    assert "| the whole run, CPU s | 5.0 | 31.0 | **0.16** | ≤ 0.33 |" in text
+    page.picture(month, month.folder / "month.svg")
+    assert (month.folder / "month.svg").read_text().count("<polyline") == len(names)
+
+
+def test_a_bad_day_that_serves_is_named(month: Month, tmp_path: Path) -> None:
+    """The registry decides, whatever the day's own record says."""
+    registry = Registry(str(month.folder / "registry"), "month-champion")
+    days = [ended(month, number, Step("promote", 0, 1.0, "")) for number in range(1, 5)]
+    for number in (1, 2, 4):
+        crown(registry, bundle(tmp_path / f"{number}", f"{number}"), run_id=month.run_id(CHAMPION, number))
+    assert page.served_bad_days(month, days) == []
+    crown(registry, bundle(tmp_path / "3", "3"), run_id=month.run_id(CHAMPION, 3))
+    assert page.served_bad_days(month, days) == ["2024-01-11"]
+
+
+def test_a_replay_compares_versions(month: Month, tmp_path: Path) -> None:
+    """A day whose bundle differs is counted."""
+    again = Month.opened(tmp_path / "again", ROOT, SETTINGS, {})
+    for number in range(1, 5):
+        ended(month, number, Step("promote", 0, 1.0, ""))
+        ended(again, number, Step("promote", 0, 1.0, ""))
+    assert "4 of 4 bundles have equal bits" in page.text(month, again)
+    again.keep(CHAMPION, replace(again.day(CHAMPION, 2), bundle="another"))
+    assert "3 of 4 bundles have equal bits" in page.text(month, again)
