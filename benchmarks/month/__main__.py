@@ -71,6 +71,7 @@ def run_month(month: Month, others: tuple[str, ...], jobs: int) -> None:
         jobs: how many of them run at a time.
 
     Raises:
+        InputError: the first day made no champion.
         Unavailable: see `run_day`.
     """
     month.enter()
@@ -79,6 +80,8 @@ def run_month(month: Month, others: tuple[str, ...], jobs: int) -> None:
         for number in range(1, month.settings.days + 1):
             fresh = not month.day(CHAMPION, number).finished
             day = run_day(month, CHAMPION, number, _served(month, number, others))
+            if number == 1 and not day.promoted:
+                raise InputError(f"{page.line(month, day)}; without a first champion no day can go on from one")
             if day.fault is None:
                 futures = [pool.submit(run_day, month, policy, number, {}) for policy in others]
                 for future in futures:

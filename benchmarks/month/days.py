@@ -6,7 +6,7 @@ its next step.
 
     <folder>/month.json                     the settings
     <folder>/source/                        see `source`
-    <folder>/home, remote, registry         those of the runs
+    <folder>/home, remote, registry         what the runs share
     <folder>/days/<policy>/<date>.json      the steps of a run
     <folder>/bundles/<policy>/<date>/       the bundle that it exported
     <folder>/scores/<date>.parquet          the day's rows, scored by the bundles that were there before the day
@@ -270,10 +270,15 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
     if day.finished:
         return day
     fault = FAULTS[day.fault] if day.fault else None
-    month.source.deliver(month.log_day(number), fault.plant if fault else None)
+    if policy == CHAMPION:  # the other policies read what it read
+        month.source.deliver(month.log_day(number), fault.plant if fault else None)
     name = month.run_id(policy, number)
     before = FAULTS[month.faults[number - 1]] if number - 1 in month.faults else None
-    params = month.params(policy) | (fault.params if fault else {}) | (before.accepted if before else {})
+    params = {
+        **month.params(policy),
+        **(fault.params if fault else {}),
+        **(before.accepted if before else {}),
+    }
     began = _cpu()
     try:
         run = workspace.open_run(name, month.date(number), params, month.settings.commit)
