@@ -16,8 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality paper attention warranty month lint clean
-.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality floors paper attention warranty lint clean
+.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality floors paper attention warranty month lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 

@@ -104,7 +104,7 @@ class Day:
 
     @property
     def promoted(self) -> bool:
-        """Whether its bundle became the champion."""
+        """True if its bundle became the champion."""
         return bool(self.steps) and self.steps[-1].name == "promote" and self.steps[-1].code == 0
 
     def cpu(self, *names: str) -> float:
