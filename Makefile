@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality floors paper attention warranty month lint clean
+.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality paper attention warranty month lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -52,9 +52,6 @@ bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick l
 JOBS ?= 1
 quality: $(READY) ## the best configurations on the logs below DATA=, with five seeds; resumes; writes docs/quality.md
 	python -m benchmarks.quality quality $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
-
-floors: $(READY) ## does DIN beat counting and LR, with five seeds, on MovieLens-100k and on logs below DATA=; writes docs/floors.md
-	python -m benchmarks.quality floors $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
 paper: $(READY)  ## every model and regulariser of the paper on the logs below DATA=; writes docs/paper.md
 	python -m benchmarks.quality paper $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 2 = bad usage or input."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("tables", choices=("quality", "floors", "paper", "attention"))
+    parser.add_argument("tables", choices=("quality", "paper", "attention"))
     parser.add_argument("--data", type=Path, default=Path(), help="folder of the logs, as docs/quality.md lists them")
     parser.add_argument(
         "--log",

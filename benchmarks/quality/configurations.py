@@ -1,4 +1,4 @@
-"""Read logs, rows and training parameters from one of the configuration files beside this module.
+"""Read logs, rows and training parameters from quality.yaml, paper.yaml or attention.yaml.
 
     train: {learning: {metric: auc}}           # over the block `train` of every log
     logs:
