@@ -55,7 +55,7 @@ def main() -> int:
         print(text)
         if place:
             page.picture(month, ROOT / "docs/images/month.svg")
-            place.write(text)
+            place.write(f"![AUC of each model on each sound day](images/month.svg)\n\n{text}")
     except (InputError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -13,7 +13,7 @@ from benchmarks.month.scores import TRUTH, advantage, auc_of
 from din.artifacts import atomic_path
 from din.names import RunId
 from din.registry.registry import Registry
-from din.report.charts import Axis, Plot
+from din.report.charts import BOTTOM, HEIGHT, LEFT, Axis, Plot
 
 _MODELS = {
     CHAMPION: "champion",
@@ -23,6 +23,12 @@ _MODELS = {
     TRUTH: "true probabilities",
 }
 _COLOURS = {CHAMPION: "#0a6b66", FIRST: "#a8261c", SCRATCH: "#5b5fc7", STALE: "#b7791f", TRUTH: "#596067"}
+_STYLE = (
+    "text{font:11px sans-serif;fill:#596067}.line{fill:none;stroke-width:1.5}"
+    ".grid{stroke:#d8dbdb;stroke-width:.5}.axis{stroke:#596067}"
+)
+_LEGEND = 0.4
+"""The room below the curves for their names, as a share of the range of the values."""
 _LEARNING = 1 / 10
 _WHOLE = 1 / 3
 _ROWS = 1.1
@@ -62,20 +68,23 @@ def picture(month: Month, path: Path) -> None:
         for name in _MODELS
     }
     values = [y for curve in curves.values() for _, y in curve]
-    plot = Plot(Axis(0.5, month.settings.days + 0.5, "day"), Axis.over(values, "AUC on the day's impressions", ".2f"))
-    for name, curve in curves.items():
-        if not curve:
-            continue
-        plot.line(curve, name)
-        plot.dots(curve, name, 2.0)
-    style = "".join(f".line.{name}{{stroke:{colour}}}.dot.{name}{{fill:{colour}}}" for name, colour in _COLOURS.items())
-    common = (
-        "text{font:11px sans-serif;fill:#596067}.line{fill:none;stroke-width:1.5}"
-        ".grid{stroke:#d8dbdb;stroke-width:.5}.axis{stroke:#596067}"
+    room = _LEGEND * (max(values) - min(values))
+    y = Axis.over([min(values) - room, *values], "AUC on the day's impressions", ".2f")
+    plot = Plot(Axis(0.5, month.settings.days + 0.5, "day"), y)
+    drawn = [name for name, curve in curves.items() if curve]
+    text = Markup('<text class="legend {}" x="{}" y="{}">{}</text>')
+    for number, name in enumerate(reversed(drawn)):
+        plot.line(curves[name], name)
+        plot.dots(curves[name], name, 2.0)
+        plot.marks.append(text.format(name, LEFT + 8, HEIGHT - BOTTOM - 8 - 13 * number, _MODELS[name]))
+    colours = (
+        f".line.{name}{{stroke:{colour}}}.dot.{name},.legend.{name}{{fill:{colour}}}"
+        for name, colour in _COLOURS.items()
     )
-    drawn = plot.svg("AUC of the champion and of the models to compare with, by day")
-    opened = Markup('<svg xmlns="http://www.w3.org/2000/svg" class="plot"')
-    whole = drawn.replace('<svg class="plot"', opened, 1).replace(">", Markup(f"><style>{common}{style}</style>"), 1)
+    picture = plot.svg("AUC of the champion and of the models to compare with, by day")
+    opened = '<svg xmlns="http://www.w3.org/2000/svg" class="plot"'
+    styled = picture.replace('<svg class="plot"', Markup(opened), 1)
+    whole = styled.replace(">", Markup(f"><style>{_STYLE}{''.join(colours)}</style>"), 1)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(f"{whole}\n", encoding="utf-8")
