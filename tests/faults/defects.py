@@ -140,7 +140,7 @@ FILES = (
         "semicolons instead of commas",
         p.first_file(lambda b: b.replace(b",", b";")),
         "fetch",
-        "no column",
+        "fetch.table.csv.delimiter",
     ),
     _defect("utf_16", "a file in UTF-16", p.first_file(lambda b: b.decode().encode("utf-16")), "fetch", "utf-8"),
     _defect(
