@@ -53,7 +53,7 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 """The parameters of each policy. `stale` ships the model that was judged."""
 FIRST = "first"
 """The name of the first champion, which is never retrained, among the bundles that score a day."""
-KILLED = "refit"
+KILLED = "train"
 """The stage that is killed on one day."""
 _SECONDS_BEFORE_KILL = 1.0
 _TRIES = 3

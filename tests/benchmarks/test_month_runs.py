@@ -12,7 +12,7 @@ from workspace import SMALL, Workspace  # tests/pipeline
 
 from benchmarks.month import page
 from benchmarks.month.__main__ import run_month
-from benchmarks.month.days import CHAMPION, FIRST, SCRATCH, Month, Settings
+from benchmarks.month.days import CHAMPION, FIRST, KILLED, SCRATCH, Month, Settings
 from benchmarks.month.scores import TRUTH
 from din.artifacts import hash_files
 
@@ -57,7 +57,7 @@ def test_sound_days_are_promoted_and_the_bad_one_is_refused(month: Month) -> Non
 def test_the_killed_stage_ran_again(month: Month) -> None:
     """On the day of the kill, the stage is there twice: killed, and done."""
     steps = month.day(CHAMPION, month.kill_day).steps
-    assert [step.code for step in steps if step.name == "refit"] == [None, 0]
+    assert [step.code for step in steps if step.name == KILLED] == [None, 0]
 
 
 def test_later_days_are_scored_by_earlier_bundles(month: Month) -> None:
