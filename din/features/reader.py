@@ -7,7 +7,7 @@ with the largest shard and the tables of items and users, and never with impress
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +48,12 @@ class Impressions:
     def history_length(self) -> np.ndarray:
         """The number of behaviours of each impression, int32 [B]."""
         return self.history_end - self.history_start
+
+    def take(self, places: np.ndarray) -> "Impressions":
+        """Return the impressions at some positions, in their order."""
+        columns = {name: column[places] for name, column in vars(self).items() if isinstance(column, np.ndarray)}
+        contexts = {name: column.take(places) for name, column in self.contexts.items()}
+        return replace(self, **columns, contexts=contexts)
 
 
 @dataclass(frozen=True)

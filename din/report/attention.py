@@ -168,11 +168,7 @@ def _strips_of(
 
 def _rows_of(shard: Shard, places: np.ndarray, item: np.ndarray) -> Shard:
     """Return a shard with the impressions at some places, and other candidates."""
-    rows = shard.impressions
-    own = {name: getattr(rows, name) for name in rows.__dataclass_fields__ if name != "contexts"}
-    columns = {name: None if column is None else column[places] for name, column in own.items()}
-    contexts = {name: column.take(places) for name, column in rows.contexts.items()}
-    return replace(shard, impressions=replace(rows, **(columns | {"item": item}), contexts=contexts))
+    return replace(shard, impressions=replace(shard.impressions.take(places), item=item))
 
 
 @dataclass(frozen=True)

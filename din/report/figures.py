@@ -360,14 +360,10 @@ class _Sample:
             taken.append(shard.impressions)
             if sum(map(len, taken)) >= _DRIFT_ROWS:
                 break
-        chosen = [_chosen(rows.label, negatives) for rows in taken]
-        item = np.concatenate([rows.item[own] for rows, own in zip(taken, chosen, strict=True)])
-        user = np.concatenate([rows.user[own] for rows, own in zip(taken, chosen, strict=True)])
-        contexts = [
-            {name: column.take(own) for name, column in rows.contexts.items()}
-            for rows, own in zip(taken, chosen, strict=True)
-        ]
-        return cls(features, item, user, contexts)
+        chosen = [rows.take(_chosen(rows.label, negatives)) for rows in taken]
+        item = np.concatenate([rows.item for rows in chosen])
+        user = np.concatenate([rows.user for rows in chosen])
+        return cls(features, item, user, [rows.contexts for rows in chosen])
 
     def ids(self, field: Field) -> NDArray[Any]:
         if field.group is Group.CONTEXT:
