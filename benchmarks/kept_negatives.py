@@ -59,6 +59,41 @@ class Side:
     corrected: bool = True
 
 
+@dataclass(frozen=True)
+class Figures:
+    """One training and what came of it.
+
+    Attributes:
+        rows: the training rows.
+        ctr: the CTR of the training rows.
+        featurize: CPU seconds of `featurize`.
+        train: CPU seconds of training with its validation.
+        auc: of the validation rows, like log loss and calibration.
+        oracle: the AUC of the true probabilities on the same rows.
+    """
+
+    name: str
+    rows: int
+    ctr: float
+    featurize: float
+    train: float
+    epochs: int
+    auc: float
+    log_loss: float
+    calibration: float
+    oracle: float
+
+    def line(self) -> str:
+        """Return a line of the table below `HEAD`."""
+        return (
+            f"{self.name:29}{self.rows:>9,}{self.ctr:>8.4f}{self.featurize:>9.1f} s{self.train:>7.1f} s{self.epochs:>8}"
+            f"{self.auc:>9.4f}{self.log_loss:>10.4f}{self.calibration:>8.3f}{self.oracle:>9.4f}"
+        )
+
+
+HEAD = f"{'':29}     rows     CTR  featurize    train  epochs      AUC  log loss    cal.   oracle"
+
+
 def draw(folder: Path, rows: int, seed: int = 7) -> np.ndarray:
     """Write events, items and prior history to `folder`, and return the true probability of each event, [rows].
 
@@ -102,20 +137,8 @@ def parameters() -> Params:
     return replace(params, fetch=fetch_block, train=train)
 
 
-def measured(features: Features, train: Train) -> dict[str, float]:
-    """Train, and return the figures of the validation rows."""
-    began = time.process_time()
-    with redirect_stdout(io.StringIO()), computing(train.compute) as compute:
-        trained, progress = fit(features, train, compute=compute)
-        spent = time.process_time() - began
-        found = predict(trained, features, "valid", EVALUATION_BATCH, compute)
-    metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
-    figures = {name: metrics[name] or 0.0 for name in ("auc", "log_loss", "calibration_ratio")}
-    return {"seconds": spent, "epochs": progress.epoch} | figures
-
-
-def compare(rows: int, keep: float, seeds: int) -> Iterator[str]:
-    """Yield the lines of the table."""
+def compare(rows: int, keep: float, seeds: int) -> Iterator[Figures]:
+    """Yield the figures of each side and seed."""
     sides = (Side("whole", 1.0), Side("kept", keep), Side("kept, not corrected", keep, corrected=False))
     params = parameters()
     with TemporaryDirectory() as folder:
@@ -123,9 +146,6 @@ def compare(rows: int, keep: float, seeds: int) -> Iterator[str]:
         probability = draw(workspace.root, rows)
         with redirect_stdout(io.StringIO()):
             fetch(workspace, params)
-        oracle = None
-        widths = {"rows": 9, "CTR": 8, "featurize": 11, "train": 9, "epochs": 8, "AUC": 9, "log loss": 10, "cal.": 8}
-        yield f"{'':29}" + "".join(f"{name:>{width}}" for name, width in widths.items())
         for side in sides:
             began = time.process_time()
             featurize(workspace, replace(params, featurize=replace(params.featurize, keep_negatives=side.keep)))
@@ -133,18 +153,32 @@ def compare(rows: int, keep: float, seeds: int) -> Iterator[str]:
             if not side.corrected:
                 _forget(workspace.features)
             features = Features(workspace.features)
-            clicks = sum(int(shard.impressions.label.sum()) for shard in features.shards("train"))
-            learned = sum(features.split_rows("train"))
-            oracle = oracle or _oracle(features, probability)
             for seed in range(1, seeds + 1):
-                learning = replace(params.train.learning, seed=seed)
-                found = measured(features, replace(params.train, learning=learning))
-                yield (
-                    f"{f'{side.name}, seed {seed}':29}{learned:>9,}{clicks / learned:>8.4f}{spent:>9.1f} s"
-                    f"{found['seconds']:>7.1f} s{found['epochs']:>8}{found['auc']:>9.4f}{found['log_loss']:>10.4f}"
-                    f"{found['calibration_ratio']:>8.3f}"
-                )
-        yield f"oracle: validation AUC {oracle:.4f}"
+                train = replace(params.train, learning=replace(params.train.learning, seed=seed))
+                yield _measured(f"{side.name}, seed {seed}", features, train, spent, probability)
+
+
+def _measured(name: str, features: Features, train: Train, featurized: float, probability: np.ndarray) -> Figures:
+    """Train, and return the figures of the validation rows."""
+    began = time.process_time()
+    with redirect_stdout(io.StringIO()), computing(train.compute) as compute:
+        trained, progress = fit(features, train, compute=compute)
+        spent = time.process_time() - began
+        found = predict(trained, features, "valid", EVALUATION_BATCH, compute)
+    counts = features.training_counts()
+    metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
+    return Figures(
+        name=name,
+        rows=int(counts.impressions.sum()),
+        ctr=counts.clicks.sum() / counts.impressions.sum(),
+        featurize=featurized,
+        train=spent,
+        epochs=progress.epoch,
+        auc=metrics["auc"],
+        log_loss=metrics["log_loss"],
+        calibration=metrics["calibration_ratio"],
+        oracle=auc(found.rows["label"], probability[found.rows["sequence"]]),
+    )
 
 
 def _forget(features: Path) -> None:
@@ -154,13 +188,6 @@ def _forget(features: Path) -> None:
     write_json(features / MANIFEST, manifest)
 
 
-def _oracle(features: Features, probability: np.ndarray) -> float:
-    """Return the AUC of the true probabilities of the validation rows."""
-    parts = [shard.impressions for shard in features.shards("valid")]
-    label = np.concatenate([rows.label for rows in parts])
-    return auc(label, probability[np.concatenate([rows.sequence for rows in parts])])
-
-
 def main() -> None:
     """Print the table, line by line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,8 +195,9 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=0.1, help="share of training's negatives to keep")
     parser.add_argument("--seeds", type=positive, default=2, help="trainings on each side")
     options = parser.parse_args()
-    for line in compare(options.rows, options.keep, options.seeds):
-        print(line, flush=True)
+    print(HEAD, flush=True)
+    for figures in compare(options.rows, options.keep, options.seeds):
+        print(figures.line(), flush=True)
 
 
 if __name__ == "__main__":
