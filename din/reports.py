@@ -35,7 +35,7 @@ ALWAYS = {suite: frozenset(names.split()) for suite, names in _ALWAYS.items()}
 """The critical expectations that a suite judges for every log; a test compares them with the suites."""
 
 _NOT_IF_CONTINUED = frozenset({"test_lr_not_null", "valid_prediction_std"})
-"""What may lack for a champion that goes on: LR is not trained, and all validation rows may be learned already."""
+"""Expectations that may be missing if a champion goes on: LR is not trained then, and no validation row may be new."""
 
 
 def thresholds(suite: Suite, params: Params) -> dict[str, Any]:

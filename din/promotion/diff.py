@@ -58,8 +58,8 @@ def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tup
 
 
 def machines(promoted: Promoted) -> dict[str, Any]:
-    """Return the machines that trained and evaluated."""
-    stages = ("train", "evaluate")
+    """Return the machines that trained, evaluated and refitted."""
+    stages = ("train", "evaluate", "refit")
     return flat({stage: dict(promoted.document(Machine, f"machine/{stage}.json")) for stage in stages})
 
 

@@ -6,12 +6,11 @@ So weights are 1 on average and the loss keeps its scale. The mean takes one pas
 back from the last training row, and days that are learned later have no age.
 """
 
-from datetime import datetime
-
 import numpy as np
 from numpy.typing import NDArray
 
 from din.errors import InputError
+from din.features.days import microseconds
 from din.features.reader import Features, Impressions
 from din.schema import DAY_US
 
@@ -28,7 +27,7 @@ class RowWeights:
 
     def __init__(self, features: Features, half_life_days: float | None) -> None:
         self._half_life_us = half_life_days and half_life_days * DAY_US
-        self._until = datetime.fromisoformat(features.manifest["train_until"]).timestamp() * 1e6
+        self._until = microseconds(features.train_until)
         total = 0.0
         for shard in range(features.manifest["shards"]):
             times = features.timestamps(shard, "train")

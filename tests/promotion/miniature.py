@@ -138,6 +138,7 @@ class Run:
         write_json(here.fetch, documents_of.fetch_report())
         write_json(here.machine_of("train"), documents_of.machine())
         write_json(here.machine_of("evaluate"), documents_of.machine())
+        write_json(here.machine_of("refit"), documents_of.machine())
         ranked = {name: popularity[name] for name in ("auc", "gauc")}
         evaluation = documents_of.evaluation(
             test=test,

@@ -7,7 +7,7 @@ import documents_of
 import pyarrow.parquet as pq
 import pytest
 import torch
-from dated_features import TEST_DAYS, VALID_DAYS, day_of, temporal
+from dated_features import DAY_US, TEST_DAYS, VALID_DAYS, day_of, temporal
 from settings import changed
 
 from din.artifacts import read_json, write_json
@@ -109,7 +109,7 @@ def test_a_model_that_goes_on_is_judged_on_new_rows_alone(
     report = read_json(here.evaluation)
     assert report["valid"] is None and report["floors"]["lr"] is None and report["advance"] is None
     assert pq.read_metadata(here.predictions / "valid.parquet").num_rows == 0
-    days = pq.read_table(here.predictions / "test.parquet")["timestamp"].to_numpy() // 86_400_000_000
+    days = pq.read_table(here.predictions / "test.parquet")["timestamp"].to_numpy() // DAY_US
     assert set(days) == {TEST_DAYS[1]}
     refit(here, pinned)
     assert [day["day"] for day in read_json(here.refit)["days"]] == [str(day_of(TEST_DAYS[1]))]
