@@ -32,6 +32,9 @@ from din.workspace import Workspace
 _RESERVED = {*EVENT_COLUMNS, "date"}
 _AGAIN = 0.01  # share of repeated events from which validate_raw would close
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
+_FEW = 100_000  # rows that are trained in seconds, however rare a click is
+_RARE = 50  # rows without a click to each click, from which most of them teach little
+_ENOUGH = 10  # of them to keep for each click
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
         )
     first = (pc.min(table[TIMESTAMP]).as_py()).date()
     sets += [*split.guess(keys, first, found.all_positive), *_of_days(table, keys, DATE in asked.events)]
+    sets += _of_clicks(keys)
     graded = Label.parse(found.label.value, list(events.columns), asked.events)
     ruled = graded.column if graded.comparison and not found.all_positive else None
     guessed = fields.of_events(table, keys, others, asked.items is not None, ruled)
@@ -206,6 +210,15 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
     if again > _AGAIN:
         why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another"
         yield Set("validate_raw.max_duplicate_rate", round(min(1.0, 2 * again), 2), why)
+
+
+def _of_clicks(keys: Events) -> Iterator[Set]:
+    """Yield the share of rows without a click to train on, if clicks are rare."""
+    clicks = int(keys.labels.sum())
+    others = len(keys.labels) - clicks
+    if clicks and len(keys.labels) >= _FEW and others >= _RARE * clicks:
+        why = f"{others / clicks:.0f} rows without a click to each click; {_ENOUGH} of them train as well, and sooner"
+        yield Set("featurize.keep_negatives", float(f"{_ENOUGH * clicks / others:.1g}"), why)
 
 
 def _of_fields(

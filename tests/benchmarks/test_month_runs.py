@@ -18,6 +18,7 @@ from din.artifacts import hash_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 EXTRA = {key: value for key, value in SMALL.items() if not key.startswith("fetch.")} | {
+    "train.learning.learning_rate": 0.003,  # so that few rows are enough to beat LR
     "validate_predictions.min_calibration": 0.3,  # little trained on little
     "validate_predictions.max_calibration": 3.0,
     "validate_predictions.max_log_loss_over_constant": 1.2,
@@ -34,7 +35,7 @@ def month(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Month]:
     (root / "repository").mkdir()
     repository = Workspace(root / "repository", {})
     settings = Settings(
-        repository.git("rev-parse", "HEAD"), days=4, earlier=8, impressions=1000, faults=("milliseconds",)
+        repository.git("rev-parse", "HEAD"), days=4, earlier=8, impressions=4000, faults=("milliseconds",)
     )
     month = Month.opened(root / "runs", repository.root, settings, EXTRA)
     with pytest.MonkeyPatch.context() as patched:

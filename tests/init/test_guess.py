@@ -233,6 +233,15 @@ def test_an_incomplete_last_day_is_left_out(tmp_path: Path, log: list[dict[str, 
     assert str(guessed("log.csv")["data.until"]) == "2024-05-16"
 
 
+@pytest.mark.parametrize(("every", "keep"), [(200, 0.05), (50, None)])
+def test_rare_clicks_need_few_others(every: int, keep: float | None, tmp_path: Path, guessed: Guessed) -> None:
+    """On a large log whose clicks are rare, ten other rows are kept for each click."""
+    lines = ["user,item,ts,click"]
+    lines += [f"u{row % 997},i{row % 89},{1_700_000_000 + 9 * row},{int(row % every == 0)}" for row in range(100_000)]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert guessed("log.csv").get("featurize.keep_negatives") == keep
+
+
 def test_item_and_user_tables(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
     """Columns of the tables become fields by their values, and lists in text are split."""
     (tmp_path / "log.csv").write_text(
