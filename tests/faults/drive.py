@@ -53,6 +53,7 @@ STAGES: dict[str, str] = {
     "train": "din.train.run:train",
     "evaluate": "din.train.evaluate:evaluate",
     "validate_predictions": "predictions",
+    "refit": "din.train.refit:refit",
     "export": "din.serve.export:export",
     "check_parity": "din.serve.parity:check_parity",
     "gate": "din.promotion.gate:gate",
