@@ -35,10 +35,10 @@ from din.errors import InputError
 from din.names import Day
 from din.params import Simulate, to_json
 from din.progress import track
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import rawlog
 from din.sources.rawlog import TIME, Part, RawLog
-from din.sources.simulate import DAY_US, INTERCEPT, INTERESTS, OWN, PRIOR, SLOPE, START_US, draw_items
+from din.sources.simulate import INTERCEPT, INTERESTS, OWN, PRIOR, SLOPE, START_US, draw_items
 
 BEHAVIOURS = 40
 FIRST_DAY = date(2024, 1, 1)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from din.errors import InputError, shown
 from din.schema import (
     BEHAVIOUR,
+    DAY_US,
     EVENT_COLUMNS,
     HISTORY_COLUMNS,
     ITEM_ID,
@@ -33,7 +34,6 @@ from din.schema import (
 
 TIME = pa.timestamp("us")
 _EPOCH = date(1970, 1, 1)
-_DAY_US = 86_400_000_000
 _ROW_GROUP = 1 << 17
 
 
@@ -330,7 +330,7 @@ def _write_days(events: pa.Table, tree: Path) -> list[str]:
     Rows are taken day by day, so that at most one copy of the log is in memory besides the log itself.
     """
     events = _ordered(events, EVENT_COLUMNS).combine_chunks()  # otherwise every `take` would combine the chunks again
-    day_of = events[TIMESTAMP].cast(pa.int64()).to_numpy() // _DAY_US
+    day_of = events[TIMESTAMP].cast(pa.int64()).to_numpy() // DAY_US
     order = np.lexsort((events[SEQUENCE].to_numpy(), day_of))
     numbers, starts = np.unique(day_of[order], return_index=True)
     days = [(_EPOCH + timedelta(days=int(number))).isoformat() for number in numbers]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from din.params import Simulate, to_json
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.rawlog import TIME, Part, RawLog
 
 INTERCEPT, SLOPE = -1.6, 1.17
@@ -24,7 +24,6 @@ PRIOR = (5, 30)
 MAX_BEHAVIOURS = 50
 OWN = 0.5  # share of candidates from the user's own categories
 START_US = 1_704_067_200_000_000  # 2024-01-01; prior histories end here
-DAY_US = 86_400_000_000
 
 
 class Simulation:
