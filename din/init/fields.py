@@ -150,8 +150,12 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
 
 
 def _is_code(name: str, values: pa.Array) -> bool:
-    """Return whether whole numbers are codes of categories: by their name, or because they leave no gaps."""
-    if not pa.types.is_integer(values.type) or words.means(name, words.NUMBER):
+    """Return whether numbers are codes of categories: by their name, or because they are whole and leave no gaps.
+
+    Whole numbers may be written such as 17.0, as some tools do if a value is missing.
+    """
+    is_whole = pa.types.is_integer(values.type) or pc.all(pc.equal(pc.floor(values), values)).as_py()
+    if not is_whole or words.means(name, words.NUMBER):
         return False
     low, high = pc.min(values).as_py(), pc.max(values).as_py()
     return words.means(name, words.CATEGORY) or (low in (0, 1) and high <= _GAPS * len(values))
@@ -172,7 +176,7 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
     """Number the values of a column; a missing value has a number of its own."""
     if pa.types.is_list(column.type):
         column = pc.binary_join(column.cast(pa.list_(pa.string())), "\x1f")
-    return column.dictionary_encode("encode").unify_dictionaries().combine_chunks().indices.to_numpy()
+    return column.combine_chunks().dictionary_encode("encode").indices.to_numpy()
 
 
 def _follows(keys: np.ndarray, values: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -14,9 +15,10 @@ from made_up_logs import SHAPES
 from din.errors import InputError
 from din.init import roles, words
 from din.init.ask import decided
-from din.init.fields import kind_of
+from din.init.fields import Events, kind_of, of_events
 from din.init.look import look
 from din.init.roles import Undecided
+from din.schema import Group
 from din.workspace import Workspace
 
 Guessed = Callable[..., dict[str, Any]]
@@ -145,6 +147,7 @@ def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_name
     ("name", "values", "kind"),
     [
         ("brand", [17 * at % 613 for at in range(3000)], "categorical"),
+        ("brand", [float(17 * at % 613) if at % 7 else None for at in range(3000)], "categorical"),
         ("x", [at % 60 for at in range(3000)], "categorical"),
         ("age", [at % 60 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
         ("x", [(at % 60) ** 2 for at in range(3000)], {"kind": "numeric", "buckets": 10}),
@@ -162,6 +165,16 @@ def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_name
 def test_kinds_of_fields(name: str, values: list[Any], kind: Any) -> None:
     """Codes, numbers, ids, lists and vectors are told apart, and what nothing can be learned of has no kind."""
     assert kind_of(name, pa.chunked_array([values]))[0] == kind
+
+
+def test_values_may_be_missing() -> None:
+    """A column that lacks values is judged as any other, however the table is cut."""
+    item = np.arange(3000) % 60
+    keys = Events(np.arange(3000) % 50, item, np.arange(3000) // 300, np.arange(3000) % 3 == 0)
+    brand = [f"b{one % 7}" if one % 5 else None for one in item]
+    table = pa.table({"brand": pa.chunked_array([brand[:1000], brand[1000:]])})
+    (found,) = of_events(table, keys, ["brand"], has_items=False, graded=None)
+    assert (found.group, found.kind) == (Group.ITEM, "categorical")
 
 
 def test_feedback_never_becomes_a_context(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
