@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from din.commandline import AsJson, examples, print_version, printing_json
+from din.commandline import AsJson, examples, print_result, print_version, printing_json
 from din.commandline import run as run_app
 from din.errors import GateClosed, InputError, Unavailable
 from din.workspace import Workspace
@@ -413,6 +413,7 @@ def judge(
     epilog=examples(
         "din promote",
         "din promote --reason 'first week of the new log'",
+        "din promote --json > promotion.json",
     ),
 )
 def promote(
@@ -420,12 +421,13 @@ def promote(
         str, typer.Option(help="The reason, for the registry's log; default: the gate is open, or who approved.")
     ] = "",
     by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
     with running("promote", HERE):
         from din.promotion.promote import promote
 
-        promote(HERE, params_here(), by=by or user(), reason=reason)
+        print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
 
 
 @app.command(
@@ -465,12 +467,15 @@ def approve(
     override: Annotated[bool, typer.Option(help="Approve although the earlier champion can't be evaluated.")] = False,
     uri: JobUri = None,
     model: JobModel = None,
+    as_json: AsJson = False,
 ) -> None:
     """Approve a candidate that waits for a person, so that `din promote` makes it the champion."""
     with answering():
         from din.promotion import commands
 
-        commands.approve(uri or default_registry(), job_model(uri, model), run, by or user(), reason, override)
+        at = uri or default_registry()
+        name = job_model(uri, model)
+        print_result(lambda: commands.approve(at, name, run, by or user(), reason, override), as_json)
 
 
 @app.command(rich_help_panel=CHAMPION, epilog=examples("din reject 4f1c --reason 'the gain is a leak'"))
@@ -480,12 +485,15 @@ def reject(
     by: By = "",
     uri: JobUri = None,
     model: JobModel = None,
+    as_json: AsJson = False,
 ) -> None:
     """Reject a candidate that waits for a person; the first answer counts."""
     with answering():
         from din.promotion import commands
 
-        commands.reject(uri or default_registry(), job_model(uri, model), run, by or user(), reason, hooks())
+        at = uri or default_registry()
+        name = job_model(uri, model)
+        print_result(lambda: commands.reject(at, name, run, by or user(), reason, hooks()), as_json)
 
 
 @app.command(
@@ -606,13 +614,15 @@ def registry_rollback(
     by: By = "",
     uri: Uri = None,
     model: Model = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make an earlier champion the champion again, by appending a record."""
     with answering():
         from din.promotion import commands
 
         at = uri or default_registry()
-        commands.rollback(at, model or only_model(at), to, by or user(), reason, hooks())
+        name = model or only_model(at)
+        print_result(lambda: commands.rollback(at, name, to, by or user(), reason, hooks()), as_json)
 
 
 @registry_app.command(

@@ -1,13 +1,18 @@
 """Parts of a command line that `din` and `python -m validation` share: examples, JSON, and usage errors of one line."""
 
 import contextlib
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and everything else to standard error.")]
 
@@ -45,6 +50,16 @@ def printing_json(document: Path, wanted: bool) -> Iterator[None]:
             print(document.read_text(encoding="utf-8"), end="")
         raise
     print(document.read_text(encoding="utf-8"), end="")
+
+
+def print_result(command: "Callable[[], DataclassInstance]", as_json: bool) -> None:
+    """Run a command that returns what it did, and print that as JSON, and its text to standard error, if asked to."""
+    if not as_json:
+        command()
+        return
+    with contextlib.redirect_stdout(sys.stderr):
+        result = command()
+    print(json.dumps(asdict(result), indent=2))
 
 
 def run(app: typer.Typer, name: str) -> None:

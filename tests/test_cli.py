@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from din import cli, stage
-from din.commandline import examples, printing_json
+from din.commandline import examples, print_result, printing_json
 from din.workspace import Workspace
 from validation.__main__ import app as validation_app
 
@@ -120,6 +121,29 @@ def test_json_alone_goes_to_standard_output(
         if code:
             raise SystemExit(code)
     assert capsys.readouterr() == (printed, "a table\n")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    version: str
+
+
+@pytest.mark.parametrize(
+    ("as_json", "printed", "told"), [(False, "promoted\n", ""), (True, '{\n  "version": "4f1c"\n}\n', "promoted\n")]
+)
+def test_a_result_is_printed_as_text_or_as_json(
+    as_json: bool, printed: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json, the text of the command goes to standard error."""
+
+    def command() -> Done:
+        print("promoted")
+        return Done("4f1c")
+
+    print_result(command, as_json)
+    assert capsys.readouterr() == (printed, told)
 
 
 @pytest.mark.parametrize("arguments", [["schema"], ["apply", "mine.yaml"]])

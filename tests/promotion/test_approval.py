@@ -414,8 +414,9 @@ def test_the_commands_answer_with_exit_codes(run: Run, quick, registry, monkeypa
 
     assert din("approve", "nosuch", "--reason", "x")[0] == 2
     assert din("approve", version[:10], "--reason", "fine", "--override")[0] == 2
-    code, told = din("reject", version[:10], "--reason", "a leak")
-    assert code == 0 and "rejected by dora" in told
+    done = CliRunner().invoke(cli.app, ["reject", version[:10], "--reason", "a leak", "--json"])
+    assert done.exit_code == 0 and "rejected by dora" in done.stderr
+    assert json.loads(done.stdout)["answered"]["answer"]["by"] == "dora"
     code, told = din("approve", version[:10], "--reason", "fine")
     assert code == 3 and "dora rejected this candidate" in told
     code, told = din("approvals", "--json")
