@@ -125,7 +125,7 @@ def test_json_alone_goes_to_standard_output(
 
 @dataclass(frozen=True)
 class Done:
-    """What a command did."""
+    """A result, as a command returns it."""
 
     version: str
 
