@@ -7,8 +7,9 @@ message. It takes the memory of a fetch.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,14 @@ from din.names import ModelName
 from din.params import Params, Table
 from din.params.fetch import DATE
 from din.schema import BEHAVIOUR, DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.sources.files import File
 from din.sources.labels import Label
+from din.sources.rawlog import Part
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
 
+_EPOCH = date(1970, 1, 1).toordinal()
+_HOUR_US = DAY_US // 24
 _RESERVED = {*EVENT_COLUMNS, "date"}
 _AGAIN = 0.01  # share of repeated events from which validate_raw would close
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
@@ -93,6 +98,10 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
         sets.append(Set("fetch.table.separators", separators, "most values hold it, and the parts repeat"))
     block = _block(params.fetch.table, [*sets, Set("fetch.table.keep", others, "")])
     log = TableSource(workspace, block, None).read()
+    if hours := _offset(events.files, log.events):
+        why = f"with UTC, events lie on other days than their file; the least difference that fits is {hours:+d} hours"
+        sets.append(Set("fetch.table.utc_offset_hours", hours, why))
+        log = TableSource(workspace, replace(block, utc_offset_hours=hours), None).read()
     table = log.events.table
     keys = Events.of(table)
     if not found.all_positive and len(labels := pc.unique(table["label"])) < 2:
@@ -210,6 +219,23 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
     if again > _AGAIN:
         why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another"
         yield Set("validate_raw.max_duplicate_rate", round(min(1.0, 2 * again), 2), why)
+
+
+def _offset(files: Sequence[File], events: Part) -> int:
+    """Return by how many hours the days in the paths are ahead of UTC: the least number with which all events fit.
+
+    It is 0 if the paths name no days, or if no number fits.
+    """
+    if any(file.day is None for file in files):
+        return 0
+    starts = np.array([date.fromisoformat(file.day).toordinal() - _EPOCH for file in files if file.day]) * DAY_US
+    ends = np.cumsum([rows for _, rows in events.files])
+    file = np.searchsorted(ends, events.origins, side="right")
+    into_day = events.table[TIMESTAMP].cast(pa.int64()).to_numpy() - starts[file]
+    least = -(into_day.min() // _HOUR_US)
+    most = (DAY_US - 1 - into_day.max()) // _HOUR_US
+    fitting = [hours for hours in range(-12, 15) if least <= hours <= most]
+    return min(fitting, key=abs, default=0)
 
 
 def _of_clicks(keys: Events) -> Iterator[Set]:

@@ -229,6 +229,22 @@ def test_a_file_a_day(tmp_path: Path, log: list[dict[str, Any]], guessed: Guesse
     assert found["promote.model_name"] == "clicks"
 
 
+@pytest.mark.parametrize("hours", [-8, 0, 8])
+def test_days_of_another_time_zone(hours: int, tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """The days in the paths tell how far they are ahead of UTC."""
+    first = log[0]["time"] // 86_400
+    for day in range(12):
+        rows = [e for e in log if e["time"] // 86_400 - first == day]
+        lines = [
+            "user,item,ts,click",
+            *(f"{e['user']},{e['item']},{e['time'] - hours * 3600},{e['click']}" for e in rows),
+        ]
+        (tmp_path / f"clicks-2024-05-{6 + day:02}.csv").write_text("\n".join(lines))
+    found = guessed("clicks-{date}.csv")
+    assert found.get("fetch.table.utc_offset_hours", 0) == hours
+    assert found["fetch.table.daily"] is True
+
+
 def test_new_users_on_the_last_days(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
     """Users of one day each can't be tested by days, so some users are held out."""
     lines = ["user,item,ts,click"]
