@@ -18,10 +18,9 @@ from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from validation.checks import Check
 from validation.log import Log
 from validation.strange import Judged, by_day
-from validation.totals import Totals, totals
+from validation.totals import HOURS, Totals, totals
 from validation.trailing import deviation, distance, profiles, shares
 
-_HOURS = 24
 _FEW_USERS = 30  # if a usual day has fewer, single users decide its figures
 _VOLUME_FLOOR = 0.1
 _CTR_FLOOR = 0.05
@@ -46,8 +45,8 @@ _EXTREME_AGREEMENT_LEFT = 0.25
 _LEAST_AGREEMENT = 0.08  # a lower usual correlation can't show a change
 
 
-def by_figures(log: Log, users: Totals) -> Iterator[Check]:
-    """Compare rows, CTR, users, items and hours of each day with the days before."""
+def by_figures(log: Log, users: Totals, hours: np.ndarray) -> Iterator[Check]:
+    """Compare rows, CTR, users, items and hours of each day with the days before; `hours` has the rows, [D, 24]."""
     items = totals(log, ITEM_ID)
     trusted = log.calendar.usual(users.ids) >= _FEW_USERS
     chance = 1 / np.sqrt(users.independent)
@@ -56,7 +55,7 @@ def by_figures(log: Log, users: Totals) -> Iterator[Check]:
     yield from _volume(log, "items", items.ids, chance, trusted)
     if log.labels_vary():
         yield from _ctr(log, users, trusted)
-    yield from _hours(log, users, trusted)
+    yield from _hours(log, users, hours, trusted)
 
 
 def by_agreement(log: Log, users: Totals) -> Iterator[Check]:
@@ -148,10 +147,7 @@ def _ctr(log: Log, users: Totals, trusted: np.ndarray) -> Iterator[Check]:
     )
 
 
-def _hours(log: Log, users: Totals, trusted: np.ndarray) -> Iterator[Check]:
-    counted = ", ".join(f"count(*) FILTER (hour({TIMESTAMP}) = {hour}) AS h{hour}" for hour in range(_HOURS))
-    by_hour = log.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
-    counts = np.stack([by_hour[f"h{hour}"] for hour in range(_HOURS)], axis=1).astype(float)
+def _hours(log: Log, users: Totals, counts: np.ndarray, trusted: np.ndarray) -> Iterator[Check]:
     compared = profiles(log.calendar, counts, users.independent)
     usual_rows = log.calendar.usual(users.rows)
     extreme = np.zeros(len(counts), bool)
@@ -209,7 +205,7 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
         usual_rows: rows of a usual day.
     """
     hours = np.flatnonzero(counts)
-    held = np.zeros(_HOURS, bool)
+    held = np.zeros(HOURS, bool)
     held[hours[0] : hours[-1] + 1] = True
     covered = usual[held].sum()
     if covered >= _PART or counts.sum() > _FULLER * covered * usual_rows:
@@ -219,7 +215,7 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
     def moved(shift: int) -> float:
         return float(distance(own, shares(np.roll(usual, shift)[held])))
 
-    best = min(range(1 - _HOURS // 2, _HOURS // 2 + 1), key=lambda shift: (moved(shift), abs(shift)))
+    best = min(range(1 - HOURS // 2, HOURS // 2 + 1), key=lambda shift: (moved(shift), abs(shift)))
     return Shift(moved(0), best, moved(best))
 
 

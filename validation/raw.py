@@ -22,12 +22,13 @@ from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, Severity, files_match_manifest, none_of, schemas, statistic
 from validation.columns import by_columns, by_side_tables
 from validation.copies import copied_days, delivered_twice
+from validation.coverage import by_coverage
 from validation.dates import far_days
 from validation.days import by_agreement, by_figures
 from validation.history import prior_history
 from validation.ids import forms
 from validation.log import SIDE_IDS, Log, opened, quoted, read_manifest
-from validation.totals import totals
+from validation.totals import rows_by_hour, totals
 from validation.users import by_concentration, concentration, rates, robots
 from validation.values import declared_values, vectors
 
@@ -106,8 +107,7 @@ def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
         yield from _figures(log, params)
         yield from _uniqueness(log, limits.max_duplicate_rate)
         if limits.missing_days != "off":
-            critical = limits.missing_days == "critical" and log.daily
-            yield from _days(log, "critical" if critical else "warning")
+            yield from _days(log, _if_daily(log, limits.missing_days))
         for name in log.tables:
             advice = f"every row of {workspace.raw / name}.parquet needs one"
             yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
@@ -132,22 +132,31 @@ def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks that each day is like the days before and not a copy, and that users behave like people."""
+    limits = params.validate_raw
     with opened(workspace, params) as log:
         yield from copied_days(log)
         yield from delivered_twice(log)
         yield from robots(log)
         yield from rates(log)
-        yield from concentration(log, params.validate_raw.max_user_share)
-        if params.validate_raw.strange_days != "off":
-            users = totals(log, USER_ID)
-            yield from by_figures(log, users)
+        yield from concentration(log, limits.max_user_share)
+        users = totals(log, USER_ID)
+        hours = rows_by_hour(log)
+        if limits.partial_days != "off":
+            yield from by_coverage(log, users, hours, _if_daily(log, limits.partial_days))
+        if limits.strange_days != "off":
+            yield from by_figures(log, users, hours)
             yield from by_agreement(log, users)
             yield from by_columns(log, users)
             yield from by_side_tables(log, users)
-            yield from by_concentration(log, params.validate_raw.max_user_share)
+            yield from by_concentration(log, limits.max_user_share)
 
 
 PHASES = (files, rows, tables, meaning)
+
+
+def _if_daily(log: Log, wanted: Severity) -> Severity:
+    """Return the severity of a fault that only a source with whole days for every day can have."""
+    return wanted if log.daily else "warning"
 
 
 def _event_rules(until: str | None) -> list[Rule]:

@@ -35,9 +35,18 @@ class Judged:
 
 
 def by_day(
-    log: Log, name: str, figures: Sequence[Judged], *, advice: str, column: str | None = None
+    log: Log,
+    name: str,
+    figures: Sequence[Judged],
+    *,
+    advice: str,
+    column: str | None = None,
+    severity: Severity | None = None,
 ) -> Iterator[Check]:
-    """Yield the expectation on the newest days and the one on all other days; each covers all `figures`."""
+    """Yield the expectation on the newest days and the one on all other days; each covers all `figures`.
+
+    `severity` is that of an extreme newest day; by default, `validate_raw.strange_days` decides it.
+    """
     newest = np.arange(len(log.calendar.days)) >= log.calendar.newest
     critical = [figure.judged & newest & figure.extreme for figure in figures]
     warned = [
@@ -46,7 +55,7 @@ def by_day(
     ]
     judged = np.logical_or.reduce([np.zeros(len(newest), bool), *(figure.judged for figure in figures)])
     expectations: tuple[tuple[str, Severity, np.ndarray, list[np.ndarray]], ...] = (
-        (f"{name}_newest_days", log.newest_severity, judged & newest, critical),
+        (f"{name}_newest_days", severity or log.newest_severity, judged & newest, critical),
         (f"{name}_by_day", "warning", judged, warned),
     )
     for expectation, severity, evident, found in expectations:

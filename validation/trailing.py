@@ -22,7 +22,7 @@ import numpy as np
 WINDOW = 14
 LEAST = 5
 _NORMAL = 1.4826  # the standard deviation of a normal variable, divided by its median absolute deviation
-_PROFILE_TIMES = 2.0  # a strange profile is this many times as far off as the profiles of most days
+PROFILE_TIMES = 2.0  # a strange profile is this many times as far off as the profiles of most days
 _SHORT = 4.0  # a reference of n days understates the spread: its scale grows by 1 + _SHORT / n
 
 
@@ -71,8 +71,10 @@ class Calendar:
         return taken
 
     def usual(self, value: np.ndarray) -> np.ndarray:
-        """Return the median of each day's reference, [D], or NaN if a day is not judged."""
-        return np.where(self.judged, _median(self.of_reference(value)), np.nan)
+        """Return the median of each day's reference, [D, ...], or NaN if a day is not judged."""
+        usual = _median(self.of_reference(value))
+        usual[~self.judged] = np.nan
+        return usual
 
     def highest(self, reference: np.ndarray, share: float) -> np.ndarray:
         """Return the quantile `share` of each day's reference values [D, W], or NaN if a day is not judged: [D]."""
@@ -155,7 +157,7 @@ class Profiles:
         """Mark the days whose profile is at least this far off, and well beyond the usual spread: bool [D]."""
         with np.errstate(invalid="ignore"):
             usual = np.maximum(self.between, self.noise)
-            return (self.distance >= distance) & (self.distance >= _PROFILE_TIMES * usual)
+            return (self.distance >= distance) & (self.distance >= PROFILE_TIMES * usual)
 
 
 def profiles(calendar: Calendar, counts: np.ndarray, size: np.ndarray) -> Profiles:

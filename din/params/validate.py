@@ -14,6 +14,7 @@ class ValidateRaw(Block):
     """Limits for the raw log."""
 
     missing_days: Literal["critical", "warning", "off"]
+    partial_days: Literal["critical", "warning", "off"]
     max_duplicate_rate: Share
     max_unknown_items: Share
     max_unknown_users: Share

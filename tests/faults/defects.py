@@ -18,6 +18,8 @@ _QUICK = {
     "yesterday_as_today",
     "tenth_of_a_day",
     "half_a_day",
+    "half_a_day_of_whole_days",
+    "evening_missing_of_whole_days",
     "row_in_2035",
     "robots",
     "one_robot",
@@ -101,6 +103,7 @@ def _defect(
 
 
 _DAILY = {"fetch__table__daily": True, "validate_raw__missing_days": "critical"}
+_WHOLE_DAYS = p.settings(fetch__table__daily=True)
 _ONE_FILE = p.layout(events="one")
 _GZIP = p.layout(form="csv.gz", events="one")
 _PARQUET = p.layout(form="parquet")
@@ -206,9 +209,23 @@ FILES = (
         "half_a_day",
         "the newest file ends at noon, at the end of a row",
         p.events(p.on_newest(_LAST, p.until_hour(12))),
-        "validate_raw.hours_by_day validate_raw.rows_by_day",
+        "validate_raw.covered_hours_newest_days validate_raw.hours_by_day validate_raw.rows_by_day",
         "2024-03-15",
         "warning",
+    ),
+    _defect(
+        "half_a_day_of_whole_days",
+        "the newest file ends at noon, from a source that promises whole days",
+        p.chain(_WHOLE_DAYS, p.events(p.on_newest(_LAST, p.until_hour(12)))),
+        "validate_raw.covered_hours_newest_days",
+        "2024-03-15",
+    ),
+    _defect(
+        "evening_missing_of_whole_days",
+        "the newest file ends at 20 o'clock, from a source that promises whole days",
+        p.chain(_WHOLE_DAYS, p.events(p.on_newest(_LAST, p.until_hour(20)))),
+        "validate_raw.covered_hours_newest_days",
+        "2024-03-15",
     ),
 )
 

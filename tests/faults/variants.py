@@ -237,6 +237,20 @@ VARIANTS = (
     Variant(name="promotion_before", what="a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
     Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7})),
     Variant(
+        name="holiday_of_whole_days",
+        what="the newest day has 40 % less volume, from a source that promises whole days",
+        size=Size(volumes={11: 0.6}),
+        change=p.settings(fetch__table__daily=True),
+        quick=True,
+    ),
+    Variant(
+        name="weekend_of_whole_days",
+        what="the test days are a weekend, from a source that promises whole days",
+        size=Size(days=14),
+        change=p.settings(fetch__table__daily=True),
+        quick=True,
+    ),
+    Variant(
         name="new_items",
         what="a third of the items appear during the log",
         size=Size(new_items=0.35),

@@ -33,6 +33,16 @@ def fewer(share: float) -> Callable[[Weeks], None]:
     return plant
 
 
+def until(hour: int) -> Callable[[Weeks], None]:
+    """Keep the last day's rows before an hour."""
+
+    def plant(log: Weeks) -> None:
+        end = FIRST + (DAYS - 1) * DAY + np.timedelta64(hour, "h")
+        log.events = log.events[log.events["timestamp"] < end]
+
+    return plant
+
+
 def labels(change: Callable[[pd.Series], Any]) -> Callable[[Weeks], None]:
     """Change the last two days' labels."""
 
@@ -210,6 +220,7 @@ FORMS = {"item_id_form_newest_days", "item_id_form_rate"} | {f"item_id_form_in_{
 # the planted defect, the critical expectations that must fail while others hold, and a text that the samples must show
 DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "a tenth of the last day": (fewer(0.1), {"rows_newest_days"}, LAST),
+    "the last day until noon": (until(12), {"covered_hours_newest_days"}, LAST),
     "a last day of few users": (one_user, {"users_newest_days", "labels_follow_user_id_newest_days"}, LAST),
     "a last day of few items": (one_item, {"items_newest_days", "labels_follow_item_id_newest_days"}, LAST),
     "labels all 0": (labels(lambda label: 0), {"ctr_newest_days"}, LAST),
@@ -306,6 +317,7 @@ def half_known_history(log: Weeks) -> None:
 WARNINGS: dict[str, tuple[Callable[[Weeks], None], set[str]]] = {
     "an older day of a tenth, without tab": (worth_a_look, {"rows_by_day", "users_by_day", "missing_values_by_day"}),
     "a quarter of the last day": (fewer(0.25), {"rows_by_day"}),
+    "the last day until 22 o'clock": (until(22), {"covered_hours_by_day"}),
     "a few ids in other forms": (
         few_forms,
         {

@@ -37,6 +37,7 @@ class Weeks:
     users: pd.DataFrame
     history: pd.DataFrame
     protocol: str = "temporal"
+    daily: bool = True
 
     @property
     def last(self) -> pd.Series:
@@ -67,7 +68,7 @@ class Weeks:
             _write(rows, RAW / "events" / f"date={day}" / "part-0.parquet")
         for name in ("items", "users", "history"):
             _write(getattr(self, name), RAW / f"{name}.parquet")
-        found = {"protocol": self.protocol, "fields": FIELDS, "daily": True, "days": sorted(set(days))}
+        found = {"protocol": self.protocol, "fields": FIELDS, "daily": self.daily, "days": sorted(set(days))}
         write_json(RAW / MANIFEST, raw_manifest(rows=len(self.events), **found))
         seal(RAW)
 
