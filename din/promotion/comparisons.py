@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from din.errors import InputError, listed
+from din.errors import listed
 from din.metrics import population_stability_index
-from din.metrics.estimates import Interval, Metric
+from din.metrics.estimates import Metric
 from din.promotion import budgets, calibration, plausibility, slices
 from din.promotion.budgets import LATENCY_RATIO, Latency
 from din.promotion.champion import Score, anchor, rolled_back, until
+from din.promotion.champion_today import champion_today
 from din.promotion.delta import against_anchor, against_champion
 from din.promotion.evidence import Evidence
 from din.promotion.last_step import last_step, predecessor
@@ -62,7 +63,7 @@ def against_earlier(
     gates = [
         Gate("data_until", look, partial(_until, champion)),
         Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
-        Gate("champion_today", look, partial(_today, champion)),
+        Gate("champion_today", look, partial(champion_today, champion)),
         Gate("last_step", "din registry list", partial(last_step, champion, before)),
         *(Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric)) for metric in metrics),
         Gate("slice_delta", slices_look, partial(_slice_delta, champion)),
@@ -135,30 +136,6 @@ def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
         "VERSION`"
     )
     return Finding("closed", len(others), 0, reason=reason)
-
-
-def _today(champion: Rival) -> Finding:
-    """The champion ranks today's rows about as well as the rows it was promoted on; if not, the log has changed.
-
-    A defect of the log that affects champion and candidate equally would not show in their difference.
-    """
-    low = -champion.evidence.limits.max_champion_drop
-    if same := champion.same(low):
-        return same
-    recorded = champion.facts["evaluation"]["test"]["auc"]
-    if recorded is None:
-        raise InputError("the champion has no recorded AUC")
-    found = champion.evidence.estimate_of("auc", champion.rows, champion.scores).interval(
-        champion.evidence.limits.confidence
-    )
-    drop = Interval(found.point - recorded, found.lower - recorded, found.upper - recorded)
-    if drop.upper >= low:
-        return Finding("open", drop.point, low, drop, len(champion.rows))
-    reason = (
-        f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {found.point:.4f} on today's: did "
-        "labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
-    )
-    return Finding("closed", drop.point, low, drop, len(champion.rows), reason)
 
 
 def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding:

@@ -1,0 +1,56 @@
+"""Is today's log still the log on which the champion was promoted? Its AUC then against its AUC on today's rows.
+
+A fault that harms champion and candidate alike, such as a wrong item table, does not show in their difference, but in
+the champion's own AUC. A champion also gets worse with every day that it has not learned. After some refused days its
+AUC is low although today's log is sound, and only a promotion can help. A candidate that has learned such days tells
+the two cases apart:
+
+    the champion fell, and on the same rows the candidate
+    fell too                                                 closed    the log has changed its meaning
+    is better, and not far below the champion's earlier AUC  open      the champion is stale
+"""
+
+from datetime import datetime
+
+from din.errors import InputError
+from din.metrics.estimates import Estimate, Interval
+from din.promotion.rival import Rival
+from din.promotion.verdict import Finding
+
+_ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
+
+
+def champion_today(champion: Rival) -> Finding:
+    """Judge that the champion's AUC has not certainly fallen by more than `max_champion_drop`, or that it is stale."""
+    evidence = champion.evidence
+    low = -evidence.limits.max_champion_drop
+    if same := champion.same(low):
+        return same
+    recorded = champion.facts["evaluation"]["test"]["auc"]
+    if recorded is None:
+        raise InputError("the champion has no recorded AUC")
+
+    def above_recorded(auc: Estimate) -> Interval:
+        found = auc.interval(evidence.limits.confidence)
+        return Interval(found.point - recorded, found.lower - recorded, found.upper - recorded)
+
+    rows = champion.rows
+    now = evidence.estimate_of("auc", rows, champion.scores)
+    drop = above_recorded(now)
+    if drop.upper >= low:
+        return Finding("open", drop.point, low, drop, len(rows))
+    told = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
+    if _is_newer(champion):
+        candidate = evidence.estimate("auc", rows)
+        gain = evidence.estimate("auc", rows, champion.scores).interval(evidence.limits.confidence)
+        told += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
+        if gain.lower > 0 and above_recorded(candidate).upper >= low:
+            return Finding("open", drop.point, low, drop, len(rows), f"{told}: the champion is stale")
+    return Finding("closed", drop.point, low, drop, len(rows), f"{told}: {_ADVICE}")
+
+
+def _is_newer(champion: Rival) -> bool:
+    """Return whether the judged model has learned days that the champion has not."""
+    ours = datetime.fromisoformat(champion.evidence.facts["judged_until"])
+    theirs = datetime.fromisoformat(champion.facts["seen_until"])
+    return ours.date() > theirs.date()
