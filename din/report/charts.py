@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from din.metrics.estimates import Interval
 
-WIDTH, HEIGHT = 440, 260
-LEFT, RIGHT, TOP, BOTTOM = 68, 12, 12, 42
+WIDTH, HEIGHT = 440, 278
+LEFT, RIGHT, TOP, BOTTOM = 76, 22, 24, 48
 _TICKS = 5
 
 Point = tuple[float, float]
@@ -78,13 +78,13 @@ class Plot:
         self.marks.append(rect.format(style, _n(start), _n(top), _n(width), _n(self._y(0) - top)))
 
     def note_at(self, x: float, text: str) -> None:
-        """Draw a dashed vertical line at x, with a text beside its top."""
+        """Draw a dashed vertical line at x, with a text above it, where no mark is."""
         at = self._x(x)
-        left = at > (LEFT + WIDTH - RIGHT) / 2
         rule = Markup('<line class="rule" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>')
         note = Markup('<text class="note" x="{}" y="{}" text-anchor="{}">{}</text>')
+        anchor = "end" if at > (LEFT + WIDTH - RIGHT) / 2 else "start"
         self.marks.append(rule.format(_n(at), TOP, HEIGHT - BOTTOM))
-        self.marks.append(note.format(_n(at + (-5 if left else 5)), TOP + 11, "end" if left else "start", text))
+        self.marks.append(note.format(_n(at), TOP - 7, anchor, text))
 
     def svg(self, title: str, x_names: Sequence[tuple[float, str]] | None = None) -> Markup:
         """Return the picture.
@@ -103,11 +103,11 @@ class Plot:
             y = self._y(tick)
             marks.append(line.format("grid", LEFT, right, _n(y), _n(y)))
             marks.append(text.format(LEFT - 7, _n(y + 4), "end", f"{tick:{self.y.form}}"))
-        marks += [text.format(_n(self._x(at)), bottom + 17, "middle", name) for at, name in names]
+        marks += [text.format(_n(self._x(at)), bottom + 20, "middle", name) for at, name in names]
         marks.append(line.format("axis", LEFT, right, bottom, bottom))
         marks += self.marks
         marks.append(text.format(_n((LEFT + right) / 2), HEIGHT - 6, "middle", self.x.label))
-        upright = Markup('<text class="tick" transform="translate(12 {}) rotate(-90)" text-anchor="middle">{}</text>')
+        upright = Markup('<text class="tick" transform="translate(16 {}) rotate(-90)" text-anchor="middle">{}</text>')
         marks.append(upright.format(_n((TOP + bottom) / 2), self.y.label))
         picture = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>')
         return picture.format(WIDTH, HEIGHT, title, Markup("").join(marks))
