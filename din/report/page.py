@@ -5,6 +5,7 @@ characters. All texts come from logs and reports, so the template escapes every 
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from din.document_types import Expectation, GateEntry, Metrics
 from din.errors import shown
@@ -152,6 +153,7 @@ def environment() -> Environment:
         "bounds": bounds,
         "sentence": sentence,
         "cut": cut,
+        "code": code,
         "percent": percent,
     }
     return environment
@@ -185,6 +187,11 @@ def sentence(text: Any) -> str:
     """Return a text that begins with a capital letter and ends with a full stop."""
     whole = cut(text)
     return f"{whole[:1].upper()}{whole[1:]}" + ("" if whole.endswith((".", "…")) else ".")
+
+
+def code(text: str) -> Markup:
+    """Return a text with what it has between backticks as code."""
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def percent(value: float) -> str:
