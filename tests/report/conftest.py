@@ -1,34 +1,15 @@
 """Fixtures of the report's tests: figures of a run without any file, and a finished miniature run."""
 
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
-import documents_of
 import pytest
 from miniature import Run as Miniature
+from small_runs import finish, for_a_small_log, new_workspace
 
-from din.artifacts import write_json
 from din.metrics.estimates import Interval
 from din.params import Params
 from din.report.figures import CalibrationBin, HistogramBin, Histories, Lift, Scored, SliceFigures
 from din.workspace import Workspace
-
-ROOT = Path(__file__).parent.parent.parent
-TRAINING = {
-    "model": "din",
-    "champion": None,
-    "days": [],
-    "backend": "native",
-    "epochs": 3,
-    "best_epoch": 2,
-    "warm_start": None,
-    "valid_auc": 0.72,
-    "history": [
-        {"epoch": n, "train_loss": 0.6 - n / 10, "valid_auc": auc, "valid_gauc": 0.6, "valid_log_loss": 0.6}
-        for n, auc in enumerate((0.70, 0.72, 0.71))
-    ],
-}
 
 
 @pytest.fixture
@@ -55,26 +36,17 @@ def scored() -> Scored:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with the pipeline and the parameters of the repository."""
-    for name in ("dvc.yaml", "params.yaml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    return Workspace(tmp_path)
+    return new_workspace(tmp_path)
 
 
 @pytest.fixture
 def quick(params: Params) -> Params:
     """The shipped parameters with a margin and slices for a small log."""
-    small = {"margin": 0.03, "min_slice_rows": 100, "max_latency_ms": None, "max_gain": 0.5}
-    return replace(params, gate=replace(params.gate, **small))
+    return for_a_small_log(params)
 
 
 @pytest.fixture
 def finished(workspace: Workspace, quick: Params, monkeypatch: pytest.MonkeyPatch) -> Miniature:
     """A miniature run that waits for its gate, with a training behind it."""
     monkeypatch.delenv("DIN_RUN_ID", raising=False)
-    run = Miniature(workspace, quick)
-    shutil.copyfile(workspace.predictions / "test.parquet", workspace.predictions / "valid.parquet")
-    run.finish()  # with the hash of both
-    write_json(workspace.training, TRAINING)
-    write_json(workspace.training_times, {"seconds": 12.5, "cpu_seconds": 11.0, "samples_per_second": 3000.0})
-    write_json(workspace.machine_of("train"), documents_of.machine())
-    return run
+    return finish(workspace, quick)

@@ -8,6 +8,7 @@ import pytest
 from html_page import Page
 from miniature import Run as Miniature
 from miniature import score
+from small_runs import keep
 from typer.testing import CliRunner
 
 from din import cli
@@ -28,15 +29,6 @@ HOSTILE = "<script>alert(1)</script>"
 @pytest.fixture
 def registry(finished: Miniature) -> Registry:
     return Registry.of(finished.here, finished.params)
-
-
-def keep(run: Miniature, run_id: str, folder: Path) -> None:
-    """Keep the reports of the workspace as a scheduler does."""
-    for name in ("gate.json", "report.html"):
-        target = folder / "reports" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((run.here.reports / name).read_bytes())
-    records.keep(records.objects_of(run.here, run.params), f"runs/{run_id}", folder)
 
 
 def test_a_registry_without_a_run(finished: Miniature, registry: Registry) -> None:

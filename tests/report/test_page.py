@@ -8,15 +8,15 @@ import pytest
 from html_page import Page
 from miniature import Run as Miniature
 from miniature import edit, score
+from small_runs import judge, stop_at_the_raw_log
 
 from din.artifacts import write_json
 from din.errors import GateClosed
 from din.params import Params
-from din.promotion.gate import gate
 from din.promotion.promote import promote
 from din.report.advice import Advice
 from din.report.attention import Behaviour, Candidate, Strip
-from din.report.page import MOST_BYTES, render
+from din.report.page import MOST_BYTES, code, render
 from din.report.run import Run
 from din.report.write import write_report
 from din.workspace import SUITES, Workspace
@@ -52,11 +52,6 @@ def written(workspace: Workspace) -> Page:
     return check(workspace.report.read_text(encoding="utf-8"))
 
 
-def judge(run: Miniature, **limits: Any) -> None:
-    params = replace(run.params, gate=replace(run.params.gate, **limits))
-    gate(run.here, params, score)
-
-
 def state(workspace: Workspace) -> str:
     return Run.read(workspace).verdict.state
 
@@ -80,6 +75,7 @@ def test_a_promoted_candidate(finished: Miniature, params: Params, monkeypatch: 
     page = written(finished.here)
     assert state(finished.here) == "promoted"
     assert "record 1, promoted by ann" in page.text and "din reproduce 1" in page.text
+    assert "Scoring uses this model now." in page.text
     (kept,) = (finished.here.root / "registry").rglob("report.html")
     assert b"Ready to promote" in kept.read_bytes()
 
@@ -92,20 +88,17 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert state(finished.here) == "closed"
     assert "this candidate does not become the first one: it does not pass min_auc" in page.text
     assert page.text.index("min_auc") < page.text.index("made_from")
+    assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
 
 
 def test_a_run_that_broke(workspace: Workspace) -> None:
     """A run that stopped at a closed gate shows its failed expectation with rows, and names everything missing."""
-    failed = documents_of.expectation("user_id_not_null", success=False, observed=3, sample=[{"user_id": HOSTILE}])
-    failed |= {"advice": "fill the column"}
-    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed]}
-    write_json(workspace.validation("raw"), report)
-    outcome = {"run_id": "local", "stage": "validate_raw", "exit_code": 3, "report": None, "seconds": 2.0}
-    write_json(workspace.outcome("validate_raw"), outcome)
+    stop_at_the_raw_log(workspace, HOSTILE)
     page = written(workspace)
     assert state(workspace) == "stopped"
     assert "The run stopped at validate_raw: its gate is closed." in page.text
-    assert "Fill the column." in page.text and HOSTILE in page.text
+    assert page.text.index("Fill the column.") < page.text.index("Advice") and HOSTILE in page.text
+    assert "json.tool reports/gate.json" not in page.text
     assert "reports/evaluation.json" in page.text
     assert "reports/gate.json: not found; run the stage" in page.text
     assert f"{workspace.gate}: " not in page.text
@@ -154,6 +147,12 @@ def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> Non
     page = check(text)
     assert "<script" not in text
     assert page.text.count(HOSTILE) > 15
+
+
+def test_backticks_become_code() -> None:
+    """A command in a message is shown as code, and what looks like HTML in it stays text."""
+    assert code("run `dvc repro` & `<b>`") == "run <code>dvc repro</code> &amp; <code>&lt;b&gt;</code>"
+    assert code("an odd ` stays") == "an odd ` stays"
 
 
 def test_the_page_stays_small(finished: Miniature, scored: Any) -> None:

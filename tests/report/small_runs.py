@@ -1,0 +1,81 @@
+"""Small runs to report on: one that waits for its gate, and one that broke."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import documents_of
+from miniature import Run as Miniature
+from miniature import score
+
+from din.artifacts import write_json
+from din.params import Params
+from din.promotion import records
+from din.promotion.gate import gate
+from din.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent.parent
+TRAINING = {
+    "model": "din",
+    "champion": None,
+    "days": [],
+    "backend": "native",
+    "epochs": 3,
+    "best_epoch": 2,
+    "warm_start": None,
+    "valid_auc": 0.72,
+    "history": [
+        {"epoch": n, "train_loss": 0.6 - n / 10, "valid_auc": auc, "valid_gauc": 0.6, "valid_log_loss": 0.6}
+        for n, auc in enumerate((0.70, 0.72, 0.71))
+    ],
+}
+
+
+def new_workspace(root: Path) -> Workspace:
+    """Return a workspace with the pipeline and the parameters of the repository."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in ("dvc.yaml", "params.yaml"):
+        (root / name).write_bytes((ROOT / name).read_bytes())
+    return Workspace(root)
+
+
+def for_a_small_log(params: Params) -> Params:
+    small = {"margin": 0.03, "min_slice_rows": 100, "max_latency_ms": None, "max_gain": 0.5}
+    return replace(params, gate=replace(params.gate, **small))
+
+
+def finish(workspace: Workspace, params: Params) -> Miniature:
+    """Return a run that waits for its gate, with a training behind it."""
+    run = Miniature(workspace, params)
+    shutil.copyfile(workspace.predictions / "test.parquet", workspace.predictions / "valid.parquet")
+    run.finish()  # with the hash of both
+    write_json(workspace.training, TRAINING)
+    write_json(workspace.training_times, {"seconds": 12.5, "cpu_seconds": 11.0, "samples_per_second": 3000.0})
+    write_json(workspace.machine_of("train"), documents_of.machine())
+    return run
+
+
+def judge(run: Miniature, **limits: Any) -> None:
+    """Let the gate judge a run, with some limits changed."""
+    params = replace(run.params, gate=replace(run.params.gate, **limits))
+    gate(run.here, params, score)
+
+
+def stop_at_the_raw_log(workspace: Workspace, user: str) -> None:
+    """Leave what a run leaves that stopped because a row of its log, by this user, fails an expectation."""
+    failed = documents_of.expectation("user_id_not_null", success=False, observed=3, sample=[{"user_id": user}])
+    failed |= {"advice": "fill the column"}
+    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed]}
+    write_json(workspace.validation("raw"), report)
+    outcome = {"run_id": "local", "stage": "validate_raw", "exit_code": 3, "report": None, "seconds": 2.0}
+    write_json(workspace.outcome("validate_raw"), outcome)
+
+
+def keep(run: Miniature, run_id: str, folder: Path) -> None:
+    """Keep the reports of a run as a scheduler does."""
+    for name in ("gate.json", "report.html"):
+        target = folder / "reports" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((run.here.reports / name).read_bytes())
+    records.keep(records.objects_of(run.here, run.params), f"runs/{run_id}", folder)

@@ -1,0 +1,184 @@
+"""The pages as a browser shows them: quiet, whole and legible, on a screen, from a keyboard and on paper."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from browser import chromium, visit
+from miniature import score
+from small_runs import ROOT, finish, for_a_small_log, judge, keep, new_workspace, stop_at_the_raw_log
+
+from din.errors import GateClosed
+from din.params import Params
+from din.promotion.promote import promote
+from din.registry.registry import Registry
+from din.report.advice import Advice
+from din.report.attention import Behaviour, Candidate, Strip
+from din.report.page import MOST_BYTES, render
+from din.report.run import Run
+from din.report.runs_page import write_runs
+from din.report.write import write_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.slow
+WIDTHS = (400, 1000, 1600)
+SCHEMES = ("light", "dark")
+PAGES = ("promoted", "refused", "attended", "broken", "runs", "no_runs")
+SITE_PAGES = ("index", "start", "promotion", "parameters")
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, Path]:
+    """Pages of real runs: a promoted, a refused and a broken one, one with strips and advice, and of all runs."""
+    root = tmp_path_factory.mktemp("pages")
+    found = {name: root / f"{name}.html" for name in PAGES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DIN_RUN_ID", raising=False)
+        run = finish(new_workspace(root / "run"), for_a_small_log(params))
+        here = run.here
+        registry = Registry.of(here, run.params)
+        write_runs(here, registry.uri, registry.model_name)
+        here.runs_page.rename(found["no_runs"])
+        judge(run)
+        write_report(here)
+        promote(here, run.params, by="ann", reason="the first model", score=score)
+        write_report(here)
+        here.report.rename(found["promoted"])
+        run.noise = 0.5
+        run.finish()
+        run.bundle()
+        with pytest.raises(GateClosed):
+            judge(run, min_auc=0.94)
+        write_report(here)
+        keep(run, "refused", root / "kept")
+        found["refused"].write_bytes(here.report.read_bytes())
+        found["attended"].write_bytes(render(Run.read(here), [_advice()] * 2, [_strip()] * 2))
+        write_runs(here, registry.uri, registry.model_name)
+        here.runs_page.rename(found["runs"])
+        broken = new_workspace(root / "broken")
+        stop_at_the_raw_log(broken, "user 17")
+        write_report(broken)
+        broken.report.rename(found["broken"])
+    return found
+
+
+def _advice() -> Advice:
+    return Advice("DIN101", "The first epoch was the best", "epoch 1 of 5", "later ones overfit", "lower the rate")
+
+
+def _strip() -> Strip:
+    behaviours = [Behaviour(f"item {number} · shoes", number / 30, 0.5 - number / 30) for number in range(30)]
+    return Strip("user 17", None, Candidate("item 4 · hats", 0.7), Candidate("item 5 · bags", 0.1), behaviours, 12)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation as `make docs` builds it."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    return folder
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_has_no_fault(browser: "Browser", pages: dict[str, Path], name: str, width: int, scheme: str) -> None:
+    """No error, no request, nothing too wide, pale, small or overlapping, and a name for everything that needs one."""
+    with visit(browser, pages[name], width, scheme) as seen:
+        assert seen.faults() == {}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_keyboard_reaches_everything(browser: "Browser", pages: dict[str, Path], name: str) -> None:
+    """Tab goes through the page in its order, and each stop is seen."""
+    with visit(browser, pages[name]) as seen:
+        assert seen.unreachable() == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", PAGES)
+def test_paper_shows_the_whole_page(browser: "Browser", pages: dict[str, Path], name: str, scheme: str) -> None:
+    """A print has the verdict and whole tables, in dark ink also from a dark screen."""
+    with visit(browser, pages[name], scheme=scheme) as seen:
+        assert seen.cut_on_paper() == []
+
+
+FAULTS = {
+    "contrast": ("</style>", ".sentence { color: #999; }</style>"),
+    "small": ("</style>", ".sentence { font-size: 10px; }</style>"),
+    "overlaps": ("</style>", "svg text { font-size: 40px !important; }</style>"),
+    "sideways": ("</style>", ".sentence { width: 2000px; max-width: none; }</style>"),
+    "structure": ('<th scope="col"', "<th"),
+    "errors": ("</header>", "<script>document.title</script></header>"),
+    "requests": ("default-src 'none'", "default-src 'self' file:\"><link rel=\"stylesheet\" href=\"other.css"),
+    "names": ('role="img" aria-label="', 'role="img" data-label="'),
+    "size": ("</header>", f"<!--{'x' * MOST_BYTES}--></header>"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(browser: "Browser", pages: dict[str, Path], fault: str, tmp_path: Path) -> None:
+    """Each check finds a page that is made worse in this respect."""
+    with visit(browser, _planted(pages["promoted"], tmp_path, *FAULTS[fault])) as seen:
+        assert fault in seen.faults()
+
+
+UNREACHABLE = {
+    "no outline": ("</style>", ":focus-visible { outline: none !important; }</style>"),
+    "out of order": ('<a href="#gates">', '<a href="#gates" tabindex="2">'),
+    "off the page": ("</style>", ".skip { left: -99rem !important; }</style>"),
+}
+
+
+@pytest.mark.parametrize("fault", UNREACHABLE)
+def test_a_lost_focus_is_found(browser: "Browser", pages: dict[str, Path], fault: str, tmp_path: Path) -> None:
+    """A stop that is skipped, or that nobody sees, is named."""
+    with visit(browser, _planted(pages["promoted"], tmp_path, *UNREACHABLE[fault])) as seen:
+        assert seen.unreachable() != []
+
+
+CUT = {
+    "no verdict": ("</style>", "@media print { h1 { display: none; } }</style>"),
+    "a wide table": ("</style>", "@media print { table { width: 900px; } }</style>"),
+    "a table that scrolls": ("</style>", "@media print { .scroll { overflow: auto; width: 5rem; } }</style>"),
+    "pale ink": ("</style>", "@media print { .sentence { color: #aaa; } }</style>"),
+}
+
+
+@pytest.mark.parametrize("fault", CUT)
+def test_a_cut_print_is_found(browser: "Browser", pages: dict[str, Path], fault: str, tmp_path: Path) -> None:
+    """A print without its verdict, with a cut table or with pale ink is a fault."""
+    with visit(browser, _planted(pages["promoted"], tmp_path, *CUT[fault])) as seen:
+        assert seen.cut_on_paper() != []
+
+
+def _planted(page: Path, folder: Path, sound: str, faulty: str) -> Path:
+    text = page.read_text(encoding="utf-8")
+    assert sound in text
+    planted = folder / "planted.html"
+    planted.write_text(text.replace(sound, faulty), encoding="utf-8")
+    return planted
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", SITE_PAGES)
+def test_the_site_is_legible(browser: "Browser", site: Path, name: str, width: int, scheme: str) -> None:
+    """A page of the documentation works from its folder: no error, no request elsewhere, not too wide, no pale text."""
+    with visit(browser, site / f"{name}.html", width, scheme) as seen:
+        assert seen.errors == []
+        assert [one for one in seen.requests if not one.startswith(site.as_uri())] == []
+        assert seen.find("sideways") == seen.find("contrast") == []
