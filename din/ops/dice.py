@@ -21,6 +21,7 @@ EPSILON = 1e-8
 MOMENTUM = 0.05  # weight of a batch in the moving averages
 
 _gather: Gather | None = None
+_weight: float = MOMENTUM
 
 
 @contextmanager
@@ -43,6 +44,23 @@ def statistics_of_all(gather: Gather | None) -> Iterator[None]:
 def gather_of_all() -> Gather | None:
     """Return the `gather` that `statistics_of_all` was given."""
     return _gather
+
+
+@contextmanager
+def batches_weigh(weight: float) -> Iterator[None]:
+    """Give a batch another weight in the moving averages than `MOMENTUM`, from 0 to 1."""
+    global _weight
+    earlier = _weight
+    _weight = weight
+    try:
+        yield
+    finally:
+        _weight = earlier
+
+
+def weight_of_batch() -> float:
+    """Return the weight of a batch in the moving averages."""
+    return _weight
 
 
 class Dice(nn.Module):
@@ -79,8 +97,8 @@ class Dice(nn.Module):
                 z = s - mean
                 variance = z.square().mean(0)
                 scale = torch.rsqrt(variance + EPSILON)
-                self.mean.lerp_(mean, MOMENTUM)
-                self.variance.lerp_(variance, MOMENTUM)
+                self.mean.lerp_(mean, _weight)
+                self.variance.lerp_(variance, _weight)
             return _BatchDice.apply(s, self.alpha, z.mul_(scale), scale)
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
         return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
@@ -91,7 +109,7 @@ class Dice(nn.Module):
             z = s - own_mean
             moments = torch.cat([own_mean.new_tensor([s.shape[0]]), own_mean, z.square().sum(0)])
             rows, mean, variance = _combined(gather(moments))
-            weight = MOMENTUM * (rows > 0)
+            weight = _weight * (rows > 0)
             self.mean.lerp_(mean, weight)
             self.variance.lerp_(variance, weight)
             scale = torch.rsqrt(variance + EPSILON)

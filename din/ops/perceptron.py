@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from din.ops import backend
-from din.ops.dice import EPSILON, MOMENTUM, Dice, Gather, gather_of_all
+from din.ops.dice import EPSILON, Dice, Gather, gather_of_all, weight_of_batch
 from din.ops.native.library import Library, Struct
 
 
@@ -177,7 +177,7 @@ class DiceStack:
         count = torch.empty(1)
         mean = torch.empty(units)
         scale = torch.empty(units)
-        averages = (dice.mean, dice.variance, MOMENTUM, EPSILON)
+        averages = (dice.mean, dice.variance, weight_of_batch(), EPSILON)
         self.library.din_dice_statistics(len(moments), units, moments, count, mean, scale, *averages)
         layer = self.library.struct("din_dice_layer", units=units, s=s, mean=mean, scale=scale, alpha=dice.alpha)
         return State(layer, units, count, gather)

@@ -8,6 +8,8 @@
 So no row is scored by a model that has learned its day or a later one. Before a day is learned, the table gets rows for
 the ids that become known on it. They start at random, from a seed of their own for each day.
 
+After the last step of a day, the running statistics of Dice are measured again; see `Learner.settle`.
+
 A day is learned as an epoch is, with the same batch size, penalties, dropout and `unknown_rate`. There are three
 differences. Rows come in time order within a shard, shard after shard. The learning rate is the one at the start of
 training: its `decay` is meant for rows that are seen again and again, and a day is new. Rows have no age. A held-out
@@ -17,6 +19,7 @@ The result depends on the model, the optimizer's state, the features and the par
 ranks. The pass reads each shard twice a day, and keeps no checkpoint. A killed pass starts over.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -39,6 +42,7 @@ from din.train.predict import COLUMNS, Predictions, predict
 from din.train.shared_rows import SharedRows
 
 _BATCH = 1024  # impressions that are scored at once
+_SETTLING = 40  # the last batches of a day, on which Dice's statistics are measured again
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,12 @@ def _learn(learner: Learner, rows: DayRows, params: Train, compute: Compute) -> 
     loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed, compute.ranks)
     total = torch.zeros((), dtype=torch.float64, device=compute.device)
     learner.model.train()
+    recent: deque[Inputs] = deque(maxlen=_SETTLING)
     batches: Iterable[Inputs] = prefetch(map(learner.inputs, loader.day(rows)))
     for inputs in batches:
         total += learner.step(inputs, learning.learning_rate).double() * inputs.impressions
+        recent.append(inputs)
     loss = total.item() / len(rows)
     check_loss(loss, f"on {rows.day}", learning)
+    learner.settle(recent)
     return loss

@@ -5,6 +5,8 @@ continues with the same bits.
 """
 
 import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +22,7 @@ from din.model.din import build
 from din.model.embedding import Batch, to_tensors
 from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
-from din.ops.dice import statistics_of_all
+from din.ops.dice import Dice, batches_weigh, statistics_of_all
 from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.item_bias import start_at_ctr
@@ -113,19 +115,45 @@ class Learner:
 
         Afterwards these rows and the parameters hold gradients.
         """
-        compute = self._compute
-        ranks = compute.ranks
-        if self._learning.dropout:  # so that a resumed run drops the same units
-            torch.manual_seed(int(np.random.SeedSequence(inputs.key).generate_state(1)[0]))
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
-        with statistics_of_all(ranks.gather if ranks.size > 1 else None):
-            with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
-                logits = self.model(leaf, inputs.batch)
-            shifted = logits.float() + inputs.offset if inputs.offset else logits.float()
+        with self._among_ranks():
+            logits = self._logits(leaf, inputs)
+            shifted = logits + inputs.offset if inputs.offset else logits
             total = binary_cross_entropy_with_logits(shifted, inputs.labels, inputs.weights, reduction="sum")
             loss = total / inputs.impressions
             loss.backward()
         return loss.detach(), leaf
+
+    def settle(self, batches: Iterable[Inputs]) -> None:
+        """Measure the statistics of Dice again, on some batches, and change no weight. All ranks call this.
+
+        A step changes the weights after it has measured the hidden values. So the moving averages describe the model of
+        some twenty steps ago, and evaluation applies them to the model of now. This replaces them by the mean over all
+        batches, weighted by impressions. The former averages count as one full batch, so that a few rows change little.
+
+        The model must be in training mode.
+        """
+        if not any(isinstance(module, Dice) for module in self.model.modules()):
+            return
+        seen = self._learning.batch_size
+        for inputs in batches:
+            seen += inputs.impressions
+            with torch.no_grad(), self._among_ranks(), batches_weigh(inputs.impressions / seen):
+                self._logits(self._sparse.rows(inputs.rows), inputs)
+
+    @contextmanager
+    def _among_ranks(self) -> Iterator[None]:
+        ranks = self._compute.ranks
+        with statistics_of_all(ranks.gather if ranks.size > 1 else None):
+            yield
+
+    def _logits(self, rows_UW: Tensor, inputs: Inputs) -> Tensor:
+        """Return the logits [B] of this rank's batch, given the table's rows."""
+        compute = self._compute
+        if self._learning.dropout:  # so that a resumed run drops the same units
+            torch.manual_seed(int(np.random.SeedSequence(inputs.key).generate_state(1)[0]))
+        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
+            return self.model(rows_UW, inputs.batch).float()
 
     def weights(self) -> dict[str, Tensor]:
         """Return all tensors that the model computes with, by name. They are not copies."""

@@ -27,6 +27,7 @@ from din.model.din import build
 from din.model.embedding import to_tensors
 from din.ops import backend
 from din.ops.backend import Backend
+from din.ops.dice import MOMENTUM, Dice
 from din.ops.row_update import BETA_1, BETA_2, EPSILON
 from din.params import Params, Train
 from din.train import advance as module
@@ -103,14 +104,15 @@ class Twin:
             day = date_of(number)
             found[day] = [self.logits(one).item() for one in scored]
             packer = Packer(self.features, self.learning.unknown_rate)
-            batches = 0
+            learned = []
             for shard, rows in zip(shards, of_day, strict=True):
                 by_time = sorted(rows, key=lambda row: (shard.impressions.timestamp[row], row))
                 for start in range(0, len(by_time), self.learning.batch_size):
                     batch = np.array(by_time[start : start + self.learning.batch_size])
-                    random = np.random.default_rng([self.learning.seed, day.toordinal(), batches, 1])
-                    self.learn(packer.pack(shard, batch, random))
-                    batches += 1
+                    random = np.random.default_rng([self.learning.seed, day.toordinal(), len(learned), 1])
+                    learned.append(packer.pack(shard, batch, random))
+                    self.learn(learned[-1])
+            self.settle(learned[-module._SETTLING :])
         return found
 
     def logits(self, packed: PackedBatch) -> torch.Tensor:
@@ -134,6 +136,22 @@ class Twin:
             first = self.first[row] / (1 - BETA_1**self.steps)
             second = self.second[row] / (1 - BETA_2**self.steps)
             self.table[row] -= self.learning.learning_rate * self.pace * first / (second.sqrt() + EPSILON)
+
+    def settle(self, batches: list[PackedBatch]) -> None:
+        """Replace Dice's averages by means over the batches. The former averages count as one full batch."""
+        dices = [module for module in self.model.modules() if isinstance(module, Dice)]
+        before = [[dice.mean.clone(), dice.variance.clone()] for dice in dices]
+        seen = self.learning.batch_size
+        self.model.train()
+        for packed in batches:
+            seen += len(packed)
+            with torch.no_grad(), backend.using("reference"):
+                self.model(self.table, to_tensors(packed))
+            for dice, averages in zip(dices, before, strict=True):
+                for average, moved in zip(averages, (dice.mean, dice.variance), strict=True):
+                    of_batch = average + (moved - average) / MOMENTUM
+                    average += len(packed) / seen * (of_batch - average)
+                    moved.copy_(average)
 
 
 @both_backends

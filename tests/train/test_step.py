@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from din.ops.backend import Backend
 from din.params import Params
 from din.train import fit as loop
 from din.train.compute import CPU_ALONE
-from din.train.learner import Learner
+from din.train.learner import Inputs, Learner
 from din.train.loader import TrainingLoader
 from din.train.regularization import row_decay
 
@@ -123,3 +124,49 @@ def test_seconds_of_training_and_of_validation_are_told_apart(features: Features
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     _, progress = loop.fit(features, changed(params.train, epochs=1, hidden=(8,), threads=1))
     assert (progress.seconds, progress.validation_seconds) == (122, 1000)
+
+
+def drifted(features: Features, params: Params, **changes: Any) -> tuple[Learner, list[Inputs]]:
+    """Return a learner after one epoch at a high rate, so that Dice's averages lag, and the epoch's batches."""
+    train = changed(params.train, threads=1, batch_size=32, unknown_rate=0.0, **changes)
+    packer = Packer(features)
+    learner = Learner(features, packer, train)
+    batches = [learner.inputs(batch) for batch in TrainingLoader(features, packer, 32, seed=1).epoch(0)]
+    learner.model.train()
+    for inputs in batches:
+        learner.step(inputs, 0.01)
+    return learner, batches
+
+
+def gap(learner: Learner, batches: list[Inputs]) -> float:
+    """Return the difference of the mean logits of evaluation and of training."""
+    means = {}
+    for training in (False, True):
+        learner.model.train(training)
+        with torch.no_grad():
+            logits = [learner.model(learner.table[inputs.rows], inputs.batch) for inputs in batches]
+        means[training] = torch.cat(logits).mean().item()
+    return abs(means[False] - means[True])
+
+
+@both_backends
+def test_settling_lets_evaluation_agree_with_training(
+    backend_name: Backend, features: Features, params: Params
+) -> None:
+    """The averages lag behind the weights. Settled, they give the mean logit of training; nothing else moves."""
+    with backend.using(backend_name):
+        learner, batches = drifted(features, params)
+        before = {name: tensor.clone() for name, tensor in learner.state().items()}
+        learner.settle(batches)
+        settled = {name: tensor.clone() for name, tensor in learner.state().items()}
+        moved = {name.rpartition(".")[2] for name, tensor in settled.items() if not torch.equal(tensor, before[name])}
+        assert moved == {"mean", "variance"}
+        after = gap(learner, batches)
+        learner.load_state(before)
+        assert after < gap(learner, batches) / 3
+
+
+def test_without_dice_nothing_is_settled(features: Features, params: Params) -> None:
+    """A model without running statistics is not run."""
+    learner, _ = drifted(features, params, activation="prelu")
+    learner.settle(pytest.fail(str(batch)) for batch in range(1))
