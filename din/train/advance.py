@@ -36,13 +36,12 @@ from din.metrics.summary import summary
 from din.params import Train
 from din.schema import SplitName
 from din.train.compute import CPU_ALONE, Compute
-from din.train.learner import Inputs, Learner, check_loss
+from din.train.learner import SETTLING, Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.predict import COLUMNS, Predictions, predict
 from din.train.shared_rows import SharedRows
 
 _BATCH = 1024  # impressions that are scored at once
-_SETTLING = 40  # the last batches of a day, on which Dice's statistics are measured again
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ def _learn(learner: Learner, rows: DayRows, params: Train, compute: Compute) -> 
     loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed, compute.ranks)
     total = torch.zeros((), dtype=torch.float64, device=compute.device)
     learner.model.train()
-    recent: deque[Inputs] = deque(maxlen=_SETTLING)
+    recent: deque[Inputs] = deque(maxlen=SETTLING)
     batches: Iterable[Inputs] = prefetch(map(learner.inputs, loader.day(rows)))
     for inputs in batches:
         total += learner.step(inputs, learning.learning_rate).double() * inputs.impressions

@@ -21,7 +21,7 @@ from din.progress import track
 from din.train import checkpoint
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
-from din.train.learner import Inputs, Learner, check_loss
+from din.train.learner import SETTLING, Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
 from din.train.optimizers import learning_rate
@@ -152,6 +152,7 @@ class _Trainer:
         progress = self.progress
         metric = self.learning.metric
         started = time.monotonic()
+        self._settle()
         found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         if metrics[metric] is None:
@@ -178,6 +179,12 @@ class _Trainer:
         progress.loss = 0.0
         progress.validation_seconds += time.monotonic() - started
         self._save()
+
+    def _settle(self) -> None:
+        """Measure the statistics of Dice again on the last batches of the epoch, those before a resume included."""
+        epoch = self.progress.epoch
+        first = max(0, self.loader.batches(epoch) - SETTLING)
+        self.learner.settle(map(self.learner.inputs, self.loader.epoch(epoch, first)))
 
     def best(self) -> Learner:
         if self.with_optimizers:

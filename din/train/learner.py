@@ -31,6 +31,9 @@ from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
 from din.train.shared_rows import SharedRows
 
+SETTLING = 40
+"""On how many of the last batches of an epoch or a day the statistics of Dice are measured again."""
+
 
 class Inputs(NamedTuple):
     """The inputs of a training step, on the device that computes it."""
