@@ -88,13 +88,17 @@ def write(
     write_json(folder / "config.json", config)
 
 
-def read_config(source: Path) -> ModelConfig:
+def read_config(source: Path, advice: str = "run `dvc repro train`") -> ModelConfig:
     """Return the configuration of a saved model.
 
+    Args:
+        source: the folder of the model.
+        advice: what to do if there is none, or one of another release.
+
     Raises:
-        InputError: there is no model.
+        InputError: there is no model, or not one of this release.
     """
-    return documents.read(ModelConfig, source / "config.json", "run `dvc repro train`")
+    return documents.read(ModelConfig, source / "config.json", advice)
 
 
 def read(source: Path) -> tuple[ModelConfig, dict[str, Tensor]]:

@@ -3,6 +3,9 @@
     train.warm_start      epochs start from its weights, and the optimizer from no state
     train.start: champion the champion goes on, with the state of its optimizer, over the days that it has not seen
 
+A bundle may be of an earlier release, as long as its architecture and optimizer are the same. Other parameters of its
+training, such as `half_life_days`, are not read, so a later release may have more of them.
+
 Dense weights are copied. Embeddings are matched by value, field by field. A value in both vocabularies gets its old
 row, and a value that is new today keeps its random one. Buckets of a numeric field are matched by position if there are
 as many as before: the third quartile is still the third quartile.
@@ -26,12 +29,15 @@ from din.features.reader import Features
 from din.metrics.holdout import Training, unseen
 from din.model import artifact
 from din.model.din import Model
-from din.params import ModelParams, Train, parse, to_json
+from din.params import ModelParams, Train, to_json
 from din.registry.bundle import FACTS
 from din.schema import Field, text
 from din.train.compute import Compute
 from din.train.learner import Learner
 from din.train.shared_rows import SharedRows
+
+_ABSENT = "absent"
+_OTHER_RELEASE = "another release made this bundle: pin a later one, or train once from scratch (train.start: scratch)"
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,12 @@ class Start:
         return self.directory / artifact.IN_BUNDLE
 
     @property
+    def _config(self) -> ModelConfig:
+        return artifact.read_config(self._model, _OTHER_RELEASE)
+
+    @property
     def _facts(self) -> Facts:
-        return documents.read(Facts, self.directory / FACTS)
+        return documents.read(Facts, self.directory / FACTS, _OTHER_RELEASE)
 
     def _matched(self, features: Features, params: Train) -> tuple[dict[str, Tensor], SharedRows]:
         """Return the bundle's weights, and the rows that its table shares with one for `features`.
@@ -138,8 +148,9 @@ class Start:
         """
         if not self._model.is_dir():
             raise InputError(f"{self.key}: bundle {self.version[:12]} holds no weights to start from; pin a later one")
-        config, weights = artifact.read(self._model)
+        config = self._config
         self._check_architecture(config, features, params.model)
+        _, weights = artifact.read(self._model)
         layout = TableLayout.of(features.fields, features.rows)
         parts = []
         for field in features.fields:
@@ -155,8 +166,8 @@ class Start:
         Raises:
             InputError: with everything that differs.
         """
-        there, here = to_json(self._made(config).model), to_json(params)
-        settings = [(name, there[name], here[name]) for name in here]
+        there, here = config["train"].get("model", {}), to_json(params)
+        settings = [(name, there.get(name, _ABSENT), here.get(name, _ABSENT)) for name in here | there]
         fields = (_names(config["fields"]), _names(features.records))
         differ = [
             f"{name} {there} there, {here} here"
@@ -175,16 +186,13 @@ class Start:
         Raises:
             InputError: it is another one.
         """
-        there = self._made(artifact.read_config(self._model)).learning.optimizer
+        there = self._config["train"].get("learning", {}).get("optimizer", _ABSENT)
         here = params.learning.optimizer
         if there != here:
             raise InputError(
                 f"{self.key}: bundle {self.version[:12]} was trained with train.learning.optimizer: {there}, and now "
                 f"it is {here}; restore that, or train once from scratch"
             )
-
-    def _made(self, config: ModelConfig) -> Train:
-        return parse(Train, config["train"], self._model)
 
 
 def _names(records: list[FieldRecord]) -> str:

@@ -131,6 +131,45 @@ def test_a_champion_of_another_kind_is_refused(
         learn(features, changed(going_on(small), **change), start=champion)
 
 
+def without(champion: Start, path: str, *keys: str) -> None:
+    """Remove a key of a document of the bundle, as if a release that did not know it had written the bundle."""
+    document = read_json(champion.directory / path)
+    block = document
+    for key in keys[:-1]:
+        block = block[key]
+    del block[keys[-1]]
+    write_json(champion.directory / path, document)
+
+
+@pytest.mark.parametrize("key", ["half_life_days", "initial_item_bias"])
+def test_a_champion_of_an_older_release_goes_on(key: str, features: Features, small: Train, champion: Start) -> None:
+    """How a champion was trained does not matter, so a parameter that it lacks changes no bit of what follows."""
+    expected = learn(features, going_on(small), start=champion).judged.trained
+    without(champion, f"{artifact.IN_BUNDLE}/config.json", "train", "learning", key)
+    found = learn(features, going_on(small), start=champion).judged.trained
+    assert torch.equal(found.table, expected.table)
+
+
+@pytest.mark.parametrize(
+    ("path", "keys", "message"),
+    [
+        ("config.json", ("train", "model", "activation"), "another architecture: activation absent there, dice here"),
+        ("config.json", ("train", "model"), "another architecture: name absent there, din here"),
+        ("config.json", ("train", "learning", "optimizer"), "train.learning.optimizer: absent, and now it is adam"),
+        ("config.json", ("known_until",), "'known_until' is missing.*another release made this bundle.*from scratch"),
+        ("facts.json", ("seen_until",), "'seen_until' is missing.*another release made this bundle.*from scratch"),
+    ],
+)
+def test_what_an_older_release_did_not_say_is_not_guessed(
+    path: str, keys: tuple[str, ...], message: str, features: Features, small: Train, champion: Start
+) -> None:
+    """Weights of an unknown architecture, optimizer or age are refused, and the message says what to do."""
+    place = path if path == "facts.json" else f"{artifact.IN_BUNDLE}/{path}"
+    without(champion, place, *keys)
+    with pytest.raises(InputError, match=message):
+        learn(features, going_on(small), start=champion)
+
+
 def test_a_champion_without_optimizers_is_refused(features: Features, small: Train, champion: Start) -> None:
     """A bundle that was not meant to go on says so by what it lacks."""
     (champion.directory / artifact.IN_BUNDLE / "optimizer.safetensors").unlink()
