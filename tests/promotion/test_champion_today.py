@@ -40,10 +40,7 @@ def test_a_log_that_changed_its_meaning_is_closed(workspace, run, quick, registr
 
 
 def test_a_stale_champion_does_not_close(workspace, run, quick, stale) -> None:
-    """A candidate that has learned the days since, and ranks today's rows as well as ever, shows that the log is sound.
-
-    The finding says so, and keeps the figures.
-    """
+    """A candidate that has learned the days since, and ranks today's rows as well as ever, shows a sound log."""
     found = judged(run, workspace, quick, noise=0.2)
     assert found["verdict"] == "open" and found["observed"] < -0.1
     assert "the candidate, which has learned newer days, has 0.7" in found["reason"]
