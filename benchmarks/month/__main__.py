@@ -13,8 +13,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.arguments import positive
+from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE
 from benchmarks.month import page
-from benchmarks.month.days import CHAMPION, FIRST, ROOT, SCRATCH, STALE, Month, Settings, run_day
+from benchmarks.month.days import ROOT, Month, Settings, run_day
 from benchmarks.month.faults import FAULTS
 from benchmarks.page import Place
 from din.errors import InputError, Unavailable

@@ -27,14 +27,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from benchmarks.daily import CHAMPION, SCRATCH, STALE, learning_seconds, scored
 from benchmarks.month.faults import FAULTS, planned
-from benchmarks.month.scores import scored
 from benchmarks.month.source import PRICE, Source, date_of
 from dags import plan, workspace
 from dags.workspace import Outcome, Run
 from din import documents
 from din.artifacts import MANIFEST, atomic_path, replace_directory, sha256_file, write_json
-from din.document_types import TrainingTimes
 from din.errors import InputError, Unavailable
 from din.model import artifact
 from din.params.overlays import edit, read_overlay
@@ -44,15 +43,14 @@ from din.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 LOG = ROOT / "docs/examples/month.yaml"
-CHAMPION, SCRATCH, STALE = "champion", "scratch", "stale"
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     CHAMPION: {"train.start": "champion"},
     SCRATCH: {"train.start": "scratch"},
     STALE: {"train.start": "scratch", "train.learning.advance": False},
 }
 """The parameters of each policy. `stale` ships the model that was judged."""
-FIRST = "first"
-"""The name of the first champion, which is never retrained, among the bundles that score a day."""
+TRUTH = "truth"
+"""The column of the true probabilities, beside one for each bundle that scores a day."""
 KILLED = "train"
 """The stage that is killed on one day."""
 _SECONDS_BEFORE_KILL = 1.0
@@ -322,8 +320,9 @@ def _stages(month: Month, policy: str, day: Day, run: Run, here: Workspace) -> D
 
 
 def _score(month: Month, number: int, here: Workspace, earlier: Mapping[str, Path]) -> None:
-    truth = month.source.truth
-    table = scored(here, earlier, lambda sequence: truth(month.log_day(number), sequence))
+    rows = pq.read_table(here.predictions / "test.parquet")
+    truth = month.source.truth(month.log_day(number), rows["sequence"].to_numpy())
+    table = scored(here, rows, earlier, {TRUTH: truth})
     path = month.scores(number)
     path.parent.mkdir(exist_ok=True)
     with atomic_path(path) as temporary:
@@ -336,12 +335,11 @@ def _kept_bundle(month: Month, policy: str, day: Day, here: Workspace) -> Day:
     with replace_directory(target) as folder:
         shutil.copytree(here.bundle, folder, dirs_exist_ok=True)
     rows = artifact.read_config(target / artifact.IN_BUNDLE)["table"]["rows"]
-    times = [documents.read(TrainingTimes, path) for path in (here.training_times, here.refit_times)]
     return replace(
         day,
         bundle=sha256_file(target / MANIFEST),
         table_rows=rows,
-        learning=sum(one["cpu_seconds"] for one in times),
+        learning=learning_seconds(here),
     )
 
 

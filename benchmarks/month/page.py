@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from benchmarks.month.days import CHAMPION, FIRST, SCRATCH, STALE, Day, Month
+from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average
+from benchmarks.month.days import TRUTH, Day, Month
 from benchmarks.month.faults import FAULTS
-from benchmarks.month.scores import TRUTH, advantage, auc_of
 from din.artifacts import atomic_path
 from din.names import RunId
 from din.registry.registry import Registry
@@ -64,7 +64,7 @@ def picture(month: Month, path: Path) -> None:
     """Write the AUC of each model on each day as an SVG."""
     scores = {number: pq.read_table(month.scores(number)) for number in _scored(month)}
     curves = {
-        name: [(float(number), auc_of(rows, name)) for number, rows in scores.items() if name in rows.column_names]
+        name: [(float(number), average([rows], name)) for number, rows in scores.items() if name in rows.column_names]
         for name in _MODELS
     }
     values = [y for curve in curves.values() for _, y in curve]
@@ -172,7 +172,7 @@ def _days(month: Month, days: Sequence[Day], scores: Mapping[int, pa.Table]) -> 
     lines.append("|---" * (3 + len(shown)) + "|")
     for day in days:
         rows = scores.get(day.number)
-        cells = [f"{auc_of(rows, name):.3f}" if rows and name in rows.column_names else "" for name in shown]
+        cells = [f"{average([rows], name):.3f}" if rows and name in rows.column_names else "" for name in shown]
         planted = FAULTS[day.fault].what if day.fault else ""
         lines.append(f"| {month.date(day.number)} | {planted} | {_verdict(day)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

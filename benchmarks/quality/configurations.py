@@ -22,20 +22,18 @@ import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.logs import absolute, below
 from din.errors import InputError
-from din.params import Params, Train, load, parse, path_keys, to_json
+from din.params import Params, Train, load, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 
 ROOT = Path(__file__).parents[2]
 BASE = "BaseModel"
-TABLES = ("events", "items", "users", "history")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def read(path: Path, data: Path, own: Mapping[str, Path] | None = None) -> tuple
     """
     raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     if own:
-        logs = {name: Log(name, _absolute(to_json(load(file)), file.parent), {}) for name, file in own.items()}
+        logs = {name: Log(name, absolute(to_json(load(file)), file.parent), {}) for name, file in own.items()}
         first: dict[str, Any] = {}
         for spec in raw["rows"]:
             first.setdefault(spec["name"], spec | {"logs": logs})
@@ -125,18 +123,4 @@ def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
         params = overlaid(params, read_overlay(ROOT / spec["example"]), spec["example"])
     params = overlaid(params, spec.get("set", {}), f"log {name!r}")
     params = to_json(parse(Params, params, f"log {name!r}"))
-    table = params["fetch"]["table"]
-    for key in TABLES:
-        if table[key]:
-            table[key] = str(data.resolve().joinpath(*Path(table[key]).parts[-2:]))
-    return Log(name, params, spec.get("derive", {}))
-
-
-def _absolute(params: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the parameters with absolute paths; URLs stay as they are."""
-    for key in path_keys():
-        *parents, name = key.split(".")
-        block = reduce(getitem, parents, params)
-        if block[name] and "://" not in block[name]:
-            block[name] = str(folder.resolve() / block[name])
-    return params
+    return Log(name, below(params, data), spec.get("derive", {}))

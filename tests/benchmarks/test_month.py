@@ -11,8 +11,9 @@ from bundles import bundle, crown
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.daily import CHAMPION, SCRATCH
 from benchmarks.month import page
-from benchmarks.month.days import CHAMPION, SCRATCH, Day, Month, Settings, Step
+from benchmarks.month.days import Day, Month, Settings, Step
 from benchmarks.month.faults import FAULTS, planned
 from benchmarks.month.source import date_of
 from din.artifacts import hash_files

@@ -10,10 +10,10 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 from workspace import SMALL, Workspace  # tests/pipeline
 
+from benchmarks.daily import CHAMPION, FIRST, SCRATCH
 from benchmarks.month import page
 from benchmarks.month.__main__ import run_month
-from benchmarks.month.days import CHAMPION, FIRST, KILLED, SCRATCH, Month, Settings
-from benchmarks.month.scores import TRUTH
+from benchmarks.month.days import KILLED, TRUTH, Month, Settings
 from din.artifacts import hash_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

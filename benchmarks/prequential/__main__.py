@@ -1,0 +1,103 @@
+"""Score each day of a log with the models that would have served that morning, before any of them has learned the day.
+
+    python -m benchmarks.prequential docs/examples/kuairand-pure-prepared.yaml --days 6
+
+Compares a model from scratch that has learned yesterday (`refit`), one that ships as it was judged, a champion that
+goes on by one day every day, and one that is never retrained. A study that was interrupted goes on.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.arguments import positive
+from benchmarks.logs import absolute, below
+from benchmarks.page import Place
+from benchmarks.prequential import tables
+from benchmarks.prequential.study import Study, Task
+from din.errors import GateClosed, InputError, Unavailable
+from din.params import Params, load, parse, to_json
+from din.params.overlays import overlaid, read_overlay
+from din.stage import workspace_lock
+from din.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+MARKS = ("<!-- begin: python -m benchmarks.prequential --write -->", "<!-- end -->")
+
+
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 1 = unavailable, 2 = bad usage or input, 3 = closed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prequential",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("log", type=Path, help="an overlay over params.yaml, e.g. one of docs/examples")
+    parser.add_argument(
+        "--data", type=Path, help="the folder that holds the log's folder; default: as the overlay says"
+    )
+    parser.add_argument("--days", type=positive, default=6, help="days to score, the last ones of the log")
+    parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2], help="seeds of the trainings")
+    parser.add_argument("--folder", type=Path, help="where the study is kept; default: .din/prequential/LOG")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page, e.g. docs/daily.md")
+    given = parser.parse_args()
+    folder = given.folder or ROOT / ".din/prequential" / given.log.stem
+    try:
+        place = Place.of(MARKS, given.write) if given.write else None
+        workspace = Workspace(folder.resolve() / "workspace")
+        workspace.root.mkdir(parents=True, exist_ok=True)
+        with workspace_lock(workspace):
+            study = Study.opened(folder.resolve(), read_log(given.log, given.data), given.seeds, given.days)
+            run_all(study)
+        text = tables.text(study)
+        print(text)
+        if place:
+            place.write(text)
+    except (InputError, Unavailable, GateClosed) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def read_log(log: Path, data: Path | None) -> Params:
+    """Return params.yaml with an overlay, and with the tables of its log below DATA, or where the overlay says.
+
+    Raises:
+        InputError: the overlay can't be read, or the parameters contradict each other.
+    """
+    params = overlaid(to_json(load(ROOT / "params.yaml")), read_overlay(log), log)
+    return parse(Params, below(params, data) if data else absolute(params, ROOT), log)
+
+
+def run_all(study: Study) -> None:
+    """Do all that is not finished, and print a line about each piece of work.
+
+    Raises:
+        InputError: see `Study.prepare` and `Study.run`.
+        GateClosed: likewise.
+        Unavailable: the source can't be reached now.
+    """
+    waiting = study.waiting
+    began = time.monotonic()
+    prepared = None
+    for number, task in enumerate(waiting, start=1):
+        if task.day != prepared:
+            study.prepare(task.day)
+            prepared = task.day
+        study.run(task)
+        left = (time.monotonic() - began) / number * (len(waiting) - number) / 60
+        print(
+            f"{number} of {len(waiting)}, {_said(study, task)}; about {left:.0f} min left", file=sys.stderr, flush=True
+        )
+
+
+def _said(study: Study, task: Task) -> str:
+    if task.policy is None:
+        return f"{task.day}, seed {task.seed}: scored {len(study.scores(task.day, task.seed)):,} impressions"
+    made = study.made(task.day, task.seed, task.policy)
+    return f"{task.day}, seed {task.seed}: made {task.policy} in {made.seconds:.1f} CPU s of learning"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
