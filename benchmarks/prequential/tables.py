@@ -28,7 +28,7 @@ def _head(study: Study) -> str:
     days = study.scored_days
     rows = sum(len(study.scores(day, study.seeds[0])) for day in days)
     seeds = ", ".join(map(str, study.seeds))
-    return f"{len(days)} days, {days[0]} to {days[-1]}, with {rows:,} impressions; trainings with the seeds {seeds}.\n"
+    return f"{len(days)} days, {days[0]} to {days[-1]}, with {rows:,} impressions. Seeds: {seeds}.\n"
 
 
 def _levels(study: Study) -> str:

@@ -112,7 +112,7 @@ def test_the_tables_compare_the_policies(study: Study) -> None:
     assert study.waiting == []
     text = tables.text(study)
     every = list(drawn.values())
-    assert "2 days, 2024-01-12 to 2024-01-13, with 800 impressions; trainings with the seeds 1, 2." in text
+    assert "2 days, 2024-01-12 to 2024-01-13, with 800 impressions. Seeds: 1, 2." in text
     level = f"{average(every, CHAMPION):.4f} | {average(every, CHAMPION, 'gauc'):.4f}"
     assert f"| goes on daily | {level} | 2.5 |" in text
     assert "| never retrained |" in text and " | 0 |" in text
