@@ -183,11 +183,12 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
     """Yield the nodes of a tree but for those that only type checkers read."""
-    yield node
-    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _executed(child)
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            waiting += ast.iter_child_nodes(node)
 
 
 def _without_docstrings(tree: ast.AST) -> str:

@@ -1,6 +1,8 @@
 """Parts of a command line that `din` and `python -m validation` share: examples, JSON, and usage errors of one line."""
 
+import atexit
 import contextlib
+import gc
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +70,7 @@ def run(app: typer.Typer, name: str) -> None:
     Wrong arguments are exit code 2 with one line: the command, the mistake, and where to look. A group without a
     command shows its help.
     """
+    atexit.register(gc.freeze)  # at exit, Python would look for garbage for 0.5 s if torch was loaded
     try:
         code = app(prog_name=name, standalone_mode=False)
     except typer.Abort:
