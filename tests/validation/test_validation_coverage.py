@@ -148,8 +148,7 @@ def test_what_a_day_lacks(days: list[list[int]]) -> None:
 
 def outside(profile: np.ndarray, usual: np.ndarray) -> float:
     """Return the usual share of the hours before the first and after the last covered hour."""
-    usual = usual / usual.sum()
     covered = [hour for hour in range(24) if profile[hour] > 0 and profile[hour] >= 0.2 * usual[hour]]
     if not covered:
         return 1.0
-    return float(sum(usual[hour] for hour in range(24) if not covered[0] <= hour <= covered[-1]))
+    return float(sum(usual[hour] for hour in range(24) if not covered[0] <= hour <= covered[-1]) / usual.sum())
