@@ -43,6 +43,8 @@ SMALL: dict[str, Any] = {
     "gate.margin": 0.02,
     "gate.slice_margin": 0.05,
     "gate.min_slice_rows": 500,
+    "gate.min_calibration": 0.8,  # of a model that has learned a few thousand rows
+    "gate.max_calibration": 1.25,
     "gate.max_latency_ms": None,
 }
 STAGES: dict[str, str] = {
