@@ -4,6 +4,8 @@
     day n        the nth held-out day
     number       of an impression: its day. Of a behaviour: the first day with an impression whose history holds it
 
+An impression's own click is a behaviour as well, but counts once for the item: as the impression.
+
 A late id that occurs too rarely until its day would be known too early: the model would have a row for something that
 only the future tells. Without late ids, nothing is read. Memory holds one shard and two arrays per vocabulary.
 """
@@ -50,15 +52,18 @@ class Recount:
         first_day = (self._features.held_out[0] - date(1970, 1, 1)).days
         past, past_table = self._features.read(shard, "behaviours")
         seen = np.full(len(past), _NEVER, np.int32)
+        shown = np.zeros(len(past), bool)
         for split in SPLITS:
             rows, table = self._features.read(shard, split)
             number = np.clip(1 + rows["timestamp"] // DAY_US - first_day, 0, self._days - 1).astype(np.int32)
             _mark_first(seen, rows, number)
+            shown |= _own(past, rows)
             self._add_entities(Group.USER, rows["user"], number)
             self._add_entities(Group.ITEM, rows["item"], number)
             self._add(Group.CONTEXT, table, number, np.ones(len(rows), np.int64))
         visible = seen < _NEVER
-        self._add_entities(Group.ITEM, past["item"][visible], seen[visible])
+        others = visible & ~shown
+        self._add_entities(Group.ITEM, past["item"][others], seen[others])
         past_table = past_table.filter(pa.array(visible))
         self._add(Group.BEHAVIOUR, past_table, seen[visible], np.ones(len(past_table), np.int64))
 
@@ -90,3 +95,14 @@ def _mark_first(seen: np.ndarray, rows: Rows, number: np.ndarray) -> None:
         ended = np.bincount(rows["history_end"][own], minlength=len(seen) + 1)
         held = np.cumsum(begun - ended)[:-1] > 0
         seen[held] = np.minimum(seen[held], day)
+
+
+def _own(past: Rows, rows: Rows) -> np.ndarray:
+    """Mark the behaviours [T] that are one of the impressions: the same user, item, time and sequence number."""
+    if not len(rows):
+        return np.zeros(len(past), bool)
+    order = np.argsort(rows["sequence"])
+    at = np.searchsorted(rows["sequence"], past["sequence"], sorter=order)
+    nearest = order[np.minimum(at, len(order) - 1)]
+    same = [rows[name][nearest] == past[name] for name in ("user", "item", "timestamp", "sequence")]
+    return np.logical_and.reduce(same)

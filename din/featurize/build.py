@@ -95,8 +95,8 @@ def _views(
         mine = engine.store("timeline", timeline.positions(mine, log.order))
         seen = timeline.first_seen(timeline.behaviours(mine, block.max_history), mine, log.calendar)
         ranks = {name: (seen[name] * copies).cast("int32") for name in ("low", "high", "trained")}
-        seen = seen.mutate(**ranks)
-        names = ("user", "item", "position", TIMESTAMP, "is_event", SEQUENCE, "day", *ranks)
+        seen = seen.mutate(shown=seen.split >= 0, **ranks)
+        names = ("user", "item", "position", TIMESTAMP, "is_event", SEQUENCE, "shown", "day", *ranks)
         engine.spill("behaviours", seen.select(*names, *pasts), shard)
 
         shown = mine.filter(mine.split >= 0).mutate(
@@ -165,7 +165,7 @@ def _evidence(log: Raw, behaviours: ir.Table, impressions: ir.Table) -> vocabula
     seen = behaviours.filter(behaviours.day.notnull())
     return vocabulary.Evidence(
         candidates=counted.select("user", "item", "rank", *contexts, day=day),
-        visible=seen.select("user", "item", "low", "high", "trained", "day", *pasts),
+        visible=seen.select("user", "item", "low", "high", "trained", "shown", "day", *pasts),
     )
 
 

@@ -1,9 +1,12 @@
 """Count the values of every field: evidence to learn ids, and `count` and `impressions` (n_j of Eq. 6).
 
-Each impression and each behaviour counts on one day: an impression on its own, and a behaviour on the day on which an
-impression sees it first. Training is day 0, and the nth held-out day is day n. Edges, moments, and the ids of training
-and their figures are of day 0 alone. An id that becomes known on day n has the count of days 0 to n, and the
-impressions of day n.
+Each row of the log counts once: an impression on its own day, and any other behaviour on the day on which an impression
+sees it first. Training is day 0, and the nth held-out day is day n. Edges, moments, and the ids of training and their
+figures are of day 0 alone. An id that becomes known on day n has the count of days 0 to n, and the impressions of that
+day.
+
+An impression's own click does not count again. Otherwise an item with one impression would be known if that was
+clicked, and unknown if not: the vocabulary would tell the label.
 
 `impressions` counts an impression once, even if several of its candidate and history items share the id. This takes no
 join of impressions with their histories. The impressions that see a behaviour are an interval of the user's ranks, and
@@ -35,7 +38,8 @@ class Evidence:
         candidates: the impressions of training and of the held-out days: user, item, rank (within the user), day,
             context columns.
         visible: the behaviours that one of them sees: user, item, low, high (the ranks that see it), trained (the
-            number of the user's training impressions), day, behaviour columns.
+            number of the user's training impressions), shown (whether it is one of `candidates` too), day, behaviour
+            columns.
     """
 
     candidates: ir.Table
@@ -57,7 +61,8 @@ class Evidence:
             key = str(field.group)
             owners = self.candidates.select(key, "day")
             if field.group is Group.ITEM and field.form.has_vocabulary:
-                owners = owners.union(self.visible.select(key, "day"))
+                others = self.visible.filter(~self.visible.shown)
+                owners = owners.union(others.select(key, "day"))
             weighted = owners.group_by(key, "day").aggregate(weight=ibis._.count())
             found = weighted.join(carrier, key).select("day", "weight", value=column(field))
         return found if field.form.has_vocabulary else found.filter(found.day == 0)
@@ -84,11 +89,11 @@ class Evidence:
             ids = coder.ids(coder.in_training(rows.select(name)))
             return ids.group_by("id").aggregate(count=ibis._.count(), impressions=ibis._.count())
         if carrier is None:
-            rows = coder.encode(visible)
+            rows = coder.encode(visible).mutate(weight=ibis.literal(1, "int64"))
         else:
             rows = _spans(candidates, visible).join(carrier.select("item", name), "item")
-        spans = coder.ids(coder.in_training(rows.select("user", "low", "high", name)))
-        return _united(spans).group_by("id").aggregate(count=ibis._.count(), impressions=ibis._.new.sum())
+        spans = coder.ids(coder.in_training(rows.select("user", "low", "high", "weight", name)))
+        return _united(spans).group_by("id").aggregate(count=ibis._.weight.sum(), impressions=ibis._.new.sum())
 
     def _of_late_ids(self, coder: VocabularyCoder, carrier: ir.Table | None) -> ir.Table:
         """Return id, count and impressions of the ids that become known on held-out days."""
@@ -114,17 +119,22 @@ class Evidence:
 
 
 def _spans(candidates: ir.Table, visible: ir.Table) -> ir.Table:
-    """Return the ranks [low, high) of the impressions that have an item as candidate or in their history."""
-    shown = candidates.select("user", "item", low="rank", high=(candidates["rank"] + 1).cast("int32"))
-    return shown.union(visible.select("user", "item", "low", "high"))
+    """Return the ranks [low, high) of the impressions that have an item as candidate or in their history.
+
+    `weight` is 0 for the behaviours that count as candidates already, and 1 for the others.
+    """
+    high = (candidates["rank"] + 1).cast("int32")
+    shown = candidates.select("user", "item", low="rank", high=high, weight=ibis.literal(1, "int64"))
+    seen = visible.select("user", "item", "low", "high", weight=(~visible.shown).cast("int64"))
+    return shown.union(seen)
 
 
 def _united(spans: ir.Table) -> ir.Table:
-    """Return `id` and the number `new` of ranks that no earlier span of the same user and id covers, for each span."""
+    """Add `new`, the number of ranks that no earlier span of the same user and id covers."""
     before = ibis.window(group_by=["user", "id"], order_by=["low", "high"], preceding=(None, 1))
     covered = spans.high.max().over(before).fill_null(0)
     new = ibis.greatest(spans.high - ibis.greatest(spans.low, covered), 0)
-    return spans.select("id", new=new)
+    return spans.mutate(new=new)
 
 
 def table(session: Session, coder: Coder, tally: ir.Table, held_out: Sequence[date]) -> ir.Table:

@@ -40,6 +40,7 @@ class Twin:
         self.rows = sorted(rows, key=lambda r: (r["user_id"], r["timestamp"], r["is_event"], r["sequence"]))
         self.impressions = self._impressions()
         self.train = [row for row in self.impressions if row["split"] == "train"]
+        self.shown = {(row["is_event"], row["user_id"], row["sequence"]) for row in self.impressions}
         self.days = self._days()
         self.side = {row["item_id"]: row for row in log.items}
         self.profile = {row["user_id"]: row for row in log.users}
@@ -175,9 +176,15 @@ class Twin:
         return coder | {"rows": rows}
 
     def _counted(self, group: str, number: int) -> tuple[list[Row], list[Row]]:
-        """Return the impressions and the behaviours that count for a field of a group on a day."""
+        """Return the impressions and the behaviours that count for a field of a group on a day.
+
+        An impression counts once for an item, even if its own click is among the behaviours.
+        """
         shown, past = self.days[number]
-        return shown if group != "behaviour" else [], past if group in ("item", "behaviour") else []
+        if group == "behaviour":
+            return [], past
+        others = [row for row in past if (row["is_event"], row["user_id"], row["sequence"]) not in self.shown]
+        return shown, others if group == "item" else []
 
     def _values(self, coder: Row, rows: list[Row]) -> list[Any]:
         """Return the values of some rows, of a list each once."""

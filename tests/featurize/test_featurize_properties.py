@@ -203,14 +203,22 @@ def _plain_log(rows: list[tuple[int, int, int]], **columns: list[Any]) -> Log:
 
 def test_rare_and_unseen_ids_keep_their_side_fields(build: Callable[..., Built]) -> None:
     """For training, an item below min_count, or first seen in the test days, has id 0 but its own row and category."""
-    log = _plain_log([(1, 10, 0), (1, 10, 0), (1, 20, 0), (1, 30, 3), (1, 40, 3)])
+    log = _plain_log([(1, 10, 0), (1, 10, 0), (1, 20, 0), (1, 30, 3), (1, 30, 3), (1, 40, 3)])
     log.items = [{"item_id": item, "category": "even"} for item in (10, 20, 30)]
     log.fields = {"item": {"category": "categorical"}}
     built = build(log, min_count=2, test_days=1)
     rows = [(row["value"], row["item_id"], row["category"]) for row in built.items]
-    assert rows == [(None, 0, 0), (10, 1, 1), (20, 2, 1), (30, 3, 1), (40, 0, 0)]  # 20 and 30 are late ids
+    assert rows == [(None, 0, 0), (10, 1, 1), (20, 0, 1), (30, 2, 1), (40, 0, 0)]  # 30 has a late id
     assert Features(built.root).items["item_id"].values.tolist() == [0, 1, 0, 0, 0]
-    assert [row["item"] for row in built.impressions()] == [10, 10, 20, 30, 40]
+    assert [row["item"] for row in built.impressions()] == [10, 10, 20, 30, 30, 40]
+
+
+def test_a_click_does_not_make_a_rare_item_known(build: Callable[..., Built]) -> None:
+    """Two items with one impression each are both too rare, whether it was clicked or not."""
+    log = _plain_log([(1, 10, 0), (1, 10, 0), (1, 20, 0), (1, 30, 0), (1, 10, 1), (1, 10, 3)])
+    log.events[3] |= {"label": 0, "behaviour": 0}
+    built = build(log, min_count=2)
+    assert [row["value"] for row in built.vocabulary("item_id")] == [None, 10]
 
 
 def test_an_impression_never_meets_its_own_row_or_its_ties(build: Callable[..., Built]) -> None:
@@ -235,9 +243,9 @@ def test_prior_history_without_a_time_comes_first(build: Callable[..., Built]) -
 
 
 def test_table_rows_count_an_impression_once(build: Callable[..., Built]) -> None:
-    """n_j counts three impressions of one item as three, even if they see each other; count adds the behaviours."""
+    """n_j counts three impressions of one item as three, even if they see each other, and so does count."""
     built = build(_plain_log([(1, 10, 0), (1, 10, 0), (1, 10, 0), (1, 10, 9)]), test_days=1)
-    first = {"value": 10, "id": 1, "count": 3 + 2, "impressions": 3, "known_since": None}
+    first = {"value": 10, "id": 1, "count": 3, "impressions": 3, "known_since": None}
     assert built.vocabulary("item_id")[1] == first
     assert built.manifest["train_until"] == "2022-01-08T00:00:00.000002+00:00"
     assert built.manifest["impressions"] == 3
@@ -249,12 +257,14 @@ def test_late_ids_by_hand(build: Callable[..., Built]) -> None:
     rows += [(1, 20, 1), (1, 70, 1), (2, 60, 1), (2, 60, 1)]  # validation
     rows += [(1, 50, 2), (1, 50, 2), (2, 70, 2)]  # the first test day
     rows += [(1, 40, 3), (2, 40, 3), (2, 40, 3), (2, 30, 3), (2, 80, 3), (2, 80, 3), (2, 90, 3)]
-    built = build(_plain_log(rows), min_count=2)
+    log = _plain_log(rows)
+    log.history = [{"user_id": 2, "item_id": 30, "timestamp": None, "sequence": 0}]  # seen first in validation
+    built = build(log, min_count=2)
     found = [(row["value"], row["known_since"] and row["known_since"].day) for row in built.vocabulary("item_id")]
-    days = {9: [20, 60], 10: [50, 70], 11: [40, 80, 30]}
+    days = {9: [20, 60], 10: [50, 70], 11: [40, 30, 80]}
     assert found == [(None, None), (10, None), *((value, day) for day, values in days.items() for value in values)]
     counts = [row["count"] for row in built.vocabulary("item_id")[2:]]
-    assert counts == [1 + 1 + 2, 2 + 1, 2 + 1, 2 + 1, 3 + 2, 2 + 2, 1 + 1]  # impressions and newly seen behaviours
+    assert counts == [1 + 1, 2, 2, 1 + 1, 3, 1 + 1, 2]
     assert [day["rows"]["item_id"] for day in built.manifest["held_out"]] == [4, 6, 9]
     assert [day["split"] for day in built.manifest["held_out"]] == ["valid", "test", "test"]
     assert built.rows["item_id"] == 2
