@@ -27,8 +27,8 @@ from din.params import Params, Table
 from din.params.fetch import DATE
 from din.schema import BEHAVIOUR, DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources.files import File
-from din.sources.labels import Label
 from din.sources.rawlog import Part
+from din.sources.rules import Rule
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
 
@@ -112,8 +112,9 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
     first = (pc.min(table[TIMESTAMP]).as_py()).date()
     sets += [*split.guess(keys, first, found.all_positive), *_of_days(table, keys, DATE in asked.events)]
     sets += _of_clicks(keys)
-    graded = Label.parse(found.label.value, list(events.columns), asked.events)
+    graded = Rule.parse("--label", found.label.value, list(events.columns), asked.events)
     ruled = graded.column if graded.comparison and not found.all_positive else None
+    sets += _of_ratings(graded, events)
     guessed = fields.of_events(table, keys, others, asked.items is not None, ruled)
     if log.items:
         guessed += fields.of_table(log.items.table, Group.ITEM, ITEM_ID)
@@ -245,6 +246,15 @@ def _of_clicks(keys: Events) -> Iterator[Set]:
     if clicks and len(keys.labels) >= _FEW and others >= _RARE * clicks:
         why = f"{others / clicks:.0f} rows without a click to each click; {_ENOUGH} of them train as well, and sooner"
         yield Set("featurize.keep_negatives", float(f"{_ENOUGH * clicks / others:.1g}"), why)
+
+
+def _of_ratings(label: Rule, events: Look) -> Iterator[Set]:
+    """Yield the behaviours of a log of ratings: all of them, since a bad rating tells about the user as well."""
+    rating = events.columns[label.column]
+    if label.comparison in (">=", ">") and rating.is_number and rating.distinct > 2:
+        lowest = pc.min(rating.values).as_py()
+        why = "a bad rating tells about the user as well, so all ratings enter the history, with their values"
+        yield Set("fetch.table.behaviour", f"{label.column} >= {lowest}", why)
 
 
 def _of_fields(

@@ -77,6 +77,7 @@ class Table(Block):
     events: Paths | None
     columns: dict[str, str]
     label: str
+    behaviour: str | None
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso"] | TimeForm
     utc_offset_hours: Annotated[int, Field(ge=-12, le=14)]
     keep: tuple[str, ...]

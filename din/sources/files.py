@@ -36,7 +36,11 @@ from din.sources import delimited, jsonlines
 from din.sources.rawlog import Part
 from din.workspace import Workspace
 
-_SUFFIXES = {"CSV": "csv tsv txt dat data inter log", "Parquet": "parquet pq", "JSON-lines": "jsonl ndjson json"}
+_SUFFIXES = {
+    "CSV": "csv tsv txt dat data inter item user log",
+    "Parquet": "parquet pq",
+    "JSON-lines": "jsonl ndjson json",
+}
 FORMATS = {suffix: form for form, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 CHUNK = 1 << 22  # bytes read at once
 _MARK = "@date@"  # the place of the day while a pattern is turned into a regular expression

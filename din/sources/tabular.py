@@ -19,13 +19,13 @@ from din.errors import InputError, listed, shown
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import columns, files, forms, times
-from din.sources.labels import Label
 from din.sources.rawlog import Part, RawLog, first, require_rows
+from din.sources.rules import Rule
 from din.workspace import Workspace
 
 _TABLES = ("events", "items", "users", "history")
 _MOST_ROWS = 10**9  # of a day; the default sequence of its first row is the number of days since 1970 times this
-_EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, BEHAVIOUR)
+_EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ class TableSource:
         if wrong := set(params.columns) - {*known}:
             raise InputError(
                 f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join(known)}; "
-                "list further columns in fetch.table.keep, and name the label in fetch.table.label"
+                "list further columns in fetch.table.keep, and name the label and the behaviour in "
+                "fetch.table.label and fetch.table.behaviour"
             )
         if wrong := {*EVENT_COLUMNS, "date"} & {*params.keep, *params.items_from_events}:
             raise InputError(
@@ -170,11 +171,10 @@ class TableSource:
         present = {"events": events, **sides}
         ids = _ids(present, USER_ID) | _ids(present, ITEM_ID)
         parts = {name: self._part(name, table, ids) for name, table in present.items()}
-        clicks = Label.parse(self.params.label, events.part.table.column_names, events.part.name).of(events.part)
-        acted = clicks
-        if BEHAVIOUR in events.names:
-            acted = columns.binary(events.part, events.names[BEHAVIOUR], events[BEHAVIOUR], "correct it")
-        table = parts["events"].table.append_column(LABEL, clicks).append_column(BEHAVIOUR, acted)
+        rules = self._rules(events.part.table.column_names, events.part.name)
+        answers = {role: rule.of(events.part) for role, rule in rules.items()}
+        table = parts["events"].table.append_column(LABEL, answers[LABEL])
+        table = table.append_column(BEHAVIOUR, answers.get(BEHAVIOUR, answers[LABEL]))
         return RawLog(
             events=Part(table, events.part.files, events.part.rows),
             items=parts.get("items"),
@@ -251,12 +251,21 @@ class TableSource:
                     f"{file}: column {shown(twice[0])} collides with a column that {key} renames to it; rename it "
                     f"there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
-            labels = [Label.parse(self.params.label, names, file).column] if table == "events" else []
-            return list(dict.fromkeys([*wanted.values(), *others, *labels]))
+            rules = self._rules(names, file).values() if table == "events" else ()
+            return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
 
         csv = self.params.csv
         names = csv.names if table == "events" else ()
         return files.read(found, select, files.Dialect(csv.delimiter, names, csv.encoding, csv.decimal))
+
+    def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
+        """Return the rules of label and behaviour over the columns of an events file; behaviours need none."""
+        given = {LABEL: self.params.label, BEHAVIOUR: self.params.behaviour}
+        return {
+            role: Rule.parse(f"fetch.table.{role}", text, names, file)
+            for role, text in given.items()
+            if text is not None
+        }
 
     def _input(self, table: str, part: Part) -> _Input:
         others = self._others(table, part.table.column_names)
@@ -281,7 +290,7 @@ class TableSource:
         free = [name for name in names if name not in wanted.values()]
         if table in ("items", "users"):
             return free
-        optional = (SEQUENCE, BEHAVIOUR) if table == "events" else (SEQUENCE, *self.params.keep)
+        optional = (SEQUENCE,) if table == "events" else (SEQUENCE, *self.params.keep)
         return [name for name in free if name in optional and name not in wanted]
 
     def _check_separators(self, events: _Input) -> None:
@@ -321,7 +330,7 @@ class TableSource:
                 result[ours] = columns.whole(
                     table.part, theirs, "correct the column, or map another one in fetch.table"
                 )
-            elif ours != BEHAVIOUR:
+            else:
                 result[ours] = _side(table, ours)
         if name in ("events", "history") and SEQUENCE not in result:
             result[SEQUENCE] = np.arange(table.part.table.num_rows)

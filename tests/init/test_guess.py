@@ -37,6 +37,7 @@ LABELS = {
     "ratings": "column_3 >= 5",
     "videos": "is_click",
 }
+BEHAVIOURS = {"reviews": "overall >= 1.0", "ratings": "column_3 >= 1"}
 UNITS = {"german_shop": "%d.%m.%Y %H:%M:%S", "ads": "ms", "reviews": "s", "ratings": "s", "videos": "iso"}
 FIELDS = {
     "german_shop": {
@@ -71,6 +72,7 @@ def test_a_log_of_each_shape(shape: str, tmp_path: Path, log: list[dict[str, Any
     found = guessed(SHAPES[shape](tmp_path, log))
     assert found["fetch.table.columns"] == COLUMNS[shape]
     assert found["fetch.table.label"] == LABELS[shape]
+    assert found.get("fetch.table.behaviour") == BEHAVIOURS.get(shape)
     assert found["fetch.table.timestamp_unit"] == UNITS[shape]
     assert found["featurize.fields"] == FIELDS[shape]
     assert found["featurize.protocol"] == "temporal"

@@ -122,8 +122,8 @@ CASES = [
     Case(
         "a behaviour",
         {"bad.csv": f"{HEADER},behaviour\n1,2,{T},0,yes\n"},
-        ("bad.csv row 1: behaviour is 'yes'; expected 0 or 1",),
-        {"events": "bad.csv"},
+        ("bad.csv row 1: behaviour is 'yes'; expected 0 or 1", "set fetch.table.behaviour to a rule"),
+        {"events": "bad.csv", "behaviour": "behaviour"},
     ),
     Case(
         "an infinite context",

@@ -104,12 +104,21 @@ def test_own_sequence_and_behaviour(workspace: Workspace, fetch_table: Fetch) ->
     (workspace.root / "clicks.csv").write_text(
         "user_id,item_id,timestamp,label,sequence,seen\n1,5,1700006400,0,9,1\n1,6,1700006400,1,3,0\n"
     )
-    fetch_table(columns={"behaviour": "seen"})
+    fetch_table(behaviour="seen")
     day = pq.read_table(workspace.raw / "events/date=2023-11-15/part-0.parquet", partitioning=None)
     assert day.select(["sequence", "behaviour", "item_id"]).to_pylist() == [
         {"sequence": 3, "behaviour": 0, "item_id": 6},
         {"sequence": 9, "behaviour": 1, "item_id": 5},
     ]
+
+
+def test_behaviours_by_a_rule(workspace: Workspace, fetch_table: Fetch) -> None:
+    """Ratings of at least 2 enter the history, and ratings of at least 4 are clicks."""
+    rows = [f"1,{item},{1700006400 + item},{item}" for item in range(1, 6)]
+    (workspace.root / "clicks.csv").write_text("\n".join(["user_id,item_id,timestamp,stars", *rows]) + "\n")
+    events = fetch_table(label="stars >= 4", behaviour="stars >= 2")["events"]
+    assert events["label"].to_pylist() == [0, 0, 0, 1, 1]
+    assert events["behaviour"].to_pylist() == [0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The label of an event: a 0/1 column, or a rule over one column, e.g. `rating >= 4` or `action == click`."""
+"""A yes or no about an event: a 0/1 column, or a rule over one column, such as `rating >= 4` or `action == click`."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from din.errors import InputError
 from din.sources.columns import binary, numbers
 from din.sources.rawlog import Part, first
 
-KEY = "fetch.table.label"
 _RULE = re.compile(r"\s*(?P<column>.*?)\s*(?P<operator>>=|<=|==|!=|>|<)\s*(?P<value>.*?)\s*")
 _OPERATORS = {
     ">=": pc.greater_equal,
@@ -24,40 +23,46 @@ _OPERATORS = {
 
 
 @dataclass(frozen=True)
-class Label:
-    """A rule: 1 where `column comparison value` holds; without a comparison, the column itself."""
+class Rule:
+    """1 where `column comparison value` holds; without a comparison, the column itself.
 
+    Attributes:
+        key: the parameter that holds the rule, for messages.
+    """
+
+    key: str
     column: str
     comparison: str | None = None
     value: str = ""
 
     @classmethod
-    def parse(cls, text: str, names: Sequence[str], file: str) -> "Label":
+    def parse(cls, key: str, text: str, names: Sequence[str], file: str) -> "Rule":
         """Parse the name of a column, or a rule over one.
 
         Raises:
             InputError: the text is neither. The message names the file's columns.
         """
         if text in names:
-            return cls(text)
+            return cls(key, text)
         rule = _RULE.fullmatch(text)
         if rule is None or rule["column"] not in names or not rule["value"]:
             raise InputError(
-                f"{KEY}: {text!r} is neither a column of {file} nor a rule over one; its columns: {', '.join(names)}. "
+                f"{key}: {text!r} is neither a column of {file} nor a rule over one; its columns: {', '.join(names)}. "
                 "Expected one of them, or a rule, e.g. rating >= 4"
             )
-        return cls(rule["column"], rule["operator"], rule["value"].strip("'\""))
+        return cls(key, rule["column"], rule["operator"], rule["value"].strip("'\""))
 
     def of(self, part: Part) -> pa.ChunkedArray:
-        """Return the labels as int8.
+        """Return the answers as int8.
 
         Raises:
             InputError: a value is not 0/1, or the rule can't judge it. The message names its row.
         """
         column = part.table[self.column]
         if self.comparison is None:
-            return binary(part, self.column, column, f"correct it, or set {KEY} to a rule, e.g. {self.column} >= 4")
-        rule = f"{KEY}: {self.column} {self.comparison} {self.value}"
+            advice = f"correct it, or set {self.key} to a rule, e.g. {self.column} >= 4"
+            return binary(part, self.column, column, advice)
+        rule = f"{self.key}: {self.column} {self.comparison} {self.value}"
         number = _number(self.value)
         if pa.types.is_string(column.type) and number is not None:
             column = numbers(column)
