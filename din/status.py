@@ -145,7 +145,8 @@ def print_status(found: Status, as_json: bool = False) -> None:
     champion = found.champion
     if champion:
         print(f"champion: record {champion.number}, {champion.version}")
-        print(f"    since {champion.at}, by {champion.by}: {champion.reason}")
+        approved = f", approved by {champion.approval.in_words}" if champion.approval else ""
+        print(f"    since {champion.at}, by {champion.by}{approved}: {champion.reason}")
     else:
         print("champion: none")
     print(f"waiting for approval: {len(found.waiting)}")

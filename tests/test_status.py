@@ -8,10 +8,11 @@ import pytest
 
 from din import stage
 from din.errors import GateClosed
-from din.names import RunId, Version
+from din.names import Digest, RunId, Version
 from din.params import load
 from din.process import environment
 from din.registry.approvals import HeldGate, Request
+from din.registry.records import Approved
 from din.registry.registry import Registry
 from din.status import print_status, status
 from din.workspace import Workspace
@@ -61,7 +62,8 @@ def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest
 def test_the_champion_and_who_waits(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     """The champion comes with its record, and of the requests only the open ones are named."""
     registry = Registry.of(workspace, load(workspace.params))
-    record = registry.append(Version("a" * 64), None, by="ann", reason="the first")
+    approval = Approved(by="eve", override=True, answer=Digest("d" * 64))
+    record = registry.append(Version("a" * 64), None, by="ann", reason="the first", approval=approval)
     for number, version in ((1, "b" * 64), (2, "c" * 64)):  # the first is outdated
         held = (HeldGate(name="min_auc", reason="borderline"),)
         times = {"at": "2026-01-01T00:00:00+00:00", "expires": "2999-01-01T00:00:00+00:00"}
@@ -72,7 +74,7 @@ def test_the_champion_and_who_waits(workspace: Workspace, capsys: pytest.Capture
     assert [request.version for request in found.waiting] == ["c" * 64]
     print_status(found)
     printed = capsys.readouterr().out
-    assert f"since {record.at}, by ann: the first" in printed
+    assert f"since {record.at}, by ann, approved by eve (override): the first" in printed
     assert "cccccccccccc, run nightly, until 2999-01-01T00:00:00+00:00 (min_auc)" in printed
 
 

@@ -12,7 +12,7 @@ from din.promotion import approval
 from din.promotion.hooks import Event, notify
 from din.promotion.printing import print_table
 from din.registry.approvals import Case
-from din.registry.records import Approved, Record
+from din.registry.records import Record
 from din.registry.registry import Registry, list_models
 
 
@@ -24,7 +24,10 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
         print(json.dumps({name: [asdict(record) for record in history] for name, history in logs.items()}, indent=2))
         return logs
     for name, history in logs.items():
-        rows = [(r.number, r.version[:12], r.action, r.at, r.by, _approver(r.approval), r.reason) for r in history]
+        rows = [
+            (r.number, r.version[:12], r.action, r.at, r.by, r.approval and r.approval.in_words, r.reason)
+            for r in history
+        ]
         columns = ("number", "version", "action", "at", "by", "approved by", "reason")
         print_table(f"{name}: {len(rows)} records", columns, rows)
     if not logs:
@@ -123,10 +126,6 @@ def _decision(case: Case) -> str:
 
 def _answerer(answer: dict[str, Any] | None) -> str | None:
     return None if answer is None else answer["by"] + (" (override)" if answer["override"] else "")
-
-
-def _approver(approved: Approved | None) -> str | None:
-    return _answerer(asdict(approved)) if approved else None
 
 
 def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> None:

@@ -50,6 +50,11 @@ class Approved:
     override: bool
     answer: Digest
 
+    @property
+    def in_words(self) -> str:
+        """Return who approved, and whether it was an override, for tables."""
+        return f"{self.by} (override)" if self.override else self.by
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:

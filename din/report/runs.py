@@ -47,6 +47,7 @@ class RunRow:
         version: the candidate.
         figures: by the name of the metric: auc, gauc, and the difference from the champion's AUC.
         champion: the record of the champion that it was compared with.
+        approved_by: who approved it, and whether that was an override; None if nobody had to.
         report: the address of its page, or None if none was kept.
     """
 
@@ -57,6 +58,7 @@ class RunRow:
     version: str | None
     figures: dict[str, Figure]
     champion: int | None
+    approved_by: str | None
     why: str
     report: str | None
 
@@ -148,6 +150,7 @@ class _Reader:
             version=record.version if record else (gate and gate["bundle"]),
             figures={name: _figure(gate, entry) for name, entry in GATES.items()},
             champion=gate["champion"]["number"] if gate and gate["champion"] else None,
+            approved_by=record.approval.in_words if record and record.approval else None,
             why=record.reason if record else _shut(gate),
             report=self._report(found),
         )

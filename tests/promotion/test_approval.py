@@ -22,6 +22,7 @@ from din.promotion.promote import promote
 from din.registry.approvals import AnsweredAlready, Case
 from din.registry.records import Approved
 from din.registry.registry import Registry
+from din.report.runs_page import write_runs
 from din.workspace import Workspace
 
 MOMENT = 1e-12  # of a day: the request has expired when it is stored
@@ -245,6 +246,8 @@ def test_a_champion_that_cannot_be_evaluated_is_overridden(stranded: Run, quick,
     assert "ann (override)" in capsys.readouterr().out
     commands.show(registry.uri, registry.model_name)
     assert json.loads(capsys.readouterr().out)["approval"]["override"] is True
+    write_runs(stranded.here, registry.uri, registry.model_name)
+    assert "approved by ann (override): " in stranded.here.runs_page.read_text("utf-8")
 
 
 def test_an_override_covers_nothing_else(stranded: Run, quick, registry):
