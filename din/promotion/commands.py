@@ -8,7 +8,7 @@ from typing import Any
 
 from din.errors import GateClosed
 from din.params import Hooks
-from din.promotion import approval
+from din.promotion import approval, looks
 from din.promotion.hooks import Event, notify
 from din.promotion.printing import print_table
 from din.registry.approvals import Case
@@ -129,7 +129,7 @@ def _answerer(answer: dict[str, Any] | None) -> str | None:
 
 
 def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> None:
-    """Read and hash everything that the records of one or all models name, and check the chain of records.
+    """Read and hash all looks and everything that the records of one or all models name; check the chain of records.
 
     Raises:
         GateClosed: something is missing, damaged or changed.
@@ -138,7 +138,7 @@ def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> No
     checked: dict[str, dict[str, list[str]]] = {}
     for name in [model_name] if model_name else list_models(uri):
         registry = Registry(uri, name)
-        found = registry.verify()
+        found = [*registry.verify(), *looks.damage(registry)]
         remarks = registry.remarks()
         damage += found
         checked[name] = {"problems": found, "remarks": remarks}

@@ -2,20 +2,21 @@
 
     <registry>/<model>/looks/<champion's version>/000003.parquet        the rows of the third look at this champion
 
-A day that leaves a comparison undecided is not lost: the next run pools it with its own. A candidate is looked at once.
-Judging it again reads its stored rows, so it spends nothing and can't draw other rows. A decision ends a pool, and the
-next look begins a new one. Looks at the same day are not pooled: the newest one counts. But every look spends a part of
-the permitted error (`din.metrics.noninferiority`), whatever it shares with others.
+A day that leaves a comparison undecided is not lost: the next run pools it with its own. A candidate is looked at once,
+even if two processes judge it at the same time. Judging it again reads its stored rows, so it spends nothing and can't
+draw other rows. A decision ends a pool, and the next look begins a new one. Looks at the same day are not pooled: the
+newest one counts. But every look spends a part of the permitted error (`din.metrics.noninferiority`), whatever it
+shares with others.
 
-Users are hashed, because a look stays as long as its champion's bundle. A run stores about 20 bytes a row, and reads
-the looks at its champion.
+Users are hashed, because a look stays as long as its champion's bundle. Each file holds a hash of its rows, so damage
+shows. A run stores about 20 bytes a row, and reads the looks at its champion.
 
 Shapes: B rows of a look.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from io import BytesIO
 from typing import Self
 
@@ -28,6 +29,7 @@ from din.errors import InputError, shown
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge
 from din.names import ModelName, Version
+from din.registry.objects import Refused
 from din.registry.registry import Registry
 from din.schema import DAY_US
 
@@ -42,6 +44,7 @@ SCHEMA = pa.schema(
 )
 _CANDIDATE = b"candidate"
 _BY_DAY = b"by_day"
+_HASH = b"sha256"
 
 
 @dataclass(frozen=True)
@@ -96,24 +99,45 @@ def rows_of(
     return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata))
 
 
-def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table] | None:
-    """Return the stored looks at a champion up to the candidate's, oldest first, or None if it has none.
+def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
+    """Return the stored looks at a champion up to the candidate's, oldest first; none if the candidate has none.
 
     Raises:
         InputError: something else lies in the place of a look.
     """
-    looks = _read(registry, champion)
-    candidates = [_candidate(look) for look in looks]
-    return looks[: candidates.index(candidate) + 1] if candidate in candidates else None
+    return _up_to(candidate, _read(registry, champion))
 
 
 def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Table]:
-    """Store a look after all others, and return all up to this one, oldest first."""
+    """Store a candidate's look after all others, and return all up to it, oldest first.
+
+    If the candidate has a look already, because a lost answer hid it or another process was faster, it is that one.
+    """
     content = dump(look)
+    candidate = _candidate(look)
     while True:
         earlier = _read(registry, champion)
+        if found := _up_to(candidate, earlier):
+            return found
         if registry.add_look(champion, len(earlier) + 1, content):
             return [*earlier, look]
+
+
+def damage(registry: Registry) -> list[str]:
+    """Return one line for each champion with a look that is damaged or missing.
+
+    Raises:
+        Refused: the store refuses access.
+    """
+    lines = []
+    for champion in registry.looked_at():
+        try:
+            _read(registry, champion)
+        except Refused:
+            raise
+        except InputError as error:
+            lines.append(str(error))
+    return lines
 
 
 def judged(views: Sequence[View], margin_of: Callable[[Estimate], float], level: float) -> Look:
@@ -137,9 +161,10 @@ def judged(views: Sequence[View], margin_of: Callable[[Estimate], float], level:
 
 
 def dump(look: pa.Table) -> bytes:
-    """Return the rows as a Parquet file."""
+    """Return the rows as a Parquet file that holds a hash of them."""
+    hashed = look.replace_schema_metadata({**(look.schema.metadata or {}), _HASH: _hash(look)})
     sink = BytesIO()
-    pq.write_table(look, sink, compression="zstd")
+    pq.write_table(hashed, sink, compression="zstd")
     return sink.getvalue()
 
 
@@ -150,13 +175,14 @@ def parse(content: bytes, at: str) -> pa.Table:
         InputError: it is not a look; the message names the place.
     """
     try:
-        look = pq.read_table(BytesIO(content))
-    except (pa.ArrowException, OSError) as error:
+        look = pq.ParquetFile(BytesIO(content)).read(use_threads=False)
+        names = look.schema.names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{at}: not a Parquet file ({shown(str(error))}); expected a look that `din gate` wrote"
         ) from None
     if not look.schema.equals(SCHEMA):
-        raise InputError(f"{at}: has columns {shown(look.schema.names)}; expected {SCHEMA.names}, as `din gate` writes")
+        raise InputError(f"{at}: has columns {shown(names)}; expected {SCHEMA.names}, as `din gate` writes")
     if not Version.form.fullmatch(_candidate(look)):
         raise InputError(f"{at}: names no candidate; expected the version of a bundle in the file's metadata")
     for name in ("candidate", "champion"):
@@ -164,6 +190,8 @@ def parse(content: bytes, at: str) -> pa.Table:
         wrong = value[~((value >= 0) & (value <= 1))]
         if len(wrong):
             raise InputError(f"{at}: column {name} holds {wrong[0]}; expected probabilities")
+    if look.schema.metadata.get(_HASH) != _hash(look):
+        raise InputError(f"{at}: damaged, its rows do not have the hash that the file states")
     return look
 
 
@@ -171,8 +199,22 @@ def _read(registry: Registry, champion: Version) -> list[pa.Table]:
     return [parse(content, at) for at, content in registry.looks(champion).items()]
 
 
+def _up_to(candidate: str, looks: list[pa.Table]) -> list[pa.Table]:
+    """Return the looks up to the candidate's; none if it has none."""
+    candidates = [_candidate(look) for look in looks]
+    return looks[: candidates.index(candidate) + 1] if candidate in candidates else []
+
+
 def _candidate(look: pa.Table) -> str:
     return (look.schema.metadata or {}).get(_CANDIDATE, b"").decode(errors="replace")
+
+
+def _hash(look: pa.Table) -> bytes:
+    """Hash everything that a look says: the candidate, how its rows are ranked, and the rows."""
+    found = sha256(f"{_candidate(look)} {_BY_DAY in (look.schema.metadata or {})}".encode())
+    for column in look.columns:
+        found.update(column.to_numpy().tobytes())
+    return found.hexdigest().encode()
 
 
 def _pool(views: Sequence[View]) -> list[Estimate]:

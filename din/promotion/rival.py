@@ -116,7 +116,7 @@ class Rival:
         candidate = self.evidence.version
         version = self.record.version
         found = looks.stored(self._registry, version, candidate)
-        if found is not None:
+        if found:
             return found
         if not self._may_look:
             raise InputError(f"no look of this candidate at {version[:12]} is stored; run `dvc repro gate`")

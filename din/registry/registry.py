@@ -345,6 +345,11 @@ class Registry:
             self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
         return {FileName(f"{folder}/{name}"): digest for name, digest in hashes.items()}
 
+    def looked_at(self) -> list[Version]:
+        """Return the champions that have looks, sorted."""
+        found = {key.split("/")[1] for key in self._objects.keys("looks")}
+        return sorted(Version(version) for version in found if Version.form.fullmatch(version))
+
     def looks(self, champion: Version) -> dict[str, bytes]:
         """Return the looks at a champion by their places, oldest first.
 

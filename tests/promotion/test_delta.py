@@ -11,6 +11,7 @@ from miniature import DAY, Run, probabilities, score
 from din.errors import GateClosed
 from din.metrics.estimates import difference
 from din.params import Params
+from din.promotion import commands
 from din.promotion.delta import margin_of
 from din.promotion.promote import promote
 from din.registry.registry import Registry
@@ -145,7 +146,7 @@ def test_promote_takes_no_look(workspace: Workspace, run, quick, registry):
 
 @pytest.mark.parametrize("fault", ["damaged", "a gap", "another name"])
 def test_a_look_that_is_no_look_closes(workspace: Workspace, run, quick, registry, fault):
-    """The reason names the object in the registry."""
+    """The reason names the object in the registry, and so does `din registry verify`."""
     crown(registry, run)
     next_day(run, 0, noise=0.1)
     judge(workspace, quick)
@@ -158,6 +159,8 @@ def test_a_look_that_is_no_look_closes(workspace: Workspace, run, quick, registr
     report = judge(workspace, quick)
     assert {"champion_delta_auc", "champion_delta_gauc"} <= set(shut(report))
     assert names[fault] in find(report, "champion_delta_auc")["reason"]
+    with pytest.raises(GateClosed, match=names[fault]):
+        commands.verify(registry.uri)
 
 
 def test_looks_survive_gc_while_their_champion_is_recorded(workspace: Workspace, run, quick, registry):

@@ -1,7 +1,10 @@
 """Evidence over days: which looks are pooled, and what a stored look may hold."""
 
+from io import BytesIO
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from din.errors import InputError
 from din.metrics.estimates import difference
 from din.names import ModelName, Version
 from din.promotion import looks
+from din.registry.registry import Registry
 
 DAY = 86_400_000_000
 CANDIDATE = Version("a" * 64)
@@ -97,6 +101,68 @@ def test_a_look_names_no_user():
     assert len(hashes[0]) == len(hashes[1]) == 60
     assert hashes[0].isdisjoint(hashes[1])
     assert b"u59" not in looks.dump(tables[0])
+
+
+def test_a_flipped_bit_changes_no_row_unnoticed(rng):
+    """Whichever byte of a file changes, the look is refused or says the same."""
+    table = drawn(rng, 0, rows=5)
+    content = looks.dump(table)
+    refused = 0
+    for place in range(len(content)):
+        flipped = content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
+        try:
+            found = looks.parse(flipped, "here")
+        except InputError:
+            refused += 1
+        else:
+            assert found.equals(table) and found.schema.metadata[b"candidate"] == CANDIDATE.encode(), place
+    assert refused > len(content) / 3
+
+
+def test_rows_of_another_look_do_not_fit_the_hash(rng):
+    """A file is refused if its rows, its candidate or its ranking are not those that were stored."""
+    table = drawn(rng, 0)
+    stated = pq.read_schema(BytesIO(looks.dump(table))).metadata
+    others = [
+        drawn(rng, 0).replace_schema_metadata(stated),
+        table.replace_schema_metadata({**stated, b"candidate": b"b" * 64}),
+        table.replace_schema_metadata({**stated, b"by_day": b"true"}),
+        table.replace_schema_metadata({b"candidate": CANDIDATE.encode()}),
+    ]
+    for other in others:
+        sink = BytesIO()
+        pq.write_table(other, sink)
+        with pytest.raises(InputError, match="here: damaged, its rows do not have the hash"):
+            looks.parse(sink.getvalue(), "here")
+
+
+@pytest.fixture
+def registry(tmp_path) -> Registry:
+    """Return an empty registry."""
+    return Registry(str(tmp_path), "clicks")
+
+
+def test_a_candidate_is_stored_once(rng, registry):
+    """A process that did not see the candidate's look finds it when it stores, and adds none."""
+    look = drawn(rng, 0)
+    champion = Version("c" * 64)
+    first = looks.store(registry, champion, look)
+    again = looks.store(registry, champion, drawn(rng, 0))
+    assert len(first) == len(again) == len(registry.looks(champion)) == 1
+    assert again[0].equals(look)
+
+
+def test_damage_of_looks_is_listed_by_champion(rng, registry):
+    """Each champion with a bad look gives one line that names the object."""
+    for letter in "cde":
+        looks.store(registry, Version(letter * 64), drawn(rng, 0))
+    assert looks.damage(registry) == []
+    registry.add_look(Version("d" * 64), 2, b"PAR1")
+    registry.add_look(Version("e" * 64), 3, b"PAR1")
+    lines = looks.damage(registry)
+    assert len(lines) == 2
+    assert f"{'d' * 64}/000002.parquet: not a Parquet file" in lines[0]
+    assert f"{'e' * 64}/000003.parquet: unexpected" in lines[1]
 
 
 def replaced(table, place, value):

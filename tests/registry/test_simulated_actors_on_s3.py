@@ -11,7 +11,9 @@ from s3 import BUCKET
 from simulation.actors import (
     Actor,
     Collector,
+    Compared,
     Delivered,
+    Judge,
     Promoter,
     Reader,
     Rollback,
@@ -21,6 +23,7 @@ from simulation.actors import (
 )
 
 from din.errors import GateClosed, InputError, Unavailable
+from din.promotion import looks
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -59,6 +62,8 @@ def test_actors_keep_the_rules(seed: int, proxy: FaultyProxy, tmp_path: Path) ->
         Promoter("one", candidate(1), "run-1"),
         Promoter("two", candidate(2), "run-2"),
         Promoter("two again", candidate(2), "run-2"),
+        Judge("judge", candidate(3)),
+        Judge("judge again", candidate(3)),
         Rollback("rollback", to=1),
         Reader("reader", tmp_path / "reader"),
         Collector("gc", timedelta(hours=1)),
@@ -80,7 +85,7 @@ def test_actors_keep_the_rules(seed: int, proxy: FaultyProxy, tmp_path: Path) ->
         assert not isinstance(again, Unavailable), again
         check(actor, again, registry.history(), faulty=False)
     assert registry.history()[: len(log)] == log
-    assert registry.verify() == []
+    assert registry.verify() == looks.damage(registry) == []
 
 
 def check(actor: Actor, result: object, log: list[Record], faulty: bool) -> None:
@@ -90,6 +95,9 @@ def check(actor: Actor, result: object, log: list[Record], faulty: bool) -> None
     elif isinstance(result, Delivered):
         assert log[result.record.number - 1] == result.record
         assert result.files == candidates_by_version()[result.record.version].files
+    elif isinstance(result, Compared):
+        assert log[result.champion.number - 1] == result.champion
+        assert [one.equals(candidate(3).look) for one in result.looks] == [True]
     elif isinstance(result, Unavailable):
         assert faulty, result
     elif isinstance(result, GateClosed):

@@ -5,6 +5,7 @@ exit codes.
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Protocol
 
 import documents_of
+import numpy as np
+import pyarrow as pa
 
 from din.artifacts import hash_files, write_json
 from din.document_types import Facts
 from din.errors import GateClosed
-from din.names import Version
+from din.names import ModelName, Version
+from din.promotion import looks
 from din.registry.bundle import verify_bundle
 from din.registry.records import Record, StaleChampion
 from din.registry.registry import Registry
@@ -32,11 +36,13 @@ class Candidate:
         directory: its directory.
         version: its version.
         files: its files with their bytes, with the manifest.
+        look: its predictions and a champion's on the same rows, as `din gate` stores them.
     """
 
     directory: Path
     version: Version
     files: dict[str, bytes]
+    look: pa.Table
 
 
 @cache
@@ -48,7 +54,13 @@ def candidate(number: int) -> Candidate:
     (directory / "model.onnx").write_text(f"model {number}")
     write_json(directory / "manifest.json", {"files": hash_files(directory)})
     files = {path.name: path.read_bytes() for path in directory.iterdir()}
-    return Candidate(directory, verify_bundle(directory).version, files)
+    version = verify_bundle(directory).version
+    return Candidate(directory, version, files, _look(version))
+
+
+def _look(version: Version) -> pa.Table:
+    rows = pa.table({"user": [0, 1], "label": [0, 1], "timestamp": [1, 2], "prediction": [0.2, 0.4]})
+    return looks.rows_of(rows, np.array([0.3, 0.1]), pa.chunked_array([["u0", "u1"]]), ModelName("ads"), version)
 
 
 def candidates_by_version() -> dict[Version, Candidate]:
@@ -74,6 +86,14 @@ class Delivered:
     record: Record
     facts: Facts
     files: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The champion that a candidate was compared with, and all looks at it up to the candidate's."""
+
+    champion: Record
+    looks: Sequence[pa.Table]
 
 
 class Actor(Protocol):
@@ -118,6 +138,24 @@ class Promoter:
         )
         assert promoted.previous == (judged.version if judged else None), "it follows a champion that was not compared"
         return promoted
+
+
+@dataclass(frozen=True)
+class Judge:
+    """`din gate`, for a candidate that stays undecided."""
+
+    name: str
+    candidate: Candidate
+
+    def act(self, registry: Registry) -> Compared | None:
+        """Look at the champion, or find the candidate's earlier look; None if there is no other champion."""
+        history = registry.history()
+        version = self.candidate.version
+        if not history or history[-1].version == version:
+            return None
+        champion = history[-1]
+        found = looks.stored(registry, champion.version, version)
+        return Compared(champion, found or looks.store(registry, champion.version, self.candidate.look))
 
 
 @dataclass(frozen=True)
@@ -170,5 +208,5 @@ class Verifier:
 
     def act(self, registry: Registry) -> None:
         """Raise GateClosed for damage."""
-        if damage := registry.verify():
+        if damage := [*registry.verify(), *looks.damage(registry)]:
             raise GateClosed("\n".join(damage))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from din.promotion import looks
 from din.registry import objects, records, registry
 from din.registry.objects import Objects
 from din.registry.registry import Registry
@@ -45,7 +46,7 @@ class Bug:
         made: dict[str, Any] = {}
         exec(compile(source, f"<{self.name}>", "exec"), vars(module), made)
         owner = self.function.__qualname__.rpartition(".")[0]
-        owners = [getattr(module, owner)] if owner else [objects, records, registry]
+        owners = [getattr(module, owner)] if owner else [objects, records, registry, looks]
         places = [place for place in owners if inspect.unwrap(vars(place).get(name, ())) is self.function]
         assert places, f"{self.name}: {name} was not found"
         with ExitStack() as patches:
@@ -134,6 +135,16 @@ BUGS = (
         {"manifest = ": "if target.exists():\n        return target\n    manifest = "},
     ),
     Bug("verify calls an expired token damage", Registry._problem, {"    except Refused:\n        raise\n": ""}),
+    Bug(
+        "a look is put, not created",
+        Registry.add_look,
+        {"return self._objects.create(": "return not self._objects.put("},
+    ),
+    Bug("a look is stored again", looks.store, {"if found := _up_to(candidate, earlier):": "if found := []:"}),
+    Bug("the number of a look skips one", looks.store, {"len(earlier) + 1": "len(earlier) + 2"}),
+    Bug("verify reads no looks", looks.damage, {"_read(registry, champion)": "pass"}),
+    Bug("verify calls a refused look damage", looks.damage, {"    except Refused:\n            raise\n    ": ""}),
+    Bug("gc keeps no looks", Registry.gc, {'in ("bundles", "looks")}': 'in ("bundles",)}'}),
     Bug("gc ignores the grace period", Registry.gc, {"max(keys.values()) < before": "True"}),
     Bug("gc goes by the oldest object", Registry.gc, {"max(keys.values()) < before": "min(keys.values()) < before"}),
     Bug(

@@ -24,7 +24,7 @@ from din.errors import GateClosed, InputError, Unavailable
 from din.registry import objects, registry
 from din.registry.registry import Registry
 
-from .actors import Actor, Collector, Promoter, Reader, Rollback, Verifier, candidate, folder
+from .actors import Actor, Collector, Judge, Promoter, Reader, Rollback, Verifier, candidate, folder
 from .invariants import Rules, Violation
 from .outcomes import check_error, check_result
 from .store import FAULTS, SimulatedStore, Stored
@@ -41,7 +41,7 @@ _READS = ("get", "get file", "head", "list")
 _MORE_FAULTS_IN_WRITES = 4
 _AFTER_A_LISTING = 4
 """How much likelier another actor's turn is after a listing, which may be outdated by then."""
-_KINDS = ("promote", "promote", "promote", "rollback", "read", "gc", "gc", "verify")
+_KINDS = ("promote", "promote", "promote", "rollback", "read", "gc", "gc", "verify", "judge")
 _RIVALS = (("promote", "gc"), ("promote", "gc"), ("gc", "gc"), ("promote", "promote"))
 """Pairs that contend for the same objects."""
 _ORDERS = ((0.02, False), (0.03, False), (0.05, False), (0.3, True), (1.0, True), (1.0, True))
@@ -219,6 +219,7 @@ def snapshots() -> list[Snapshot]:
         with simulated(world, strict=False):
             for number in range(champions):
                 promoter(number).act(Registry(URI, MODEL))
+                Judge("first-judge", candidate(number + 1)).act(Registry(URI, MODEL))
             world.recorded = found
             promoter(LEFTOVER).act(Registry(URI, MODEL))
     return found
@@ -229,7 +230,7 @@ def play(seed: int) -> History:
     plan = random.Random(seed)
     world = World(seed, plan.choice(snapshots()))
     world.now += plan.choice((timedelta(minutes=30), timedelta(hours=2), timedelta(days=9), timedelta(days=9)))
-    if plan.random() < 0.1:
+    if plan.random() < 0.15:
         _damage(world.rules, plan)
     shutil.rmtree(folder() / "readers", ignore_errors=True)
     actors = _cast(plan)
@@ -248,9 +249,10 @@ def play(seed: int) -> History:
 
 
 def _damage(rules: Rules, plan: random.Random) -> None:
-    """Damage a file of a bundle that is not the champion's."""
+    """Damage a file of a bundle that is not the champion's, or a look."""
     champion = rules.log[-1]["version"] if rules.log else ""
     files = [path for path in rules.objects if path.endswith("model.onnx") and champion not in path.split("/")]
+    files += [path for path in rules.objects if "/looks/" in path]
     if files:
         rules.damage(plan.choice(sorted(files)))
 
@@ -266,6 +268,8 @@ def _cast(plan: random.Random) -> list[Actor]:
             cast.append(promoter(plan.choice((LEFTOVER, LEFTOVER, 1, 3)), "abcd"[place]))
         elif kind == "rollback":
             cast.append(Rollback(f"rollback-{place}", to=plan.choice((1, 1, 2))))
+        elif kind == "judge":
+            cast.append(Judge(f"judge-{place}", candidate(plan.choice((LEFTOVER, 1, 3, 3)))))
         elif kind == "read":
             cast.append(Reader(f"reader-{place}", folder() / "readers" / str(place)))
         elif kind == "gc":

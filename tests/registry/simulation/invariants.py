@@ -3,7 +3,10 @@
 import json
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .store import Stored
 
@@ -20,9 +23,10 @@ class Rules:
         objects: the objects of the store, by path.
         log: the records in the order in which they were first written.
         authors: who wrote each record; None if it landed late.
-        named: the objects that records name.
+        named: the objects that records name, and all looks.
         digest: the hash of the newest record.
-        damaged: the files of bundles that lost a byte before the history began.
+        damaged: the files that lost a byte before the history began.
+        looks: the candidates that were compared with each champion, in the order of their looks.
     """
 
     objects: dict[str, Stored]
@@ -31,10 +35,12 @@ class Rules:
     named: set[str] = field(default_factory=set)
     digest: str | None = None
     damaged: set[str] = field(default_factory=set)
+    looks: dict[str, list[str]] = field(default_factory=dict)
 
     def copy(self, objects: dict[str, Stored]) -> "Rules":
         """Return the rules with the same log, for a copy of the objects."""
-        return Rules(objects, list(self.log), list(self.authors), set(self.named), self.digest)
+        looks = {champion: list(candidates) for champion, candidates in self.looks.items()}
+        return Rules(objects, list(self.log), list(self.authors), set(self.named), self.digest, looks=looks)
 
     def wrote(self, path: str, before: Stored | None, author: object) -> None:
         """Check a write that just landed."""
@@ -54,6 +60,9 @@ class Rules:
             version, name = rest.split("/", 1)
             if name == "manifest.json":
                 self._check_bundle(model, version)
+        elif area == "looks":
+            self._check_look(rest, content)
+            self.named.add(path)
 
     def deleted(self, path: str) -> None:
         """Check a removal that just landed."""
@@ -68,14 +77,14 @@ class Rules:
             raise Violation(f"half a bundle: {path} was deleted while its manifest is stored")
 
     def damage(self, path: str) -> None:
-        """Change a byte of a stored file."""
+        """Remove the last byte of a stored file."""
         before = self.objects[path]
-        self.objects[path] = Stored(bytes([before.content[0] ^ 2]) + before.content[1:], before.modified)
+        self.objects[path] = Stored(before.content[:-1], before.modified)
         self.damaged.add(path)
 
-    def is_damaged(self, version: str) -> bool:
-        """Return whether a bundle is damaged."""
-        return any(f"/{version}/" in path for path in self.damaged)
+    def is_damaged(self, area: Literal["bundles", "looks"], version: str) -> bool:
+        """Return whether a bundle, or a look at it, is damaged."""
+        return any(f"/{area}/{version}/" in path for path in self.damaged)
 
     def is_sealed(self, number: int) -> bool:
         """Return whether a record has a seal."""
@@ -113,6 +122,18 @@ class Rules:
             self.named.add(path)
         self.log.append(record)
         self.digest = sha256(content).hexdigest()
+
+    def _check_look(self, name: str, content: bytes) -> None:
+        champion, file = name.split("/")
+        candidates = self.looks.setdefault(champion, [])
+        candidate = pq.read_schema(pa.BufferReader(content)).metadata[b"candidate"].decode()
+        if file != f"{len(candidates) + 1:06d}.parquet":
+            raise Violation(f"gap: look {file} follows {len(candidates)} looks at {champion[:12]}")
+        if candidate in candidates:
+            raise Violation(f"second look: {candidate[:12]} was compared with {champion[:12]} before")
+        if champion not in {record["version"] for record in self.log}:
+            raise Violation(f"no champion: {candidate[:12]} was compared with {champion[:12]}, which was none")
+        candidates.append(candidate)
 
     def _check_bundle(self, model: str, version: str) -> set[str]:
         folder = f"{model}/bundles/{version}"

@@ -5,7 +5,7 @@ from typing import Protocol
 from din.errors import GateClosed, InputError, Unavailable
 from din.registry.records import Record
 
-from .actors import Actor, Delivered, Promoter, Rollback, Verifier, candidates_by_version
+from .actors import Actor, Compared, Delivered, Judge, Promoter, Rollback, Verifier, candidates_by_version
 from .invariants import Rules, Violation
 
 _UNANSWERED = ("500", "429", "lost", "late", "half")
@@ -57,9 +57,15 @@ def check_result(rules: Rules, attempt: Attempt, result: object) -> None:
         files = candidates_by_version()[result.record.version].files
         if result.files != files:
             raise Violation(f"wrong bytes: {actor.name} got other files than {result.record.version[:12]} holds")
+    elif isinstance(result, Compared):
+        _check_record(rules, attempt, result.champion)
+        candidates = rules.looks.get(result.champion.version, [])[: len(result.looks)]
+        found = [look.schema.metadata[b"candidate"].decode() for look in result.looks]
+        if found != candidates or not isinstance(actor, Judge) or found[-1] != actor.candidate.version:
+            raise Violation(f"lost: {actor.name} was told of {len(found)} looks, but {len(candidates)} are stored")
     elif isinstance(actor, Verifier) and rules.damaged & rules.named:
         raise Violation(f"overlooked: {actor.name} found no damage in {rules.damaged}")
-    elif result is None and not isinstance(actor, Verifier) and attempt.began:
+    elif result is None and not isinstance(actor, Verifier | Judge) and attempt.began:
         raise Violation(f"lost: {actor.name} saw no champion, although there were {attempt.began} records")
 
 
@@ -101,11 +107,13 @@ def _has_cause(rules: Rules, attempt: Attempt, error: Exception) -> bool:
         version = actor.candidate.version
         replaced = version in {record["version"] for record in rules.log[:-1]}
         if isinstance(error, InputError):
-            return rules.is_damaged(version)
+            return rules.is_damaged("bundles", version)
         return overtaken or replaced
+    if isinstance(actor, Judge):
+        return isinstance(error, InputError) and any(rules.is_damaged("looks", version) for version in lately)
     if isinstance(actor, Rollback) and isinstance(error, InputError):
         version = rules.log[actor.to - 1]["version"] if actor.to <= len(rules.log) else ""
-        return actor.to > attempt.began or version in lately or rules.is_damaged(version)
+        return actor.to > attempt.began or version in lately or rules.is_damaged("bundles", version)
     if isinstance(actor, Rollback):
         return overtaken
     if isinstance(actor, Verifier) and rules.damaged & rules.named:

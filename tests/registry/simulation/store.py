@@ -30,7 +30,7 @@ FAULTS = {
     "create": (*_WRITE, "twice", "twice"),
     "delete": _WRITE,
     "get": (*_REFUSED, "half"),
-    "get file": (*_REFUSED, "half", "flipped", "flipped", "flipped"),
+    "get file": (*_REFUSED, "half", *["flipped"] * 9),
     "head": _REFUSED,
     "list": (*_REFUSED, "half"),
 }
