@@ -8,11 +8,12 @@
 The verdict is closed if a path fails or can't be compared, or if all outputs are alike, which proves nothing. An
 impression takes about half a millisecond. Bit equality is not demanded, since onnxruntime does not promise it. Logits
 must agree up to `atol_logit` (relative beyond 1, as float32 has 24 bits), probabilities up to `atol_probability`, and
-AUC up to `MAX_AUC_DELTA` and the pairs that are tied within `atol_logit`.
+AUC up to `MAX_AUC_DELTA` and the pairs that are tied within `atol_logit`. Candidates of a request must keep their
+order, unless their logits are closer than the tolerance allows to tell. Edge cases hold numbers that are far from any
+log, so they may differ by what float32 rounding explains as well (see `din.serve.rounding`). Real impressions may not.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +32,12 @@ from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.params import CheckParity, Params
 from din.serve.cases import Case, real_cases
+from din.serve.rounding import explained
 from din.serve.scorer import BATCH_GRAPH, Graph, Scorer
+from din.serve.scores import Scores, Vector
 from din.workspace import Workspace
 
 MAX_AUC_DELTA = 1e-5
-
-Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The scores of one path for all cases, [N] each."""
-
-    logits: Vector
-    probabilities: Vector
 
 
 def check_parity(workspace: Workspace, params: Params) -> None:
@@ -67,12 +60,12 @@ def check_parity(workspace: Workspace, params: Params) -> None:
         scorer = Scorer.open(workspace.bundle)
         report["bundle"] = scorer.version
         found = {
-            "torch": _torch(trained, real + edges),
+            "torch": torch_scores(trained, real + edges),
             "onnx": _onnx(workspace.bundle / BATCH_GRAPH, real + edges),
             "score": _scorer(scorer, real + edges, many=False),
             "score_many": _scorer(scorer, real + edges, many=True),
         }
-        report |= compare(found, real, edges, settings)
+        report |= compare(found, explained(trained, edges), real, edges, settings)
     except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
         report["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report["verdict"] = "closed" if report["reason"] else "open"
@@ -83,11 +76,14 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     print(f"{_table(report)}\nopen: {report['cases']:,} cases agree on {', '.join(PATHS)}")
 
 
-def compare(found: dict[str, Scores], real: list[Case], edges: list[Case], settings: CheckParity) -> dict[str, Any]:
+def compare(
+    found: dict[str, Scores], rounding: Scores, real: list[Case], edges: list[Case], settings: CheckParity
+) -> dict[str, Any]:
     """Return the measured part of the report, with the failures as `reason`, or None.
 
     Args:
         found: the scores of each path.
+        rounding: the differences that rounding explains, for the edge cases.
         real: the cases from the log, which come first in the scores.
         edges: the edge cases.
         settings: the tolerances.
@@ -100,49 +96,46 @@ def compare(found: dict[str, Scores], real: list[Case], edges: list[Case], setti
     for name, scores in others.items():
         if scores.logits.shape != torch_.logits.shape:
             raise InputError(f"{name} gave {scores.logits.shape} answers to {torch_.logits.shape} impressions")
-    by_logit = {name: np.abs(scores.logits - torch_.logits) for name, scores in others.items()}
-    by_probability = {name: np.abs(scores.probabilities - torch_.probabilities) for name, scores in others.items()}
-    scale = _scale(torch_.logits, real + edges)
     count = sum(len(case.packed) for case in real)
+    scale = np.maximum(1, np.abs(torch_.logits))
+    logits = _differences([scores.logits for scores in others.values()], torch_.logits, rounding.logits)
+    probabilities = _differences(
+        [scores.probabilities for scores in others.values()], torch_.probabilities, rounding.probabilities
+    )
     labels = np.concatenate([case.packed.labels for case in real])
     base = auc(labels, torch_.logits[:count])
-    deltas = {name: abs(auc(labels, scores.logits[:count]) - base) for name, scores in others.items()}
+    deltas = [abs(auc(labels, scores.logits[:count]) - base) for scores in others.values()]
     near = tied_share(labels, torch_.logits[:count], settings.atol_logit)
-    flips = sum(_flips(torch_, scores, real, edges, settings.atol_logit) for scores in others.values())
+    tolerance = settings.atol_logit * scale[count:] + rounding.logits
+    flips = sum(_flips(torch_.logits[count:], scores.logits[count:], tolerance, edges) for scores in others.values())
     std = float(torch_.probabilities[:count].std())
-
-    def worst(values: dict[str, Vector]) -> float:
-        return max(float(v.max()) for v in values.values())
-
     checks = {
         "outputs are all alike (their std is below check_parity.min_std): nothing is proven": std >= settings.min_std,
-        "logits differ": worst({n: v / scale for n, v in by_logit.items()}) <= settings.atol_logit,
-        "probabilities differ": worst(by_probability) <= settings.atol_probability,
-        "AUC differs, or can't be computed": max(deltas.values()) < MAX_AUC_DELTA + near,
+        "logits differ": (logits / scale).max() <= settings.atol_logit,
+        "probabilities differ": probabilities.max() <= settings.atol_probability,
+        "AUC differs, or can't be computed": np.max(deltas) < MAX_AUC_DELTA + near,
         "the order of candidates differs": flips == 0,
     }
     failed = [reason for reason, holds in checks.items() if not holds]
-    at = int(np.argmax(np.max([*by_probability.values()], axis=0)))
     return {
-        "max_abs_probability_diff": worst(by_probability),
-        "max_abs_logit_diff": worst(by_logit),
-        "auc_delta": None if np.isnan(base) else max(deltas.values()),
+        "max_abs_probability_diff": float(probabilities.max()),
+        "max_abs_logit_diff": float(logits.max()),
+        "auc_delta": None if np.isnan(base) else float(np.max(deltas)),
         "std": std,
         "flips": flips,
-        "worst": _describe(at, found, real + edges),
+        "worst": _describe(int(probabilities.argmax()), found, real + edges),
         "reason": "; ".join(failed) or None,
     }
 
 
-def _scale(logits: Vector, cases: list[Case]) -> Vector:
-    """Return the scale of differences of logits, [N]: the largest logit of the same case, but at least 1.
+def _differences(others: list[Vector], torch_: Vector, rounding: Vector) -> Vector:
+    """Return the largest difference of any path from PyTorch, [N], beyond what rounding explains for the edge cases.
 
-    Candidates of a case share their inputs. If these are extreme, sums of large numbers cancel in float32, and a small
-    logit has as large an error as a large one.
+    NaN in any path gives NaN, which is within no tolerance.
     """
-    ends = np.cumsum([len(case.packed) for case in cases])
-    parts = np.split(np.abs(logits), ends[:-1])
-    return np.concatenate([np.full(len(part), max(1.0, part.max(initial=0.0))) for part in parts])
+    largest = np.max(np.abs(np.array(others) - torch_), axis=0)
+    real = len(largest) - len(rounding)
+    return np.append(largest[:real], np.maximum(largest[real:] - rounding, 0))
 
 
 def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
@@ -155,13 +148,15 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
     return float(near.sum() / (len(clicked) * len(other)))
 
 
-def _torch(trained: Trained, cases: list[Case]) -> Scores:
+def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
+    """Return PyTorch's scores of all cases."""
+
     def logits(packed: PackedBatch) -> Vector:
         return trained.model(trained.table, to_tensors(packed)).double().numpy()
 
     with torch.inference_mode():
         found = np.concatenate([logits(case.packed) for case in cases if len(case.packed)])
-    return Scores(found, np.exp(-np.logaddexp(0, -found)))
+    return Scores.of(found)
 
 
 def _onnx(path: Path, cases: list[Case]) -> Scores:
@@ -184,14 +179,20 @@ def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
     return Scores(*found)
 
 
-def _flips(one: Scores, other: Scores, real: list[Case], edges: list[Case], tie: float) -> int:
-    """Count pairs of candidates of one request that the two order differently and that are further apart than a tie."""
-    at = sum(len(case.packed) for case in real)
+def _flips(mine: Vector, theirs: Vector, tolerance: Vector, edges: list[Case]) -> int:
+    """Count pairs of candidates of one request that the two order differently, unless the pair is as good as tied.
+
+    A pair is tied if its logits are no further apart than the mean of their two tolerances.
+
+    Args:
+        mine, theirs: the logits of the edge cases, [N].
+        tolerance: the difference that is allowed for each logit, [N].
+    """
+    ends = np.cumsum([len(case.packed) for case in edges])[:-1]
     flips = 0
-    for case in edges:
-        mine, theirs = (scores.logits[at : at + len(case.packed)] for scores in (one, other))
-        flips += int(((mine[:, None] - mine > tie) & (theirs[:, None] < theirs)).sum())
-        at += len(case.packed)
+    for one, other, allowed in zip(*(np.split(part, ends) for part in (mine, theirs, tolerance)), strict=True):
+        tie = (allowed[:, None] + allowed) / 2
+        flips += int(((one[:, None] - one > tie) & (other[:, None] < other)).sum())
     return flips
 
 

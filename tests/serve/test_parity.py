@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -14,12 +14,16 @@ import torch
 from onnx import numpy_helper
 from serve_workspace import Finished
 
+from din import field_forms
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
+from din.params import CheckParity
+from din.serve.cases import Case, real_cases
 from din.serve.export import export
-from din.serve.parity import check_parity, tied_share
+from din.serve.parity import check_parity, compare, tied_share, torch_scores
 from din.serve.scorer import Scorer
+from din.serve.scores import Scores, Vector
 
 
 def test_open_on_a_sound_bundle(own: Finished) -> None:
@@ -143,3 +147,101 @@ def test_pairs_that_rounding_may_order_either_way_are_counted(seed: int) -> None
     near = [abs(one - other) <= 0.105 for one, other in pairs]
     assert tied_share(labels, logits, 0.105) == pytest.approx(np.mean(near))
     assert np.isnan(tied_share(np.ones(3), np.zeros(3), 1.0))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The cases of a sound bundle with PyTorch's scores for all paths, to plant differences in."""
+
+    settings: CheckParity
+    real: list[Case]
+    edges: list[Case]
+    scores: Scores
+
+    @property
+    def extreme(self) -> slice:
+        """Where the candidates of the case of the lowest numbers are in the scores."""
+        names = [case.name for case in self.edges]
+        at = names.index("values: lowest")
+        start = sum(len(case.packed) for case in self.real + self.edges[:at])
+        return slice(start, start + len(self.edges[at].packed))
+
+    def reason(self, torch_: Vector, scorer: Vector, rounding: float = 0.0) -> str:
+        """Return why parity closes if the scorer's logits are others than PyTorch's.
+
+        Args:
+            rounding: the difference of logits and of probabilities that rounding explains in each edge case.
+        """
+        one = Scores.of(torch_)
+        explained = np.full(sum(len(case.packed) for case in self.edges), rounding)
+        found = {"torch": one, "onnx": one, "score": Scores.of(scorer)}
+        report = compare(found, Scores(explained, explained), self.real, self.edges, self.settings)
+        return report["reason"] or "open"
+
+
+@pytest.fixture
+def compared(own: Finished) -> Compared:
+    """Return the cases of a sound bundle."""
+    features = artifact.known(own.features, own.here.shipped)
+    real, edges = real_cases(features, own.raw, 100, seed=3)
+    logits = torch_scores(artifact.load(features, own.here.shipped), real + edges)
+    return Compared(own.params.check_parity, real, edges, logits)
+
+
+def planted(logits: Vector, at: slice, values: list[float]) -> Vector:
+    """Return the logits with other values in some places."""
+    changed = logits.copy()
+    changed[at] = values
+    return changed
+
+
+def test_saturated_logits_may_differ_by_their_rounding(compared: Compared) -> None:
+    """At logits of 6e8, neighbours in float32 are 64 apart. So two of them may change places, but not far ones."""
+    saturated = planted(compared.scores.logits, compared.extreme, [576_700_352.0, 576_696_256.0, 576_696_128.0])
+    rounded = planted(saturated, compared.extreme, [576_700_096.0, 576_696_064.0, 576_696_256.0])
+    assert compared.reason(saturated, rounded) == "open"
+    further = planted(saturated, compared.extreme, [576_700_352.0, 576_696_256.0, 577_696_128.0])
+    assert "logits differ" in compared.reason(saturated, further)
+    assert "the order of candidates differs" in compared.reason(saturated, further)
+
+
+def test_an_edge_case_may_differ_by_what_rounding_explains(compared: Compared) -> None:
+    """A small logit of extreme numbers has lost digits; the same difference without that cause closes."""
+    small = planted(compared.scores.logits, compared.extreme, [-1.761296, -21.5343, -21.3760])
+    rounded = planted(compared.scores.logits, compared.extreme, [-1.761455, -21.5346, -21.3751])
+    assert compared.reason(small, rounded, rounding=2e-3) == "open"
+    assert "probabilities differ" in compared.reason(small, rounded)
+    wrong = planted(compared.scores.logits, compared.extreme, [-1.77, -21.5346, -21.3751])
+    assert "logits differ" in compared.reason(small, wrong, rounding=2e-3)
+
+
+def test_rounding_excuses_no_real_impression(compared: Compared) -> None:
+    """An impression of the log must agree up to the tolerances, whatever rounding explains in edge cases."""
+    logits = compared.scores.logits
+    moved = planted(logits, slice(0, 1), [logits[0] + 2e-4])
+    assert "differ" in compared.reason(logits, moved, rounding=1.0)
+
+
+@pytest.mark.parametrize("place", [0, -1], ids=["an impression", "an edge case"])
+def test_closed_on_nan_in_one_path(place: int, compared: Compared) -> None:
+    """NaN from one path closes, although the other path agrees."""
+    broken = compared.scores.logits.copy()
+    broken[place] = np.nan
+    assert "probabilities differ" in compared.reason(compared.scores.logits, broken, rounding=1.0)
+
+
+def test_candidates_further_apart_than_the_tolerance_keep_their_order(compared: Compared) -> None:
+    """Two candidates that change places close if their tolerances can tell them apart."""
+    logits = planted(compared.scores.logits, compared.extreme, [0.5, 0.0, -0.5])
+    near = planted(logits, compared.extreme, [0.5, 0.0, 0.00005])
+    apart = planted(logits, compared.extreme, [0.5, -0.5, 0.0])
+    assert "order" in compared.reason(logits, apart)
+    assert "order" not in compared.reason(planted(logits, compared.extreme, [0.5, 0.0, -0.00003]), near)
+
+
+@pytest.mark.parametrize("far", [1e3, 1e5])
+def test_open_on_numbers_further_than_any(far: float, own: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers so far that float32 has no digits left for the logit do not close a sound bundle."""
+    monkeypatch.setattr(field_forms, "FAR", far)
+    check_parity(own.here, own.params)
+    assert own.parity()["verdict"] == "open"
