@@ -160,7 +160,7 @@ class Compared:
 
     @property
     def extreme(self) -> slice:
-        """Where the candidates of the case of the lowest numbers are in the scores."""
+        """The places of the candidates with the lowest numbers in the scores."""
         names = [case.name for case in self.edges]
         at = names.index("values: lowest")
         start = sum(len(case.packed) for case in self.real + self.edges[:at])

@@ -49,7 +49,7 @@ def test_it_explains_the_rounding_of_pytorch(far: float, own: Finished, monkeypa
 
 
 def test_it_explains_little_in_ordinary_cases(own: Finished) -> None:
-    """Where numbers are ordinary, it explains less than a real impression's tolerance, so a defect can't hide."""
+    """For ordinary numbers, rounding explains less than a real tolerance, so no defect can hide."""
     edges = edges_of(own)
     ordinary = [case for case in edges.cases if case.name not in ("values: lowest", "values: highest")]
     found = explained(edges.trained, ordinary)
