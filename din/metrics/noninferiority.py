@@ -9,8 +9,9 @@ up to α however many looks follow. By the union bound this holds whatever the l
 seed on the same day, other parameters. Half of α goes to the first look, and most candidates need no other.
 
 **Pooled days.** Each day judges another candidate, so the mean over days describes the pipeline, not today's candidate.
-Today's rows alone must therefore rule out a loss of two margins, with error α. Without this rule a run of good days
-would let one bad candidate through.
+Today's rows alone must therefore rule out a loss of two margins. Without this rule a run of good days would let one bad
+candidate through. The first look at a day may err with probability α, and its nth retry, with another seed or other
+parameters, with α / (n(n + 1)). So all candidates of a day together err with at most 2α, however often it is retried.
 
 **Power.** A look excludes a loss of (t_α + t_power) · SE with that power. With enough users to make this the margin, it
 decides for an equal candidate.
@@ -60,7 +61,7 @@ def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
     return estimate.width(1 - level) + estimate.width(power)
 
 
-def judge(days: Sequence[Estimate], margin: float, number: int, level: float) -> Look:
+def judge(days: Sequence[Estimate], margin: float, number: int, level: float, retries: int = 0) -> Look:
     """Hold the mean difference of some days against a margin.
 
     Args:
@@ -68,13 +69,15 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float) ->
         margin: the permitted loss, above 0.
         number: the number of this look at the champion, from 1.
         level: the permitted error of all looks together, one-sided, e.g. 0.05.
+        retries: the number of earlier looks at today's rows.
     """
     today = days[-1]
     pooled = mean(days)
     spent = level_of(number, level)
+    spent_today = level_of(retries, level) if retries else level
     interval = pooled.interval(1 - spent)
     may_be_harmless = interval.upper >= -margin and today.interval(1 - spent).upper >= -margin  # False for NaN
-    harmless = interval.lower > -margin and today.interval(1 - level).lower > -_WORST * margin
+    harmless = interval.lower > -margin and today.interval(1 - spent_today).lower > -_WORST * margin
     verdict: Verdict = "closed"
     if may_be_harmless:
         verdict = "open" if harmless else "borderline"

@@ -151,7 +151,8 @@ def judged(views: Sequence[View], margin_of: Callable[[Estimate], float], level:
 
     def outcome(first: int, number: int) -> Look:
         pool = _pool(views[first:number])
-        return judge(pool, margin_of(pool[-1]), number, level)
+        retries = sum(view.days == views[number - 1].days for view in views[: number - 1])
+        return judge(pool, margin_of(pool[-1]), number, level, retries)
 
     first = 0
     for number in range(1, len(views)):

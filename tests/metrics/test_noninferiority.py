@@ -66,6 +66,17 @@ def test_good_days_do_not_let_a_bad_candidate_through(rng):
     assert look.verdict == "borderline"
 
 
+def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng):
+    """Among good days, bad candidates that lose two margins open in at most 2α of the days that are retried often."""
+    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(20)]
+    opened = 0
+    for _ in range(200):
+        bad = [drawn(rng, -2.0, 0.5, users=60) for _ in range(20)]
+        looks = (judge([*good, one], 1.0, 21 + n, LEVEL, n) for n, one in enumerate(bad))
+        opened += any(look.verdict == "open" for look in looks)
+    assert 0 < opened / 200 <= 2 * LEVEL + 3 * math.sqrt(2 * LEVEL / 200)
+
+
 def test_a_certain_loss_of_today_closes(rng):
     """Good days don't keep a candidate undecided that is worse for certain."""
     good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(20)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from din.errors import InputError
 from din.metrics.estimates import difference
+from din.metrics.noninferiority import judge
 from din.names import ModelName, Version
 from din.promotion import looks
 from din.registry.registry import Registry
@@ -67,6 +68,20 @@ def test_one_look_is_the_plain_difference(rng):
     found = judged([today])
     assert found.interval.point == pytest.approx(expected.value)
     assert found.interval.upper - found.interval.point == pytest.approx(expected.width(1 - 0.025))
+
+
+def test_retries_of_a_day_are_counted(rng, monkeypatch):
+    """Only an earlier look at exactly today's days makes a look a retry."""
+    retries = []
+
+    def noting(days, margin, number, level, retried):
+        retries.append(retried)
+        return judge(days, margin, number, level, retried)
+
+    monkeypatch.setattr(looks, "judge", noting)
+    judged([drawn(rng, first_day, first_user=100 * at) for at, first_day in enumerate((0, 1, 1, 5, 1))])
+    assert retries[-1] == 2
+    assert retries[:2] == [0, 0]
 
 
 def test_a_decision_ends_the_pool(rng):
