@@ -1,6 +1,7 @@
 """The meaning of a gate's report, in words for readers who do not know its gates."""
 
 from din.document_types import GateEntry, GateReport
+from din.registry.records import Record
 
 _DELTA = "champion_delta_"
 
@@ -25,6 +26,20 @@ def explain(report: GateReport) -> str:
     if report["verdict"] == "borderline":
         return f"The champion {name} stays for now: nobody can tell yet whether the candidate is as good. {compared}"
     return f"The champion {name} stays, because the candidate is worse. {compared}"
+
+
+def explain_champion(record: Record, report: GateReport) -> str:
+    """Return who made the candidate the champion and when, and which of its gates are not open all the same."""
+    how = "promoted" if record.action == "promote" else "brought back"
+    when = f"{record.at[:10]} at {record.at[11:16]} UTC"
+    told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
+    shut = ", ".join(one["name"] for one in report["gates"] if one["verdict"] != "open")
+    if not shut:
+        return told
+    champion = report["champion"]
+    if champion is not None and champion["version"] == record.version:
+        return f"{told} Judged again since then, it does not pass {shut}, and it stays until another one replaces it."
+    return f"{told} It was approved although it does not pass {shut}."
 
 
 def _compared(gate: GateEntry) -> str:

@@ -33,11 +33,16 @@ _MOST_ROWS = (100, 25, 5)
 _MOST_EPOCHS = 100
 MOST_SAMPLES = 5
 MOST_COLUMNS = 10
+_MOST_SAID = 600
+"""The largest number of characters of a reason or an advice."""
 _HIGHEST_RATIO = 2.5
 """The largest calibration ratio that is drawn to scale."""
 _FOLDER = Path(__file__).parent
 STYLE = _FOLDER / "style.css"
 _DELTA = "champion_delta_"
+_MINUS = "−"
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
+_MARKS = re.compile(r"`(?P<code>[^`]*)`|(?<![\w-])-(?=\d)")
 _METRICS = {
     "auc": "AUC",
     "gauc": "GAUC",
@@ -160,20 +165,20 @@ def environment() -> Environment:
 
 
 def figure(value: Any) -> str:
-    """Return a value of a report as text: floats with four digits after the point or fewer, None as a dash."""
+    """Return a value of a report as text: floats with at most four digits after the point, None as a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, list | tuple):
         return " … ".join(figure(one) for one in value[:4])
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return cut(value)
-    return _number(value).replace("-", "−")
+        return cut(_MOMENT.sub(r"\1 \2 UTC", value) if isinstance(value, str) else value)
+    return _number(value).replace("-", _MINUS)
 
 
 def _number(value: float) -> str:
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
-    if value and abs(value) < 1e-3:
+    if value and abs(value) < 1e-4:
         return f"{value:.1e}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.4f}"
 
@@ -183,15 +188,19 @@ def bounds(value: Interval) -> str:
     return "–" if math.isnan(value.lower) else f"{figure(value.lower)} … {figure(value.upper)}"
 
 
-def sentence(text: Any) -> str:
+def sentence(text: str) -> str:
     """Return a text that begins with a capital letter and ends with a full stop."""
-    whole = cut(text)
+    whole = text if len(text) <= _MOST_SAID else f"{text[: _MOST_SAID - 1]}…"
     return f"{whole[:1].upper()}{whole[1:]}" + ("" if whole.endswith((".", "…")) else ".")
 
 
 def code(text: str) -> Markup:
-    """Return a text with what it has between backticks as code."""
-    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))
+    """Return a text with everything between backticks as code, and with a true minus before each negative number."""
+    return Markup(_MARKS.sub(_mark, str(escape(text))))
+
+
+def _mark(found: re.Match[str]) -> str:
+    return _MINUS if found["code"] is None else f"<code>{found['code']}</code>"
 
 
 def percent(value: float) -> str:
@@ -311,7 +320,7 @@ def _rows_differ(run: Run) -> str:
     kept = features["negatives"]["training"] if features and "negatives" in features else 1.0
     weighed = features and features["params"].get(WEIGHT) is not None
     aged = run.params and run.params.train.learning.half_life_days is not None
-    rows = f"has only {100 * kept:.3g} % of the rows without a click" if kept < 1 else ""
+    rows = f"has only {100 * kept:.3g}% of the rows without a click" if kept < 1 else ""
     weights = "weighs its rows" if weighed or aged else ""
     if not rows and not weights:
         return ""

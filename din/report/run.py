@@ -22,7 +22,7 @@ from din.document_types import (
 )
 from din.errors import InputError, Unavailable
 from din.params import Params, load
-from din.promotion.words import explain
+from din.promotion.words import explain, explain_champion
 from din.registry.bundle import FACTS
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -108,12 +108,8 @@ class Run:
     @property
     def verdict(self) -> Verdict:
         """The fate of the candidate, and the reason."""
-        if self.gate and self.record and self.record.version == self.gate["bundle"]:
-            record = self.record
-            when = f"promoted by {record.by} on {record.at[:10]} at {record.at[11:16]} UTC"
-            return Verdict(
-                "promoted", f"This is the champion: record {record.number}, {when}. Reason: {record.reason}."
-            )
+        if self.gate and self.record:
+            return Verdict("promoted", explain_champion(self.record, self.gate))
         if self.gate:
             return Verdict(self.gate["verdict"], explain(self.gate))
         stopped = next((one for one in self.stages if one.state in ("failed", "closed")), None)

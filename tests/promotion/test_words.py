@@ -5,7 +5,7 @@ from miniature import score
 
 from din.artifacts import read_json
 from din.promotion.promote import promote
-from din.promotion.words import explain
+from din.promotion.words import explain, explain_champion
 from din.workspace import Workspace
 
 
@@ -21,6 +21,18 @@ def test_the_champion_again(workspace: Workspace, run, quick, registry):
     version = crown(registry, run)
     found = explain(judge(workspace, quick))
     assert found == f"The candidate is the champion {version[:12]} (record 1) itself, bit for bit, so nothing changes."
+
+
+def test_a_champion_whose_gates_are_not_open(workspace: Workspace, run, quick, registry):
+    """The sentence tells an approval before the promotion from a second judgement after it."""
+    strict = set_gate(quick, min_auc=0.9)
+    before = judge(workspace, strict)
+    crown(registry, run)
+    (record,) = registry.history()
+    assert explain_champion(record, before).endswith(" It was approved although it does not pass min_auc.")
+    after = explain_champion(record, judge(workspace, strict))
+    assert "Judged again since then, it does not pass min_auc, and it stays" in after
+    assert explain_champion(record, judge(workspace, quick)).endswith(f"Reason: {record.reason}.")
 
 
 def test_a_better_candidate(workspace: Workspace, run, quick, registry):

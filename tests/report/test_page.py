@@ -16,7 +16,7 @@ from din.params import Params
 from din.promotion.promote import promote
 from din.report.advice import Advice
 from din.report.attention import Behaviour, Candidate, Strip
-from din.report.page import MOST_BYTES, code, render
+from din.report.page import MOST_BYTES, code, figure, render, sentence
 from din.report.run import Run
 from din.report.write import write_report
 from din.workspace import SUITES, Workspace
@@ -43,7 +43,7 @@ def check(text: str) -> Page:
     scrolls = [one for one in page.having("div") if one.get("class") == "scroll"]
     assert len(scrolls) == len(page.having("table"))
     assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in scrolls)
-    assert "Traceback" not in page.text
+    assert "Traceback" not in page.text and "Undefined" not in page.text
     return page
 
 
@@ -78,6 +78,28 @@ def test_a_promoted_candidate(finished: Miniature, params: Params, monkeypatch: 
     assert "Scoring uses this model now." in page.text
     (kept,) = (finished.here.root / "registry").rglob("report.html")
     assert b"Ready to promote" in kept.read_bytes()
+
+
+def test_a_champion_that_is_judged_again(finished: Miniature) -> None:
+    """If a gate is closed now, the page says so, and that scoring uses the champion all the same."""
+    judge(finished)
+    promote(finished.here, finished.params, by="ann", reason="nightly", score=score)
+    with pytest.raises(GateClosed):
+        judge(finished, min_auc=0.94)
+    page = written(finished.here)
+    assert state(finished.here) == "promoted"
+    assert "Judged again since then, it does not pass min_auc" in page.text
+    assert "Scoring uses this model now." in page.text
+
+
+def test_a_candidate_that_went_on_has_no_lr(finished: Miniature) -> None:
+    """The page gives the AUC and leaves out the comparison with a floor that was not trained."""
+    judge(finished)
+    run = Run.read(finished.here)
+    assert run.scored
+    run.scored = replace(run.scored, over_lr=None)
+    page = check(render(run, [], []).decode())
+    assert "minus that of LR" not in page.text
 
 
 def test_a_refused_candidate(finished: Miniature) -> None:
@@ -124,7 +146,7 @@ def test_an_empty_folder(tmp_path: Any) -> None:
 
 def test_losses_of_rows_that_count_differently_are_not_compared(finished: Miniature) -> None:
     """A note below the losses says why, if training lacks negatives or weighs its rows."""
-    note = "Training has only 20 % of the rows without a click and weighs its rows, and validation does not."
+    note = "Training has only 20% of the rows without a click and weighs its rows, and validation does not."
     assert "compare each line with itself" not in written(finished.here).text
     counting = {"negatives": {"log": 1.0, "training": 0.2}, "params": {"weight": "worth"}}
     edit(finished.here.features / "manifest.json", lambda manifest: manifest.update(counting))
@@ -147,6 +169,36 @@ def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> Non
     page = check(text)
     assert "<script" not in text
     assert page.text.count(HOSTILE) > 15
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-0.00071, "−0.0007"),
+        (1.4e-07, "1.4e−07"),
+        ([-0.5, 12.25], "−0.5000 … 12.2"),
+        (None, "–"),
+        ("2022-05-04T23:52:09.474000+00:00", "2022-05-04 23:52:09 UTC"),
+        ("history_length=5-19", "history_length=5-19"),
+    ],
+)
+def test_figures(value: Any, text: str) -> None:
+    """Small numbers keep four digits, tiny ones an exponent, and times are in UTC to the second."""
+    assert figure(value) == text
+
+
+def test_minus_signs_of_sentences() -> None:
+    """A negative number gets a true minus; dates, names, ranges and commands keep their hyphens."""
+    assert code("differs by -0.0007 [-0.1, +0.2]") == "differs by −0.0007 [−0.1, +0.2]"
+    same = "on 2026-11-26, run local-1, 5-19, item_count=1-9"
+    assert code(same) == same
+    assert code("`din x -1` gives -1") == "<code>din x -1</code> gives −1"
+
+
+def test_a_long_advice_is_shown_whole() -> None:
+    """Only texts that are longer than any of ours are cut."""
+    assert sentence("deliver it again " * 20).count("again") == 20
+    assert len(sentence("x" * 2000)) == 600
 
 
 def test_backticks_become_code() -> None:
