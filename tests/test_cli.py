@@ -4,49 +4,23 @@ import contextlib
 import importlib
 import json
 import os
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_lines import PARSERS, parsed
 from stages import exit_code
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from din import cli, stage
 from din.commandline import examples, print_result, printing_json
 from din.workspace import Workspace
-from validation.__main__ import app as validation_app
 
 ROOT = Path(__file__).parent.parent
 # the import of a package fails as if it were not installed
 LACKING = "import sys; sys.modules[{package!r}] = None; sys.argv[1:] = {arguments!r}; import runpy; runpy.run_module({module!r}, run_name='__main__')"  # noqa: E501  # one line of code
-
-
-def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """Yield a parser and all below it, each with the words that call it."""
-    yield name, command
-    for word, child in getattr(command, "commands", {}).items():
-        yield from commands(child, f"{name} {word}")
-
-
-PARSERS = {
-    **dict(commands(get_command(cli.app), "din")),
-    **dict(commands(get_command(validation_app), "python -m validation")),
-}
-
-
-def parsed(line: str) -> str:
-    """Parse a command line without running it, and return the words that call its command."""
-    words = shlex.split(line.partition(" | ")[0].partition(" > ")[0], comments=True)
-    name = next(name for name in sorted(PARSERS, key=len, reverse=True) if words[: len(name.split())] == name.split())
-    if not hasattr(PARSERS[name], "commands"):
-        PARSERS[name].make_context(name, words[len(name.split()) :])
-    return name
 
 
 @pytest.mark.parametrize("name", PARSERS)
