@@ -130,7 +130,7 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
             failed_in_all=len(failed),
             metrics=_metrics(run),
             columns=_METRICS,
-            deltas=[one for one in run.gate["gates"] if one["name"].startswith(_DELTA)] if run.gate else [],
+            deltas=_deltas(run),
             learning=_learning(run),
             ranking=_ranking(run),
             slices=_slices(run),
@@ -220,6 +220,13 @@ def _gates(run: Run) -> list[GateRow]:
     order = ("closed", "borderline", "open")
     entries = sorted(run.gate["gates"], key=lambda one: order.index(one["verdict"]))
     return [GateRow(one, _gate_picture(one)) for one in entries]
+
+
+def _deltas(run: Run) -> list[GateEntry]:
+    """Return the differences from the champion, none if the candidate is the champion itself."""
+    if run.gate is None or (run.gate["champion"] and run.gate["champion"]["version"] == run.gate["bundle"]):
+        return []
+    return [one for one in run.gate["gates"] if one["name"].startswith(_DELTA)]
 
 
 def _gate_picture(entry: GateEntry) -> Markup | None:

@@ -89,6 +89,7 @@ def test_a_champion_that_is_judged_again(finished: Miniature) -> None:
     page = written(finished.here)
     assert state(finished.here) == "promoted"
     assert "Judged again since then, it does not pass min_auc" in page.text
+    assert "minus the champion's" not in page.text
     assert "Scoring uses this model now." in page.text
 
 
@@ -110,6 +111,7 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert state(finished.here) == "closed"
     assert "this candidate does not become the first one: it does not pass min_auc" in page.text
     assert page.text.index("min_auc") < page.text.index("made_from")
+    assert "minus the champion's" not in page.text  # there is none
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
 
 
