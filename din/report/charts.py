@@ -15,6 +15,7 @@ from din.metrics.estimates import Interval
 WIDTH, HEIGHT = 440, 278
 LEFT, RIGHT, TOP, BOTTOM = 76, 22, 24, 48
 _TICKS = 5
+_LEAST_ROOM = 1e-300  # steps stay normal numbers around a single value that is almost 0
 
 Point = tuple[float, float]
 
@@ -34,7 +35,7 @@ class Axis:
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low = min(finite)
         high = max(finite)
-        room = (high - low or abs(high) or 1.0) * 0.06
+        room = max((high - low or abs(high) or 1.0) * 0.06, _LEAST_ROOM)
         return cls(0.0 if zero else low - room, high + room, label, form)
 
     def ticks(self) -> list[float]:

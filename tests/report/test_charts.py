@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from din.metrics.estimates import Interval
@@ -12,6 +12,7 @@ from din.report.charts import Axis, Plot, interval, strip
 FINITE = st.floats(-1e9, 1e9)
 
 
+@example(values=[5e-324], zero=False)
 @given(st.lists(FINITE, max_size=5), st.booleans())
 def test_an_axis_has_few_round_ticks_within_its_bounds(values: list[float], zero: bool) -> None:
     """Whatever the values are, equal or none, an axis has one to seven ticks."""
