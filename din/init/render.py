@@ -6,12 +6,13 @@ copies in an installed package), so there is one pipeline and one list of parame
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from din.init.release import requirement
 from din.init.split import Set
 from din.params.overlays import edit
 from din.params.schema import schema
@@ -46,8 +47,10 @@ def render(sets: Sequence[Set]) -> dict[str, str]:
     files[SCHEMA] = json.dumps(schema(files[PARAMS]), indent=2, ensure_ascii=False) + "\n"
     files[PARAMS] = parameters(files[PARAMS], sets)
     values = {one.key: one.value for one in sets}
+    installed = distribution("din-ctr")
     words = {
-        "@@version@@": version("din-ctr"),
+        "@@version@@": installed.version,
+        "@@requirement@@": requirement(installed),
         "@@model@@": str(values["promote.model_name"]),
         "@@events@@": str(values["fetch.table.events"]),
     }

@@ -69,6 +69,12 @@ def test_every_value_has_its_reason_above(repository: Path) -> None:
     assert text.startswith("# yaml-language-server: $schema=params.schema.json\n")
 
 
+def test_every_mark_of_the_template_is_filled_in(repository: Path) -> None:
+    """No file holds a mark such as @@version@@."""
+    left = [path for path in repository.rglob("*") if path.is_file() and b"@@" in path.read_bytes()]
+    assert left == []
+
+
 def test_the_pipeline_runs_in_the_repository(repository: Path) -> None:
     """The DAG is that of dvc.yaml, and DVC finds the stages."""
     stages = [stage.name for stage in plan.load(repository / "dvc.yaml")]
