@@ -8,16 +8,17 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ruamel.yaml import YAML
 
 from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
+from dags.console import Console
 from din import documents
 from din.artifacts import atomic_path
 from din.errors import GateClosed, InputError, Unavailable
-from din.process import Done, checkout_environment, query, query_din, stream
+from din.process import Done, checkout_environment, din_errors
 from din.workspace import Workspace
 
 log = logging.getLogger("dags")
@@ -72,15 +73,23 @@ class Outcome:
 
 
 class Worker:
-    """A run's folder on this worker, and the commands that work in it."""
+    """A run's folder on this worker, and the commands that work in it; a context manager, which ends their process."""
 
     def __init__(self, settings: Settings, run: Run, workspace: Workspace, lock: int) -> None:
         self.settings = settings
         self.asked = run
         self.workspace = workspace
-        self.lock = lock
         pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-        self.env = checkout_environment(workspace.root, DIN_RUN_ID=run.run_id, **pin)
+        env = checkout_environment(workspace.root, DIN_RUN_ID=run.run_id, **pin)
+        self.console = Console(workspace.root, env, [lock])
+
+    def __enter__(self) -> Self:
+        """Return the worker."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process of the commands, which holds the run's lock."""
+        self.console.close()
 
     def prepare(self) -> None:
         """Check out the commit, write the parameters and read the stages.
@@ -121,11 +130,12 @@ class Worker:
             GateClosed: the command refuses for good, e.g. an answer to a request that has expired.
             Unavailable: the command failed in another way, e.g. because the registry doesn't answer.
         """
-        return query_din(arguments, self.workspace.root, self.env, [self.lock])
+        with din_errors():
+            return self.console.query(["din", *arguments])
 
-    def dvc(self, *arguments: str) -> str:
-        """Run a short `dvc` command and return its output."""
-        return query(["dvc", *arguments], self.workspace.root, self.env, [self.lock])
+    def dvc(self, *arguments: str) -> None:
+        """Run a short `dvc` command."""
+        self.console.query(["dvc", *arguments])
 
     def remember(self) -> None:
         """Keep the memory of `din fetch` for this worker's next runs."""
@@ -244,7 +254,7 @@ class Worker:
         """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails."""
         outcome_file = self.workspace.outcome(name)
         outcome_file.unlink(missing_ok=True)
-        done = stream(command, self.workspace.root, self.env, [self.lock])
+        done = self.console.run(command, log.info)
         self.remember()
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")

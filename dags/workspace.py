@@ -3,8 +3,9 @@
 Every task is "commit + parameters + stage". Workers share only the repository, a DVC remote and the registry. Before a
 stage, its inputs are pulled by the lock entries of earlier stages. After it, its outs are pushed, and its own entry is
 kept in the registry. Entries belong to a commit with its parameters, day and source, not to a run. A rerun therefore
-finds them too, and DVC, which compares hashes, runs nothing twice. A stage takes about five short commands more. DVC's
-remote run-cache is not used: see docs/adr/0007-locks-travel.md.
+finds them too, and DVC, which compares hashes, runs nothing twice. The short commands around a stage share one process
+(docs/adr/0023-one-process-for-short-commands.md). DVC's remote run-cache is not used: see
+docs/adr/0007-locks-travel.md.
 """
 
 import json
@@ -51,9 +52,8 @@ def open_run(
     settings = Settings.from_env()
     day = _day(until) if until else ""
     asked = Run(run_id, settings.commit(commit), day, json.loads(json.dumps(dict(params or {}), default=str)), "")
-    with workspace(settings, run_id) as (place, lock):
+    with workspace(settings, run_id) as (place, lock), Worker(settings, asked, place, lock) as here:
         is_new = not place.root.exists()
-        here = Worker(settings, asked, place, lock)
         try:
             here.prepare()
             kept = here.take(f"runs/{run_id}") / "run.json"
@@ -154,8 +154,7 @@ def close_run(run: Run) -> None:
 def _open(run: Run) -> Iterator[Worker]:
     """Lock the run's workspace on this worker, make it if it is missing, and yield its worker."""
     settings = Settings.from_env()
-    with workspace(settings, run.run_id) as (place, lock):
-        here = Worker(settings, run, place, lock)
+    with workspace(settings, run.run_id) as (place, lock), Worker(settings, run, place, lock) as here:
         here.prepare()
         yield here
 

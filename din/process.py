@@ -1,8 +1,4 @@
-"""Run commands of this environment as child processes in their own process groups, and log their output.
-
-A child inherits the lock's file descriptor. If its parent is killed, the child goes on and holds the lock until it
-ends. A retry then waits for the child instead of working at the same time.
-"""
+"""Run commands of this environment as child processes, and log their output."""
 
 import logging
 import os
@@ -10,7 +6,8 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,16 +44,14 @@ def stream(
     command: Sequence[str],
     cwd: Path,
     env: Mapping[str, str],
-    hold: Sequence[int] = (),
     show: Callable[[str], object] = log.info,
 ) -> Done:
-    """Run a command to its end and show each line as it comes; kill its whole process group on an interrupt.
+    """Run a command in its own process group, and show each line as it comes; kill the whole group on an interrupt.
 
     Args:
         command: the first word is looked up in this environment, then on PATH.
         cwd: the directory to run in.
         env: the whole environment.
-        hold: file descriptors that the command inherits, e.g. of a lock.
         show: gets each line of its output; by default, the line is logged.
     """
     lines: deque[str] = deque(maxlen=TAIL)
@@ -70,7 +65,6 @@ def stream(
         text=True,
         errors="replace",
         start_new_session=True,
-        pass_fds=hold,
     ) as process:
         assert process.stdout is not None
         try:
@@ -84,7 +78,7 @@ def stream(
     return Done(code, "".join(lines))
 
 
-def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold: Sequence[int] = ()) -> str:
+def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> str:
     """Run a short command and return its output; see `stream` for the arguments.
 
     Raises:
@@ -98,7 +92,6 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
         capture_output=True,
         text=True,
         errors="replace",
-        pass_fds=hold,
     )
     if done.returncode:
         message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
@@ -106,8 +99,15 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str], hold
     return done.stdout
 
 
-def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], hold: Sequence[int] = ()) -> str:
-    """Run a short `din` command and return its output; see `stream` for the arguments.
+def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str]) -> str:
+    """Run a short `din` command and return its output; see `stream` for the arguments and `din_errors` for errors."""
+    with din_errors():
+        return query(["din", *arguments], cwd, env)
+
+
+@contextmanager
+def din_errors() -> Iterator[None]:
+    """Turn the failure of a `din` command into the error that its exit code tells.
 
     Raises:
         InputError: the input is bad, e.g. params.yaml or the source.
@@ -115,7 +115,7 @@ def query_din(arguments: Sequence[str], cwd: Path, env: Mapping[str, str], hold:
         CommandFailed: the command failed in another way, e.g. because the registry doesn't answer.
     """
     try:
-        return query(["din", *arguments], cwd, env, hold)
+        yield
     except CommandFailed as error:
         final = {failure.exit_code: failure for failure in (InputError, GateClosed)}
         if error.code in final:

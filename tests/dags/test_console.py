@@ -1,0 +1,101 @@
+"""One process that runs the commands of a task."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dags.console import Console
+from din.process import CommandFailed, environment
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    """Return a console in a git repository that is one of DVC too."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    subprocess.run([Path(sys.executable).with_name("dvc"), "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
+    console = Console(tmp_path, environment())
+    yield console
+    console.close()
+
+
+def pipeline(root: Path, command: str) -> None:
+    """Write a pipeline of one stage, `one`, which writes the file `out`."""
+    (root / "dvc.yaml").write_text(f"stages: {{one: {{cmd: {command}, outs: [out]}}}}")
+
+
+def test_output_comes_line_by_line_with_the_exit_code(console: Console, tmp_path: Path) -> None:
+    """The output of a command's own children is passed on, and the last line may end without a newline."""
+    pipeline(tmp_path, "echo $PPID > out; echo hello; printf end")
+    shown: list[str] = []
+    done = console.run(["dvc", "repro"], shown.append)
+    assert done.code == 0 and "hello" in shown and "hello\n" in done.output
+    first = (tmp_path / "out").read_text()
+    pipeline(tmp_path, "echo $PPID > out; exit 7")
+    assert console.run(["dvc", "repro"], shown.append).code == 255
+    assert (tmp_path / "out").read_text() == first  # one process for both
+
+
+def test_a_query_returns_standard_output_alone(console: Console) -> None:
+    """It raises an error with the command, its exit code and its message."""
+    assert console.query(["din", "--version"]).startswith("din ")
+    with pytest.raises(CommandFailed, match=r"`din registry take x y` exited 2: .*params\.yaml") as caught:
+        console.query(["din", "registry", "take", "x", "y"])
+    assert caught.value.code == 2
+    with pytest.raises(CommandFailed, match=r"`dvc pull nowhere` exited [\s\S]*'nowhere'"):
+        console.query(["dvc", "pull", "nowhere"])
+
+
+def test_a_killed_process_fails_its_command_alone(console: Console, tmp_path: Path) -> None:
+    """The killed command has the exit code of its signal, and the next one runs in a new process."""
+    pipeline(tmp_path, "kill -9 $PPID; echo late > out")
+    assert console.run(["dvc", "repro"], print).code == -signal.SIGKILL
+    assert console.run(["din", "--version"], print).code == 0
+    process = console._process  # the test kills it between two commands
+    assert process
+    process.kill()
+    process.wait()
+    assert console.run(["din", "--version"], print).code == -signal.SIGKILL
+    assert console.run(["din", "--version"], print).code == 0
+
+
+def test_an_interrupt_kills_the_whole_group(console: Console, tmp_path: Path) -> None:
+    """If the caller is interrupted, neither the command nor its children go on."""
+    pipeline(tmp_path, "echo $$; sleep 60; echo late > out")
+
+    def interrupt(line: str) -> None:
+        if line.isdigit():
+            pids.append(int(line))
+            raise KeyboardInterrupt
+
+    pids: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        console.run(["dvc", "repro"], interrupt)
+    console.close()
+    for _ in range(100):
+        if not Path(f"/proc/{pids[0]}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pids[0]} goes on")
+
+
+def test_what_it_holds_is_free_once_it_is_closed(tmp_path: Path) -> None:
+    """The process inherits file descriptors, e.g. of a lock, and `close` waits for its end."""
+    reading, writing = os.pipe()
+    console = Console(tmp_path, environment(), [writing])
+    console.run(["din", "--version"], print)
+    os.close(writing)
+    os.set_blocking(reading, False)
+    with pytest.raises(BlockingIOError):  # somebody may still write
+        os.read(reading, 1)
+    console.close()
+    assert os.read(reading, 1) == b""
+    os.close(reading)
