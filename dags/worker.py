@@ -16,7 +16,7 @@ from dags import plan
 from dags.checkout import Settings, check_out, copy_files, set_params
 from dags.console import Console
 from din import documents
-from din.artifacts import atomic_path
+from din.artifacts import atomic_path, read_json, write_json
 from din.errors import GateClosed, InputError, Unavailable
 from din.process import Done, checkout_environment, din_errors
 from din.workspace import Workspace
@@ -195,16 +195,18 @@ class Worker:
 
     def keep_lock(self, stage: str) -> None:
         """Keep a stage's entry of dvc.lock for equal runs, here and on other workers."""
-        lock = YAML(typ="safe").load(self.workspace.lock)
+        lock = self._lock()
         entry = io.StringIO()
         YAML(typ="safe").dump(lock | {"stages": {stage: lock["stages"][stage]}}, entry)
         self.keep(self.asked.lock_key, {f"{stage}.yaml": entry.getvalue()})
 
+    def _lock(self) -> dict[str, Any]:
+        return YAML(typ="safe").load(self.workspace.lock)
+
     def keep_start(self, stage: str) -> None:
         """Keep a stage's entry of dvc.lock for this worker's next run, which may start from the same outs."""
-        lock = YAML(typ="safe").load(self.workspace.lock)
         self.workspace.fetched.mkdir(parents=True, exist_ok=True)
-        _write_yaml(self._start, {stage: lock["stages"][stage]})
+        _write_yaml(self._start, {stage: self._lock()["stages"][stage]})
         self.remember()
 
     def pull_start(self, stage: str, ended: Mapping[str, Any]) -> None:
@@ -221,6 +223,10 @@ class Worker:
         finally:
             _write_yaml(self.workspace.lock, {"schema": "2.0", "stages": dict(ended)})
 
+    def _held(self) -> dict[str, Any]:
+        """Return the outs of the stages that ended here as dvc.lock recorded them, if nothing touched them since."""
+        return read_json(self.workspace.held) if self.workspace.held.exists() else {}
+
     @property
     def _start(self) -> Path:
         """The entry of dvc.lock that the last run of `fetch` on this worker left for the same source."""
@@ -229,32 +235,46 @@ class Worker:
         return self.workspace.fetched / f"start-{name}.yaml"
 
     def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
-        """Pull outs of ended stages as dvc.lock records them.
+        """Pull outs of ended stages as dvc.lock records them, unless their stage left the same outs here.
 
         Raises:
             InputError: the stage of an out has not ended.
             Unavailable: the remote lacks an out or can't be reached.
         """
+        held = self._held()
+        absent: list[str] = []
         for name, stage in self.stages.items():
-            if name not in ended and (missing := {*wanted} & {*stage.outs}):
-                raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
-        if wanted:
-            self.dvc("pull", "--force", *wanted)
+            outs = [out for out in stage.outs if out in wanted]
+            if outs and name not in ended:
+                raise InputError(f"{', '.join(sorted(outs))} is needed and comes from stage {name}; run that first")
+            if outs and held.get(name) != ended[name]["outs"]:
+                held.pop(name, None)
+                absent += outs
+        if absent:
+            write_json(self.workspace.held, held)
+            self.dvc("pull", "--force", *absent)
 
     def pull_own(self, stage: str, ended: Mapping[str, Any]) -> None:
         """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
         try:
-            self.pull([stage] if stage in ended else [], ended)
+            self.pull(self.stages[stage].outs if stage in ended else (), ended)
         except Unavailable as error:
             if LOST not in str(error):
                 raise
             log.warning("the outs of %s are gone from %s; it runs again", stage, self.settings.remote)
 
     def run(self, name: str, command: Sequence[str]) -> Outcome:
-        """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails."""
+        """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails.
+
+        A stage that fails or is killed may have removed outs, its own and other stages', so nothing is held then.
+        """
+        held = self._held()
+        self.workspace.held.unlink(missing_ok=True)
         outcome_file = self.workspace.outcome(name)
         outcome_file.unlink(missing_ok=True)
         done = self.console.run(command, log.info)
+        if done.code == 0 and name in self.stages:
+            write_json(self.workspace.held, held | {name: self._lock()["stages"][name].get("outs")})
         self.remember()
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")

@@ -245,6 +245,11 @@ class Workspace:
         return self.state / "taken"
 
     @property
+    def held(self) -> Path:
+        """The outs that a scheduler's stages left here, as dvc.lock records them."""
+        return self.state / "held.json"
+
+    @property
     def kept(self) -> Path:
         """The files to be stored in the registry for other workers of this run."""
         return self.state / "kept"

@@ -289,8 +289,9 @@ stages:
 """
 
 
-def test_inputs_are_found_by_the_rule_of_the_edges(world: World) -> None:
-    """A dep inside an out, written with `..`, comes from the worker that wrote it, and a plot is kept as a report."""
+@pytest.fixture(scope="module")
+def nested(world: World) -> str:
+    """Return a branch whose pipeline is `NESTED`."""
     origin = world.root / "origin"
     git = ["git", "-C", str(origin), "-c", "user.name=test", "-c", "user.email=test@localhost"]
     query([*git, "checkout", "--quiet", "-b", "nested"], None, environment())
@@ -299,11 +300,34 @@ def test_inputs_are_found_by_the_rule_of_the_edges(world: World) -> None:
     (origin / "deep" / "kept").touch()
     query([*git, "add", "--force", "dvc.yaml", "deep/kept"], None, environment())
     query([*git, "commit", "--quiet", "--message", "nested"], None, environment())
-    one, other = world.worker("writes"), world.worker("reads")
+    commit = query([*git, "rev-parse", "HEAD"], None, environment()).strip()
     query([*git, "checkout", "--quiet", "-"], None, environment())
-    run, _ = one.call("open", "nested")
+    return commit
+
+
+def test_inputs_are_found_by_the_rule_of_the_edges(world: World, nested: str) -> None:
+    """A dep inside an out, written with `..`, comes from the worker that wrote it, and a plot is kept as a report."""
+    one, other = world.worker("writes"), world.worker("reads")
+    run, _ = one.call("open", "nested", "--commit", nested)
     _, told = other.call("stage", "read", run=run, code=2)
     assert "out is needed and comes from stage write" in told
     one.stages(run, "write")
     assert other.call("stage", "read", run=run)[0]["report"] == "deep/copy.json"
     assert (world.record("nested") / "deep" / "copy.json").read_text() == "1\n"
+
+
+def test_inputs_are_pulled_only_where_they_are_not(world: World, nested: str) -> None:
+    """The worker that wrote an out needs no remote for it, unless a stage has failed there in the meantime."""
+    here = world.worker("holds")
+    run, _ = here.call("open", "held", "--commit", nested, "--param", "train.learning.seed=5")
+    here.stages(run, "write")
+    away = world.root / "away"
+    (world.root / "remote").rename(away)
+    (here.home / "cache").rename(here.home / "cache-away")
+    here.stages(run, "read")
+
+    again, _ = here.call("open", "held-again", "--commit", nested, "--param", "train.learning.seed=6")
+    here.stages(again, "write")
+    (here.folder("held-again") / "out/a/x").unlink()
+    here.call("stage", "read", run=again, code=1)
+    here.stages(again, "read")
