@@ -49,6 +49,7 @@ class Console:
         """End the process, if one was started, and wait until it holds nothing any more."""
         if self._process:
             self._process.communicate()
+            self._process = None
 
     def query(self, command: Sequence[str]) -> str:
         """Run a command and return its standard output.
@@ -85,12 +86,11 @@ class Console:
                 if mark:
                     ended = json.loads(end)
                     return Done(ended["code"], "".join(lines)), ended["answer"]
-            code = process.wait()
+            self.close()  # it ended in the middle of the command
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        self._process = None
-        return Done(code, "".join(lines)), ""
+        return Done(process.returncode, "".join(lines)), ""
 
     def _start(self) -> "subprocess.Popen[str]":
         return subprocess.Popen(

@@ -223,10 +223,6 @@ class Worker:
         finally:
             _write_yaml(self.workspace.lock, {"schema": "2.0", "stages": dict(ended)})
 
-    def _held(self) -> dict[str, Any]:
-        """Return the outs of the stages that ended here as dvc.lock recorded them, if nothing touched them since."""
-        return read_json(self.workspace.held) if self.workspace.held.exists() else {}
-
     @property
     def _start(self) -> Path:
         """The entry of dvc.lock that the last run of `fetch` on this worker left for the same source."""
@@ -235,46 +231,55 @@ class Worker:
         return self.workspace.fetched / f"start-{name}.yaml"
 
     def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
-        """Pull outs of ended stages as dvc.lock records them, unless their stage left the same outs here.
+        """Pull outs of ended stages as dvc.lock records them, unless they lie here and nobody touched them since.
 
         Raises:
             InputError: the stage of an out has not ended.
             Unavailable: the remote lacks an out or can't be reached.
         """
-        held = self._held()
-        absent: list[str] = []
         for name, stage in self.stages.items():
-            outs = [out for out in stage.outs if out in wanted]
-            if outs and name not in ended:
-                raise InputError(f"{', '.join(sorted(outs))} is needed and comes from stage {name}; run that first")
-            if outs and held.get(name) != ended[name]["outs"]:
-                held.pop(name, None)
-                absent += outs
+            if name not in ended and (missing := {*wanted} & {*stage.outs}):
+                raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
+        held = self._held()
+        absent = [out for out in wanted if held.get(out) != self._note(out, ended)]
         if absent:
-            write_json(self.workspace.held, held)
             self.dvc("pull", "--force", *absent)
+            self._hold(absent, ended)
+
+    def _held(self) -> dict[str, Any]:
+        """Return the notes on outs that were complete here."""
+        return read_json(self.workspace.held) if self.workspace.held.exists() else {}
+
+    def _hold(self, outs: Sequence[str], ended: Mapping[str, Any]) -> None:
+        """Note that outs lie here as dvc.lock records them."""
+        write_json(self.workspace.held, self._held() | {out: self._note(out, ended) for out in outs})
+
+    def _note(self, out: str, ended: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what dvc.lock records of an out's stage, and the stamp of the out as it lies here."""
+        (maker,) = (name for name, stage in self.stages.items() if out in stage.outs)
+        return {"recorded": ended[maker].get("outs"), "stamp": _stamp(self.workspace.root / out)}
 
     def pull_own(self, stage: str, ended: Mapping[str, Any]) -> None:
-        """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
+        """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again.
+
+        They are pulled even if they lie here, because DVC runs a stage again if its cache lacks them.
+        """
+        if stage not in ended:
+            return
         try:
-            self.pull(self.stages[stage].outs if stage in ended else (), ended)
+            self.dvc("pull", "--force", stage)
         except Unavailable as error:
             if LOST not in str(error):
                 raise
             log.warning("the outs of %s are gone from %s; it runs again", stage, self.settings.remote)
 
     def run(self, name: str, command: Sequence[str]) -> Outcome:
-        """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails.
-
-        A stage that fails or is killed may have removed outs, its own and other stages', so nothing is held then.
-        """
-        held = self._held()
-        self.workspace.held.unlink(missing_ok=True)
+        """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails."""
         outcome_file = self.workspace.outcome(name)
         outcome_file.unlink(missing_ok=True)
         done = self.console.run(command, log.info)
         if done.code == 0 and name in self.stages:
-            write_json(self.workspace.held, held | {name: self._lock()["stages"][name].get("outs")})
+            self._hold(self.stages[name].outs, self._lock()["stages"])
         self.remember()
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")
@@ -305,6 +310,13 @@ def _message(done: Done) -> str:
     _, _, own = done.output.partition("\n> ")
     own, _, _ = own.partition("\n")[2].partition("\nUpdating lock file")
     return (own or done.output).strip()
+
+
+def _stamp(path: Path) -> str:
+    """Return a hash of the names, sizes, times and inodes of a file, or of the files in a folder."""
+    files = [(str(file), file.stat()) for file in sorted([path, *path.rglob("*")]) if file.is_file()]
+    seen = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
 def _write_yaml(path: Path, value: Any) -> None:

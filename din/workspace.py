@@ -246,7 +246,7 @@ class Workspace:
 
     @property
     def held(self) -> Path:
-        """The outs that a scheduler's stages left here, as dvc.lock records them."""
+        """A scheduler's notes on the outs that were complete here, so that it need not pull them again."""
         return self.state / "held.json"
 
     @property

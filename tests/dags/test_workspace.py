@@ -286,6 +286,10 @@ stages:
     cmd: cp ../out/a/x copy.json
     deps: [./../out/a]
     plots: [copy.json]
+  last:
+    cmd: cp out/a/x last
+    deps: [out/a]
+    outs: [last]
 """
 
 
@@ -317,17 +321,31 @@ def test_inputs_are_found_by_the_rule_of_the_edges(world: World, nested: str) ->
 
 
 def test_inputs_are_pulled_only_where_they_are_not(world: World, nested: str) -> None:
-    """The worker that wrote an out needs no remote for it, unless a stage has failed there in the meantime."""
+    """The worker that wrote an out needs no remote for it, unless the out was altered or removed since."""
     here = world.worker("holds")
     run, _ = here.call("open", "held", "--commit", nested, "--param", "train.learning.seed=5")
     here.stages(run, "write")
-    away = world.root / "away"
-    (world.root / "remote").rename(away)
-    (here.home / "cache").rename(here.home / "cache-away")
+    for place in (world.root / "remote", here.home / "cache"):
+        place.rename(place.with_name("away"))
     here.stages(run, "read")
 
     again, _ = here.call("open", "held-again", "--commit", nested, "--param", "train.learning.seed=6")
     here.stages(again, "write")
-    (here.folder("held-again") / "out/a/x").unlink()
-    here.call("stage", "read", run=again, code=1)
+    file = here.folder("held-again") / "out/a/x"
+    file.write_text("2\n")
     here.stages(again, "read")
+    assert (world.record("held-again") / "deep" / "copy.json").read_text() == "1\n"
+    file.unlink()
+    here.stages(again, "read")
+    assert file.read_text() == "1\n"
+
+
+def test_pulled_inputs_are_pulled_once(world: World, nested: str) -> None:
+    """A worker that pulled an out of another one needs no remote for it any more."""
+    one, other = world.worker("gives"), world.worker("takes")
+    run, _ = one.call("open", "pulled", "--commit", nested, "--param", "train.learning.seed=7")
+    one.stages(run, "write")
+    other.stages(run, "read")
+    for place in (world.root / "remote", other.home / "cache"):
+        place.rename(place.with_name("pulled-away"))
+    other.stages(run, "last")
