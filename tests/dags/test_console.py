@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dags.console import Console
-from din.process import CommandFailed, environment
+from din.process import CommandFailed, checkout_environment, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +52,33 @@ def test_a_query_returns_standard_output_alone(console: Console) -> None:
     assert caught.value.code == 2
     with pytest.raises(CommandFailed, match=r"`dvc pull nowhere` exited [\s\S]*'nowhere'"):
         console.query(["dvc", "pull", "nowhere"])
+
+
+CLI = """
+import os
+import sys
+
+
+def main():
+    if sys.argv[1] == "bug":
+        raise ValueError("mine")
+    if sys.argv[1] == "crash":
+        os.abort()
+    sys.exit(int(sys.argv[1]))
+"""
+
+
+def test_din_comes_from_the_checkout(tmp_path: Path) -> None:
+    """It keeps its exit codes, and after a bug, which shows its traceback, or a crash the next command runs."""
+    (tmp_path / "din").mkdir()
+    (tmp_path / "din" / "__init__.py").touch()
+    (tmp_path / "din" / "cli.py").write_text(CLI)
+    console = Console(tmp_path, checkout_environment(tmp_path))
+    ended = {argument: console.run(["din", argument], print) for argument in ("3", "bug", "2", "crash", "1", "0")}
+    console.close()
+    codes = {argument: done.code for argument, done in ended.items()}
+    assert codes == {"3": 3, "bug": 1, "2": 2, "crash": -signal.SIGABRT, "1": 1, "0": 0}
+    assert "ValueError: mine" in ended["bug"].output
 
 
 def test_a_killed_process_fails_its_command_alone(console: Console, tmp_path: Path) -> None:
