@@ -34,7 +34,7 @@ SMALL: dict[str, Any] = {
     "train.model.hidden": (32, 16),
     "train.learning.epochs": 8,
     "train.learning.batch_size": 128,
-    "train.learning.learning_rate": 0.002,
+    "train.learning.learning_rate": 0.002,  # a day is some eight steps, which should not move all predictions
     "train.learning.metric": "auc",
     "train.compute.threads": 1,
     "evaluate.lr_epochs": 6,
