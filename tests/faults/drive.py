@@ -36,6 +36,7 @@ SMALL: dict[str, Any] = {
     "train.learning.batch_size": 128,
     "train.learning.learning_rate": 0.002,  # a day is some eight steps, which should not move all predictions
     "train.learning.metric": "auc",
+    "train.learning.regularization": 1.0,
     "train.compute.threads": 1,
     "evaluate.lr_epochs": 6,
     "check_parity.max_impressions": 200,
