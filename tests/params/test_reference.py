@@ -28,5 +28,5 @@ def test_rows_say_types_and_bounds() -> None:
     """A number has its bounds, a choice its values, and null is named."""
     page = reference(TEXT)
     assert "| `test_fraction` | number > 0, < 1 | `0.25` | share of users" in page
-    assert "| `metric` | `gauc`, `auc` | `gauc` |" in page
+    assert "| `metric` | `gauc`, `auc` | `auc` |" in page
     assert "| `until` | text or null | `null` |" in page

@@ -54,7 +54,7 @@ OTHERS: dict[str, Any] = {
     "learning.batch_size": 7,
     "learning.epochs": 7,
     "learning.patience": 7,
-    "learning.metric": "auc",
+    "learning.metric": "gauc",
     "learning.regularizer": "none",
     "learning.regularization": 0.7,
     "learning.penalty": "decoupled",
