@@ -8,15 +8,14 @@ import json
 import os
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from daily_log import FIRST, DailyLog, days
-from local_airflow import Airflow, stop, wait_for
+from daily_log import FIRST, days
+from local_airflow import wait_for
+from story import Story
 
 from din.artifacts import sha256_file
 from din.names import RunId
@@ -28,93 +27,10 @@ DAYS = days(FIRST, 12)
 ZERO, ONE, TWO, THREE, FOUR, FIVE = DAYS[-6:]
 
 
-class Story:
-    """The log, an Airflow on it, and the contents of the registry."""
-
-    def __init__(self, root: Path) -> None:
-        for name in ("log", "repository", "home"):
-            (root / name).mkdir()
-        self.log = DailyLog(root / "log", len(DAYS))
-        for day in DAYS[: DAYS.index(ONE)]:
-            self.log.land(day)
-        self.repository = self.log.repository(root / "repository").root
-        self.registry = self.repository / "registry" / "table"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        now = datetime.now(UTC)
-        self.yesterday = (now - timedelta(days=1)).date()
-        self.airflow = Airflow(
-            root / "home",
-            self.repository,
-            DIN_SCHEDULE=f"{now:%M %H} * * *",  # due when the scheduler starts, and not again in this story
-            AIRFLOW__API__HOST="127.0.0.1",
-            AIRFLOW__API__PORT=port,
-            AIRFLOW__API__WORKERS="1",
-            AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{port}",
-            AIRFLOW__CORE__EXECUTION_API_SERVER_URL=f"http://127.0.0.1:{port}/execution/",
-            AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
-            AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
-            AIRFLOW__CORE__PARALLELISM="2",
-            AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD="15",
-            AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL="15",
-        )
-        self.airflow.prepare()
-        assert self.airflow.run("dags", "reserialize").returncode == 0
-        self.components = {name: self.airflow.start(name) for name in ("api-server", "dag-processor")}
-        self.start_scheduler()
-
-    def start_scheduler(self) -> None:
-        """Start the scheduler without its log server, which would survive a killed scheduler."""
-        self.components["scheduler"] = self.airflow.start("scheduler", "--skip-serve-logs")
-
-    def backfill(self, first: Any, last: Any, *options: str) -> None:
-        """Backfill days one after the other, since a DAG has one backfill at a time."""
-        wait_for(lambda: not self.airflow.rows("select 1 from backfill where completed_at is null"))
-        span = ("--from-date", str(first), "--to-date", f"{last}T23:59", "--max-active-runs", "1")
-        done = self.airflow.run("backfill", "create", "--dag-id", "din_ctr", *span, *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def runs(self, day: Any) -> list[tuple[str, str]]:
-        """Return id and state of all runs of a day, oldest first."""
-        return self.airflow.rows("select run_id, state from dag_run where partition_key = ? order by id", str(day))
-
-    def ended(self, day: Any, count: int = 1) -> tuple[str, str]:
-        """Wait until the day's run number `count` ends, and return its id and state."""
-        wait_for(lambda: [s for _, s in self.runs(day)[count - 1 : count] if s in ("success", "failed")])
-        return self.runs(day)[count - 1]
-
-    def wait_running(self, day: Any, task: str) -> str:
-        """Wait until a task of the day's newest run is running, and return the run's id."""
-        sql = """select r.run_id from dag_run r join task_instance t on t.run_id = r.run_id
-                 where r.partition_key = ? and t.task_id = ? and t.state = 'running'"""
-        wait_for(lambda: self.airflow.rows(sql, str(day), task))
-        return self.airflow.rows(sql, str(day), task)[-1][0]
-
-    def promotions(self) -> list[dict[str, Any]]:
-        """Return the records of the registry."""
-        return [json.loads(path.read_text()) for path in sorted((self.registry / "promotions").glob("*.json"))]
-
-    def until(self, version: str) -> str:
-        """Return the last day of the log that a bundle was trained on."""
-        facts = self.registry / "bundles" / version / "facts.json"
-        return json.loads(facts.read_text())["until"]
-
-    def stage_pid(self) -> int:
-        """Return the process of the running stage, or 0."""
-        pids = [path.read_text() for path in self.repository.glob(".din/runs/workspaces/*/.din/stage.lock")]
-        return next((int(pid) for pid in pids if pid and Path(f"/proc/{pid}").exists()), 0)
-
-    def tries(self, run_id: str) -> dict[str, int]:
-        return dict(self.airflow.rows("select task_id, try_number from task_instance where run_id = ?", run_id))
-
-
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    story = Story(tmp_path_factory.mktemp("story"))
-    yield story
-    for component in reversed(story.components.values()):
-        stop(component)
+    with closing(Story(tmp_path_factory.mktemp("story"), DAYS, landed=DAYS.index(ONE))) as story:
+        yield story
 
 
 def test_the_scheduled_run_promotes(story: Story) -> None:
