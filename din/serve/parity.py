@@ -149,7 +149,7 @@ def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:
 
 
 def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
-    """Return PyTorch's scores of all cases."""
+    """Return PyTorch's scores of the N impressions of all cases, [N]."""
 
     def logits(packed: PackedBatch) -> Vector:
         return trained.model(trained.table, to_tensors(packed)).double().numpy()

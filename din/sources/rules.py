@@ -53,7 +53,7 @@ class Rule:
         return cls(key, rule["column"], rule["operator"], rule["value"].strip("'\""))
 
     def of(self, part: Part) -> pa.ChunkedArray:
-        """Return the answers as int8.
+        """Return the answers about the B rows as int8 0 or 1, [B].
 
         Raises:
             InputError: a value is not 0/1, or the rule can't judge it. The message names its row.
