@@ -57,6 +57,8 @@ class LearningParams(Block):
     epochs: PositiveInt
     patience: PositiveInt
     metric: Literal["gauc", "auc"]
+    average: Share
+    renew_embeddings: bool
     regularizer: Literal["mini_batch_aware", "l2_batch", "l2_full", "dropout", "none"]
     regularization: NonNegativeFloat
     penalty: Literal["decoupled", "coupled"]
@@ -122,3 +124,6 @@ class Train(Block):
         if self.learning.regularizer == "dropout" and self.model.name == "lr":
             advice = "lr has no layers to drop; choose another regularizer"
             yield Conflict(("learning.regularizer", "model.name"), advice)
+        if self.learning.renew_embeddings and self.model.name == "lr":
+            advice = "lr is nothing but its table, so an epoch would keep nothing; set renew_embeddings to false"
+            yield Conflict(("learning.renew_embeddings", "model.name"), advice)

@@ -46,8 +46,8 @@ def first_epoch_best(run: Run) -> Advice | None:
         f"Epoch 1 of {training['epochs']} had the best validation metric, and every later epoch was worse.",
         "The model learns most of what it can within one pass and then fits noise. By the end of the epoch, the best "
         "moment to stop may have passed.",
-        "Lower train.learning.learning_rate, strengthen train.learning.regularization, or raise "
-        "train.learning.unknown_rate.",
+        "Set train.learning.renew_embeddings to true, lower train.learning.learning_rate, or strengthen "
+        "train.learning.regularization.",
     )
 
 

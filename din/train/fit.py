@@ -1,13 +1,20 @@
 """The training loop: from packed batches to the weights of the epoch with the best validation metric.
 
+An epoch ends with the mean of the weights over its last steps (`din.train.averaging`). The mean is validated, and the
+next epoch goes on from it. With `renew_embeddings`, each epoch starts with a new table and keeps the rest of the model
+(MEDA, arXiv 2305.19531). Embeddings of rare ids learn single rows by heart in one epoch. Where the first epoch is the
+best one for that reason, the rest of the model had little time to learn.
+
 State is saved every few minutes and after every epoch. A run that is killed at any point and started again ends with
 the same weights, bit for bit, on a CPU with the same number of threads.
 """
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +26,7 @@ from din.model.artifact import Trained
 from din.params import Train
 from din.progress import track
 from din.train import checkpoint
+from din.train.averaging import moments, take_in
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import SETTLING, Inputs, Learner, check_loss
@@ -92,6 +100,8 @@ class _Trainer:
         learning = params.learning
         packer = Packer(features, learning.unknown_rate)
         self.features = features
+        self.packer = packer
+        self.params = params
         self.learning = learning
         self.checkpoint_minutes = params.compute.checkpoint_minutes
         self.path = path
@@ -105,6 +115,7 @@ class _Trainer:
         self.progress = Progress()
         self.with_optimizers = with_optimizers
         self.best_state: dict[str, Tensor] = {}  # copies; empty before the first validation
+        self.mean: dict[str, Tensor] = {}  # of the weights at the moments of this epoch that have passed
 
     def wants_epoch(self) -> bool:
         progress = self.progress
@@ -115,7 +126,10 @@ class _Trainer:
         progress = self.progress
         learner = self.learner
         epoch = progress.epoch
+        if self.learning.renew_embeddings and epoch > 0 and progress.batch == 0:
+            self._renew_table()
         learner.model.train()
+        taken = moments(self.loader.batches(epoch), self.learning.average)
         earlier_batches = sum(self.loader.batches(earlier) for earlier in range(epoch))
         batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, progress.batch)))
         if self.compute.ranks.rank == 0:
@@ -127,6 +141,8 @@ class _Trainer:
             rate = learning_rate(self.learning, epoch, earlier_batches + inputs.number)
             loss += learner.step(inputs, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
+            if progress.batch in taken:
+                take_in(self.mean, learner.weights(), taken.index(progress.batch))
             if progress.batch % checked_every == 0:
                 self._check(loss)
                 if time.monotonic() - saved > 60 * self.checkpoint_minutes:
@@ -152,6 +168,8 @@ class _Trainer:
         progress = self.progress
         metric = self.learning.metric
         started = time.monotonic()
+        self.learner.load_weights(self.mean)
+        self.mean = {}
         self._settle()
         found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
@@ -180,6 +198,12 @@ class _Trainer:
         progress.validation_seconds += time.monotonic() - started
         self._save()
 
+    def _renew_table(self) -> None:
+        """Start the table and its optimizer anew, with a seed of this epoch's own."""
+        seed = int(np.random.SeedSequence((self.learning.seed, self.progress.epoch, 0, 3)).generate_state(1)[0])
+        params = replace(self.params, learning=replace(self.learning, seed=seed))
+        self.learner.take_table(Learner(self.features, self.packer, params, self.compute))
+
     def _settle(self) -> None:
         """Measure the statistics of Dice again on the last batches of the epoch, those before a resume included."""
         epoch = self.progress.epoch
@@ -207,12 +231,17 @@ class _Trainer:
             return
         tensors, self.progress = found
         self.learner.load_state(tensors)
-        self.best_state = {
-            name.removeprefix("best."): tensor for name, tensor in tensors.items() if name.startswith("best.")
-        }
+        self.best_state = _named(tensors, "best.")
+        self.mean = _named(tensors, "mean.")
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
         if self.path is not None and self.compute.ranks.rank == 0:
             best = {f"best.{name}": tensor for name, tensor in self.best_state.items()}
-            checkpoint.save(self.path, self.learner.state() | best, self.progress)
+            mean = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
+            checkpoint.save(self.path, self.learner.state() | best | mean, self.progress)
+
+
+def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names start with a prefix, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

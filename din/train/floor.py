@@ -37,6 +37,8 @@ def floor(params: Params) -> Train:
         epochs=params.evaluate.lr_epochs,
         patience=2,
         metric=params.train.learning.metric,
+        average=0.0,
+        renew_embeddings=False,
         regularizer="mini_batch_aware",
         regularization=1.0,
         penalty="decoupled",

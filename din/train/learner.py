@@ -176,6 +176,13 @@ class Learner:
         self.model.load_state_dict({name: tensors[f"now.{name}"] for name in self.model.state_dict()})
         self.table.copy_(tensors["now.table"])
 
+    def take_table(self, other: "Learner") -> None:
+        """Copy the table of a learner of the same layout, and the state of its optimizer."""
+        self.table.copy_(other.table)
+        theirs = other._sparse.state()
+        for name, own in self._sparse.state().items():
+            own.copy_(theirs[name])
+
     def load_state(self, tensors: dict[str, Tensor], shared: SharedRows | None = None) -> None:
         """Continue from an earlier `state()`. Tensors with other names are ignored.
 

@@ -62,6 +62,10 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "train.learning.regularizer is 'dropout' and train.model.name is 'lr': lr has no layers to drop",
     ),
     (
+        {"train": {"learning": {"renew_embeddings": True}, "model": {"name": "lr"}}},
+        "train.learning.renew_embeddings is true and train.model.name is 'lr': lr is nothing but its table",
+    ),
+    (
         {"train": {"learning": {"decay_steps": 10}}},
         "train.learning.decay_steps is 10 and train.learning.decay is 1.0: ",
     ),

@@ -50,6 +50,7 @@ SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
 RESUMED = [
     *({"optimizer": "adam"}, {"optimizer": "sgd"}, {"optimizer": "rowwise_adagrad", "name": "deepfm"}),
     {"dropout": 0.3, "decay": 0.5, "decay_steps": 3, "clip_norm": 0.1, "sequences": SEQUENCES, "softmax": True},
+    {"renew_embeddings": True, "average": 1.0},
 ]
 
 

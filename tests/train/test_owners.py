@@ -55,6 +55,8 @@ OTHERS: dict[str, Any] = {
     "learning.epochs": 7,
     "learning.patience": 7,
     "learning.metric": "gauc",
+    "learning.average": 0.7,
+    "learning.renew_embeddings": True,
     "learning.regularizer": "none",
     "learning.regularization": 0.7,
     "learning.penalty": "decoupled",

@@ -1,0 +1,107 @@
+"""The mean of the weights over an epoch's last steps, and embeddings that start anew in each epoch."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from backends import both_backends
+from hypothesis import given
+from hypothesis import strategies as st
+from settings import changed
+from torch import Tensor
+
+from din.features.packing import Packer
+from din.features.reader import Features
+from din.ops import backend
+from din.ops.backend import Backend
+from din.params import Params
+from din.train import fit as loop
+from din.train.averaging import SNAPSHOTS, moments, take_in
+from din.train.compute import CPU_ALONE
+from din.train.learner import Learner
+
+
+@given(steps=st.integers(1, 3000), share=st.floats(0, 1))
+def test_moments_are_spread_evenly_over_the_last_steps(steps: int, share: float) -> None:
+    """They ascend to the last step, lie in the share, are at most SNAPSHOTS, and no gap exceeds another by two."""
+    found = moments(steps, share)
+    span = max(1, round(steps * share))
+    gaps = [later - earlier for earlier, later in pairwise([steps - span, *found])]
+    assert found[-1] == steps
+    assert len(found) == min(span, SNAPSHOTS)
+    assert 1 <= min(gaps) <= max(gaps) <= min(gaps) + 1
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=SNAPSHOTS))
+def test_the_running_mean_is_the_mean(values: list[float]) -> None:
+    """Weights that are taken in one after the other give their mean, and keep their own values."""
+    mean: dict[str, Tensor] = {}
+    for earlier, value in enumerate(values):
+        weights = {"w": torch.full((2,), value)}
+        take_in(mean, weights, earlier)
+        assert weights["w"].tolist() == [value, value]
+    assert mean["w"].tolist() == pytest.approx([sum(values) / len(values)] * 2, rel=1e-5, abs=1e-4)
+
+
+@both_backends
+def test_an_epoch_ends_with_the_mean_of_its_last_weights(
+    backend_name: Backend, features: Features, params: Params, monkeypatch
+) -> None:
+    """Half of an epoch's steps are averaged. The next epoch starts with the mean, which is validated too."""
+    train = changed(params.train, epochs=2, batch_size=32, hidden=(8,), threads=1, average=0.5, activation="relu")
+    steps: list[dict[str, Tensor]] = []
+    starts: list[dict[str, Tensor]] = []
+    step = Learner.step
+
+    def noted(self, inputs, rate):
+        if inputs.number == 0:
+            starts.append({name: tensor.clone() for name, tensor in self.weights().items()})
+        loss = step(self, inputs, rate)
+        steps.append({name: tensor.clone() for name, tensor in self.weights().items()})
+        return loss
+
+    monkeypatch.setattr(Learner, "step", noted)
+    with backend.using(backend_name):
+        trainer = loop._Trainer(features, train, None, None, CPU_ALONE, with_optimizers=False)
+        trainer.run_epoch()
+        first_epoch = list(steps)
+        validated = trainer.best_state
+        trainer.run_epoch()
+    taken = [first_epoch[number - 1] for number in moments(len(first_epoch), 0.5)]
+    assert 1 < len(taken) < len(first_epoch)
+    for name, tensor in validated.items():
+        torch.testing.assert_close(tensor, torch.stack([weights[name] for weights in taken]).mean(0))
+        assert torch.equal(starts[1][name], tensor)
+
+
+@both_backends
+def test_renewed_embeddings_start_at_random_each_epoch(
+    backend_name: Backend, features: Features, params: Params, monkeypatch
+) -> None:
+    """Each later epoch starts with a table and an optimizer that are new; the rest of the model goes on."""
+    train = changed(params.train, renew_embeddings=True, epochs=3, batch_size=64, hidden=(8,), threads=1, patience=9)
+    starts: list[dict[str, Tensor]] = []
+    ends: list[dict[str, Tensor]] = []
+    step = Learner.step
+
+    def noted(self, inputs, rate):
+        if inputs.number == 0:
+            starts.append({name: tensor.clone() for name, tensor in self.state().items()})
+        return step(self, inputs, rate)
+
+    monkeypatch.setattr(Learner, "step", noted)
+    with backend.using(backend_name):
+        unused = Learner(features, Packer(features), train).state()
+        trainer = loop._Trainer(features, train, None, None, CPU_ALONE, with_optimizers=True)
+        for _ in range(3):
+            trainer.run_epoch()
+            ends.append({name: tensor.clone() for name, tensor in trainer.learner.state().items()})
+    for start, end in zip(starts[1:], ends[:-1], strict=True):
+        for name, tensor in start.items():
+            is_new = name == "now.table" or name.startswith("sparse.")
+            assert torch.equal(tensor, end[name]) != is_new, name
+            assert not name.startswith("sparse.") or torch.equal(tensor, unused[name])
+    tables = [start["now.table"] for start in starts]
+    assert not torch.equal(tables[1], tables[2])
+    for table in tables:
+        torch.testing.assert_close(table.std(), unused["now.table"].std(), rtol=0.05, atol=0)
