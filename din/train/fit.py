@@ -232,7 +232,7 @@ class _Trainer:
         tensors, self.progress = found
         self.learner.load_state(tensors)
         self.best_state = _named(tensors, "best.")
-        self.mean = _named(tensors, "mean.")
+        self.mean = {name: tensor.to(self.compute.device) for name, tensor in _named(tensors, "mean.").items()}
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
