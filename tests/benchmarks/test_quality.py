@@ -16,8 +16,10 @@ from benchmarks.quality.__main__ import main
 from benchmarks.quality.configurations import ROOT, Row, read
 from benchmarks.quality.runs import choose, features_of, run_all
 from benchmarks.quality.tables import mean_sd, tables
-from din.params import Params, Train
+from din.params import Params, Train, parse
 from din.params.overlays import edit, read_overlay
+from din.sources.tabular import TableSource
+from din.workspace import Workspace
 
 
 @pytest.fixture
@@ -126,13 +128,15 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["quality", "paper", "attention"])
 def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
-    """Every row of the files can be parsed, names an existing log and base, and has its own name."""
+    """Every row can be parsed, names an existing log and base, and has its own name; sources take their parameters."""
     logs, rows = read(Path(runs.__file__).with_name(f"{name}.yaml"), tmp_path)
     assert len({(row.log, row.name) for row in rows}) == len(rows)
     assert {row.log for row in rows} == set(logs)
-    fetches = [log.params["fetch"] for log in logs.values()]
-    paths = [fetch["table"]["events"] for fetch in fetches if fetch["source"] == "table"]
-    assert all(path.startswith(str(tmp_path)) for path in paths)
+    fetches = [parse(Params, log.params, Path(log.name)).fetch for log in logs.values()]
+    given = [fetch.table for fetch in fetches if fetch.source == "table"]
+    for table in given:
+        TableSource(Workspace(tmp_path), table, None)
+    assert all(str(table.events).startswith(str(tmp_path)) for table in given)
 
 
 def test_unknown_rows_are_named(monkeypatch, capsys) -> None:
