@@ -700,7 +700,11 @@ RAW = (
     _defect(
         "behaviours_all_zero",
         "no row enters a history, and there is no prior history",
-        p.chain(p.events(p.assign("behaviour", lambda _: 0)), lambda d: p.replace(d, history=None)),
+        p.chain(
+            p.events(p.assign("watched", lambda _: 0)),
+            p.settings(fetch__table__behaviour="watched"),
+            lambda d: p.replace(d, history=None),
+        ),
         "validate_raw.behaviours",
         "histor",
         "warning",
