@@ -78,7 +78,11 @@ def _resampled(pool: ProcessPoolExecutor, params: Params, given: argparse.Namesp
     for number, future in enumerate(draws, start=1):
         drawn.append(future.result())
         print(f"resampled {number} of {len(draws)} cases", file=sys.stderr, flush=True)
-    return tables.resampled(drawn) + tables.repeated([future.result() for future in months])
+    repeats = []
+    for number, future in enumerate(months, start=1):
+        repeats.append(future.result())
+        print(f"repeated {number} of {len(months)} cases", file=sys.stderr, flush=True)
+    return tables.resampled(drawn) + tables.repeated(repeats)
 
 
 if __name__ == "__main__":
