@@ -40,14 +40,15 @@ def first_epoch_best(run: Run) -> Advice | None:
     training = run.training
     if training is None or training["epochs"] < 2 or training["best_epoch"] != 1:
         return None
+    renewed = run.params is not None and run.params.train.learning.renew_embeddings
+    first = "Raise train.learning.patience" if renewed else "Set train.learning.renew_embeddings to true"
     return Advice(
         "DIN101",
         "The first epoch was the best",
         f"Epoch 1 of {training['epochs']} had the best validation metric, and every later epoch was worse.",
         "The model learns most of what it can within one pass and then fits noise. By the end of the epoch, the best "
         "moment to stop may have passed.",
-        "Set train.learning.renew_embeddings to true, lower train.learning.learning_rate, or strengthen "
-        "train.learning.regularization.",
+        f"{first}, lower train.learning.learning_rate, or strengthen train.learning.regularization.",
     )
 
 

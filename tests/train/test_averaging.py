@@ -18,7 +18,7 @@ from din.params import Params
 from din.train import fit as loop
 from din.train.averaging import SNAPSHOTS, moments, take_in
 from din.train.compute import CPU_ALONE
-from din.train.learner import Learner
+from din.train.learner import Inputs, Learner
 
 
 @given(steps=st.integers(1, 3000), share=st.floats(0, 1))
@@ -43,35 +43,47 @@ def test_the_running_mean_is_the_mean(values: list[float]) -> None:
     assert mean["w"].tolist() == pytest.approx([sum(values) / len(values)] * 2, rel=1e-5, abs=1e-4)
 
 
+class Recorder:
+    """Keeps a copy of a learner's state before each epoch's first step, and after each step."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.starts: list[dict[str, Tensor]] = []
+        self.steps: list[dict[str, Tensor]] = []
+        step = Learner.step
+
+        def recorded(learner: Learner, inputs: Inputs, rate: float) -> Tensor:
+            if inputs.number == 0:
+                self.starts.append(copied(learner.state()))
+            loss = step(learner, inputs, rate)
+            self.steps.append(copied(learner.state()))
+            return loss
+
+        monkeypatch.setattr(Learner, "step", recorded)
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies of all tensors."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
 @both_backends
 def test_an_epoch_ends_with_the_mean_of_its_last_weights(
     backend_name: Backend, features: Features, params: Params, monkeypatch
 ) -> None:
     """Half of an epoch's steps are averaged. The next epoch starts with the mean, which is validated too."""
     train = changed(params.train, epochs=2, batch_size=32, hidden=(8,), threads=1, average=0.5, activation="relu")
-    steps: list[dict[str, Tensor]] = []
-    starts: list[dict[str, Tensor]] = []
-    step = Learner.step
-
-    def noted(self, inputs, rate):
-        if inputs.number == 0:
-            starts.append({name: tensor.clone() for name, tensor in self.weights().items()})
-        loss = step(self, inputs, rate)
-        steps.append({name: tensor.clone() for name, tensor in self.weights().items()})
-        return loss
-
-    monkeypatch.setattr(Learner, "step", noted)
+    recorder = Recorder(monkeypatch)
     with backend.using(backend_name):
         trainer = loop._Trainer(features, train, None, None, CPU_ALONE, with_optimizers=False)
         trainer.run_epoch()
-        first_epoch = list(steps)
+        first_epoch = list(recorder.steps)
         validated = trainer.best_state
         trainer.run_epoch()
     taken = [first_epoch[number - 1] for number in moments(len(first_epoch), 0.5)]
     assert 1 < len(taken) < len(first_epoch)
     for name, tensor in validated.items():
         torch.testing.assert_close(tensor, torch.stack([weights[name] for weights in taken]).mean(0))
-        assert torch.equal(starts[1][name], tensor)
+        assert torch.equal(recorder.starts[1][name], tensor)
 
 
 @both_backends
@@ -80,28 +92,20 @@ def test_renewed_embeddings_start_at_random_each_epoch(
 ) -> None:
     """Each later epoch starts with a table and an optimizer that are new; the rest of the model goes on."""
     train = changed(params.train, renew_embeddings=True, epochs=3, batch_size=64, hidden=(8,), threads=1, patience=9)
-    starts: list[dict[str, Tensor]] = []
+    recorder = Recorder(monkeypatch)
     ends: list[dict[str, Tensor]] = []
-    step = Learner.step
-
-    def noted(self, inputs, rate):
-        if inputs.number == 0:
-            starts.append({name: tensor.clone() for name, tensor in self.state().items()})
-        return step(self, inputs, rate)
-
-    monkeypatch.setattr(Learner, "step", noted)
     with backend.using(backend_name):
         unused = Learner(features, Packer(features), train).state()
         trainer = loop._Trainer(features, train, None, None, CPU_ALONE, with_optimizers=True)
         for _ in range(3):
             trainer.run_epoch()
-            ends.append({name: tensor.clone() for name, tensor in trainer.learner.state().items()})
-    for start, end in zip(starts[1:], ends[:-1], strict=True):
+            ends.append(copied(trainer.learner.state()))
+    for start, end in zip(recorder.starts[1:], ends[:-1], strict=True):
         for name, tensor in start.items():
             is_new = name == "now.table" or name.startswith("sparse.")
             assert torch.equal(tensor, end[name]) != is_new, name
             assert not name.startswith("sparse.") or torch.equal(tensor, unused[name])
-    tables = [start["now.table"] for start in starts]
+    tables = [start["now.table"] for start in recorder.starts]
     assert not torch.equal(tables[1], tables[2])
     for table in tables:
         torch.testing.assert_close(table.std(), unused["now.table"].std(), rtol=0.05, atol=0)
