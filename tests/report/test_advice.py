@@ -7,6 +7,7 @@ from typing import Any
 
 import documents_of
 import pytest
+from settings import changed
 
 from din.metrics.estimates import Interval
 from din.params import Params, load
@@ -66,6 +67,17 @@ def test_a_rule_speaks(code: str, sound: Run) -> None:
     (advice,) = advise(sound)
     assert advice.code == code
     assert all(text.endswith(".") for text in (advice.seen, advice.why, advice.do))
+
+
+def test_renewed_embeddings_are_not_advised_twice(sound: Run) -> None:
+    """A run whose first epoch is the best gets other advice if it renews embeddings already."""
+    trained(sound, best_epoch=1)
+    (before,) = advise(sound)
+    assert sound.params
+    sound.params = replace(sound.params, train=changed(sound.params.train, renew_embeddings=True))
+    (after,) = advise(sound)
+    assert "renew_embeddings" in before.do
+    assert "renew_embeddings" not in after.do
 
 
 def test_every_rule_is_planted_and_documented() -> None:
