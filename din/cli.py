@@ -145,6 +145,7 @@ def params_schema() -> None:
     epilog=examples(
         "din init --events clicks.csv",
         "din init --events clicks.csv --items products.csv --label gekauft --yes",
+        "din init --events clicks.csv --yes --json    # each parameter with its reason",
         "din init --update        # after an upgrade of this package",
     ),
 )
@@ -158,21 +159,24 @@ def init(
     label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a repository that trains a model of a log: look at the log, guess the parameters, and write the files."""
     with answering("train"):
         from din.init.command import init, init_update
         from din.init.guess import Asked
+        from din.init.update import guess_of
 
         if update == (events is not None):
             raise InputError("give either --events with the path of the log, or --update")
         if events is None:
-            init_update(HERE.root)
+            print_result(lambda: init_update(HERE.root), as_json)
             return
         roles = {"user": user, "item": item, "time": time, "label": label}
         given = {role: name for role, name in roles.items() if name is not None}
         answer = None if yes or not sys.stdin.isatty() else typer.prompt
-        init(HERE, Asked(events, items, users), given, answer)
+        with printing_json(guess_of(HERE.root), as_json):
+            init(HERE, Asked(events, items, users), given, answer)
 
 
 @app.command(rich_help_panel=STAGES, epilog=examples("din code"))
@@ -188,12 +192,13 @@ def code() -> None:
     rich_help_panel=STAGES,
     epilog=examples(
         "din fetch",
+        "din fetch --json         # the report, for machines",
         "dvc repro fetch          # the same, if code or parameters changed",
     ),
 )
-def fetch() -> None:
+def fetch(as_json: AsJson = False) -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
-    with running("fetch", HERE):
+    with printing_json(HERE.fetch, as_json), running("fetch", HERE):
         from din.sources.fetch import fetch
 
         fetch(HERE, params_here())
@@ -233,9 +238,11 @@ def machine() -> None:
         "dvc repro featurize      # with the stages before it",
     ),
 )
-def featurize() -> None:
+def featurize(as_json: AsJson = False) -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
-    with running("featurize", HERE):
+    from din.artifacts import MANIFEST
+
+    with printing_json(HERE.features / MANIFEST, as_json), running("featurize", HERE):
         from din.featurize.build import featurize
 
         featurize(HERE, params_here())
@@ -308,18 +315,26 @@ def evaluate(as_json: AsJson = False) -> None:
         "dvc repro refit          # with the stages before it",
     ),
 )
-def refit() -> None:
+def refit(as_json: AsJson = False) -> None:
     """Let the judged model learn the test days too, into models/shipped/."""
-    with running("refit", HERE, HERE.refit):
+    with printing_json(HERE.refit, as_json), running("refit", HERE, HERE.refit):
         from din.train.refit import refit
 
         refit(HERE, params_here())
 
 
-@app.command(rich_help_panel=STAGES, epilog=examples("din export"))
-def export() -> None:
+@app.command(
+    rich_help_panel=STAGES,
+    epilog=examples(
+        "din export",
+        "din export --json        # the bundle's manifest",
+    ),
+)
+def export(as_json: AsJson = False) -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
-    with running("export", HERE):
+    from din.artifacts import MANIFEST
+
+    with printing_json(HERE.bundle / MANIFEST, as_json), running("export", HERE):
         from din.serve.export import export
 
         export(HERE, params_here())

@@ -8,7 +8,7 @@ from din.errors import InputError, listed
 from din.init.ask import decided
 from din.init.guess import Asked, Guess, guess
 from din.init.render import PARAMS, TEMPLATE
-from din.init.update import create, update
+from din.init.update import Merged, create, update
 from din.params import load
 from din.workspace import Workspace
 
@@ -36,8 +36,8 @@ def init(workspace: Workspace, asked: Asked, given: Mapping[str, str], answer: C
     print("    dvc repro && din promote")
 
 
-def init_update(root: Path) -> None:
-    """Merge the installed release into a repository that `din init` made, and print what changed.
+def init_update(root: Path) -> Merged:
+    """Merge the installed release into a repository that `din init` made, print what changed, and return it.
 
     Raises:
         InputError: the repository has edits that are not committed, or a merge has conflicts, which are marked.
@@ -45,13 +45,14 @@ def init_update(root: Path) -> None:
     merged = update(root)
     if not merged.changed:
         print("up to date: this release renders the same files")
-        return
+        return merged
     print(f"merged {listed(merged.changed)}; look at the changes with git diff")
     if merged.conflicts:
         raise InputError(
             f"{listed(merged.conflicts)}: your edits and the new release change the same lines; choose between "
             "<<<<<<< and >>>>>>> there, and commit"
         )
+    return merged
 
 
 def _print(found: Guess) -> None:

@@ -47,6 +47,11 @@ class Merged:
     conflicts: tuple[str, ...]
 
 
+def guess_of(root: Path) -> Path:
+    """Return the file in a repository that keeps the guess: a list of parameters, each with its reason."""
+    return root / FOLDER / GUESS
+
+
 def create(root: Path, sets: Iterable[Set]) -> list[str]:
     """Write the files of a repository, and return their paths; files of an earlier guess are replaced.
 
@@ -76,7 +81,7 @@ def update(root: Path) -> Merged:
     Raises:
         InputError: `din init` did not make it, or it has edits that are not committed.
     """
-    kept = root / FOLDER / GUESS
+    kept = guess_of(root)
     if not kept.exists():
         raise InputError(f"{kept}: not found; run `din init --update` in the root of a repository that `din init` made")
     sets = [Set(one.key, _value(one.key, one.value), one.reason) for one in documents.read(list[Kept], kept)]
@@ -133,7 +138,7 @@ def _text(path: Path) -> str | None:
 def _keep(root: Path, sets: Iterable[Set], files: dict[str, str]) -> None:
     guess = [asdict(one) | {"value": _plain(one.value)} for one in sets]
     text = json.dumps(guess, indent=2, ensure_ascii=False)  # unlike `write_json`, it keeps the order of mappings
-    write_bytes(root / FOLDER / GUESS, text.encode())
+    write_bytes(guess_of(root), text.encode())
     for name, text in files.items():
         write_bytes(root / FOLDER / "files" / name, text.encode())
 

@@ -1,5 +1,6 @@
 """The repository that `din init` writes, and its update to a later release."""
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,19 @@ def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pyt
     for wrong in ([], ["--update", "--events", name]):
         done = CliRunner().invoke(cli.app, ["init", *wrong])
         assert done.exit_code == 2 and "give either --events" in done.output
+
+
+def test_the_guess_for_machines(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --json, standard output holds each guess with its reason, and an update prints what changed."""
+    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    name = SHAPES["german_shop"](tmp_path, log)
+    guessed = json.loads(CliRunner().invoke(cli.app, ["init", "--events", name, "--yes", "--json"]).stdout)
+    label = next(one for one in guessed if one["key"] == "fetch.table.label")
+    assert label["value"] == "Gekauft == ja"
+    assert label["reason"].startswith("the name means the answer of the user")
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-qm", "init")
+    merged = json.loads(CliRunner().invoke(cli.app, ["init", "--update", "--json"]).stdout)
+    assert merged == {"changed": [], "conflicts": []}

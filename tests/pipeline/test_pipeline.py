@@ -24,6 +24,31 @@ def test_every_stage_leaves_its_outcome(promoted: Workspace) -> None:
     assert len(outcomes) == len(plan.load(ROOT / "dvc.yaml")) + 1
 
 
+@pytest.fixture(scope="module")
+def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Return a copy of the finished workspace with nothing left to commit."""
+    workspace = promoted.copy(tmp_path_factory.mktemp("finished") / "copy")
+    workspace.git("add", "-A")
+    workspace.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "finished")
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("stage", "document"),
+    [
+        ("fetch", "reports/fetch.json"),
+        ("featurize", "data/features/manifest.json"),
+        ("refit", "reports/refit.json"),
+        ("export", "models/bundle/manifest.json"),
+    ],
+)
+def test_a_stage_prints_what_it_wrote_for_machines(stage: str, document: str, finished: Workspace) -> None:
+    """With --json, standard output holds the stage's document, and nothing else."""
+    done = finished.run("din", stage, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == finished.json(document)
+
+
 def test_the_model_finds_most_of_what_was_planted(promoted: Workspace) -> None:
     """DIN beats popularity and LR, and comes near the oracle even on a log this small."""
     report = promoted.json("reports/evaluation.json")
@@ -43,15 +68,6 @@ def test_the_second_repro_runs_the_checks_and_the_gate_only(promoted: Workspace)
     assert "already champion" in again.stdout
     assert promoted.lock() == before
     assert promoted.git("status", "--porcelain", "--untracked-files=no") == ""
-
-
-@pytest.fixture(scope="module")
-def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Return a copy of the finished workspace with nothing left to commit."""
-    workspace = promoted.copy(tmp_path_factory.mktemp("finished") / "copy")
-    workspace.git("add", "-A")
-    workspace.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-qm", "finished")
-    return workspace
 
 
 @pytest.fixture
