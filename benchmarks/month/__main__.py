@@ -75,7 +75,6 @@ def run_month(month: Month, others: tuple[str, ...], jobs: int) -> None:
         InputError: the first day made no champion.
         Unavailable: see `run_day`.
     """
-    month.enter()
     began, ran = time.monotonic(), 0
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for number in range(1, month.settings.days + 1):

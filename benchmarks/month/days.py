@@ -6,7 +6,8 @@ its next step.
 
     <folder>/month.json                     the settings
     <folder>/source/                        see `source`
-    <folder>/home, remote, registry         what the runs share
+    <folder>/remote, registry               what the runs share
+    <folder>/home/<policy>                  workspaces and DVC's cache; of each policy, so that none computes for another
     <folder>/days/<policy>/<date>.json      the steps of a run
     <folder>/bundles/<policy>/<date>/       the bundle that it exported
     <folder>/scores/<date>.parquet          the day's rows, scored by the bundles that were there before the day
@@ -242,10 +243,14 @@ class Month:
         write_json(self._record(policy, day.number), asdict(day))
         return day
 
-    def enter(self) -> None:
-        """Set the variables of `dags.workspace` for this process and its children."""
-        places = {"HOME": "home", "DVC_REMOTE": "remote", "REGISTRY": "registry"}
-        os.environ.update({f"DIN_{name}": str(self.folder / place) for name, place in places.items()})
+    def home(self, policy: str) -> Path:
+        """Return the folder in which the runs of a policy work."""
+        return self.folder / "home" / policy
+
+    def enter(self, policy: str) -> None:
+        """Set the variables of `dags.workspace` for runs of a policy in this process and its children."""
+        places = {"HOME": self.home(policy), "DVC_REMOTE": self.folder / "remote", "REGISTRY": self.folder / "registry"}
+        os.environ.update({f"DIN_{name}": str(place) for name, place in places.items()})
         os.environ["DIN_REPOSITORY"] = str(self.repository)
 
     def _record(self, policy: str, number: int) -> Path:
@@ -256,7 +261,7 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
     """Run a day, or what is left of it, and return it.
 
     Args:
-        month: the month, which has been entered.
+        month: the month.
         policy: a key of `POLICIES`.
         number: the day, counted from 1.
         earlier: by name, the bundles that are to score the day's rows.
@@ -267,6 +272,7 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
     day = month.day(policy, number)
     if day.finished:
         return day
+    month.enter(policy)
     fault = FAULTS[day.fault] if day.fault else None
     if policy == CHAMPION:  # the other policies read what it read
         month.source.deliver(month.log_day(number), fault.plant if fault else None)
@@ -284,7 +290,7 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
         return month.keep(policy, replace(_with(day, "open", 2, began, str(error)), finished=True))
     if not day.steps:
         day = month.keep(policy, _with(day, "open", 0, began, ""))
-    here = Workspace(month.folder / "home/workspaces" / name)
+    here = Workspace(month.home(policy) / "workspaces" / name)
     day = _stages(month, policy, day, run, here)
     if earlier and here.evaluation.exists() and day.fault is None:
         _score(month, number, here, earlier)
