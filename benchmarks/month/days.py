@@ -7,7 +7,7 @@ its next step.
     <folder>/month.json                     the settings
     <folder>/source/                        see `source`
     <folder>/remote, registry               what the runs share
-    <folder>/home/<policy>                  workspaces and DVC's cache; of each policy, so that none computes for another
+    <folder>/home/<policy>                  workspaces and DVC's cache; no policy takes results of another
     <folder>/days/<policy>/<date>.json      the steps of a run
     <folder>/bundles/<policy>/<date>/       the bundle that it exported
     <folder>/scores/<date>.parquet          the day's rows, scored by the bundles that were there before the day
