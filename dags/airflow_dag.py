@@ -24,6 +24,7 @@ from airflow.sdk.timezone import utcnow
 
 from dags import plan, workspace
 from din.errors import GateClosed, InputError
+from din.params.train import WEEKDAYS
 
 SCHEDULE = os.environ.get("DIN_SCHEDULE", "0 0 * * *")  # cron, UTC; a run's data day is the day before it
 RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the first retry; doubles up to half an hour
@@ -40,6 +41,12 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
         type=["null", "string"],
         enum=[None, "scratch", "champion"],
         description="Learn by epochs, or go on from the champion; empty: as params.yaml says.",
+    ),
+    "scratch_day": Param(
+        None,
+        type=["null", "string"],
+        enum=[None, *WEEKDAYS],
+        description="With champion: the weekday of a challenger from scratch; empty: as params.yaml says.",
     ),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
     "reason": Param("", type="string", description="Why, for the registry's log; empty: gate open, or who approved."),
@@ -96,9 +103,9 @@ def open_run(params: Any = None, dag_run: Any = None, ti: Any = None) -> dict[st
     until = dag_run.partition_key or params["until"]
     bundle = getattr(ti, "bundle_instance", None)  # missing under `airflow dags test`
     commit = params["commit"] or (bundle and bundle.version)  # the version of a Git bundle is the commit of these tasks
-    start = {"train.start": params["start"]} if params["start"] else {}
+    schedule = {f"train.{name}": params[name] for name in ("start", "scratch_day") if params[name]}
     with final():
-        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"] | start, commit=commit)
+        run = workspace.open_run(dag_run.run_id, until=until, params=params["overrides"] | schedule, commit=commit)
     return asdict(run)
 
 

@@ -11,7 +11,7 @@ A checkpoint is bound to all of model and learning, and to the values that compu
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -21,6 +21,8 @@ PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
 """The version of a bundle, or a unique beginning of it."""
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+"""In the order of `date.weekday`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,12 @@ from datetime import date
 
 from din.errors import InputError
 from din.params import Train
+from din.params.train import WEEKDAYS
 from din.promotion.champion import rolled_back, until
 from din.registry.registry import Registry
 
 NONE = "none"
 """The pin of a run that has no champion to go on from, or is not to go on from it."""
-
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 def pin(registry: Registry, train: Train, day: date) -> str:
@@ -28,7 +27,7 @@ def pin(registry: Registry, train: Train, day: date) -> str:
     """
     if train.start == "scratch":
         raise InputError("train.start is scratch, so there is nothing to pin; set train.start: champion first")
-    if train.scratch_day == _WEEKDAYS[day.weekday()]:
+    if train.scratch_day == WEEKDAYS[day.weekday()]:
         return NONE
     history = registry.history()
     removed = rolled_back(history)

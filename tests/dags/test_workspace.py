@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import documents_of
 import pytest
+from bundles import bundle, crown
 from ruamel.yaml import YAML
 from workers import Worker, World
 
@@ -15,6 +17,7 @@ from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params
 from din.errors import InputError
 from din.params import Params
 from din.process import environment, query
+from din.registry.registry import Registry
 from din.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)
@@ -215,6 +218,23 @@ def test_a_run_is_pinned_when_it_opens(world: World, here: Worker) -> None:
     assert here.call("open", "later")[0]["until"] == "2024-01-19"
     past, _ = here.call("open", "past", "--until", "2024-01-18")
     assert past["source"] == run["source"]
+
+
+def test_the_champion_is_pinned_when_a_run_opens(world: World, here: Worker, tmp_path: Path) -> None:
+    """A run of Thursday the 18th goes on from the champion of the day before, except on the day from scratch."""
+    yesterday = json.dumps(documents_of.facts(until="2024-01-17"))
+    folder = bundle(tmp_path / "bundle", **{"facts.json": yesterday})
+    version = crown(Registry(str(world.registry), "table"), folder).version
+
+    def pinned(**train: str) -> str:
+        words = [word for name, value in train.items() for word in ("--param", f"train.{name}={value}")]
+        run, _ = here.call("open", "-".join(["pins", *train.values()]), "--until", "2024-01-18", *words)
+        return run["champion"]
+
+    assert pinned(start="scratch") == ""
+    assert pinned(start="champion") == version
+    assert pinned(start="champion", scratch_day="friday") == version
+    assert pinned(start="champion", scratch_day="thursday") == "none"
 
 
 def test_a_branch_may_move_after_a_run_opened(world: World, here: Worker) -> None:
