@@ -7,7 +7,7 @@ retrained, retrained from scratch every day, or three days old. A month that was
 import argparse
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +21,7 @@ from benchmarks.page import Place
 from din.errors import InputError, Unavailable
 from din.git import git
 
+OTHERS = (SCRATCH, STALE)
 MARKS = ("<!-- begin: python -m benchmarks.month --write -->", "<!-- end -->")
 
 
@@ -34,7 +35,9 @@ def main() -> int:
     parser.add_argument("--impressions", type=positive, default=5000, help="impressions of a usual day")
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS), help="which to plant, in order")
     parser.add_argument("--folder", type=Path, default=ROOT / ".din/month", help="where the month is kept")
-    parser.add_argument("--champion-only", action="store_true", help="leave out the models to compare with")
+    parser.add_argument(
+        "--others", nargs="*", choices=OTHERS, default=list(OTHERS), help="which models to compare with, on sound days"
+    )
     parser.add_argument(
         "--replay", action="store_true", help="run the month again, and compare the versions of all days"
     )
@@ -46,7 +49,7 @@ def main() -> int:
         commit = git(ROOT, "rev-parse", "HEAD").strip()
         settings = Settings(commit, given.days, given.earlier, given.impressions, tuple(given.faults))
         month = Month.opened(given.folder.resolve(), ROOT, settings, {})
-        run_month(month, () if given.champion_only else (SCRATCH, STALE), given.jobs)
+        run_month(month, given.others, given.jobs)
         again = None
         if given.replay:
             folder = month.folder.with_name(f"{month.folder.name}-replay")
@@ -63,7 +66,7 @@ def main() -> int:
     return 0
 
 
-def run_month(month: Month, others: tuple[str, ...], jobs: int) -> None:
+def run_month(month: Month, others: Sequence[str], jobs: int) -> None:
     """Run all days that have not ended, and print a line about each.
 
     Args:
@@ -91,7 +94,7 @@ def run_month(month: Month, others: tuple[str, ...], jobs: int) -> None:
             print(f"{page.line(month, day)}; about {left:.0f} min left", file=sys.stderr, flush=True)
 
 
-def _served(month: Month, number: int, others: tuple[str, ...]) -> Mapping[str, Path]:
+def _served(month: Month, number: int, others: Sequence[str]) -> Mapping[str, Path]:
     """Return the bundles that would have served on a day, by name: the newest of each policy before it."""
     days = range(1, number)
     champions = [one for one in days if month.day(CHAMPION, one).promoted]
