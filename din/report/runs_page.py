@@ -78,5 +78,5 @@ def print_runs(workspace: Workspace, runs: Runs, as_json: bool = False) -> None:
         print(json.dumps([asdict(one) for one in runs.rows], indent=2))
         return
     older = f", {runs.left_out} older ones not shown" if runs.left_out else ""
-    print(f"{len(runs.rows)} runs of {runs.name}{older}")
+    print(f"runs of {runs.name}: {len(runs.rows)}{older}")
     print(f"report: {workspace.relative(workspace.runs_page)}")
