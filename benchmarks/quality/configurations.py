@@ -13,9 +13,9 @@
             - [{model: {softmax: false}}, {model: {softmax: true}}]
 
 A log is params.yaml with the overlays `example` and `set` in turn, and with its paths below the folder DATA.
-`derive: {table: SQL}` replaces the log's events, items, users or history by a DuckDB query over the file, which is
-called `raw` in the query. `search` tries the row as it is, and `draws - 1` random choices of one alternative from each
-list, which are equal for equal spaces.
+`derive: {table: SQL}` replaces the log's events, items, users or history by a DuckDB query over the log's files, which
+have these names in the query. `search` tries the row as it is, and `draws - 1` random choices of one alternative from
+each list, which are equal for equal spaces.
 """
 
 import itertools

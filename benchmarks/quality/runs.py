@@ -28,15 +28,17 @@ from benchmarks.quality.configurations import ROOT, Log, Row
 from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_json
 from din.errors import InputError
 from din.features.reader import Features
+from din.metrics.ranking import auc, gauc
 from din.metrics.summary import summary
 from din.params import Train
 from din.train import checkpoint
 from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import EVALUATION_BATCH, fit
-from din.train.predict import predict
+from din.train.predict import Predictions, predict
 
 STORE = ROOT / ".din" / "quality"
+TABLES = ("events", "items", "users", "history")
 FINALISTS = 0.2  # the share of tries that are rerun with more seeds
 FINAL_SEEDS = (1, 2, 3)
 
@@ -114,6 +116,7 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     for split in splits:
         found = predict(trained, opened, split, EVALUATION_BATCH)
         record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
+        record[split]["popularity"] = _popularity(found, opened)
         record[split]["oracle"] = oracle(found, features.parent / "raw/truth/truth.parquet")
         if split == "test":
             record["predictions"] = str(kept.with_suffix(".parquet"))
@@ -122,6 +125,13 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
     record["cpu_seconds"] = round(time.process_time() - began)
     write_json(kept, record)
     return record
+
+
+def _popularity(found: Predictions, features: Features) -> dict[str, float]:
+    """Return AUC and GAUC of the items' popularity in training on the same rows."""
+    scores = features.popularity()[found.rows["item"]]
+    label = found.rows["label"]
+    return {"auc": auc(label, scores), "gauc": gauc(label, scores, found.rows["user"]).value}
 
 
 def _best(tries: Sequence[Train], runs: Sequence[Sequence[dict[str, Any]]], count: int) -> list[Train]:
@@ -180,12 +190,13 @@ def _derived(log: Log, workspace: Path) -> dict[str, Any]:
     """Return the log's parameters with its derived tables, which are written to the workspace if they are missing."""
     params = copy.deepcopy(log.params)
     table = params["fetch"]["table"]
+    files = {name: table[name] for name in TABLES if table[name]}
     for name, query in log.derive.items():
-        source = table[name]
         target = workspace / f"{name}.parquet"
         if not target.exists():
             with atomic_path(target) as temporary, duckdb.connect() as connection:
-                raw = connection.read_csv(source)  # noqa: F841 (the query's `raw`)
+                for each, file in files.items():
+                    connection.read_csv(file).create_view(each)
                 connection.sql(query).write_parquet(str(temporary))
         table[name] = str(target)
     return params

@@ -51,6 +51,8 @@ def _table(log: str, rows: list[Row], figures: Figures) -> str:
     title = f"**{log}**: {test['rows']:,} test rows of {test['users']:,} users"
     if oracle:
         title += f"; the AUC of the true probabilities is {oracle:.4f}"
+    if counted := test.get("popularity"):
+        title += f"; popularity has an AUC of {counted['auc']:.4f} and a GAUC of {counted['gauc']:.4f}"
     return title + "\n\n" + "\n".join(lines)
 
 
