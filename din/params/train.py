@@ -25,6 +25,11 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 """In the order of `date.weekday`."""
 
 
+def names_version(pin: str | None, version: str) -> bool:
+    """Return whether a pin means this version: it is the version, or its beginning."""
+    return pin is not None and version.startswith(pin)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelParams(Block):
     """The architecture."""
@@ -115,6 +120,10 @@ class Train(Block):
         """The version of the champion that goes on, if one does."""
         pinned = self.champion if self.start == "champion" else None
         return None if pinned == "none" else pinned
+
+    def goes_on_from(self, version: str) -> bool:
+        """Return whether a champion goes on, and is this version."""
+        return names_version(self.continues, version)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a way of learning that the model does not support, and two bundles to start from."""

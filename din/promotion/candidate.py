@@ -18,6 +18,7 @@ from din.errors import InputError, listed, shown
 from din.metrics import auc, gauc, population_stability_index, summary
 from din.metrics.estimates import Metric
 from din.params import source_settings, to_json
+from din.params.train import names_version
 from din.promotion import budgets
 from din.promotion.budgets import LATENCY, Latency
 from din.promotion.evidence import Evidence
@@ -85,7 +86,7 @@ def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     resolved = now | {"compute": now["compute"] | {"processes": processes}}
     for key in ("warm_start", "champion"):
         full = made.get(key)
-        if now[key] and str(full).startswith(now[key]):
+        if names_version(now[key], str(full)):
             resolved[key] = full
     return resolved
 

@@ -33,7 +33,7 @@ def against_champion(champion: Rival, metric: Metric) -> Finding:
     margin = margin_of(limits, views[-1].difference)
     verdict = outcome.verdict
     reason = _reason(outcome, margin, limits)
-    goes_on = champion.evidence.params.train.continues == champion.record.version
+    goes_on = champion.evidence.params.train.goes_on_from(champion.record.version)
     if goes_on and verdict == "borderline" and not math.isnan(outcome.interval.lower):
         verdict = "open"
         reason = f"{reason}. The candidate is the champion, which has learned more days: only certain harm closes this"
