@@ -1,8 +1,8 @@
 """Did the champion's last step help? The champion against its predecessor, on today's new rows.
 
 The lesson of yesterday can be tested only today, on rows that neither of the two has learned. A candidate that
-goes on from the champion carries a harmful step along, so this gate closes for it. A candidate that was trained from
-scratch does not, and replaces the champion.
+goes on from the champion carries a harmful step along, so this gate closes for it. A candidate from scratch, or one
+that goes on from another bundle, does not, and replaces the champion.
 """
 
 import math
@@ -58,6 +58,6 @@ def last_step(champion: Rival, before: Rival | None) -> Finding:
         f"{harm} that of record {back}, which it replaced; go back by `din registry rollback {back} --reason …`, or "
         "train from scratch"
     )
-    if champion.evidence.params.train.continues:
+    if champion.evidence.params.train.goes_on_from(champion.record.version):
         return replace(found, reason=reason)
-    return replace(found, verdict="open", reason=f"{reason}; this candidate was trained from scratch")
+    return replace(found, verdict="open", reason=f"{reason}; this candidate does not go on from the champion")

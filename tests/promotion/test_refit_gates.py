@@ -11,6 +11,7 @@ from judging import crown, find, judge, set_gate, shut
 from miniature import edit, probabilities
 from settings import changed
 
+from din.params import Params
 from din.workspace import Workspace
 
 DAYS = [{"day": "2024-10-13", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
@@ -80,36 +81,54 @@ def test_a_shipped_score_that_is_no_number_is_closed(workspace: Workspace, run, 
 def steps(run, registry):
     """A namespace in which a good champion was replaced by one with more noise, each a day older than today."""
 
-    def play(worse: float) -> None:
+    def play(worse: float) -> list[str]:
+        """Return the versions of the two."""
         run.facts |= {"protocol": PROTOCOL | {"name": "temporal"}}
+        versions = []
         for noise, seen in ((0.2, "2024-10-01"), (worse, "2024-10-02")):
             run.noise = noise
             run.finish()
-            crown(registry, run, seen_until=f"{seen}T12:00:00+00:00")
+            versions.append(crown(registry, run, seen_until=f"{seen}T12:00:00+00:00"))
         run.facts |= {"seen_until": "2024-10-13T12:00:00+00:00"}
         run.noise = 0.1
         run.finish()
+        return versions
 
     return play
 
 
-def test_a_harmful_last_step_names_the_way_back(workspace: Workspace, run, quick, steps) -> None:
-    """A candidate that goes on from a champion that got worse is closed."""
-    version = "ab" * 32
-    steps(5.0)
-    going_on = replace(quick, train=changed(quick.train, start="champion", champion=version))
+def going_on(run, quick: Params, version: str, pin: str) -> Params:
+    """Let the candidate go on from a version that params.yaml names by this pin."""
     run.facts["params"] |= {"train": run.facts["params"]["train"] | {"start": "champion", "champion": version}}
     run.finish()
-    found = find(judge(workspace, going_on), "last_step")
+    return replace(quick, train=changed(quick.train, start="champion", champion=pin))
+
+
+@pytest.mark.parametrize("digits", [8, 64])
+def test_a_harmful_last_step_names_the_way_back(digits: int, workspace: Workspace, run, quick, steps) -> None:
+    """A candidate that goes on from a champion that got worse is closed, however short the pin."""
+    _, champion = steps(5.0)
+    report = judge(workspace, going_on(run, quick, champion, champion[:digits]))
+    found = find(report, "last_step")
     assert found["verdict"] == "closed" and found["observed"] < -0.1
     assert "din registry rollback 1" in found["reason"]
+    assert find(report, "made_from")["verdict"] == "open"
 
 
 def test_a_candidate_from_scratch_replaces_a_harmful_step(workspace: Workspace, run, quick, steps) -> None:
-    """It did not inherit the harm, so the finding is only told."""
+    """A candidate that did not inherit the harm is open, and the reason still names it."""
     steps(5.0)
     found = find(judge(workspace, quick), "last_step")
-    assert (found["verdict"], found["reason"].endswith("trained from scratch")) == ("open", True)
+    assert (found["verdict"], found["reason"].endswith("does not go on from the champion")) == ("open", True)
+
+
+def test_a_candidate_that_goes_on_from_the_predecessor_replaces_a_harmful_step(
+    workspace: Workspace, run, quick, steps
+) -> None:
+    """The good predecessor's successor did not inherit the harm either."""
+    before, _ = steps(5.0)
+    found = find(judge(workspace, going_on(run, quick, before, before)), "last_step")
+    assert (found["verdict"], found["reason"].endswith("does not go on from the champion")) == ("open", True)
 
 
 def test_a_harmless_last_step_is_open(workspace: Workspace, run, quick, steps) -> None:
