@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from din.errors import InputError
 from din.promotion.evidence import Evidence
 from din.promotion.looks import hashed_users
-from din.promotion.promoted import NEXT_DAY
+from din.promotion.promoted import NEXT_DAY, Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -37,11 +37,13 @@ def dump(evidence: Evidence) -> bytes:
 def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
     """Return the candidate's test rows that a champion scored before it learned them, with its scores in `SCORE`.
 
+    A rollback's record has no files, so this reads the files of the version's promotion.
+
     Raises:
-        InputError: the champion's record has no such predictions, or of no row of today.
+        InputError: the promotion has no such predictions, or of no row of today.
     """
     try:
-        kept = pq.read_table(BytesIO(registry.promoted_file(record, NEXT_DAY)))
+        kept = pq.read_table(BytesIO(Promoted.find(registry, record.version).content(NEXT_DAY)))
     except (InputError, pa.ArrowException) as error:
         problem = f"it has learned all of today's test rows, and {NEXT_DAY} of its record can't be read: {error}"
         raise InputError(problem) from None

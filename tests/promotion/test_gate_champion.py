@@ -184,6 +184,24 @@ def test_a_day_that_is_run_again_is_compared_with_stored_predictions(workspace: 
     assert find(report, "last_step")["reason"] == "the champion replaced no other bundle"
 
 
+def test_a_champion_that_was_brought_back_has_its_stored_predictions(workspace: Workspace, run, quick, registry):
+    """A rollback's record has no files, so the stored predictions come from the promotion."""
+    run.facts |= {**TEMPORAL, "seen_until": "2024-10-20T00:00:00+00:00"}
+    run.finish()
+    run.promote()
+    promoted = registry.champion()
+    before = probabilities(run.noise, run.rows["item"])
+    run.noise = 0.3
+    run.finish()
+    crown(registry, run)
+    registry.rollback(promoted.version, by="ann", reason="wrong prices")
+    run.noise = 0.6
+    run.finish()
+    found = find(judge(workspace, quick), "champion_delta_auc")
+    label = run.rows["label"]
+    assert found["observed"] == pytest.approx(auc(label, probabilities(0.6, run.rows["item"])) - auc(label, before))
+
+
 def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspace: Workspace, run, quick, registry):
     """Without stored predictions of today's rows, nothing is fair and the gate is closed."""
     crown(registry, run, **TEMPORAL, seen_until="2024-10-20T00:00:00+00:00")
