@@ -22,7 +22,7 @@ from din.params.train import names_version
 from din.promotion import budgets
 from din.promotion.budgets import LATENCY, Latency
 from din.promotion.evidence import Evidence
-from din.promotion.verdict import Finding, Gate, from_estimate, within
+from din.promotion.verdict import Finding, Gate, from_estimate, not_outside, within
 from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
 from din.workspace import SUITES, Suite
@@ -197,10 +197,12 @@ def _refit(evidence: Evidence) -> Finding:
 
 
 def _refit_drift(evidence: Evidence) -> Finding:
-    """Check that learning the test days moved the predictions little, and for the better.
+    """Check that learning the test days moved the predictions little, for the better, and left them calibrated.
 
     The shipped model scores the rows that it has just learned. If it is certainly worse even there, its last lesson has
-    broken it. If it moved far, the new days hold something that earlier ones did not, e.g. a leak.
+    broken it. If it moved far, the new days hold something that earlier ones did not, e.g. a leak. Its calibration must
+    not certainly lie outside the limits of `validate_predictions`, which are about the judged model. On learned rows a
+    good ratio promises little, because a lesson draws the mean prediction to the click rate. A bad one is a fault.
     """
     limit = evidence.limits.max_refit_drift
     if not evidence.refit["days"]:
@@ -212,14 +214,25 @@ def _refit_drift(evidence: Evidence) -> Finding:
         raise InputError("the shipped model gave a score that is not a number")
     observed = population_stability_index(judged, shipped)
     loss = evidence.estimate("log_loss", rows, shipped).interval(evidence.limits.confidence)
-    worse = loss.upper < 0  # the estimate is judged − shipped
-    if observed <= limit and not worse:
+    bounds = evidence.params.validate_predictions
+    low, high = bounds.min_calibration, bounds.max_calibration
+    ratio = evidence.estimate_of("calibration_ratio", rows, shipped).interval(evidence.limits.confidence)
+    problems = []
+    if loss.upper < 0:  # the estimate is judged − shipped
+        problems.append("is worse on them than before")
+    elif not observed <= limit:  # true for NaN
+        problems.append("predicts them quite differently than before")
+    if not_outside(ratio, low, high) == "closed":
+        problems.append("is miscalibrated on them")
+    if not problems:
         return Finding("open", observed, limit, rows=len(rows))
-    problem = "is worse on them than before" if worse else "predicts them quite differently than before"
     reason = (
-        f"the shipped model has learned these rows and {problem}: its log loss changed by {-loss.point:+.4f} "
-        f"[{-loss.upper:+.4f}, {-loss.lower:+.4f}], its mean from {judged.mean():.4f} to {shipped.mean():.4f}; look at "
-        "the newest day, lower train.learning.learning_rate, or raise gate.max_refit_drift"
+        f"the shipped model has learned these rows and {' and '.join(problems)}: its log loss changed by "
+        f"{-loss.point:+.4f} [{-loss.upper:+.4f}, {-loss.lower:+.4f}], its mean from {judged.mean():.4f} to "
+        f"{shipped.mean():.4f}, and the mean divided by their CTR is {ratio.point:.3f} [{ratio.lower:.3f}, "
+        f"{ratio.upper:.3f}], expected {low:g} to {high:g}; look at the newest day, lower "
+        "train.learning.learning_rate, or change the limit that it broke: gate.max_refit_drift, or min_calibration and "
+        "max_calibration of validate_predictions"
     )
     return Finding("closed", observed, limit, rows=len(rows), reason=reason)
 

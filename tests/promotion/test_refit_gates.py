@@ -70,6 +70,16 @@ def test_a_lesson_that_breaks_the_model_is_closed(harm: str, workspace: Workspac
     assert "is worse on them than before" in find(report, "refit_drift")["reason"]
 
 
+@pytest.mark.parametrize("mean", [0.3, 0.72])
+def test_a_lesson_that_spoils_the_calibration_is_closed(mean: float, workspace: Workspace, run, quick) -> None:
+    """Rows that are ranked and told apart better don't excuse a mean far from the click rate."""
+    clicked, shown = (0.95, mean * 2 - 0.95) if mean > 0.5 else (mean * 2 - 0.05, 0.05)
+    ship(run, np.where(run.rows["label"] == 1, clicked, shown))
+    report = judge(workspace, set_gate(quick, max_refit_drift=100.0))
+    assert shut(report) == ["refit_drift"]
+    assert "has learned these rows and is miscalibrated on them" in find(report, "refit_drift")["reason"]
+
+
 def test_a_shipped_score_that_is_no_number_is_closed(workspace: Workspace, run, quick) -> None:
     """NaN is never in a model that serves."""
     ship(run, np.full(1200, np.nan))
