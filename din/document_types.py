@@ -598,9 +598,24 @@ class About(TypedDict):
     reports: dict[str, Digest | None]
 
 
+WhyMissed = Literal["late", "changed", "before the window"]
+
+
+@with_config(STRICT)
+class MissedDay(TypedDict):
+    """A day of the log that a champion that goes on never learns as it is now; see `din.promotion.missed_days`."""
+
+    day: Day
+    rows: PositiveInt
+    why: WhyMissed
+
+
 @with_config(STRICT)
 class GateReport(TypedDict):
-    """The verdict on a candidate, its gates, and everything it depends on."""
+    """The verdict on a candidate, its gates, and everything it depends on.
+
+    `missed_days` is there if there are any.
+    """
 
     verdict: Verdict
     bundle: Version | None
@@ -608,6 +623,7 @@ class GateReport(TypedDict):
     metrics: list[Literal["auc", "gauc"]]
     about: About
     gates: list[GateEntry]
+    missed_days: NotRequired[list[MissedDay]]
 
 
 @with_config(STRICT)

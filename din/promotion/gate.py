@@ -21,9 +21,10 @@ from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
 from din.promotion.hooks import Event, notify
+from din.promotion.missed_days import missed_days
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
-from din.promotion.words import explain
+from din.promotion.words import LEARN_MISSED, explain, tell_missed
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -118,7 +119,8 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
         compared = first_run(evidence, registry)
     compared = [replace(one, compares=champion is not None) for one in compared]
     gates = [one.entry() for one in [*candidate_gates(evidence, latency), *compared]]
-    return {
+    missed = missed_days(evidence, registry)
+    report: GateReport = {
         "verdict": overall(gates),
         "bundle": evidence.version_or_none(),
         "champion": {"number": champion.number, "version": champion.version} if champion else None,
@@ -126,6 +128,9 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
         "about": evidence.about,
         "gates": gates,
     }
+    if missed:
+        report["missed_days"] = missed
+    return report
 
 
 def _reasons(shut: list[GateEntry]) -> list[str]:
@@ -140,7 +145,7 @@ def _reasons(shut: list[GateEntry]) -> list[str]:
 
 
 def print_gates(report: GateReport) -> None:
-    """Print the gate table of a report, and what it means for the champion."""
+    """Print the gate table of a report, what it means for the champion, and a warning about days it never learns."""
     columns = ("gate", "verdict", "observed", "threshold", "interval", "excludes", "users", "users needed", "rows")
     rows = []
     for one in report["gates"]:
@@ -150,3 +155,5 @@ def print_gates(report: GateReport) -> None:
         rows.append((*judged, *sure, one["rows"]))
     print_table(f"gate: {report['verdict']}", columns, rows)
     print(explain(report))
+    if missed := report.get("missed_days"):
+        print(f"warning: {tell_missed(missed)} {LEARN_MISSED}")

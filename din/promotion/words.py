@@ -1,9 +1,16 @@
 """The meaning of a gate's report, in words for readers who do not know its gates."""
 
-from din.document_types import GateEntry, GateReport
+from collections.abc import Sequence
+
+from din.document_types import GateEntry, GateReport, MissedDay
 from din.registry.records import Record
 
+LEARN_MISSED = (
+    "To learn them, run once with train.start: scratch. If days lie before the window, raise data.window_days first."
+)
+"""The way to learn the days that a champion that goes on has missed."""
 _DELTA = "champion_delta_"
+_DAYS_NAMED = 7
 
 
 def explain(report: GateReport) -> str:
@@ -40,6 +47,17 @@ def explain_champion(record: Record, report: GateReport) -> str:
     if champion is not None and champion["version"] == record.version:
         return f"{told} Judged again since then, it does not pass {shut}, and it stays until another one replaces it."
     return f"{told} It was approved although it does not pass {shut}."
+
+
+def tell_missed(days: Sequence[MissedDay]) -> str:
+    """Say which days, at least one, a candidate never learns because it goes on from a champion."""
+    rows = sum(one["rows"] for one in days)
+    named = ", ".join(f"{one['day']} ({one['why']}, {one['rows']:,} rows)" for one in days[:_DAYS_NAMED])
+    more = f", and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
+    return (
+        "The candidate goes on from a champion, and learns only rows after the champion's last one. It misses "
+        f"{rows:,} rows of the log, as they are now: {named}{more}."
+    )
 
 
 def _compared(gate: GateEntry) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from din.errors import shown
 from din.metrics.estimates import Interval
 from din.params.gate import Gate
+from din.promotion.words import LEARN_MISSED, tell_missed
 from din.report.figures import SliceFigures
 from din.report.run import Run
 
@@ -177,6 +178,21 @@ def one_class_users(run: Run) -> Advice | None:
     )
 
 
+def missed_days(run: Run) -> Advice | None:
+    """DIN109: the candidate goes on from a champion, and never learns some days of the log."""
+    days = run.gate.get("missed_days") if run.gate else None
+    if not days:
+        return None
+    return Advice(
+        "DIN109",
+        "Some days are never learned",
+        tell_missed(days),
+        "A champion goes on forward in time, so rows that came too late for it, or were corrected, are lost to it and "
+        "to all models that go on from it.",
+        LEARN_MISSED,
+    )
+
+
 RULES: tuple[Callable[[Run], Advice | None], ...] = (
     first_epoch_best,
     last_epoch_best,
@@ -186,6 +202,7 @@ RULES: tuple[Callable[[Run], Advice | None], ...] = (
     short_histories,
     unknown_candidates,
     one_class_users,
+    missed_days,
 )
 
 

@@ -43,6 +43,11 @@ def one_class(run: Run) -> None:
     run.evaluation["test"] |= {"users": 120, "one_class_users": 61}
 
 
+def missed(run: Run) -> None:
+    gate: Any = {"missed_days": [{"day": "2024-10-03", "rows": 1200, "why": "late"}]}
+    run.gate = gate
+
+
 PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN101": lambda run: trained(run, best_epoch=1),
     "DIN102": lambda run: trained(run, best_epoch=20, epochs=20),
@@ -52,6 +57,7 @@ PLANTED: dict[str, Callable[[Run], None]] = {
     "DIN106": lambda run: see(run, histories=Histories(median=2, empty=0.3, longest=9)),
     "DIN107": lambda run: see(run, unknown_items={"valid": 0.2, "test": 0.4}),
     "DIN108": one_class,
+    "DIN109": missed,
 }
 
 
