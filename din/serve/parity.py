@@ -33,7 +33,7 @@ from din.model.embedding import to_tensors
 from din.params import CheckParity, Params
 from din.serve.cases import Case, real_cases
 from din.serve.rounding import explained
-from din.serve.scorer import BATCH_GRAPH, Graph, Scorer
+from din.serve.scorer import BATCH_GRAPH, BOTH, Graph, Scorer
 from din.serve.scores import Scores, Vector
 from din.workspace import Workspace
 
@@ -161,22 +161,14 @@ def torch_scores(trained: Trained, cases: list[Case]) -> Scores:
 
 def _onnx(path: Path, cases: list[Case]) -> Scores:
     graph = Graph(path, threads=1)
-    found = (np.concatenate([graph.run(case.packed, output) for case in cases]) for output in ("logit", "probability"))
-    return Scores(*found)
+    return Scores(*graph.run_all((case.packed for case in cases), *BOTH))
 
 
 def _scorer(scorer: Scorer, cases: list[Case], many: bool) -> Scores:
     """Return the scores of `score_many` on full requests, or of `score` on bare ones, which the bundle completes."""
     if many:
-        requests = [request for case in cases for request in case.requests]
-        found = (np.concatenate(scorer.score_many(requests, output)) for output in ("logit", "probability"))
-    else:
-        requests = [request for case in cases for request in case.bare]
-        found = (
-            np.concatenate([scorer.score(request, output) for request in requests])
-            for output in ("logit", "probability")
-        )
-    return Scores(*found)
+        return Scores.joined(scorer.both_of_many([request for case in cases for request in case.requests]))
+    return Scores.joined([scorer.both(request) for case in cases for request in case.bare])
 
 
 def _flips(mine: Vector, theirs: Vector, tolerance: Vector, edges: list[Case]) -> int:

@@ -31,6 +31,7 @@ from din.schema import Field
 from din.serve.encode import Encoder
 from din.serve.inputs import feeds
 from din.serve.limits import DEFAULT_LIMITS, Limits
+from din.serve.scores import Scores
 from din.workspace import user_cache
 
 REQUEST_GRAPH, BATCH_GRAPH = "request.onnx", "batch.onnx"
@@ -44,6 +45,8 @@ _TOO_EXTREME = (
 )
 
 Output = Literal["probability", "logit"]
+BOTH: tuple[Output, ...] = ("logit", "probability")
+"""The outputs of a graph, in the order of the fields of `Scores`."""
 Request = Mapping[str, Any]
 
 
@@ -138,8 +141,15 @@ class Scorer:
         Raises:
             InputError: the request has another form or is too large. The message says what was expected.
         """
+        return self._scored(request, output)[0]
+
+    def both(self, request: Request) -> Scores:
+        """Return logits and probabilities of one request's candidates; see `score`."""
+        return Scores(*self._scored(request, *BOTH))
+
+    def _scored(self, request: Request, *outputs: Output) -> NDArray[np.float64]:
         self.limits.check(request, self.max_history)
-        return self._request.run_all(self._encoder.pack_one(request), output)
+        return self._request.run_all(self._encoder.pack_one(request), *outputs)
 
     def score_many(self, requests: Sequence[Request], output: Output = "probability") -> list[NDArray[np.float64]]:
         """Score many requests at once, and return an array for each.
@@ -148,14 +158,21 @@ class Scorer:
             RequestError: a request has another form or is too large. The message says which one, and what was
                 expected.
         """
+        return [found[0] for found in self._scored_many(requests, output)]
+
+    def both_of_many(self, requests: Sequence[Request]) -> list[Scores]:
+        """Return logits and probabilities of many requests; see `score_many`."""
+        return [Scores(*found) for found in self._scored_many(requests, *BOTH)]
+
+    def _scored_many(self, requests: Sequence[Request], *outputs: Output) -> list[NDArray[np.float64]]:
         scores: list[NDArray[np.float64]] = []
         for some in self._batches(requests):
             try:
-                flat = self._batch.run_all(self._encoder.pack(some), output)
+                flat = self._batch.run_all(self._encoder.pack(some), *outputs)
             except InputError:
                 self._blame(some, len(scores))
                 raise
-            scores += np.split(flat, np.cumsum([len(request["candidates"]) for request in some])[:-1])
+            scores += np.split(flat, np.cumsum([len(request["candidates"]) for request in some])[:-1], axis=1)
         return scores
 
     def _batches(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
@@ -232,17 +249,18 @@ class Graph:
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._inputs = [node.name for node in self._session.get_inputs()]
 
-    def run_all(self, pieces: Iterable[PackedBatch], output: Output) -> NDArray[np.float64]:
-        """Return one output of all packed batches, one after the other."""
-        return np.concatenate([np.empty(0), *(self.run(packed, output) for packed in pieces)])
+    def run_all(self, pieces: Iterable[PackedBatch], *outputs: Output) -> NDArray[np.float64]:
+        """Return O outputs of all packed batches, one after the other: [O, B]."""
+        nothing = np.empty((len(outputs), 0))
+        return np.concatenate([nothing, *(self.run(packed, *outputs) for packed in pieces)], axis=1)
 
-    def run(self, packed: PackedBatch, output: Output) -> NDArray[np.float64]:
-        """Return one output of a packed batch, [B]."""
+    def run(self, packed: PackedBatch, *outputs: Output) -> NDArray[np.float64]:
+        """Return O outputs of a packed batch: [O, B]."""
         if len(packed) == 0:
-            return np.empty(0)
+            return np.empty((len(outputs), 0))
         arrays = feeds(packed)
-        found = self._session.run([output], {name: arrays[name] for name in self._inputs})
-        scores = np.asarray(found[0], np.float64)
+        found = self._session.run(list(outputs), {name: arrays[name] for name in self._inputs})
+        scores = np.asarray(found, np.float64)
         if not np.isfinite(scores).all():
             raise InputError(_TOO_EXTREME)
         return scores

@@ -139,8 +139,8 @@ def test_batch_graph_equals_torch(exported: Exported, seed: int, lengths: list[i
     packed = random_batch(seed, exported, lengths)
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed)).double().numpy()
-    np.testing.assert_allclose(exported.batch.run(packed, "logit"), expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(exported.batch.run(packed, "probability"), 1 / (1 + np.exp(-expected)), atol=1e-6)
+    np.testing.assert_allclose(exported.batch.run(packed, "logit")[0], expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(exported.batch.run(packed, "probability")[0], 1 / (1 + np.exp(-expected)), atol=1e-6)
 
 
 @settings(max_examples=25)
@@ -150,11 +150,11 @@ def test_request_graph_equals_torch_and_the_batch_graph(
 ) -> None:
     """A request of any size gets the logits of `model.request`, and of packed rows with copies of its history."""
     packed = random_batch(seed, exported, [length] * candidates, request=True)
-    found = exported.request.run(packed, "logit")
+    found = exported.request.run(packed, "logit")[0]
     with torch.no_grad():
         expected = exported.trained.model.request(exported.trained.table, to_tensors(packed)).double().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
-    np.testing.assert_allclose(found, exported.batch.run(copied(packed), "logit"), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found, exported.batch.run(copied(packed), "logit")[0], atol=1e-5, rtol=1e-5)
 
 
 def copied(request: PackedBatch) -> PackedBatch:
@@ -235,7 +235,7 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
     packed = random_batch(0, exported, [2, 0, 1])
     with torch.no_grad():
         expected = exported.trained.model(exported.trained.table, to_tensors(packed))
-    assert exported.batch.run(packed, "logit") == pytest.approx(expected.tolist(), abs=1e-5)
+    assert exported.batch.run(packed, "logit")[0] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def weight_files(path: Path) -> set[str]:
