@@ -106,8 +106,6 @@ def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
         yield from _rules(log, "events", rules)
         yield from _figures(log, params)
         yield from _uniqueness(log, limits.max_duplicate_rate)
-        if limits.missing_days != "off":
-            yield from _days(log, _if_daily(log, limits.missing_days))
         for name in log.tables:
             advice = f"every row of {workspace.raw / name}.parquet needs one"
             yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
@@ -116,10 +114,12 @@ def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
 
 
 def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Yield the checks that compare tables: ids, times, and declared values."""
+    """Yield the checks of the log's days, and those that compare tables: ids, times, and declared values."""
     limits = params.validate_raw
     with opened(workspace, params) as log:
         yield from far_days(log)
+        if limits.missing_days != "off":
+            yield from _days(log, _if_daily(log, limits.missing_days))
         if "items" in log.tables:
             yield from _coverage(log, "items", limits.max_unknown_items)
         if "users" in log.tables:
@@ -310,7 +310,8 @@ def _days(log: Log, severity: Severity) -> Iterator[Check]:
         len(missing),
         maximum=0,
         severity=severity,
-        advice="days without a row inside the log's range: add them, or set validate_raw.missing_days to off",
+        advice="days without a row inside the log's range: add them, or set validate_raw.missing_days to warning or "
+        "off",
         sample=[{"date": str(day)} for day in missing[:SAMPLE]],
     )
     if log.until:

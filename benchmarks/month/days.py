@@ -211,7 +211,6 @@ class Month:
             "fetch.table.keep": [PRICE],
             "fetch.table.timestamp_unit": "s",
             "fetch.table.daily": True,
-            "validate_raw.missing_days": "critical",
             "featurize.protocol": "temporal",
             "featurize.test_days": 1,
             "featurize.fields": {

@@ -102,7 +102,6 @@ def _defect(
     return Defect(name=name, what=what, plant=plant, gates=tuple(gates.split()), word=word, severity=severity)
 
 
-_DAILY = {"fetch__table__daily": True, "validate_raw__missing_days": "critical"}
 _WHOLE_DAYS = p.settings(fetch__table__daily=True)
 _ONE_FILE = p.layout(events="one")
 _GZIP = p.layout(form="csv.gz", events="one")
@@ -356,14 +355,14 @@ RAW = (
     _defect(
         "missing_day_of_a_daily_log",
         "a day in the middle is missing, from a source that promises every day",
-        p.chain(p.events(p.without_day(5)), p.settings(**_DAILY)),
+        p.chain(p.events(p.without_day(5)), _WHOLE_DAYS),
         "validate_raw.missing_days",
         "2024-03-09",
     ),
     _defect(
         "newest_day_missing",
         "the log ends before data.until",
-        p.chain(p.events(p.without_day(11)), p.settings(data__until=date(2024, 3, 15), **_DAILY)),
+        p.chain(p.events(p.without_day(11)), _WHOLE_DAYS, p.settings(data__until=date(2024, 3, 15))),
         "validate_raw.days_behind_until",
         "newest",
     ),

@@ -10,7 +10,7 @@ import pytest
 from din.params import Params
 from din.sources.fetch import fetch
 from din.workspace import Workspace
-from validation.raw import rows
+from validation.raw import rows, tables
 from validation.run import judge
 
 FIRST = date(2024, 5, 1)
@@ -34,20 +34,29 @@ def deliver(root: Path, number: int, name: str = "", first_row: int = 0) -> None
 
 
 def failed(root: Path, params: Params) -> dict[str, dict[str, Any]]:
-    """Fetch the log and return the critical expectations on its rows that fail, by name."""
-    fetch(Workspace(root), params)
-    entries = judge(list(rows(Workspace(root), replace(params, validate_raw=replace(params.validate_raw, min_rows=1)))))
+    """Fetch the log and return the critical expectations on its rows and days that fail, by name."""
+    workspace = Workspace(root)
+    fetch(workspace, params)
+    small = replace(params, validate_raw=replace(params.validate_raw, min_rows=1))
+    entries = judge([*rows(workspace, small), *tables(workspace, small)])
     return {entry["name"]: entry for entry in entries if not entry["success"] and entry["severity"] == "critical"}
 
 
 def test_a_gap_in_the_days(tmp_path: Path, log: Params) -> None:
-    """A day without a file closes the gate if the source promises every day, and is named."""
-    log = replace(log, validate_raw=replace(log.validate_raw, missing_days="critical"))
+    """With the shipped params a day without a file closes the gate if the source promises every day, and is named."""
     for number in (0, 1, 3):
         deliver(tmp_path, number)
     found = failed(tmp_path, log)
     assert found.keys() == {"missing_days"}
     assert found["missing_days"]["sample"] == [{"date": "2024-05-03"}]
+
+
+def test_a_gap_that_nobody_ruled_out(tmp_path: Path, log: Params) -> None:
+    """With the shipped params a gap closes nothing if the source does not promise every day."""
+    log = replace(log, fetch=replace(log.fetch, table=replace(log.fetch.table, daily=False)))
+    for number in (0, 1, 3):
+        deliver(tmp_path, number)
+    assert failed(tmp_path, log).keys() == set()
 
 
 def test_a_day_that_arrives_twice(tmp_path: Path, log: Params) -> None:

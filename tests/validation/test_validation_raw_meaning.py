@@ -126,9 +126,14 @@ def crowd(rows: int, over: np.timedelta64) -> Callable[[Weeks], None]:
     return plant
 
 
-def dated(time: np.datetime64) -> Callable[[Weeks], None]:
-    """Date one row elsewhere."""
-    return lambda log: log.add(log.day(3).head(1).assign(timestamp=time))
+def dated(time: np.datetime64, daily: bool = False) -> Callable[[Weeks], None]:
+    """Date one row elsewhere, in a log whose source promises every day or not."""
+
+    def plant(log: Weeks) -> None:
+        log.daily = daily
+        log.add(log.day(3).head(1).assign(timestamp=time))
+
+    return plant
 
 
 def column(name: str, change: Callable[[pd.DataFrame], Any], days: int = 2) -> Callable[[Weeks], None]:
@@ -236,6 +241,7 @@ DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "a user with most events": (crowd(6000, 12 * np.timedelta64(1, "h")), {"largest_user_share"}, "7"),
     "a user with a third of the last day": (flood, {"largest_user_share_newest_days"}, "share"),
     "one row in 2035": (dated(FAR), {"days_far_after"}, "2035-06-01"),
+    "one row in 2035 of a daily log": (dated(FAR, daily=True), {"days_far_after", "missing_days"}, "2035-06-01"),
     "context null": (column("tab", lambda rows: None), {"missing_values_newest_days"}, "tab"),
     "context empty": (column("tab", lambda rows: ""), {"missing_values_newest_days"}, "tab"),
     "half of a number gone": (column("price", half_missing), {"missing_values_newest_days"}, "price"),
