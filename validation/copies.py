@@ -2,11 +2,11 @@
 
 A copy of another day shows the same users the same items at the same time of day. A copy within the day shows them
 again after one constant gap. Both are compared with the log's other days, because some logs repeat themselves by
-nature: logs of few items, of times without hours, or of mails sent every morning. `duplicate_rate` finds exact
-duplicates.
+nature: logs of few items, of times without hours, or of mails sent every morning. Exact duplicates are counted by day,
+because one day that arrives twice is a small share of a long log.
 
-This takes one join of each day's pairs of user and item with the pairs of the week before, and one window over the
-events.
+This takes one join of each day's pairs of user and item with the pairs of the week before, one window over the events,
+and one GROUP BY.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,13 @@ import numpy as np
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID
 from validation.checks import SAMPLE, Check, Severity, statistic
 from validation.log import Log
+from validation.strange import Judged, by_day
 
 _BACK_DAYS = 7
 _NEAR_SECONDS = 5
 _LEAST_ROWS = 30  # a day with fewer rows gives no evidence
 _LEAST_DAYS = 4  # with fewer days, nothing tells what is usual
+_TIMES_USUAL = 2  # a day that arrives twice exceeds the usual share of duplicates by more
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,38 @@ def delivered_twice(log: Log) -> Iterator[Check]:
     whole = beyond(_WHOLE)
     yield _none("delivered_twice", whole, "critical", advice, evidence)
     yield _none("partly_delivered_twice", beyond(_PART) & ~whole, "warning", advice, evidence)
+
+
+def duplicates_by_day(log: Log, maximum: float) -> Iterator[Check]:
+    """Expect no day with a larger share of exact duplicates than `maximum`, unless half of it is usual."""
+    by_event = f"SELECT date, count(*) AS n FROM events GROUP BY date, {USER_ID}, {ITEM_ID}, {TIMESTAMP}"
+    found = log.arrays(
+        f"SELECT date, sum(n)::BIGINT AS rows, sum(n - 1)::BIGINT AS again FROM ({by_event}) "
+        "GROUP BY date ORDER BY date"
+    )
+    share = found["again"] / found["rows"]
+    usual = log.calendar.usual(share)
+    too_many = (found["again"] >= _LEAST_ROWS) & (share > maximum) & (share >= _TIMES_USUAL * usual)
+    yield from by_day(
+        log,
+        "duplicate_rate",
+        [
+            Judged(
+                judged=log.calendar.judged,
+                strange=too_many,
+                extreme=too_many,
+                evidence=lambda row: {
+                    "rows": int(found["rows"][row]),
+                    "duplicates": int(found["again"][row]),
+                    "usual_share": round(float(usual[row]), 4),
+                },
+            )
+        ],
+        column=f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}",
+        severity="critical",
+        advice="the same user, item and time again on these days: was a day's file, or a part of it, delivered twice? "
+        "Keep one of them. Else raise validate_raw.max_duplicate_rate",
+    )
 
 
 def _none(

@@ -21,7 +21,7 @@ from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.workspace import Workspace
 from validation.checks import SAMPLE, Check, Severity, files_match_manifest, none_of, schemas, statistic
 from validation.columns import by_columns, by_side_tables
-from validation.copies import copied_days, delivered_twice
+from validation.copies import copied_days, delivered_twice, duplicates_by_day
 from validation.coverage import by_coverage
 from validation.dates import far_days
 from validation.days import by_agreement, by_figures
@@ -136,6 +136,7 @@ def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     with opened(workspace, params) as log:
         yield from copied_days(log)
         yield from delivered_twice(log)
+        yield from duplicates_by_day(log, limits.max_duplicate_rate)
         yield from robots(log)
         yield from rates(log)
         yield from concentration(log, limits.max_user_share)

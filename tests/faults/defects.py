@@ -14,6 +14,7 @@ Severity = Literal["critical", "warning"]
 _QUICK = {
     "no_click",
     "read_twice",
+    "day_twice_in_a_long_log",
     "day_twice_a_second_later",
     "yesterday_as_today",
     "tenth_of_a_day",
@@ -373,6 +374,13 @@ RAW = (
         p.events(p.on_newest(_LAST, p.again(0))),
         "validate_raw.duplicate_rate",
         "duplicate",
+    ),
+    _defect(
+        "day_twice_in_a_long_log",
+        "the newest of 130 days is delivered twice",
+        p.chain(p.longer, p.events(p.on_newest(_LAST, p.again(0)))),
+        "validate_raw.duplicate_rate_newest_days",
+        "2024-07-11",
     ),
     _defect(
         "day_twice_a_second_later",

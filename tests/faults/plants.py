@@ -91,6 +91,11 @@ def larger(_: Delivery) -> Delivery:
     return draw(0, Size(users=2_000, a_day=3_300))
 
 
+def longer(_: Delivery) -> Delivery:
+    """Deliver a log of 130 days, for defects of one day that is less than a hundredth of the log."""
+    return draw(0, Size(days=130, a_day=150))
+
+
 def row_again(row: int) -> Change:
     """Append a copy of one row."""
     return lambda rows: pd.concat([rows, rows.iloc[[row]]], ignore_index=True)

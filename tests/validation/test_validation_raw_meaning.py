@@ -97,6 +97,11 @@ def twice(seconds: float) -> Callable[[Weeks], None]:
     return lambda log: log.add(log.day(9).assign(timestamp=lambda rows: rows["timestamp"] + later))
 
 
+def part_again(day: int) -> Callable[[Weeks], None]:
+    """Deliver 40 rows of a day again, at the same times: much of the day, and little of the log."""
+    return lambda log: log.add(log.day(day).head(40))
+
+
 def robots(share: float) -> Callable[[Weeks], None]:
     """Let some users, all with many impressions, click everything."""
 
@@ -237,6 +242,7 @@ DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "clock 8 hours early": (shift(-8), {"hours_newest_days"}, LAST),
     "yesterday again": (yesterday_again, {"copied_days"}, LAST),
     "a day twice, a second apart": (twice(1), {"delivered_twice"}, "2024-03-13"),
+    "a part of the last day again": (part_again(DAYS - 1), {"duplicate_rate_newest_days"}, LAST),
     "a twentieth of users click everything": (robots(0.05), {"click_everything_rate"}, "clicks"),
     "a user with most events": (crowd(6000, 12 * np.timedelta64(1, "h")), {"largest_user_share"}, "7"),
     "a user with a third of the last day": (flood, {"largest_user_share_newest_days"}, "share"),
@@ -336,6 +342,7 @@ WARNINGS: dict[str, tuple[Callable[[Weeks], None], set[str]]] = {
     ),
     "a part of yesterday again": (part_of_yesterday, {"partly_copied_days"}),
     "a part of a day twice": (part_twice, {"partly_delivered_twice"}),
+    "a part of an older day again": (part_again(9), {"duplicate_rate_by_day", "duplicate_rows"}),
     "one robot": (one_robot, {"robots"}),
     "a user of 400 events a minute": (
         crowd(400, np.timedelta64(50, "s")),
