@@ -21,7 +21,7 @@ from din.train.compute import Compute, computing
 from din.train.distributed import ALONE, Ranks
 from din.train.learned import Learned, learn
 from din.train.machine import describe
-from din.train.warm_start import Start
+from din.train.warm_start import Start, require_temporal
 from din.workspace import Workspace
 
 
@@ -141,9 +141,12 @@ def _start(workspace: Workspace, params: Params, features: Features) -> Iterator
     """Yield the bundle that the parameters pin, copied from the registry and verified. None if they pin none.
 
     Raises:
-        InputError: the champion is not pinned yet, or the bundle is missing, or today's rows don't suit it.
+        InputError: the champion is not pinned yet, or today's rows are not held out by their time; or the bundle is
+            missing, or today's rows don't suit it.
     """
     pinned = _pinned(params.train)
+    if params.train.start == "champion":
+        require_temporal(features.manifest["protocol"], "in this log")
     if pinned is None:
         yield None
         return

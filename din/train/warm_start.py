@@ -111,16 +111,10 @@ class Start:
         """Refuse to continue a bundle that has learned all of today's rows, or whose split can't tell.
 
         Raises:
-            InputError: it has, or rows are not held out by their time.
+            InputError: it has, or its rows were not held out by their time.
         """
         earlier = Training.of_bundle(self._facts)
-        protocols = {"in the bundle": earlier.protocol, "in this log": Training.of_features(features).protocol}
-        for place, protocol in protocols.items():
-            if protocol != "temporal":
-                raise InputError(
-                    f"train.start: champion needs the split temporal, since a champion goes on by new days; it is "
-                    f"{protocol} {place}; set train.start: scratch"
-                )
+        require_temporal(earlier.protocol, "in the bundle")
         if not days_of(features, "test", earlier.seen_until):
             raise InputError(
                 f"{self.key}: bundle {self.version[:12]} has learned rows until {earlier.seen_until}, and the log ends "
@@ -193,6 +187,19 @@ class Start:
                 f"{self.key}: bundle {self.version[:12]} was trained with train.learning.optimizer: {there}, and now "
                 f"it is {here}; restore that, or train once from scratch"
             )
+
+
+def require_temporal(protocol: str, place: str) -> None:
+    """Refuse to let a champion go on where rows are not held out by their time.
+
+    Raises:
+        InputError: it is another protocol; `place` says where.
+    """
+    if protocol != "temporal":
+        raise InputError(
+            f"train.start: champion needs the split temporal, since a champion goes on by new days; it is {protocol} "
+            f"{place}; set train.start: scratch"
+        )
 
 
 def _names(records: list[FieldRecord]) -> str:

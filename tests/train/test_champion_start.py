@@ -186,16 +186,22 @@ def test_a_champion_that_knows_the_log_already_is_refused(features: Features, ch
         champion.check_newer(features)
 
 
-@pytest.mark.parametrize("where", ["in the bundle", "in this log"])
-def test_a_champion_goes_on_by_time_alone(where: str, features: Features, champion: Start) -> None:
-    """Under a split by users, a champion must not learn users that are held out."""
-    if where == "in this log":
-        features.manifest["protocol"] = "by_user"
-    else:
-        facts = champion.directory / "facts.json"
-        write_json(facts, read_json(facts) | {"protocol": documents_of.PROTOCOL})
-    with pytest.raises(InputError, match=f"needs the split temporal.* by_user {where}"):
+def test_a_champion_of_another_split_is_refused(features: Features, champion: Start) -> None:
+    """A champion that was split by users can't say which days it has learned."""
+    facts = champion.directory / "facts.json"
+    write_json(facts, read_json(facts) | {"protocol": documents_of.PROTOCOL})
+    with pytest.raises(InputError, match=r"needs the split temporal.* by_user in the bundle"):
         champion.check_newer(features)
+
+
+@pytest.mark.parametrize("pinned", ["none", VERSION])
+def test_a_champion_goes_on_by_time_alone(
+    pinned: str, features: Features, small: Train, params: Params, tmp_path: Path
+) -> None:
+    """Under a split by users, a champion must not learn users that are held out, from the first day on."""
+    write_json(features.root / "manifest.json", {**features.manifest, "protocol": "by_user"})
+    with pytest.raises(InputError, match=r"needs the split temporal.* by_user in this log"):
+        train(Workspace(tmp_path), replace(params, train=changed(small, start="champion", champion=pinned)))
 
 
 def test_a_champion_must_be_pinned(features: Features, small: Train, params: Params, tmp_path: Path) -> None:
