@@ -107,8 +107,8 @@ class Day:
         return bool(self.steps) and self.steps[-1].name == "promote" and self.steps[-1].code == 0
 
     def cpu(self, *names: str) -> float:
-        """Return the CPU seconds of the steps with these names, by default of all."""
-        return sum(step.cpu for step in self.steps if not names or step.name in names)
+        """Return the CPU seconds of the steps with these names, by default of all, without what was killed."""
+        return sum(step.cpu for step in self.steps if step.code is not None and (not names or step.name in names))
 
 
 @dataclass(frozen=True)
@@ -381,7 +381,7 @@ def _cpu() -> float:
 
 
 def _why(outcome: Outcome, here: Workspace) -> str:
-    """Return the gates or expectations that closed, or else the error."""
+    """Return the gates or expectations that closed, or the reason of the report, or else the error."""
     if outcome.exit_code == 0:
         return ""
     if outcome.exit_code == 3 and outcome.report:
@@ -394,4 +394,6 @@ def _why(outcome: Outcome, here: Workspace) -> str:
         ]
         if found := [*gates, *dict.fromkeys(failed)]:
             return ", ".join(found)
+        if reason := report.get("reason"):
+            return reason
     return outcome.table

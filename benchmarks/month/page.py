@@ -57,7 +57,7 @@ def text(month: Month, again: Month | None) -> str:
 def line(month: Month, day: Day) -> str:
     """Return what happened on a day as one line for the terminal."""
     planted = f" ({FAULTS[day.fault].what})" if day.fault else ""
-    return f"day {day.number} of {month.settings.days}, {month.date(day.number)}{planted}: {_verdict(day)}"
+    return f"day {day.number} of {month.settings.days}, {month.date(day.number)}{planted}: {_verdict(month, day)}"
 
 
 def picture(month: Month, path: Path) -> None:
@@ -156,7 +156,7 @@ def _costs(month: Month, days: Sequence[Day]) -> str:
     }
     lines = [
         f"Means over {len(numbers)} days.\n",
-        "| | champion | from scratch | ratio | bar |",
+        "| | champion | from scratch | ratio | bar, for a window of 30 days |",
         "|---|---|---|---|---|",
     ]
     for what, (mine, other, bar) in rows.items():
@@ -174,16 +174,16 @@ def _days(month: Month, days: Sequence[Day], scores: Mapping[int, pa.Table]) -> 
         rows = scores.get(day.number)
         cells = [f"{average([rows], name):.3f}" if rows and name in rows.column_names else "" for name in shown]
         planted = FAULTS[day.fault].what if day.fault else ""
-        lines.append(f"| {month.date(day.number)} | {planted} | {_verdict(day)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {month.date(day.number)} | {planted} | {_verdict(month, day)} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _verdict(day: Day) -> str:
+def _verdict(month: Month, day: Day) -> str:
     if day.promoted:
         killed = [step.name for step in day.steps if step.code is None]
         return f"promoted, after {', '.join(killed)} was killed" if killed else "promoted"
     last = day.steps[-1]
-    why = " ".join(last.why.split()).replace("|", "/")
+    why = " ".join(last.why.split()).replace("|", "/").replace(f"{month.folder}/", "")
     return f"refused at {last.name}: {why if len(why) <= _MOST_SHOWN else why[: _MOST_SHOWN - 1] + '…'}"
 
 
