@@ -86,7 +86,7 @@ def ended(month: Month, number: int, *steps: Step, policy: str = CHAMPION) -> Da
 
 
 def test_the_page_says_what_happened(month: Month) -> None:
-    """It counts replaced champions, names what refused a day, and compares scores and costs, those of kills left out."""
+    """It counts replaced champions, names what refused a day, and compares scores and costs without kills."""
     rng = np.random.default_rng(1)
     user, label = np.arange(400) % 80, (rng.random(400) < 0.4).astype(np.int8)
     good, bad = label + rng.normal(0, 1, 400), label + rng.normal(0, 3, 400)
