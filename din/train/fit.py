@@ -184,9 +184,8 @@ class _Trainer:
             **{f"valid_{name}": metrics[name] for name in ("auc", "gauc", "log_loss")},
         }
         progress.history.append(record)
-        print(
-            ", ".join(f"{k} {v:.4f}" if isinstance(v, float) else f"{k} {v + 1}" for k, v in record.items()), flush=True
-        )
+        figures = (f"{k} undefined" if v is None else f"{k} {v:.4f}" for k, v in record.items() if k != "epoch")
+        print(", ".join((f"epoch {progress.epoch + 1}", *figures)), flush=True)
         if metrics[metric] > progress.best_metric:
             progress.best_metric = metrics[metric]
             progress.best_epoch = progress.epoch

@@ -270,3 +270,15 @@ def test_a_diverging_run_says_what_to_lower(features: Features, quick: Train) ->
     """A loss that is not finite is bad input, and the message names the learning rate."""
     with pytest.raises(InputError, match=r"loss is .*lower train\.learning\.learning_rate \(now 1e\+30\)"):
         fit(features, changed(quick, optimizer="sgd", learning_rate=1e30))
+
+
+def test_a_metric_that_is_undefined_and_not_chosen_is_named(
+    quick: Train, features: Features, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no user has a click and a row without one, GAUC is undefined, and training goes on by AUC."""
+    metrics = {"auc": 0.6, "gauc": None, "log_loss": 0.5, "rows": 1}
+    monkeypatch.setattr("din.train.fit.summary", lambda *_: metrics)
+    fit(features, changed(quick, metric="auc"))
+    printed = capsys.readouterr().out
+    assert "epoch 2, " in printed
+    assert printed.count("valid_auc 0.6000, valid_gauc undefined, valid_log_loss 0.5000") == 2
