@@ -68,6 +68,7 @@ def copied_days(log: Log) -> Iterator[Check]:
     same = found["same"].astype(float)
     timed = found["timed"].astype(float)
     if len(same) < _LEAST_DAYS:
+        yield statistic("copied_days", 0, maximum=0, advice="too few days with enough rows to know a copy")
         return
 
     def beyond(limit: Limit) -> np.ndarray:
@@ -108,6 +109,7 @@ def delivered_twice(log: Log) -> Iterator[Check]:
         """
     )
     if not len(found["day"]):
+        yield statistic("delivered_twice", 0, maximum=0, advice="too few rows a day to know a copy")
         return
     share = 2 * found["again"] / found["rows"]  # counts both the copies and their originals
     gap = found["gap"].astype(float)

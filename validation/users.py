@@ -89,6 +89,7 @@ def concentration(log: Log, maximum: float) -> Iterator[Check]:
     by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
     users, share = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
     if users < _USERS:
+        yield statistic("largest_user_share", 0, maximum=maximum, advice="too few users to judge the share of one")
         return
     yield statistic(
         "largest_user_share",

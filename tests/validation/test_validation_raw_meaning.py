@@ -12,6 +12,7 @@ from planting import HERE, failed, judge, limits
 from weeks import DAY, DAYS, FIRST, LAST, Weeks, sound
 
 from din.params import Params
+from din.reports import ALWAYS
 from validation.raw import meaning, tables
 
 FAR = np.datetime64("2035-06-01T12:00:00", "us")
@@ -448,3 +449,14 @@ def test_every_expectation_has_a_defect(enter: None, params: Params) -> None:
     planted |= {"constant_fields", "history_unknown_items", "lists_split"}
     planted |= {"vectors_of_numbers", "vectors_of_one_length", "flat_vectors"}
     assert {check.name for phase in (tables, meaning) for check in phase(HERE, params)} <= planted
+
+
+@pytest.mark.parametrize("rows", [20, 300])
+def test_a_log_too_small_to_judge_has_what_gates_demand(rows: int, enter: None, params: Params) -> None:
+    """Three days, with few rows and users or with many, lack none of the expectations that every log must pass."""
+    log = sound()
+    log.events = pd.concat([log.day(number).head(rows) for number in range(3)])
+    log.write()
+    report = judge("raw", limits(params, "validate_raw", min_rows=1))
+    assert failed(report) == {}
+    assert {entry["name"] for entry in report["expectations"] if entry["severity"] == "critical"} >= ALWAYS["raw"]
