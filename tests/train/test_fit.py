@@ -275,7 +275,7 @@ def test_a_diverging_run_says_what_to_lower(features: Features, quick: Train) ->
 def test_a_metric_that_is_undefined_and_not_chosen_is_named(
     quick: Train, features: Features, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where no user has a click and a row without one, GAUC is undefined, and training goes on by AUC."""
+    """GAUC is undefined if no user has a click and a row without one, and training goes on by AUC."""
     metrics = {"auc": 0.6, "gauc": None, "log_loss": 0.5, "rows": 1}
     monkeypatch.setattr("din.train.fit.summary", lambda *_: metrics)
     fit(features, changed(quick, metric="auc"))
