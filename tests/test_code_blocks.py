@@ -1,66 +1,47 @@
 """The code blocks of the pages: a reader can copy them."""
 
-import ast
 import json
+import os
+import random
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import import_module
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
+import s3
+import torch
+from bundles import crown
+from code_blocks import ENDINGS, EXCLUDED, ROOT, Block, execute, of, shell_blocks, shown, statements
 from command_lines import parsed
+from serve_workspace import START, build, part  # tests/serve
+from settings import changed
 
 from din import stage
 from din.errors import InputError
+from din.features.reader import Features
+from din.ops.dice import EPSILON, Dice
+from din.params import Params
 from din.params.overlays import edit
 from din.params.reading import plain
+from din.registry.registry import Registry
+from din.sources.movielens import FIELDS
+from din.sources.rawlog import RawLog
 from din.workspace import Workspace
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
-INDENTED = re.compile(r"(?<=\n\n)((?:    .*\n)+)")
 PART = re.compile(r"\s+(?:&&|\|)\s+|;\s+")
-
-
-@dataclass(frozen=True)
-class Block:
-    """A block of code, with the page and the line where it begins."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.name}:{self.line}"
-
-
-def blocks() -> Iterator[Block]:
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for found in (*BLOCK.finditer(text), *INDENTED.finditer(text)):
-            *language, content = found.groups()
-            yield Block(page, text.count("\n", 0, found.start()) + 1, "".join(language), content)
-
-
-BLOCKS = list(blocks())
-
-
-def of(*languages: str) -> list[Block]:
-    return [block for block in BLOCKS if block.language in languages]
 
 
 def commands(text: str) -> Iterator[str]:
     """Yield each command of a block, without what precedes it on its line."""
     for line in text.splitlines():
         code, _, _ = line.partition(" # ")
-        for part in PART.split(code.removeprefix("$ ").strip()):
-            if re.match(r"(din|dvc|make|python) \S", part):
-                yield part
+        for command in PART.split(code.removeprefix("$ ").strip()):
+            if re.match(r"(din|dvc|make|python) \S", command):
+                yield command
 
 
 COMMANDS = [(str(block), line) for block in of("", "bash") for line in commands(block.text)]
@@ -89,13 +70,87 @@ def test_parameters_are_valid(block: Block) -> None:
         edit(shipped, overlay, block)
 
 
+@pytest.fixture
+def kernels(features_once: Features, params: Params) -> dict[str, Any]:
+    """The names that docs/kernels.md supposes: small features, and what Dice reads."""
+    tiny = changed(params.train, embedding_dim=4, attention_hidden=(8,), hidden=(8,), epochs=1)
+    s = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+    given = {"features": features_once, "params": replace(params, train=tiny)}
+    return given | {"torch": torch, "EPSILON": EPSILON, "s": s, "alpha": torch.tensor([0.0, 0.3, -0.2])}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
+    """Return a folder with a promoted bundle that has the fields of MovieLens-100k."""
+    rng = random.Random(1)
+    events, items, users = [], [], []
+    for item in range(1, 100):
+        items.append({"item_id": item, "genres": ["Drama", "War"][: rng.randrange(3)], "year": 1950 + item % 50})
+    for user in range(1, 60):
+        users.append({"user_id": user, "gender": "FM"[user % 2], "age": user % 80, "occupation": "writer"})
+        for _ in range(10):
+            stars = rng.randrange(1, 6)
+            row = {"user_id": user, "item_id": rng.randrange(1, 100), "timestamp": START + len(events), "rating": stars}
+            events.append(row | {"sequence": len(events), "label": int(stars >= 4), "behaviour": 1})
+    parts = {"events": part("events", events), "items": part("items", items), "users": part("users", users)}
+    finished = build(tmp_path_factory.mktemp("films"), params, RawLog(**parts, fields=FIELDS, protocol="by_user"))
+    crown(finished.registry, finished.bundle)
+    return finished.here.root
+
+
+@pytest.fixture
+def scoring(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Let docs/scoring.md find its bundle in the current folder and in a bucket."""
+    monkeypatch.chdir(films)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with s3.store() as address:
+        s3.allow(monkeypatch, address.url)
+        crown(Registry(f"s3://{s3.BUCKET}/ctr", "movielens-100k"), films / "models/bundle")
+        yield {}
+
+
 @pytest.mark.parametrize("block", of("python"), ids=str)
-def test_python_imports_what_exists(block: Block) -> None:
-    """It is Python, and every name that it imports exists."""
-    for node in ast.walk(ast.parse(block.text)):
-        if isinstance(node, ast.ImportFrom):
-            assert node.module
-            assert all(hasattr(import_module(node.module), one.name) for one in node.names)
+def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
+    """It runs with the names that its page supposes, and an activation that it returns is that of Dice."""
+    names = request.getfixturevalue(block.page.stem)
+    exec(f"def body():\n{indent(block.text, '    ')}\nreturned = body()", names)
+    if names["returned"] is not None:
+        dice = Dice(3)
+        dice.alpha.data = names["alpha"]
+        torch.testing.assert_close(names["returned"], dice(names["s"]))
+
+
+@pytest.mark.parametrize("block", of("c"), ids=str)
+def test_c_is_that_of_the_sources(block: Block) -> None:
+    """Each line is one of a native source; a page may leave lines out."""
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "din/ops/native").glob("*.[ch]")]
+    lines = {line.strip() for source in sources for line in source.splitlines()}
+    assert {line.strip() for line in block.text.splitlines()} <= lines
+
+
+@pytest.mark.parametrize("block", [block for block in shell_blocks() if "din score" in block.text], ids=str)
+def test_requests_are_scored(block: Block, films: Path) -> None:
+    """The request of the README and that of docs/scoring.md get one probability for each candidate."""
+    (request,) = of("json")
+    (films / "requests.jsonl").write_text(json.dumps(json.loads(request.text)))
+    printed = execute(block, films, os.environ)
+    assert len(json.loads(printed.splitlines()[-1])["probabilities"]) == 3
+
+
+def test_no_command_is_in_a_block_of_another_kind() -> None:
+    """Every block with a command is executed, however it begins."""
+    assert [str(block) for block in of("", "bash") if any(commands(block.text)) and block not in shell_blocks()] == []
+
+
+@pytest.mark.parametrize("pattern", EXCLUDED)
+def test_every_excluded_statement_exists(pattern: str) -> None:
+    """A reason not to execute goes when the last statement that it excuses has gone."""
+    assert any(re.match(pattern, statement) for block in shell_blocks() for statement in statements(block))
+
+
+def test_every_ending_is_of_a_statement() -> None:
+    """An exit code goes when its statement has gone."""
+    assert set(ENDINGS) <= {statement for block in shell_blocks() for statement in statements(block)}
 
 
 @pytest.mark.parametrize("block", of("json"), ids=str)
@@ -125,3 +180,19 @@ def test_an_unknown_parameter_is_found() -> None:
     """A key at the wrong place is refused."""
     with pytest.raises(InputError, match="epochs"):
         test_parameters_are_valid(Block(ROOT, 1, "yaml", "train: {epochs: 3}"))
+
+
+@pytest.mark.parametrize(
+    "text", ["false && true\ntrue", "true\nfor i in 1 2; do\n  false\ndone", "set -e\nfalse\ntrue"]
+)
+def test_a_statement_that_fails_is_found(text: str, tmp_path: Path) -> None:
+    """An exit code other than 0 fails, also in the middle of a line, a loop or a block."""
+    with pytest.raises(AssertionError, match="page:1: exit code"):
+        execute(Block(Path("page"), 1, "", text), tmp_path, os.environ)
+
+
+def test_a_session_is_compared_with_what_it_prints(tmp_path: Path) -> None:
+    """Lines between statements are output, and an ellipsis leaves something out."""
+    session = Block(ROOT, 1, "", "$ echo one two  # a comment\none …\n$ false || echo $?\n1\n")
+    assert shown(session).fullmatch(execute(session, tmp_path, os.environ).rstrip())
+    assert not shown(session).fullmatch("one two\n2")

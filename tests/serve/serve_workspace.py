@@ -152,11 +152,11 @@ def _small(params: Params) -> Params:
     )
 
 
-def build(root: Path, params: Params) -> Finished:
-    """Run everything up to the exported bundle."""
+def build(root: Path, params: Params, log: RawLog | None = None) -> Finished:
+    """Run everything up to the exported bundle, on a random log unless one is given."""
     params = _small(params)
     here = Workspace(root)
-    write_raw(random_log(), here.raw)
+    write_raw(log or random_log(), here.raw)
     featurize(here, params)
     features = Features(here.features)
     trained, _ = fit(features, params.train)

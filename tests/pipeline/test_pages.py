@@ -1,0 +1,185 @@
+"""The commands of the pages, executed in the order of the pages.
+
+Blocks with `din init` run in a folder with nothing but a log, and blocks with `din score` in tests/test_code_blocks.py.
+All others run in a copy of a finished run, one for each page. `GIVEN` makes what a page assumes that its reader has.
+"""
+
+import csv
+import json
+import random
+import re
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+
+import planting  # tests/validation
+import pytest
+from code_blocks import BLOCKS, execute, shell_blocks, shown
+from ruamel.yaml import YAML
+from workspace import Workspace
+
+from din.registry.registry import Registry
+from din.serve.bundle import seal
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+INIT = [block for block in shell_blocks() if "din init" in block.text]
+OTHERS = [block for block in shell_blocks() if block not in INIT and "din score" not in block.text]
+BY_PAGE = {page.name: list(found) for page, found in groupby(OTHERS, lambda block: block.page)}
+UNCALIBRATED = {
+    "validate_predictions.min_calibration": 0.4,  # little trained on little
+    "gate.min_calibration": 0.4,
+    "gate.max_calibration": 3.0,
+    "gate.min_slice_calibration": 0.3,
+    "gate.max_slice_calibration": 4.0,
+}
+
+
+def write_clicks(path: Path, names: dict[str, str]) -> None:
+    """Write a log of three days, in which each user likes three categories, with these names for its columns."""
+    draw = random.Random(7)
+    rows = []
+    for user in range(800):
+        liked = draw.sample(range(10), 3)
+        for _ in range(25):
+            category = draw.choice(liked) if draw.random() < 0.4 else draw.randrange(10)
+            click = draw.random() < (0.6 if category in liked else 0.15)
+            row = {"user": f"u{user}", "item": f"A{category}{draw.randrange(20):02}", "category": category}
+            row["time"] = (datetime(2024, 5, 6, tzinfo=UTC) + timedelta(seconds=draw.randrange(3 * 86_400))).isoformat()
+            rows.append(row | {"click": int(click), "rating": draw.choice([4, 5] if click else [1, 2, 3])})
+    rows.sort(key=lambda row: row["time"])
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(names.values())
+        writer.writerows([row[key] for key in names] for row in rows)
+
+
+def the_block(page: str, beginning: str) -> str:
+    """Return the text of the block of a page that begins so."""
+    (text,) = (block.text for block in BLOCKS if block.page.name == page and block.text.startswith(beginning))
+    return text
+
+
+def commit(workspace: Workspace) -> None:
+    """Commit everything, and name the branch as the pages do."""
+    workspace.git("add", "-A")
+    identity = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    workspace.git(*identity, "commit", "--quiet", "--allow-empty", "--message", "finished")
+    workspace.git("branch", "-M", "main")
+
+
+def an_own_log(workspace: Workspace) -> None:
+    """Lay the page's log, but longer, beside the page's parameters as an overlay."""
+    names = {"user": "uid", "item": "sku", "time": "ts", "click": "clicked"}
+    assert the_block("bring-your-own-log.md", "uid,").startswith(",".join(names.values()) + "\n")
+    more = {"category": "category", "rating": "rating"}
+    write_clicks(workspace.root / "clicks.csv", names | more)
+    (workspace.root / "my-log.yaml").write_text(the_block("bring-your-own-log.md", "fetch:\n  source: table"))
+    by_user = {"featurize.protocol": "by_user", "fetch.table.items_from_events": ["category"]}
+    workspace.set(by_user | UNCALIBRATED)
+    commit(workspace)
+
+
+def a_daily_champion(workspace: Workspace) -> None:
+    """Split by days, and go on from the champion as the page says."""
+    (workspace.root / "daily.yaml").write_text(the_block("daily.md", "train:\n  start: champion"))
+    assert workspace.run("din", "params", "apply", "daily.yaml").returncode == 0
+    workspace.set({"featurize.protocol": "temporal", "promote.model_name": "daily", **UNCALIBRATED})
+
+
+def seventeen_records(workspace: Workspace) -> None:
+    """Append promotions, of the finished run and of another bundle in turns."""
+    registry = Registry(str(workspace.root / "registry"), "simulate")
+    first = registry.champion()
+    assert first
+    other = shutil.copytree(workspace.root / "models/bundle", workspace.root / "other")
+    (other / "MODEL_CARD.md").write_text("another one\n")
+    seal(other)
+    versions = [registry.put_bundle(other), first.version]
+    for number in range(2, 18):
+        latest = registry.champion()
+        version = versions[number % 2 == 0]
+        registry.append(version, latest, by="ann", reason="a test", run_id=first.run_id, files=first.files)
+
+
+def a_candidate_that_waits(workspace: Workspace) -> None:
+    """Ask a person about the candidate of a run with the id RUN, in a registry of seventeen records."""
+    commit(workspace)
+    seventeen_records(workspace)
+    workspace.set({"gate.approval": "always"})
+    done = workspace.run("din", "gate", DIN_RUN_ID="RUN")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def smaller_batches(workspace: Workspace) -> None:
+    """Divide the batch size by the number of processes, as the page advises."""
+    workspace.set({"train.learning.batch_size": 256 // 4})
+    commit(workspace)
+
+
+def one_wrong_label(workspace: Workspace) -> None:
+    """Change a label to 2, in a log that is otherwise as it was fetched."""
+    raw = workspace.root / "data/raw"
+    planting.put(min(raw.glob("events/*/*.parquet")), "label", 3, 2)
+    planting.seal(raw)
+
+
+def two_kept_runs(workspace: Workspace) -> None:
+    """Keep the dvc.lock of two runs in a registry that clones find, and push what was written."""
+    workspace.set({"promote.registry": str(workspace.root / "registry")})
+    commit(workspace)
+    yaml = YAML()
+    for run, unfinished in (("RUN", "export"), ("ANOTHER", "check_parity")):
+        lock = yaml.load(workspace.lock())
+        del lock["stages"][unfinished]
+        (workspace.root / run).mkdir()
+        yaml.dump(lock, workspace.root / run / "dvc.lock")
+        assert workspace.run("din", "registry", "keep", f"runs/{run}", run).returncode == 0
+    assert workspace.run("dvc", "remote", "add", "--local", "--default", "runs", "../remote").returncode == 0
+    assert workspace.run("dvc", "push").returncode == 0
+
+
+GIVEN: dict[str, Callable[[Workspace], None]] = {
+    "bring-your-own-log.md": an_own_log,
+    "daily.md": a_daily_champion,
+    "experiments.md": commit,
+    "operations.md": seventeen_records,
+    "promotion.md": a_candidate_that_waits,
+    "training.md": smaller_batches,
+    "validation.md": one_wrong_label,
+    "workers.md": two_kept_runs,
+}
+
+
+@pytest.mark.parametrize("page", BY_PAGE)
+def test_the_commands_of_a_page(page: str, promoted: Workspace, tmp_path: Path) -> None:
+    """Every statement ends with exit code 0 or with the one that its page announces, and prints what its page shows."""
+    workspace = promoted.copy(tmp_path / "workspace")
+    GIVEN.get(page, lambda _: None)(workspace)
+    shared = {"DIN_REPOSITORY": str(workspace.root), "DIN_DVC_REMOTE": str(tmp_path / "remote")}
+    for block in BY_PAGE[page]:
+        printed = execute(block, workspace.root, workspace.env() | shared)
+        if block.is_session:
+            assert shown(block).search("\n".join(map(str.rstrip, printed.splitlines()))), printed
+
+
+def test_the_findings_of_the_doctor(promoted: Workspace, tmp_path: Path) -> None:
+    """The doctor still looks for what its page shows."""
+    printed = promoted.copy(tmp_path / "workspace").run("din", "doctor", "--json").stdout
+    found = {finding["name"] for finding in json.loads(printed)}
+    names = re.findall(r"^(?:ok|warning) +(.+?)  ", the_block("command-line.md", "ok "), re.M)
+    assert len(names) == 3 and set(names) <= found
+
+
+def test_the_commands_of_a_newcomer(tmp_path: Path) -> None:
+    """They lead from a CSV to a champion, repeated they change nothing, and a release merges with what it wrote."""
+    workspace = Workspace.at(tmp_path / "empty")
+    workspace.root.mkdir()
+    names = {"user": "visitor", "item": "sku", "time": "shown_at", "category": "category", "rating": "rating"}
+    write_clicks(workspace.root / "clicks.csv", names | {"click": "clicked"})
+    for block in INIT:
+        execute(block, workspace.root, workspace.env())
+        commit(workspace)
+    assert Registry(str(workspace.root / "registry"), "clicks").champion()
