@@ -7,7 +7,7 @@ its next step.
     <folder>/month.json                     the settings
     <folder>/source/                        see `source`
     <folder>/remote, registry               what the runs share
-    <folder>/home/<policy>                  workspaces and DVC's cache; no policy takes results of another
+    <folder>/homes/<policy>                 workspaces and DVC's cache; no policy takes results of another
     <folder>/days/<policy>/<date>.json      the steps of a run
     <folder>/bundles/<policy>/<date>/       the bundle that it exported
     <folder>/scores/<date>.parquet          the day's rows, scored by the bundles that were there before the day
@@ -244,7 +244,7 @@ class Month:
 
     def home(self, policy: str) -> Path:
         """Return the folder in which the runs of a policy work."""
-        return self.folder / "home" / policy
+        return self.folder / "homes" / policy
 
     def enter(self, policy: str) -> None:
         """Set the variables of `dags.workspace` for runs of a policy in this process and its children."""
