@@ -252,7 +252,7 @@ def featurize(as_json: AsJson = False) -> None:
     rich_help_panel=CHAMPION,
     epilog=examples(
         "din pin                  # before `dvc repro`, with train.start: champion",
-        "din pin --until 2026-01-31 --dry-run",
+        "din pin --until 2026-01-31 --dry-run --json",
     ),
 )
 def pin(
@@ -260,6 +260,7 @@ def pin(
         str | None, typer.Option(help="Last day of the run's log; default: data.until, or newest.")
     ] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the pin without writing it.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write into params.yaml which champion the next run goes on from (train.champion), and print it."""
     with answering():
@@ -275,7 +276,7 @@ def pin(
         if not dry_run:
             text = HERE.params.read_text(encoding="utf-8")
             write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())
-        print(pinned)
+        print(json.dumps({"champion": pinned}) if as_json else pinned)
 
 
 @app.command(
@@ -284,13 +285,17 @@ def pin(
         "din train                # the same command resumes a killed training",
         "dvc exp run -S train.learning.seed=2",
         "dvc repro train          # with the stages before it",
+        "din train --json         # the summary, for machines",
     ),
 )
-def train() -> None:
+def train(as_json: AsJson = False) -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
     from din.train.launch import main
 
-    raise typer.Exit(main(HERE))
+    with printing_json(HERE.training, as_json):
+        code = main(HERE)
+        if code:
+            sys.exit(code)
 
 
 @app.command(
@@ -451,6 +456,7 @@ def promote(
         "din reproduce 3                       # record 3 of this job's registry",
         "din reproduce 4f1c --repository https://example.com/ctr.git",
         "din reproduce 3 --keep again          # and keep the checkout",
+        "din reproduce 3 --json                # which files and metrics differ",
     ),
 )
 def reproduce(
@@ -459,13 +465,15 @@ def reproduce(
     keep: Annotated[Path | None, typer.Option(help="Work in this empty folder, and keep it.")] = None,
     uri: Uri = None,
     model: Model = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a promoted bundle again, from its commit, parameters and data, and exit 3 unless every bit is equal."""
     with answering("train"):
         from din.promotion.reproduce import reproduce
 
         at = uri or default_registry()
-        reproduce(at, model or only_model(at), promotion, repository, keep)
+        name = model or only_model(at)
+        print_result(lambda: reproduce(at, name, promotion, repository, keep), as_json).check()
 
 
 @app.command(
@@ -685,24 +693,26 @@ def registry_gc(
 def registry_keep(
     key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
     folder: Annotated[Path, typer.Argument(help="The folder whose files are stored.")],
+    as_json: AsJson = False,
 ) -> None:
     """Store the files of a folder below a key of this job's namespace, for other workers to take."""
     with answering():
         from din.promotion import records
 
-        records.keep(records.objects_of(HERE, params_here()), key, folder)
+        print_result(lambda: records.keep(records.objects_of(HERE, params_here()), key, folder), as_json)
 
 
 @registry_app.command("take", epilog=examples("din registry take runs/nightly-2026-01-31 reports-of-that-run"))
 def registry_take(
     key: Annotated[str, typer.Argument(help="runs/<run id> or stages/<name>, in the namespace of params.yaml.")],
     folder: Annotated[Path, typer.Argument(help="The folder to copy the files to.")],
+    as_json: AsJson = False,
 ) -> None:
     """Copy the files that were kept below a key into a folder."""
     with answering():
         from din.promotion import records
 
-        records.take(records.objects_of(HERE, params_here()), key, folder)
+        print_result(lambda: records.take(records.objects_of(HERE, params_here()), key, folder), as_json)
 
 
 @contextlib.contextmanager

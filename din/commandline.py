@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+Result = TypeVar("Result", bound="DataclassInstance")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and everything else to standard error.")]
 
@@ -54,14 +56,14 @@ def printing_json(document: Path, wanted: bool) -> Iterator[None]:
     print(document.read_text(encoding="utf-8"), end="")
 
 
-def print_result(command: "Callable[[], DataclassInstance]", as_json: bool) -> None:
-    """Run a command that returns what it did, and print that as JSON, and its text to standard error, if asked to."""
+def print_result(command: Callable[[], Result], as_json: bool) -> Result:
+    """Run a command and return what it did, and print that as JSON and its text to standard error, if asked to."""
     if not as_json:
-        command()
-        return
+        return command()
     with contextlib.redirect_stdout(sys.stderr):
         result = command()
     print(json.dumps(asdict(result), indent=2))
+    return result
 
 
 def run(app: typer.Typer, name: str) -> None:

@@ -4,6 +4,7 @@ They are plain objects that may be overwritten. `din registry gc` removes them o
 `--days` days, unless a promotion names the run. The files that a promotion hashed can't be reached from here.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from din.artifacts import atomic_path, hash_files
@@ -21,7 +22,22 @@ def objects_of(workspace: Workspace, params: Params) -> Objects:
     return Objects(workspace.located(params.promote.registry), params.model_name)
 
 
-def keep(objects: Objects, key: str, folder: Path) -> None:
+@dataclass(frozen=True)
+class Copied:
+    """The files that were stored below a key, or copied from there.
+
+    Attributes:
+        key: `runs/<run id>` or `stages/<name>`.
+        folder: the folder on this side.
+        files: their paths within the folder.
+    """
+
+    key: str
+    folder: str
+    files: list[str]
+
+
+def keep(objects: Objects, key: str, folder: Path) -> Copied:
     """Store all files of a folder below `runs/<run id>` or `stages/<name>`, and replace older ones of equal names.
 
     Raises:
@@ -31,13 +47,15 @@ def keep(objects: Objects, key: str, folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder; expected one with the files to keep")
     place = _place(key)
-    for name in hash_files(folder):
+    names = list(hash_files(folder))
+    for name in names:
         if name.startswith(PROMOTED):
             raise InputError(f"{folder / name}: only `din promote` writes {PROMOTED}*; use another name")
         objects.put(f"{place}/{name}", folder / name)
+    return Copied(key, str(folder), names)
 
 
-def take(objects: Objects, key: str, folder: Path) -> None:
+def take(objects: Objects, key: str, folder: Path) -> Copied:
     """Copy the files below a key into a folder, which stays empty if there are none.
 
     Raises:
@@ -45,11 +63,14 @@ def take(objects: Objects, key: str, folder: Path) -> None:
     """
     place = _place(key)
     folder.mkdir(parents=True, exist_ok=True)
+    names = []
     for found in objects.keys(place):
         name = FileName(found.removeprefix(f"{place}/"))
         if not name.startswith(PROMOTED):
             with atomic_path(folder / name) as temporary, temporary.open("wb") as file:
                 file.writelines(objects.stream(found))
+            names.append(name)
+    return Copied(key, str(folder), names)
 
 
 def _place(key: str) -> str:

@@ -12,6 +12,7 @@ The cost is that of the original run, without parity and gate.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from din.artifacts import read_json, write_bytes
 from din.document_types import Evaluation, FetchReport, GitState, Machine, StageCode
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.git import absolute, check_out_commit, resolved
-from din.names import Commit
+from din.names import Commit, Version
 from din.params import path_keys
 from din.process import CommandFailed, checkout_environment, query_din, stream
 from din.promotion.diff import differences, machines
@@ -41,7 +42,47 @@ _LAST = "export"
 _COLUMNS = ("", "recorded", "here", "")
 
 
-def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path | None = None) -> None:
+@dataclass(frozen=True)
+class Difference:
+    """A file or metric that is not the same in the record and here."""
+
+    name: str
+    recorded: Any
+    here: Any
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How a bundle that was trained again compares with the promoted one.
+
+    Attributes:
+        record: the record's number.
+        recorded: the promoted version.
+        here: the version that was trained again.
+        files: the files of the bundle that differ, with their hashes.
+        metrics: the metrics of the test rows that differ.
+    """
+
+    record: int
+    recorded: Version
+    here: Version
+    files: list[Difference]
+    metrics: list[Difference]
+
+    def check(self) -> None:
+        """Return if every file of the bundle is equal.
+
+        Raises:
+            GateClosed: one differs.
+        """
+        if self.files:
+            raise GateClosed(
+                f"record {self.record} ({self.recorded[:12]}) is not reproduced: {len(self.files)} files of the bundle "
+                f"differ, first {self.files[0].name}"
+            )
+
+
+def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path | None = None) -> Reproduction:
     """Train a promotion's bundle again in a checkout of its commit, and print what is equal and what differs.
 
     Args:
@@ -52,7 +93,7 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         keep: an empty or new folder to work in, by default a temporary one.
 
     Raises:
-        GateClosed: the bundle differs, or a validation suite is closed in the reproduction.
+        GateClosed: a validation suite is closed in the reproduction.
         InputError: the record lacks something, the repository lacks the commit or the code, or the data is not found
             or not the same.
         Unavailable: a stage failed for another reason, or the registry doesn't answer.
@@ -70,7 +111,7 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         _check_code(promoted, checkout, env)
         restore_raw(promoted, checkout, env, repository)
         _run_stages(checkout, env)
-        _compare(promoted, checkout)
+        return _compare(promoted, checkout)
 
 
 @contextmanager
@@ -203,30 +244,30 @@ def _run_stages(checkout: Workspace, env: Mapping[str, str]) -> None:
     raise Unavailable(f"`{' '.join(command)}` exited {done.code}; its message is above")
 
 
-def _compare(promoted: Promoted, checkout: Workspace) -> None:
-    """Print bundle and metrics of the record and of the checkout.
-
-    Raises:
-        GateClosed: the bundles differ.
-    """
+def _compare(promoted: Promoted, checkout: Workspace) -> Reproduction:
+    """Print bundle and metrics of the record and of the checkout, and return where they differ."""
     record = promoted.record
     bundle = verify_bundle(checkout.bundle)
-    evaluation = documents.read(Evaluation, checkout.evaluation)
-    print_table("metrics of the test rows", _COLUMNS, _metrics(promoted.facts["evaluation"], evaluation))
+    old = _numbers(promoted.facts["evaluation"])
+    new = _numbers(documents.read(Evaluation, checkout.evaluation))
     files = differences(promoted.registry.files(record.version), bundle.files)
+    print_table("metrics of the test rows", _COLUMNS, [_row(name, old[name], new[name]) for name in old])
     rows = [("version", record.version, bundle.version), *files]
     print_table("bundle", _COLUMNS, [_row(name, one and one[:12], other and other[:12]) for name, one, other in rows])
-    if files:
-        raise GateClosed(
-            f"record {promoted.title} is not reproduced: {len(files)} files of the bundle differ, first {files[0][0]}"
-        )
-    say(f"record {promoted.title} is reproduced: all {len(bundle.files)} files of the bundle are equal")
+    if not files:
+        say(f"record {promoted.title} is reproduced: all {len(bundle.files)} files of the bundle are equal")
+    return Reproduction(
+        record=record.number,
+        recorded=record.version,
+        here=bundle.version,
+        files=[Difference(*row) for row in files],
+        metrics=[Difference(*row) for row in differences(old, new)],
+    )
 
 
-def _metrics(recorded: Evaluation, found: Evaluation) -> list[tuple[Any, ...]]:
-    one = flat({"test": recorded["test"], "floors": recorded["floors"]})
-    other = flat({"test": found["test"], "floors": found["floors"]})
-    return [_row(name, one[name], other[name]) for name in one]
+def _numbers(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the metrics of the model and of the floors, each under one name."""
+    return flat({"test": evaluation["test"], "floors": evaluation["floors"]})
 
 
 def _row(name: str, recorded: Any, found: Any) -> tuple[Any, ...]:

@@ -96,7 +96,8 @@ def start(processes: int) -> int:
     ranks: list[subprocess.Popen[bytes]] = []
     try:
         for environment in environments(processes):
-            ranks.append(subprocess.Popen([sys.executable, "-m", "din.train"], env={**os.environ, **environment}))
+            command = [sys.executable, "-m", "din.train"]
+            ranks.append(subprocess.Popen(command, env={**os.environ, **environment}, stdout=sys.stdout))
         codes = [None]
         while None in codes and not any(codes):
             time.sleep(0.1)

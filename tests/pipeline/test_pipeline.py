@@ -38,6 +38,7 @@ def finished(promoted: Workspace, tmp_path_factory: pytest.TempPathFactory) -> W
     [
         ("fetch", "reports/fetch.json"),
         ("featurize", "data/features/manifest.json"),
+        ("train", "reports/training/summary.json"),
         ("refit", "reports/refit.json"),
         ("export", "models/bundle/manifest.json"),
     ],
@@ -76,6 +77,15 @@ def edited(finished: Workspace) -> Iterator[Workspace]:
     yield finished
     finished.git("checkout", "--quiet", ".")
     finished.git("clean", "--quiet", "--force", "-d")
+
+
+def test_a_pin_is_printed_for_machines(edited: Workspace, promoted: Workspace) -> None:
+    """With --json, `din pin` names the champion, and writes it into params.yaml all the same."""
+    edited.set({"train.start": "champion"})
+    done = edited.run("din", "pin", "--until", "2030-01-01", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"champion": promoted.version()}
+    assert f"champion: {promoted.version()}" in (edited.root / "params.yaml").read_text()
 
 
 Edit = Callable[[Path], None]

@@ -29,8 +29,10 @@ def folder(root: Path, **files: str) -> Path:
 def test_kept_files_come_back(objects: Objects, tmp_path: Path) -> None:
     """Names and contents come back, the newest of each name, and an unwritten key gives an empty folder."""
     keep(objects, "runs/a:b", folder(tmp_path / "one", outcome__train="1", run="x"))
-    keep(objects, "runs/a:b", folder(tmp_path / "two", outcome__train="2"))
-    take(objects, "runs/a:b", tmp_path / "back")
+    kept = keep(objects, "runs/a:b", folder(tmp_path / "two", outcome__train="2"))
+    assert kept.files == ["outcome/train"]
+    taken = take(objects, "runs/a:b", tmp_path / "back")
+    assert sorted(taken.files) == ["outcome/train", "run"]
     files = (path for path in (tmp_path / "back").rglob("*") if path.is_file())
     found = {path.relative_to(tmp_path / "back").as_posix(): path.read_text() for path in files}
     assert found == {"outcome/train": "2", "run": "x"}
