@@ -3,8 +3,8 @@
 Its licence forbids redistribution. It is read from `fetch.movielens.path` (`ml-100k.zip`, or its unpacked folder).
 Without a path it is downloaded once into `.din/fetch/`: from the publisher, or else from the package index, where the
 wheel of recbole 1.2.1 carries the same rows in its own form. Both forms are parsed to one canonical text with one
-checksum, so all routes give the same `data/raw/`. Only columns that both forms share are kept, which excludes titles
-and zip codes.
+checksum, so all routes give the same `data/raw/`. Only columns that both forms share are kept, which excludes dates of
+release and zip codes. Titles are for people: the run report shows them, and no model reads them.
 
 Every rating is an impression and a behaviour. A rating of at least `fetch.movielens.positive_rating` is a click.
 Source: https://grouplens.org/datasets/movielens/100k/ (Harper & Konstan 2015, doi 10.1145/2827872).
@@ -39,7 +39,7 @@ KEY = "fetch.movielens.path"
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 PACKAGE = "recbole==1.2.1"
 ARCHIVES = ("ml-100k.zip", "recbole-1.2.1-py3-none-any.whl")
-SHA256 = "64c4debb497936d9f37e8ec9037408feb5d5abe41c26c6303f47117c6cfc66f8"
+SHA256 = "c2520c2581886c72a63c281880b5340d5c3e8b6d781078a652da73baaa11ef60"
 FIELDS = {
     "user": {"gender": "categorical", "age": {"kind": "numeric", "buckets": 8}, "occupation": "categorical"},
     "item": {"genres": "multi", "year": {"kind": "numeric", "buckets": 10}},
@@ -57,7 +57,7 @@ class Ratings(NamedTuple):
     """The canonical rows, in the publisher's order."""
 
     ratings: list[tuple[int, int, int, int]]  # user, film, rating, unix seconds
-    films: list[tuple[int, int | None, tuple[str, ...]]]  # film, year, genres
+    films: list[tuple[int, str | None, int | None, tuple[str, ...]]]  # film, title, year, genres
     users: list[tuple[int, int, str, str]]  # user, age, gender, occupation
 
     def sha256(self) -> str:
@@ -97,11 +97,13 @@ class MovieLens:
             BEHAVIOUR: np.ones_like(label),
             "rating": rating,
         }
-        films, years, genres = zip(*rows.films, strict=True)
+        films, titles, years, genres = zip(*rows.films, strict=True)
         users, ages, genders, occupations = zip(*rows.users, strict=True)
         return RawLog(
             events=_part(events),
-            items=_part({ITEM_ID: films, "year": years, "genres": pa.array(genres, pa.list_(pa.string()))}),
+            items=_part(
+                {ITEM_ID: films, "title": titles, "year": years, "genres": pa.array(genres, pa.list_(pa.string()))}
+            ),
             users=_part({USER_ID: users, "age": ages, "gender": genders, "occupation": occupations}),
             fields=FIELDS,
             protocol="by_user",
@@ -205,9 +207,13 @@ def _values(content: bytes, separator: str, encoding: str = "utf-8") -> list[lis
 
 
 def _ratings(ratings: list[list[str]], films: list[tuple[str, str, list[str]]], users: list[list[str]]) -> Ratings:
+    """Return typed rows. The film that is unknown to the publisher, the only one without a year, has no title."""
     return Ratings(
         [(int(user), int(film), int(rating), int(time)) for user, film, rating, time in ratings],
-        [(int(film), year(title), tuple(sorted({*genres} - {"unknown"}))) for film, title, genres in films],
+        [
+            (int(film), title.strip() if year(title) else None, year(title), tuple(sorted({*genres} - {"unknown"})))
+            for film, title, genres in films
+        ],
         [(int(user), int(age), gender, occupation) for user, age, gender, occupation, _ in users],
     )
 

@@ -32,7 +32,7 @@ def film(number: int, title: str, date: str, *genres: int) -> str:
 
 def write_publisher(path: Path, data: str = DATA) -> None:
     """Write the publisher's form."""
-    films = film(1, "Café Noir (1994)", "01-Jan-1995", 10, 8) + film(2, "unknown", "", 0)
+    films = film(1, "Café Noir (1994) ", "01-Jan-1995", 10, 8) + film(2, "unknown", "", 0)
     films += film(3, "Ape III (The Ape) (1995) (V)", "01-Jan-1995", 4)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("ml-100k/u.data", data)
@@ -77,12 +77,16 @@ def offline(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_both_forms_parse_alike(tmp_path: Path) -> None:
-    """Both forms differ in titles, dates, encodings and flags, and give the same ids, years, genres and profiles."""
+    """Both forms differ in columns, encodings and flags, and give the same ids, titles, years, genres and profiles."""
     write_publisher(tmp_path / "a.zip")
     rows = movielens.parse(tmp_path / "a.zip")
     assert rows == movielens.parse(tmp_path / "rows.whl")
     assert rows.ratings == RATINGS
-    assert rows.films == [(1, 1994, ("Drama", "Film-Noir")), (2, None, ()), (3, 1995, ("Children's",))]
+    assert rows.films == [
+        (1, "Café Noir (1994)", 1994, ("Drama", "Film-Noir")),
+        (2, None, None, ()),
+        (3, "Ape III (The Ape) (1995) (V)", 1995, ("Children's",)),
+    ]
     assert rows.users == [(1, 24, "M", "technician"), (2, 53, "F", "other")]
 
 
