@@ -1,7 +1,8 @@
 """`python -m benchmarks.month`: run a month of the daily pipeline, with defects; --write keeps the tables.
 
 Runs each day through `dags.workspace`, as Airflow's tasks do. Then it compares the champion with models that are never
-retrained, retrained from scratch every day, or three days old. A month that was interrupted goes on.
+retrained, retrained from scratch every day, or three days old. A month that was interrupted goes on. At the end it
+writes month.html into the month's folder.
 """
 
 import argparse
@@ -56,7 +57,9 @@ def main() -> int:
             again = Month.opened(folder, ROOT, month.settings, {})
             run_month(again, (), given.jobs)
         text = page.text(month, again)
-        print(text)
+        html = month.folder / "month.html"
+        page.write_html(month, again, html)
+        print(f"{text}\nreport: {html}")
         if place:
             page.picture(month, ROOT / "docs/images/month.svg")
             place.write(f"![AUC of each model on each sound day](images/month.svg)\n\n{text}")

@@ -38,7 +38,7 @@ _MOST_SAID = 600
 _HIGHEST_RATIO = 2.5
 """The largest calibration ratio that is drawn to scale."""
 _FOLDER = Path(__file__).parent
-STYLE = _FOLDER / "style.css"
+_STYLE = _FOLDER / "style.css"
 _DELTA = "champion_delta_"
 _MINUS = "−"
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?\+00:00")
@@ -136,7 +136,6 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
             slices=_slices(run),
             days=_days(run),
             strips=[(one, *_pictures(one)) for one in strips],
-            style=Markup(STYLE.read_text(encoding="utf-8")),
             most=most,
         )
     )
@@ -144,10 +143,10 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
 
 
 @cache
-def environment() -> Environment:
-    """Return the templates of the pages, which escape all texts."""
+def environment(*folders: Path) -> Environment:
+    """Return the templates of the pages, and those of more folders. All escape every text and share a layout."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader([_FOLDER, *folders]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -161,6 +160,7 @@ def environment() -> Environment:
         "code": code,
         "percent": percent,
     }
+    environment.globals["style"] = Markup(_STYLE.read_text(encoding="utf-8"))
     return environment
 
 

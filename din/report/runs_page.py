@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from din.artifacts import write_bytes
 from din.report.charts import Axis, Plot
-from din.report.page import MOST_BYTES, STYLE, environment
+from din.report.page import MOST_BYTES, environment
 from din.report.runs import Point, Runs, read_runs
 from din.workspace import Workspace
 
@@ -41,8 +41,7 @@ def _render(runs: Runs, uri: str, page: Path) -> bytes:
         for one in runs.rows
         if one.report and "://" not in uri
     }
-    text = template.render(runs=runs, curve=_curve(runs.points), links=linked, style=Markup(STYLE.read_text("utf-8")))
-    return text.encode()
+    return template.render(runs=runs, curve=_curve(runs.points), links=linked).encode()
 
 
 def _curve(points: Sequence[Point]) -> Markup | None:

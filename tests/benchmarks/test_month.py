@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bundles import bundle, crown
+from html_page import Page
 from hypothesis import given
 from hypothesis import strategies as st
+from small_months import ROOT, SCORED, SETTINGS, begun, ended, four_days
 
-from benchmarks.daily import CHAMPION, SCRATCH
+from benchmarks.daily import CHAMPION
 from benchmarks.month import page
-from benchmarks.month.days import Day, Month, Settings, Step
+from benchmarks.month.days import Month, Step
 from benchmarks.month.faults import FAULTS, planned
 from benchmarks.month.source import date_of
 from din.artifacts import hash_files
@@ -21,8 +23,6 @@ from din.errors import InputError
 from din.metrics import auc
 from din.registry.registry import Registry
 
-ROOT = Path(__file__).parents[2]
-SETTINGS = Settings("0" * 40, days=4, earlier=8, impressions=300, faults=("flood",))
 PLANTS = {name: fault.plant for name, fault in FAULTS.items() if fault.plant}
 LAST = 11
 
@@ -30,7 +30,7 @@ LAST = 11
 @pytest.fixture
 def month(tmp_path: Path) -> Month:
     """Return a month that has not begun."""
-    return Month.opened(tmp_path / "month", ROOT, SETTINGS, {})
+    return begun(tmp_path / "month")
 
 
 @given(st.integers(1, 60))
@@ -77,39 +77,24 @@ def test_another_month_is_refused(month: Month) -> None:
         Month.opened(month.folder, ROOT, replace(SETTINGS, days=5), {})
 
 
-def ended(month: Month, number: int, *steps: Step, policy: str = CHAMPION) -> Day:
-    """Keep a day that has ended."""
-    day = month.day(policy, number)
-    return month.keep(
-        policy, replace(day, steps=steps, bundle=f"{number}", table_rows=100, learning=2.0, finished=True)
-    )
-
-
 def test_the_page_says_what_happened(month: Month) -> None:
     """It counts replaced champions, names what refused a day, and compares scores and costs without kills."""
-    rng = np.random.default_rng(1)
-    user, label = np.arange(400) % 80, (rng.random(400) < 0.4).astype(np.int8)
-    good, bad = label + rng.normal(0, 1, 400), label + rng.normal(0, 3, 400)
-    names = {"truth": label, "champion": good, "first": bad, "scratch": good}
-    for number in (2, 4):
-        month.scores(number).parent.mkdir(exist_ok=True)
-        pq.write_table(pa.table({"user": user, "label": label, **names}), month.scores(number))
-    promote = Step("promote", 0, 1.0, "")
-    ended(month, 1, promote)
-    ended(month, 2, Step("refit", None, 1.0, ""), Step("refit", 0, 3.0, ""), promote)
-    ended(month, 3, Step("validate_raw", 3, 1.0, f"{month.folder}/source: robots, rates"))
-    ended(month, 4, Step("gate", 3, 1.0, "champion_delta_auc"))
-    ended(month, 2, Step("train", 0, 30.0, ""), promote, policy=SCRATCH)
+    four_days(month)
     text = page.text(month, None)
-    assert "Bad days: 1. Models of bad days that served: **0**." in text
-    assert "replaced on **67%** of them" in text
+    assert "Bad days: 1. Models of bad days that served: 0." in text
+    assert "replaced on 2 of them (67 %; bar: 80 %)" in text
     assert "run again: refit." in text
     assert "| 2024-01-11 | one user clicks on everything, half as often as all others together | refused at" in text
     assert "validate_raw: source: robots, rates |" in text
     assert "| from scratch every day | +0.0000 | [+0.0000, +0.0000] | 2 |" in text
-    assert "| the whole run, CPU s | 4.0 | 31.0 | **0.13** | ≤ 0.33 |" in text
+    assert "| the whole run, CPU s | 4.0 | 31.0 | 0.13 | ≤ 0.33 |" in text
     page.picture(month, month.folder / "month.svg")
-    assert (month.folder / "month.svg").read_text().count("<polyline") == len(names)
+    assert (month.folder / "month.svg").read_text().count("<polyline") == len(SCORED)
+    page.write_html(month, None, month.folder / "month.html")
+    html = Page((month.folder / "month.html").read_text())
+    assert "No bad model served" in html.text and "replaced on 2 of them" in html.text
+    assert len(html.having("polyline")) == len(SCORED)
+    assert len(html.having("tr")) == sum(line.startswith("| ") for line in text.splitlines()) - 3
 
 
 def test_a_bad_day_that_serves_is_named(month: Month, tmp_path: Path) -> None:
@@ -121,11 +106,16 @@ def test_a_bad_day_that_serves_is_named(month: Month, tmp_path: Path) -> None:
     assert page.served_bad_days(month, days) == []
     crown(registry, bundle(tmp_path / "3", "3"), run_id=month.run_id(CHAMPION, 3))
     assert page.served_bad_days(month, days) == ["2024-01-11"]
+    for number in (2, 4):
+        month.scores(number).parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"user": [1, 1], "label": [0, 1], "champion": [0.1, 0.2]}), month.scores(number))
+    page.write_html(month, None, month.folder / "month.html")
+    assert "A bad model served" in (month.folder / "month.html").read_text()
 
 
 def test_a_replay_compares_versions(month: Month, tmp_path: Path) -> None:
     """A day whose bundle differs is counted."""
-    again = Month.opened(tmp_path / "again", ROOT, SETTINGS, {})
+    again = begun(tmp_path / "again")
     for number in range(1, 5):
         ended(month, number, Step("promote", 0, 1.0, ""))
         ended(again, number, Step("promote", 0, 1.0, ""))
