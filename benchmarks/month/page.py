@@ -1,4 +1,4 @@
-"""What a month came to: its tables and its picture, for docs/month.md and as a page in the style of the run report."""
+"""The tables and the picture of a month, for docs/month.md and as a page in the style of the run report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

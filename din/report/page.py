@@ -144,7 +144,7 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
 
 @cache
 def environment(*folders: Path) -> Environment:
-    """Return the templates of the pages, and those of more folders. All escape every text and share a layout."""
+    """Return the templates here and in more folders. They escape every text, and share a layout."""
     environment = Environment(
         loader=FileSystemLoader([_FOLDER, *folders]),
         autoescape=True,
