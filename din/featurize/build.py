@@ -181,10 +181,8 @@ def _coders(
     coders = [coder(field) for field in log.fields]
     for group, key in ((Group.USER, USER_ID), (Group.ITEM, ITEM_ID)):
         own = [coder for coder in coders if coder.field.group is group]
-        encoded = carriers[group]
-        for coder_ in own:
-            encoded = coder_.encode(encoded)
-        identity = next((coder_ for coder_ in own if coder_.field.name == key), None)
+        encoded = coding.encode(engine, f"encoded_{group}s", carriers[group], own)
+        identity = next((one for one in own if one.field.name == key), None)
         carriers[group] = engine.store(f"placed_{group}s", shards.place(encoded, str(group), identity))
     return coders, carriers[Group.USER], carriers[Group.ITEM]
 

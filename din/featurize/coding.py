@@ -14,6 +14,7 @@ the order of the days. No result is approximate or depends on the number of thre
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId, Vector
 from din.schema import Field, Kind
 
 _STEPS = 2**30  # steps of the integer grid on which moments are summed
+_TOGETHER = 8  # fields that one query encodes; each nests it deeper, and ibis writes queries by recursion
 
 
 @dataclass(frozen=True)
@@ -355,6 +357,22 @@ def column(field: Field) -> str:
 def typed(field: Field, values: ir.Value, found: str) -> ir.Value:
     """Return raw values with the type that the field needs, null where missing; see `Coder.typed`."""
     return _CODERS[type(field.form)].typed(values, found)
+
+
+def encode(session: Session, name: str, table: ir.Table, coders: Sequence[Coder]) -> ir.Table:
+    """Return a table with the columns of some fields replaced by what the feature files hold.
+
+    Args:
+        session: the engine.
+        name: the beginning of the names of tables in between.
+        table: the raw rows.
+        coders: the coders of the fields.
+    """
+    for number, coder in enumerate(coders):
+        if number and number % _TOGETHER == 0:
+            table = session.store(f"{name}_{number // _TOGETHER % 2}", table)
+        table = coder.encode(table)
+    return table
 
 
 def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) -> Coder:

@@ -11,7 +11,7 @@ from pathlib import Path
 import ibis
 import ibis.expr.types as ir
 
-from din.featurize.coding import Coder, column
+from din.featurize.coding import Coder, column, encode
 from din.featurize.engine import Session
 from din.featurize.timeline import ORDER
 from din.field_forms import UNKNOWN
@@ -77,8 +77,7 @@ def write_shard(
     def placed(rows: ir.Table, group: Group) -> tuple[ir.Table, dict[str, str]]:
         rows = rows.join(people, "user").join(goods, "item")
         own = [coder for coder in coders if coder.field.group is group]
-        for coder in own:
-            rows = coder.encode(rows)
+        rows = encode(session, f"encoded_{group}", rows, own)
         return rows, {coder.field.name: column(coder.field) for coder in own}
 
     rows, fields = placed(behaviours, Group.BEHAVIOUR)
