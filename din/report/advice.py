@@ -76,6 +76,17 @@ def no_better_than_lr(run: Run) -> Advice | None:
     model = run.training["model"] if run.training else "model"
     if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
+    if scored.over_lr.upper < 0:
+        steadier = _steadier(run)
+        return Advice(
+            "DIN103",
+            "Logistic regression is better than the model",
+            f"On the same test rows, the model's AUC minus that of LR is {_signed(scored.over_lr)}.",
+            "LR learns from the same fields, so the model has learned chance: it has more weights than this log can "
+            "teach, or the last steps of an epoch decide too much.",
+            (f"Set {', '.join(steadier)}, and compare the validation AUC. If it stays so, " if steadier else "Use ")
+            + "train.model.name: lr, which is cheaper and better here.",
+        )
     return Advice(
         "DIN103",
         "The model is not surely better than logistic regression",
@@ -84,6 +95,19 @@ def no_better_than_lr(run: Run) -> Advice | None:
         "Give the model more to attend to: longer histories (featurize.max_history), side fields of items, or more "
         "days. If it stays so, train.model.name: lr is cheaper and as good.",
     )
+
+
+def _steadier(run: Run) -> list[str]:
+    """Return the settings of the run's training, of those that help where chance decides, that are not made yet."""
+    if run.params is None:
+        return []
+    learning = run.params.train.learning
+    settings = {
+        "train.learning.average: 0.25": learning.average == 0,
+        "train.learning.patience: 4": learning.patience < 4,
+        "train.learning.initial_item_bias: zero": learning.initial_item_bias == "ctr",
+    }
+    return [setting for setting, lacking in settings.items() if lacking]
 
 
 def validation_and_test_disagree(run: Run) -> Advice | None:

@@ -86,6 +86,19 @@ def test_renewed_embeddings_are_not_advised_twice(sound: Run) -> None:
     assert "renew_embeddings" not in after.do
 
 
+def test_a_model_below_lr_gets_the_settings_that_it_lacks(sound: Run) -> None:
+    """If LR is better for certain, the advice names what makes training steadier, and LR if nothing is left."""
+    assert sound.params
+    see(sound, over_lr=Interval(-0.004, -0.007, -0.001))
+    sound.params = replace(sound.params, train=changed(sound.params.train, average=0.0, patience=4))
+    (first,) = advise(sound)
+    assert (first.code, first.title) == ("DIN103", "Logistic regression is better than the model")
+    assert first.do.startswith("Set train.learning.average: 0.25, train.learning.initial_item_bias: zero, and compare")
+    sound.params = replace(sound.params, train=changed(sound.params.train, average=0.25, initial_item_bias="zero"))
+    (last,) = advise(sound)
+    assert last.do == "Use train.model.name: lr, which is cheaper and better here."
+
+
 def test_every_rule_is_planted_and_documented() -> None:
     """Codes are in order, each is provoked above, and docs/report.md explains each."""
     page = (ROOT / "docs" / "report.md").read_text()
