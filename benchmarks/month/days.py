@@ -351,11 +351,12 @@ def _kept_bundle(month: Month, policy: str, day: Day, here: Workspace) -> Day:
 def _kill_stage(here: Workspace) -> None:
     """SIGKILL the next stage of a workspace, a second after it took the stage lock."""
     ended = _locker(here)
-    while (pid := _locker(here)) == ended:
+    pid = None
+    while pid is None or pid == ended:  # a lock that is being taken is empty for a moment
         time.sleep(0.02)
+        pid = _locker(here)
     time.sleep(_SECONDS_BEFORE_KILL)
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
 
 
 def _locker(here: Workspace) -> int | None:
