@@ -731,10 +731,9 @@ def reporting() -> Iterator[None]:
         yield
     finally:
         try:
-            from din.report.write import write_report
+            from din.report.write import print_titles, write_report
 
-            write_report(HERE)
-            print(f"report: {HERE.report}")
+            print_titles(write_report(HERE))
         except Exception as error:  # the verdict of the gate is worth more than its page
             print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 

@@ -27,6 +27,15 @@ def write_report(workspace: Workspace) -> Written:
     return Written(run, advice)
 
 
+def print_titles(written: Written) -> None:
+    """Print the titles of the advice, and where all of it is."""
+    workspace = written.run.workspace
+    for one in written.advice:
+        print(f"advice: {one.code}  {one.title}")
+    more = "; `din report` prints the advice" if written.advice else ""
+    print(f"report: {workspace.relative(workspace.report)}{more}")
+
+
 def print_report(written: Written, as_json: bool = False) -> None:
     """Print the verdict, the advice and the page's path, as text or as JSON."""
     run = written.run
