@@ -31,6 +31,9 @@ RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the f
 CHAMPION = Asset(name="din/champion")
 NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end the same way; other failures may pass
 
+_DEFAULT = {"null": "as params.yaml says"}
+"""The text of an empty choice in the form."""
+
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
     "until": Param(
         None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
@@ -40,16 +43,22 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
         None,
         type=["null", "string"],
         enum=[None, "scratch", "champion"],
-        description="Learn by epochs, or go on from the champion; empty: as params.yaml says.",
+        values_display=_DEFAULT,
+        description="Learn by epochs, or go on from the champion.",
     ),
     "scratch_day": Param(
         None,
         type=["null", "string"],
         enum=[None, *WEEKDAYS],
-        description="With champion: the weekday of a challenger from scratch; empty: as params.yaml says.",
+        values_display=_DEFAULT,
+        description="With champion: the weekday of a challenger from scratch.",
     ),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
-    "reason": Param("", type="string", description="Why, for the registry's log; empty: gate open, or who approved."),
+    "reason": Param(
+        None,
+        type=["null", "string"],
+        description="Why, for the registry's log; empty: gate open, or who approved.",
+    ),
 }
 
 APPROVE, REJECT = "Approve", "Reject"
@@ -159,7 +168,7 @@ class Approval(HITLOperator):
 def promote(params: Any = None, ti: Any = None) -> None:
     """Make the bundle the champion if the gate is open for exactly this bundle, and emit the asset `din/champion`."""
     with final():
-        settle(workspace.promote(opened(ti), reason=params["reason"]), ti)
+        settle(workspace.promote(opened(ti), reason=params["reason"] or ""), ti)
 
 
 @task

@@ -6,6 +6,7 @@ scored once with each of the two candidates, so the behaviours are the same and 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -107,24 +108,30 @@ def strips(workspace: Workspace) -> list[Strip]:
     random = np.random.default_rng(_SEED)
     found = []
     for shard in features.shards("test"):
-        for pair in _pairs(shard, random, USERS - len(found)):
+        for pair in islice(_pairs(shard, random), max(USERS - len(found), 0)):
             found += _strips_of(pair, shard, features, packer, model, trained.table, names)
-        if len(found) >= USERS:
-            break
     return _named(found, features, workspace.raw / "items.parquet")
 
 
-def _pairs(shard: Shard, random: np.random.Generator, most: int) -> Iterator[_Pair]:
-    """Yield pairs of users drawn at random, who have both classes and a history of at least `SHORTEST` behaviours."""
+def _pairs(shard: Shard, random: np.random.Generator) -> Iterator[_Pair]:
+    """Yield pairs of users drawn at random, who have both classes and a history of at least `SHORTEST` behaviours.
+
+    The candidate that was not clicked is not in the history. Else the model would score an item that the user has met.
+    """
     rows = shard.impressions
     order = np.argsort(rows.user, kind="stable")
     clicked = rows.label[order] != 0
     usable = clicked & (rows.history_length[order] >= SHORTEST)
     _, first, count = np.unique(rows.user[order], return_index=True, return_counts=True)
     both = (np.add.reduceat(usable, first) > 0) & (np.add.reduceat(~clicked, first) > 0) if len(order) else first
-    for start, rows_of_user in random.permutation(np.stack([first, count], axis=1)[both])[:most]:
+    for start, rows_of_user in random.permutation(np.stack([first, count], axis=1)[both]):
         own = np.arange(start, start + rows_of_user)
-        yield _Pair(int(order[random.choice(own[usable[own]])]), int(order[random.choice(own[~clicked[own]])]))
+        click = order[random.choice(own[usable[own]])]
+        history = shard.behaviour_item[rows.history_start[click] : rows.history_end[click]]
+        others = order[own[~clicked[own]]]
+        new = others[~np.isin(rows.item[others], history)]
+        if len(new):
+            yield _Pair(int(click), int(random.choice(new)))
 
 
 def _strips_of(

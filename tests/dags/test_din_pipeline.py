@@ -39,6 +39,16 @@ def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
         assert stage.desc in din_pipeline.din_ctr.get_task(stage.name).doc_md
 
 
+def test_the_form_may_be_left_empty() -> None:
+    """Each text field may be null: Airflow's form demands a value where a type forbids it, and blocks its button."""
+    params = din_pipeline.din_ctr.params
+    texts = [name for name in params if params.get_param(name).schema["type"] != "object"]
+    assert set(params) - set(texts) == {"overrides"}
+    for name in texts:
+        assert params[name] is None, name
+        assert "null" in params.get_param(name).schema["type"], name
+
+
 def test_random_pipelines_are_rendered_as_planned() -> None:
     """In 200 random files, the edges are the plan's, open_run is first, approval and promote follow, then close_run."""
     for stages in islice(valid_pipelines(), 200):

@@ -59,6 +59,7 @@ def test_probabilities_are_those_of_the_predictions(place: Workspace, params: Pa
         assert np.isclose(predictions.probabilities[own], strip.clicked.probability, atol=1e-6).any()
         assert strip.clicked.name.startswith(TITLE)
         assert all(one.name.startswith(TITLE) or one.name == "unknown item" for one in strip.behaviours)
+        assert strip.unclicked.name not in {one.name for one in strip.behaviours}
 
 
 @pytest.mark.parametrize("softmax", [False, True])
