@@ -390,7 +390,8 @@ class Epoch(TypedDict):
 class TrainingSummary(TypedDict):
     """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1.
 
-    A champion that went on ran none. `days` are those that were learned after the epochs, or by the champion.
+    A champion that went on ran none. `days` are those that were learned after the epochs, or by the champion. A list
+    that is empty is left out, since `dvc plots` draws nothing from a file that has one.
     """
 
     model: str
@@ -398,8 +399,8 @@ class TrainingSummary(TypedDict):
     backend: str
     epochs: NonNegativeInt
     best_epoch: NonNegativeInt
-    history: list[Epoch]
-    days: list[LearnedDay]
+    history: NotRequired[list[Epoch]]
+    days: NotRequired[list[LearnedDay]]
 
 
 @with_config(STRICT)

@@ -286,7 +286,7 @@ def _figures(metrics: Metrics) -> dict[str, float | None]:
 
 def _learning(run: Run) -> list[Chart]:
     """Return the learning curves, thinned to `_MOST_EPOCHS` epochs."""
-    if run.training is None or not run.training["history"]:
+    if run.training is None or "history" not in run.training:
         return []
     history = run.training["history"]
     every = -(-len(history) // _MOST_EPOCHS)

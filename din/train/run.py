@@ -104,6 +104,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         return
     _save(learned, settings, workspace.model)
     progress = learned.progress
+    lists = {"history": progress.history, "days": [day.to_json() for day in learned.days]}
     write_json(
         workspace.training,
         {
@@ -114,8 +115,7 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
             "epochs": progress.epoch,
             "best_epoch": progress.best_epoch + 1,
             f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
-            "history": progress.history,
-            "days": [day.to_json() for day in learned.days],
+            **{name: found for name, found in lists.items() if found},
         },
     )
     write_json(workspace.machine_of("train"), describe(compute))

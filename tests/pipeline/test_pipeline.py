@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 from kills import VICTIMS, kills
+from ruamel.yaml import YAML
 from workspace import ROOT, Workspace, kill, wait_for
 
 from dags import plan
@@ -77,6 +78,15 @@ def edited(finished: Workspace) -> Iterator[Workspace]:
     yield finished
     finished.git("checkout", "--quiet", ".")
     finished.git("clean", "--quiet", "--force", "-d")
+
+
+def test_dvc_draws_every_plot(finished: Workspace) -> None:
+    """`dvc plots show` finds the data of each plot in dvc.yaml."""
+    done = finished.run("dvc", "plots", "show")
+    assert done.returncode == 0
+    assert "WARNING" not in done.stdout + done.stderr
+    plots = YAML(typ="safe").load((finished.root / "dvc.yaml").read_text())["plots"]
+    assert (finished.root / "dvc_plots/index.html").read_text().count('"$schema"') == len(plots)
 
 
 def test_a_pin_is_printed_for_machines(edited: Workspace, promoted: Workspace) -> None:
