@@ -67,7 +67,7 @@ def test_later_days_are_scored_by_earlier_bundles(month: Month) -> None:
     columns = pq.read_schema(month.scores(4)).names
     assert columns == ["user", "label", TRUTH, CHAMPION, FIRST, SCRATCH]
     text = page.text(month, None)
-    assert "Models of bad days that served: **0**" in text
+    assert "Models of bad days that served: 0." in text
     assert "the whole run, CPU s" in text
 
 
