@@ -108,8 +108,10 @@ def strips(workspace: Workspace) -> list[Strip]:
     random = np.random.default_rng(_SEED)
     found = []
     for shard in features.shards("test"):
-        for pair in islice(_pairs(shard, random), max(USERS - len(found), 0)):
+        for pair in islice(_pairs(shard, random), USERS - len(found)):
             found += _strips_of(pair, shard, features, packer, model, trained.table, names)
+        if len(found) >= USERS:
+            break
     return _named(found, features, workspace.raw / "items.parquet")
 
 
