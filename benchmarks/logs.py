@@ -1,12 +1,17 @@
-"""The places of a log's files in plain parameters."""
+"""Plain parameters of a log: the places of its files, and settings KEY=VALUE."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import reduce
 from operator import getitem
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
+from din.errors import InputError
 from din.params import path_keys
+from din.params.overlays import overlaid
 
 TABLES = ("events", "items", "users", "history")
 
@@ -30,3 +35,20 @@ def below(params: dict[str, Any], data: Path) -> dict[str, Any]:
         if table[key]:
             table[key] = str(data.resolve().joinpath(*Path(table[key]).parts[-2:]))
     return changed
+
+
+def with_settings(params: dict[str, Any], settings: Sequence[str], block: str = "") -> dict[str, Any]:
+    """Return the parameters with settings KEY=VALUE. KEY is dotted, below a block such as `train.`; VALUE is YAML.
+
+    Raises:
+        InputError: a setting is no KEY=VALUE, or its key is unknown.
+    """
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected KEY=VALUE, such as data.window_days=14")
+        overlay = YAML(typ="safe").load(value)
+        for name in reversed(f"{block}{key}".split(".")):
+            overlay = {name: overlay}
+        params = overlaid(params, overlay, f"--set {setting}")
+    return params

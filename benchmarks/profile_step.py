@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from ruamel.yaml import YAML
 
 from benchmarks.arguments import positive
+from benchmarks.logs import with_settings
 from benchmarks.roofline import Roofline
 from din.errors import InputError
 from din.features.packing import Packer
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_freed_memory()
     try:
-        params = changed(load(Path("params.yaml")), arguments.set).train
+        params = one_thread(load(Path("params.yaml")), arguments.set).train
         if params.model.name != "din":
             raise InputError(f"train.model.name: {params.model.name}; the roofline is din's: --set model.name=din")
         with computing(params.compute) as compute:
@@ -53,20 +53,14 @@ def main() -> None:
         parser.error(str(error))
 
 
-def changed(params: Params, settings: list[str]) -> Params:
+def one_thread(params: Params, settings: list[str]) -> Params:
     """Return the parameters with settings KEY=VALUE below `train`, on one thread.
 
     Raises:
         InputError: a key is unknown, or a value does not fit.
     """
     plain = overlaid(to_json(params), {"train": {"compute": {"threads": 1}}}, "this benchmark")
-    for setting in settings:
-        key, _, value = setting.partition("=")
-        overlay = YAML(typ="safe").load(value)
-        for name in reversed(["train", *key.split(".")]):
-            overlay = {name: overlay}
-        plain = overlaid(plain, overlay, f"--set {setting}")
-    return parse(Params, plain, "--set")
+    return parse(Params, with_settings(plain, settings, "train."), "--set")
 
 
 def profile(features: Features, params: Train, compute: Compute, arguments: argparse.Namespace) -> None:

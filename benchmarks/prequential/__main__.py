@@ -9,10 +9,11 @@ goes on by one day every day, and one that is never retrained. A study that was 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.arguments import positive
-from benchmarks.logs import absolute, below
+from benchmarks.logs import absolute, below, with_settings
 from benchmarks.page import Place
 from benchmarks.prequential import tables
 from benchmarks.prequential.study import Study, Task
@@ -37,6 +38,9 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, help="the folder that holds the log's folder; default: as the overlay says"
     )
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="parameters that differ from the overlay"
+    )
     parser.add_argument("--days", type=positive, default=6, help="days to score, the last ones of the log")
     parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2], help="seeds of the trainings")
     parser.add_argument("--folder", type=Path, help="where the study is kept; default: .din/prequential/LOG")
@@ -48,7 +52,7 @@ def main() -> int:
         workspace = Workspace(folder.resolve() / "workspace")
         workspace.root.mkdir(parents=True, exist_ok=True)
         with workspace_lock(workspace):
-            study = Study.opened(folder.resolve(), read_log(given.log, given.data), given.seeds, given.days)
+            study = Study.opened(folder.resolve(), read_log(given.log, given.data, given.set), given.seeds, given.days)
             run_all(study)
         text = tables.text(study)
         print(text)
@@ -60,13 +64,14 @@ def main() -> int:
     return 0
 
 
-def read_log(log: Path, data: Path | None) -> Params:
-    """Return params.yaml with an overlay, and with the tables of its log below DATA, or where the overlay says.
+def read_log(log: Path, data: Path | None, settings: Sequence[str] = ()) -> Params:
+    """Return params.yaml with an overlay and settings KEY=VALUE, and with its tables below DATA or where they are now.
 
     Raises:
-        InputError: the overlay can't be read, or the parameters contradict each other.
+        InputError: the overlay or a setting can't be read, or the parameters contradict each other.
     """
     params = overlaid(to_json(load(ROOT / "params.yaml")), read_overlay(log), log)
+    params = with_settings(params, settings)
     return parse(Params, below(params, data) if data else absolute(params, ROOT), log)
 
 

@@ -130,6 +130,18 @@ def test_files_are_where_the_overlay_or_data_says(tmp_path: Path) -> None:
     assert read_log(overlay, tmp_path).fetch.table.users == str(tmp_path / "kuairand-pure/users.csv.gz")
 
 
+def test_settings_change_the_overlay() -> None:
+    """Values are YAML, and a key must be known."""
+    overlay = ROOT / "docs/examples/month.yaml"
+    data = read_log(overlay, None, ["data.until=2024-02-12", "data.window_days=14"]).data
+    assert data.until == date(2024, 2, 12)
+    assert data.window_days == 14
+    with pytest.raises(InputError, match=r"--set data\.windows=14: key 'windows' is unknown in data"):
+        read_log(overlay, None, ["data.windows=14"])
+    with pytest.raises(InputError, match=r"--set data\.until: expected KEY=VALUE"):
+        read_log(overlay, None, ["data.until"])
+
+
 @pytest.fixture
 def short_log(tmp_path: Path) -> Path:
     """Write a log of five days, and return its overlay."""
