@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
+from datetime import date
 from functools import reduce
 from io import StringIO
 from operator import getitem
@@ -132,7 +133,7 @@ def _styled(value: Any) -> Any:
     """Copy a value without its comments.
 
     Lists are written on one line, and mappings as in the overlay. Text is quoted if it holds control characters, or if
-    it begins with a colon, which has another meaning between braces.
+    it begins with a colon, which has another meaning between braces. DVC reads days as text only.
     """
     if isinstance(value, Mapping):
         copied = CommentedMap((_styled(key), _styled(part)) for key, part in value.items())
@@ -143,6 +144,8 @@ def _styled(value: Any) -> Any:
         copied = CommentedSeq(map(_styled, value))
         copied.fa.set_flow_style()
         return copied
+    if isinstance(value, date):
+        return DoubleQuotedScalarString(value.isoformat())
     if isinstance(value, str) and (not value.isprintable() or value.startswith(":")):
         return DoubleQuotedScalarString(value)
     return value

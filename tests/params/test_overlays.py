@@ -3,10 +3,12 @@
 import json
 import re
 from copy import deepcopy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.parsing.context import Context
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import PLAIN, documents
@@ -184,6 +186,13 @@ def test_the_command_writes_all_or_nothing(workspace: Path, overlays: list[str])
     assert done.exit_code == 2
     assert overlays[-1] in done.stderr
     assert Path("params.yaml").read_text() == TEXT
+
+
+@pytest.mark.parametrize("until", [date(2024, 5, 9), "2024-05-09"], ids=["date", "text"])
+def test_days_are_quoted(until: date | str) -> None:
+    """DVC stops at a date of YAML."""
+    written = edit(TEXT, {"data": {"until": until}}, "here").text
+    assert Context(plain(written, "here")).select("data.until").value == "2024-05-09"
 
 
 def test_a_change_reads_as_in_the_file() -> None:
