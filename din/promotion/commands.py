@@ -29,7 +29,7 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
             for r in history
         ]
         columns = ("number", "version", "action", "at", "by", "approved by", "reason")
-        print_table(f"{name}: {len(rows)} records", columns, rows)
+        print_table(f"records of {name}", columns, rows)
     if not logs:
         print(f"{uri}: no models yet")
     return logs

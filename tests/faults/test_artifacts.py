@@ -364,7 +364,7 @@ def test_an_odd_key_stops_neither_list_nor_score(log: Log, served: Served, capsy
     path.parent.mkdir()
     shutil.copyfile(log.record(1), path)
     commands.show_list(str(log.uri), log.model)
-    assert "3 records" in capsys.readouterr().out
+    assert f"records of {log.model}" in capsys.readouterr().out
     assert check_served(log, served, log.cache) is None
 
 
