@@ -58,14 +58,16 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
     days = events.days[inside]
     users = events.users[inside]
     labels = events.labels[inside]
+    people = len(np.unique(users))
+    span = "1 day" if len(counts) == 1 else f"{len(counts)} days"
     test = _last(counts, _TEST, len(counts) // 3)
-    valid = _last(counts[: len(counts) - test], _VALID, len(counts) // 4)
+    earlier = counts[: len(counts) - test]
+    valid = _last(earlier, _VALID, len(counts) // 4) if len(earlier) else 0
     held = days >= len(counts) - test
     tuned = days >= len(counts) - test - valid
     known = np.isin(users[held], np.unique(users[~tuned])).mean() if held.any() else 0.0
-    people = len(np.unique(users))
     if len(counts) >= _DAYS and known >= _KNOWN:
-        why = f"{len(counts)} days of rows, and {known:.0%} of the last days' rows are of users seen before"
+        why = f"{span} of rows, and {known:.0%} of the last days' rows are of users seen before"
         found += [
             Set("featurize.protocol", "temporal", f"{why}: test on the last days, as in production"),
             Set("featurize.test_days", test, f"{np.mean(held):.0%} of the rows"),
@@ -74,12 +76,12 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
         judged = held
     elif people >= _USERS:
         new = f"{1 - known:.0%} of the last days' rows are of new users"
-        why = f"only {len(counts)} days" if len(counts) < _DAYS else new
+        why = f"only {span}" if len(counts) < _DAYS else new
         found.append(Set("featurize.protocol", "by_user", f"{why}: test on users that training has not seen"))
         judged = np.ones(len(users), dtype=bool)
     else:
         raise InputError(
-            f"the log has {len(counts)} days and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a "
+            f"the log has {span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a "
             "longer log"
         )
     both = _share_of_both(users[judged], labels[judged])

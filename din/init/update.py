@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from din import documents
@@ -68,11 +69,29 @@ def create(root: Path, sets: Iterable[Set]) -> list[str]:
                 f"{name} by hand, or run `din init --update` to merge a later release"
             )
     if not (root / ".git").exists():
-        query(["git", "init", "--quiet", str(root)], None, environment())
+        _init_git(root)
     for name, text in files.items():
         write_bytes(root / name, text.encode())
     _keep(root, sets, files)
     return sorted(files)
+
+
+def _init_git(root: Path) -> None:
+    """Make a folder a git repository.
+
+    Raises:
+        InputError: git is not installed, or the folder lies in a repository.
+    """
+    if which("git") is None:
+        raise InputError("git: not found; install it, since a run is known by its commit")
+    command = ["git", "-C", str(root), "rev-parse", "--show-toplevel"]
+    around = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    if around.returncode == 0:
+        raise InputError(
+            f"{root}: lies in the git repository {around.stdout.strip()}; expected a folder outside of any, since a "
+            "pipeline needs its own: run `din init` elsewhere, or `git init` here before it"
+        )
+    query(["git", "init", "--quiet", str(root)], None, environment())
 
 
 def update(root: Path) -> Merged:

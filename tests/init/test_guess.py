@@ -255,6 +255,17 @@ def test_new_users_on_the_last_days(tmp_path: Path, log: list[dict[str, Any]], g
     assert guessed("log.csv")["featurize.protocol"] == "by_user"
 
 
+def test_one_day_is_enough_with_many_users(tmp_path: Path, guessed: Guessed) -> None:
+    """No day can be held out, but users can. With few users, the message says what a test needs."""
+    lines = [f"u{row % 150},i{row % 40},{1_700_000_000 + row},{int(row % 3 == 0)}" for row in range(2000)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *lines]))
+    assert guessed("log.csv")["featurize.protocol"] == "by_user"
+    few = [line for line in lines if int(line[1:].partition(",")[0]) < 20]
+    (tmp_path / "few.csv").write_text("\n".join(["user,item,ts,click", *few]))
+    with pytest.raises(InputError, match="the log has 1 day and 20 users; a test needs 4 days, or 100 users"):
+        guessed("few.csv")
+
+
 def test_an_incomplete_last_day_is_left_out(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
     """A day that has just begun would be unlike the days before it."""
     last = log[-1]["time"] // 86_400 * 86_400 + 3600

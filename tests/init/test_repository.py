@@ -93,6 +93,26 @@ def test_other_files_are_not_overwritten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_a_pipeline_has_a_repository_of_its_own(tmp_path: Path) -> None:
+    """Commits of a repository around it are not the pipeline's; a person may begin one within it."""
+    git(tmp_path, "init", "-q")
+    inner = tmp_path / "pipeline"
+    inner.mkdir()
+    with pytest.raises(InputError, match=r"pipeline: lies in the git repository .*: run `din init` elsewhere"):
+        update.create(inner, SETS)
+    assert not list(inner.iterdir())
+    git(inner, "init", "-q")
+    update.create(inner, SETS)
+    assert (inner / "params.yaml").exists()
+
+
+def test_without_git_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says so."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match="git: not found; install it"):
+        update.create(tmp_path, SETS)
+
+
 def test_a_second_guess_replaces_the_first(repository: Path) -> None:
     """A wrong guess is corrected by running it again, but an edited file is not lost."""
     update.create(repository, [one for one in SETS if one.key != "train.learning.epochs"])
