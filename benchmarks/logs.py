@@ -41,7 +41,7 @@ def with_settings(params: dict[str, Any], settings: Sequence[str], block: str = 
     """Return the parameters with settings KEY=VALUE. KEY is dotted, below a block such as `train.`; VALUE is YAML.
 
     Raises:
-        InputError: a setting is no KEY=VALUE, or its key is unknown.
+        InputError: a setting has another form, or its key is unknown.
     """
     for setting in settings:
         key, separator, value = setting.partition("=")

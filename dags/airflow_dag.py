@@ -11,7 +11,7 @@ be a DAG of its own, scheduled on `din/champion`.
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 
 def alert(context: Mapping[str, Any]) -> None:
-    """Log what happened to a task that failed for good and what to do. A pager would be called from here."""
+    """Log what happened to a task that failed for good, and what to do."""
     ti = context["ti"]
     outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
     next_step = "correct what the message names, then clear this task; a corrected log needs a new run"
@@ -177,10 +177,14 @@ def close_run(ti: Any = None) -> None:
     workspace.close_run(opened(ti))
 
 
-def render(stages: Sequence[plan.StagePlan]) -> DAG:
+def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, Any]], object] | None = None) -> DAG:
     """Return the DAG of these stages, with the edges of dvc.yaml.
 
     `close_run` waits for every task, because it removes the workspace that they use.
+
+    Args:
+        stages: the stages of dvc.yaml.
+        on_failure: is called with Airflow's context for each task that failed for good, after `alert`, e.g. to page.
     """
     with DAG(
         "din_ctr",
@@ -198,7 +202,7 @@ def render(stages: Sequence[plan.StagePlan]) -> DAG:
             "retry_exponential_backoff": 2.0,
             "max_retry_delay": timedelta(minutes=30),
             "execution_timeout": timedelta(hours=1),
-            "on_failure_callback": alert,
+            "on_failure_callback": [alert, *([on_failure] if on_failure else [])],
         },
         tags={"ctr", "din"},
     ) as pipeline:

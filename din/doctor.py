@@ -296,7 +296,7 @@ def pools(workspace: Workspace) -> Iterator[Finding]:
         return
     home = os.environ.get("AIRFLOW_HOME") or str((workspace.root / ".airflow").resolve())
     if not Path(home).exists():
-        mend = "set AIRFLOW_HOME, or start one on this machine: `make airflow`"
+        mend = "set AIRFLOW_HOME, or start one on this machine: `python -m dags.standalone`"
         yield Finding("airflow", "skipped", f"not set up: no {home}", mend)
         return
     mend = "`airflow db check` says more; `airflow db migrate` makes or updates its database"

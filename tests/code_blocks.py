@@ -12,13 +12,14 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 INDENTED = re.compile(r"(?<=\n\n)((?:    .*\n)+)")
-SHELL = re.compile(r"(\$ )?(din|dvc|make|python|pip|export|source|git|set) ")
+SHELL = re.compile(r"(\$ )?(din|dvc|make|python3?|pip|export|source|git|set) ")
 COMMENT = re.compile(r"\s+#\s.*")
 
 EXCLUDED = {
     r"pip install ": "installs packages; tests/init/test_wheel.py installs this one",
-    r"source \.venv/bin/activate": "the environment of the tests is active already",
+    r"python3 -m venv \.venv && source |source \.venv/bin/activate": "the environment of the tests is active already",
     r".*\b(s3|https)://": "needs a bucket or a repository elsewhere",
+    r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
     r"python -m benchmarks\.prequential ": "takes hours, and needs a log that no publisher ships",
 }
 """Patterns of statements that can't run on one machine without a network, each with the reason."""

@@ -81,8 +81,7 @@ def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
         judged = np.ones(len(users), dtype=bool)
     else:
         raise InputError(
-            f"the log has {span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a "
-            "longer log"
+            f"the log has {span} and {people} users; a test needs {_DAYS} days, or {_USERS} users: bring a longer log"
         )
     both = _share_of_both(users[judged], labels[judged])
     if both < _BOTH:

@@ -95,6 +95,17 @@ def test_only_promote_emits_the_champion() -> None:
     assert {task: names for task, names in outlets.items() if names} == {"promote": ["din/champion"]}
 
 
+def test_a_repository_can_page_on_failures() -> None:
+    """The function given to `render` is called after ours, for every task."""
+    called: list[Any] = []
+    dag = airflow_dag.render(plan.load(ROOT / "dvc.yaml"), on_failure=called.append)
+    for task in dag.tasks:
+        ours, theirs = task.on_failure_callback
+        assert ours is airflow_dag.alert
+        theirs({"task": task.task_id})
+    assert {context["task"] for context in called} == set(dag.task_ids)
+
+
 def test_closing_does_not_count_for_a_runs_success() -> None:
     """`close_run` is the teardown of `open_run`, so the leaf that decides a run's state is promote."""
     dag = din_pipeline.din_ctr
