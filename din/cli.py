@@ -122,7 +122,7 @@ def doctor(as_json: AsJson = False) -> None:
 )
 def params_apply(
     overlays: Annotated[list[Path], typer.Argument(help="YAML files with only the keys that differ.")],
-    dry_run: Annotated[bool, typer.Option(help="Print the changes without writing them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the changes without writing them.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write overlays, e.g. from docs/examples, into params.yaml, keep its comments, and print the changes."""
@@ -259,7 +259,7 @@ def pin(
     until: Annotated[
         str | None, typer.Option(help="Last day of the run's log; default: data.until, or newest.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Print the pin without writing it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pin without writing it.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write into params.yaml which champion the next run goes on from (train.champion), and print it."""
@@ -487,7 +487,9 @@ def approve(
     run: Run,
     reason: Annotated[str, typer.Option(help="The reason, for the record.")],
     by: By = "",
-    override: Annotated[bool, typer.Option(help="Approve although the earlier champion can't be evaluated.")] = False,
+    override: Annotated[
+        bool, typer.Option("--override", help="Approve although the earlier champion can't be evaluated.")
+    ] = False,
     uri: JobUri = None,
     model: JobModel = None,
     as_json: AsJson = False,
@@ -674,7 +676,7 @@ def registry_gc(
     uri: Uri = None,
     model: Model = None,
     days: Annotated[float, typer.Option(help="Keep objects modified within this number of days.")] = 7,
-    yes: Annotated[bool, typer.Option(help="Remove; without it, only print what would be removed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only print what would be removed.")] = False,
     bundle: Annotated[
         list[str] | None,
         typer.Option(help="A version that was never promoted. Name all of them if the log of promotions is empty."),

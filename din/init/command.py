@@ -58,5 +58,6 @@ def init_update(root: Path) -> Merged:
 def _print(found: Guess) -> None:
     print(f"{found.rows:,} rows, {found.clicks:,} clicks")
     for one in found.sets:
-        print(f"\n{one.key}: {one.value}")
+        value = str(one.value)
+        print(f"\n{one.key}: {value if value.isprintable() else repr(value)}")
         print("\n".join(f"    {line}" for line in one.reason.splitlines()))
