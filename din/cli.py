@@ -156,6 +156,10 @@ def init(
     user: Annotated[str | None, typer.Option(help="The column of the user, if the guess is wrong.")] = None,
     item: Annotated[str | None, typer.Option(help="The column of the item, if the guess is wrong.")] = None,
     time: Annotated[str | None, typer.Option(help="The column of the time, if the guess is wrong.")] = None,
+    unit: Annotated[
+        str | None,
+        typer.Option(help="The unit of the time, if the guess is wrong: s, ms, us, ns, iso or a form."),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="The column of the click, or a rule such as rating >= 4.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Merge the installed release into this repository.")] = False,
@@ -172,7 +176,7 @@ def init(
         if events is None:
             print_result(lambda: init_update(HERE.root), as_json)
             return
-        roles = {"user": user, "item": item, "time": time, "label": label}
+        roles = {"user": user, "item": item, "time": time, "unit": unit, "label": label}
         given = {role: name for role, name in roles.items() if name is not None}
         answer = None if yes or not sys.stdin.isatty() else typer.prompt
         with printing_json(guess_of(HERE.root), as_json):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from din.init.roles import Undecided
+from din.init.roles import Misnamed, Undecided
 
 T = TypeVar("T")
 
@@ -26,11 +26,19 @@ def decided(guess: Callable[[dict[str, str]], T], given: dict[str, str], answer:
     Raises:
         Undecided: a role can't be guessed, and nobody is there to ask, or nothing is left to choose from.
     """
+    answered: dict[str, str] = {}
+    question = ""
     while True:
         try:
-            return guess(given)
+            return guess(given | answered)
         except Undecided as error:
-            if answer is None or not error.candidates or error.role in given:
+            role = error.role
+            if answer is None or not error.candidates or role in given | answered:
                 raise
-            question = f"{_QUESTIONS[error.role]} Candidates: {', '.join(error.candidates)}"
-            given = {**given, error.role: answer(question)}
+            question = f"{_QUESTIONS[role]} Candidates: {', '.join(error.candidates)}"
+        except Misnamed as error:
+            role = error.role
+            if answer is None or role not in answered:
+                raise
+            question = f"{error}\n{question}"
+        answered[role] = answer(question)

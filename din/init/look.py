@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from din.errors import InputError
+from din.errors import InputError, shown
 from din.sources import columns, files
 from din.sources.files import COMMON, Dialect, File
 from din.sources.rawlog import Part
@@ -141,6 +141,11 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
         part = replace(part, table=files.with_points(part.table))
     if part.table.num_rows == 0:
         raise InputError(f"{part.name}: no rows; expected a log with a row for each time that an item was shown")
+    if len(part.table.column_names) == 1:
+        raise InputError(
+            f"{part.name}: its only column is {shown(part.table.column_names[0])}; expected columns for user, item and "
+            "time, separated by commas, semicolons, tabs or vertical bars: convert the file"
+        )
     text = files.format_of(found[0].path) == "CSV"
     seen = {
         name: Column(name, raw, raw if pa.types.is_temporal(raw.type) else columns.typed(raw, text))

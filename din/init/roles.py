@@ -64,21 +64,37 @@ class Undecided(InputError):
         self.candidates = candidates
 
 
+class Misnamed(InputError):
+    """A column that a person named for a role, and that does not exist or can't have it.
+
+    Attributes:
+        role: one of ROLES.
+    """
+
+    def __init__(self, message: str, role: str) -> None:
+        super().__init__(message)
+        self.role = role
+
+
 def guess(log: Look, given: Mapping[str, str]) -> Roles:
     """Return the roles of a log's columns.
 
     Args:
         log: its first rows.
-        given: what a person said, by role; the label may be a rule.
+        given: what a person said, by role; the label may be a rule. `unit` is `fetch.table.timestamp_unit`.
 
     Raises:
         Undecided: a role that is not given can't be guessed.
-        InputError: a given column does not exist, or can't have its role.
+        Misnamed: a given column does not exist, or can't have its role.
+        InputError: the given unit is unknown.
     """
     for role, name in given.items():
-        if role != "label" and name not in log.columns:
-            raise InputError(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}")
-    time, unit = _time(log, given.get("time"))
+        if role not in ("label", "unit") and name not in log.columns:
+            raise Misnamed(f"--{role} {shown(name)}: no such column; expected one of {listed(log.columns)}", role)
+    said = given.get("unit")
+    if said is not None and said not in (*_UNITS, "iso") and "%" not in said:
+        raise InputError(f"--unit {shown(said)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
+    time, unit = _time(log, given.get("time"), said)
     label, all_positive = _label(log, given.get("label"), time.value)
     labelled = next((name for name in sorted(log.columns, key=len, reverse=True) if label.value.startswith(name)), "")
     used = {time.value} | ({labelled} if not all_positive else set())
@@ -87,13 +103,15 @@ def guess(log: Look, given: Mapping[str, str]) -> Roles:
     return Roles(time, unit, user, item, label, all_positive)
 
 
-def _time(log: Look, given: str | None) -> tuple[Choice, Choice]:
-    units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column)) is not None}
+def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choice]:
+    units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column, said)) is not None}
     if given is not None:
         if given not in units:
-            raise InputError(
+            expected = said or "seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
+            raise Misnamed(
                 f"--time {given}: its values, such as {log.columns[given].examples}, are no times that are known; "
-                "expected seconds to nanoseconds since 1970, ISO 8601, or a date such as 31.05.2024 12:00"
+                f"expected {expected}. Say how they are written with --unit, such as --unit '%d/%b/%Y %H:%M'",
+                "time",
             )
         return Choice(given, "you said so"), units[given]
     if not units:
@@ -105,7 +123,8 @@ def _time(log: Look, given: str | None) -> tuple[Choice, Choice]:
             )
         raise Undecided(
             f"{log.files[0].name}: no column holds times, so nobody knows which rows come first; expected seconds "
-            f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(log.columns)}. Name it with --time",
+            f"since 1970, ISO 8601, or dates such as 31.05.2024 in one of {listed(log.columns)}. If one holds times in "
+            "another form, name it with --time, and the form with --unit, such as --unit '%d/%b/%Y %H:%M'",
             "time",
             [],
         )
@@ -125,8 +144,10 @@ def _time(log: Look, given: str | None) -> tuple[Choice, Choice]:
     )
 
 
-def unit_of(column: Column) -> Choice | None:
-    """Return the unit of a column of times with its reason, or None if the values are no times."""
+def unit_of(column: Column, said: str | None = None) -> Choice | None:
+    """Return the unit of a column of times with its reason, or None if the values are no times, or not in `said`."""
+    if said is not None:
+        return Choice(said, "you said so") if _fits(column, said) else None
     if column.is_time:
         return Choice("iso", "the column is of a time type, which has a unit of its own")
     present = column.raw.drop_null()
@@ -147,6 +168,14 @@ def unit_of(column: Column) -> Choice | None:
         also = f" (or {forms[1]}: check it)" if len(forms) > 1 and len(text) > 12 else ""
         return Choice(forms[0], f"{text[0]}, and all others, have this form{also}; they count as UTC")
     return None
+
+
+def _fits(column: Column, unit: str) -> bool:
+    """Return whether a column may hold times of a unit."""
+    if "%" in unit:
+        present = column.raw.drop_null()
+        return not column.is_nested and times.formed(present.cast(pa.string()), unit).null_count == 0
+    return column.is_time or (column.is_text and times.is_iso(column.raw)) if unit == "iso" else column.is_number
 
 
 def _span(low: float, high: float) -> str:

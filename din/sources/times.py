@@ -12,7 +12,18 @@ from din.sources.rawlog import TIME, Part, first
 BEIJING = 8  # hours ahead of UTC, all year round
 YEARS = (1990, 2100)  # a time outside these years means a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_DATES = ("%d.%m.%Y", "%d.%m.%y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m %d, %Y", "%b %d, %Y")
+_DATES = (
+    "%d.%m.%Y",
+    "%d.%m.%y",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%Y/%m/%d",
+    "%d-%m-%Y",
+    "%m %d, %Y",
+    "%b %d, %Y",
+    "%b %d %Y",
+    "%d %b %Y",
+)
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 _OTHERS = ("%d/%b/%Y:%H:%M:%S", "%Y%m%d", "%Y%m%d%H", "%Y%m%d%H%M%S", "%Y%m%d %H:%M:%S", "%y%m%d%H")
 FORMS = (*(date + clock for date in _DATES for clock in _CLOCKS), *_OTHERS)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from din.init import roles, words
 from din.init.ask import decided
 from din.init.fields import Events, kind_of, of_events
 from din.init.look import look
-from din.init.roles import Undecided
+from din.init.roles import Misnamed, Undecided
 from din.schema import Group
 from din.workspace import Workspace
 
@@ -312,6 +313,13 @@ REFUSED = {
     ),
     "a wrong column": ("user,item,ts,click\n1,2,1700000000,0\n", {"user": "usr"}, ("--user 'usr'", "user, item, ts")),
     "a wrong time": ("user,item,ts,click\n1,x,1700000000,0\n", {"time": "item"}, ("--time item", "such as x")),
+    "a wrong unit": (
+        "user,item,ts,click\n1,x,00:01 31.05.24,0\n",
+        {"time": "ts", "unit": "%d.%m.%y %H:%M"},
+        ("--time ts", "such as 00:01 31.05.24", "expected %d.%m.%y %H:%M", "--unit"),
+    ),
+    "an unknown unit": ("user,item,ts,click\n1,x,1700000000,0\n", {"unit": "sec"}, ("--unit 'sec'", "expected s, ms")),
+    "odd separators": ("user^item^ts\n1^x^1700000000\n", {}, ("its only column is 'user^item^ts'", "convert the file")),
     "a wrong rule": (
         "".join(["user,item,ts,c\n", *(f"{at % 40},{at % 30},{1_700_000_000 + at},{at % 7}\n" for at in range(200))]),
         {"label": "c >= 9"},
@@ -349,3 +357,35 @@ def test_an_answer_decides(tmp_path: Path, guessed: Guessed) -> None:
     found = decided(lambda known: guessed("log.csv", **known), {}, answer)
     assert found["fetch.table.columns"] == {"user_id": "b", "item_id": "a", "timestamp": "ts"}
     assert asked == ["Which column is the user? Candidates: a, b"]
+
+
+def test_a_wrong_answer_is_asked_again(tmp_path: Path, guessed: Guessed) -> None:
+    """The second question says what was wrong; what was named on the command line is not asked."""
+    rows = [f"{at % 40},{at % 30},{1_700_000_000 + 9000 * at},{at * 7 % 5 // 3}" for at in range(2000)]
+    (tmp_path / "log.csv").write_text("\n".join(["a,b,ts,click", *rows]))
+    asked: list[str] = []
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        return "bogus" if len(asked) == 1 else "a"
+
+    found = decided(lambda known: guessed("log.csv", **known), {}, answer)
+    assert found["fetch.table.columns"] == {"user_id": "a", "item_id": "b", "timestamp": "ts"}
+    assert asked[1].startswith("--user 'bogus': no such column; expected one of a, b, ts, click\nWhich column is")
+    with pytest.raises(Misnamed, match="--user 'bogus'"):
+        decided(lambda known: guessed("log.csv", **known), {"user": "bogus"}, answer)
+
+
+@pytest.mark.parametrize(
+    ("form", "unit"),
+    [("%b %d %Y %I:%M %p", {}), ("%d %b %Y %H:%M", {}), ("%H:%M %d.%m.%y", {"unit": "%H:%M %d.%m.%y"})],
+)
+def test_times_in_words_or_in_a_form_that_is_named(
+    form: str, unit: dict[str, str], tmp_path: Path, guessed: Guessed
+) -> None:
+    """The unit is the form, guessed where it is common."""
+    start = datetime(2024, 5, 1, tzinfo=UTC)
+    times = [(start + timedelta(hours=at)).strftime(form).replace(" PM", "PM") for at in range(400)]
+    rows = [f'{at % 40},{at % 30},"{time}",{at * 7 % 5 // 3}' for at, time in enumerate(times)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *rows]))
+    assert guessed("log.csv", **unit)["fetch.table.timestamp_unit"] == form
