@@ -1,5 +1,6 @@
 """Guess what every column is beside user, item, time and label: a field of some kind, feedback, or nothing.
 
+    does its name mean a click?                                     -> nothing: it repeats the label or sums it up
     is its name one of feedback, or does it tell the label alone?   -> behaviour: only the history may use it
     is it the same for all rows of an item?                         -> item: candidates and histories have it
     else it is known when the item is shown                         -> context
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from din.init import words
-from din.init.look import Column
+from din.init.look import Column, are_amounts
 from din.init.roles import unit_of
 from din.metrics.ranking import auc
 from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
@@ -82,6 +83,8 @@ def _of_event(name: str, column: pa.ChunkedArray, events: Events, has_items: boo
     kind, why = kind_of(name, column)
     if kind is None:
         return FieldGuess(name, None, None, why)
+    if words.means(name, words.CLICK):
+        return FieldGuess(name, None, None, "by its name a click: it repeats the label or sums it up")
     if is_graded and len(column.unique().drop_null()) == 2:
         return FieldGuess(name, None, None, "the label's own column")
     if is_graded:
@@ -113,7 +116,7 @@ def of_table(table: pa.Table, group: Group, key: str) -> list[FieldGuess]:
         if name == key:
             continue
         kind, why = kind_of(name, table[name])
-        if kind is not None and words.means(name, (*words.RATING, "popularity", "helpful")):
+        if kind is not None and words.means(name, (*words.RATING, *words.CLICK, "popularity", "helpful")):
             found.append(FieldGuess(name, None, None, "may sum up answers that are later than an impression"))
         else:
             found.append(FieldGuess(name, group if kind is not None else None, kind, why))
@@ -133,6 +136,8 @@ def kind_of(name: str, column: pa.ChunkedArray) -> tuple[Any, str]:
         return None, "the same value in all rows"
     if pa.types.is_boolean(column.type):
         return "categorical", "true or false"
+    if pa.types.is_string(values.type) and are_amounts(values):
+        return None, f"{values[0]} is read as text, not as a number; write it without currency and thousands separators"
     is_id = words.means(name, words.ID)
     is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
     if distinct > 0.9 * rows and not (is_number and not is_id):

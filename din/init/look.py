@@ -31,6 +31,13 @@ _ROWS = 200_000  # of a Parquet file
 _FILES = 3
 _DELIMITERS = (";", "\t", "|", ",")
 _GERMAN_NUMBER = r"^-?[0-9]+,[0-9]+$"
+_BLANK = r"[ '\x{a0}\x{202f}]"
+_CURRENCY = r"(\p{Sc}|EUR|USD|GBP|CHF|JPY|PLN|CZK|SEK|NOK|DKK|zł|Kč|kr\.?)"
+_AMOUNT = (
+    rf"^({_CURRENCY}{_BLANK}*-?[0-9][0-9.,]*|-?[0-9][0-9.,]*(,-)?{_BLANK}*{_CURRENCY}"
+    rf"|-?[0-9]{{1,3}}((\.|{_BLANK})[0-9]{{3}})+,[0-9]+|-?[0-9]{{1,3}}((,|{_BLANK})[0-9]{{3}})+\.[0-9]+)$"
+)
+_MOST = 0.9  # share of the values, which a few others don't change
 _MANY = 0.3  # share of the values that hold a separator, where they are lists
 
 
@@ -52,6 +59,11 @@ class Column:
     def distinct(self) -> int:
         """The number of different values."""
         return len(self.values.unique().drop_null()) if not self.is_nested else 0
+
+    @cached_property
+    def missing(self) -> int:
+        """The number of missing values, NaN among them."""
+        return pc.sum(pc.is_null(self.values, nan_is_null=True)).as_py()
 
     @property
     def rows(self) -> int:
@@ -113,6 +125,8 @@ class Look:
         if not column.is_text:
             return None
         values = column.raw.drop_null().unique()
+        if are_amounts(values):
+            return None
         for separator in ("|", ";", ","):
             held = pc.mean(pc.match_substring(values, separator).cast(pa.int8())).as_py() or 0
             spaced = pc.mean(pc.match_substring(values, f"{separator} ").cast(pa.int8())).as_py() or 0
@@ -120,6 +134,11 @@ class Look:
             if held > _MANY and spaced < held / 2 and len(parts.unique()) < len(values):
                 return separator
         return None
+
+
+def are_amounts(values: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether texts are numbers that no reader takes for numbers, such as 1.234,50 € or 1,234.50."""
+    return (pc.mean(pc.match_substring_regex(values, _AMOUNT).cast(pa.int8())).as_py() or 0) > _MOST
 
 
 def look(workspace: Workspace, patterns: str, key: str) -> Look:

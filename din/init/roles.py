@@ -1,11 +1,13 @@
 """Guess which columns of a log are the time, the label, the user and the item, by their names and by their values.
 
 A column must fit by its values. Among those that fit, a name that means the role decides. Without such a name, a role
-is guessed only if one column fits; otherwise it stays open, and `din init` asks.
+is guessed only if one column fits; otherwise it stays open, and `din init` asks. It also asks if a name means the role,
+but the values can't be used as they are.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,6 +23,11 @@ _YEARS = (1995, 2050)  # narrower than what a fetch accepts, since ids may look 
 _SECONDS = [(year - 1970) * 365.2425 * 86_400 for year in _YEARS]
 _FEW = 30  # values of a rating or an action
 _LIKED = 0.8  # of the highest rating: 4 of 5 stars
+_FEWEST_IDS = 10
+_ONCE = 0.9  # values a row, from which ids hardly repeat
+_MOST_COUNTED = 4  # values that a message counts
+_ONE = ("1", "1.0", "true")
+_ZERO = ("0", "0.0", "false")
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,7 @@ class Undecided(InputError):
 
     Attributes:
         role: one of ROLES.
-        candidates: the columns that may be it, the likeliest first.
+        candidates: the columns that may be it, the likeliest first; for the label, also rules.
     """
 
     def __init__(self, message: str, role: str, candidates: list[str]) -> None:
@@ -128,6 +135,8 @@ def _time(log: Look, given: str | None, said: str | None) -> tuple[Choice, Choic
             "time",
             [],
         )
+    if whole := {name: unit for name, unit in units.items() if not log.columns[name].missing}:
+        units = whole  # a time that is missing where nobody clicked is that of the click
     named = _by_name(list(units), words.TIME)
     if named:
         most = max(log.columns[name].distinct for name in named)
@@ -188,16 +197,26 @@ def _label(log: Look, given: str | None, time: str) -> tuple[Choice, bool]:
         return Choice(given, "you said so"), False
     others = {name: column for name, column in log.columns.items() if name != time and not column.is_nested}
     flags = {name: rule for name, column in others.items() if (rule := _flag(column))}
-    for entries in (words.CLICK, words.LABEL, words.REACTION):
+    rest = {name: column for name, column in others.items() if name not in flags}
+    clicks = _unclear(rest, words.CLICK)
+    # A like or a purchase doesn't replace a click that can't be used.
+    certain = (words.CLICK, words.LABEL) if clicks else (words.CLICK, words.LABEL, words.REACTION)
+    for entries in certain:
         if named := _by_name(list(flags), entries):
             reason = f"the name means the answer of the user, and the values are two ({others[named[0]].examples})"
             return Choice(flags[named[0]], reason), False
     for name, column in others.items():
         if column.is_text and column.distinct <= _FEW and (found := _action(name, column)):
             return found, False
+    if clicks:
+        return _of_unclear(log, clicks, [flags[name] for name in _by_name(list(flags), words.REACTION)]), False
     named = _by_name(list(others), words.RATING) if log.headed else [name for name in others if _is_stars(others[name])]
     if rated := [name for name in named if _is_rating(others[name])]:
         return _rule_of(rated[0], others[rated[0]]), False
+    if answers := [*_unclear(rest, words.LABEL), *_unclear(rest, words.REACTION)]:
+        return _of_unclear(log, answers, []), False
+    if constant := _constant(rest):
+        return constant
     plain = [name for name in flags if not words.means(name, words.FEEDBACK)]
     if len(plain) == 1:
         return Choice(flags[plain[0]], f"the only column of two values ({others[plain[0]].examples})"), False
@@ -205,7 +224,7 @@ def _label(log: Look, given: str | None, time: str) -> tuple[Choice, bool]:
         raise Undecided(
             f"{log.files[0].name}: {listed(flags)} all hold two values; say which is the click with --label",
             "label",
-            list(flags),
+            list(flags.values()),
         )
     if len(flags) == 1:
         (name,) = flags
@@ -218,15 +237,144 @@ def _label(log: Look, given: str | None, time: str) -> tuple[Choice, bool]:
 def _flag(column: Column) -> str | None:
     """Return the rule under which a column of two values is a label, or None."""
     values = {str(value).lower() for value in column.values.slice(0, 1_000_000).unique().drop_null().to_pylist()}
-    if len(values) != 2 or column.values.null_count:
+    if len(values) != 2 or column.missing:
         return None
     if values <= {"0", "1"} or values <= {"true", "false"} or values == {"0.0", "1.0"}:
         return column.name
     if not column.is_text:
         return None
-    yes = [value for value in column.values.unique().to_pylist() if value.lower() in words.YES]
-    no = [value for value in column.values.unique().to_pylist() if value.lower() in words.NO]
+    yes = _among(column, words.YES)
+    no = _among(column, words.NO)
     return f"{column.name} == {yes[0]}" if len(yes) == len(no) == 1 else None
+
+
+def _among(column: Column, meant: tuple[str, ...]) -> list[str]:
+    """Return the values of a text column that mean yes, or no."""
+    return [value for value in column.values.unique().drop_null().to_pylist() if value.lower() in meant]
+
+
+def _unclear(columns: dict[str, Column], entries: tuple[str, ...]) -> list[str]:
+    """Return the columns that should tell the clicks by their names, but can't as they are; the most certain first.
+
+    Args:
+        columns: those that are no flags.
+        entries: CLICK, LABEL or REACTION.
+    """
+    return [name for name in _by_name(list(columns), entries) if _may_answer(columns[name], entries)]
+
+
+def _may_answer(column: Column, entries: tuple[str, ...]) -> bool:
+    """Return whether the values may tell clicks from other rows, though they are more or less than a yes and a no.
+
+    A buyer's country or a purchase's price have such names, too, but describe rows that are all clicks.
+    """
+    is_click = entries is words.CLICK
+    is_certain = entries is not words.REACTION
+    if not is_click and words.means(column.name, (*words.USER, *words.ID, *words.CATEGORY, *words.MONEY)):
+        return False
+    if column.missing:
+        return True
+    if column.distinct < 2 or column.is_time:
+        return is_certain and column.is_text and not _among(column, (*words.YES, *words.NO))
+    if column.is_number:
+        return pc.min(column.values).as_py() <= 0 or (is_certain and column.distinct <= _FEW)
+    if column.distinct > _FEW:
+        return is_click and not words.means(column.name, (*words.ID, *words.ITEM))
+    return is_certain or bool(_among(column, (*words.YES, *words.NO)))
+
+
+def _of_unclear(log: Look, names: list[str], rivals: list[str]) -> Choice:
+    """Return the rule of the first column of counts, unless there are rivals.
+
+    Args:
+        log: the first rows.
+        names: columns that should tell the clicks, but can't as they are; the most certain first.
+        rivals: rules over other columns that may be meant instead.
+
+    Raises:
+        Undecided: no column holds counts, or there are rivals.
+    """
+    counts = [name for name in names if _is_count(log.columns[name])]
+    if counts and not rivals:
+        column = log.columns[counts[0]]
+        share = pc.mean(pc.greater(column.values, 0).cast(pa.int8())).as_py()
+        why = f"the name means the answer of the user; more than 0 counts as a click ({share:.0%} of the first rows)"
+        return Choice(f"{column.name} > 0", why)
+    column = log.columns[names[0]]
+    rules = [rule for name in names if (rule := _proposed(log.columns[name]))] + rivals
+    example = f", e.g. --label {shown(rules[0])}" if rules else ""
+    another = f"name another column or a rule with --label{example}"
+    if not column.missing:
+        advice = f"{another}. If every row is a click, leave {column.name} out of the file"
+    elif unit_of(column):
+        advice = f"write a column of 1 where {column.name} holds a time and 0 elsewhere, or {another}"
+    else:
+        advice = f"write 0 there if it means no click, or drop these rows, or {another}"
+    expected = "no rule can judge a missing value" if column.missing else "expected a yes and a no"
+    raise Undecided(
+        f"{log.files[0].name}: {column.name} should say whether the item was clicked, but its values are "
+        f"{_counted(column)}; {expected}: {advice}",
+        "label",
+        rules,
+    )
+
+
+def _is_count(column: Column) -> bool:
+    if not column.is_number or column.missing or column.distinct > _FEW:
+        return False
+    low, high = pc.min(column.values).as_py(), pc.max(column.values).as_py()
+    return low <= 0 < high and _are_whole(column.values)
+
+
+def _are_whole(values: pa.ChunkedArray) -> bool:
+    """Return whether numbers are whole, even if they are written such as 17.0."""
+    return pc.all(pc.equal(pc.floor(values), values)).as_py() is not False
+
+
+def _proposed(column: Column) -> str | None:
+    """Return a rule that would make a column the label, or None if a value is missing, or it has too many values."""
+    if column.missing:
+        return None
+    if column.is_number:
+        low, high = pc.min(column.values).as_py(), pc.max(column.values).as_py()
+        return f"{column.name} > {0 if low <= 0 < high else low}"
+    yes = _among(column, words.YES)
+    no = _among(column, words.NO)
+    if len(yes) != 1 and len(no) == 1:
+        return f"{column.name} != {no[0]}"
+    if len(yes) != 1 and column.distinct > _FEW:
+        return None
+    rarest = min(column.raw.value_counts().to_pylist(), key=lambda one: one["counts"])["values"]
+    return f"{column.name} == {yes[0] if len(yes) == 1 else rarest}"
+
+
+def _counted(column: Column) -> str:
+    """Return the commonest values and how often each occurs, for people."""
+    counts = column.raw.drop_null().value_counts().to_pylist()
+    counts.sort(key=lambda one: -one["counts"])
+    parts = [f"{shown(one['values'], quotes=False)} ({one['counts']:,}×)" for one in counts[:_MOST_COUNTED]]
+    if len(counts) > _MOST_COUNTED:
+        parts.append(f"{len(counts) - _MOST_COUNTED:,} others")
+    if column.missing:
+        parts.append(f"missing ({column.missing:,}×)")
+    return listed(parts)
+
+
+def _constant(columns: dict[str, Column]) -> tuple[Choice, bool] | None:
+    """Return the rule of a column that should tell the clicks, but has one value, and whether all rows are clicks."""
+    named = [_by_name(list(columns), entries) for entries in (words.CLICK, words.LABEL, words.REACTION)]
+    for name in chain.from_iterable(named):
+        column = columns[name]
+        if column.missing or column.distinct != 1:
+            continue
+        value = str(column.values[0].as_py())
+        is_yes = value.lower() in (*words.YES, *_ONE)
+        if not is_yes and value.lower() not in (*words.NO, *_ZERO):
+            continue
+        rule = name if value.lower() in (*_ONE, *_ZERO) else f"{name} {'==' if is_yes else '!='} {value}"
+        so = ", so every row is a click; negatives are sampled" if is_yes else ""
+        return Choice(rule, f"{name} is {value} in all of the first {column.rows:,} rows{so}"), is_yes
+    return None
 
 
 def _action(name: str, column: Column) -> Choice | None:
@@ -266,9 +414,19 @@ def _rule_of(name: str, column: Column) -> Choice:
 
 def _id(log: Look, role: str, entries: tuple[str, ...], given: str | None, used: set[str]) -> Choice:
     if given is not None:
+        if problem := _no_id(log.columns[given], role):
+            raise InputError(f"--{role} {given}: {problem}")
         return Choice(given, "you said so")
-    fitting = [name for name, column in log.columns.items() if name not in used and _is_id(column)]
-    if named := _by_name(fitting, entries):
+    free = {name: column for name, column in log.columns.items() if name not in used}
+    problems = {
+        name: why for name, column in free.items() if (why := _no_id(column, role) or _unlike_ids(column, role))
+    }
+    fitting = [name for name in free if name not in problems]
+    named = _by_name(fitting, entries)
+    unfit = [name for name in problems if words.means(name, words.ID) or len(words.words(name)) == 1]
+    meant = min(_by_name(unfit, entries), key=lambda name: _certainty(name, entries), default=None)
+    blamed = meant is not None and _is_blamed(log.columns[meant], named, entries)
+    if named and not blamed:
         first = words.rank(named[0], entries)
         equal = [name for name in named if words.rank(name, entries) == first]
         best = max(equal, key=lambda name: (words.means(name, words.ID), -len(name)))
@@ -279,22 +437,65 @@ def _id(log: Look, role: str, entries: tuple[str, ...], given: str | None, used:
         return Choice(
             plain[0], f"the first such column of a file without a header: check it; {_repeats(log.columns[plain[0]])}"
         )
-    if len(plain) == 1:
+    if len(plain) == 1 and not blamed:
         return Choice(plain[0], f"the only column left that repeats like ids; {_repeats(log.columns[plain[0]])}")
-    candidates = plain or fitting
+    candidates = sorted(plain or fitting, key=lambda name: -log.columns[name].distinct)
+    problem = f"no name of a column means the {role}"
+    if meant is not None:
+        problem = f"{meant} means the {role}, but {problems[meant]}"
+        if not _no_id(log.columns[meant], role):
+            candidates.insert(0, meant)
     raise Undecided(
-        f"{log.files[0].name}: no name of a column means the {role}; candidates by their values: "
-        f"{listed(candidates) or 'none'}. Name it with --{role}",
+        f"{log.files[0].name}: {problem}; candidates by their values: {listed(candidates) or 'none'}. Name one with "
+        f"--{role}",
         role,
-        sorted(candidates, key=lambda name: -log.columns[name].distinct),
+        candidates,
     )
 
 
-def _is_id(column: Column) -> bool:
-    """Return whether values repeat, but not too often, as ids do."""
-    if column.is_nested or column.is_time or not (column.is_text or column.is_whole) or column.values.null_count:
+def _certainty(name: str, entries: tuple[str, ...]) -> tuple[int, bool]:
+    """Return how certainly a name means a role that it matches: less is more certain."""
+    rank = words.rank(name, entries)
+    assert rank is not None, "the name matches an entry"
+    return rank, not words.means(name, words.ID)
+
+
+def _is_blamed(column: Column, named: list[str], entries: tuple[str, ...]) -> bool:
+    """Return whether a column that means a role, but doesn't fit, keeps other columns from it.
+
+    It holds ids, but some are missing, or hardly any repeats. Where names of columns that fit mean the role as well,
+    it must lack values, and its name must be more certain.
+    """
+    if column.distinct < _FEWEST_IDS:
         return False
-    return 10 <= column.distinct < 0.9 * column.rows
+    if not named:
+        return column.missing > 0 or column.distinct >= _ONCE * column.rows
+    best = min(_certainty(name, entries) for name in named)
+    return column.missing > 0 and _certainty(column.name, entries) < best
+
+
+def _no_id(column: Column, role: str) -> str | None:
+    """Return why a column can't be the user or the item, and what to do, or None."""
+    if not (column.is_text or column.is_number):
+        return f"its values are of type {column.values.type}; expected whole numbers or text: name another column"
+    if column.missing:
+        return f"{column.missing:,} of the first {column.rows:,} values are missing; fill them or drop their rows"
+    if column.is_number and not _are_whole(column.values):
+        return f"its values are real numbers ({column.examples}); expected whole numbers or text: name another column"
+    if column.distinct <= 2:
+        return f"its only values are {column.examples}; expected more than two {role}s: name another column"
+    return None
+
+
+def _unlike_ids(column: Column, role: str) -> str | None:
+    """Return why a column is hardly the user or the item, unless a person says so, or None."""
+    if not (column.is_text or column.is_whole):
+        return f"its values are real numbers ({column.examples})"
+    if column.distinct < _FEWEST_IDS:
+        return f"it has only {column.distinct} values ({column.examples}), fewer than {_FEWEST_IDS}"
+    if column.distinct >= _ONCE * column.rows:
+        return f"hardly any {role} repeats: {_repeats(column)}"
+    return None
 
 
 def _repeats(column: Column) -> str:

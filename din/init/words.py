@@ -54,10 +54,12 @@ FEEDBACK = (
     "spent", "useful", "funny", "vote",
     "quantity", "menge", "engagement", "exit", "leave", "report", "reward", "payout", "attribution",
 )  # fmt: skip
+MONEY = (
+    "price", "preis", "cost", "kosten", "prix", "precio", "prezzo", "amount", "betrag", "rabatt", "discount", "percent",
+)  # fmt: skip
 NUMBER = (
-    "price", "preis", "cost", "kosten", "prix", "precio", "prezzo", "age", "alter", "edad", "eta$", "count", "anzahl",
-    "num", "duration", "dauer", "laenge", "lange", "length", "size", "groesse", "weight", "gewicht", "distance",
-    "amount", "betrag", "rabatt", "discount", "percent", "ctr", "popularity",
+    *MONEY, "age", "alter", "edad", "eta$", "count", "anzahl", "num", "duration", "dauer", "laenge", "lange", "length",
+    "size", "groesse", "weight", "gewicht", "distance", "ctr", "popularity",
     "verweil", "dwell", "time", "ms$", "sec", "sek", "minutes", "quantity", "menge", "width", "height", "position",
 )  # fmt: skip
 ID = ("id", "ids$", "nr$", "no$", "nummer", "key$", "code", "hash", "uuid", "guid", "sku", "isbn", "asin")

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from made_up_logs import SHAPES, events
 
 from din.init.guess import Asked, guess
-from din.params import Params
+from din.init.render import PARAMS, TEMPLATE, parameters
+from din.params import Params, load
+from din.sources.fetch import fetch
 from din.workspace import Workspace
 
 
@@ -25,6 +29,21 @@ def guessed(tmp_path: Path, params: Params) -> Callable[..., dict[str, Any]]:
     def of(events: str, items: str | None = None, users: str | None = None, **given: str) -> dict[str, Any]:
         found = guess(Workspace(tmp_path), params, Asked(events, items, users), given)
         return {one.key: one.value for one in found.sets}
+
+    return of
+
+
+@pytest.fixture
+def fetched_clicks(tmp_path: Path, params: Params) -> Callable[..., int]:
+    """Return a function that fetches a log with the guessed parameters, and gives the number of clicks in it."""
+
+    def of(events: str, **given: str) -> int:
+        found = guess(Workspace(tmp_path), params, Asked(events), given)
+        text = (TEMPLATE / PARAMS).read_text(encoding="utf-8")
+        (tmp_path / PARAMS).write_text(parameters(text, found.sets))
+        fetch(Workspace(tmp_path), load(tmp_path / PARAMS))
+        files = (tmp_path / "data" / "raw" / "events").rglob("*.parquet")
+        return sum(pc.sum(pq.read_table(file)["label"]).as_py() for file in files)
 
     return of
 

@@ -118,6 +118,14 @@ def videos(folder: Path, log: Iterable[dict[str, Any]]) -> str:
     return "videos.parquet"
 
 
+def with_column(
+    folder: Path, log: Iterable[dict[str, Any]], name: str, value: Callable[[dict[str, Any], int], object]
+) -> str:
+    """Write user_id, item_id and ts of each event, and a column that a function gives for the event and its row."""
+    rows = [[row["user"], row["item"], row["time"], value(row, at)] for at, row in enumerate(log)]
+    return _csv(folder / "log.csv", [["user_id", "item_id", "ts", name], *rows], ",", "utf-8")
+
+
 SHAPES: dict[str, Callable[[Path, Iterable[dict[str, Any]]], str]] = {
     shape.__name__: shape for shape in (german_shop, ads, reviews, ratings, videos)
 }

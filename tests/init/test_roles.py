@@ -1,0 +1,236 @@
+"""Columns whose names mean the click, the user or the item, but whose values are not what the role needs."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from made_up_logs import with_column
+
+from din.errors import InputError
+from din.init.roles import Undecided
+
+Guessed = Callable[..., dict[str, Any]]
+Row = dict[str, Any]
+Value = Callable[[Row, int], object]
+
+
+def time_of(row: Row, otherwise: str) -> str:
+    """Return the time of the event if it is a click."""
+    return datetime.fromtimestamp(row["time"] + 5, UTC).isoformat() if row["click"] else otherwise
+
+
+COUNTED: dict[str, tuple[str, Value]] = {
+    "counts": ("clicks", lambda row, at: row["click"] * (1 + at % 3)),
+    "counts with decimals": ("clicks", lambda row, at: f"{row['click'] * (1 + at % 3)}.0"),
+    "minus one": ("clicked", lambda row, _: 2 * row["click"] - 1),
+    "a label": ("label", lambda row, _: 2 * row["click"] - 1),
+    "purchases": ("purchases", lambda row, at: row["click"] * (1 + at % 2)),
+}
+
+
+@pytest.mark.parametrize("case", COUNTED)
+def test_more_than_0_is_a_click(
+    case: str, tmp_path: Path, log: list[Row], guessed: Guessed, fetched_clicks: Callable[..., int]
+) -> None:
+    """From counts, and from -1 and 1, a rule is guessed that a fetch can read, and clicks alone are behaviours."""
+    name, value = COUNTED[case]
+    path = with_column(tmp_path, log, name, value)
+    found = guessed(path)
+    assert found["fetch.table.label"] == f"{name} > 0"
+    assert "fetch.table.behaviour" not in found
+    assert fetched_clicks(path) == sum(row["click"] for row in log)
+
+
+ASKED: dict[str, tuple[str, Value, str, str]] = {
+    "unknown": (
+        "clicked",
+        lambda row, at: "unknown" if at % 50 == 0 else ["no", "yes"][row["click"]],
+        "clicked == yes",
+        "no (4,",
+    ),
+    "a typo": ("click", lambda row, at: "oops" if at == 7 else row["click"], "click == 1", "oops (1×)"),
+    "other words": ("click", lambda row, _: ["-", "x"][row["click"]], "click == x", "- (4,"),
+    "1 and 2": ("click", lambda row, _: 1 + row["click"], "click > 1", "1 (4,"),
+    "a time or none": ("clicked_at", lambda row, _: time_of(row, "none"), "clicked_at != none", "none (4,"),
+    "a time or 0": ("clicked_at", lambda row, _: row["click"] * row["time"], "clicked_at > 0", "0 (4,"),
+    "a word as label": ("label", lambda row, _: ["neg", "pos"][row["click"]], "label == pos", "neg (4,"),
+}
+
+
+@pytest.mark.parametrize("case", ASKED)
+def test_other_values_are_asked_for(
+    case: str, tmp_path: Path, log: list[Row], guessed: Guessed, fetched_clicks: Callable[..., int]
+) -> None:
+    """The message counts the values and proposes a rule that a fetch can read."""
+    name, value, rule, counted = ASKED[case]
+    path = with_column(tmp_path, log, name, value)
+    with pytest.raises(Undecided) as error:
+        guessed(path)
+    message = str(error.value)
+    assert f"{name} should say whether the item was clicked, but its values are " in message
+    assert counted in message and f"--label '{rule}'" in message
+    assert (error.value.role, error.value.candidates) == ("label", [rule])
+    assert abs(fetched_clicks(path, label=rule) - sum(row["click"] for row in log)) < len(log) / 50
+
+
+MISSING: dict[str, tuple[str, Value, str]] = {
+    "1 %": ("click", lambda row, at: "" if at % 100 == 0 else row["click"], "missing (60×); no rule can judge"),
+    "blank or 1": ("clicked", lambda row, _: "1" if row["click"] else "", "write 0 there if it means no click"),
+    "blank or a time": ("clicked_at", lambda row, _: time_of(row, ""), "1 where clicked_at holds a time and 0"),
+    "blank or bought": ("bought", lambda row, _: "x" if row["click"] else "", "write 0 there"),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_missing_answers_are_not_guessed(case: str, tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """A fetch refuses a label with missing values, so the message says how to fill them."""
+    name, value, part = MISSING[case]
+    path = with_column(tmp_path, log, name, value)
+    with pytest.raises(Undecided, match=f"{name} should say") as error:
+        guessed(path)
+    assert part in str(error.value)
+    assert error.value.candidates == []
+    with pytest.raises(InputError, match=r"expected 0 or 1|is missing, so"):
+        guessed(path, label=name if case == "1 %" else f"{name} == 1")
+
+
+def test_filled_answers_are_read(tmp_path: Path, log: list[Row], fetched_clicks: Callable[..., int]) -> None:
+    """The advice works: with 0 written where a value was missing, the guess is right."""
+    path = with_column(tmp_path, log, "clicked", lambda row, _: "1" if row["click"] else "0")
+    assert fetched_clicks(path) == sum(row["click"] for row in log)
+
+
+def test_missing_answers_in_parquet(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """Nulls of a typed column are missing values as well."""
+    columns = {
+        "user": [row["user"] for row in log],
+        "item": [row["item"] for row in log],
+        "ts": [row["time"] for row in log],
+        "click": pa.array([bool(row["click"]) if row["click"] or row["place"] else None for row in log]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(Undecided, match=r"click should say .* missing \("):
+        guessed("log.parquet")
+
+
+def test_a_like_does_not_replace_an_unclear_click(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """Without a usable click, another answer is only a candidate."""
+    lines = ["user,item,ts,click,is_like"]
+    lines += [
+        f"{row['user']},{row['item']},{row['time']},{row['click'] if at % 9 else ''},{int(row['dwell'] > 60)}"
+        for at, row in enumerate(log)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    with pytest.raises(Undecided) as error:
+        guessed("log.csv")
+    assert error.value.candidates == ["is_like"]
+
+
+@pytest.mark.parametrize(("value", "rule"), [("1", "click"), ("ja", "click == ja")])
+def test_a_log_of_nothing_but_clicks(value: str, rule: str, tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """If all rows say that they are clicks, negatives are sampled."""
+    found = guessed(with_column(tmp_path, log, "click", lambda *_: value))
+    assert found["fetch.table.label"] == rule
+    assert found["featurize.protocol"] == "leave_last_out"
+
+
+@pytest.mark.parametrize("value", ["0", "nein"])
+def test_a_log_without_a_click(value: str, tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """There is nothing to learn."""
+    with pytest.raises(InputError, match="is 0 in all 6,000 rows, so there is nothing to learn"):
+        guessed(with_column(tmp_path, log, "click", lambda *_: value))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("purchase_price", [5.5, 7.25, 9.0]),
+        ("purchase_discount", [0, 5, 10]),
+        ("purchase_method", ["card", "cash", "sepa"]),
+        ("buyer_country", ["DE", "FR", "IT"]),
+    ],
+)
+def test_a_purchase_may_be_described(
+    name: str, values: list[object], tmp_path: Path, log: list[Row], guessed: Guessed
+) -> None:
+    """A log of purchases stays one, though a column's name holds the word for buying."""
+    found = guessed(with_column(tmp_path, log, name, lambda _, at: values[at % 3]))
+    assert found["fetch.table.label"] == "ts > 0"
+    assert found["featurize.protocol"] == "leave_last_out"
+    assert "fetch.table.behaviour" not in found
+
+
+def test_actions_and_ratings_decide_before_unclear_reactions(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """A rating is the label beside a count of likes, which is an answer to the review."""
+    lines = ["user,item,ts,likes,rating"]
+    lines += [f"{row['user']},{row['item']},{row['time']},{at % 4},{1 + at % 5}" for at, row in enumerate(log)]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert guessed("log.csv")["fetch.table.label"] == "rating >= 4"
+
+
+def test_the_time_of_the_click_is_not_the_time(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """A time that is missing in rows without a click can't say when the item was shown."""
+    lines = ["user,item,click_time,time,is_click"]
+    lines += [
+        f"{row['user']},{row['item']},{time_of(row, '')},{time_of(row | {'click': 1}, '')},{row['click']}"
+        for row in log
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    found = guessed("log.csv")
+    assert found["fetch.table.columns"]["timestamp"] == "time"
+    assert not {"click_time"} & {*json.dumps(found["featurize.fields"]).split('"')}
+
+
+def lines_of(log: list[Row], header: str, cells: Callable[[Row, int], str]) -> str:
+    """Return a CSV of events."""
+    return "\n".join([header, *(cells(row, at) for at, row in enumerate(log))])
+
+
+def gaps(row: Row, at: int) -> str:
+    """Return the cells of an event; every fiftieth lacks its user."""
+    return f"{row['user'] if at % 50 else ''},{row['item']},{row['time']},{row['click']},{at // 9},{row['item'] * 1.5}"
+
+
+HEADER = "user_id,item_id,ts,click,session_id,price"
+IDS: dict[str, tuple[str, Callable[[Row, int], str], dict[str, str], str]] = {
+    "missing": (HEADER, gaps, {}, "user_id means the user, but 120 of the first 6,000 values are missing; fill them"),
+    "missing, given": (HEADER, gaps, {"user": "user_id"}, "--user user_id: 120 of the first 6,000 values are missing"),
+    "once": (
+        "user,item_id,ts,click",
+        lambda row, at: f"{at},{row['item']},{row['time']},{row['click']}",
+        {},
+        "user means the user, but hardly any user repeats: 6,000 values in the first 6,000 rows",
+    ),
+    "few": (
+        "user,item_id,ts,click",
+        lambda row, at: f"{row['user']},{at % 5},{row['time']},{row['click']}",
+        {},
+        "item_id means the item, but it has only 5 values (0, 1, 2), fewer than 10",
+    ),
+    "a click": (HEADER, gaps, {"user": "click"}, "--user click: its only values are"),
+    "a price": (HEADER, gaps, {"user": "session_id", "item": "price"}, "--item price: its values are real numbers"),
+}
+
+
+@pytest.mark.parametrize("case", IDS)
+def test_values_that_are_no_ids(case: str, tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """The message blames the values of a column whose name is right, and those of a column that somebody named."""
+    header, cells, given, part = IDS[case]
+    (tmp_path / "log.csv").write_text(lines_of(log, header, cells))
+    with pytest.raises(InputError) as error:
+        guessed("log.csv", **given)
+    assert part in str(error.value)
+
+
+def test_doubtful_ids_may_be_named(tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
+    """Users without a history, and a handful of items, are accepted from a person."""
+    (tmp_path / "log.csv").write_text(
+        lines_of(log, "user,item,ts,click", lambda row, at: f"{at},{at % 5},{row['time']},{row['click']}")
+    )
+    found = guessed("log.csv", user="user", item="item")
+    assert found["fetch.table.columns"] == {"user_id": "user", "item_id": "item", "timestamp": "ts"}
