@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from din.errors import InputError
-from din.init import fields, roles, split
+from din.errors import InputError, shown
+from din.init import fields, roles, split, words
 from din.init.fields import Events, FieldGuess
 from din.init.look import Look, look
 from din.init.roles import Roles
@@ -25,9 +25,9 @@ from din.init.split import Set
 from din.names import ModelName
 from din.params import Params, Table
 from din.params.fetch import DATE
-from din.schema import BEHAVIOUR, DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources.files import File
-from din.sources.rawlog import Part
+from din.sources.rawlog import Part, checked
 from din.sources.rules import Rule
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
@@ -103,19 +103,20 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
         sets.append(Set("fetch.table.utc_offset_hours", hours, why))
         log = TableSource(workspace, replace(block, utc_offset_hours=hours), None).read()
     table = log.events.table
+    checked(replace(log, events=replace(log.events, table=table.select(EVENT_COLUMNS))))
     keys = Events.of(table)
-    if not found.all_positive and len(labels := pc.unique(table["label"])) < 2:
-        raise InputError(
-            f"fetch.table.label: {found.label.value}: is {labels[0]} in all {table.num_rows:,} rows; expected clicks "
-            "and impressions without a click: name another column, or a rule such as rating >= 4, with --label"
-        )
+    _check_label(found, keys)
     first = (pc.min(table[TIMESTAMP]).as_py()).date()
     sets += [*split.guess(keys, first, found.all_positive), *_of_days(table, keys, DATE in asked.events)]
     sets += _of_clicks(keys)
     graded = Rule.parse("--label", found.label.value, list(events.columns), asked.events)
     ruled = graded.column if graded.comparison and not found.all_positive else None
-    sets += _of_ratings(graded, events)
+    if ruled in others and (words.means(ruled, words.RATING) or not events.headed):
+        sets += _of_ratings(graded, table[ruled])
     guessed = fields.of_events(table, keys, others, asked.items is not None, ruled)
+    used = {found.user.value, found.item.value, found.time.value, graded.column, SEQUENCE}
+    reserved = [name for name in events.columns if name in _RESERVED - used]
+    guessed += [FieldGuess(name, None, None, "the log itself uses this name; rename the column") for name in reserved]
     if log.items:
         guessed += fields.of_table(log.items.table, Group.ITEM, ITEM_ID)
     if log.users:
@@ -129,6 +130,23 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
 class _Side:
     sets: list[Set]
     separators: dict[str, str]
+
+
+def _check_label(found: Roles, keys: Events) -> None:
+    """Raise InputError if all rows are clicks, or none is, unless the log is one of clicks alone."""
+    label = f"fetch.table.label: {found.label.value}"
+    clicks = int(keys.labels.sum())
+    rows = len(keys.labels)
+    if found.all_positive and clicks < rows:
+        raise InputError(
+            f"{label}: is 1 in the first rows, but 0 in {rows - clicks:,} of all {rows:,}; if these are impressions "
+            f"without a click, say so with --label {shown(found.label.value)}"
+        )
+    if clicks == 0 or (clicks == rows and not found.all_positive):
+        raise InputError(
+            f"{label}: is {min(clicks, 1)} in all {rows:,} rows, so there is nothing to learn; expected clicks and "
+            "impressions without a click: name another column, or a rule such as rating >= 4, with --label"
+        )
 
 
 def _of_files(asked: Asked, events: Look) -> list[Set]:
@@ -168,7 +186,7 @@ def _of_roles(events: Look, found: Roles) -> list[Set]:
 
 def _others(events: Look, found: Roles) -> list[str]:
     """Return the names of the columns that may become fields."""
-    used = {found.user.value, found.item.value, found.time.value, found.label.value, *_RESERVED, SEQUENCE, BEHAVIOUR}
+    used = {found.user.value, found.item.value, found.time.value, found.label.value, *_RESERVED}
     return [
         name
         for name, column in events.columns.items()
@@ -248,13 +266,12 @@ def _of_clicks(keys: Events) -> Iterator[Set]:
         yield Set("featurize.keep_negatives", float(f"{_ENOUGH * clicks / others:.1g}"), why)
 
 
-def _of_ratings(label: Rule, events: Look) -> Iterator[Set]:
+def _of_ratings(label: Rule, ratings: pa.ChunkedArray) -> Iterator[Set]:
     """Yield the behaviours of a log of ratings: all of them, since a bad rating tells about the user as well."""
-    rating = events.columns[label.column]
-    if label.comparison in (">=", ">") and rating.is_number and rating.distinct > 2:
-        lowest = pc.min(rating.values).as_py()
+    is_number = pa.types.is_integer(ratings.type) or pa.types.is_floating(ratings.type)
+    if label.comparison in (">=", ">") and is_number and len(ratings.unique()) > 2:
         why = "a bad rating tells about the user as well, so all ratings enter the history, with their values"
-        yield Set("fetch.table.behaviour", f"{label.column} >= {lowest}", why)
+        yield Set("fetch.table.behaviour", f"{label.column} >= {pc.min(ratings).as_py()}", why)
 
 
 def _of_fields(

@@ -14,11 +14,14 @@ from hypothesis import strategies as st
 from made_up_logs import SHAPES
 
 from din.errors import InputError
+from din.init import look as look_module
 from din.init import roles, words
 from din.init.ask import decided
 from din.init.fields import Events, kind_of, of_events
+from din.init.guess import Asked, guess
 from din.init.look import look
 from din.init.roles import Misnamed, Undecided
+from din.params import Params
 from din.schema import Group
 from din.workspace import Workspace
 
@@ -160,6 +163,8 @@ def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_name
         ("released", [f"2024-01-{1 + at % 28:02}" for at in range(3000)], None),
         ("flag", [at % 2 == 0 for at in range(3000)], "categorical"),
         ("same", ["x"] * 3000, None),
+        ("price", [f"1.{at % 60:03},50 €" for at in range(3000)], None),
+        ("price", [f"${at % 60}.50" for at in range(3000)], None),
         ("a/b", ["x", "y"] * 1500, None),
         ("tags", [["a", "b"], ["c"]] * 1500, "multi"),
         ("content", [[0.1, 0.2, 0.3, at / 7] for at in range(3000)], "vector"),
@@ -168,6 +173,14 @@ def test_names_in_several_languages(name: str, entries: tuple[str, ...], is_name
 def test_kinds_of_fields(name: str, values: list[Any], kind: Any) -> None:
     """Codes, numbers, ids, lists and vectors are told apart, and what nothing can be learned of has no kind."""
     assert kind_of(name, pa.chunked_array([values]))[0] == kind
+
+
+def test_a_price_is_no_list(tmp_path: Path) -> None:
+    """The comma of an amount separates no values."""
+    lines = [json.dumps({"price": f"1.{at:03},50 €", "tags": f"a{at % 9},b{at % 5}"}) for at in range(99)]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    seen = look(Workspace(tmp_path), "log.jsonl", "--events")
+    assert (seen.separator("price"), seen.separator("tags")) == (None, ",")
 
 
 def test_values_may_be_missing() -> None:
@@ -188,6 +201,59 @@ def test_feedback_never_becomes_a_context(tmp_path: Path, log: list[dict[str, An
     fields = guessed("log.csv")["featurize.fields"]
     assert fields["behaviour"] == {"x7": "categorical"}
     assert fields["context"] == {"n": "categorical"}
+
+
+def test_a_click_is_never_a_field(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
+    """Further columns of clicks, and sums of them, are left out, in an item table as well."""
+    lines = ["user,item,ts,click,clicks_today,label"]
+    lines += [
+        f"{e['user']},{e['item']},{e['time']},{e['click']},{e['click'] * (1 + at % 3)},{at % 2}"
+        for at, e in enumerate(log)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    (tmp_path / "items.csv").write_text("\n".join(["item,clicks"] + [f"{at},{at % 40}" for at in range(150)]))
+    assert guessed("log.csv", items="items.csv")["featurize.fields"] == {"user": {"user_id": "id"}}
+
+
+@pytest.mark.parametrize("name", ["label", "date", "behaviour"])
+def test_names_of_the_log_itself_are_left_out_with_a_reason(
+    name: str, tmp_path: Path, log: list[dict[str, Any]], params: Params
+) -> None:
+    """No column is dropped without a word."""
+    lines = [f"user,item,ts,click,{name}"]
+    lines += [f"{e['user']},{e['item']},{e['time']},{e['click']},v{e['place']}" for e in log]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    found = guess(Workspace(tmp_path), params, Asked("log.csv"), {})
+    assert [field.name for field in found.left_out] == [name]
+    (reason,) = [one.reason for one in found.sets if one.key == "featurize.fields"]
+    assert f"{name} is left out: the log itself uses this name; rename the column" in reason
+
+
+def test_the_lowest_rating_is_that_of_all_rows(
+    tmp_path: Path, guessed: Guessed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rating that only later rows have enters the history, too."""
+    monkeypatch.setattr(look_module, "_HEAD", 1 << 14)
+    lines = ["user,item,ts,rating"]
+    lines += [
+        f"{row % 40},{row % 31},{1_700_000_000 + 900 * row},{row % 3 + (3 if row < 2000 else 1)}" for row in range(4000)
+    ]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    assert guessed("log.csv")["fetch.table.behaviour"] == "rating >= 1"
+
+
+def test_later_rows_are_checked_too(tmp_path: Path, guessed: Guessed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the first rows, a user may be missing, and a row may be no click; the message says what to do."""
+    monkeypatch.setattr(look_module, "_HEAD", 1 << 14)
+    rows = [f"{row % 40},{row % 31},{1_700_000_000 + 900 * row},1" for row in range(4000)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *rows, ",3,1703600000,1"]))
+    with pytest.raises(InputError, match=r"log\.csv row 4001: user_id is missing"):
+        guessed("log.csv")
+    others = [f"{row % 40},{row % 31},1703600000,0" for row in range(400)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click", *rows, *others]))
+    with pytest.raises(InputError, match=r"is 1 in the first rows, but 0 in 400 of all 4,400; .* --label 'click'"):
+        guessed("log.csv")
+    assert guessed("log.csv", label="click")["fetch.table.label"] == "click"
 
 
 def test_what_is_new_every_day_is_left_out(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
@@ -214,6 +280,7 @@ def test_a_log_of_purchases(tmp_path: Path, log: list[dict[str, Any]], guessed: 
     assert found["featurize.protocol"] == "leave_last_out"
     assert found["validate_raw.max_ctr"] == 1.0
     assert "validate_raw.max_duplicate_rate" not in found
+    assert "fetch.table.behaviour" not in found
     (tmp_path / "sales.csv").write_text("\n".join(lines + lines[1:200]))
     assert guessed("sales.csv")["validate_raw.max_duplicate_rate"] == 0.07
 
