@@ -151,7 +151,7 @@ def _curves(ended: _Ended) -> Markup:
     }
     values = [y for curve in curves.values() for _, y in curve]
     room = _LEGEND * (max(values) - min(values))
-    y = Axis.over([min(values) - room, *values], "AUC on the day's impressions", ".2f")
+    y = Axis.over([min(values) - room, *values], "AUC on the day's impressions")
     plot = Plot(Axis(0.5, ended.month.settings.days + 0.5, "day"), y)
     drawn = [name for name, curve in curves.items() if curve]
     text = Markup('<text class="legend {}" x="{}" y="{}">{}</text>')

@@ -15,6 +15,9 @@ from din.metrics.estimates import Interval
 WIDTH, HEIGHT = 440, 278
 LEFT, RIGHT, TOP, BOTTOM = 76, 22, 24, 48
 _TICKS = 5
+_MOST_TICK = 10
+"""The largest number of characters of a tick that is not written with an exponent."""
+_LEAST_SHARE = 1e-9  # of the largest value; ticks stay different numbers where values differ in their last bits
 _LEAST_ROOM = 1e-300  # steps stay normal numbers around a single value that is almost 0
 
 Point = tuple[float, float]
@@ -22,29 +25,40 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its bounds, its label, and the format of its ticks."""
+    """One axis: its bounds, its label, and whether its ticks are written as percentages."""
 
     low: float
     high: float
     label: str
-    form: str = "g"
+    percent: bool = False
 
     @classmethod
-    def over(cls, values: Iterable[float], label: str, form: str = "g", zero: bool = False) -> "Axis":
+    def over(cls, values: Iterable[float], label: str, zero: bool = False) -> "Axis":
         """Return an axis over all finite values, with some room, from 0 on if `zero`."""
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low = min(finite)
         high = max(finite)
-        room = max((high - low or abs(high) or 1.0) * 0.06, _LEAST_ROOM)
-        return cls(0.0 if zero else low - room, high + room, label, form)
+        largest = max(abs(low), abs(high))
+        room = max((high - low or largest or 1.0) * 0.06, largest * _LEAST_SHARE, _LEAST_ROOM)
+        return cls(0.0 if zero else low - room, high + room, label)
 
-    def ticks(self) -> list[float]:
-        """Return round values within the bounds."""
-        step = 10.0 ** math.floor(math.log10((self.high - self.low) / _TICKS))
-        step *= next(factor for factor in (1, 2, 5, 10) if (self.high - self.low) / (step * factor) <= _TICKS)
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
-        return [number * step for number in range(first, last + 1)]
+    def ticks(self) -> dict[float, str]:
+        """Return round values within the bounds, with their texts, which have the digits that the step needs."""
+        least = (self.high - self.low) / _TICKS
+        power = math.floor(math.log10(least))
+        steps = ((1, power), (2, power), (5, power), (1, power + 1))
+        factor, power = next((factor, power) for factor, power in steps if factor * 10.0**power >= least)
+        step = factor * 10.0**power
+        numbers = range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
+        digits = [number * factor for number in numbers]  # a tick is digits · 10^power
+        values = [one / 10**-power if power < 0 else float(one * 10**power) for one in digits]
+        if self.percent:
+            return {value: f"{value:.{max(-power - 2, 0)}%}" for value in values}
+        texts = [f"{value:,.{max(-power, 0)}f}" for value in values]
+        if max(map(len, texts)) > _MOST_TICK:
+            most = max(len(str(abs(one))) for one in digits)
+            texts = [f"{value:.{most - 1}e}" for value in values]
+        return dict(zip(values, texts, strict=True))
 
 
 @dataclass
@@ -94,16 +108,16 @@ class Plot:
             title: read by screen readers.
             x_names: ticks of the x axis with their texts, in place of numbers.
         """
-        names = x_names if x_names is not None else [(tick, f"{tick:{self.x.form}}") for tick in self.x.ticks()]
+        names = x_names if x_names is not None else self.x.ticks().items()
         line = Markup('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>')
         text = Markup('<text class="tick" x="{}" y="{}" text-anchor="{}">{}</text>')
         right = WIDTH - RIGHT
         bottom = HEIGHT - BOTTOM
         marks = []
-        for tick in self.y.ticks():
+        for tick, name in self.y.ticks().items():
             y = self._y(tick)
             marks.append(line.format("grid", LEFT, right, _n(y), _n(y)))
-            marks.append(text.format(LEFT - 7, _n(y + 4), "end", f"{tick:{self.y.form}}"))
+            marks.append(text.format(LEFT - 7, _n(y + 4), "end", name))
         marks += [text.format(_n(self._x(at)), bottom + 20, "middle", name) for at, name in names]
         marks.append(line.format("axis", LEFT, right, bottom, bottom))
         marks += self.marks

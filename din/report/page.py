@@ -304,7 +304,7 @@ def _learning(run: Run) -> list[Chart]:
         known = {name: [(at, value) for at, value in points if value is not None] for name, points in series.items()}
         plot = Plot(
             Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"),
-            Axis.over((value for points in known.values() for _, value in points), label, ".3f"),
+            Axis.over((value for points in known.values() for _, value in points), label),
         )
         plot.note_at(best, f"best: epoch {best}")
         styles = dict(
@@ -344,7 +344,7 @@ def _ranking(run: Run) -> list[Chart]:
     names = {one: name for one, name in every.items() if one in scored.roc}
     styles = {"model": "candidate", "lr": "other", "popularity": "third"}
     key = {styles[one]: name for one, name in names.items()}
-    roc = Plot(Axis(0, 1, "share of unclicked rows", ".1f"), Axis(0, 1, "share of clicked rows", ".1f"))
+    roc = Plot(Axis(0, 1, "share of unclicked rows"), Axis(0, 1, "share of clicked rows"))
     roc.line([(0, 0), (1, 1)], "chance")
     for one in reversed(names):
         roc.line(scored.roc[one], styles[one])
@@ -361,7 +361,7 @@ def _ranking(run: Run) -> list[Chart]:
     ]
     bins = scored.calibration
     top = max((max(one.upper, one.predicted) for one in bins), default=1.0)
-    plot = Plot(Axis(0, top * 1.04, "mean prediction", ".2f"), Axis(0, top * 1.04, "CTR", ".2f"))
+    plot = Plot(Axis(0, top * 1.04, "mean prediction"), Axis(0, top * 1.04, "CTR"))
     plot.line([(0, 0), (top, top)], "chance")
     for one in bins:
         plot.whisker(one.predicted, one.lower, one.upper, "candidate")
@@ -378,8 +378,8 @@ def _ranking(run: Run) -> list[Chart]:
     lifts = scored.lifts
     if lifts["model"]:
         plot = Plot(
-            Axis(0, 1, "best share of the rows", ".0%"),
-            Axis.over((one.lift for curve in lifts.values() for one in curve), "CTR ÷ mean CTR", ".1f", zero=True),
+            Axis(0, 1, "best share of the rows", percent=True),
+            Axis.over((one.lift for curve in lifts.values() for one in curve), "CTR ÷ mean CTR", zero=True),
         )
         plot.line([(0, 1), (1, 1)], "chance")
         for one in reversed(names):
@@ -395,7 +395,7 @@ def _ranking(run: Run) -> list[Chart]:
     bars = scored.histogram
     highest = max((max(one.clicked, one.not_clicked) for one in bars), default=1.0)
     plot = Plot(
-        Axis(bars[0].low, bars[-1].high, "prediction", ".2f"), Axis(0, highest * 1.05, "share of the class", ".0%")
+        Axis(bars[0].low, bars[-1].high, "prediction"), Axis(0, highest * 1.05, "share of the class", percent=True)
     )
     for one in bars:
         plot.bar(one.low, one.high, one.not_clicked, "other")
@@ -452,11 +452,11 @@ def _days(run: Run) -> list[Chart]:
     number = {period: at for at, period in enumerate(found)}
     ticks = [(at + 0.5, f"{period.first:%d %b %y}") for period, at in number.items() if at % -(-len(found) // 4) == 0]
     x = Axis(0, len(found), f"from, by {unit}, UTC")
-    volume = Plot(x, Axis.over((period.rows for period in found), "rows", ",.0f", zero=True))
+    volume = Plot(x, Axis.over((period.rows for period in found), "rows", zero=True))
     for period, at in number.items():
         volume.bar(at, at + 1, period.rows, "other")
     filled = [period for period in found if period.rows]
-    ctr = Plot(x, Axis.over((period.ctr for period in filled), "CTR", ".3f"))
+    ctr = Plot(x, Axis.over((period.ctr for period in filled), "CTR"))
     ctr.line([(number[period] + 0.5, period.ctr) for period in filled], "candidate")
     ctr.dots([(number[period] + 0.5, period.ctr) for period in filled], "candidate")
     table = [(str(period.first), str(period.last), period.rows, period.ctr) for period in found]

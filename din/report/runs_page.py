@@ -53,7 +53,7 @@ def _curve(points: Sequence[Point]) -> Markup | None:
     first = known[0][0]
     last = known[-1][0]
     room = (last - first or 1.0) * 0.12  # for the texts of the two dates
-    plot = Plot(Axis(first - room, last + room, "day of the promotion"), Axis.over(filter(None, bounds), "AUC", ".3f"))
+    plot = Plot(Axis(first - room, last + room, "day of the promotion"), Axis.over(filter(None, bounds), "AUC"))
     line = [(at, one.figure.bounds.point) for at, one in known]
     plot.line(line, "candidate")
     for at, one in known:

@@ -25,8 +25,45 @@ def test_an_axis_has_few_round_ticks_within_its_bounds(values: list[float], zero
 
 def test_ticks_are_round() -> None:
     """Steps are 1, 2 or 5 times a power of ten."""
-    assert Axis(0, 1, "").ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert Axis(0, 23_000, "").ticks() == [0, 5000, 10_000, 15_000, 20_000]
+    assert list(Axis(0, 1, "").ticks()) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert list(Axis(0, 23_000, "").ticks()) == [0, 5000, 10_000, 15_000, 20_000]
+
+
+@example(values=[0.0])
+@example(values=[1.0, 1.0000000000000002])
+@example(values=[5e-324])
+@given(st.lists(st.floats(-1e15, 1e15), max_size=5))
+def test_the_text_of_a_tick_is_the_tick(values: list[float]) -> None:
+    """Texts differ, fit beside the axis, and mean exactly their ticks, from tiny to huge values."""
+    ticks = Axis.over(values, "").ticks()
+    assert len(set(ticks.values())) == len(ticks) > 1
+    assert [float(text.replace(",", "")) for text in ticks.values()] == list(ticks)
+    assert max(map(len, ticks.values())) <= 17
+
+
+@given(st.floats(1e-6, 1))
+def test_the_text_of_a_percentage_is_the_tick(highest: float) -> None:
+    """Texts differ, and a hundredth of each is its tick."""
+    ticks = Axis(0, highest, "", percent=True).ticks()
+    assert len(set(ticks.values())) == len(ticks) > 1
+    assert [float(text.removesuffix("%")) / 100 for text in ticks.values()] == pytest.approx(list(ticks))
+
+
+@pytest.mark.parametrize(
+    ("axis", "texts"),
+    [
+        (Axis.over([0.0046, 0.0052], ""), ["0.0046", "0.0048", "0.0050", "0.0052"]),
+        (Axis(0, 0.0135, ""), ["0.000", "0.005", "0.010"]),
+        (Axis.over([0.7431, 0.7438], ""), ["0.7432", "0.7434", "0.7436", "0.7438"]),
+        (Axis(0, 1, "", percent=True), ["0%", "20%", "40%", "60%", "80%", "100%"]),
+        (Axis(0, 0.013, "", percent=True), ["0.0%", "0.5%", "1.0%"]),
+        (Axis(0, 21_000_000, ""), ["0", "5,000,000", "10,000,000", "15,000,000", "20,000,000"]),
+        (Axis(0, 2e-8, ""), ["0.0e+00", "5.0e-09", "1.0e-08", "1.5e-08", "2.0e-08"]),
+    ],
+)
+def test_ticks_have_the_digits_of_their_step(axis: Axis, texts: list[str]) -> None:
+    """Low rates and close values have more digits, and very long numbers an exponent."""
+    assert list(axis.ticks().values()) == texts
 
 
 def test_text_is_escaped() -> None:
