@@ -11,13 +11,14 @@ LEARN_MISSED = (
 """The way to learn the days that a champion that goes on has missed."""
 _DELTA = "champion_delta_"
 _DAYS_NAMED = 7
+_GATES_NAMED = 3
 
 
 def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report["champion"]
     shut = [one for one in report["gates"] if one["verdict"] != "open"]
-    other = ", ".join(one["name"] for one in shut if not one["name"].startswith(_DELTA))
+    other = _named([one for one in shut if not one["name"].startswith(_DELTA)])
     if champion is None and shut:
         return f"There is no champion, and this candidate does not become the first one: it does not pass {other}."
     if champion is None:
@@ -40,7 +41,7 @@ def explain_champion(record: Record, report: GateReport) -> str:
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
     told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
-    shut = ", ".join(one["name"] for one in report["gates"] if one["verdict"] != "open")
+    shut = _named([one for one in report["gates"] if one["verdict"] != "open"])
     if not shut:
         return told
     champion = report["champion"]
@@ -58,6 +59,12 @@ def tell_missed(days: Sequence[MissedDay]) -> str:
         "The candidate goes on from a champion, and learns only rows after the champion's last one. It misses "
         f"{rows:,} rows of the log, as they are now: {named}{more}."
     )
+
+
+def _named(gates: Sequence[GateEntry]) -> str:
+    """Return the names of the first few gates, and how many more there are."""
+    names = ", ".join(one["name"] for one in gates[:_GATES_NAMED])
+    return f"{names}, and {len(gates) - _GATES_NAMED} more" if len(gates) > _GATES_NAMED else names
 
 
 def _compared(gate: GateEntry) -> str:

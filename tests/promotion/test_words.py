@@ -16,6 +16,15 @@ def test_the_first_candidate(workspace: Workspace, run, quick):
     assert found == "There is no champion, and this candidate does not become the first one: it does not pass min_auc."
 
 
+def test_many_gates(workspace: Workspace, run, quick):
+    """The sentence names the first three gates that are not open, and counts the others."""
+    report = judge(workspace, quick)
+    for gate in report["gates"]:
+        gate["verdict"] = "closed"
+    names = [gate["name"] for gate in report["gates"]]
+    assert explain(report).endswith(f" it does not pass {', '.join(names[:3])}, and {len(names) - 3} more.")
+
+
 def test_the_champion_again(workspace: Workspace, run, quick, registry):
     """A rerun that gives the champion's bits changes nothing."""
     version = crown(registry, run)
