@@ -293,7 +293,10 @@ def slice_figures(rows: pa.Table, features: Features, confidence: float) -> Iter
 
 
 def periods(raw: Path) -> list[Period]:
-    """Return rows and clicks of the log by day, or by as many days as make at most `MOST_PERIODS` ranges."""
+    """Return rows and clicks of the log by day, or by as many days as make at most `MOST_PERIODS` ranges.
+
+    Periods without rows between the first and the last day are among them.
+    """
     days: dict[date, list[int]] = {}
     for folder in sorted(raw.glob("events/date=*")):
         counts = days.setdefault(date.fromisoformat(folder.name.partition("=")[2]), [0, 0])
@@ -304,15 +307,16 @@ def periods(raw: Path) -> list[Period]:
     if not days:
         return []
     first = min(days)
-    span = math.ceil(((max(days) - first).days + 1) / MOST_PERIODS)
-    found: dict[int, list[int]] = {}
+    length = (max(days) - first).days + 1
+    span = math.ceil(length / MOST_PERIODS)
+    found = [[0, 0] for _ in range(math.ceil(length / span))]
     for day, (rows, clicks) in days.items():
-        total = found.setdefault((day - first).days // span, [0, 0])
+        total = found[(day - first).days // span]
         total[0] += rows
         total[1] += clicks
     return [
         Period(first + timedelta(number * span), first + timedelta((number + 1) * span - 1), rows, clicks)
-        for number, (rows, clicks) in sorted(found.items())
+        for number, (rows, clicks) in enumerate(found)
     ]
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -455,10 +456,12 @@ def _days(run: Run) -> list[Chart]:
     volume = Plot(x, Axis.over((period.rows for period in found), "rows", zero=True))
     for period, at in number.items():
         volume.bar(at, at + 1, period.rows, "other")
-    filled = [period for period in found if period.rows]
-    ctr = Plot(x, Axis.over((period.ctr for period in filled), "CTR"))
-    ctr.line([(number[period] + 0.5, period.ctr) for period in filled], "candidate")
-    ctr.dots([(number[period] + 0.5, period.ctr) for period in filled], "candidate")
+    ctr = Plot(x, Axis.over((period.ctr for period in found), "CTR"))
+    for filled, periods in groupby(found, key=lambda period: period.rows > 0):
+        if filled:  # the line is broken where rows are missing
+            points = [(number[period] + 0.5, period.ctr) for period in periods]
+            ctr.line(points, "candidate")
+            ctr.dots(points, "candidate")
     table = [(str(period.first), str(period.last), period.rows, period.ctr) for period in found]
     return [
         Chart(f"Rows by {unit}", volume.svg(f"Rows of the log by {unit}", ticks), ("from", "to", "rows", "CTR"), table),

@@ -1,5 +1,6 @@
 """Curves against slow twins, and the days of a log."""
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -79,13 +80,27 @@ def test_the_histogram_holds_every_row_of_both_classes() -> None:
         assert sum(one.not_clicked for one in bins) == pytest.approx(1)
 
 
+def write_days(raw: Path, days: Iterable[int]) -> None:
+    """Write three rows, one of them clicked, on each of these days since the first of 2024."""
+    for number in days:
+        folder = raw / "events" / f"date={date(2024, 1, 1) + timedelta(number)}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"label": pa.array([1, 0, 0], pa.int8())}), folder / "part-0.parquet")
+
+
+def test_days_without_rows_are_periods(tmp_path: Path) -> None:
+    """A gap in the log keeps its length, so that a chart shows it."""
+    write_days(tmp_path, (0, 1, 9))
+    found = figures.periods(tmp_path)
+    assert [one.rows for one in found] == [3, 3, 0, 0, 0, 0, 0, 0, 0, 3]
+    assert [one.first for one in found] == [one.last for one in found]
+    assert (found[0].first, found[9].first) == (date(2024, 1, 1), date(2024, 1, 10))
+
+
 @pytest.mark.parametrize("days", [1, figures.MOST_PERIODS, 4 * figures.MOST_PERIODS + 3])
 def test_days_are_binned(days: int, tmp_path: Path) -> None:
     """However long the log is, there are few periods, and they hold all rows and clicks."""
-    for number in range(days):
-        folder = tmp_path / "events" / f"date={date(2024, 1, 1) + timedelta(number)}"
-        folder.mkdir(parents=True)
-        pq.write_table(pa.table({"label": pa.array([1, 0, 0], pa.int8())}), folder / "part-0.parquet")
+    write_days(tmp_path, range(days))
     found = figures.periods(tmp_path)
     assert len(found) <= figures.MOST_PERIODS
     assert (sum(one.rows for one in found), sum(one.clicks for one in found)) == (3 * days, days)

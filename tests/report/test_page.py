@@ -1,6 +1,7 @@
 """The page of a promoted, a refused and a broken run: complete, safe, small, and readable without its pictures."""
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import documents_of
@@ -16,6 +17,7 @@ from din.params import Params
 from din.promotion.promote import promote
 from din.report.advice import Advice
 from din.report.attention import Behaviour, Candidate, Strip
+from din.report.figures import Period
 from din.report.page import MOST_BYTES, code, figure, render, sentence
 from din.report.run import Run
 from din.report.write import write_report
@@ -153,6 +155,18 @@ def test_losses_of_rows_that_count_differently_are_not_compared(finished: Miniat
     counting = {"negatives": {"log": 1.0, "training": 0.2}, "params": {"weight": "worth"}}
     edit(finished.here.features / "manifest.json", lambda manifest: manifest.update(counting))
     assert note in written(finished.here).text
+
+
+def test_days_without_rows_break_the_line(finished: Miniature) -> None:
+    """The chart of the CTR has a line on each side of a gap, and the table has the days of the gap."""
+    run = Run.read(finished.here)
+    days = [date(2024, 1, day) for day in range(1, 7)]
+    run.periods = [Period(day, day, rows, 1) for day, rows in zip(days, (9, 9, 0, 0, 9, 9), strict=True)]
+    page = check(render(run, [], []).decode())
+    whole = replace(run, periods=[replace(one, rows=9) for one in run.periods])
+    lines = len(page.having("polyline"))
+    assert lines == len(check(render(whole, [], []).decode()).having("polyline")) + 1
+    assert "2024-01-03" in page.text and "nan" not in page.text
 
 
 def test_names_from_the_log_are_escaped(finished: Miniature, scored: Any) -> None:
