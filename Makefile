@@ -23,7 +23,7 @@ help:            ## list the targets
 install: $(READY) ## make the virtual environment
 
 run: $(READY)    ## the main job on real data: every stage of dvc.yaml, then promotion and reports/report.html
-	dvc repro && din promote; code=$$?; din report; exit $$code
+	dvc repro && din promote
 
 airflow: $(READY) ## the main job in Airflow's scheduler, with its UI on http://127.0.0.1:8080
 	python -m dags.standalone

@@ -373,7 +373,7 @@ def check_parity(as_json: AsJson = False) -> None:
 )
 def gate(as_json: AsJson = False) -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
-    with printing_json(HERE.gate, as_json), reporting(), running("gate", HERE, HERE.gate):
+    with printing_json(HERE.gate, as_json), reporting("gate", HERE.gate):
         from din.promotion.gate import gate
 
         gate(HERE, params_here())
@@ -448,7 +448,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
-    with running("promote", HERE):
+    with reporting("promote"):
         from din.promotion.promote import promote
 
         print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
@@ -731,17 +731,13 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
 
 
 @contextlib.contextmanager
-def reporting() -> Iterator[None]:
-    """Write the run report after a command, however it ended. A report that fails is printed and changes nothing."""
-    try:
-        yield
-    finally:
-        try:
-            from din.report.write import print_titles, write_report
+def reporting(name: str, report: Path | None = None) -> Iterator[None]:
+    """Run a command as a stage, and write the run report also if it succeeds."""
+    from din import stage
 
-            print_titles(write_report(HERE))
-        except Exception as error:  # the verdict of the gate is worth more than its page
-            print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
+    with running(name, HERE, report):
+        yield
+    stage.write_page(HERE)
 
 
 @contextlib.contextmanager

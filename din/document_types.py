@@ -31,6 +31,8 @@ Order = Literal["strict", "sequence"]
 ParityPath = Literal["torch", "onnx", "scorer"]
 PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
 """The ways to compute a probability, which must agree."""
+MOST_TOLD = 2000
+"""The largest number of characters that an outcome keeps of an error's message."""
 
 
 @with_config(STRICT)
@@ -417,13 +419,17 @@ class TrainingTimes(TypedDict):
 
 @with_config(STRICT)
 class StageOutcome(TypedDict):
-    """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took."""
+    """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took.
+
+    `message` is there if it failed: the beginning of its error.
+    """
 
     run_id: str
     stage: str
     exit_code: NonNegativeInt
     report: str | None
     seconds: float
+    message: NotRequired[Annotated[str, Field(max_length=MOST_TOLD)]]
 
 
 @with_config(STRICT)

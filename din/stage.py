@@ -11,6 +11,7 @@ leaves its stage running, and the lock keeps a stage of the next repro from writ
 
 import fcntl
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -24,7 +25,7 @@ from ruamel.yaml.error import YAMLError
 
 from din import documents
 from din.artifacts import write_json
-from din.document_types import StageOutcome
+from din.document_types import MOST_TOLD, StageOutcome
 from din.errors import GateClosed, InputError, Unavailable
 from din.workspace import Workspace
 
@@ -35,7 +36,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
 
     Import the stage's function inside the body, so that a missing package leaves an outcome too. A stage that fails
     removes the reports of later stages, because they are about an older run. DVC restores them from its cache once
-    their stages are up to date again.
+    their stages are up to date again. Then it writes the run report, if the workspace has a pipeline.
 
     Args:
         name: the stage's name in dvc.yaml.
@@ -49,6 +50,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
             Unavailable, 3 for GateClosed, and 1 for any other exception, which is a bug.
     """
     code = 0
+    message = ""
     with workspace_lock(workspace) if leader else nullcontext():
         began = time.monotonic()
         outcome = workspace.outcome(name)
@@ -56,7 +58,8 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
         if leader:
             outcome.unlink(missing_ok=True)
         if following:
-            for verdict in (workspace.gate, workspace.report):  # a killed stage must not leave those on an older run
+            # A killed stage must not leave those on an older run.
+            for verdict in (workspace.gate, workspace.report, workspace.outcome("promote")):
                 verdict.unlink(missing_ok=True)
         try:
             with packages("train"):
@@ -64,9 +67,11 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
         except (InputError, Unavailable, GateClosed) as error:
             code = error.exit_code
             report = getattr(error, "report", None) or report
-            print(f"{name}: {error}", file=sys.stderr)
-        except Exception:
+            message = str(error)
+            print(f"{name}: {message}", file=sys.stderr)
+        except Exception as error:
             code = 1
+            message = f"{type(error).__name__}: {error}"
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
         if code:
@@ -80,9 +85,36 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
                 "report": workspace.relative(report) if report else None,
                 "seconds": round(time.monotonic() - began, 3),
             }
+            if code:
+                ended["message"] = _printable(message)[:MOST_TOLD]
             write_json(outcome, ended)
+        if code and workspace.pipeline.exists():
+            write_page(workspace)
     if code:
         raise SystemExit(code)
+
+
+def write_page(workspace: Workspace) -> None:
+    """Write the run report and print its titles. A report that fails is one warning, and changes nothing.
+
+    A process of its own writes it, so that no stage loads the code of the page or depends on it (`din.code`).
+    """
+    command = [sys.executable, "-m", "din.report"]
+    try:
+        done = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        print(f"warning: no run report was written: {error}", file=sys.stderr)
+        return
+    if done.returncode:
+        why = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
+        print(f"warning: no run report was written: {why}", file=sys.stderr)
+    else:
+        print(done.stdout, end="", file=sys.stderr)
+
+
+def _printable(message: str) -> str:
+    """Return a message with escapes for what UTF-8 can't hold, such as the bytes of a file name in another encoding."""
+    return message.encode(errors="backslashreplace").decode()
 
 
 def stages_of(workspace: Workspace) -> dict[str, Any]:

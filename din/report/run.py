@@ -41,26 +41,40 @@ StageState = Literal["done", "closed", "failed", "not run"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of dvc.yaml and how it ended; `seconds` is the time of its last run in this workspace."""
+    """One stage of dvc.yaml and how it ended.
+
+    Attributes:
+        seconds: the time of its last run in this workspace.
+        message: the beginning of its error; empty if it did not fail.
+    """
 
     name: str
     purpose: str
     state: StageState
     exit_code: int | None
     seconds: float | None
+    message: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The fate of the candidate, in one word and in a few sentences."""
+    """The fate of the candidate, in one word and in a few sentences.
+
+    Attributes:
+        message: the error of the stage that stopped the run, or of a refused `din promote`; empty if there is none.
+    """
 
     state: State
     sentence: str
+    message: str = ""
 
 
 @dataclass
 class Run:
-    """Everything that the page shows, apart from the activations. None: missing, and `missing` says why."""
+    """Everything that the page shows, apart from the activations. None: missing, and `missing` says why.
+
+    `refusal` is the error of `din promote`; empty if it did not run since the gate, or did not fail.
+    """
 
     workspace: Workspace
     missing: dict[str, str] = field(default_factory=dict)
@@ -78,6 +92,7 @@ class Run:
     facts: Facts | None = None
     champion: Facts | None = None
     record: Record | None = None
+    refusal: str = ""
     scored: Scored | None = None
     periods: list[Period] = field(default_factory=list)
     shifts: list[FieldShift] = field(default_factory=list)
@@ -102,6 +117,7 @@ class Run:
         run.stages = run._try("dvc.yaml", lambda: _stages(workspace)) or []
         run.champion = run._champion()
         run.record = run._try("the registry", run._promoted)
+        run.refusal = _message(_outcome(workspace.outcome("promote")))
         run._figures()
         return run
 
@@ -109,9 +125,9 @@ class Run:
     def verdict(self) -> Verdict:
         """The fate of the candidate, and the reason."""
         if self.gate and self.record:
-            return Verdict("promoted", explain_champion(self.record, self.gate))
+            return Verdict("promoted", explain_champion(self.record, self.gate), self.refusal)
         if self.gate:
-            return Verdict(self.gate["verdict"], explain(self.gate))
+            return Verdict(self.gate["verdict"], explain(self.gate), self.refusal)
         stopped = next((one for one in self.stages if one.state in ("failed", "closed")), None)
         if stopped is None:
             return Verdict(
@@ -119,7 +135,9 @@ class Run:
             )
         how = "its gate is closed" if stopped.state == "closed" else f"it ended with exit code {stopped.exit_code}"
         return Verdict(
-            "stopped", f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays."
+            "stopped",
+            f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays.",
+            stopped.message,
         )
 
     def activations(self) -> "list[Strip]":
@@ -181,7 +199,8 @@ class Run:
 def _stages(workspace: Workspace) -> list[Stage]:
     """Return the stages of dvc.yaml in its order.
 
-    An outcome that says "failed" is outdated if the stage's outputs exist: DVC took them from its cache since.
+    An outcome that says "failed" is outdated if the stage's outputs exist: DVC took them from its cache since. But the
+    outcome of a stage that runs each time is of this run, and its outputs may be those of an older one.
     """
     found = []
     for name, declared in stage.stages_of(workspace).items():
@@ -193,13 +212,12 @@ def _stages(workspace: Workspace) -> list[Stage]:
         outcome = _outcome(workspace.outcome(name))
         code = outcome["exit_code"] if outcome else None
         state: StageState = "done" if complete else "not run"
-        if code == 3 and not (complete and outs):
-            state = "closed"
-        elif code and not complete:
-            state = "failed"
+        if code and (declared.get("always_changed") or not complete):
+            state = "closed" if code == 3 else "failed"
         if any(one.state in ("failed", "closed") for one in found):
             state = "not run"  # its outputs, if any, are an older run's
-        found.append(Stage(name, declared.get("desc", ""), state, code, outcome["seconds"] if outcome else None))
+        seconds = outcome["seconds"] if outcome else None
+        found.append(Stage(name, declared.get("desc", ""), state, code, seconds, _message(outcome)))
     return found
 
 
@@ -208,3 +226,7 @@ def _outcome(path: Path) -> StageOutcome | None:
         return documents.read(StageOutcome, path)
     except InputError:  # the stage never ran here
         return None
+
+
+def _message(outcome: StageOutcome | None) -> str:
+    return outcome.get("message", "") if outcome else ""

@@ -42,10 +42,13 @@ def print_report(written: Written, as_json: bool = False) -> None:
     verdict = run.verdict
     path = run.workspace.relative(run.workspace.report)
     if as_json:
-        found = {"state": verdict.state, "verdict": verdict.sentence, "report": path, "missing": run.missing}
-        print(json.dumps(found | {"advice": [asdict(one) for one in written.advice]}, indent=2))
+        told = {"state": verdict.state, "verdict": verdict.sentence, "message": verdict.message}
+        found = told | {"report": path, "missing": run.missing, "advice": [asdict(one) for one in written.advice]}
+        print(json.dumps(found, indent=2))
         return
     print(f"{verdict.state}: {verdict.sentence}")
+    if verdict.message:
+        print(verdict.message)
     for one in written.advice:
         print(f"\n{one.code}  {one.title}\n  seen: {one.seen}\n  why:  {one.why}\n  do:   {one.do}")
     print(f"\nreport: {path}")

@@ -69,7 +69,7 @@ def stop_at_the_raw_log(workspace: Workspace, user: str) -> None:
     report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "expectations": [failed]}
     write_json(workspace.validation("raw"), report)
     outcome = {"run_id": "local", "stage": "validate_raw", "exit_code": 3, "report": None, "seconds": 2.0}
-    write_json(workspace.outcome("validate_raw"), outcome)
+    write_json(workspace.outcome("validate_raw"), outcome | {"message": f"closed: no user_id in the row of {user}"})
 
 
 def keep(run: Miniature, run_id: str, folder: Path) -> None:

@@ -1,11 +1,20 @@
-"""The command `din report`, and the page that `din gate` leaves."""
+"""The command `din report`, and the pages that `din fetch`, `din gate` and `din promote` leave."""
 
 import json
+import shutil
+import sys
+from functools import partial
 
 import pytest
+from miniature import Run as Miniature
+from miniature import edit, score
+from small_runs import judge
 from typer.testing import CliRunner
 
 from din import cli
+from din.params import to_json
+from din.params.overlays import edit as overlaid
+from din.promotion.promote import promote
 from din.report import write
 from din.report.advice import Advice
 from din.report.run import Run
@@ -26,7 +35,22 @@ def test_the_command_writes_and_prints(here: Workspace) -> None:
     assert here.report.read_bytes().startswith(b"<!doctype html>")
     assert "unfinished: The run has not reached its gate" in done.output
     found = json.loads(CliRunner().invoke(cli.app, ["report", "--json"]).stdout)
-    assert (found["state"], found["report"], found["advice"]) == ("unfinished", "reports/report.html", [])
+    assert (found["state"], found["message"], found["advice"]) == ("unfinished", "", [])
+    assert found["report"] == "reports/report.html"
+
+
+def test_a_refused_fetch_leaves_its_error(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and `din report` show the message of the row that stopped the run."""
+    monkeypatch.chdir(here.root)
+    (here.root / "events.csv").write_text("user_id,item_id,timestamp,label\n1,10,1700006400,0\n,10,1700006401,1\n")
+    table = {"source": "table", "table": {"events": "events.csv"}}
+    here.params.write_text(overlaid(here.params.read_text(), {"fetch": table}, "test").text)
+    done = CliRunner().invoke(cli.app, ["fetch"])
+    assert done.exit_code == 2, done.output
+    assert b"events.csv row 2: user_id is missing" in here.report.read_bytes()
+    found = json.loads(CliRunner().invoke(cli.app, ["report", "--json"]).stdout)
+    assert found["state"] == "stopped" and found["message"].startswith("events.csv row 2: user_id is missing")
+    assert "events.csv row 2: user_id is missing" in CliRunner().invoke(cli.app, ["report"]).stdout
 
 
 def test_the_gate_leaves_a_page(here: Workspace) -> None:
@@ -48,12 +72,36 @@ def test_the_gate_names_the_advice(here: Workspace, capsys: pytest.CaptureFixtur
 
 def test_a_report_that_fails_does_not_fail_the_gate(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The exit code is the gate's, and the failure is one line."""
-
-    def broken(_: Workspace) -> None:
-        raise RuntimeError("no page today")
-
-    monkeypatch.setattr(write, "write_report", broken)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
     done = CliRunner().invoke(cli.app, ["gate"])
     assert done.exit_code == 3
-    assert "no run report was written: RuntimeError: no page today" in done.stderr
+    assert done.stderr.endswith("warning: no run report was written: exit code 1\n")
     assert here.gate.exists() and not here.report.exists()
+
+
+@pytest.fixture
+def judged(finished: Miniature, monkeypatch: pytest.MonkeyPatch) -> Miniature:
+    """A run whose gate is open and has left its page; `din promote` scores it as a miniature."""
+    finished.here.params.write_text(json.dumps(to_json(finished.params)))
+    judge(finished)
+    write.write_report(finished.here)
+    monkeypatch.setattr("din.promotion.promote.promote", partial(promote, score=score))
+    return finished
+
+
+def test_a_promotion_leaves_a_page(judged: Miniature) -> None:
+    """The page says that the candidate is the champion now, and the record holds the page that the gate left."""
+    done = CliRunner().invoke(cli.app, ["promote", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["appended"]
+    assert b"Scoring uses this model now." in judged.here.report.read_bytes()
+    (kept,) = (judged.here.root / "registry").rglob("report.html")
+    assert b"Ready to promote" in kept.read_bytes()
+
+
+def test_a_refused_promotion_leaves_a_page(judged: Miniature) -> None:
+    """The page of an open gate says why nothing was promoted."""
+    edit(judged.here.evaluation, lambda report: report["test"].update(auc=0.9))
+    done = CliRunner().invoke(cli.app, ["promote"])
+    assert done.exit_code == 3, done.output
+    assert b"nothing promoted: changed since the gate judged" in judged.here.report.read_bytes()
