@@ -200,7 +200,7 @@ def _stages(workspace: Workspace) -> list[Stage]:
     """Return the stages of dvc.yaml in its order.
 
     An outcome that says "failed" is outdated if the stage's outputs exist: DVC took them from its cache since. But the
-    outcome of a stage that runs each time is of this run, and its outputs may be those of an older one.
+    outcome of a stage that runs each time is of this run, and its outputs may be older.
     """
     found = []
     for name, declared in stage.stages_of(workspace).items():

@@ -219,7 +219,7 @@ IDS: dict[str, tuple[str, Callable[[Row, int], str], dict[str, str], str]] = {
 
 @pytest.mark.parametrize("case", IDS)
 def test_values_that_are_no_ids(case: str, tmp_path: Path, log: list[Row], guessed: Guessed) -> None:
-    """The message blames the values of a column whose name is right, and those of a column that somebody named."""
+    """The message blames the values of a column whose name is right, or that somebody named."""
     header, cells, given, part = IDS[case]
     (tmp_path / "log.csv").write_text(lines_of(log, header, cells))
     with pytest.raises(InputError) as error:
