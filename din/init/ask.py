@@ -36,9 +36,10 @@ def decided(guess: Callable[[dict[str, str]], T], given: dict[str, str], answer:
             if answer is None or not error.candidates or role in given | answered:
                 raise
             question = f"{_QUESTIONS[role]} Candidates: {', '.join(error.candidates)}"
+            why = str(error)
         except Misnamed as error:
             role = error.role
             if answer is None or role not in answered:
                 raise
-            question = f"{error}\n{question}"
-        answered[role] = answer(question)
+            why = str(error)
+        answered[role] = answer(f"{why}\n{question}")

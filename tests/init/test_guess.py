@@ -423,7 +423,9 @@ def test_an_answer_decides(tmp_path: Path, guessed: Guessed) -> None:
 
     found = decided(lambda known: guessed("log.csv", **known), {}, answer)
     assert found["fetch.table.columns"] == {"user_id": "b", "item_id": "a", "timestamp": "ts"}
-    assert asked == ["Which column is the user? Candidates: a, b"]
+    (question,) = asked
+    assert question.startswith("log.csv: no name of a column means the user")
+    assert question.endswith("\nWhich column is the user? Candidates: a, b")
 
 
 def test_a_wrong_answer_is_asked_again(tmp_path: Path, guessed: Guessed) -> None:
