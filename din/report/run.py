@@ -61,7 +61,7 @@ class Verdict:
     """The fate of the candidate, in one word and in a few sentences.
 
     Attributes:
-        message: the error of the stage that stopped the run, or of a refused `din promote`; empty if there is none.
+        message: the error of the stage that failed, or of a refused `din promote`; empty if there is none.
     """
 
     state: State
@@ -137,7 +137,7 @@ class Run:
         return Verdict(
             "stopped",
             f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays.",
-            stopped.message,
+            stopped.message if stopped.state == "failed" else "",  # what closes a gate is told below
         )
 
     def activations(self) -> "list[Strip]":
