@@ -1,7 +1,8 @@
-"""Find the CSV cell that is too long for Arrow, whose own error names neither row nor column.
+"""Find the cause of an error of Arrow about a CSV file that Arrow does not name.
 
-The usual cause is an open quote, which makes the rest of the file one cell. The search reads the file once more, row by
-row, and only after a failure. It needs memory for one row.
+If a cell is too long, the usual cause is an open quote, which makes the rest of the file one cell. The search reads the
+file once more, row by row, and only after a failure. It needs memory for one row. If the first row below the header has
+another number of cells, the cause may be the line that was taken for the header.
 """
 
 import re
@@ -13,27 +14,37 @@ import pyarrow as pa
 
 from din.errors import MOST_SHOWN, InputError, shown
 
+_OTHER_WIDTH = "Row #2: Expected"  # Arrow's message about the first row below the header
 _TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
 
 
 @contextmanager
 def explained(
-    name: str, lines: Callable[[], AbstractContextManager[BufferedReader]], delimiter: str, most: int
+    name: str, lines: Callable[[], AbstractContextManager[BufferedReader]], delimiter: str, most: int, headed: bool
 ) -> Iterator[None]:
-    """Replace Arrow's error about a row longer than its block by one that names the row and its longest cell.
+    """Replace Arrow's errors about a row that is too long, or not as wide as the header, by ones with the cause.
 
     Args:
         name: the file, for messages.
         lines: opens its decompressed bytes.
         delimiter: one character.
         most: the largest number of bytes in a row.
+        headed: whether the first line names the columns.
 
     Raises:
-        InputError: a row is longer.
+        InputError: a row is longer, or the first row has more or fewer cells than the header.
     """
     try:
         yield
     except pa.ArrowInvalid as error:
+        if headed and _OTHER_WIDTH in str(error) and "\0" not in str(error):  # zero bytes have another cause
+            with lines() as stream:
+                first = shown(stream.readline(MOST_SHOWN).decode(errors="replace").rstrip())
+            problem = str(error).splitlines()[0].replace("Row #2", "line 2")
+            raise InputError(
+                f"{name}: cannot be read ({problem}); correct that line, or the first line, {first}, which was taken "
+                "for the header"
+            ) from None
         if not any(words in str(error) for words in _TOO_LONG):
             raise
         with lines() as stream:

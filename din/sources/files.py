@@ -259,7 +259,7 @@ def joined(parts: Sequence[Part]) -> Part:
 
 
 def _read_csv(file: File, select: Select, dialect: Dialect) -> pa.Table:
-    with delimited.explained(file.name, file.lines, dialect.of(file), CHUNK):
+    with delimited.explained(file.name, file.lines, dialect.of(file), CHUNK, headed=not dialect.names):
         return _parse_csv(file, select, dialect)
 
 
@@ -305,7 +305,7 @@ def _read_json(file: File, select: Select, _: Dialect) -> pa.Table:
 
 
 def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
-    with jsonlines.explained(file.lines, jsonlines.one_type_each()), file.open() as stream:
+    with jsonlines.explained(file.name, file.lines, jsonlines.one_type_each()), file.open() as stream:
         table = pjson.read_json(stream, pjson.ReadOptions(block_size=CHUNK), pjson.ParseOptions(explicit_schema=schema))
         table.validate(full=True)  # UTF-8
         return table
@@ -350,7 +350,8 @@ def unreadable(what: str) -> Iterator[None]:
         advice = "correct that line" if "line" in problem else damaged
         raise InputError(f"{what}: cannot be read ({problem}); {advice}") from None
     except ImportError as error:
-        raise InputError(f"{what}: {error}; pip install that package") from None
+        package = getattr(error.__cause__, "name", None) or "that package"
+        raise InputError(f"{what}: {error}; pip install {package}") from None
     except Exception as error:
         unread = isinstance(error, _UNREAD)
         if not unread and type(error).__module__.split(".")[0] in ("builtins", "din"):

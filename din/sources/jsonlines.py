@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from din.errors import listed, shown
+from din.errors import InputError, listed, shown
 
 Wrong = Callable[[int, dict[str, Any]], str | None]  # describes the problem of a line, given its number and object
 
@@ -15,15 +15,21 @@ _TYPES = {int: "number", float: "number", str: "text", bool: "boolean", list: "l
 
 
 @contextmanager
-def explained(lines: Callable[[], AbstractContextManager[Iterable[bytes]]], wrong: Wrong) -> Iterator[None]:
+def explained(name: str, lines: Callable[[], AbstractContextManager[Iterable[bytes]]], wrong: Wrong) -> Iterator[None]:
     """Replace Arrow's error by one that names the first bad line of the file that `lines` opens.
 
     Raises:
+        InputError: the file holds a JSON array.
         pa.ArrowInvalid: a line is not UTF-8, is not a JSON object, or has a problem that `wrong` finds.
     """
     try:
         yield
     except pa.ArrowInvalid as error:  # Arrow counts rows anew in each block
+        with lines() as opened:
+            if next(iter(opened), b"").lstrip().startswith(b"["):
+                raise InputError(
+                    f"{name}: a JSON array; expected JSON lines, so convert it, e.g. with jq -c '.[]' {name}"
+                ) from None
         with lines() as opened:
             raise pa.ArrowInvalid(_problem(opened, wrong) or str(error)) from None
 
@@ -48,9 +54,13 @@ def _problem(lines: Iterable[bytes], wrong: Wrong) -> str | None:
         try:
             record = json.loads(line.decode())
         except ValueError as error:
-            return f"line {number}: {error}, in {line[:80]!r}"
+            return f"line {number}: {error}, in {_beginning(line)}"
         if not isinstance(record, dict):
-            return f"line {number}: {line[:80]!r}; expected one JSON object per line"
+            return f"line {number}: {_beginning(line)}; expected one JSON object per line"
         if problem := wrong(number, record):
             return f"line {number}: {problem}"
     return None
+
+
+def _beginning(line: bytes) -> str:
+    return shown(line[:80].decode(errors="replace").rstrip())

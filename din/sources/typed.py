@@ -71,7 +71,7 @@ def read_json(file: File, types: Types, keep: Keep | None = None) -> Part:
     parse = pjson.ParseOptions(explicit_schema=pa.schema(list(types.items())), unexpected_field_behavior="ignore")
     with (
         unreadable(file.name),
-        jsonlines.explained(file.lines, _of_types(types)),
+        jsonlines.explained(file.name, file.lines, _of_types(types)),
         file.open() as stream,
         pjson.open_json(stream, read, parse) as reader,
     ):

@@ -221,8 +221,31 @@ CASES = [
         {"events": "bad.csv"},
     ),
     Case(
-        "a JSON array", {"bad.json": '[{"a": 1}]'}, ("bad.json: cannot be read (line 1: b'[{", "one JSON object per"),
+        "a JSON array",
+        {"bad.json": '[{"a": 1}]'},
+        ("bad.json: a JSON array; expected JSON lines", "jq -c '.[]' bad.json"),
         {"events": "bad.json"},
+    ),
+    Case(
+        "a JSON array of many lines", {"bad.json": '[\n  {"a": 1}\n]\n'}, ("bad.json: a JSON array",),
+        {"events": "bad.json"},
+    ),
+    Case(
+        "numbers in JSON lines", {"bad.json": '{"a": 1}\n5\n'}, ("line 2: '5'; expected one JSON object per line",),
+        {"events": "bad.json"},
+    ),
+    Case(
+        "Excel's line", {"bad.csv": f"sep=,\n{GOOD}"},
+        ("bad.csv: cannot be read", "line 2: Expected 2 columns, got 4", "the first line, 'sep=,', which was taken"),
+        {"events": "bad.csv"},
+    ),
+    Case(
+        "a comment", {"bad.csv": f"# exported\n{GOOD}"}, ("line 2: Expected 1 columns", "the first line, '# exported'"),
+        {"events": "bad.csv"},
+    ),
+    Case(
+        "a name too few", {"bad.csv": f"user_id,item_id,timestamp\n1,2,{T},0\n"},
+        ("line 2: Expected 3 columns, got 4", "the first line, 'user_id,item_id,timestamp'"), {"events": "bad.csv"},
     ),
     Case(
         "a truncated Parquet", {"b.parquet": parquet()[:-9]}, ("b.parquet: cannot be read", "again"),

@@ -13,6 +13,7 @@ import pytest
 from table_files import T
 
 from din.artifacts import read_json
+from din.errors import InputError
 from din.params.fetch import Csv
 from din.schema import EVENT_COLUMNS
 from din.workspace import Workspace
@@ -74,6 +75,15 @@ def test_a_remote_file_system(workspace: Workspace, fetch_table: Fetch) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/logs/a.csv", (workspace.root / "clicks.csv").read_bytes())
     assert fetch_table(events="memory://logs/*.csv")["events"].num_rows == 6
+
+
+def test_a_file_system_without_its_package(fetch_table: Fetch) -> None:
+    """The message names the package to install."""
+    import fsspec
+
+    fsspec.register_implementation("odd", "oddfs.FileSystem", clobber=True, errtxt="Install oddfs to access odd stores")
+    with pytest.raises(InputError, match=r"^fetch\.table\.events: .* odd stores; pip install oddfs$"):
+        fetch_table(events="odd://bucket/clicks.csv")
 
 
 def test_files_of_a_glob_come_in_sorted_order_and_patterns_in_theirs(workspace: Workspace, fetch_table: Fetch) -> None:
