@@ -25,6 +25,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 MOST_BYTES = 16 << 20
 DEPTH = 200
 """The deepest nesting that the JSON parser of pydantic reads."""
+REPRO = "run `dvc repro`"
 _ERRORS_SHOWN = 5
 
 T = TypeVar("T")
@@ -36,20 +37,25 @@ def read(expected: type[T], path: Path, advice: str = "") -> T:
     Args:
         expected: a dataclass or TypedDict.
         path: the file.
-        advice: what to do if the expected is wrong, e.g. which command writes the file.
+        advice: what to do if the file is missing or of another type, e.g. which command writes it.
 
     Raises:
         InputError: the file is missing or unreadable, or not a document of this expected.
     """
-    content = read_bytes(path)
+    content = read_bytes(path, missing=advice or REPRO)
     try:
         return parse(expected, content, str(path))
     except InputError as error:
         raise InputError(f"{error}; {advice}" if advice else str(error)) from None
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """Read a document's file, but no more than `most` bytes of it.
+def read_bytes(path: Path, most: int = MOST_BYTES, missing: str = REPRO) -> bytes:
+    """Read a document's file.
+
+    Args:
+        path: the file.
+        most: the largest number of bytes.
+        missing: what to do if there is no such file.
 
     Raises:
         InputError: the file is missing, unreadable or larger.
@@ -60,7 +66,7 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
         with path.open("rb") as file:
             content = file.read(most + 1)
     except FileNotFoundError:
-        raise InputError(f"{path}: not found; run the stage that writes it (see dvc.yaml), or `dvc repro`") from None
+        raise InputError(f"{path}: not found; {missing}") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; expected a readable JSON file") from None
     _check_size(content, str(path), most)

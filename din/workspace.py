@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from din.errors import InputError
+
 Format = Literal[2]
 FORMAT: Format = 2
 """The format of logs, features, models and bundles that this release writes, and the only one that it reads."""
@@ -23,6 +25,21 @@ FORMAT: Format = 2
 Suite = Literal["raw", "features", "predictions"]
 SUITES: tuple[Suite, ...] = get_args(Suite)
 """The suites of validation, each named after the directory it judges."""
+
+
+AT_THE_ROOT = "go to the root of your repository, or begin one with `din init --events FILE`"
+"""What to do where the files of a workspace's root are missing."""
+
+
+def require(*files: Path) -> None:
+    """Check that files of a workspace's root exist.
+
+    Raises:
+        InputError: one does not.
+    """
+    for path in files:
+        if not path.exists():
+            raise InputError(f"{path}: not found; {AT_THE_ROOT}")
 
 
 def user_cache() -> Path:

@@ -7,12 +7,13 @@
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import date
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from din import documents
 from din.errors import InputError, shown
@@ -27,6 +28,7 @@ from din.params.gate import Gate
 from din.params.promote import Promote
 from din.params.train import Train
 from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateRaw
+from din.workspace import AT_THE_ROOT
 
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
@@ -83,10 +85,11 @@ def load(path: Path = Path("params.yaml")) -> Params:
 
     Raises:
         InputError: the file is missing, too large, not YAML, or nested too deeply; a key is unknown, missing, given
-            twice or of a wrong type; the values of two keys contradict each other.
+            twice or of a wrong type; a value is a date without quotes; the values of two keys contradict each other.
     """
-    text = read_text(path, "run from the project's root, where params.yaml lies")
-    return parse(Params, plain(text, path), path)
+    values = plain(read_text(path, AT_THE_ROOT), path)
+    _check_dates(values, path)
+    return parse(Params, values, path)
 
 
 def read_text(path: Path, advice: str) -> str:
@@ -95,10 +98,8 @@ def read_text(path: Path, advice: str) -> str:
     Raises:
         InputError: the file is missing, too large or not UTF-8; `advice` says what to do if it is missing.
     """
-    if not path.exists():
-        raise InputError(f"{path}: not found; {advice}")
     try:
-        return documents.read_bytes(path, _MOST_BYTES).decode()
+        return documents.read_bytes(path, _MOST_BYTES, advice).decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
 
@@ -113,7 +114,7 @@ def plain(text: str, where: object) -> Any:
         found = YAML(typ="safe").load(text)
         _check_extent(found)
     except YAMLError as error:
-        raise InputError(f"{where}: not valid YAML: {shown(str(error), quotes=False)}") from None
+        raise InputError(f"{where}: not valid YAML: {_fault(error, text)}") from None
     except RecursionError:
         raise InputError(f"{where}: nested too deeply; expected blocks of keys with values") from None
     return found
@@ -162,6 +163,28 @@ def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
 def _written(value: Any) -> str:
     """Write a value as params.yaml has it."""
     return shown(json.dumps(value, default=str), quotes=False) if isinstance(value, bool | None) else shown(value)
+
+
+def _fault(error: YAMLError, text: str) -> str:
+    """Describe in one line why a text is not YAML, and where."""
+    lines = text.splitlines()
+    conflicts = [number for number, line in enumerate(lines, 1) if line.startswith("<<<<<<<")]
+    if conflicts:
+        return f"line {conflicts[0]} begins a merge conflict; keep the lines that you want, and remove the marks"
+    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
+        return shown(" ".join(str(error).split()), quotes=False)
+    mark = error.problem_mark
+    problem = shown(error.problem, quotes=False)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}; correct it"
+
+
+def _check_dates(value: Any, where: object, prefix: str = "") -> None:
+    """Raise InputError for a date without quotes, which DVC does not read."""
+    if isinstance(value, date):
+        key = prefix.removesuffix(".")
+        raise InputError(f'{where}: {key} is a bare date; DVC can\'t read those; write it in quotes: "{value}"')
+    for name, part in value.items() if isinstance(value, dict) else ():
+        _check_dates(part, where, f"{prefix}{name}.")
 
 
 def _check_extent(value: Any) -> None:

@@ -15,6 +15,7 @@ from din.artifacts import MANIFEST, sha256_file
 from din.errors import InputError, shown
 from din.names import Digest, FileName, Version
 
+_NO_BUNDLE = "expected the folder of a bundle, such as models/bundle, which `dvc repro export` writes"
 _LONGEST_NAME = 255  # bytes; the limit of Linux
 FACTS = "facts.json"
 SIGNATURE = "signature.json"
@@ -52,7 +53,7 @@ def verify_bundle(directory: Path, expected: Version | None = None) -> Verified:
     if directory.is_symlink():
         raise InputError(f"{directory}: is a symbolic link; expected a bundle's own directory")
     path = directory / MANIFEST
-    content = documents.read_bytes(path)
+    content = documents.read_bytes(path, missing=_NO_BUNDLE)
     version = Version(sha256(content).hexdigest())
     if expected is not None and version != expected:
         raise InputError(f"{directory}: holds bundle {version[:12]}, expected {expected[:12]}")

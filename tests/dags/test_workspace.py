@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import documents_of
@@ -15,7 +16,7 @@ from workers import Worker, World
 
 from dags.checkout import FOREIGN_DAYS, Settings, check_out, discard, set_params, workspace
 from din.errors import InputError
-from din.params import Params
+from din.params import Params, load
 from din.process import environment, query
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -49,6 +50,12 @@ def checked_out(world: World, here: Worker, tmp_path: Path, monkeypatch: pytest.
         return tmp_path / "w"
 
     return build
+
+
+def test_the_day_of_a_run_is_in_quotes(checked_out: Callable[..., Path]) -> None:
+    """DVC reads no parameter file with a bare date, and `load` refuses one."""
+    root = checked_out(data__until="2024-01-18")
+    assert load(root / "params.yaml").data.until == date(2024, 1, 18)
 
 
 def test_paths_hold_wherever_the_workspace_lies(here: Worker, checked_out: Callable[..., Path]) -> None:

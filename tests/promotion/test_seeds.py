@@ -221,7 +221,7 @@ def test_without_a_candidate_the_exit_code_is_2(tmp_path: Path, small: Params, c
     here = Workspace(tmp_path)
     write_features(here.features)
     assert exit_code(here, "judge", lambda: judge_seeds(here, small, 2), here.seeds) == 2
-    assert "models/din/config.json: not found; run the stage that writes it" in capsys.readouterr().err
+    assert "models/din/config.json: not found; run `dvc repro train`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seed", "expected"), [(1, [2, 3, 4]), (3, [1, 2, 4]), (4, [1, 2, 3]), (0, [1, 2, 3])])

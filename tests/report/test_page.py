@@ -127,7 +127,7 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     assert page.text.index("Fill the column.") < page.text.index("Advice") and HOSTILE in page.text
     assert "json.tool reports/gate.json" not in page.text
     assert "reports/evaluation.json" in page.text
-    assert "reports/gate.json: not found; run the stage" in page.text
+    assert "reports/gate.json: not found; run dvc repro" in page.text
     assert f"{workspace.gate}: " not in page.text
 
 
