@@ -20,7 +20,7 @@ import typer
 from din.commandline import AsJson, examples, print_result, print_version, printing_json
 from din.commandline import run as run_app
 from din.errors import GateClosed, InputError, Unavailable
-from din.workspace import Workspace
+from din.workspace import Workspace, require
 
 if TYPE_CHECKING:
     from din.params import Hooks, Params
@@ -89,6 +89,7 @@ def status(as_json: AsJson = False) -> None:
     with answering("train"):
         from din.status import print_status, status
 
+        require(HERE.params, HERE.pipeline)
         print_status(status(HERE), as_json)
 
 
@@ -186,6 +187,7 @@ def init(
 @app.command(rich_help_panel=STAGES, epilog=examples("din code"))
 def code() -> None:
     """Hash the code and the package versions that each stage depends on into reports/code/."""
+    check_root(HERE.params, HERE.pipeline)
     with running("code", HERE):
         from din.code import write_code
 
@@ -296,6 +298,7 @@ def train(as_json: AsJson = False) -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
     from din.train.launch import main
 
+    check_root(HERE.params)
     with printing_json(HERE.training, as_json):
         code = main(HERE)
         if code:
@@ -373,6 +376,7 @@ def check_parity(as_json: AsJson = False) -> None:
 )
 def gate(as_json: AsJson = False) -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
+    check_root(HERE.params, HERE.pipeline)
     with printing_json(HERE.gate, as_json), reporting("gate", HERE.gate):
         from din.promotion.gate import gate
 
@@ -407,6 +411,7 @@ def report(
             raise InputError("--registry and --model choose the runs of --all; expected --all beside them")
         from din.report.write import print_report, write_report
 
+        require(HERE.params, HERE.pipeline)
         print_report(write_report(HERE), as_json)
 
 
@@ -721,11 +726,18 @@ def registry_take(
         print_result(lambda: records.take(records.objects_of(HERE, params_here()), key, folder), as_json)
 
 
+def check_root(*files: Path) -> None:
+    """End the command, before it writes anything here, unless these files of a workspace's root exist."""
+    with answering():
+        require(*files)
+
+
 @contextlib.contextmanager
 def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
     """Run a command as a stage; see `din.stage.running`."""
     from din import stage
 
+    check_root(workspace.params)
     with stage.running(name, workspace, report):
         yield
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from din.errors import shown
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -86,9 +88,14 @@ def run(app: typer.Typer, name: str) -> None:
 
 
 def _in_one_line(error: Exception, name: str) -> str:
+    from pydantic_core import ValidationError
+
     message: str = getattr(error, "format_message")()  # noqa: B009  # the base class has no such method
     if not message:  # a group without a command has shown its help
         return ""
+    cause = error.__cause__
+    got = f", got {shown(cause.errors()[0]['input'])}" if isinstance(cause, ValidationError) else ""
     context = getattr(error, "ctx", None)
     command = context.command_path if context else name
-    return f"{command}: {message[:1].lower()}{message[1:].rstrip('.')}; `{command} --help` shows options and examples"
+    problem = f"{message[:1].lower()}{message[1:].rstrip('.')}{got}"
+    return f"{command}: {problem}; `{command} --help` shows options and examples"

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -58,7 +59,11 @@ def test_the_version() -> None:
         (["bogus"], "din: no such command 'bogus'; `din --help`"),
         (["train", "--bogus"], "din train: no such option: --bogus; `din train --help`"),
         (["score"], "din score: missing option '--input'; `din score --help`"),
-        (["judge", "--seeds", "1"], "din judge: invalid value for '--seeds'"),
+        (
+            ["judge", "--seeds", "1"],
+            "din judge: invalid value for '--seeds': Input should be greater than or equal to 2, got '1'; `din judge",
+        ),
+        (["registry", "show", "--number", "x"], "din registry show: invalid value for '--number': Input should be a"),
         (["registry", "diff", "1"], "din registry diff: missing argument 'second'"),
     ],
 )
@@ -120,15 +125,41 @@ def test_a_result_is_printed_as_text_or_as_json(
     assert capsys.readouterr() == (printed, told)
 
 
-@pytest.mark.parametrize("arguments", [["schema"], ["apply", "mine.yaml"]])
-def test_a_folder_without_parameters_is_bad_input(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The message says where to run the command."""
+WITHIN = ["status", "code", "fetch", "source", "machine", "featurize", "pin", "train", "evaluate", "refit", "export"]
+WITHIN += ["check-parity", "gate", "report", "judge", "promote", "params schema", "params apply x.yaml", "approvals"]
+WITHIN += ["registry list"]
+
+
+@pytest.mark.parametrize("command", WITHIN)
+def test_the_wrong_folder_is_bad_input(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One message says where to run the command and how to begin a repository, and nothing is written."""
     monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
-    done = CliRunner().invoke(cli.app, ["params", *arguments])
+    done = CliRunner().invoke(cli.app, command.split())
     assert done.exit_code == 2
-    assert done.stderr.endswith("params.yaml: not found; run from the project's root, where params.yaml lies\n")
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"{tmp_path}/params.yaml: not found; go to the root of your repository, or begin one with "
+        "`din init --events FILE`\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["status", "code", "gate", "report"])
+def test_a_run_needs_its_stages(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with parameters and no stages is refused by the commands about a run as a whole."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    done = CliRunner().invoke(cli.app, [command])
+    assert done.exit_code == 2
+    assert f"{tmp_path}/dvc.yaml: not found; go to the root of your repository" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+
+
+def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
+    """The message says what a bundle's folder is."""
+    done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", str(tmp_path / "nope")])
+    assert done.exit_code == 2
+    assert "nope/manifest.json: not found; expected the folder of a bundle, such as models/bundle" in done.stderr
 
 
 @pytest.mark.parametrize(
