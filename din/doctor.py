@@ -29,7 +29,7 @@ from din.params import Params, load
 from din.process import CommandFailed, environment, query
 from din.registry.objects import Objects
 from din.registry.registry import Registry
-from din.workspace import Workspace
+from din.workspace import AT_THE_ROOT, Workspace
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -105,7 +105,8 @@ def packages(_: Workspace) -> Iterator[Finding]:
         elif missing:
             yield Finding(name, "skipped" if extra else "failed", f"not installed: {', '.join(missing)}", install)
         else:
-            yield Finding(name, "ok", f"{len(needed)} packages, all within their bounds")
+            counted = "1 package" if len(needed) == 1 else f"{len(needed)} packages"
+            yield Finding(name, "ok", f"{counted}, within bounds")
 
 
 def _belongs(requirement: Requirement, extra: str) -> bool:
@@ -202,19 +203,29 @@ def disk(workspace: Workspace) -> Iterator[Finding]:
 
 def repository(workspace: Workspace) -> Iterator[Finding]:
     """Ask git for the commit, which promotions record."""
+    root = workspace.root.resolve()
+    needed = "`dvc exp`, `din reproduce` and Airflow need a commit"
     try:
-        yield Finding("git", "ok", f"commit {git(workspace.root.resolve(), 'rev-parse', '--short=12', 'HEAD').strip()}")
+        git(root, "rev-parse", "--git-dir")
     except (CommandFailed, OSError) as error:
-        mend = "install git, `git init`, and commit: `dvc exp`, `din reproduce` and Airflow need a commit"
-        yield Finding("git", "warning", _line(error), mend)
+        yield Finding("git", "warning", _line(error), f"install git, `git init`, and commit: {needed}")
+        return
+    try:
+        yield Finding("git", "ok", f"commit {git(root, 'rev-parse', '--short=12', 'HEAD').strip()}")
+    except CommandFailed:
+        yield Finding("git", "warning", "no commit yet", f"`git add --all` and `git commit`: {needed}")
 
 
 def parameters(workspace: Workspace) -> Iterator[Finding]:
     """Read params.yaml and dvc.yaml."""
-    for name, read in (
-        ("params.yaml", lambda: load(workspace.params)),
-        ("dvc.yaml", lambda: stage.stages_of(workspace)),
+    for path, read in (
+        (workspace.params, lambda: load(workspace.params)),
+        (workspace.pipeline, lambda: stage.stages_of(workspace)),
     ):
+        name = path.name
+        if not path.exists():
+            yield Finding(name, "failed", "not found", AT_THE_ROOT)
+            continue
         with _reporting(name, "correct it; in a clone, `git checkout` brings the original back") as findings:
             read()
             findings.append(Finding(name, "ok", "valid"))
@@ -232,7 +243,7 @@ def remotes(workspace: Workspace) -> Iterator[Finding]:
     try:
         repo = Repo(str(workspace.root))
     except DvcException as error:
-        yield Finding("dvc", "failed", _line(error), "run this in the project's root, or `dvc init` there")
+        yield Finding("dvc", "failed", _line(error), "go to the root of your repository, or `dvc init` there")
         return
     with repo:
         names = sorted(repo.config["remote"])

@@ -105,6 +105,14 @@ def test_a_folder_without_a_repository_is_a_warning(workspace: Workspace) -> Non
     assert of(doctor.repository, Workspace(ROOT))["git"].state == "ok"
 
 
+def test_a_repository_without_a_commit_is_a_warning(workspace: Workspace) -> None:
+    """Nothing that is there already is to be installed or begun."""
+    subprocess.run(["git", "init", "--quiet", workspace.root], env=environment(), check=True)
+    found = of(doctor.repository, workspace)["git"]
+    assert (found.state, found.seen) == ("warning", "no commit yet")
+    assert found.mend.startswith("`git add --all` and `git commit`")
+
+
 def test_files_that_cannot_be_read_fail(workspace: Workspace) -> None:
     """Both files are read as the stages read them, and looks that need the parameters are skipped."""
     assert [one.state for one in of(doctor.parameters, workspace).values()] == ["ok", "ok"]
@@ -114,6 +122,19 @@ def test_files_that_cannot_be_read_fail(workspace: Workspace) -> None:
     assert [one.state for one in found.values()] == ["failed", "failed"]
     assert "train.model.embedding_dim" in found["params.yaml"].seen
     assert of(doctor.registry, workspace)["registry"].state == "skipped"
+
+
+def test_an_empty_folder_is_not_a_repository(tmp_path: Path) -> None:
+    """The advice is the one of all commands: go elsewhere, or begin a repository."""
+    found = of(doctor.parameters, Workspace(tmp_path))
+    assert [(one.state, one.seen) for one in found.values()] == [("failed", "not found")] * 2
+    assert all("`din init --events FILE`" in one.mend for one in found.values())
+
+
+def test_one_package_is_counted_as_one(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An extra may have a single package."""
+    monkeypatch.setattr(metadata, "requires", lambda name: ["numpy>=1"])
+    assert of(doctor.packages, workspace)["packages"].seen == "1 package, within bounds"
 
 
 def dvc(workspace: Workspace, *arguments: str) -> None:
