@@ -137,7 +137,7 @@ class Run:
         return Verdict(
             "stopped",
             f"The run stopped at {stopped.name}: {how}. Nothing was judged, and the champion stays.",
-            stopped.message if stopped.state == "failed" else "",  # what closes a gate is told below
+            stopped.message if stopped.state == "failed" else "",  # closed gates have tables below
         )
 
     def activations(self) -> "list[Strip]":
