@@ -284,7 +284,7 @@ class Worker:
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")
         outs = self.stages[name].outs if name in self.stages else ()
-        if done.code:
+        if done.code and not outcome:  # a stage that was not killed has written its page
             self._write_page()
         page = self.workspace.relative(self.workspace.report)
         reports = {report, page, *(out for out in outs if out.endswith(".json"))} - {None}
@@ -298,7 +298,7 @@ class Worker:
         return result
 
     def _write_page(self) -> None:
-        """Write the run report about a stage that failed; `din gate` writes its own. A failure is only logged."""
+        """Write the run report about a stage that was killed. A failure is only logged."""
         try:
             self.din("report")
         except (InputError, GateClosed, Unavailable) as error:
