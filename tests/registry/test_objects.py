@@ -100,6 +100,7 @@ def test_commands_end_with_the_code_of_the_fault(
     monkeypatch.chdir(tmp_path)
     params = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
     assert load(tmp_path / "params.yaml").promote.registry == URI
     answer(status)
     for command in (["gate"], ["registry", "list"], ["registry", "take", "runs/x", "taken"]):
