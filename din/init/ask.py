@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from din.init.roles import Misnamed, Undecided
+from din.init.choice import Misnamed, Undecided
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from din.init import words
 from din.init.look import Column, are_amounts
-from din.init.roles import unit_of
+from din.init.time import unit_of
 from din.metrics.ranking import auc
 from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group, name_problem
 

@@ -91,6 +91,11 @@ class Column:
         return self.is_whole or pa.types.is_floating(self.values.type)
 
     @property
+    def is_integral(self) -> bool:
+        """True if all numbers are whole, even if they are written such as 17.0."""
+        return pc.all(pc.equal(pc.floor(self.values), self.values)).as_py() is not False
+
+    @property
     def is_time(self) -> bool:
         """True if the values are of a time type, as in Parquet."""
         return pa.types.is_temporal(self.values.type)

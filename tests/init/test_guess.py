@@ -17,10 +17,10 @@ from din.errors import InputError
 from din.init import look as look_module
 from din.init import roles, words
 from din.init.ask import decided
+from din.init.choice import Misnamed, Undecided
 from din.init.fields import Events, kind_of, of_events
 from din.init.guess import Asked, guess
 from din.init.look import look
-from din.init.roles import Misnamed, Undecided
 from din.params import Params
 from din.schema import Group
 from din.workspace import Workspace
