@@ -1,4 +1,4 @@
-"""What is guessed for a role, with the reason, and the errors that ask a person instead."""
+"""The choice of a value for a role, and the errors that ask a person instead."""
 
 from dataclasses import dataclass
 
