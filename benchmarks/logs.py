@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from din.errors import InputError
 from din.params import path_keys
-from din.params.overlays import overlaid
+from din.params.overlays import nested, overlaid
 
 TABLES = ("events", "items", "users", "history")
 
@@ -47,8 +47,6 @@ def with_settings(params: dict[str, Any], settings: Sequence[str], block: str = 
         key, separator, value = setting.partition("=")
         if not separator:
             raise InputError(f"--set {setting}: expected KEY=VALUE, such as data.window_days=14")
-        overlay = YAML(typ="safe").load(value)
-        for name in reversed(f"{block}{key}".split(".")):
-            overlay = {name: overlay}
+        overlay = nested({f"{block}{key}": YAML(typ="safe").load(value)})
         params = overlaid(params, overlay, f"--set {setting}")
     return params

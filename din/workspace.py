@@ -28,7 +28,7 @@ SUITES: tuple[Suite, ...] = get_args(Suite)
 
 
 AT_THE_ROOT = "go to the root of your repository, or begin one with `din init --events FILE`"
-"""What to do where the files of a workspace's root are missing."""
+"""The advice for a command that was run outside the root of a repository."""
 
 
 def require(*files: Path) -> None:

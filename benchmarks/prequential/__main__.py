@@ -65,7 +65,9 @@ def main() -> int:
 
 
 def read_log(log: Path, data: Path | None, settings: Sequence[str] = ()) -> Params:
-    """Return params.yaml with an overlay and settings KEY=VALUE, and with its tables below DATA or where they are now.
+    """Return params.yaml with an overlay and with settings KEY=VALUE.
+
+    The tables of the log are below DATA, or where the overlay says.
 
     Raises:
         InputError: the overlay or a setting can't be read, or the parameters contradict each other.

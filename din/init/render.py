@@ -5,7 +5,7 @@ copies in an installed package), so there is one pipeline and one list of parame
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from din.init.release import requirement
 from din.init.split import Set
-from din.params.overlays import edit
+from din.params.overlays import edit, nested
 from din.params.schema import schema
 
 TEMPLATE = Path(__file__).parent / "template"
@@ -62,7 +62,7 @@ def render(sets: Sequence[Set]) -> dict[str, str]:
 
 def parameters(text: str, sets: Sequence[Set]) -> str:
     """Return the text of params.yaml with some values, and above each the reason for it."""
-    edited = edit(text, _nested({one.key: one.value for one in sets}), "the guess").text
+    edited = edit(text, nested({one.key: one.value for one in sets}), "the guess").text
     lines = edited.splitlines()
     keys = YAML().load(edited)
     for one in sorted(sets, key=lambda one: -_place(keys, one.key)[0]):
@@ -93,15 +93,3 @@ def _comments(reason: str, width: int) -> list[str]:
             line += f" {word}"
         lines.append(line)
     return lines
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by dotted key as nested mappings."""
-    result: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, name = key.split(".")
-        block = result
-        for parent in parents:
-            block = block.setdefault(parent, {})
-        block[name] = value
-    return result

@@ -112,7 +112,9 @@ def _fits(column: Column, unit: str) -> bool:
     if "%" in unit:
         present = column.raw.drop_null()
         return not column.is_nested and times.formed(present.cast(pa.string()), unit).null_count == 0
-    return column.is_time or (column.is_text and times.is_iso(column.raw)) if unit == "iso" else column.is_number
+    if unit == "iso":
+        return column.is_time or (column.is_text and times.is_iso(column.raw))
+    return column.is_number
 
 
 def _span(low: float, high: float) -> str:

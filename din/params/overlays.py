@@ -100,6 +100,18 @@ def overlaid(params: Mapping[str, Any], overlay: Mapping[str, Any], where: objec
     return changed
 
 
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by dotted key as nested mappings."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        *parents, name = key.split(".")
+        block = result
+        for parent in parents:
+            block = block.setdefault(parent, {})
+        block[name] = value
+    return result
+
+
 def _values(block: Any, overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the overlay's values by dotted key."""
     place = prefix.removesuffix(".") or "the overlay"

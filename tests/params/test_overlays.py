@@ -18,7 +18,7 @@ from din.cli import app
 from din.errors import InputError
 from din.params import Params, load, parse, to_json
 from din.params.blocks import types_of
-from din.params.overlays import Change, edit, overlaid, read_overlay
+from din.params.overlays import Change, edit, nested, overlaid, read_overlay
 from din.params.reading import plain
 from din.schema import parse_fields
 
@@ -28,18 +28,6 @@ TYPES = types_of(Params)
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.yaml"))
 BEFORE = plain(TEXT, "params.yaml")
 BLOCKS = sorted({key.rpartition(".")[0] for key in TYPES})
-
-
-def nested(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values by dotted key as an overlay."""
-    overlay: dict[str, Any] = {}
-    for key, value in values.items():
-        *parents, name = key.split(".")
-        block = overlay
-        for parent in parents:
-            block = block.setdefault(parent, {})
-        block[name] = value
-    return overlay
 
 
 def flat(text: str) -> dict[str, Any]:
