@@ -50,8 +50,9 @@ def against_earlier(
 ) -> list[Gate]:
     """Return the gates of a run with a champion.
 
-    The candidate must not be older or rolled back, not be worse overall or on a slice, not predict another
-    distribution, and not be much larger or slower. There is no gate on slowness without `max_latency_ms`.
+    The candidate must not be older or rolled back, nor go on from a bundle that was, not be worse overall or on a
+    slice, not predict another distribution, and not be much larger or slower. There is no gate on slowness without
+    `max_latency_ms`.
     """
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score, may_look)
@@ -118,11 +119,19 @@ def _until(champion: Rival) -> Finding:
 
 
 def _not_rolled_back(evidence: Evidence, history: list[Record]) -> Finding:
-    record = rolled_back(history).get(evidence.version)
-    if record is None:
-        return Finding("open", "no", "no")
-    reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
-    return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    """Check that no rollback removed the candidate, nor the champion that it goes on from, whose lessons it holds."""
+    removed = rolled_back(history)
+    if record := removed.get(evidence.version):
+        reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
+        return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    for version, record in removed.items():
+        if evidence.params.train.goes_on_from(version):
+            reason = (
+                f"this candidate goes on from bundle {version[:12]}, which {record.by} rolled back ({record.reason}); "
+                "run `din pin` and `dvc repro`, or under a scheduler open a new run: both go on from another champion"
+            )
+            return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    return Finding("open", "no", "no")
 
 
 def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:

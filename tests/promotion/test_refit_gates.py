@@ -155,3 +155,16 @@ def test_a_champion_that_a_person_brought_back_is_not_doubted(
     steps(5.0)
     registry.rollback(registry.history()[0].version, by="ann", reason="worse")
     assert find(judge(workspace, quick), "last_step")["reason"] == "the champion replaced no other bundle"
+
+
+def test_a_candidate_that_goes_on_from_a_removed_bundle_stays_out(
+    workspace: Workspace, run, quick, steps, registry
+) -> None:
+    """A run that was pinned before a rollback would bring the removed lesson back, one day older."""
+    before, removed = steps(0.25)
+    registry.rollback(before, by="ann", reason="wrong prices")
+    found = find(judge(workspace, going_on(run, quick, removed, removed[:8])), "not_rolled_back")
+    assert (found["verdict"], found["observed"]) == ("closed", "in record 3")
+    assert removed[:12] in found["reason"] and "wrong prices" in found["reason"] and "din pin" in found["reason"]
+    found = find(judge(workspace, going_on(run, quick, before, before)), "not_rolled_back")
+    assert found["verdict"] == "open"
