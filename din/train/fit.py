@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from din.errors import InputError
+from din.errors import InputError, listed
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.metrics.summary import summary
@@ -57,7 +57,8 @@ def fit(
         The model of the best epoch, and the progress of training.
 
     Raises:
-        InputError: the loss is not finite, the validation metric is undefined, or `start` has another architecture.
+        InputError: there are no validation rows, the loss is not finite, the validation metric is undefined, or `start`
+            has another architecture.
     """
     learner, progress = fit_learner(features, params, checkpoint_path, start, compute)
     trained = learner.trained
@@ -79,11 +80,27 @@ def fit_learner(
         with_optimizers: the optimizers are in their state after the best epoch, too, so that the learner can go on.
             Without, they stay as they were in the last step, which saves a copy of their state.
     """
+    _require_validation_rows(features)
     trainer = _Trainer(features, params, checkpoint_path, start, compute, with_optimizers)
     trainer.resume()
     while trainer.wants_epoch():
         trainer.run_epoch()
     return trainer.best(), trainer.progress
+
+
+def _require_validation_rows(features: Features) -> None:
+    """Refuse an empty validation split before the first epoch, which it could not judge.
+
+    Raises:
+        InputError: it is empty. Under `temporal`, the message names its days.
+    """
+    if sum(features.split_rows("valid")):
+        return
+    days = [day["day"] for day in features.manifest["held_out"] if day["split"] == "valid"]
+    advice = "raise featurize.valid_fraction"
+    if days:
+        advice = f"there is no event on {listed(days)}: deliver these days, or raise featurize.valid_days"
+    raise InputError(f"{features.root}: no validation rows, so no epoch can be judged; {advice}")
 
 
 class _Trainer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from random_features import write_features
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from settings import changed
 
 from din import code
+from din.artifacts import write_json
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -270,6 +272,27 @@ def test_a_diverging_run_says_what_to_lower(features: Features, quick: Train) ->
     """A loss that is not finite is bad input, and the message names the learning rate."""
     with pytest.raises(InputError, match=r"loss is .*lower train\.learning\.learning_rate \(now 1e\+30\)"):
         fit(features, changed(quick, optimizer="sgd", learning_rate=1e30))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "advice"),
+    [
+        ([], "raise featurize.valid_fraction"),
+        ([{"day": "2024-05-03", "split": "valid", "rows": {}}], "no event on 2024-05-03: deliver these days"),
+    ],
+    ids=["by user", "by time"],
+)
+def test_a_run_without_validation_rows_ends_before_its_first_epoch(
+    held_out: list[dict[str, Any]], advice: str, features: Features, quick: Train, capsys
+) -> None:
+    """The message names the missing days, instead of a metric that can't be computed after an epoch."""
+    for number in range(features.manifest["shards"]):
+        path = features.root / "shards" / f"{number:05d}" / "valid.parquet"
+        pq.write_table(pq.read_table(path)[:0], path)
+    write_json(features.root / "manifest.json", {**features.manifest, "held_out": held_out})
+    with pytest.raises(InputError, match=advice):
+        fit(Features(features.root), quick)
+    assert "epoch" not in capsys.readouterr().out
 
 
 def test_a_metric_that_is_undefined_and_not_chosen_is_named(
