@@ -15,7 +15,7 @@ NAMES = {
     CHAMPION: "goes on daily",
     FIRST: "never retrained",
 }
-COMPARED = ((SCRATCH, STALE), (CHAMPION, STALE), (CHAMPION, SCRATCH), (SCRATCH, FIRST))
+COMPARED = ((SCRATCH, STALE), (CHAMPION, STALE), (CHAMPION, SCRATCH), (SCRATCH, FIRST), (CHAMPION, FIRST))
 METRICS: tuple[Metric, ...] = ("auc", "gauc")
 
 
