@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from din.errors import InputError
-from din.params import path_keys
-from din.params.overlays import nested, overlaid
+from din.params.overlays import make_paths_absolute, nested, overlaid
 
 TABLES = ("events", "items", "users", "history")
 
@@ -19,11 +16,7 @@ TABLES = ("events", "items", "users", "history")
 def absolute(params: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the parameters with relative paths that start at a folder; URLs stay as they are."""
     changed = deepcopy(params)
-    for key in path_keys():
-        *parents, name = key.split(".")
-        block = reduce(getitem, parents, changed)
-        if block[name] and "://" not in block[name]:
-            block[name] = str(folder.resolve() / block[name])
+    make_paths_absolute(changed, str(folder.resolve()))
     return changed
 
 

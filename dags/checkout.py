@@ -24,7 +24,7 @@ from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable
 from din.git import absolute, check_out_commit, git, is_remote, resolved
 from din.names import RunId
-from din.params import path_keys
+from din.params.overlays import make_paths_absolute
 from din.process import environment, query
 from din.workspace import Workspace
 
@@ -245,10 +245,7 @@ def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, An
         block[name] = value
     if not isinstance(params["promote"], dict) or params["promote"].get("hooks") != committed:
         raise InputError("promote.hooks run commands, so they come with the commit; a run can't change them")
-    for key in path_keys():
-        block, name = _find(params, key)
-        if block[name]:
-            block[name] = ",".join(absolute(part.strip(), settings.repository) for part in str(block[name]).split(","))
+    make_paths_absolute(params, settings.repository)
     promote = params["promote"]
     promote["registry"] = settings.shared(settings.registry or promote["registry"], "DIN_REGISTRY")
     with atomic_path(workspace.params) as temporary:

@@ -23,7 +23,8 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from din.errors import InputError, shown
-from din.params.reading import Params, parse, plain, read_text
+from din.git import absolute
+from din.params.reading import Params, parse, path_keys, plain, read_text
 
 COMMENT_COLUMN = 34
 """Where the comments of params.yaml begin."""
@@ -110,6 +111,22 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
             block = block.setdefault(parent, {})
         block[name] = value
     return result
+
+
+def make_paths_absolute(params: Any, repository: str) -> None:
+    """Make the relative paths in plain parameters absolute, in place, so that they mean the same in any folder.
+
+    Args:
+        params: nested values. A block that they lack, or that is not a mapping, is passed over.
+        repository: the folder in which relative paths start, resolved; from a URL they stay as they are.
+    """
+    for key in path_keys():
+        *parents, name = key.split(".")
+        block = params
+        for parent in parents:
+            block = block.get(parent) if isinstance(block, dict) else None
+        if isinstance(block, dict) and block.get(name):
+            block[name] = ",".join(absolute(part.strip(), repository) for part in str(block[name]).split(","))
 
 
 def _values(block: Any, overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:

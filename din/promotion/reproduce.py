@@ -23,9 +23,9 @@ from din import documents
 from din.artifacts import read_json, write_bytes
 from din.document_types import Evaluation, FetchReport, GitState, Machine, StageCode
 from din.errors import GateClosed, InputError, Unavailable, shown
-from din.git import absolute, check_out_commit, resolved
+from din.git import check_out_commit, resolved
 from din.names import Commit, Version
-from din.params import path_keys
+from din.params.overlays import make_paths_absolute
 from din.process import CommandFailed, checkout_environment, query_din, stream
 from din.promotion.diff import differences, machines
 from din.promotion.printing import flat, print_table, say
@@ -163,14 +163,7 @@ def _place(params: dict[str, Any], registry: Registry, repository: str) -> None:
     """Let relative places in the parameters keep their meaning in the checkout; no bundle depends on them."""
     uri = registry.uri
     params["promote"]["registry"] = uri if "://" in uri else str(Path(uri).expanduser().resolve())
-    values = flat(params)
-    for key in path_keys():
-        if value := values.get(key):
-            *blocks, name = key.split(".")
-            block = params
-            for part in blocks:
-                block = block[part]
-            block[name] = ",".join(absolute(part.strip(), repository) for part in value.split(","))
+    make_paths_absolute(params, repository)
 
 
 def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:

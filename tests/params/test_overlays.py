@@ -18,7 +18,7 @@ from din.cli import app
 from din.errors import InputError
 from din.params import Params, load, parse, to_json
 from din.params.blocks import types_of
-from din.params.overlays import Change, edit, nested, overlaid, read_overlay
+from din.params.overlays import Change, edit, make_paths_absolute, nested, overlaid, read_overlay
 from din.params.reading import plain
 from din.schema import parse_fields
 
@@ -186,3 +186,11 @@ def test_days_are_quoted(until: date | str) -> None:
 def test_a_change_reads_as_in_the_file() -> None:
     """Key, old and new value."""
     assert str(Change("train.model.softmax", False, None)) == "train.model.softmax: false → null"
+
+
+def test_paths_mean_the_same_in_any_folder(tmp_path: Path) -> None:
+    """Each path of a list starts at the repository; URLs, absolute paths and blocks of another form stay."""
+    params = {"fetch": {"table": {"events": "a.csv, log/*.csv,s3://b/c.csv,/d.csv", "items": None}, "kuairand": 5}}
+    make_paths_absolute(params, str(tmp_path))
+    events = f"{tmp_path}/a.csv,{tmp_path}/log/*.csv,s3://b/c.csv,/d.csv"
+    assert params == {"fetch": {"table": {"events": events, "items": None}, "kuairand": 5}}
