@@ -15,8 +15,9 @@ from pathlib import Path
 
 from benchmarks.arguments import positive
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE
+from benchmarks.environments import ROOT
 from benchmarks.month import page
-from benchmarks.month.days import ROOT, Month, Settings, run_day
+from benchmarks.month.days import Month, Settings, run_day
 from benchmarks.month.faults import FAULTS
 from benchmarks.page import Place
 from din.errors import InputError, Unavailable

@@ -29,6 +29,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks.daily import CHAMPION, SCRATCH, STALE, learning_seconds, scored
+from benchmarks.environments import ROOT
 from benchmarks.month.faults import FAULTS, planned
 from benchmarks.month.source import PRICE, Source, date_of
 from dags import plan, workspace
@@ -42,7 +43,6 @@ from din.params.reading import Params, parse, plain
 from din.sources.daily_simulation import World
 from din.workspace import Workspace
 
-ROOT = Path(__file__).parents[2]
 LOG = ROOT / "docs/examples/month.yaml"
 POLICIES: Mapping[str, Mapping[str, Any]] = {
     CHAMPION: {"train.start": "champion"},

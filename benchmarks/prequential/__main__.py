@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.arguments import positive
+from benchmarks.environments import ROOT
 from benchmarks.logs import absolute, below, with_settings
 from benchmarks.page import Place
 from benchmarks.prequential import tables
@@ -23,7 +24,6 @@ from din.params.overlays import overlaid, read_overlay
 from din.stage import workspace_lock
 from din.workspace import Workspace
 
-ROOT = Path(__file__).parents[2]
 MARKS = ("<!-- begin: python -m benchmarks.prequential --write -->", "<!-- end -->")
 
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.arguments import positive
+from benchmarks.environments import ROOT
 from benchmarks.page import Place
-from benchmarks.quality.configurations import ROOT, read
+from benchmarks.quality.configurations import read
 from benchmarks.quality.runs import STORE, choose, features_of, run_all
 from benchmarks.quality.tables import MARKS, tables
 from din.errors import InputError

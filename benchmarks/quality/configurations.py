@@ -27,12 +27,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.environments import ROOT
 from benchmarks.logs import absolute, below
 from din.errors import InputError
 from din.params import Params, Train, load, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 
-ROOT = Path(__file__).parents[2]
 BASE = "BaseModel"
 
 

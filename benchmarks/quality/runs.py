@@ -24,7 +24,9 @@ import duckdb
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from benchmarks.quality.configurations import ROOT, Log, Row
+from benchmarks.environments import ROOT
+from benchmarks.logs import TABLES
+from benchmarks.quality.configurations import Log, Row
 from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_json
 from din.errors import InputError
 from din.features.reader import Features
@@ -38,7 +40,6 @@ from din.train.fit import EVALUATION_BATCH, fit
 from din.train.predict import Predictions, predict
 
 STORE = ROOT / ".din" / "quality"
-TABLES = ("events", "items", "users", "history")
 FINALISTS = 0.2  # the share of tries that are rerun with more seeds
 FINAL_SEEDS = (1, 2, 3)
 
@@ -98,7 +99,7 @@ def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = S
 
 
 def run_all(rows: list[Row], seeds: int, folders: dict[str, Path], jobs: int, store: Path = STORE) -> Figures:
-    """The figures of every row with seeds 1 … `seeds`, validation and test."""
+    """Return the figures of every row with seeds 1 … `seeds`, on validation and test rows."""
     # Seed by seed, so that a table of fewer seeds is complete early.
     seeded = [replace(row, train=_seeded(row.train, seed)) for seed in range(1, seeds + 1) for row in rows]
     records = _run_each(seeded, ("valid", "test"), folders, jobs, store / "runs")
@@ -144,7 +145,7 @@ def _best(tries: Sequence[Train], runs: Sequence[Sequence[dict[str, Any]]], coun
 def _run_each(
     rows: list[Row], splits: Sequence[str], folders: dict[str, Path], jobs: int, kept: Path
 ) -> list[dict[str, Any]]:
-    """One record for each row, in order; what lies in `kept` is not run again."""
+    """Return one record for each row, in order. A run whose record is in `kept` is not run again."""
     rows = [replace(row, train=replace(row.train, compute=replace(row.train.compute, threads=1))) for row in rows]
     paths = [kept / f"{_identity(folders[row.log], row.train)}.json" for row in rows]
     waiting = [(row, path) for row, path in zip(rows, paths, strict=True) if not path.exists()]

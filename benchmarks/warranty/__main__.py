@@ -9,18 +9,17 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.arguments import positive
+from benchmarks.environments import ROOT
 from benchmarks.page import Place
 from benchmarks.warranty import scores, tables
 from benchmarks.warranty.trainings import KINDS, Pair, equal_pair, pairs
 from din.errors import InputError
 from din.params import Params, load
 
-ROOT = Path(__file__).parents[2]
 SIZES = (250, 1_000, 5_000, 20_000)
 LOSSES = (0, 1, 2, 3)
 REPEATED_SIZES = (250, 1_000)

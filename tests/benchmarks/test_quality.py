@@ -11,9 +11,10 @@ import pytest
 from random_features import write_features
 from settings import changed
 
+from benchmarks.environments import ROOT
 from benchmarks.quality import runs
 from benchmarks.quality.__main__ import main
-from benchmarks.quality.configurations import ROOT, Row, read
+from benchmarks.quality.configurations import Row, read
 from benchmarks.quality.runs import choose, features_of, run_all
 from benchmarks.quality.tables import mean_sd, tables
 from din.params import Params, Train, parse
