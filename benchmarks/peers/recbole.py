@@ -52,7 +52,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     labels = torch.cat([batch["label"] for batch in score]).numpy()  # the loader reorders the rows
 
     def column(name: str, raw: np.ndarray) -> torch.Tensor:
-        """The request's ids as RecBole's; those that it has not seen as its padding."""
+        """Return the request's ids as RecBole's; an id that it has not seen becomes its padding."""
         known = data.field2token_id[name]
         return torch.tensor([known.get(str(value), 0) for value in raw.reshape(-1)]).view(raw.shape)
 

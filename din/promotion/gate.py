@@ -1,8 +1,8 @@
 """The stage `gate`: judge every condition for promotion from reports and the registry, and write reports/gate.json.
 
-A gate that can't be judged, because a report is missing or malformed, is closed and says why. The gates are in
-`candidate`, `budgets`, `comparisons`, `plausibility` and `slices`. No gate reads a clock: equal workspaces and
-registries give equal reports, except for the times of requests, which are measured.
+A gate that can't be judged, because a report is missing or malformed, is closed and says why. `candidate` and
+`comparisons` list all gates. No gate reads a clock: equal workspaces and registries give equal reports, except for the
+times of requests, which are measured.
 """
 
 import os

@@ -22,7 +22,7 @@ class Rival:
     """An earlier champion, with its scores of the test rows that it did not train on, computed when first needed.
 
     Args:
-        role: champion | anchor, for messages.
+        role: champion | anchor | predecessor, for messages.
         record: its record.
         evidence: the candidate.
         registry: the registry with both.
