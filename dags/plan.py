@@ -4,6 +4,7 @@ This imports neither Airflow nor DVC, which takes seconds, so it can run at ever
 support templating: `foreach`, `matrix`, `vars` and `${…}` are refused.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -97,7 +98,7 @@ def parse(text: str) -> tuple[StagePlan, ...]:
 
 
 def _body(name: object, body: object) -> dict[str, Any]:
-    if not isinstance(name, str) or not name.replace("-", "_").replace("_", "a").isalnum():
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name):
         raise PlanError(f"stage {name!r}: a name holds letters, digits, - and _ only")
     body = _mapping(body, f"stage {name!r}")
     for key in body:
