@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import positive
 from din.registry.bundle import verify_bundle
 from din.serve import latency
 
@@ -83,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("bundle", "equal", "slow"):
         parser.add_argument(name, type=lambda path: latency.request(verify_bundle(Path(path))))
-    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--repeats", type=positive, default=200)
     parser.add_argument("--max-ms", type=float, default=100)
     parser.add_argument("--max-ratio", type=float, default=1.5)
     given = parser.parse_args()
