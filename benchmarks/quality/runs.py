@@ -27,7 +27,7 @@ from ruamel.yaml import YAML
 from benchmarks.environments import ROOT
 from benchmarks.logs import TABLES
 from benchmarks.quality.configurations import Log, Row
-from din.artifacts import atomic_path, hash_tree, read_json, sha256_file, write_json
+from din.artifacts import MANIFEST, atomic_path, hash_tree, read_json, sha256_file, write_json
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.ranking import auc, gauc
@@ -38,6 +38,7 @@ from din.train.compute import computing
 from din.train.evaluate import oracle
 from din.train.fit import EVALUATION_BATCH, fit
 from din.train.predict import Predictions, predict
+from din.workspace import Workspace
 
 STORE = ROOT / ".din" / "quality"
 FINALISTS = 0.2  # the share of tries that are rerun with more seeds
@@ -57,17 +58,19 @@ def features_of(log: Log, store: Path = STORE) -> Path:
     files = [sha256_file(path) for path in (*sorted((ROOT / "din" / "featurize").glob("*.py")), *read)]
     key = hashlib.sha256(json.dumps([blocks, files], sort_keys=True).encode()).hexdigest()[:12]
     slug = re.sub(r"\W+", "-", log.name)  # a comma would split the path into two
-    workspace = store / "logs" / f"{slug}-{key}"
-    workspace.mkdir(parents=True, exist_ok=True)
-    with (workspace / "params.yaml").open("w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(_derived(log, workspace), file)
+    workspace = Workspace(store / "logs" / f"{slug}-{key}")
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    with workspace.params.open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(_derived(log, workspace.root), file)
     for stage in ("fetch", "featurize"):
-        done = workspace / "data/features/manifest.json"
-        if stage == "featurize" and done.exists() and read_json(done)["raw"] == hash_tree(workspace / "data/raw"):
+        done = workspace.features / MANIFEST
+        if stage == "featurize" and done.exists() and read_json(done)["raw"] == hash_tree(workspace.raw):
             continue
-        if subprocess.run([sys.executable, "-m", "din.cli", stage], cwd=workspace).returncode:
-            raise InputError(f"din {stage} failed for the log {log.name} (see above); its workspace is {workspace}")
-    return workspace / "data/features"
+        if subprocess.run([sys.executable, "-m", "din.cli", stage], cwd=workspace.root).returncode:
+            raise InputError(
+                f"din {stage} failed for the log {log.name} (see above); its workspace is {workspace.root}"
+            )
+    return workspace.features
 
 
 def choose(rows: list[Row], folders: dict[str, Path], jobs: int, store: Path = STORE) -> tuple[list[Row], Figures]:
@@ -118,7 +121,7 @@ def run(features: Path, row: Row, splits: Sequence[str], kept: Path) -> dict[str
         found = predict(trained, opened, split, EVALUATION_BATCH)
         record[split] = summary(found.rows["label"], found.probabilities, found.rows["user"])
         record[split]["popularity"] = _popularity(found, opened)
-        record[split]["oracle"] = oracle(found, features.parent / "raw/truth/truth.parquet")
+        record[split]["oracle"] = oracle(found, Workspace(features.parents[1]).truth)
         if split == "test":
             record["predictions"] = str(kept.with_suffix(".parquet"))
             with atomic_path(kept.with_suffix(".parquet")) as temporary:

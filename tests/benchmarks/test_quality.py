@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -100,6 +101,19 @@ def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
     assert both["random", "wider"][0]["row"] == "wider"
     assert kept.stat().st_mtime_ns == written
     assert len(list((tmp_path / "runs").glob("*.json"))) == 2
+
+
+def test_the_oracle_of_a_log_by_days(rows: list[Row], tmp_path: Path) -> None:
+    """The true probabilities are found in the file of each day, as a simulated log without end has them."""
+    here = Workspace(tmp_path / "log")
+    features = write_features(here.features)
+    for split, day in (("valid", "2024-01-01"), ("test", "2024-01-02")):
+        sequence = np.concatenate([shard.impressions.sequence for shard in features.shards(split)])
+        path = here.truth / f"date={day}" / "part-0.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"sequence": sequence, "probability": np.full(len(sequence), 0.3)}), path)
+    (found,) = run_all(rows[:1], 1, {"random": here.features}, 1, tmp_path)["random", "BaseModel"]
+    assert found["test"]["oracle"] == {"auc": 0.5}  # all probabilities are equal
 
 
 @pytest.mark.slow
