@@ -17,12 +17,11 @@ from benchmarks.environments import ROOT
 from benchmarks.logs import absolute, below, with_settings
 from benchmarks.page import Place
 from benchmarks.prequential import tables
-from benchmarks.prequential.study import Study, Task
+from benchmarks.prequential.study import Study, Task, workspace_in
 from din.errors import GateClosed, InputError, Unavailable
 from din.params import Params, load, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 from din.stage import workspace_lock
-from din.workspace import Workspace
 
 MARKS = ("<!-- begin: python -m benchmarks.prequential --write -->", "<!-- end -->")
 
@@ -46,13 +45,11 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where the study is kept; default: .din/prequential/LOG")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page, e.g. docs/daily.md")
     given = parser.parse_args()
-    folder = given.folder or ROOT / ".din/prequential" / given.log.stem
+    folder = (given.folder or ROOT / ".din/prequential" / given.log.stem).resolve()
     try:
         place = Place.of(MARKS, given.write) if given.write else None
-        workspace = Workspace(folder.resolve() / "workspace")
-        workspace.root.mkdir(parents=True, exist_ok=True)
-        with workspace_lock(workspace):
-            study = Study.opened(folder.resolve(), read_log(given.log, given.data, given.set), given.seeds, given.days)
+        with workspace_lock(workspace_in(folder)):
+            study = Study.opened(folder, read_log(given.log, given.data, given.set), given.seeds, given.days)
             run_all(study)
         text = tables.text(study)
         print(text)

@@ -2,7 +2,7 @@
 
 On each morning there are four models, named as in `benchmarks.daily`:
 
-    scratch     learned all days until two days before it by epochs, then the validation and the test day once
+    scratch     learned all days before the validation days by epochs, then the validation and the test days once
     stale       the first part of that; it is shipped as it was judged
     champion    yesterday's champion, after one more day; it began as the first of `scratch`
     first       the first of `scratch`
@@ -134,9 +134,7 @@ class Study:
             InputError: the log is too short, it can't be read, or the folder holds another study.
         """
         prepared = _prepared(params)
-        workspace = Workspace(folder / "workspace")
-        workspace.root.mkdir(parents=True, exist_ok=True)
-        seen = look(workspace, prepared)
+        seen = look(workspace_in(folder), prepared)
         days = days_of_runs(
             date.fromisoformat(seen.first_day),
             date.fromisoformat(seen.last_day),
@@ -260,11 +258,18 @@ class Study:
 
     @property
     def _workspace(self) -> Workspace:
-        return Workspace(self.folder / "workspace")
+        return workspace_in(self.folder)
 
     @property
     def _registry(self) -> Registry:
         return Registry.of(self._workspace, self.params)
+
+
+def workspace_in(folder: Path) -> Workspace:
+    """Return the workspace of a study's folder, and make it if it is missing."""
+    workspace = Workspace(folder / "workspace")
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    return workspace
 
 
 def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[date]:
