@@ -1,7 +1,7 @@
 """The stage `evaluate`: metrics on validation and test rows, and the floors that a model must beat on the test rows.
 
-A model is judged on the rows that it has not learned: on the validation rows as it was before it learned them, and on
-the test rows as it was then. The gain from learning the validation days is measured on the test rows.
+A model is judged on rows that it has not learned. It scores the validation rows before its pass over the validation
+days, and the test rows after it. The gain from this pass is measured on the test rows.
 
 The floors are `popularity` (each item's smoothed CTR in training) and `lr` (see `din.train.floor`). `oracle` is the AUC
 of the true probabilities, which are known for simulated logs only.

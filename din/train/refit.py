@@ -9,7 +9,7 @@ predictions* are what the model would have answered on that day, had it been in 
     reports/refit.json              what was learned
     reports/training/refit_times.json   how long the pass took
 
-Without a pass the judged model is shipped as it is, and its predictions stand for both.
+Without a pass the judged model is shipped as it is, and both columns hold its predictions.
 """
 
 import shutil
