@@ -111,7 +111,7 @@ FAULTS: dict[str, Fault] = {
     "no_clicks": Fault("all labels 0", no_clicks),
     "half": Fault("the second half of the day is missing", half_a_day),
     "shrunk": Fault("the day before has lost half of its rows", shrunk),
-    "renumbered": Fault("users and items have each other's ids", renumbered),
+    "renumbered": Fault("each user has the id of another, and so has each item", renumbered),
 }
 
 
