@@ -178,7 +178,7 @@ class Workspace:
 
     @property
     def report(self) -> Path:
-        """The run report, a page for people; written by `report`, which is not a stage, and at the end of `gate`."""
+        """The run report, a page for people; written by `report`, after `gate` and `promote`, and if a stage fails."""
         return self.reports / "report.html"
 
     @property
