@@ -233,3 +233,11 @@ def test_a_missing_page_is_refused_before_anything_is_measured(tmp_path: Path) -
     assert done.returncode == 1
     assert "No such file" in done.stderr
     assert done.stdout == ""
+
+
+def test_a_count_below_one_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The benchmark of busy latency ends before it measures anything."""
+    monkeypatch.setattr("sys.argv", ["busy_latency", "--repeats", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        busy_latency.main()
+    assert "expected a whole number from 1 on, got '0'" in capsys.readouterr().err
