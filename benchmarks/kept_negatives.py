@@ -31,8 +31,8 @@ from din.metrics.summary import summary
 from din.params import Params, Train, load
 from din.sources.fetch import fetch
 from din.train.compute import computing
-from din.train.fit import EVALUATION_BATCH, fit
-from din.train.predict import predict
+from din.train.fit import fit
+from din.train.predict import EVALUATION_BATCH, predict
 from din.workspace import Workspace
 
 START = 1_704_067_200  # 2024-01-01

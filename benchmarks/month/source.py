@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from din.artifacts import atomic_path
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.daily_simulation import FIRST_DAY, World
+from din.sources.tabular import SEQUENCES_A_DAY
 
 PRICE = "price"
 _SECOND_US = 1_000_000
-_MOST_ROWS = 10**9  # of a day; the sequence number of a row, modulo this, is its place in the day's file
 _PRICES = 95  # prices are 5 to 99 and tell nothing about clicks
 
 
@@ -86,7 +86,7 @@ class Source:
 
     def truth(self, day: int, sequence: np.ndarray) -> np.ndarray:
         """Return the true probabilities of impressions of a day, given by their sequence numbers in the raw log."""
-        return self.world.impressions(day).probability[sequence % _MOST_ROWS]
+        return self.world.impressions(day).probability[sequence % SEQUENCES_A_DAY]
 
     def items(self, day: int) -> pa.Table:
         """Return the items that appeared until a day."""

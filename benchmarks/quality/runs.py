@@ -36,8 +36,8 @@ from din.params import Train
 from din.train import checkpoint
 from din.train.compute import computing
 from din.train.evaluate import oracle
-from din.train.fit import EVALUATION_BATCH, fit
-from din.train.predict import Predictions, predict
+from din.train.fit import fit
+from din.train.predict import EVALUATION_BATCH, Predictions, predict
 from din.workspace import Workspace
 
 STORE = ROOT / ".din" / "quality"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from din.document_types import GateEntry, GateReport, MissedDay
+from din.promotion.approval import shut
 from din.registry.records import Record
 
 LEARN_MISSED = (
@@ -17,9 +18,9 @@ _GATES_NAMED = 3
 def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report["champion"]
-    shut = [one for one in report["gates"] if one["verdict"] != "open"]
-    other = _named([one for one in shut if not one["name"].startswith(_DELTA)])
-    if champion is None and shut:
+    not_open = shut(report)
+    other = _named([one for one in not_open if not one["name"].startswith(_DELTA)])
+    if champion is None and not_open:
         return f"There is no champion, and this candidate does not become the first one: it does not pass {other}."
     if champion is None:
         return "There is no champion yet. The candidate passes every gate, so it may become the first one."
@@ -27,7 +28,7 @@ def explain(report: GateReport) -> str:
     if champion["version"] == report["bundle"]:
         return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
     compared = " ".join(_compared(one) for one in report["gates"] if one["name"].startswith(_DELTA))
-    if not shut:
+    if not not_open:
         return f"The candidate may replace the champion {name}. {compared}"
     if other:
         return f"The champion {name} stays, because the candidate does not pass {other}. {compared}"
@@ -41,13 +42,14 @@ def explain_champion(record: Record, report: GateReport) -> str:
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
     told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
-    shut = _named([one for one in report["gates"] if one["verdict"] != "open"])
-    if not shut:
+    not_open = shut(report)
+    if not not_open:
         return told
+    named = _named(not_open)
     champion = report["champion"]
     if champion is not None and champion["version"] == record.version:
-        return f"{told} Judged again since then, it does not pass {shut}, and it stays until another one replaces it."
-    return f"{told} It was approved although it does not pass {shut}."
+        return f"{told} Judged again since then, it does not pass {named}, and it stays until another one replaces it."
+    return f"{told} It was approved although it does not pass {named}."
 
 
 def tell_missed(days: Sequence[MissedDay]) -> str:

@@ -23,8 +23,9 @@ from din.sources.rawlog import Part, RawLog, first, require_rows
 from din.sources.rules import Rule
 from din.workspace import Workspace
 
+SEQUENCES_A_DAY = 10**9
+"""The default sequence numbers of a day's rows start at this times the number of days since 1970."""
 _TABLES = ("events", "items", "users", "history")
-_MOST_ROWS = 10**9  # of a day; the default sequence of its first row is the number of days since 1970 times this
 _EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
 
 
@@ -148,7 +149,7 @@ class TableSource:
         events = self._input("events", files.joined([part, *deciding]))
         table = self._log(events, self._few).events.table.slice(0, part.table.num_rows)
         if SEQUENCE not in events.names:
-            start = _MOST_ROWS * (date.fromisoformat(day) - date(1970, 1, 1)).days
+            start = SEQUENCES_A_DAY * (date.fromisoformat(day) - date(1970, 1, 1)).days
             numbers = pa.array(start + np.arange(table.num_rows))
             table = table.set_column(table.column_names.index(SEQUENCE), SEQUENCE, numbers)
         converted = Part(table, part.files, part.rows)

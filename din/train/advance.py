@@ -38,10 +38,8 @@ from din.schema import SplitName
 from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import SETTLING, Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
-from din.train.predict import COLUMNS, Predictions, predict
+from din.train.predict import COLUMNS, EVALUATION_BATCH, Predictions, predict
 from din.train.shared_rows import SharedRows
-
-_BATCH = 1024  # impressions that are scored at once
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def advance(
     days = []
     for rows in days_of(learner.features, split, after):
         chosen = rows.in_order_of_files
-        predictions = predict(learner.trained, learner.features, split, _BATCH, compute, chosen)
+        predictions = predict(learner.trained, learner.features, split, EVALUATION_BATCH, compute, chosen)
         metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
         learner = _knowing(learner.features.at(rows.day), learner, params, rows.day, compute)
         loss = _learn(learner, rows, params, compute)

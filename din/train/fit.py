@@ -33,10 +33,8 @@ from din.train.learner import SETTLING, Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
 from din.train.optimizers import learning_rate
-from din.train.predict import predict
+from din.train.predict import EVALUATION_BATCH, predict
 from din.train.warm_start import Start
-
-EVALUATION_BATCH = 1024
 
 
 def fit(

@@ -17,6 +17,7 @@ from din.train.loader import evaluation_batches
 from din.train.memory import keep_freed_memory
 
 COLUMNS = ("user", "item", "label", "sequence", "timestamp", "sampled", "history_length")
+EVALUATION_BATCH = 1024  # impressions that training scores at once
 
 
 @dataclass(frozen=True)

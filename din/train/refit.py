@@ -32,11 +32,10 @@ from din.names import Digest
 from din.params import Params, Train, parse
 from din.train.advance import advance
 from din.train.compute import Compute, computing
-from din.train.fit import EVALUATION_BATCH
 from din.train.learned import advances
 from din.train.learner import Learner
 from din.train.machine import describe
-from din.train.predict import COLUMNS, predict
+from din.train.predict import COLUMNS, EVALUATION_BATCH, predict
 from din.workspace import Workspace
 
 
@@ -49,10 +48,10 @@ def refit(workspace: Workspace, params: Params) -> None:
         InputError: features, model or predictions are missing, or don't fit each other, or the loss is not finite.
     """
     with computing(params.train.compute) as compute:
-        _refit(workspace, params, compute)
+        _refit(workspace, compute)
 
 
-def _refit(workspace: Workspace, params: Params, compute: Compute) -> None:
+def _refit(workspace: Workspace, compute: Compute) -> None:
     opened = Features(workspace.features)
     inputs: Judged = {
         "features": Digest(hash_tree(opened.root)),
