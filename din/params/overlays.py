@@ -118,7 +118,7 @@ def make_paths_absolute(params: Any, repository: str) -> None:
 
     Args:
         params: nested values. A block that they lack, or that is not a mapping, is passed over.
-        repository: the folder in which relative paths start, resolved; from a URL they stay as they are.
+        repository: the folder in which relative paths start, resolved. If it is a URL, they stay as they are.
     """
     for key in path_keys():
         *parents, name = key.split(".")
