@@ -20,7 +20,7 @@ EXCLUDED = {
     r"python3 -m venv \.venv && source |source \.venv/bin/activate": "the environment of the tests is active already",
     r".*\b(s3|https)://": "needs a bucket or a repository elsewhere",
     r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
-    r"python -m benchmarks\.prequential ": "takes hours, and needs a log that no publisher ships",
+    r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs has no publisher",
 }
 """Patterns of statements that can't run on one machine without a network, each with the reason."""
 
