@@ -50,9 +50,9 @@ def against_earlier(
 ) -> list[Gate]:
     """Return the gates of a run with a champion.
 
-    The candidate must not be older or rolled back, nor go on from a bundle that was, not be worse overall or on a
-    slice, not predict another distribution, and not be much larger or slower. There is no gate on slowness without
-    `max_latency_ms`.
+    The candidate must not be older than the champion or rolled back, nor go on from a bundle that was rolled back. It
+    must not be worse overall or on a slice, predict another distribution, or be much larger or slower. There is no gate
+    on slowness without `max_latency_ms`.
     """
     look = f"din registry show {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score, may_look)
