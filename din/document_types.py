@@ -510,11 +510,27 @@ class ValidationReport(TypedDict):
 
 
 @with_config(STRICT)
+class CrossFit(TypedDict):
+    """How the lesson of the shipped model was judged; see `din.train.crossfit`.
+
+    Attributes:
+        folds: the number of groups of users.
+        after: the time of the last row that the model had learned before its lesson.
+        rows: the number of rows of the lesson that judge it.
+    """
+
+    folds: PositiveInt
+    after: Moment
+    rows: PositiveInt
+
+
+@with_config(STRICT)
 class RefitReport(TypedDict):
     """The pass that turned the judged model into the shipped one; without a pass, the two are the same.
 
     Attributes:
         days: the test days that were learned.
+        crossfit: how its lesson was judged. None: it learned nothing after it was judged.
         inputs: hashes of the directories that the stage read.
         shipped: the hash of the model that it wrote.
     """
@@ -522,6 +538,7 @@ class RefitReport(TypedDict):
     judged_until: Moment
     seen_until: Moment
     days: list[LearnedDay]
+    crossfit: CrossFit | None
     inputs: Judged
     shipped: Digest
 

@@ -162,9 +162,9 @@ class Workspace:
         return self.reports / "refit.json"
 
     @property
-    def next_day(self) -> Path:
-        """The predictions of each test row before its day was learned; written by `refit`."""
-        return self.reports / "next_day"
+    def crossfit(self) -> Path:
+        """The cross-fitted predictions of the rows that judge the shipped model; written by `refit`."""
+        return self.reports / "crossfit"
 
     @property
     def parity(self) -> Path:

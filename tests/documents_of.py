@@ -40,7 +40,13 @@ def evaluation(**changes: Any) -> dict[str, Any]:
 
 def refit(**changes: Any) -> dict[str, Any]:
     """Return the sound reports/refit.json of a model that learned no test day."""
-    found = {"judged_until": TRAINED_UNTIL, "seen_until": TRAINED_UNTIL, "days": [], "shipped": DIGEST}
+    found = {
+        "judged_until": TRAINED_UNTIL,
+        "seen_until": TRAINED_UNTIL,
+        "days": [],
+        "crossfit": None,
+        "shipped": DIGEST,
+    }
     return found | {"inputs": {"features": DIGEST, "model": DIGEST}} | changes
 
 

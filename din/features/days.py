@@ -1,8 +1,9 @@
 """The days of a held-out split: which rows of each shard belong to a day (UTC), in the order of their times."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,14 @@ class DayRows:
         """The positions in ascending order."""
         return [np.sort(own) for own in self.positions]
 
-    @property
-    def shards(self) -> NDArray[np.int64]:
-        """The shard of each row, in ascending order, [rows]."""
-        return np.repeat(np.arange(len(self.positions)), [len(own) for own in self.positions])
+    def where(self, kept: Sequence[NDArray[np.bool_]]) -> Self:
+        """Return the rows that are kept. `last` stays the time of the day's last row.
+
+        Args:
+            kept: for each shard, whether to keep each row of the split, [rows of the file].
+        """
+        positions = [own[mask[own]] for own, mask in zip(self.positions, kept, strict=True)]
+        return replace(self, positions=positions)
 
 
 def days_of(features: Features, split: SplitName, after: datetime | None = None) -> list[DayRows]:

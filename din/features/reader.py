@@ -220,6 +220,13 @@ class Features:
         path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
         return _numpy(_read(path, [TIMESTAMP])[TIMESTAMP])
 
+    def user_rows(self, number: int, split: str) -> np.ndarray:
+        """Return the users of the impressions of one split of one shard, int32, rows of users.parquet."""
+        path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
+        users = _numpy(_read(path, ["user"])["user"])
+        _check(path, "user", users, self.manifest["users"])
+        return users
+
     def weights(self, number: int, split: str) -> np.ndarray | None:
         """Return the weights of the impressions of one split of one shard, float64. None if they have none."""
         if not self.weighted:

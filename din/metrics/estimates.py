@@ -90,9 +90,7 @@ class Estimate:
         return float(stdtr(len(self.users) - 1, beyond / error))
 
 
-def estimate(
-    metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike, days: ArrayLike | None = None
-) -> Estimate:
+def estimate(metric: Metric, labels: ArrayLike, scores: ArrayLike, users: ArrayLike) -> Estimate:
     """Return a metric with its influences.
 
     Args:
@@ -100,8 +98,6 @@ def estimate(
         labels: 0/1 [B].
         scores: of the rows [B]; probabilities for calibration and log loss.
         users: any id [B].
-        days: of the rows [B]. GAUC then ranks a user's rows within each day, because every day was scored by another
-            model. None: it ranks all rows of a user.
     """
     distinct, user = np.unique(np.asarray(users), return_inverse=True)
     clicked = np.asarray(labels) != 0
@@ -112,13 +108,11 @@ def estimate(
     if metric == "auc":
         return _auc(clicked, score, user, distinct, np.stack((clicks > 0, clicks < impressions)))
     if metric == "gauc":
-        group, owner = (user, np.arange(len(distinct))) if days is None else _groups(user, days)
-        of_group = user_auc(clicked, score, group)
-        known = ~one_class(of_group, clicked)
-        weight = np.where(known, np.bincount(group), 0)
-        earned = np.bincount(owner, np.where(known, weight * of_group.auc, 0))
-        tells = np.bincount(owner, known) > 0
-        return _ratio(earned, np.bincount(owner, weight), distinct, np.stack((tells, tells)))
+        of_user = user_auc(clicked, score, user)
+        known = ~one_class(of_user, clicked)
+        weight = np.where(known, impressions, 0)
+        earned = np.where(known, weight * of_user.auc, 0)
+        return _ratio(earned, weight, distinct, np.stack((known, known)))
     if metric == "log_loss":
         losses = np.bincount(user, log_losses(clicked, score))
         return _ratio(losses, impressions, distinct, np.stack((anyone, anyone)))
@@ -128,16 +122,11 @@ def estimate(
 
 
 def difference(
-    metric: Metric,
-    labels: ArrayLike,
-    candidate: ArrayLike,
-    champion: ArrayLike,
-    users: ArrayLike,
-    days: ArrayLike | None = None,
+    metric: Metric, labels: ArrayLike, candidate: ArrayLike, champion: ArrayLike, users: ArrayLike
 ) -> Estimate:
     """Return metric(candidate) − metric(champion) on the same rows; arguments as in `estimate`."""
-    ours = estimate(metric, labels, candidate, users, days)
-    theirs = estimate(metric, labels, champion, users, days)
+    ours = estimate(metric, labels, candidate, users)
+    theirs = estimate(metric, labels, champion, users)
     return Estimate(ours.value - theirs.value, ours.users, ours.influence - theirs.influence, ours.tells)
 
 
@@ -157,14 +146,6 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
         tells[:, place] |= one.tells
     values = np.array([one.value for one in estimates])
     return Estimate(float(shares @ values), users, influence, tells)
-
-
-def _groups(user: NDArray[np.int64], days: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the number of each row's pair of user and day [B], and the user of each pair."""
-    _, day = np.unique(np.asarray(days), return_inverse=True)
-    span = int(day.max(initial=0)) + 1
-    pairs, number = np.unique(user * span + day, return_inverse=True)
-    return number, pairs // span
 
 
 def _auc(

@@ -1,9 +1,9 @@
-"""Named slices of the test rows, since a model may be good on average and bad on one of them.
+"""Named slices of rows, since a model may be good on average and bad on one of them.
 
 Rows are sliced by history length, by training count of the item and of the user, by the item's category, and by each
 context field. A field with many values is sliced by its ten most frequent ones. A row is in at most one slice of a
-property, or for a `multi` field in one per value. Slicing reads the test shards once (for contexts) and keeps one index
-array per slice. Combinations such as "new items with short histories" are not supported.
+property, or for a `multi` field in one per value. Slicing reads the shards of the rows' splits once, for contexts, and
+keeps one index array per slice. Combinations such as "new items with short histories" are not supported.
 """
 
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from din.errors import InputError
-from din.features.reader import Features
+from din.features.reader import Features, Impressions
 from din.field_forms import UNKNOWN, Column
 from din.metrics.summary import summary
-from din.schema import ITEM_ID, USER_ID, Field, Group, Kind
+from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group, Kind
 
 LARGEST = 10
 """The largest number of slices of a field, for its most frequent values among the rows."""
@@ -52,11 +52,11 @@ def slices(rows: Rows, features: Features) -> list[Slice]:
     """Return all slices that have rows.
 
     Args:
-        rows: columns of reports/predictions/test.parquet, [B] each: user, item, sequence, history_length.
+        rows: columns of predictions, [B] each: user, item, sequence, history_length.
         features: the features that the predictions were made from.
 
     Raises:
-        InputError: a row is not among the test impressions of the features.
+        InputError: a row is not among the impressions of the features.
     """
     found = _bands("history_length", rows["history_length"], _LENGTHS, "0")
     found += _by_count("item_count", ITEM_ID, features, features.items[ITEM_ID].values[rows["item"]])
@@ -117,10 +117,12 @@ def _contexts(sequence: NDArray[np.int64], features: Features) -> list[tuple[Fie
     fields = [field for field in features.of(Group.CONTEXT) if field.form.holds_ids]
     if not fields:
         return []
-    shards = [shard.impressions for shard in features.shards("test")]
-    known = np.concatenate([shard.sequence for shard in shards])
-    order = np.argsort(known, kind="stable")
-    place = np.append(order, -1)[np.searchsorted(known, sequence, sorter=order)]
-    if len(sequence) and not (len(known) and np.array_equal(known[place], sequence)):
-        raise InputError(f"the predictions have rows that {features.root} has not; run `dvc repro evaluate`")
-    return [(f, Column.joined([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]
+    shards: list[Impressions] = []
+    for split in reversed(SPLITS):  # test rows are the rule; others are read only for a lesson of several days
+        shards += [shard.impressions for shard in features.shards(split)]
+        known = np.concatenate([shard.sequence for shard in shards])
+        order = np.argsort(known, kind="stable")
+        place = np.append(order, -1)[np.searchsorted(known, sequence, sorter=order)]
+        if not len(sequence) or (len(known) and np.array_equal(known[place], sequence)):
+            return [(f, Column.joined([shard.contexts[f.name] for shard in shards]).take(place)) for f in fields]
+    raise InputError(f"the predictions have rows that {features.root} has not; run `dvc repro evaluate`")

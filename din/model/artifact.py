@@ -4,6 +4,7 @@ config.json               the settings, the fields, the layout of the table, and
 weights.safetensors       the weights, with the embedding table
 optimizer.safetensors     the state of the optimizers, if the model is to learn more days
 before/                   the model before its pass over the validation days, if it made one
+start/                    the champion that the model goes on from, if it has learned a day since
 """
 
 from datetime import date, datetime
@@ -27,6 +28,7 @@ from din.workspace import FORMAT
 
 IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model
 BEFORE = "before"
+START = "start"
 
 _WEIGHTS = "weights.safetensors"
 _OPTIMIZER = "optimizer.safetensors"

@@ -65,7 +65,7 @@ class _Torch:
         whole = self._optimizer.state_dict()
         for name, tensor in tensors.items():
             number, key = name.split(".")
-            whole["state"].setdefault(int(number), {})[key] = tensor
+            whole["state"].setdefault(int(number), {})[key] = tensor.clone()
         self._optimizer.load_state_dict(whole)
 
 

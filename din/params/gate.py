@@ -31,7 +31,6 @@ class Gate(Block):
     slice_margin: NonNegativeFloat
     max_prediction_drift: PositiveFloat
     max_champion_drop: PositiveFloat
-    max_refit_drift: PositiveFloat
     max_auc: Share
     max_gain: PositiveFloat
     max_gain_over_lr: PositiveFloat

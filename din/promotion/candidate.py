@@ -15,8 +15,8 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
-from din.metrics import auc, gauc, population_stability_index, summary
-from din.metrics.estimates import Metric
+from din.metrics import auc, gauc, summary
+from din.metrics.estimates import Metric, difference
 from din.params import source_settings, to_json
 from din.params.train import names_version
 from din.promotion import budgets
@@ -46,7 +46,7 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
         Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc)),
         Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
         Gate("refit", refit, partial(_refit, evidence)),
-        Gate("refit_drift", refit, partial(_refit_drift, evidence)),
+        Gate("shipped", refit, partial(_shipped, evidence)),
         Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence)),
     ]
     if limits.max_latency_ms is not None:
@@ -168,7 +168,7 @@ def _gap(measured: Any, stated: Any) -> float:
 
 
 def _at_least(evidence: Evidence, metric: Metric, limit: float) -> Finding:
-    rows = evidence.sample
+    rows = evidence.shipped_sample
     return from_estimate(within, evidence.estimate(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
 
 
@@ -196,45 +196,42 @@ def _refit(evidence: Evidence) -> Finding:
     )
 
 
-def _refit_drift(evidence: Evidence) -> Finding:
-    """Check that learning the test days moved the predictions little, for the better, and left them calibrated.
+def _shipped(evidence: Evidence) -> Finding:
+    """Check that the shipped model knows the rows of its lesson as well as the models that learned a part of it.
 
-    The shipped model scores the rows that it has just learned. If it is certainly worse even there, its last lesson has
-    broken it. If it moved far, the new days hold something that earlier ones did not, e.g. a leak. Its calibration must
-    not certainly lie outside the limits of `validate_predictions`, which are about the judged model. On learned rows a
-    good ratio promises little, because a lesson draws the mean prediction to the click rate. A bad one is a fault.
+    Cross-fitting judges the lesson and not the file, because other models learn it. If the file is certainly worse than
+    these on rows that both have learned, it was broken on the way, e.g. by rows of its table that moved. Its
+    calibration must not certainly lie outside the limits of `validate_predictions`. A good one promises little on
+    learned rows, since a lesson draws the mean prediction to the CTR. A bad one is a fault.
     """
-    limit = evidence.limits.max_refit_drift
-    if not evidence.refit["days"]:
-        return Finding("open", 0.0, limit, reason="nothing was learned after the model was judged")
-    rows = evidence.draw(evidence.next_day)
-    judged = rows["prediction"].to_numpy()
+    rows = evidence.shipped_sample
     shipped = rows["shipped"].to_numpy()
+    if not evidence.refit["crossfit"]:
+        return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
     if not np.isfinite(shipped).all():
         raise InputError("the shipped model gave a score that is not a number")
-    observed = population_stability_index(judged, shipped)
-    loss = evidence.estimate("log_loss", rows, shipped).interval(evidence.limits.confidence)
+    confidence = evidence.limits.confidence
+    labels, users, taught = (rows[name].to_numpy() for name in ("label", "user", "taught"))
+    gain = difference("auc", labels, shipped, taught, users).interval(confidence)
+    loss = difference("log_loss", labels, shipped, taught, users).interval(confidence)
     bounds = evidence.params.validate_predictions
     low, high = bounds.min_calibration, bounds.max_calibration
-    ratio = evidence.estimate_of("calibration_ratio", rows, shipped).interval(evidence.limits.confidence)
+    ratio = evidence.estimate_of("calibration_ratio", rows, shipped).interval(confidence)
     problems = []
-    if loss.upper < 0:  # the estimate is judged − shipped
-        problems.append("is worse on them than before")
-    elif not observed <= limit:  # true for NaN
-        problems.append("predicts them quite differently than before")
+    if not (gain.upper >= 0 and loss.lower <= 0):  # NaN closes
+        problems.append("predicts them worse than models that learned a part of them")
     if not_outside(ratio, low, high) == "closed":
         problems.append("is miscalibrated on them")
     if not problems:
-        return Finding("open", observed, limit, rows=len(rows))
+        return Finding("open", gain.point, 0.0, gain, len(rows))
     reason = (
-        f"the shipped model has learned these rows and {' and '.join(problems)}: its log loss changed by "
-        f"{-loss.point:+.4f} [{-loss.upper:+.4f}, {-loss.lower:+.4f}], its mean from {judged.mean():.4f} to "
-        f"{shipped.mean():.4f}, and the mean divided by their CTR is {ratio.point:.3f} [{ratio.lower:.3f}, "
-        f"{ratio.upper:.3f}], expected {low:g} to {high:g}; look at the newest day, lower "
-        "train.learning.learning_rate, or change the limit that it broke: gate.max_refit_drift, or min_calibration and "
-        "max_calibration of validate_predictions"
+        f"the shipped model has learned these rows and {' and '.join(problems)}: its AUC differs by {gain.point:+.4f} "
+        f"[{gain.lower:+.4f}, {gain.upper:+.4f}], its log loss by {loss.point:+.4f} [{loss.lower:+.4f}, "
+        f"{loss.upper:+.4f}], and its mean divided by their CTR is {ratio.point:.3f} [{ratio.lower:.3f}, "
+        f"{ratio.upper:.3f}], expected {low:g} to {high:g} (validate_predictions.min_calibration and max_calibration); "
+        "run `dvc repro -f refit`"
     )
-    return Finding("closed", observed, limit, rows=len(rows), reason=reason)
+    return Finding("closed", gain.point, 0.0, gain, len(rows), reason)
 
 
 def _parity(evidence: Evidence) -> Finding:

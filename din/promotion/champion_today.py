@@ -5,9 +5,11 @@ the champion's own AUC. A champion also gets worse with every day that it has no
 AUC is low although today's log is sound, and only a promotion can help. A candidate that has learned such days tells
 the two cases apart:
 
-    the champion fell, and on the same rows the candidate
+    the champion fell, and on today's test rows the judged model
     fell too                                                 closed    the log has changed its meaning
     is better, and not far below the champion's earlier AUC  open      the champion is stale
+
+The judged model has learned nothing of the test days. A model that has may have learned what they mean now.
 """
 
 from datetime import datetime
@@ -41,8 +43,9 @@ def champion_today(champion: Rival) -> Finding:
         return Finding("open", drop.point, low, drop, len(rows))
     told = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
     if _is_newer(champion):
-        candidate = evidence.estimate("auc", rows)
-        gain = evidence.estimate("auc", rows, champion.scores).interval(evidence.limits.confidence)
+        tested = evidence.sample
+        candidate = evidence.estimate("auc", tested)
+        gain = evidence.estimate("auc", tested, champion.score(tested)).interval(evidence.limits.confidence)
         told += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
         if gain.lower > 0 and above_recorded(candidate).upper >= low:
             return Finding("open", drop.point, low, drop, len(rows), f"{told}: the champion is stale")

@@ -39,8 +39,8 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
         Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
         Gate(f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
         Gate("slice_auc", look, partial(slices.auc, evidence)),
-        Gate("calibration", look, lambda: calibration.overall(evidence, evidence.sample)),
-        Gate("slice_calibration", look, lambda: calibration.on_slices(evidence, evidence.sample)),
+        Gate("calibration", look, lambda: calibration.overall(evidence, evidence.shipped_sample)),
+        Gate("slice_calibration", look, lambda: calibration.on_slices(evidence, evidence.shipped_sample)),
         Gate("implausible_gain", look, partial(plausibility.first_gain, evidence)),
     ]
 

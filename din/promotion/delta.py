@@ -58,7 +58,7 @@ def against_anchor(anchor: Rival, metric: Metric) -> Finding:
     limits = anchor.evidence.limits
     if same := anchor.same(0.0):
         return same
-    difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores, anchor.evidence.by_day)
+    difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores)
     margin = margin_of(limits, difference)
     return from_estimate(not_outside, difference, limits.confidence, -margin, rows=len(anchor.rows))
 

@@ -21,7 +21,6 @@ from din.metrics.estimates import Estimate, Metric, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
-from din.schema import DAY_US
 from din.workspace import SUITES, Workspace
 
 
@@ -87,19 +86,19 @@ class Evidence:
         return documents.read(RefitReport, self.workspace.refit)
 
     @cached_property
-    def next_day(self) -> pa.Table:
-        """All test rows with their next-day predictions and the shipped model's own; see `din.train.refit`."""
-        return pq.read_table(self.workspace.next_day / "test.parquet")
-
-    @property
-    def by_day(self) -> bool:
-        """True if each day of `next_day` was scored by a model of its own, so that rows are ranked within days."""
-        return bool(self.refit["days"])
+    def crossfit(self) -> pa.Table:
+        """All rows that judge the shipped model, with cross-fitted predictions and its own; see `din.train.refit`."""
+        return pq.read_table(self.workspace.crossfit / "predictions.parquet")
 
     @cached_property
     def sample(self) -> pa.Table:
-        """At most `max_rows` test rows, whole users."""
+        """At most `max_rows` of `rows`, whole users."""
         return self.draw(self.rows)
+
+    @cached_property
+    def shipped_sample(self) -> pa.Table:
+        """At most `max_rows` of `crossfit`, whole users."""
+        return self.draw(self.crossfit)
 
     @cached_property
     def about(self) -> About:
@@ -120,7 +119,7 @@ class Evidence:
         """The judged directories, by name."""
         place = self.workspace
         suites = {suite: place.judged(suite) for suite in SUITES}
-        return {**suites, "model": place.model, "shipped": place.shipped, "next_day": place.next_day}
+        return {**suites, "model": place.model, "shipped": place.shipped, "crossfit": place.crossfit}
 
     def hash_of(self, name: str) -> Digest:
         """Return the hash of one of `directories`.
@@ -142,21 +141,14 @@ class Evidence:
         taken = order[np.cumsum(np.bincount(user)[order]) <= self.limits.max_rows]
         return rows.filter(pa.array(np.isin(user, taken)))
 
-    def estimate(
-        self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None, by_day: bool = False
-    ) -> Estimate:
-        """Return a metric of the predictions, or its difference from that of other scores of the rows.
-
-        Args:
-            by_day: a user's rows are ranked within each day; see `by_day`.
-        """
+    def estimate(self, metric: Metric, rows: pa.Table, against: NDArray[np.float64] | None = None) -> Estimate:
+        """Return a metric of the predictions, or its difference from that of other scores of the rows."""
         prediction = rows["prediction"].to_numpy()
         if against is None:
             return self.estimate_of(metric, rows, prediction)
         labels = rows["label"].to_numpy()
         users = rows["user"].to_numpy()
-        days = rows["timestamp"].to_numpy() // DAY_US if by_day else None
-        return difference(metric, labels, prediction, against, users, days)
+        return difference(metric, labels, prediction, against, users)
 
     def estimate_of(self, metric: Metric, rows: pa.Table, scores: NDArray[np.float64]) -> Estimate:
         """Return a metric of any scores of the rows."""

@@ -43,7 +43,6 @@ SCHEMA = pa.schema(
     ]
 )
 _CANDIDATE = b"candidate"
-_BY_DAY = b"by_day"
 _HASH = b"sha256"
 
 
@@ -63,10 +62,8 @@ class View:
     def of(cls, look: pa.Table, metric: Metric) -> Self:
         """Compute the difference of a look."""
         columns = {name: look[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
-        days = look["day"].cast(pa.int32())
-        ranked = days.to_numpy() if _BY_DAY in (look.schema.metadata or {}) else None
-        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"], ranked)
-        return cls(frozenset(days.unique().to_pylist()), found)
+        found = difference(metric, columns["label"], columns["candidate"], columns["champion"], columns["user"])
+        return cls(frozenset(look["day"].cast(pa.int32()).unique().to_pylist()), found)
 
 
 def rows_of(
@@ -75,7 +72,6 @@ def rows_of(
     raw_users: pa.ChunkedArray,
     model_name: ModelName,
     version: Version,
-    by_day: bool = False,
 ) -> pa.Table:
     """Return the rows of a look.
 
@@ -85,7 +81,6 @@ def rows_of(
         raw_users: the raw ids of users, by the numbers in `user`.
         model_name: makes hashes of two models differ, so that their users can't be joined.
         version: the candidate.
-        by_day: each day was scored by a model of its own, so a user's rows are ranked within days.
     """
     columns = [
         (rows["timestamp"].to_numpy() // DAY_US).astype(np.int32),
@@ -95,8 +90,7 @@ def rows_of(
         champion,
     ]
     arrays = [pa.array(column).cast(field.type) for field, column in zip(SCHEMA, columns, strict=True)]
-    metadata = {_CANDIDATE: version.encode()} | ({_BY_DAY: b"true"} if by_day else {})
-    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata(metadata))
+    return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_CANDIDATE: version.encode()}))
 
 
 def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
@@ -211,8 +205,8 @@ def _candidate(look: pa.Table) -> str:
 
 
 def _hash(look: pa.Table) -> bytes:
-    """Hash everything that a look says: the candidate, how its rows are ranked, and the rows."""
-    found = sha256(f"{_candidate(look)} {_BY_DAY in (look.schema.metadata or {})}".encode())
+    """Hash everything that a look says: the candidate and the rows."""
+    found = sha256(_candidate(look).encode())
     for column in look.columns:
         found.update(column.to_numpy().tobytes())
     return found.hexdigest().encode()

@@ -68,10 +68,14 @@ def gain(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64], rece
 
 def _absolute(evidence: Evidence) -> list[_Figure]:
     limits = evidence.limits
-    model = _auc(evidence, "prediction")
-    figures = [_Figure("AUC", model, limits.max_auc)]
+    judged = _auc(evidence, "prediction")
+    rows = evidence.crossfit
+    shipped = auc(rows["label"].to_numpy(), rows["prediction"].to_numpy())
+    figures = [_Figure("AUC", max(judged, shipped), limits.max_auc)]
+    if not evidence.params.train.continues:
+        figures.append(_Figure("AUC over the judged model's", shipped - judged, limits.max_gain))
     if "lr" in evidence.rows.column_names:
-        figures.append(_Figure("AUC over LR's", model - _auc(evidence, "lr"), limits.max_gain_over_lr))
+        figures.append(_Figure("AUC over LR's", judged - _auc(evidence, "lr"), limits.max_gain_over_lr))
     return figures
 
 

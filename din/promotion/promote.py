@@ -21,14 +21,14 @@ from din.errors import GateClosed, InputError, shown
 from din.names import Digest
 from din.params import Params
 from din.params.gate import Policy
-from din.promotion import approval, next_day
+from din.promotion import approval, crossfit
 from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
 from din.promotion.hooks import Event, notify
 from din.promotion.printing import flat, print_table
-from din.promotion.promoted import GIT, NEXT_DAY, RAW_MANIFEST
+from din.promotion.promoted import CROSSFIT, GIT, RAW_MANIFEST
 from din.promotion.verdict import overall
 from din.promotion.words import explain
 from din.registry.records import Approved, Record
@@ -211,7 +211,7 @@ def _run_files(evidence: Evidence) -> dict[str, bytes]:
     paths[RAW_MANIFEST] = workspace.raw / MANIFEST
     git = documents.dump(_git(workspace))
     files = {name: path.read_bytes() for name, path in paths.items()}
-    return files | {GIT: git, NEXT_DAY: next_day.dump(evidence)}
+    return files | {GIT: git, CROSSFIT: crossfit.dump(evidence)}
 
 
 def _git(workspace: Workspace) -> dict[str, Any]:

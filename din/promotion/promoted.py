@@ -13,7 +13,7 @@ from din.registry.records import Record
 from din.registry.registry import Registry
 
 GIT = "git.json"
-NEXT_DAY = "next_day.parquet"
+CROSSFIT = "crossfit.parquet"
 RAW_MANIFEST = "raw.json"
 PARAMS = "params.yaml"
 PIPELINE = "dvc.yaml"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from din.document_types import Facts
 from din.errors import InputError
-from din.promotion import looks, next_day
+from din.promotion import crossfit, looks
 from din.promotion.champion import Score, fair_rows
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding
@@ -59,31 +59,31 @@ class Rival:
 
     @cached_property
     def new_rows(self) -> pa.Table:
-        """The test rows that the rival can't have learned, with the candidate's next-day predictions.
+        """The rows that neither the rival nor their scorer has learned, with the candidate's cross-fitted predictions.
 
         There are at most `max_rows`, and none if the rival has learned today's newest rows.
         """
-        rows = self.evidence.next_day
+        rows = self.evidence.crossfit
         fair = fair_rows(self.evidence.facts, self.facts, rows["timestamp"].to_numpy())
         return self.evidence.draw(rows.filter(pa.array(fair)))
 
     @cached_property
     def rows(self) -> pa.Table:
-        """The test rows of a fair comparison, at most `max_rows`.
+        """The rows of a fair comparison, at most `max_rows`.
 
-        If there are no new rows, these are rows that the rival predicted before it learned them.
+        If the rival has learned them all, these are the rows of which its run has cross-fitted predictions, too.
         """
         if len(self.new_rows):
             return self.new_rows
         try:
-            return self.evidence.draw(next_day.stored(self.evidence, self._registry, self.record))
+            return self.evidence.draw(crossfit.stored(self.evidence, self._registry, self.record))
         except InputError as error:
             raise InputError(f"{self._name} can't be compared with: {error}") from None
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
         """The rival's probabilities of `rows`."""
-        return self.score(self.rows) if len(self.new_rows) else self.rows[next_day.SCORE].to_numpy()
+        return self.score(self.rows) if len(self.new_rows) else self.rows[crossfit.SCORE].to_numpy()
 
     def score(self, rows: pa.Table) -> NDArray[np.float64]:
         """Return the rival's probabilities of any test rows [B].
@@ -122,5 +122,5 @@ class Rival:
             raise InputError(f"no look of this candidate at {version[:12]} is stored; run `dvc repro gate`")
         raw_users = self.evidence.features.raw_users()
         model_name = self.evidence.params.model_name
-        today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate, self.evidence.by_day)
+        today = looks.rows_of(self.rows, self.scores, raw_users, model_name, candidate)
         return looks.store(self._registry, version, today)

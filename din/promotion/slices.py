@@ -28,7 +28,7 @@ _COLUMNS = ("user", "item", "label", "sequence", "history_length")
 
 def auc(evidence: Evidence) -> Finding:
     """Judge that the candidate's order is worse than chance on no slice."""
-    rows = evidence.sample
+    rows = evidence.shipped_sample
     return worst(evidence, rows, lambda some: evidence.estimate("auc", rows.take(some)), 0.5)
 
 

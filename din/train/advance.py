@@ -38,7 +38,7 @@ from din.schema import SplitName
 from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import SETTLING, Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
-from din.train.predict import COLUMNS, EVALUATION_BATCH, Predictions, predict
+from din.train.predict import EVALUATION_BATCH, Predictions, predict
 from din.train.shared_rows import SharedRows
 
 
@@ -88,19 +88,6 @@ class Pass:
         """The time of the last row that was learned. None if there was none."""
         return self.days[-1].rows.last if self.days else None
 
-    @property
-    def predictions(self) -> Predictions:
-        """The next-day predictions of all days, at least one, in the order of the split's files.
-
-        Each day is scored by another model, so a metric that ranks rows of different days mixes them. Rank within days.
-        """
-        found = [day.predictions for day in self.days]
-        shards = np.concatenate([day.rows.shards for day in self.days])
-        positions = np.concatenate([np.concatenate(day.rows.in_order_of_files) for day in self.days])
-        order = np.lexsort((positions, shards))
-        columns = {name: np.concatenate([part.rows[name] for part in found])[order] for name in COLUMNS}
-        return Predictions(columns, np.concatenate([part.logits for part in found])[order])
-
 
 def advance(
     learner: Learner, params: Train, split: SplitName, compute: Compute = CPU_ALONE, after: datetime | None = None
@@ -122,11 +109,20 @@ def advance(
         chosen = rows.in_order_of_files
         predictions = predict(learner.trained, learner.features, split, EVALUATION_BATCH, compute, chosen)
         metrics = summary(predictions.rows["label"], predictions.probabilities, predictions.rows["user"])
-        learner = _knowing(learner.features.at(rows.day), learner, params, rows.day, compute)
-        loss = _learn(learner, rows, params, compute)
+        learner, loss = learn_day(learner, rows, params, compute)
         print(f"learned {rows.day}: {len(rows):,} rows, mean loss {loss:.4f}", flush=True)
         days.append(Day(rows, predictions, metrics, loss))
     return Pass(learner, days)
+
+
+def learn_day(learner: Learner, rows: DayRows, params: Train, compute: Compute = CPU_ALONE) -> tuple[Learner, float]:
+    """Learn some rows of a day, at least one, and return the learner, which knows the day's ids, and the mean loss.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    learner = _knowing(learner.features.at(rows.day), learner, params, rows.day, compute)
+    return learner, _learn(learner, rows, params, compute)
 
 
 def _knowing(features: Features, learner: Learner, params: Train, day: date, compute: Compute) -> Learner:

@@ -52,6 +52,7 @@ class Learned:
 
     Attributes:
         judged: the model.
+        start: the champion that it goes on from, with its optimizers. None if it starts otherwise, or learned no day.
         before: the model before its pass over the validation days. None if there was no such pass.
         days: the days that it was advanced over, in order.
         progress: the epochs.
@@ -59,6 +60,7 @@ class Learned:
     """
 
     judged: Model
+    start: Model | None
     before: Model | None
     days: list[Day]
     progress: Progress
@@ -96,7 +98,10 @@ def learn(
         learner, progress = fit_learner(features, params, checkpoint_path, start, compute, with_optimizers=goes_on)
         seen_until = features.train_until
     began = time.monotonic()
-    before = None
+    before = champion = None
+    if "train" in passes and any(days_of(features, split, seen_until) for split in passes):
+        state = {name: tensor.clone() for name, tensor in learner.optimizers().items()}
+        champion = Model(_copy(learner), learner.features, seen_until, state)
     for split in passes:
         if split == "valid" and days_of(features, split, seen_until):
             before = Model(_copy(learner), learner.features, seen_until, {})
@@ -106,7 +111,7 @@ def learn(
     pass_seconds = time.monotonic() - began
     trained = Trained(learner.model.cpu().eval(), learner.table.cpu())
     judged = Model(trained, learner.features, seen_until, learner.optimizers() if goes_on else {})
-    return Learned(judged, before, days, progress, pass_seconds)
+    return Learned(judged, champion, before, days, progress, pass_seconds)
 
 
 def _copy(learner: Learner) -> Trained:

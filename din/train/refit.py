@@ -1,37 +1,46 @@
-"""The stage `refit`: turn the model that was judged into the one that is shipped.
+"""The stage `refit`: turn the model that was judged into the one that is shipped, and judge what it learns on the way.
 
 The judged model has learned everything before the test days, and its metrics are known. If rows are held out by time,
-one pass over the test days teaches it these days too. Before each day, the pass scores the day's rows. These *next-day
-predictions* are what the model would have answered on that day, had it been in production since the day before.
+one pass over the test days teaches it these days too. Afterwards nobody may judge it on them. So other models stand in
+for it, and each learns the same *lesson* from a part of the users; see `din.train.crossfit`. The lesson is what the
+model learns in passes: the test days, or, if it goes on from a champion, all days since.
 
-    models/shipped/                 the model
-    reports/next_day/test.parquet   the test rows with their next-day `prediction`, and `shipped`, the model's own
-    reports/refit.json              what was learned
-    reports/training/refit_times.json   how long the pass took
+    models/shipped/                        the model
+    reports/crossfit/predictions.parquet   the rows of the lesson and their probabilities:
+        prediction    by models that have not learned the row's user
+        taught        by models that have
+        shipped       by the shipped model
+    reports/refit.json                     what was learned
+    reports/training/refit_times.json      how long the pass and the cross-fitting took
 
-Without a pass the judged model is shipped as it is, and both columns hold its predictions.
+Without a pass the judged model is shipped as it is, and all three are its predictions of the test rows.
 """
 
 import shutil
 import time
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import hash_tree, replace_directory, write_json
-from din.document_types import Evaluation, Judged, LearnedDay, RefitReport, TrainingTimes
+from din.document_types import CrossFit, Evaluation, Judged, LearnedDay, RefitReport, TrainingTimes
 from din.errors import InputError
-from din.features.days import in_order_of_files
+from din.features.days import DayRows, days_of, in_order_of_files
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.names import Digest
 from din.params import Params, Train, parse
+from din.schema import SPLITS, SplitName
 from din.train.advance import advance
 from din.train.compute import Compute, computing
+from din.train.crossfit import FOLDS, CrossFitted, cross_fit
 from din.train.learned import advances
 from din.train.learner import Learner
 from din.train.machine import describe
@@ -40,7 +49,7 @@ from din.workspace import Workspace
 
 
 def refit(workspace: Workspace, params: Params) -> None:
-    """Write `models/shipped/`, `reports/next_day/`, `reports/refit.json` and `reports/machine/refit.json`.
+    """Write `models/shipped/`, `reports/crossfit/`, `reports/refit.json` and `reports/machine/refit.json`.
 
     The pass runs in one process, whatever `train.compute.processes` is.
 
@@ -49,6 +58,23 @@ def refit(workspace: Workspace, params: Params) -> None:
     """
     with computing(params.train.compute) as compute:
         _refit(workspace, compute)
+
+
+@dataclass(frozen=True)
+class _Shipped:
+    """What is known of the shipped model.
+
+    Attributes:
+        rows: the rows that judge it, with their probabilities.
+        seen_until: the time of the last row that it has learned.
+        days: the test days that it has learned, in order.
+        crossfit: how `rows` were predicted. None: it is the judged model.
+    """
+
+    rows: pa.Table
+    seen_until: datetime
+    days: list[LearnedDay]
+    crossfit: CrossFit | None
 
 
 def _refit(workspace: Workspace, compute: Compute) -> None:
@@ -64,55 +90,91 @@ def _refit(workspace: Workspace, compute: Compute) -> None:
     judged_until = datetime.fromisoformat(config["seen_until"])
     began, cpu_began = time.monotonic(), time.process_time()
     if advances(opened, settings):
-        rows, days, seen_until = _advance(workspace, settings, judged_until, compute)
+        shipped = _advance(workspace, settings, judged_until, compute)
     else:
-        rows, days, seen_until = _unchanged(workspace), [], judged_until
+        shipped = _unchanged(workspace, judged_until)
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
-    with replace_directory(workspace.next_day) as folder:
-        pq.write_table(rows, folder / "test.parquet")
+    with replace_directory(workspace.crossfit) as folder:
+        pq.write_table(shipped.rows, folder / "predictions.parquet")
     report: RefitReport = {
         "judged_until": judged_until.isoformat(),
-        "seen_until": seen_until.isoformat(),
-        "days": days,
+        "seen_until": shipped.seen_until.isoformat(),
+        "days": shipped.days,
+        "crossfit": shipped.crossfit,
         "inputs": inputs,
         "shipped": Digest(hash_tree(workspace.shipped)),
     }
     write_json(workspace.refit, report)
     write_json(workspace.machine_of("refit"), describe(compute))
+    learned = sum(day["rows"] for day in shipped.days)
     times: TrainingTimes = {
         "seconds": round(seconds, 3),
         "cpu_seconds": round(cpu_seconds, 3),
-        "samples_per_second": round(len(rows) / seconds, 1) if days else None,
+        "samples_per_second": round(learned / seconds, 1) if learned else None,
     }
     write_json(workspace.refit_times, times)
-    print(f"the shipped model has learned rows until {seen_until}", flush=True)
+    print(f"the shipped model has learned rows until {shipped.seen_until}", flush=True)
 
 
-def _unchanged(workspace: Workspace) -> pa.Table:
-    """Ship the judged model, and return the test rows with its predictions."""
+def _unchanged(workspace: Workspace, judged_until: datetime) -> _Shipped:
+    """Ship the judged model."""
     with replace_directory(workspace.shipped) as folder:
         shutil.copytree(workspace.model, folder, dirs_exist_ok=True)
     rows = pq.read_table(workspace.predictions / "test.parquet", columns=[*COLUMNS, "prediction"])
-    return rows.append_column("shipped", rows["prediction"])
+    for name in ("taught", "shipped"):
+        rows = rows.append_column(name, rows["prediction"])
+    return _Shipped(rows, judged_until, [], None)
 
 
-def _advance(
-    workspace: Workspace, settings: Train, judged_until: datetime, compute: Compute
-) -> tuple[pa.Table, list[LearnedDay], datetime]:
-    """Advance the judged model over the test days, save it, and return the rows, the days, and the end of the last."""
-    features = artifact.known(Features(workspace.features), workspace.model)
-    learner = Learner(features, Packer(features), settings, compute)
-    learner.load_state(artifact.read_state(workspace.model))
-    done = advance(learner, settings, "test", compute, judged_until)
+def _advance(workspace: Workspace, settings: Train, judged_until: datetime, compute: Compute) -> _Shipped:
+    """Advance the judged model over the test days, save it, and cross-fit its lesson."""
+    features = Features(workspace.features)
+    judged = _saved(features, workspace.model, settings, compute)
+    done = advance(judged, settings, "test", compute, judged_until)
     if done.until is None:
         raise InputError(
             f"{workspace.model}: the model has learned rows until {judged_until}, and {features.root} has no later "
             "test rows; run `dvc repro train`"
         )
     learner = done.learner
-    chosen = in_order_of_files([day.rows for day in done.days])
     trained = Trained(learner.model.eval(), learner.table)
-    own = predict(trained, learner.features, "test", EVALUATION_BATCH, compute, chosen)
     artifact.save(trained, settings, learner.features, workspace.shipped, done.until, learner.optimizers())
-    rows = done.predictions.table(shipped=own.probabilities)
-    return rows, [day.to_json() for day in done.days], done.until
+    champion = workspace.model / artifact.START
+    start = champion if champion.exists() else workspace.model
+    after = datetime.fromisoformat(artifact.read_config(start)["seen_until"])
+    days = [day for split in SPLITS for day in days_of(features, split, after)]
+    crossfitted = cross_fit(partial(_saved, features, start, settings, compute), days, settings, compute)
+    rows = _judging_rows(workspace, features, days, crossfitted, compute)
+    crossfit: CrossFit = {"folds": FOLDS, "after": after.isoformat(), "rows": len(rows)}
+    return _Shipped(rows, done.until, [day.to_json() for day in done.days], crossfit)
+
+
+def _judging_rows(
+    workspace: Workspace,
+    features: Features,
+    days: list[DayRows],
+    crossfitted: dict[SplitName, CrossFitted],
+    compute: Compute,
+) -> pa.Table:
+    """Return the rows of a lesson with the cross-fitted probabilities, and with those of the shipped model as saved.
+
+    Training days that left negatives out are learned, but judge nothing: their CTR is not that of the log.
+    """
+    known = artifact.known(features, workspace.shipped)
+    shipped = artifact.load(known, workspace.shipped)
+    tables = []
+    for split, found in crossfitted.items():
+        if split == "train" and features.kept_negatives < 1:
+            continue
+        chosen = in_order_of_files([day for day in days if day.split == split])
+        own = predict(shipped, known, split, EVALUATION_BATCH, compute, chosen)
+        tables.append(found.unseen.table(taught=found.taught.probabilities, shipped=own.probabilities))
+    return pa.concat_tables(tables)
+
+
+def _saved(features: Features, source: Path, settings: Train, compute: Compute) -> Learner:
+    """Return a saved model with the state of its optimizers, to learn more days of `features`."""
+    known = artifact.known(features, source)
+    learner = Learner(known, Packer(known), settings, compute)
+    learner.load_state(artifact.read_state(source))
+    return learner

@@ -129,11 +129,12 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
 
 
 def _save(learned: Learned, settings: Train, target: Path) -> None:
-    judged, before = learned.judged, learned.before
+    parts = {"": learned.judged, artifact.START: learned.start, artifact.BEFORE: learned.before}
     with replace_directory(target) as folder:
-        artifact.write(judged.trained, settings, judged.features, folder, judged.seen_until, judged.optimizers)
-        if before:
-            artifact.write(before.trained, settings, before.features, folder / artifact.BEFORE, before.seen_until)
+        for name, model in parts.items():
+            if model:
+                place = folder / name
+                artifact.write(model.trained, settings, model.features, place, model.seen_until, model.optimizers)
 
 
 @contextmanager

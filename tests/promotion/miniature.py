@@ -61,6 +61,7 @@ class Run:
         self.noise = 0.2
         self.params = params
         self.days: list[dict[str, Any]] = []  # that the shipped model learned after it was judged
+        self.crossfit: dict[str, Any] | None = None  # how this lesson was judged
         random = np.random.default_rng(5)
         items = random.integers(0, 1000, USERS * PER_USER)
         popularity = np.full(len(items), 0.5)
@@ -124,11 +125,11 @@ class Run:
             prediction = probabilities(self.noise, self.rows["item"])
         here = self.here
         here.predictions.mkdir(parents=True, exist_ok=True)
-        here.next_day.mkdir(parents=True, exist_ok=True)
+        here.crossfit.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(self.rows | {"prediction": prediction}), here.predictions / "test.parquet")
         rows = {name: column for name, column in self.rows.items() if name not in ("popularity", "lr")}
-        rows |= {"prediction": prediction, "shipped": prediction}
-        pq.write_table(pa.table(rows), here.next_day / "test.parquet")
+        rows |= {"prediction": prediction, "taught": prediction, "shipped": prediction}
+        pq.write_table(pa.table(rows), here.crossfit / "predictions.parquet")
         test, popularity, lr = (
             summary(self.rows["label"], p, self.rows["user"])
             for p in (prediction, self.rows["popularity"], self.rows["lr"])
@@ -169,7 +170,12 @@ class Run:
         version = write_bundle(here.bundle, facts, self.noise)
         judged = {name: inputs[name] for name in ("features", "model")}
         times = {name: facts[name] for name in ("judged_until", "seen_until")}
-        write_json(here.refit, documents_of.refit(inputs=judged, shipped=inputs["shipped"], days=self.days, **times))
+        write_json(
+            here.refit,
+            documents_of.refit(
+                inputs=judged, shipped=inputs["shipped"], days=self.days, crossfit=self.crossfit, **times
+            ),
+        )
         write_json(here.parity, documents_of.parity(bundle=version))
         return version
 

@@ -128,35 +128,32 @@ def test_no_model_is_judged_on_what_it_has_learned(here: Workspace, quick: Param
 
 
 def test_the_shipped_model_has_learned_the_test_days(here: Workspace, quick: Params) -> None:
-    """Each test day is predicted by a model that learned everything before it, and nothing of it."""
+    """Its own predictions, and those of models that stand in for it, are of exactly the rows that it has learned."""
     run(here, quick)
     features = Features(here.features)
-    rows = pq.read_table(here.next_day / "test.parquet")
+    rows = pq.read_table(here.crossfit / "predictions.parquet")
     judged = pq.read_table(here.predictions / "test.parquet")
-    first = rows["timestamp"].to_numpy() // DAY_US == TEST_DAYS[0]
     assert rows["sequence"].equals(judged["sequence"])
-    same = rows["prediction"].to_numpy() == pytest.approx(judged["prediction"].to_numpy(), abs=1e-6)
-    assert not same
-    np.testing.assert_allclose(rows["prediction"].to_numpy()[first], judged["prediction"].to_numpy()[first], atol=1e-6)
+    assert not rows["prediction"].equals(judged["prediction"])
     shipped = artifact.load(artifact.known(features, here.shipped), here.shipped)
     assert np.array_equal(rows["shipped"].to_numpy(), predict(shipped, features, "test", 1024).probabilities)
     report = read_json(here.refit)
     assert [day["day"] for day in report["days"]] == [str(moment(day * DAY_US).date()) for day in TEST_DAYS]
     assert report["judged_until"] == read_json(here.evaluation)["learned_until"]["test"]
+    assert report["crossfit"] == {"folds": 2, "after": report["judged_until"], "rows": len(rows)}
     assert report["seen_until"] == moment(int(rows["timestamp"].to_numpy().max())).isoformat()
 
 
 def test_a_lesson_changes_no_judgement(here: Workspace, quick: Params) -> None:
-    """Other labels on the last test day change the shipped model, but neither the judged one nor any prediction."""
+    """Other labels on the last test day change the shipped model, but not the judged one, nor its predictions."""
     run(here, quick)
     judged = weights(artifact.load(Features(here.features), here.model))
     shipped = weights(artifact.load(Features(here.features), here.shipped))
-    next_day = pq.read_table(here.next_day / "test.parquet")
+    predicted = pq.read_table(here.predictions / "test.parquet")["prediction"]
     flip_labels(Features(here.features), "test", TEST_DAYS[-1])
     run(here, quick)
     assert_same(weights(artifact.load(Features(here.features), here.model)), judged)
-    again = pq.read_table(here.next_day / "test.parquet")
-    assert again["prediction"].equals(next_day["prediction"])
+    assert pq.read_table(here.predictions / "test.parquet")["prediction"].equals(predicted)
     assert not torch.equal(artifact.load(Features(here.features), here.shipped).table, shipped["table"])
 
 
@@ -165,11 +162,11 @@ def test_a_model_that_may_not_learn_is_shipped_as_it_is(here: Workspace, quick: 
     run(here, replace(quick, train=changed(quick.train, advance=False)))
     for name in ("config.json", "weights.safetensors"):
         assert (here.shipped / name).read_bytes() == (here.model / name).read_bytes()
-    rows = pq.read_table(here.next_day / "test.parquet")
+    rows = pq.read_table(here.crossfit / "predictions.parquet")
     judged = pq.read_table(here.predictions / "test.parquet")
-    assert rows["prediction"].equals(judged["prediction"]) and rows["shipped"].equals(judged["prediction"])
+    assert all(rows[name].equals(judged["prediction"]) for name in ("prediction", "taught", "shipped"))
     report = read_json(here.refit)
-    assert (report["days"], report["seen_until"]) == ([], report["judged_until"])
+    assert (report["days"], report["crossfit"], report["seen_until"]) == ([], None, report["judged_until"])
     assert read_json(here.evaluation)["advance"] is None
 
 

@@ -1,9 +1,9 @@
-"""The next-day predictions of a promoted run, kept in its record: `next_day.parquet`.
+"""The cross-fitted predictions of a promoted run, kept in its record: `crossfit.parquet`.
 
 A champion has learned the days that it was judged on. If a day is run again, with other parameters or another seed, no
-row is left that the champion has not learned. Its next-day predictions of that day were made before it learned it, so
-they can stand for its scores. Users are hashed, as in `din.promotion.looks`. The rows are those that a gate draws, at
-most `gate.max_rows`, about 20 bytes each.
+row is left that the champion has not learned. Its cross-fitted predictions of that day come from models that had not
+learned the rows that they scored, so they can stand for its scores. Users are hashed, as in `din.promotion.looks`. The
+rows are those that a gate draws, at most `gate.max_rows`, about 20 bytes each.
 """
 
 from io import BytesIO
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from din.errors import InputError
 from din.promotion.evidence import Evidence
 from din.promotion.looks import hashed_users
-from din.promotion.promoted import NEXT_DAY, Promoted
+from din.promotion.promoted import CROSSFIT, Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry
 
@@ -27,7 +27,7 @@ _KEY = ["sequence", "timestamp", "user", "label"]
 
 def dump(evidence: Evidence) -> bytes:
     """Return the candidate's rows as a Parquet file."""
-    rows = evidence.draw(evidence.next_day)
+    rows = evidence.draw(evidence.crossfit)
     table = _keyed(evidence, rows).append_column("prediction", rows["prediction"])
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
@@ -35,7 +35,7 @@ def dump(evidence: Evidence) -> bytes:
 
 
 def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
-    """Return the candidate's test rows that a champion scored before it learned them, with its scores in `SCORE`.
+    """Return the candidate's rows that a champion's run predicted too, with its predictions in `SCORE`.
 
     A rollback's record has no files, so this reads the files of the version's promotion.
 
@@ -43,16 +43,16 @@ def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
         InputError: the promotion has no such predictions, or of no row of today.
     """
     try:
-        kept = pq.read_table(BytesIO(Promoted.find(registry, record.version).content(NEXT_DAY)))
+        kept = pq.read_table(BytesIO(Promoted.find(registry, record.version).content(CROSSFIT)))
     except (InputError, pa.ArrowException) as error:
-        problem = f"it has learned all of today's test rows, and {NEXT_DAY} of its record can't be read: {error}"
+        problem = f"it has learned all of today's test rows, and {CROSSFIT} of its record can't be read: {error}"
         raise InputError(problem) from None
-    rows = evidence.next_day
+    rows = evidence.crossfit
     today = _keyed(evidence, rows).append_column("row", pa.array(np.arange(len(rows))))
     both = today.join(kept, _KEY, join_type="inner").sort_by("row")
     if not len(both):
         raise InputError(
-            "it has learned all of today's test rows, and it predicted none of them before: the log has changed since; "
+            "it has learned all of today's test rows, and its run predicted none of them: the log has changed since; "
             "train on a newer log"
         )
     found = rows.take(both["row"])

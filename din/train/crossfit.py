@@ -1,0 +1,116 @@
+"""Judge a lesson before its model ships, by cross-fitting over users.
+
+A *lesson* is the days that a model learns once, after its epochs. Nobody may judge a model on rows that it has learned,
+and the rows of tomorrow are not there yet. So the users are split into folds, and each fold is scored by a model that
+has learned the lesson of the others:
+
+    fold     model starts from             learns the rows of    scores the rows of
+    0        the model before the lesson   all but fold 0        fold 0
+    1        the model before the lesson   all but fold 1        fold 1
+
+Together, the scores tell how well the lesson teaches users whom it does not contain. Each model learns every day of the
+lesson before it scores any, as the shipped model does. It scores the rows that it has learned, too. The shipped model,
+which has learned all folds, should know its rows at least as well.
+
+With two folds, each model learns half of the lesson. All of this costs as much as the lesson itself and two scorings of
+its rows. docs/daily.md has the figures behind two folds.
+
+A user's fold depends on the raw id alone, so a rerun or a backfill makes the same folds.
+
+Reference: Chernozhukov et al., Econometrics Journal 21 (2018), where cross-fitting is named.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from din.features.days import DayRows, in_order_of_files
+from din.features.reader import Features
+from din.params import Train
+from din.schema import SplitName
+from din.train.advance import learn_day
+from din.train.compute import CPU_ALONE, Compute
+from din.train.learner import Learner
+from din.train.predict import EVALUATION_BATCH, Predictions, predict
+
+FOLDS = 2
+
+Shards = list[NDArray[np.int64]]
+"""For each shard, numbers of rows of a split, or a number for each row."""
+Positions = dict[SplitName, Shards]
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """The rows of a lesson of one split, in the order of its files.
+
+    Attributes:
+        unseen: predicted by a model that has not learned the rows of their user.
+        taught: predicted by a model that has.
+    """
+
+    unseen: Predictions
+    taught: Predictions
+
+
+def cross_fit(
+    start: Callable[[], Learner],
+    days: Sequence[DayRows],
+    params: Train,
+    compute: Compute = CPU_ALONE,
+    folds: int = FOLDS,
+) -> dict[SplitName, CrossFitted]:
+    """Return the cross-fitted predictions of the rows of a lesson, by split.
+
+    Args:
+        start: returns a new learner in the state from which the lesson starts.
+        days: the days of the lesson, at least one, in order.
+        params: the settings that the model was trained with.
+        compute: `params.compute`, resolved.
+        folds: the number of groups that the users are split into, at least two.
+
+    Raises:
+        InputError: the loss is not finite.
+    """
+    splits: list[SplitName] = list(dict.fromkeys(day.split for day in days))
+    rows: Positions = {split: in_order_of_files([day for day in days if day.split == split]) for split in splits}
+    fold_of = _folds(start().features, rows, folds)
+    scores: list[dict[SplitName, Predictions]] = []
+    for fold in range(folds):
+        learner = start()
+        for day in days:
+            others = day.where([own != fold for own in fold_of[day.split]])
+            if len(others):
+                learner, _ = learn_day(learner, others, params, compute)
+        model, known = learner.trained, learner.features
+        scores.append({s: predict(model, known, s, EVALUATION_BATCH, compute, rows[s]) for s in splits})
+    return {split: _chosen([own[split] for own in scores], rows[split], fold_of[split]) for split in splits}
+
+
+def _chosen(scores: list[Predictions], rows: Shards, fold_of: Shards) -> CrossFitted:
+    """Choose the models of each row from the predictions of all models."""
+    fold = np.concatenate([own[chosen] for chosen, own in zip(rows, fold_of, strict=True)])
+    columns = scores[0].rows
+    logits = np.stack([model.logits for model in scores])
+    row = np.arange(len(fold))
+    taught = (fold + 1) % len(scores)
+    return CrossFitted(Predictions(columns, logits[fold, row]), Predictions(columns, logits[taught, row]))
+
+
+def _folds(features: Features, rows: Positions, folds: int) -> Positions:
+    """Return the fold of the user of each row of the lesson's splits; rows outside the lesson have fold −1."""
+    users = {split: [features.user_rows(number, split) for number in range(len(own))] for split, own in rows.items()}
+    taught = [user[chosen] for split, own in rows.items() for user, chosen in zip(users[split], own, strict=True)]
+    distinct = np.unique(np.concatenate(taught))
+    fold_of_user = np.full(features.manifest["users"], -1)
+    fold_of_user[distinct] = [_fold(raw, folds) for raw in features.raw_users().take(pa.array(distinct)).to_pylist()]
+    return {split: [fold_of_user[user] for user in users[split]] for split in rows}
+
+
+def _fold(raw_user: object, folds: int) -> int:
+    digest = blake2b(str(raw_user).encode(), digest_size=8, key=b"cross-fitting").digest()
+    return int.from_bytes(digest, "little") % folds

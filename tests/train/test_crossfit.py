@@ -1,0 +1,148 @@
+"""Cross-fitted lessons, against models that learn other features. Alone: `pytest tests/train/test_crossfit.py`."""
+
+import shutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from dated_features import TEST_DAYS, day_of, temporal
+from settings import changed
+
+from din.features.days import days_of
+from din.features.packing import Packer
+from din.features.reader import Features
+from din.params import Params, Train
+from din.train.advance import advance
+from din.train.compute import CPU_ALONE
+from din.train.crossfit import CrossFitted, cross_fit
+from din.train.fit import fit_learner
+from din.train.learner import Learner
+from din.train.predict import predict
+
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def small(params: Params) -> Train:
+    """A small DIN that learns fast."""
+    widths = {"embedding_dim": 4, "attention_hidden": (6,), "hidden": (8,)}
+    return changed(params.train, **widths, batch_size=16, learning_rate=0.01, threads=1, epochs=1)
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Features:
+    """Features that are split by time, with two test days."""
+    return temporal(tmp_path / "features")
+
+
+@pytest.fixture
+def judged(features: Features, small: Train) -> State:
+    """The state of a model that has learned everything before the test days."""
+    learner, _ = fit_learner(features, small, with_optimizers=True)
+    return {name: tensor.clone() for name, tensor in learner.state().items()}
+
+
+def resumed(features: Features, small: Train, state: State) -> Learner:
+    """Return a new learner in a state."""
+    learner = Learner(features, Packer(features), small)
+    learner.load_state(state)
+    return learner
+
+
+def fitted(features: Features, small: Train, state: State, folds: int = 2) -> CrossFitted:
+    """Cross-fit the test days."""
+    start = partial(resumed, features, small, state)
+    return cross_fit(start, days_of(features, "test"), small, CPU_ALONE, folds)["test"]
+
+
+def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target: Path) -> Features:
+    """Return a copy of features with other test rows."""
+    shutil.copytree(features.root, target)
+    for number in range(features.manifest["shards"]):
+        path = target / "shards" / f"{number:05d}" / "test.parquet"
+        pq.write_table(change(pq.read_table(path)), path)
+    return Features(target)
+
+
+def without(rows: pa.Table, users: np.ndarray) -> pa.Table:
+    """Return rows without those of some users."""
+    return rows.filter(pa.array(~np.isin(rows["user"].to_numpy(), users)))
+
+
+def flipped(rows: pa.Table, users: np.ndarray) -> pa.Table:
+    """Return rows with the other label for some users."""
+    label = rows["label"].to_numpy()
+    other = np.where(np.isin(rows["user"].to_numpy(), users), 1 - label, label).astype(np.int8)
+    return rows.set_column(rows.schema.get_field_index("label"), "label", pa.array(other))
+
+
+def folds_of(found: CrossFitted, features: Features, small: Train, state: State, tmp_path: Path) -> list[np.ndarray]:
+    """Return the users of each fold, told from the outside: those that a flipped user's labels do not touch."""
+    users = np.unique(found.unseen.rows["user"])
+    changed_labels = rewritten(features, lambda rows: flipped(rows, users[:1]), tmp_path / "flipped")
+    again = fitted(changed_labels, small, state)
+    same = again.unseen.logits == found.unseen.logits
+    kept = {user: same[found.unseen.rows["user"] == user].all() for user in users}
+    return [np.array([user for user in users if kept[user] == own]) for own in (True, False)]
+
+
+def test_each_row_is_scored_by_a_model_that_never_saw_its_user(
+    features: Features, small: Train, judged: State, tmp_path: Path
+) -> None:
+    """A model that learns a log without a fold's rows gives the same predictions of that fold, and of the other."""
+    found = fitted(features, small, judged)
+    folds = folds_of(found, features, small, judged, tmp_path)
+    assert min(map(len, folds)) >= 5
+    for number, users in enumerate(folds):
+        others = rewritten(features, lambda rows, users=users: without(rows, users), tmp_path / f"without-{number}")
+        learner = advance(resumed(others, small, judged), small, "test").learner
+        expected = predict(learner.trained, features.at(day_of(TEST_DAYS[-1])), "test", 64)
+        own = np.isin(found.unseen.rows["user"], users)
+        np.testing.assert_allclose(found.unseen.logits[own], expected.logits[own], atol=1e-5)
+        np.testing.assert_allclose(found.taught.logits[~own], expected.logits[~own], atol=1e-5)
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_nobody_is_judged_on_what_was_learned_of_them(
+    folds: int, features: Features, small: Train, judged: State, tmp_path: Path
+) -> None:
+    """Other labels of a user change the predictions of others, and never those of the user."""
+    found = fitted(features, small, judged, folds)
+    user = found.unseen.rows["user"]
+    for one in np.unique(user)[:4]:
+        other = rewritten(features, lambda rows, one=one: flipped(rows, np.array([one])), tmp_path / f"user-{one}")
+        again = fitted(other, small, judged, folds)
+        moved = again.unseen.logits != found.unseen.logits
+        assert not moved[user == one].any()
+        assert moved.any()
+        assert (again.taught.logits != found.taught.logits)[user == one].all()
+
+
+def test_the_rows_are_those_of_the_split(features: Features, small: Train, judged: State) -> None:
+    """Rows come in the order of the files, each once, with the columns that `predict` gives."""
+    found = fitted(features, small, judged)
+    expected = predict(resumed(features, small, judged).trained, features, "test", 64)
+    for predictions in (found.unseen, found.taught):
+        assert all(np.array_equal(predictions.rows[name], column) for name, column in expected.rows.items())
+
+
+def test_a_backfill_makes_the_same_bits(features: Features, small: Train, judged: State) -> None:
+    """Nothing but features, parameters and start decides."""
+    assert np.array_equal(fitted(features, small, judged).unseen.logits, fitted(features, small, judged).unseen.logits)
+
+
+def test_a_lesson_of_one_user_teaches_nobody_else(
+    features: Features, small: Train, judged: State, tmp_path: Path
+) -> None:
+    """Without others, the user is scored by the model as it was."""
+    everyone = fitted(features, small, judged).unseen.rows["user"]
+    alone = rewritten(features, lambda rows: without(rows, np.unique(everyone)[1:]), tmp_path / "alone")
+    found = fitted(alone, small, judged)
+    expected = predict(resumed(alone, small, judged).trained, alone, "test", 64)
+    assert np.array_equal(found.unseen.logits, expected.logits)
+    assert (found.taught.logits != expected.logits).all()
