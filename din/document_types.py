@@ -533,6 +533,7 @@ class RefitReport(TypedDict):
         crossfit: how its lesson was judged. None: it learned nothing after it was judged.
         inputs: hashes of the directories that the stage read.
         shipped: the hash of the model that it wrote.
+        predictions: the hash of the predictions that it wrote.
     """
 
     judged_until: Moment
@@ -541,6 +542,7 @@ class RefitReport(TypedDict):
     crossfit: CrossFit | None
     inputs: Judged
     shipped: Digest
+    predictions: Digest
 
 
 @with_config(STRICT)

@@ -46,6 +46,7 @@ def refit(**changes: Any) -> dict[str, Any]:
         "days": [],
         "crossfit": None,
         "shipped": DIGEST,
+        "predictions": DIGEST,
     }
     return found | {"inputs": {"features": DIGEST, "model": DIGEST}} | changes
 

@@ -182,6 +182,7 @@ def _refit(evidence: Evidence) -> Finding:
         "the features": (report["inputs"]["features"], facts["inputs"]["features"]),
         "the shipped model": (report["shipped"], facts["inputs"]["shipped"]),
         "the shipped model here": (found, facts["inputs"]["shipped"]),
+        "the cross-fitted predictions": (report["predictions"], evidence.hash_of("crossfit")),
         "judged_until": (report["judged_until"], facts["judged_until"]),
         "seen_until": (report["seen_until"], facts["seen_until"]),
     }

@@ -103,6 +103,7 @@ def _refit(workspace: Workspace, compute: Compute) -> None:
         "crossfit": shipped.crossfit,
         "inputs": inputs,
         "shipped": Digest(hash_tree(workspace.shipped)),
+        "predictions": Digest(hash_tree(workspace.crossfit)),
     }
     write_json(workspace.refit, report)
     write_json(workspace.machine_of("refit"), describe(compute))

@@ -170,12 +170,9 @@ class Run:
         version = write_bundle(here.bundle, facts, self.noise)
         judged = {name: inputs[name] for name in ("features", "model")}
         times = {name: facts[name] for name in ("judged_until", "seen_until")}
-        write_json(
-            here.refit,
-            documents_of.refit(
-                inputs=judged, shipped=inputs["shipped"], days=self.days, crossfit=self.crossfit, **times
-            ),
-        )
+        written = {"shipped": inputs["shipped"], "predictions": hash_tree(here.crossfit)}
+        lesson = {"days": self.days, "crossfit": self.crossfit}
+        write_json(here.refit, documents_of.refit(inputs=judged, **written, **lesson, **times))
         write_json(here.parity, documents_of.parity(bundle=version))
         return version
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from documents_of import PROTOCOL
 from judging import NEED_SCORES, crown, find, judge, set_gate, shut
-from miniature import DAY, probabilities, score
+from miniature import probabilities, score
 
 from din.errors import Unavailable
 from din.metrics import auc
@@ -210,23 +210,7 @@ def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspa
     report = judge(workspace, quick)
     found = find(report, "champion_delta_auc")
     assert (found["verdict"], found["evaluated"]) == ("closed", False)
-    assert "has learned all of today's test rows, and next_day.parquet" in found["reason"]
-
-
-def test_next_day_predictions_are_ranked_within_days(workspace: Workspace, run, quick, registry):
-    """Each day has a model of its own, so a level that differs between days costs nothing."""
-    crown(registry, run)
-    day = run.rows["timestamp"] // DAY % 2
-    run.days = [{"day": "2024-10-04", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
-    shifted = probabilities(run.noise, run.rows["item"]) * np.where(day == 1, 0.2, 1.0)
-    run.finish(shifted)
-    by_day = find(judge(workspace, quick), "champion_delta_gauc")
-    run.days = []
-    run.noise = 0.2001  # another candidate
-    run.finish(shifted)
-    mixed = find(judge(workspace, quick), "champion_delta_gauc")
-    assert (by_day["observed"], by_day["verdict"]) == (None, "closed")  # one row a day: no user has two to rank
-    assert mixed["observed"] < -0.05
+    assert "has learned all of today's test rows, and crossfit.parquet" in found["reason"]
 
 
 def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):

@@ -135,13 +135,12 @@ def test_a_flipped_bit_changes_no_row_unnoticed(rng):
 
 
 def test_rows_of_another_look_do_not_fit_the_hash(rng):
-    """A file is refused if its rows, its candidate or its ranking are not those that were stored."""
+    """A file is refused if its rows, or its candidate are not those that were stored."""
     table = drawn(rng, 0)
     stated = pq.read_schema(BytesIO(looks.dump(table))).metadata
     others = [
         drawn(rng, 0).replace_schema_metadata(stated),
         table.replace_schema_metadata({**stated, b"candidate": b"b" * 64}),
-        table.replace_schema_metadata({**stated, b"by_day": b"true"}),
         table.replace_schema_metadata({b"candidate": CANDIDATE.encode()}),
     ]
     for other in others:

@@ -17,14 +17,17 @@ from din.workspace import Workspace
 DAYS = [{"day": "2024-10-13", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
 
 
-def ship(run, shipped: np.ndarray) -> None:
-    """Let the shipped model's own predictions of the rows that it learned be these."""
+def ship(run, **columns: np.ndarray) -> None:
+    """Let the shipped model have learned the rows of a lesson, and replace predictions of these rows."""
     run.days = DAYS
+    run.crossfit = {"folds": 2, "after": "2024-10-12T00:00:00+00:00", "rows": 1200}
     run.finish()
-    path = run.here.next_day / "test.parquet"
+    path = run.here.crossfit / "predictions.parquet"
     rows = pq.read_table(path)
-    place = rows.schema.get_field_index("shipped")
-    pq.write_table(rows.set_column(place, "shipped", pa.array(shipped)), path)
+    for name, values in columns.items():
+        rows = rows.set_column(rows.schema.get_field_index(name), name, pa.array(values))
+    pq.write_table(rows, path)
+    run.bundle()
 
 
 @pytest.mark.parametrize("key", ["shipped", "seen_until", "judged_until"])
@@ -43,48 +46,57 @@ def test_a_shipped_model_that_was_replaced_is_closed(workspace: Workspace, run, 
     assert shut(judge(workspace, quick)) == ["refit"]
 
 
-def test_a_lesson_may_sharpen_the_predictions(workspace: Workspace, run, quick) -> None:
-    """A model that fits the rows it has learned somewhat better is what a lesson is for."""
+def sharpened(run, share: float) -> np.ndarray:
+    """Return the judged model's predictions, moved towards the labels by a share of their variance."""
     judged = probabilities(run.noise, run.rows["item"])
-    ship(run, judged + np.where(run.rows["label"] == 1, 0.05, -0.05) * judged * (1 - judged))
-    found = find(judge(workspace, quick), "refit_drift")
+    return judged + np.where(run.rows["label"] == 1, share, -share) * judged * (1 - judged)
+
+
+def test_a_lesson_may_sharpen_the_predictions(workspace: Workspace, run, quick) -> None:
+    """A model that has learned all rows knows them better than models that have learned a part."""
+    ship(run, taught=sharpened(run, 0.03), shipped=sharpened(run, 0.05))
+    found = find(judge(workspace, quick), "shipped")
     assert (found["verdict"], found["reason"]) == ("open", None) and found["observed"] > 0
 
 
-def test_a_lesson_that_knows_all_answers_is_closed(workspace: Workspace, run, quick) -> None:
-    """A day that can be learned by heart holds something that earlier ones did not."""
-    ship(run, np.where(run.rows["label"] == 1, 0.97, 0.03))
+@pytest.mark.parametrize("harm", ["collapse", "flipped", "overshot", "moved rows"])
+def test_a_model_that_broke_on_its_way_is_closed(harm: str, workspace: Workspace, run, quick) -> None:
+    """The shipped model is certainly worse than its stand-ins on rows that all have learned."""
+    taught = sharpened(run, 0.05)
+    moved = np.random.default_rng(0).permutation(taught)
+    overshot = 1 / (1 + np.exp(-20 * np.log(taught / (1 - taught))))
+    broken = {"collapse": np.full(len(taught), 0.02), "flipped": 1 - taught, "overshot": overshot, "moved rows": moved}
+    ship(run, taught=taught, shipped=broken[harm])
     report = judge(workspace, quick)
-    assert shut(report) == ["refit_drift"]
-    assert "predicts them quite differently" in find(report, "refit_drift")["reason"]
-
-
-@pytest.mark.parametrize("harm", ["collapse", "flipped", "overshot"])
-def test_a_lesson_that_breaks_the_model_is_closed(harm: str, workspace: Workspace, run, quick) -> None:
-    """Even on the rows that it has just learned, the shipped model is certainly worse than the judged one."""
-    judged = probabilities(run.noise, run.rows["item"])
-    overshot = 1 / (1 + np.exp(-20 * np.log(judged / (1 - judged))))
-    ship(run, {"collapse": np.full(len(judged), 0.02), "flipped": 1 - judged, "overshot": overshot}[harm])
-    report = judge(workspace, quick)
-    assert shut(report) == ["refit_drift"]
-    assert "is worse on them than before" in find(report, "refit_drift")["reason"]
+    assert shut(report) == ["shipped"]
+    assert "predicts them worse than models that learned a part of them" in find(report, "shipped")["reason"]
 
 
 @pytest.mark.parametrize("mean", [0.3, 0.72])
 def test_a_lesson_that_spoils_the_calibration_is_closed(mean: float, workspace: Workspace, run, quick) -> None:
     """Rows that are ranked and told apart better don't excuse a mean far from the click rate."""
     clicked, shown = (0.95, mean * 2 - 0.95) if mean > 0.5 else (mean * 2 - 0.05, 0.05)
-    ship(run, np.where(run.rows["label"] == 1, clicked, shown))
-    report = judge(workspace, set_gate(quick, max_refit_drift=100.0))
-    assert shut(report) == ["refit_drift"]
-    assert "has learned these rows and is miscalibrated on them" in find(report, "refit_drift")["reason"]
+    ship(run, shipped=np.where(run.rows["label"] == 1, clicked, shown))
+    report = judge(workspace, quick)
+    assert shut(report) == ["shipped"]
+    assert "has learned these rows and is miscalibrated on them" in find(report, "shipped")["reason"]
 
 
 def test_a_shipped_score_that_is_no_number_is_closed(workspace: Workspace, run, quick) -> None:
     """NaN is never in a model that serves."""
-    ship(run, np.full(1200, np.nan))
-    found = find(judge(workspace, quick), "refit_drift")
+    ship(run, shipped=np.full(1200, np.nan))
+    found = find(judge(workspace, quick), "shipped")
     assert (found["verdict"], found["evaluated"]) == ("closed", False)
+
+
+def test_predictions_of_another_refit_are_closed(workspace: Workspace, run, quick) -> None:
+    """Whatever judges the lesson must be what its stage wrote."""
+    ship(run)
+    path = run.here.crossfit / "predictions.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    report = judge(workspace, quick)
+    assert shut(report) == ["refit"]
+    assert "the cross-fitted predictions is" in find(report, "refit")["reason"]
 
 
 @pytest.fixture
