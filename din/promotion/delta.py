@@ -1,11 +1,9 @@
 """Gates that compare the candidate with an earlier champion on the same rows, by each metric of `gate.metrics`.
 
-The champion's gates demand proof that the candidate loses less than the margin. The anchor's gates close only on proof
-that it loses more: they are there so that small permitted losses don't add up, and a candidate that passed the
-champion's gates is the rule. A candidate that is the champion gone on must not lose more for certain either. If it had
-to prove that it doesn't, a log too small for this proof would keep its champion for ever after one refused day, because
-the two differ more with every day that only the candidate learns. See `din.metrics.noninferiority` for the test, and
-`looks` for evidence over days.
+The champion's gates demand proof that the candidate loses less than the margin, whatever the candidate started from. A
+log too small for this proof on one day pools its days. The anchor's gates close only on proof that it loses more: they
+are there so that small permitted losses don't add up, and a candidate that passed the champion's gates is the rule. See
+`din.metrics.noninferiority` for the test, and `looks` for evidence over days.
 """
 
 import math
@@ -20,10 +18,7 @@ from din.promotion.verdict import Finding, finite, from_estimate, not_outside
 
 
 def against_champion(champion: Rival, metric: Metric) -> Finding:
-    """Judge that the candidate loses less than the margin to the champion.
-
-    If it goes on from this champion, judge that it doesn't certainly lose more.
-    """
+    """Judge that the candidate loses less than the margin to the champion."""
     limits = champion.evidence.limits
     if same := champion.same(0.0):
         return same
@@ -31,19 +26,13 @@ def against_champion(champion: Rival, metric: Metric) -> Finding:
     views = [View.of(look, metric) for look in champion.looks]
     outcome = judged(views, partial(margin_of, limits), level)
     margin = margin_of(limits, views[-1].difference)
-    verdict = outcome.verdict
-    reason = _reason(outcome, margin, limits)
-    goes_on = champion.evidence.params.train.goes_on_from(champion.record.version)
-    if goes_on and verdict == "borderline" and not math.isnan(outcome.interval.lower):
-        verdict = "open"
-        reason = f"{reason}. The candidate is the champion, which has learned more days: only certain harm closes this"
     return Finding(
-        verdict=verdict,
+        verdict=outcome.verdict,
         observed=outcome.interval.point,
         threshold=-margin,
         interval=outcome.interval,
         rows=len(champion.looks[-1]),
-        reason=reason,
+        reason=_reason(outcome, margin, limits),
         power={
             "look": outcome.number,
             "users": outcome.users,
