@@ -570,7 +570,7 @@ class Power(TypedDict):
         look: the number of this look at the rival, from 1.
         users: the number of users that the verdict rests on.
         excludes: the smallest loss that such a comparison excludes in four of five cases.
-        users_needed: the number of users that would decide an undecided comparison.
+        users_needed: the number of users that would decide an undecided comparison; None if it has as many already.
     """
 
     look: PositiveInt

@@ -1,8 +1,8 @@
 """Is a candidate worse than the champion by more than a margin? A one-sided test that may be repeated day after day.
 
     open          the loss is smaller than the margin for certain: lower bound of the difference > −margin
-    closed        the loss is larger for certain: upper bound < −margin
-    borderline    undecided: more users would tell
+    closed        the loss is larger for certain: upper bound < −margin, over all pooled days or today alone
+    borderline    undecided: neither is certain
 
 **Looks.** Each look at the data spends a part of the permitted error α. Look k spends α / (k(k + 1)). These parts add
 up to α however many looks follow. By the union bound this holds whatever the looks have in common: more days, another
@@ -19,14 +19,14 @@ decides for an equal candidate.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from din.document_types import Verdict
 from din.metrics.estimates import Estimate, Interval, mean
 
 POWER = 0.8
 """The probability with which an equal candidate is to open the gate on its first look."""
-_WORST = 2
+WORST = 2
 """How many margins today's rows alone must rule out."""
 
 
@@ -38,14 +38,17 @@ class Look:
         number: the number of this look at the champion, from 1.
         verdict: open, closed, or borderline for undecided.
         interval: candidate − champion over the pooled days; each bound holds at this look's level.
+        today: the same by today's rows alone; each bound holds at the level that it is judged at.
         users: the number of pooled users.
         excludes: the smallest loss that a look like this one excludes with power `POWER`.
-        users_needed: the number of users that would decide for an equal candidate; None once it is decided.
+        users_needed: the number of users that would exclude the margin with this power. None if the look is decided, or
+            has as many users already.
     """
 
     number: int
     verdict: Verdict
     interval: Interval
+    today: Interval
     users: int
     excludes: float
     users_needed: int | None
@@ -71,17 +74,18 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float, re
         level: the permitted error of all looks together, one-sided, e.g. 0.05.
         retries: the number of earlier looks at today's rows.
     """
-    today = days[-1]
     pooled = mean(days)
     spent = level_of(number, level)
     spent_today = level_of(retries, level) if retries else level
     interval = pooled.interval(1 - spent)
-    may_be_harmless = interval.upper >= -margin and today.interval(1 - spent).upper >= -margin  # False for NaN
-    harmless = interval.lower > -margin and today.interval(1 - spent_today).lower > -_WORST * margin
+    upper = days[-1].interval(1 - spent).upper
+    today = replace(days[-1].interval(1 - spent_today), upper=upper)
+    may_be_harmless = interval.upper >= -margin and today.upper >= -margin  # False for NaN
+    harmless = interval.lower > -margin and today.lower > -WORST * margin
     verdict: Verdict = "closed"
     if may_be_harmless:
         verdict = "open" if harmless else "borderline"
     users = len(pooled.users)
     excludes = resolves(pooled, spent)
-    needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" else None
-    return Look(number, verdict, interval, users, excludes, needed)
+    needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" and excludes > margin else None
+    return Look(number, verdict, interval, today, users, excludes, needed)

@@ -32,7 +32,7 @@ def overall(evidence: Evidence, rows: pa.Table, champion: NDArray[Any] | None = 
         not_outside, evidence.estimate("calibration_ratio", rows), limits.confidence, *bounds, rows=len(rows)
     )
     if found.verdict == "closed" and _excused(rows, champion):
-        return replace(found, verdict="open", reason="outside the limits, but the champion is farther from 1")
+        return replace(found, verdict="open", reason=f"{found.reason}, but the champion is farther from 1")
     return found
 
 

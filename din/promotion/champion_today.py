@@ -12,12 +12,14 @@ the two cases apart:
 The judged model has learned nothing of the test days. A model that has may have learned what they mean now.
 """
 
+import math
+from dataclasses import replace
 from datetime import datetime
 
 from din.errors import InputError
-from din.metrics.estimates import Estimate, Interval
+from din.metrics.estimates import Estimate
 from din.promotion.rival import Rival
-from din.promotion.verdict import Finding
+from din.promotion.verdict import Finding, from_estimate, not_outside
 
 _ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
 
@@ -32,24 +34,25 @@ def champion_today(champion: Rival) -> Finding:
     if recorded is None:
         raise InputError("the champion has no recorded AUC")
 
-    def above_recorded(auc: Estimate) -> Interval:
-        found = auc.interval(evidence.limits.confidence)
-        return Interval(found.point - recorded, found.lower - recorded, found.upper - recorded)
-
+    confidence = evidence.limits.confidence
     rows = champion.rows
+
+    def above_recorded(auc: Estimate) -> Finding:
+        return from_estimate(not_outside, replace(auc, value=auc.value - recorded), confidence, low, rows=len(rows))
+
     now = evidence.estimate_of("auc", rows, champion.scores)
-    drop = above_recorded(now)
-    if drop.upper >= low:
-        return Finding("open", drop.point, low, drop, len(rows))
+    found = above_recorded(now)
+    if found.verdict == "open" or math.isnan(now.standard_error):
+        return found
     told = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
     if _is_newer(champion):
         tested = evidence.sample
         candidate = evidence.estimate("auc", tested)
-        gain = evidence.estimate("auc", tested, champion.score(tested)).interval(evidence.limits.confidence)
+        gain = evidence.estimate("auc", tested, champion.score(tested)).interval(confidence)
         told += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
-        if gain.lower > 0 and above_recorded(candidate).upper >= low:
-            return Finding("open", drop.point, low, drop, len(rows), f"{told}: the champion is stale")
-    return Finding("closed", drop.point, low, drop, len(rows), f"{told}: {_ADVICE}")
+        if gain.lower > 0 and above_recorded(candidate).verdict == "open":
+            return replace(found, verdict="open", reason=f"{told}: the champion is stale")
+    return replace(found, reason=f"{told}: {_ADVICE}")
 
 
 def _is_newer(champion: Rival) -> bool:

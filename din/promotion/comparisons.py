@@ -4,6 +4,7 @@ Both sides score the same rows. The gates compute a few intervals, and one per s
 champion and the anchor score up to `gate.max_rows` test rows.
 """
 
+import math
 from collections.abc import Callable
 from functools import cached_property, partial
 
@@ -18,6 +19,7 @@ from din.promotion import budgets, calibration, plausibility, slices
 from din.promotion.budgets import LATENCY_RATIO, Latency
 from din.promotion.champion import Score, anchor, rolled_back, until
 from din.promotion.champion_today import champion_today
+from din.promotion.claims import Claim
 from din.promotion.delta import against_anchor, against_champion
 from din.promotion.evidence import Evidence
 from din.promotion.last_step import last_step, predecessor
@@ -54,7 +56,7 @@ def against_earlier(
     must not be worse overall or on a slice, predict another distribution, or be much larger or slower. There is no gate
     on slowness without `max_latency_ms`.
     """
-    look = f"din registry show {history[-1].number}"
+    look = f"din registry show --number {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score, may_look)
     slices_look = evidence.show(evidence.workspace.evaluation)
     best = _Anchor(evidence, registry, history, score)
@@ -183,13 +185,14 @@ def _drift(champion: Rival) -> Finding:
         return Finding("open", observed, limit, rows=len(champion.rows))
     confidence = champion.evidence.limits.confidence
     loss = champion.evidence.estimate("log_loss", champion.rows, champion.scores).interval(confidence)
-    harmless = loss.lower <= 0  # False for NaN, which means undecided
-    told = "the labels don't contradict them" if harmless else "the labels contradict them"
+    claim = Claim(loss, -math.inf, 0.0)
+    told = {"beyond": "the labels contradict them", "undefined": "too few users tell which are right"}
     reason = (
         f"predictions are distributed differently from the champion's (mean {predictions.mean():.4f}, the champion's "
-        f"{champion.scores.mean():.4f}) and {told}: log loss {loss.point:+.4f} [{loss.lower:+.4f}, {loss.upper:+.4f}]"
+        f"{champion.scores.mean():.4f}) and {told.get(claim.shows, 'the labels do not contradict them')}: log loss "
+        f"{claim.figure}"
     )
-    return Finding("open" if harmless else "closed", observed, limit, rows=len(champion.rows), reason=reason)
+    return Finding(not_outside(loss, -math.inf, 0.0), observed, limit, rows=len(champion.rows), reason=reason)
 
 
 def _size_ratio(champion: Rival) -> Finding:

@@ -10,11 +10,14 @@ import math
 from functools import partial
 
 from din.metrics.estimates import Estimate, Metric
-from din.metrics.noninferiority import POWER, Look, level_of, resolves
+from din.metrics.noninferiority import POWER, WORST, Look, level_of, resolves
 from din.params.gate import Gate as Limits
+from din.promotion.claims import Claim, form
 from din.promotion.looks import View, judged
 from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, finite, from_estimate, not_outside
+
+_NEXT = "The next run adds its days to these"
 
 
 def against_champion(champion: Rival, metric: Metric) -> Finding:
@@ -32,7 +35,7 @@ def against_champion(champion: Rival, metric: Metric) -> Finding:
         threshold=-margin,
         interval=outcome.interval,
         rows=len(champion.looks[-1]),
-        reason=_reason(outcome, margin, limits),
+        reason=tell(outcome, margin, limits.max_margin),
         power={
             "look": outcome.number,
             "users": outcome.users,
@@ -71,20 +74,30 @@ def margin_of(limits: Limits, today: Estimate) -> float:
     return min(max(excluded, limits.min_margin), limits.max_margin)
 
 
-def _reason(outcome: Look, margin: float, limits: Limits) -> str | None:
-    """Return what a reader should know who wonders why the gate is not open."""
-    interval = outcome.interval
-    if math.isnan(interval.lower):
-        return f"undefined: one class only, or too few of the {outcome.users} users tell about a class"
-    if outcome.verdict == "closed":
-        return f"the candidate loses more than {margin:.4f} for certain"
+def tell(outcome: Look, margin: float, max_margin: float) -> str:
+    """Say what a look shows about a loss of the margin, and if it is undecided, what would decide.
+
+    Args:
+        outcome: the look.
+        margin: the permitted loss.
+        max_margin: the largest loss that may be permitted.
+    """
+    pooled = Claim(outcome.interval, -margin)
+    today = Claim(outcome.today, -margin)
+    if today.shows == "undefined":
+        return f"today's rows: {today}"
+    told = f"for {outcome.users:,} users the difference is {pooled}"
     if outcome.verdict == "open":
-        return None
-    capped = margin == limits.max_margin and outcome.excludes > margin
-    cap = f" (gate.max_margin permits no wider margin than {margin:g})" if capped else ""
-    needed = f"{outcome.users_needed:,} users" if outcome.users_needed else "more users"
-    return (
-        f"undecided at look {outcome.number}: with {outcome.users:,} users a loss of {outcome.excludes:.4f} can be "
-        f"excluded, the margin is {margin:.4f}{cap}; {needed} would decide for an equal model. The next run adds its "
-        "days to these"
-    )
+        return told
+    if outcome.verdict == "closed":
+        return told if pooled.shows == "beyond" else f"{told}; but on today's rows alone it is {today}"
+    told = f"undecided at look {outcome.number}: {told}"
+    if pooled.shows == "within":
+        return f"{told}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}. {_NEXT}"
+    digits = form((outcome.excludes,), (margin,))
+    told += f". An equal candidate rules out {outcome.excludes:{digits}} with these users in four of five cases"
+    if outcome.users_needed:
+        told += f", and {margin:{digits}} with about {outcome.users_needed:,}"
+    if margin == max_margin < outcome.excludes:
+        told += "; gate.max_margin permits no wider margin"
+    return f"{told}. {_NEXT}"

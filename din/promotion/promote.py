@@ -136,7 +136,10 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
     if approval.need(report, policy) == "another candidate":
         print_gates(report)
-        _refuse(workspace, f"the gate is {report['verdict']}")
+        raise GateClosed(
+            f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do",
+            workspace.gate,
+        )
     return report
 
 

@@ -20,6 +20,7 @@ from din.errors import InputError
 from din.metrics.estimates import MIN_USERS, Estimate
 from din.metrics.multiplicity import holm
 from din.metrics.slices import Slice, slices
+from din.promotion.claims import Claim
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding
 
@@ -43,15 +44,14 @@ def delta(evidence: Evidence, rows: pa.Table, champion: NDArray[np.float64]) -> 
 
 @dataclass(frozen=True)
 class _Judged:
-    """A slice with its figure, and how surprising the figure is if the slice is sound."""
+    """A slice with what its interval shows, and how surprising that is if the slice is sound."""
 
     part: Slice
-    figure: Estimate
+    claim: Claim
     p_value: float
 
-    def text(self, confidence: float) -> str:
-        interval = self.figure.interval(confidence)
-        return f"{self.part.name} {interval.point:.4f} [{interval.lower:.4f}, {interval.upper:.4f}]"
+    def __str__(self) -> str:
+        return f"{self.part.name} {self.claim.figure}"
 
 
 def worst(
@@ -85,13 +85,15 @@ def worst(
     p_values = np.nan_to_num([figure.p_outside(low, high) for figure in figures], nan=0.0)  # undefined closes
     confidence = evidence.limits.confidence
     rejected = holm(p_values, 1 - confidence)
-    found = [_Judged(part, figure, float(p)) for part, figure, p in zip(judged, figures, p_values, strict=True)]
+    claims = [Claim(figure.interval(confidence), low, high) for figure in figures]
+    found = [_Judged(part, claim, float(p)) for part, claim, p in zip(judged, claims, p_values, strict=True)]
     shut = sorted((one for one, wrong in zip(found, rejected, strict=True) if wrong), key=lambda one: one.p_value)
     leading = min(found, key=lambda one: one.p_value)
-    reason = f"the worst is {leading.part.name}; {counts}"
+    chance = ", whose interval lies outside, which chance explains among all" if leading.claim.shows == "beyond" else ""
+    reason = f"nearest to closing is {leading.part.name}{chance}; {counts}"
     if shut:
-        reason = "; ".join([*(one.text(confidence) for one in shut), counts])
-    interval = leading.figure.interval(confidence)
+        reason = "; ".join([*map(str, shut), counts])
+    interval = leading.claim.interval
     return Finding("closed" if shut else "open", interval.point, threshold, interval, len(leading.part.rows), reason)
 
 

@@ -1,7 +1,7 @@
 """Gates and their findings, and the rules that turn an interval into a verdict.
 
-A verdict is open, closed, or borderline if the interval contains the threshold. An undefined figure closes a gate: NaN
-compares false with everything, so each rule below demands proof for "open" and "borderline", never for "closed".
+A rule maps what the interval shows (`din.promotion.claims`) to open, closed or borderline. Some gates demand proof that
+a figure is good, others close only on proof that it is bad. An undefined figure closes both.
 """
 
 import math
@@ -11,8 +11,9 @@ from typing import Any
 
 from din.document_types import GateEntry, Power, Verdict
 from din.errors import InputError, Unavailable
-from din.metrics.estimates import MIN_USERS, Estimate, Interval
+from din.metrics.estimates import Estimate, Interval
 from din.metrics.noninferiority import resolves
+from din.promotion.claims import Claim
 
 Rule = Callable[[Interval, float, float], Verdict]
 """Turns an interval and two thresholds into a verdict."""
@@ -91,24 +92,22 @@ def overall(gates: list[GateEntry]) -> Verdict:
 
 
 def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -> Verdict:
-    """Return open if the interval lies between the thresholds, borderline if it contains one, else closed.
-
-    An undefined interval is closed.
-    """
-    if low < interval.lower and interval.upper < high:
-        return "open"
-    return "borderline" if interval.lower <= high and interval.upper >= low else "closed"
+    """Return open if the interval lies between the thresholds, borderline if it contains one, else closed."""
+    verdicts: dict[str, Verdict] = {"within": "open", "across": "borderline"}
+    return verdicts.get(Claim(interval, low, high).shows, "closed")
 
 
 def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdict:
     """Return closed if the interval lies wholly below or above the thresholds or is undefined, else open."""
-    return "open" if interval.upper >= low and interval.lower <= high else "closed"
+    return "open" if Claim(interval, low, high).shows in ("within", "across") else "closed"
 
 
 def from_estimate(
     rule: Rule, estimate: Estimate, confidence: float, low: float, high: float = math.inf, *, rows: int
 ) -> Finding:
-    """Return the finding about a figure that must lie between thresholds, with its power and, if not open, a reason.
+    """Return the finding about a figure that must lie between thresholds, with its power.
+
+    It has a reason unless the gate is open and the whole interval lies between the thresholds.
 
     Args:
         rule: turns interval and thresholds into a verdict.
@@ -119,26 +118,31 @@ def from_estimate(
     """
     interval = estimate.interval(confidence)
     verdict = rule(interval, low, high)
-    threshold = low if math.isinf(high) else [low, high]
+    claim = Claim(interval, low, high)
     users = len(estimate.users)
     distance = min(abs(interval.point - low), abs(high - interval.point))
     needed = _users_to_decide(users, interval.upper - interval.point, distance) if verdict == "borderline" else None
     excludes = finite(resolves(estimate, 1 - confidence))
-    power: Power = {"look": 1, "users": users, "excludes": excludes, "users_needed": needed}
-    reasons = {
-        "open": None,
-        "borderline": f"undecided: the interval contains the threshold; {_would_decide(needed, users)}",
-        "closed": "the interval lies outside the threshold",
-    }
-    undefined = math.isnan(interval.lower) or math.isnan(interval.upper)
-    few = f"undefined: one class only, or fewer than {MIN_USERS} of the {users} test users tell about a class"
-    return Finding(verdict, interval.point, threshold, interval, rows, few if undefined else reasons[verdict], power)
+    reason = None if verdict == "open" and claim.shows == "within" else str(claim)
+    if verdict == "borderline":
+        reason = f"undecided: {claim}; {_would_decide(needed, users)}"
+    elif verdict == "open" and reason:
+        reason += "; this gate closes only if the whole interval lies outside"
+    return Finding(
+        verdict=verdict,
+        observed=interval.point,
+        threshold=low if math.isinf(high) else [low, high],
+        interval=interval,
+        rows=rows,
+        reason=reason,
+        power={"look": 1, "users": users, "excludes": excludes, "users_needed": needed},
+    )
 
 
 def _users_to_decide(users: int, width: float, distance: float) -> int | None:
-    """Return the number of users with which the interval would just exclude the threshold, if the point is true."""
+    """Return the least number of users whose interval would exclude the threshold, if the point is true."""
     needed = users * (width / distance) ** 2 if distance else math.inf
-    return math.ceil(needed) if math.isfinite(needed) else None
+    return math.floor(needed) + 1 if math.isfinite(needed) else None
 
 
 def _would_decide(needed: int | None, users: int) -> str:

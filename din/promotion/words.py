@@ -19,9 +19,9 @@ def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report["champion"]
     not_open = shut(report)
-    other = _named([one for one in not_open if not one["name"].startswith(_DELTA)])
     if champion is None and not_open:
-        return f"There is no champion, and this candidate does not become the first one: it does not pass {other}."
+        named = _named(not_open)
+        return f"There is no champion, and this candidate does not become the first one: it does not pass {named}."
     if champion is None:
         return "There is no champion yet. The candidate passes every gate, so it may become the first one."
     name = f"{champion['version'][:12]} (record {champion['number']})"
@@ -30,11 +30,7 @@ def explain(report: GateReport) -> str:
     compared = " ".join(_compared(one) for one in report["gates"] if one["name"].startswith(_DELTA))
     if not not_open:
         return f"The candidate may replace the champion {name}. {compared}"
-    if other:
-        return f"The champion {name} stays, because the candidate does not pass {other}. {compared}"
-    if report["verdict"] == "borderline":
-        return f"The champion {name} stays for now: nobody can tell yet whether the candidate is as good. {compared}"
-    return f"The champion {name} stays, because the candidate is worse. {compared}"
+    return f"The champion {name} stays, because the candidate does not pass {_named(not_open)}. {compared}"
 
 
 def explain_champion(record: Record, report: GateReport) -> str:
@@ -70,20 +66,6 @@ def _named(gates: Sequence[GateEntry]) -> str:
 
 
 def _compared(gate: GateEntry) -> str:
-    """Say how far candidate and champion are apart by one metric, and how sure that is."""
+    """Say what the comparison with the champion by one metric shows."""
     metric = gate["name"].removeprefix(_DELTA).upper()
-    low, high = gate["interval"] or (None, None)
-    power = gate["power"]
-    if power is None or low is None or high is None:
-        return f"{metric} could not be compared."
-    margin = abs(gate["threshold"])
-    apart = (
-        f"{metric} differs by {gate['observed']:+.4f}; for {power['users']:,} users the truth lies between {low:+.4f} "
-        f"and {high:+.4f}"
-    )
-    if gate["verdict"] == "open":
-        return f"{apart}, which rules out a loss of {margin:.4f}."
-    if gate["verdict"] == "closed":
-        return f"{apart}, which is a loss of more than {margin:.4f}."
-    needed = f"; about {power['users_needed']:,} users would tell" if power["users_needed"] else ""
-    return f"{apart}, so that a loss of {margin:.4f} is possible{needed}."
+    return f"{metric}: {gate['reason']}." if gate["evaluated"] else f"{metric} could not be compared."

@@ -79,7 +79,8 @@ def test_an_undecided_gate_says_what_would_decide(workspace: Workspace, run, nar
     found = find(judge(workspace, narrow), "champion_delta_auc")
     power = found["power"]
     assert power["users"] == 120 and power["users_needed"] > 120
-    for part in ("undecided at look 1", f"{power['excludes']:.4f}", "0.0050", f"{power['users_needed']:,} users"):
+    excludes, needed = f"{power['excludes']:.4f}", f"{power['users_needed']:,}"
+    for part in ("undecided at look 1", f"rules out {excludes} with these users", f"and 0.0050 with about {needed}"):
         assert part in found["reason"]
 
 

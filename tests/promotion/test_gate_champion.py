@@ -84,6 +84,18 @@ def test_champion_that_cannot_score_closes(workspace: Workspace, run, quick, reg
     assert says in find(report, "champion_delta_auc")["reason"]
 
 
+def test_too_few_users_show_nothing(workspace: Workspace, run, quick, registry):
+    """If one user alone clicks, comparisons are closed as undefined, and no reason speaks of a loss or a fall."""
+    crown(registry, run)
+    run.noise = 0.1
+    run.rows["label"] = (np.arange(len(run.rows["label"])) < 5).astype(np.int8)
+    run.finish()
+    report = judge(workspace, quick)
+    for name in ("champion_today", "champion_delta_auc", "champion_delta_gauc"):
+        found = find(report, name)
+        assert found["verdict"] == "closed" and "undefined: one class only, or fewer than 20 users" in found["reason"]
+
+
 def test_damaged_champion_closes(workspace: Workspace, run, quick, registry):
     """A champion that can't be verified closes the gate."""
     version = crown(registry, run)

@@ -135,7 +135,7 @@ def test_an_older_log_is_promoted_where_its_gate_is_waived(workspace: Workspace,
     version = gated.finish()
     with pytest.raises(GateClosed):
         gate(workspace, quick, score)
-    with pytest.raises(GateClosed, match="the gate is closed"):
+    with pytest.raises(GateClosed, match="the gate is closed; the reasons of its gates say what to do"):
         promoted(workspace, quick)
     waived = replace(quick, gate=replace(quick.gate, allow_older=True))
     gate(workspace, waived, score)

@@ -1,6 +1,7 @@
 """Sentences for a person after the gate: the fate of the champion and the reason, for each way that it can go."""
 
-from judging import crown, judge, set_gate
+from command_lines import parsed
+from judging import crown, find, judge, set_gate
 from miniature import score
 
 from din.artifacts import read_json
@@ -45,7 +46,7 @@ def test_a_champion_whose_gates_are_not_open(workspace: Workspace, run, quick, r
 
 
 def test_a_better_candidate(workspace: Workspace, run, quick, registry):
-    """The sentence holds the difference, its bounds, the users, and the loss that is ruled out."""
+    """The sentence holds the users, the difference with its bounds, and the loss that is ruled out."""
     run.noise = 1.0
     run.finish()
     crown(registry, run)
@@ -53,8 +54,8 @@ def test_a_better_candidate(workspace: Workspace, run, quick, registry):
     run.finish()
     report = judge(workspace, quick)
     found = explain(report)
-    assert "may replace the champion" in found and "which rules out a loss of 0.0300." in found
-    assert "AUC differs by +0." in found and "for 120 users" in found
+    assert "may replace the champion" in found and "so a loss of 0.0300 is ruled out." in found
+    assert "AUC: for 120 users the difference is +0." in found
 
 
 def test_an_undecided_candidate(workspace: Workspace, run, quick, registry):
@@ -62,20 +63,21 @@ def test_an_undecided_candidate(workspace: Workspace, run, quick, registry):
     crown(registry, run)
     run.noise = 0.25
     run.finish()
-    narrow = set_gate(quick, margin=0.004)
-    report = judge(workspace, narrow)
+    report = judge(workspace, set_gate(quick, margin=0.004))
     found = explain(report)
-    needed = next(one["power"]["users_needed"] for one in report["gates"] if one["name"] == "champion_delta_auc")
-    assert "stays for now: nobody can tell yet" in found and f"about {needed:,} users would tell" in found
+    needed = find(report, "champion_delta_auc")["power"]["users_needed"]
+    assert "stays, because the candidate does not pass champion_delta_auc" in found
+    assert "so a loss of 0.0040 is possible. An equal candidate" in found and f"with about {needed:,}." in found
 
 
 def test_a_worse_candidate(workspace: Workspace, run, quick, registry):
-    """The sentence says that it is worse, and by how much at least."""
+    """The sentence says by how much it is worse at least."""
     crown(registry, run)
     run.noise = 1.5
     run.finish()
     found = explain(judge(workspace, set_gate(quick, slice_margin=1.0)))
-    assert "stays, because the candidate is worse" in found and "which is a loss of more than 0.0300" in found
+    assert "stays, because the candidate does not pass champion_delta_auc" in found
+    assert "so a loss of more than 0.0300 is certain" in found
 
 
 def test_another_gate(workspace: Workspace, run, quick, registry):
@@ -84,7 +86,21 @@ def test_another_gate(workspace: Workspace, run, quick, registry):
     run.noise = 0.1
     run.finish()
     found = explain(judge(workspace, set_gate(quick, max_bundle_mb=1e-6)))
-    assert "because the candidate does not pass bundle_mb" in found and "AUC differs by" in found
+    assert "because the candidate does not pass bundle_mb" in found and "AUC: for 120 users" in found
+
+
+def test_every_command_to_look_closer_exists(workspace: Workspace, run, quick, registry):
+    """Each gate names a command, and if it is one of `din`, its options exist."""
+    first = judge(workspace, quick)
+    crown(registry, run)
+    run.noise = 0.1
+    run.finish()
+    looks = {gate["look"] for gate in (*first["gates"], *judge(workspace, quick)["gates"])}
+    assert {parsed(look) for look in looks if look.startswith("din ")} == {
+        "din registry list",
+        "din registry show",
+        "din registry verify",
+    }
 
 
 def test_gate_and_promote_print_it(workspace: Workspace, run, quick, capsys):

@@ -11,7 +11,7 @@ from miniature import Run as Miniature
 from miniature import edit, score
 from small_runs import judge, stop_at_the_raw_log
 
-from din.artifacts import write_json
+from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.params import Params
 from din.promotion.promote import promote
@@ -115,6 +115,16 @@ def test_a_refused_candidate(finished: Miniature) -> None:
     assert page.text.index("min_auc") < page.text.index("made_from")
     assert "minus the champion's" not in page.text  # there is none
     assert "Nothing changes in scoring." in page.text and "Gates open" in page.text
+
+
+def test_an_open_gate_says_why_its_interval_sticks_out(finished: Miniature) -> None:
+    """No sentence of the page promises that all intervals of open gates lie in the shade."""
+    judge(finished, min_calibration=0.999)
+    found = next(gate for gate in read_json(finished.here.gate)["gates"] if gate["name"] == "calibration")
+    assert found["verdict"] == "open" and found["interval"][0] < 0.999
+    assert (
+        "which contains 0.9990; this gate closes only if the whole interval lies outside" in written(finished.here).text
+    )
 
 
 def test_a_run_that_broke(workspace: Workspace) -> None:
