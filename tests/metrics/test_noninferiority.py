@@ -1,6 +1,10 @@
-"""The sequential test: error rates over many looks on simulated differences, power, and how many users it asks for."""
+"""The sequential test: error rates over many looks on simulated differences, power, and how many users it asks for.
+
+Each test of a rate also runs on wrong rules, which it must reject.
+"""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +16,36 @@ LEVEL = 0.05
 USERS = 400
 
 
+def doubled(days, margin, number, level, retries=0):
+    """Judge at twice the level."""
+    return judge(days, margin, number, 2 * level, retries)
+
+
+def unspent(days, margin, number, level, retries=0):
+    """Judge every look at the whole level."""
+    return judge(days, margin, 1, 2 * level, retries)
+
+
+def flipped(days, margin, number, level, retries=0):
+    """Judge with the margin's sign flipped."""
+    return judge(days, -margin, number, level, retries)
+
+
+def forgetful(days, margin, number, level, retries=0):
+    """Judge a retry like the first look at a day."""
+    return judge(days, margin, number, level)
+
+
+def overconfident(days, margin, number, level, retries=0):
+    """Judge with standard errors that are too small, as if a user's rows were independent."""
+    return judge([replace(day, influence=day.influence / 1.5) for day in days], margin, number, level, retries)
+
+
+def rejecting(*faults):
+    """Run a test on the product's rule, which must hold, and on wrong ones, which must not."""
+    return pytest.mark.parametrize("rule", [judge, *faults], ids=lambda rule: rule.__name__)
+
+
 def drawn(rng, truth, error, users=USERS):
     """Return an estimate of a true difference whose standard error is `error`, about users that no other one has."""
     influence = rng.normal(size=users)
@@ -21,6 +55,11 @@ def drawn(rng, truth, error, users=USERS):
     return Estimate(truth + error * rng.normal(), np.sort(ids), influence, np.ones((2, users), bool))
 
 
+def sampled(rate, trials):
+    """Return how far a share of trials may lie from its rate by chance."""
+    return 3.5 * math.sqrt(rate * (1 - rate) / trials)
+
+
 def test_the_spent_levels_add_up_to_the_level():
     """However many looks follow, they never spend more than was permitted."""
     spent = np.cumsum([level_of(look, LEVEL) for look in range(1, 10_001)])
@@ -28,25 +67,41 @@ def test_the_spent_levels_add_up_to_the_level():
     assert spent[-1] == pytest.approx(LEVEL, rel=1e-3)
 
 
-@pytest.mark.parametrize("wrong", ["open", "closed"])
-def test_at_the_margin_many_looks_rarely_decide(rng, wrong):
-    """Candidates that lose exactly the margin every day open, or close for certain, in at most the stated share."""
+@rejecting(doubled, unspent, flipped, overconfident)
+def test_a_first_look_errs_as_often_as_it_says(rng, rule):
+    """Of candidates that lose exactly the margin, the level of the first look opens, and as many close for certain."""
+    trials = 4000
+    verdicts = [rule([drawn(rng, -1.0, 0.5)], 1.0, 1, LEVEL).verdict for _ in range(trials)]
+    level = level_of(1, LEVEL)
+    errors = [abs(verdicts.count(wrong) / trials - level) for wrong in ("open", "closed")]
+    assert (max(errors) <= sampled(level, trials)) == (rule is judge)
+
+
+@rejecting(unspent, flipped, overconfident)
+def test_at_the_margin_many_looks_rarely_decide(rng, rule):
+    """Of candidates that lose exactly the margin, daily looks open at most the level, and close at most twice as many.
+
+    They close by the pooled days or by today's rows, each at the level.
+    """
     plans = 300
-    decided = 0
+    decided = []
     for _ in range(plans):
         days = [drawn(rng, -1.0, 0.5, users=60) for _ in range(15)]
-        verdicts = [judge(days[:look], 1.0, look, LEVEL).verdict for look in range(1, len(days) + 1)]
-        first = next((verdict for verdict in verdicts if verdict != "borderline"), None)
-        decided += first == wrong
-    assert decided / plans <= 2 * LEVEL + 3 * math.sqrt(LEVEL / plans) if wrong == "closed" else LEVEL
+        verdicts = (rule(days[:look], 1.0, look, LEVEL).verdict for look in range(1, len(days) + 1))
+        decided.append(next((verdict for verdict in verdicts if verdict != "borderline"), None))
+    permitted = {"open": LEVEL, "closed": 2 * LEVEL}
+    held = [decided.count(wrong) / plans <= rate + sampled(rate, plans) for wrong, rate in permitted.items()]
+    assert all(held) == (rule is judge)
 
 
-def test_an_equal_candidate_opens_with_the_stated_power(rng):
+@rejecting(doubled, flipped, overconfident)
+def test_an_equal_candidate_opens_with_the_stated_power(rng, rule):
     """If the margin is what one look resolves, four of five equal candidates open at the first look."""
     error = 0.001
+    trials = 2000
     margin = resolves(drawn(rng, 0.0, error), level_of(1, LEVEL))
-    opened = [judge([drawn(rng, 0.0, error)], margin, 1, LEVEL).verdict == "open" for _ in range(2000)]
-    assert np.mean(opened) == pytest.approx(0.8, abs=0.03)
+    opened = [rule([drawn(rng, 0.0, error)], margin, 1, LEVEL).verdict == "open" for _ in range(trials)]
+    assert (abs(np.mean(opened) - 0.8) <= sampled(0.8, trials)) == (rule is judge)
 
 
 def test_days_add_up(rng):
@@ -66,15 +121,17 @@ def test_good_days_do_not_let_a_bad_candidate_through(rng):
     assert look.verdict == "borderline"
 
 
-def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng):
+@rejecting(forgetful, overconfident)
+def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng, rule):
     """Among good days, bad candidates that lose two margins open in at most 2α of the days that are retried often."""
-    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(20)]
+    good = [Estimate(0.0, *_parts(drawn(rng, 0.0, 0.1))) for _ in range(3)]
+    days = 200
     opened = 0
-    for _ in range(200):
+    for _ in range(days):
         bad = [drawn(rng, -2.0, 0.5, users=60) for _ in range(20)]
-        looks = (judge([*good, one], 1.0, 21 + n, LEVEL, n) for n, one in enumerate(bad))
+        looks = (rule([*good, one], 1.0, 4 + n, LEVEL, n) for n, one in enumerate(bad))
         opened += any(look.verdict == "open" for look in looks)
-    assert 0 < opened / 200 <= 2 * LEVEL + 3 * math.sqrt(2 * LEVEL / 200)
+    assert (0 < opened / days <= 2 * LEVEL + sampled(2 * LEVEL, days)) == (rule is judge)
 
 
 def test_a_certain_loss_of_today_closes(rng):
