@@ -579,12 +579,16 @@ class Power(TypedDict):
     users_needed: NonNegativeInt | None
 
 
+JudgedModel = Literal["judged", "crossfit", "shipped"]
+
+
 @with_config(STRICT)
 class GateEntry(TypedDict):
     """The result of one gate.
 
-    `evaluated` is False if the gate could not be judged and is closed for that reason alone. `compares` is True if it
-    compares the candidate with an earlier champion.
+    `model` is the model that the figure is about; see `din.promotion.verdict.Gate`. `evaluated` is False if the gate
+    could not be judged and is closed for that reason alone. `compares` is True if it compares the candidate with an
+    earlier champion.
     """
 
     name: str
@@ -596,6 +600,7 @@ class GateEntry(TypedDict):
     rows: NonNegativeInt | None
     power: Power | None
     reason: str | None
+    model: JudgedModel | None
     evaluated: bool
     compares: bool
 

@@ -21,6 +21,7 @@ from din.params import source_settings, to_json
 from din.params.train import names_version
 from din.promotion import budgets
 from din.promotion.budgets import LATENCY, Latency
+from din.promotion.delta import against_judged
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, Gate, from_estimate, not_outside, within
 from din.registry.bundle import FACTS, SIGNATURE
@@ -41,17 +42,23 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
         look = evidence.show(workspace.validation(suite))
         gates.append(Gate(f"validation_{suite}", look, partial(_validation, evidence, suite)))
     gates += [
-        Gate("evaluation", evaluation, partial(_evaluation, evidence)),
-        Gate("min_auc", evaluation, partial(_at_least, evidence, "auc", limits.min_auc)),
-        Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc)),
-        Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence)),
-        Gate("refit", refit, partial(_refit, evidence)),
-        Gate("shipped", refit, partial(_shipped, evidence)),
-        Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence)),
+        Gate("evaluation", evaluation, partial(_evaluation, evidence), "judged"),
+        Gate("min_auc", evaluation, partial(_at_least, evidence, "auc", limits.min_auc), "crossfit"),
+        Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc), "crossfit"),
+        Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence), "shipped"),
+        Gate("refit", refit, partial(_refit, evidence), "shipped"),
+        Gate("shipped", refit, partial(_shipped, evidence), "shipped"),
+        Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence), "shipped"),
     ]
+    if not evidence.params.train.continues:
+        lesson = (
+            Gate(f"lesson_delta_{name}", refit, partial(against_judged, evidence, name), "crossfit")
+            for name in limits.metrics
+        )
+        gates.extend(lesson)
     if limits.max_latency_ms is not None:
         look = evidence.show(workspace.bundle / SIGNATURE)
-        gates.append(Gate(LATENCY, look, partial(budgets.latency, evidence, latency, limits.max_latency_ms)))
+        gates.append(Gate(LATENCY, look, partial(budgets.latency, evidence, latency, limits.max_latency_ms), "shipped"))
     return gates
 
 

@@ -38,12 +38,12 @@ def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
     metric = evidence.limits.metrics[0]
     return [
         Gate("no_earlier_champion", "din registry verify", partial(_no_earlier_champion, evidence, registry)),
-        Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within)),
-        Gate(f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside)),
-        Gate("slice_auc", look, partial(slices.auc, evidence)),
-        Gate("calibration", look, lambda: calibration.overall(evidence, evidence.shipped_sample)),
-        Gate("slice_calibration", look, lambda: calibration.on_slices(evidence, evidence.shipped_sample)),
-        Gate("implausible_gain", look, partial(plausibility.first_gain, evidence)),
+        Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within), "judged"),
+        Gate(f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside), "judged"),
+        Gate("slice_auc", look, partial(slices.auc, evidence), "crossfit"),
+        Gate("calibration", look, lambda: calibration.overall(evidence, evidence.shipped_sample), "crossfit"),
+        Gate("slice_calibration", look, lambda: calibration.on_slices(evidence, evidence.shipped_sample), "crossfit"),
+        Gate("implausible_gain", look, partial(plausibility.first_gain, evidence), "crossfit"),
     ]
 
 
@@ -68,17 +68,23 @@ def against_earlier(
         Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
         Gate("champion_today", look, partial(champion_today, champion)),
         Gate("last_step", "din registry list", partial(last_step, champion, before)),
-        *(Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric)) for metric in metrics),
-        Gate("slice_delta", slices_look, partial(_slice_delta, champion)),
-        Gate("calibration", slices_look, partial(_calibration, champion, calibration.overall)),
-        Gate("slice_calibration", slices_look, partial(_calibration, champion, calibration.on_slices)),
-        Gate("prediction_drift", look, partial(_drift, champion)),
-        *(Gate(f"anchor_delta_{metric}", "din registry list", partial(best.judge, metric)) for metric in metrics),
-        Gate("implausible_gain", look, partial(_gain, champion, registry, history)),
-        Gate("bundle_ratio", look, partial(_size_ratio, champion)),
+        *(
+            Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric), "crossfit")
+            for metric in metrics
+        ),
+        Gate("slice_delta", slices_look, partial(_slice_delta, champion), "crossfit"),
+        Gate("calibration", slices_look, partial(_calibration, champion, calibration.overall), "crossfit"),
+        Gate("slice_calibration", slices_look, partial(_calibration, champion, calibration.on_slices), "crossfit"),
+        Gate("prediction_drift", look, partial(_drift, champion), "crossfit"),
+        *(
+            Gate(f"anchor_delta_{metric}", "din registry list", partial(best.judge, metric), "crossfit")
+            for metric in metrics
+        ),
+        Gate("implausible_gain", look, partial(_gain, champion, registry, history), "crossfit"),
+        Gate("bundle_ratio", look, partial(_size_ratio, champion), "shipped"),
     ]
     if evidence.limits.max_latency_ms is not None:
-        gates.append(Gate(LATENCY_RATIO, look, partial(_latency_ratio, champion, latency)))
+        gates.append(Gate(LATENCY_RATIO, look, partial(_latency_ratio, champion, latency), "shipped"))
     return gates
 
 

@@ -1,23 +1,30 @@
-"""Gates that compare the candidate with an earlier champion on the same rows, by each metric of `gate.metrics`.
+"""Gates that compare the candidate with another model on the same rows, by each metric of `gate.metrics`.
 
 The champion's gates demand proof that the candidate loses less than the margin, whatever the candidate started from. A
-log too small for this proof on one day pools its days. The anchor's gates close only on proof that it loses more: they
-are there so that small permitted losses don't add up, and a candidate that passed the champion's gates is the rule. See
-`din.metrics.noninferiority` for the test, and `looks` for evidence over days.
+log too small for this proof on one day pools its days. The lesson's gates demand the same proof against the model
+before its lesson: without a champion, or with a weak one, a lesson that harms would pass all others. A candidate that
+goes on from a champion needs none, since its lesson began with a champion. The anchor's gates close only on proof that
+it loses more: they are there so that small permitted losses don't add up, and a candidate that passed the champion's
+gates is the rule. See `din.metrics.noninferiority` for the test, and `looks` for evidence over days.
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 
+from din.errors import InputError
 from din.metrics.estimates import Estimate, Metric
-from din.metrics.noninferiority import POWER, WORST, Look, level_of, resolves
+from din.metrics.noninferiority import POWER, WORST, Look, judge, level_of, resolves
 from din.params.gate import Gate as Limits
 from din.promotion.claims import Claim, form
+from din.promotion.evidence import Evidence
 from din.promotion.looks import View, judged
 from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, finite, from_estimate, not_outside
 
 _NEXT = "The next run adds its days to these"
+_KEY = ["sequence", "item"]
+"""What identifies a test row, sampled negatives included."""
 
 
 def against_champion(champion: Rival, metric: Metric) -> Finding:
@@ -29,20 +36,26 @@ def against_champion(champion: Rival, metric: Metric) -> Finding:
     views = [View.of(look, metric) for look in champion.looks]
     outcome = judged(views, partial(margin_of, limits), level)
     margin = margin_of(limits, views[-1].difference)
-    return Finding(
-        verdict=outcome.verdict,
-        observed=outcome.interval.point,
-        threshold=-margin,
-        interval=outcome.interval,
-        rows=len(champion.looks[-1]),
-        reason=tell(outcome, margin, limits.max_margin),
-        power={
-            "look": outcome.number,
-            "users": outcome.users,
-            "excludes": finite(outcome.excludes),
-            "users_needed": outcome.users_needed,
-        },
-    )
+    found = _finding(outcome, margin, limits, len(champion.looks[-1]))
+    return replace(found, reason=f"{found.reason}. {_NEXT}") if found.verdict == "borderline" else found
+
+
+def against_judged(evidence: Evidence, metric: Metric) -> Finding:
+    """Judge that learning the test days costs less than the margin.
+
+    Raises:
+        InputError: the cross-fitted rows are not the test rows of the judged model.
+    """
+    limits = evidence.limits
+    if not evidence.refit["crossfit"]:
+        return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
+    rows = evidence.crossfit
+    if not rows.select(_KEY).equals(evidence.rows.select(_KEY)):
+        raise InputError(f"{evidence.workspace.crossfit} has other rows than the judged model's; run `dvc repro`")
+    some = evidence.draw(rows.append_column("judged", evidence.rows["prediction"]))
+    found = evidence.estimate(metric, some, some["judged"].to_numpy())
+    margin = margin_of(limits, found)
+    return _finding(judge([found], margin, 1, 1 - limits.confidence), margin, limits, len(some))
 
 
 def against_anchor(anchor: Rival, metric: Metric) -> Finding:
@@ -53,6 +66,23 @@ def against_anchor(anchor: Rival, metric: Metric) -> Finding:
     difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores)
     margin = margin_of(limits, difference)
     return from_estimate(not_outside, difference, limits.confidence, -margin, rows=len(anchor.rows))
+
+
+def _finding(outcome: Look, margin: float, limits: Limits, rows: int) -> Finding:
+    return Finding(
+        verdict=outcome.verdict,
+        observed=outcome.interval.point,
+        threshold=-margin,
+        interval=outcome.interval,
+        rows=rows,
+        reason=tell(outcome, margin, limits.max_margin),
+        power={
+            "look": outcome.number,
+            "users": outcome.users,
+            "excludes": finite(outcome.excludes),
+            "users_needed": outcome.users_needed,
+        },
+    )
 
 
 def margin_of(limits: Limits, today: Estimate) -> float:
@@ -93,11 +123,11 @@ def tell(outcome: Look, margin: float, max_margin: float) -> str:
         return told if pooled.shows == "beyond" else f"{told}; but on today's rows alone it is {today}"
     told = f"undecided at look {outcome.number}: {told}"
     if pooled.shows == "within":
-        return f"{told}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}. {_NEXT}"
+        return f"{told}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}"
     digits = form((outcome.excludes,), (margin,))
     told += f". An equal candidate rules out {outcome.excludes:{digits}} with these users in four of five cases"
     if outcome.users_needed:
         told += f", and {margin:{digits}} with about {outcome.users_needed:,}"
     if margin == max_margin < outcome.excludes:
         told += "; gate.max_margin permits no wider margin"
-    return f"{told}. {_NEXT}"
+    return told

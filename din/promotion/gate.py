@@ -24,7 +24,7 @@ from din.promotion.hooks import Event, notify
 from din.promotion.missed_days import missed_days
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
-from din.promotion.words import LEARN_MISSED, explain, tell_missed
+from din.promotion.words import LEARN_MISSED, MODELS, explain, tell_missed
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -146,14 +146,26 @@ def _reasons(shut: list[GateEntry]) -> list[str]:
 
 def print_gates(report: GateReport) -> None:
     """Print the gate table of a report, what it means for the champion, and a warning about days it never learns."""
-    columns = ("gate", "verdict", "observed", "threshold", "interval", "excludes", "users", "users needed", "rows")
+    columns = (
+        "gate",
+        "model",
+        "verdict",
+        "observed",
+        "threshold",
+        "interval",
+        "excludes",
+        "users",
+        "users needed",
+        "rows",
+    )
     rows = []
     for one in report["gates"]:
-        judged = (one["name"], one["verdict"], one["observed"], one["threshold"], one["interval"])
+        judged = (one["name"], one["model"], one["verdict"], one["observed"], one["threshold"], one["interval"])
         power = one["power"]
         sure = (power["excludes"], power["users"], power["users_needed"]) if power else (None, None, None)
         rows.append((*judged, *sure, one["rows"]))
     print_table(f"gate: {report['verdict']}", columns, rows)
     print(explain(report))
+    print(MODELS)
     if missed := report.get("missed_days"):
         print(f"warning: {tell_missed(missed)} {LEARN_MISSED}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from din.document_types import GateEntry, Power, Verdict
+from din.document_types import GateEntry, JudgedModel, Power, Verdict
 from din.errors import InputError, Unavailable
 from din.metrics.estimates import Estimate, Interval
 from din.metrics.noninferiority import resolves
@@ -40,12 +40,15 @@ class Gate:
         name: its name in gate.json.
         look: a command that shows more.
         judge: reads the evidence and returns a finding.
+        model: the model that its figure is about: `judged`, which has not learned the test days; `shipped`, which has;
+            or `crossfit`, the models that stand in for the shipped one. None: it is about something else.
         compares: whether it compares the candidate with an earlier champion.
     """
 
     name: str
     look: str
     judge: Callable[[], Finding]
+    model: JudgedModel | None = None
     compares: bool = False
 
     def entry(self) -> GateEntry:
@@ -78,6 +81,7 @@ class Gate:
             "rows": finding.rows,
             "power": finding.power,
             "reason": finding.reason,
+            "model": self.model,
             "evaluated": evaluated,
             "compares": self.compares,
         }

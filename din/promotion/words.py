@@ -10,6 +10,11 @@ LEARN_MISSED = (
     "To learn them, run once with train.start: scratch. If days lie before the window, raise data.window_days first."
 )
 """The way to learn the days that a champion that goes on has missed."""
+MODELS = (
+    "Models: `judged` has not learned the test days. `shipped` has, so models that each learned a part of the users "
+    "stand in for it: `crossfit`."
+)
+"""What the column `model` of the gates means."""
 _DELTA = "champion_delta_"
 _DAYS_NAMED = 7
 _GATES_NAMED = 3

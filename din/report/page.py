@@ -19,6 +19,7 @@ from markupsafe import Markup, escape
 from din.document_types import Expectation, GateEntry, Metrics
 from din.errors import shown
 from din.metrics.estimates import Interval
+from din.promotion.words import MODELS
 from din.report.advice import Advice
 from din.report.charts import Axis, Plot, interval, strip
 from din.report.run import Run
@@ -127,6 +128,7 @@ def _render(run: Run, advice: Sequence[Advice], strips: "Sequence[Strip]", most:
             verdict=run.verdict,
             advice=advice,
             gates=_gates(run)[:most],
+            models=MODELS,
             failed=failed[:most],
             failed_in_all=len(failed),
             metrics=_metrics(run),

@@ -33,6 +33,8 @@ FIRST_RUN = {
     "parity",
     "refit",
     "shipped",
+    "lesson_delta_auc",
+    "lesson_delta_gauc",
     "bundle_mb",
     "auc_over_popularity",
     "auc_over_lr",
