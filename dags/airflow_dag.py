@@ -3,6 +3,9 @@
 Each task asks `dags.workspace` to work in the run's isolated checkout, and ends according to the outcome's exit code. A
 run's day is its partition key. Parsing loads no training code, because stages run as commands.
 
+`roll_back` is skipped unless the gate has failed. If the gate found that the champion's last step harmed, the task goes
+back to the champion before, by itself or after asking a person (`promote.on_harm`). The run stays failed.
+
 `close_run` is a teardown: it runs even if the run failed, and it doesn't count for the run's state. Clearing a task
 clears `open_run` and `close_run` too, so that a cleared task finds a workspace. `approval` is in every run, because a
 run's own parameters decide whether its candidate waits for a person; otherwise it ends at once. A drift monitor would
@@ -18,8 +21,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, task
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, TriggerRule, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 from airflow.sdk.timezone import utcnow
 
 from dags import plan, workspace
@@ -62,6 +65,7 @@ FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
 }
 
 APPROVE, REJECT = "Approve", "Reject"
+ROLL_BACK, KEEP = "Roll back", "Keep the champion"
 UNSAID = "answered in Airflow"  # the reason of an answer without one
 
 log = logging.getLogger(__name__)
@@ -73,7 +77,7 @@ def alert(context: Mapping[str, Any]) -> None:
     outcome = ti.xcom_pull(task_ids=ti.task_id, key="outcome") or {"exit_code": None, "table": context.get("exception")}
     next_step = "correct what the message names, then clear this task; a corrected log needs a new run"
     if outcome["exit_code"] == GateClosed.exit_code:
-        next_step = "nothing: the champion stays; all reports are in the run's record"
+        next_step = "nothing: the candidate is refused; all reports are in the run's record"
     log.error("%s failed in run %s\n%s\nnext: %s", ti.task_id, ti.run_id, outcome["table"], next_step)
 
 
@@ -171,6 +175,38 @@ def promote(params: Any = None, ti: Any = None) -> None:
         settle(workspace.promote(opened(ti), reason=params["reason"] or ""), ti)
 
 
+class RollBack(HITLOperator):
+    """Undo the certain harm of the champion's last step, and emit the asset `din/champion`.
+
+    The task is skipped without such harm. With `promote.on_harm: ask`, a person has a day: tomorrow's run asks again.
+    """
+
+    def execute(self, context: Any) -> Any:
+        """Roll back, or ask; Airflow calls `execute_complete` with the answer."""
+        ti = context["ti"]
+        closed = (ti.xcom_pull(task_ids="gate", key="outcome") or {}).get("exit_code") == GateClosed.exit_code
+        with final():
+            harm = workspace.harm(opened(ti)) if closed else None
+            if harm is None:
+                raise AirflowSkipException("no gate has found that the champion's last step harmed")
+            if harm["on_harm"] == "rollback":
+                return settle(workspace.promote(opened(ti), reason=""), ti)
+        self.body = f"{harm['reason']}. Shall record {harm['back_to']} be the champion again?"
+        return super().execute(context)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Roll back in the name of the Airflow user who says so."""
+        ti = context["ti"]
+        if event.get("error_type") == "timeout":
+            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, "nobody answered in time"), ti)
+        answer = super().execute_complete(context, event)
+        user = answer["responded_by_user"]["name"]
+        if answer["chosen_options"] != [ROLL_BACK]:
+            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"{user} keeps the champion"), ti)
+        with final():
+            workspace.roll_back(opened(ti), by=user)
+
+
 @task
 def close_run(ti: Any = None) -> None:
     """Keep lock and parameters in the run's record, and remove the workspace."""
@@ -215,14 +251,24 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
             response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
         )
         promotion = promote()
+        back = RollBack(
+            task_id="roll_back",
+            subject="Shall the champion before be the champion again?",
+            options=[ROLL_BACK, KEEP],
+            response_timeout=timedelta(days=1),
+            trigger_rule=TriggerRule.ONE_FAILED,
+            outlets=[CHAMPION],
+        )
         with TaskGroup("stages", prefix_group_id=False):
             tasks = {stage.name: render_stage(stage) for stage in stages}
         for stage in stages:
             tasks[stage.name].set_upstream([tasks[name] for name in stage.upstream] or first)
         awaited = {name for stage in stages for name in stage.upstream}
-        approval.set_upstream([tasks[name] for name in tasks if name not in awaited])
+        last = [tasks[name] for name in tasks if name not in awaited]
+        approval.set_upstream(last)
+        back.set_upstream(last)
         promotion.set_upstream(approval)
-        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), approval, promotion])
+        close_run().as_teardown(setups=first).set_upstream([*tasks.values(), approval, promotion, back])
     return pipeline
 
 

@@ -161,14 +161,14 @@ class Worker:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept, path)
 
-    def candidate(self) -> str:
-        """Return the version of the bundle that the run's gate judged.
+    def judgement(self) -> dict[str, Any]:
+        """Return the report of the run's gate.
 
         Raises:
             InputError: the stage `gate` has not ended.
         """
         self.take_report(self.workspace.gate)
-        return str(json.loads(self.workspace.gate.read_bytes())["bundle"])
+        return read_json(self.workspace.gate)
 
     def keep(self, key: str, files: Mapping[str, str | Path]) -> None:
         """Keep texts and copies of files below a key of the registry."""

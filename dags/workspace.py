@@ -21,7 +21,7 @@ from dags.worker import Outcome, Run, Worker
 from din import documents
 from din.errors import InputError
 
-__all__ = ["Outcome", "Run", "answer", "close_run", "open_run", "promote", "request", "run_stage"]
+__all__ = ["Outcome", "Run", "answer", "close_run", "harm", "open_run", "promote", "request", "roll_back", "run_stage"]
 
 FETCH = "fetch"
 """The stage that starts from the outs of an earlier run, because it keeps the days that did not change."""
@@ -106,7 +106,7 @@ def request(run: Run) -> dict[str, Any] | None:
     """
     with _open(run) as here:
         requests = json.loads(here.din("approvals", "--json"))
-        version = here.candidate()
+        version = here.judgement()["bundle"]
     return next((one for one in reversed(requests) if one["version"] == version), None)
 
 
@@ -119,7 +119,7 @@ def answer(run: Run, approved: bool, by: str, reason: str) -> None:
         Unavailable: git or the registry failed.
     """
     with _open(run) as here:
-        here.din("approve" if approved else "reject", here.candidate(), f"--by={by}", f"--reason={reason}")
+        here.din("approve" if approved else "reject", here.judgement()["bundle"], f"--by={by}", f"--reason={reason}")
 
 
 def promote(run: Run, reason: str) -> Outcome:
@@ -135,6 +135,34 @@ def promote(run: Run, reason: str) -> Outcome:
         here.pull(sorted(reports.union(here.inputs("gate"))), here.take_locks())  # promote judges all of them again
         here.take_report(here.workspace.gate)
         return here.run("promote", ["din", "promote", "--reason", reason])
+
+
+def harm(run: Run) -> dict[str, Any] | None:
+    """Return the certain harm of the champion's last step that the run's gate found, with `promote.on_harm`, or None.
+
+    Raises:
+        InputError: the stage `gate` has not ended.
+        Unavailable: git or the registry failed.
+    """
+    with _open(run) as here:
+        report = here.judgement()
+        on_harm = report["about"]["params"]["promote"]["on_harm"]
+        return report["harm"] | {"on_harm": on_harm} if "harm" in report else None
+
+
+def roll_back(run: Run, by: str) -> None:
+    """Undo the harm that the run's gate found, once, as a person has decided: `din registry rollback`.
+
+    Raises:
+        InputError: the stage `gate` has not ended.
+        GateClosed: another champion has followed the harmful one.
+        Unavailable: git or the registry failed.
+    """
+    with _open(run) as here:
+        report = here.judgement()
+        harm = report["harm"]
+        names = (f"--champion={harm['record']}", f"--model={report['about']['model_name']}")
+        here.din("registry", "rollback", str(harm["back_to"]), *names, f"--by={by}", f"--reason={harm['reason']}")
 
 
 def close_run(run: Run) -> None:

@@ -645,6 +645,9 @@ def registry_diff(
 def registry_rollback(
     to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
     reason: Annotated[str, typer.Option(help="The reason, for the log.")],
+    champion: Annotated[
+        int | None, typer.Option(min=1, help="Roll back only if the champion is this record; again, it does nothing.")
+    ] = None,
     by: By = "",
     uri: Uri = None,
     model: Model = None,
@@ -656,7 +659,7 @@ def registry_rollback(
 
         at = uri or default_registry()
         name = model or only_model(at)
-        print_result(lambda: commands.rollback(at, name, to, by or user(), reason, hooks()), as_json)
+        print_result(lambda: commands.rollback(at, name, to, by or user(), reason, hooks(), champion), as_json)
 
 
 @registry_app.command(

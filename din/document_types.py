@@ -642,10 +642,19 @@ class MissedDay(TypedDict):
 
 
 @with_config(STRICT)
+class Harm(TypedDict):
+    """The certain harm of the champion's last step: its record, the one to go back to, and the finding in words."""
+
+    record: PositiveInt
+    back_to: PositiveInt
+    reason: str
+
+
+@with_config(STRICT)
 class GateReport(TypedDict):
     """The verdict on a candidate, its gates, and everything it depends on.
 
-    `missed_days` is there if there are any.
+    `missed_days` is there if there are any, and `harm` if the champion's last step certainly harmed.
     """
 
     verdict: Verdict
@@ -655,6 +664,7 @@ class GateReport(TypedDict):
     about: About
     gates: list[GateEntry]
     missed_days: NotRequired[list[MissedDay]]
+    harm: NotRequired[Harm]
 
 
 @with_config(STRICT)

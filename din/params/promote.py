@@ -1,7 +1,7 @@
 """The block `promote`."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -27,4 +27,5 @@ class Promote(Block):
 
     registry: str
     model_name: ModelName | None
+    on_harm: Literal["ask", "rollback"]
     hooks: Hooks

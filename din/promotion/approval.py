@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
-from din.document_types import GateEntry, GateReport
+from din.document_types import GateEntry, GateReport, Harm
 from din.errors import GateClosed, InputError, listed, shown
 from din.names import RunId
 from din.params.gate import Policy
@@ -38,15 +38,21 @@ def shut(report: GateReport) -> list[GateEntry]:
 
 
 def need(report: GateReport, policy: Policy) -> Need:
-    """Return what a candidate needs to pass; nobody is asked about the champion itself."""
+    """Return what a candidate needs to pass; nobody is asked about the champion itself, or one that is rolled back."""
     champion = report["champion"]
     is_champion = champion is not None and champion["version"] == report["bundle"]
     if report["verdict"] == "open":
         return "approval" if policy == "always" and not is_champion else "nothing"
-    if is_champion:
+    if is_champion or harm_to_undo(report):
         return "another candidate"
     needs: list[Need] = sorted((_need(gate, policy) for gate in shut(report)), key=_NEEDS.index)
     return needs[-1] if needs else "another candidate"
+
+
+def harm_to_undo(report: GateReport) -> Harm | None:
+    """Return the champion's harm if `din promote` is to roll it back: the candidate does not replace it at once."""
+    automatic = report["about"]["params"].get("promote", {}).get("on_harm") == "rollback"
+    return report.get("harm") if automatic and report["verdict"] != "open" else None
 
 
 def _need(gate: GateEntry, policy: Policy) -> Need:

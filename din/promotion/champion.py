@@ -21,6 +21,7 @@ from din.document_types import Facts
 from din.errors import InputError
 from din.metrics.estimates import Metric
 from din.metrics.holdout import Training, unseen
+from din.names import Version
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -85,6 +86,41 @@ def rolled_back(history: Sequence[Record]) -> dict[str, Record]:
             removed[record.previous] = record
         removed.pop(record.version, None)
     return removed
+
+
+def started_from(facts: Facts) -> str | None:
+    """Return the version of the bundle that a model started from: the champion that went on, or a warm start."""
+    train = facts["params"]["train"]
+    start: str | None = train.get("champion" if train.get("start") == "champion" else "warm_start")
+    return None if start == "none" else start
+
+
+def removed_lesson(registry: Registry, history: Sequence[Record], start: str | None) -> Record | None:
+    """Return the rollback that removed a bundle or one whose lessons it holds, or None.
+
+    The chain of lessons ends at a model from scratch. A bundle of the chain that became champion after a rollback is
+    not doubted for it: the gate knew of it that day, or a person brought the bundle back. So usually nothing is read.
+
+    Args:
+        registry: the registry with the bundles.
+        history: all records.
+        start: the version of the bundle. None for a model from scratch.
+
+    Raises:
+        InputError: a bundle of the chain is missing or damaged.
+    """
+    removed = rolled_back(history)
+    newest = max((record.number for record in removed.values()), default=0)
+    crowned = {str(record.version): record.number for record in history}
+    cleared = 0
+    while start is not None:
+        cleared = max(cleared, crowned.get(start, 0))
+        if cleared >= newest:
+            break
+        if start in removed and removed[start].number > cleared:
+            return removed[start]
+        start = started_from(registry.facts(Version(start)))
+    return None
 
 
 def anchor(registry: Registry, history: Sequence[Record], metric: Metric) -> Record | None:

@@ -46,10 +46,25 @@ def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
     return record
 
 
-def rollback(uri: str, model_name: str, to: str, by: str, reason: str, hooks: Hooks | None = None) -> Record:
-    """Make an earlier champion the champion again, named by a record's number or by (the start of) its version."""
+def rollback(
+    uri: str,
+    model_name: str,
+    to: str,
+    by: str,
+    reason: str,
+    hooks: Hooks | None = None,
+    champion: int | None = None,
+) -> Record:
+    """Make an earlier champion the champion again, named by a record's number or by (the start of) its version.
+
+    With `champion`, only the record of that number is rolled back, and only once.
+    """
     registry = Registry(uri, model_name)
-    record = registry.rollback(to, by=by, reason=reason)
+    newest = approval.newest(registry)
+    record = registry.rollback(to, by=by, reason=reason, champion=champion)
+    if record.number <= newest:
+        print(f"{registry.name}: record {champion} was rolled back already (record {record.number})")
+        return record
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
     if hooks:
         notify(hooks, Event.of_record("rolled_back", registry, record))

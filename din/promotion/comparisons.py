@@ -17,11 +17,12 @@ from din.metrics import population_stability_index
 from din.metrics.estimates import Metric
 from din.promotion import budgets, calibration, plausibility, slices
 from din.promotion.budgets import LATENCY_RATIO, Latency
-from din.promotion.champion import Score, anchor, rolled_back, until
+from din.promotion.champion import Score, anchor, removed_lesson, rolled_back, started_from, until
 from din.promotion.champion_today import champion_today
 from din.promotion.claims import Claim
 from din.promotion.delta import against_anchor, against_champion
 from din.promotion.evidence import Evidence
+from din.promotion.last_step import NAME as LAST_STEP
 from din.promotion.last_step import last_step, predecessor
 from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, Gate, Rule, from_estimate, not_outside, within
@@ -52,9 +53,9 @@ def against_earlier(
 ) -> list[Gate]:
     """Return the gates of a run with a champion.
 
-    The candidate must not be older than the champion or rolled back, nor go on from a bundle that was rolled back. It
-    must not be worse overall or on a slice, predict another distribution, or be much larger or slower. There is no gate
-    on slowness without `max_latency_ms`.
+    The candidate must not be older than the champion or rolled back, nor hold the lessons of a bundle that was rolled
+    back. It must not be worse overall or on a slice, predict another distribution, or be much larger or slower. There
+    is no gate on slowness without `max_latency_ms`.
     """
     look = f"din registry show --number {history[-1].number}"
     champion = Rival("champion", history[-1], evidence, registry, score, may_look)
@@ -65,9 +66,9 @@ def against_earlier(
     metrics = evidence.limits.metrics
     gates = [
         Gate("data_until", look, partial(_until, champion)),
-        Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, history)),
+        Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, registry, history)),
         Gate("champion_today", look, partial(champion_today, champion)),
-        Gate("last_step", "din registry list", partial(last_step, champion, before)),
+        Gate(LAST_STEP, "din registry list", partial(last_step, champion, before)),
         *(
             Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric), "crossfit")
             for metric in metrics
@@ -126,19 +127,18 @@ def _until(champion: Rival) -> Finding:
     return Finding("closed", str(ours), str(theirs), reason=reason)
 
 
-def _not_rolled_back(evidence: Evidence, history: list[Record]) -> Finding:
-    """Check that no rollback removed the candidate, nor the champion that it goes on from, whose lessons it holds."""
-    removed = rolled_back(history)
-    if record := removed.get(evidence.version):
+def _not_rolled_back(evidence: Evidence, registry: Registry, history: list[Record]) -> Finding:
+    """Check that no rollback removed the candidate, nor a bundle whose lessons it holds."""
+    if record := rolled_back(history).get(evidence.version):
         reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
         return Finding("closed", f"in record {record.number}", "no", reason=reason)
-    for version, record in removed.items():
-        if evidence.params.train.goes_on_from(version):
-            reason = (
-                f"this candidate goes on from bundle {version[:12]}, which {record.by} rolled back ({record.reason}); "
-                "run `din pin` and `dvc repro`, or under a scheduler open a new run: both go on from another champion"
-            )
-            return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    if record := removed_lesson(registry, history, started_from(evidence.facts)):
+        reason = (
+            f"this candidate holds the lessons of bundle {record.previous and record.previous[:12]}, which {record.by} "
+            f"rolled back ({record.reason}); start from another bundle: run `din pin`, or change train.warm_start, and "
+            "then `dvc repro`; under a scheduler open a new run"
+        )
+        return Finding("closed", f"in record {record.number}", "no", reason=reason)
     return Finding("open", "no", "no")
 
 

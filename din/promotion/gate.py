@@ -21,6 +21,7 @@ from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
 from din.promotion.hooks import Event, notify
+from din.promotion.last_step import harm, tell_harm
 from din.promotion.missed_days import missed_days
 from din.promotion.printing import print_table
 from din.promotion.verdict import overall
@@ -52,6 +53,8 @@ def gate(
     report = judge(Evidence(workspace, params), score, latency, may_look=True)
     write_json(workspace.gate, report)
     print_gates(report)
+    if "harm" in report:
+        print(f"warning: {tell_harm(report, Registry.of(workspace, params))}")
     needed = approval.need(report, params.gate.approval)
     if needed != "nothing":
         _consult(workspace, params, report, needed)
@@ -130,6 +133,8 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
     }
     if missed:
         report["missed_days"] = missed
+    if harmed := harm(gates, history):
+        report["harm"] = harmed
     return report
 
 

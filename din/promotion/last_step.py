@@ -1,26 +1,39 @@
 """Did the champion's last step help? The champion against its predecessor, on today's new rows.
 
-The lesson of yesterday can be tested only today, on rows that neither of the two has learned. A candidate that
-goes on from the champion carries a harmful step along, so this gate closes for it. A candidate from scratch, or one
-that goes on from another bundle, does not, and replaces the champion.
+The lesson of yesterday can be tested only today, on rows that neither of the two has learned. A candidate that starts
+from the champion carries a harmful step along, so this gate closes for it. A candidate from scratch, or one that goes
+on from another bundle, does not, and replaces the champion.
+
+If the step harmed for certain and the candidate does not replace the champion, the way back is a rollback. The gate
+only says so, because a judgement may be repeated at will. `din promote` appends the rollback where `promote.on_harm`
+allows that; otherwise a person does.
 """
 
-import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
+from din.document_types import GateEntry, GateReport, Harm
 from din.metrics.estimates import Metric, difference
 from din.metrics.holdout import Training
+from din.promotion.approval import harm_to_undo
+from din.promotion.champion import started_from
 from din.promotion.delta import margin_of
 from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, from_estimate, not_outside
 from din.registry.records import Record
+from din.registry.registry import Registry
+
+NAME = "last_step"
+"""The name of the gate."""
 
 
 def predecessor(history: Sequence[Record]) -> Record | None:
     """Return the newest record of the bundle that the champion replaced.
 
-    None if it replaced none, or if a person brought it back by a rollback.
+    None if it replaced none, or if it was brought back by a rollback.
     """
     champion = history[-1]
     if champion.action == "rollback" or champion.previous is None:
@@ -30,6 +43,9 @@ def predecessor(history: Sequence[Record]) -> Record | None:
 
 def last_step(champion: Rival, before: Rival | None) -> Finding:
     """Judge that the champion is not certainly worse than its predecessor.
+
+    A fault in today's log, such as flipped labels, makes a better model look worse. So what the predecessor itself has
+    certainly fallen since its promotion, beyond `max_champion_drop`, is added to the margin.
 
     Args:
         champion: the champion.
@@ -48,16 +64,58 @@ def last_step(champion: Rival, before: Rival | None) -> Finding:
     metric: Metric = limits.metrics[0]
     labels = rows["label"].to_numpy()
     users = rows["user"].to_numpy()
-    gain = difference(metric, labels, champion.score(rows), before.score(rows), users)
-    found = from_estimate(not_outside, gain, limits.confidence, -margin_of(limits, gain), rows=len(rows))
-    if found.verdict == "open" or math.isnan(found.interval.lower if found.interval else math.nan):
-        return found
-    back = before.record.number
-    harm = f"the champion's last step harms: on today's new rows its {metric.upper()} lies {-gain.value:.4f} below"
-    reason = (
-        f"{harm} that of record {back}, which it replaced; go back by `din registry rollback {back} --reason …`, or "
-        "train from scratch"
+    earlier = before.score(rows)
+    gain = difference(metric, labels, champion.score(rows), earlier, users)
+    margin = margin_of(limits, gain)
+    lowest = (before.facts["evaluation"]["test"][metric] or 0.0) - limits.max_champion_drop
+    fall = max(0.0, lowest - champion.evidence.estimate_of(metric, rows, earlier).interval(limits.confidence).upper)
+    found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
+    interval = gain.interval(limits.confidence)
+    number = champion.record.number
+    seen = (
+        f"on {_days(rows)} its {metric.upper()} differs by {gain.value:+.4f} [{interval.lower:+.4f}, "
+        f"{interval.upper:+.4f}] from that of record {before.record.number}, which it replaced"
     )
-    if champion.evidence.params.train.goes_on_from(champion.record.version):
+    if interval.upper < -margin - fall:
+        starts = started_from(champion.evidence.facts) == champion.record.version
+        reason = f"record {number} harmed: {seen}, a certain loss of more than {margin + fall:.4f}"
+        return replace(found, verdict="closed" if starts else "open", reason=reason)
+    if interval.upper < -margin:
+        doubt = f"but the latter is certainly below {lowest:.4f} itself, so today's log may be broken"
+        return replace(found, reason=f"record {number} may have harmed: {seen}, {doubt}")
+    if interval.lower <= -margin:
+        reason = f"too few rows to tell whether record {number} harmed: {seen}, so a loss of {margin:.4f} is possible"
         return replace(found, reason=reason)
-    return replace(found, verdict="open", reason=f"{reason}; this candidate does not go on from the champion")
+    return found
+
+
+def _days(rows: pa.Table) -> str:
+    """Return the first and the last day of some rows."""
+    times = rows["timestamp"].to_numpy().astype("datetime64[us]").astype("datetime64[D]")
+    return " to ".join(dict.fromkeys([str(times.min()), str(times.max())]))
+
+
+def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
+    """Return the certain harm that the gate found, whatever its verdict on this candidate, or None."""
+    back = predecessor(history) if history else None
+    found = next((one for one in gates if one["name"] == NAME), None)
+    if back is None or found is None or not found["reason"] or not found["interval"]:
+        return None
+    upper = found["interval"][1]
+    if upper is None or upper >= found["threshold"]:
+        return None
+    return {"record": history[-1].number, "back_to": back.number, "reason": found["reason"]}
+
+
+def tell_harm(report: GateReport, registry: Registry) -> str | None:
+    """Return what harmed and what to do next, with a command that is ready to paste, or None without harm."""
+    found = report.get("harm")
+    if not found:
+        return None
+    if report["verdict"] == "open":
+        return f"{found['reason']}. This candidate did not start from it, and may replace it"
+    if harm_to_undo(report):
+        return f"{found['reason']}. `din promote` goes back to record {found['back_to']} (promote.on_harm: rollback)"
+    names = ["--champion", str(found["record"]), "--registry", registry.uri, "--model", registry.model_name]
+    command = ["din", "registry", "rollback", str(found["back_to"]), *names, "--reason", found["reason"]]
+    return f"{found['reason']}. To go back to record {found['back_to']}:\n    {shlex.join(command)}"

@@ -1,7 +1,8 @@
 """Pin the champion that a run goes on from (`train.champion`), so that its stages stay functions of their inputs.
 
 A run over the days until D goes on from the newest champion whose log ended before D. So a rerun of a day, or a
-backfill, starts from the same bundle as the first run of that day did, whoever is champion now.
+backfill, starts from the same bundle as the first run of that day did, whoever is champion now. It never starts from a
+bundle that a rollback removed, nor from one that holds the lessons of such a bundle.
 """
 
 from datetime import date
@@ -9,7 +10,7 @@ from datetime import date
 from din.errors import InputError
 from din.params import Train
 from din.params.train import WEEKDAYS
-from din.promotion.champion import rolled_back, until
+from din.promotion.champion import removed_lesson, until
 from din.registry.registry import Registry
 
 NONE = "none"
@@ -30,8 +31,7 @@ def pin(registry: Registry, train: Train, day: date) -> str:
     if train.scratch_day == WEEKDAYS[day.weekday()]:
         return NONE
     history = registry.history()
-    removed = rolled_back(history)
     for record in reversed(history):
-        if record.version not in removed and until(registry.facts(record.version)) < day:
+        if until(registry.facts(record.version)) < day and not removed_lesson(registry, history, record.version):
             return str(record.version)
     return NONE

@@ -1,5 +1,8 @@
 """Make the candidate of a workspace the champion, if the gate judged exactly this candidate and lets it pass.
 
+If the gate found that the champion's last step harmed, and the candidate does not pass, roll the champion back instead,
+where `promote.on_harm` says so.
+
 If the command is killed, the old champion stays or the new one is complete, and a rerun completes the promotion
 (`Registry.promote`). A bundle that is stored already is compared, not uploaded.
 """
@@ -21,7 +24,7 @@ from din.errors import GateClosed, InputError, shown
 from din.names import Digest
 from din.params import Params
 from din.params.gate import Policy
-from din.promotion import approval, crossfit
+from din.promotion import approval, commands, crossfit
 from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
@@ -41,7 +44,10 @@ _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio"
 
 @dataclass(frozen=True)
 class Promotion:
-    """The champion after `promote`: its record, whether this call appended it, and how to score with it."""
+    """The champion after `promote`: its record, whether this call appended it, and how to score with it.
+
+    The record is a rollback if the earlier champion's last step harmed.
+    """
 
     record: Record
     appended: bool
@@ -65,13 +71,14 @@ def promote(
         workspace: the workspace with the candidate and the reports about it.
         params: all parameters.
         by: the person or service that promotes, for the log.
-        reason: the reason, for the log; by default that of the approval, or else that the gate is open.
+        reason: the reason, for the log; by default that of the approval, or else that the gate is open. A rollback's
+            reason is the harm that the gate found.
         run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
         score: see `din.promotion.gate.gate`.
         latency: see `din.promotion.gate.gate`.
 
     Returns:
-        The champion. Nothing is appended if the candidate is the champion already.
+        The champion. Nothing is appended if the candidate is the champion already, or the harmful one was rolled back.
 
     Raises:
         GateClosed: there is no gate report; the report judged other data than the workspace holds, or compared with
@@ -93,6 +100,22 @@ def promote(
     registry = Registry.of(workspace, params)
     history = registry.history()
     champion = history[-1] if history else None
+    command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
+    command += " --input requests.jsonl"
+    if harm := approval.harm_to_undo(report):
+        serves = champion is not None and champion.number == harm["record"]
+        if serves:
+            _judge_again(report, evidence, policy, score, latency)
+        back = commands.rollback(
+            registry.uri,
+            registry.model_name,
+            str(harm["back_to"]),
+            by,
+            harm["reason"],
+            params.promote.hooks,
+            champion=harm["record"],
+        )
+        return Promotion(back, serves, command)
     appended = champion is None or champion.version != version
     if appended:
         today = {"number": champion.number, "version": champion.version} if champion else None
@@ -118,8 +141,7 @@ def promote(
     assert champion is not None
     if not appended:
         registry.seal(champion)
-    command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
-    result = Promotion(champion, appended, f"{command} --input requests.jsonl")
+    result = Promotion(champion, appended, command)
     _print(result, evidence.facts["evaluation"])
     if appended:
         _notify(registry, params, champion, report)
@@ -134,7 +156,7 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report["verdict"] != overall(report["gates"]):
         _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
-    if approval.need(report, policy) == "another candidate":
+    if approval.need(report, policy) == "another candidate" and not approval.harm_to_undo(report):
         print_gates(report)
         raise GateClosed(
             f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do",
@@ -177,8 +199,9 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the gates of a report by name, without measured times and the errors of gates not evaluated."""
+    """Return the gates of a report by name, without measured times and the errors of gates not evaluated, and harm."""
     gates = {gate["name"]: gate if gate["evaluated"] else gate | {"reason": None} for gate in report["gates"]}
+    gates["harm"] = report.get("harm", {})
     return gates | {name: gates[name] | {"observed": None} for name in gates.keys() & MEASURED}
 
 

@@ -189,20 +189,30 @@ class Registry:
         """Write the seal of the newest record, in case a killed promotion left it without one."""
         seal(self._objects, record.number)
 
-    def rollback(self, to: int | str, by: str, reason: str) -> Record:
+    def rollback(self, to: int | str, by: str, reason: str, champion: int | None = None) -> Record:
         """Make an earlier champion the champion again, after verifying its bundle.
 
         Args:
             to: the number of a record, or a version or its beginning.
             by: the person or service that decides.
             reason: the reason, for the log.
+            champion: the number of the record that is rolled back; by default the newest.
+
+        Returns:
+            The new record, or the one by which `champion` was rolled back to the same version before.
 
         Raises:
             InputError: `to` names no record, several versions, or the champion itself; or the bundle is damaged.
-            StaleChampion: another writer appended first.
+            StaleChampion: another writer appended first, or another champion has followed `champion`.
         """
         history = self.history()
         version = self.version_of(to, history)
+        if champion not in (None, len(history)):
+            after = self.record(champion + 1)
+            if (after.action, after.version) != ("rollback", version):
+                raise self._stale(after)
+            self.seal(after)
+            return after
         if version == history[-1].version:
             raise InputError(f"{self.name}: {version[:12]} is the champion already (record {history[-1].number})")
         if problems := self._bundle_problems(version):

@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from dags import airflow_dag, din_pipeline, plan
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = {"open_run", "approval", "promote", "close_run"}
+OURS = {"open_run", "approval", "promote", "roll_back", "close_run"}
 
 
 def edges(dag: Any) -> dict[str, set[str]]:
@@ -50,7 +50,7 @@ def test_the_form_may_be_left_empty() -> None:
 
 
 def test_random_pipelines_are_rendered_as_planned() -> None:
-    """In 200 random files, the edges are the plan's, open_run is first, approval and promote follow, then close_run."""
+    """In 200 random files, the edges are the plan's, open_run is first, our tasks follow, and close_run is last."""
     for stages in islice(valid_pipelines(), 200):
         dag = airflow_dag.render(stages)
         names = {stage.name for stage in stages}
@@ -58,6 +58,7 @@ def test_random_pipelines_are_rendered_as_planned() -> None:
         assert dag.get_task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
         assert dag.get_task("approval").get_flat_relative_ids(upstream=True) == names | {"open_run"}
         assert dag.get_task("promote").upstream_task_ids == {"approval"}
+        assert dag.get_task("roll_back").upstream_task_ids == dag.get_task("approval").upstream_task_ids
         assert dag.get_task("close_run").upstream_task_ids == names | OURS - {"close_run"}
 
 
@@ -89,10 +90,11 @@ def test_opening_may_take_as_long_as_fetching() -> None:
     assert timeouts["open_run"] == timeouts["fetch"]
 
 
-def test_only_promote_emits_the_champion() -> None:
-    """No other task has an outlet, and none has an inlet."""
+def test_a_new_champion_is_emitted() -> None:
+    """A promotion and a rollback emit the asset, and no other task has an outlet."""
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in din_pipeline.din_ctr.tasks}
-    assert {task: names for task, names in outlets.items() if names} == {"promote": ["din/champion"]}
+    champion = ["din/champion"]
+    assert {task: names for task, names in outlets.items() if names} == {"promote": champion, "roll_back": champion}
 
 
 def test_a_repository_can_page_on_failures() -> None:

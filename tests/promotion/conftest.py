@@ -1,9 +1,12 @@
 """Fixtures of the promotion tests: a finished run in a workspace of its own, and its registry."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from documents_of import PROTOCOL
+from judging import crown
 from miniature import Run
 
 from din.params import Params
@@ -35,3 +38,22 @@ def quick(params: Params) -> Params:
 def registry(run: Run, quick: Params) -> Registry:
     """Return the empty registry of `quick`."""
     return Registry.of(run.here, quick)
+
+
+@pytest.fixture
+def steps(run: Run, registry: Registry) -> Callable[..., list[str]]:
+    """A namespace in which a champion was replaced by another one, both older than today's rows."""
+
+    def play(noise: float, since: str = "2024-10-02", before: float = 0.2) -> list[str]:
+        """Return the versions of two models with so much noise; the second has learned the log until noon of a day."""
+        run.facts |= {"protocol": PROTOCOL | {"name": "temporal"}}
+        versions = []
+        for run.noise, seen in ((before, "2024-10-01"), (noise, since)):
+            run.finish()
+            versions.append(crown(registry, run, seen_until=f"{seen}T12:00:00+00:00"))
+        run.facts |= {"seen_until": "2024-10-13T12:00:00+00:00"}
+        run.noise = 0.1
+        run.finish()
+        return versions
+
+    return play

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from miniature import score
+from miniature import Run, score
+from settings import changed
 
 from din.artifacts import read_json
 from din.errors import GateClosed
@@ -59,3 +60,11 @@ def crown(registry, run, **facts) -> str:
     registry.put_bundle(run.here.bundle)
     registry.append(version, registry.champion(), by="test", reason="crowned")
     return version
+
+
+def going_on(run: Run, params: Params, version: str, pin: str | None = None, start: str = "champion") -> Params:
+    """Let the candidate start from a version: as a champion that goes on, which params.yaml may abbreviate, or warm."""
+    settings = {"start": start, "champion": version} if start == "champion" else {"warm_start": version}
+    run.facts["params"] |= {"train": run.facts["params"]["train"] | settings}
+    run.finish()
+    return replace(params, train=changed(params.train, **settings | ({"champion": pin} if pin else {})))

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from judging import going_on
 from miniature import Run, edit, score
 from stages import exit_code
 
@@ -249,6 +250,42 @@ def test_killed_between_bundle_and_record_keeps_the_old_champion(
     assert (tmp_path / "registry" / quick.model_name / "bundles" / version / "manifest.json").exists()
     assert promoted(workspace, quick).record.version == version
     assert registry.verify() == []
+
+
+@pytest.fixture
+def harmful(run: Run, quick: Params, steps) -> Params:
+    """Judge a candidate whose champion harmed; the run is to go back by itself."""
+    _, champion = steps(5.0)
+    params = replace(quick, promote=replace(quick.promote, on_harm="rollback"))
+    params = going_on(run, params, champion)
+    with pytest.raises(GateClosed):
+        gate(run.here, params, score)
+    return params
+
+
+def test_a_killed_rollback_is_finished_by_the_next_try(workspace: Workspace, harmful, registry, tmp_path):
+    """A kill between gate and record leaves the champion, and one between record and seal leaves one rollback."""
+    process = promoter(harmful, tmp_path, "die")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL and len(registry.history()) == 2
+    assert promoted(workspace, harmful).record.number == 3
+    (seal,) = (tmp_path / "registry" / harmful.model_name / "seals").glob("000003-*")
+    seal.unlink()
+    assert not promoted(workspace, harmful).appended
+    assert seal.exists() and len(registry.history()) == 3 and registry.verify() == []
+
+
+def test_two_runs_roll_back_once(workspace: Workspace, harmful, registry, tmp_path):
+    """If two processes undo the same harm, one writes the record; the other is stale, and its rerun is content."""
+    processes = [promoter(harmful, tmp_path) for _ in range(2)]
+    ready = tmp_path / "ready"
+    while not ready.exists():
+        assert all(process.poll() is None for process in processes), "a process ended early"
+    (tmp_path / "registry" / "go").touch()
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert {process.returncode for process in processes} <= {0, 1} and 0 in {p.returncode for p in processes}, errors
+    assert [record.action for record in registry.history()] == ["promote", "promote", "rollback"]
+    assert not promoted(workspace, harmful).appended and registry.verify() == []
 
 
 def test_a_lost_answer_is_found_by_the_next_try(workspace: Workspace, gated, quick, registry, monkeypatch, capsys):

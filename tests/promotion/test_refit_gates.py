@@ -1,17 +1,13 @@
-"""Gates on the shipped model and on the champion's last step. Alone: `pytest tests/promotion/test_refit_gates.py`."""
-
-from dataclasses import replace
+"""Gates on the shipped model. Alone: `pytest tests/promotion/test_refit_gates.py`."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from documents_of import DIGEST, PROTOCOL
-from judging import crown, find, judge, set_gate, shut
+from documents_of import DIGEST
+from judging import find, judge, shut
 from miniature import edit, probabilities
-from settings import changed
 
-from din.params import Params
 from din.workspace import Workspace
 
 DAYS = [{"day": "2024-10-13", "rows": 1200, "auc": 0.7, "gauc": 0.7, "log_loss": 0.6, "loss": 0.6}]
@@ -134,86 +130,3 @@ def test_predictions_of_another_refit_are_closed(workspace: Workspace, run, quic
     report = judge(workspace, quick)
     assert "refit" in shut(report)
     assert "the cross-fitted predictions is" in find(report, "refit")["reason"]
-
-
-@pytest.fixture
-def steps(run, registry):
-    """A namespace in which a good champion was replaced by one with more noise, each a day older than today."""
-
-    def play(worse: float) -> list[str]:
-        """Return the versions of the two."""
-        run.facts |= {"protocol": PROTOCOL | {"name": "temporal"}}
-        versions = []
-        for noise, seen in ((0.2, "2024-10-01"), (worse, "2024-10-02")):
-            run.noise = noise
-            run.finish()
-            versions.append(crown(registry, run, seen_until=f"{seen}T12:00:00+00:00"))
-        run.facts |= {"seen_until": "2024-10-13T12:00:00+00:00"}
-        run.noise = 0.1
-        run.finish()
-        return versions
-
-    return play
-
-
-def going_on(run, quick: Params, version: str, pin: str) -> Params:
-    """Let the candidate go on from a version that params.yaml names by this pin."""
-    run.facts["params"] |= {"train": run.facts["params"]["train"] | {"start": "champion", "champion": version}}
-    run.finish()
-    return replace(quick, train=changed(quick.train, start="champion", champion=pin))
-
-
-@pytest.mark.parametrize("digits", [8, 64])
-def test_a_harmful_last_step_names_the_way_back(digits: int, workspace: Workspace, run, quick, steps) -> None:
-    """A candidate that goes on from a champion that got worse is closed, however short the pin."""
-    _, champion = steps(5.0)
-    report = judge(workspace, going_on(run, quick, champion, champion[:digits]))
-    found = find(report, "last_step")
-    assert found["verdict"] == "closed" and found["observed"] < -0.1
-    assert "din registry rollback 1" in found["reason"]
-    assert find(report, "made_from")["verdict"] == "open"
-
-
-def test_a_candidate_from_scratch_replaces_a_harmful_step(workspace: Workspace, run, quick, steps) -> None:
-    """A candidate that did not inherit the harm is open, and the reason still names it."""
-    steps(5.0)
-    found = find(judge(workspace, quick), "last_step")
-    assert (found["verdict"], found["reason"].endswith("does not go on from the champion")) == ("open", True)
-
-
-def test_a_candidate_that_goes_on_from_the_predecessor_replaces_a_harmful_step(
-    workspace: Workspace, run, quick, steps
-) -> None:
-    """The good predecessor's successor did not inherit the harm either."""
-    before, _ = steps(5.0)
-    found = find(judge(workspace, going_on(run, quick, before, before)), "last_step")
-    assert (found["verdict"], found["reason"].endswith("does not go on from the champion")) == ("open", True)
-
-
-def test_a_harmless_last_step_is_open(workspace: Workspace, run, quick, steps) -> None:
-    """A step within the margin closes nothing."""
-    steps(0.25)
-    found = find(judge(workspace, set_gate(quick, margin=0.03)), "last_step")
-    assert (found["verdict"], found["reason"]) == ("open", None)
-
-
-def test_a_champion_that_a_person_brought_back_is_not_doubted(
-    workspace: Workspace, run, quick, steps, registry
-) -> None:
-    """A rollback is a person's judgement, and its predecessor is what they rejected."""
-    steps(5.0)
-    registry.rollback(registry.history()[0].version, by="ann", reason="worse")
-    assert find(judge(workspace, quick), "last_step")["reason"] == "the champion replaced no other bundle"
-
-
-def test_a_candidate_that_goes_on_from_a_removed_bundle_stays_out(
-    workspace: Workspace, run, quick, steps, registry
-) -> None:
-    """A run that was pinned before a rollback would bring the removed lesson back, one day older."""
-    before, removed = steps(0.25)
-    registry.rollback(before, by="ann", reason="wrong prices")
-    found = find(judge(workspace, going_on(run, quick, removed, removed[:8])), "not_rolled_back")
-    assert (found["verdict"], found["observed"]) == ("closed", "in record 3")
-    assert removed[:12] in found["reason"] and "wrong prices" in found["reason"] and "din pin" in found["reason"]
-    found = find(judge(workspace, going_on(run, quick, before, before)), "not_rolled_back")
-    assert found["verdict"] == "open"
