@@ -28,12 +28,13 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_run_promotes_and_cleans_up(airflow: Airflow) -> None:
-    """Every task succeeds, the registry has one record, only `promote` emits the asset, and no workspace is left."""
+    """No task fails, the registry has one record, only `promote` emits the asset, and no workspace is left."""
     done = airflow.run("dags", "test", "din_ctr")
     assert done.returncode == 0, done.stdout + done.stderr
     ((run_id, state),) = airflow.rows("select run_id, state from dag_run")
     assert state == "success"
-    assert set(airflow.states(run_id).values()) == {"success"}
+    states = airflow.states(run_id)
+    assert states.pop("roll_back") == "skipped" and set(states.values()) == {"success"}
     registry = airflow.repository / "registry" / "simulate"
     (record,) = [json.loads(path.read_text()) for path in (registry / "promotions").iterdir()]
     assert (record["action"], record["run_id"], record["reason"]) == ("promote", RunId.of(run_id), "gate open")
@@ -57,6 +58,7 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
         "code": "success",
         "fetch": "success",
         "validate_raw": "failed",
+        "roll_back": "skipped",
         "close_run": "success",
     }
     sql = "select try_number, max_tries from task_instance where run_id = ? and task_id = 'validate_raw'"
@@ -68,7 +70,7 @@ def test_a_closed_gate_is_red_there_and_ends_the_run(airflow: Airflow) -> None:
     assert '"exit_code": 3' in value
     assert "reports/validation/raw.json" in value
     assert "validate_raw failed in run" in done.stdout + done.stderr
-    assert "next: nothing: the champion stays" in done.stdout + done.stderr
+    assert "next: nothing: the candidate is refused" in done.stdout + done.stderr
     kept = airflow.repository / "registry" / "simulate" / run_key(run_id)
     assert json.loads((kept / "outcome" / "validate_raw.json").read_text())["exit_code"] == 3
     assert json.loads((kept / "reports" / "validation" / "raw.json").read_text())["verdict"] == "closed"
