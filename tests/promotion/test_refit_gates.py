@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from documents_of import DIGEST
-from judging import find, judge, shut
+from judging import find, going_on, judge, set_gate, shut
 from miniature import edit, probabilities
 
 from din.workspace import Workspace
