@@ -3,8 +3,8 @@
 An earlier bundle scores today's test rows from raw ids, as in production: with its own vocabularies, and with histories
 of its own length. Requests describe items that are newer than the bundle, so that it is not blamed for its age. This
 takes one fetch of the bundle and one scoring of the rows. Rows that the earlier model learned would flatter it, so they
-are left out. If it learned all of them, because the same day is run again, the comparison uses the predictions that it
-made before it learned them (`din.promotion.next_day`). If rows can't be told apart, there is no comparison and the gate
+are left out. If it learned all of them, because the same day is run again, the comparison uses the predictions that its
+run made by cross-fitting (`din.promotion.crossfit`). If rows can't be told apart, there is no comparison and the gate
 closes.
 """
 
