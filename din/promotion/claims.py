@@ -1,4 +1,4 @@
-"""What an interval shows about the range that a gate permits, and the words for it.
+"""The claim that an interval supports about the range that a gate permits, and the words for it.
 
     within      the whole interval lies inside     a loss of the margin is ruled out
     across      it contains a limit                it is possible
@@ -18,6 +18,12 @@ from din.metrics.estimates import MIN_USERS, Interval
 
 Shows = Literal["within", "across", "beyond", "undefined"]
 _UNDEFINED = f"undefined: one class only, or fewer than {MIN_USERS} users tell about a class"
+_LOSS = {
+    "within": "a loss of {} is ruled out",
+    "across": "a loss of {} is possible",
+    "beyond": "a loss of more than {} is certain",
+}
+_SHARE = {"within": "all", "across": "not all", "beyond": "none"}
 _DIGITS = range(4, 9)
 
 
@@ -31,7 +37,7 @@ class Claim:
 
     @property
     def shows(self) -> Shows:
-        """Where the interval lies."""
+        """The place of the interval."""
         lower = self.interval.lower
         upper = self.interval.upper
         if math.isnan(lower) or math.isnan(upper):
@@ -44,39 +50,19 @@ class Claim:
     def figure(self) -> str:
         """The figure with its bounds."""
         if self.shows == "undefined":
-            return "undefined"
-        form = ("+" if self.low < 0 else "") + self._form
-        lower, upper = format(self.interval.lower, form), format(self.interval.upper, form)
-        return f"{self.interval.point:{form}} [{lower}, {upper}]"
+            return _UNDEFINED
+        signed = ("+" if self.low < 0 else "") + self._form
+        return f"{self.interval.point:{signed}} [{self.interval.lower:{signed}}, {self.interval.upper:{signed}}]"
 
     def __str__(self) -> str:
         if self.shows == "undefined":
             return _UNDEFINED
         if self.low < 0 and math.isinf(self.high):
-            return f"{self.figure}, so a loss of {self._loss}"
-        return f"{self.figure}, {self._place}"
-
-    @property
-    def _loss(self) -> str:
-        loss = f"{-self.low:{self._form}}"
-        words = {"within": f"{loss} is ruled out", "across": f"{loss} is possible"}
-        return words.get(self.shows, f"more than {loss} is certain")
-
-    @property
-    def _place(self) -> str:
-        low = f"{self.low:{self._form}}"
-        high = f"{self.high:{self._form}}"
-        if self.shows == "within":
-            return f"wholly above {low}" if math.isinf(self.high) else f"wholly between {low} and {high}"
-        below = self.interval.lower <= self.low
-        above = self.interval.upper >= self.high
-        if self.shows == "across":
-            return (
-                f"which contains both {low} and {high}"
-                if below and above
-                else f"which contains {low if below else high}"
-            )
-        return f"wholly below {low}" if below else f"wholly above {high}"
+            return f"{self.figure}, so {_LOSS[self.shows].format(f'{-self.low:{self._form}}')}"
+        permitted = f"above {self.low:{self._form}}"
+        if math.isfinite(self.high):
+            permitted = f"within {self.low:{self._form}} to {self.high:{self._form}}"
+        return f"{self.figure}, {_SHARE[self.shows]} of it {permitted}"
 
     @property
     def _form(self) -> str:

@@ -158,10 +158,8 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
     if approval.need(report, policy) == "another candidate" and not approval.harm_to_undo(report):
         print_gates(report)
-        raise GateClosed(
-            f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do",
-            workspace.gate,
-        )
+        why = f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do"
+        raise GateClosed(why, workspace.gate)
     return report
 
 

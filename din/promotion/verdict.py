@@ -132,21 +132,15 @@ def from_estimate(
         reason = f"undecided: {claim}; {_would_decide(needed, users)}"
     elif verdict == "open" and reason:
         reason += "; this gate closes only if the whole interval lies outside"
-    return Finding(
-        verdict=verdict,
-        observed=interval.point,
-        threshold=low if math.isinf(high) else [low, high],
-        interval=interval,
-        rows=rows,
-        reason=reason,
-        power={"look": 1, "users": users, "excludes": excludes, "users_needed": needed},
-    )
+    threshold = low if math.isinf(high) else [low, high]
+    power: Power = {"look": 1, "users": users, "excludes": excludes, "users_needed": needed}
+    return Finding(verdict, interval.point, threshold, interval, rows, reason, power)
 
 
 def _users_to_decide(users: int, width: float, distance: float) -> int | None:
-    """Return the least number of users whose interval would exclude the threshold, if the point is true."""
+    """Return the number of users, more than today's, that would exclude the threshold if the point is true."""
     needed = users * (width / distance) ** 2 if distance else math.inf
-    return math.floor(needed) + 1 if math.isfinite(needed) else None
+    return max(math.floor(needed), users) + 1 if math.isfinite(needed) else None
 
 
 def _would_decide(needed: int | None, users: int) -> str:

@@ -1185,7 +1185,7 @@ GATE = (
         "a candidate without item fields and histories",
         p.settings(featurize__fields={"context": {"tab": "categorical"}}, featurize__max_history=1),
         "gate.champion_delta_auc validate_predictions.test_normalized_entropy",
-        "for certain",
+        "is certain",
     ),
     _defect(
         "hardly_trained",

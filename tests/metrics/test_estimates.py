@@ -73,7 +73,7 @@ def test_the_value_is_the_metric(rng, metric):
 @pytest.mark.parametrize("confidence", [0.95, 0.9, 0.975])
 @pytest.mark.parametrize("metric", METRICS)
 def test_intervals_agree_with_resampling(rng, metric, confidence):
-    """The bounds of a metric and of a paired difference agree with the bootstrap's, and those of other levels don't."""
+    """The bounds of a metric and of a paired difference agree with the bootstrap's; bounds of another level don't."""
     labels, scores, users = click_log(rng)
     other = close_to(scores, rng)
     alone = estimate(metric, labels, scores, users)
@@ -124,10 +124,7 @@ def test_repeated_rows_of_a_user_are_no_evidence(rng):
 )
 @pytest.mark.parametrize("users", [MIN_USERS + 10, 100])
 def test_bounds_are_wrong_as_often_as_they_say(metric, estimated, confidence, sound, users):
-    """Two equally good models that differ by user: each bound lies on the wrong side of 0 in one log of ten.
-
-    Estimates from independent rows and bounds of another confidence are not wrong as often.
-    """
+    """Two models that are good for different users: each bound lies on the wrong side of 0 in one log of ten."""
     rng = np.random.default_rng(5)
     trials = 600
     below = above = 0

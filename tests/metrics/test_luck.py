@@ -29,10 +29,7 @@ def test_each_bound_is_wrong_as_often_as_it_says(rng: np.random.Generator, confi
 
 @pytest.mark.parametrize("trainings", [SEEDS, 1000])
 def test_two_further_trainings_keep_within_their_distance(rng: np.random.Generator, trainings: int) -> None:
-    """Among many draws of five trainings and two more, the two are closer than the distance in 90 %.
-
-    A distance that takes the deviation of five as that of many is too short.
-    """
+    """Two more trainings are closer than the distance in 90 % of draws; as if five were many, it is too short."""
     draws = rng.normal(0.7, 0.002, (20_000, SEEDS + 2))
     distance = [between_two(float(np.std(values[:SEEDS], ddof=1)), trainings, CONFIDENCE) for values in draws]
     apart = np.abs(draws[:, -1] - draws[:, -2])

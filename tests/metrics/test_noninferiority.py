@@ -69,7 +69,7 @@ def test_the_spent_levels_add_up_to_the_level():
 
 @rejecting(doubled, unspent, flipped, overconfident)
 def test_a_first_look_errs_as_often_as_it_says(rng, rule):
-    """Of candidates that lose exactly the margin, the level of the first look opens, and as many close for certain."""
+    """A candidate that loses exactly the margin opens as often as the first look's level says, and closes as often."""
     trials = 4000
     verdicts = [rule([drawn(rng, -1.0, 0.5)], 1.0, 1, LEVEL).verdict for _ in range(trials)]
     level = level_of(1, LEVEL)
@@ -79,10 +79,7 @@ def test_a_first_look_errs_as_often_as_it_says(rng, rule):
 
 @rejecting(unspent, flipped, overconfident)
 def test_at_the_margin_many_looks_rarely_decide(rng, rule):
-    """Of candidates that lose exactly the margin, daily looks open at most the level, and close at most twice as many.
-
-    They close by the pooled days or by today's rows, each at the level.
-    """
+    """Daily candidates that lose exactly the margin open within the level, and close by pool or day within it each."""
     plans = 300
     decided = []
     for _ in range(plans):

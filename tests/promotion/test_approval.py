@@ -69,7 +69,7 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     assert read_json(run.here.gate)["verdict"] == "borderline"
     request = only_case(registry).request
     assert (request.number, request.version, request.run_id, request.needs_override) == (1, version, None, False)
-    assert [gate.name for gate in request.gates] == ["min_auc"] and "contains" in request.gates[0].reason
+    assert [gate.name for gate in request.gates] == ["min_auc"] and "not all of it above" in request.gates[0].reason
     printed = capsys.readouterr().out
     where = f"--registry {registry.uri} --model {registry.model_name} --reason WHY"
     assert f"waits for a person's approval until {request.expires}" in printed

@@ -23,14 +23,17 @@ SHOWS: dict[str, Callable[[float, float, Sequence[float]], bool]] = {
     rf"so a loss of {NUMBER} is ruled out": lambda lower, upper, loss: lower > -loss[0],
     rf"so a loss of {NUMBER} is possible": lambda lower, upper, loss: lower <= -loss[0] <= upper,
     rf"so a loss of more than {NUMBER} is certain": lambda lower, upper, loss: upper < -loss[0],
-    rf"wholly between {NUMBER} and {NUMBER}": lambda lower, upper, at: at[0] < lower and upper < at[1],
-    rf"wholly above {NUMBER}": lambda lower, upper, at: lower > at[0],
-    rf"wholly below {NUMBER}": lambda lower, upper, at: upper < at[0],
-    rf"which contains both {NUMBER} and {NUMBER}": lambda lower, upper, at: lower <= min(at) and max(at) <= upper,
-    rf"which contains {NUMBER}": lambda lower, upper, at: lower <= at[0] <= upper,
+    rf"all of it above {NUMBER}": lambda lower, upper, at: lower > at[0],
+    rf"not all of it above {NUMBER}": lambda lower, upper, at: lower <= at[0] <= upper,
+    rf"none of it above {NUMBER}": lambda lower, upper, at: upper < at[0],
+    rf"all of it within {NUMBER} to {NUMBER}": lambda lower, upper, at: at[0] < lower and upper < at[1],
+    rf"not all of it within {NUMBER} to {NUMBER}": lambda lower, upper, at: (
+        not at[0] < lower <= upper < at[1] and upper >= at[0] and lower <= at[1]
+    ),
+    rf"none of it within {NUMBER} to {NUMBER}": lambda lower, upper, at: upper < at[0] or lower > at[1],
 }
 """Every claim that a sentence may make about the interval before it, and when it is true."""
-WORDS = re.compile(r"ruled out|possible|certain|wholly|contains|worse|as good|outside the")
+WORDS = re.compile(r"ruled out|possible|certain|of it|worse|as good|outside the")
 """A claim has exactly one of these words, and no other text has any."""
 EXPLAINED = "this gate closes only if the whole interval lies outside"
 
@@ -147,9 +150,10 @@ def test_an_explanation_adds_no_claim(comparisons: list[Finding], closed: bool) 
         "-0.0040 [-0.0050, +0.0050], so a loss of 0.0050 is ruled out",
         "+0.0040 [-0.0049, +0.0050], so a loss of 0.0050 is possible",
         "-0.0090 [-0.0129, -0.0050], so a loss of more than 0.0050 is certain",
-        "0.7000 [0.6900, 0.7100], wholly above 0.6900",
-        "0.7000 [0.6900, 0.7100], wholly between 0.6800 and 0.7000",
-        "0.7000 [0.6900, 0.7100], which contains both 0.6900 and 0.7200",
+        "0.7000 [0.6900, 0.7100], all of it above 0.6900",
+        "0.7000 [0.6900, 0.7100], all of it within 0.6800 to 0.7000",
+        "0.7000 [0.6900, 0.7100], none of it above 0.7000",
+        "0.7000 [0.6900, 0.7100], not all of it within 0.6800 to 0.7200",
     ],
 )
 def test_a_false_sentence_is_found(sentence: str) -> None:

@@ -123,7 +123,8 @@ def test_an_open_gate_says_why_its_interval_sticks_out(finished: Miniature) -> N
     found = next(gate for gate in read_json(finished.here.gate)["gates"] if gate["name"] == "calibration")
     assert found["verdict"] == "open" and found["interval"][0] < 0.999
     assert (
-        "which contains 0.9990; this gate closes only if the whole interval lies outside" in written(finished.here).text
+        "not all of it within 0.9990 to 1.1000; this gate closes only if the whole interval lies outside"
+        in written(finished.here).text
     )
 
 
