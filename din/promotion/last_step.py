@@ -20,6 +20,7 @@ from din.metrics.estimates import Metric, difference
 from din.metrics.holdout import Training
 from din.promotion.approval import harm_to_undo
 from din.promotion.champion import started_from
+from din.promotion.claims import Claim
 from din.promotion.delta import margin_of
 from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, from_estimate, not_outside
@@ -70,22 +71,18 @@ def last_step(champion: Rival, before: Rival | None) -> Finding:
     lowest = (before.facts["evaluation"]["test"][metric] or 0.0) - limits.max_champion_drop
     fall = max(0.0, lowest - champion.evidence.estimate_of(metric, rows, earlier).interval(limits.confidence).upper)
     found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
-    interval = gain.interval(limits.confidence)
-    number = champion.record.number
-    seen = (
-        f"on {_days(rows)} its {metric.upper()} differs by {gain.value:+.4f} [{interval.lower:+.4f}, "
-        f"{interval.upper:+.4f}] from that of record {before.record.number}, which it replaced"
-    )
-    if interval.upper < -margin - fall:
+    bound = gain.interval(limits.confidence)
+    claim = Claim(bound, -margin - fall)
+    champions = f"record {champion.record.number} against record {before.record.number}, which it replaced"
+    told = f"{champions}, on {_days(rows)}: {metric.upper()}"
+    if claim.shows == "beyond":
         starts = started_from(champion.evidence.facts) == champion.record.version
-        reason = f"record {number} harmed: {seen}, a certain loss of more than {margin + fall:.4f}"
-        return replace(found, verdict="closed" if starts else "open", reason=reason)
-    if interval.upper < -margin:
-        doubt = f"but the latter is certainly below {lowest:.4f} itself, so today's log may be broken"
-        return replace(found, reason=f"record {number} may have harmed: {seen}, {doubt}")
-    if interval.lower <= -margin:
-        reason = f"too few rows to tell whether record {number} harmed: {seen}, so a loss of {margin:.4f} is possible"
-        return replace(found, reason=reason)
+        return replace(found, verdict="closed" if starts else "open", reason=f"the last step harmed: {told} {claim}")
+    if bound.upper < -margin:
+        doubt = f"record {before.record.number} itself is certainly below {lowest:.4f}, so today's log may be broken"
+        return replace(found, reason=f"{told} {Claim(bound, -margin)}; but {doubt}")
+    if claim.shows == "across":
+        return replace(found, reason=f"too few rows to tell: {told} {claim}")
     return found
 
 

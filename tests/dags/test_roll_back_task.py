@@ -141,7 +141,7 @@ def test_a_harmful_lesson_is_undone_the_next_day(tmp_path_factory: pytest.TempPa
     records = sorted((airflow.repository / "registry" / "table" / "promotions").iterdir())
     first, _, back = [json.loads(path.read_text()) for path in records]
     assert (back["action"], back["version"]) == ("rollback", first["version"])
-    assert f"record 2 harmed: on {dates[-1]} its AUC differs by -0." in back["reason"]
+    assert f"record 2 against record 1, which it replaced, on {dates[-1]}: AUC -0." in back["reason"]
     ((run_id,),) = airflow.rows("select run_id from dag_run where state = 'failed'")
     states = airflow.states(run_id)
     assert [states[name] for name in ("gate", "approval", "promote", "roll_back", "close_run")] == [

@@ -63,8 +63,8 @@ def test_a_candidate_that_goes_on_from_a_harmful_champion_is_closed(
     low, high = found["interval"]
     assert found["verdict"] == "closed" and high < found["threshold"] < -0.02
     assert found["reason"] == (
-        f"record 2 harmed: on 2024-10-04 to 2024-10-13 its AUC differs by {found['observed']:+.4f} [{low:+.4f}, "
-        f"{high:+.4f}] from that of record 1, which it replaced, a certain loss of more than 0.0300"
+        "the last step harmed: record 2 against record 1, which it replaced, on 2024-10-04 to 2024-10-13: "
+        f"AUC {found['observed']:+.4f} [{low:+.4f}, {high:+.4f}], so a loss of more than 0.0300 is certain"
     )
     assert report["harm"] == {"record": 2, "back_to": 1, "reason": found["reason"]}
     assert find(report, "made_from")["verdict"] == "open"
@@ -82,7 +82,7 @@ def test_harm_is_seen_days_later(workspace: Workspace, run, quick, steps) -> Non
     _, champion = steps(5.0, since="2024-10-08")
     found = find(judge(workspace, going_on(run, quick, champion)), "last_step")
     assert found["verdict"] == "closed" and found["rows"] == 600
-    assert "record 2 harmed: on 2024-10-09 to 2024-10-13" in found["reason"]
+    assert "record 1, which it replaced, on 2024-10-09 to 2024-10-13" in found["reason"]
 
 
 def test_too_few_rows_are_told(workspace: Workspace, run, quick, steps) -> None:
@@ -91,7 +91,9 @@ def test_too_few_rows_are_told(workspace: Workspace, run, quick, steps) -> None:
     report = judge(workspace, set_gate(going_on(run, quick, champion), margin=0.005))
     found = find(report, "last_step")
     assert found["interval"][0] < -0.005 < found["interval"][1] and found["verdict"] == "open"
-    assert found["reason"].startswith("too few rows to tell whether record 2 harmed: on 2024-10-13 its AUC")
+    assert found["reason"].startswith(
+        "too few rows to tell: record 2 against record 1, which it replaced, on 2024-10-13"
+    )
     assert found["reason"].endswith("so a loss of 0.0050 is possible") and "harm" not in report
 
 
@@ -134,7 +136,7 @@ def test_the_printed_command_rolls_back_as_it_is_pasted(
     for _ in range(2):
         subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | {"PATH": path})
     assert actions(registry)[2:] == [("rollback", before)]
-    assert "record 2 harmed: on 2024-10-04" in registry.history()[-1].reason
+    assert "the last step harmed: record 2 against record 1" in registry.history()[-1].reason
 
 
 def test_the_printed_command_spares_the_next_champion(registry, run, steps) -> None:
@@ -222,7 +224,7 @@ def test_a_candidate_from_scratch_replaces_a_harmful_champion(
     """It did not inherit the harm. The run says it nevertheless, and nothing is rolled back."""
     steps(5.0)
     gate(workspace, automatic(quick), score)
-    assert "warning: record 2 harmed: " in capsys.readouterr().out
+    assert "warning: the last step harmed: " in capsys.readouterr().out
     report = read_json(workspace.gate)
     assert find(report, "last_step")["verdict"] == "open" and report["harm"]["back_to"] == 1
     promoted(workspace, automatic(quick))
