@@ -1,21 +1,31 @@
-"""Run console scripts of this environment in this process, one after the other, as `dags.console` asks for them.
+"""Run console scripts of this environment, one after the other, as `dags.console` asks for them.
 
 A request is a line of JSON on standard input: {"command": [name, argument, ...], "mark": text, "capture": bool}. The
 output of a command ends with the mark and {"code": its exit code, "answer": its standard output, if captured}.
+
+Every command runs in a fork of this process, and so does every stage that `dvc repro` starts. This process runs none of
+them. It imports the modules that a stage may import before the stage starts, and those that a command has imported
+after the command has ended. So a package is imported once, however many stages use it, and no state passes from one
+command or stage to the next. It must not start a thread, since a fork does not have the threads of its parent.
 
 This file imports nothing of the pipeline, because `din` must come from the checkout that a run pins.
 """
 
 import contextlib
-import io
+import gc
 import json
 import os
+import runpy
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TextIO
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from tempfile import TemporaryFile
+from typing import IO
+
+_FORK = get_context("fork")
 
 
 def main() -> None:
@@ -24,36 +34,100 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     for line in requests:
         request = json.loads(line)
-        captured = io.StringIO()
-        code = call(request["command"], captured if request["capture"] else sys.stdout)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        print(request["mark"], json.dumps({"code": code, "answer": captured.getvalue()}), flush=True)
+        with TemporaryFile("w+") as captured:
+            code = call(request["command"], captured if request["capture"] else sys.stdout)
+            captured.seek(0)
+            print(request["mark"], json.dumps({"code": code, "answer": captured.read()}), flush=True)
 
 
-def call(command: Sequence[str], stdout: TextIO) -> int:
-    """Run a command and return its exit code."""
-    sys.argv = [*command]
+def call(command: list[str], stdout: IO[str]) -> int | None:
+    """Run a command and the stages that it asks for, and return its exit code, which is negative for a signal."""
+    ours, theirs = _FORK.Pipe()
+    child = _FORK.Process(target=_command, args=(command, stdout, theirs))
+    gc.freeze()
+    child.start()
+    theirs.close()
+    with contextlib.suppress(EOFError):
+        while True:
+            asked = ours.recv()
+            if isinstance(asked, list):
+                load(asked)
+            else:
+                ours.send(stage(*asked))
+    child.join()
+    return child.exitcode
+
+
+def stage(command: str, cwd: str, env: Mapping[str, str]) -> int | None:
+    """Run a stage's command and return its exit code; return None if it is not a plain command of the checkout."""
     try:
-        function = script(command[0])  # its packages may keep the stdout that they see when they are imported
-        with contextlib.redirect_stdout(stdout):
-            code = function()
-    except SystemExit as ended:
-        code = ended.code
-    except Exception:
-        traceback.print_exc()
-        return 1
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-        return 1
-    return code or 0
+        from din import code
+
+        modules = code.closure(code.imports_of_command(command), ())
+    except Exception:  # it is a shell's, or `din.code` of the run's commit works in another way
+        return None
+    load(modules)
+    child = _FORK.Process(target=_stage, args=(command.split(), cwd, env))
+    gc.freeze()
+    child.start()
+    child.join()
+    return child.exitcode
 
 
-@cache
-def script(name: str) -> Callable[[], int | str | None]:
-    """Return the function behind a console script."""
-    (found,) = {one.value: one for one in entry_points(group="console_scripts", name=name)}.values()
-    return found.load()
+def load(modules: Iterable[str]) -> None:
+    """Import modules. An error is left to the command that needs the module."""
+    for name in modules:
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):
+                import_module(name)
+
+
+def _command(command: list[str], stdout: IO[str], parent: Connection) -> None:
+    """Run a command in this process, and name its modules to the parent at the end."""
+    os.dup2(stdout.fileno(), sys.stdout.fileno())
+    try:
+        if command[0] == "dvc":
+            _lend_stages(parent)
+        _script(command)
+    finally:
+        parent.send([*sys.modules])
+
+
+def _lend_stages(parent: Connection) -> None:
+    """Let DVC ask the parent to run a stage, where it would start a shell."""
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    in_shell = run._run
+
+    def in_parent(executable: str, command: str, **options: object) -> None:
+        parent.send((command, options["cwd"], options["env"]))
+        code = parent.recv()
+        if code is None:
+            in_shell(executable, command, **options)
+        elif code:
+            raise StageCmdFailedError(command, code)
+
+    run._run = in_parent
+
+
+def _stage(words: list[str], cwd: str, env: Mapping[str, str]) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    match words:
+        case ["python", "-m", module, *arguments]:
+            sys.argv = [module, *arguments]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case _:
+            _script(words)
+
+
+def _script(command: list[str]) -> None:
+    """Run the function behind a console script, and exit with its code."""
+    (found,) = {one.value: one for one in entry_points(group="console_scripts", name=command[0])}.values()
+    sys.argv = [*command]
+    sys.exit(found.load()())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """One process that runs the commands of a task."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,14 +36,62 @@ def pipeline(root: Path, command: str) -> None:
 
 def test_output_comes_line_by_line_with_the_exit_code(console: Console, tmp_path: Path) -> None:
     """The output of a command's own children is passed on, and the last line may end without a newline."""
-    pipeline(tmp_path, "echo $PPID > out; echo hello; printf end")
+    pipeline(tmp_path, "touch out; echo hello; printf end")
     shown: list[str] = []
     done = console.run(["dvc", "repro"], shown.append)
     assert done.code == 0 and "hello" in shown and "hello\n" in done.output
-    first = (tmp_path / "out").read_text()
-    pipeline(tmp_path, "echo $PPID > out; exit 7")
+    pipeline(tmp_path, "touch out; exit 7")
     assert console.run(["dvc", "repro"], shown.append).code == 255
-    assert (tmp_path / "out").read_text() == first  # one process for both
+
+
+STAGE = """
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import colorsys
+
+
+def main():
+    seen = {"parent": os.getppid(), "loaded": "colorsys" in sys.modules, "stage": os.environ["DVC_STAGE"]}
+    Path("out").write_text(json.dumps(seen))
+    if sys.argv[1] == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def checkout(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the console's repository with a package `din` whose code `din.code` can follow, and with no shell."""
+    shutil.copytree(ROOT / "din", tmp_path / "din", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "din" / "cli.py").write_text(STAGE)
+    monkeypatch.setattr(console, "_env", checkout_environment(tmp_path, SHELL="/bin/false"))
+    return tmp_path
+
+
+def test_a_stage_is_a_fork_of_the_process(console: Console, checkout: Path) -> None:
+    """It has the environment that DVC gives it, and fails with its own exit code or signal. No thread is left."""
+    parents = set()
+    for argument, code, told in (("0", 0, ""), ("3", 255, "exited with 3"), ("crash", 255, "exited with -9")):
+        pipeline(checkout, f"din {argument}")
+        done = console.run(["dvc", "repro"], print)
+        assert (done.code, told in done.output) == (code, True)
+        seen = json.loads((checkout / "out").read_text())
+        assert seen["loaded"] and seen["stage"] == "one"
+        parents.add(seen["parent"])
+    assert console._process  # the test looks at it
+    assert parents == {console._process.pid}
+    assert len([*Path(f"/proc/{console._process.pid}/task").iterdir()]) == 1
+
+
+def test_a_stage_of_another_command_runs_in_a_shell(console: Console, checkout: Path) -> None:
+    """DVC starts what is no plain command of the checkout, here with a shell that fails."""
+    for command in ("din 0 && din 0", "echo"):
+        pipeline(checkout, command)
+        assert "exited with 1" in console.run(["dvc", "repro"], print).output
 
 
 def test_a_query_returns_standard_output_alone(console: Console) -> None:
