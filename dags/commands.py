@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from dags.workspace import Run, close_run, open_run, promote, run_stage
+from dags.workspace import Run, close_run, open_run, promote, run_all, run_stage
 from din.errors import InputError, Unavailable
 
 
@@ -33,10 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     staging = commands.add_parser("stage", help="run one stage of dvc.yaml")
     staging.add_argument("stage", help="its name")
+    everything = commands.add_parser("all", help="run every stage, and promote")
     promoting = commands.add_parser("promote", help="make the run's bundle the champion, if its gate is open")
-    promoting.add_argument("--reason", required=True, help="the reason, for the registry's log")
+    for command in (everything, promoting):
+        command.add_argument("--reason", required=True, help="the reason, for the registry's log")
     closing = commands.add_parser("close", help="keep dvc.lock and params.yaml, and remove the workspace")
-    for command in (staging, promoting, closing):
+    for command in (staging, everything, promoting, closing):
         command.add_argument("--run", default="-", metavar="FILE", help="the run's JSON; default: standard input")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -49,7 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.command == "close":
             close_run(run)
             return 0
-        outcome = run_stage(run, given.stage) if given.command == "stage" else promote(run, given.reason)
+        match given.command:
+            case "stage":
+                outcome = run_stage(run, given.stage)
+            case "promote":
+                outcome = promote(run, given.reason)
+            case _:
+                *_, outcome = run_all(run, given.reason)
     except (InputError, Unavailable) as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -185,28 +185,34 @@ class Worker:
 
     def take_locks(self) -> dict[str, Any]:
         """Add the entries of equal runs to dvc.lock, and return all its entries."""
-        path = self.workspace.lock
-        yaml = YAML(typ="safe")
-        lock = yaml.load(path) if path.exists() else {"schema": "2.0", "stages": {}}
+        ended = self.locked()
         for kept in sorted(self.take(self.asked.lock_key).glob("*.yaml")):
-            lock["stages"] |= yaml.load(kept)["stages"]
-        _write_yaml(path, lock)
-        return lock["stages"]
+            ended |= YAML(typ="safe").load(kept)["stages"]
+        self._write_lock(ended)
+        return ended
 
-    def keep_lock(self, stage: str) -> None:
-        """Keep a stage's entry of dvc.lock for equal runs, here and on other workers."""
-        lock = self._lock()
-        entry = io.StringIO()
-        YAML(typ="safe").dump(lock | {"stages": {stage: lock["stages"][stage]}}, entry)
-        self.keep(self.asked.lock_key, {f"{stage}.yaml": entry.getvalue()})
+    def locked(self) -> dict[str, Any]:
+        """Return the entries of dvc.lock by stage."""
+        path = self.workspace.lock
+        return YAML(typ="safe").load(path)["stages"] if path.exists() else {}
 
-    def _lock(self) -> dict[str, Any]:
-        return YAML(typ="safe").load(self.workspace.lock)
+    def _write_lock(self, entries: Mapping[str, Any]) -> None:
+        _write_yaml(self.workspace.lock, _lock(entries))
+
+    def keep_locks(self, stages: Sequence[str]) -> None:
+        """Keep the entries of dvc.lock of stages whose outs are pushed, for equal runs, here and on other workers."""
+        ended = self.locked()
+        kept = {}
+        for stage in stages:
+            entry = io.StringIO()
+            YAML(typ="safe").dump(_lock({stage: ended[stage]}), entry)
+            kept[f"{stage}.yaml"] = entry.getvalue()
+        self.keep(self.asked.lock_key, kept)
 
     def keep_start(self, stage: str) -> None:
         """Keep a stage's entry of dvc.lock for this worker's next run, which may start from the same outs."""
         self.workspace.fetched.mkdir(parents=True, exist_ok=True)
-        _write_yaml(self._start, {stage: self._lock()["stages"][stage]})
+        _write_yaml(self._start, {stage: self.locked()[stage]})
         self.remember()
 
     def pull_start(self, stage: str, ended: Mapping[str, Any]) -> None:
@@ -218,10 +224,10 @@ class Worker:
             return
         entry = YAML(typ="safe").load(self._start)
         try:
-            _write_yaml(self.workspace.lock, {"schema": "2.0", "stages": {**ended, **entry}})
+            self._write_lock({**ended, **entry})
             self.pull_own(stage, entry)
         finally:
-            _write_yaml(self.workspace.lock, {"schema": "2.0", "stages": dict(ended)})
+            self._write_lock(ended)
 
     @property
     def _start(self) -> Path:
@@ -279,7 +285,7 @@ class Worker:
         outcome_file.unlink(missing_ok=True)
         done = self.console.run(command, log.info)
         if done.code == 0 and name in self.stages:
-            self._hold(self.stages[name].outs, self._lock()["stages"])
+            self._hold(self.stages[name].outs, self.locked())
         self.remember()
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")
@@ -317,6 +323,11 @@ def _stamp(path: Path) -> str:
     files = [(str(file), file.stat()) for file in sorted([path, *path.rglob("*")]) if file.is_file()]
     seen = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _lock(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of dvc.lock with some stages."""
+    return {"schema": "2.0", "stages": dict(entries)}
 
 
 def _write_yaml(path: Path, value: Any) -> None:

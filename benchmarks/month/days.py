@@ -15,12 +15,11 @@ its next step.
 
 import json
 import os
-import resource
 import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -302,25 +301,22 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
 
 def _stages(month: Month, policy: str, day: Day, run: Run, here: Workspace) -> Day:
     """Run the stages that have not ended, and promote."""
-    stages = [stage.name for stage in plan.load(month.repository / "dvc.yaml")]
-    steps: dict[str, Callable[[], Outcome]] = {
-        stage: lambda stage=stage: workspace.run_stage(run, stage) for stage in stages
-    }
-    steps["promote"] = lambda: workspace.promote(run, "daily")
-    for name, step in steps.items():
-        killed = any(one.name == name and one.code is None for one in day.steps)
-        if _done(day, name):
-            continue
-        if policy == CHAMPION and day.number == month.kill_day and name == KILLED and not killed:
-            threading.Thread(target=_kill_stage, args=[here], daemon=True).start()
-        while not _done(day, name):
+    names = [*(stage.name for stage in plan.load(month.repository / "dvc.yaml")), "promote"]
+    while not _done(day, names[-1]):
+        began = _cpu()
+        for outcome in workspace.run_all(run, "daily"):
+            name = outcome.stage
+            if not _done(day, name):
+                day = month.keep(policy, _with(day, name, outcome.exit_code, began, _why(outcome, here)))
             began = _cpu()
-            outcome = step()
-            day = month.keep(policy, _with(day, name, outcome.exit_code, began, _why(outcome, here)))
             if outcome.exit_code in (2, 3):
                 return day
             if outcome.exit_code == 1 or sum(one.name == name for one in day.steps) > _TRIES:
                 raise Unavailable(f"{name} of run {run.run_id} exited {outcome.exit_code}:\n{outcome.table}")
+            following = names[names.index(name) + 1 :][:1]
+            killed = any(one.name == KILLED and one.code is None for one in day.steps)
+            if policy == CHAMPION and day.number == month.kill_day and following == [KILLED] and not killed:
+                threading.Thread(target=_kill_stage, args=[here], daemon=True).start()
     return day
 
 
@@ -375,10 +371,14 @@ def _with(day: Day, name: str, code: int | None, began: float, why: str) -> Day:
     return replace(day, steps=(*day.steps, Step(name, code, round(_cpu() - began, 3), why)))
 
 
-def _cpu() -> float:
-    """Return the CPU seconds of this process and its ended children."""
-    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(one.ru_utime + one.ru_stime for one in used)
+def _cpu(process: str = "self") -> float:
+    """Return the CPU seconds of a process, its children that have ended and, likewise, those that go on."""
+    place = Path("/proc", process)
+    times = (place / "stat").read_text().rpartition(")")[2].split()[11:15]
+    children = (place / "task").glob("*/children")
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK") + sum(
+        _cpu(child) for path in children for child in path.read_text().split()
+    )
 
 
 def _why(outcome: Outcome, here: Workspace) -> str:

@@ -283,6 +283,17 @@ def test_another_source_fails_and_fetched_rows_travel(world: World) -> None:
     assert [path for path in (one.home / "workspaces").glob("run-1*") if path.is_dir()] == []
 
 
+def test_a_whole_run_is_one_task(world: World) -> None:
+    """It ends at the first stage that fails, and another worker finds what ended before that."""
+    one, other = world.worker("whole"), world.worker("follows")
+    run, _ = one.call("open", "whole", "--param", "validate_raw.min_rows=1000000000")
+    outcome, _ = one.call("all", "--reason", "nightly", run=run, code=3)
+    assert (outcome["stage"], outcome["report"]) == ("validate_raw", "reports/validation/raw.json")
+    kept = {path.stem for path in (world.record("whole") / "outcome").iterdir()}
+    assert kept == {"code", "fetch", "validate_raw"}
+    other.stages(run, "fetch")  # it needs what `code` wrote
+
+
 def test_a_run_of_the_next_day_reads_one_day(world: World) -> None:
     """If the path of a log names days, a new workspace reads and writes only the day that this worker has not read."""
     worker = world.worker("daily", days=4)
