@@ -11,12 +11,12 @@ leaves its stage running, and the lock keeps a stage of the next repro from writ
 
 import fcntl
 import os
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -97,19 +97,15 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
 def write_page(workspace: Workspace) -> None:
     """Write the run report and print its titles. A report that fails is one warning, and changes nothing.
 
-    A process of its own writes it, so that no stage loads the code of the page or depends on it (`din.code`).
+    Its code is found by name, so that no stage depends on the page (`din.code`). It runs in the stage's own process,
+    which has most of its packages loaded.
     """
-    command = [sys.executable, "-m", "din.report"]
     try:
-        done = subprocess.run(command, cwd=workspace.root, capture_output=True, text=True, errors="replace")
-    except OSError as error:
-        print(f"warning: no run report was written: {error}", file=sys.stderr)
-        return
-    if done.returncode:
-        why = done.stderr.strip().rpartition("\n")[2] or f"exit code {done.returncode}"
-        print(f"warning: no run report was written: {why}", file=sys.stderr)
-    else:
-        print(done.stdout, end="", file=sys.stderr)
+        report = import_module("din.report.write")
+        with redirect_stdout(sys.stderr):
+            report.print_titles(report.write_report(workspace))
+    except Exception as error:
+        print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _printable(message: str) -> str:
