@@ -89,7 +89,7 @@ def worst(
     found = [_Judged(part, claim, float(p)) for part, claim, p in zip(judged, claims, p_values, strict=True)]
     shut = sorted((one for one, wrong in zip(found, rejected, strict=True) if wrong), key=lambda one: one.p_value)
     leading = min(found, key=lambda one: one.p_value)
-    chance = ", whose interval lies outside, which chance explains among all" if leading.claim.shows == "beyond" else ""
+    chance = " (its interval lies outside, as chance may explain among all)" if leading.claim.shows == "beyond" else ""
     reason = f"nearest to closing is {leading.part.name}{chance}; {counts}"
     if shut:
         reason = "; ".join([*map(str, shut), counts])
