@@ -1,7 +1,11 @@
 """`python -m benchmarks.warranty`: measure the error rates of the comparison with the champion; --write keeps them.
 
-Trains pairs of models on simulated logs and resamples scores of a large one, judges each pair as the gate does, and
-prints how often the verdict agrees with the truth.
+    pairs      trains pairs of models on simulated logs and resamples scores of a large one, judges each pair as the
+               gate does, and prints how often the verdict agrees with the truth
+    lessons    lets champions of simulated logs by days learn sound and spoiled lessons, judges each one as the product
+               does before it ships, and prints how often the verdict agrees with the next day, and how long it waits
+
+Finished lessons are kept below .din/warranty/, and an interrupted command goes on.
 """
 
 import argparse
@@ -16,14 +20,25 @@ from benchmarks.arguments import positive
 from benchmarks.environments import ROOT
 from benchmarks.page import Place
 from benchmarks.warranty import scores, tables
+from benchmarks.warranty.kept import each, folder_of
+from benchmarks.warranty.lessons import measure
 from benchmarks.warranty.trainings import KINDS, Pair, equal_pair, pairs
+from benchmarks.warranty.waiting import wait
 from din.errors import InputError
 from din.params import Params, load
 
 SIZES = (250, 1_000, 5_000, 20_000)
 LOSSES = (0, 1, 2, 3)
 REPEATED_SIZES = (250, 1_000)
-MARKS = ("<!-- begin: python -m benchmarks.warranty --write -->", "<!-- end -->")
+LESSON_LOGS = {250: 30, 1_000: 100, 5_000: 5, 20_000: 1}
+"""The number of logs by users a day."""
+WIDE_LOGS = {250: 4, 1_000: 4, 5_000: 1, 20_000: 1}
+"""On how many of them other numbers of folds are measured."""
+WAITING_LOGS = {250: 6, 1_000: 3, 5_000: 1}
+PARTS = {
+    part: (f"<!-- begin: python -m benchmarks.warranty {part} --write -->", f"<!-- end: {part} -->")
+    for part in ("pairs", "lessons")
+}
 
 
 def main() -> int:
@@ -31,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.warranty", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{' or '.join(PARTS)}; default: both")
     parser.add_argument("--logs", type=positive, default=40, help=f"simulated logs, each with {len(KINDS)} real pairs")
     parser.add_argument("--draws", type=positive, default=350, help="resampled pairs of each size and true loss")
     parser.add_argument("--months", type=positive, default=200, help="runs of thirty days of each size and true loss")
@@ -38,19 +54,43 @@ def main() -> int:
     parser.add_argument("--jobs", type=positive, default=1, help="processes of one thread each")
     parser.add_argument("--write", action="store_true", help="write the tables to docs/warranty.md")
     given = parser.parse_args()
+    parts = given.parts or list(PARTS)
     try:
-        place = Place.of(MARKS, ROOT / "docs/warranty.md") if given.write else None
+        if unknown := set(parts) - set(PARTS):
+            raise InputError(f"{', '.join(sorted(unknown))}: no such part; expected {' or '.join(PARTS)}")
+        page = ROOT / "docs/warranty.md"
+        places = {part: Place.of(PARTS[part], page) for part in parts} if given.write else {}
         params = load(ROOT / "params.yaml")
         with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-            trained = _trained(pool, params, given.logs)
-            text = tables.real_pairs(trained, params.gate) + _resampled(pool, params, given)
-        print(text)
-        if place:
-            place.write(text)
+            for part in parts:
+                text = _pairs(pool, params, given) if part == "pairs" else _lessons(pool, params)
+                print(text)
+                if part in places:
+                    places[part].write(text)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _pairs(pool: ProcessPoolExecutor, params: Params, given: argparse.Namespace) -> str:
+    return tables.real_pairs(_trained(pool, params, given.logs), params.gate) + _resampled(pool, params, given)
+
+
+def _lessons(pool: ProcessPoolExecutor, params: Params) -> str:
+    folder = folder_of(params)
+    tasks = {
+        f"lessons-{users}-{seed}": (params, users, seed <= WIDE_LOGS[users], seed)
+        for users, logs in LESSON_LOGS.items()
+        for seed in range(1, logs + 1)
+    }
+    runs = {
+        f"waiting-{users}-{seed}": (params, users, seed)
+        for users, logs in WAITING_LOGS.items()
+        for seed in range(1, logs + 1)
+    }
+    found = [one for of_log in each(pool, folder, measure, tasks) for one in of_log]
+    return tables.lessons(found) + tables.folds(found) + tables.waits(each(pool, folder, wait, runs))
 
 
 def _trained(pool: ProcessPoolExecutor, params: Params, logs: int) -> list[Pair]:

@@ -3,13 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import betaincinv
 
+from benchmarks.warranty.lessons import ALL_FOLDS, LESSONS, SOUND, Outcome
 from benchmarks.warranty.scores import DAYS, Drawn, Month, together
 from benchmarks.warranty.trainings import JUDGING, KINDS, Pair
+from benchmarks.warranty.waiting import Wait
 from din.metrics.estimates import difference
 from din.metrics.noninferiority import judge
 from din.params.gate import Gate
 from din.promotion.delta import margin_of
+from din.train.crossfit import FOLDS
 
 _METRICS = ("auc", "gauc")
 
@@ -106,3 +110,94 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def lessons(found: Sequence[Outcome]) -> str:
+    """Return the table of lessons of one day, with folds as shipped, and the shares that the bars are about."""
+    rows = []
+    statements = []
+    for users in sorted({one.users for one in found}):
+        own = [one for one in found if (one.users, one.days, one.folds) == (users, 1, FOLDS)]
+        for kind in LESSONS:
+            some = [one for one in own if one.kind == kind]
+            effects = [one.effects["auc"] for one in some]
+            harmful = [one for one in some if one.harmful]
+            rows.append(
+                [
+                    f"{users:,}",
+                    kind,
+                    len(some),
+                    f"{np.mean([one.truth for one in effects]):+.4f}",
+                    f"{np.mean([one.judged for one in effects]):+.4f}",
+                    f"{np.median([one.margin for one in effects]):.4f}",
+                    _percent([one.promoted for one in some]),
+                    len(harmful),
+                    sum(one.promoted for one in harmful),
+                ]
+            )
+        logs = len({one.seed for one in own})
+        harm = _share([one.promoted for one in own if one.harmful], logs)
+        sound = _share([not one.promoted for one in own if one.kind == SOUND], logs)
+        statements.append(
+            f"- {users:,} users a day, {logs} logs: harmful lessons promoted {harm}; sound refused {sound}\n"
+        )
+    columns = ["users a day", "lesson", "logs", "true ΔAUC", "cross-fitted", "margin", "promoted"]
+    columns += ["lose ≥ 2 margins", "of these promoted"]
+    return "\n### Lessons of a day\n\n" + _markdown(columns, rows) + "\n" + "".join(statements)
+
+
+def folds(found: Sequence[Outcome]) -> str:
+    """Return the table of numbers of folds."""
+    wide = {(one.users, one.seed) for one in found if one.folds != FOLDS}
+    rows = []
+    for users, days, kind in sorted({(one.users, one.days, one.kind) for one in found if one.folds != FOLDS}):
+        some = [one for one in found if (one.users, one.days, one.kind) == (users, days, kind)]
+        by_folds = {
+            count: [one for one in some if one.folds == count and (users, one.seed) in wide] for count in ALL_FOLDS
+        }
+        truths = [one.effects["auc"].truth for one in by_folds[FOLDS]]
+        rows.append([f"{users:,}", days, kind, len(truths), f"{np.mean(truths):+.4f}"])
+        for own in by_folds.values():
+            effects = [one.effects["auc"] for one in own]
+            width = np.mean([one.width for one in effects])
+            rows[-1].append(f"{np.mean([one.judged for one in effects]):+.4f} ± {width:.4f}")
+        for own in by_folds.values():
+            rows[-1].append(f"{np.mean([one.cross_fit_cpu / one.lesson_cpu for one in own]):.1f}")
+    columns = ["users a day", "days", "lesson", "logs", "true ΔAUC", *(f"K = {count}" for count in ALL_FOLDS)]
+    columns += [f"CPU, K = {count}" for count in ALL_FOLDS]
+    return "\n### Folds\n\n" + _markdown(columns, rows)
+
+
+def waits(found: Sequence[Wait]) -> str:
+    """Return the table of how long champions stay."""
+    rows = []
+    for users in sorted({one.users for one in found}):
+        some = [one for one in found if one.users == users]
+        stays = [days for one in some for days in one.stays]
+        verdicts = [verdict for one in some for verdict in one.champion]
+        rows.append(
+            [
+                f"{users:,}",
+                len(some),
+                len(stays),
+                f"{np.median(stays):.0f}",
+                f"{np.quantile(stays, 0.95, method='higher'):.0f}",
+                max(stays),
+                *(_percent([one == verdict for one in verdicts]) for verdict in ("open", "borderline", "closed")),
+                _percent([verdict != "open" for one in some for verdict in one.shipped]),
+            ]
+        )
+    columns = ["users a day", "logs", "champions", "median stay, days", "95th percentile", "longest"]
+    columns += ["open", "undecided", "closed", "`shipped` closed"]
+    return f"\n### How long a champion stays, in {len(found[0].champion)} days of sound lessons\n\n" + _markdown(
+        columns, rows
+    )
+
+
+def _share(hits: Sequence[bool], logs: int) -> str:
+    """Return a share with the upper end of its 95 % interval (Clopper and Pearson), as if a log had one lesson."""
+    if not hits:
+        return "none of 0"
+    events = float(np.mean(hits)) * logs
+    upper = betaincinv(events + 1, logs - events, 0.975) if events < logs else 1.0
+    return f"{sum(hits)} of {len(hits)}, {100 * events / logs:.1f} %, at most {100 * upper:.1f} %"

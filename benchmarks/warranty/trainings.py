@@ -61,7 +61,7 @@ def broken_field(log: RawLog, held_out: pa.Array, rng: np.random.Generator) -> R
     wrong = np.flatnonzero(rng.random(len(category)) < 0.1)
     category[wrong] = category[rng.permutation(wrong)]
     column = items.schema.get_field_index("category")
-    return replace(log, items=_part(items.set_column(column, "category", pa.array(category))))
+    return replace(log, items=part(items.set_column(column, "category", pa.array(category))))
 
 
 def ten_days_old(log: RawLog, held_out: pa.Array, rng: np.random.Generator) -> RawLog:
@@ -84,7 +84,7 @@ def shuffled_labels(log: RawLog, held_out: pa.Array, rng: np.random.Generator) -
     label[drawn] = label[rng.permutation(drawn)]
     for name in (LABEL, BEHAVIOUR):
         events = events.set_column(events.schema.get_field_index(name), name, pa.array(label))
-    return replace(log, events=_part(events))
+    return replace(log, events=part(events))
 
 
 KINDS: dict[str, Spoil] = {
@@ -162,10 +162,7 @@ def _trained(params: Params, log: RawLog, seed: int) -> dict[str, np.ndarray]:
     learning = replace(params.train.learning, seed=seed)
     with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
         workspace = Workspace(Path(folder))
-        described = rawlog.write(log, workspace.raw, None)
-        origin = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params)}
-        write_json(workspace.raw / MANIFEST, origin | {"files": hash_files(workspace.raw)} | described)
-        featurize(workspace, params)
+        featurized(workspace, params, log)
         features = Features(workspace.features)
         with computing(params.train.compute) as compute:
             trained, _ = fit(features, replace(params.train, learning=learning), compute=compute)
@@ -176,9 +173,18 @@ def _trained(params: Params, log: RawLog, seed: int) -> dict[str, np.ndarray]:
     return {name: column[order] for name, column in columns.items()}
 
 
-def _events(log: RawLog, change: Callable[[pa.Table], pa.Table]) -> RawLog:
-    return replace(log, events=_part(change(log.events.table)))
+def featurized(workspace: Workspace, params: Params, log: RawLog) -> None:
+    """Write a log and its features to a workspace."""
+    described = rawlog.write(log, workspace.raw, None)
+    origin = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params)}
+    write_json(workspace.raw / MANIFEST, origin | {"files": hash_files(workspace.raw)} | described)
+    featurize(workspace, params)
 
 
-def _part(table: pa.Table) -> Part:
+def part(table: pa.Table) -> Part:
+    """Return a simulated table as a part of a log."""
     return Part(table, (("simulate", table.num_rows),))
+
+
+def _events(log: RawLog, change: Callable[[pa.Table], pa.Table]) -> RawLog:
+    return replace(log, events=part(change(log.events.table)))
