@@ -89,13 +89,13 @@ class Champion:
 
 
 def settings(params: Params, users: int, all_users: int, days: int, seed: int) -> Params:
-    """Return the parameters of a log with so many test days.
+    """Return the parameters of a small log by days, and of a small model.
 
     Args:
         params: params.yaml.
         users: the users who learn.
         all_users: those and the ones who only tell the truth.
-        days: the test days.
+        days: the number of test days.
         seed: seeds the log and the training.
     """
     month = ROOT / "docs/examples/month.yaml"

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -29,11 +29,11 @@ def folder_of(params: Params, store: Path = STORE) -> Path:
 T = TypeVar("T")
 
 
-def each(pool: ProcessPoolExecutor, folder: Path, run: Callable[..., T], tasks: Mapping[str, Sequence[Any]]) -> list[T]:
+def each(pool: Executor, folder: Path, run: Callable[..., T], tasks: Mapping[str, Sequence[Any]]) -> list[T]:
     """Run every task that has no kept result, and return the results of all, in order.
 
     Args:
-        pool: the processes.
+        pool: computes them.
         folder: where results are kept.
         run: computes a result; its annotation says of which type.
         tasks: the arguments of each, by a name that stays the same.

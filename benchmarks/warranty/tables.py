@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import betaincinv
 
-from benchmarks.warranty.lessons import ALL_FOLDS, LESSONS, SOUND, Outcome
+from benchmarks.warranty.lessons import ALL_FOLDS, SOUND, Outcome
 from benchmarks.warranty.scores import DAYS, Drawn, Month, together
 from benchmarks.warranty.trainings import JUDGING, KINDS, Pair
 from benchmarks.warranty.waiting import Wait
@@ -118,7 +118,7 @@ def lessons(found: Sequence[Outcome]) -> str:
     statements = []
     for users in sorted({one.users for one in found}):
         own = [one for one in found if (one.users, one.days, one.folds) == (users, 1, FOLDS)]
-        for kind in LESSONS:
+        for kind in dict.fromkeys(one.kind for one in own):
             some = [one for one in own if one.kind == kind]
             effects = [one.effects["auc"] for one in some]
             harmful = [one for one in some if one.harmful]
