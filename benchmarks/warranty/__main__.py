@@ -35,10 +35,7 @@ LESSON_LOGS = {250: 30, 1_000: 100, 5_000: 5, 20_000: 1}
 WIDE_LOGS = {250: 4, 1_000: 4, 5_000: 1, 20_000: 1}
 """On how many of them other numbers of folds are measured."""
 WAITING_LOGS = {250: 6, 1_000: 3, 5_000: 1}
-PARTS = {
-    part: (f"<!-- begin: python -m benchmarks.warranty {part} --write -->", f"<!-- end: {part} -->")
-    for part in ("pairs", "lessons")
-}
+PARTS = ("pairs", "lessons")
 
 
 def main() -> int:
@@ -59,7 +56,7 @@ def main() -> int:
         if unknown := set(parts) - set(PARTS):
             raise InputError(f"{', '.join(sorted(unknown))}: no such part; expected {' or '.join(PARTS)}")
         page = ROOT / "docs/warranty.md"
-        places = {part: Place.of(PARTS[part], page) for part in parts} if given.write else {}
+        places = {part: Place.of(_marks(part), page) for part in parts} if given.write else {}
         params = load(ROOT / "params.yaml")
         with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
             for part in parts:
@@ -71,6 +68,10 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _marks(part: str) -> tuple[str, str]:
+    return f"<!-- begin: python -m benchmarks.warranty {part} --write -->", "<!-- end -->"
 
 
 def _pairs(pool: ProcessPoolExecutor, params: Params, given: argparse.Namespace) -> str:
