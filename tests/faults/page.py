@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from defects import DEFECTS, SECTIONS, Defect
 from drive import ROOT, Prepared, prepare
+from lessons import drive_lessons, missed, part
 from variants import VARIANTS, Variant
 
 PAGE = ROOT / "docs/defects.md"
@@ -163,8 +164,9 @@ def main() -> int:
             print(f"seed {options.seed}: {sum(one.verdict == 'right' for one in found.values())} of {len(found)} right")
             return 0
         driven = drive_all(Path(folder))
-    PAGE.write_text(render(driven.defects, driven.variants))
-    return int(bool(driven.named("missed") or driven.named("closed")))
+        lessons = drive_lessons(Path(folder) / "lessons")
+    PAGE.write_text(render(driven.defects, driven.variants) + part(lessons))
+    return int(bool(driven.named("missed") or driven.named("closed") or missed(lessons)))
 
 
 if __name__ == "__main__":
