@@ -65,7 +65,7 @@ warranty: $(READY) ## how often the gate errs, on logs whose truth is known, on 
 docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet
 
-month: $(READY)  ## thirty simulated days, twelve of them bad, through the workers' code; resumes; writes docs/month.md
+month: $(READY)  ## thirty simulated days, eighteen of them bad, through the workers' code; resumes; writes docs/month.md
 	python -m benchmarks.month --write --jobs $(JOBS) $(ARGS)
 
 lint: $(READY)   ## style, types, import layers

@@ -7,6 +7,7 @@ its next step.
     <folder>/month.json                     the settings
     <folder>/source/                        see `source`
     <folder>/remote, registry               what the runs share
+    <folder>/plants/<name>/                 makes a fault of `benchmarks.lessons` in the stage `refit`
     <folder>/homes/<policy>                 workspaces and DVC's cache; no policy takes results of another
     <folder>/days/<policy>/<date>.json      the steps of a run
     <folder>/bundles/<policy>/<date>/       the bundle that it exported
@@ -19,7 +20,8 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +56,39 @@ TRUTH = "truth"
 KILLED = "train"
 """The stage that is killed on one day."""
 _SECONDS_BEFORE_KILL = 1.0
+_PLANT = """import sys
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
+
+
+class Planter(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "din.train.refit":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        load = spec.loader.exec_module
+
+        def load_planted(module):
+            load(module)
+            sound = module.refit
+
+            def refit(*arguments):
+                sys.path.append({root!r})
+                from benchmarks.lessons.plants import PLANTS, planted
+
+                with planted(PLANTS[{name!r}]):
+                    sound(*arguments)
+
+            module.refit = refit
+
+        spec.loader.exec_module = load_planted
+        return spec
+
+
+sys.meta_path.insert(0, Planter())
+"""
+"""A module that plants a fault in the stage `refit`, in whatever process imports it."""
 _TRIES = 3
 
 
@@ -289,7 +324,8 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
     if not day.steps:
         day = month.keep(policy, _with(day, "open", 0, began, ""))
     here = Workspace(month.home(policy) / "workspaces" / name)
-    day = _stages(month, policy, day, run, here)
+    with learning_with(month.folder / "plants", fault.lesson if fault else None):
+        day = _stages(month, policy, day, run, here)
     if earlier and here.evaluation.exists() and day.fault is None:
         _score(month, number, here, earlier)
     if here.bundle.exists() and _done(day, "export"):
@@ -297,6 +333,30 @@ def run_day(month: Month, policy: str, number: int, earlier: Mapping[str, Path])
     day = month.keep(policy, replace(day, finished=True))
     workspace.close_run(run)
     return day
+
+
+@contextmanager
+def learning_with(folder: Path, name: str | None) -> Iterator[None]:
+    """Let every `din refit` that starts in this block learn with a plant of `benchmarks.lessons`.
+
+    Args:
+        folder: the folder for the plants.
+        name: the plant, or None.
+    """
+    if name is None:
+        yield
+        return
+    place = folder / name
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "sitecustomize.py").write_text(_PLANT.format(root=str(ROOT), name=name))  # Python imports it at its start
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *([inherited] if inherited else [])])
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if inherited:
+            os.environ["PYTHONPATH"] = inherited
 
 
 def _stages(month: Month, policy: str, day: Day, run: Run, here: Workspace) -> Day:

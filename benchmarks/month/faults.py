@@ -1,12 +1,14 @@
-"""The defects of the month, and the days on which they are planted."""
+"""The defects of the month, in the data and in learning, and the days on which they are planted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, zip_longest
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.lessons.plants import PLANTS
 from benchmarks.month.source import PRICE, Delivery, Plant
 from din.schema import DAY_US, ITEM_ID, LABEL, TIMESTAMP, USER_ID
 
@@ -24,12 +26,14 @@ class Fault:
         plant: plants it in the source. None: the source is sound.
         params: parameters of that day's run alone.
         accepted: parameters of the next day's run, by which the operator accepts the corrected files.
+        lesson: the plant of `benchmarks.lessons` with which that day's stage `refit` learns. None: it learns rightly.
     """
 
     what: str
     plant: Plant | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     accepted: Mapping[str, Any] = field(default_factory=dict)
+    lesson: str | None = None
 
 
 def milliseconds(day: Delivery) -> Delivery:
@@ -97,33 +101,58 @@ def late(day: Delivery) -> Delivery:
     return replace(day, events=None)
 
 
+_IN_A_MONTH = 8
 _FEWER_ROWS = {"fetch.shrunk_days": "accept"}
 
-FAULTS: dict[str, Fault] = {
+_DATA: dict[str, Fault] = {
     "milliseconds": Fault("times in milliseconds instead of seconds", milliseconds),
     "flood": Fault("one user clicks on everything, half as often as all others together", flood, accepted=_FEWER_ROWS),
-    "flipped": Fault("labels flipped", flipped_labels),
-    "learning_rate": Fault("a learning rate of 0.5", params={"train.learning.learning_rate": 0.5}),
+    "labels": Fault("labels of the log flipped", flipped_labels),
     "categories": Fault("each item has the category of another", other_categories),
     "yesterday": Fault("the day before, delivered again as today", yesterday_again, accepted=_FEWER_ROWS),
     "late": Fault("the day arrives one day late", late),
+    "shrunk": Fault("the day before has lost half of its rows", shrunk),
+    "renumbered": Fault("each user has the id of another, and so has each item", renumbered),
     "cents": Fault("prices in cents", cents),
     "no_clicks": Fault("all labels 0", no_clicks),
     "half": Fault("the second half of the day is missing", half_a_day),
-    "shrunk": Fault("the day before has lost half of its rows", shrunk),
-    "renumbered": Fault("each user has the id of another, and so has each item", renumbered),
+    "learning_rate": Fault("a learning rate of 0.5", params={"train.learning.learning_rate": 0.5}),
 }
+_LESSONS = (
+    "rate_10",
+    "flipped",
+    "vocabulary",
+    "shuffled",
+    "sign",
+    "ascent",
+    "swapped",
+    "shifted",
+    "rate_20",
+    "optimizer_scaled",
+)
+"""Each does much harm: see the table in docs/defects.md."""
+_LEARNING = {name: Fault(PLANTS[name].what, lesson=name) for name in _LESSONS}
+
+
+def _by_turns(*tables: Mapping[str, Fault]) -> dict[str, Fault]:
+    """Return the faults of all tables, one of each by turns."""
+    rows = zip_longest(*(table.items() for table in tables))
+    return {name: fault for row in rows for name, fault in filter(None, row)}
+
+
+FAULTS = _by_turns(_LEARNING, dict(islice(_DATA.items(), _IN_A_MONTH))) | _DATA
+"""All faults. Thirty days have room for ten of learning and the first eight of the data."""
 
 
 def planned(days: int, names: Sequence[str] = tuple(FAULTS)) -> dict[int, str]:
-    """Return which fault is planted on which day, counted from 1. Every other day and the last one are sound.
+    """Return which fault is planted on which day, counted from 1. The first two days and the last one are sound.
 
-    If the days are too few for all faults, the last ones are left out.
+    At most two bad days follow each other. If the days are too few for all faults, the last ones are left out.
     """
-    places = (days - _FIRST + 1) // 2
-    chosen = names[: max(places, 0)]
+    span = days - 1 - _FIRST
+    chosen = names[: max(1 + 2 * span // 3, 0)]
     gaps = max(len(chosen) - 1, 1)
-    return {_FIRST + number * (days - 1 - _FIRST) // gaps: name for number, name in enumerate(chosen)}
+    return {_FIRST + number * span // gaps: name for number, name in enumerate(chosen)}
 
 
 def _column(day: Delivery, name: str) -> np.ndarray:

@@ -169,8 +169,11 @@ def _statements(ended: _Ended, again: Month | None) -> list[str]:
     served = served_bad_days(ended.month, ended.days)
     replaced = sum(day.promoted for day in sound)
     killed = [step.name for day in ended.days for step in day.steps if step.code is None]
+    lessons = [day for day in bad if day.fault and FAULTS[day.fault].lesson]
+    gated = sum(day.steps[-1].name == "gate" for day in lessons)
     said = [
         f"Bad days: {len(bad)}. Models of bad days that served: {len(served)}{_listed(served)}.",
+        f"Bad lessons among them: {len(lessons)}, of which `gate` refused {gated}.",
         f"Sound days: {len(sound)}. The champion was replaced on {replaced} of them "
         f"({100 * replaced / len(sound):.0f} %; bar: {100 * _REPLACED:.0f} %).",
         f"Stages killed by SIGKILL and run again: {', '.join(killed) or 'none'}.",

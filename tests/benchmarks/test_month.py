@@ -1,5 +1,8 @@
 """`make month`: the defects and the days they are planted on, the page, and a short month."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from small_months import ROOT, SCORED, SETTINGS, begun, ended, four_days
 
 from benchmarks.daily import CHAMPION
 from benchmarks.month import page
-from benchmarks.month.days import Month, Step
+from benchmarks.month.days import Month, Step, learning_with
 from benchmarks.month.faults import FAULTS, planned
 from benchmarks.month.source import date_of
 from din.artifacts import hash_files
@@ -34,16 +37,34 @@ def month(tmp_path: Path) -> Month:
 
 
 @given(st.integers(1, 60))
-def test_every_bad_day_lies_between_sound_ones(days: int) -> None:
-    """The first two days and the last one are sound, and so is the day after each bad one."""
+def test_sound_days_follow_bad_ones(days: int) -> None:
+    """The first two days and the last one are sound, and so is one of three days in a row."""
     bad = sorted(planned(days))
     assert all(2 < day < days for day in bad)
-    assert all(np.diff(bad) >= 2)
+    assert all(later - earlier >= 3 for earlier, later in zip(bad, bad[2:], strict=False))
 
 
-def test_thirty_days_have_all_faults() -> None:
-    """Each fault gets a day of its own."""
-    assert sorted(planned(30).values()) == sorted(FAULTS)
+def test_thirty_days_have_faults_of_both_kinds() -> None:
+    """They have ten faults of learning and eight of the data, each once."""
+    names = set(planned(30).values())
+    lessons = {name for name in names if FAULTS[name].lesson}
+    assert (len(lessons), len(names - lessons)) == (10, 8)
+
+
+def test_a_fault_of_learning_is_in_refit_alone(tmp_path: Path) -> None:
+    """A process `din refit` that starts in the block learns wrongly, and no other process does."""
+    command = tmp_path / "din"
+    command.write_text("from din.train.learner import Learner; print(Learner.step.__module__)")
+
+    def module(stage: str) -> str:
+        asked = [sys.executable, str(command), stage]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+
+    environment = dict(os.environ)
+    with learning_with(tmp_path / "plants", "ascent"):
+        assert module("refit") == "benchmarks.lessons.plants"
+        assert module("train") == "din.train.learner"
+    assert dict(os.environ) == environment
 
 
 @pytest.mark.parametrize("name", PLANTS)
@@ -81,6 +102,7 @@ def test_the_page_says_what_happened(month: Month) -> None:
     """It counts replaced champions, names what refused a day, and compares scores and costs without kills."""
     four_days(month)
     text = page.text(month, None)
+    assert "Bad lessons among them: 0, of which `gate` refused 0." in text
     assert "Bad days: 1. Models of bad days that served: 0." in text
     assert "replaced on 2 of them (67 %; bar: 80 %)" in text
     assert "run again: refit." in text
