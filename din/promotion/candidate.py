@@ -51,11 +51,7 @@ def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
         Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence), "shipped"),
     ]
     if not evidence.params.train.continues:
-        lesson = (
-            Gate(f"lesson_delta_{name}", refit, partial(against_judged, evidence, name), "crossfit")
-            for name in limits.metrics
-        )
-        gates.extend(lesson)
+        gates.append(Gate(f"lesson_delta_{limits.metrics[0]}", refit, partial(against_judged, evidence), "crossfit"))
     if limits.max_latency_ms is not None:
         look = evidence.show(workspace.bundle / SIGNATURE)
         gates.append(Gate(LATENCY, look, partial(budgets.latency, evidence, latency, limits.max_latency_ms), "shipped"))

@@ -1,11 +1,15 @@
-"""Gates that compare the candidate with another model on the same rows, by each metric of `gate.metrics`.
+"""Gates that compare the candidate with another model on the same rows, by metrics of `gate.metrics`.
 
 The champion's gates demand proof that the candidate loses less than the margin, whatever the candidate started from. A
-log too small for this proof on one day pools its days. The lesson's gates demand the same proof against the model
-before its lesson: without a champion, or with a weak one, a lesson that harms would pass all others. A candidate that
-goes on from a champion needs none, since its lesson began with a champion. The anchor's gates close only on proof that
-it loses more: they are there so that small permitted losses don't add up, and a candidate that passed the champion's
-gates is the rule. See `din.metrics.noninferiority` for the test, and `looks` for evidence over days.
+log too small for this proof on one day pools its days.
+
+The lesson's gate demands the same proof, by the first metric, against the model before its lesson. Without a champion,
+or with a weak one, a lesson that harms would pass all others. A candidate that goes on from a champion needs none,
+since its lesson began with a champion.
+
+The anchor's gates close only on proof that the candidate loses more: they are there so that small permitted losses
+don't add up, and a candidate that passed the champion's gates is the rule. See `din.metrics.noninferiority` for the
+test, and `looks` for evidence over days.
 """
 
 import math
@@ -40,8 +44,8 @@ def against_champion(champion: Rival, metric: Metric) -> Finding:
     return replace(found, reason=f"{found.reason}. {_NEXT}") if found.verdict == "borderline" else found
 
 
-def against_judged(evidence: Evidence, metric: Metric) -> Finding:
-    """Judge that learning the test days costs less than the margin.
+def against_judged(evidence: Evidence) -> Finding:
+    """Judge by the first metric that learning the test days costs less than the margin.
 
     Raises:
         InputError: the cross-fitted rows are not the test rows of the judged model.
@@ -53,7 +57,7 @@ def against_judged(evidence: Evidence, metric: Metric) -> Finding:
     if not rows.select(_KEY).equals(evidence.rows.select(_KEY)):
         raise InputError(f"{evidence.workspace.crossfit} has other rows than the judged model's; run `dvc repro`")
     some = evidence.draw(rows.append_column("judged", evidence.rows["prediction"]))
-    found = evidence.estimate(metric, some, some["judged"].to_numpy())
+    found = evidence.estimate(limits.metrics[0], some, some["judged"].to_numpy())
     margin = margin_of(limits, found)
     return _finding(judge([found], margin, 1, 1 - limits.confidence), margin, limits, len(some))
 

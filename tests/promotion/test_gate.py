@@ -34,7 +34,6 @@ FIRST_RUN = {
     "refit",
     "shipped",
     "lesson_delta_auc",
-    "lesson_delta_gauc",
     "bundle_mb",
     "auc_over_popularity",
     "auc_over_lr",
