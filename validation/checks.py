@@ -7,7 +7,7 @@ values, not rows. A suite therefore counts offending rows over *all* data where 
 numpy for the shards), and lets Great Expectations assert on the count. It judges frames that fit into memory directly.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -81,14 +81,26 @@ def statistic(
     )
 
 
-def none_of(name: str, offenders: Rows, *, advice: str, column: str | None = None) -> Check:
+def graded(
+    critical: tuple[str, float],
+    warning: tuple[str, float],
+    value: float | None,
+    *,
+    column: str | None = None,
+    advice: str,
+    sample: Rows = (),
+) -> Iterator[Check]:
+    """Expect a figure to be at most a critical limit, and as a warning, at most a lower one; each has a name."""
+    limits: tuple[tuple[tuple[str, float], Severity], ...] = ((critical, "critical"), (warning, "warning"))
+    for (name, maximum), severity in limits:
+        yield statistic(name, value, maximum=maximum, column=column, advice=advice, severity=severity, sample=sample)
+
+
+def none_of(
+    name: str, offenders: Rows, *, advice: str, column: str | None = None, severity: Severity = "critical"
+) -> Check:
     """Expect no offenders; `offenders` is the complete list."""
-    return statistic(name, len(offenders), maximum=0, column=column, advice=advice, sample=offenders)
-
-
-def none_of_warning(name: str, offenders: Rows, *, advice: str) -> Check:
-    """Expect no offenders, as a warning; `offenders` is the complete list."""
-    return statistic(name, len(offenders), maximum=0, severity="warning", advice=advice, sample=offenders)
+    return statistic(name, len(offenders), maximum=0, column=column, advice=advice, severity=severity, sample=offenders)
 
 
 def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) -> Check:

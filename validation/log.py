@@ -77,6 +77,12 @@ class Log:
         """Return the names and DuckDB types of a table's columns."""
         return {row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE {table}")}
 
+    @property
+    def first_newest(self) -> str:
+        """The first of the newest days, or a day after all others if there are none."""
+        days = self.calendar.days
+        return str(days[self.calendar.newest]) if self.calendar.newest < len(days) else "9999-12-31"
+
     def labels_vary(self) -> bool:
         """Return whether labels can tell users, items and days apart, which they can't in a log of clicks only."""
         (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")

@@ -8,9 +8,8 @@ out.
 from collections.abc import Iterator
 
 from din.params import ValidateFeatures
-from din.schema import Group
 from validation import leak, rates, shifts
-from validation.checks import SAMPLE, Check, Severity, statistic
+from validation.checks import SAMPLE, Check, Severity, graded, statistic
 from validation.sample import Sample
 from validation.shards import Features
 
@@ -20,7 +19,6 @@ _MAX_HITS_CTR = 0.92
 _FEW_NEW_VALUES = 0.1
 _MANY_MISSING = 0.4
 _ALL_MISSING = 0.99
-_OF_ITEMS = (Group.ITEM, Group.BEHAVIOUR)  # shares of histories are of the group `behaviour`
 _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fields, or declare it under behaviour"
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
 
@@ -45,23 +43,14 @@ def _fields(sample: Sample, singles: list[leak.Finding], highest: float) -> Iter
         return
     found = singles[0]
     told = f"on {found.part.name}, the {found.group} field {found.name!r} alone tells the label"
-    values = [found.row(), *leak.frequent_values(sample, found)]
-    yield statistic(
-        "strong_field",
+    strong = ("strong_field", min(leak.limit(sample, _STRONG_AUC), highest))
+    yield from graded(
+        ("label_leak", highest),
+        strong,
         found.lower,
-        maximum=min(leak.limit(sample, _STRONG_AUC), highest),
-        column=found.name,
-        severity="warning",
-        advice=f"{told}: make sure that it is known before the impression",
-        sample=values,
-    )
-    yield statistic(
-        "label_leak",
-        found.lower,
-        maximum=highest,
         column=found.name,
         advice=f"{told}: {_NOT_KNOWN}. {_HONEST}",
-        sample=values,
+        sample=[found.row(), *leak.frequent_values(sample, found)],
     )
     yield _later("label_leak_later", singles, sample)
 
@@ -154,61 +143,47 @@ def _rate(name: str, lowest: rates.Exclusion, severity: Severity) -> Check:
 def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
     found = shifts.unknown_shares(sample)
     excess = found[0].value - found[0].expected if found else 0
-    limits: tuple[tuple[str, float, Severity], ...] = (
-        ("new_values", _FEW_NEW_VALUES, "warning"),
-        ("many_new_values", max_new_values, "critical"),
+    yield from graded(
+        ("many_new_values", max_new_values),
+        ("new_values", _FEW_NEW_VALUES),
+        excess,
+        column=found[0].field if found else None,
+        advice="values are missing, or were never seen in training, in far more rows than expected from training, and "
+        "rows with known values are fewer: has the source lost the column, or changed its spelling or ids? See "
+        "validate_features.max_new_values",
+        sample=[shift.row() for shift in found[:SAMPLE]],
     )
-    for name, limit, severity in limits:
-        yield statistic(
-            name,
-            excess,
-            maximum=limit,
-            column=found[0].field if found else None,
-            severity=severity,
-            advice="values are missing, or were never seen in training, in far more rows than expected from training: "
-            "has the source lost the column, or changed its spelling or ids? See validate_features.max_new_values",
-            sample=[shift.row() for shift in found[:SAMPLE]],
-        )
     missing = sorted(sample.fields, key=lambda field: -shifts.unknown_share(sample.train, field))
-    limits = (("missing_values", _MANY_MISSING, "warning"), ("empty_field", _ALL_MISSING, "critical"))
-    for name, limit, severity in limits:
-        yield statistic(
-            name,
-            shifts.unknown_share(sample.train, missing[0]),
-            maximum=limit,
-            column=missing[0].name,
-            severity=severity,
-            advice="the share of training rows that lack the field's value: do the ids of its table match the log's? "
-            "If they do, remove it from featurize.fields",
-            sample=[{"field": f.name, "share": shifts.unknown_share(sample.train, f)} for f in missing[:SAMPLE]],
-        )
+    yield from graded(
+        ("empty_field", _ALL_MISSING),
+        ("missing_values", _MANY_MISSING),
+        shifts.unknown_share(sample.train, missing[0]),
+        column=missing[0].name,
+        advice="the share of training rows that lack the field's value: do the ids of its table match the log's? If "
+        "they do, remove it from featurize.fields",
+        sample=[{"field": f.name, "share": shifts.unknown_share(sample.train, f)} for f in missing[:SAMPLE]],
+    )
 
 
 def _relations(sample: Sample) -> Iterator[Check]:
-    lost = shifts.lost_relations(sample)
     yield _kept(
         "item_relations_kept",
-        [shift for shift in lost if shift.group in _OF_ITEMS],
-        "critical",
-        "items no longer mean on these days what they meant in training, by the AUC of training's CTRs: were item ids, "
-        "a column of the item table, or the labels permuted?",
-    )
-    yield _kept(
-        "relations_kept",
-        [shift for shift in lost if shift.group not in _OF_ITEMS],
-        "warning",
-        "the field tells nothing on these days, by the AUC of training's CTRs: has its coding changed?",
+        shifts.lost_relations(sample),
+        "clicks of these days depend on the field otherwise than in training, by the AUC of training's CTRs, or of "
+        "the share of the history with the candidate's value. Either the field means something else (ids, a column of "
+        "the item table, or histories permuted or lost), or the labels do (shuffled, joined to the wrong rows, counted "
+        "by another rule), or rows are not a user's impressions (robots, copies). Warnings of validate_raw on these "
+        "days tell which",
     )
     yield _kept(
         "item_order_kept",
         shifts.lost_item_order(sample),
-        "critical",
         "the items shown most on these days are not the ones shown most in training, although the days of training "
         "agree with each other: are item ids permuted, or do they have another meaning?",
     )
 
 
-def _kept(name: str, lost: list[shifts.Shift], severity: Severity, advice: str) -> Check:
+def _kept(name: str, lost: list[shifts.Shift], advice: str) -> Check:
     rows = [shift.row() for shift in lost]
     column = lost[0].field if lost else None
-    return statistic(name, len(rows), maximum=0, column=column, severity=severity, advice=advice, sample=rows)
+    return statistic(name, len(rows), maximum=0, column=column, advice=advice, sample=rows)

@@ -19,17 +19,15 @@ from din.errors import listed
 from din.params import Params
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.workspace import Workspace
-from validation.checks import SAMPLE, Check, Severity, files_match_manifest, none_of, schemas, statistic
-from validation.columns import by_columns, by_side_tables
-from validation.copies import copied_days, delivered_twice, duplicates_by_day
+from validation.checks import SAMPLE, Check, Severity, files_match_manifest, graded, none_of, schemas, statistic
+from validation.copies import copies
 from validation.coverage import by_coverage
 from validation.dates import far_days
-from validation.days import by_agreement, by_figures
+from validation.days import by_figures
 from validation.history import prior_history
-from validation.ids import forms
 from validation.log import SIDE_IDS, Log, opened, quoted, read_manifest
 from validation.totals import rows_by_hour, totals
-from validation.users import by_concentration, concentration, rates, robots
+from validation.users import concentration, robots
 from validation.values import declared_values, vectors
 
 _IDS = ("int64", "string")
@@ -125,7 +123,6 @@ def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
         if "users" in log.tables:
             yield from _coverage(log, "users", limits.max_unknown_users)
         yield from prior_history(log)
-        yield from forms(log)
         yield from declared_values(log)
         yield from vectors(log)
 
@@ -134,22 +131,15 @@ def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
     """Yield the checks that each day is like the days before and not a copy, and that users behave like people."""
     limits = params.validate_raw
     with opened(workspace, params) as log:
-        yield from copied_days(log)
-        yield from delivered_twice(log)
-        yield from duplicates_by_day(log, limits.max_duplicate_rate)
+        yield from copies(log, limits.max_duplicate_rate)
         yield from robots(log)
-        yield from rates(log)
-        yield from concentration(log, limits.max_user_share)
+        yield from concentration(log, limits.max_user_share, limits.strange_days != "off")
         users = totals(log, USER_ID)
         hours = rows_by_hour(log)
         if limits.partial_days != "off":
             yield from by_coverage(log, users, hours, _if_daily(log, limits.partial_days))
         if limits.strange_days != "off":
             yield from by_figures(log, users, hours)
-            yield from by_agreement(log, users)
-            yield from by_columns(log, users)
-            yield from by_side_tables(log, users)
-            yield from by_concentration(log, limits.max_user_share)
 
 
 PHASES = (files, rows, tables, meaning)
@@ -280,23 +270,13 @@ def _uniqueness(log: Log, max_duplicate_rate: float) -> Iterator[Check]:
     )
     keys = f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}"
     (distinct,) = log.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM events)")
-    sample = _repeated(log, "events", keys, count - distinct)
     yield statistic(
         "duplicate_rate",
         (count - distinct) / count if count else None,
         maximum=max_duplicate_rate,
         column=keys,
         advice="the same user, item and time again: was a file read twice? Else raise validate_raw.max_duplicate_rate",
-        sample=sample,
-    )
-    yield statistic(
-        "duplicate_rows",
-        count - distinct,
-        maximum=0,
-        column=keys,
-        severity="warning",
-        advice="the same user, item and time more than once; each copy trains and enters histories",
-        sample=sample,
+        sample=_repeated(log, "events", keys, count - distinct),
     )
 
 
@@ -350,8 +330,8 @@ def _coverage(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
         f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table. If "
         f"hardly any match, the ids have another form or meaning; the table holds {_examples(log, name, key)}"
     )
-    yield statistic(f"unknown_{name}_rate", share, maximum=max_unknown, column=key, advice=advice, sample=sample)
-    yield statistic(f"unknown_{name}", share, maximum=0, column=key, severity="warning", advice=advice, sample=sample)
+    limits = (f"unknown_{name}_rate", max_unknown), (f"unknown_{name}", 0)
+    yield from graded(*limits, share, column=key, advice=advice, sample=sample)
 
 
 def _repeated(log: Log, table: str, keys: str, count: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ A hash of the user decides, so each user is in the sample of every split or of n
 `MAX_ROWS` sampled rows. Memory holds the sample and one shard.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,16 +84,12 @@ class Impressions:
 
     def take(self, rows: np.ndarray, name: str) -> "Impressions":
         """Return the impressions in a mask [B]."""
+        columns = ("label", "user", "item", "timestamp", "half", "history")
         return Impressions(
             name=name,
-            label=self.label[rows],
-            user=self.user[rows],
-            item=self.item[rows],
-            timestamp=self.timestamp[rows],
-            half=self.half[rows],
-            history=self.history[rows],
             codes={field: codes.take(rows) for field, codes in self.codes.items()},
             shares={field: share[rows] for field, share in self.shares.items()},
+            **{column: getattr(self, column)[rows] for column in columns},
         )
 
     def thinned_users(self, rows: int) -> "Impressions":
@@ -110,6 +107,12 @@ class Impressions:
     def users(self) -> int:
         """The number of distinct users."""
         return len(np.unique(self.user))
+
+    @cached_property
+    def rows_a_day(self) -> float:
+        """The median number of rows of a day."""
+        _, rows = np.unique(self.timestamp // DAY_US, return_counts=True)
+        return float(np.median(rows)) if len(rows) else math.nan
 
     @cached_property
     def enough(self) -> bool:

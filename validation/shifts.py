@@ -47,15 +47,19 @@ class Shift:
 def unknown_shares(sample: Sample) -> list[Shift]:
     """Return shares of unknown or missing values that are larger than chance explains, the largest excess first.
 
-    The expected share is that of training plus the share of late training's values that early training lacks.
+    The expected share is that of training plus the share of late training's values that early training lacks. Rows that
+    come *in addition* to the usual ones, e.g. of new users on a holiday, take nothing away, so on a day with more rows
+    than the usual day of late training, the share is that of the usual number of rows that known values lack.
     """
     early, late = sample.early_and_late
+    temporal = sample.features.manifest["protocol"] == "temporal"
     found = []
     for field in sample.fields:
         share = unknown_share(sample.train, field)
         expected = min(1.0, share + _new_share(early, late, field))
         for part in sample.judged:
             value = unknown_share(part, field)
+            value -= (1 - value) * max(0.0, part.rows_a_day / late.rows_a_day - 1) if temporal else 0.0
             own = part.users if field.group is Group.USER else len(part)
             noise = np.sqrt(max(expected * (1 - expected), 1 / max(own, 1)) / max(own, 1))
             if len(part) >= _MIN_ROWS and value - expected > _SIGMAS * noise:
@@ -70,14 +74,14 @@ def unknown_share(part: Impressions, field: Field) -> float:
 
 
 def lost_relations(sample: Sample) -> list[Shift]:
-    """Return the fields whose AUC on a part has lost nearly all that late training had.
+    """Return the item fields whose AUC on a part has lost nearly all that late training had.
 
     The AUC is that of scoring known values by their CTR in training. The shares of the history with the candidate's
     value, which need no training, are judged in the same way as `history <field>`.
     """
     early, late = sample.early_and_late
     found = []
-    for field in sample.fields:
+    for field in sample.features.of(Group.ITEM):
         before = _taught(early, field)
         now = _taught(sample.train, field)
         found += _lost(sample, late, field.name, field.group, before, now)

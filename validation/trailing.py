@@ -115,7 +115,7 @@ def deviation(calendar: Calendar, value: np.ndarray, noise: np.ndarray, floor: f
         floor: the smallest plausible standard deviation between days.
     """
     reference = calendar.of_reference(value)
-    middle = np.where(calendar.judged, _median(reference), np.nan)
+    middle = calendar.usual(value)
     spread = _NORMAL * _median(np.abs(reference - middle[:, None]))
     days = np.maximum((~np.isnan(reference)).sum(axis=1), 1)
     scale = (1 + _SHORT / days) * np.hypot(np.maximum(spread, floor), noise)
@@ -137,46 +137,26 @@ def shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.where(total > 0, total, 1)
 
 
-@dataclass(frozen=True)
-class Profiles:
-    """The comparison of each day's profile with the usual one.
-
-    Attributes:
-        usual: [D, K] the median profile of each day's reference.
-        distance: [D] the distance from the usual profile, or from a week earlier if that is nearer; NaN if not judged.
-        between: [D] the distance from the usual profile that most reference days do not exceed.
-        noise: [D] the distance that a day of this size has by chance.
-    """
-
-    usual: np.ndarray
-    distance: np.ndarray
-    between: np.ndarray
-    noise: np.ndarray
-
-    def beyond(self, distance: float) -> np.ndarray:
-        """Mark the days whose profile is at least this far off, and well beyond the usual spread: bool [D]."""
-        with np.errstate(invalid="ignore"):
-            usual = np.maximum(self.between, self.noise)
-            return (self.distance >= distance) & (self.distance >= PROFILE_TIMES * usual)
-
-
-def profiles(calendar: Calendar, counts: np.ndarray, size: np.ndarray) -> Profiles:
+def profiles(calendar: Calendar, counts: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compare each day's profile with the median profile of its reference.
 
     Args:
         calendar: the days.
         counts: [D, K] rows by bin.
         size: [D] the number of independent rows of each day.
+
+    Returns:
+        The usual profile [D, K]; the distance of each day from it, or from a week earlier if that is nearer [D], NaN if
+        it is not judged; and the least distance [D] well beyond that of most reference days and of chance.
     """
     profile = shares(counts)
     reference = calendar.of_reference(profile)
     usual = shares(np.nan_to_num(_median(reference)))
     between = calendar.highest(distance(reference, usual[:, None]), 0.8)
-    away = distance(profile, usual)
-    week = distance(profile, calendar.of_week_before(profile))
-    away = np.where(calendar.judged & (counts.sum(axis=1) > 0), np.fmin(away, week), np.nan)
-    chance = np.sqrt(usual * (1 - usual) / np.maximum(size, 1)[:, None])
-    return Profiles(usual, away, between, np.sqrt(2 / np.pi) * chance.sum(axis=1) / 2)
+    away = np.fmin(distance(profile, usual), distance(profile, calendar.of_week_before(profile)))
+    noise = np.sqrt(2 / np.pi * usual * (1 - usual) / np.maximum(size, 1)[:, None]).sum(axis=1) / 2
+    judged = calendar.judged & (counts.sum(axis=1) > 0)
+    return usual, np.where(judged, away, np.nan), PROFILE_TIMES * np.maximum(between, noise)
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Detect users who behave like robots: they click everything, click hundreds of times a minute, or fill the log.
+"""Detect users who behave like robots: they click everything, or fill the log or a day.
 
 The natural spread of users' CTRs is estimated from the log by a beta distribution with the mean and variance of users.
-Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes one GROUP BY of
-the events by user, one by user and minute, and two by user and day.
+Users who clicked everything are left out of the estimate, so that robots do not widen it. This takes two GROUP BYs of
+the events by user, and one by user and day.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from math import lgamma
 
 import numpy as np
 
-from din.schema import LABEL, TIMESTAMP, USER_ID
+from din.schema import LABEL, USER_ID
 from validation.checks import SAMPLE, Check, statistic
 from validation.log import Log
 from validation.strange import Judged, by_day
@@ -22,8 +22,8 @@ _ROBOT_SHARE = 0.02
 _TIMES_EXPECTED = 5.0
 _NEVER = 1e-4  # the expected number of such users in the whole log; tastes have heavier tails than a beta distribution
 _USERS = 100  # in a log of fewer users, single ones dominate by nature
-_RATES = {"minute": 300, "day": 10_000}  # the largest numbers of rows that a person can see
-_TIMES_USUAL = 20
+_LARGE = 0.05  # the share of a day from which a user stands out who has far more rows than any user before
+_TIMES_BUSIEST = 5
 
 
 def robots(log: Log) -> Iterator[Check]:
@@ -84,67 +84,46 @@ def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
     return np.exp(np.array(logs))[of_size]
 
 
-def concentration(log: Log, maximum: float) -> Iterator[Check]:
-    """Expect no user to hold too much of the log."""
+def concentration(log: Log, maximum: float, by_days: bool) -> Iterator[Check]:
+    """Expect no user to hold too much of the log, and if `by_days`, of a day.
+
+    A user who holds less of a day is found as well if no user had nearly as many rows on the days before.
+    """
     by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
-    users, share = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
-    if users < _USERS:
-        yield statistic("largest_user_share", 0, maximum=maximum, advice="too few users to judge the share of one")
-        return
+    users, share_of_log = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
+    advice = (
+        "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a "
+        "crawler, or an id for all unknown users? Leave it out, or raise validate_raw.max_user_share"
+    )
+    enough = users >= _USERS
     yield statistic(
         "largest_user_share",
-        share,
+        share_of_log if enough else 0,
         maximum=maximum,
         column=USER_ID,
-        advice="one user has this share of all events: is it a robot, or an id for all unknown users? Leave it out, or "
-        "raise validate_raw.max_user_share",
-        sample=log.rows(f"{by_user} ORDER BY rows DESC, {USER_ID} LIMIT {SAMPLE}") if share > maximum else [],
+        advice=advice,
+        sample=log.rows(f"{by_user} ORDER BY rows DESC, {USER_ID} LIMIT {SAMPLE}") if enough else (),
     )
-
-
-def by_concentration(log: Log, maximum: float) -> Iterator[Check]:
-    """Expect no user to hold too much of a day. A flood of one day is lost among the rows of a long log."""
-    by_user = f"SELECT date, {USER_ID}::VARCHAR AS user, count(*) AS n FROM events GROUP BY ALL"
+    if not by_days:
+        return
+    by_day_and_user = f"SELECT date, {USER_ID}::VARCHAR AS user, count(*) AS n FROM events GROUP BY ALL"
     found = log.arrays(
         f"SELECT date, count(*) AS users, sum(n)::BIGINT AS rows, max(n) AS most, max_by(user, (n, user)) AS busiest "
-        f"FROM ({by_user}) GROUP BY date ORDER BY date"
+        f"FROM ({by_day_and_user}) GROUP BY date ORDER BY date"
     )
-    share = found["most"] / found["rows"]
-    too_much = share > maximum
-    yield from by_day(
-        log,
-        "largest_user_share",
-        [
-            Judged(
-                judged=log.calendar.usual(found["users"].astype(float)) >= _USERS,
-                strange=too_much,
-                extreme=too_much,
-                evidence=lambda row: {"user": str(found["busiest"][row]), "share": round(float(share[row]), 3)},
-            )
-        ],
-        column=USER_ID,
-        advice="one user has this share of these days' events: is it a robot, or an id for all unknown users? Leave it "
-        "out, or raise validate_raw.max_user_share",
+    most = found["most"].astype(float)
+    share = most / found["rows"]
+    usual = log.calendar.highest(log.calendar.of_reference(most), 1.0)
+    too_much = (share > maximum) | ((share > _LARGE) & (most > _TIMES_BUSIEST * usual))
+    judged = Judged(
+        judged=log.calendar.usual(found["users"].astype(float)) >= _USERS,
+        strange=too_much,
+        extreme=too_much,
+        evidence=lambda row: {
+            "user": str(found["busiest"][row]),
+            "rows": int(most[row]),
+            "most_on_the_days_before": int(usual[row]),
+            "share": round(float(share[row]), 3),
+        },
     )
-
-
-def rates(log: Log) -> Iterator[Check]:
-    """Expect no more events of a user in a minute, or in a day, than a person can cause."""
-    for unit, most in _RATES.items():
-        by_unit = (
-            f"SELECT {USER_ID}, date_trunc('{unit}', {TIMESTAMP}) AS {unit}, count(*) AS rows FROM events GROUP BY ALL"
-        )
-        usual, highest = log.one(f"SELECT quantile_disc(rows, 0.99), max(rows) FROM ({by_unit})")
-        limit = max(most, _TIMES_USUAL * (usual or 0))
-        again = f"FROM ({by_unit}) WHERE rows > {limit}"
-        count = log.one(f"SELECT count(*) {again}")[0] if highest and highest > limit else 0
-        yield statistic(
-            f"events_a_{unit}",
-            count,
-            maximum=0,
-            column=USER_ID,
-            severity="warning",
-            advice=f"users with more than {limit} events in a {unit}, more than a person can see: are they robots, or "
-            "were files delivered several times?",
-            sample=log.sample(f"SELECT * {again} ORDER BY rows DESC, {USER_ID}", count),
-        )
+    yield from by_day(log, "largest_user_share", [judged], column=USER_ID, advice=advice)

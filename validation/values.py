@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from din.schema import Kind
-from validation.checks import Check, none_of, none_of_warning
+from validation.checks import Check, none_of
 from validation.log import Log, quoted
 
 _SEPARATORS = "|;,"
@@ -33,15 +33,17 @@ def declared_values(log: Log) -> Iterator[Check]:
             if declared.form.ragged and kind == "VARCHAR[]" and _unsplit(log, table, column):
                 examples = log.rows(f"SELECT {column}[1] AS value FROM {table} WHERE len({column}) > 0 LIMIT 1")
                 unsplit.append({"table": table, "column": name, **examples[0]})
-    yield none_of_warning(
+    yield none_of(
         "constant_fields",
         constant,
+        severity="warning",
         advice="a field with one value tells nothing: was the column filled in? If not, remove it from "
         "featurize.fields",
     )
-    yield none_of_warning(
+    yield none_of(
         "lists_split",
         unsplit,
+        severity="warning",
         advice="lists of one text with a separator were not split: name the separator in fetch.table.separators",
     )
 
@@ -86,9 +88,10 @@ def vectors(log: Log) -> Iterator[Check]:
         lengths,
         advice="all vectors of a column have one length: were two versions of the embedding mixed, or lists cut off?",
     )
-    yield none_of_warning(
+    yield none_of(
         "flat_vectors",
         flat,
+        severity="warning",
         advice="vectors of zeros, or of one number repeated, tell nothing: write a missing vector as null",
     )
 

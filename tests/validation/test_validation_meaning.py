@@ -184,7 +184,6 @@ DEFECTS: dict[str, Defect] = {
     "context follows the label on all days": defect(leaking("tab", mostly(0.8), *SPLITS), warnings="strong_field"),
     "context leaks on test days": defect(leaking("tab", coded, "test"), "label_leak label_leak_later"),
     "context leaks a little on test days": defect(leaking("tab", mostly(0.8), "test"), "label_leak_later"),
-    "context lost its meaning": defect(leaking("tab", mostly(0.7)), warnings="relations_kept"),
     "a vector tells the label": defect(leaking("place", vectors), "label_leak", "strong_field"),
     "vectors missing on test days": defect(every("test", "place", 4 * [np.nan]), "many_new_values", "new_values"),
     "label is a pair": defect(exclusive_or, "pair_leak"),

@@ -166,7 +166,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     last = day(-1).parent.name.removeprefix("date=")
     seal(RAW, until=last)
     own = {"files_match_manifest", "rows", "not_after_until"}
-    own |= {"duplicate_rows", "watched_finite", "distinct_users", "distinct_items"}
+    own |= {"watched_finite", "distinct_users", "distinct_items"}
     told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
     assert {check.name for phase in (files, rows) for check in phase(HERE, params)} <= told
 
@@ -207,8 +207,7 @@ def test_few_duplicates_and_unknown_items_are_warnings(workspace: Enter) -> None
     report = judge("raw", params)
     assert not failed(report)
     warnings = failed(report, "warning")
-    assert warnings.keys() == {"duplicate_rows", "unknown_items", "unknown_users"}
-    assert warnings["duplicate_rows"]["observed"] == 2
+    assert warnings.keys() == {"unknown_items", "unknown_users"}
     assert all(warning["sample"] for warning in warnings.values())
 
 

@@ -1,0 +1,423 @@
+"""Compare what each day consists of with the days before: the values of each column, their CTR, and what they tell.
+
+A day may have its usual rows and CTR although a part of it is wrong, which then shows in the values of some column:
+
+    tab      rows usual, found      CTR usual, found
+    home          500      510         0.20     0.21
+    search        200        0                         lost: fewer rows, and a smaller share of the day
+    feed          300      180         0.10     0.17   another CTR: rows without a click are missing
+    (null)          0       80                         missing
+    shop            0       90                         new
+
+Judged are the columns of the events, the fields of items and users, and what follows from the events: new and known
+users, how active a user is on the day, the hour, and the length of the prior history. Numbers are judged in tenths, and
+of other columns the most frequent values. Only a column that the model reads can close the gate.
+
+A value is new if no day before it, or before the newest days, had it. A column whose values change by nature, e.g. a
+session's id or a campaign, had days of new or lost values before and raises no alarm. A share that *grows* is not
+judged: a promotion does that. A new version of an app may take the rows of all others, so shares are those among the
+values that earlier days had, without those that began lately.
+
+Shapes: D days, K values. Each column takes one GROUP BY of the events, whose result is scanned up to three times.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Field
+from validation.checks import Check
+from validation.log import SIDE_IDS, Log, quoted
+from validation.strange import Judged, by_day
+from validation.totals import Totals, ctr_deviation, ctr_evidence
+from validation.trailing import deviation
+
+_VALUES = 40  # the most frequent values of a column
+_TENTHS = 10
+_MISSING = 0.1  # the share of rows by which missing values exceed the usual share
+_EXTREME_MISSING = 0.3
+_MISSING_FLOOR = 0.005
+_NEW = 0.5  # the share of rows with a new value, if earlier days had at most half of it
+_EXTREME_NEW = 0.8
+_KNOWN_DAYS = 2.0  # a value counts as new only after this number of usual days
+_BARE = r"^[^0-9]*0*([1-9][0-9]*)(?:\.0+)?\s*$"  # a number without blanks, a prefix, leading zeros and '.0'
+_SCORE = 6.0
+_EXTREME_SCORE = 8.0
+_LOST = np.log(3)  # a value is lost if its rows, and the odds of its share, fall to a third
+_SHARE = 0.02  # a value with a smaller share of the rows is not judged
+_EXTREME_SHARE = 0.1  # the share of a usual day's rows that lost values had
+_SHARE_FLOOR = 0.1
+_ODDS = np.log(1.5)
+_EXTREME_ODDS = np.log(2)
+_CTR_SCORE = 4.0  # the largest score of 10,000 values of sound logs was 2.7
+_EXTREME_CTR_SCORE = 5.0
+_LEAST_REST = 100  # with fewer rows of other values, nothing tells how many rows to expect
+_AGREEMENT_FLOOR = 0.01
+_AGREEMENT_SCORE = 4.0
+_AGREEMENT_LEFT = 0.5  # the share of the usual correlation
+_EXTREME_AGREEMENT_LEFT = 0.25
+_LEAST_AGREEMENT = 0.08  # a lower usual correlation can't show a change
+_SMOOTHING = 10  # each value's CTR is smoothed with this number of impressions of the mean CTR
+_TINY = 1e-12  # a smaller variance counts as zero
+
+_ADVICE = {
+    "missing_values": "these days lack values that the days before had, or ids that the side table holds: was a column "
+    "renamed, a join lost, or an old table used? The model would be judged without them; correct the source, or remove "
+    "the column from featurize.fields",
+    "new_values": "these days hold values that no earlier day had, so the model knows none of them: has the id space, "
+    "the spelling (zeros, blanks, prefix, .0) or the version of the source changed?",
+    "lost_values": "rows with these values are missing on these days, or hold another value: was a part of the events "
+    "lost, e.g. those of one source, app or region, or was the column filled in, swapped, or written in another unit?",
+    "ctr_of_values": "rows with these values have another CTR than on the days before: are clicks, or rows without a "
+    "click, of this part of the log lost or still to arrive, did robots add them, or was the column filled in or "
+    "permuted?",
+    "labels_follow_values": "these days' labels do not follow the CTR that the column's values have on other days: are "
+    "labels flipped, filled in or joined to the wrong rows, was the column filled in or permuted, or do ids mean "
+    "something else?",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column, or a figure of the events, by whose values days are compared.
+
+    Attributes:
+        name: its name.
+        judged: the expectations, keys of `_ADVICE`.
+        value: SQL for the value, over `events` and the tables that it is joined with.
+        join: SQL that joins the events with the table of the value.
+        owner: rows of one owner are alike.
+        read: whether the model depends on it, so that it can close the gate.
+    """
+
+    name: str
+    judged: tuple[str, ...]
+    value: str
+    join: str = ""
+    owner: str = USER_ID
+    read: bool = True
+
+
+def by_composition(log: Log, users: Totals, trusted: np.ndarray, ctr: Judged | None) -> Iterator[Check]:
+    """Compare the values of each column with the days before.
+
+    `users` are the totals by user, and `trusted` [D] the days with enough users to compare with. `ctr` judges all rows:
+    values are not judged on a day on which it is extreme, nor warned of if it is strange.
+    """
+    found: defaultdict[str, list[Judged]] = defaultdict(list)
+    for column in _columns(log):
+        _tabulate(log, column)
+        cells = _cells(log)
+        for name in column.judged:
+            if name == "new_values":
+                found[name].append(_new(log, column, trusted))
+            elif name == "missing_values":
+                found[name].append(_missing(log, column, users, trusted))
+            elif name == "lost_values" and len(cells.values):
+                found[name].append(_lost(log, column, cells, trusted))
+            elif name == "ctr_of_values" and len(cells.values) and ctr is not None:
+                found[name].append(_clicked(log, column, cells, ctr))
+            elif name == "labels_follow_values" and ctr is not None:
+                found[name].append(_followed(log, column, trusted))
+    for name, figures in found.items():
+        yield from by_day(log, name, figures, advice=_ADVICE[name])
+
+
+def _columns(log: Log) -> Iterator[Column]:
+    of_fields = ("missing_values", "lost_values", "ctr_of_values", "labels_follow_values")
+    for key in (USER_ID, ITEM_ID):
+        yield Column(name=key, judged=("new_values", "labels_follow_values"), value=key, owner=key)
+    if log.one(f"SELECT count_if({BEHAVIOUR} <> {LABEL}) FROM events")[0]:
+        yield Column(name=BEHAVIOUR, judged=("lost_values",), value=BEHAVIOUR)
+    for name, kind in log.columns("events").items():
+        field = log.fields.get(name)
+        if name in (*EVENT_COLUMNS, "date"):
+            continue
+        numeric = _is_numeric(field, kind)
+        judged = of_fields if numeric else ("new_values", *of_fields)
+        yield Column(name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields)
+    for table in ("users", "items"):
+        if table not in log.tables:
+            continue
+        (key,) = SIDE_IDS[table]
+        found = f"LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
+        yield Column(name=f"{key} in the table of {table}", judged=("missing_values",), value="found", join=found)
+        for name, kind in log.columns(table).items():
+            if name != key:
+                read = name in log.fields
+                value = _value(log, table, name, _is_numeric(log.fields.get(name), kind))
+                join = f"JOIN (SELECT {key}, {value} AS of_side FROM {table}) USING ({key})"
+                judged = of_fields if read else of_fields[:1]
+                yield Column(name=name, judged=judged, value="of_side", join=join, owner=key, read=read)
+    if "history" in log.tables:
+        sizes = f"LEFT JOIN (SELECT {USER_ID}, count(*) AS size FROM history GROUP BY {USER_ID}) USING ({USER_ID})"
+        size = "coalesce(2**floor(log2(size)), 0)::INTEGER"
+        yield Column(name="length of the prior history", judged=of_fields[1:], value=size, join=sizes)
+    of_day = f"count(*) OVER (PARTITION BY date, {USER_ID})"
+    first_day = f"min(date) OVER (PARTITION BY {USER_ID})"
+    for name, value in (
+        ("rows of the user on the day", f"2**floor(log2({of_day}))::INTEGER"),
+        ("user", f"CASE WHEN {first_day} < date THEN 'known' ELSE 'new' END"),
+        ("hour", f"'from ' || hour({TIMESTAMP}) // 3 * 3"),
+    ):
+        yield Column(name=name, judged=("ctr_of_values",), value=value)
+
+
+def _is_numeric(field: Field | None, kind: str) -> bool:
+    return kind in ("FLOAT", "DOUBLE") if field is None else field.form.scalar and not field.form.has_vocabulary
+
+
+def _value(log: Log, table: str, name: str, numeric: bool) -> str:
+    """Return SQL for the value of a column, or for the tenth of its numbers on the earlier days.
+
+    Empty text and an empty list are missing values.
+    """
+    if not numeric:
+        return f"nullif(nullif({quoted(name)}::VARCHAR, ''), '[]')"
+    number = f"TRY_CAST({quoted(name)} AS DOUBLE)"
+    older = f"WHERE date < '{log.first_newest}'" if table == "events" else ""
+    steps = [step / _TENTHS for step in range(1, _TENTHS)]
+    (found,) = log.one(f"SELECT quantile_disc({number}, {steps}) FROM {table} {older}")
+    edges = sorted(set(found or ()))
+    tenths = " ".join(f"WHEN {number} < {edge!r}::DOUBLE THEN 'below {edge:.5g}'" for edge in edges)
+    return f"CASE WHEN {number} IS NULL THEN NULL {tenths} ELSE 'from {edges[-1]:.5g}' END" if edges else "NULL"
+
+
+def _tabulate(log: Log, column: Column) -> None:
+    """Count rows `n` and clicks `c` by date, value and owner in the temporary table `cell`."""
+    log.connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE cell AS SELECT date, value, owner, count(*) AS n, sum({LABEL})::BIGINT AS c "
+        f"FROM (SELECT date, ({column.value})::VARCHAR AS value, {column.owner} AS owner, {LABEL} FROM events "
+        f"{column.join}) GROUP BY ALL"
+    )
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The frequent values [K] of a column, their totals by owner [D, K], and what relates them to all of these values.
+
+    `shared` [D, K] is the sum over owners of their rows with the value · their rows with any of the values.
+    """
+
+    values: list[str]
+    totals: Totals
+    shared: np.ndarray
+
+    @property
+    def of_day(self) -> np.ndarray:
+        """The rows of each day that have one of the values, [D, 1]."""
+        return self.totals.rows.sum(axis=1, keepdims=True)
+
+
+def _cells(log: Log) -> Cells:
+    found = log.arrays(
+        f"""
+        WITH top AS (
+            SELECT value, sum(n) AS of_value FROM cell WHERE value IS NOT NULL AND date < '{log.first_newest}'
+            GROUP BY value ORDER BY of_value DESC, value LIMIT {_VALUES}
+        ), known AS (
+            SELECT *, sum(n) OVER (PARTITION BY date, owner) AS own FROM cell JOIN top USING (value)
+        )
+        SELECT date::DATE AS day, value, of_value, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks,
+            sum(n * n) AS rows_squared, sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared, sum(n * own) AS shared
+        FROM known GROUP BY ALL ORDER BY of_value DESC, value
+        """
+    )
+    values = list(dict.fromkeys(found["value"].tolist()))
+    column = np.array([values.index(value) for value in found["value"].tolist()], int)
+    day = np.searchsorted(log.calendar.days, found["day"].astype("datetime64[D]"))
+
+    def table(name: str) -> np.ndarray:
+        filled = np.zeros((len(log.calendar.days), len(values)))
+        filled[day, column] = found[name].astype(float)
+        return filled
+
+    names = ("ids", "rows", "clicks", "rows_squared", "rows_clicks", "clicks_squared")
+    return Cells(values, Totals(**{name: table(name) for name in names}), table("shared"))
+
+
+def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
+    """Return figures of all days over the cells and the first day `since` of their value; 0 on a day without rows."""
+    found = log.arrays(
+        f"WITH dated AS (SELECT *, min(date) OVER (PARTITION BY value) AS since FROM cell) "
+        f"SELECT day, {figures} FROM (SELECT DISTINCT date, date::DATE AS day FROM events) "
+        "LEFT JOIN dated USING (date) GROUP BY day ORDER BY day"
+    )
+    return {name: np.nan_to_num(values.astype(float)) for name, values in found.items() if name != "day"}
+
+
+def _missing(log: Log, column: Column, users: Totals, trusted: np.ndarray) -> Judged:
+    counted = _by_date(log, "sum(n) AS rows, sum(n) FILTER (value IS NULL) AS missing")
+    share = counted["missing"] / np.maximum(counted["rows"], 1)
+    usual = log.calendar.usual(share)
+    likely = (usual * users.independent + 0.5) / (users.independent + 1)
+    noise = np.sqrt(likely * (1 - likely) / users.independent)
+    found = deviation(log.calendar, share, noise, _MISSING_FLOOR)
+    more = found.difference > 0
+    return Judged(
+        judged=trusted,
+        strange=more & found.beyond(_MISSING, _SCORE),
+        extreme=column.read & more & found.beyond(_EXTREME_MISSING, _EXTREME_SCORE),
+        evidence=lambda row: {
+            "column": column.name,
+            "missing": round(float(share[row]), 3),
+            "usual": round(float(found.usual[row]), 3),
+        },
+    )
+
+
+def _new(log: Log, column: Column, trusted: np.ndarray) -> Judged:
+    first = f"least(date, '{log.first_newest}')"
+    known = "value IS NOT NULL"
+    counted = _by_date(log, f"sum(n) FILTER ({known}) AS rows, sum(n) FILTER ({known} AND since >= {first}) AS new")
+    rows = counted["rows"]
+    newest = log.calendar.newest
+    before = np.cumsum(rows) - rows
+    before = np.minimum(before, before[newest] if newest < len(rows) else np.inf)
+    enough = before >= _KNOWN_DAYS * log.calendar.usual(rows)
+    share = counted["new"] / np.maximum(rows, 1)
+    highest = log.calendar.highest(log.calendar.of_reference(np.where(enough, share, np.nan)), 1.0)
+
+    def evidence(row: int) -> dict[str, object]:
+        day = log.calendar.days[row]
+        value = log.one(f"SELECT max(({column.value})::VARCHAR) FROM events WHERE date = '{day}'")[0]
+        bare, like = (f"regexp_extract({text}, '{_BARE}', 1)" for text in ("$value", f"({column.value})::VARCHAR"))
+        before = (
+            f"SELECT min({column.value}) AS was FROM events WHERE {like} = {bare} AND {bare} <> '' AND date < '{day}'"
+        )
+        known = log.connection.execute(before, {"value": str(value)}).fetchone()
+        shown = {"column": column.name, "new": round(float(share[row]), 3), "usual": round(float(highest[row]), 3)}
+        return shown | {"such_as": value} | ({"was_written": known[0]} if known and known[0] is not None else {})
+
+    with np.errstate(invalid="ignore"):
+        return Judged(
+            judged=trusted & enough & ~np.isnan(highest),
+            strange=(share >= _NEW) & (highest <= _NEW / 2),
+            extreme=column.read & (share >= _EXTREME_NEW) & (highest <= _EXTREME_NEW / 2),
+            evidence=evidence,
+        )
+
+
+def _lost(log: Log, column: Column, cells: Cells, trusted: np.ndarray) -> Judged:
+    rows = cells.totals.rows
+    of_day = rows / np.maximum(cells.of_day, 1)
+    # A value that began lately, as a new version of an app does, may go on to take the rows of others.
+    begins = (log.calendar.usual(of_day) < _SHARE) & (log.calendar.of_reference(of_day)[:, 0] >= _SHARE)
+    total = np.maximum((rows * ~begins).sum(axis=1, keepdims=True), 1)
+    squared = np.maximum(cells.shared.sum(axis=1, keepdims=True), 1)
+    independent = total**2 / squared
+    share = np.minimum(rows + 0.5, total + 0.5) / (total + 1)
+    between = cells.totals.rows_squared - 2 * share * cells.shared + share**2 * squared
+    variance = np.maximum(between, total * share * (1 - share)) / total**2
+    deviance = np.sqrt(variance * independent) / (share * (1 - share))
+    noise = log.calendar.usual(deviance) / np.sqrt(independent)
+    found = deviation(log.calendar, np.log(share / (1 - share)), noise, _SHARE_FLOOR)
+    usual_rows = log.calendar.usual(rows)
+    usual_share = log.calendar.usual(rows / total)
+    with np.errstate(invalid="ignore"):
+        gone = found.beyond(_LOST, _SCORE) & (found.difference < 0) & (usual_share >= _SHARE)
+        gone &= np.log((rows + 0.5) / (usual_rows + 0.5)) <= -_LOST
+    missed = np.where(gone, usual_share - rows / total, 0).sum(axis=1)
+    by_nature = log.calendar.highest(log.calendar.of_reference(missed), 1.0) >= _EXTREME_SHARE / 2
+    worst = np.where(gone, usual_share, 0).argmax(axis=1)
+
+    def evidence(row: int) -> dict[str, Any]:
+        at = row, worst[row]
+        instead = (rows - usual_rows)[row].argmax()
+        others = ~gone[row] & (np.arange(len(cells.values)) != instead)
+        usual = usual_rows[row, others].sum()
+        growth = rows[row, others].sum() / usual if usual >= _LEAST_REST else 1.0
+        moved = rows[row, instead] - growth * usual_rows[row, instead] >= usual_rows[row, gone[row]].sum() / 2
+        return {
+            "column": column.name,
+            "value": cells.values[worst[row]],
+            "rows": int(rows[at]),
+            "usual_rows": round(float(usual_rows[at])),
+            "usual_share": round(float(usual_share[at]), 4),
+            "looks_as_if": f"its rows hold {cells.values[instead]!r} instead" if moved else "its rows are missing",
+        }
+
+    return Judged(
+        judged=trusted,
+        strange=missed >= _SHARE,
+        extreme=column.read & (missed >= _EXTREME_SHARE) & ~by_nature,
+        evidence=evidence,
+    )
+
+
+def _clicked(log: Log, column: Column, cells: Cells, ctr: Judged) -> Judged:
+    totals = cells.totals
+    found = ctr_deviation(log.calendar, totals)
+    frequent = totals.rows >= _SHARE * np.maximum(cells.of_day, 1)
+    worst = np.nan_to_num(np.where(frequent, np.abs(found.score), 0)).argmax(axis=1)
+    at = np.arange(len(worst)), worst
+
+    def evidence(row: int) -> dict[str, Any]:
+        own = totals.of(worst[row])
+        rest = cells.of_day[:, 0] - own.rows
+        growth = rest[row] / log.calendar.usual(rest)[row] if rest[row] >= _LEAST_REST else 1.0
+        value = {"column": column.name, "value": cells.values[worst[row]]}
+        return value | ctr_evidence(log.calendar, own, row, growth)
+
+    return Judged(
+        judged=ctr.judged & ~ctr.extreme,
+        strange=frequent[at] & found.beyond(_ODDS, _CTR_SCORE)[at] & ~ctr.strange,
+        extreme=frequent[at] & column.read & found.beyond(_EXTREME_ODDS, _EXTREME_CTR_SCORE)[at],
+        evidence=evidence,
+    )
+
+
+def _followed(log: Log, column: Column, trusted: np.ndarray) -> Judged:
+    agreement, rows = _agreement(log)
+    found = deviation(log.calendar, agreement, 1 / np.sqrt(rows), _AGREEMENT_FLOOR)
+    with np.errstate(invalid="ignore"):
+        judged = trusted & (found.usual >= _LEAST_AGREEMENT) & ~np.isnan(agreement)
+        less = judged & (found.score <= -_AGREEMENT_SCORE)
+        left = agreement / found.usual
+    return Judged(
+        judged=judged,
+        strange=less & (left <= _AGREEMENT_LEFT),
+        extreme=less & column.read & (left <= _EXTREME_AGREEMENT_LEFT),
+        evidence=lambda row: {
+            "column": column.name,
+            "correlation": round(float(agreement[row]), 3),
+            "usual": round(float(found.usual[row]), 3),
+        },
+    )
+
+
+def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
+    """Correlate each day's labels with the CTR of their values on all other days before the newest.
+
+    Returns:
+        The correlation [D], NaN if labels are all equal or few values are known, and the rows [D], at least 1.
+    """
+    older = f"date < '{log.first_newest}'"
+    log.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE cell AS WITH by_value AS (
+            SELECT date, value, sum(n) AS n, sum(c) AS c FROM cell GROUP BY ALL
+        ), known AS (
+            SELECT date, value, n, c, sum(n) FILTER ({older}) OVER own - CASE WHEN {older} THEN n ELSE 0 END AS seen,
+                sum(c) FILTER ({older}) OVER own - CASE WHEN {older} THEN c ELSE 0 END AS clicked
+            FROM by_value WINDOW own AS (PARTITION BY value)
+        )
+        SELECT date, value, n, c, coalesce(seen, 0) > 0 AS met,
+            (coalesce(clicked, 0) + {_SMOOTHING} * ctr) / (coalesce(seen, 0) + {_SMOOTHING}) - ctr AS score
+        FROM known, (SELECT sum(c) / sum(n) AS ctr FROM cell WHERE {older})
+        """
+    )
+    figures = "sum(n) AS rows, sum(c) AS clicks, sum(n) FILTER (met) AS met, sum(n * score) AS score"
+    found = _by_date(log, f"{figures}, sum(c * score) AS clicked_score, sum(n * score * score) AS score_squared")
+    rows = np.maximum(found["rows"], 1)
+    ctr = found["clicks"] / rows
+    score = found["score"] / rows
+    spread = found["score_squared"] / rows - score**2
+    variance = spread * ctr * (1 - ctr)
+    covariance = found["clicked_score"] / rows - ctr * score
+    correlation = np.where(spread > _TINY, covariance / np.sqrt(np.maximum(variance, _TINY)), 0.0)
+    known = (ctr * (1 - ctr) > 0) & (2 * found["met"] >= rows)
+    return np.where(known, correlation, np.nan).round(6), rows
