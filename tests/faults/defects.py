@@ -74,7 +74,7 @@ class Defect:
         """Return whether `make test` drives it: if fetch refuses it, if it spoils early files, and for some others."""
         late = self.plant if isinstance(self.plant, p.Late) else None
         early = late is not None and late.after in ("fetch", "featurize") and late.first is None
-        return early or self.gates == ("fetch",) or self.name in _QUICK
+        return early or self.gates == ("fetch",) or self.name in _QUICK or self in PARTS
 
     def drive(self, prepared: Prepared, workspace: Path) -> Outcome:
         """Plant the defect and drive the stages that it meets."""
@@ -456,9 +456,8 @@ RAW = (
         "burst",
         "a user sees ten items a second for three minutes",
         p.events(p.burst(1800, 10)),
-        "validate_raw.events_a_minute",
+        "validate_raw.largest_user_share_newest_days",
         "user",
-        "warning",
     ),
     _defect(
         "newest_day_of_one_user",
@@ -499,8 +498,7 @@ RAW = (
         "labels_drawn_on_newest_days",
         "labels of the newest two days are random",
         p.events(p.on_newest(_TWO, p.assign("label", lambda r: np.random.default_rng(12).integers(0, 2, len(r))))),
-        "validate_raw.labels_follow_item_id_newest_days validate_raw.labels_follow_user_id_newest_days "
-        "validate_features.item_relations_kept validate_features.relations_kept",
+        "validate_raw.labels_follow_values_newest_days validate_features.item_relations_kept",
         "labels",
     ),
     _defect(
@@ -564,14 +562,14 @@ RAW = (
         "number_times_1000",
         "a numeric context × 1000 on the newest two days",
         p.events(p.on_newest(_TWO, p.assign("position", lambda r: 1000 * r["position"]))),
-        "validate_raw.other_values_newest_days",
+        "validate_raw.lost_values_newest_days",
         "position",
     ),
     _defect(
         "items_permuted",
         "item ids of the newest day mean other items",
         p.events(p.on_newest(_LAST, p.permuted_ids("item_id"))),
-        "validate_raw.labels_follow_item_id_newest_days validate_features.item_order_kept "
+        "validate_raw.labels_follow_values_newest_days validate_features.item_order_kept "
         "validate_features.item_relations_kept",
         "item",
     ),
@@ -579,42 +577,42 @@ RAW = (
         "items_of_another_space",
         "item ids of the newest day come from another id space",
         p.events(p.on_newest(_LAST, p.assign("item_id", lambda r: r["item_id"] + 900_000))),
-        "validate_raw.unknown_items_newest_days validate_raw.new_values_newest_days",
+        "validate_raw.missing_values_newest_days validate_raw.new_values_newest_days",
         "item",
     ),
     _defect(
         "users_of_another_space",
         "user ids of the newest day come from another id space",
         p.events(p.on_newest(_LAST, p.assign("user_id", lambda r: r["user_id"] + 900_000))),
-        "validate_raw.unknown_users_newest_days validate_raw.new_values_newest_days",
+        "validate_raw.missing_values_newest_days validate_raw.new_values_newest_days",
         "user",
     ),
     _defect(
         "leading_zeros",
         "item ids of the newest day have leading zeros",
         p.events(p.on_newest(_LAST, p.assign("item_id", lambda r: "0" + r["item_id"].astype(str)))),
-        "validate_raw.item_id_form_newest_days validate_raw.item_id_form_rate",
+        "validate_raw.new_values_newest_days",
         "item_id",
     ),
     _defect(
         "prefixed_ids",
         "user ids of the newest day have a prefix",
         p.events(p.on_newest(_LAST, p.assign("user_id", lambda r: "u_" + r["user_id"].astype(str)))),
-        "validate_raw.user_id_form_newest_days validate_raw.user_id_form_rate",
+        "validate_raw.new_values_newest_days",
         "user_id",
     ),
     _defect(
         "blanks_around_ids",
         "item ids of the newest day end in a blank",
         p.events(p.on_newest(_LAST, p.assign("item_id", lambda r: r["item_id"].astype(str) + " "))),
-        "validate_raw.item_id_form_newest_days validate_raw.item_id_form_rate",
+        "validate_raw.new_values_newest_days",
         "item_id",
     ),
     _defect(
         "float_ids",
         "item ids of the newest day are written 501.0",
         p.events(p.on_newest(_LAST, p.assign("item_id", lambda r: r["item_id"].astype(float).astype(str)))),
-        "validate_raw.item_id_form_newest_days validate_raw.item_id_form_rate",
+        "validate_raw.new_values_newest_days",
         "item_id",
     ),
     _defect(
@@ -715,6 +713,136 @@ RAW = (
         "validate_raw.behaviours",
         "histor",
         "warning",
+    ),
+)
+
+_SLOTS = np.array(["top", "middle", "end"])
+
+
+def _slots(rows: p.Frame) -> np.ndarray:
+    """Return a context that depends on the label, but not on the newest two days."""
+    random = np.random.default_rng(14)
+    told = np.where(random.random(len(rows)) < 0.5, rows["label"] * 2, random.integers(0, 3, len(rows)))
+    return _SLOTS[np.where(p.newest(rows, 2), random.permutation(told), told)]
+
+
+PARTS = (
+    _defect(
+        "web_without_its_passes",
+        "rows of one device without a click are missing on the newest two days",
+        p.events(p.on_newest(_TWO, p.without(lambda r: (r["device"] == "web") & (r["label"] == 0)))),
+        "validate_raw.ctr_of_values_newest_days",
+        "rows without a click are missing",
+    ),
+    _defect(
+        "women_missing",
+        "rows of one gender are missing on the newest day",
+        lambda d: p.events(
+            p.on_newest(_LAST, p.without(lambda r: r["user_id"].map(d.users.set_index("user_id")["gender"]) == "f"))
+        )(d),
+        "validate_raw.lost_values_newest_days",
+        "'column': 'gender'",
+    ),
+    _defect(
+        "categories_missing",
+        "rows of three categories of items are missing on the newest two days",
+        lambda d: p.events(
+            p.on_newest(_TWO, p.without(lambda r: p.of_items(d, r, "category").isin(["c3", "c4", "c5"])))
+        )(d),
+        "validate_raw.lost_values_newest_days",
+        "'column': 'category'",
+    ),
+    _defect(
+        "default_tab",
+        "a default fills a context on the newest day",
+        p.events(p.on_newest(_LAST, p.assign("tab", lambda _: "feed"))),
+        "validate_raw.lost_values_newest_days",
+        "its rows hold 'feed' instead",
+    ),
+    _defect(
+        "positions_all_one",
+        "a default fills a numeric context on the newest two days",
+        p.events(p.on_newest(_TWO, p.assign("position", lambda _: 1))),
+        "validate_raw.lost_values_newest_days",
+        "'column': 'position'",
+    ),
+    _defect(
+        "slots_permuted",
+        "a context that tells the label is permuted on the newest two days",
+        p.context("slot", "categorical", _slots),
+        "validate_raw.labels_follow_values_newest_days validate_raw.ctr_of_values_newest_days",
+        "'column': 'slot'",
+    ),
+    _defect(
+        "late_clicks_of_the_evening",
+        "clicks of the last three hours of the newest day have not arrived",
+        p.events(p.on_newest(_LAST, p.assign("label", lambda r: r["label"].where(p.hour(r) < 21, 0)))),
+        "validate_raw.ctr_of_values_newest_days",
+        "clicks are missing",
+    ),
+    _defect(
+        "clicks_of_a_category_lost",
+        "clicks on items of two categories are lost on the newest two days",
+        lambda d: p.chain(
+            p.larger,
+            lambda large: p.events(
+                p.on_newest(
+                    _TWO,
+                    p.assign(
+                        "label",
+                        lambda r: r["label"].where(~p.of_items(large, r, "category").isin(["c1", "c2"]), 0),
+                    ),
+                )
+            )(large),
+        )(d),
+        "validate_raw.ctr_of_values_newest_days",
+        "'column': 'category'",
+    ),
+    _defect(
+        "pages_of_a_cache",
+        "an eighth of the newest day's rows are old impressions from a cache",
+        p.events(p.old_pages(0.14)),
+        "validate_raw.repeated_impressions_newest_days",
+        "on earlier days",
+    ),
+    _defect(
+        "an_hour_again",
+        "an evening hour of the newest day comes again, an hour later",
+        p.events(
+            lambda r: p.pd.concat(
+                [r, r[p.newest(r) & (p.hour(r) == 20)].assign(timestamp=lambda hour: hour["timestamp"] + p.HOUR)]
+            )
+        ),
+        "validate_raw.delivered_again_newest_days",
+        "3600",
+    ),
+    _defect(
+        "pages_loaded_ahead",
+        "a third of the newest day's impressions are logged again minutes later",
+        p.events(p.on_newest(_LAST, p.loaded_ahead)),
+        "validate_raw.repeated_impressions_newest_days",
+        "on the day",
+    ),
+    _defect(
+        "robots_with_changing_ids",
+        "a fifth of the newest two days' rows are of robots with new ids, who click nothing",
+        p.visitors(0.25, 8, lambda _: 0),
+        "validate_raw.ctr_of_values_newest_days",
+        "'value': 'new'",
+    ),
+    _defect(
+        "a_crawler",
+        "one new user has an eighth of the newest two days' rows",
+        p.visitors(0.14, 10**6, lambda _: 0),
+        "validate_raw.largest_user_share_newest_days",
+        "most_on_the_days_before",
+    ),
+    _defect(
+        "histories_of_others",
+        "prior histories belong to other users",
+        p.table("history", p.histories_of_others),
+        "validate_raw.history_tells_clicks",
+        "other users",
     ),
 )
 
@@ -1214,6 +1342,7 @@ SECTIONS = {
     "Files": FILES,
     "Values": VALUES,
     "The meaning of the log": RAW,
+    "Parts of a day": PARTS,
     "Features": FEATURES,
     "After fetch": LATE,
     "Rows that count differently": COUNTING,

@@ -246,6 +246,60 @@ def doubled(times: float) -> Change:
     return change
 
 
+def without(gone: Callable[[Frame], Any]) -> Change:
+    """Lose some rows."""
+    return lambda rows: rows[~gone(rows)]
+
+
+def of_items(delivery: Delivery, rows: Frame, column: str) -> Frame:
+    """Return a field of the rows' items."""
+    return rows["item_id"].map(delivery.items.set_index("item_id")[column])
+
+
+def hour(rows: Frame) -> Frame:
+    """Return the hour of each row."""
+    return (rows["timestamp"] - START) % DAY // HOUR
+
+
+def old_pages(share: float) -> Change:
+    """Log impressions of earlier days again on the newest day, at times of that day."""
+
+    def change(rows: Frame) -> Frame:
+        today = rows[newest(rows)]
+        count = int(share * len(today))
+        times = today["timestamp"].sample(count, random_state=17).to_numpy()
+        old = rows[days(rows) < days(rows).max()].sample(count, random_state=18).assign(timestamp=times)
+        return pd.concat([rows, old]).sort_values("timestamp", ignore_index=True)
+
+    return change
+
+
+def loaded_ahead(rows: Frame) -> Frame:
+    """Log every third impression a second time, up to five minutes later and without a click."""
+    again = rows.iloc[::3]
+    later = np.random.default_rng(19).integers(1, 300, len(again))
+    return pd.concat([rows, again.assign(timestamp=again["timestamp"] + later, label=0)])
+
+
+def visitors(share: float, a_user: int, label: Callable[[Frame], Any], first: int = 70_001) -> Plant:
+    """Let new users come on the newest two days, with `a_user` rows each."""
+
+    def planted(delivery: Delivery) -> Delivery:
+        more = delivery.events[newest(delivery.events, 2)].sample(frac=share, random_state=20)
+        more = more.assign(user_id=first + np.arange(len(more)) // a_user, label=label(more))
+        known = pd.DataFrame({"user_id": more["user_id"].unique(), "age": 33, "gender": "f"})
+        rows = pd.concat([delivery.events, more]).sort_values("timestamp", ignore_index=True)
+        return replace(delivery, events=rows, users=pd.concat([delivery.users, known], ignore_index=True))
+
+    return planted
+
+
+def histories_of_others(rows: Frame) -> Frame:
+    """Give each prior history to the next user."""
+    ids = np.sort(rows["user_id"].unique())
+    return rows.assign(user_id=rows["user_id"].map(dict(zip(ids, np.roll(ids, 1), strict=True))))
+
+
 # --- fields
 
 

@@ -128,6 +128,29 @@ def _honest_rate(delivery: Delivery) -> Delivery:
     return p.declared("item", "liked", "numeric")(changed)
 
 
+def _new_version(delivery: Delivery) -> Delivery:
+    random = np.random.default_rng(24)
+    share = np.clip((p.days(delivery.events) - 5) * 0.15, 0, 1)
+    version = np.where(random.random(len(delivery.events)) < share, "5.1", "5.0")
+    return p.context("version", "categorical", lambda _: version)(delivery)
+
+
+def _shown_again(rows: Frame) -> Frame:
+    again = rows.sample(frac=0.2, random_state=25)
+    later = np.random.default_rng(26).integers(30, 3_000, len(again))
+    day_end = START + (p.days(again) + 1) * DAY - 1
+    return pd.concat([rows, again.assign(timestamp=np.minimum(again["timestamp"] + later, day_end), label=0)])
+
+
+def _quiet_web(rows: Frame) -> Frame:
+    gone = p.newest(rows) & (rows["device"] == "web") & (np.arange(len(rows)) % 2 == 0)
+    return rows[~gone]
+
+
+def _liked_visitors(rows: Frame) -> np.ndarray:
+    return np.random.default_rng(27).permutation(rows["label"].to_numpy())
+
+
 def _shuffled(rows: Frame) -> Frame:
     return rows.sample(frac=1, random_state=23, ignore_index=True)
 
@@ -262,6 +285,38 @@ VARIANTS = (
         what="the test days are a weekend, from a source that promises whole days",
         size=Size(days=14),
         change=p.settings(fetch__table__daily=True),
+        quick=True,
+    ),
+    Variant(
+        name="holiday_of_new_users",
+        what="the newest two days have 80 % more rows, all of new users",
+        change=p.visitors(0.8, 3, _liked_visitors),
+        quick=True,
+    ),
+    Variant(
+        name="new_version",
+        what="a new version of the app takes over within six days, the newest among them",
+        change=_new_version,
+        quick=True,
+    ),
+    Variant(
+        name="new_tab",
+        what="a new tab takes a quarter of the newest day's rows",
+        change=p.events(
+            p.on_newest(1, p.assign("tab", lambda r: r["tab"].where(np.arange(len(r)) % 4 > 0, "holidays")))
+        ),
+        quick=True,
+    ),
+    Variant(
+        name="quiet_web",
+        what="one device has half of its rows on the newest day",
+        change=p.events(_quiet_web),
+        quick=True,
+    ),
+    Variant(
+        name="shown_again",
+        what="a fifth of the impressions are shown again on the same day, on all days",
+        change=p.events(_shown_again),
         quick=True,
     ),
     Variant(
