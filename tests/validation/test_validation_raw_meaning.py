@@ -274,7 +274,7 @@ DEFECTS: dict[str, tuple[Callable[[Weeks], None], set[str], str]] = {
     "yesterday again": (yesterday_again, {"copied_days"}, LAST),
     "a day twice, a second apart": (twice(1), {"delivered_twice"}, "2024-03-13"),
     "a part of yesterday again": (part_of_yesterday, {"repeated_impressions_newest_days"}, "on earlier days"),
-    "an hour again": (an_hour_again, {"delivered_again_newest_days"}, "3600"),
+    "an hour again": (an_hour_again, {"delivered_again_newest_days", "repeated_impressions_newest_days"}, "3600"),
     "a tab without its rows without a click": (
         part("tab == 'feed'", "label == 1"),
         {"ctr_of_values_newest_days"},
