@@ -1,4 +1,4 @@
-"""Compare what each day consists of with the days before: the values of each column, their CTR, and what they tell.
+"""Compare the composition of each day with the days before: the values of each column, their CTR, and what they tell.
 
 A day may have its usual rows and CTR although a part of it is wrong, which then shows in the values of some column:
 
@@ -70,7 +70,7 @@ _ADVICE = {
     "new_values": "these days hold values that no earlier day had, so the model knows none of them: has the id space, "
     "the spelling (zeros, blanks, prefix, .0) or the version of the source changed?",
     "lost_values": "rows with these values are missing on these days, or hold another value: was a part of the events "
-    "lost, e.g. those of one source, app or region, or was the column filled in, swapped, or written in another unit?",
+    "lost, e.g. one source, app or region, or was the column filled in, swapped, or written in another unit?",
     "ctr_of_values": "rows with these values have another CTR than on the days before: are clicks, or rows without a "
     "click, of this part of the log lost or still to arrive, did robots add them, or was the column filled in or "
     "permuted?",

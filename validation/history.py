@@ -116,9 +116,9 @@ def _of_own_users(log: Log) -> Iterator[Check]:
         (found + _SIGMAS * error) / lift,
         minimum=_TOLD,
         column=name,
-        advice="clicks have the values of the user's own prior history hardly more often than those of any history, "
-        "though they have the values of the user's earlier clicks: do the histories belong to other users? Join them "
-        "by the same user_id as the events",
+        advice="clicks have the values of the user's own prior history hardly more often than any history would have "
+        "them, though the user's earlier clicks have them: do the histories belong to other users? Join them by the "
+        "same user_id as the events",
         sample=[{"column": name, "more_often_in_history": round(found, 4), "more_often_in_clicks": round(lift, 4)}],
     )
 

@@ -22,7 +22,7 @@ _ROBOT_SHARE = 0.02
 _TIMES_EXPECTED = 5.0
 _NEVER = 1e-4  # the expected number of such users in the whole log; tastes have heavier tails than a beta distribution
 _USERS = 100  # in a log of fewer users, single ones dominate by nature
-_LARGE = 0.05  # the share of a day from which a user stands out who has far more rows than any user before
+_LARGE = 0.05  # the share of a day that is too large for a user with far more rows than any user before
 _TIMES_BUSIEST = 5
 
 
