@@ -44,7 +44,7 @@ simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOB
 	PYTHONPATH=tests python tests/registry/simulate.py --histories $(HISTORIES) --jobs $(JOBS)
 
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
-	python tests/faults/page.py
+	PYTHONPATH=. python tests/faults/page.py
 
 bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick look: ARGS="--rows 5000 --repeats 1 --cores 1"
 	python -m benchmarks $(ARGS)

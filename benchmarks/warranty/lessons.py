@@ -20,6 +20,7 @@ from din.document_types import RefitReport, Verdict
 from din.features.days import DayRows, days_of
 from din.features.reader import Features, Shard
 from din.metrics.estimates import Estimate, Metric, difference
+from din.metrics.noninferiority import Look
 from din.params import Params
 from din.params.gate import Gate
 from din.promotion.budgets import measure_latency
@@ -232,7 +233,11 @@ def verdict(views: Mapping[Metric, Sequence[View]], limits: Gate) -> Verdict:
         views: all looks by each metric, oldest first.
         limits: the block `gate`.
     """
-    return together([judged(own, partial(margin_of, limits), 1 - limits.confidence) for own in views.values()])
+    level = 1 - limits.confidence
+    looks: dict[Metric, Look] = {
+        metric: judged(own, partial(margin_of, limits), level) for metric, own in views.items()
+    }
+    return together(looks, limits)
 
 
 def knows_its_rows(params: Params, before: Predictions, found: CrossFitted, shipped: np.ndarray) -> Verdict:

@@ -4,6 +4,7 @@ The candidate's logits get as much noise as makes it lose a given AUC on the who
 drawn from the set with replacement. A user who is drawn twice counts as two.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,10 +13,10 @@ import numpy as np
 from benchmarks.warranty.trainings import Pair
 from din.document_types import Verdict
 from din.metrics import auc
-from din.metrics.estimates import Estimate, difference
+from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge, level_of, resolves
 from din.params.gate import Gate
-from din.promotion.delta import margin_of
+from din.promotion.delta import margin_of, ruling
 from din.promotion.looks import View, judged
 
 DAYS = 30
@@ -62,7 +63,7 @@ class Population:
                 high = middle
         return replace(self, candidate=1 / (1 + np.exp(-(logit + low * noise))))
 
-    def draw(self, users: int, rng: np.random.Generator) -> dict[str, Estimate]:
+    def draw(self, users: int, rng: np.random.Generator) -> dict[Metric, Estimate]:
         """Return candidate − champion by both metrics on users drawn with replacement."""
         drawn = rng.integers(len(self.starts) - 1, size=users)
         lengths = np.diff(self.starts)[drawn]
@@ -70,7 +71,8 @@ class Population:
         offset = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         rows = np.repeat(self.starts[drawn], lengths) + offset
         columns = (self.label[rows], self.candidate[rows], self.champion[rows], user)
-        return {metric: difference(metric, *columns) for metric in ("auc", "gauc")}
+        metrics: tuple[Metric, ...] = ("auc", "gauc")
+        return {metric: difference(metric, *columns) for metric in metrics}
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,10 @@ def resample(
     excluded = 0
     for _ in range(trials):
         found = losing.draw(users, rng)
-        looks = {metric: judge([one], margin_of(limits, one), 1, level) for metric, one in found.items()}
-        verdicts.append(together(list(looks.values())))
+        looks: dict[Metric, Look] = {
+            metric: judge([one], margin_of(limits, one), 1, level) for metric, one in found.items()
+        }
+        verdicts.append(together(looks, limits))
         bounds.append(looks["auc"].interval)
         excluded += looks["auc"].interval.lower - truth > -resolves(found["auc"], first)
     return Drawn(
@@ -168,20 +172,23 @@ def repeat(
 
 
 def _first_open(losing: Population, users: int, limits: Gate, rng: np.random.Generator) -> int | None:
-    views: dict[str, list[View]] = {"auc": [], "gauc": []}
+    views: dict[Metric, list[View]] = {"auc": [], "gauc": []}
     for day in range(1, DAYS + 1):
         for metric, found in losing.draw(users, rng).items():
             todays = replace(found, users=found.users + day * users)
             views[metric].append(View(frozenset([day]), todays))
-        looks = [judged(seen, partial(margin_of, limits), 1 - limits.confidence) for seen in views.values()]
-        if together(looks) == "open":
+        level = 1 - limits.confidence
+        looks: dict[Metric, Look] = {
+            metric: judged(seen, partial(margin_of, limits), level) for metric, seen in views.items()
+        }
+        if together(looks, limits) == "open":
             return day
     return None
 
 
-def together(looks: list[Look]) -> Verdict:
+def together(looks: Mapping[Metric, Look], limits: Gate) -> Verdict:
     """Return the verdict by all metrics: open if all are, closed if any is."""
-    verdicts = {look.verdict for look in looks}
+    verdicts = {ruling(look, metric, limits) for metric, look in looks.items()}
     if verdicts == {"open"}:
         return "open"
     return "closed" if "closed" in verdicts else "borderline"

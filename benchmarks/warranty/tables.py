@@ -98,7 +98,7 @@ class _Judged:
                 interval = looks[metric].interval
                 slack = truth.width(0.975)  # the truth is itself an estimate, from the other users
                 self.holds = interval.lower - slack <= truth.value <= interval.upper + slack
-        self.verdict = together(list(looks.values()))
+        self.verdict = together(looks, limits)
         self.loses = max(losses) >= 2
 
 

@@ -21,11 +21,10 @@ ranks. The pass reads each shard twice a day, and keeps no checkpoint. A killed 
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import numpy as np
 import torch
 
 from din.document_types import LearnedDay
@@ -121,19 +120,20 @@ def learn_day(learner: Learner, rows: DayRows, params: Train, compute: Compute =
     Raises:
         InputError: the loss is not finite.
     """
-    learner = _knowing(learner.features.at(rows.day), learner, params, rows.day, compute)
+    learner = _knowing(learner.features.at(rows.day), learner, params, compute)
     return learner, _learn(learner, rows, params, compute)
 
 
-def _knowing(features: Features, learner: Learner, params: Train, day: date, compute: Compute) -> Learner:
-    """Return the learner with a row for each id of `features`. Rows of new ids start at random."""
+def _knowing(features: Features, learner: Learner, params: Train, compute: Compute) -> Learner:
+    """Return the learner with a row for each id of `features`. Rows of new ids start as copies of the unknown row."""
     if features.rows == learner.features.rows:
         return learner
-    seed = int(np.random.SeedSequence((params.learning.seed, day.toordinal(), 0, 2)).generate_state(1)[0])
-    learning = replace(params.learning, seed=seed)
     packer = Packer(features)
-    larger = Learner(features, packer, replace(params, learning=learning), compute)
+    larger = Learner(features, packer, params, compute)
     larger.load_state(learner.state(), SharedRows.by_number(learner.features, features))
+    for name, unknown in packer.layout.offsets.items():
+        first_new = unknown + learner.features.rows[name]
+        larger.table[first_new : unknown + features.rows[name]] = larger.table[unknown]
     return larger
 
 

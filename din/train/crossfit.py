@@ -37,7 +37,7 @@ from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Learner
 from din.train.predict import EVALUATION_BATCH, Predictions, predict
 
-FOLDS = 2
+FOLDS = 4
 
 Shards = list[NDArray[np.int64]]
 """For each shard, numbers of rows of a split, or a number for each row."""

@@ -188,8 +188,27 @@ def test_an_automatic_margin_follows_the_number_of_users(quick: Params, paired):
     assert margin_of(replace(limits, margin=0.007), paired(100)) == 0.007
 
 
-def test_two_metrics_take_a_wider_margin_than_one(quick: Params, paired):
-    """An equal candidate must open both gates, so each needs more power than it would alone."""
-    day = paired(200)
-    one = replace(quick.gate, margin="auto", metrics=("auc",), max_margin=1.0)
-    assert margin_of(one, day) < margin_of(replace(one, metrics=("auc", "gauc")), day)
+@pytest.mark.parametrize("first", ["auc", "gauc"])
+def test_undecided_counts_by_the_first_metric_alone(first: str, workspace: Workspace, run, quick, registry) -> None:
+    """Where neither metric can rule out a loss, only the first one holds the candidate, and the other says why not."""
+    crown(registry, run)
+    run.noise = 0.25
+    run.finish()
+    further = "gauc" if first == "auc" else "auc"
+    report = judge(workspace, set_gate(quick, metrics=(first, further), margin=0.001))
+    verdicts = {metric: find(report, f"champion_delta_{metric}")["verdict"] for metric in (first, further)}
+    assert verdicts == {first: "borderline", further: "open"}
+    found = find(report, f"champion_delta_{further}")
+    assert found["interval"][0] < -0.001 < found["interval"][1]
+    assert "a loss of 0.0010 is possible" in found["reason"]
+    assert f"Only certain harm closes a gate by another metric than {first}" in found["reason"]
+
+
+@pytest.mark.parametrize("first", ["auc", "gauc"])
+def test_certain_harm_closes_by_each_metric(first: str, workspace: Workspace, run, quick, registry) -> None:
+    """A further metric does not need proof, but it is no blind spot either."""
+    crown(registry, run)
+    run.noise = 3.0
+    run.finish()
+    report = judge(workspace, set_gate(quick, metrics=(first, "gauc" if first == "auc" else "auc"), margin=0.001))
+    assert all(find(report, f"champion_delta_{metric}")["verdict"] == "closed" for metric in ("auc", "gauc"))
