@@ -53,8 +53,8 @@ def gate(
     report = judge(Evidence(workspace, params), score, latency, may_look=True)
     write_json(workspace.gate, report)
     print_gates(report)
-    if "harm" in report:
-        print(f"warning: {tell_harm(report, Registry.of(workspace, params))}")
+    if harmed := report.get("harm"):
+        print(f"warning: {tell_harm(harmed, report, Registry.of(workspace, params))}")
     needed = approval.need(report, params.gate.approval)
     if needed != "nothing":
         _consult(workspace, params, report, needed)

@@ -104,11 +104,8 @@ def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
     return {"record": history[-1].number, "back_to": back.number, "reason": found["reason"]}
 
 
-def tell_harm(report: GateReport, registry: Registry) -> str | None:
-    """Return what harmed and what to do next, with a command that is ready to paste, or None without harm."""
-    found = report.get("harm")
-    if not found:
-        return None
+def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
+    """Return what harmed and what to do next, with a command that is ready to paste."""
     if report["verdict"] == "open":
         return f"{found['reason']}. This candidate did not start from it, and may replace it"
     if harm_to_undo(report):
