@@ -125,7 +125,7 @@ _LESSONS = (
     "shuffled",
     "sign",
     "ascent",
-    "swapped",
+    "extremes",
     "shifted",
     "rate_20",
     "optimizer_scaled",
