@@ -28,6 +28,21 @@ from din.registry.registry import Registry
 
 PLANTS = {name: fault.plant for name, fault in FAULTS.items() if fault.plant}
 LAST = 11
+LEARNERS = """
+from pathlib import Path
+from din.params import load
+from din.train import refit as stage
+from din.train.learner import Learner
+
+def show(*_):
+    print(Learner.step.__module__)
+
+stage._refit = show
+show()
+stage.refit(None, load(Path({params!r})))
+show()
+"""
+"""A program that prints where the step of a learner is defined: before the stage `refit`, in it, and after it."""
 
 
 @pytest.fixture
@@ -52,18 +67,19 @@ def test_thirty_days_have_faults_of_both_kinds() -> None:
 
 
 def test_a_fault_of_learning_is_in_refit_alone(tmp_path: Path) -> None:
-    """A process `din refit` that starts in the block learns wrongly, and no other process does."""
-    command = tmp_path / "din"
-    command.write_text("from din.train.learner import Learner; print(Learner.step.__module__)")
+    """In a process that starts in the block, the stage `refit` learns wrongly, and nothing does before and after it."""
+    command = tmp_path / "command.py"
+    command.write_text(LEARNERS.format(params=str(ROOT / "params.yaml")))
 
-    def module(stage: str) -> str:
-        asked = [sys.executable, str(command), stage]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    def learners() -> list[str]:
+        done = subprocess.run([sys.executable, str(command)], capture_output=True, text=True, check=True)
+        return done.stdout.split()
 
+    sound, wrong = "din.train.learner", "benchmarks.lessons.plants"
     environment = dict(os.environ)
     with learning_with(tmp_path / "plants", "ascent"):
-        assert module("refit") == "benchmarks.lessons.plants"
-        assert module("train") == "din.train.learner"
+        assert learners() == [sound, wrong, sound]
+    assert learners() == [sound, sound, sound]
     assert dict(os.environ) == environment
 
 
