@@ -234,9 +234,8 @@ def verdict(views: Mapping[Metric, Sequence[View]], limits: Gate) -> Verdict:
         limits: the block `gate`.
     """
     level = 1 - limits.confidence
-    looks: dict[Metric, Look] = {
-        metric: judged(own, partial(margin_of, limits), level) for metric, own in views.items()
-    }
+    margin = partial(margin_of, limits)
+    looks: dict[Metric, Look] = {metric: judged(own, margin, level) for metric, own in views.items()}
     return together(looks, limits)
 
 

@@ -6,7 +6,8 @@
     …
 
 So no row is scored by a model that has learned its day or a later one. Before a day is learned, the table gets rows for
-the ids that become known on it. They start at random, from a seed of their own for each day.
+the ids that become known on it. They start as the unknown row, which stood for them until then. So an id that is never
+learned is scored as if it were unknown.
 
 After the last step of a day, the running statistics of Dice are measured again; see `Learner.settle`.
 
