@@ -41,7 +41,7 @@ TRUTH_USERS = 3_000
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is wrong with a lesson, if anything.
+    """A fault of a lesson, or none.
 
     Attributes:
         rate: a factor on the learning rate.
@@ -71,7 +71,7 @@ LESSONS = {
 
 @dataclass(frozen=True)
 class Effect:
-    """What a lesson changes by one metric.
+    """The effect of a lesson by one metric.
 
     Attributes:
         judged: what cross-fitting says, on the rows of the lesson.
@@ -115,12 +115,12 @@ class Outcome:
 
     @property
     def promoted(self) -> bool:
-        """Whether the lesson ships."""
+        """True if the lesson ships."""
         return self.champion == self.shipped == "open"
 
     @property
     def harmful(self) -> bool:
-        """Whether the truth is a loss of two margins or more, by any metric."""
+        """True if the truth is a loss of two margins or more, by any metric."""
         return any(-one.truth >= 2 * one.margin for one in self.effects.values())
 
 

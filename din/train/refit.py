@@ -62,7 +62,7 @@ def refit(workspace: Workspace, params: Params) -> None:
 
 @dataclass(frozen=True)
 class _Shipped:
-    """What is known of the shipped model.
+    """The shipped model, and how it predicts.
 
     Attributes:
         rows: the rows that judge it, with their probabilities.
@@ -157,7 +157,7 @@ def _judging_rows(
     crossfitted: dict[SplitName, CrossFitted],
     compute: Compute,
 ) -> pa.Table:
-    """Return the rows of a lesson with the cross-fitted probabilities, and with those of the shipped model as saved.
+    """Return the rows of a lesson with their cross-fitted probabilities, and with the saved shipped model's.
 
     Training days that left negatives out are learned, but judge nothing: their CTR is not that of the log.
     """

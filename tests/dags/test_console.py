@@ -88,7 +88,7 @@ def test_a_stage_is_a_fork_of_the_process(console: Console, checkout: Path) -> N
 
 
 def test_a_stage_of_another_command_runs_in_a_shell(console: Console, checkout: Path) -> None:
-    """DVC starts what is no plain command of the checkout, here with a shell that fails."""
+    """DVC starts any other command than a plain one of the checkout, here with a shell that fails."""
     for command in ("din 0 && din 0", "echo"):
         pipeline(checkout, command)
         assert "exited with 1" in console.run(["dvc", "repro"], print).output

@@ -32,7 +32,7 @@ def edited(folder: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("\ndata:\n", "\ndata: [\n", "line 7, column 3: expected ',' or ']', but got '<scalar>'; correct it"),
+        ("\ndata:\n", "\ndata: [\n", "line 7, column 3: did not find expected ',' or ']'; correct it"),
         ("\ndata:\n", "\n<<<<<<< yours\ndata:\n=======\n>>>>>>> release\n", "line 5 begins a merge conflict"),
     ],
 )

@@ -190,7 +190,7 @@ def test_an_automatic_margin_follows_the_number_of_users(quick: Params, paired):
 
 @pytest.mark.parametrize("first", ["auc", "gauc"])
 def test_undecided_counts_by_the_first_metric_alone(first: str, workspace: Workspace, run, quick, registry) -> None:
-    """Where neither metric can rule out a loss, only the first one holds the candidate, and the other says why not."""
+    """If neither metric can rule out a loss, only the first one holds the candidate, and the other says why not."""
     crown(registry, run)
     run.noise = 0.25
     run.finish()
@@ -206,7 +206,7 @@ def test_undecided_counts_by_the_first_metric_alone(first: str, workspace: Works
 
 @pytest.mark.parametrize("first", ["auc", "gauc"])
 def test_certain_harm_closes_by_each_metric(first: str, workspace: Workspace, run, quick, registry) -> None:
-    """A further metric does not need proof, but it is no blind spot either."""
+    """A further metric does not need proof, but it is not ignored."""
     crown(registry, run)
     run.noise = 3.0
     run.finish()

@@ -117,7 +117,7 @@ def test_a_lesson_on_other_rows_is_closed(workspace: Workspace, run, quick) -> N
 
 
 def test_a_candidate_that_goes_on_needs_no_proof_of_its_lesson(workspace: Workspace, run, quick) -> None:
-    """Its lesson began with a champion, so the comparison with the champion is this proof."""
+    """The comparison with the champion is this proof, since the lesson began with a champion."""
     names = {one["name"] for one in judge(workspace, going_on(run, quick, "a" * 64, "a" * 64))["gates"]}
     assert "lesson_delta_auc" not in names
 

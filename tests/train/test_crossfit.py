@@ -70,7 +70,7 @@ def rewritten(features: Features, change: Callable[[pa.Table], pa.Table], target
 
 
 def without(rows: pa.Table, users: np.ndarray) -> pa.Table:
-    """Return rows without those of some users."""
+    """Leave out the rows of some users."""
     return rows.filter(pa.array(~np.isin(rows["user"].to_numpy(), users)))
 
 
@@ -111,7 +111,7 @@ def test_each_row_is_scored_by_a_model_that_never_saw_its_user(
 def test_nobody_is_judged_on_what_was_learned_of_them(
     folds: int, features: Features, small: Train, judged: State, tmp_path: Path
 ) -> None:
-    """Other labels of a user change the predictions of others, and never those of the user."""
+    """Other labels of a user change predictions of other users, and never of this one."""
     found = fitted(features, small, judged, folds)
     user = found.unseen.rows["user"]
     for one in np.unique(user)[:4]:

@@ -17,6 +17,7 @@ from din.features.reader import Features
 from din.model import artifact
 from din.params import Params
 from din.train.advance import advance
+from din.train.crossfit import FOLDS
 from din.train.evaluate import evaluate
 from din.train.fit import fit, fit_learner
 from din.train.learned import learn
@@ -128,7 +129,7 @@ def test_no_model_is_judged_on_what_it_has_learned(here: Workspace, quick: Param
 
 
 def test_the_shipped_model_has_learned_the_test_days(here: Workspace, quick: Params) -> None:
-    """Its own predictions, and those of models that stand in for it, are of exactly the rows that it has learned."""
+    """The model and its stand-ins predict exactly the rows that it has learned."""
     run(here, quick)
     features = Features(here.features)
     rows = pq.read_table(here.crossfit / "predictions.parquet")
@@ -140,7 +141,7 @@ def test_the_shipped_model_has_learned_the_test_days(here: Workspace, quick: Par
     report = read_json(here.refit)
     assert [day["day"] for day in report["days"]] == [str(moment(day * DAY_US).date()) for day in TEST_DAYS]
     assert report["judged_until"] == read_json(here.evaluation)["learned_until"]["test"]
-    assert report["crossfit"] == {"folds": 2, "after": report["judged_until"], "rows": len(rows)}
+    assert report["crossfit"] == {"folds": FOLDS, "after": report["judged_until"], "rows": len(rows)}
     assert report["seen_until"] == moment(int(rows["timestamp"].to_numpy().max())).isoformat()
 
 
