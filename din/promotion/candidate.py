@@ -203,10 +203,10 @@ def _refit(evidence: Evidence) -> Finding:
 def _shipped(evidence: Evidence) -> Finding:
     """Check that the shipped model knows the rows of its lesson as well as the models that learned a part of it.
 
-    Cross-fitting judges the lesson and not the file, because other models learn it. If the file is certainly worse than
-    these on rows that both have learned, it was broken on the way, e.g. by rows of its table that moved. Its
-    calibration must not certainly lie outside the limits of `validate_predictions`. A good one promises little on
-    learned rows, since a lesson draws the mean prediction to the CTR. A bad one is a fault.
+    Cross-fitting judges the lesson and not the file, because other models learn it. If the file certainly ranks rows
+    worse than models that have learned them too, it was broken on the way, e.g. by rows of its table that moved. Levels
+    and sharpness differ from model to model, so by log loss it must only not be worse than models that have not learned
+    the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
     """
     rows = evidence.shipped_sample
     shipped = rows["shipped"].to_numpy()
@@ -215,22 +215,22 @@ def _shipped(evidence: Evidence) -> Finding:
     if not np.isfinite(shipped).all():
         raise InputError("the shipped model gave a score that is not a number")
     confidence = evidence.limits.confidence
-    labels, users, taught = (rows[name].to_numpy() for name in ("label", "user", "taught"))
+    labels, users, taught, unseen = (rows[name].to_numpy() for name in ("label", "user", "taught", "prediction"))
     gain = difference("auc", labels, shipped, taught, users).interval(confidence)
-    loss = difference("log_loss", labels, shipped, taught, users).interval(confidence)
+    loss = difference("log_loss", labels, shipped, unseen, users).interval(confidence)
     bounds = evidence.params.validate_predictions
     low, high = bounds.min_calibration, bounds.max_calibration
     ratio = evidence.estimate_of("calibration_ratio", rows, shipped).interval(confidence)
     problems = []
     if not (gain.upper >= 0 and loss.lower <= 0):  # NaN closes
-        problems.append("predicts them worse than models that learned a part of them")
+        problems.append("predicts them worse than models that learned a part or nothing of them")
     if not_outside(ratio, low, high) == "closed":
         problems.append("is miscalibrated on them")
     if not problems:
         return Finding("open", gain.point, 0.0, gain, len(rows))
     reason = (
         f"the shipped model has learned these rows and {' and '.join(problems)}: its AUC differs by {gain.point:+.4f} "
-        f"[{gain.lower:+.4f}, {gain.upper:+.4f}], its log loss by {loss.point:+.4f} [{loss.lower:+.4f}, "
+        f"[{gain.lower:+.4f}, {gain.upper:+.4f}] from those that learned a part, its log loss from the others by {loss.point:+.4f} [{loss.lower:+.4f}, "
         f"{loss.upper:+.4f}], and its mean divided by their CTR is {ratio.point:.3f} [{ratio.lower:.3f}, "
         f"{ratio.upper:.3f}], expected {low:g} to {high:g} (validate_predictions.min_calibration and max_calibration); "
         "run `dvc repro -f refit`"
