@@ -21,6 +21,7 @@ from din.params import source_settings, to_json
 from din.params.train import names_version
 from din.promotion import budgets
 from din.promotion.budgets import LATENCY, Latency
+from din.promotion.claims import Claim
 from din.promotion.delta import against_judged
 from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, Gate, from_estimate, not_outside, within
@@ -229,11 +230,11 @@ def _shipped(evidence: Evidence) -> Finding:
     if not problems:
         return Finding("open", gain.point, 0.0, gain, len(rows))
     reason = (
-        f"the shipped model has learned these rows and {' and '.join(problems)}: its AUC differs by {gain.point:+.4f} "
-        f"[{gain.lower:+.4f}, {gain.upper:+.4f}] from those that learned a part, its log loss from the others by {loss.point:+.4f} [{loss.lower:+.4f}, "
-        f"{loss.upper:+.4f}], and its mean divided by their CTR is {ratio.point:.3f} [{ratio.lower:.3f}, "
-        f"{ratio.upper:.3f}], expected {low:g} to {high:g} (validate_predictions.min_calibration and max_calibration); "
-        "run `dvc repro -f refit`"
+        f"the shipped model has learned these rows and {' and '.join(problems)}: its AUC differs from "
+        f"those that learned a part by {Claim(gain, 0.0).figure}, its log loss from the others by "
+        f"{Claim(loss, -math.inf, 0.0).figure}, and its mean divided by their CTR is {Claim(ratio, low, high).figure}, "
+        f"expected {low:g} to {high:g} (validate_predictions.min_calibration and max_calibration); run `dvc repro -f "
+        "refit`"
     )
     return Finding("closed", gain.point, 0.0, gain, len(rows), reason)
 
