@@ -19,7 +19,7 @@ from typing import Any
 from dags.checkout import Settings, discard, workspace
 from dags.worker import Outcome, Run, Worker
 from din import documents
-from din.errors import InputError
+from din.errors import GateClosed, InputError
 
 __all__ = [
     "Outcome",
@@ -105,6 +105,8 @@ def run_stage(run: Run, stage: str) -> Outcome:
 def run_all(run: Run, reason: str) -> Iterator[Outcome]:
     """Run every stage and promote, in one task on one worker, and yield each outcome; stop after one that failed.
 
+    If the gate is closed and has found harm that `promote.on_harm: rollback` undoes, promote all the same.
+
     The stages share one process for their imports, and what they wrote is pushed once. So this takes less CPU than a
     task for each stage. The same call again goes on: DVC finds what has ended.
 
@@ -114,18 +116,29 @@ def run_all(run: Run, reason: str) -> Iterator[Outcome]:
     with _open(run) as here:
         ended = here.take_locks()
         done: list[str] = []
+        failed: Outcome | None = None
         try:
             for stage in here.stages:
                 outcome = _run_stage(here, stage, ended)
                 yield outcome
                 if outcome.exit_code != 0:
-                    return
+                    failed = outcome
+                    break
                 done.append(stage)
                 ended = here.locked()
         finally:
             here.dvc("push")
             here.keep_locks(done)
-        yield _promote(here, reason)
+        if failed is None or _undoes_harm(here, failed):
+            yield _promote(here, reason)
+
+
+def _undoes_harm(here: Worker, failed: Outcome) -> bool:
+    """Return whether the stage that failed is a gate that found harm which `din promote` undoes."""
+    if (failed.stage, failed.exit_code) != ("gate", GateClosed.exit_code):
+        return False
+    found = _harm(here)
+    return found is not None and found["on_harm"] == "rollback"
 
 
 def _run_stage(here: Worker, stage: str, ended: Mapping[str, Any]) -> Outcome:
@@ -193,9 +206,13 @@ def harm(run: Run) -> dict[str, Any] | None:
         Unavailable: git or the registry failed.
     """
     with _open(run) as here:
-        report = here.judgement()
-        on_harm = report["about"]["params"]["promote"]["on_harm"]
-        return report["harm"] | {"on_harm": on_harm} if "harm" in report else None
+        return _harm(here)
+
+
+def _harm(here: Worker) -> dict[str, Any] | None:
+    report = here.judgement()
+    on_harm = report["about"]["params"]["promote"]["on_harm"]
+    return report["harm"] | {"on_harm": on_harm} if "harm" in report else None
 
 
 def roll_back(run: Run, by: str) -> None:

@@ -1,6 +1,7 @@
 """The task that undoes a harmful step of the champion: its rules, its commands in a workspace, and a real run."""
 
 import json
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,34 @@ def test_a_run_goes_back_once(
     with pytest.raises(GateClosed):
         workspace.roll_back(run, by="ann")
     assert len(registry.history()) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "on_harm", "promotes"), [(0, None, True), (3, "rollback", True), (3, "ask", False), (3, None, False)]
+)
+def test_a_day_in_one_task_undoes_harm_too(
+    code: int, on_harm: str | None, promotes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a closed gate, only harm that `din promote` may undo is a reason to call it."""
+    here = SimpleNamespace(
+        stages={"export": None, "gate": None},
+        take_locks=dict,
+        locked=dict,
+        dvc=lambda *words: None,
+        keep_locks=lambda stages: None,
+        judgement=lambda: (
+            {"about": {"params": {"promote": {"on_harm": on_harm}}}} | ({"harm": HARM} if on_harm else {})
+        ),
+    )
+    monkeypatch.setattr(workspace, "_open", lambda run: nullcontext(here))
+    codes = {"export": 0, "gate": code}
+    monkeypatch.setattr(
+        workspace, "_run_stage", lambda here, stage, ended: workspace.Outcome(stage, codes[stage], None, "")
+    )
+    monkeypatch.setattr(workspace, "_promote", lambda here, reason: workspace.Outcome("promote", 0, None, ""))
+    run = workspace.Run("nightly", "c" * 40, "2024-01-18", {}, "")
+    ended = [outcome.stage for outcome in workspace.run_all(run, "nightly")]
+    assert ended == ["export", "gate", *(["promote"] if promotes else [])]
 
 
 @pytest.mark.slow
