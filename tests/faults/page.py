@@ -16,6 +16,8 @@ from lessons import drive_lessons, missed, part
 from variants import VARIANTS, Variant
 
 PAGE = ROOT / "docs/defects.md"
+STALE = "**This page is older than the table of defects.** `make defects` writes it again.\n"
+"""What a page says whose table has changed since. A new page does not say it."""
 _PROCESSES = 2
 _EARLY = ("fetch", "validate_raw", "featurize", "validate_features")
 _HEAD = """# Planted defects
