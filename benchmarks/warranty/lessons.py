@@ -34,7 +34,7 @@ from din.train.predict import Predictions
 from din.workspace import Workspace
 
 METRICS: tuple[Metric, ...] = ("auc", "gauc")
-ALL_FOLDS = (FOLDS, 4, 8)
+ALL_FOLDS = (2, 4, 8)
 TRUTH_USERS = 3_000
 """The users of the day that tells the truth, if the lesson has fewer."""
 
