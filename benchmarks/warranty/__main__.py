@@ -30,11 +30,11 @@ from din.params import Params, load
 SIZES = (250, 1_000, 5_000, 20_000)
 LOSSES = (0, 1, 2, 3)
 REPEATED_SIZES = (250, 1_000)
-LESSON_LOGS = {250: 30, 1_000: 100, 5_000: 5, 20_000: 1}
+LESSON_LOGS = {250: 30, 1_000: 100, 5_000: 4, 20_000: 1}
 """The number of logs by users a day."""
-WIDE_LOGS = {250: 4, 1_000: 4, 5_000: 1, 20_000: 1}
+WIDE_LOGS = {250: 4, 1_000: 4, 5_000: 1, 20_000: 0}
 """On how many of them other numbers of folds are measured."""
-WAITING_LOGS = {250: 6, 1_000: 3, 5_000: 1}
+WAITING_LOGS = {250: 4, 1_000: 2, 5_000: 1}
 PARTS = ("pairs", "lessons")
 
 

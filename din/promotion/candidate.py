@@ -27,6 +27,7 @@ from din.promotion.evidence import Evidence
 from din.promotion.verdict import Finding, Gate, from_estimate, not_outside, within
 from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
+from din.schema import DAY_US
 from din.workspace import SUITES, Suite
 
 _TOLERANCE = 1e-6
@@ -205,9 +206,10 @@ def _shipped(evidence: Evidence) -> Finding:
     """Check that the shipped model knows the rows of its lesson as well as the models that learned a part of it.
 
     Cross-fitting judges the lesson and not the file, because other models learn it. If the file certainly ranks rows
-    worse than models that have learned them too, it was broken on the way, e.g. by rows of its table that moved. Levels
-    and sharpness differ from model to model, so by log loss it must only not be worse than models that have not learned
-    the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
+    worse than models that have learned them too, it was broken on the way, e.g. by rows of its table that moved. Only
+    the last day tells this: a model that has learned several days forgets more of earlier ones than its stand-ins.
+    Levels and sharpness differ from model to model, so by log loss it must only not be worse than models that have not
+    learned the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
     """
     rows = evidence.shipped_sample
     shipped = rows["shipped"].to_numpy()
@@ -217,7 +219,9 @@ def _shipped(evidence: Evidence) -> Finding:
         raise InputError("the shipped model gave a score that is not a number")
     confidence = evidence.limits.confidence
     labels, users, taught, unseen = (rows[name].to_numpy() for name in ("label", "user", "taught", "prediction"))
-    gain = difference("auc", labels, shipped, taught, users).interval(confidence)
+    days = rows["timestamp"].to_numpy() // DAY_US
+    last = days == days.max()
+    gain = difference("auc", labels[last], shipped[last], taught[last], users[last]).interval(confidence)
     loss = difference("log_loss", labels, shipped, unseen, users).interval(confidence)
     bounds = evidence.params.validate_predictions
     low, high = bounds.min_calibration, bounds.max_calibration

@@ -87,7 +87,12 @@ def learned_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def flipped_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take a loss on the next day for a gain, and a gain for a loss."""
-    monkeypatch.setattr(lessons, "Effect", lambda *given: Effect(*given[:3], -given[3], given[4]))
+
+    def flipped(*given: float) -> Effect:
+        found = Effect(*given)
+        return replace(found, truth=-found.truth)
+
+    monkeypatch.setattr(lessons, "Effect", flipped)
 
 
 @pytest.mark.parametrize(
