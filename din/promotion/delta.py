@@ -33,7 +33,7 @@ _NEXT = "The next run adds its days to these"
 _EQUAL = 0.9
 """The probability with which `margin: auto` lets an equal candidate pass on a first look."""
 _KEY = ["sequence", "item"]
-"""What identifies a test row, sampled negatives included."""
+"""The columns that identify a test row, sampled negatives included."""
 
 
 def against_champion(champion: Rival, metric: Metric) -> Finding:

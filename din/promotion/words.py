@@ -14,7 +14,7 @@ MODELS = (
     "Models: `judged` has not learned the test days. `shipped` has, so models that each learned a part of the users "
     "stand in for it: `crossfit`."
 )
-"""What the column `model` of the gates means."""
+"""The meaning of the column `model` of the gates."""
 _DELTA = "champion_delta_"
 _DAYS_NAMED = 7
 _GATES_NAMED = 3

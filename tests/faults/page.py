@@ -17,7 +17,7 @@ from variants import VARIANTS, Variant
 
 PAGE = ROOT / "docs/defects.md"
 STALE = "**This page is older than the table of defects.** `make defects` writes it again.\n"
-"""What a page says whose table has changed since. A new page does not say it."""
+"""The line of a page whose table has changed since. A new page does not have it."""
 _PROCESSES = 2
 _EARLY = ("fetch", "validate_raw", "featurize", "validate_features")
 _HEAD = """# Planted defects
