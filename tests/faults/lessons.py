@@ -18,7 +18,7 @@ model loses two margins or more and is not promoted. The margin is that of the s
 """
 
 Lesson = tuple[str, Judged, float]
-"""What was wrong, what became of it, and the permitted loss."""
+"""A plant's name, how it was judged, and the permitted loss."""
 
 
 def drive_lessons(folder: Path) -> Sequence[Lesson]:
