@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--earlier", type=positive, default=13, help="days of the log before the first run's day")
     parser.add_argument("--impressions", type=positive, default=5000, help="impressions of a usual day")
     parser.add_argument("--faults", nargs="*", choices=FAULTS, default=list(FAULTS), help="which to plant, in order")
+    parser.add_argument("--seed", type=int, default=0, help="what to add to the seeds of the log and of the training")
     parser.add_argument("--folder", type=Path, default=ROOT / ".din/month", help="where the month is kept")
     parser.add_argument(
         "--others", nargs="*", choices=OTHERS, default=list(OTHERS), help="which models to compare with, on sound days"
@@ -49,7 +50,7 @@ def main() -> int:
     try:
         place = Place.of(MARKS, ROOT / "docs/month.md") if given.write else None
         commit = git(ROOT, "rev-parse", "HEAD").strip()
-        settings = Settings(commit, given.days, given.earlier, given.impressions, tuple(given.faults))
+        settings = Settings(commit, given.days, given.earlier, given.impressions, tuple(given.faults), given.seed)
         month = Month.opened(given.folder.resolve(), ROOT, settings, {})
         run_month(month, given.others, given.jobs)
         again = None

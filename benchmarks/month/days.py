@@ -155,6 +155,7 @@ class Settings:
         earlier: the number of days of the log before the first run's.
         impressions: the impressions of a usual day.
         faults: the names of the faults to plant, in their order.
+        seed: what to add to the seeds of the log and of the training.
     """
 
     __pydantic_config__ = documents.STRICT
@@ -164,6 +165,7 @@ class Settings:
     earlier: int
     impressions: int
     faults: tuple[str, ...]
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -216,11 +218,16 @@ class Month:
     @cached_property
     def source(self) -> Source:
         """The source of the month."""
+        simulate = self._defaults.fetch.simulate
+        daily = replace(simulate.daily, impressions=self.settings.impressions)
+        world = World(replace(simulate, daily=daily, seed=simulate.seed + self.settings.seed))
+        return Source(self.folder / "source", world)
+
+    @cached_property
+    def _defaults(self) -> Params:
         text = (ROOT / "params.yaml").read_text(encoding="utf-8")
         edited = edit(text, read_overlay(LOG), LOG)
-        simulate = parse(Params, plain(edited.text, LOG), LOG).fetch.simulate
-        daily = replace(simulate.daily, impressions=self.settings.impressions)
-        return Source(self.folder / "source", World(replace(simulate, daily=daily)))
+        return parse(Params, plain(edited.text, LOG), LOG)
 
     def log_day(self, number: int) -> int:
         """Return the day of the log, counted from 0, of a day of the month, counted from 1."""
@@ -252,6 +259,7 @@ class Month:
                 "context": {PRICE: "numeric"},
             },
             "promote.model_name": f"month-{policy}",
+            "train.learning.seed": self._defaults.train.learning.seed + self.settings.seed,
             **POLICIES[policy],
             **self.extra,
         }

@@ -30,7 +30,7 @@ from din.promotion.rival import Rival
 from din.promotion.verdict import Finding, finite, from_estimate, not_outside
 
 _NEXT = "The next run adds its days to these"
-_EQUAL = 0.9
+_EQUAL = 0.95
 """The probability with which `margin: auto` lets an equal candidate pass on a first look."""
 _KEY = ["sequence", "item"]
 """The columns that identify a test row, sampled negatives included."""

@@ -533,7 +533,7 @@ RAW = (
         "context_renamed_in_part",
         "one value of a context has another spelling on the newest two days",
         p.events(p.on_newest(_TWO, p.assign("device", lambda r: r["device"].replace("phone", "Phone")))),
-        "validate_raw.new_values_newest_days validate_features.many_new_values",
+        "validate_raw.new_values_newest_days validate_raw.lost_values_newest_days validate_features.many_new_values",
         "device",
     ),
     _defect(
