@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.environments import ROOT
-from benchmarks.lessons.drive import CHAMPION, Judged, Log, Site, simulated
+from benchmarks.lessons.drive import CHAMPION, Lesson, Log, Site, simulated
 from benchmarks.lessons.plants import PLANTS
 from benchmarks.lessons.tables import table
 from benchmarks.prequential.__main__ import read_log
@@ -48,7 +48,7 @@ def main() -> int:
         for name, made in logs.items():
             with TemporaryDirectory() as place:
                 lessons = rates(Path(place), made)
-            wrong += sum(one.verdict(margin) == "MISSED" for _, one, margin in lessons) + bool(lessons[0][1].closed)
+            wrong += sum(one.verdict == "MISSED" for one in lessons) + bool(lessons[0].judged.closed)
             print(f"\n{name}\n\n{table(lessons)}", flush=True)
     except (InputError, GateClosed) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,8 +56,8 @@ def main() -> int:
     return int(wrong > 0)
 
 
-def rates(folder: Path, made: Callable[[Path], Log]) -> Sequence[tuple[str, Judged, float]]:
-    """Return each rate's lesson, with the margin of the usual one.
+def rates(folder: Path, made: Callable[[Path], Log]) -> Sequence[Lesson]:
+    """Return each rate's lesson beside that of the usual one.
 
     Args:
         folder: an empty folder.
@@ -66,7 +66,7 @@ def rates(folder: Path, made: Callable[[Path], Log]) -> Sequence[tuple[str, Judg
     log = made(folder / "log")
     site = Site.prepared(folder / "site", log.params, log.day, (CHAMPION,))
     judged = {what: site.judge(CHAMPION, plant)[0] for what, plant in RATES.items()}
-    return [(what, one, judged["× 1"].margin) for what, one in judged.items()]
+    return [Lesson(what, one, judged["× 1"].margin) for what, one in judged.items()]
 
 
 def _kuairand(data: Path, _: Path) -> Log:

@@ -99,11 +99,28 @@ class Judged:
     margin: float
     effect: Interval | None
 
-    def verdict(self, margin: float) -> str:
-        """Return caught or MISSED if the lesson loses two margins or more, else refused or harmless."""
-        if self.effect is None or self.effect.point <= -2 * margin:
-            return "caught" if self.closed else "MISSED"
-        return "refused" if self.closed else "harmless"
+
+@dataclass(frozen=True)
+class Lesson:
+    """A lesson beside the sound one.
+
+    Attributes:
+        what: its fault.
+        judged: what became of it.
+        permitted: the margin of the sound lesson.
+    """
+
+    what: str
+    judged: Judged
+    permitted: float
+
+    @property
+    def verdict(self) -> str:
+        """Caught or MISSED if the lesson loses two margins or more, else refused or harmless."""
+        effect = self.judged.effect
+        if effect is None or effect.point <= -2 * self.permitted:
+            return "caught" if self.judged.closed else "MISSED"
+        return "refused" if self.judged.closed else "harmless"
 
 
 @dataclass(frozen=True)

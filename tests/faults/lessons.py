@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.lessons.drive import STARTS, Judged, Site, simulated
+from benchmarks.lessons.drive import STARTS, Lesson, Site, simulated
 from benchmarks.lessons.plants import PLANTS
 from benchmarks.lessons.tables import table
 
@@ -17,9 +17,6 @@ model loses two margins or more and is not promoted. The margin is that of the s
 
 """
 
-Lesson = tuple[str, Judged, float]
-"""A plant's name, how it was judged, and the permitted loss."""
-
 
 def drive_lessons(folder: Path) -> Sequence[Lesson]:
     """Learn a day without a fault and with each, from every start."""
@@ -30,7 +27,7 @@ def drive_lessons(folder: Path) -> Sequence[Lesson]:
         sound = site.judge(start)
         permitted = {one.run: one.margin for one in sound}
         for what, judged in [(SOUND, sound), *((plant.what, site.judge(start, plant)) for plant in PLANTS.values())]:
-            found += [(what, one, permitted[one.run]) for one in judged]
+            found += [Lesson(what, one, permitted[one.run]) for one in judged]
             print(table(found[-len(judged) :]).splitlines()[-1], flush=True)
     return found
 
@@ -42,4 +39,4 @@ def part(lessons: Sequence[Lesson]) -> str:
 
 def missed(lessons: Sequence[Lesson]) -> list[str]:
     """Return the harmful lessons that were promoted."""
-    return [f"{what}, {judged.run}" for what, judged, margin in lessons if judged.verdict(margin) == "MISSED"]
+    return [f"{lesson.what}, {lesson.judged.run}" for lesson in lessons if lesson.verdict == "MISSED"]
