@@ -32,11 +32,18 @@ class Progress:
     epoch: int = 0  # of the next batch, from 0
     batch: int = 0  # number of the next batch in its epoch, from 0
     loss: float = 0.0  # summed over the impressions of the epoch so far
-    seconds: float = 0.0  # spent in training steps
+    start_seconds: float = 0.0  # spent before the first step, after a resume again
+    epoch_seconds: list[float] = field(default_factory=list)  # spent in the training steps of each epoch
+    settling_seconds: float = 0.0
     validation_seconds: float = 0.0
     best_epoch: int = -1  # -1: no epoch has been validated
     best_metric: float = float("-inf")
     history: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of all epochs, with settling and validation."""
+        return sum(self.epoch_seconds) + self.settling_seconds + self.validation_seconds
 
 
 def directory(features: Path, params: Train, compute: Compute) -> str:

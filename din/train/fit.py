@@ -79,8 +79,10 @@ def fit_learner(
             Without, they stay as they were in the last step, which saves a copy of their state.
     """
     _require_validation_rows(features)
+    began = time.monotonic()
     trainer = _Trainer(features, params, checkpoint_path, start, compute, with_optimizers)
     trainer.resume()
+    trainer.progress.start_seconds += time.monotonic() - began
     while trainer.wants_epoch():
         trainer.run_epoch()
     return trainer.best(), trainer.progress
@@ -143,6 +145,8 @@ class _Trainer:
         epoch = progress.epoch
         if self.learning.renew_embeddings and epoch > 0 and progress.batch == 0:
             self._renew_table()
+        if progress.batch == 0:
+            progress.epoch_seconds.append(0.0)
         learner.model.train()
         taken = moments(self.loader.batches(epoch), self.learning.average)
         earlier_batches = sum(self.loader.batches(earlier) for earlier in range(epoch))
@@ -161,11 +165,11 @@ class _Trainer:
             if progress.batch % checked_every == 0:
                 self._check(loss)
                 if time.monotonic() - saved > 60 * self.checkpoint_minutes:
-                    progress.seconds += time.monotonic() - mark
+                    progress.epoch_seconds[-1] += time.monotonic() - mark
                     self._save()
                     mark = saved = time.monotonic()
         self._check(loss)
-        progress.seconds += time.monotonic() - mark
+        progress.epoch_seconds[-1] += time.monotonic() - mark
         self._save()  # before validation, which may take long
         self._finish_epoch()
 
@@ -186,6 +190,8 @@ class _Trainer:
         self.learner.load_weights(self.mean)
         self.mean = {}
         self._settle()
+        settled = time.monotonic()
+        progress.settling_seconds += settled - started
         found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
         metrics = summary(found.rows["label"], found.probabilities, found.rows["user"])
         if metrics[metric] is None:
@@ -209,7 +215,7 @@ class _Trainer:
         progress.epoch += 1
         progress.batch = 0
         progress.loss = 0.0
-        progress.validation_seconds += time.monotonic() - started
+        progress.validation_seconds += time.monotonic() - settled
         self._save()
 
     def _renew_table(self) -> None:

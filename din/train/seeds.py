@@ -62,7 +62,7 @@ def _train(job: Job, folder: Path, batch_size: int) -> None:
         "seed": job.settings.learning.seed,
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch + 1,
-        "seconds": round(progress.seconds + progress.validation_seconds, 3),
+        "seconds": round(progress.seconds, 3),
     }
     with replace_directory(folder) as finished:
         pq.write_table(found.table(), finished / _PREDICTIONS)

@@ -108,22 +108,29 @@ def test_state_is_saved_by_the_minute(
 
 
 def test_seconds_of_training_and_of_validation_are_told_apart(features: Features, params: Params, monkeypatch) -> None:
-    """Two batches take 61 s each, and validation takes 1000 s, which does not count as training."""
-    clock, step, predict = [0.0], Learner.step, loop.predict
+    """Two batches take 61 s each, settling takes 500 s and validation 1000 s: each is in a part of its own."""
+    clock, step, settle, predict = [0.0], Learner.step, Learner.settle, loop.predict
 
     def slow(self, inputs, rate):
         clock[0] += 61
         return step(self, inputs, rate)
+
+    def settled(self, batches):
+        clock[0] += 500
+        settle(self, batches)
 
     def slower(*arguments):
         clock[0] += 1000
         return predict(*arguments)
 
     monkeypatch.setattr(Learner, "step", slow)
+    monkeypatch.setattr(Learner, "settle", settled)
     monkeypatch.setattr(loop, "predict", slower)
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    _, progress = loop.fit(features, changed(params.train, epochs=1, hidden=(8,), threads=1))
-    assert (progress.seconds, progress.validation_seconds) == (122, 1000)
+    _, progress = loop.fit(features, changed(params.train, epochs=2, patience=2, hidden=(8,), threads=1))
+    assert progress.epoch_seconds == [122, 122]
+    assert (progress.settling_seconds, progress.validation_seconds) == (1000, 2000)
+    assert progress.seconds == 3244
 
 
 def drifted(features: Features, params: Params, **changes: Any) -> tuple[Learner, list[Inputs]]:
