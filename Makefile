@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-slow kills simulate defects bench quality paper attention warranty month lint clean
+.PHONY: help docs install run airflow test test-slow kills simulate figures defects bench quality paper attention warranty month lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -42,6 +42,9 @@ kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and co
 HISTORIES ?= 100000
 simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOBS processes, then find every planted bug
 	PYTHONPATH=tests python tests/registry/simulate.py --histories $(HISTORIES) --jobs $(JOBS)
+
+figures: $(READY) ## list every generated table, and mark those whose code has changed since they were measured
+	python -m benchmarks.figures
 
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
 	PYTHONPATH=. python tests/faults/page.py

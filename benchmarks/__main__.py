@@ -17,9 +17,9 @@ from typing import Any
 from benchmarks import processes, train_stage, vocabulary
 from benchmarks.arguments import positive
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
+from benchmarks.figures import TABLES, machine
 from benchmarks.measure import MARK, command
-from benchmarks.page import Place
-from benchmarks.report import MARKS, OURS, markdown, merge
+from benchmarks.report import OURS, markdown, merge
 from benchmarks.rows import EPOCH_ROWS, WORKLOADS, Workload
 from benchmarks.workspace import write_workspace
 from din.errors import InputError
@@ -29,10 +29,10 @@ def main() -> None:
     """Measure what was asked for; each result is saved to the JSON file at once, so that a failure loses nothing."""
     options = _options()
     try:
-        place = Place.of(MARKS, options.write) if options.write else None
+        write = TABLES["bench"].writer() if options.write else None
     except InputError as error:
         sys.exit(str(error))
-    results: dict[str, Any] = {"machine": _machine(), "command": " ".join(["make bench", *options.said]), "runs": {}}
+    results: dict[str, Any] = {"machine": machine(), "runs": {}}
     pythons: dict[str, str] = {}
     for peer in options.peers:
         try:
@@ -66,8 +66,8 @@ def main() -> None:
         _save(results, options.results)
     text = markdown(results)
     print(text)
-    if place:
-        place.write(text)
+    if write:
+        write(text)
 
 
 def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:
@@ -95,14 +95,6 @@ def _save(results: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(results, indent=2) + "\n")
 
 
-def _machine() -> dict[str, Any]:
-    from datetime import UTC, datetime
-
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    return {"date": datetime.now(UTC).date().isoformat(), "cpu": (names or ["?"])[0], "cores": os.cpu_count()}
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rows", type=positive, default=20_000, help="impressions of a workload")
@@ -128,9 +120,8 @@ def _options() -> argparse.Namespace:
         "--no-full-epoch", dest="full_epoch", action="store_false", help="skip the epoch of 2.6 M impressions"
     )
     parser.add_argument("--results", type=Path, default=HOME / "results.json", help="write all figures to this file")
-    parser.add_argument("--write", type=Path, help="put the tables into this page, e.g. docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks.md")
     options = parser.parse_args()
-    options.said = [f'ARGS="{" ".join(sys.argv[1:])}"'] if sys.argv[1:] else []
     if (short := next((w for w in WORKLOADS if options.rows % w.batch == 1), None)) is not None:
         parser.error(f"--rows {options.rows}: the peers fail on a last batch of one row (batches of {short.batch})")
     return options

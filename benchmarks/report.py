@@ -6,7 +6,6 @@ from typing import Any
 from benchmarks.rows import EPOCH_ROWS
 
 OURS = "din-ctr"
-MARKS = ("<!-- benchmarks:begin -->", "<!-- benchmarks:end -->")
 _LESS_IS_BETTER = ("_ms", "_mb", "_seconds")
 
 
@@ -24,11 +23,9 @@ def merge(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Return all tables, with the command, date and machine of the measurement."""
-    machine = results["machine"]
-    parts = [f"`{results['command']}`, {machine['date']}, {machine['cpu']}, {machine['cores']} cores.\n"]
+    """Return all tables."""
     missing = results.get("not_installed", {})
-    parts += [f"{peer} can't be installed: {_short(error)}\n" for peer, error in missing.items()]
+    parts = [f"{peer} can't be installed: {_short(error)}\n" for peer, error in missing.items()]
     parts += [_run_table(name, runs) for name, runs in results["runs"].items()]
     parts += [_request_table(name, runs) for name, runs in results["runs"].items() if "amazon-like, 1" in name]
     if "vocabulary" in results:

@@ -32,7 +32,7 @@ from din.stage import stages_of
 from din.workspace import Workspace
 
 _ROOT = Path(__file__).parent.parent
-_PACKAGES = ("din", "validation")
+_PACKAGES = ("benchmarks", "dags", "din", "validation")
 _C_SOURCES = (".c", ".h")
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 

@@ -16,15 +16,14 @@ from pathlib import Path
 from benchmarks.arguments import positive
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE
 from benchmarks.environments import ROOT
+from benchmarks.figures import TABLES
 from benchmarks.month import page
 from benchmarks.month.days import Month, Settings, run_day
 from benchmarks.month.faults import FAULTS
-from benchmarks.page import Place
 from din.errors import InputError, Unavailable
 from din.git import git
 
 OTHERS = (SCRATCH, STALE)
-MARKS = ("<!-- begin: python -m benchmarks.month --write -->", "<!-- end -->")
 
 
 def main() -> int:
@@ -48,7 +47,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="write docs/month.md and its picture")
     given = parser.parse_args()
     try:
-        place = Place.of(MARKS, ROOT / "docs/month.md") if given.write else None
+        write = TABLES["month"].writer() if given.write else None
         commit = git(ROOT, "rev-parse", "HEAD").strip()
         settings = Settings(commit, given.days, given.earlier, given.impressions, tuple(given.faults), given.seed)
         month = Month.opened(given.folder.resolve(), ROOT, settings, {})
@@ -62,9 +61,9 @@ def main() -> int:
         html = month.folder / "month.html"
         page.write_html(month, again, html)
         print(f"{text}\nreport: {html}")
-        if place:
+        if write:
             page.picture(month, ROOT / "docs/images/month.svg")
-            place.write(f"![AUC of each model on each sound day](images/month.svg)\n\n{text}")
+            write(f"![AUC of each model on each sound day](images/month.svg)\n\n{text}")
     except (InputError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

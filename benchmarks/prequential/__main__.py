@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.arguments import positive
 from benchmarks.environments import ROOT
+from benchmarks.figures import TABLES
 from benchmarks.logs import absolute, below, with_settings
-from benchmarks.page import Place
 from benchmarks.prequential import tables
 from benchmarks.prequential.study import Study, Task, workspace_in
 from din.errors import GateClosed, InputError, Unavailable
@@ -23,7 +23,7 @@ from din.params import Params, load, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 from din.stage import workspace_lock
 
-MARKS = ("<!-- begin: python -m benchmarks.prequential --write -->", "<!-- end -->")
+PAGES = {TABLES[name].page: TABLES[name] for name in ("kuairand", "five-seeds")}
 
 
 def main() -> int:
@@ -43,18 +43,18 @@ def main() -> int:
     parser.add_argument("--days", type=positive, default=6, help="days to score, the last ones of the log")
     parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2], help="seeds of the trainings")
     parser.add_argument("--folder", type=Path, help="where the study is kept; default: .din/prequential/LOG")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page, e.g. docs/daily.md")
+    parser.add_argument("--write", choices=PAGES, help="put the tables into this page")
     given = parser.parse_args()
     folder = (given.folder or ROOT / ".din/prequential" / given.log.stem).resolve()
     try:
-        place = Place.of(MARKS, given.write) if given.write else None
+        write = PAGES[given.write].writer() if given.write else None
         with workspace_lock(workspace_in(folder)):
             study = Study.opened(folder, read_log(given.log, given.data, given.set), given.seeds, given.days)
             run_all(study)
         text = tables.text(study)
         print(text)
-        if place:
-            place.write(text)
+        if write:
+            write(text)
     except (InputError, Unavailable, GateClosed) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -6,11 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.arguments import positive
-from benchmarks.environments import ROOT
-from benchmarks.page import Place
+from benchmarks.figures import TABLES
 from benchmarks.quality.configurations import read
 from benchmarks.quality.runs import STORE, choose, features_of, run_all
-from benchmarks.quality.tables import MARKS, tables
+from benchmarks.quality.tables import tables
 from din.errors import InputError
 
 HERE = Path(__file__).parent
@@ -41,7 +40,7 @@ def main() -> int:
     if wrong := [log for log in given.log if not log.partition("=")[2]]:
         parser.error(f"--log {wrong[0]}: expected NAME=PARAMS, e.g. mine=params.yaml")
     try:
-        place = Place.of(MARKS, ROOT / "docs" / f"{given.tables}.md")
+        write = TABLES[given.tables].writer()
         own = dict(log.partition("=")[::2] for log in given.log)
         logs, rows = read(HERE / f"{given.tables}.yaml", given.data, {name: Path(file) for name, file in own.items()})
         if given.quick:
@@ -61,7 +60,7 @@ def main() -> int:
         text = tables([row for row in settled if (row.log, row.name) in shown], figures, tried)
         print(text)
         if not (given.only or given.quick or own):
-            place.write(text)
+            write(text)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,7 +12,6 @@ from benchmarks.quality.runs import Figures
 from din.metrics.ranking import auc, relative_improvement
 from din.params import Train
 
-MARKS = ("<!-- figures -->", "<!-- /figures -->")
 METRICS = ("auc", "gauc", "log_loss")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.arguments import positive
 from benchmarks.environments import ROOT
-from benchmarks.page import Place
+from benchmarks.figures import TABLES
 from benchmarks.warranty import scores, tables
 from benchmarks.warranty.kept import each, folder_of
 from benchmarks.warranty.lessons import measure
@@ -55,23 +55,18 @@ def main() -> int:
     try:
         if unknown := set(parts) - set(PARTS):
             raise InputError(f"{', '.join(sorted(unknown))}: no such part; expected {' or '.join(PARTS)}")
-        page = ROOT / "docs/warranty.md"
-        places = {part: Place.of(_marks(part), page) for part in parts} if given.write else {}
+        writers = {part: TABLES[part].writer() for part in parts} if given.write else {}
         params = load(ROOT / "params.yaml")
         with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
             for part in parts:
                 text = _pairs(pool, params, given) if part == "pairs" else _lessons(pool, params)
                 print(text)
-                if part in places:
-                    places[part].write(text)
+                if part in writers:
+                    writers[part](text)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _marks(part: str) -> tuple[str, str]:
-    return f"<!-- begin: python -m benchmarks.warranty {part} --write -->", "<!-- end -->"
 
 
 def _pairs(pool: ProcessPoolExecutor, params: Params, given: argparse.Namespace) -> str:

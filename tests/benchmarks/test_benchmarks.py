@@ -1,6 +1,5 @@
 """The benchmark's rows are as described, and our contestant runs on them, without peers."""
 
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +13,11 @@ from benchmarks.__main__ import _run
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, auc, best_ms
 from benchmarks.ours import TimedFeatures, settings
-from benchmarks.page import Place
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
 from benchmarks.workspace import write_workspace
-from din.errors import InputError
 from din.features.packing import Packer
 from din.model.din import DIN
 from din.train.fit import fit
@@ -174,8 +171,7 @@ def test_the_page_shows_what_was_measured() -> None:
         {**ours, "roofline_seconds": 0.6, "epoch_seconds": 0.8},
     ]
     runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": f"no such | {'module ' * 99}"}}
-    machine = {"date": "2026-01-01", "cpu": "a chip", "cores": 2}
-    text = markdown({"command": "make bench", "machine": machine, "runs": {"half-filled, 1 core": runs}})
+    text = markdown({"runs": {"half-filled, 1 core": runs}})
     assert "took 0.80 s, its matrix products alone 0.50 s: 62 % of the epoch" in text
     assert "| **4.5×** | **1.0×** |" in text and "| broken | failed: `no such / module" in text
     assert max(map(len, text.splitlines())) < 250
@@ -183,7 +179,7 @@ def test_the_page_shows_what_was_measured() -> None:
 
 def test_the_page_keeps_the_stage_and_the_rate_apart() -> None:
     """The page shows the time of the whole stage, or with --no-full-epoch an estimate by the rate, marked as such."""
-    parts = {"machine": {"date": "2026-01-01", "cpu": "a chip", "cores": 2}, "command": "make bench", "runs": {}}
+    parts = {"runs": {}}
     full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "backend": "native"}
     two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
     text = markdown(
@@ -209,30 +205,6 @@ def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
     write_workspace(tmp_path, SHORT)
     both = processes.compare(tmp_path, processes=2, turns=1)
     assert both["ratio"] == pytest.approx(both["team_per_second"] / both["one_per_second"])
-
-
-@pytest.mark.parametrize("broken", ["nothing", "a\n<!-- a -->\nb\n", "a\n<!-- /a -->\nb\n<!-- a -->\nc\n"])
-def test_only_the_marked_part_of_a_page_changes(tmp_path: Path, broken: str) -> None:
-    """Tables replace the text between the marks, and a page with missing or swapped marks is refused unchanged."""
-    marks, page = ("<!-- a -->", "<!-- /a -->"), tmp_path / "page.md"
-    page.write_text("above\n<!-- a -->\nold\n<!-- /a -->\nbelow\n", encoding="utf-8")
-    place = Place.of(marks, page)
-    for _ in range(2):
-        place.write("new\n")
-        assert page.read_text(encoding="utf-8") == "above\n<!-- a -->\nnew\n<!-- /a -->\nbelow\n"
-    page.write_text(broken, encoding="utf-8")
-    with pytest.raises(InputError, match="no place for the tables"):
-        place.write("new")
-    assert page.read_text(encoding="utf-8") == broken
-
-
-def test_a_missing_page_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
-    """A measurement of half an hour must not end without its page."""
-    line = [sys.executable, "-m", "benchmarks", "--write", str(tmp_path / "page.md")]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "No such file" in done.stderr
-    assert done.stdout == ""
 
 
 def test_a_count_below_one_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Drive every defect and every variant and write docs/defects.md: `make defects`, about half an hour on two cores."""
+"""Drive every defect and every variant and write the tables of docs/defects.md: `make defects`."""
 
 import argparse
 import multiprocessing
@@ -11,24 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from defects import DEFECTS, SECTIONS, Defect
-from drive import ROOT, Prepared, prepare
+from drive import Prepared, prepare
 from lessons import drive_lessons, missed, part
 from variants import VARIANTS, Variant
 
-PAGE = ROOT / "docs/defects.md"
-STALE = "**This page is older than the table of defects.** `make defects` writes it again.\n"
-"""The line of a page whose table has changed since. A new page does not have it."""
+from benchmarks.figures import TABLES
+
+TABLE = TABLES["defects"]
 _PROCESSES = 2
 _EARLY = ("fetch", "validate_raw", "featurize", "validate_features")
-_HEAD = """# Planted defects
-
-`make defects` plants each of these defects in a small log, runs the pipeline from `fetch` to `gate`, and writes this
-page. A defect counts as caught if the gate that stops the run, or warns, is a right one for it, and if its message
-contains the text in the last column. `late:` marks a defect that another gate caught. `make test` plants those that
-cost little, `make test-slow` all of them.
-
-{score}
-"""
 _VARIANTS = """
 ## Sound variants
 
@@ -54,8 +45,8 @@ class Found:
 
 
 def render(defects: Mapping[str, Found], variants: Mapping[str, Found]) -> str:
-    """Return the page."""
-    return "".join([_HEAD.format(score=_score(defects, variants)), *_tables(defects), *_variant_rows(variants)])
+    """Return the tables of defects and variants."""
+    return "".join([f"{_score(defects, variants)}\n", *_tables(defects), *_variant_rows(variants)])
 
 
 def row(defect: Defect, found: Found) -> str:
@@ -160,6 +151,7 @@ def main() -> int:
         "--seed", type=int, help="drive early defects in a log that no limit was chosen on; print, write nothing"
     )
     options = parser.parse_args()
+    write = TABLE.writer()
     with TemporaryDirectory() as folder:
         if options.seed is not None:
             found = drive_early(Path(folder), options.seed)
@@ -167,7 +159,7 @@ def main() -> int:
             return 0
         driven = drive_all(Path(folder))
         lessons = drive_lessons(Path(folder) / "lessons")
-    PAGE.write_text(render(driven.defects, driven.variants) + part(lessons))
+    write(render(driven.defects, driven.variants) + part(lessons))
     return int(bool(driven.named("missed") or driven.named("closed") or missed(lessons)))
 
 
