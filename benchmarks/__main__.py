@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import processes, train_stage, vocabulary
 from benchmarks.arguments import positive
+from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
 from benchmarks.figures import TABLES, machine
 from benchmarks.measure import MARK, command
@@ -26,12 +27,25 @@ from din.errors import InputError
 
 
 def main() -> None:
-    """Measure what was asked for; each result is saved to the JSON file at once, so that a failure loses nothing."""
+    """Measure what was asked for, refuse what can't be right, and print and write the tables."""
     options = _options()
     try:
         write = TABLES["bench"].writer() if options.write else None
+        text = markdown(measured(options))
+        check_factors(text, TABLES["bench"].parts().tables)
     except InputError as error:
-        sys.exit(str(error))
+        sys.exit(f"error: {error}")
+    print(text)
+    if write:
+        write(text)
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the results; each is saved to the JSON file at once, so that a failure loses nothing.
+
+    Raises:
+        InputError: one can't be right.
+    """
     results: dict[str, Any] = {"machine": machine(), "runs": {}}
     pythons: dict[str, str] = {}
     for peer in options.peers:
@@ -46,9 +60,14 @@ def main() -> None:
             runs = results["runs"].setdefault(f"{workload.name}, {cores} core{'s' * (cores > 1)}", {})
             for _ in range(options.repeats):
                 for name, line in _commands(pythons, workload, cores).items():
-                    found = _run(line, f"{name}, {workload.name}, {cores} core(s)", cores)
+                    what = f"{name}, {workload.name}, {cores} core(s)"
+                    found = _run(line, what, cores)
                     runs[name] = merge(runs.get(name), found)
                     _save(results, options.results)
+                    if "error" not in found:
+                        check_training(what, found, workload.rows)
+            if "error" not in runs[OURS]:
+                check_share(f"{workload.name}, {cores} core(s)", runs[OURS])
     if options.vocabularies:
         for size in vocabulary.SIZES:
             found = _run(vocabulary.command(workloads[0], size), f"vocabulary of {size:,}", 1)
@@ -64,10 +83,7 @@ def main() -> None:
         workload = replace(WORKLOADS[1], rows=EPOCH_ROWS)
         results["full_epoch"] = _run(train_stage.command(workload), f"an epoch of {EPOCH_ROWS:,} impressions", 1)
         _save(results, options.results)
-    text = markdown(results)
-    print(text)
-    if write:
-        write(text)
+    return results
 
 
 def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:

@@ -6,7 +6,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
@@ -19,12 +21,29 @@ EPOCHS = 3  # the first one warms up
 REPEATS = 15
 
 
+class Training(NamedTuple):
+    """The seconds of a training, by the contestant's own record.
+
+    Attributes:
+        epochs: of each epoch, without settling and validation.
+        settling: of measuring statistics again after all epochs.
+        validation: of all validations.
+        rest: of everything else, such as making the model.
+    """
+
+    epochs: list[float]
+    settling: float = 0.0
+    validation: float = 0.0
+    rest: float = 0.0
+
+
 class Contestant(NamedTuple):
     """A model with its data, ready to run.
 
     Attributes:
         version: the version of its package.
-        train: trains `EPOCHS` epochs and returns the seconds of each.
+        is_head: returns whether a module is the one whose output has one entry for each row.
+        train: trains `EPOCHS` epochs.
         score: returns the probabilities of all rows in the order of `labels`.
         request: scores one user's 500 candidates; None if its time is in `extra`.
         labels: the labels of all rows.
@@ -32,7 +51,8 @@ class Contestant(NamedTuple):
     """
 
     version: str
-    train: Callable[[], list[float]]
+    is_head: Callable[[Any], bool]
+    train: Callable[[], Training]
     score: Callable[[], np.ndarray]
     request: Callable[[], Any] | None
     labels: np.ndarray
@@ -60,9 +80,28 @@ def seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def timed_epochs(epoch: Callable[[], Any]) -> list[float]:
+def timed_epochs(epoch: Callable[[], Any]) -> Training:
     """Time `EPOCHS` epochs, for a contestant's `train`."""
-    return [seconds(epoch) for _ in range(EPOCHS)]
+    return Training([seconds(epoch) for _ in range(EPOCHS)])
+
+
+@contextmanager
+def counting_rows(is_head: Callable[[Any], bool]) -> Iterator[Counter[str]]:
+    """Yield a counter whose `trained` grows by the rows of each forward pass with gradients; settling has none."""
+    import torch
+    from torch.nn.modules.module import register_module_forward_hook
+
+    counter: Counter[str] = Counter()
+
+    def count(module: Any, _: Any, output: Any) -> None:
+        if torch.is_grad_enabled() and is_head(module):
+            counter["trained"] += len(output)
+
+    hook = register_module_forward_hook(count)
+    try:
+        yield counter
+    finally:
+        hook.remove()
 
 
 def best_ms(runs: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
@@ -81,16 +120,22 @@ def auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 def measure(contestant: Contestant) -> dict[str, Any]:
     """Train, score all rows, answer a request, and add the contestant's own figures."""
-    first, *warm = contestant.train()
-    found: list[np.ndarray] = []
-    score = seconds(lambda: found.append(np.asarray(contestant.score(), np.float64).reshape(-1)))
-    (probabilities,) = found
+    with counting_rows(contestant.is_head) as counter:
+        started = time.perf_counter()
+        training = contestant.train()
+        whole = time.perf_counter() - started
+    first, *warm = training.epochs
+    started = time.perf_counter()
+    probabilities = np.asarray(contestant.score(), np.float64).reshape(-1)
+    score = time.perf_counter() - started
     rows = len(contestant.labels)
     assert probabilities.shape == (rows,) and ((probabilities >= 0) & (probabilities <= 1)).all()
     memory = peak_mb()
     return {
         "version": contestant.version,
+        "training": {**training._asdict(), "epochs": sum(training.epochs), "whole": whole, "rows": counter["trained"]},
         "train_per_second": rows / min(warm),
+        "counted_per_second": rows / (min(warm) + (training.settling + training.validation) / EPOCHS),
         "epoch_seconds": min(warm),
         "first_epoch_seconds": first,
         "score_per_second": rows / score,

@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.directory import write_directory
 from benchmarks.measure import EPOCHS, pin, say
-from benchmarks.ours import TimedFeatures, settings
+from benchmarks.ours import settings
 from benchmarks.rows import Workload, draw
 from din.ops import backend
 from din.train.compute import computing
@@ -32,10 +32,10 @@ def step_ms(workload: Workload, spread: int) -> dict[str, Any]:
     assert params.learning.regularizer == "mini_batch_aware"
     with TemporaryDirectory() as folder, computing(params.compute) as compute:
         native = backend.identity() is not None
-        features = TimedFeatures(write_directory(Path(folder), workload, draw(workload), spread).root)
-        fit(features, params, compute=compute)
+        features = write_directory(Path(folder), workload, draw(workload), spread)
+        _, progress = fit(features, params, compute=compute)
     steps = -(-workload.rows // workload.batch)
-    return {"step_ms": 1e3 * min(features.epochs()[1:]) / steps, "backend": "native" if native else "reference"}
+    return {"step_ms": 1e3 * min(progress.epoch_seconds[1:]) / steps, "backend": "native" if native else "reference"}
 
 
 def command(workload: Workload, size: int) -> list[str]:

@@ -59,6 +59,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     return Contestant(
         version("deepctr-torch"),
+        lambda module: module is model,
         lambda: timed_epochs(epoch),
         lambda: model.predict(score, batch_size=1024),
         answer,

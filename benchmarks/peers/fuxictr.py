@@ -109,6 +109,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     return Contestant(
         version("fuxictr"),
+        lambda module: module is model.dnn,
         lambda: timed_epochs(lambda: model.fit(train, epochs=1)),
         lambda: model.predict(score),
         answer,

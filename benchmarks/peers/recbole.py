@@ -78,7 +78,14 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
     def epoch() -> None:
         trainer._train_epoch(train, 0, show_progress=False)
 
-    return Contestant(version("recbole"), lambda: timed_epochs(epoch), predict, answer, labels)
+    return Contestant(
+        version("recbole"),
+        lambda module: module is model.dnn_predict_layers,
+        lambda: timed_epochs(epoch),
+        predict,
+        answer,
+        labels,
+    )
 
 
 def _write_rows(path: Path, rows: Rows, count: int) -> None:

@@ -59,6 +59,7 @@ def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
 
     return Contestant(
         version("torch-rechub"),
+        lambda module: module is model,
         lambda: timed_epochs(lambda: trainer.fit(train)),
         lambda: trainer.predict(trainer.model, score),
         answer,

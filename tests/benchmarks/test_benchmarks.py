@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import busy_latency, processes, train_stage, vocabulary
+from benchmarks import busy_latency, ours, processes, train_stage, vocabulary
 from benchmarks.__main__ import _run
+from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.directory import VALID, write_directory
-from benchmarks.measure import EPOCHS, auc, best_ms
-from benchmarks.ours import TimedFeatures, settings
+from benchmarks.measure import EPOCHS, Contestant, Training, auc, best_ms, measure
+from benchmarks.ours import settings
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
 from benchmarks.workspace import write_workspace
+from din.errors import InputError
 from din.features.packing import Packer
 from din.model.din import DIN
+from din.train.checkpoint import Progress
 from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
@@ -86,14 +89,61 @@ def test_impressions_of_a_value_are_counted_once_each(tmp_path: Path) -> None:
     assert np.array_equal(features.vocabulary("item_id")["impressions"].to_numpy(), expected)
 
 
-def test_our_side_trains_and_answers_a_request(tmp_path: Path) -> None:
-    """Every epoch is timed; the request's graph gives a probability per candidate; nothing takes no time."""
+@pytest.fixture
+def ours_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Contestant:
+    """Our contestant on few rows, without its further figures."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rows = draw(HALF_FILLED)
+    return ours.build(HALF_FILLED, rows, one_request(HALF_FILLED, rows, candidates=60))._replace(extra=dict)
+
+
+def test_our_training_accounts_for_its_time_and_rows(ours_small: Contestant) -> None:
+    """Every epoch is timed, every part adds up to the whole call, and every row is trained in every epoch."""
+    found = measure(ours_small)
+    check_training("ours", found, HALF_FILLED.rows)
+    assert found["training"]["rows"] == EPOCHS * HALF_FILLED.rows
+    assert found["epoch_seconds"] > 0 and found["train_per_second"] > found["counted_per_second"]
+
+
+def test_a_wrong_timer_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark that takes settling for the epochs, as ours once did, is refused, and the gap is named."""
+
+    def wrong(progress: Progress) -> Training:
+        settling = progress.settling_seconds / EPOCHS
+        return Training([settling] * EPOCHS, 0.0, progress.validation_seconds, progress.start_seconds)
+
+    monkeypatch.setattr(ours, "recorded", wrong)
+    with pytest.raises(InputError, match=r"ours: its training took .* a gap of \d+\.\d+ s"):
+        check_training("ours", measure(ours_small), HALF_FILLED.rows)
+
+
+def test_a_training_that_skips_rows_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that leaves out a batch of each epoch is refused, and the rows are named."""
+    epoch = TrainingLoader.epoch
+    monkeypatch.setattr(TrainingLoader, "epoch", lambda self, number, first=0: epoch(self, number, first or 1))
+    with pytest.raises(InputError, match="ours: it trained on 1,416 rows in 3 epochs; expected 1,800"):
+        check_training("ours", measure(ours_small), HALF_FILLED.rows)
+
+
+def test_impossible_shares_and_factors_are_refused() -> None:
+    """Products that take longer than their epoch are refused, and factors of more than twice the page's."""
+    check_share("ours", {"roofline_seconds": 0.5, "epoch_seconds": 0.5})
+    with pytest.raises(InputError, match="306% of an epoch"):
+        check_share("ours", {"roofline_seconds": 0.52, "epoch_seconds": 0.17})
+    page = "**half-filled, 1 core**\n| ours to the fastest peer | **5.0×** | **3.6×** | | |\n"
+    check_factors(page.replace("5.0", "10.0"), page)
+    check_factors(page.replace("**5.0×**", "**–**"), page)
+    check_factors(page.replace("1 core", "2 cores").replace("5.0", "25.9"), page)
+    with pytest.raises(InputError, match=r"half-filled, 1 core: 25\.9 times the fastest peer, and the page says 5\.0"):
+        check_factors(page.replace("5.0", "25.9"), page)
+
+
+def test_our_side_answers_a_request(tmp_path: Path) -> None:
+    """The request's graph gives a probability per candidate; nothing takes no time."""
     rows = draw(SHORT)
     written = write_directory(tmp_path / "features", SHORT, rows)
-    features, params = TimedFeatures(written.root), settings(SHORT, EPOCHS)
-    trained, progress = fit(features, params)
-    assert progress.epoch == EPOCHS and len(features.epochs()) == EPOCHS
-    assert min(features.epochs()) > 0
+    params = settings(SHORT, 1)
+    trained, _ = fit(written, params)
     assert isinstance(trained.model, DIN)
     served = Served(trained.model, trained.table, written, tmp_path / "served", threads=1)
     packed = Packer(written).pack(written.shard(0, "test"), np.arange(8))
@@ -165,13 +215,18 @@ def test_the_page_shows_what_was_measured() -> None:
     best = merge({**fast, "train_per_second": 90.0, "peak_mb": 8.0}, fast)
     assert (best["train_per_second"], best["peak_mb"]) == (100.0, 8.0)
     assert merge({"error": "killed"}, fast) == fast == merge(fast, {"error": "killed"})
-    ours = {**fast, "train_per_second": 450.0, "onnx_score_per_second": 1.0, "first_epoch_seconds": 1.0}
+    training = {"epochs": 2.0, "settling": 0.5, "validation": 0.2, "rest": 0.2, "whole": 3.0}
+    fast["training"] = {**training, "rest": 0.3}
+    mine = {**fast, "training": training, "train_per_second": 450.0, "counted_per_second": 200.0}
+    mine |= {"onnx_score_per_second": 1.0, "first_epoch_seconds": 1.0}
     turns = [
-        {**ours, "roofline_seconds": 0.5, "epoch_seconds": 1.0},
-        {**ours, "roofline_seconds": 0.6, "epoch_seconds": 0.8},
+        {**mine, "roofline_seconds": 0.5, "epoch_seconds": 1.0},
+        {**mine, "roofline_seconds": 0.6, "epoch_seconds": 0.8},
     ]
     runs = {OURS: merge(*turns), "slow": fast, "broken": {"error": f"no such | {'module ' * 99}"}}
     text = markdown({"runs": {"half-filled, 1 core": runs}})
+    assert "we train 200 rows/s, 2.0× the fastest peer" in text
+    assert "the rest add up to 97% to 100% of the wall time" in text
     assert "took 0.80 s, its matrix products alone 0.50 s: 62 % of the epoch" in text
     assert "| **4.5×** | **1.0×** |" in text and "| broken | failed: `no such / module" in text
     assert max(map(len, text.splitlines())) < 250
