@@ -121,7 +121,7 @@ class Table:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def writer(self) -> Callable[[str], None]:
-        """Return what writes the tables, with an origin of now. Call this before long measurements.
+        """Return a function that writes the tables with an origin of now. Call this before long measurements.
 
         Raises:
             InputError: see `parts`.
@@ -188,6 +188,7 @@ TABLES = {
         Table("month", "docs/month.md", "python -m benchmarks.month", "hours", _MONTH),
         _prequential("five-seeds", "docs/month.md"),
         _prequential("kuairand", "docs/daily.md"),
+        Table("rates", "docs/daily.md", "python -m benchmarks.lessons", "an hour", ("benchmarks.lessons.__main__",)),
         Table("defects", "docs/defects.md", "make defects", "40 minutes", _DEFECTS, files=("tests/faults/*.py",)),
     )
 }

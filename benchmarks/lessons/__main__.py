@@ -1,6 +1,6 @@
 """Which learning rates does the product promote, and what do they do the next day?
 
-    python -m benchmarks.lessons --data ~/logs
+    python -m benchmarks.lessons --data ~/logs --write
 
 On each of three logs, a champion goes on by a day whose lesson has a multiple of the usual learning rate. The next day
 tells what the lesson did. A lesson that loses two margins or more must not be promoted, and the usual one must be.
@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.environments import ROOT
+from benchmarks.figures import TABLES
 from benchmarks.lessons.drive import CHAMPION, Lesson, Log, Site, simulated
 from benchmarks.lessons.plants import PLANTS
 from benchmarks.lessons.tables import table
@@ -39,17 +40,23 @@ def main() -> int:
     parser.add_argument(
         "--data", type=Path, help=f"the folder that holds {_KUAIRAND}/; without it, that log is left out"
     )
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/daily.md")
     given = parser.parse_args()
     logs = dict(LOGS)
     if given.data:
         logs["KuaiRand-Pure, 3 May"] = partial(_kuairand, given.data)
     wrong = 0
+    tables = []
     try:
+        write = TABLES["rates"].writer() if given.write else None
         for name, made in logs.items():
             with TemporaryDirectory() as place:
                 lessons = rates(Path(place), made)
             wrong += sum(one.verdict == "MISSED" for one in lessons) + bool(lessons[0].judged.closed)
-            print(f"\n{name}\n\n{table(lessons)}", flush=True)
+            tables.append(f"**{name}**\n\n{table(lessons)}")
+            print(f"\n{tables[-1]}", flush=True)
+        if write:
+            write("\n".join(tables))
     except (InputError, GateClosed) as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
