@@ -11,18 +11,18 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter
 
 from benchmarks.environments import ROOT
-from din.artifacts import atomic_path, hash_files
+from din import code
+from din.artifacts import atomic_path
 from din.params import Params, to_json
 
 STORE = ROOT / ".din" / "warranty"
-_CODE = ("champions.py", "lessons.py", "waiting.py")
+_CODE = ("benchmarks.warranty.lessons", "benchmarks.warranty.waiting")
 
 
 def folder_of(params: Params, store: Path = STORE) -> Path:
     """Return the folder for results of this code with these settings."""
-    product = {name: digest for name, digest in hash_files(ROOT / "din").items() if name.endswith((".py", ".c", ".h"))}
-    own = hash_files(Path(__file__).parent)
-    text = json.dumps([to_json(params), product, [own[name] for name in _CODE]], sort_keys=True)
+    settings = to_json(params)
+    text = json.dumps([settings, code.digests(code.closure(_CODE, settings))], sort_keys=True)
     return store / sha256(text.encode()).hexdigest()[:12]
 
 
