@@ -11,7 +11,7 @@ A table lies between two marks of a page. Its first line is its origin, which th
 The code is a digest of all modules that the command may import (`din.code`; comments and docstrings don't count), of
 the blocks of params.yaml that it reads, and of other files. If it differs from today's, `STALE` follows the origin.
 
-Not seen: peers, the compiler, versions of packages, and the logs that a command reads.
+Not seen: versions of packages, the compiler, and the logs that a command reads.
 """
 
 import hashlib
@@ -197,7 +197,7 @@ TABLES = {
 
 def main() -> int:
     """List the tables and mark the stale ones, and return the exit code: 0 = done, 2 = a page lacks its marks."""
-    rows = [("table", "page", "state", "takes", "measured", "commit", "command")]
+    rows: list[tuple[str, ...]] = [("table", "page", "state", "takes", "measured", "commit", "command")]
     try:
         for table in TABLES.values():
             state = "stale" if table.mark() else "fresh"

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import __main__ as bench
 from benchmarks import ours, processes, train_stage, vocabulary
-from benchmarks.__main__ import _run, main
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.directory import VALID, write_directory
-from benchmarks.measure import EPOCHS, Contestant, Training, auc, best_ms, measure
+from benchmarks.measure import EPOCHS, Contestant, auc, best_ms, measure
 from benchmarks.ours import settings
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
@@ -22,7 +22,6 @@ from benchmarks.workspace import write_workspace
 from din.errors import InputError
 from din.features.packing import Packer
 from din.model.din import DIN
-from din.train.checkpoint import Progress
 from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
@@ -105,16 +104,29 @@ def test_our_training_accounts_for_its_time_and_rows(ours_small: Contestant) -> 
     assert found["epoch_seconds"] > 0 and found["train_per_second"] > found["counted_per_second"]
 
 
-def test_a_wrong_timer_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A benchmark that takes settling for the epochs, as ours once did, is refused, and the gap is named."""
+WRONG_TIMER = """
+from benchmarks import measure, ours
 
-    def wrong(progress: Progress) -> Training:
-        settling = progress.settling_seconds / EPOCHS
-        return Training([settling] * EPOCHS, 0.0, progress.validation_seconds, progress.start_seconds)
+def settling_for_epochs(progress):
+    epochs = [progress.settling_seconds / measure.EPOCHS] * measure.EPOCHS
+    return measure.Training(epochs, 0.0, progress.validation_seconds, progress.start_seconds)
 
-    monkeypatch.setattr(ours, "recorded", wrong)
-    with pytest.raises(InputError, match=r"ours: its training took .* a gap of \d+\.\d+ s"):
-        check_training("ours", measure(ours_small), HALF_FILLED.rows)
+build = ours.build
+ours.recorded = settling_for_epochs
+ours.build = lambda *given: build(*given)._replace(extra=dict)
+measure.main()
+"""
+
+
+def test_a_wrong_timer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command ends with an error that names the gap if settling is taken for the epochs, as it once was."""
+    plant = ["-c", WRONG_TIMER]
+    sound = bench.command
+    monkeypatch.setattr(bench, "command", lambda python, *given: [python, *plant, *sound(python, *given)[3:]])
+    options = "--rows 300 --repeats 1 --cores 1 --no-vocabularies --no-full-epoch --peers --results"
+    monkeypatch.setattr("sys.argv", ["benchmarks", *options.split(), str(tmp_path / "results.json")])
+    with pytest.raises(SystemExit, match=r"din-ctr, half-filled, 1 core\(s\): its training took .* a gap of \d\.\d+ s"):
+        bench.main()
 
 
 def test_a_training_that_skips_rows_is_refused(ours_small: Contestant, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +193,7 @@ def test_the_roofline_covers_an_epoch(tmp_path: Path) -> None:
 def test_a_measurement_leaves_no_folder_behind() -> None:
     """The temporary files of a contestant are removed with its process."""
     program = "import tempfile; from benchmarks.measure import say; say({'folder': tempfile.mkdtemp()})"
-    folder = Path(_run([sys.executable, "-c", program], "nothing", 1)["folder"])
+    folder = Path(bench._run([sys.executable, "-c", program], "nothing", 1)["folder"])
     assert folder.is_absolute() and not folder.exists()
 
 
@@ -247,5 +259,5 @@ def test_a_count_below_one_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: p
     """The benchmark ends before it measures anything."""
     monkeypatch.setattr("sys.argv", ["benchmarks", "--repeats", "0"])
     with pytest.raises(SystemExit, match="2"):
-        main()
+        bench.main()
     assert "expected a whole number from 1 on, got '0'" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.figures import STALE, TABLES, Table
+from din import code
 from din.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,7 +25,7 @@ def table(tmp_path: Path) -> Table:
 
 
 def test_every_table_of_the_pages_is_known() -> None:
-    """Each mark of a page belongs to a table, each table has an origin, and a stale one says so."""
+    """Each mark of a page belongs to a table, each table has modules and an origin, and a stale one says so."""
     marks = {
         (f"docs/{path.name}", name)
         for path in (ROOT / "docs").glob("*.md")
@@ -32,6 +33,8 @@ def test_every_table_of_the_pages_is_known() -> None:
     }
     assert marks == {(table.page, name) for name, table in TABLES.items()}
     for table in TABLES.values():
+        modules = {run for run in table.runs if " " not in run}
+        assert modules == modules & code.closure(modules, ()) != set()
         parts = table.parts()
         assert parts.origin is not None, table.name
         assert parts.stale == (parts.origin["code"] != table.code()), f"{table.page}: run `make figures`"
