@@ -14,10 +14,10 @@ than the candidate, since its own fields (past feedback) have no counterpart in 
     U  distinct items         F  width of the feedback, K − D             X  D for q⊙k, D² for all products q_i·k_j
                               P  width of the profile
 
-The native form is for training with Dice, without the outer product, in float32 on the CPU. It makes one matrix per
-impression, (Wk − Wd) + Wp·diag(q), which halves the products of the first layer. Everything from the embeddings to the
-inputs of the MLP is one function of autograd. As separate operations, autograd would make an extra pass over every
-concatenation, slice and sum.
+The native form is for Dice, without the outer product, in float32 on the CPU, in training and in evaluation without
+gradients. It makes one matrix per impression, (Wk − Wd) + Wp·diag(q), which halves the products of the first layer.
+Everything from the embeddings to the inputs of the MLP is one function of autograd. As separate operations, autograd
+would make an extra pass over every concatenation, slice and sum.
 """
 
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ def attended_inputs(
         training: see `Keys.of_sequence`.
     """
     library = backend.library()
-    if library and training and all(_fits(unit, embedded) for unit in units):
+    if library and all(_fits(unit, embedded) for unit in units):
         attentions = [_Attention(library, unit, softmax) for unit in units]
         tensors = [tensor for attention in attentions for tensor in attention.tensors]
         return _AttendedInputs.apply(attentions, places, members, product, *embedded, *tensors)

@@ -4,10 +4,11 @@
 
 N rows, I inputs, H hidden units of a layer.
 
-The reference runs the layers in turn. The native form is for training with Dice as f, without dropout, in float32 on
-the CPU. It takes tiles of rows through a layer while they lie in the nearest cache, and stores only the hidden values s
-(docs/kernels.md). The statistics of Dice are known only after the whole batch, so each layer is a sweep over all rows.
-Between two sweeps, processes that train together exchange their moments.
+The reference runs the layers in turn. The native form is for Dice as f, without dropout, in float32 on the CPU, in
+training and in evaluation without gradients. It takes tiles of rows through a layer while they lie in the nearest
+cache, and stores only the hidden values s (docs/kernels.md). In training the statistics of Dice are known only after
+the whole batch, so each layer is a sweep over all rows. Between two sweeps, processes that train together exchange
+their moments.
 """
 
 from collections.abc import Sequence
@@ -35,13 +36,14 @@ def perceptron(x_NI: Tensor, layers: Sequence[nn.Module]) -> Tensor:
 
 
 def stack_fits(layers: Sequence[nn.Module], x: Tensor) -> bool:
-    """Return whether `DiceStack` can train these layers on values with the type and device of x."""
+    """Return whether `DiceStack` can run these layers on values with the type and device of x."""
     if not layers or len(layers) % 2:
         return False
     kinds = (Dice, nn.Linear)
     alternate = all(isinstance(layer, kinds[number % 2]) for number, layer in enumerate(layers))
     full_precision = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return alternate and layers[0].training and x.is_cpu and full_precision
+    has_form = layers[0].training or not torch.is_grad_enabled()  # there is no gradient in evaluation
+    return alternate and has_form and x.is_cpu and full_precision
 
 
 class _Perceptron(torch.autograd.Function):
@@ -107,7 +109,7 @@ class LowestLayer(NamedTuple):
 
 
 class DiceStack:
-    """Dice and linear layers in turn, to one output per row, run natively in training.
+    """Dice and linear layers in turn, to one output per row, run natively.
 
     Attributes:
         tensors: the tensors that have gradients: α of each Dice, then weight and bias of each linear layer.
@@ -127,7 +129,7 @@ class DiceStack:
     def forward(self, s: Tensor, rows: int) -> tuple[Tensor, list[State]]:
         """Return outputs [N] of hidden values s [N, H], and the state of each layer of Dice.
 
-        Updates the moving averages.
+        Training updates the moving averages.
         """
         threads = torch.get_num_threads()
         states = []
@@ -168,8 +170,17 @@ class DiceStack:
         return above, [*d_alphas, *d_linears]
 
     def _observe(self, dice: Dice, s: Tensor, rows: int) -> State:
-        """Compute the statistics of hidden values s [N, H], over all processes that train together."""
+        """Return the layer with its statistics: the moving averages, or in training those of hidden values s [N, H].
+
+        The latter are over all processes that train together.
+        """
         units = len(dice.alpha)
+        if not dice.training:
+            scale = torch.rsqrt(dice.variance + EPSILON)
+            layer = self.library.struct(
+                "din_dice_layer", units=units, s=s, mean=dice.mean, scale=scale, alpha=dice.alpha
+            )
+            return State(layer, units, scale, None)
         gather = gather_of_all()
         own_moments = torch.empty(1 + 2 * units)
         self.library.din_dice_moments(torch.get_num_threads(), rows, units, s, own_moments)

@@ -120,7 +120,10 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
 def test_activation_units_with_pooling(
     lengths, width, feedback, hidden, interaction, softmax, product, sequences, gather, parts, seed
 ) -> None:
-    """Inputs, gradients and averages agree for all shapes of histories, layers, sequences, processes and threads."""
+    """Inputs, gradients and averages agree for all shapes of histories, layers, sequences, processes and threads.
+
+    So do the inputs of an evaluation, with the averages of that step.
+    """
     random = torch.Generator().manual_seed(seed)
     items = max(sum(lengths) // 3, 1)
     places = places_of(lengths, items, random)
@@ -140,7 +143,13 @@ def test_activation_units_with_pooling(
         with threads(parts), statistics_of_all(gather), backend.using(run.backend):
             flags = {"softmax": softmax, "product": product, "training": True}
             inputs = attended_inputs(Embedded(*leaves), places, members, units, **flags)
-            found.append(results(inputs, leaves, units))
+            trained = results(inputs, leaves, units)
+            for unit in units:
+                unit.eval()
+            flags["training"] = False
+            with torch.no_grad():
+                evaluated = attended_inputs(Embedded(*leaves), places, members, units, **flags)
+            found.append([*trained, evaluated])
         assume(run.dtype == torch.float32 or all(map(differs, units)))
     check(*found)
 
@@ -155,7 +164,7 @@ def test_activation_units_with_pooling(
     seed=st.integers(0, 999),
 )
 def test_perceptrons(rows, inputs, hidden, gather, parts, seed) -> None:
-    """Outputs, gradients and moving averages of an MLP with Dice agree, also without rows."""
+    """Outputs, gradients, moving averages and an evaluation of an MLP with Dice agree, also without rows."""
     x = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(seed))
     found = []
     for run in RUNS:
@@ -163,7 +172,9 @@ def test_perceptrons(rows, inputs, hidden, gather, parts, seed) -> None:
         spread(model, seed, run)
         own = x.to(run.dtype).requires_grad_()
         with threads(parts), statistics_of_all(gather), backend.using(run.backend):
-            found.append(results(model(own), [own], [model]))
+            trained = results(model(own), [own], [model])
+            with torch.no_grad():
+                found.append([*trained, model.eval()(own)])
         assume(run.dtype == torch.float32 or differs(model))
     check(*found)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from backends import needs_compiler
@@ -15,6 +16,7 @@ from din.params import Params, Train
 from din.train import checkpoint
 from din.train.compute import CPU_ALONE
 from din.train.fit import fit
+from din.train.predict import predict
 
 pytestmark = needs_compiler
 
@@ -86,3 +88,13 @@ def test_backends_never_share_a_checkpoint(features: Features, params: Params) -
     assert directory("auto", "native") == directory("native", "native")
     assert directory("auto", "reference") == directory("reference", "reference")
     assert directory("auto", "native") != directory("auto", "reference")
+
+
+def test_a_native_score_does_not_depend_on_its_batch(features: Features, quick: Train) -> None:
+    """Native scores are those of the references up to rounding, whatever the size of a batch."""
+    trained, _ = fit(features, quick)
+    expected = predict(trained, features, "test", 1024).logits
+    assert np.ptp(expected) > 0
+    for size in (1, 7, 1024):
+        with backend.using("native"):
+            np.testing.assert_allclose(predict(trained, features, "test", size).logits, expected, rtol=0, atol=1e-5)
