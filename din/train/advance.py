@@ -36,10 +36,16 @@ from din.metrics.summary import summary
 from din.params import Train
 from din.schema import SplitName
 from din.train.compute import CPU_ALONE, Compute
-from din.train.learner import SETTLING, Inputs, Learner, check_loss
+from din.train.learner import Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.predict import EVALUATION_BATCH, Predictions, predict
 from din.train.shared_rows import SharedRows
+
+_SETTLING = 40
+"""The batches, the last ones of a day, on which the statistics of Dice are measured again.
+
+Rows come in time order, so a few batches would tell of one hour.
+"""
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,7 @@ def _learn(learner: Learner, rows: DayRows, params: Train, compute: Compute) -> 
     loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed, compute.ranks)
     total = torch.zeros((), dtype=torch.float64, device=compute.device)
     learner.model.train()
-    recent: deque[Inputs] = deque(maxlen=SETTLING)
+    recent: deque[Inputs] = deque(maxlen=_SETTLING)
     batches: Iterable[Inputs] = prefetch(map(learner.inputs, loader.day(rows)))
     for inputs in batches:
         total += learner.step(inputs, learning.learning_rate).double() * inputs.impressions

@@ -10,6 +10,7 @@ the same weights, bit for bit, on a CPU with the same number of threads.
 """
 
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -29,12 +30,15 @@ from din.train import checkpoint
 from din.train.averaging import moments, take_in
 from din.train.checkpoint import Progress
 from din.train.compute import CPU_ALONE, Compute
-from din.train.learner import SETTLING, Inputs, Learner, check_loss
+from din.train.learner import Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.memory import keep_freed_memory
 from din.train.optimizers import learning_rate
 from din.train.predict import EVALUATION_BATCH, predict
 from din.train.warm_start import Start
+
+_SETTLING = 2_048
+"""The impressions, the last ones of an epoch, on which the statistics of Dice are measured again."""
 
 
 def fit(
@@ -120,6 +124,7 @@ class _Trainer:
         self.packer = packer
         self.params = params
         self.learning = learning
+        self.settling = -(-_SETTLING // learning.batch_size)  # batches
         self.checkpoint_minutes = params.compute.checkpoint_minutes
         self.path = path
         self.compute = compute
@@ -150,13 +155,18 @@ class _Trainer:
         learner.model.train()
         taken = moments(self.loader.batches(epoch), self.learning.average)
         earlier_batches = sum(self.loader.batches(earlier) for earlier in range(epoch))
-        batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, progress.batch)))
+        first = max(0, progress.batch - self.settling)
+        batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, first)))
         if self.compute.ranks.rank == 0:
-            batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", done=progress.batch)
+            batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", done=first)
         loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
         checked_every = 1 if self.compute.device.type == "cpu" else 100  # reading the loss makes a GPU wait
+        recent: deque[Inputs] = deque(maxlen=self.settling)
         mark = saved = time.monotonic()
         for inputs in batches:
+            recent.append(inputs)
+            if inputs.number < progress.batch:  # it was learned before a resume
+                continue
             rate = learning_rate(self.learning, epoch, earlier_batches + inputs.number)
             loss += learner.step(inputs, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
@@ -171,7 +181,7 @@ class _Trainer:
         self._check(loss)
         progress.epoch_seconds[-1] += time.monotonic() - mark
         self._save()  # before validation, which may take long
-        self._finish_epoch()
+        self._finish_epoch(recent)
 
     def _check(self, loss: Tensor) -> None:
         """Record the epoch's summed loss. Called before each save, so that no state with an infinite loss is saved.
@@ -183,13 +193,13 @@ class _Trainer:
         progress.loss = loss.item()
         check_loss(progress.loss, f"in epoch {progress.epoch + 1}, batch {progress.batch - 1}", self.learning)
 
-    def _finish_epoch(self) -> None:
+    def _finish_epoch(self, recent: Iterable[Inputs]) -> None:
         progress = self.progress
         metric = self.learning.metric
         started = time.monotonic()
         self.learner.load_weights(self.mean)
         self.mean = {}
-        self._settle()
+        self.learner.settle(recent)
         settled = time.monotonic()
         progress.settling_seconds += settled - started
         found = predict(self.learner.trained, self.features, "valid", EVALUATION_BATCH, self.compute)
@@ -223,12 +233,6 @@ class _Trainer:
         seed = int(np.random.SeedSequence((self.learning.seed, self.progress.epoch, 0, 3)).generate_state(1)[0])
         params = replace(self.params, learning=replace(self.learning, seed=seed))
         self.learner.take_table(Learner(self.features, self.packer, params, self.compute))
-
-    def _settle(self) -> None:
-        """Measure the statistics of Dice again on the last batches of the epoch, those before a resume included."""
-        epoch = self.progress.epoch
-        first = max(0, self.loader.batches(epoch) - SETTLING)
-        self.learner.settle(map(self.learner.inputs, self.loader.epoch(epoch, first)))
 
     def best(self) -> Learner:
         if self.with_optimizers:

@@ -31,8 +31,8 @@ from din.train.optimizers import table_optimizer
 from din.train.regularization import row_decay
 from din.train.shared_rows import SharedRows
 
-SETTLING = 40
-"""On how many of the last batches of an epoch or a day the statistics of Dice are measured again."""
+_FORMER = 256
+"""As how many impressions the former averages count at most, when the statistics of Dice are measured again."""
 
 
 class Inputs(NamedTuple):
@@ -138,7 +138,7 @@ class Learner:
         """
         if not any(isinstance(module, Dice) for module in self.model.modules()):
             return
-        seen = self._learning.batch_size
+        seen = min(self._learning.batch_size, _FORMER)
         for inputs in batches:
             seen += inputs.impressions
             with torch.no_grad(), self._among_ranks(), batches_weigh(inputs.impressions / seen):

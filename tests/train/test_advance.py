@@ -34,7 +34,7 @@ from din.train import advance as module
 from din.train.advance import Pass, advance
 from din.train.compute import Compute
 from din.train.distributed import Ranks
-from din.train.learner import SETTLING, Learner
+from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
 from din.train.regularization import row_decay
@@ -112,7 +112,7 @@ class Twin:
                     random = np.random.default_rng([self.learning.seed, day.toordinal(), len(learned), 1])
                     learned.append(packer.pack(shard, batch, random))
                     self.learn(learned[-1])
-            self.settle(learned[-SETTLING:])
+            self.settle(learned)
         return found
 
     def logits(self, packed: PackedBatch) -> torch.Tensor:
