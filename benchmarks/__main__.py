@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import processes, train_stage, vocabulary
+from benchmarks import train_stage, vocabulary
 from benchmarks.arguments import positive
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
@@ -22,7 +22,6 @@ from benchmarks.figures import TABLES, machine
 from benchmarks.measure import MARK, command
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.rows import EPOCH_ROWS, WORKLOADS, Workload
-from benchmarks.workspace import write_workspace
 from din.errors import InputError
 
 
@@ -74,12 +73,6 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             found = _run(vocabulary.command(workloads[0], size), f"vocabulary of {size:,}", 1)
             results.setdefault("vocabulary", {})[str(size)] = found
             _save(results, options.results)
-    for workload in workloads if max(options.cores) > 1 else ():
-        with TemporaryDirectory() as folder:
-            write_workspace(Path(folder), workload)
-            found = _run(processes.command(folder), f"2 processes, {workload.name}", 1)
-        results.setdefault("processes", {})[workload.name] = found
-        _save(results, options.results)
     if options.full_epoch:
         workload = replace(WORKLOADS[1], rows=EPOCH_ROWS)
         results["full_epoch"] = _run(train_stage.command(workload), f"an epoch of {EPOCH_ROWS:,} impressions", 1)
@@ -121,7 +114,7 @@ def _options() -> argparse.Namespace:
         type=positive,
         nargs="+",
         default=[1, 2],
-        help="one table for each of these numbers of cores; without 2, two processes are not compared with one",
+        help="one table for each of these numbers of cores",
     )
     parser.add_argument(
         "--peers",

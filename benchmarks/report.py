@@ -30,8 +30,6 @@ def markdown(results: dict[str, Any]) -> str:
     parts += [_request_table(name, runs) for name, runs in results["runs"].items() if "amazon-like, 1" in name]
     if "vocabulary" in results:
         parts.append(_vocabulary_table(results["vocabulary"]))
-    if "processes" in results:
-        parts.append(_processes_table(results["processes"]))
     parts += _epoch(results)
     return "\n".join(parts)
 
@@ -102,20 +100,6 @@ def _vocabulary_table(found: dict[str, Any]) -> str:
         figures = f"failed: {_short(run['error'])} |" if time is None else f"{time:.2f} | {time / smallest:.2f}×"
         lines.append(f"| {int(size):,} | {figures} |")
     return "\n".join(lines) + "\n"
-
-
-def _processes_table(found: dict[str, Any]) -> str:
-    lines = ["**Two processes against one, each on a core of its own**\n"]
-    lines += ["| | 1 process, rows/s | 2 processes, rows/s | ratio | by CPU time |", "|---|---|---|---|---|"]
-    for name, run in found.items():
-        figures = f"failed: {_short(run['error'])} | | |" if "error" in run else _processes_cells(run)
-        lines.append(f"| {name} | {figures} |")
-    return "\n".join(lines) + "\n"
-
-
-def _processes_cells(run: dict[str, Any]) -> str:
-    rates = f"{run['one_per_second']:,.0f} | {run['team_per_second']:,.0f}"
-    return f"{rates} | **{run['ratio']:.2f}×** | {run['cpu_ratio']:.2f}×"
 
 
 def _epoch(results: dict[str, Any]) -> list[str]:

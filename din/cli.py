@@ -296,13 +296,10 @@ def pin(
 )
 def train(as_json: AsJson = False) -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
-    from din.train.launch import main
+    with printing_json(HERE.training, as_json), running("train", HERE, HERE.training):
+        from din.train.run import train
 
-    check_root(HERE.params)
-    with printing_json(HERE.training, as_json):
-        code = main(HERE)
-        if code:
-            sys.exit(code)
+        train(HERE, params_here())
 
 
 @app.command(

@@ -147,13 +147,13 @@ def processors(workspace: Workspace) -> Iterator[Finding]:
     seen = f"{usable} of {os.cpu_count()} usable, by affinity and cgroup quota"
     params = _params(workspace)
     compute = params and params.train.compute
-    wanted = (compute.threads or 1) * compute.processes if compute else 1
+    wanted = compute.threads or 1 if compute else 1
     if wanted > usable:
         yield Finding(
             "cores",
             "warning",
             f"{seen}; training wants {wanted}",
-            "lower train.compute.threads or processes, or raise the quota: more threads than cores wait for each other",
+            "lower train.compute.threads, or raise the quota: more threads than cores wait for each other",
         )
     else:
         yield Finding("cores", "ok", seen)

@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from din.workspace import Workspace
 
 
 @contextmanager
-def running(name: str, workspace: Workspace, report: Path | None = None, leader: bool = True) -> Iterator[None]:
+def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
     """Run a stage's body under the workspace lock and write `.din/outcome/<name>.json`.
 
     Import the stage's function inside the body, so that a missing package leaves an outcome too. A stage that fails
@@ -42,8 +42,6 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
         name: the stage's name in dvc.yaml.
         workspace: the workspace to run in.
         report: the report that the stage writes, for runners to keep; a GateClosed may name another.
-        leader: False in all but the first process of a stage that runs in several. The first process holds the lock;
-            the others write an outcome only if they fail.
 
     Raises:
         SystemExit: the body raised an error. The exit code is 2 for InputError and for a missing package, 1 for
@@ -51,12 +49,11 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
     """
     code = 0
     message = ""
-    with workspace_lock(workspace) if leader else nullcontext():
+    with workspace_lock(workspace):
         began = time.monotonic()
         outcome = workspace.outcome(name)
-        following = stages_from(name, workspace) if leader else []
-        if leader:
-            outcome.unlink(missing_ok=True)
+        following = stages_from(name, workspace)
+        outcome.unlink(missing_ok=True)
         if following:
             # A killed stage must not leave those on an older run.
             for verdict in (workspace.gate, workspace.report, workspace.outcome("promote")):
@@ -77,17 +74,16 @@ def running(name: str, workspace: Workspace, report: Path | None = None, leader:
         if code:
             for path in reports_of(following[1:], workspace):
                 path.unlink(missing_ok=True)
-        if leader or code:
-            ended: StageOutcome = {
-                "run_id": run_id(),
-                "stage": name,
-                "exit_code": code,
-                "report": workspace.relative(report) if report else None,
-                "seconds": round(time.monotonic() - began, 3),
-            }
-            if code:
-                ended["message"] = _printable(message)[:MOST_TOLD]
-            write_json(outcome, ended)
+        ended: StageOutcome = {
+            "run_id": run_id(),
+            "stage": name,
+            "exit_code": code,
+            "report": workspace.relative(report) if report else None,
+            "seconds": round(time.monotonic() - began, 3),
+        }
+        if code:
+            ended["message"] = _printable(message)[:MOST_TOLD]
+        write_json(outcome, ended)
         if code and workspace.pipeline.exists():
             write_page(workspace)
     if code:

@@ -7,7 +7,7 @@ Without a choice, operations run their references. The results of the two differ
 results of native forms on different processors. `identity` tells them apart.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from din.ops.native.library import Library
 
 Backend = Literal["auto", "reference", "native"]
-Collect = Callable[[str | None], Sequence[str | None]]
 
 _library: "Library | None" = None
 
@@ -36,29 +35,18 @@ def identity() -> str | None:
 
 
 @contextmanager
-def using(backend: Backend, collect: Collect = lambda own: [own]) -> Iterator[None]:
+def using(backend: Backend) -> Iterator[None]:
     """Choose the backend of this process, for all its threads, and restore the earlier one at the end.
 
     Args:
         backend: `auto` is `native` where a C compiler works. Where none does, a printed line says so.
-        collect: returns the identities of all processes that compute together, given that of this process. If they
-            differ, `auto` is `reference` for all of them.
 
     Raises:
-        InputError: `native` is asked for, but the library can't be built here, or differs between processes.
+        InputError: `native` is asked for, but the library can't be built here.
     """
     global _library
-    found = None if backend == "reference" else _load(backend)
-    identities = collect(found and found.identity)
-    if len(set(identities)) > 1:
-        if backend == "native":
-            raise InputError(
-                "train.compute.backend: native, but the libraries of the ranks differ "
-                f"({', '.join(map(str, identities))}); use machines with one kind of processor and compiler, or `auto`"
-            )
-        found = None
     earlier = _library
-    _library = found
+    _library = None if backend == "reference" else _load(backend)
     try:
         yield
     finally:

@@ -8,42 +8,17 @@ This is the reference. The native form (`perceptron.py`) runs Dice together with
 alone. It reads and updates the tensors of the module `Dice` below.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Gather = Callable[[Tensor], Tensor]
-
 EPSILON = 1e-8
 MOMENTUM = 0.05  # weight of a batch in the moving averages
 
-_gather: Gather | None = None
 _weight: float = MOMENTUM
-
-
-@contextmanager
-def statistics_of_all(gather: Gather | None) -> Iterator[None]:
-    """Let Dice use the statistics of the rows of all processes that train together.
-
-    Args:
-        gather: returns the vectors of all processes, [processes, n], given that of this process, [n]. All processes get
-            the same bits. None: this process trains alone.
-    """
-    global _gather
-    earlier = _gather
-    _gather = gather
-    try:
-        yield
-    finally:
-        _gather = earlier
-
-
-def gather_of_all() -> Gather | None:
-    """Return the `gather` that `statistics_of_all` was given."""
-    return _gather
 
 
 @contextmanager
@@ -86,11 +61,6 @@ class Dice(nn.Module):
 
     def forward(self, s: Tensor) -> Tensor:
         """Return f(s) for s [N, H]; in evaluation for s of any shape [..., H]."""
-        if self.training:
-            s = s.to(self.mean.dtype)  # in full precision, under autocast too
-        gather = gather_of_all()
-        if self.training and gather:
-            return self._of_all_processes(s, gather)
         if self.training and s.shape[0] > 0:
             with torch.no_grad():
                 mean = s.mean(0)
@@ -103,35 +73,6 @@ class Dice(nn.Module):
         p = (s - self.mean).mul_(torch.rsqrt(self.variance + EPSILON)).sigmoid_()
         return torch.addcmul(self.alpha, p, 1 - self.alpha).mul_(s)
 
-    def _of_all_processes(self, s: Tensor, gather: Gather) -> Tensor:
-        with torch.no_grad():
-            own_mean = s.sum(0) / max(s.shape[0], 1)
-            z = s - own_mean
-            moments = torch.cat([own_mean.new_tensor([s.shape[0]]), own_mean, z.square().sum(0)])
-            rows, mean, variance = _combined(gather(moments))
-            weight = _weight * (rows > 0)
-            self.mean.lerp_(mean, weight)
-            self.variance.lerp_(variance, weight)
-            scale = torch.rsqrt(variance + EPSILON)
-            z.add_(own_mean - mean).mul_(scale)
-        return _BatchDice.apply(s, self.alpha, z, scale, rows.clamp_min(1), gather)
-
-
-def _combined(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the number [], mean [H] and variance [H] of the rows of several parts. All are 0 without rows.
-
-    Args:
-        parts: the number of rows, their mean, and their summed squared deviations from it: [processes, 1 + 2 H].
-
-    Source: Chan, Golub & LeVeque 1983.
-    """
-    units = parts.shape[1] // 2
-    rows, mean, squares = parts.split([1, units, units], 1)
-    total = rows.sum()
-    center = (rows * mean).sum(0) / total.clamp_min(1)
-    squares = squares.sum(0) + (rows * (mean - center).square()).sum(0)
-    return total, center, squares / total.clamp_min(1)
-
 
 class _BatchDice(torch.autograd.Function):
     """Dice with the statistics of its own rows s [N, H], given z = (s − E[s])·scale and scale = 1 / √(Var[s] + ε).
@@ -142,24 +83,13 @@ class _BatchDice(torch.autograd.Function):
         ds = g·(α + (1 − α)·p) + (1 − α)·scale·(h − E[h] − z·E[h·z])
         dα = Σ g·s·(1 − p)
 
-    With `gather`, E is over the `rows` [] of all processes, and dα is the part of this process. Written by hand because
-    autograd would make twice as many passes over [N, H].
+    Written by hand because autograd would make twice as many passes over [N, H].
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        s: Tensor,
-        alpha: Tensor,
-        z: Tensor,
-        scale: Tensor,
-        rows: Tensor | None = None,
-        gather: Gather | None = None,
-    ) -> Tensor:
+    def forward(ctx: Any, s: Tensor, alpha: Tensor, z: Tensor, scale: Tensor) -> Tensor:
         p = torch.sigmoid(z)
         ctx.save_for_backward(s, alpha, z, scale, p)
-        ctx.rows = rows
-        ctx.gather = gather
         return torch.addcmul(alpha, p, 1 - alpha).mul_(s)
 
     @staticmethod
@@ -169,15 +99,9 @@ class _BatchDice(torch.autograd.Function):
         gs = g * s
         h = torch.ops.aten.sigmoid_backward(gs, p)
         factor = (1 - alpha) * scale
-        if ctx.gather is None:
-            d_s = torch.addcmul(-h.mean(0) * factor, h, factor)
-            d_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
-        else:
-            sums = ctx.gather(torch.cat([h.sum(0), (h * z).sum(0)])).sum(0)
-            mean_h, mean_hz = (sums / ctx.rows).chunk(2)
-            d_s = torch.addcmul(-mean_h * factor, h, factor)
-            d_s.addcmul_(z, -mean_hz * factor)
+        d_s = torch.addcmul(-h.mean(0) * factor, h, factor)
+        d_s.addcmul_(z, -h.mul_(z).mean(0) * factor)
         d_s.addcmul_(g, torch.addcmul(alpha, p, 1 - alpha))
         d_alpha = gs.sum(0)
         d_alpha.sub_(gs.mul_(p).sum(0))
-        return d_s, d_alpha, None, None, None, None
+        return d_s, d_alpha, None, None

@@ -7,8 +7,7 @@ N rows, I inputs, H hidden units of a layer.
 The reference runs the layers in turn. The native form is for Dice as f, without dropout, in float32 on the CPU, in
 training and in evaluation without gradients. It takes tiles of rows through a layer while they lie in the nearest
 cache, and stores only the hidden values s (docs/kernels.md). In training the statistics of Dice are known only after
-the whole batch, so each layer is a sweep over all rows. Between two sweeps, processes that train together exchange
-their moments.
+the whole batch, so each layer is a sweep over all rows.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from din.ops import backend
-from din.ops.dice import EPSILON, Dice, Gather, gather_of_all, weight_of_batch
+from din.ops.dice import EPSILON, Dice, weight_of_batch
 from din.ops.native.library import Library, Struct
 
 
@@ -41,9 +40,8 @@ def stack_fits(layers: Sequence[nn.Module], x: Tensor) -> bool:
         return False
     kinds = (Dice, nn.Linear)
     alternate = all(isinstance(layer, kinds[number % 2]) for number, layer in enumerate(layers))
-    full_precision = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     has_form = layers[0].training or not torch.is_grad_enabled()  # there is no gradient in evaluation
-    return alternate and has_form and x.is_cpu and full_precision
+    return alternate and has_form and x.is_cpu and x.dtype == torch.float32
 
 
 class _Perceptron(torch.autograd.Function):
@@ -93,8 +91,6 @@ class State(NamedTuple):
 
     layer: Struct  # din_dice_layer
     units: int  # H
-    rows: Tensor  # [1], the number of rows of all processes
-    gather: Gather | None  # see `din.ops.dice.statistics_of_all`
 
 
 class LowestLayer(NamedTuple):
@@ -162,33 +158,22 @@ class DiceStack:
                 self.library.din_dice_output_backward(threads, rows, state.layer, linear.weight, d_y, *outputs)
             else:
                 self.library.din_dice_linear_backward(threads, rows, *above, state.layer, linear.weight, *outputs)
-            totals = state.gather(sums[:3].flatten()).sum(0).view(3, -1) if state.gather else sums[:3]
-            above = LowestLayer(state.layer, u, totals / state.rows)
+            above = LowestLayer(state.layer, u, sums[:3] / max(rows, 1))
             d_alphas.insert(0, sums[3])
             d_linears[:0] = [d_weight, d_bias]
         assert above is not None
         return above, [*d_alphas, *d_linears]
 
     def _observe(self, dice: Dice, s: Tensor, rows: int) -> State:
-        """Return the layer with its statistics: the moving averages, or in training those of hidden values s [N, H].
-
-        The latter are over all processes that train together.
-        """
+        """Return the layer with its statistics: the moving averages, or in training those of hidden values s [N, H]."""
         units = len(dice.alpha)
-        if not dice.training:
+        if dice.training:
+            mean = torch.empty(units)
+            scale = torch.empty(units)
+            averages = (dice.mean, dice.variance, weight_of_batch(), EPSILON)
+            self.library.din_dice_statistics(torch.get_num_threads(), rows, units, s, mean, scale, *averages)
+        else:
+            mean = dice.mean
             scale = torch.rsqrt(dice.variance + EPSILON)
-            layer = self.library.struct(
-                "din_dice_layer", units=units, s=s, mean=dice.mean, scale=scale, alpha=dice.alpha
-            )
-            return State(layer, units, scale, None)
-        gather = gather_of_all()
-        own_moments = torch.empty(1 + 2 * units)
-        self.library.din_dice_moments(torch.get_num_threads(), rows, units, s, own_moments)
-        moments = gather(own_moments) if gather else own_moments.unsqueeze(0)
-        count = torch.empty(1)
-        mean = torch.empty(units)
-        scale = torch.empty(units)
-        averages = (dice.mean, dice.variance, weight_of_batch(), EPSILON)
-        self.library.din_dice_statistics(len(moments), units, moments, count, mean, scale, *averages)
         layer = self.library.struct("din_dice_layer", units=units, s=s, mean=mean, scale=scale, alpha=dice.alpha)
-        return State(layer, units, count, gather)
+        return State(layer, units)

@@ -85,22 +85,17 @@ class LearningParams(Block):
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeParams(Block):
-    """The devices, threads and processes of training."""
+    """The device and threads of training."""
 
     device: Literal["auto", "cpu", "cuda"]
     threads: PositiveInt | None
-    processes: PositiveInt
     backend: Literal["auto", "reference", "native"]
-    precision: Literal["float32", "bfloat16"]
     checkpoint_minutes: PositiveFloat
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Report settings that native operations do not support."""
-        advice = "native operations compute on CPUs in float32; set backend to auto"
+        """Report a device that native operations do not support."""
         if self.backend == "native" and self.device == "cuda":
-            yield Conflict(("backend", "device"), advice)
-        if self.backend == "native" and self.precision == "bfloat16":
-            yield Conflict(("backend", "precision"), advice)
+            yield Conflict(("backend", "device"), "native operations compute on CPUs; set backend to auto")
 
 
 @dataclass(frozen=True, kw_only=True)

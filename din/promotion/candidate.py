@@ -87,13 +87,8 @@ def _made_from(evidence: Evidence) -> Finding:
 
 def _asked(now: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """Return `train` of params.yaml as training resolves it, with the whole version of the bundle it started from."""
-    processes = dict(made.get("compute", {})).get("processes")
-    resolved = now | {"compute": now["compute"] | {"processes": processes}}
-    for key in ("warm_start", "champion"):
-        full = made.get(key)
-        if names_version(now[key], str(full)):
-            resolved[key] = full
-    return resolved
+    full = {key: made.get(key) for key in ("warm_start", "champion")}
+    return now | {key: version for key, version in full.items() if names_version(now[key], str(version))}
 
 
 def _pairs(block: str, made: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

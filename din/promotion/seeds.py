@@ -39,7 +39,6 @@ def judge_seeds(workspace: Workspace, params: Params, count: int) -> None:
     Raises:
         InputError: the workspace holds no candidate of today's parameters and features, or a training diverged.
     """
-    _check_processes(params)
     with computing(params.train.compute) as compute, job_of(workspace, params, compute) as job:
         inputs = _checked_inputs(workspace, job.settings)
         own_seed = job.settings.learning.seed
@@ -73,15 +72,6 @@ def in_words(metric: RankingMetric, report: SeedReport) -> list[str]:
         f"    Two trainings that differ only in the seed are less than {_shown(luck['between_two'])} apart in "
         f"{share:.0f} % of cases. A smaller gain of other parameters may be luck of the seed.",
     ]
-
-
-def _check_processes(params: Params) -> None:
-    processes = params.train.compute.processes
-    if processes > 1:
-        raise InputError(
-            f"train.compute.processes is {processes}, but other seeds are trained in one process, whose steps are "
-            "smaller; set it to 1, run `dvc repro evaluate`, and judge again"
-        )
 
 
 def _checked_inputs(workspace: Workspace, settings: Train) -> Judged:

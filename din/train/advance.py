@@ -16,8 +16,8 @@ differences. Rows come in time order within a shard, shard after shard. The lear
 training: its `decay` is meant for rows that are seen again and again, and a day is new. Rows have no age. A held-out
 day has all of its negatives, so it has no offset; a day of the training split has that of training.
 
-The result depends on the model, the optimizer's state, the features and the parameters alone, for a given number of
-ranks. The pass reads each shard twice a day, and keeps no checkpoint. A killed pass starts over.
+The result depends on the model, the optimizer's state, the features and the parameters alone. The pass reads each shard
+twice a day, and keeps no checkpoint. A killed pass starts over.
 """
 
 from collections import deque
@@ -98,7 +98,7 @@ class Pass:
 def advance(
     learner: Learner, params: Train, split: SplitName, compute: Compute = CPU_ALONE, after: datetime | None = None
 ) -> Pass:
-    """Advance a model over the days of a split. All ranks call this.
+    """Advance a model over the days of a split.
 
     Args:
         learner: the model with the state of its optimizers. The pass changes it.
@@ -152,7 +152,7 @@ def _learn(learner: Learner, rows: DayRows, params: Train, compute: Compute) -> 
     """
     learning = params.learning
     packer = Packer(learner.features, learning.unknown_rate)
-    loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed, compute.ranks)
+    loader = TrainingLoader(learner.features, packer, learning.batch_size, learning.seed)
     total = torch.zeros((), dtype=torch.float64, device=compute.device)
     learner.model.train()
     recent: deque[Inputs] = deque(maxlen=_SETTLING)

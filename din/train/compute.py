@@ -1,10 +1,9 @@
-"""The device, threads, precision and processes of a run: `train.compute`, resolved once for all parts of training."""
+"""The device and threads of a run: `train.compute`, resolved once for all parts of training."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,14 +12,13 @@ from din import cores
 from din.errors import InputError
 from din.ops import backend
 from din.params import ComputeParams
-from din.train.distributed import ALONE, Ranks
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Compute:
-    """The device and threads of this process, the precision of the dense part, and the ranks that train together.
+    """The device and threads of this process.
 
     `computing` creates it and sets up the process accordingly. The backend is not part of it, since `din.ops.backend`
     holds that choice for the whole process.
@@ -28,8 +26,6 @@ class Compute:
 
     device: torch.device = CPU
     threads: int = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
-    ranks: Ranks = ALONE
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -37,9 +33,7 @@ class Compute:
         return {
             "device": self.device.type,
             "threads": self.threads,
-            "processes": self.ranks.size,
             "backend": backend.identity(),
-            "precision": self.precision,
         }
 
 
@@ -47,55 +41,37 @@ CPU_ALONE = Compute()
 
 
 @contextmanager
-def computing(params: ComputeParams, ranks: Ranks = ALONE) -> Iterator[Compute]:
+def computing(params: ComputeParams) -> Iterator[Compute]:
     """Resolve `train.compute`, and set up this process accordingly until the end of the block.
 
     Raises:
-        InputError: there is no GPU for this rank, or native operations are asked for and not available.
+        InputError: there is no GPU, or native operations are asked for and not available.
     """
-    device = device_of(params)
-    fits = device.type == "cpu" and params.precision == "float32"
-    chosen = params.backend if fits else "reference"
-    threads = threads_of(params)
+    device = _device(params)
+    chosen = params.backend if device.type == "cpu" else "reference"
+    threads = params.threads or cores.available()
     earlier_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with backend.using(chosen, ranks.collect):
-            yield Compute(device, threads, params.precision, ranks)
+        with backend.using(chosen):
+            yield Compute(device, threads)
     finally:
         torch.set_num_threads(earlier_threads)
 
 
-def device_of(params: ComputeParams) -> torch.device:
+def _device(params: ComputeParams) -> torch.device:
     """Return the device of this process. `auto` is a GPU where there is one, unless `backend` is `native`.
 
-    Each rank on a machine takes one GPU, in order.
-
     Raises:
-        InputError: there is no GPU for this rank.
+        InputError: `cuda` is asked for, and there is no GPU.
     """
     if params.device == "cpu":
         return CPU
-    if params.device == "auto" and (params.backend == "native" or not torch.cuda.is_available()):
-        return CPU
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    gpus = torch.cuda.device_count()
-    if rank >= gpus:
-        raise InputError(
-            f"process {rank + 1} of this machine needs a GPU of its own, but there are {gpus}; "
-            "lower train.compute.processes, or set train.compute.device: cpu"
-        )
-    device = torch.device("cuda", rank)
-    torch.cuda.set_device(device)
-    return device
-
-
-def threads_of(params: ComputeParams) -> int:
-    """Return `threads` if set. Otherwise return an equal share of this machine's cores for each process."""
-    if params.threads:
-        return params.threads
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(cores.available() // processes, 1)
+    if torch.cuda.is_available() and (params.device == "cuda" or params.backend != "native"):
+        return torch.device("cuda")
+    if params.device == "cuda":
+        raise InputError("train.compute.device: cuda, but torch sees no GPU here; set it to auto or cpu")
+    return CPU
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -48,10 +48,10 @@ def fit(
     start: Start | None = None,
     compute: Compute = CPU_ALONE,
 ) -> tuple[Trained, Progress]:
-    """Train a model, and stop when the validation metric no longer improves. All ranks call this.
+    """Train a model, and stop when the validation metric no longer improves.
 
     Args:
-        checkpoint_path: the file in which rank 0 saves state, and from which all ranks resume. None: neither.
+        checkpoint_path: the file in which state is saved, and from which the run resumes. None: neither.
         start: an earlier model to start from. None: start from random weights.
         compute: `params.compute`, resolved.
 
@@ -128,9 +128,7 @@ class _Trainer:
         self.checkpoint_minutes = params.compute.checkpoint_minutes
         self.path = path
         self.compute = compute
-        self.loader = TrainingLoader(
-            features, packer, learning.batch_size, learning.seed, compute.ranks, learning.half_life_days
-        )
+        self.loader = TrainingLoader(features, packer, learning.batch_size, learning.seed, learning.half_life_days)
         self.learner = Learner(features, packer, params, compute)
         if start:
             start.apply(self.learner.model, self.learner.table, features, params)
@@ -153,12 +151,11 @@ class _Trainer:
         if progress.batch == 0:
             progress.epoch_seconds.append(0.0)
         learner.model.train()
-        taken = moments(self.loader.batches(epoch), self.learning.average)
-        earlier_batches = sum(self.loader.batches(earlier) for earlier in range(epoch))
+        total = self.loader.batches
+        taken = moments(total, self.learning.average)
         first = max(0, progress.batch - self.settling)
         batches: Iterable[Inputs] = prefetch(map(learner.inputs, self.loader.epoch(epoch, first)))
-        if self.compute.ranks.rank == 0:
-            batches = track(batches, self.loader.batches(epoch), f"epoch {epoch + 1}", done=first)
+        batches = track(batches, total, f"epoch {epoch + 1}", done=first)
         loss = torch.tensor(progress.loss, dtype=torch.float64, device=self.compute.device)
         checked_every = 1 if self.compute.device.type == "cpu" else 100  # reading the loss makes a GPU wait
         recent: deque[Inputs] = deque(maxlen=self.settling)
@@ -167,7 +164,7 @@ class _Trainer:
             recent.append(inputs)
             if inputs.number < progress.batch:  # it was learned before a resume
                 continue
-            rate = learning_rate(self.learning, epoch, earlier_batches + inputs.number)
+            rate = learning_rate(self.learning, epoch, epoch * total + inputs.number)
             loss += learner.step(inputs, rate).double() * inputs.impressions
             progress.batch = inputs.number + 1
             if progress.batch in taken:
@@ -242,15 +239,8 @@ class _Trainer:
         return self.learner
 
     def resume(self) -> None:
-        """Continue from the checkpoint of this run, if there is one.
-
-        Raises:
-            InputError: the ranks read different checkpoints.
-        """
+        """Continue from the checkpoint of this run, if there is one."""
         found = checkpoint.load(self.path) if self.path else None
-        places = self.compute.ranks.collect(found and (found[1].epoch, found[1].batch))
-        if len(set(places)) > 1:
-            raise InputError(f"by rank, {self.path} holds (epoch, batch) {places}; all machines must see one workspace")
         if found is None:
             return
         tensors, self.progress = found
@@ -260,7 +250,7 @@ class _Trainer:
         print(f"resuming at epoch {self.progress.epoch + 1}, batch {self.progress.batch}", flush=True)
 
     def _save(self) -> None:
-        if self.path is not None and self.compute.ranks.rank == 0:
+        if self.path is not None:
             best = {f"best.{name}": tensor for name, tensor in self.best_state.items()}
             mean = {f"mean.{name}": tensor for name, tensor in self.mean.items()}
             checkpoint.save(self.path, self.learner.state() | best | mean, self.progress)

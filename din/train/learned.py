@@ -79,7 +79,7 @@ def learn(
     start: Start | None = None,
     compute: Compute = CPU_ALONE,
 ) -> Learned:
-    """Train a model. All ranks call this; arguments as in `fit`.
+    """Train a model; arguments as in `fit`.
 
     A pass keeps no checkpoint. If it is killed, the resumed run makes it again.
 

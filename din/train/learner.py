@@ -5,8 +5,7 @@ continues with the same bits.
 """
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from din.model.din import build
 from din.model.embedding import Batch, to_tensors
 from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
-from din.ops.dice import Dice, batches_weigh, statistics_of_all
+from din.ops.dice import Dice, batches_weigh
 from din.params import LearningParams, Train
 from din.train.compute import CPU_ALONE, Compute, moved
 from din.train.item_bias import start_at_ctr
@@ -39,19 +38,21 @@ class Inputs(NamedTuple):
     """The inputs of a training step, on the device that computes it."""
 
     number: int  # of the batch in its epoch or day
-    key: Key  # seeds the dropped units of this rank
-    impressions: int  # of all ranks
+    key: Key  # seeds the dropped units
     offset: float  # added to the logits in the loss
-    weights: Tensor | None  # float32 [B], of this rank's rows in the loss
-    labels: Tensor  # float32 [B], of this rank
-    rows: Tensor  # int64 [U], rows of the joint table that this rank's batch touches
+    weights: Tensor | None  # float32 [B], of the impressions in the loss
+    labels: Tensor  # float32 [B]
+    rows: Tensor  # int64 [U], the distinct rows of the joint table that the batch touches
     batch: Batch  # its ids are positions in `rows`
-    united: Tensor  # int64 [N], distinct rows of the joint table that any rank's batch touches
-    places: tuple[Tensor, ...]  # int64 [its U], the places of each rank's rows in `united`
+
+    @property
+    def impressions(self) -> int:
+        """B, the number of impressions."""
+        return len(self.labels)
 
 
 class Learner:
-    """A new model, which `step` trains. Each rank has a whole copy.
+    """A new model, which `step` trains.
 
     Attributes:
         features: the features whose ids have rows in the table.
@@ -83,13 +84,11 @@ class Learner:
         weights = None if batch.weights is None else torch.from_numpy(batch.weights)
         labels = torch.from_numpy(batch.packed.labels)
         rows = torch.from_numpy(batch.rows)
-        united = torch.from_numpy(batch.united)
-        places = tuple(map(torch.from_numpy, batch.places))
-        tensors = moved((weights, labels, rows, to_tensors(batch.packed, rows), united, places), self._compute.device)
-        return Inputs(batch.number, batch.key, batch.impressions, batch.offset, *tensors)
+        tensors = moved((weights, labels, rows, to_tensors(batch.packed, rows)), self._compute.device)
+        return Inputs(batch.number, batch.key, batch.offset, *tensors)
 
     def step(self, inputs: Inputs, rate: float) -> Tensor:
-        """Update the model from one batch at learning rate η, and return the mean loss [] before, over all ranks.
+        """Update the model from one batch at learning rate η, and return the mean loss [] before.
 
         The model must be in training mode. The loss stays on the device.
         """
@@ -98,37 +97,30 @@ class Learner:
         loss, leaf = self._gradient(inputs)
         assert leaf.grad is not None
         gradient = leaf.grad
-        trained = [p for p in self._parameters if p.grad is not None]
-        if self._compute.ranks.size > 1:
-            dense = [loss, *(p.grad for p in trained if p.grad is not None)]
-            (loss, *sums), gradient = self._compute.ranks.add(dense, gradient, inputs.places, len(inputs.united))
-            for parameter, total in zip(trained, sums, strict=True):
-                parameter.grad = total
         if self._learning.clip_norm:
-            gradients = [*(p.grad for p in trained if p.grad is not None), gradient]
+            gradients = [*(p.grad for p in self._parameters if p.grad is not None), gradient]
             shrink = (self._learning.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
             for tensor in gradients:
                 tensor.mul_(shrink)
         self._dense.step(rate)
-        self._sparse.step(inputs.united, gradient, rate)
+        self._sparse.step(inputs.rows, gradient, rate)
         return loss
 
     def _gradient(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Return this rank's part of the mean loss, [], and the table's rows [U, W].
+        """Return the mean loss, [], and the table's rows [U, W].
 
         Afterwards these rows and the parameters hold gradients.
         """
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
-        with self._among_ranks():
-            logits = self._logits(leaf, inputs)
-            shifted = logits + inputs.offset if inputs.offset else logits
-            total = binary_cross_entropy_with_logits(shifted, inputs.labels, inputs.weights, reduction="sum")
-            loss = total / inputs.impressions
-            loss.backward()
+        logits = self._logits(leaf, inputs)
+        shifted = logits + inputs.offset if inputs.offset else logits
+        total = binary_cross_entropy_with_logits(shifted, inputs.labels, inputs.weights, reduction="sum")
+        loss = total / inputs.impressions
+        loss.backward()
         return loss.detach(), leaf
 
     def settle(self, batches: Iterable[Inputs]) -> None:
-        """Measure the statistics of Dice again, on some batches, and change no weight. All ranks call this.
+        """Measure the statistics of Dice again, on some batches, and change no weight.
 
         A step changes the weights after it has measured the hidden values. So the moving averages describe the model of
         some twenty steps ago, and evaluation applies them to the model of now. This replaces them by the mean over all
@@ -141,22 +133,14 @@ class Learner:
         seen = min(self._learning.batch_size, _FORMER)
         for inputs in batches:
             seen += inputs.impressions
-            with torch.no_grad(), self._among_ranks(), batches_weigh(inputs.impressions / seen):
+            with torch.no_grad(), batches_weigh(inputs.impressions / seen):
                 self._logits(self._sparse.rows(inputs.rows), inputs)
 
-    @contextmanager
-    def _among_ranks(self) -> Iterator[None]:
-        ranks = self._compute.ranks
-        with statistics_of_all(ranks.gather if ranks.size > 1 else None):
-            yield
-
     def _logits(self, rows_UW: Tensor, inputs: Inputs) -> Tensor:
-        """Return the logits [B] of this rank's batch, given the table's rows."""
-        compute = self._compute
+        """Return the logits [B] of a batch, given the table's rows."""
         if self._learning.dropout:  # so that a resumed run drops the same units
             torch.manual_seed(int(np.random.SeedSequence(inputs.key).generate_state(1)[0]))
-        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.precision == "bfloat16"):
-            return self.model(rows_UW, inputs.batch).float()
+        return self.model(rows_UW, inputs.batch)
 
     def weights(self) -> dict[str, Tensor]:
         """Return all tensors that the model computes with, by name. They are not copies."""

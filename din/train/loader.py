@@ -1,9 +1,8 @@
 """Batches for training and evaluation, and a background thread that packs them while the model computes.
 
-An epoch visits the training rows in random order. The order and the dropped ids are functions of (seed, epoch, batch,
-number of ranks), so a resumed epoch continues with the same batches. A day's rows of another split are visited shard
-after shard, and by time within a shard. Several ranks cut this order of shards and rows into contiguous shares, which
-differ by at most one row. A rank reads only the shards of its share.
+An epoch visits the training rows in random order. The order and the dropped ids are functions of (seed, epoch, batch),
+so a resumed epoch continues with the same batches. A day's rows of another split are visited shard after shard, and by
+time within a shard.
 """
 
 from collections import deque
@@ -20,7 +19,6 @@ from din.features.packing import PackedBatch, Packer
 from din.features.reader import Features, Shard
 from din.ops.deduplicate import Deduplicator
 from din.schema import SplitName
-from din.train.distributed import ALONE, Ranks
 from din.train.weights import RowWeights
 
 T = TypeVar("T")
@@ -28,37 +26,31 @@ T = TypeVar("T")
 Key = tuple[int, ...]
 """Numbers that seed random numbers."""
 
-GROUP = 8  # how many batches are packed in one go, and how many have their rows exchanged at once
+GROUP = 8  # how many batches are packed in one go
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """A packed batch, and the rows of the joint table that it touches.
-
-    A single process has its own rows in `united`, and no `places`.
-    """
+    """A packed batch, and the rows of the joint table that it touches."""
 
     number: int  # of the batch in its epoch or day
-    key: Key  # seeds everything random in the step of this rank
-    rows: np.ndarray  # [U], distinct rows of the joint table that this rank's batch touches
-    packed: PackedBatch  # this rank's part; the ids of its lookups are positions in `rows`
-    weights: np.ndarray | None  # float32 [B], of this rank's rows in the loss; None: all are 1
+    key: Key  # seeds everything random in the step
+    rows: np.ndarray  # [U], distinct rows of the joint table
+    packed: PackedBatch  # the ids of its lookups are positions in `rows`
+    weights: np.ndarray | None  # float32 [B], of the impressions in the loss; None: all are 1
     offset: float  # added to the logits in the loss, for the negatives that training left out
-    impressions: int  # of all ranks
-    united: np.ndarray  # [N], distinct rows of the joint table that any rank's batch touches
-    places: list[np.ndarray]  # [its U], the places of each rank's rows in `united`
 
 
 @dataclass(frozen=True)
 class _Visit:
-    """Some rows of a split, in the order in which all ranks together visit them.
+    """Some rows of a split, in the order in which they are visited.
 
     Attributes:
         split: the split.
         shards: the numbers of its shards, [S].
         sizes: how many rows of each shard are visited, [S].
         orders: the positions of these rows, for each shard.
-        key: the key of a batch, given its number among the batches of all ranks.
+        key: the key of a batch, given its number.
     """
 
     split: SplitName
@@ -69,12 +61,10 @@ class _Visit:
 
 
 class TrainingLoader:
-    """Batches of this rank's share of the rows to learn. All rows of a batch come from one shard.
-
-    All ranks yield the same number of batches. A rank whose share has fewer yields empty ones at the end.
+    """Batches of the rows to learn. All rows of a batch come from one shard.
 
     Args:
-        batch_size: impressions in a batch of one rank.
+        batch_size: impressions in a batch.
         seed: determines the order of rows, and the values that are replaced by unknown.
         half_life_days: the age at which a training row counts half as much. None: age does not count.
     """
@@ -85,90 +75,57 @@ class TrainingLoader:
         packer: Packer,
         batch_size: int,
         seed: int,
-        ranks: Ranks = ALONE,
         half_life_days: float | None = None,
     ) -> None:
         self._features = features
         self._packer = packer
         self._seed = seed
         self._size = batch_size
-        self._ranks = ranks
         self._rows = features.split_rows("train")
         self._weights = RowWeights.used(features, half_life_days)
         self._distinct_rows = Deduplicator(packer.layout.rows)
 
-    def batches(self, epoch: int) -> int:
-        """Return the number of batches of each rank in an epoch."""
-        return self._batches(self._epoch(epoch))
+    @property
+    def batches(self) -> int:
+        """The number of batches of an epoch."""
+        return sum(-(-rows // self._size) for rows in self._rows)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[TrainingBatch]:
         """Yield the batches of an epoch in order, from number `start` on."""
-        return self._shared(self._epoch(epoch), start)
+        random = np.random.default_rng([self._seed, epoch])
+        shards = random.permutation(len(self._rows)).tolist()
+        sizes = [self._rows[shard] for shard in shards]
+        orders = (random.permutation(size) for size in sizes)
+        return self._visited(_Visit("train", shards, sizes, orders, lambda batch: (self._seed, epoch, batch)), start)
 
     def day(self, rows: DayRows) -> Iterator[TrainingBatch]:
         """Yield the batches of a day in order. Their keys are the keys of no epoch, which have no fourth number."""
         day = rows.day.toordinal()
         sizes = [len(own) for own in rows.positions]
-        visit = _Visit(rows.split, range(len(sizes)), sizes, rows.positions, lambda draw: (self._seed, day, draw, 1))
-        return self._shared(visit, 0)
+        visit = _Visit(rows.split, range(len(sizes)), sizes, rows.positions, lambda batch: (self._seed, day, batch, 1))
+        return self._visited(visit, 0)
 
-    def _epoch(self, epoch: int) -> _Visit:
-        random = np.random.default_rng([self._seed, epoch])
-        shards = random.permutation(len(self._rows)).tolist()
-        sizes = [self._rows[shard] for shard in shards]
-        orders = (random.permutation(size) for size in sizes)
-        return _Visit("train", shards, sizes, orders, lambda draw: (self._seed, epoch, draw))
-
-    def _batches(self, visit: _Visit) -> int:
-        """Return the number of batches of each rank."""
-        shares_of_ranks = (replace(self._ranks, rank=rank).shares(visit.sizes) for rank in range(self._ranks.size))
-        return max(sum(-(-len(share) // self._size) for share in shares) for shares in shares_of_ranks)
-
-    def _shared(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
-        """Yield the batches of this rank, from number `start` on, with the rows that other ranks' batches touch."""
-        batches = self._own(visit, start)
-        return batches if self._ranks.size == 1 else self._united(batches)
-
-    def _own(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
-        def packed(shard: Shard, rows: np.ndarray, number: int) -> TrainingBatch:
-            return self.pack(shard, rows, number, visit.key(number * self._ranks.size + self._ranks.rank), offset)
-
+    def _visited(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
         offset = self._features.offset if visit.split == "train" else 0.0
         number = 0
-        for shard_number, share, order in zip(visit.shards, self._ranks.shares(visit.sizes), visit.orders, strict=True):
-            own = order[share.start : share.stop]
-            batches = -(-len(own) // self._size)
+        for shard_number, size, order in zip(visit.shards, visit.sizes, visit.orders, strict=True):
+            batches = -(-size // self._size)
             if number + batches > start:
                 shard = self._features.shard(shard_number, visit.split)
                 for batch in range(max(start - number, 0), batches):
-                    yield packed(shard, own[batch * self._size : (batch + 1) * self._size], number + batch)
+                    rows = order[batch * self._size : (batch + 1) * self._size]
+                    yield self.pack(shard, rows, number + batch, visit.key(number + batch), offset)
             number += batches
-        empty_batches = range(max(start, number), self._batches(visit))  # while other ranks have more batches
-        if empty_batches:
-            shard = self._features.shard(0, visit.split)
-            no_rows = np.empty(0, np.int64)
-            for batch in empty_batches:
-                yield packed(shard, no_rows, batch)
 
     def pack(self, shard: Shard, rows: np.ndarray, number: int, key: Key, offset: float = 0.0) -> TrainingBatch:
-        """Pack impressions `rows` of a shard as batch `number`, without the rows that other ranks' batches touch."""
+        """Pack impressions `rows` of a shard as batch `number`."""
         packed = self._packer.pack(shard, rows, np.random.default_rng(key))
         ids = [lookup.ids for lookup in packed.every_lookup()]
         distinct, positions = self._distinct_rows(np.concatenate(ids))
         ends = accumulate(map(len, ids), initial=0)
         parts = (positions[start:end] for start, end in pairwise(ends))
         weights = self._weights.of(shard.impressions, rows) if self._weights else None
-        packed = _relabelled(packed, parts)
-        return TrainingBatch(number, key, distinct, packed, weights, offset, len(packed), distinct, [])
-
-    def _united(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-        """Add to each batch the rows that the other ranks' batches touch."""
-        while group := list(islice(batches, GROUP)):
-            gathered = self._ranks.gather_rows([(batch.rows, batch.impressions) for batch in group])
-            for batch, (rows, impressions) in zip(group, gathered, strict=True):
-                united, places = self._distinct_rows(np.concatenate(rows))
-                ends = np.cumsum([len(ids) for ids in rows])
-                yield replace(batch, impressions=impressions, united=united, places=np.split(places, ends[:-1]))
+        return TrainingBatch(number, key, distinct, _relabelled(packed, parts), weights, offset)
 
 
 def _relabelled(packed: PackedBatch, ids: Iterator[np.ndarray]) -> PackedBatch:
@@ -205,4 +162,4 @@ def prefetch(source: Iterator[T]) -> Iterator[T]:
             while elements:
                 yield elements.popleft()
     finally:
-        worker.shutdown(wait=False, cancel_futures=True)  # without waiting: the thread may wait for a lost rank
+        worker.shutdown(wait=False, cancel_futures=True)

@@ -45,14 +45,13 @@ def predict(
     compute: Compute = CPU_ALONE,
     chosen: Sequence[np.ndarray] | None = None,
 ) -> Predictions:
-    """Score impressions of a split. Each rank scores a share, and all get the whole.
+    """Score impressions of a split.
 
     Args:
         chosen: the positions of the impressions in each shard. None: all impressions, in the order of the files.
     """
     keep_freed_memory()
     packer = Packer(features)
-    ranks = compute.ranks
     model = trained.model.to(compute.device)
     table = trained.table.to(compute.device)
     if chosen is None:
@@ -61,21 +60,20 @@ def predict(
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for number, share in enumerate(ranks.shares([len(own) for own in chosen])):
-            if not share and number:  # an empty first share is read too, since it gives the columns their types
+        for number, positions in enumerate(chosen):
+            if (
+                not len(positions) and number
+            ):  # an empty first shard is read too, since it gives the columns their types
                 continue
             shard = features.shard(number, split)
-            positions = chosen[number][share.start : share.stop]
+            work = f"scoring {split}, shard {number + 1} of {len(chosen)}"
             batches = evaluation_batches(packer, shard, positions, batch_size)
-            if ranks.rank == 0:
-                work = f"scoring {split}, shard {number + 1} of {len(chosen)}"
-                batches = track(batches, -(-len(positions) // batch_size), work)
+            batches = track(batches, -(-len(positions) // batch_size), work)
             logits = [
                 model(table, moved(to_tensors(packed), compute.device)).double().cpu().numpy() for packed in batches
             ]
             rows = {name: getattr(shard.impressions, name)[positions] for name in COLUMNS}
             parts.append(Predictions(rows, np.concatenate([np.empty(0), *logits])))
     model.train(training)
-    parts = [part for everyones in ranks.collect(parts) for part in everyones]
     columns = {name: np.concatenate([part.rows[name] for part in parts]) for name in COLUMNS}
     return Predictions(columns, np.concatenate([part.logits for part in parts]))

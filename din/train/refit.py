@@ -51,8 +51,6 @@ from din.workspace import Workspace
 def refit(workspace: Workspace, params: Params) -> None:
     """Write `models/shipped/`, `reports/crossfit/`, `reports/refit.json` and `reports/machine/refit.json`.
 
-    The pass runs in one process, whatever `train.compute.processes` is.
-
     Raises:
         InputError: features, model or predictions are missing, or don't fit each other, or the loss is not finite.
     """

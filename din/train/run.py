@@ -18,7 +18,6 @@ from din.params import Params, Train
 from din.registry.registry import Registry
 from din.train import checkpoint
 from din.train.compute import Compute, computing
-from din.train.distributed import ALONE, Ranks
 from din.train.learned import Learned, learn
 from din.train.machine import describe
 from din.train.warm_start import Start, require_temporal
@@ -31,8 +30,7 @@ class Job:
 
     Attributes:
         features: the features to learn from.
-        settings: `train` of params.yaml, with the whole version of the bundle to start from and the real number of
-            processes.
+        settings: `train` of params.yaml, with the whole version of the bundle to start from.
         start: the bundle to start from. None: start from random weights.
         compute: `settings.compute`, resolved.
     """
@@ -65,14 +63,13 @@ def job_of(workspace: Workspace, params: Params, compute: Compute) -> Iterator[J
     """
     features = Features(workspace.features)
     with _start(workspace, params, features) as start:
-        processes = compute.ranks.size  # torchrun says how many
-        settings = replace(params.train, compute=replace(params.train.compute, processes=processes))
+        settings = params.train
         if start:
             settings = replace(settings, **{start.key.removeprefix("train."): start.version})
         yield Job(features, settings, start, compute)
 
 
-def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
+def train(workspace: Workspace, params: Params) -> None:
     """Train on the features, and write `models/din/`, `reports/training/summary.json` and `reports/machine/train.json`.
 
     Resumes a killed run of the same inputs.
@@ -81,12 +78,10 @@ def train(workspace: Workspace, params: Params, ranks: Ranks = ALONE) -> None:
     of training and validation, and `samples_per_second` of training alone. The checkpoint of this run is kept, and the
     two newest of other runs.
 
-    Several ranks all call this, and rank 0 writes.
-
     Raises:
         InputError: features are missing, training diverged, or there is no bundle to start from.
     """
-    with computing(params.train.compute, ranks) as compute:
+    with computing(params.train.compute) as compute:
         _train(workspace, params, compute)
 
 
@@ -100,8 +95,6 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         began = time.process_time()
         learned = job.run(folder)
         cpu_seconds = round(time.process_time() - began, 3)
-    if compute.ranks.rank > 0:
-        return
     _save(learned, settings, workspace.model)
     progress = learned.progress
     lists = {"history": progress.history, "days": [day.to_json() for day in learned.days]}

@@ -9,7 +9,7 @@ import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import __main__ as bench
-from benchmarks import ours, processes, train_stage, vocabulary
+from benchmarks import ours, train_stage, vocabulary
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.directory import VALID, write_directory
 from benchmarks.measure import EPOCHS, Contestant, auc, best_ms, measure
@@ -18,7 +18,6 @@ from benchmarks.report import OURS, markdown, merge
 from benchmarks.roofline import Roofline, epoch_sizes
 from benchmarks.rows import CLICKED, SKIPPED, WORKLOADS, Workload, draw, one_request
 from benchmarks.serving import Served
-from benchmarks.workspace import write_workspace
 from din.errors import InputError
 from din.features.packing import Packer
 from din.model.din import DIN
@@ -229,30 +228,23 @@ def test_the_page_shows_what_was_measured() -> None:
     assert max(map(len, text.splitlines())) < 250
 
 
-def test_the_page_shows_the_stage_and_the_processes() -> None:
-    """The page shows the time of the whole stage and of its parts, one process beside two, and what failed."""
+def test_the_page_shows_the_stage() -> None:
+    """The page shows the time of the whole stage and of its parts."""
     full = {"stage_seconds": 71.0, "epoch_seconds": 60.0, "backend": "native"}
-    two = {"processes": 2, "one_per_second": 10.0, "team_per_second": 17.0, "ratio": 1.7, "cpu_ratio": 1.8}
-    both = {"amazon-like": two, "half-filled": {"error": "killed"}}
-    text = markdown({"runs": {}, "full_epoch": full, "processes": both})
+    text = markdown({"runs": {}, "full_epoch": full})
     assert (
         "the whole `train` stage: **71 s**" in text
         and "validation 60 s, start, reading, compiling and saving 11 s" in text
     )
-    assert "| amazon-like | 10 | 17 | **1.70×** | 1.80× |" in text
-    assert "| half-filled | failed: `killed` | | | |" in text
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_train_stage_and_teams_run_in_a_workspace(tmp_path: Path) -> None:
-    """`din train` takes longer than its epoch, and one process and two train the same rows."""
+def test_the_train_stage_runs_in_a_workspace() -> None:
+    """`din train` takes longer than its epoch."""
     found = train_stage.run(replace(SHORT, rows=300))
     assert found["stage_seconds"] > found["epoch_seconds"] > 0
     assert vocabulary.step_ms(replace(SHORT, rows=300), spread=10)["backend"] == found["backend"]
-    write_workspace(tmp_path, SHORT)
-    both = processes.compare(tmp_path, processes=2, turns=1)
-    assert both["ratio"] == pytest.approx(both["team_per_second"] / both["one_per_second"])
 
 
 def test_a_count_below_one_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -186,16 +185,6 @@ def test_without_a_compiler(wanted: backend.Backend, monkeypatch, capsys) -> Non
 
 
 @needs_compiler
-def test_processes_with_different_libraries_use_references() -> None:
-    """Ranks must compute the same bits, so `auto` uses references and `native` is an error."""
-    with backend.using("auto", lambda own: [own, "another"]):
-        assert backend.identity() is None
-    other = backend.using("native", lambda own: [own, "another"])
-    with pytest.raises(InputError, match="libraries of the ranks differ"), other:
-        pass
-
-
-@needs_compiler
 def test_the_choice_ends_with_its_block() -> None:
     """Without a choice, references are used. A nested choice restores the outer one, even after an error."""
     assert backend.identity() is None
@@ -208,10 +197,9 @@ def test_the_choice_ends_with_its_block() -> None:
     assert backend.identity() is None
 
 
-@pytest.mark.parametrize("changes", [{"backend": "reference"}, {"precision": "bfloat16"}], ids=str)
-def test_runs_that_native_operations_do_not_fit(changes: dict[str, Any], params: Params) -> None:
-    """References are used if they are chosen, or if the precision is not float32."""
-    with computing(changed(params.train, **changes).compute):
+def test_references_can_be_chosen(params: Params) -> None:
+    """No native operation is used then."""
+    with computing(changed(params.train, backend="reference").compute):
         assert backend.identity() is None
 
 

@@ -18,7 +18,7 @@ from din.model.mlp import multilayer_perceptron
 from din.ops import backend
 from din.ops.activation_unit import attended_inputs
 from din.ops.backend import Backend
-from din.ops.dice import Dice, statistics_of_all
+from din.ops.dice import Dice
 from din.ops.inputs import Embedded, Places
 from din.ops.lookup import Columns, Ids, lookup
 from din.ops.rows import add_rows, take_rows
@@ -74,11 +74,6 @@ def spread(module: nn.Module, seed: int, run: Run) -> None:
         parameter.data.mul_(1 + run.shake * torch.randn(parameter.shape, generator=random))
 
 
-def twice(own: Tensor) -> Tensor:
-    """Gather as if another process had the same rows: the moments stay the same."""
-    return torch.stack([own, own])
-
-
 def differs(module: nn.Module) -> bool:
     """Return, after one step in float64, whether the rows of each unit differ, or are one.
 
@@ -113,14 +108,13 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
     softmax=st.booleans(),
     product=st.booleans(),
     sequences=st.lists(st.booleans(), min_size=1, max_size=2),
-    gather=st.sampled_from([None, twice]),
     parts=st.integers(1, 3),
     seed=st.integers(0, 999),
 )
 def test_activation_units_with_pooling(
-    lengths, width, feedback, hidden, interaction, softmax, product, sequences, gather, parts, seed
+    lengths, width, feedback, hidden, interaction, softmax, product, sequences, parts, seed
 ) -> None:
-    """Inputs, gradients and averages agree for all shapes of histories, layers, sequences, processes and threads.
+    """Inputs, gradients and averages agree for all shapes of histories, layers, sequences and threads.
 
     So do the inputs of an evaluation, with the averages of that step.
     """
@@ -140,7 +134,7 @@ def test_activation_units_with_pooling(
         for number, unit in enumerate(units):
             spread(unit.train(), seed + number, run)
         leaves = [tensor.to(run.dtype).requires_grad_() for tensor in embedded]
-        with threads(parts), statistics_of_all(gather), backend.using(run.backend):
+        with threads(parts), backend.using(run.backend):
             flags = {"softmax": softmax, "product": product, "training": True}
             inputs = attended_inputs(Embedded(*leaves), places, members, units, **flags)
             trained = results(inputs, leaves, units)
@@ -159,11 +153,10 @@ def test_activation_units_with_pooling(
     rows=st.integers(0, 90),
     inputs=SIZES,
     hidden=st.lists(SIZES, min_size=1, max_size=3),
-    gather=st.sampled_from([None, twice]),
     parts=st.integers(1, 3),
     seed=st.integers(0, 999),
 )
-def test_perceptrons(rows, inputs, hidden, gather, parts, seed) -> None:
+def test_perceptrons(rows, inputs, hidden, parts, seed) -> None:
     """Outputs, gradients, moving averages and an evaluation of an MLP with Dice agree, also without rows."""
     x = torch.randn(rows, inputs, generator=torch.Generator().manual_seed(seed))
     found = []
@@ -171,7 +164,7 @@ def test_perceptrons(rows, inputs, hidden, gather, parts, seed) -> None:
         model = multilayer_perceptron(inputs, tuple(hidden), "dice").train()
         spread(model, seed, run)
         own = x.to(run.dtype).requires_grad_()
-        with threads(parts), statistics_of_all(gather), backend.using(run.backend):
+        with threads(parts), backend.using(run.backend):
             trained = results(model(own), [own], [model])
             with torch.no_grad():
                 found.append([*trained, model.eval()(own)])

@@ -74,10 +74,6 @@ CONFLICTS: list[tuple[dict[str, Any], str]] = [
         "train.compute.backend is 'native' and train.compute.device is 'cuda': native operations compute on CPUs",
     ),
     (
-        {"train": {"compute": {"backend": "native", "precision": "bfloat16"}}},
-        "train.compute.backend is 'native' and train.compute.precision is 'bfloat16': ",
-    ),
-    (
         {"train": {"model": {"sequences": {"clicks": {"action": ["click"]}}}}, "featurize": {"fields": {"item": {}}}},
         "train.model.sequences is {'clicks': {'action': ('click',)}} and featurize.fields is {'item': {}}: ",
     ),

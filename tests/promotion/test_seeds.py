@@ -209,13 +209,6 @@ def test_a_candidate_of_other_features_is_refused(here: Workspace, small: Params
         judge_seeds(here, small, 2)
 
 
-def test_several_processes_are_refused(here: Workspace, small: Params) -> None:
-    """One process makes other steps than several, so its models would differ by more than the seed."""
-    several = replace(small, train=changed(small.train, processes=4))
-    with pytest.raises(InputError, match=r"train\.compute\.processes is 4, .* set it to 1"):
-        judge_seeds(here, several, 2)
-
-
 def test_without_a_candidate_the_exit_code_is_2(tmp_path: Path, small: Params, capsys) -> None:
     """The message about a workspace without a model names the missing file and what to run."""
     here = Workspace(tmp_path)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,7 @@ import pytest
 import torch
 from backends import both_backends
 from dated_features import DAY_US, DAYS, flip_labels, spread
-from joined_processes import together
-from random_features import SPARSE_ROWS, write_features
+from random_features import SPARSE_ROWS
 from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -32,20 +30,18 @@ from din.ops.row_update import BETA_1, BETA_2, EPSILON
 from din.params import Params, Train
 from din.train import advance as module
 from din.train.advance import Pass, advance
-from din.train.compute import Compute
-from din.train.distributed import Ranks
+from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
 from din.train.predict import predict
 from din.train.regularization import row_decay
 
 
-def trained(features: Features, train: Train, compute: Compute | None = None) -> Learner:
+def trained(features: Features, train: Train, compute: Compute = CPU_ALONE) -> Learner:
     """Return a learner that has made a few steps, so that its optimizers have state."""
-    compute = compute or Compute()
     packer = Packer(features, train.learning.unknown_rate)
     learner = Learner(features, packer, train, compute)
-    loader = TrainingLoader(features, packer, 32, train.learning.seed, compute.ranks)
+    loader = TrainingLoader(features, packer, 32, train.learning.seed)
     learner.model.train()
     for batch in loader.epoch(0):
         learner.step(learner.inputs(batch), 0.01)
@@ -277,27 +273,6 @@ def test_a_split_without_rows_changes_nothing(small: Train, features: Features) 
     found = advance(learner, small, "valid")
     assert (found.days, found.until) == ([], None)
     assert all(torch.equal(tensor, before[name]) for name, tensor in found.learner.state().items())
-
-
-def check_ranks(ranks: Ranks, root: Path, train: Train, alone: dict[str, torch.Tensor], logits: np.ndarray) -> None:
-    features = Features(root)
-    compute = Compute(ranks=ranks)
-    learner = Learner(features, Packer(features), train, compute)
-    found = advance(learner, train, "valid", compute)
-    np.testing.assert_allclose(logits_of(found), logits, atol=1e-4)
-    state = found.learner.state()
-    for name, tensor in alone.items():
-        torch.testing.assert_close(state[name], tensor, atol=1e-4, rtol=1e-3, msg=lambda text, n=name: f"{n} {text}")
-    for other in ranks.collect(state):
-        assert all(torch.equal(state[name], tensor) for name, tensor in other.items())
-
-
-def test_two_processes_advance_as_one_does(small: Train, tmp_path: Path) -> None:
-    """With batches of a whole day, halves on two ranks make the same steps. On the last day one rank has no row."""
-    features = spread(write_features(tmp_path, shards=1), "valid")
-    small = changed(small, batch_size=1000, unknown_rate=0.0, optimizer="sgd", learning_rate=0.1)
-    found = advance(Learner(features, Packer(features), small), small, "valid")
-    together(2, check_ranks, features.root, small, copied(found.learner.state()), logits_of(found))
 
 
 LATE = 3

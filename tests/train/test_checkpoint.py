@@ -9,12 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from settings import changed
 
-from din.params import Params
 from din.train import checkpoint
 from din.train.checkpoint import Progress
-from din.train.compute import threads_of
 
 ROOT = Path(__file__).parents[2]
 TENSORS = {"now.table": torch.arange(12.0).view(3, 4), "sparse.steps": torch.tensor(5), "none": torch.empty(0, 4)}
@@ -84,12 +81,3 @@ def test_the_newest_two_of_other_runs_stay(tmp_path: Path) -> None:
     for _ in range(2):
         checkpoint.prune(tmp_path / "mine")
         assert {path.name for path in tmp_path.iterdir()} == {"mine", "new", "newer"}
-
-
-def test_processes_share_the_cores(params: Params, monkeypatch) -> None:
-    """`threads` is used if set. Otherwise each process on a machine gets an equal share of cores, at least one."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(6)), raising=False)
-    for local, share in (("4", 1), ("2", 3), ("9", 1)):
-        monkeypatch.setenv("LOCAL_WORLD_SIZE", local)
-        assert threads_of(changed(params.train, threads=None).compute) == share
-        assert threads_of(changed(params.train, threads=5).compute) == 5

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from joined_processes import together
 from random_features import write_features
 from settings import changed
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -28,7 +27,6 @@ from din.params import Params, Train
 from din.sources.fetch import fetch
 from din.train.advance import advance
 from din.train.compute import Compute
-from din.train.distributed import Ranks
 from din.train.fit import fit
 from din.train.learner import Learner
 from din.train.loader import TrainingLoader
@@ -133,22 +131,6 @@ def test_held_out_days_have_weights_but_no_age_and_no_offset(features: Features)
     first_of_training = days_of(features, "train")[0]
     for batches in (loader.epoch(0), loader.day(first_of_training)):
         assert {batch.offset for batch in batches} == {-math.log(KEPT)}
-
-
-def check_fit(ranks: Ranks, root: Path, train: Train) -> None:
-    features = Features(root)
-    _, team = fit(features, train, compute=Compute(ranks=ranks))
-    _, alone = fit(features, changed(train, batch_size=train.learning.batch_size * ranks.size))
-    losses = [[epoch["train_loss"] for epoch in found.history] for found in (team, alone)]
-    assert losses[0] == pytest.approx(losses[1], rel=0.006)  # the batches hold other rows
-
-
-@pytest.mark.slow
-def test_two_processes_weigh_as_one_does(tmp_path: Path, params: Params) -> None:
-    """Two ranks have the losses of one process with batches twice as large."""
-    features = weighted(write_features(tmp_path, users=100, impressions=20, shards=3))
-    train = changed(params.train, hidden=(8,), attention_hidden=(4,), threads=1, epochs=2, patience=9, batch_size=32)
-    together(2, check_fit, features.root, changed(train, half_life_days=5.0))
 
 
 def test_popularity_counts_impressions_that_training_left_out(features: Features) -> None:

@@ -1,8 +1,8 @@
 /* Layers of Dice, each followed by a linear layer (Eq. 9 of arXiv 1706.06978), in sweeps over tiles of rows.
 
    Dice needs the mean and variance of the whole batch. So one sweep computes the hidden values s of a layer,
-   `din_dice_moments` and `din_dice_statistics` make `mean` and `scale` from them, and the next sweep goes on. Backward
-   is divided in the same way; dice.h has the formulas.
+   `din_dice_statistics` makes `mean` and `scale` from them, and the next sweep goes on. Backward is divided in the same
+   way; dice.h has the formulas.
 
    N rows, I inputs, H hidden units, O outputs. HP, IP and OP are these widths padded to whole vectors. din_ops.h gives
    the shape of every argument of the public functions. */
@@ -26,10 +26,11 @@ INLINE void add_squared_deviations(int64_t width, int64_t count, const float *s,
     }
 }
 
-void din_dice_moments(int64_t threads, int64_t rows, int64_t units, const float *s, float *moments) {
-    int64_t width = padded(units);
+void din_dice_statistics(int64_t threads, int64_t rows, int64_t units, const float *s, float *mean, float *scale,
+                         float *moving_mean, float *moving_variance, float momentum, float epsilon) {
+    int64_t width = padded(units), divisor = rows ? rows : 1;
     float *part_sums = zeros(threads * width); /* [threads, HP] */
-    float *mean = moments + 1, *squares = mean + units;
+    float *squares = zeros(units);
     IN_PARTS
     for (int64_t part = 0; part < threads; part++) {
         Range range = rows_of_part(rows, threads, part);
@@ -37,8 +38,7 @@ void din_dice_moments(int64_t threads, int64_t rows, int64_t units, const float 
             add_columns(width, minimum(TILE, range.end - t), s + t * width, part_sums + part * width);
     }
     combine(threads, width, part_sums, 1, units, mean);
-    *moments = rows;
-    for (int64_t j = 0; j < units; j++) mean[j] /= rows ? rows : 1;
+    for (int64_t j = 0; j < units; j++) mean[j] /= divisor;
     float *center = filled(mean, 1, units);
     memset(part_sums, 0, 4 * threads * width);
     IN_PARTS
@@ -50,34 +50,14 @@ void din_dice_moments(int64_t threads, int64_t rows, int64_t units, const float 
         }
     }
     combine(threads, width, part_sums, 1, units, squares);
-    FREE(part_sums, center);
-}
-
-/* Source: Chan, Golub & LeVeque 1983, for the variance of rows in several parts. */
-void din_dice_statistics(int64_t processes, int64_t units, const float *moments, float *rows, float *mean, float *scale,
-                         float *moving_mean, float *moving_variance, float momentum, float epsilon) {
-    int64_t stride = 1 + 2 * units;
-    float total_rows = 0;
-    for (int64_t p = 0; p < processes; p++) total_rows += moments[p * stride];
-    *rows = total_rows > 0 ? total_rows : 1;
     for (int64_t j = 0; j < units; j++) {
-        float center = 0, variance = 0;
-        for (int64_t p = 0; p < processes; p++) {
-            const float *own_rows = moments + p * stride, *own_mean = own_rows + 1;
-            center += *own_rows / *rows * own_mean[j];
-        }
-        for (int64_t p = 0; p < processes; p++) {
-            const float *own_rows = moments + p * stride, *own_mean = own_rows + 1, *own_squares = own_mean + units;
-            float deviation = own_mean[j] - center;
-            variance += (own_squares[j] + *own_rows * deviation * deviation) / *rows;
-        }
-        mean[j] = center;
+        float variance = squares[j] / divisor;
         scale[j] = 1 / sqrtf(variance + epsilon);
-        if (total_rows > 0) {
-            moving_mean[j] += (center - moving_mean[j]) * momentum;
-            moving_variance[j] += (variance - moving_variance[j]) * momentum;
-        }
+        if (!rows) continue;
+        moving_mean[j] += (mean[j] - moving_mean[j]) * momentum;
+        moving_variance[j] += (variance - moving_variance[j]) * momentum;
     }
+    FREE(part_sums, squares, center);
 }
 
 void din_linear_forward(int64_t threads, int64_t rows, int64_t inputs, int64_t units, const float *x,

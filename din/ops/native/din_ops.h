@@ -3,7 +3,7 @@
 
        N  rows of any batch         R  rows of a table        D  width of a candidate's vector
        B  impressions               W  width of a table       K  width of a behaviour's key
-       T  behaviours of a batch     I  inputs of a layer      P  processes that train together
+       T  behaviours of a batch     I  inputs of a layer
        U  distinct ids or items     H  hidden units
                                     O  outputs
 
@@ -141,21 +141,12 @@ typedef struct {
     const float *alpha; /* [H] */
 } din_dice_layer;
 
-/* The moments of one process: the number of rows, then each unit's mean, then each unit's sum of squared deviations
-   from that mean. All are 0 without rows. */
-void din_dice_moments(
-    int64_t threads,
-    int64_t rows,     /* N */
-    int64_t units,    /* H */
-    const float *s,   /* [N, H] hidden */
-    float *moments);  /* [1 + 2 H] out */
-
-/* Combine the moments of all processes, and update the moving averages. These stay as they are without rows. */
+/* The statistics of a batch. The moving averages are updated by them, and stay as they are without rows. */
 void din_dice_statistics(
-    int64_t processes,       /* P */
+    int64_t threads,
+    int64_t rows,            /* N */
     int64_t units,           /* H */
-    const float *moments,    /* [P, 1 + 2 H] */
-    float *rows,             /* [1] out: rows of all processes, at least 1 */
+    const float *s,          /* [N, H] hidden */
     float *mean,             /* [H] out */
     float *scale,            /* [H] out: 1 / sqrt(variance + epsilon) */
     float *moving_mean,      /* [H] updated */
@@ -226,8 +217,8 @@ void din_dice_output_forward(
 /* The gradients of din_dice_output_forward.
 
    The gradient of s needs means over the whole batch, so it takes two steps (dice.h). This call leaves `u` and four
-   sums over the rows. The first three sums, divided by the number of rows of all processes, are the `means` that the
-   call for the layer below takes. The fourth is the gradient of alpha. */
+   sums over the rows. The first three sums, divided by the number of rows, are the `means` that the call for the
+   layer below takes. The fourth is the gradient of alpha. */
 void din_dice_output_backward(
     int64_t threads,
     int64_t rows,                 /* N */
