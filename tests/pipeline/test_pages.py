@@ -113,12 +113,6 @@ def a_candidate_that_waits(workspace: Workspace) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def smaller_batches(workspace: Workspace) -> None:
-    """Divide the batch size by the number of processes, as the page advises."""
-    workspace.set({"train.learning.batch_size": 256 // 4})
-    commit(workspace)
-
-
 def one_wrong_label(workspace: Workspace) -> None:
     """Change a label to 2, in a log that is otherwise as it was fetched."""
     raw = workspace.root / "data/raw"
@@ -147,7 +141,6 @@ GIVEN: dict[str, Callable[[Workspace], None]] = {
     "experiments.md": commit,
     "operations.md": seventeen_records,
     "promotion.md": a_candidate_that_waits,
-    "training.md": smaller_batches,
     "validation.md": one_wrong_label,
     "workers.md": two_kept_runs,
 }
