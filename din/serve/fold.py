@@ -54,6 +54,10 @@ class FoldedUnit(ActivationUnit):
         self.first = first
         self.rest = nn.Sequential(*list(_fold_dice([first, *unit.upper_layers()]))[1:])
 
+    def upper_layers(self) -> list[nn.Module]:
+        """Return the layers above the first. They hold no Dice, so no native form fits them."""
+        return list(self.rest)
+
     def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
         """Return the weights [T, 1] of behaviours, like `ActivationUnit.forward`."""
         query_weight, key_weight, product_weight = self._weights()

@@ -75,7 +75,7 @@ WRONG_CALLS = {
     "an array for a number": ("din_segment_offsets", (IDS, IDS, 2, IDS)),
     "a float for an integer": ("din_segment_offsets", (3.5, IDS, 2, IDS)),
     "an array of float16": ("din_segment_offsets", (3, FLOATS.astype(np.float16), 2, IDS)),
-    "doubles in a tensor": ("din_dice_moments", (1, 1, 1, torch.zeros(16).double(), torch.zeros(3))),
+    "doubles in a tensor": ("din_pool_forward", (1, None, torch.zeros(16).double(), torch.zeros(3))),
     "a tensor for a struct": ("din_pool_forward", (1, torch.zeros(3), torch.zeros(3), torch.zeros(3))),
 }
 
