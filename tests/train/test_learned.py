@@ -121,7 +121,7 @@ def test_no_model_is_judged_on_what_it_has_learned(here: Workspace, quick: Param
     report = read_json(here.evaluation)
     for split, trained, reader in (("valid", before, features), ("test", after, known)):
         rows = pq.read_table(here.predictions / f"{split}.parquet")
-        assert np.array_equal(rows["prediction"].to_numpy(), predict(trained, reader, split, 512).probabilities)
+        assert rows["prediction"].to_numpy() == pytest.approx(predict(trained, reader, split, 512).probabilities)
         assert rows["timestamp"].to_numpy().min() > _microseconds(report["learned_until"][split])
     gain = report["advance"]["auc"]
     assert gain["difference"]["value"] == pytest.approx(gain["after"] - gain["before"])
@@ -137,7 +137,7 @@ def test_the_shipped_model_has_learned_the_test_days(here: Workspace, quick: Par
     assert rows["sequence"].equals(judged["sequence"])
     assert not rows["prediction"].equals(judged["prediction"])
     shipped = artifact.load(artifact.known(features, here.shipped), here.shipped)
-    assert np.array_equal(rows["shipped"].to_numpy(), predict(shipped, features, "test", 1024).probabilities)
+    assert rows["shipped"].to_numpy() == pytest.approx(predict(shipped, features, "test", 1024).probabilities)
     report = read_json(here.refit)
     assert [day["day"] for day in report["days"]] == [str(moment(day * DAY_US).date()) for day in TEST_DAYS]
     assert report["judged_until"] == read_json(here.evaluation)["learned_until"]["test"]
