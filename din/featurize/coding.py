@@ -24,7 +24,7 @@ import numpy as np
 from typing_extensions import override
 
 from din.errors import InputError
-from din.featurize.engine import Session
+from din.featurize.engine import Session, double
 from din.field_forms import UNKNOWN, Bucket, Form, IdList, Number, OneId, Vector
 from din.schema import Field, Kind
 
@@ -234,7 +234,7 @@ class BucketCoder(_NumberCoder):
     @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
-        above = [(table[name] >= edge).cast("int32") for edge in self.edges]
+        above = [(table[name] >= double(edge)).cast("int32") for edge in self.edges]
         bucket = ibis.ifelse(table[name].isnull(), UNKNOWN, sum(above, ibis.literal(1)))  # without edges, too
         return table.mutate(**{name: bucket.cast("int32")})
 
@@ -268,7 +268,7 @@ class MomentsCoder(_NumberCoder):
     @override
     def encode(self, table: ir.Table) -> ir.Table:
         name = column(self.field)
-        scaled = ((table[name] - self.mean) / self.std).fill_null(float("nan"))
+        scaled = ((table[name] - double(self.mean)) / double(self.std)).fill_null(float("nan"))
         return table.mutate(**{name: scaled.cast("float32")})
 
     @override

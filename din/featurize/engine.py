@@ -110,6 +110,11 @@ def flag(value: bool) -> ir.IntegerValue:
     return ibis.literal(value).cast("int8")
 
 
+def double(value: float) -> ir.FloatingValue:
+    """Return exactly this float64; DuckDB reads a bare decimal as DECIMAL, whose comparisons round: x >= x may fail."""
+    return ibis.literal(repr(value)).cast("float64")
+
+
 def draw(text: ir.StringValue) -> ir.IntegerValue:
     """Draw a uniform integer in [0, 2³²): the first 8 hex digits of md5, which are the same on every engine."""
     return ("0x" + text.hexdigest("md5").left(8)).cast("int64")

@@ -1,17 +1,88 @@
-"""Coders of many fields, one after the other."""
+"""Coders of many fields, one after the other; and the same code for a value of the log and of a request."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from din.featurize import coding
-from din.featurize.engine import session
-from din.schema import parse_fields
+from din.featurize.engine import Session, session
+from din.schema import Kind, parse_fields
+from din.serve.encode import Vocabulary
 from din.workspace import Workspace
 
 WIDE = 45
 """More fields than one query could encode: ibis writes queries by recursion."""
+
+LENGTH = 2
+RATIOS = st.integers(0, 2**32).map(lambda seed: np.random.default_rng(seed).random())
+"""Numbers with as many digits as those of logs; floats that hypothesis draws have few, or extreme exponents."""
+SINGLES: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.float64(): RATIOS | st.floats(),
+    pa.float32(): RATIOS.map(lambda ratio: float(np.float32(ratio))) | st.floats(width=32),
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.bool_(): st.booleans(),
+    pa.string(): st.text(max_size=3),
+}
+NUMBERS = [pa.float64(), pa.float32(), pa.int64()]
+OF_KINDS = [
+    *[("categorical", kind) for kind in SINGLES],
+    *[({"kind": "numeric", "buckets": 20}, kind) for kind in [*NUMBERS, pa.bool_()]],
+    *[("numeric", kind) for kind in [*NUMBERS, pa.bool_()]],
+    *[("multi", pa.list_(kind)) for kind in (pa.string(), pa.int64(), pa.float64())],
+    *[("vector", pa.list_(kind)) for kind in NUMBERS],
+]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """Return an open engine."""
+    with session(Workspace(tmp_path_factory.mktemp("engine")), 500) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize(("declared", "kind"), OF_KINDS, ids=str)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_a_request_gets_the_code_that_its_value_has_in_the_log(
+    declared: Any, kind: pa.DataType, engine: Session, data: st.DataObject
+) -> None:
+    """DuckDB and numpy agree on every value of every kind and type, the edges of buckets among them."""
+    (field,) = parse_fields({"user": {"f": declared}})[1:]
+    field = replace(field, length=LENGTH) if field.kind is Kind.VECTOR else field
+    single = SINGLES[kind.value_type if pa.types.is_list(kind) else kind]
+    sizes = (LENGTH, LENGTH) if field.kind is Kind.VECTOR else (0, 4)
+    value = st.lists(single, min_size=sizes[0], max_size=sizes[1]) if pa.types.is_list(kind) else single
+    values = pa.array(data.draw(st.lists(st.none() | value, min_size=25, max_size=40)), kind)
+    raw = ibis.memtable(pa.table({"row": range(len(values)), "value": values}))
+    name = coding.column(field)
+    table = engine.store("raw", raw.select("row", **{name: coding.typed(field, raw.value, "f")}))
+    evidence = table.select(value=table[name], day=ibis.literal(0), weight=ibis.literal(1, "int64"))
+    coder = coding.learn(engine, field, evidence, 1)
+    encoded = coding.encode(engine, "encoded", table, [coder]).order_by("row").to_pyarrow()[name]
+    known = Vocabulary([None, *coder.known().order_by("id").to_pyarrow()["value"].to_pylist()])
+    asked = field.form.encode(values.to_pylist(), coder.to_json(), known.rows)
+    logged = field.form.column(encoded)
+    np.testing.assert_array_equal(asked.values, logged.values)
+    np.testing.assert_array_equal(asked.offsets, logged.offsets)
+
+
+def test_every_edge_lies_in_the_bucket_above_it(engine: Session) -> None:
+    """DuckDB compares 100 random edges with themselves as the doubles that they are, not as rounded decimals."""
+    edges = np.sort(np.random.default_rng(0).random(100))
+    (field,) = parse_fields({"user": {"f": {"kind": "numeric", "buckets": 101}}})[1:]
+    coder = coding.BucketCoder(field, tuple(edges.tolist()))
+    raw = engine.store("edges", ibis.memtable({coding.column(field): edges}))
+    found = coder.encode(raw).to_pyarrow()[coding.column(field)].to_numpy()
+    np.testing.assert_array_equal(np.sort(found), np.arange(2, 102))
 
 
 def test_a_table_may_be_wide(tmp_path: Path) -> None:
