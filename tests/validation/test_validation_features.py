@@ -138,6 +138,15 @@ def test_each_defect_closes_exactly_its_expectation(defect: str, workspace: Ente
     assert all(entry["sample"] for entry in found.values())
 
 
+def test_neighbouring_large_ids_are_different_values(workspace: Enter) -> None:
+    """Ids beyond 2⁵³, whose neighbours would be equal as floats, keep their vocabulary open."""
+    params = workspace("temporal")
+    rows = pq.read_metadata(vocabulary("tab")).num_rows
+    replace_column(vocabulary("tab"), "value", [None, *(2**62 + number for number in range(1, rows))])
+    seal(FEATURES)
+    assert not failed(judge("features", params))
+
+
 def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     """Every expectation needs a planted defect, here or in test_validation_meaning.py."""
     own = {"files_match_manifest", "built_from_this_raw_log", "behaviours_sorted", "negatives_not_own"}
