@@ -106,6 +106,15 @@ class Lookup:
             return int(self.owners.max(initial=-1)) + 1
         return len(self.ids if self.weights is None else self.weights)
 
+    def of_owners(self) -> list[list[float]]:
+        """Return the ids of each owner, and after them their weights, if there are any."""
+        if self.owners is not None:
+            ends = np.searchsorted(self.owners, np.arange(1, len(self)))
+            return [ids.tolist() for ids in np.split(self.ids, ends)]
+        ids = self.ids if self.weights is None or self.weights.ndim == 1 else np.tile(self.ids, (len(self), 1))
+        parts = [ids] if self.weights is None else [ids, self.weights]
+        return np.column_stack(parts).tolist()
+
     def parts(self) -> dict[str, np.ndarray]:
         """Return the arrays that are not None, by the ending of their names as inputs of the graphs."""
         every = {"": self.ids, ".owners": self.owners, ".weights": self.weights}

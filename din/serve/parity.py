@@ -14,6 +14,7 @@ log, so they may differ by what float32 rounding explains as well (see `din.serv
 """
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from din.artifacts import write_json
 from din.document_types import PATHS
-from din.errors import GateClosed, InputError
+from din.errors import GateClosed, InputError, listed
 from din.features.packing import PackedBatch
 from din.features.reader import Features
 from din.metrics.ranking import auc
@@ -31,7 +32,9 @@ from din.model import artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.params import CheckParity, Params
+from din.schema import Group
 from din.serve.cases import Case, real_cases
+from din.serve.encode import Encoder
 from din.serve.rounding import explained
 from din.serve.scorer import BATCH_GRAPH, BOTH, Graph, Scorer
 from din.serve.scores import Scores, Vector
@@ -66,6 +69,8 @@ def check_parity(workspace: Workspace, params: Params) -> None:
             "score_many": _scorer(scorer, real + edges, many=True),
         }
         report |= compare(found, explained(trained, edges), real, edges, settings)
+        if report["reason"] and (fields := differing_fields(Encoder(workspace.bundle), real)):
+            report["reason"] += f"; a request does not get the codes that featurize stored for {listed(fields)}"
     except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
         report["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     report["verdict"] = "closed" if report["reason"] else "open"
@@ -136,6 +141,30 @@ def _differences(others: list[Vector], torch_: Vector, rounding: Vector) -> Vect
     largest = np.max(np.abs(np.array(others) - torch_), axis=0)
     real = len(largest) - len(rounding)
     return np.append(largest[:real], np.maximum(largest[real:] - rounding, 0))
+
+
+def differing_fields(encoder: Encoder, cases: list[Case]) -> list[str]:
+    """Return the fields whose codes in the features differ from those that a bundle's encoder gives for requests."""
+    found: dict[str, None] = {}
+    for case in cases:
+        logged = _codes([case.packed])
+        asked = _codes(encoder.pack(case.requests))
+        found |= {name: None for (name, of), codes in logged.items() if codes != asked.get((name, of))}
+    return list(found)
+
+
+def _codes(pieces: Iterable[PackedBatch]) -> dict[tuple[str, str], list[list[float]]]:
+    """Return the rows of the table (and their weights) that each field looks up, for candidates and histories apart."""
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for packed in pieces:
+        for group, lookups in packed.lookups.items():
+            for name, lookup in lookups.items():
+                owners = {"candidates": packed.candidate, "history": packed.behaviour}
+                places = owners if group is Group.ITEM else {str(group): np.arange(len(lookup))}
+                codes = lookup.of_owners()
+                for of, chosen in places.items():
+                    found.setdefault((name, of), []).extend(codes[at] for at in chosen)
+    return found
 
 
 def tied_share(labels: NDArray[Any], logits: Vector, tie: float) -> float:

@@ -108,6 +108,27 @@ def test_closed_on_a_planted_difference(defect: str, own: Finished) -> None:
     assert found["worst"]["request"]["candidates"]
 
 
+NAMED = {
+    "swapped categories": ["category"],
+    "swapped ratings": ["rating"],
+    "swapped tags": ["tags"],
+    "another mean": ["watched"],
+    "another edge": ["age"],
+    "a weight of batch.onnx": [],
+}
+
+
+@pytest.mark.parametrize("defect", NAMED)
+def test_the_reason_names_the_fields_whose_codes_differ(defect: str, own: Finished) -> None:
+    """A vocabulary, mean or edge that differs is named by its field, and no other field is."""
+    DEFECTS[defect](own)
+    own.reseal()
+    with pytest.raises(GateClosed):
+        check_parity(own.here, own.params)
+    named = own.parity()["reason"].partition("stored for ")[2]
+    assert [part for part in named.split(", ") if part] == NAMED[defect]
+
+
 def test_closed_on_constant_outputs(own: Finished) -> None:
     """A model with constant outputs agrees everywhere and proves nothing."""
     features = own.features
