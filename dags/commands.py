@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from dags.workspace import Run, close_run, open_run, promote, run_all, run_stage
 from din.errors import InputError, Unavailable
+from din.params.reading import plain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +68,7 @@ def _param(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise InputError(f"--param {text!r}; expected KEY=VALUE, such as train.learning.epochs=3")
-    return key, YAML(typ="safe").load(value)
+    return key, plain(value, f"--param {key}")
 
 
 def _read_run(file: str) -> Run:

@@ -98,7 +98,7 @@ def check(expected: type[T], value: Any, at: str) -> T:
     Raises:
         InputError: they are not of the type.
     """
-    _check_plain(value, at)
+    check_plain(value, at)
     return parse(expected, json.dumps(value, default=str).encode(), at)
 
 
@@ -157,7 +157,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_plain(value: Any, at: str) -> None:
+def check_plain(value: Any, at: str) -> None:
     """Raise InputError for values that YAML can hold and JSON can't: infinite numbers, and keys that are not text."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while waiting:

@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from din import documents
 from din.errors import InputError, shown
 from din.git import absolute
 from din.params.reading import Params, parse, path_keys, plain, read_text
@@ -57,7 +58,7 @@ def read_overlay(path: Path) -> Mapping[str, Any]:
         InputError: the file is missing, too large or not YAML, or it holds an unknown key.
     """
     text = read_text(path, "expected an overlay, e.g. docs/examples/kuairand-pure.yaml")
-    plain(text, path)
+    documents.check_plain(plain(text, path), str(path))
     overlay = _editor().load(text)
     dict(_values(Params, overlay, path))
     return overlay

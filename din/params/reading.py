@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from typing_extensions import override
 
 from din import documents
 from din.errors import InputError, shown
@@ -110,14 +113,15 @@ def plain(text: str, where: object) -> Any:
     Raises:
         InputError: it is not YAML, holds too many values, or is nested too deeply.
     """
+    yaml = YAML(typ="safe")
+    yaml.Constructor = _Constructor
     try:
-        found = YAML(typ="safe").load(text)
-        _check_extent(found)
+        _check_extent(yaml.compose(text))
+        return yaml.load(text)
     except YAMLError as error:
         raise InputError(f"{where}: not valid YAML: {_fault(error, text)}") from None
     except RecursionError:
         raise InputError(f"{where}: nested too deeply; expected blocks of keys with values") from None
-    return found
 
 
 def parse(block: type[T], value: Any, where: object) -> T:
@@ -148,6 +152,22 @@ def source_settings(params: Params) -> dict[str, Any]:
     paths = path_keys()
     block = to_json(getattr(params.fetch, name))
     return {key: value for key, value in block.items() if f"fetch.{name}.{key}" not in paths}
+
+
+class _Constructor(SafeConstructor):
+    """Reports a value that is not what its form says, such as the date 2026-02-30, with its place."""
+
+    @override
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            found = super().construct_object(node, deep)
+            if isinstance(found, int):
+                str(found)  # Python writes no integer of more than 4,300 digits
+        except (ValueError, LookupError, ArithmeticError):
+            kind = str(node.tag).rpartition(":")[2]
+            problem = f"not a valid {kind}: {shown(node.value)}"
+            raise ConstructorError(problem=problem, problem_mark=node.start_mark) from None
+        return found
 
 
 def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:
@@ -187,16 +207,19 @@ def _check_dates(value: Any, where: object, prefix: str = "") -> None:
         _check_dates(part, where, f"{prefix}{name}.")
 
 
-def _check_extent(value: Any) -> None:
-    """Raise YAMLError for more values than any parameter file has: aliases can repeat a block a billion times."""
-    waiting = [value]
+def _check_extent(root: Node | None) -> None:
+    """Raise YAMLError for more values than any parameter file has.
+
+    Aliases and merge keys can repeat a block a billion times, so values are counted before any is made.
+    """
+    waiting: list[Any] = [root]
     seen = 0
     while waiting:
         one = waiting.pop()
         seen += 1
         if seen > _MOST_VALUES:
             raise YAMLError(f"more than {_MOST_VALUES:,} values")
-        if isinstance(one, dict):
-            waiting += [*one.keys(), *one.values()]
-        elif isinstance(one, list):
-            waiting += one
+        if isinstance(one, MappingNode):
+            waiting += [part for pair in one.value for part in pair]
+        elif isinstance(one, SequenceNode):
+            waiting += one.value

@@ -89,6 +89,13 @@ def test_comments_stay_beside_their_keys() -> None:
     ]
 
 
+def test_a_key_that_is_a_list_is_refused(tmp_path: Path) -> None:
+    """YAML allows lists as keys, JSON and parameters don't."""
+    (tmp_path / "overlay.yaml").write_text("data: {until: {[a]: 1}}")
+    with pytest.raises(InputError, match=r"key \(?.*a.* in data\.until is not text; put it in quotes"):
+        read_overlay(tmp_path / "overlay.yaml")
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_an_unknown_key_names_the_valid_ones(block: str) -> None:
     """The valid keys are named at any depth, in an overlay as in the file."""

@@ -8,6 +8,7 @@ import pytest
 from din.errors import InputError
 from din.params import Params, load
 from din.params.blocks import types_of
+from din.params.reading import plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +45,26 @@ def test_a_fault_of_yaml_is_one_line(tmp_path: Path, old: str, new: str, says: s
     message = str(error.value)
     assert message.startswith(f"{path}: not valid YAML: {says}")
     assert "\n" not in message and "\\n" not in message
+
+
+LONG = "9" * 5000
+IMPOSSIBLE = ["2026-02-30", "0000-01-01", "2026-01-01T25:00:00Z", "!!int abc", '!!int ""', "!!float abc", "!!bool abc"]
+
+
+@pytest.mark.parametrize("value", [*IMPOSSIBLE, LONG, f"0x{LONG}", f"0o{'7' * 5000}"], ids=lambda value: value[:20])
+def test_a_value_that_yaml_cannot_make_is_one_line(tmp_path: Path, value: str) -> None:
+    """A day that no calendar has, text with the tag of a number, or an endless number is named with its place."""
+    with pytest.raises(InputError, match=r"not valid YAML: line \d+, column \d+: not a valid \w+: '.*"):
+        load(edited(tmp_path, "  until: null ", f"  until: {value} "))
+
+
+@pytest.mark.parametrize("merge", ["<<: ", "all: "])
+def test_aliases_and_merge_keys_make_no_bombs(merge: str) -> None:
+    """A few lines that would expand to 10⁸ values are refused before they do."""
+    lines = ["a: &b0 {p: 1, q: 2}"]
+    lines += [f"b{k}: &b{k}\n  {merge}[{','.join([f'*b{k - 1}'] * 10)}]" for k in range(1, 9)]
+    with pytest.raises(InputError, match=r"bomb: not valid YAML: more than 100,000 values"):
+        plain("\n".join(lines), "bomb")
 
 
 def test_a_bare_date_is_refused(tmp_path: Path) -> None:
