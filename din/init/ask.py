@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from din.errors import listed
 from din.init.choice import Misnamed, Undecided
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def decided(guess: Callable[[dict[str, str]], T], given: dict[str, str], answer:
             role = error.role
             if answer is None or not error.candidates or role in given | answered:
                 raise
-            question = f"{_QUESTIONS[role]} Candidates: {', '.join(error.candidates)}"
+            question = f"{_QUESTIONS[role]} Candidates: {listed(error.candidates)}"
             why = str(error)
         except Misnamed as error:
             role = error.role

@@ -60,4 +60,4 @@ def _print(found: Guess) -> None:
     for one in found.sets:
         value = str(one.value)
         print(f"\n{one.key}: {value if value.isprintable() else repr(value)}")
-        print("\n".join(f"    {line}" for line in one.reason.splitlines()))
+        print("\n".join(f"    {line}" for line in one.lines))

@@ -67,7 +67,7 @@ def parameters(text: str, sets: Sequence[Set]) -> str:
     keys = YAML().load(edited)
     for one in sorted(sets, key=lambda one: -_place(keys, one.key)[0]):
         line, column = _place(keys, one.key)
-        lines[line:line] = [" " * column + comment for comment in _comments(one.reason, _WIDTH - column)]
+        lines[line:line] = [" " * column + comment for comment in _comments(one.lines, _WIDTH - column)]
     head = lines[0].partition(_SCHEMA_LINE)
     assert head[1], "params.yaml begins with the address of its schema"
     return "\n".join([_SCHEMA_LINE + SCHEMA, *lines[1:]]) + "\n"
@@ -81,10 +81,10 @@ def _place(keys: Any, key: str) -> tuple[int, int]:
     return keys.lc.key(name)
 
 
-def _comments(reason: str, width: int) -> list[str]:
+def _comments(reason: list[str], width: int) -> list[str]:
     """Return a reason as lines of comments."""
     lines = []
-    for number, text in enumerate(reason.splitlines()):
+    for number, text in enumerate(reason):
         line = "# guessed:" if number == 0 else "#         "
         for word in text.split(" "):
             if len(line) + len(word) + 1 > width and len(line) > 10:

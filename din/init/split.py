@@ -25,6 +25,11 @@ class Set:
     value: Any
     reason: str
 
+    @property
+    def lines(self) -> list[str]:
+        """The reason line by line; names from the log may hold codes that would steer a terminal or break YAML."""
+        return ["".join(map(_printable, line)) for line in self.reason.splitlines()]
+
 
 def guess(events: Events, first: date, all_positive: bool) -> list[Set]:
     """Return the parameters of the split.
@@ -102,3 +107,7 @@ def _share_of_both(users: np.ndarray, labels: np.ndarray) -> float:
     clicks = np.bincount(users, labels)
     mixed = (clicks > 0) & (clicks < rows)
     return float(rows[mixed].sum() / max(rows.sum(), 1))
+
+
+def _printable(letter: str) -> str:
+    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()

@@ -204,6 +204,19 @@ def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pyt
         assert done.exit_code == 2 and "give either --events" in done.output
 
 
+def test_names_of_a_log_steer_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Escape sequences in the name of a column are printed as text, and params.yaml stays readable."""
+    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    rows = [f"u{k % 60},i{k % 40},{1700000000 + k * 1400},{k * 7 % 3 % 2},c{k % 5}" for k in range(600)]
+    header = "user_id,item_id,timestamp,click,cat\x1b]0;owned\x07\u202e"
+    (tmp_path / "clicks.csv").write_text("\n".join([header, *rows]))
+    done = CliRunner().invoke(cli.app, ["init", "--events", "clicks.csv"])
+    assert done.exit_code == 0, done.output
+    assert r"cat\x1b]0;owned\x07\u202e is left out" in done.output
+    assert done.output.replace("\n", "").isprintable()
+    load(tmp_path / "params.yaml")
+
+
 def test_the_guess_for_machines(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """With --json, standard output holds each guess with its reason, and an update prints what changed."""
     monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
