@@ -22,8 +22,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from din.errors import InputError, shown
 
-_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""The control characters, in ASCII and above, and the two line separators, for a character class of a pattern."""
+_CONTROL = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Control characters, the two line separators, and marks that reverse text, for a character class of a pattern."""
 _SEGMENT = r"\w[\w.-]{0,127}"
 
 

@@ -12,6 +12,7 @@ from din import documents
 from din.document_types import Facts, GateReport
 from din.errors import InputError
 from din.names import FileName, ModelName, RunId, Version
+from din.registry.approvals import HeldGate
 
 SOUND = json.dumps(documents_of.facts())
 TEXT = SOUND.replace('"seed": 1, "packages"', '"seed": "1", "packages"')
@@ -43,6 +44,14 @@ def test_damage_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
         documents.read(Facts, path)
     assert str(path) in str(error.value) and message in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 2000
+
+
+@pytest.mark.parametrize("mark", ["\x1b", "\n", "\u2028", "\u202e", "\u2066"])
+def test_text_for_people_holds_no_code_that_changes_how_it_is_shown(mark: str) -> None:
+    """A control character or a mark that reverses text is refused in names and reasons."""
+    documents.check(HeldGate, {"name": "auc", "reason": "a zero-width\u200cjoiner"}, "request.json")
+    with pytest.raises(InputError, match="reason: String should match pattern"):
+        documents.check(HeldGate, {"name": "auc", "reason": f"one{mark}two"}, "request.json")
 
 
 @pytest.mark.parametrize(
