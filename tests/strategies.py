@@ -36,9 +36,7 @@ _EXTREME = 1e12
 _HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _REVERSING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_LINE = st.text(
-    st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters=_REVERSING), max_size=30
-)
+_LINE = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters=_REVERSING), max_size=30)
 _SEGMENT = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,12}", fullmatch=True)
 _FILE = st.lists(_SEGMENT, min_size=1, max_size=3).map("/".join)
 _FLOAT = st.floats(-_EXTREME, _EXTREME)

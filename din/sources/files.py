@@ -131,8 +131,8 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
         key: the parameter that holds the patterns, for messages.
 
     Raises:
-        InputError: a pattern matches nothing or a directory; a path has no valid day; the format is unknown or mixed;
-            the package for a file system is not installed.
+        InputError: a pattern matches nothing, or something other than files; a path has no valid day; the format is
+            unknown or mixed; the package for a file system is not installed.
     """
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
@@ -148,6 +148,8 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
             raise InputError(f"{key}: {pattern!r} {problem}")
         for match in paths:
             name = name_as(workspace, pattern, system, match)
+            if not system.isfile(match):  # reading it may never end
+                raise InputError(f"{key}: {name} is a pipe, a device or a broken link; replace it by a file")
             file = File(system, match, name, _day(path, match, f"{key}: {name}") if DATE in path else None)
             found.setdefault(file.name, file)
     files = tuple(found.values())

@@ -4,6 +4,7 @@ Each ends with outcome 2 and one message that names place, problem and next step
 """
 
 import gzip
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -293,6 +294,17 @@ def test_bad_input(
     assert read_json(workspace.outcome("fetch"))["exit_code"] == 2
     assert tree(workspace) == before
     assert [path.name for path in (workspace.root / "data").iterdir()] == ["raw"]
+
+
+@pytest.mark.parametrize("target", ["a pipe", "/dev/zero", "no_such_file"])
+def test_a_file_that_never_ends_is_not_read(
+    target: str, workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A pipe, whose writer may never come, a device and a broken link are named at once."""
+    path = workspace.root / "odd.csv"
+    os.mkfifo(path) if target == "a pipe" else path.symlink_to(target)
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events="*.csv"))) == 2
+    assert "odd.csv is a pipe, a device or a broken link; replace it" in capsys.readouterr().err
 
 
 def test_rows_count_within_their_file(
