@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from din.sources.rawlog import Part
 from din.workspace import Workspace
 
 _SNIFFED = 1 << 18  # bytes
+csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _HEAD = 1 << 25  # bytes of a text file
 _ROWS = 200_000  # of a Parquet file
 _FILES = 3
@@ -212,9 +214,14 @@ def _sniff(file: File) -> tuple[Dialect, bool]:
         content = stream.read(_SNIFFED)
     if not content:
         raise InputError(f"{file.name}: empty (0 bytes); expected a CSV file: export it again")
-    encoding = _encoding(content)
+    encoding = _encoding(content, file.name)
     text = content.decode(encoding, errors="ignore")
-    lines = text.splitlines()[: None if len(content) < _SNIFFED else -1][:1000]
+    lines = [line for line in text.splitlines()[: None if len(content) < _SNIFFED else -1] if line.strip()][:1000]
+    if not lines:
+        raise InputError(
+            f"{file.name}: no line of text that ends within {_SNIFFED:,} bytes; expected a CSV file with a row a line: "
+            "export it again"
+        )
     if sum("::" in line for line in lines) > len(lines) / 2:
         raise InputError(
             f"{file.name}: its cells end in ::, but one character is expected; convert it, e.g. with "
@@ -228,14 +235,18 @@ def _sniff(file: File) -> tuple[Dialect, bool]:
     return Dialect(None if delimiter == usual else delimiter, names, encoding), headed
 
 
-def _encoding(content: bytes) -> str:
+def _encoding(content: bytes, name: str) -> str:
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
-    try:
-        content[: content.rfind(b"\n") + 1 or None].decode("utf-8")
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8"
+    whole = content[: content.rfind(b"\n") + 1 or None]
+    for encoding in ("utf-8", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            whole.decode(encoding)
+            return encoding
+    raise InputError(
+        f"{name}: neither UTF-8 nor cp1252 text, so it is no CSV file or has another encoding; convert it, e.g. with "
+        "iconv -f latin1 -t UTF-8, or export it again"
+    )
 
 
 def _columns(lines: list[str], delimiter: str) -> float:

@@ -394,6 +394,10 @@ REFUSED = {
     ),
     "two colons": ("1::2::5::978300760\n" * 20, {}, ("log.csv: its cells end in ::", "sed 's/::/")),
     "an empty file": ("", {}, ("log.csv: empty", "export it again")),
+    "blank lines": ("\n\n", {}, ("log.csv: no line of text", "export it again")),
+    "one line, endless": ("a" * 300_000, {}, ("log.csv: no line of text that ends within 262,144 bytes",)),
+    "a header longer than what is read": (",".join(f"column_{at}" for at in range(30_000)), {}, ("no line of text",)),
+    "zero bytes": ("\0" * 300_000, {}, ("log.csv: no line of text",)),
     "a header alone": ("user,item,ts,click\n", {}, ("log.csv: no rows",)),
 }
 
@@ -406,6 +410,21 @@ def test_what_cannot_be_guessed_is_said(case: str, tmp_path: Path, guessed: Gues
     with pytest.raises(InputError) as error:
         guessed("log.csv", **given)
     assert [part for part in parts if part not in str(error.value)] == []
+
+
+def test_a_binary_file_is_no_log(tmp_path: Path, guessed: Guessed) -> None:
+    """Bytes that no usual encoding has are not taken for text."""
+    (tmp_path / "log.csv").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9)
+    with pytest.raises(InputError, match=r"log\.csv: neither UTF-8 nor cp1252 text"):
+        guessed("log.csv")
+
+
+def test_a_cell_may_be_long(tmp_path: Path, guessed: Guessed) -> None:
+    """A text of 140,000 characters among the first rows is read like any other."""
+    rows = [f"u{at % 60},i{at % 40},{1_700_000_000 + at * 1400},{at * 7 % 3 % 2},text" for at in range(600)]
+    rows[1] += "x" * 140_000
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,ts,click,said", *rows]))
+    assert guessed("log.csv")["fetch.table.columns"]["item_id"] == "item"
 
 
 def test_an_answer_decides(tmp_path: Path, guessed: Guessed) -> None:
