@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from din.errors import InputError, shown
+from din.errors import InputError, Unavailable, shown
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge
 from din.names import ModelName, Version
@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
         pa.field("champion", pa.float64(), nullable=False),
     ]
 )
+MOST_ROWS = 10_000_000
+"""The largest number of rows of a look; equal rows take no space on disk, but 29 bytes each in memory."""
 _CANDIDATE = b"candidate"
 _HASH = b"sha256"
 
@@ -106,15 +108,25 @@ def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Tabl
     """Store a candidate's look after all others, and return all up to it, oldest first.
 
     If the candidate has a look already, because a lost answer hid it or another process was faster, it is that one.
+
+    Raises:
+        Unavailable: the store's listing hides a look that the store holds, e.g. because it is stale.
     """
     content = dump(look)
     candidate = _candidate(look)
+    seen = -1
     while True:
         earlier = _read(registry, champion)
         if found := _up_to(candidate, earlier):
             return found
+        if len(earlier) == seen:
+            raise Unavailable(
+                f"{registry.name}: look {seen + 1} at {champion[:12]} exists, but the store does not list it; run it "
+                "again once the store's listings are up to date"
+            )
         if registry.add_look(champion, len(earlier) + 1, content):
             return [*earlier, look]
+        seen = len(earlier)
 
 
 def damage(registry: Registry) -> list[str]:
@@ -170,14 +182,18 @@ def parse(content: bytes, at: str) -> pa.Table:
         InputError: it is not a look; the message names the place.
     """
     try:
-        look = pq.ParquetFile(BytesIO(content)).read(use_threads=False)
-        names = look.schema.names
+        file = pq.ParquetFile(BytesIO(content))
+        names = file.schema_arrow.names
+        fits = file.schema_arrow.equals(SCHEMA) and file.metadata.num_rows <= MOST_ROWS
+        look = file.read(use_threads=False) if fits else None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{at}: not a Parquet file ({shown(str(error))}); expected a look that `din gate` wrote"
         ) from None
-    if not look.schema.equals(SCHEMA):
-        raise InputError(f"{at}: has columns {shown(names)}; expected {SCHEMA.names}, as `din gate` writes")
+    if look is None:
+        held = f"{file.metadata.num_rows:,} rows with columns {shown(names)}"
+        expected = f"at most {MOST_ROWS:,} rows with {SCHEMA.names}"
+        raise InputError(f"{at}: has {held}; expected {expected}, as `din gate` writes")
     if not Version.form.fullmatch(_candidate(look)):
         raise InputError(f"{at}: names no candidate; expected the version of a bundle in the file's metadata")
     for name in ("candidate", "champion"):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from din.errors import InputError
+from din.errors import InputError, Unavailable
 from din.metrics.estimates import difference
 from din.metrics.noninferiority import judge
 from din.names import ModelName, Version
@@ -166,6 +166,28 @@ def test_a_candidate_is_stored_once(rng, registry):
     assert again[0].equals(look)
 
 
+def test_a_look_that_the_listing_hides_ends_the_search(rng, registry, monkeypatch):
+    """A store whose listing is stale is asked twice, not for ever."""
+    champion = Version("c" * 64)
+    looks.store(registry, champion, drawn(rng, 0))
+    monkeypatch.setattr(registry, "looks", lambda champion: {})
+    with pytest.raises(Unavailable, match=r"look 1 at c{12} exists, but the store does not list it; run it again"):
+        looks.store(registry, champion, drawn(rng, 1))
+
+
+def test_a_look_of_many_equal_rows_is_not_unpacked(rng):
+    """Rows that take no space on disk are counted before memory is spent on them."""
+    rows = 1_000_000
+    look = drawn(rng, 0, rows=10).take(np.zeros(rows, np.int64))
+    sink = BytesIO()
+    with pq.ParquetWriter(sink, look.schema, compression="zstd") as writer:
+        for _ in range(looks.MOST_ROWS // rows + 1):
+            writer.write_table(look)
+    assert len(sink.getvalue()) < 1 << 20
+    with pytest.raises(InputError, match=r"here: has 11,000,000 rows .* expected at most 10,000,000 rows"):
+        looks.parse(sink.getvalue(), "here")
+
+
 def test_damage_of_looks_is_listed_by_champion(rng, registry):
     """Each champion with a bad look gives one line that names the object."""
     for letter in "cde":
@@ -189,7 +211,7 @@ def replaced(table, place, value):
     "damage, expected",
     [
         (lambda table: b"PAR1 nonsense", "not a Parquet file"),
-        (lambda table: looks.dump(table.drop_columns(["day"])), "has columns"),
+        (lambda table: looks.dump(table.drop_columns(["day"])), "with columns"),
         (lambda table: looks.dump(table.replace_schema_metadata({})), "names no candidate"),
         (lambda table: looks.dump(table.replace_schema_metadata({b"candidate": b"../../x"})), "names no candidate"),
         (lambda table: replaced(table, 3, 2.0), "2.0"),
