@@ -225,16 +225,16 @@ class Workspace:
     @property
     def seen(self) -> Path:
         """The fingerprint and the days that `fetch` found in each state of its source."""
-        return self.fetched / "seen.json"
+        return self.fetched / "seen"
 
     @property
     def digests(self) -> Path:
         """The hashes of the source's files."""
-        return self.fetched / "digests.json"
+        return self.fetched / "digests"
 
     def days(self, events: str) -> Path:
         """Return the file with what `fetch` remembers of each day of a log, given the paths of its events."""
-        return self.fetched / f"days-{hashlib.sha256(events.encode()).hexdigest()[:16]}.json"
+        return self.fetched / f"days-{hashlib.sha256(events.encode()).hexdigest()[:16]}"
 
     @property
     def scratch(self) -> Path:

@@ -13,7 +13,7 @@ items, users and history are read whole at each fetch.
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from din import documents
-from din.artifacts import hash_files, sha256_file, write_json
+from din.artifacts import hash_files, sha256_file
 from din.errors import InputError
 from din.names import Day, Digest
 from din.progress import track
@@ -73,19 +73,6 @@ class Written:
     files: dict[str, str]
     memory: Memory
     days_read: int
-
-
-def remembered(path: Path) -> Memory:
-    """Return what earlier fetches remember of each day; a missing or damaged file counts as empty."""
-    try:
-        return documents.read(dict[Day, KnownDay], path)
-    except InputError:
-        return {}
-
-
-def remember(path: Path, memory: Memory) -> None:
-    """Store what is to be remembered of each day."""
-    write_json(path, {day: asdict(known) for day, known in memory.items()})
 
 
 def write(

@@ -41,6 +41,7 @@ from din.sources import (
     taobao_ads,
 )
 from din.sources.daily_simulation import DailySimulation
+from din.sources.memory import recall, remember
 from din.workspace import FORMAT, Workspace
 
 GROWING = {"table"}
@@ -239,9 +240,9 @@ def _write(
         path = workspace.days(str(source.params.events))
         sources = _days(params, source, identity)
         accept_shrunk = params.fetch.shrunk_days == "accept"
-        written = by_day.write(source, tree, sources, by_day.remembered(path), held, accept_shrunk)
+        written = by_day.write(source, tree, sources, recall(dict[Day, by_day.KnownDay], path), held, accept_shrunk)
         _require_unchanged(params, source, identity)
-        by_day.remember(path, written.memory)
+        remember(path, {day: asdict(known) for day, known in written.memory.items()})
         return written
     described = rawlog.write(source.read(), tree, params.data.until)
     _require_unchanged(params, source, identity)
@@ -288,22 +289,12 @@ def _known(workspace: Workspace, params: Params, stamp: str) -> str | None:
 
 
 def _remembered(workspace: Workspace, stamp: str) -> Seen | None:
-    return _memory(workspace).get(stamp)
+    return recall(dict[str, Seen], workspace.seen).get(stamp)
 
 
 def _remember(workspace: Workspace, seen: dict[str, Seen]) -> None:
-    write_json(workspace.seen, {stamp: asdict(log) for stamp, log in (_memory(workspace) | seen).items()})
-
-
-def _memory(workspace: Workspace) -> dict[str, Seen]:
-    """Return the logs that earlier fetches saw, by stamp.
-
-    The file only saves time, so a missing or damaged one counts as empty.
-    """
-    try:
-        return documents.read(dict[str, Seen], workspace.seen)
-    except InputError:
-        return {}
+    known = recall(dict[str, Seen], workspace.seen) | seen
+    remember(workspace.seen, {stamp: asdict(log) for stamp, log in known.items()})
 
 
 def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None:

@@ -28,11 +28,11 @@ import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 import pyarrow.parquet as pq
 
-from din.artifacts import read_json, write_json
 from din.errors import InputError, Unavailable, shown
 from din.params.fetch import DATE
 from din.progress import track
 from din.sources import delimited, jsonlines
+from din.sources.memory import recall, remember
 from din.sources.rawlog import Part
 from din.workspace import Workspace
 
@@ -194,7 +194,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     Raises:
         InputError: a file is gone or unreadable.
     """
-    known = read_json(workspace.digests) if workspace.digests.exists() else {}
+    known = recall(dict[str, dict[str, Any]], workspace.digests)
     result = []
     changed = False
     for file in track(files, len(files), "hashing", "files"):
@@ -209,7 +209,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
                 changed = True
         result.append(entry["sha256"])
     if changed:
-        write_json(workspace.digests, known)
+        remember(workspace.digests, known)
     return result
 
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_files import snapshot
 
-from din.artifacts import read_json
+from din.artifacts import hash_files, read_json
 from din.errors import InputError
 from din.params import Params, parse, to_json
 from din.sources import columns, files, forms
@@ -155,6 +156,43 @@ def test_a_pinned_day_in_an_empty_workspace(workspace: Workspace, by_day: Build,
     assert (seen.first_day, seen.last_day) == (name(0), name(3))
     fetch(workspace, by_day(until=FIRST + timedelta(3)))
     assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
+
+
+MEMORIES = {
+    "digests": lambda workspace: workspace.digests,
+    "days": lambda workspace: workspace.days(BY_DAY["events"]),
+    "seen": lambda workspace: workspace.seen,
+}
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("damage", ["cut", "a bit", "edited", "other JSON", "a folder"])
+def test_any_damage_of_the_memory_counts_as_its_loss(
+    workspace: Workspace, by_day: Build, memory: str, damage: str
+) -> None:
+    """Cut off, changed, of another form or a folder: the next fetch writes the same log, and the memory anew."""
+    deliver(workspace.root, 0)
+    params = by_day(until=FIRST)
+    fetch(workspace, params)
+    log = hash_files(workspace.raw)
+    path = MEMORIES[memory](workspace)
+    content = path.read_bytes()
+    half = len(content) // 2
+    damaged = {
+        "cut": content[:half],
+        "a bit": content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :],
+        "edited": content.replace(b"A", b"B").replace(b"4", b"5"),
+        "other JSON": b"[]",
+    }
+    path.unlink()
+    if damage == "a folder":
+        (path / "inside").mkdir(parents=True)
+    else:
+        path.write_bytes(damaged[damage])
+    shutil.rmtree(workspace.raw)
+    fetch(workspace, params)
+    assert hash_files(workspace.raw) == log
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("damage", ["", "{}", '{"2024-05-01": 1}'])
