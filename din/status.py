@@ -84,6 +84,7 @@ def status(workspace: Workspace) -> Status:
         number = newest(registry)
         now = datetime.now(UTC)
         waiting = [case.request for case in registry.approvals.cases() if case.state(now, number) == "waiting"]
+        problems += registry.approvals.damage()
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")
     return Status([_stage(workspace, name, changed) for name in names], champion, waiting, problems)

@@ -1,6 +1,7 @@
 """The commands of `din registry`, and those about approvals. Each prints its result and returns it."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -129,6 +130,8 @@ def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dic
         for one in found
     ]
     print_table(f"{registry.name}: {len(rows)} requests for approval", columns, rows)
+    for line in registry.approvals.damage():
+        print(f"warning: {line}", file=sys.stderr)
     return found
 
 

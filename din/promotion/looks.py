@@ -29,7 +29,7 @@ from din.errors import InputError, Unavailable, shown
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge
 from din.names import ModelName, Version
-from din.registry.objects import Refused
+from din.registry.objects import Refused, UnlistableKey
 from din.registry.registry import Registry
 from din.schema import DAY_US
 
@@ -136,7 +136,11 @@ def damage(registry: Registry) -> list[str]:
         Refused: the store refuses access.
     """
     lines = []
-    for champion in registry.looked_at():
+    try:
+        champions = registry.looked_at()
+    except UnlistableKey as error:
+        return [str(error)]
+    for champion in champions:
         try:
             _read(registry, champion)
         except Refused:

@@ -19,10 +19,10 @@ from pydantic import PositiveInt
 from din import documents
 from din.errors import GateClosed, InputError
 from din.names import Digest, Line, Moment, RunId, Version
-from din.registry.objects import Objects
+from din.registry.objects import Objects, Refused, UnlistableKey
 
 APPROVALS = "approvals"
-_KEY = re.compile(rf"{APPROVALS}/(\d{{6,}})-([0-9a-f]{{64}})/request\.json")
+_KEY = re.compile(rf"{APPROVALS}/(\d{{6,}})-([0-9a-f]{{64}})/.*")
 
 State = Literal["waiting", "approved", "rejected", "expired", "outdated"]
 
@@ -132,7 +132,8 @@ class Approvals:
     """The requests of one namespace.
 
     Raises:
-        InputError: from every method, if a request or answer is damaged, or the store can't be read or written.
+        InputError: from every method but `cases`, if a request or answer that it needs is damaged; from every method,
+            if the store can't be read or written.
         Unavailable: from every method, if the store doesn't answer.
     """
 
@@ -145,10 +146,30 @@ class Approvals:
         return self._read(number, version) if self._objects.exists(key) else None
 
     def cases(self) -> list[Case]:
-        """Return all requests with their answers, in the order of their numbers and times."""
-        keys = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
-        found = [self._read(int(key[1]), Version(key[2])) for key in keys]
-        return sorted(found, key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
+        """Return all sound requests with their answers, in the order of their numbers and times."""
+        return self._read_all()[0]
+
+    def damage(self) -> list[str]:
+        """Return one line for each request that is damaged, or has a damaged answer. They hold up no other request."""
+        try:
+            return self._read_all()[1]
+        except UnlistableKey as error:
+            return [str(error)]
+
+    def _read_all(self) -> tuple[list[Case], list[str]]:
+        cases: list[Case] = []
+        damage: list[str] = []
+        found = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
+        for number, version in sorted({(int(key[1]), Version(key[2])) for key in found}):
+            try:
+                cases.append(self._read(number, version))
+            except Refused:
+                raise
+            except InputError as error:
+                folder = self._objects.at(case_key(number, version))
+                damage.append(f"{folder}: damaged; remove this folder, unless a promotion was approved in it ({error})")
+        cases.sort(key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
+        return cases, damage
 
     def ask(self, request: Request) -> bool:
         """Store a request; return False if there is one for this promotion already, which stays as it is.

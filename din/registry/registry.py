@@ -52,6 +52,8 @@ PROMOTED = "promoted-"
 MOST_LOOK_BYTES = 256 << 20
 """The largest stored look that is read: about ten million rows."""
 CLAIMS = "claims"
+_FIRST_PROMOTION = timedelta(days=1)
+"""The time in which a first promotion that failed is repeated; an older bundle without a log means that it was lost."""
 _REMOVAL = "removal-"
 
 
@@ -394,16 +396,27 @@ class Registry:
             for name, digest in record.files.items():
                 damage += self._problem(f"{run_key(record.run_id)}/{name}" if record.run_id else name, digest)
             damage += self._approval_problems(record)
-        if not log.entries and not damage and (stored := self.versions()):
+        named = [self._objects.at(case_key(entry.record.number, entry.record.version)) for entry in log.entries]
+        damage += [line for line in self.approvals.damage() if not line.startswith(tuple(named))]
+        if not (log.entries or damage) and self._lost_its_log():
             damage.append(
-                f"{self.name}: {len(stored)} bundles are stored, but the log of promotions is empty; restore it, or, "
-                "if a bundle was never promoted, remove it with `din registry gc --bundle VERSION --yes`"
+                f"{self.name}: {len(self.versions())} bundles are stored, but the log of promotions is empty; restore "
+                "it, or, if a bundle was never promoted, remove it with `din registry gc --bundle VERSION --yes`"
             )
         return damage
 
     def remarks(self) -> list[str]:
         """Return one line for each oddity of the log that does no harm."""
-        return read_chain(self._objects).remarks
+        log = read_chain(self._objects)
+        if log.entries or log.damage or self._lost_its_log() or not self.versions():
+            return log.remarks
+        unfinished = "a bundle is stored, but its promotion was interrupted; run `din promote` again"
+        return [*log.remarks, f"{self.name}: {unfinished}"]
+
+    def _lost_its_log(self) -> bool:
+        """Return whether bundles without any record tell of a lost log, not of a first promotion to be repeated."""
+        stored = self._objects.keys("bundles").values()
+        return len(self.versions()) > 1 or any(modified < datetime.now(UTC) - _FIRST_PROMOTION for modified in stored)
 
     def gc(
         self, grace: timedelta = timedelta(days=7), dry_run: bool = True, never_promoted: Sequence[Version] = ()

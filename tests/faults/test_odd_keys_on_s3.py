@@ -9,7 +9,7 @@ import pytest
 from bundles import bundle, crown
 from s3 import BUCKET, allow, store
 
-from din.errors import InputError
+from din.errors import GateClosed, InputError
 from din.promotion import commands
 from din.registry.registry import Registry
 
@@ -71,3 +71,14 @@ def test_a_removed_record_is_missed_without_a_listing(client: Any, registry: Reg
     with pytest.raises(InputError, match=r"000002\.json"):
         registry.champion()
     assert any("000002.json" in problem for problem in registry.verify())
+
+
+@pytest.mark.parametrize("area", ["looks", "approvals"])
+def test_an_unlistable_look_or_request_stops_no_other_check(area: str, client: Any, registry: Registry) -> None:
+    """`verify` names the key as damage, beside the damage that it finds elsewhere."""
+    client.put_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/{area}//x", Body=b"{}")
+    client.delete_object(Bucket=BUCKET, Key=f"ctr/{registry.model_name}/promotions/000001.json")
+    with pytest.raises(GateClosed) as found:
+        commands.verify(registry.uri, registry.model_name)
+    assert "000001.json: missing" in str(found.value)
+    assert f"{area}: can't be listed" in str(found.value) and "remove that key" in str(found.value)

@@ -10,6 +10,7 @@ import pytest
 from bundles import bundle, crown
 
 from din.errors import InputError, Unavailable
+from din.registry.objects import Objects
 from din.registry.registry import Registry
 
 
@@ -135,3 +136,21 @@ def test_gc_never_finishes_what_emptied_the_log(local, tmp_path):
     assert local.versions() == [champion.version]
     assert local.gc(timedelta(0), dry_run=False, never_promoted=[champion.version]) != []
     assert local.versions() == []
+
+
+def test_a_failed_first_promotion_is_no_lost_log(local, tmp_path, monkeypatch):
+    """One bundle of today without a record is a remark; an older one, or two, are damage."""
+    candidate = bundle(tmp_path / "a")
+
+    def fails(self, key, content):
+        raise Unavailable(f"{key}: 503")
+
+    with monkeypatch.context() as fault, pytest.raises(Unavailable):
+        fault.setattr(Objects, "create", fails)
+        crown(local, candidate)
+    assert local.verify() == []
+    assert "promotion was interrupted; run `din promote` again" in local.remarks()[0]
+    age(tmp_path / "r")
+    assert "the log of promotions is empty" in local.verify()[0] and local.remarks() == []
+    crown(local, candidate)
+    assert local.verify() == local.remarks() == []
