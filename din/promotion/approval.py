@@ -2,7 +2,7 @@
 
 A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, where
 `gate.approval` allows it. An override covers gates that compare with an earlier champion which can't be evaluated any
-more. Either covers exactly the gates that its request names, for one candidate after one champion.
+more. Either covers exactly the gates and figures that its request states, for one candidate after one champion.
 """
 
 import shlex
@@ -83,7 +83,7 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
         number=next_number(report),
         version=report["bundle"],
         run_id=run_id,
-        gates=tuple(HeldGate(name=one["name"], reason=_line(one["reason"] or one["verdict"])) for one in shut(report)),
+        gates=tuple(HeldGate(name=one["name"], reason=_reason(one)) for one in shut(report)),
         needs_override=needed == "override",
         at=now.isoformat(timespec="seconds"),
         expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
@@ -102,20 +102,25 @@ def next_number(report: GateReport) -> int:
 
 
 def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
-    """Refuse an approval that was asked for other gates than a report holds back.
+    """Refuse an approval that was asked for other gates, figures or limits than a report holds back.
 
     Raises:
-        GateClosed: a gate was added or removed, or only one of the two needs an override.
+        GateClosed: a gate was added or removed, only one of the two needs an override, or the reason of a gate that was
+            evaluated has changed.
     """
-    asked = {gate.name for gate in case.request.gates}
-    found = {gate["name"] for gate in shut(report)}
-    if asked == found and case.request.needs_override == (needed == "override"):
-        return
-    raise GateClosed(
-        f"the request for approval of {case.request.version[:12]} (record {case.request.number}) is about other gates: "
-        f"it names {listed(sorted(asked)) or 'none'}, but not open now are {listed(sorted(found)) or 'none'}. Bring "
-        "back the parameters with which the gate asked, or train another candidate"
-    )
+    request = case.request
+    advice = "Bring back the parameters with which the gate asked, or train another candidate"
+    about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
+    asked = {gate.name: gate.reason for gate in request.gates}
+    found = {gate["name"]: gate for gate in shut(report)}
+    if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
+        raise GateClosed(
+            f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "
+            f"{listed(sorted(found)) or 'none'}. {advice}"
+        )
+    for name, gate in found.items():
+        if gate["evaluated"] and _reason(gate) != asked[name]:
+            raise GateClosed(f"{about} figures: of {name} it says {asked[name]!r}, now {_reason(gate)!r}. {advice}")
 
 
 def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | None:
@@ -128,7 +133,7 @@ def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | N
 
     Raises:
         GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
-            is about other gates.
+            is about other gates or figures.
     """
     if case is None:
         if needed == "nothing":
@@ -239,6 +244,7 @@ def _find(registry: Registry, name: str) -> Case:
     raise InputError(f"{registry.name}: {shown(name)} names {len(waiting)} requests, expected one; waiting: {known}")
 
 
-def _line(text: str) -> str:
-    """Return text on one line that a document can hold."""
+def _reason(gate: GateEntry) -> str:
+    """Return why a gate is not open, on one line that a document can hold."""
+    text = gate["reason"] or gate["verdict"]
     return (text if text.isprintable() else shown(text))[:_MOST_REASON]

@@ -194,6 +194,20 @@ def test_an_approval_covers_the_gates_that_were_asked_about(run: Run, quick, reg
     assert registry.champion() is None
 
 
+def test_an_approval_covers_the_figures_that_were_asked_about(run: Run, quick, registry):
+    """If a limit has changed since, the same gate is borderline for another reason, which nobody approved."""
+    params = borderline(run, quick)
+    gate(run.here, params, score)
+    decide(registry, only_case(registry).request.version, True, False, "ann", "fine")
+    other = set_gate(params, min_auc=read_json(run.here.evaluation)["test"]["auc"] + 0.003)
+    with pytest.raises(GateClosed, match=r"is about other figures: of min_auc it says 'undecided: .*', now 'undecided"):
+        gate(run.here, other, score)
+    with pytest.raises(GateClosed, match=r"nothing promoted: the request .* is about other figures"):
+        promoted(run, other)
+    gate(run.here, params, score)
+    assert promoted(run, params).record.approval
+
+
 def test_a_champion_that_appears_meanwhile_ends_the_request(run: Run, quick, registry):
     """The answer would be about a comparison with an outdated champion, so it is refused, and the gate asks again."""
     run.noise = 0.1
@@ -354,6 +368,23 @@ def test_verify_finds_a_changed_answer(run: Run, quick, registry, fault):
     (problem,) = registry.verify()
     assert version in problem
     assert registry.champion() == record  # serving goes on
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", None], ids=["cut off", "of another form", "a folder"])
+def test_one_damaged_request_holds_up_no_other(run: Run, quick, registry, damage, capsys):
+    """Requests are listed, answered and cleared away as before; verify and approvals name the damaged one."""
+    gate(run.here, borderline(run, quick), score)
+    version = only_case(registry).request.version
+    (approvals,) = (run.here.root / "registry").rglob("approvals")
+    damaged = approvals / f"000001-{'0' * 64}" / "request.json"
+    damaged.mkdir(parents=True) if damage is None else damaged.parent.mkdir()
+    (damaged / "inside" if damage is None else damaged).write_text(damage or "")
+    assert states(registry) == ["waiting"]
+    assert f"000001-{'0' * 64}: damaged; remove this folder" in capsys.readouterr().err
+    assert decide(registry, version, True, False, "ann", "fine").answered
+    assert any("remove this folder" in line for line in registry.verify())
+    registry.gc(timedelta(0), dry_run=False, never_promoted=registry.versions())
+    assert registry.verify() == [] and states(registry) == ["approved"]
 
 
 def test_an_answer_to_another_request_promotes_nothing(run: Run, quick, registry):
