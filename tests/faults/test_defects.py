@@ -29,6 +29,21 @@ def test_all_stages_are_driven() -> None:
     assert ["code", *STAGES] == [stage.name for stage in plan.load(ROOT / "dvc.yaml")]
 
 
+def test_the_totals_of_the_page_are_those_of_its_rows() -> None:
+    """Each total of docs/defects.md is counted again from its tables, so nobody edits it by hand."""
+    text = page.PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!defect|variant).* \|$", text, re.MULTILINE)
+    variants = [one for one in rows if re.search(r"\| (open|closed: `.*`) \|$", one)]
+    late = sum("| late: `" in one for one in rows)
+    missed = sum("| not caught |" in one for one in rows)
+    closed = sum("| closed: `" in one for one in variants)
+    defects = len(rows) - len(variants)
+    assert (
+        f"Of {defects} defects, {defects - late - missed} are caught by the right gate, {late} by another one, and "
+        f"{missed} by none. Of {len(variants)} sound variants, {len(variants) - closed} pass and {closed} close a gate."
+    ) in text
+
+
 @pytest.mark.parametrize("defect", named(tuple(defect for defect in DEFECTS if defect.quick)))
 def test_an_early_gate_catches(defect: Defect, early: Prepared, tmp_path: Path) -> None:
     """A defect that takes little time ends at the right gate, and the message names it."""
