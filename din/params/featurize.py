@@ -24,7 +24,7 @@ class Featurize(Block):
     test_fraction: Fraction
     max_history: PositiveInt
     min_count: PositiveInt
-    shards: PositiveInt | None
+    shards: Annotated[int, Field(gt=0, le=10_000)] | None
     memory_mb: PositiveInt
     seed: NonNegativeInt
 

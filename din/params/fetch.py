@@ -88,7 +88,7 @@ class Table(Block):
     users_columns: dict[str, str]
     history: Paths | None
     history_columns: dict[str, str]
-    separators: dict[str, str]
+    separators: dict[str, Annotated[str, Field(min_length=1)]]
     csv: Csv
     daily: bool
     sampled: Fraction | None

@@ -35,7 +35,7 @@ class ModelParams(Block):
     """The architecture."""
 
     name: Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"]
-    embedding_dim: PositiveInt
+    embedding_dim: Annotated[int, Field(gt=0, le=4096)]
     attention_hidden: Layers
     interaction: Literal["difference_product", "product", "outer"]
     softmax: bool

@@ -47,6 +47,20 @@ def test_a_fault_of_yaml_is_one_line(tmp_path: Path, old: str, new: str, says: s
     assert "\n" not in message and "\\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("    separators: {} ", "    separators: {tags: ''} ", "separators.tags: String should have at least 1"),
+        ("  shards: null ", "  shards: 1000000 ", "featurize.shards: Input should be less than or equal to 10000"),
+        ("embedding_dim: 16 ", "embedding_dim: 1000000000 ", "_dim: Input should be less than or equal to 4096"),
+    ],
+)
+def test_a_value_that_no_machine_can_use_is_refused(tmp_path: Path, old: str, new: str, says: str) -> None:
+    """An empty separator, and sizes that would take days or all memory, are named at once."""
+    with pytest.raises(InputError, match=says):
+        load(edited(tmp_path, old, new))
+
+
 LONG = "9" * 5000
 IMPOSSIBLE = ["2026-02-30", "0000-01-01", "2026-01-01T25:00:00Z", "!!int abc", '!!int ""', "!!float abc", "!!bool abc"]
 
