@@ -111,12 +111,17 @@ class RunId(Name):
 
 
 class FileName(Name):
-    """A relative POSIX path; no segment is empty, begins with a dot, or holds a backslash or control character."""
+    """A relative POSIX path; no segment is empty, begins with a dot, or holds a backslash or control character.
+
+    It does not end such as `#1`, as unfinished writes do in a local registry.
+    """
 
     __slots__ = ()
-    form = re.compile(rf"(?!.{{513}})[^/\\{_CONTROL}.][^/\\{_CONTROL}]*(/[^/\\{_CONTROL}.][^/\\{_CONTROL}]*)*")
+    form = re.compile(
+        rf"(?!.{{513}})(?!.*#\d+$)[^/\\{_CONTROL}.][^/\\{_CONTROL}]*(/[^/\\{_CONTROL}.][^/\\{_CONTROL}]*)*"
+    )
     subject = "a file's name"
-    expected = "a plain relative path of at most 512 characters"
+    expected = "a plain relative path of at most 512 characters that does not end such as #1"
 
 
 def _moment(text: str) -> str:
