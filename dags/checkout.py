@@ -21,7 +21,7 @@ from typing import IO, Any
 from ruamel.yaml import YAML
 
 from din.artifacts import atomic_path
-from din.errors import InputError, Unavailable
+from din.errors import InputError, Unavailable, shown
 from din.git import absolute, check_out_commit, git, is_remote, resolved
 from din.names import RunId
 from din.params.overlays import make_paths_absolute
@@ -71,6 +71,7 @@ class Settings:
         Raises:
             InputError: no commit has that name.
         """
+        named = shown(name or "HEAD", quotes=False)
         try:
             if not is_remote(self.repository):
                 here = ("-C", self.repository)
@@ -86,11 +87,9 @@ class Settings:
                 ids = {ref: commit for commit, ref in (line.split("\t") for line in listed)}
                 found = [ids[ref] for ref in refs if ref in ids]
         except Unavailable as error:
-            raise InputError(
-                f"{self.repository}: no commit {name or 'HEAD'} ({error}); name one with --commit"
-            ) from None
+            raise InputError(f"{self.repository}: no commit {named} ({error}); name one with --commit") from None
         if not found:
-            raise InputError(f"{self.repository}: no commit {name or 'HEAD'}; give a branch, a tag or the full id")
+            raise InputError(f"{self.repository}: no commit {named}; give a branch, a tag or the full id")
         return found[0]
 
     def shared(self, place: str, setting: str) -> str:

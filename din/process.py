@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from din.errors import GateClosed, InputError, Unavailable
+from din.errors import GateClosed, InputError, Unavailable, shown
 
 BIN = Path(sys.executable).parent
 TAIL = 400  # lines of output kept
@@ -84,15 +84,18 @@ def query(command: Sequence[str], cwd: Path | None, env: Mapping[str, str]) -> s
     Raises:
         CommandFailed: the command failed.
     """
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+    except ValueError as error:  # a zero byte, which no argument can hold
+        raise CommandFailed(f"{shown(' '.join(command))}: {error}; correct it", InputError.exit_code) from None
     if done.returncode:
         message = f"`{' '.join(command)}` exited {done.returncode}: {(done.stderr or done.stdout).strip()}"
         raise CommandFailed(message, done.returncode)

@@ -114,6 +114,8 @@ def test_uncommitted_changes_do_not_run(
     assert (checked_out() / "README.md").read_text() == text
     with pytest.raises(InputError, match="no commit nosuch"):
         Settings.from_env().commit("nosuch")
+    with pytest.raises(InputError, match=r"no commit .*embedded null byte"):
+        Settings.from_env().commit("main\0")
     edited.write_text(text)
 
 
