@@ -137,7 +137,11 @@ def expand(workspace: Workspace, patterns: str, key: str) -> tuple[File, ...]:
     found: dict[str, File] = {}
     for pattern in (part.strip() for part in patterns.split(",")):
         with unreadable(f"{key}: {pattern!r}"):
-            system, path = fsspec.core.url_to_fs(workspace.located(pattern))
+            try:
+                system, path = fsspec.core.url_to_fs(workspace.located(pattern))
+            except (LookupError, TypeError) as error:  # a scheme that needs more than a place
+                problem = f"not a place that can be opened ({type(error).__name__}: {error})"
+                raise InputError(f"{key}: {pattern!r}: {problem}; give a path, s3:// or gs://") from None
             matches = sorted(system.glob(path.replace(DATE, "????-??-??")))
             paths = [match for match in matches if not system.isdir(match)]
         if not paths:

@@ -51,6 +51,7 @@ CASES = [
         "two formats", {"log.parquet": parquet()}, ("CSV, Parquet", "one format"),
         {"events": "clicks.csv,log.parquet"},
     ),
+    Case("half a place", {}, ("fetch.table.events", "not a place", "s3://"), {"events": "reference://a.csv"}),
     Case("a file system", {}, ("fetch.table.events", "nosuch"), {"events": "nosuch://a/b.csv"}),
     Case(
         "an empty file", {"bad.csv": b""}, ("bad.csv: empty (0 bytes)", "expected a CSV", "again"),
