@@ -17,6 +17,7 @@ and two reads. Only `gc` deletes, and only what no record names.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,7 @@ CLAIMS = "claims"
 _FIRST_PROMOTION = timedelta(days=1)
 """The time in which a first promotion that failed is repeated; an older bundle without a log means that it was lost."""
 _REMOVAL = "removal-"
+_LOOK = re.compile(r"looks/[0-9a-f]{64}/\d{6,}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -363,13 +365,12 @@ class Registry:
         return sorted(Version(version) for version in found if Version.form.fullmatch(version))
 
     def looks(self, champion: Version) -> dict[str, bytes]:
-        """Return the looks at a champion by their places, oldest first.
+        """Return the looks at a champion by their places, oldest first. Objects with other names are ignored.
 
         Raises:
             InputError: the numbers of the stored looks have gaps.
         """
-        area = f"looks/{champion}"
-        keys = sorted(self._objects.keys(area))
+        keys = sorted(filter(_LOOK.fullmatch, self._objects.keys(f"looks/{champion}")))
         expected = [_look_key(champion, number) for number in range(1, len(keys) + 1)]
         if keys != expected:
             wrong = next(key for key in keys if key not in expected)

@@ -201,6 +201,16 @@ def test_damage_of_looks_is_listed_by_champion(rng, registry):
     assert f"{'e' * 64}/000003.parquet: unexpected" in lines[1]
 
 
+def test_a_stray_object_among_looks_is_ignored(rng, registry, tmp_path):
+    """What a file browser or an editor leaves there closes no gate."""
+    champion = Version("c" * 64)
+    stored = looks.store(registry, champion, drawn(rng, 0))
+    for name in (".DS_Store", "000001.parquet.bak", "notes.txt"):
+        (tmp_path / "clicks" / "looks" / champion / name).write_text("")
+    assert looks.damage(registry) == []
+    assert looks.stored(registry, champion, CANDIDATE)[0].equals(stored[0])
+
+
 def replaced(table, place, value):
     """Return the file of a look with one value in all rows of a column."""
     column = pa.array([value] * len(table))
