@@ -66,6 +66,20 @@ JobModel = Annotated[
     str | None, typer.Option("--model", help="Model name; default: this job's, or with --registry its only model.")
 ]
 Run = Annotated[str, typer.Argument(help="A run's id, or the start of the candidate's version; see `din approvals`.")]
+
+
+def said(reason: str) -> str:
+    """Return a reason that says something.
+
+    Raises:
+        BadParameter: it is blank.
+    """
+    if not reason.strip():
+        raise typer.BadParameter("is blank; say why, for those who read the log")
+    return reason
+
+
+Reason = Annotated[str, typer.Option(callback=said, help="The reason, for the log.")]
 By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
 Version = Annotated[
     bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
@@ -85,12 +99,17 @@ def options(version: Version = False) -> None:
     ),
 )
 def status(as_json: AsJson = False) -> None:
-    """Print how each stage ended, what is stale, who is the champion since when, and who waits for approval."""
+    """Print how each stage ended, what is stale, who is the champion since when, and who waits for approval.
+
+    The exit code is 0 only if all of that is known.
+    """
     with answering("train"):
         from din.status import print_status, status
 
         require(HERE.params, HERE.pipeline)
-        print_status(status(HERE), as_json)
+        found = status(HERE)
+        print_status(found, as_json)
+    raise typer.Exit(found.exit_code)
 
 
 @app.command(
@@ -491,7 +510,7 @@ def reproduce(
 )
 def approve(
     run: Run,
-    reason: Annotated[str, typer.Option(help="The reason, for the record.")],
+    reason: Reason,
     by: By = "",
     override: Annotated[
         bool, typer.Option("--override", help="Approve although the earlier champion can't be evaluated.")
@@ -512,7 +531,7 @@ def approve(
 @app.command(rich_help_panel=CHAMPION, epilog=examples("din reject 4f1c --reason 'the gain is a leak'"))
 def reject(
     run: Run,
-    reason: Annotated[str, typer.Option(help="The reason, for the record.")],
+    reason: Reason,
     by: By = "",
     uri: JobUri = None,
     model: JobModel = None,
@@ -641,7 +660,7 @@ def registry_diff(
 @registry_app.command("rollback", epilog=examples("din registry rollback 2 --reason 'complaints since record 3'"))
 def registry_rollback(
     to: Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")],
-    reason: Annotated[str, typer.Option(help="The reason, for the log.")],
+    reason: Reason,
     champion: Annotated[
         int | None, typer.Option(min=1, help="Roll back only if the champion is this record; again, it does nothing.")
     ] = None,

@@ -55,12 +55,14 @@ class Status:
         champion: the newest record of the registry.
         waiting: the requests for approval that nobody has answered.
         problems: one line for each part that can't be told.
+        exit_code: that of the worst such part, or 0.
     """
 
     stages: list[StageStatus]
     champion: Record | None
     waiting: list[Request]
     problems: list[str]
+    exit_code: int = 0
 
 
 def status(workspace: Workspace) -> Status:
@@ -70,6 +72,7 @@ def status(workspace: Workspace) -> Status:
         InputError: there is no readable dvc.yaml.
     """
     problems: list[str] = []
+    exit_code = 0
     changed = None
     champion = None
     waiting: list[Request] = []
@@ -78,6 +81,7 @@ def status(workspace: Workspace) -> Status:
         changed = _changed(workspace)
     except (Unavailable, ValueError, OSError) as error:
         problems.append(f"dvc status: {error}")
+        exit_code = Unavailable.exit_code
     try:
         registry = Registry.of(workspace, load(workspace.params))
         champion = registry.champion()
@@ -87,7 +91,8 @@ def status(workspace: Workspace) -> Status:
         problems += registry.approvals.damage()
     except (InputError, Unavailable) as error:
         problems.append(f"registry: {error}")
-    return Status([_stage(workspace, name, changed) for name in names], champion, waiting, problems)
+        exit_code = error.exit_code
+    return Status([_stage(workspace, name, changed) for name in names], champion, waiting, problems, exit_code)
 
 
 def _changed(workspace: Workspace) -> dict[str, list[str]]:

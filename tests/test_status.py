@@ -46,7 +46,7 @@ def test_how_stages_ended_and_what_is_stale(workspace: Workspace, capsys: pytest
         ("first", "done", "local", []),
         ("second", "closed", "local", []),
     ]
-    assert (found.champion, found.waiting, found.problems) == (None, [], [])
+    assert (found.champion, found.waiting, found.problems, found.exit_code) == (None, [], [], 0)
     text = workspace.params.read_text()
     workspace.params.write_text(text.replace("\n  min_auc: ", "\n  min_auc: 0.9 # ", 1))
     found = status(workspace)
@@ -87,3 +87,4 @@ def test_parts_that_cannot_be_told_are_named(workspace: Workspace, capsys: pytes
     assert [problem.split(":")[0] for problem in found.problems] == ["dvc status", "registry"]
     print_status(found)
     assert "unknown: registry: " in capsys.readouterr().out
+    assert found.exit_code == 2

@@ -447,6 +447,9 @@ def test_the_commands_answer_with_exit_codes(run: Run, quick, registry, monkeypa
         return done.exit_code, done.output
 
     assert din("approve", "nosuch", "--reason", "x")[0] == 2
+    for command in ("approve", "reject"):
+        done = CliRunner().invoke(cli.app, [command, version[:10], "--reason", " "])
+        assert done.exit_code == 2 and "is blank; say why" in done.output
     assert din("approve", version[:10], "--reason", "fine", "--override")[0] == 2
     done = CliRunner().invoke(cli.app, ["reject", version[:10], "--reason", "a leak", "--json"])
     assert done.exit_code == 0 and "rejected by dora" in done.stderr
