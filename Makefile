@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-slow kills simulate figures defects bench quality paper attention warranty month lint clean
+.PHONY: help docs install run airflow test test-pages test-slow kills simulate figures defects bench quality paper attention warranty month lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -31,6 +31,10 @@ airflow: $(READY) ## the main job in Airflow's scheduler, with its UI on http://
 TWO_CORES := -n 2 --dist loadscope --no-loadscope-reorder
 test: $(READY)   ## the test suite, on two cores
 	pytest $(TWO_CORES)
+
+test-pages: $(READY) ## the report and the documentation in headless Chromium (apt install chromium)
+	uv pip install --quiet --constraint constraints.txt 'playwright>=1.50,<2'
+	pytest -m slow -rs tests/report/test_browser.py
 
 test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
 	pytest -m slow $(TWO_CORES)

@@ -14,13 +14,14 @@ def ci(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True)
 
 
-def test_ci_runs_lint_and_then_the_suite() -> None:
-    """The commands that make would run, in their order."""
+def test_ci_runs_lint_and_then_the_suites() -> None:
+    """The commands that make would run, in their order; the pages in a browser come last."""
     done = ci(MAKEFLAGS="--dry-run")
     assert done.returncode == 0, done.stderr
     commands = [line for line in done.stdout.splitlines() if line.startswith(TOOLS)]
     lint = ["ruff check .", "ruff format --check .", "pyright", "lint-imports"]
-    assert commands == [*lint, "pytest -n 2 --dist loadscope --no-loadscope-reorder"]
+    pages = "pytest -m slow -rs tests/report/test_browser.py"
+    assert commands == [*lint, "pytest -n 2 --dist loadscope --no-loadscope-reorder", pages]
 
 
 def test_ci_stops_where_lint_fails(tmp_path: Path) -> None:
