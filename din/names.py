@@ -113,7 +113,7 @@ class RunId(Name):
 class FileName(Name):
     """A relative POSIX path; no segment is empty, begins with a dot, or holds a backslash or control character.
 
-    It does not end such as `#1`, as unfinished writes do in a local registry.
+    It does not end in `#` and a number, as unfinished writes do in a local registry.
     """
 
     __slots__ = ()
@@ -121,7 +121,7 @@ class FileName(Name):
         rf"(?!.{{513}})(?!.*#\d+$)[^/\\{_CONTROL}.][^/\\{_CONTROL}]*(/[^/\\{_CONTROL}.][^/\\{_CONTROL}]*)*"
     )
     subject = "a file's name"
-    expected = "a plain relative path of at most 512 characters that does not end such as #1"
+    expected = "a plain relative path of at most 512 characters, not ending in # and a number"
 
 
 def _moment(text: str) -> str:

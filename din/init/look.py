@@ -244,7 +244,7 @@ def _encoding(content: bytes, name: str) -> str:
             whole.decode(encoding)
             return encoding
     raise InputError(
-        f"{name}: neither UTF-8 nor cp1252 text, so it is no CSV file or has another encoding; convert it, e.g. with "
+        f"{name}: neither UTF-8 nor cp1252 text, so it is in another encoding or not a CSV file; convert it, e.g. with "
         "iconv -f latin1 -t UTF-8, or export it again"
     )
 

@@ -1,4 +1,4 @@
-"""The memory of `din fetch` in `.din/fetch/`, which only saves time.
+"""The memory of `din fetch` in `.din/fetch/`, which saves time and tells when a day has shrunk.
 
 A file is the sha256 of its JSON on the first line, then the JSON. Whatever is missing, damaged, edited or of another
 release counts as empty, so that the source is read as if for the first time.

@@ -202,7 +202,7 @@ def test_damage_of_looks_is_listed_by_champion(rng, registry):
 
 
 def test_a_stray_object_among_looks_is_ignored(rng, registry, tmp_path):
-    """What a file browser or an editor leaves there closes no gate."""
+    """A file that a file browser or an editor leaves there does not close the gate."""
     champion = Version("c" * 64)
     stored = looks.store(registry, champion, drawn(rng, 0))
     for name in (".DS_Store", "000001.parquet.bak", "notes.txt"):
