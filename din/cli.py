@@ -404,6 +404,7 @@ def gate(as_json: AsJson = False) -> None:
     epilog=examples(
         "din report",
         "din report --json        # verdict and advice for machines",
+        'din report --markdown "$GITHUB_STEP_SUMMARY"',
         "din report --all         # one page about all runs in the registry",
     ),
 )
@@ -411,6 +412,9 @@ def report(
     everything: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
     uri: JobUri = None,
     model: JobModel = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Append verdict and gates to this file as Markdown, for a CI job's summary.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice.
@@ -418,6 +422,8 @@ def report(
     With --all, write reports/runs.html about all runs in the registry: its records, and what schedulers kept.
     """
     with answering("train"):
+        if everything and markdown:
+            raise InputError("--markdown: is about the run here; expected it without --all")
         if everything:
             from din.report.runs_page import print_runs, write_runs
 
@@ -425,10 +431,13 @@ def report(
             return
         if uri or model:
             raise InputError("--registry and --model choose the runs of --all; expected --all beside them")
-        from din.report.write import print_report, write_report
+        from din.report.write import append_markdown, print_report, write_report
 
         require(HERE.params, HERE.pipeline)
-        print_report(write_report(HERE), as_json)
+        written = write_report(HERE)
+        if markdown:
+            append_markdown(written, markdown)
+        print_report(written, as_json)
 
 
 @app.command(

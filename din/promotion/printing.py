@@ -20,6 +20,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows as a table of Markdown, with values as `print_table` prints them."""
+    lines = [columns, ["---"] * len(columns), *([_cell(value).replace("|", r"\|") for value in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 def say(line: str) -> None:
     """Print a line at once, for a command that goes on for minutes."""
     print(line, flush=True)

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from din.artifacts import write_bytes
+from din.promotion.approval import shut
+from din.promotion.printing import markdown_table
 from din.report.advice import Advice, advise
 from din.report.page import render
 from din.report.run import Run
@@ -52,3 +55,19 @@ def print_report(written: Written, as_json: bool = False) -> None:
     for one in written.advice:
         print(f"\n{one.code}  {one.title}\n  seen: {one.seen}\n  why:  {one.why}\n  do:   {one.do}")
     print(f"\nreport: {path}")
+
+
+def append_markdown(written: Written, path: Path) -> None:
+    """Append the verdict, the gates, and why some are not open to a file as Markdown."""
+    run = written.run
+    state = run.gate["verdict"] if run.gate else run.verdict.state  # the champion's own gates can close, too
+    lines = [f"### Gate: {state}", "", run.verdict.sentence]
+    reasons = [run.verdict.message]
+    if run.gate:
+        columns = ("name", "model", "verdict", "observed", "threshold", "interval")
+        lines += ["", markdown_table(columns, [[gate[column] for column in columns] for gate in run.gate["gates"]])]
+        reasons += [f"{gate['name']}: {gate['reason'] or gate['verdict']}" for gate in shut(run.gate)]
+    if any(reasons):
+        lines += ["", "```", *filter(None, reasons), "```"]
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")

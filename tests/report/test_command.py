@@ -10,6 +10,7 @@ from small_runs import judge
 from typer.testing import CliRunner
 
 from din import cli
+from din.errors import GateClosed
 from din.params import to_json
 from din.params.overlays import edit as overlaid
 from din.promotion.promote import promote
@@ -35,6 +36,27 @@ def test_the_command_writes_and_prints(here: Workspace) -> None:
     found = json.loads(CliRunner().invoke(cli.app, ["report", "--json"]).stdout)
     assert (found["state"], found["message"], found["advice"]) == ("unfinished", "", [])
     assert found["report"] == "reports/report.html"
+
+
+def test_the_verdict_as_markdown(here: Workspace, finished: Miniature) -> None:
+    """A file gets the verdict, a row for each gate, and the reason of each that is not open; --all has no verdict."""
+    (here.root / "gates.md").write_text("before\n")
+    command = ["report", "--markdown", str(here.root / "gates.md")]
+    edit(finished.here.evaluation, lambda report: report["test"].update(auc=0.4))
+    with pytest.raises(GateClosed):
+        judge(finished)
+    done = CliRunner().invoke(cli.app, command)
+    assert done.exit_code == 0, done.output
+    before, heading, *lines = (here.root / "gates.md").read_text().splitlines()
+    assert (before, heading) == ("before", "### Gate: closed")
+    gates = json.loads(here.gate.read_text())["gates"]
+    rows = [line for line in lines if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| {gate['name']}" for gate in gates]
+    assert {row.count("|") for row in rows} == {7}
+    shut = [gate for gate in gates if gate["verdict"] != "open"]
+    assert shut and all(f"{gate['name']}: {gate['reason']}" in lines for gate in shut)
+    done = CliRunner().invoke(cli.app, [*command, "--all"])
+    assert done.exit_code == 2 and "expected it without --all" in done.stderr
 
 
 def test_a_refused_fetch_leaves_its_error(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
