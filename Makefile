@@ -11,12 +11,12 @@ export UV_SYSTEM_CERTS := true
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 else
-TORCH := --torch-backend=cpu
+export UV_TORCH_BACKEND := cpu
 endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-pages test-slow kills simulate figures defects bench quality paper attention warranty month lint clean
+.PHONY: help docs install run airflow test test-pages test-slow kills simulate figures defects bench quality paper attention warranty month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -75,6 +75,9 @@ docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 month: $(READY)  ## thirty simulated days, eighteen of them bad, through the workers' code; resumes; writes docs/month.md
 	python -m benchmarks.month --write --jobs $(JOBS) $(ARGS)
 
+wheel: $(READY)  ## build wheel and sdist in dist/, and lead a small log to a champion with the wheel alone, in WORK=
+	.ci/wheel $(WORK)
+
 lint: $(READY)   ## style, types, import layers
 	ruff check .
 	ruff format --check .
@@ -88,6 +91,6 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "python3 >= 3.11 is needed; set PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python $(TORCH) $(PACKAGE) \
+	$(VENV)/bin/uv pip install --quiet --python $(VENV)/bin/python $(PACKAGE) \
 	  || $(VENV)/bin/python -m pip install --quiet $(PACKAGE)
 	@touch $(READY)
