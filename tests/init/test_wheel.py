@@ -1,71 +1,84 @@
-"""The wheel, in an environment of its own: from a CSV to a champion without this repository."""
+"""The wheel, in an environment of its own: from a CSV to a champion and a pull request without this repository."""
 
 import json
 import os
 import subprocess
-import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from made_up_logs import SHAPES, events
+from workflows import execute, jobs
 
 ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
+GIT = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
-def run(*command: str | Path, cwd: Path, **env: str) -> str:
-    """Run a command and return its output; show it if the command fails."""
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env={**outside(), **env}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-def outside() -> dict[str, str]:
-    """Return the environment of a shell that knows nothing of this repository."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+def run(repository: Path, *command: str, env: Mapping[str, str]) -> str:
+    """Run a command in the repository and return its output."""
+    return subprocess.run(command, cwd=repository, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the `bin` of a virtual environment with the wheel, made from the source distribution."""
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the repository, with a champion, that `make wheel` leaves beside the wheel's environment."""
     folder = tmp_path_factory.mktemp("wheel")
-    run(UV, "build", "--out-dir", folder / "dist", ROOT, cwd=folder)
-    (wheel,) = (folder / "dist").glob("*.whl")
-    run(UV, "venv", "--python", sys.executable, folder / "venv", cwd=folder)
-    links = os.environ.get("PIP_FIND_LINKS")
-    torch = {"UV_FIND_LINKS": links} if links else {"UV_TORCH_BACKEND": "cpu"}
-    python = folder / "venv" / "bin" / "python"
-    constraints = ROOT / "constraints.txt"
-    run(
-        UV, "pip", "install", "--python", python, "--constraint", constraints, f"{wheel}[train]", cwd=folder, **torch,
-        UV_SYSTEM_CERTS="true",
-    )  # fmt: skip
-    return python.parent
+    subprocess.run(["make", "wheel", f"WORK={folder}"], cwd=ROOT, check=True)
+    return folder / "repository"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_from_a_csv_to_a_champion(environment: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def outside() -> dict[str, str]:
+    """Return the environment of a shell that knows nothing of this repository."""
+    ours = ("PYTHONPATH", "VIRTUAL_ENV")
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+def test_from_a_csv_to_a_champion(repository: Path, outside: dict[str, str]) -> None:
     """A champion is made, the second run trains nothing again, and stages depend on the installed code."""
-    path = f"{environment}{os.pathsep}{os.environ['PATH']}"
-    name = SHAPES["german_shop"](tmp_path, events(rows=20_000, users=500))
-    run("din", "init", "--events", name, "--yes", cwd=tmp_path, PATH=path)
-    # All users of this log begin without a history, so histories of the last days are longer than in training.
-    overlay = "gate: {min_calibration: 0.6, min_slice_calibration: 0.5}\nvalidate_predictions: {min_calibration: 0.5}\n"
-    (tmp_path / "loose.yaml").write_text(overlay)
-    run("din", "params", "apply", "loose.yaml", cwd=tmp_path, PATH=path)
-    run("dvc", "repro", cwd=tmp_path, PATH=path)
-    run("din", "promote", cwd=tmp_path, PATH=path)
-    (record,) = (tmp_path / "registry" / "bestellungen" / "promotions").iterdir()
+    env = outside | {"PATH": f"{repository.parent / 'venv/bin'}{os.pathsep}{outside['PATH']}"}
+    (record,) = (repository / "registry" / "bestellungen" / "promotions").iterdir()
     assert json.loads(record.read_text())["action"] == "promote"
-    code = json.loads((tmp_path / "reports/code/train.json").read_text())
+    code = json.loads((repository / "reports/code/train.json").read_text())
     assert {"din/train/fit.py", "din/ops/native/din_ops.h"} <= code["files"].keys()
     assert "din-ctr" in code["packages"]
     settings = "from dags.checkout import Settings; print(Settings.from_env().repository)"
-    assert run("python", "-c", settings, cwd=tmp_path, PATH=path).strip() == str(tmp_path.resolve())
-    again = run("dvc", "repro", cwd=tmp_path, PATH=path)
-    assert "Stage 'train' didn't change, skipping" in again
-    git = ("git", "-c", "user.name=t", "-c", "user.email=t@example.org")
-    run(*git, "add", "-A", cwd=tmp_path)
-    run(*git, "commit", "-qm", "init", cwd=tmp_path)
-    assert run("din", "init", "--update", cwd=tmp_path, PATH=path).startswith("up to date")
+    assert run(repository, "python", "-c", settings, env=env).strip() == str(repository.resolve())
+    assert "Stage 'train' didn't change, skipping" in run(repository, "dvc", "repro", env=env)
+    run(repository, *GIT, "add", "-A", env=env)
+    run(repository, *GIT, "commit", "-qm", "init", env=env)
+    assert run(repository, "din", "init", "--update", env=env).startswith("up to date")
+
+
+def test_a_pull_request_is_judged(repository: Path, outside: dict[str, str], tmp_path: Path) -> None:
+    """The workflow lists the open gates of a candidate, fails for one with a closed gate, and comments either way."""
+    gh = tmp_path / "gh"  # in place of GitHub: notes how it was called
+    gh.write_text('#!/bin/sh\necho "$@" >> "$0.called"\n')
+    gh.chmod(0o755)
+    env = outside | {"PATH": f"{tmp_path}{os.pathsep}{outside['PATH']}"}
+    env["UV_CONSTRAINT"] = str(ROOT / "constraints.txt")  # as for the champion, so that the candidate is the same model
+    workflow = jobs(repository / ".github/workflows/ctr.yml")
+    judge, comment = workflow["judge"], workflow["comment"]
+    if links := env.get("PIP_FIND_LINKS"):  # wheels of torch for this machine, as in the Makefile
+        judge["env"] = {"UV_FIND_LINKS": links, "UV_SYSTEM_CERTS": "true"}
+    ran = execute(judge, repository, tmp_path, env)
+    assert [one.code for one in ran] == [0] * 4, ran[-1].output
+    gates = repository / "gates.md"
+    assert "### Validation: open" in gates.read_text()
+    assert "### Gate: open" in gates.read_text()
+    gates.unlink()
+
+    (repository / "closed.yaml").write_text("gate: {min_auc: 0.9}\n")
+    del judge["steps"][2]  # the environment is there
+    judge["steps"][2]["run"] = f"din params apply closed.yaml\n{judge['steps'][2]['run']}"
+    ran = execute(judge, repository, tmp_path, env)
+    assert [one.code == 0 for one in ran] == [False, True, True], ran[0].output
+    assert "### Gate: closed" in gates.read_text()
+    assert "\nmin_auc: " in gates.read_text()
+    assert (tmp_path / "summary.md").read_text().endswith(gates.read_text())
+
+    (ran,) = execute(comment, repository, tmp_path, env)
+    assert ran.code == 0, ran.output
+    url = "${{ github.event.pull_request.html_url }}"
+    assert (tmp_path / "gh.called").read_text() == f"pr comment {url} --body-file gates.md\n"
