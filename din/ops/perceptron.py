@@ -165,7 +165,7 @@ class DiceStack:
         return above, [*d_alphas, *d_linears]
 
     def _observe(self, dice: Dice, s: Tensor, rows: int) -> State:
-        """Return the layer with its statistics: the moving averages, or in training those of hidden values s [N, H]."""
+        """Return the layer with its statistics: in training of hidden values s [N, H], else the moving averages."""
         units = len(dice.alpha)
         if dice.training:
             mean = torch.empty(units)

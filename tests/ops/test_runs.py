@@ -91,7 +91,7 @@ def test_backends_never_share_a_checkpoint(features: Features, params: Params) -
 
 
 def test_a_native_score_does_not_depend_on_its_batch(features: Features, quick: Train) -> None:
-    """Native scores are those of the references up to rounding, whatever the size of a batch."""
+    """Native scores equal the references up to rounding, whatever the size of a batch."""
     trained, _ = fit(features, quick)
     expected = predict(trained, features, "test", 1024).logits
     assert np.ptp(expected) > 0
