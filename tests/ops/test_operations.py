@@ -114,7 +114,7 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
 def test_activation_units_with_pooling(
     lengths, width, feedback, hidden, interaction, softmax, product, sequences, parts, seed
 ) -> None:
-    """Inputs, gradients, averages and an evaluation agree for all shapes of histories, layers, sequences and threads."""
+    """Inputs, gradients, averages and an evaluation agree for all histories, layers, sequences and threads."""
     random = torch.Generator().manual_seed(seed)
     items = max(sum(lengths) // 3, 1)
     places = places_of(lengths, items, random)
