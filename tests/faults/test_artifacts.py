@@ -341,13 +341,15 @@ def test_an_overwritten_newest_record_is_found(log: Log) -> None:
 
 @pytest.mark.parametrize("seals", ["kept", "removed too"])
 def test_a_deleted_log_is_not_a_first_run(seals: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
-    """If earlier bundles are stored without a log, `verify` finds it, and the gate stays closed."""
+    """If a bundle older than a day is stored without a log, `verify` finds it, and the gate stays closed."""
     assert site.promote() == 0
     namespace = Path("registry") / site.params.model_name
     os.chdir(site.other)
     shutil.copytree(site.outside.parent / RUN / "registry", "registry")
     for area in ("promotions", "seals") if seals == "removed too" else ("promotions",):
         shutil.rmtree(namespace / area)
+    for path in (namespace / "bundles").rglob("*"):
+        os.utime(path, (0, 0))
     assert refusal(lambda: commands.verify("registry"))
     capsys.readouterr()
     assert site.judge() in (InputError.exit_code, GateClosed.exit_code)

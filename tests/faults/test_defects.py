@@ -31,7 +31,7 @@ def test_all_stages_are_driven() -> None:
 
 def test_the_totals_of_the_page_are_those_of_its_rows() -> None:
     """Each total of docs/defects.md is counted again from its tables, so nobody edits it by hand."""
-    text = page.PAGE.read_text(encoding="utf-8")
+    text = page.TABLE.path.read_text(encoding="utf-8").partition("\n## Lessons")[0]
     rows = re.findall(r"^\| (?!defect|variant).* \|$", text, re.MULTILINE)
     variants = [one for one in rows if re.search(r"\| (open|closed: `.*`) \|$", one)]
     late = sum("| late: `" in one for one in rows)
@@ -68,19 +68,13 @@ def test_there_are_many_and_each_has_a_name() -> None:
 
 
 def test_the_page_agrees_with_the_table() -> None:
-    """docs/defects.md lists each defect with its severity, its word, and the gate that caught it, and counts them."""
+    """docs/defects.md lists each defect with its severity, its word, and the gate that caught it."""
     text = page.TABLE.path.read_text()
     if page.TABLE.parts().stale:
         pytest.skip("the page says that it is stale")
     rows = [line for line in text.splitlines(keepends=True) if re.match(r"\| (?!defect|variant|-)", line)]
     expected = [defect for section in SECTIONS.values() for defect in section]
     listed = rows[: len(expected)]
-    late = sum("| late:" in line for line in listed)
-    missed = sum("| not caught |" in line for line in listed)
-    score = (
-        f"Of {len(listed)} defects, {len(listed) - late - missed} are caught by the right gate, {late} by another one,"
-    )
-    assert f"{score} and {missed} by none." in text, "run `make defects`"
     for defect, line in zip(expected, listed, strict=True):
         right = [page.row(defect, page.Found("right", gate)) for gate in defect.gates]
         caught = re.search(r"\| late: `(.*?)`", line)
