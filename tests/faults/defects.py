@@ -890,7 +890,7 @@ FEATURES = (
             "categorical",
             lambda r: np.where(p.newest(r, 3), r["label"], np.random.default_rng(13).integers(0, 2, len(r))),
         ),
-        "validate_features.label_leak validate_features.label_leak_later",
+        "validate_raw.ctr_of_values_newest_days validate_features.label_leak validate_features.label_leak_later",
         "promo",
     ),
     _defect(
@@ -901,7 +901,7 @@ FEATURES = (
             "categorical",
             lambda r: np.where(p.newest(r, 2), r["label"], np.random.default_rng(13).integers(0, 2, len(r))),
         ),
-        "validate_features.label_leak validate_features.label_leak_later",
+        "validate_raw.ctr_of_values_newest_days validate_features.label_leak validate_features.label_leak_later",
         "promo",
     ),
     _defect(
@@ -929,7 +929,8 @@ FEATURES = (
         "users_know_the_test",
         "a user field that sums up the labels of the test days",
         p.users_know_the_test,
-        "validate_features.label_leak_later validate_features.rate_of_judged_rows",
+        "validate_raw.ctr_of_values_newest_days validate_features.label_leak_later "
+        "validate_features.rate_of_judged_rows",
         "segment",
     ),
     _defect(
@@ -1275,8 +1276,8 @@ GATE = (
         "labels_shuffled_on_newest_days",
         "labels of the newest two days are shuffled",
         p.events(p.on_newest(_TWO, p.shuffled("label"))),
-        "validate_predictions.test_normalized_entropy gate.min_auc",
-        "auc",
+        "validate_raw.labels_follow_values_newest_days",
+        "labels",
     ),
     _defect(
         "labels_of_the_next_day",
