@@ -13,7 +13,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -234,19 +233,16 @@ def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, An
     """Write the commit's params.yaml with the run's values, given by dotted key, and with absolute paths.
 
     Raises:
-        InputError: a key is unknown, a value would change the hooks, or other workers would not find the registry.
+        InputError: a key is unknown, or other workers would not find the registry.
     """
     yaml = YAML()
     params = yaml.load(git(workspace.root, "show", "HEAD:params.yaml"))
-    committed = deepcopy(params["promote"].get("hooks"))
     for key, value in values.items():
         block, name = _find(params, key)
         block[name] = value
-    if not isinstance(params["promote"], dict) or params["promote"].get("hooks") != committed:
-        raise InputError("promote.hooks run commands, so they come with the commit; a run can't change them")
     make_paths_absolute(params, settings.repository)
-    promote = params["promote"]
-    promote["registry"] = settings.shared(settings.registry or promote["registry"], "DIN_REGISTRY")
+    promote, name = _find(params, "promote.registry")
+    promote[name] = settings.shared(settings.registry or promote[name], "DIN_REGISTRY")
     with atomic_path(workspace.params) as temporary:
         yaml.dump(params, temporary)
 

@@ -23,7 +23,7 @@ from din.errors import GateClosed, InputError, Unavailable
 from din.workspace import Workspace, require
 
 if TYPE_CHECKING:
-    from din.params import Hooks, Params
+    from din.params import Params
 
 HERE = Workspace(Path())
 START = "Start"
@@ -552,7 +552,7 @@ def reject(
 
         at = uri or default_registry()
         name = job_model(uri, model)
-        print_result(lambda: commands.reject(at, name, run, by or user(), reason, hooks()), as_json)
+        print_result(lambda: commands.reject(at, name, run, by or user(), reason), as_json)
 
 
 @app.command(
@@ -684,7 +684,7 @@ def registry_rollback(
 
         at = uri or default_registry()
         name = model or only_model(at)
-        print_result(lambda: commands.rollback(at, name, to, by or user(), reason, hooks(), champion), as_json)
+        print_result(lambda: commands.rollback(at, name, to, by or user(), reason, champion), as_json)
 
 
 @registry_app.command(
@@ -862,15 +862,6 @@ def default_registry() -> str:
 def job_model(uri: str | None, model: str | None) -> str:
     """Return a namespace: the one that is named, or else the only one below a URI, or else that of params.yaml."""
     return model or (only_model(uri) if uri else params_here().model_name)
-
-
-def hooks() -> "Hooks | None":
-    """Return the hooks of the params.yaml here, or None if there is none that can be read."""
-    try:
-        return params_here().promote.hooks if HERE.params.exists() else None
-    except InputError as error:
-        print(f"warning: no hook was run: {error}", file=sys.stderr)
-        return None
 
 
 def only_model(uri: str) -> str:

@@ -5,7 +5,6 @@ from din.params.data import Data
 from din.params.export import CheckParity
 from din.params.featurize import Featurize
 from din.params.fetch import Simulate, Table
-from din.params.promote import Hooks
 from din.params.reading import Params, load, parse, path_keys, source_settings, to_json
 from din.params.train import ComputeParams, LearningParams, ModelParams, Train
 from din.params.validate import ValidateFeatures
@@ -15,7 +14,6 @@ __all__ = [
     "ComputeParams",
     "Data",
     "Featurize",
-    "Hooks",
     "LearningParams",
     "ModelParams",
     "Params",

@@ -6,7 +6,6 @@ more. Either covers exactly the gates and figures that its request states, for o
 """
 
 import shlex
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
@@ -22,14 +21,6 @@ Need = Literal["nothing", "approval", "override", "another candidate"]
 """The help that a candidate needs to pass, from the least to the most."""
 _NEEDS: tuple[Need, ...] = get_args(Need)
 _MOST_REASON = 1000
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request with its answer, if it has one already, and whether it was stored just now."""
-
-    case: Case
-    new: bool
 
 
 def shut(report: GateReport) -> list[GateEntry]:
@@ -62,8 +53,8 @@ def _need(gate: GateEntry, policy: Policy) -> Need:
     return "override" if gate["compares"] and not gate["evaluated"] else "another candidate"
 
 
-def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Asked:
-    """Store a request for an approval or override of a report's candidate, unless there is one already.
+def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Case:
+    """Return the request for an approval or override of a report's candidate, and store it if there is none yet.
 
     Args:
         registry: the registry that the promotion would go to.
@@ -88,11 +79,11 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
         at=now.isoformat(timespec="seconds"),
         expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
     )
-    new = registry.approvals.ask(request)
+    registry.approvals.ask(request)
     case = registry.approvals.case(request.number, request.version)
     assert case
     check_same_gates(case, report, needed)
-    return Asked(case, new)
+    return case
 
 
 def next_number(report: GateReport) -> int:

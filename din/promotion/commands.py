@@ -8,9 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from din.errors import GateClosed
-from din.params import Hooks
 from din.promotion import approval, looks
-from din.promotion.hooks import Event, notify
 from din.promotion.printing import print_table
 from din.registry.approvals import Case
 from din.registry.records import Record
@@ -47,15 +45,7 @@ def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
     return record
 
 
-def rollback(
-    uri: str,
-    model_name: str,
-    to: str,
-    by: str,
-    reason: str,
-    hooks: Hooks | None = None,
-    champion: int | None = None,
-) -> Record:
+def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion: int | None = None) -> Record:
     """Make an earlier champion the champion again, named by a record's number or by (the start of) its version.
 
     With `champion`, only the record of that number is rolled back, and only once.
@@ -67,8 +57,6 @@ def rollback(
         print(f"{registry.name}: record {champion} was rolled back already (record {record.number})")
         return record
     print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
-    if hooks:
-        notify(hooks, Event.of_record("rolled_back", registry, record))
     return record
 
 
@@ -80,24 +68,11 @@ def approve(uri: str, model_name: str, run: str, by: str, reason: str, override:
     return case
 
 
-def reject(uri: str, model_name: str, run: str, by: str, reason: str, hooks: Hooks | None = None) -> Case:
-    """Reject the candidate that a request is about, and notify the hooks; see `din.promotion.approval.decide`."""
+def reject(uri: str, model_name: str, run: str, by: str, reason: str) -> Case:
+    """Reject the candidate that a request is about; see `din.promotion.approval.decide`."""
     registry = Registry(uri, model_name)
     case = approval.decide(registry, run, approved=False, override=False, by=by, reason=reason)
     print(_decision(case))
-    if hooks and case.answered:
-        event = Event(
-            event="rejected",
-            registry=registry.uri,
-            model_name=registry.model_name,
-            number=case.request.number,
-            version=case.request.version,
-            run_id=case.request.run_id,
-            gates=tuple(gate.name for gate in case.request.gates),
-            by=case.answered.answer.by,
-            reason=case.answered.answer.reason,
-        )
-        notify(hooks, event)
     return case
 
 

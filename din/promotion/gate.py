@@ -20,7 +20,6 @@ from din.promotion.candidate import candidate_gates
 from din.promotion.champion import Score, score_champion
 from din.promotion.comparisons import against_earlier, first_run
 from din.promotion.evidence import Evidence
-from din.promotion.hooks import Event, notify
 from din.promotion.last_step import harm, tell_harm
 from din.promotion.missed_days import missed_days
 from din.promotion.printing import print_table
@@ -69,30 +68,18 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
         Unavailable: the registry doesn't answer.
     """
     registry = Registry.of(workspace, params)
-    run_id = os.environ.get("DIN_RUN_ID")
-    event = Event(
-        event="rejected",
-        registry=registry.uri,
-        model_name=registry.model_name,
-        number=approval.next_number(report),
-        version=report["bundle"],
-        run_id=RunId.of(run_id) if run_id else None,
-        gates=tuple(gate["name"] for gate in approval.shut(report)),
-    )
     refusal = "\n".join([f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approval.shut(report))])
     if needed == "another candidate":
-        notify(params.promote.hooks, event)
         raise GateClosed(refusal, workspace.gate)
-    asked = approval.ask(registry, report, needed, params.gate.approval_days, event.run_id)
-    request = asked.case.request
-    if asked.new:
-        notify(params.promote.hooks, replace(event, event="waiting", expires=request.expires))
-    if asked.case.state(datetime.now(UTC), request.number - 1) != "waiting":
-        answer = approval.granted(asked.case, report, needed)
+    run_id = os.environ.get("DIN_RUN_ID")
+    case = approval.ask(registry, report, needed, params.gate.approval_days, RunId.of(run_id) if run_id else None)
+    request = case.request
+    if case.state(datetime.now(UTC), request.number - 1) != "waiting":
+        answer = approval.granted(case, report, needed)
         assert answer  # for "nothing" alone there is none
         print(f"approved by {answer.by}; `din promote` makes it the champion")
         return
-    commands = approval.how_to_answer(registry, asked.case)
+    commands = approval.how_to_answer(registry, case)
     if needed == "override":
         override = "If the earlier champion can't be evaluated any more, a person may override this"
         raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)

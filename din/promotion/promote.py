@@ -29,7 +29,6 @@ from din.promotion.budgets import MEASURED, Latency, measure_latency
 from din.promotion.champion import Score, score_champion
 from din.promotion.evidence import Evidence
 from din.promotion.gate import judge, print_gates
-from din.promotion.hooks import Event, notify
 from din.promotion.printing import flat, print_table
 from din.promotion.promoted import CROSSFIT, GIT, RAW_MANIFEST
 from din.promotion.verdict import overall
@@ -112,7 +111,6 @@ def promote(
             str(harm["back_to"]),
             by,
             harm["reason"],
-            params.promote.hooks,
             champion=harm["record"],
         )
         return Promotion(back, serves, command)
@@ -143,8 +141,6 @@ def promote(
         registry.seal(champion)
     result = Promotion(champion, appended, command)
     _print(result, evidence.facts["evaluation"])
-    if appended:
-        _notify(registry, params, champion, report)
     return result
 
 
@@ -268,12 +264,6 @@ def _why(report: GateReport, answer: Approved | None) -> str:
         return explain(report)
     how = "overrode" if answer.override else "approved"
     return f"{answer.by} {how} the gates that are not open: {shut}."
-
-
-def _notify(registry: Registry, params: Params, record: Record, report: GateReport) -> None:
-    """Notify the hooks of a promotion."""
-    gates = tuple(gate["name"] for gate in approval.shut(report))
-    notify(params.promote.hooks, Event.of_record("promoted", registry, record, gates))
 
 
 def _short(value: object) -> str:

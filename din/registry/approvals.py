@@ -171,14 +171,14 @@ class Approvals:
         cases.sort(key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
         return cases, damage
 
-    def ask(self, request: Request) -> bool:
-        """Store a request; return False if there is one for this promotion already, which stays as it is.
+    def ask(self, request: Request) -> None:
+        """Store a request, unless there is one for this promotion already, which stays as it is.
 
         Raises:
             InputError: a request can't hold one of the values.
         """
         key = f"{case_key(request.number, request.version)}/request.json"
-        return self._objects.create(key, self._checked(Request, request, key))
+        self._objects.create(key, self._checked(Request, request, key))
 
     def answer(self, case: Case, answer: Answer) -> Answered:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.

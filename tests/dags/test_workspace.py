@@ -78,20 +78,11 @@ def test_unknown_parameters_are_named(checked_out: Callable[..., Path], key: str
         checked_out(**{key: 1})
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("promote__hooks__command", ["sh", "-c", "id"]),
-        ("promote__hooks", {"webhook": "http://example.org/"}),
-        ("promote", {"registry": "registry", "model_name": None, "hooks": {"command": ["id"]}}),
-        ("promote", None),
-    ],
-)
-def test_hooks_come_with_the_commit(checked_out: Callable[..., Path], key: str, value: object) -> None:
-    """Whoever may start a run may not thereby run a command of their own."""
-    with pytest.raises(InputError, match="a run can't change them"):
-        checked_out(**{key: value})
-    assert checked_out(promote__model_name="other").exists()
+@pytest.mark.parametrize("value", [None, "registry"])
+def test_a_run_without_a_registry_is_refused(checked_out: Callable[..., Path], value: object) -> None:
+    """A run that replaces the whole block `promote` must name the registry in it."""
+    with pytest.raises(InputError, match=r"'promote\.registry' is unknown"):
+        checked_out(promote=value)
 
 
 def test_a_registry_that_others_cannot_find(monkeypatch: pytest.MonkeyPatch, checked_out: Callable[..., Path]) -> None:
