@@ -48,10 +48,10 @@ def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], para
     judged = hash_tree(directory)
     entries: list[dict[str, Any]] = []
     unjudged = list(phases)
-    with progress(len(phases), f"validating {suite}", "phases") as advance:
+    with progress(len(phases), f"validating {suite}", "phase") as bar:
         while unjudged and not _failed(entries, "critical"):
             entries += _judge_phase(unjudged.pop(0), workspace, params)
-            advance(1)
+            bar.update()
     blocking = _failed(entries, "critical")
     warnings = _failed(entries, "warning")
     report = {"verdict": "closed" if blocking else "open", "input": judged, "params": reports.thresholds(suite, params)}

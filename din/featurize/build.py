@@ -55,7 +55,7 @@ def featurize(workspace: Workspace, params: Params) -> None:
 
         evidence = _evidence(log, behaviours, impressions)
         coders, users, items = _coders(engine, log, block, evidence, users, items)
-        for coder in track(coders, len(coders), "building vocabularies", "fields"):
+        for coder in track(coders, len(coders), "building vocabularies", "field"):
             carrier = {Group.USER: users, Group.ITEM: items}.get(coder.field.group)
             rows = vocabulary.table(engine, coder, evidence.tally(coder, carrier), log.calendar.held_out)
             engine.write(rows, target / "vocab" / f"{coder.field.name}.parquet")
@@ -64,7 +64,7 @@ def featurize(workspace: Workspace, params: Params) -> None:
             shards.write_entities(engine, placed, own, target / f"{group}s.parquet")
         users = engine.store("users_offset", shards.offsets(users, behaviours))
         events = [coder for coder in coders if coder.field.group in (Group.CONTEXT, Group.BEHAVIOUR)]
-        for shard in track(range(count), count, "writing features", "shards"):
+        for shard in track(range(count), count, "writing features", "shard"):
             mine = [table.filter(table.shard == shard) for table in (behaviours, impressions)]
             shards.write_shard(engine, target / "shards" / f"{shard:05d}", mine[0], mine[1], users, items, events)
 
@@ -88,7 +88,7 @@ def _views(
     copies = 1 if pool is None else 2  # impressions per event; ranks count sampled negatives too
     contexts, pasts = ([column(field) for field in log.of(group)] for group in (Group.CONTEXT, Group.BEHAVIOUR))
     weights = [WEIGHT] if log.weighted else []
-    for shard in track(range(count), count, "building histories", "shards"):
+    for shard in track(range(count), count, "building histories", "shard"):
         mine = splits.assign(rows.filter(rows.shard == shard), log.protocol, log.calendar)
         if block.keep_negatives < 1:
             mine = negatives.keep(mine, users, block.keep_negatives, block.seed)

@@ -103,7 +103,7 @@ def write(
     days_read: set[Day] = set()
     unread = sources.keys() - known
     while True:
-        for day in track(sorted(unread), len(unread), "reading", "days"):
+        for day in track(sorted(unread), len(unread), "reading", "day"):
             part = source.read_day(day)
             if day in memory and not accept_shrunk:
                 _require_rows(part, day, memory[day].rows)

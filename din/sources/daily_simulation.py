@@ -110,7 +110,7 @@ class DailySimulation:
         """
         newest = len(self.days) - 1
         starts = np.cumsum([0, *(self.world.size(number) for number in range(newest + 1))])
-        for number, day in enumerate(track(self.days, len(self.days), "drawing", "days")):
+        for number, day in enumerate(track(self.days, len(self.days), "drawing", "day")):
             if day not in kept:
                 log = self._log(number, starts[number])
                 rawlog.write_day(log.events, tree, log.truth)

@@ -201,7 +201,7 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     known = recall(dict[str, dict[str, Any]], workspace.digests)
     result = []
     changed = False
-    for file in track(files, len(files), "hashing", "files"):
+    for file in track(files, len(files), "hashing", "file"):
         with unreadable(file.name):
             info = file.system.info(file.path)
             stamps = [str(info[key]) for key in _STAMPS if info.get(key)]
@@ -231,7 +231,7 @@ def read(files: Sequence[File], select: Select, dialect: Dialect = COMMON) -> Pa
             differs between files.
     """
     parts = []
-    for file in track(files, len(files), "reading", "files"):
+    for file in track(files, len(files), "reading", "file"):
         form = FORMATS[file.suffix]
         with unreadable(file.name):
             if file.system.size(file.path) == 0:

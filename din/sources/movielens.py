@@ -46,7 +46,6 @@ FIELDS = {
     "behaviour": {"rating": "categorical"},
 }
 _TIMEOUT_S = 10
-_MB = 1e6
 _CHUNK = 1 << 16
 # in the order of the flags in u.item
 _GENRES = ["unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"]
@@ -229,11 +228,11 @@ def _from_publisher(cache: Path) -> None:
         urllib.request.urlopen(URL, timeout=_TIMEOUT_S) as response,
         atomic_path(cache / ARCHIVES[0]) as temporary,
         temporary.open("wb") as file,
-        progress(response.length and response.length / _MB, f"downloading {ARCHIVES[0]}", "MB") as advance,
+        progress(response.length, f"downloading {ARCHIVES[0]}", "B", unit_scale=True) as bar,
     ):
         while chunk := response.read(_CHUNK):
             file.write(chunk)
-            advance(len(chunk) / _MB)
+            bar.update(len(chunk))
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
 
