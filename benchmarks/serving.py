@@ -23,9 +23,9 @@ from din.model.din import Model
 from din.model.mlp import multilayer_perceptron
 from din.params import Train
 from din.serve.bundle import write_values
-from din.serve.calibration import attention_products, in_session
 from din.serve.encode import SIGNATURE, Encoder
 from din.serve.export import export_graphs
+from din.serve.latency import attention_products, in_session
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
 from din.workspace import FORMAT
 

@@ -6,22 +6,25 @@ slows both sides of a turn, so the result is the median of the turns' ratios. Ti
 The bundle provides side, behaviour and context fields; given in the request, each value would add a dictionary look-up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from time import thread_time_ns
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from din.registry.bundle import Verified
-from din.serve.calibration import attention_products
 from din.serve.scorer import Scorer
 
 CANDIDATES = 500
 NOMINAL_MS = 7.0
 """The time of the calibration workload on an idle core of the reference machine, an AMD EPYC of 2022 (Zen 4)."""
+_OPSET = 20
 _WARM_UP = 3
 _TURNS = 21
 
@@ -31,14 +34,11 @@ def relative_time(bundle: Verified, other: Verified | None) -> float:
 
     Args:
         bundle: a bundle that was just verified.
-        other: another one, or None for the calibration workload.
+        other: another one, or None for the calibration workload: an activation unit's products for `CANDIDATES`
+            candidates and 50 behaviours.
     """
-    return median_ratio(request(bundle), calibration() if other is None else request(other))
-
-
-def calibration() -> Callable[[], Any]:
-    """Return the calibration workload: an activation unit's products for `CANDIDATES` candidates and 50 behaviours."""
-    return attention_products(CANDIDATES * 50, (64, 80, 40, 1), threads=1)
+    yardstick = request(other) if other else attention_products(CANDIDATES * 50, (64, 80, 40, 1), threads=1)
+    return median_ratio(request(bundle), yardstick)
 
 
 def request(bundle: Verified) -> Callable[[], Any]:
@@ -60,3 +60,39 @@ def _cpu_ns(run: Callable[[], Any]) -> int:
     start = thread_time_ns()
     run()
     return thread_time_ns() - start
+
+
+def attention_products(rows: int, widths: Sequence[int], threads: int) -> Callable[[], Any]:
+    """Return a call that sends random rows through linear layers with sigmoids in between.
+
+    Args:
+        rows: the number of rows, one per pair of a candidate and a behaviour.
+        widths: the width of the input, of each hidden layer, and of the output.
+        threads: the threads of one call.
+    """
+    nodes = []
+    weights = []
+    value = "x"
+    for number, shape in enumerate(pairwise(widths)):
+        weights.append(numpy_helper.from_array(_random(*shape), f"w{number}"))
+        nodes.append(helper.make_node("MatMul", [value, f"w{number}"], [f"y{number}"]))
+        value = f"a{number}"
+        nodes.append(helper.make_node("Sigmoid", [f"y{number}"], [value]))
+    nodes.pop()  # the last layer has no sigmoid
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", f"y{len(weights) - 1}")]
+    graph = helper.make_graph(nodes, "products", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=10)
+    return in_session(model.SerializeToString(), {"x": _random(rows, widths[0])}, threads)
+
+
+def in_session(model: bytes, inputs: dict[str, NDArray[Any]], threads: int) -> Callable[[], Any]:
+    """Return a call that runs a serialised ONNX model on fixed inputs."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, inputs)
+
+
+def _random(*shape: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(0, 0.3, shape).astype(np.float32)
