@@ -138,7 +138,8 @@ def workspace(settings: Settings, run_id: str) -> Iterator[tuple[Workspace, int]
 def _lock(path: Path, wait: bool) -> IO[str] | None:
     """Lock a file and return it open; return None if another process holds the lock and `wait` is False.
 
-    Nobody removes a locked file.
+    Nobody removes a locked file. The package `filelock` would not do: it keeps the descriptor private, which
+    `dags.console` hands to its process, and its release unlocks even while that process still works.
     """
     while True:
         lock = path.open("a")

@@ -1,7 +1,8 @@
 """How many cores this process may keep busy: the one answer for whoever chooses a number of threads.
 
 A container sees all cores of its host. More threads than its quota allows are stopped by the kernel for the rest of
-each period, and whoever waits for them is stopped too.
+each period, and whoever waits for them is stopped too. The `cpu_count` of loky reads only the outermost group's quota,
+and rounds it up.
 """
 
 import os

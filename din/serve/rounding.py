@@ -3,7 +3,8 @@
 DIN multiplies its inputs with each other: candidate ⊙ behaviour gives a behaviour's weight, the weight times the
 behaviour gives the interest, and interest ⊙ candidate enters the MLP. So the logit grows with the fourth power of a
 number that scales an embedding. A number 100 standard deviations from the mean leads to logits of 10⁸, where float32
-numbers are 8 apart, or to a small difference of such numbers. Neither has digits left that two programs could agree on.
+numbers are 8 apart, or to a small difference of such numbers. Neither has digits left that two programs could agree on:
+judged by the tolerances alone, parity closed on two sound logs.
 
 A stable computation in float32 gives the exact result for weights that are each wrong by about one rounding. (This is
 its backward error: Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 1.5.) So the weights are
