@@ -68,8 +68,8 @@ JobModel = Annotated[
 Run = Annotated[str, typer.Argument(help="A run's id, or the start of the candidate's version; see `din approvals`.")]
 
 
-def said(reason: str) -> str:
-    """Return a reason that says something.
+def not_blank(reason: str) -> str:
+    """Return a reason, the value of an option, as it is.
 
     Raises:
         BadParameter: it is blank.
@@ -79,7 +79,7 @@ def said(reason: str) -> str:
     return reason
 
 
-Reason = Annotated[str, typer.Option(callback=said, help="The reason, for the log.")]
+Reason = Annotated[str, typer.Option(callback=not_blank, help="The reason, for the log.")]
 By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
 Version = Annotated[
     bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")

@@ -31,7 +31,7 @@ from din.train.regularization import row_decay
 from din.train.shared_rows import SharedRows
 
 _FORMER = 256
-"""As how many impressions the former averages count at most, when the statistics of Dice are measured again."""
+"""The most impressions that the former averages count for when the statistics of Dice are measured again."""
 
 
 class Inputs(NamedTuple):
@@ -124,7 +124,8 @@ class Learner:
 
         A step changes the weights after it has measured the hidden values. So the moving averages describe the model of
         some twenty steps ago, and evaluation applies them to the model of now. This replaces them by the mean over all
-        batches, weighted by impressions. The former averages count as one full batch, so that a few rows change little.
+        batches, weighted by impressions. The former averages count for one batch, at most `_FORMER` impressions, so
+        that a few rows change little.
 
         The model must be in training mode.
         """

@@ -6,7 +6,7 @@ time within a shard.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice, pairwise
@@ -39,25 +39,6 @@ class TrainingBatch:
     packed: PackedBatch  # the ids of its lookups are positions in `rows`
     weights: np.ndarray | None  # float32 [B], of the impressions in the loss; None: all are 1
     offset: float  # added to the logits in the loss, for the negatives that training left out
-
-
-@dataclass(frozen=True)
-class _Visit:
-    """Some rows of a split, in the order in which they are visited.
-
-    Attributes:
-        split: the split.
-        shards: the numbers of its shards, [S].
-        sizes: how many rows of each shard are visited, [S].
-        orders: the positions of these rows, for each shard.
-        key: the key of a batch, given its number.
-    """
-
-    split: SplitName
-    shards: Sequence[int]
-    sizes: Sequence[int]
-    orders: Iterable[np.ndarray]
-    key: Callable[[int], Key]
 
 
 class TrainingLoader:
@@ -94,27 +75,32 @@ class TrainingLoader:
         """Yield the batches of an epoch in order, from number `start` on."""
         random = np.random.default_rng([self._seed, epoch])
         shards = random.permutation(len(self._rows)).tolist()
-        sizes = [self._rows[shard] for shard in shards]
-        orders = (random.permutation(size) for size in sizes)
-        return self._visited(_Visit("train", shards, sizes, orders, lambda batch: (self._seed, epoch, batch)), start)
+        orders = (random.permutation(self._rows[shard]) for shard in shards)
+        return self._visited("train", zip(shards, orders, strict=True), (self._seed, epoch), start=start)
 
     def day(self, rows: DayRows) -> Iterator[TrainingBatch]:
         """Yield the batches of a day in order. Their keys are the keys of no epoch, which have no fourth number."""
-        day = rows.day.toordinal()
-        sizes = [len(own) for own in rows.positions]
-        visit = _Visit(rows.split, range(len(sizes)), sizes, rows.positions, lambda batch: (self._seed, day, batch, 1))
-        return self._visited(visit, 0)
+        return self._visited(rows.split, enumerate(rows.positions), (self._seed, rows.day.toordinal()), (1,))
 
-    def _visited(self, visit: _Visit, start: int) -> Iterator[TrainingBatch]:
-        offset = self._features.offset if visit.split == "train" else 0.0
+    def _visited(
+        self, split: SplitName, orders: Iterable[tuple[int, np.ndarray]], key: Key, kind: Key = (), start: int = 0
+    ) -> Iterator[TrainingBatch]:
+        """Yield batches from number `start` on.
+
+        Args:
+            split: the split.
+            orders: each shard's number, and the positions of its rows in the order of the visit.
+            key: the beginning of each batch's key; its number follows, and then `kind`.
+        """
+        offset = self._features.offset if split == "train" else 0.0
         number = 0
-        for shard_number, size, order in zip(visit.shards, visit.sizes, visit.orders, strict=True):
-            batches = -(-size // self._size)
+        for shard_number, order in orders:
+            batches = -(-len(order) // self._size)
             if number + batches > start:
-                shard = self._features.shard(shard_number, visit.split)
+                shard = self._features.shard(shard_number, split)
                 for batch in range(max(start - number, 0), batches):
                     rows = order[batch * self._size : (batch + 1) * self._size]
-                    yield self.pack(shard, rows, number + batch, visit.key(number + batch), offset)
+                    yield self.pack(shard, rows, number + batch, (*key, number + batch, *kind), offset)
             number += batches
 
     def pack(self, shard: Shard, rows: np.ndarray, number: int, key: Key, offset: float = 0.0) -> TrainingBatch:
