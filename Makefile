@@ -16,7 +16,7 @@ endif
 
 PACKAGE := --constraint constraints.txt --editable '.[dev]'
 
-.PHONY: help docs install run airflow test test-pages test-slow kills simulate figures defects bench quality paper attention warranty month wheel lint clean
+.PHONY: help docs params install run airflow test test-pages test-slow kills simulate figures defects bench quality paper attention warranty month wheel lint clean
 help:            ## list the targets
 	@sed -n 's/^\([a-z-]*:\)[^#]*## /\1	/p' Makefile
 
@@ -46,6 +46,10 @@ kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and co
 HISTORIES ?= 100000
 simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOBS processes, then find every planted bug
 	PYTHONPATH=tests python tests/registry/simulate.py --histories $(HISTORIES) --jobs $(JOBS)
+
+params: $(READY) ## write params.yaml and its schema from the defaults in din/params
+	din params defaults > params.yaml
+	din params schema > docs/params.schema.json
 
 figures: $(READY) ## list every generated table, and mark those whose code has changed since they were measured
 	python -m benchmarks.figures

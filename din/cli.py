@@ -156,8 +156,16 @@ def params_schema() -> None:
     with answering():
         from din.params.schema import schema
 
-        params_here()
-        print(json.dumps(schema(HERE.params.read_text(encoding="utf-8")), indent=2, ensure_ascii=False))
+        print(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+@params_app.command("defaults", epilog=examples("din params defaults > params.yaml"))
+def params_defaults() -> None:
+    """Print a params.yaml with the default of every parameter."""
+    with answering():
+        from din.params.defaults import defaults
+
+        print(defaults(), end="")
 
 
 @app.command(

@@ -195,8 +195,10 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _without_docstrings(tree: ast.AST) -> str:
-    """Return Python source without comments, docstrings and other strings that are statements."""
+    """Return Python source without comments, docstrings, other strings that are statements, and the text of `Doc`."""
     for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Doc":
+            node.args = []
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [part for part in node.body if not _is_text(part)]
     return ast.unparse(tree)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
@@ -172,6 +172,13 @@ def check_plain(value: Any, at: str) -> None:
             waiting += [((*path, str(key)), part) for key, part in one.items()]
 
 
+def lacks(place: Sequence[str | int], keys: Sequence[str | int], valid: Sequence[str]) -> str:
+    """Describe the keys that the block at a place of a document lacks."""
+    verb = "key {} is" if len(keys) == 1 else "keys {} are"
+    named = verb.format(", ".join(map(shown, keys)))
+    return f"{named} missing in {_place(place)}; valid keys: {', '.join(valid)}"
+
+
 def _check_size(content: bytes, at: str, most: int) -> None:
     if len(content) > most:
         raise InputError(f"{at}: larger than {most:,} bytes, the limit for such a document")
@@ -192,19 +199,14 @@ def _adapter(expected: type) -> TypeAdapter[Any]:
 def _problems(error: ValidationError, expected: type, at: str) -> str:
     """Describe all problems in one line, with the missing keys of a block together."""
     found = error.errors(include_url=False)
-    missing: dict[tuple[str | int, ...], list[str]] = {}
+    missing: dict[tuple[str | int, ...], list[str | int]] = {}
     for one in found:
         if one["type"] == "missing":
-            missing.setdefault(one["loc"][:-1], []).append(shown(one["loc"][-1]))
-    problems = [_lacks(block, keys, expected) for block, keys in missing.items()]
+            missing.setdefault(one["loc"][:-1], []).append(one["loc"][-1])
+    problems = [lacks(block, keys, _keys(expected, block)) for block, keys in missing.items()]
     problems += [_problem(one, expected) for one in found if one["type"] != "missing"]
     more = [f"and {len(problems) - _ERRORS_SHOWN} more"] if len(problems) > _ERRORS_SHOWN else []
     return f"{at}: {'; '.join(problems[:_ERRORS_SHOWN] + more)}"
-
-
-def _lacks(block: tuple[str | int, ...], keys: list[str], expected: type) -> str:
-    verb = "key {} is" if len(keys) == 1 else "keys {} are"
-    return f"{verb.format(', '.join(keys))} missing in {_place(block)}; valid keys: {', '.join(_keys(expected, block))}"
 
 
 def _problem(error: Any, expected: type) -> str:
@@ -231,6 +233,8 @@ def _keys(expected: Any, path: Sequence[str | int]) -> list[str]:
 
 
 def _fields(expected: Any) -> dict[str, Any]:
+    if get_origin(expected) is Annotated:
+        expected = get_args(expected)[0]
     if is_dataclass(expected):
         return {field.name: field.type for field in fields(expected)}
     return getattr(expected, "__annotations__", {}) if isinstance(expected, type) else {}

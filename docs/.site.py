@@ -1,7 +1,6 @@
 """A hook of MkDocs: write the pages of parameters and reports, and turn links that leave docs/ into plain text."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
@@ -9,7 +8,6 @@ from mkdocs.structure.files import File, Files
 from din import document_types
 from din.params.reference import reference, schema_page
 
-ROOT = Path(__file__).parents[1]
 REPORTS = {
     "reports/gate.json": document_types.GateReport,
     "reports/evaluation.json": document_types.Evaluation,
@@ -25,8 +23,7 @@ REPORTS = {
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    files.append(File.generated(config, "parameters.md", content=reference(text)))
+    files.append(File.generated(config, "parameters.md", content=reference()))
     files.append(File.generated(config, "reports.md", content=schema_page(REPORTS)))
     return files
 

@@ -126,7 +126,7 @@ def test_a_result_is_printed_as_text_or_as_json(
 
 
 WITHIN = ["status", "code", "fetch", "source", "machine", "featurize", "pin", "train", "evaluate", "refit", "export"]
-WITHIN += ["check-parity", "gate", "report", "judge", "promote", "params schema", "params apply x.yaml", "approvals"]
+WITHIN += ["check-parity", "gate", "report", "judge", "promote", "params apply x.yaml", "approvals"]
 WITHIN += ["registry list"]
 
 

@@ -75,6 +75,8 @@ LIMIT = 1
 class Gate:
     '''A gate.'''
 
+    limit: Annotated[float, Ge(0), Doc("Smallest AUC.")] = 0.5
+
     async def judge(self):
         '''Judge.'''
         return "# not a comment"  # a comment
@@ -91,10 +93,12 @@ char b = '"';
 
 
 def test_comments_and_docstrings_do_not_count() -> None:
-    """Python and C keep what runs, strings that look like comments among it."""
+    """Python and C keep what runs, strings that look like comments among it; a parameter's doc is a docstring."""
     kept = code._without_docstrings(ast.parse(PYTHON))
     assert kept.split("\n") == [
-        "LIMIT = 1", "", "class Gate:", "", "    async def judge(self):", "        return '# not a comment'"
+        "LIMIT = 1", "",
+        "class Gate:", "    limit: Annotated[float, Ge(0), Doc()] = 0.5", "",
+        "    async def judge(self):", "        return '# not a comment'",
     ]  # fmt: skip
     assert code._without_comments(C).split("\n") == [
         '#include "a.h"', 'char *at = "/* \\" // */";', "int a = 1;", "char b = '\"';"

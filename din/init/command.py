@@ -7,9 +7,9 @@ from shutil import which
 from din.errors import InputError, listed
 from din.init.ask import decided
 from din.init.guess import Asked, Guess, guess
-from din.init.render import PARAMS, TEMPLATE
+from din.init.render import PARAMS
 from din.init.update import Merged, create, update
-from din.params import load
+from din.params import Params
 from din.workspace import Workspace
 
 
@@ -25,8 +25,7 @@ def init(workspace: Workspace, asked: Asked, given: Mapping[str, str], answer: C
     Raises:
         InputError: the log can't be read, a role can't be guessed, or the folder holds other files of these names.
     """
-    params = load(TEMPLATE / PARAMS)
-    found = decided(lambda known: guess(workspace, params, asked, known), dict(given), answer)
+    found = decided(lambda known: guess(workspace, Params(), asked, known), dict(given), answer)
     written = create(workspace.root, found.sets)
     _print(found)
     print(f"\nwrote {listed(written)}")

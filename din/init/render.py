@@ -1,7 +1,7 @@
 """Render the files of a repository: the template's, with the guessed parameters and their reasons in params.yaml.
 
-The template is din/init/template. Its dvc.yaml and params.yaml are this repository's own (links to them in a checkout,
-copies in an installed package), so there is one pipeline and one list of parameters.
+The template is din/init/template. Its dvc.yaml is this repository's own (a link in a checkout, a copy in an installed
+package), and params.yaml is written from the defaults, so there is one pipeline and one list of parameters.
 """
 
 import json
@@ -14,13 +14,13 @@ from ruamel.yaml import YAML
 
 from din.init.release import requirement
 from din.init.split import Set
+from din.params.defaults import defaults
 from din.params.overlays import edit, nested
 from din.params.schema import schema
 
 TEMPLATE = Path(__file__).parent / "template"
 PARAMS = "params.yaml"
 FILES = {
-    PARAMS: "params.yaml",
     "dvc.yaml": "stages.yaml",
     "dags/din_pipeline.py": "dag.py",
     "README.md": "README.md",
@@ -31,10 +31,9 @@ FILES = {
     ".dvcignore": "dvcignore",
     ".gitignore": "gitignore",
 }
-"""The files of a repository, each with its name in the template, where git, DVC and Airflow must not heed it."""
+"""The template's files, each with its name there, where git, DVC and Airflow must not heed it."""
 SCHEMA = "params.schema.json"
 _WIDTH = 118
-_SCHEMA_LINE = "# yaml-language-server: $schema="
 
 
 def render(sets: Sequence[Set]) -> dict[str, str]:
@@ -43,9 +42,9 @@ def render(sets: Sequence[Set]) -> dict[str, str]:
     Raises:
         InputError: a parameter is unknown, or two contradict each other.
     """
-    files = {path: (TEMPLATE / name).read_text(encoding="utf-8") for path, name in FILES.items()}
-    files[SCHEMA] = json.dumps(schema(files[PARAMS]), indent=2, ensure_ascii=False) + "\n"
-    files[PARAMS] = parameters(files[PARAMS], sets)
+    files = {PARAMS: parameters(sets)}
+    files |= {path: (TEMPLATE / name).read_text(encoding="utf-8") for path, name in FILES.items()}
+    files[SCHEMA] = json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
     values = {one.key: one.value for one in sets}
     installed = distribution("din-ctr")
     words = {
@@ -60,17 +59,15 @@ def render(sets: Sequence[Set]) -> dict[str, str]:
     return files
 
 
-def parameters(text: str, sets: Sequence[Set]) -> str:
+def parameters(sets: Sequence[Set]) -> str:
     """Return the text of params.yaml with some values, and above each the reason for it."""
-    edited = edit(text, nested({one.key: one.value for one in sets}), "the guess").text
+    edited = edit(defaults(SCHEMA), nested({one.key: one.value for one in sets}), "the guess").text
     lines = edited.splitlines()
     keys = YAML().load(edited)
     for one in sorted(sets, key=lambda one: -_place(keys, one.key)[0]):
         line, column = _place(keys, one.key)
         lines[line:line] = [" " * column + comment for comment in _comments(one.lines, _WIDTH - column)]
-    head = lines[0].partition(_SCHEMA_LINE)
-    assert head[1], "params.yaml begins with the address of its schema"
-    return "\n".join([_SCHEMA_LINE + SCHEMA, *lines[1:]]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _place(keys: Any, key: str) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """The parts that all blocks of parameters share: base class, types of values, and conflicts between keys."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import Field, PositiveInt
 from typing_extensions import Doc
@@ -31,7 +31,11 @@ class Conflict:
 
 
 class Block:
-    """A block of params.yaml: a frozen dataclass without defaults, so that the file holds every key."""
+    """A block of params.yaml: a frozen dataclass that gives each key its type, one line of `Doc`, and a default.
+
+    params.yaml, the JSON Schema and the page of parameters are written from these (`din.params.defaults`, `schema` and
+    `reference`).
+    """
 
     __pydantic_config__ = documents.STRICT
 
@@ -45,12 +49,36 @@ def reversed_bounds(low: str, high: str) -> Conflict:
     return Conflict((low, high), "nothing lies between them; lower the first or raise the second")
 
 
-def types_of(block: Any) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Parameter:
+    """The type hint of a key, and one line about its meaning."""
+
+    hint: Any
+    doc: str
+
+    @property
+    def block(self) -> type[Block] | None:
+        """The class of the block that the key holds, if it holds one."""
+        return self.hint if isinstance(self.hint, type) and issubclass(self.hint, Block) else None
+
+
+def parameters(block: type[Block]) -> dict[str, Parameter]:
+    """Return the keys of a class of blocks, in the order of the file; nested blocks are keys too."""
+    found: dict[str, Parameter] = {}
+    for name, hint in get_type_hints(block, include_extras=True).items():
+        kind, *notes = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        docs = [note.documentation for note in notes if isinstance(note, Doc)]
+        bounds = [note for note in notes if not isinstance(note, Doc)]
+        found[name] = Parameter(Annotated[kind, *bounds] if bounds else kind, docs[-1] if docs else "")
+    return found
+
+
+def types_of(block: type[Block]) -> dict[str, Any]:
     """Return the type of every value below a class of blocks, by dotted key, in the order of the file."""
     found: dict[str, Any] = {}
-    for field in fields(block):
-        if is_dataclass(field.type):
-            found |= {f"{field.name}.{key}": hint for key, hint in types_of(field.type).items()}
+    for name, one in parameters(block).items():
+        if one.block:
+            found |= {f"{name}.{key}": kind for key, kind in types_of(one.block).items()}
         else:
-            found[field.name] = field.type
+            found[name] = one.hint
     return found

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import NonNegativeInt, PositiveInt
+from typing_extensions import Doc
 
 from din.params.blocks import Block
 
@@ -13,9 +14,13 @@ from din.params.blocks import Block
 class Data(Block):
     """The part of the log that is used."""
 
-    until: date | None
-    window_days: PositiveInt | None
-    history_days: NonNegativeInt | None
+    until: Annotated[date | None, Doc("last day (YYYY-MM-DD) to use; null = all days of the source")] = None
+    window_days: Annotated[
+        PositiveInt | None, Doc("days of impressions to learn and judge, counted back from the last day; null = all")
+    ] = None
+    history_days: Annotated[
+        NonNegativeInt | None, Doc("days before the window that are read as history, 0 = none; null = all")
+    ] = None
 
     def window(self) -> dict[str, Any]:
         """Return the keys that bound the days before `until`."""

@@ -1,8 +1,10 @@
 """The block `evaluate`."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import PositiveFloat, PositiveInt
+from typing_extensions import Doc
 
 from din.params.blocks import Block
 
@@ -11,6 +13,6 @@ from din.params.blocks import Block
 class Evaluate(Block):
     """The computation of metrics and of the floor LR."""
 
-    batch_size: PositiveInt
-    lr_epochs: PositiveInt
-    lr_learning_rate: PositiveFloat
+    batch_size: Annotated[PositiveInt, Doc("impressions scored at once")] = 1024
+    lr_epochs: Annotated[PositiveInt, Doc("largest number of epochs of the floor LR")] = 20
+    lr_learning_rate: Annotated[PositiveFloat, Doc("learning rate of the floor LR")] = 0.01

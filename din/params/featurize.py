@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
+from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Fraction
 
@@ -13,20 +14,38 @@ from din.params.blocks import Block, Conflict, Fraction
 class Featurize(Block):
     """Fields, splits and histories."""
 
-    fields: dict[str, dict[str, Any] | None] | None
-    protocol: Literal["temporal", "leave_last_out", "by_user"] | None
-    order: Literal["strict", "sequence"] | None
-    weight: str | None
-    keep_negatives: Annotated[float, Field(gt=0, le=1)]
-    valid_days: PositiveInt
-    test_days: PositiveInt
-    valid_fraction: Fraction
-    test_fraction: Fraction
-    max_history: PositiveInt
-    min_count: PositiveInt
-    shards: Annotated[int, Field(gt=0, le=10_000)] | None
-    memory_mb: PositiveInt
-    seed: NonNegativeInt
+    fields: Annotated[
+        dict[str, dict[str, Any] | None] | None, Doc("group: {column: kind}; null = what the source declares")
+    ] = None
+    protocol: Annotated[
+        Literal["temporal", "leave_last_out", "by_user"] | None,
+        Doc("temporal | leave_last_out | by_user; null = what the source declares"),
+    ] = None
+    order: Annotated[
+        Literal["strict", "sequence"] | None,
+        Doc("strict | sequence; null = sequence under leave_last_out, else strict"),
+    ] = None
+    weight: Annotated[
+        str | None, Doc("event column that weighs a row in the loss, at least 0; null = all rows count alike")
+    ] = None
+    keep_negatives: Annotated[
+        float,
+        Field(gt=0, le=1),
+        Doc("share of the training rows without a click to keep; training corrects for the others"),
+    ] = 1.0
+    valid_days: Annotated[PositiveInt, Doc("days of the validation split, under temporal")] = 1
+    test_days: Annotated[PositiveInt, Doc("days of the test split, under temporal")] = 2
+    valid_fraction: Annotated[
+        Fraction, Doc("share of users in the validation split, under by_user and leave_last_out")
+    ] = 0.1
+    test_fraction: Annotated[Fraction, Doc("share of users in the test split, under by_user")] = 0.25
+    max_history: Annotated[PositiveInt, Doc("largest number of behaviours in a history; the newest are kept")] = 50
+    min_count: Annotated[PositiveInt, Doc("ids seen less often in training become unknown")] = 2
+    shards: Annotated[
+        Annotated[int, Field(gt=0, le=10_000)] | None, Doc("number of shards; null = as the size of the log requires")
+    ] = None
+    memory_mb: Annotated[PositiveInt, Doc("memory of the whole process; larger data are spilled to disk")] = 2000
+    seed: Annotated[NonNegativeInt, Doc("seeds splits, shards and sampled negatives")] = 17
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a split that leaves no user to train on."""

@@ -1,7 +1,7 @@
 """The block `fetch`, with a block for each source."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Annotated, Literal
 
@@ -13,6 +13,16 @@ from din.params.blocks import Block, Conflict, Fraction, Paths
 DATE = "{date}"
 """The place of a day, as YYYY-MM-DD, in a path."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
+BLOCKS = {
+    "movielens-100k": "movielens",
+    "movielens": "movielens",
+    "amazon-reviews": "amazon_reviews",
+    "kuairand-pure": "kuairand_pure",
+    "taobao-ads": "taobao_ads",
+    "table": "table",
+    "simulate": "simulate",
+}
+"""The block of each source's settings."""
 _NEEDED = {
     "movielens": "movielens.path",
     "amazon-reviews": "amazon_reviews.path",
@@ -27,42 +37,60 @@ _NEEDED = {
 class MovieLens(Block):
     """The sources `movielens-100k` and `movielens`."""
 
-    path: Paths | None
-    positive_rating: float
+    path: Annotated[
+        Paths | None, Doc("folder, zip or glob of the publisher's files; null = movielens-100k downloads itself")
+    ] = None
+    positive_rating: Annotated[float, Doc("lowest rating that counts as a click")] = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class AmazonReviews(Block):
     """The source `amazon-reviews`."""
 
-    path: Paths | None
+    path: Annotated[Paths | None, Doc("folder, zip or glob with the reviews and the metadata of one category")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class KuaiRandPure(Block):
     """The source `kuairand-pure`."""
 
-    path: Paths | None
-    random_exposure: bool
+    path: Annotated[Paths | None, Doc("folder, zip or glob of the publisher's files")] = None
+    random_exposure: Annotated[bool, Doc("also read the log of videos that were shown at random")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaobaoAds(Block):
     """The source `taobao-ads`."""
 
-    path: Paths | None
-    behaviours: tuple[Literal["pv", "cart", "fav", "buy"], ...]
-    behaviour_days: NonNegativeInt
+    path: Annotated[Paths | None, Doc("folder, zip or glob of the publisher's files")] = None
+    behaviours: Annotated[
+        tuple[Literal["pv", "cart", "fav", "buy"], ...],
+        Doc("kinds of the behaviour log to read as history: pv, cart, fav, buy"),
+    ] = ()
+    behaviour_days: Annotated[
+        NonNegativeInt, Doc("how many days of the behaviour log to read, before the first impression")
+    ] = 7
 
 
 @dataclass(frozen=True, kw_only=True)
 class Csv(Block):
     """How the text files of the source `table` are written."""
 
-    delimiter: Literal[",", ";", "\t", "|"] | None
-    names: tuple[str, ...]
-    encoding: Literal["utf-8", "utf-16", "cp1252", "iso-8859-15", "cp1250", "cp1251", "gb18030", "shift_jis", "euc-kr"]
-    decimal: Literal[".", ","]
+    delimiter: Annotated[
+        Literal[",", ";", "\t", "|"] | None,
+        Doc(', | ; | "\\t" | "|" between two cells; null = a tab in .tsv, else a comma'),
+    ] = None
+    names: Annotated[
+        tuple[str, ...], Doc("the columns of events files without a header; [] = the first line names them")
+    ] = ()
+    encoding: Annotated[
+        Literal["utf-8", "utf-16", "cp1252", "iso-8859-15", "cp1250", "cp1251", "gb18030", "shift_jis", "euc-kr"],
+        Doc(
+            "utf-8 | utf-16 | cp1252 (Western European Windows) | iso-8859-15 | cp1250 | cp1251 | gb18030 | shift_jis"
+            " | euc-kr"
+        ),
+    ] = "utf-8"
+    decimal: Annotated[Literal[".", ","], Doc(". | , in numbers")] = "."
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a comma with two meanings."""
@@ -74,24 +102,45 @@ class Csv(Block):
 class Table(Block):
     """The source `table`: your own files."""
 
-    events: Paths | None
-    columns: dict[str, str]
-    label: str
-    behaviour: str | None
-    timestamp_unit: Literal["s", "ms", "us", "ns", "iso"] | TimeForm
-    utc_offset_hours: Annotated[int, Field(ge=-12, le=14)]
-    keep: tuple[str, ...]
-    items: Paths | None
-    items_columns: dict[str, str]
-    items_from_events: tuple[str, ...]
-    users: Paths | None
-    users_columns: dict[str, str]
-    history: Paths | None
-    history_columns: dict[str, str]
-    separators: dict[str, Annotated[str, Field(min_length=1)]]
-    csv: Csv
-    daily: bool
-    sampled: Fraction | None
+    events: Annotated[
+        Paths | None, Doc("path or glob: CSV, CSV.gz, Parquet, JSON-lines; local or s3://, gs://; with {date}, by day")
+    ] = None
+    columns: Annotated[dict[str, str], Doc("our name: their name, for user_id, item_id, timestamp, sequence")] = field(
+        default_factory=dict
+    )
+    label: Annotated[str, Doc("a 0/1 column, or a rule such as: rating >= 4")] = "label"
+    behaviour: Annotated[
+        str | None,
+        Doc("rows that enter the user's history: a 0/1 column, or a rule such as rating >= 1; null = clicks"),
+    ] = None
+    timestamp_unit: Annotated[
+        Literal["s", "ms", "us", "ns", "iso"] | TimeForm,
+        Doc('s | ms | us | ns | iso, or a form of text such as "%d.%m.%Y %H:%M"'),
+    ] = "s"
+    utc_offset_hours: Annotated[
+        int, Field(ge=-12, le=14), Doc("how many hours the days of the log are ahead of UTC; added to times")
+    ] = 0
+    keep: Annotated[tuple[str, ...], Doc("further event columns to keep, for context and behaviour fields")] = ()
+    items: Annotated[Paths | None, Doc("path or glob of the item table")] = None
+    items_columns: Annotated[dict[str, str], Doc("our name: their name, for item_id")] = field(default_factory=dict)
+    items_from_events: Annotated[
+        tuple[str, ...], Doc("columns of events that describe the item, for logs without an item table")
+    ] = ()
+    users: Annotated[Paths | None, Doc("path or glob of the user table")] = None
+    users_columns: Annotated[dict[str, str], Doc("our name: their name, for user_id")] = field(default_factory=dict)
+    history: Annotated[Paths | None, Doc("path or glob of behaviours that are not impressions")] = None
+    history_columns: Annotated[
+        dict[str, str], Doc("our name: their name, for user_id, item_id, timestamp, sequence")
+    ] = field(default_factory=dict)
+    separators: Annotated[
+        dict[str, Annotated[str, Field(min_length=1)]],
+        Doc("column: separator, for columns that hold lists as text (in any of the tables)"),
+    ] = field(default_factory=dict)
+    csv: Annotated[Csv, Doc("how text files are written")] = Csv()
+    daily: Annotated[bool, Doc("true: the source has every day, and whole")] = False
+    sampled: Annotated[
+        Fraction | None, Doc("share of the impressions without a click that the log still holds; null = all of them")
+    ] = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report days in the paths of tables that are read whole, and two tables of items."""
@@ -113,13 +162,24 @@ class Table(Block):
 class Daily(Block):
     """A simulated log without end, which changes from day to day."""
 
-    impressions: PositiveInt | None
-    interest_days: PositiveInt | None
-    item_days: PositiveInt | None
-    fashion: Annotated[float, Field(ge=0, le=3)]
-    fashion_days: PositiveInt | None
-    weekly_traffic: Annotated[float, Field(ge=0, lt=1)]
-    weekly_ctr: Annotated[float, Field(ge=0, le=3)]
+    impressions: Annotated[
+        PositiveInt | None,
+        Doc("impressions of a usual day; replaces impressions_per_user. null = a log of `days` days"),
+    ] = None
+    interest_days: Annotated[
+        PositiveInt | None, Doc("days until a user's interest gives way to another; null = never")
+    ] = None
+    item_days: Annotated[PositiveInt | None, Doc("days until an item retires and a new one appears; null = never")] = (
+        None
+    )
+    fashion: Annotated[
+        float, Field(ge=0, le=3), Doc("standard deviation, on the logit, of the appeal of a category")
+    ] = 0.0
+    fashion_days: Annotated[PositiveInt | None, Doc("days until nothing is left of an appeal; null = it stays")] = None
+    weekly_traffic: Annotated[
+        float, Field(ge=0, lt=1), Doc("how far impressions rise above the mean at the weekend; 0.2 = by a fifth")
+    ] = 0.0
+    weekly_ctr: Annotated[float, Field(ge=0, le=3), Doc("how far the logit of a click rises at the weekend")] = 0.0
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report changes of a log that has an end, and the pace of a fashion that does not exist."""
@@ -135,13 +195,13 @@ class Daily(Block):
 class Simulate(Block):
     """The source `simulate`: a log with planted interests; din.sources.simulate determines its bounds."""
 
-    users: PositiveInt
-    impressions_per_user: Annotated[int, Field(ge=1, le=46)]
-    items: PositiveInt
-    categories: Annotated[int, Field(ge=5)]
-    days: PositiveInt
-    seed: NonNegativeInt
-    daily: Daily
+    users: Annotated[PositiveInt, Doc("number of users; each has a prior history of 5 to 30 behaviours")] = 6000
+    impressions_per_user: Annotated[int, Field(ge=1, le=46), Doc("at most 46")] = 20
+    items: Annotated[PositiveInt, Doc("at least one in each category")] = 5000
+    categories: Annotated[int, Field(ge=5), Doc("at least 5")] = 100
+    days: Annotated[PositiveInt, Doc("days over which the impressions are spread")] = 20
+    seed: Annotated[NonNegativeInt, Doc("seeds the random draws")] = 7
+    daily: Annotated[Daily, Doc("a log without end, which data.until cuts; docs/simulated-logs.md")] = Daily()
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report categories without an item."""
@@ -153,14 +213,24 @@ class Simulate(Block):
 class Fetch(Block):
     """The source of the click log."""
 
-    source: Literal["movielens-100k", "movielens", "amazon-reviews", "kuairand-pure", "taobao-ads", "table", "simulate"]
-    movielens: MovieLens
-    amazon_reviews: AmazonReviews
-    kuairand_pure: KuaiRandPure
-    taobao_ads: TaobaoAds
-    table: Table
-    simulate: Simulate
-    shrunk_days: Literal["refuse", "accept"]
+    source: Annotated[
+        Literal["movielens-100k", "movielens", "amazon-reviews", "kuairand-pure", "taobao-ads", "table", "simulate"],
+        Doc("movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | table | simulate"),
+    ] = "movielens-100k"
+    movielens: Annotated[
+        MovieLens, Doc("sources movielens-100k and movielens; docs/public-logs.md has this block and the next three")
+    ] = MovieLens()
+    amazon_reviews: AmazonReviews = AmazonReviews()
+    kuairand_pure: KuaiRandPure = KuaiRandPure()
+    taobao_ads: TaobaoAds = TaobaoAds()
+    table: Annotated[Table, Doc("for the source table; see docs/bring-your-own-log.md")] = Table()
+    simulate: Annotated[
+        Simulate, Doc("for the source simulate: a log with planted interests, whose best possible AUC is known")
+    ] = Simulate()
+    shrunk_days: Annotated[
+        Literal["refuse", "accept"],
+        Doc("refuse | accept: a day read by {date} that has fewer rows than at an earlier fetch"),
+    ] = "refuse"
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a source whose files are not named."""

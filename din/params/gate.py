@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Fraction, Share, reversed_bounds
 
@@ -16,33 +17,70 @@ Policy = Literal["never", "borderline", "always"]
 class Gate(Block):
     """Conditions for promotion."""
 
-    metrics: Metrics
-    margin: Literal["auto"] | PositiveFloat
-    min_margin: PositiveFloat
-    max_margin: PositiveFloat
-    min_auc: Share
-    min_gauc: Share
-    min_calibration: NonNegativeFloat
-    max_calibration: NonNegativeFloat
-    min_slice_calibration: NonNegativeFloat
-    max_slice_calibration: NonNegativeFloat
-    confidence: Fraction
-    min_slice_rows: PositiveInt
-    slice_margin: NonNegativeFloat
-    max_prediction_drift: PositiveFloat
-    max_champion_drop: PositiveFloat
-    max_auc: Share
-    max_gain: PositiveFloat
-    max_gain_over_lr: PositiveFloat
-    max_bundle_mb: PositiveFloat
-    max_bundle_ratio: PositiveFloat
-    max_latency_ms: PositiveFloat | None
-    max_latency_ratio: PositiveFloat
-    max_rows: PositiveInt
-    allow_older: bool
-    approval: Policy
-    approval_days: Annotated[float, Field(gt=0, le=365)]
-    seed: NonNegativeInt
+    metrics: Annotated[
+        Metrics,
+        Doc("auc | gauc: the first one must prove a loss below the margin; a further one must not certainly lose more"),
+    ] = ("auc", "gauc")
+    margin: Annotated[
+        Literal["auto"] | PositiveFloat,
+        Doc("largest loss of each metric against the champion; auto = what today's users can exclude"),
+    ] = "auto"
+    min_margin: Annotated[PositiveFloat, Doc("auto never goes below")] = 0.002
+    max_margin: Annotated[
+        PositiveFloat, Doc("auto never goes above: with fewer users the gate stays undecided until days add up")
+    ] = 0.01
+    min_auc: Annotated[Share, Doc("smallest AUC on the test rows")] = 0.55
+    min_gauc: Annotated[Share, Doc("smallest GAUC on the test rows")] = 0.5
+    min_calibration: Annotated[
+        NonNegativeFloat,
+        Doc("smallest ratio of mean prediction to observed CTR on the test rows, unless the champion is worse"),
+    ] = 0.9
+    max_calibration: Annotated[NonNegativeFloat, Doc("largest ratio, likewise")] = 1.1
+    min_slice_calibration: Annotated[NonNegativeFloat, Doc("smallest ratio on a slice, likewise")] = 0.8
+    max_slice_calibration: Annotated[NonNegativeFloat, Doc("largest ratio on a slice, likewise")] = 1.25
+    confidence: Annotated[Fraction, Doc("level of each bound of a confidence interval")] = 0.95
+    min_slice_rows: Annotated[PositiveInt, Doc("smallest number of test rows in a slice that is judged")] = 1000
+    slice_margin: Annotated[NonNegativeFloat, Doc("largest loss of AUC against the champion on any slice")] = 0.02
+    max_prediction_drift: Annotated[
+        PositiveFloat,
+        Doc("largest population stability index against the champion's predictions; above, log loss decides"),
+    ] = 0.25
+    max_champion_drop: Annotated[
+        PositiveFloat, Doc("largest certain loss of the champion's AUC since its promotion: more means another log")
+    ] = 0.05
+    max_auc: Annotated[
+        Share, Doc("a higher AUC holds the candidate for a person: it is more often a leak than a discovery")
+    ] = 0.95
+    max_gain: Annotated[
+        PositiveFloat,
+        Doc("a larger gain over the champion, or over LR beyond recent champions, holds the candidate too"),
+    ] = 0.05
+    max_gain_over_lr: Annotated[PositiveFloat, Doc("a larger gain of AUC over LR holds the candidate too")] = 0.35
+    max_bundle_mb: Annotated[PositiveFloat, Doc("largest size of the bundle on disk")] = 2000
+    max_bundle_ratio: Annotated[PositiveFloat, Doc("largest size of the bundle, divided by the champion's")] = 3.0
+    max_latency_ms: Annotated[
+        PositiveFloat | None,
+        Doc("for 500 candidates and the longest history, on one thread of a usual server; null = not measured"),
+    ] = 100
+    max_latency_ratio: Annotated[
+        PositiveFloat,
+        Doc("largest time of a request, divided by the champion's; not measured if max_latency_ms is null"),
+    ] = 1.5
+    max_rows: Annotated[
+        PositiveInt, Doc("largest number of test rows on which champion and candidate are compared")
+    ] = 200000
+    allow_older: Annotated[
+        bool, Doc("true: promote even if the champion saw newer data (disables the gate data_until alone)")
+    ] = False
+    approval: Annotated[
+        Policy, Doc("never | borderline | always: when a person must approve; never treats borderline as closed")
+    ] = "never"
+    approval_days: Annotated[
+        float,
+        Field(gt=0, le=365),
+        Doc("days that a person has to answer, at most 365; afterwards the candidate is rejected"),
+    ] = 3
+    seed: Annotated[NonNegativeInt, Doc("seeds the choice of rows")] = 5
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order, and a metric that is named twice."""

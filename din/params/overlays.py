@@ -10,7 +10,7 @@ refused before anything changes, and the result must be valid as a whole.
 import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import date
 from functools import reduce
 from io import StringIO
@@ -25,6 +25,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from din import documents
 from din.errors import InputError, shown
 from din.git import absolute
+from din.params.blocks import Block, parameters
 from din.params.reading import Params, parse, path_keys, plain, read_text
 
 COMMENT_COLUMN = 34
@@ -130,17 +131,17 @@ def make_paths_absolute(params: Any, repository: str) -> None:
             block[name] = ",".join(absolute(part.strip(), repository) for part in str(block[name]).split(","))
 
 
-def _values(block: Any, overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _values(block: type[Block], overlay: Any, where: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the overlay's values by dotted key."""
     place = prefix.removesuffix(".") or "the overlay"
     if not isinstance(overlay, Mapping):
         raise InputError(f"{where}: {place} is {shown(overlay)}; expected keys with values")
-    types: dict[str, Any] = {field.name: field.type for field in fields(block)}
+    keys = parameters(block)
     for name, value in overlay.items():
-        if name not in types:
-            raise InputError(f"{where}: key {shown(name)} is unknown in {place}; valid keys: {', '.join(types)}")
-        if is_dataclass(types[name]):
-            yield from _values(types[name], value, where, f"{prefix}{name}.")
+        if name not in keys:
+            raise InputError(f"{where}: key {shown(name)} is unknown in {place}; valid keys: {', '.join(keys)}")
+        if below := keys[name].block:
+            yield from _values(below, value, where, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 

@@ -1,7 +1,9 @@
 """The block `promote`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from typing_extensions import Doc
 
 from din.names import ModelName
 from din.params.blocks import Block
@@ -11,6 +13,9 @@ from din.params.blocks import Block
 class Promote(Block):
     """The registry of champions."""
 
-    registry: str
-    model_name: ModelName | None
-    on_harm: Literal["ask", "rollback"]
+    registry: Annotated[str, Doc("where promoted bundles are kept: a folder, or s3:// gs:// az://")] = "registry"
+    model_name: Annotated[ModelName | None, Doc("name in the registry; null = fetch.source")] = None
+    on_harm: Annotated[
+        Literal["ask", "rollback"],
+        Doc("ask | rollback: who undoes a last step of the champion that certainly harmed: a person, or `din promote`"),
+    ] = "ask"

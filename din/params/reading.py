@@ -1,12 +1,14 @@
 """Read params.yaml into frozen dataclasses, one per block; every key must be present, and a typo is an error at start.
 
+Every key must be present because DVC can set only keys that the file has (`dvc exp run -S`).
+
 `load()` is the only reader. It reads YAML 1.2, as DVC does. `din.documents` checks the values, so `epochs: "3"` and
 `epoch: 3` are both errors that name the valid type or keys.
 """
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from operator import attrgetter
 from pathlib import Path
@@ -21,12 +23,12 @@ from typing_extensions import override
 from din import documents
 from din.errors import InputError, shown
 from din.names import ModelName
-from din.params.blocks import Block, Conflict, Paths, types_of
+from din.params.blocks import Block, Conflict, Paths, parameters, types_of
 from din.params.data import Data
 from din.params.evaluate import Evaluate
 from din.params.export import CheckParity, Export
 from din.params.featurize import Featurize
-from din.params.fetch import Fetch
+from din.params.fetch import BLOCKS, Fetch
 from din.params.gate import Gate
 from din.params.promote import Promote
 from din.params.train import Train
@@ -43,18 +45,18 @@ T = TypeVar("T", bound=Block)
 class Params(Block):
     """All blocks of params.yaml."""
 
-    data: Data
-    fetch: Fetch
-    validate_raw: ValidateRaw
-    featurize: Featurize
-    validate_features: ValidateFeatures
-    train: Train
-    evaluate: Evaluate
-    validate_predictions: ValidatePredictions
-    export: Export
-    check_parity: CheckParity
-    gate: Gate
-    promote: Promote
+    data: Data = field(default_factory=Data)
+    fetch: Fetch = field(default_factory=Fetch)
+    validate_raw: ValidateRaw = field(default_factory=ValidateRaw)
+    featurize: Featurize = field(default_factory=Featurize)
+    validate_features: ValidateFeatures = field(default_factory=ValidateFeatures)
+    train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    validate_predictions: ValidatePredictions = field(default_factory=ValidatePredictions)
+    export: Export = field(default_factory=Export)
+    check_parity: CheckParity = field(default_factory=CheckParity)
+    gate: Gate = field(default_factory=Gate)
+    promote: Promote = field(default_factory=Promote)
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report contradictions between blocks.
@@ -131,8 +133,8 @@ def parse(block: type[T], value: Any, where: object) -> T:
         InputError: a key is unknown, missing or of a wrong type, or the values of two keys contradict each other.
     """
     parsed = documents.check(block, value, str(where))
-    if conflicts := list(_conflicts(parsed)):
-        raise InputError(f"{where}: {'; '.join(conflicts)}")
+    if problems := list(_missing(block, value)) or list(_conflicts(parsed)):
+        raise InputError(f"{where}: {'; '.join(problems)}")
     return parsed
 
 
@@ -148,7 +150,7 @@ def path_keys() -> tuple[str, ...]:
 
 def source_settings(params: Params) -> dict[str, Any]:
     """Return the settings of the source's own block that shape its rows, without paths, which differ by machine."""
-    name = params.fetch.source.removesuffix("-100k").replace("-", "_")
+    name = BLOCKS[params.fetch.source]
     paths = path_keys()
     block = to_json(getattr(params.fetch, name))
     return {key: value for key, value in block.items() if f"fetch.{name}.{key}" not in paths}
@@ -168,6 +170,16 @@ class _Constructor(SafeConstructor):
             problem = f"not a valid {kind}: {shown(node.value)}"
             raise ConstructorError(problem=problem, problem_mark=node.start_mark) from None
         return found
+
+
+def _missing(block: type[Block], value: Mapping[str, Any], place: tuple[str, ...] = ()) -> Iterator[str]:
+    """Describe the keys that values of the right types lack, which would otherwise get their defaults."""
+    keys = parameters(block)
+    if lacking := [name for name in keys if name not in value]:
+        yield documents.lacks(place, lacking, list(keys))
+    for name, one in keys.items():
+        if one.block and name in value:
+            yield from _missing(one.block, value[name], (*place, name))
 
 
 def _conflicts(block: Block, prefix: str = "") -> Iterator[str]:

@@ -1,23 +1,18 @@
-"""Pages for the documentation: every parameter with its type, value and comment, and every key of the reports."""
+"""Pages for the documentation: every parameter with its type, default and meaning, and every key of the reports."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter
-from ruamel.yaml import YAML
 
+from din.params.defaults import written
+from din.params.reading import Params
 from din.params.schema import schema
 
 
-def reference(text: str) -> str:
-    """Return the page in Markdown, with a section for each block and a table of its keys.
-
-    Args:
-        text: of a parameter file.
-    """
-    built = schema(text)
-    values = YAML(typ="safe").load(text)
+def reference() -> str:
+    """Return the page in Markdown, with a section for each block and a table of its keys."""
+    built = schema()
     lines = [
         "# Parameters",
         "",
@@ -25,8 +20,8 @@ def reference(text: str) -> str:
         "that names the valid ones (exit code 2). `din params apply` writes several at once, and",
         "`dvc exp run -S train.learning.epochs=3` tries one.",
     ]
-    for name in values:
-        lines += _block(built, built["properties"][name], values[name], name)
+    for name, values in vars(Params()).items():
+        lines += _block(built, built["properties"][name], values, name)
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +54,7 @@ def _keys(part: dict[str, Any]) -> Iterator[str]:
         yield f"| `{name}` | {_type(one)} |"
 
 
-def _block(built: dict[str, Any], property_: dict[str, Any], values: dict[str, Any], key: str) -> Iterator[str]:
+def _block(built: dict[str, Any], property_: dict[str, Any], values: Any, key: str) -> Iterator[str]:
     """Yield the lines of a block, and of the blocks below it."""
     block = _resolved(built, property_)
     yield from ("", f"## {key}", "", block["description"], "")
@@ -69,12 +64,12 @@ def _block(built: dict[str, Any], property_: dict[str, Any], values: dict[str, A
         if "properties" in _resolved(built, one):
             below.append(name)
         else:
-            cells = (f"`{name}`", _type(one), f"`{_written(values[name])}`", one.get("description", ""))
+            cells = (f"`{name}`", _type(one), f"`{written(getattr(values, name))}`", one.get("description", ""))
             rows.append(" | ".join(cell.replace("|", "\\|") for cell in cells))
     if rows:
-        yield from ("| key | type | in params.yaml | meaning |", "|---|---|---|---|", *(f"| {row} |" for row in rows))
+        yield from ("| key | type | default | meaning |", "|---|---|---|---|", *(f"| {row} |" for row in rows))
     for name in below:
-        yield from _block(built, block["properties"][name], values[name], f"{key}.{name}")
+        yield from _block(built, block["properties"][name], getattr(values, name), f"{key}.{name}")
 
 
 def _resolved(built: dict[str, Any], property_: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +81,7 @@ def _type(property_: dict[str, Any]) -> str:
     if "$ref" in property_:
         return property_["$ref"].rpartition("/")[2]
     if "enum" in property_:
-        return ", ".join(f"`{_written(value)}`" for value in property_["enum"])
+        return ", ".join(f"`{written(value)}`" for value in property_["enum"])
     if "const" in property_:
         return f"`{property_['const']}`"
     if "anyOf" in property_:
@@ -97,7 +92,3 @@ def _type(property_: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {property_[bound]:g}" for bound, sign in signs.items() if bound in property_]
     return " ".join([name, *([", ".join(bounds)] if bounds else [])])
-
-
-def _written(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

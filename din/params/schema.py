@@ -1,4 +1,4 @@
-"""A JSON Schema of params.yaml, for editors: types, bounds and choices of each key, and its comment as description.
+"""A JSON Schema of params.yaml, for editors: types, bounds and choices of each key, and its doc as description.
 
 The schema does not express conflicts between keys, which `load` finds.
 """
@@ -7,38 +7,39 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from typing_extensions import override
 
+from din.params.blocks import Block, parameters
 from din.params.reading import Params
 
 
-def schema(text: str) -> dict[str, Any]:
-    """Return the schema, with descriptions from the comments of a parameter file's text."""
-    built = TypeAdapter(Params).json_schema(schema_generator=_WithoutTitles)
-    _describe(built, built, YAML().load(text))
+def schema() -> dict[str, Any]:
+    """Return the schema, which requires every key."""
+    built = TypeAdapter(Params).json_schema(schema_generator=_OfTheFile)
+    _describe(built, built, Params)
     return {"$schema": GenerateJsonSchema.schema_dialect, **built}
 
 
-class _WithoutTitles(GenerateJsonSchema):
-    """A generator that leaves out titles, which would repeat the names of keys."""
+class _OfTheFile(GenerateJsonSchema):
+    """A generator that requires all keys, and leaves out their defaults and titles, which would repeat their names."""
 
+    @override
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    @override
+    def field_is_required(self, field: Any, total: bool) -> bool:
+        return True
 
-def _describe(built: dict[str, Any], block: dict[str, Any], values: CommentedMap) -> None:
-    """Add the comment of each key of a block, and of the blocks below it."""
-    for name, property_ in block["properties"].items():
-        comment = _comment(values, name)
-        if comment:
-            property_["description"] = comment
-        if "$ref" in property_:
-            _describe(built, built["$defs"][property_["$ref"].rpartition("/")[2]], values[name])
+    @override
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
 
 
-def _comment(block: CommentedMap, name: str) -> str:
-    """Return the comment on the line of a key, or nothing."""
-    tokens = [token for token in block.ca.items.get(name, ()) if hasattr(token, "value")]  # lists are lines above keys
-    line = tokens[0].value.partition("\n")[0] if tokens else ""
-    return line.removeprefix("#").strip()
+def _describe(built: dict[str, Any], written: dict[str, Any], block: type[Block]) -> None:
+    """Add the doc of each key of a block, and of the blocks below it, to their schemas."""
+    for name, one in parameters(block).items():
+        if one.doc:
+            written["properties"][name]["description"] = one.doc
+        if one.block:
+            _describe(built, built["$defs"][one.block.__name__], one.block)

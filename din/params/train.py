@@ -10,10 +10,11 @@ A checkpoint is bound to all of model and learning, and to the values that compu
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Layers, Share, Values
 
@@ -34,45 +35,89 @@ def names_version(pin: str | None, version: str) -> bool:
 class ModelParams(Block):
     """The architecture."""
 
-    name: Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"]
-    embedding_dim: Annotated[int, Field(gt=0, le=4096)]
-    attention_hidden: Layers
-    interaction: Literal["difference_product", "product", "outer"]
-    softmax: bool
-    hidden: Layers
-    activation: Literal["dice", "prelu", "relu", "sigmoid", "bipolar_sigmoid"]
-    pooling: Literal["sum", "mean"]
-    sequences: dict[str, dict[str, Values]]
-    linear: Literal["item_bias", "wide", "none"]
-    interest_product: bool
+    name: Annotated[
+        Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"],
+        Doc("din | base | lr | wide_deep | pnn | deepfm; docs/models.md describes all options"),
+    ] = "din"
+    embedding_dim: Annotated[int, Field(gt=0, le=4096), Doc("width of a field's embedding")] = 16
+    attention_hidden: Annotated[Layers, Doc("widths of the activation unit's hidden layers")] = (80, 40)
+    interaction: Annotated[
+        Literal["difference_product", "product", "outer"],
+        Doc("difference_product | product | outer: inputs of attention beside q and k"),
+    ] = "difference_product"
+    softmax: Annotated[bool, Doc("true: the attention weights of a history sum to 1; the paper uses no softmax")] = (
+        False
+    )
+    hidden: Annotated[Layers, Doc("widths of the MLP's hidden layers")] = (200, 80)
+    activation: Annotated[
+        Literal["dice", "prelu", "relu", "sigmoid", "bipolar_sigmoid"],
+        Doc("dice | prelu | relu | sigmoid | bipolar_sigmoid"),
+    ] = "dice"
+    pooling: Annotated[Literal["sum", "mean"], Doc("sum | mean of the behaviours; not read by din and lr")] = "sum"
+    sequences: Annotated[
+        dict[str, dict[str, Values]],
+        Doc("name: {behaviour field: [values]}, one interest each; {} = one sequence of all behaviours"),
+    ] = field(default_factory=dict)
+    linear: Annotated[
+        Literal["item_bias", "wide", "none"],
+        Doc("item_bias | wide | none: added to the logit of the MLP; wide adds the whole of LR"),
+    ] = "item_bias"
+    interest_product: Annotated[bool, Doc("true: pooled interest ⊙ candidate is one more input of the MLP")] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningParams(Block):
     """The initial weights, and how they change."""
 
-    seed: NonNegativeInt
-    embedding_std: PositiveFloat
-    initial_item_bias: Literal["zero", "ctr"]
-    optimizer: Literal["adam", "sgd", "rowwise_adagrad"]
-    learning_rate: PositiveFloat
-    linear_rate: PositiveFloat
-    decay: PositiveFloat
-    decay_steps: PositiveInt | None
-    clip_norm: PositiveFloat | None
-    batch_size: PositiveInt
-    epochs: PositiveInt
-    patience: PositiveInt
-    metric: Literal["gauc", "auc"]
-    average: Share
-    renew_embeddings: bool
-    regularizer: Literal["mini_batch_aware", "l2_batch", "l2_full", "dropout", "none"]
-    regularization: NonNegativeFloat
-    penalty: Literal["decoupled", "coupled"]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    unknown_rate: Share
-    advance: bool
-    half_life_days: PositiveFloat | None
+    seed: Annotated[NonNegativeInt, Doc("seeds initial weights, the order of rows, unknown ids and dropout")] = 1
+    embedding_std: Annotated[PositiveFloat, Doc("standard deviation of the initial embeddings")] = 0.05
+    initial_item_bias: Annotated[
+        Literal["zero", "ctr"],
+        Doc("zero | ctr: an item's linear weight starts at 0, or at the logit of its smoothed CTR less the mean's"),
+    ] = "ctr"
+    optimizer: Annotated[Literal["adam", "sgd", "rowwise_adagrad"], Doc("adam | sgd | rowwise_adagrad")] = "adam"
+    learning_rate: Annotated[PositiveFloat, Doc("at the start of training; see decay")] = 0.001
+    linear_rate: Annotated[
+        PositiveFloat, Doc("factor on learning_rate for linear weights, which no penalty shrinks")
+    ] = 1.0
+    decay: Annotated[
+        PositiveFloat, Doc("factor on the learning rate after each epoch, or after a number of steps (decay_steps)")
+    ] = 1.0
+    decay_steps: Annotated[
+        PositiveInt | None, Doc("steps after which the learning rate decays; null = after each epoch")
+    ] = None
+    clip_norm: Annotated[
+        PositiveFloat | None, Doc("largest norm of the gradient of a step, table rows included; null = no limit")
+    ] = None
+    batch_size: Annotated[PositiveInt, Doc("impressions in a step of each process")] = 256
+    epochs: Annotated[PositiveInt, Doc("largest number of passes over the training rows")] = 20
+    patience: Annotated[PositiveInt, Doc("epochs without a better validation metric before training stops")] = 2
+    metric: Annotated[Literal["gauc", "auc"], Doc("gauc | auc: the validation metric that chooses the best epoch")] = (
+        "auc"
+    )
+    average: Annotated[
+        Share, Doc("share of an epoch's steps, at its end, over which weights are averaged; 0 = the last step's")
+    ] = 0.0
+    renew_embeddings: Annotated[
+        bool, Doc("true: each epoch starts with new embeddings; for logs whose first epoch is the best")
+    ] = False
+    regularizer: Annotated[
+        Literal["mini_batch_aware", "l2_batch", "l2_full", "dropout", "none"],
+        Doc("mini_batch_aware | l2_batch | l2_full | dropout | none"),
+    ] = "mini_batch_aware"
+    regularization: Annotated[NonNegativeFloat, Doc("λ, the strength of the penalty")] = 3.0
+    penalty: Annotated[
+        Literal["decoupled", "coupled"],
+        Doc("coupled | decoupled: added to the gradient, or applied beside the step; equal under sgd"),
+    ] = "coupled"
+    dropout: Annotated[
+        float, Field(ge=0, lt=1), Doc("share of the MLP's inputs and hidden units that a training step drops")
+    ] = 0.0
+    unknown_rate: Annotated[Share, Doc("share of values that a training step replaces by unknown")] = 0.01
+    advance: Annotated[bool, Doc("under temporal: learn each validation and test day once, after it was judged")] = True
+    half_life_days: Annotated[
+        PositiveFloat | None, Doc("days after which a training row counts half as much; null = all days count alike")
+    ] = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report settings that do nothing without another one."""
@@ -87,10 +132,17 @@ class LearningParams(Block):
 class ComputeParams(Block):
     """The device and threads of training."""
 
-    device: Literal["auto", "cpu", "cuda"]
-    threads: PositiveInt | None
-    backend: Literal["auto", "reference", "native"]
-    checkpoint_minutes: PositiveFloat
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Doc("auto | cpu | cuda; auto = a GPU if there is one, unless backend is native")
+    ] = "auto"
+    threads: Annotated[PositiveInt | None, Doc("threads of training; null = all cores")] = 1
+    backend: Annotated[
+        Literal["auto", "reference", "native"],
+        Doc("auto | reference | native: operations in C on CPUs; auto = native if a C compiler works"),
+    ] = "auto"
+    checkpoint_minutes: Annotated[
+        PositiveFloat, Doc("minutes between two saves: the most work that a kill can lose")
+    ] = 2.0
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report a device that native operations do not support."""
@@ -102,13 +154,24 @@ class ComputeParams(Block):
 class Train(Block):
     """A training run: where it starts, and three blocks of settings."""
 
-    start: Literal["scratch", "champion"]
-    champion: PinnedVersion | Literal["none"] | None
-    scratch_day: Weekday | None
-    warm_start: PinnedVersion | None
-    model: ModelParams
-    learning: LearningParams
-    compute: ComputeParams
+    start: Annotated[
+        Literal["scratch", "champion"],
+        Doc("scratch | champion: learn by epochs, or go on from the champion over the days it has not seen"),
+    ] = "scratch"
+    champion: Annotated[
+        PinnedVersion | Literal["none"] | None,
+        Doc("with start: champion, its version, or none if there is none yet; `din pin` writes it"),
+    ] = None
+    scratch_day: Annotated[
+        Weekday | None, Doc("monday … sunday: on this day of the week, `din pin` writes none; null = never")
+    ] = None
+    warm_start: Annotated[
+        PinnedVersion | None,
+        Doc("bundle whose weights epochs start from: a version, or a unique beginning of it; null = none"),
+    ] = None
+    model: Annotated[ModelParams, Doc("the architecture; a warm start must match all of it")] = ModelParams()
+    learning: Annotated[LearningParams, Doc("how weights are initialised and updated")] = LearningParams()
+    compute: Annotated[ComputeParams, Doc("the machine that training uses; see docs/training.md")] = ComputeParams()
 
     @property
     def continues(self) -> str | None:

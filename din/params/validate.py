@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat
+from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Share, reversed_bounds
 
@@ -13,16 +14,27 @@ from din.params.blocks import Block, Conflict, Share, reversed_bounds
 class ValidateRaw(Block):
     """Limits for the raw log."""
 
-    missing_days: Literal["critical", "warning", "off"]
-    partial_days: Literal["critical", "warning", "off"]
-    max_duplicate_rate: Share
-    max_unknown_items: Share
-    max_unknown_users: Share
-    max_user_share: Share
-    strange_days: Literal["critical", "warning", "off"]
-    min_rows: NonNegativeInt
-    min_ctr: Share
-    max_ctr: Share
+    missing_days: Annotated[
+        Literal["critical", "warning", "off"],
+        Doc("critical | warning | off; critical only if the source is daily, otherwise a warning"),
+    ] = "critical"
+    partial_days: Annotated[
+        Literal["critical", "warning", "off"],
+        Doc("critical | warning | off: last days that end early; critical only if the source is daily"),
+    ] = "critical"
+    max_duplicate_rate: Annotated[
+        Share, Doc("largest share of events, and of a newest day's, with the user, item and time of another")
+    ] = 0.01
+    max_unknown_items: Annotated[Share, Doc("largest share of events whose item is not in the item table")] = 0.2
+    max_unknown_users: Annotated[Share, Doc("largest share of events whose user is not in the user table")] = 0.99
+    max_user_share: Annotated[Share, Doc("largest share of events from one user")] = 0.2
+    strange_days: Annotated[
+        Literal["critical", "warning", "off"],
+        Doc("critical | warning | off: last days unlike earlier ones; critical only under temporal"),
+    ] = "critical"
+    min_rows: Annotated[NonNegativeInt, Doc("smallest number of events")] = 1000
+    min_ctr: Annotated[Share, Doc("smallest share of clicks")] = 0.0001
+    max_ctr: Annotated[Share, Doc("largest share of clicks")] = 0.9999
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order."""
@@ -34,21 +46,31 @@ class ValidateRaw(Block):
 class ValidateFeatures(Block):
     """Limits for the feature shards."""
 
-    max_unknown_items: Share
-    max_unknown_users: Share | None
-    max_field_auc: Share
-    max_new_values: Share
-    min_rows: NonNegativeInt
+    max_unknown_items: Annotated[
+        Share, Doc("largest share of validation and test candidates without an id of their own")
+    ] = 0.5
+    max_unknown_users: Annotated[Share | None, Doc("the same for users, if user_id is a field; null = no limit")] = None
+    max_field_auc: Annotated[
+        Share, Doc("largest AUC of one field, a pair, or the history alone; above, the label is leaking")
+    ] = 0.83
+    max_new_values: Annotated[
+        Share, Doc("largest share of later rows with missing or new values, beyond the share expected from training")
+    ] = 0.3
+    min_rows: Annotated[NonNegativeInt, Doc("smallest number of rows in each split")] = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidatePredictions(Block):
     """Limits for the predictions."""
 
-    min_std: NonNegativeFloat
-    min_calibration: NonNegativeFloat
-    max_calibration: NonNegativeFloat
-    max_log_loss_over_constant: PositiveFloat
+    min_std: Annotated[
+        NonNegativeFloat, Doc("smallest standard deviation of the probabilities; below it, the model has collapsed")
+    ] = 0.001
+    min_calibration: Annotated[NonNegativeFloat, Doc("smallest ratio of mean prediction to observed CTR")] = 0.7
+    max_calibration: Annotated[NonNegativeFloat, Doc("largest ratio of mean prediction to observed CTR")] = 1.4
+    max_log_loss_over_constant: Annotated[
+        PositiveFloat, Doc("largest log loss, divided by the log loss of predicting the mean CTR for all rows")
+    ] = 1.0
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order."""

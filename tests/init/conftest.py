@@ -10,7 +10,7 @@ import pytest
 from made_up_logs import SHAPES, events
 
 from din.init.guess import Asked, guess
-from din.init.render import PARAMS, TEMPLATE, parameters
+from din.init.render import PARAMS, parameters
 from din.params import Params, load
 from din.sources.fetch import fetch
 from din.workspace import Workspace
@@ -39,8 +39,7 @@ def fetched_clicks(tmp_path: Path, params: Params) -> Callable[..., int]:
 
     def of(events: str, **given: str) -> int:
         found = guess(Workspace(tmp_path), params, Asked(events), given)
-        text = (TEMPLATE / PARAMS).read_text(encoding="utf-8")
-        (tmp_path / PARAMS).write_text(parameters(text, found.sets))
+        (tmp_path / PARAMS).write_text(parameters(found.sets))
         fetch(Workspace(tmp_path), load(tmp_path / PARAMS))
         files = (tmp_path / "data" / "raw" / "events").rglob("*.parquet")
         return sum(pc.sum(pq.read_table(file)["label"]).as_py() for file in files)
