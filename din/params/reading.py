@@ -26,10 +26,10 @@ from din.names import ModelName
 from din.params.blocks import Block, Conflict, Paths, parameters, types_of
 from din.params.data import Data
 from din.params.evaluate import Evaluate
-from din.params.export import CheckParity, Export
 from din.params.featurize import Featurize
 from din.params.fetch import BLOCKS, Fetch
 from din.params.gate import Gate
+from din.params.parity import CheckParity
 from din.params.promote import Promote
 from din.params.train import Train
 from din.params.validate import ValidateFeatures, ValidatePredictions, ValidateRaw
@@ -53,7 +53,6 @@ class Params(Block):
     train: Train = field(default_factory=Train)
     evaluate: Evaluate = field(default_factory=Evaluate)
     validate_predictions: ValidatePredictions = field(default_factory=ValidatePredictions)
-    export: Export = field(default_factory=Export)
     check_parity: CheckParity = field(default_factory=CheckParity)
     gate: Gate = field(default_factory=Gate)
     promote: Promote = field(default_factory=Promote)

@@ -37,6 +37,7 @@ from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
 from din.workspace import Workspace
 
 OUTPUTS = ["probability", "logit"]
+_OPSET = 20
 _EXTERNAL = 1 << 20  # bytes
 _ANY_SIZE = 1 << 62
 # Sizes of the traced example. They are all different and above 1, so that the tracer does not take them for constants.
@@ -53,14 +54,14 @@ def export(workspace: Workspace, params: Params) -> None:
     trained = artifact.load(features, workspace.shipped)
     layout = TableLayout.of(features.fields, features.rows)
     with replace_directory(workspace.bundle) as folder:
-        inputs = export_graphs(trained.model, trained.table, features.fields, layout, params.export.opset, folder)
+        inputs = export_graphs(trained.model, trained.table, features.fields, layout, folder)
         version = bundle.complete(folder, workspace, features, layout, inputs, params)
     size = sum(path.stat().st_size for path in workspace.bundle.rglob("*") if path.is_file())
     print(f"exported {workspace.bundle}, {size / 1e6:.1f} MB, version {version}")
 
 
 def export_graphs(
-    model: Model, table: Tensor, fields: tuple[Field, ...], layout: TableLayout, opset: int, folder: Path
+    model: Model, table: Tensor, fields: tuple[Field, ...], layout: TableLayout, folder: Path
 ) -> dict[str, list[str]]:
     """Write request.onnx, batch.onnx and their large weights to `folder`. Return the names of their inputs."""
     inputs = {}
@@ -68,7 +69,7 @@ def export_graphs(
         example = feeds(_example(fields, layout, request))
         if request:
             del example["segment"]
-        program = _trace(_Graph(fold(model), table, fields, list(example), request), example, request, opset)
+        program = _trace(_Graph(fold(model), table, fields, list(example), request), example, request)
         graph = optimizer.optimize(program, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         _strip(graph)
         _drop_unused_inputs(graph)
@@ -131,7 +132,7 @@ def _example(fields: tuple[Field, ...], layout: TableLayout, request: bool) -> P
     )
 
 
-def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool, opset: int) -> ir.Model:
+def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool) -> ir.Model:
     shapes = _dynamic_shapes(graph.fields, request)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns that torchvision is not installed
     with warnings.catch_warnings(), torch.no_grad():
@@ -144,7 +145,7 @@ def _trace(graph: _Graph, example: dict[str, np.ndarray], request: bool, opset: 
             input_names=list(example),
             output_names=OUTPUTS,
             dynamic_shapes=(tuple(shapes[name] for name in example),),
-            opset_version=opset,
+            opset_version=_OPSET,
         )
     assert program is not None
     return program.model

@@ -63,9 +63,7 @@ class Exported:
     folder: Path
 
 
-def make(
-    fields: tuple[Field, ...], train: Train, folder: Path, opset: int, sequences: Sequences | None = None
-) -> Exported:
+def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Sequences | None = None) -> Exported:
     layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
     model, table = build(fields, layout, train, sequences)
     generator = torch.Generator().manual_seed(1)
@@ -75,7 +73,7 @@ def make(
         if isinstance(module, Dice):
             module.mean.normal_(generator=generator)
             module.variance.uniform_(0.5, 2, generator=generator)
-    export_graphs(model, table, fields, layout, opset, folder)
+    export_graphs(model, table, fields, layout, folder)
     graphs = (Graph(folder / f"{name}.onnx", threads=1) for name in ("request", "batch"))
     return Exported(Trained(model.eval(), table), fields, layout, *graphs, folder)
 
@@ -86,7 +84,7 @@ def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: p
     fields = with_lengths(parse_fields({} if request.param == "din, items only" else FIELDS))
     train = changed(params.train, **SMALL, **VARIANTS[request.param])
     sequences = IDS if request.param in SEVERAL_SEQUENCES else None
-    return make(fields, train, tmp_path_factory.mktemp("graphs"), params.export.opset, sequences)
+    return make(fields, train, tmp_path_factory.mktemp("graphs"), sequences)
 
 
 def random_batch(seed: int, exported: Exported, lengths: list[int], request: bool = False) -> PackedBatch:
@@ -228,7 +226,7 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
     """Both graphs share one file per large weight, named by its content, and compute the same with it."""
     monkeypatch.setattr(exporting, "_EXTERNAL", 64)
     fields = with_lengths(parse_fields(FIELDS))
-    exported = make(fields, changed(params.train, name="lr"), tmp_path, params.export.opset)
+    exported = make(fields, changed(params.train, name="lr"), tmp_path)
     request, batch = (weight_files(tmp_path / name) for name in ("request.onnx", "batch.onnx"))
     assert request & batch
     assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("weights/*")} == request | batch

@@ -1,4 +1,4 @@
-"""The blocks `export` and `check_parity`."""
+"""The block `check_parity`."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,13 +7,6 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import Doc
 
 from din.params.blocks import Block
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export(Block):
-    """The ONNX graphs."""
-
-    opset: Annotated[PositiveInt, Doc("ONNX opset of the graphs")] = 20
 
 
 @dataclass(frozen=True, kw_only=True)
