@@ -8,11 +8,14 @@ package count with it, without their comments.
 Every stage imports all of `din.params` to read params.yaml. There, the modules of blocks that the stage does not list
 under `params` in dvc.yaml are left out: a new limit of the gate changes no other stage.
 
+A seam imports its modules by name, so the names in a call of `Seam` count as imports. A plugin's file counts for the
+stages that hold a seam which the file imports: a new model trains again, and fetches nothing again.
+
 The package grimp finds the same modules, as a test compares, but would replace only a few lines: the source is parsed
 anyway, for the digests and for what a single command imports.
 
-Not seen: the thin commands themselves, modules imported by a computed name, the compiler, and packages that only other
-packages import, unless the stage names them under `meta.packages`.
+Not seen: the thin commands themselves, modules that are imported by a computed name, the compiler, and packages that
+only other packages import, unless the stage names them under `meta.packages`.
 """
 
 import ast
@@ -30,7 +33,8 @@ from din.artifacts import replace_directory, write_json
 from din.document_types import StageCode
 from din.errors import InputError, shown
 from din.names import Digest
-from din.params import Params
+from din.params import Params, load
+from din.plugins import located
 from din.stage import stages_of
 from din.workspace import Workspace
 
@@ -47,10 +51,12 @@ class Module:
     Attributes:
         digests: sha256 of its source, and of the C sources beside a package's `__init__.py`; by path from the root.
         imports: the full names of everything that it imports, in functions too, and of the package it lies in.
+        seam: true if it makes a `Seam`.
     """
 
     digests: dict[str, Digest]
     imports: frozenset[str]
+    seam: bool
 
 
 def write_code(workspace: Workspace) -> None:
@@ -61,16 +67,18 @@ def write_code(workspace: Workspace) -> None:
     """
     stages = stages_of(workspace)
     names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].get("deps", ())]
+    files = [located(file, workspace.root) for file in load(workspace.params).plugins] if names else []
     with replace_directory(workspace.code) as folder:
         for name in names:
-            write_json(folder / workspace.code_of(name).name, code_of(stages[name]))
+            write_json(folder / workspace.code_of(name).name, code_of(stages[name], files))
     print(f"code: what {len(names)} stages depend on is in {workspace.code}")
 
 
-def code_of(stage: dict[str, Any]) -> StageCode:
+def code_of(stage: dict[str, Any], plugins: Iterable[Path] = ()) -> StageCode:
     """Return the digests of the files and the versions of the packages that a stage of dvc.yaml may run.
 
-    `meta.packages` names the packages that it uses, but only other packages import.
+    `meta.packages` names the packages that it uses, but only other packages import. Of `plugins`, the files of all
+    plugins, those count that register something with a seam of the stage.
 
     Raises:
         InputError: it runs no command of this repository.
@@ -79,7 +87,16 @@ def code_of(stage: dict[str, Any]) -> StageCode:
     blocks = {key.partition(".")[0] for key in keys}
     modules = closure(imports_of_command(stage["cmd"]), blocks)
     packages = packages_of(modules) | set(stage.get("meta", {}).get("packages", ()))
-    return {"files": digests(modules), "packages": {name: _version(name) for name in packages}}
+    files = digests(modules)
+    seams = {name for name in modules if _module(name).seam}
+    for path in plugins:
+        tree = ast.parse(path.read_bytes())
+        imports = set(_imports(tree))
+        if imports & seams:
+            files |= {f"plugins/{path.name}": _sha256(_without_docstrings(tree))}
+            files |= digests(closure(imports, blocks))
+            packages |= _packages(imports)
+    return {"files": files, "packages": {name: _version(name) for name in packages}}
 
 
 def imports_of_command(command: str) -> set[str]:
@@ -127,8 +144,12 @@ def digests(modules: Iterable[str]) -> dict[str, Digest]:
 
 def packages_of(modules: Iterable[str]) -> set[str]:
     """Return the installed packages that modules import, by the names that pip knows; this one is among them."""
-    imported = {name.partition(".")[0] for module in modules for name in _module(module).imports}
-    return {name for top in imported - sys.stdlib_module_names for name in _installed().get(top, ())}
+    return _packages(name for module in modules for name in _module(module).imports)
+
+
+def _packages(imports: Iterable[str]) -> set[str]:
+    tops = {name.partition(".")[0] for name in imports}
+    return {name for top in tops - sys.stdlib_module_names for name in _installed().get(top, ())}
 
 
 @cache
@@ -163,9 +184,11 @@ def _module(name: str) -> Module:
     if path.name == "__init__.py":
         sources = [file for file in path.parent.iterdir() if file.suffix in _C_SOURCES]
         texts |= {file: _without_comments(file.read_text(encoding="utf-8")) for file in sources}
+    built_in = set(_built_in(tree))
     return Module(
         {file.relative_to(_ROOT).as_posix(): _sha256(text) for file, text in texts.items()},
-        frozenset(_imports(tree)) | {name.rpartition(".")[0]} - {""},
+        frozenset(_imports(tree)) | built_in | {name.rpartition(".")[0]} - {""},
+        bool(built_in),
     )
 
 
@@ -182,6 +205,14 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             assert node.module is not None and not node.level, "relative imports are not used here"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _built_in(tree: ast.AST) -> Iterator[str]:
+    """Yield the names of the modules that calls of `Seam` below a node list."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Seam":
+            texts = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
+            yield from (text for text in texts if isinstance(text, str) and text.startswith(("din.", "validation.")))
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

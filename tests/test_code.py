@@ -46,6 +46,7 @@ def test_files_are_written_for_the_stages_that_ask(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     own = "  own: {cmd: ./own.sh}\n"
     fetch = "  fetch: {cmd: din fetch, params: [data, fetch], deps: [reports/code/fetch.json]}\n"
+    workspace.params.write_bytes((ROOT / "params.yaml").read_bytes())
     workspace.pipeline.write_text(f"stages:\n{own}{fetch}")
     code.write_code(workspace)
     assert [path.name for path in workspace.code.iterdir()] == ["fetch.json"]

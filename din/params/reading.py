@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
-from typing_extensions import override
+from typing_extensions import Doc, override
 
-from din import documents
+from din import documents, plugins
 from din.errors import InputError, shown
 from din.names import ModelName
 from din.params.blocks import Block, Conflict, Paths, parameters, types_of
@@ -43,8 +43,11 @@ T = TypeVar("T", bound=Block)
 
 @dataclass(frozen=True, kw_only=True)
 class Params(Block):
-    """All blocks of params.yaml."""
+    """All of params.yaml: the plugins, and a block for each stage."""
 
+    plugins: Annotated[
+        tuple[str, ...], Doc("Python files of this repository that register models, sources …; see docs/plugins.md")
+    ] = ()
     data: Data = field(default_factory=Data)
     fetch: Fetch = field(default_factory=Fetch)
     validate_raw: ValidateRaw = field(default_factory=ValidateRaw)
@@ -85,15 +88,18 @@ class Params(Block):
 
 
 def load(path: Path = Path("params.yaml")) -> Params:
-    """Read and check the parameter file.
+    """Read and check the parameter file, and import the plugins that it names.
 
     Raises:
         InputError: the file is missing, too large, not YAML, or nested too deeply; a key is unknown, missing, given
-            twice or of a wrong type; a value is a date without quotes; the values of two keys contradict each other.
+            twice or of a wrong type; a value is a date without quotes; the values of two keys contradict each other; a
+            plugin can't be imported.
     """
     values = plain(read_text(path, AT_THE_ROOT), path)
     _check_dates(values, path)
-    return parse(Params, values, path)
+    params = parse(Params, values, path)
+    plugins.load(params.plugins, path.parent)
+    return params
 
 
 def read_text(path: Path, advice: str) -> str:

@@ -21,7 +21,11 @@ def reference() -> str:
         "`dvc exp run -S train.learning.epochs=3` tries one.",
     ]
     for name, values in vars(Params()).items():
-        lines += _block(built, built["properties"][name], values, name)
+        property_ = built["properties"][name]
+        if "$ref" in property_:
+            lines += _block(built, property_, values, name)
+        else:
+            lines += ["", f"## {name}", "", f"{_type(property_)}: {property_['description']}"]
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,129 @@
+"""Seams: the places where a thing of one kind is found by its name, whether it is built in or comes from a plugin.
+
+    MODELS: Seam[ModelMaker] = Seam("model", {"din": "din.model.din"})        # in the package that owns the seam
+
+    @MODELS.register("transformer", Options)                                  # in din/model/din.py, or in a plugin
+    class Transformer(EmbeddingMLP): ...
+
+Built-in things and those of plugins register alike. A seam imports a built-in module when something in it is asked for,
+so a name can be checked without loading torch. `din.plugins` imports the files that `plugins` of params.yaml names.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from pydantic import with_config
+
+from din import documents
+from din.errors import InputError, listed, shown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Registered(Generic[T]):
+    """A registered thing.
+
+    Attributes:
+        thing: the class or function.
+        options: a frozen dataclass with defaults, the parameters of the thing itself. None: it has none.
+        module: the module that registered it.
+    """
+
+    thing: T
+    options: type[Any] | None
+    module: str
+
+    def parse(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return the keyword argument `options` of the thing, or nothing if it has no options.
+
+        Raises:
+            InputError: a key is unknown, or a value is of a wrong type. `where` names the place of `given`.
+        """
+        if self.options is not None:
+            return {"options": documents.check(self.options, dict(given), where)}
+        if given:
+            raise InputError(f"{where}: {listed(given)}: expected nothing here, since this one has no options")
+        return {}
+
+
+class Seam(Generic[T]):
+    """Things of one kind, by name, in the order of their registration.
+
+    Args:
+        noun: the kind, as messages name it.
+        built_in: the modules that register the built-in things; or the module of each by its name, if names must be
+            known before their modules are imported.
+    """
+
+    def __init__(self, noun: str, built_in: Mapping[str, str] | Sequence[str]) -> None:
+        self._noun = noun
+        self._modules = dict(built_in) if isinstance(built_in, Mapping) else {name: name for name in built_in}
+        self._named = isinstance(built_in, Mapping)
+        self._things: dict[str, Registered[T]] = {}
+
+    def register(self, name: str, options: type[Any] | None = None) -> Callable[[T], T]:
+        """Return a decorator that makes a thing known by this name.
+
+        Args:
+            name: the name in params.yaml and in reports.
+            options: see `Registered`; keys that it does not declare are errors.
+
+        Raises:
+            InputError: another module has registered the name.
+        """
+
+        def add(thing: T) -> T:
+            module = getattr(thing, "__module__", "")
+            taken = self._things.get(name)
+            owner = taken.module if taken else self._modules.get(name, module) if self._named else module
+            if owner != module:
+                raise InputError(f"{self._noun} {name!r}: {owner} has registered this name; choose another in {module}")
+            strict = options and with_config(documents.STRICT)(options)
+            self._things[name] = Registered(thing, strict, module)
+            return thing
+
+        return add
+
+    def __getitem__(self, name: str) -> Registered[T]:
+        """Return a thing.
+
+        Raises:
+            InputError: there is none of this name.
+        """
+        if self._named and name in self._modules:
+            import_module(self._modules[name])
+        elif not self._named:
+            self._load()
+        if name not in self._things:
+            raise InputError(self.unknown(name))
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield all names: the built-in ones first."""
+        if not self._named:
+            self._load()
+            return iter(self._things)
+        return iter(dict.fromkeys((*self._modules, *self._things)))
+
+    def unknown(self, name: object) -> str:
+        """Return the message about a name that nothing here has."""
+        advice = "choose one, or name the file that registers it in plugins of params.yaml"
+        return f"{shown(name)} is not a {self._noun}; there are {listed(self)}; {advice}"
+
+    def check(self, name: str, options: Mapping[str, Any], where: str) -> None:
+        """Check a name and the options of a plugin's thing, without importing what is built in.
+
+        Raises:
+            InputError: the name is unknown, or the options do not fit. `where` is the key that holds the name.
+        """
+        if name not in set(self):
+            raise InputError(f"{where}: {self.unknown(name)}")
+        if name in self._things:
+            self._things[name].parse(options, f"{where.rpartition('.')[0]}.options")
+
+    def _load(self) -> None:
+        for module in self._modules.values():
+            import_module(module)

@@ -1,0 +1,70 @@
+"""Tests of plugins: which files are loaded, and what is said about those that can't be."""
+
+from pathlib import Path
+
+import pytest
+
+from din import code, plugins
+from din.errors import InputError
+from din.stage import stages_of
+from din.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("file", ["missing.py", "../outside.py", "text.txt", "folder.py"])
+def test_only_python_files_of_the_repository_are_loaded(tmp_path: Path, file: str) -> None:
+    """A file that is missing, of another kind or outside the repository is refused by name."""
+    root = tmp_path / "repository"
+    (root / "folder.py").mkdir(parents=True)
+    (root / "text.txt").write_text("")
+    (tmp_path / "outside.py").write_text("")
+    with pytest.raises(InputError, match=f"plugins: {file}: not found; expected a Python file below"):
+        plugins.load([file], root)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("VALUE = 1\nVALUE.heads\n", r"broken.py:2: AttributeError: 'int' object has no attribute 'heads'"),
+        ("def :\n", r"broken.py:1: SyntaxError: "),
+        ("import no_such_package\n", r"broken.py:1: ModuleNotFoundError: No module named 'no_such_package'"),
+    ],
+)
+def test_a_broken_plugin_names_its_line(tmp_path: Path, source: str, message: str) -> None:
+    """Somebody who writes a plugin sees the line and the error, without a traceback."""
+    (tmp_path / "broken.py").write_text(source)
+    with pytest.raises(InputError, match=message):
+        plugins.load(["broken.py"], tmp_path)
+
+
+def test_a_plugin_is_loaded_again_only_if_it_changed(tmp_path: Path) -> None:
+    """Reading the parameters twice runs a plugin once; an edit runs it again."""
+    file = tmp_path / "counted.py"
+    runs = tmp_path / "runs"
+    file.write_text(f"with open({str(runs)!r}, 'a') as f:\n    f.write('x')\n")
+    plugins.load(["counted.py"], tmp_path)
+    plugins.load(["counted.py"], tmp_path)
+    assert runs.read_text() == "x"
+    file.write_text(file.read_text() + "# edited\n")
+    plugins.load(["counted.py"], tmp_path)
+    assert runs.read_text() == "xx"
+
+
+def test_a_plugin_counts_for_the_stages_whose_seam_it_imports(tmp_path: Path) -> None:
+    """A new model trains again, and does not fetch again; a comment in it changes nothing."""
+    stages = stages_of(Workspace(ROOT))
+    model = tmp_path / "transformer.py"
+    model.write_text("from din.model import MODELS\nimport torch\nHEADS = 1\n")
+    touched = [name for name in ("fetch", "featurize", "train", "export") if _files(stages[name], model)]
+    assert touched == ["train", "export"]
+    before = _files(stages["train"], model)
+    model.write_text("# A comment.\n" + model.read_text())
+    assert _files(stages["train"], model) == before
+    model.write_text(model.read_text().replace("HEADS = 1", "HEADS = 2"))
+    assert _files(stages["train"], model) != before
+
+
+def _files(stage: dict[str, object], plugin: Path) -> dict[str, str]:
+    """Return the digests that a plugin adds to a stage."""
+    return {path: digest for path, digest in code.code_of(stage, [plugin])["files"].items() if "plugins/" in path}
