@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.model.din import DIN, build
+from din.model.din import DIN
+from din.model.model import build
 from din.params import Train
 
 Sizes = list[tuple[int, int]]

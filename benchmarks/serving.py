@@ -19,8 +19,8 @@ from benchmarks.rows import Rows
 from din.artifacts import write_json
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.model.din import Model
 from din.model.mlp import multilayer_perceptron
+from din.model.model import Model
 from din.params import Train
 from din.serve.bundle import write_values
 from din.serve.encode import SIGNATURE, Encoder

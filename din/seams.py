@@ -12,7 +12,7 @@ so a name can be checked without loading torch. `din.plugins` imports the files 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import with_config
 
@@ -20,6 +20,7 @@ from din import documents
 from din.errors import InputError, listed, shown
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Seam(Generic[T]):
         self._named = isinstance(built_in, Mapping)
         self._things: dict[str, Registered[T]] = {}
 
-    def register(self, name: str, options: type[Any] | None = None) -> Callable[[T], T]:
+    def register(self, name: str, options: type[Any] | None = None) -> Callable[[C], C]:
         """Return a decorator that makes a thing known by this name.
 
         Args:
@@ -75,14 +76,14 @@ class Seam(Generic[T]):
             InputError: another module has registered the name.
         """
 
-        def add(thing: T) -> T:
+        def add(thing: C) -> C:
             module = getattr(thing, "__module__", "")
             taken = self._things.get(name)
             owner = taken.module if taken else self._modules.get(name, module) if self._named else module
             if owner != module:
                 raise InputError(f"{self._noun} {name!r}: {owner} has registered this name; choose another in {module}")
             strict = options and with_config(documents.STRICT)(options)
-            self._things[name] = Registered(thing, strict, module)
+            self._things[name] = Registered(cast(T, thing), strict, module)
             return thing
 
         return add

@@ -21,7 +21,7 @@ from din.document_types import ModelConfig
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
-from din.model.din import Model, build
+from din.model.model import Model, build
 from din.model.sequences import resolve
 from din.params import Train, parse, to_json
 from din.workspace import FORMAT

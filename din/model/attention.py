@@ -1,19 +1,19 @@
 """The local activation unit (Eq. 3 of arXiv 1706.06978). `din.ops.activation_unit` has its equations.
 
-B impressions, T packed behaviours, C candidates and L behaviours of one request, D width of a candidate, K width of a
-behaviour, H hidden units.
+B impressions, T behaviours, D width of a candidate, K width of a behaviour, H hidden units. `din.ops.histories` has the
+pairs of behaviours and candidates.
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from typing_extensions import override
 
 from din.model.activations import ACTIVATIONS
 from din.model.mlp import multilayer_perceptron
 from din.ops.activation_unit import FirstLayer, first_layer
-from din.ops.segments import LOWEST
+from din.ops.histories import Histories
 
 
 class ActivationUnit(nn.Module):
@@ -60,36 +60,9 @@ class ActivationUnit(nn.Module):
         """Return the layers above the first, activations and linear layers in turn."""
         return [self.activation, *self.rest]
 
-    def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
-        """Return the weight of each packed behaviour for the candidate of its impression, [T, 1]."""
-        return self.rest(self.activation(first_layer(query_BD, key_TK, segment_T, self.first_layer())))
-
-    def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """Return the weight of each behaviour of one user for each candidate, [C, L]. The history is encoded once."""
-        query_HD, key_HK = self.first_layer().linear_parts()
-        hidden_CH = linear(query_CD, query_HD, self.bias)
-        hidden_LH = linear(key_LK, key_HK)
-        width = query_CD.shape[1]
-        shared_LD = key_LK[:, :width]
-        if self.interaction == "outer":  # Σ_ij W_hij·q_i·k_j: summed over i once per candidate, without any [C, L, D²]
-            weight_iHj = self.product_weight.view(-1, width, width).transpose(0, 1)
-            by_candidate_CHj = (query_CD @ weight_iHj.flatten(1)).view(-1, len(self.bias), width)
-            product_CLH = (by_candidate_CHj @ shared_LD.T).transpose(1, 2)
-        else:
-            product_CLH = linear(query_CD.unsqueeze(1) * shared_LD.unsqueeze(0), self.product_weight)
-        hidden_CLH = hidden_CH.unsqueeze(1) + hidden_LH.unsqueeze(0) + product_CLH
-        weight_N1 = self.rest(self.activation(hidden_CLH.flatten(0, 1)))
-        return weight_N1.view(query_CD.shape[0], key_LK.shape[0])
-
-
-def request_softmax(score_CL: Tensor, member_L: Tensor | None) -> Tensor:
-    """Return the softmax over one history for each candidate, [C, L]. L may be 0.
-
-    Args:
-        member_L: 1 for the behaviours to weigh, 0 for those that get no weight. None weighs all.
-    """
-    if member_L is not None:
-        score_CL = torch.where(member_L > 0, score_CL, LOWEST)
-    lowest_C1 = torch.full_like(score_CL.sum(1, keepdim=True), LOWEST)  # so that there is a maximum where L = 0
-    weight_CL = torch.softmax(torch.cat([score_CL, lowest_C1], 1), 1)[:, :-1]
-    return weight_CL if member_L is None else weight_CL * member_L
+    @override
+    def forward(self, query_BD: Tensor, key_TK: Tensor, histories: Histories) -> Tensor:
+        """Return the weight of each behaviour for each candidate that it is weighed for, [*pairs, 1]."""
+        hidden = first_layer(query_BD, key_TK, histories, self.first_layer())
+        weight_N1 = self.rest(self.activation(hidden.flatten(0, -2)))
+        return weight_N1.view(*hidden.shape[:-1], 1)

@@ -2,14 +2,18 @@
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from din.model import MODELS
 from din.model.embedding import Batch
+from din.model.model import Model
+from din.ops.histories import Histories
 from din.ops.lookup import Columns, lookup
-from din.ops.segments import segment_sum
-from din.schema import Group
+from din.params import Train
+from din.schema import Field, Group
 
 
-class LogisticRegression(nn.Module):
+class LogisticRegression(Model):
     """Logistic regression over one-hot fields, and over the mean of the one-hot fields of the history.
 
     The table has two columns, [R, 2]: a value's weight in the impression itself, and its weight in the history.
@@ -22,37 +26,25 @@ class LogisticRegression(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1))
 
     @property
+    @override
     def constant(self) -> nn.Parameter:
-        """The constant of the logit, [1]."""
         return self.bias
 
-    def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
-        """Return the logits [B] of packed impressions."""
-        impressions = batch.candidate.shape[0]
-        impression_B, history_T1 = self._parts(table_RW, batch, impressions)
-        length_B1 = segment_sum(history_T1.new_ones(history_T1.shape[0], 1), batch.segment, impressions).clamp_min(1)
-        pooled_B1 = segment_sum(history_T1, batch.segment, impressions) / length_B1
-        return impression_B + pooled_B1.squeeze(1)
-
-    def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
-        """Return the logits [C] of one user's candidates."""
-        impression_C, history_L1 = self._parts(table_RW, batch, 1)
-        length = torch.ones_like(history_L1).sum().clamp_min(1)  # in this form it can be exported, and L may be 0
-        return impression_C + history_L1.sum() / length
-
-    def _parts(self, table: Tensor, batch: Batch, owners: int) -> tuple[Tensor, Tensor]:
-        """Return the summed weights of each impression itself, [B], and of each behaviour, [T, 1].
-
-        Args:
-            owners: the number of profiles: B, or 1 for a request.
-        """
+    @override
+    def logits(self, table_RW: Tensor, batch: Batch, histories: Histories) -> Tensor:
         groups = [
             Columns(batch.lookups[Group.ITEM], batch.distinct_items, 0, 2),
-            Columns(batch.profile, owners, 0, 1),
+            Columns(batch.profile, histories.owners, 0, 1),
             Columns(batch.lookups[Group.BEHAVIOUR], batch.behaviour.shape[0], 1, 1),
         ]
-        items, profile, feedback = lookup(table, groups)
+        items, profile, feedback = lookup(table_RW, groups)
         item_U2 = items.view(batch.distinct_items, -1, 2).sum(1)
         impression_B = item_U2[:, 0].index_select(0, batch.candidate) + profile.sum(1) + self.bias
         history_T1 = item_U2[:, 1:].index_select(0, batch.behaviour) + feedback.sum(1, keepdim=True)
-        return impression_B, history_T1
+        return impression_B + histories.mean(history_T1).squeeze(1)
+
+
+@MODELS.register("lr")
+def logistic_regression(fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> LogisticRegression:
+    """Return the model, which has no settings."""
+    return LogisticRegression()

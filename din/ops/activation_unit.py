@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from din.ops import backend
+from din.ops.histories import Histories, Packed
 from din.ops.inputs import Embedded, Keys, MLPInputs, Places, encode
 from din.ops.native.library import Library, Struct
 from din.ops.perceptron import DiceStack, State, stack_fits
@@ -61,8 +62,8 @@ class FirstLayer(NamedTuple):
 class Unit(Protocol):
     """An activation unit, as this operation needs it."""
 
-    def __call__(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
-        """Return the weight of each behaviour for the candidate of its impression, [T, 1]."""
+    def __call__(self, query_BD: Tensor, key_TK: Tensor, histories: Histories) -> Tensor:
+        """Return the weight of each behaviour for each candidate that it is weighed for, [*pairs, 1]."""
         ...
 
     def first_layer(self) -> FirstLayer:
@@ -74,28 +75,27 @@ class Unit(Protocol):
         ...
 
 
-def first_layer(query_BD: Tensor, key_TK: Tensor, segment_T: Tensor, weights: FirstLayer) -> Tensor:
-    """Return the hidden values [T, H] of an activation unit's first layer (the reference).
-
-    Args:
-        segment_T: each behaviour's impression.
-    """
+def first_layer(query_BD: Tensor, key_TK: Tensor, histories: Histories, weights: FirstLayer) -> Tensor:
+    """Return the hidden values [*pairs, H] of an activation unit's first layer (the reference)."""
     query_HD, key_HK = weights.linear_parts()
-    query_TD = query_BD.index_select(0, segment_T)
     shared_TD = key_TK[:, : query_BD.shape[1]]
-    product_TX = _outer_product(query_TD, shared_TD) if weights.outer else query_TD * shared_TD
-    hidden_TH = linear(query_BD, query_HD, weights.bias_H).index_select(0, segment_T)
-    hidden_TH = torch.addmm(hidden_TH, key_TK, key_HK.T)  # the product adds, which saves a pass over [T, H]
-    return torch.addmm(hidden_TH, product_TX, weights.product_HX.T)
+    query = histories.queries(query_BD)
+    shared = histories.keys(shared_TD)
+    product = _outer_product(query, shared) if weights.outer else query * shared
+    by_query = histories.queries(linear(query_BD, query_HD, weights.bias_H))
+    by_key = histories.keys(linear(key_TK, key_HK))
+    return by_query + by_key + linear(product, weights.product_HX)
 
 
-def _outer_product(query_TD: Tensor, shared_TD: Tensor) -> Tensor:
-    return (query_TD.unsqueeze(2) * shared_TD.unsqueeze(1)).flatten(1)
+def _outer_product(query: Tensor, shared: Tensor) -> Tensor:
+    """Return all products q_i·k_j of each pair, [*pairs, D²]."""
+    return (query.unsqueeze(-1) * shared.unsqueeze(-2)).flatten(-2)
 
 
 def attended_inputs(
     embedded: Embedded,
     places: Places,
+    histories: Histories,
     members: Sequence[Tensor | None],
     units: Sequence[Unit],
     *,
@@ -108,6 +108,9 @@ def attended_inputs(
     The interest of an impression without behaviours is 0.
 
     Args:
+        embedded: the embeddings of the batch.
+        places: the items of candidates and behaviours.
+        histories: the impressions' histories.
         members: bool [T] for each sequence, the behaviours that belong to it. None: all.
         units: the activation unit of each sequence.
         softmax: normalise the weights of an impression's behaviours by a softmax.
@@ -115,29 +118,29 @@ def attended_inputs(
         training: see `Keys.of_sequence`.
     """
     library = backend.library()
-    if library and all(_fits(unit, embedded) for unit in units):
+    if library and isinstance(histories, Packed) and all(_fits(unit, embedded) for unit in units):
         attentions = [_Attention(library, unit, softmax) for unit in units]
         tensors = [tensor for attention in attentions for tensor in attention.tensors]
         return _AttendedInputs.apply(attentions, places, members, product, *embedded, *tensors)
     query_BD, every = encode(embedded, places)
-    interests = [
-        _reference(unit, query_BD, *every.of_sequence(member_T, training), softmax)
-        for unit, member_T in zip(units, members, strict=True)
-    ]
-    return MLPInputs.of(embedded.profile_BP, interests, query_BD, product).joined()
+    interests = []
+    for unit, member_T in zip(units, members, strict=True):
+        keys, member_T1 = every.of_sequence(member_T, training)
+        interests.append(_interest(unit, query_BD, keys.rows(), member_T1, histories.of(keys.segment_T), softmax))
+    profile_BP = embedded.profile_BP.expand(query_BD.shape[0], -1)
+    return MLPInputs.of(profile_BP, interests, query_BD, product).joined()
 
 
-def _reference(unit: Unit, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, softmax: bool) -> Tensor:
-    """Return the interests [B, K] of one sequence."""
-    key_TK = keys.rows()
-    segment_T = keys.segment_T
-    impressions = query_BD.shape[0]
-    weight_T1 = unit(query_BD, key_TK, segment_T)
+def _interest(
+    unit: Unit, query_BD: Tensor, key_TK: Tensor, member_T1: Tensor | None, histories: Histories, softmax: bool
+) -> Tensor:
+    """Return the interests [B, K] of one sequence (the reference)."""
+    weights = unit(query_BD, key_TK, histories)
     if softmax:
-        weight_T1 = segment_softmax(weight_T1, segment_T, impressions, member_T1)
+        weights = histories.softmax(weights, member_T1)
     elif member_T1 is not None:
-        weight_T1 = weight_T1 * member_T1
-    return segment_sum(weight_T1 * key_TK, segment_T, impressions)
+        weights = weights * member_T1
+    return histories.weighted_sum(weights, key_TK)
 
 
 def _fits(unit: Unit, embedded: Embedded) -> bool:

@@ -11,7 +11,7 @@ A checkpoint is bound to all of model and learning, and to the values that compu
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from typing_extensions import Doc
@@ -36,9 +36,11 @@ class ModelParams(Block):
     """The architecture."""
 
     name: Annotated[
-        Literal["din", "base", "lr", "wide_deep", "pnn", "deepfm"],
-        Doc("din | base | lr | wide_deep | pnn | deepfm; docs/models.md describes all options"),
+        str, Doc("din | base | lr | wide_deep | pnn | deepfm, or a plugin's; docs/models.md describes all")
     ] = "din"
+    options: Annotated[
+        dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")
+    ] = field(default_factory=dict)
     embedding_dim: Annotated[int, Field(gt=0, le=4096), Doc("width of a field's embedding")] = 16
     attention_hidden: Annotated[Layers, Doc("widths of the activation unit's hidden layers")] = (80, 40)
     interaction: Annotated[

@@ -25,8 +25,8 @@ from din.features.packing import PackedBatch, TableLayout
 from din.features.reader import Features
 from din.field_forms import Lookup
 from din.model import artifact
-from din.model.din import Model
 from din.model.embedding import Batch
+from din.model.model import Model
 from din.ops.lookup import Ids
 from din.params import Params
 from din.schema import Field, Group

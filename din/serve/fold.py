@@ -19,10 +19,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from din.model.attention import ActivationUnit
-from din.model.din import Model
+from din.model.model import Model
 from din.ops.dice import EPSILON, Dice
+from din.ops.histories import Histories, OneHistory
 
 LONG = 50  # from this number of behaviours on, a matrix per candidate is faster
 _SMALLEST = 1e-7  # replaces a divisor 1 − α nearer to 0, which makes no difference in float32
@@ -58,17 +60,17 @@ class FoldedUnit(ActivationUnit):
         """Return the layers above the first. They hold no Dice, so no native form fits them."""
         return list(self.rest)
 
-    def forward(self, query_BD: Tensor, key_TK: Tensor, segment_T: Tensor) -> Tensor:
-        """Return the weights [T, 1] of behaviours, like `ActivationUnit.forward`."""
+    @override
+    def forward(self, query_BD: Tensor, key_TK: Tensor, histories: Histories) -> Tensor:
+        if isinstance(histories, OneHistory):
+            branches = self._request_short, self._request_long
+            weight_CL = torch.cond(key_TK.shape[0] < LONG, *branches, (query_BD, key_TK))
+            return weight_CL.unsqueeze(2)
         query_weight, key_weight, product_weight = self._weights()
-        product_TD = query_BD.index_select(0, segment_T) * key_TK[:, : self.query_width]
+        product_TD = histories.queries(query_BD) * key_TK[:, : self.query_width]
         per_behaviour = linear(torch.cat([key_TK, product_TD], 1), torch.cat([key_weight, product_weight], 1))
         per_query = linear(query_BD, query_weight, self.first.bias)
-        return self.rest(per_query.index_select(0, segment_T) + per_behaviour)
-
-    def request(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
-        """Return the weights [C, L] of a request's behaviours, like `ActivationUnit.request`."""
-        return torch.cond(key_LK.shape[0] < LONG, self._request_short, self._request_long, (query_CD, key_LK))
+        return self.rest(histories.queries(per_query) + per_behaviour)
 
     def _request_short(self, query_CD: Tensor, key_LK: Tensor) -> Tensor:
         query_weight, key_weight, product_weight = self._weights()

@@ -11,14 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.artifact import Trained
-from din.model.din import build
 from din.model.embedding import Batch, to_tensors
+from din.model.model import build
 from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
@@ -114,8 +113,7 @@ class Learner:
         leaf = self._sparse.rows(inputs.rows).requires_grad_()
         logits = self._logits(leaf, inputs)
         shifted = logits + inputs.offset if inputs.offset else logits
-        total = binary_cross_entropy_with_logits(shifted, inputs.labels, inputs.weights, reduction="sum")
-        loss = total / inputs.impressions
+        loss = self.model.loss(shifted, inputs.labels, inputs.weights) / inputs.impressions
         loss.backward()
         return loss.detach(), leaf
 

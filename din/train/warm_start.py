@@ -28,7 +28,7 @@ from din.features.packing import Packer, TableLayout
 from din.features.reader import Features
 from din.metrics.holdout import Training, unseen
 from din.model import artifact
-from din.model.din import Model
+from din.model.model import Model
 from din.params import ModelParams, Train, to_json
 from din.registry.bundle import FACTS
 from din.schema import Field, text

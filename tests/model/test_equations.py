@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from din.model.activations import BipolarSigmoid
-from din.model.attention import ActivationUnit, request_softmax
-from din.model.baselines import inner_products
+from din.model.attention import ActivationUnit
 from din.model.mlp import multilayer_perceptron
+from din.model.pnn import inner_products
 from din.ops.dice import Dice
+from din.ops.histories import OneHistory, Packed
 from din.ops.segments import segment_softmax
 
 
@@ -54,9 +55,9 @@ def test_softmax_by_hand() -> None:
     torch.testing.assert_close(weight, torch.tensor([[1 / 4], [3 / 4], [1 / 5], [4 / 5], [0.0]]), atol=1e-3, rtol=0)
     assert segment_softmax(score[:0], segment[:0], 2, None).shape == (0, 1)
     assert not segment_softmax(score, segment, 3, torch.zeros(5, 1)).any()
-    request = request_softmax(score.T, torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0]))
-    torch.testing.assert_close(request, torch.tensor([[1 / 4, 3 / 4, 0, 0, 0]]))
-    assert request_softmax(torch.zeros(2, 0), None).shape == (2, 0)
+    request = OneHistory(1).softmax(score.unsqueeze(0), torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.0]]))
+    torch.testing.assert_close(request, torch.tensor([[[1 / 4], [3 / 4], [0], [0], [0]]]))
+    assert OneHistory(2).softmax(torch.zeros(2, 0, 1), None).shape == (2, 0, 1)
 
 
 def test_outer_is_the_outer_product() -> None:
@@ -71,9 +72,9 @@ def test_outer_is_the_outer_product() -> None:
 
     segment = torch.tensor([0, 0, 1, 1, 1, 0])
     expected = torch.stack([slow(query[s], k) for s, k in zip(segment, key, strict=True)])
-    torch.testing.assert_close(unit(query, key, segment), expected)
-    expected = torch.stack([torch.cat([slow(q, k) for k in key]) for q in query])
-    torch.testing.assert_close(unit.request(query, key), expected)
+    torch.testing.assert_close(unit(query, key, Packed(segment, 2)), expected)
+    expected = torch.stack([torch.stack([slow(q, k) for k in key]) for q in query])
+    torch.testing.assert_close(unit(query, key, OneHistory(2)), expected)
 
 
 def test_products_of_field_vectors_by_loops() -> None:

@@ -16,9 +16,10 @@ from twin import Twin
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features, Shard
+from din.model import MODELS
 from din.model.activations import ACTIVATIONS
-from din.model.din import MODELS, Model, build
 from din.model.embedding import to_tensors
+from din.model.model import Model, build
 from din.model.sequences import resolve
 from din.ops.dice import Dice
 from din.params import Params, Train

@@ -13,9 +13,11 @@ from torch import Tensor
 from din.features.reader import Features, Shard
 from din.field_forms import Column
 from din.model.attention import ActivationUnit
-from din.model.baselines import PNN, DeepFM
-from din.model.din import DIN, Model
+from din.model.deepfm import DeepFM
+from din.model.din import DIN
 from din.model.lr import LogisticRegression
+from din.model.model import Model
+from din.model.pnn import PNN
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.schema import Group

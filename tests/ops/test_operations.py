@@ -19,6 +19,7 @@ from din.ops import backend
 from din.ops.activation_unit import attended_inputs
 from din.ops.backend import Backend
 from din.ops.dice import Dice
+from din.ops.histories import Packed
 from din.ops.inputs import Embedded, Places
 from din.ops.lookup import Columns, Ids, lookup
 from din.ops.rows import add_rows, take_rows
@@ -119,6 +120,7 @@ def test_activation_units_with_pooling(
     items = max(sum(lengths) // 3, 1)
     places = places_of(lengths, items, random)
     count = len(places.segment_T)
+    histories = Packed(places.segment_T, len(lengths))
     members = [torch.rand(count, generator=random) < 0.7 if chosen else None for chosen in sequences]
     for member in members:  # equal rows: √ε alone divides the mean's rounding
         seen = places.behaviour_T if member is None else places.behaviour_T[member]
@@ -133,13 +135,13 @@ def test_activation_units_with_pooling(
         leaves = [tensor.to(run.dtype).requires_grad_() for tensor in embedded]
         with threads(parts), backend.using(run.backend):
             flags = {"softmax": softmax, "product": product, "training": True}
-            inputs = attended_inputs(Embedded(*leaves), places, members, units, **flags)
+            inputs = attended_inputs(Embedded(*leaves), places, histories, members, units, **flags)
             trained = results(inputs, leaves, units)
             for unit in units:
                 unit.eval()
             flags["training"] = False
             with torch.no_grad():
-                evaluated = attended_inputs(Embedded(*leaves), places, members, units, **flags)
+                evaluated = attended_inputs(Embedded(*leaves), places, histories, members, units, **flags)
             found.append([*trained, evaluated])
         assume(run.dtype == torch.float32 or all(map(differs, units)))
     check(*found)
@@ -231,7 +233,7 @@ def example(**changes: float) -> list[Tensor]:
     leaves = [tensor.requires_grad_() for tensor in embedded.values()]
     flags = {"softmax": False, "product": True, "training": True}
     with backend.using("native"):
-        inputs = attended_inputs(Embedded(*leaves), places, [None], [unit], **flags)
+        inputs = attended_inputs(Embedded(*leaves), places, Packed(places.segment_T, 6), [None], [unit], **flags)
         return results(inputs, leaves, [unit])
 
 

@@ -16,7 +16,8 @@ from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.attention import ActivationUnit
-from din.model.din import DIN, build
+from din.model.din import DIN
+from din.model.model import build
 from din.params import Params
 from din.report import attention
 from din.train.predict import predict

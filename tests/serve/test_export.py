@@ -22,8 +22,8 @@ from din.errors import InputError
 from din.features.packing import PackedBatch, TableLayout
 from din.field_forms import Column, Lookup
 from din.model.artifact import Trained
-from din.model.din import build
 from din.model.embedding import to_tensors
+from din.model.model import build
 from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.params import Params, Train, to_json

@@ -9,9 +9,10 @@ from settings import changed
 
 from din.features.packing import TableLayout
 from din.model.attention import ActivationUnit
-from din.model.din import Model, build
 from din.model.embedding_mlp import EmbeddingMLP
+from din.model.model import Model, build
 from din.ops.dice import Dice
+from din.ops.histories import OneHistory, Packed
 from din.params import Params
 from din.schema import parse_fields
 from din.serve.fold import LONG, FoldedDice, fold
@@ -46,15 +47,15 @@ def dices(model: torch.nn.Module) -> list[Dice]:
 def test_a_folded_unit_weighs_a_request_as_before(
     params: Params, activation: str, length: int, interaction: str
 ) -> None:
-    """For all options, on both sides of `LONG`, the weights [C, L] of requests and of packed rows stay the same."""
+    """For all options, on both sides of `LONG`, the weights [C, L, 1] of requests and of packed rows stay the same."""
     model = random_model(params, length, name="din", activation=activation, interaction=interaction)
     (unit,), (folded,) = units(model), units(fold(model))
     query, key = torch.randn(6, model.query_width), torch.randn(length, model.key_width)
     segment = torch.arange(6).repeat_interleave(length)
     with torch.no_grad():
-        expected = unit.request(query, key)
-        assert_same(folded.request(query, key), expected)
-        assert_same(folded(query, key.repeat(6, 1), segment).view(6, length), expected)
+        expected = unit(query, key, OneHistory(6))
+        assert_same(folded(query, key, OneHistory(6)), expected)
+        assert_same(folded(query, key.repeat(6, 1), Packed(segment, 6)).view(6, length, 1), expected)
 
 
 def units(model: torch.nn.Module) -> list[ActivationUnit]:

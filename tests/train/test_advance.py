@@ -21,8 +21,8 @@ from din.features.days import days_of
 from din.features.packing import PackedBatch, Packer, TableLayout
 from din.features.reader import Features
 from din.metrics.summary import summary
-from din.model.din import build
 from din.model.embedding import to_tensors
+from din.model.model import build
 from din.ops import backend
 from din.ops.backend import Backend
 from din.ops.dice import MOMENTUM, Dice

@@ -21,9 +21,9 @@ from din.artifacts import write_json
 from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
-from din.model import artifact
+from din.model import MODELS, artifact
 from din.model.artifact import Trained
-from din.model.din import MODELS, build
+from din.model.model import build
 from din.params import Params, Train
 from din.train import checkpoint
 from din.train.compute import computing

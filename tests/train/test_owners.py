@@ -21,7 +21,7 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
 from din.model.artifact import Trained
-from din.model.din import build
+from din.model.model import build
 from din.params import Params, Train, parse, to_json
 from din.params.blocks import types_of
 from din.train import checkpoint

@@ -1,0 +1,81 @@
+"""The interface of all models, and `build`, which makes one by name.
+
+B impressions, R rows of the embedding table that a model is given, W its width.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from typing_extensions import override
+
+from din.features.packing import TableLayout
+from din.model import MODELS
+from din.model.embedding import Batch
+from din.model.sequences import Sequences, selections
+from din.ops.histories import Histories, OneHistory, Packed
+from din.params import Train
+from din.schema import Field
+
+
+class Model(nn.Module, ABC):
+    """A function from embedding rows and a batch to one logit per impression.
+
+    Training, evaluation and the graphs of a bundle all call `logits`, so a model states its formula once.
+
+    Attributes:
+        width: W, the columns of the embedding table.
+        linear: how many of these come first and are linear weights, which no penalty shrinks.
+    """
+
+    width: int
+    linear: int
+
+    @property
+    @abstractmethod
+    def constant(self) -> nn.Parameter:
+        """The constant of the logit, [1]."""
+
+    @abstractmethod
+    def logits(self, table_RW: Tensor, batch: Batch, histories: Histories) -> Tensor:
+        """Return the logits [B] of the candidates, given the histories that they are weighed against."""
+
+    def loss(self, logits_B: Tensor, labels_B: Tensor, weights_B: Tensor | None) -> Tensor:
+        """Return the summed loss [] of a training step, right after `logits` was called for it.
+
+        A model with an auxiliary loss adds it here.
+        """
+        return binary_cross_entropy_with_logits(logits_B, labels_B, weights_B, reduction="sum")
+
+    @override
+    def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Return the logits [B] of packed impressions."""
+        return self.logits(table_RW, batch, Packed(batch.segment, batch.candidate.shape[0]))
+
+    def request(self, table_RW: Tensor, batch: Batch) -> Tensor:
+        """Return the logits [C] of one user's candidates. The history is encoded once, and nothing is padded."""
+        return self.logits(table_RW, batch, OneHistory(batch.candidate.shape[0]))
+
+
+def build(
+    fields: tuple[Field, ...], layout: TableLayout, params: Train, sequences: Sequences | None = None
+) -> tuple[Model, Tensor]:
+    """Return a new model and its embedding table [R, W]. Their random weights depend on `params.learning.seed` alone.
+
+    Args:
+        fields: the fields of the features.
+        layout: the rows of the table.
+        params: names the model, and has its settings.
+        sequences: `params.model.sequences`, with ids in place of values (see `din.model.sequences.resolve`).
+
+    Raises:
+        InputError: there is no model of this name, or its options do not fit.
+    """
+    torch.manual_seed(params.learning.seed)
+    found = MODELS[params.model.name]
+    options = found.parse(params.model.options, "train.model.options")
+    model: Model = found.thing(fields, params, selections(sequences or {}, fields, layout), **options)
+    table = torch.randn(layout.rows, model.width) * params.learning.embedding_std
+    table[:, : model.linear] = 0
+    return model, table

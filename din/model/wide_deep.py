@@ -1,0 +1,18 @@
+"""Wide&Deep (arXiv 1606.07792)."""
+
+from dataclasses import replace
+
+from torch import nn
+
+from din.model import MODELS
+from din.model.base import BaseModel
+from din.params import Train
+from din.schema import Field
+
+
+@MODELS.register("wide_deep")
+class WideDeep(BaseModel):
+    """Wide&Deep: the logits of LR and of BaseModel, added. Crosses no fields by itself."""
+
+    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
+        super().__init__(fields, replace(params, model=replace(params.model, linear="wide")), selections)

@@ -1,0 +1,152 @@
+"""Histories and the candidates that they are weighed for. One interface serves training, evaluation and requests.
+
+A *pair* is a behaviour together with a candidate that it is weighed for. Models compute with tensors over pairs,
+[*pairs, X], so one formula fits both cases:
+
+    Packed       B impressions with a history each              pairs [T]      behaviour t, its impression's candidate
+    OneHistory   C candidates of one user, who has one history  pairs [C, L]   every behaviour with every candidate
+
+B impressions (C candidates of a request are impressions too), T packed behaviours (L in a request).
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from din.ops.segments import LOWEST, segment_softmax, segment_sum
+
+
+class Histories(ABC):
+    """The histories of B impressions.
+
+    Attributes:
+        impressions: B.
+        owners: the number of users: B, or 1 in a request.
+    """
+
+    impressions: int
+    owners: int
+
+    @abstractmethod
+    def of(self, segment_T: Tensor) -> "Histories":
+        """Return the histories with only some of their behaviours, given the impression of each."""
+
+    @abstractmethod
+    def queries(self, rows_BX: Tensor) -> Tensor:
+        """Return the row of each pair's candidate, in a form that broadcasts to [*pairs, X]."""
+
+    @abstractmethod
+    def keys(self, rows_TX: Tensor) -> Tensor:
+        """Return the row of each pair's behaviour, in a form that broadcasts to [*pairs, X]."""
+
+    @abstractmethod
+    def weighted_sum(self, weights: Tensor, key_TK: Tensor) -> Tensor:
+        """Return Σ weight·key over the behaviours of each impression, [B, K], which is 0 without behaviours.
+
+        Args:
+            weights: one weight of each pair, [*pairs, 1].
+            key_TK: the keys of the behaviours.
+        """
+
+    @abstractmethod
+    def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
+        """Return the softmax of scores [*pairs, 1] over the behaviours of each impression, in the same shape.
+
+        Args:
+            scores: one score of each pair.
+            member_T1: 1 for the behaviours to weigh, 0 for those that get no weight. None weighs all.
+        """
+
+    @abstractmethod
+    def total(self, rows_TX: Tensor) -> Tensor:
+        """Return the sum of the behaviours' rows for each impression, [B, X]."""
+
+    def mean(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
+        """Return the mean of the behaviours' rows for each impression, [B, X], which is 0 without behaviours.
+
+        Args:
+            rows_TX: the rows.
+            member_T1: 1 for the behaviours that count, else 0. None: all count.
+        """
+        one_T1 = torch.ones_like(rows_TX[:, :1]) if member_T1 is None else member_T1
+        return self.total(rows_TX * one_T1) / self.total(one_T1).clamp_min(1)
+
+
+class Packed(Histories):
+    """Impressions with a history each, whose behaviours lie one after the other.
+
+    Args:
+        segment_T: each behaviour's impression, non-decreasing.
+        impressions: B.
+    """
+
+    def __init__(self, segment_T: Tensor, impressions: int) -> None:
+        self.segment_T = segment_T
+        self.impressions = self.owners = impressions
+
+    @override
+    def of(self, segment_T: Tensor) -> "Packed":
+        return Packed(segment_T, self.impressions)
+
+    @override
+    def queries(self, rows_BX: Tensor) -> Tensor:
+        return rows_BX.index_select(0, self.segment_T)
+
+    @override
+    def keys(self, rows_TX: Tensor) -> Tensor:
+        return rows_TX
+
+    @override
+    def weighted_sum(self, weights: Tensor, key_TK: Tensor) -> Tensor:
+        return self.total(weights * key_TK)
+
+    @override
+    def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
+        return segment_softmax(scores, self.segment_T, self.impressions, member_T1)
+
+    @override
+    def total(self, rows_TX: Tensor) -> Tensor:
+        return segment_sum(rows_TX, self.segment_T, self.impressions)
+
+
+class OneHistory(Histories):
+    """The candidates of one request, which share one history. Nothing is copied for each candidate.
+
+    Args:
+        candidates: C.
+    """
+
+    owners = 1
+
+    def __init__(self, candidates: int) -> None:
+        self.impressions = candidates
+
+    @override
+    def of(self, segment_T: Tensor) -> "OneHistory":
+        return self
+
+    @override
+    def queries(self, rows_BX: Tensor) -> Tensor:
+        return rows_BX.unsqueeze(1)
+
+    @override
+    def keys(self, rows_TX: Tensor) -> Tensor:
+        return rows_TX.unsqueeze(0)
+
+    @override
+    def weighted_sum(self, weights: Tensor, key_TK: Tensor) -> Tensor:
+        return weights.squeeze(2) @ key_TK
+
+    @override
+    def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
+        if member_T1 is not None:
+            scores = torch.where(member_T1 > 0, scores, LOWEST)
+        lowest = torch.full_like(scores.sum(1, keepdim=True), LOWEST)  # so that there is a maximum without behaviours
+        weights = torch.softmax(torch.cat([scores, lowest], 1), 1)[:, :-1]
+        return weights if member_T1 is None else weights * member_T1
+
+    @override
+    def total(self, rows_TX: Tensor) -> Tensor:
+        return rows_TX.sum(0, keepdim=True).expand(self.impressions, -1)
