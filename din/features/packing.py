@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from din.features.reader import Features, Impressions, Shard
+from din.features.reader import UNKNOWN_TIME, Features, Impressions, Shard
 from din.field_forms import Column, Lookup, OneId
 from din.ops.deduplicate import Deduplicator
 from din.ops.packing import field_ids, pack_histories
@@ -35,6 +35,7 @@ class PackedBatch:
     candidate: np.ndarray  # int64 [B], positions among the U items
     behaviour: np.ndarray  # int64 [T], positions among the U items
     segment: np.ndarray  # int64 [T], non-decreasing
+    age: np.ndarray  # float32 [T], seconds from the behaviour to its impression; NaN where a time is unknown
     labels: np.ndarray  # float32 [B]
 
     def __len__(self) -> int:
@@ -67,6 +68,13 @@ class TableLayout:
         ends = np.cumsum([rows[field.name] for field in fields])
         offsets = {field.name: int(end) - rows[field.name] for field, end in zip(fields, ends, strict=True)}
         return cls(offsets, int(ends[-1]))
+
+
+def ages(impression_T: np.ndarray, behaviour_T: np.ndarray) -> np.ndarray:
+    """Return the age of each behaviour in seconds, float32 [T], given both times in µs. Unknown times give NaN."""
+    age_T = ((impression_T - behaviour_T) / 1e6).astype(np.float32)
+    age_T[behaviour_T == UNKNOWN_TIME] = np.nan
+    return age_T
 
 
 class Packer:
@@ -105,6 +113,7 @@ class Packer:
             candidate=position[len(places) :],
             behaviour=position[: len(places)],
             segment=segment,
+            age=ages(impressions.timestamp[rows][segment], shard.behaviour_time[places]),
             labels=impressions.label[rows].astype(np.float32),
         )
 

@@ -23,6 +23,8 @@ from din.errors import InputError
 from din.field_forms import Column
 from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, parse_field
 
+UNKNOWN_TIME = -(1 << 62)
+"""The time of a behaviour of the prior history whose time nobody knows."""
 _AGAIN = "run `dvc repro -f -s featurize`"
 
 
@@ -62,6 +64,7 @@ class Shard:
 
     impressions: Impressions
     behaviour_item: np.ndarray  # int32 [T], rows of items.parquet
+    behaviour_time: np.ndarray  # int64 [T], µs since 1970, UTC; UNKNOWN_TIME where nobody knows it
     behaviour_fields: dict[str, Column]  # of T owners each
 
 
@@ -206,7 +209,8 @@ class Features:
         _check(path, "history_start", columns["history_start"], columns["history_end"] + 1)
         _check(behaviours_path, "item", item, self.manifest["items"])
         impressions = Impressions(**columns, contexts=self._columns(path, rows, Group.CONTEXT))
-        return Shard(impressions, item, self._columns(behaviours_path, behaviours, Group.BEHAVIOUR))
+        time = _numpy(behaviours[TIMESTAMP])
+        return Shard(impressions, item, time, self._columns(behaviours_path, behaviours, Group.BEHAVIOUR))
 
     def split_rows(self, split: str) -> list[int]:
         """Return the number of impressions of a split in each shard, from the footers of the files."""

@@ -6,6 +6,7 @@ from typing_extensions import override
 from din.model import MODELS
 from din.model.embedding_mlp import EmbeddingMLP
 from din.ops.histories import Histories
+from din.ops.inputs import Keys
 from din.params import Train
 from din.schema import Field
 
@@ -20,8 +21,9 @@ class BaseModel(EmbeddingMLP):
 
     @override
     def pool(
-        self, sequence: int, query_BD: Tensor, key_TK: Tensor, member_T1: Tensor | None, histories: Histories
+        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
     ) -> Tensor:
+        key_TK = keys.rows()
         if self.mean:
             return histories.mean(key_TK, member_T1)
         return histories.total(key_TK if member_T1 is None else key_TK * member_T1)

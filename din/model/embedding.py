@@ -34,12 +34,13 @@ class Batch(NamedTuple):
     candidate: Tensor  # int64 [B], positions among the distinct items
     behaviour: Tensor  # int64 [T], positions among the distinct items
     segment: Tensor  # int64 [T], each behaviour's impression
+    age: Tensor  # float32 [T], seconds from the behaviour to the impression, NaN where unknown
     rows: Tensor | None = None  # int64 [R]
 
     @property
     def places(self) -> Places:
-        """The items of candidates and behaviours."""
-        return Places(self.candidate, self.behaviour, self.segment)
+        """The items of candidates and behaviours, and the ages of behaviours."""
+        return Places(self.candidate, self.behaviour, self.segment, self.age)
 
     @property
     def profile(self) -> tuple[Ids, ...]:
@@ -59,6 +60,7 @@ def to_tensors(packed: PackedBatch, rows: Tensor | None = None) -> Batch:
         candidate=torch.from_numpy(packed.candidate),
         behaviour=torch.from_numpy(packed.behaviour),
         segment=torch.from_numpy(packed.segment),
+        age=torch.from_numpy(packed.age),
         rows=rows,
     )
 

@@ -13,7 +13,7 @@ from din.model.lr import LogisticRegression
 from din.model.mlp import multilayer_perceptron
 from din.model.model import Model
 from din.ops.histories import Histories
-from din.ops.inputs import Embedded, MLPInputs, encode
+from din.ops.inputs import Embedded, Keys, MLPInputs, encode
 from din.ops.lookup import Columns, Ids, lookup
 from din.params import Train
 from din.schema import Field, Group
@@ -70,19 +70,19 @@ class EmbeddingMLP(Model):
         interests = []
         for number, selection in enumerate(self.selections):
             keys, member_T1 = every.of_sequence(selection(batch), self.training)
-            interests.append(self.pool(number, query_BD, keys.rows(), member_T1, histories.of(keys.segment_T)))
+            interests.append(self.pool(number, query_BD, keys, member_T1, histories.of(keys.segment_T)))
         profile_BP = embedded.profile_BP.expand(query_BD.shape[0], -1)
         return MLPInputs.of(profile_BP, interests, query_BD, self.interest_product).joined()
 
     def pool(
-        self, sequence: int, query_BD: Tensor, key_TK: Tensor, member_T1: Tensor | None, histories: Histories
+        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
     ) -> Tensor:
         """Return the user's interest in each candidate, [B, K].
 
         Args:
             sequence: number of the sequence.
             query_BD: the candidates.
-            key_TK: the behaviours, oldest first.
+            keys: the behaviours, oldest first, with their ages.
             member_T1: 1 for behaviours that belong to the sequence, else 0. None: all belong to it.
             histories: says which behaviours belong to which candidate.
         """

@@ -63,6 +63,22 @@ class Histories(ABC):
     def total(self, rows_TX: Tensor) -> Tensor:
         """Return the sum of the behaviours' rows for each impression, [B, X]."""
 
+    @abstractmethod
+    def recency(self, rows_TX: Tensor) -> Tensor:
+        """Return the number of later behaviours in the history of each, int64 [T]: 0 for the newest.
+
+        Args:
+            rows_TX: any rows of the behaviours.
+        """
+
+    @abstractmethod
+    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        """Return the newest `length` behaviours of each history, newest first, padded with zeros.
+
+        Returns:
+            The rows [owners, length, X], and 1 where there is a behaviour, 0 where there is padding, [owners, length].
+        """
+
     def mean(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
         """Return the mean of the behaviours' rows for each impression, [B, X], which is 0 without behaviours.
 
@@ -110,6 +126,21 @@ class Packed(Histories):
     def total(self, rows_TX: Tensor) -> Tensor:
         return segment_sum(rows_TX, self.segment_T, self.impressions)
 
+    @override
+    def recency(self, rows_TX: Tensor) -> Tensor:
+        one_T1 = torch.ones_like(self.segment_T).unsqueeze(1)
+        end_B = segment_sum(one_T1, self.segment_T, self.impressions).squeeze(1).cumsum(0)
+        return end_B.index_select(0, self.segment_T) - one_T1.squeeze(1).cumsum(0)
+
+    @override
+    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        recency_T = self.recency(rows_TX)
+        places = self.impressions * length
+        place_T = torch.where(recency_T < length, self.segment_T * length + recency_T, places)
+        marked = torch.cat([rows_TX, torch.ones_like(rows_TX[:, :1])], 1)
+        filled = segment_sum(marked, place_T, places + 1)[:-1].view(self.impressions, length, -1)
+        return filled[:, :, :-1], filled[:, :, -1]
+
 
 class OneHistory(Histories):
     """The candidates of one request, which share one history. Nothing is copied for each candidate.
@@ -150,3 +181,15 @@ class OneHistory(Histories):
     @override
     def total(self, rows_TX: Tensor) -> Tensor:
         return rows_TX.sum(0, keepdim=True).expand(self.impressions, -1)
+
+    @override
+    def recency(self, rows_TX: Tensor) -> Tensor:
+        return self._one_segment(rows_TX).recency(rows_TX)
+
+    @override
+    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        return self._one_segment(rows_TX).blocks(rows_TX, length)
+
+    def _one_segment(self, rows_TX: Tensor) -> Packed:
+        """Return the history as that of a single impression."""
+        return Packed(torch.zeros_like(rows_TX[:, 0], dtype=torch.long), 1)

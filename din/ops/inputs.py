@@ -33,11 +33,13 @@ class Places(NamedTuple):
     Attributes:
         candidate_B, behaviour_T: positions among the distinct items.
         segment_T: each behaviour's impression, non-decreasing.
+        age_T: seconds from each behaviour to its impression, NaN where unknown.
     """
 
     candidate_B: Tensor
     behaviour_T: Tensor
     segment_T: Tensor
+    age_T: Tensor
 
 
 class Keys(NamedTuple):
@@ -46,12 +48,13 @@ class Keys(NamedTuple):
     Attributes:
         source_NK: the different keys.
         position_T: each behaviour's row in `source_NK`. None: behaviour t has row t.
-        segment_T: each behaviour's impression, non-decreasing.
+        segment_T, age_T: as in `Places`.
     """
 
     source_NK: Tensor
     position_T: Tensor | None
     segment_T: Tensor
+    age_T: Tensor
 
     def rows(self) -> Tensor:
         """Return one key per behaviour, [T, K]."""
@@ -61,7 +64,7 @@ class Keys(NamedTuple):
         """Return the keys of the behaviours where `member_T` is true."""
         kept = member_T.nonzero().squeeze(1)
         position = kept if self.position_T is None else self.position_T.index_select(0, kept)
-        return Keys(self.source_NK, position, self.segment_T.index_select(0, kept))
+        return Keys(self.source_NK, position, self.segment_T.index_select(0, kept), self.age_T.index_select(0, kept))
 
     def of_sequence(self, member_T: Tensor | None, training: bool) -> "tuple[Keys, Tensor | None]":
         """Return the behaviours to read for a sequence, and a mask [T, 1] of 0 and 1. No mask: all belong to it.
@@ -81,9 +84,9 @@ class Keys(NamedTuple):
 
 def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
     """Return candidates [B, D], and the keys of all behaviours [T, K]. A key holds item fields, then feedback."""
-    keys = Keys(embedded.items_UD, places.behaviour_T, places.segment_T)
+    keys = Keys(embedded.items_UD, places.behaviour_T, places.segment_T, places.age_T)
     if embedded.feedback_TF.shape[1]:
-        keys = Keys(torch.cat([keys.rows(), embedded.feedback_TF], 1), None, places.segment_T)
+        keys = keys._replace(source_NK=torch.cat([keys.rows(), embedded.feedback_TF], 1), position_T=None)
     return embedded.items_UD.index_select(0, places.candidate_B), keys
 
 

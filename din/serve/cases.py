@@ -134,12 +134,13 @@ class _Edges:
                 label=zeros,
                 history_start=zeros,
                 history_end=np.full(count, len(behaviours), np.int32),
-                timestamp=zeros,
+                timestamp=impressions.timestamp[same],
                 sequence=zeros,
                 sampled=zeros,
                 contexts={name: column.take(same) for name, column in impressions.contexts.items()},
             ),
             self.shard.behaviour_item[behaviours],
+            self.shard.behaviour_time[behaviours],
             {name: column.take(behaviours) for name, column in self.shard.behaviour_fields.items()},
         )
         ids = [NEVER_SEEN if item == UNKNOWN else self.raw_items[int(item)].as_py() for item in items]
@@ -168,7 +169,7 @@ class _Edges:
             lookups[field.group][field.name] = field.form.look_up(column, offset)
         packed = replace(case.packed, lookups=lookups)
         request = case.requests[0]
-        request = {
+        request |= {
             "user": request["user"] | raw[Group.USER],
             "context": request["context"] | raw[Group.CONTEXT],
             "history": [entry | raw[Group.ITEM] | raw[Group.BEHAVIOUR] for entry in request["history"]],

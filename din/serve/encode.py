@@ -25,9 +25,10 @@ from din.features.packing import PackedBatch
 from din.features.reader import columns_of
 from din.field_forms import UNKNOWN, Column, Lookup, ragged_take
 from din.registry.bundle import SIGNATURE
-from din.schema import ITEM_ID, USER_ID, Field, Group, parse_field, text
+from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field, text
 
-KEYS = ("user", "history", "candidates", "context")
+KEYS = ("user", "history", "candidates", "context", "time")
+_YEAR_10000 = 253_402_300_800  # in seconds; a larger number counts milliseconds
 _PIECE = 1 << 12  # behaviours of a piece, counting copies: few enough that hidden values stay in a core's cache
 
 _Columns = dict[Group, dict[str, Column]]
@@ -53,14 +54,21 @@ class _Entries:
     contexts: list[Mapping[str, Any]]
     history: list[Mapping[str, Any]]
     candidates: list[Mapping[str, Any]]
+    times: list[Any]  # of the requests
     behaviours: np.ndarray  # int64 [requests], behaviours of each
     impressions: np.ndarray  # int64 [requests], candidates of each
 
 
 class Encoder:
-    """Packs requests with the vocabularies and tables of a bundle's directory, whose hashes have been verified."""
+    """Packs requests with the vocabularies and tables of a bundle's directory, whose hashes have been verified.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: the bundle's.
+        ages: whether the model reads how old behaviours are. If so, each request must have its time.
+    """
+
+    def __init__(self, directory: Path, ages: bool = False) -> None:
+        self._ages = ages
         self.signature = documents.read(Signature, directory / SIGNATURE)
         self._records: dict[str, PlacedField] = {record["name"]: record for record in self.signature["fields"]}
         self.fields: tuple[Field, ...] = tuple(parse_field(record) for record in self.signature["fields"])
@@ -80,7 +88,7 @@ class Encoder:
             "user": {USER_ID} | keys[Group.USER],
             "context": keys[Group.CONTEXT],
             "candidates": keys[Group.ITEM],
-            "history": keys[Group.ITEM] | keys[Group.BEHAVIOUR],
+            "history": keys[Group.ITEM] | keys[Group.BEHAVIOUR] | {TIMESTAMP},
         }
 
     def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
@@ -98,7 +106,8 @@ class Encoder:
         for rows in np.split(np.arange(len(request)), np.flatnonzero(np.diff(piece)) + 1):
             behaviour, offsets = ragged_take(starts[request[rows]], ends[request[rows]])
             segment = np.repeat(np.arange(len(rows)), np.diff(offsets))
-            yield self._packed(columns, request[rows], len(entries.history) + rows, behaviour, segment)
+            age = self._age(entries, behaviour, request[rows][segment])
+            yield self._packed(columns, request[rows], len(entries.history) + rows, behaviour, segment, age)
 
     def pack_one(self, request: Mapping[str, Any]) -> Iterator[PackedBatch]:
         """Yield one request as request.onnx reads it: history, profile and context once, candidates in pieces.
@@ -113,11 +122,12 @@ class Encoder:
         owner = np.zeros(1, np.int64)
         behaviour = np.arange(length)
         segment = np.zeros(length, np.int64)
+        age = self._age(entries, behaviour, segment)
         size = max(1, _PIECE // (length + 1))
         for start in range(0, count, size):
             piece = np.arange(start, min(start + size, count))
             items = np.concatenate([behaviour, length + piece])
-            yield self._packed(columns, owner, length + piece - start, behaviour, segment, items)
+            yield self._packed(columns, owner, length + piece - start, behaviour, segment, age, items)
 
     def _packed(
         self,
@@ -126,6 +136,7 @@ class Encoder:
         candidate: np.ndarray,
         behaviour: np.ndarray,
         segment: np.ndarray,
+        age: np.ndarray,
         items: np.ndarray | None = None,
     ) -> PackedBatch:
         return PackedBatch(
@@ -138,6 +149,7 @@ class Encoder:
             candidate=candidate,
             behaviour=behaviour,
             segment=segment,
+            age=age,
             labels=np.zeros(len(candidate), np.float32),
         )
 
@@ -161,18 +173,40 @@ class Encoder:
         }
 
     def _flatten(self, requests: Sequence[Mapping[str, Any]]) -> _Entries:
-        users, contexts, history, candidates = [], [], [], []
+        users, contexts, history, candidates, times = [], [], [], [], []
         behaviours, impressions = np.zeros((2, len(requests)), np.int64)
         for number, request in enumerate(requests):
             _check_keys("a request", request, KEYS)
             users.append(self._object(request, "user"))
             contexts.append(self._object(request, "context"))
+            times.append(request.get("time"))
             past = self._entries(request, "history", self.max_history)
             shown = self._entries(request, "candidates", None)
             history += past
             candidates += shown
             behaviours[number], impressions[number] = len(past), len(shown)
-        return _Entries(users, contexts, history, candidates, behaviours, impressions)
+        return _Entries(users, contexts, history, candidates, times, behaviours, impressions)
+
+    def _age(self, entries: _Entries, behaviour: np.ndarray, request: np.ndarray) -> np.ndarray:
+        """Return the age in seconds, float32 [T], of some behaviours. It is NaN where a behaviour has no time.
+
+        Args:
+            entries: the requests.
+            behaviour: int64 [T], positions in the histories.
+            request: int64 [T], the request that each is read for.
+
+        Raises:
+            InputError: a request has no time, or a time is not a number.
+        """
+        if not self._ages:
+            return np.full(len(behaviour), np.nan, np.float32)
+        now = [_seconds("time", time) for time in entries.times]
+        if None in now:
+            advice = "this model reads how old behaviours are; send the seconds since 1970 (UTC)"
+            raise InputError(f"time: missing; {advice}, and a timestamp with each behaviour")
+        then = [_seconds(TIMESTAMP, entry.get(TIMESTAMP)) for entry in entries.history]
+        known = np.array(now, np.float64)[request] - np.array(then, np.float64)[behaviour]
+        return known.astype(np.float32)
 
     def _object(self, request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         value = request.get(key)
@@ -228,6 +262,15 @@ class Encoder:
 
     def _of(self, group: Group) -> tuple[Field, ...]:
         return tuple(field for field in self.fields if field.group is group)
+
+
+def _seconds(key: str, value: Any) -> float | None:
+    """Return a time of a request, in seconds since 1970."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _YEAR_10000:
+        raise InputError(f"{key}: {shown(value)}; expected a number of seconds since 1970, e.g. 1767225600")
+    return float(value)
 
 
 def _check_keys(place: str, value: Any, valid: Collection[str]) -> None:

@@ -32,7 +32,7 @@ from din.params import Params
 from din.schema import Field, Group
 from din.serve import bundle
 from din.serve.fold import fold
-from din.serve.inputs import feeds
+from din.serve.inputs import AGE, feeds
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH
 from din.workspace import Workspace
 
@@ -103,6 +103,7 @@ class _Graph(nn.Module):
             candidate=arrays["candidate"],
             behaviour=arrays["behaviour"],
             segment=arrays.get("segment", arrays["behaviour"]),  # a request has no segments, and none are read
+            age=arrays[AGE],
         )
         logit = self.model.request(self.table, batch) if self.request else self.model(self.table, batch)
         return torch.sigmoid(logit.double()), logit
@@ -128,6 +129,7 @@ def _example(fields: tuple[Field, ...], layout: TableLayout, request: bool) -> P
         candidate=np.zeros(_IMPRESSIONS, np.int64),
         behaviour=np.zeros(_BEHAVIOURS, np.int64),
         segment=np.zeros(_BEHAVIOURS, np.int64),
+        age=np.zeros(_BEHAVIOURS, np.float32),
         labels=np.zeros(_IMPRESSIONS, np.float32),
     )
 
@@ -164,6 +166,7 @@ def _dynamic_shapes(fields: tuple[Field, ...], request: bool) -> dict[str, dict[
         "candidate": {0: Dim("candidates") if request else impressions},
         "behaviour": {0: owners[Group.BEHAVIOUR]},
         "segment": {0: owners[Group.BEHAVIOUR]},
+        AGE: {0: owners[Group.BEHAVIOUR]},
     }
     for field_number, field in enumerate(fields):
         sizes = {"owners": owners[field.group], "values": Dim(f"values_{field_number}"), "fixed": Dim.STATIC}

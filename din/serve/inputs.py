@@ -7,6 +7,7 @@
     item.<field>.weights  float32 [U, 1 + n]  for a vector: factors on the field's rows, whose ids are int64 [1 + n]
     behaviour.<field>…, user.<field>…, context.<field>…    the same for behaviours, users and contexts
     candidate, behaviour, segment                          positions, see `din.features.packing`
+    age                   float32 [behaviours]             seconds from each behaviour to its impression
 
 An id is a row of the joint table: the field's own id plus its `offset` in signature.json. Training packs the same ids,
 so graphs need no arithmetic on them. In request.onnx, users and contexts have one owner, and there is no segment.
@@ -16,6 +17,8 @@ import numpy as np
 
 from din.features.packing import PackedBatch
 
+AGE = "age"
+
 
 def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
     """Return all inputs by name. A graph has only those inputs that its model reads."""
@@ -23,4 +26,5 @@ def feeds(packed: PackedBatch) -> dict[str, np.ndarray]:
     for group, lookups in packed.lookups.items():
         for name, lookup in lookups.items():
             arrays |= {f"{group}.{name}{ending}": part for ending, part in lookup.parts().items()}
-    return arrays | {"candidate": packed.candidate, "behaviour": packed.behaviour, "segment": packed.segment}
+    places = {"candidate": packed.candidate, "behaviour": packed.behaviour, "segment": packed.segment}
+    return arrays | places | {AGE: packed.age}

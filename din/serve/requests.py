@@ -68,9 +68,12 @@ def requests_for(
     candidates = _side(items, ITEM_ID, item_ids, names[Group.ITEM])
     if known_items is not None:
         _describe_unknown(entries, known_items, items, names[Group.ITEM])
+    times = (rows[TIMESTAMP].to_numpy() / 1e6).tolist()
     return [
-        {"user": profile, "history": entries[start:end], "candidates": [candidate], "context": context}
-        for profile, start, end, candidate, context in zip(profiles, starts, ends, candidates, contexts, strict=True)
+        {"user": profile, "history": entries[start:end], "candidates": [candidate], "context": context, "time": time}
+        for profile, start, end, candidate, context, time in zip(
+            profiles, starts, ends, candidates, contexts, times, strict=True
+        )
     ]
 
 
@@ -155,4 +158,6 @@ def _histories(
     first = np.searchsorted(user[behaviours], user[count:])
     starts = np.maximum(first, ends - most)
     entries = past.select([ITEM_ID, *(name for name in names if name in past.column_names)])
+    seconds = pa.array(past_time / 1e6, mask=past_time == _BEFORE_ALL)
+    entries = entries.append_column(TIMESTAMP, seconds)
     return entries.take(pa.array(behaviours)).to_pylist(), starts, ends

@@ -29,7 +29,7 @@ from din.registry.bundle import Verified, verify_bundle
 from din.registry.registry import Registry
 from din.schema import Field
 from din.serve.encode import Encoder
-from din.serve.inputs import feeds
+from din.serve.inputs import AGE, feeds
 from din.serve.limits import DEFAULT_LIMITS, Limits
 from din.serve.scores import Scores
 from din.workspace import user_cache
@@ -65,9 +65,9 @@ class Scorer:
     def __init__(self, directory: Path, version: str, threads: int, limits: Limits = DEFAULT_LIMITS) -> None:
         self.version = version
         self.limits = limits
-        self._encoder = Encoder(directory)
         self._request = Graph(directory / REQUEST_GRAPH, threads)
         self._batch = Graph(directory / BATCH_GRAPH, threads)
+        self._encoder = Encoder(directory, ages=AGE in self._request.inputs)
 
     @classmethod
     def open(cls, directory: Path | str, threads: int = 1, limits: Limits = DEFAULT_LIMITS) -> "Scorer":
@@ -247,7 +247,7 @@ class Graph:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._inputs = [node.name for node in self._session.get_inputs()]
+        self.inputs = [node.name for node in self._session.get_inputs()]
 
     def run_all(self, pieces: Iterable[PackedBatch], *outputs: Output) -> NDArray[np.float64]:
         """Return O outputs of all packed batches, one after the other: [O, B]."""
@@ -259,7 +259,7 @@ class Graph:
         if len(packed) == 0:
             return np.empty((len(outputs), 0))
         arrays = feeds(packed)
-        found = self._session.run(list(outputs), {name: arrays[name] for name in self._inputs})
+        found = self._session.run(list(outputs), {name: arrays[name] for name in self.inputs})
         scores = np.asarray(found, np.float64)
         if not np.isfinite(scores).all():
             raise InputError(_TOO_EXTREME)

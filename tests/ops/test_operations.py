@@ -96,7 +96,9 @@ def places_of(lengths: Sequence[int], items: int, random: torch.Generator) -> Pl
     """Draw impressions with this many behaviours each, of a few items that occur often."""
     segment = torch.repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
     candidate = torch.randint(items, (len(lengths),), generator=random)
-    return Places(candidate, torch.randint(items, (len(segment),), generator=random), segment)
+    return Places(
+        candidate, torch.randint(items, (len(segment),), generator=random), segment, torch.zeros(len(segment))
+    )
 
 
 @settings(max_examples=60)

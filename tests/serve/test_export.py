@@ -109,6 +109,7 @@ def random_batch(seed: int, exported: Exported, lengths: list[int], request: boo
         candidate=random.integers(0, items, len(lengths)),
         behaviour=random.integers(0, items, behaviours),
         segment=np.zeros(behaviours, np.int64) if request else np.repeat(np.arange(len(lengths)), lengths),
+        age=random.random(behaviours, np.float32),
         labels=np.zeros(len(lengths), np.float32),
     )
 
