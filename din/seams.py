@@ -1,11 +1,11 @@
-"""Seams: the places where a thing of one kind is found by its name, whether it is built in or comes from a plugin.
+"""Seams: where things of one kind are found by name, built in or from a plugin.
 
     MODELS: Seam[ModelMaker] = Seam("model", {"din": "din.model.din"})        # in the package that owns the seam
 
     @MODELS.register("transformer", Options)                                  # in din/model/din.py, or in a plugin
     class Transformer(EmbeddingMLP): ...
 
-Built-in things and those of plugins register alike. A seam imports a built-in module when something in it is asked for,
+Everything that is built in registers as a plugin does. A seam imports a built-in module when something in it is asked for,
 so a name can be checked without loading torch. `din.plugins` imports the files that `plugins` of params.yaml names.
 """
 

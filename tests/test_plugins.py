@@ -1,4 +1,4 @@
-"""Tests of plugins: which files are loaded, and what is said about those that can't be."""
+"""Tests of plugins: the files that are loaded, and the errors for others."""
 
 from pathlib import Path
 

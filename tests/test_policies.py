@@ -41,7 +41,7 @@ def test_params_blocks_are_the_stages_that_have_any() -> None:
     """Every block that dvc.yaml names is in params.yaml, and every block is named by a stage."""
     blocks = set(YAML(typ="safe").load((ROOT / "params.yaml").read_text()))
     used = {block.split(".")[0] for stage in STAGES.values() for block in stage.get("params", [])}
-    assert used == blocks
+    assert used == blocks - {"plugins"}  # a stage depends on the code of a plugin instead, see din.code
 
 
 def _command(function: str) -> str:

@@ -1,4 +1,4 @@
-"""Tests of seams: names of built-in things and of plugins, their options, and what a clash says."""
+"""Tests of seams: names of what is built in and of plugins, their options, and the error for a name that is taken."""
 
 from dataclasses import dataclass
 

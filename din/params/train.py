@@ -38,9 +38,9 @@ class ModelParams(Block):
     name: Annotated[
         str, Doc("din | base | lr | wide_deep | pnn | deepfm, or a plugin's; docs/models.md describes all")
     ] = "din"
-    options: Annotated[
-        dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")
-    ] = field(default_factory=dict)
+    options: Annotated[dict[str, Any], Doc("what a plugin's model reads beside the keys below; docs/plugins.md")] = (
+        field(default_factory=dict)
+    )
     embedding_dim: Annotated[int, Field(gt=0, le=4096), Doc("width of a field's embedding")] = 16
     attention_hidden: Annotated[Layers, Doc("widths of the activation unit's hidden layers")] = (80, 40)
     interaction: Annotated[

@@ -33,8 +33,8 @@ def edited(folder: Path, old: str, new: str) -> Path:
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
-        ("\ndata:\n", "\ndata: [\n", "line 7, column 3: did not find expected ',' or ']'; correct it"),
-        ("\ndata:\n", "\n<<<<<<< yours\ndata:\n=======\n>>>>>>> release\n", "line 5 begins a merge conflict"),
+        ("\ndata:\n", "\ndata: [\n", "line 9, column 3: did not find expected ',' or ']'; correct it"),
+        ("\ndata:\n", "\n<<<<<<< yours\ndata:\n=======\n>>>>>>> release\n", "line 7 begins a merge conflict"),
     ],
 )
 def test_a_fault_of_yaml_is_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:
