@@ -84,7 +84,8 @@ class Keys(NamedTuple):
 
 def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
     """Return candidates [B, D], and the keys of all behaviours [T, K]. A key holds item fields, then feedback."""
-    keys = Keys(embedded.items_UD, places.behaviour_T, places.segment_T, places.age_T)
+    age_T = places.age_T.to(embedded.items_UD.dtype)  # parity also runs models in float64
+    keys = Keys(embedded.items_UD, places.behaviour_T, places.segment_T, age_T)
     if embedded.feedback_TF.shape[1]:
         keys = keys._replace(source_NK=torch.cat([keys.rows(), embedded.feedback_TF], 1), position_T=None)
     return embedded.items_UD.index_select(0, places.candidate_B), keys

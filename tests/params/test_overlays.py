@@ -117,7 +117,10 @@ def test_a_missing_key_is_named(key: str) -> None:
     given = deepcopy(BEFORE)
     block, _, name = key.rpartition(".")
     del (value_at(given, block) if block else given)[name]
-    with pytest.raises(InputError, match=rf"params.yaml: key '{name}' is missing in {block or 'the document'}; valid keys: .*\b{name}\b"):
+    with pytest.raises(
+        InputError,
+        match=rf"params.yaml: key '{name}' is missing in {block or 'the document'}; valid keys: .*\b{name}\b",
+    ):
         parse(Params, given, "params.yaml")
 
 

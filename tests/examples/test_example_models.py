@@ -1,0 +1,72 @@
+"""The example of a model, from training to the scorer."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serve_workspace import Finished, build
+from settings import changed
+
+from din import plugins
+from din.errors import InputError
+from din.params import Params
+from din.serve import Scorer
+from din.serve.parity import check_parity
+
+ROOT = Path(__file__).parent.parent.parent
+NOW = 1_700_000_000
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Finished:
+    """The transformer, trained and exported."""
+    plugins.load(["examples/plugins/transformer.py"], ROOT)
+    train = changed(params.train, name="transformer", options={"heads": 2, "length": 4})
+    return build(tmp_path_factory.mktemp("transformer"), replace(params, train=train))
+
+
+def test_a_plugin_reaches_the_bundle(finished: Finished) -> None:
+    """PyTorch, onnxruntime and the scorer agree on a model of a plugin, which reads ages and positions."""
+    check_parity(finished.here, finished.params)
+    assert finished.parity()["verdict"] == "open"
+
+
+@pytest.fixture
+def scorer(finished: Finished) -> Iterator[Scorer]:
+    """The open bundle."""
+    yield Scorer.open(finished.bundle)
+
+
+def request(*days: float, time: Any = NOW) -> dict[str, Any]:
+    """Return a request whose behaviours are some days old."""
+    history = [{"item_id": f"i{n}", "timestamp": NOW - 86_400 * day} for n, day in enumerate(days)]
+    return {"history": history, "candidates": ["i1", "i2"], "time": time}
+
+
+def test_ages_change_a_score(scorer: Scorer) -> None:
+    """The same behaviours count differently a year later, and equally if the request is a year later too."""
+    scores = scorer.score(request(1, 2), "logit")
+    assert np.abs(scorer.score(request(366, 367), "logit") - scores).max() > 1e-3
+    year = 366 * 86_400
+    later = request(1, 2, time=NOW + year)
+    later["history"] = [entry | {"timestamp": entry["timestamp"] + year} for entry in later["history"]]
+    np.testing.assert_allclose(scorer.score(later, "logit"), scores, atol=1e-6)
+
+
+def test_only_the_newest_behaviours_count(scorer: Scorer) -> None:
+    """Beyond `length`, older behaviours change nothing."""
+    four = request(1, 2, 3, 4)
+    five = four | {"history": [{"item_id": "i9", "timestamp": NOW - 10**6}, *four["history"]]}
+    np.testing.assert_allclose(scorer.score(five, "logit"), scorer.score(four, "logit"), atol=1e-6)
+
+
+def test_a_request_without_a_time_is_refused(scorer: Scorer) -> None:
+    """A model that reads ages must not be served with ages that nobody sent."""
+    with pytest.raises(InputError, match=r"time: missing; this model reads how old behaviours are; send the seconds"):
+        scorer.score(request(1, time=None))
+    with pytest.raises(InputError, match=r"time: 1700000000000; expected a number of seconds since 1970"):
+        scorer.score(request(1, time=NOW * 1000))
+    assert np.isfinite(scorer.score({"history": ["i1"], "candidates": ["i2"], "time": NOW})).all()
