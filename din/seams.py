@@ -5,8 +5,8 @@
     @MODELS.register("transformer", Options)                                  # in din/model/din.py, or in a plugin
     class Transformer(EmbeddingMLP): ...
 
-Everything that is built in registers as a plugin does. A seam imports a built-in module when something in it is asked for,
-so a name can be checked without loading torch. `din.plugins` imports the files that `plugins` of params.yaml names.
+Everything that is built in registers as a plugin does. A seam imports a built-in module when something in it is asked
+for, so a name can be checked without loading torch. `din.plugins` imports the files that params.yaml names.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

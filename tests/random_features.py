@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from din.artifacts import write_json
-from din.features.reader import Features
+from din.features.reader import UNKNOWN_TIME, Features
 from din.schema import Field, Group, Kind, parse_fields
+
+HOUR_US = 3_600_000_000
 
 FIELDS = {
     "user": {"user_id": "id", "age": {"kind": "numeric", "buckets": 4}},
@@ -100,7 +102,12 @@ def write_features(
         feedback = columns(Group.BEHAVIOUR, len(history))
         write(
             folder / "behaviours.parquet",
-            {"user": np.repeat(own_users, lengths).astype(np.int32), "item": history, **feedback},
+            {
+                "user": np.repeat(own_users, lengths).astype(np.int32),
+                "item": history,
+                "timestamp": np.where(history % 7, np.arange(-len(history), 0) * HOUR_US, UNKNOWN_TIME),
+                **feedback,
+            },
         )
         behaviours += len(history)
         for split, count in (("train", impressions), ("valid", 4), ("test", 4)):

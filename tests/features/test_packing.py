@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from din.features.packing import Packer
-from din.features.reader import Features
+from din.features.reader import UNKNOWN_TIME, Features
 from din.field_forms import Lookup, ragged_take
 from din.ops.deduplicate import Deduplicator
 from din.schema import Group
@@ -42,7 +42,7 @@ def test_deduplicator_round_trips_and_keeps_no_memory(batches: list[list[int]]) 
 @settings(max_examples=20)
 @given(data=st.data())
 def test_a_packed_batch_holds_the_values_of_each_impression(data: st.DataObject, features_once: Features) -> None:
-    """Candidate, history, feedback, profile and context of every impression equal the rows of the shard."""
+    """Candidate, history, feedback, profile and context of every impression equal the rows of the shard; so do ages."""
     shard = features_once.shard(data.draw(st.integers(0, 1)), "train")
     count = len(shard.impressions)
     rows = np.array(data.draw(st.lists(st.integers(0, count - 1), min_size=1, max_size=9)))
@@ -64,6 +64,9 @@ def test_a_packed_batch_holds_the_values_of_each_impression(data: st.DataObject,
             for step, behaviour in enumerate(range(start, end)):
                 expected = expected_ids(shard.behaviour_fields[name], behaviour, packer.layout.offsets[name])
                 assert values_of(lookup, position + step) == expected
+        now, times = shard.impressions.timestamp[row], shard.behaviour_time[start:end]
+        expected = [np.nan if time == UNKNOWN_TIME else np.float32((now - time) / 1e6) for time in times]
+        np.testing.assert_array_equal(packed.age[position : position + end - start], expected)
         for name, lookup in packed.lookups[Group.USER].items():
             expected = expected_ids(features_once.users[name], shard.impressions.user[row], packer.layout.offsets[name])
             assert values_of(lookup, b) == expected

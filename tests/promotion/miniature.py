@@ -102,7 +102,7 @@ class Run:
             "vocab/item_id.parquet": {"value": items, "count": items},
             "vocab/category.parquet": {"value": list("abcd")},
             "vocab/tab.parquet": {"value": ["", "home", "search"]},
-            "shards/00000/behaviours.parquet": {"item": items[:0]},
+            "shards/00000/behaviours.parquet": {"item": items[:0], "timestamp": np.zeros(0, np.int64)},
             "shards/00000/test.parquet": {name: self.rows.get(name, nothing) for name in _IMPRESSION}
             | {"tab": (self.rows["sequence"] % 2 + 1).astype(np.int32)},
         }

@@ -45,13 +45,19 @@ def twin(raw: Path, order: str, most: int, row: dict[str, Any], user: Any, oldes
         first = micros({"timestamp": datetime.fromisoformat(oldest)})
         past = [(key, event) for key, event in past if key[0] == -np.inf or key[0] >= first]
     past.sort(key=lambda entry: entry[0])
-    return [{name: event[name] for name in ("item_id", *BEHAVIOUR_FIELDS)} for _, event in past[-most:]]
+    names = ("item_id", *BEHAVIOUR_FIELDS)
+    return [{name: event[name] for name in names} | {"timestamp": seconds(event)} for _, event in past[-most:]]
 
 
 def micros(event: dict[str, Any]) -> float:
     """Return microseconds since 1970; a behaviour without a time is older than all others."""
     time = event["timestamp"]
     return -np.inf if time is None else (time - datetime(1970, 1, 1)) / timedelta(microseconds=1)
+
+
+def seconds(event: dict[str, Any]) -> float | None:
+    """Return seconds since 1970, or None for a behaviour without a time."""
+    return None if event["timestamp"] is None else micros(event) / 1e6
 
 
 @pytest.mark.parametrize(
@@ -94,6 +100,7 @@ def test_requests_equal_a_loop_over_the_log(
         assert request["candidates"] == [sides.get(item, {"item_id": item})]
         assert request["context"] == {name: event[name] for name in request["context"]}
         assert set(request["context"]) == {"tab", "hour", "marks"}
+        assert request["time"] == seconds(event)
         assert request["history"] == twin(raw, order, most, row, user, oldest)
         assert len(request["history"]) == row["history_length"]
 
@@ -109,7 +116,8 @@ def test_an_earlier_bundle_gets_the_fields_it_knows(finished: Finished) -> None:
     for request in requests_for(rows, finished.raw, finished.features.root, fields):
         assert set(request["user"]) <= {"user_id", "age"}
         assert request["context"] == {}
-        assert all(set(entry) == {"item_id"} for entry in (*request["history"], *request["candidates"]))
+        assert all(set(entry) == {"item_id", "timestamp"} for entry in request["history"])
+        assert all(set(entry) == {"item_id"} for entry in request["candidates"])
 
 
 def test_items_that_a_scorer_does_not_know_are_described(finished: Finished) -> None:

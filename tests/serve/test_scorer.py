@@ -183,7 +183,10 @@ def test_no_candidates_is_an_empty_answer(scorer: Scorer) -> None:
 
 
 WRONG = {
-    "not an object": (["i1"], "a request: .*expected an object with keys among candidates, context, history, user"),
+    "not an object": (
+        ["i1"],
+        "a request: .*expected an object with keys among candidates, context, history, time,",
+    ),
     "an unknown key": ({"candidates": [], "users": {}}, "a request: unknown key 'users'; valid keys: candidates, "),
     "no candidates": ({"user": {}}, "candidates: None; expected a list of item ids, or of objects with 'item_id'"),
     "one candidate alone": ({"candidates": "i1"}, "candidates: 'i1'; expected a list"),
