@@ -451,28 +451,6 @@ def report(
 @app.command(
     rich_help_panel=CHAMPION,
     epilog=examples(
-        "din judge",
-        "din judge --seeds 10     # trains only those that are missing",
-    ),
-)
-def judge(
-    seeds: Annotated[int, typer.Option(min=2, help="The number of trainings.")] = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Train again with other seeds, and say which differences are luck of the seed or of the test users.
-
-    Needs a workspace after `dvc repro evaluate`, and takes as long as the trainings take one after another. Nothing but
-    reports/seeds.json changes. A killed command resumes, and a finished training is not repeated.
-    """
-    with printing_json(HERE.seeds, as_json), running("judge", HERE, HERE.seeds):
-        from din.promotion.seeds import judge_seeds
-
-        judge_seeds(HERE, params_here(), seeds)
-
-
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
         "din promote",
         "din promote --reason 'first week of the new log'",
         "din promote --json > promotion.json",

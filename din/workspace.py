@@ -186,11 +186,6 @@ class Workspace:
         """A page for people about all runs of the registry; written by `report --all`."""
         return self.reports / "runs.html"
 
-    @property
-    def seeds(self) -> Path:
-        """The spread of trainings with other seeds; written by `judge`, which is not a stage."""
-        return self.reports / "seeds.json"
-
     def validation(self, suite: Suite) -> Path:
         """Return the report of a suite; written by `validate_<suite>`."""
         return self.reports / "validation" / f"{suite}.json"
@@ -245,11 +240,6 @@ class Workspace:
     def checkpoints(self) -> Path:
         """The checkpoints of trainings, one folder per run."""
         return self.state / "checkpoints"
-
-    @property
-    def seed_trainings(self) -> Path:
-        """The trainings of `judge`, one folder per training."""
-        return self.state / "seeds"
 
     @property
     def runs(self) -> Path:

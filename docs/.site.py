@@ -15,7 +15,6 @@ REPORTS = {
     "reports/validation/*.json": document_types.ValidationReport,
     "reports/training/summary.json": document_types.TrainingSummary,
     "reports/fetch.json": document_types.FetchReport,
-    "reports/seeds.json": document_types.SeedReport,
     "models/bundle/facts.json": document_types.Facts,
     ".din/outcome/*.json": document_types.StageOutcome,
 }

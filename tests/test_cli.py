@@ -60,8 +60,8 @@ def test_the_version() -> None:
         (["train", "--bogus"], "din train: no such option: --bogus; `din train --help`"),
         (["score"], "din score: missing option '--input'; `din score --help`"),
         (
-            ["judge", "--seeds", "1"],
-            "din judge: invalid value for '--seeds': Input should be greater than or equal to 2, got '1'; `din judge",
+            ["registry", "rollback", "2", "--reason", "x", "--champion", "0"],
+            "din registry rollback: invalid value for '--champion': Input should be greater than or equal to 1",
         ),
         (["registry", "show", "--number", "x"], "din registry show: invalid value for '--number': Input should be a"),
         (["registry", "diff", "1"], "din registry diff: missing argument 'second'"),
@@ -126,7 +126,7 @@ def test_a_result_is_printed_as_text_or_as_json(
 
 
 WITHIN = ["status", "code", "fetch", "source", "machine", "featurize", "pin", "train", "evaluate", "refit", "export"]
-WITHIN += ["check-parity", "gate", "report", "judge", "promote", "params apply x.yaml", "approvals"]
+WITHIN += ["check-parity", "gate", "report", "promote", "params apply x.yaml", "approvals"]
 WITHIN += ["registry list"]
 
 
@@ -169,7 +169,6 @@ def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
         ("din.cli", ["featurize"], "ibis", "featurize"),
         ("din.cli", ["train"], "torch", "train"),
         ("din.cli", ["export"], "onnx", "export"),
-        ("din.cli", ["judge"], "torch", "judge"),
         ("validation", ["raw"], "great_expectations", "validate_raw"),
     ],
 )

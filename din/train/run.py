@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self
 
 from din.artifacts import replace_directory, write_json
 from din.document_types import TrainingTimes
@@ -39,11 +38,6 @@ class Job:
     settings: Train
     start: Start | None
     compute: Compute
-
-    def seeded(self, seed: int) -> Self:
-        """Return the same job with another seed."""
-        learning = replace(self.settings.learning, seed=seed)
-        return replace(self, settings=replace(self.settings, learning=learning))
 
     def folder(self, store: Path) -> Path:
         """Return the folder of the checkpoint below `store`; its name hashes everything that the result depends on."""
