@@ -12,8 +12,8 @@ import pyarrow as pa
 from din import documents
 from din.document_types import TrainingTimes
 from din.features.reader import Features
+from din.gates.earlier_champion import score_champion
 from din.metrics.estimates import Estimate, Interval, Metric, difference, estimate, mean
-from din.promotion.champion import score_champion
 from din.workspace import Workspace
 
 CHAMPION, SCRATCH, STALE, FIRST = "champion", "scratch", "stale", "first"

@@ -299,7 +299,7 @@ def pin(
     with answering():
         from din.artifacts import write_bytes
         from din.params.overlays import edit
-        from din.promotion.pin import pin
+        from din.registry.champions import pin
         from din.registry.registry import Registry
         from din.sources.fetch import look
 
@@ -402,7 +402,7 @@ def gate(as_json: AsJson = False) -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
     check_root(HERE.params, HERE.pipeline)
     with printing_json(HERE.gate, as_json), reporting("gate", HERE.gate):
-        from din.promotion.gate import gate
+        from din.gates.gate import gate
 
         gate(HERE, params_here())
 
@@ -516,11 +516,11 @@ def approve(
 ) -> None:
     """Approve a candidate that waits for a person, so that `din promote` makes it the champion."""
     with answering():
-        from din.promotion import commands
+        from din.approvals import approve
 
         at = uri or default_registry()
         name = job_model(uri, model)
-        print_result(lambda: commands.approve(at, name, run, by or user(), reason, override), as_json)
+        print_result(lambda: approve(at, name, run, by or user(), reason, override), as_json)
 
 
 @app.command(rich_help_panel=CHAMPION, epilog=examples("din reject 4f1c --reason 'the gain is a leak'"))
@@ -534,11 +534,11 @@ def reject(
 ) -> None:
     """Reject a candidate that waits for a person; the first answer counts."""
     with answering():
-        from din.promotion import commands
+        from din.approvals import reject
 
         at = uri or default_registry()
         name = job_model(uri, model)
-        print_result(lambda: commands.reject(at, name, run, by or user(), reason), as_json)
+        print_result(lambda: reject(at, name, run, by or user(), reason), as_json)
 
 
 @app.command(
@@ -556,9 +556,9 @@ def approvals(
 ) -> None:
     """Print the candidates that wait for a person, and all answers."""
     with answering():
-        from din.promotion import commands
+        from din.approvals import show_approvals
 
-        commands.show_approvals(uri or default_registry(), job_model(uri, model), as_json)
+        show_approvals(uri or default_registry(), job_model(uri, model), as_json)
 
 
 @app.command(
@@ -605,7 +605,7 @@ def score(
 def registry_list(uri: Uri = None, model: Model = None, as_json: AsJson = False) -> None:
     """Print all records; the last record of each model is its champion."""
     with answering():
-        from din.promotion import commands
+        from din.registry import commands
 
         commands.show_list(uri or default_registry(), model, as_json)
 
@@ -624,7 +624,7 @@ def registry_show(
 ) -> None:
     """Print a record with the metrics of its bundle, as JSON."""
     with answering():
-        from din.promotion import commands
+        from din.registry import commands
 
         at = uri or default_registry()
         commands.show(at, model or only_model(at), number)
@@ -646,7 +646,7 @@ def registry_diff(
 ) -> None:
     """Print what differs between two promotions: parameters, data, code, packages, machines, gates and metrics."""
     with answering():
-        from din.promotion.diff import show_diff
+        from din.registry.diff import show_diff
 
         at = uri or default_registry()
         show_diff(at, model or only_model(at), first, second, as_json)
@@ -666,7 +666,7 @@ def registry_rollback(
 ) -> None:
     """Make an earlier champion the champion again, by appending a record."""
     with answering():
-        from din.promotion import commands
+        from din.registry import commands
 
         at = uri or default_registry()
         name = model or only_model(at)
@@ -683,7 +683,7 @@ def registry_rollback(
 def registry_verify(uri: Uri = None, model: Model = None, as_json: AsJson = False) -> None:
     """Check the chain of records, hash everything they name, and exit 3 if something is missing or was changed."""
     with answering():
-        from din.promotion import commands
+        from din.registry import commands
 
         commands.verify(uri or default_registry(), model, as_json)
 
@@ -708,7 +708,7 @@ def registry_gc(
 ) -> None:
     """Remove objects that killed promotions left behind and no record names."""
     with answering():
-        from din.promotion import commands
+        from din.registry import commands
 
         at = uri or default_registry()
         commands.gc(at, model or only_model(at), days, yes, bundle or (), as_json)
@@ -722,9 +722,9 @@ def registry_keep(
 ) -> None:
     """Store the files of a folder below a key of this job's namespace, for other workers to take."""
     with answering():
-        from din.promotion import records
+        from din.registry import run_files
 
-        print_result(lambda: records.keep(records.objects_of(HERE, params_here()), key, folder), as_json)
+        print_result(lambda: run_files.keep(run_files.objects_of(HERE, params_here()), key, folder), as_json)
 
 
 @registry_app.command("take", epilog=examples("din registry take runs/nightly-2026-01-31 reports-of-that-run"))
@@ -735,9 +735,9 @@ def registry_take(
 ) -> None:
     """Copy the files that were kept below a key into a folder."""
     with answering():
-        from din.promotion import records
+        from din.registry import run_files
 
-        print_result(lambda: records.take(records.objects_of(HERE, params_here()), key, folder), as_json)
+        print_result(lambda: run_files.take(run_files.objects_of(HERE, params_here()), key, folder), as_json)
 
 
 def check_root(*files: Path) -> None:

@@ -586,7 +586,7 @@ JudgedModel = Literal["judged", "crossfit", "shipped"]
 class GateEntry(TypedDict):
     """The result of one gate.
 
-    `model` is the model that the figure is about; see `din.promotion.verdict.Gate`. `evaluated` is False if the gate
+    `model` is the model that the figure is about; see `din.gates.verdict.Gate`. `evaluated` is False if the gate
     could not be judged and is closed for that reason alone. `compares` is True if it compares the candidate with an
     earlier champion.
     """
@@ -634,7 +634,7 @@ WhyMissed = Literal["late", "changed", "before the window"]
 
 @with_config(STRICT)
 class MissedDay(TypedDict):
-    """A day of the log that a champion that goes on never learns as it is now; see `din.promotion.missed_days`."""
+    """A day of the log that a champion that goes on never learns as it is now; see `din.gates.missed_days`."""
 
     day: Day
     rows: PositiveInt

@@ -14,10 +14,9 @@ from din import documents, stage
 from din.document_types import StageOutcome
 from din.errors import InputError, Unavailable
 from din.params import load
+from din.printing import print_table
 from din.process import environment, query
-from din.promotion.approval import newest
-from din.promotion.printing import print_table
-from din.registry.approvals import Request
+from din.registry.approval_requests import Request
 from din.registry.records import Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -85,7 +84,7 @@ def status(workspace: Workspace) -> Status:
     try:
         registry = Registry.of(workspace, load(workspace.params))
         champion = registry.champion()
-        number = newest(registry)
+        number = registry.newest()
         now = datetime.now(UTC)
         waiting = [case.request for case in registry.approvals.cases() if case.state(now, number) == "waiting"]
         problems += registry.approvals.damage()

@@ -12,7 +12,7 @@ from din import documents
 from din.document_types import Facts, GateReport
 from din.errors import InputError
 from din.names import FileName, ModelName, RunId, Version
-from din.registry.approvals import HeldGate
+from din.registry.approval_requests import HeldGate
 
 SOUND = json.dumps(documents_of.facts())
 TEXT = SOUND.replace('"seed": 1, "packages"', '"seed": "1", "packages"')

@@ -39,11 +39,11 @@ from din.document_types import GateReport
 from din.errors import GateClosed, InputError
 from din.features.reader import Features
 from din.featurize.build import featurize
+from din.gates.gate import gate
 from din.metrics.estimates import Interval
 from din.params import Params
-from din.promotion.gate import gate
-from din.promotion.pin import pin
 from din.promotion.promote import promote
+from din.registry.champions import pin
 from din.registry.registry import Registry
 from din.serve.export import export
 from din.serve.parity import check_parity

@@ -38,9 +38,9 @@ from din.artifacts import atomic_path, write_json
 from din.errors import InputError
 from din.features.reader import Features
 from din.featurize.build import featurize
+from din.gates.earlier_champion import score_champion
 from din.names import Version
 from din.params import Params, to_json
-from din.promotion.champion import score_champion
 from din.registry.registry import Registry
 from din.serve.export import export
 from din.sources.fetch import fetch, look

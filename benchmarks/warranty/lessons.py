@@ -19,15 +19,15 @@ from benchmarks.warranty.scores import together
 from din.document_types import RefitReport, Verdict
 from din.features.days import DayRows, days_of
 from din.features.reader import Features, Shard
+from din.gates.budgets import measure_latency
+from din.gates.candidate import candidate_gates
+from din.gates.delta import margin_of
+from din.gates.evidence import Evidence
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look
 from din.params import Params
 from din.params.gate import Gate
-from din.promotion.budgets import measure_latency
-from din.promotion.candidate import candidate_gates
-from din.promotion.delta import margin_of
-from din.promotion.evidence import Evidence
-from din.promotion.looks import View, judged
+from din.registry.looks import View, judged
 from din.train.crossfit import FOLDS, CrossFitted
 from din.train.learner import Learner
 from din.train.predict import Predictions

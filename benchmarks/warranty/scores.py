@@ -12,12 +12,12 @@ import numpy as np
 
 from benchmarks.warranty.trainings import Pair
 from din.document_types import Verdict
+from din.gates.delta import margin_of, ruling
 from din.metrics import auc
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge, level_of, resolves
 from din.params.gate import Gate
-from din.promotion.delta import margin_of, ruling
-from din.promotion.looks import View, judged
+from din.registry.looks import View, judged
 
 DAYS = 30
 

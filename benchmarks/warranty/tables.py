@@ -9,10 +9,10 @@ from benchmarks.warranty.lessons import ALL_FOLDS, SOUND, Outcome
 from benchmarks.warranty.scores import DAYS, Drawn, Month, together
 from benchmarks.warranty.trainings import JUDGING, KINDS, Pair
 from benchmarks.warranty.waiting import Wait
+from din.gates.delta import margin_of
 from din.metrics.estimates import difference
 from din.metrics.noninferiority import judge
 from din.params.gate import Gate
-from din.promotion.delta import margin_of
 from din.train.crossfit import FOLDS
 
 _METRICS = ("auc", "gauc")

@@ -12,7 +12,7 @@ from din.document_types import Verdict
 from din.features.days import days_of
 from din.metrics.estimates import Metric
 from din.params import Params
-from din.promotion.looks import View
+from din.registry.looks import View
 
 DAYS = 60
 

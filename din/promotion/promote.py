@@ -17,22 +17,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
-from din import documents
+from din import approvals, documents
 from din.artifacts import MANIFEST
 from din.document_types import About, Evaluation, GateReport
 from din.errors import GateClosed, InputError, shown
+from din.gates import stored_crossfit
+from din.gates.budgets import MEASURED, Latency, measure_latency
+from din.gates.earlier_champion import Score, score_champion
+from din.gates.evidence import Evidence
+from din.gates.explain import explain
+from din.gates.gate import judge, print_gates
+from din.gates.verdict import overall
 from din.names import Digest
 from din.params import Params
 from din.params.gate import Policy
-from din.promotion import approval, commands, crossfit
-from din.promotion.budgets import MEASURED, Latency, measure_latency
-from din.promotion.champion import Score, score_champion
-from din.promotion.evidence import Evidence
-from din.promotion.gate import judge, print_gates
-from din.promotion.printing import flat, print_table
-from din.promotion.promoted import CROSSFIT, GIT, RAW_MANIFEST
-from din.promotion.verdict import overall
-from din.promotion.words import explain
+from din.printing import flat, print_table
+from din.registry import commands
+from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST
 from din.registry.records import Approved, Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -73,8 +74,8 @@ def promote(
         reason: the reason, for the log; by default that of the approval, or else that the gate is open. A rollback's
             reason is the harm that the gate found.
         run_id: the run's id, by default `DIN_RUN_ID` or else a new one.
-        score: see `din.promotion.gate.gate`.
-        latency: see `din.promotion.gate.gate`.
+        score: see `din.gates.gate.gate`.
+        latency: see `din.gates.gate.gate`.
 
     Returns:
         The champion. Nothing is appended if the candidate is the champion already, or the harmful one was rolled back.
@@ -101,7 +102,7 @@ def promote(
     champion = history[-1] if history else None
     command = shlex.join(["din", "score", "--registry", registry.uri, "--model", registry.model_name])
     command += " --input requests.jsonl"
-    if harm := approval.harm_to_undo(report):
+    if harm := approvals.harm_to_undo(report):
         serves = champion is not None and champion.number == harm["record"]
         if serves:
             _judge_again(report, evidence, policy, score, latency)
@@ -152,7 +153,7 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
     if report["verdict"] != overall(report["gates"]):
         _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
-    if approval.need(report, policy) == "another candidate" and not approval.harm_to_undo(report):
+    if approvals.need(report, policy) == "another candidate" and not approvals.harm_to_undo(report):
         print_gates(report)
         why = f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do"
         raise GateClosed(why, workspace.gate)
@@ -162,9 +163,9 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
 def _approval(registry: Registry, report: GateReport, policy: Policy) -> Approved | None:
     """Return the answer that lets the candidate pass, or None if it needs none."""
     assert report["bundle"]
-    case = registry.approvals.case(approval.next_number(report), report["bundle"])
+    case = registry.approvals.case(approvals.next_number(report), report["bundle"])
     try:
-        return approval.granted(case, report, approval.need(report, policy))
+        return approvals.granted(case, report, approvals.need(report, policy))
     except GateClosed as error:
         raise GateClosed(f"nothing promoted: {error}", error.report) from None
 
@@ -183,7 +184,7 @@ def _judge_again(report: GateReport, evidence: Evidence, policy: Policy, score: 
     found = json.loads(documents.dump(judge(evidence, score, latency)))
     before = _comparable(json.loads(documents.dump(report)))
     now = _comparable(found)
-    if approval.need(found, policy) != approval.need(report, policy):
+    if approvals.need(found, policy) != approvals.need(report, policy):
         print_gates(found)
         _refuse(workspace, f"judged again, the gate is {found['verdict']}")
     differing = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
@@ -231,7 +232,7 @@ def _run_files(evidence: Evidence) -> dict[str, bytes]:
     paths[RAW_MANIFEST] = workspace.raw / MANIFEST
     git = documents.dump(_git(workspace))
     files = {name: path.read_bytes() for name, path in paths.items()}
-    return files | {GIT: git, CROSSFIT: crossfit.dump(evidence)}
+    return files | {GIT: git, CROSSFIT: stored_crossfit.dump(evidence)}
 
 
 def _git(workspace: Workspace) -> dict[str, Any]:
@@ -259,7 +260,7 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 def _why(report: GateReport, answer: Approved | None) -> str:
     """Say why the candidate becomes the champion."""
-    shut = ", ".join(gate["name"] for gate in approval.shut(report))
+    shut = ", ".join(gate["name"] for gate in approvals.shut(report))
     if answer is None or not shut:
         return explain(report)
     how = "overrode" if answer.override else "approved"

@@ -31,7 +31,7 @@ from din.document_types import Facts
 from din.errors import GateClosed, InputError, Unavailable, listed
 from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
-from din.registry.approvals import APPROVALS, Approvals, case_key
+from din.registry.approval_requests import APPROVALS, Approvals, case_key
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
 from din.registry.objects import Objects, Refused, prefixes
 from din.registry.records import (
@@ -102,6 +102,11 @@ class Registry:
         """
         newest = newest_entry(self._objects)
         return newest.record if newest else None
+
+    def newest(self) -> int:
+        """Return the number of the newest record, or 0 before the first promotion."""
+        champion = self.champion()
+        return champion.number if champion else 0
 
     def record(self, number: int) -> Record:
         """Return one record.

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from din.errors import shown
+from din.gates.explain import LEARN_MISSED, tell_missed
 from din.metrics.estimates import Interval
 from din.params.gate import Gate
-from din.promotion.words import LEARN_MISSED, tell_missed
 from din.report.figures import SliceFigures
 from din.report.run import Run
 

@@ -20,11 +20,11 @@ from scipy.special import ndtri
 
 from din.features.reader import Features, Impressions
 from din.field_forms import UNKNOWN, Column
+from din.gates.evidence import Evidence
 from din.metrics.calibration import bin_of_rows
 from din.metrics.estimates import Interval, difference, estimate
 from din.metrics.slices import slices
 from din.params import Params
-from din.promotion.evidence import Evidence
 from din.schema import ITEM_ID, Field, Group, SplitName
 from din.workspace import Workspace
 

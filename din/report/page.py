@@ -18,8 +18,8 @@ from markupsafe import Markup, escape
 
 from din.document_types import Expectation, GateEntry, Metrics
 from din.errors import shown
+from din.gates.explain import MODELS
 from din.metrics.estimates import Interval
-from din.promotion.words import MODELS
 from din.report.advice import Advice
 from din.report.charts import Axis, Plot, interval, strip
 from din.report.run import Run

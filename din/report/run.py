@@ -21,8 +21,8 @@ from din.document_types import (
     ValidationReport,
 )
 from din.errors import InputError, Unavailable
+from din.gates.explain import explain, explain_champion
 from din.params import Params, load
-from din.promotion.words import explain, explain_champion
 from din.registry.bundle import FACTS
 from din.registry.records import Record
 from din.registry.registry import Registry

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from din.approvals import shut
 from din.artifacts import write_bytes
-from din.promotion.approval import shut
-from din.promotion.printing import markdown_table
+from din.printing import markdown_table
 from din.report.advice import Advice, advise
 from din.report.page import render
 from din.report.run import Run

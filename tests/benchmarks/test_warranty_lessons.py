@@ -24,7 +24,7 @@ from din.features.reader import Features
 from din.metrics.estimates import Metric
 from din.params import Params
 from din.params.gate import Gate
-from din.promotion.looks import View
+from din.registry.looks import View
 from din.schema import LABEL, TIMESTAMP, USER_ID
 from din.sources.rawlog import RawLog
 from din.train.compute import CPU_ALONE

@@ -18,7 +18,7 @@ from story import Story
 
 from din.model import artifact
 from din.names import RunId
-from din.promotion.pin import NONE
+from din.registry.champions import NONE
 from din.registry.records import run_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]

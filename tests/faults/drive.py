@@ -59,7 +59,7 @@ STAGES: dict[str, str] = {
     "refit": "din.train.refit:refit",
     "export": "din.serve.export:export",
     "check_parity": "din.serve.parity:check_parity",
-    "gate": "din.promotion.gate:gate",
+    "gate": "din.gates.gate:gate",
 }
 
 

@@ -11,8 +11,8 @@ from stages import HERE, exit_code
 
 from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
+from din.gates.gate import gate
 from din.params import Params
-from din.promotion.gate import gate
 from din.promotion.promote import promote
 
 RUN, OTHER, OUTSIDE, CODE = Path("run"), Path("other"), Path("outside"), Path("code")

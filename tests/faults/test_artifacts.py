@@ -26,10 +26,10 @@ from stages import HERE, exit_code
 from din import documents
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed, InputError
+from din.gates.gate import gate
 from din.params import Params
-from din.promotion import commands
-from din.promotion.gate import gate
 from din.promotion.promote import promote
+from din.registry import commands
 from din.registry.bundle import verify_bundle
 from din.registry.registry import Registry
 from din.serve import Scorer

@@ -10,7 +10,7 @@ from bundles import bundle, crown
 from s3 import BUCKET, allow, store
 
 from din.errors import GateClosed, InputError
-from din.promotion import commands
+from din.registry import commands
 from din.registry.registry import Registry
 
 

@@ -30,7 +30,7 @@ from din.document_types import (
 )
 from din.errors import InputError
 from din.params import Params
-from din.registry.approvals import Answer, Request
+from din.registry.approval_requests import Answer, Request
 from din.registry.bundle import Manifest
 from din.registry.records import Record
 

@@ -16,7 +16,7 @@ from random_features import write_features
 from din.artifacts import write_json
 from din.errors import InputError
 from din.features.reader import Features
-from din.promotion.champion import fair_rows
+from din.gates.earlier_champion import fair_rows
 from din.train.warm_start import Start
 
 TRAINED = datetime(1970, 1, 3, tzinfo=UTC)

@@ -129,7 +129,7 @@ VALIDATED = {"validate_raw", "validate_features", "validate_predictions"}
 EDITS = {
     "a limit of the gate": (write("params.yaml", "  min_auc: 0.56 # ", before="  min_auc:"), {"gate"}),
     "a new limit of the gate": (write("din/params/gate.py", "NEW = 1\n"), {"gate"}),
-    "a gate": (write("din/promotion/slices.py", "NEW = 1\n"), {"gate"}),
+    "a gate": (write("din/gates/slices.py", "NEW = 1\n"), {"gate"}),
     "a limit of an expectation": (write("params.yaml", "  min_rows: 999 # ", before="  min_rows:"), {"validate_raw"}),
     "an expectation": (write("validation/predictions.py", "NEW = 1\n"), {"validate_predictions"}),
     "a comment": (write("din/metrics/ranking.py", "# new\n"), set()),

@@ -15,10 +15,10 @@ from stages import exit_code
 
 from din.artifacts import read_json, sha256_file
 from din.errors import GateClosed, InputError, Unavailable
+from din.gates.gate import gate
 from din.params import Params, to_json
-from din.promotion import commands
-from din.promotion.gate import gate
 from din.promotion.promote import promote
+from din.registry import commands
 from din.registry.objects import Objects
 from din.registry.registry import Registry, StaleChampion
 from din.workspace import Workspace

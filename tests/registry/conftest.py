@@ -1,13 +1,16 @@
-"""A store that speaks S3, behind a proxy that fails on demand."""
+"""Fixtures of the registry tests: a store that speaks S3 behind a proxy that fails on demand, and a miniature run."""
 
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from faulty_proxy import FaultyProxy
+from miniature_fixtures import quick, registry, run, workspace
 from s3 import allow, store
 
 from din.registry import objects
+
+__all__ = ["quick", "registry", "run", "workspace"]
 
 
 @pytest.fixture(scope="module")

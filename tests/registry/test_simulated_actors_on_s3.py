@@ -23,7 +23,7 @@ from simulation.actors import (
 )
 
 from din.errors import GateClosed, InputError, Unavailable
-from din.promotion import looks
+from din.registry import looks
 from din.registry.records import Record
 from din.registry.registry import Registry
 

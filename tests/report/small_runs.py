@@ -10,9 +10,9 @@ from miniature import Run as Miniature
 from miniature import score
 
 from din.artifacts import write_json
+from din.gates.gate import gate
 from din.params import Params
-from din.promotion import records
-from din.promotion.gate import gate
+from din.registry import run_files
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -78,4 +78,4 @@ def keep(run: Miniature, run_id: str, folder: Path) -> None:
         target = folder / "reports" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((run.here.reports / name).read_bytes())
-    records.keep(records.objects_of(run.here, run.params), f"runs/{run_id}", folder)
+    run_files.keep(run_files.objects_of(run.here, run.params), f"runs/{run_id}", folder)

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from din import cli
 from din.errors import GateClosed
-from din.promotion import records
-from din.promotion.gate import gate
+from din.gates.gate import gate
 from din.promotion.promote import promote
+from din.registry import run_files
 from din.registry.registry import Registry
 from din.report.page import MOST_BYTES
 from din.report.runs import read_runs
@@ -52,7 +52,7 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     broken = tmp_path / "broken"
     (broken / "reports").mkdir(parents=True)
     (broken / "reports" / "gate.json").write_text("{")
-    records.keep(records.objects_of(here, finished.params), "runs/broken", broken)
+    run_files.keep(run_files.objects_of(here, finished.params), "runs/broken", broken)
     runs = read_runs(registry.uri, registry.model_name, 10)
     rows = {row.run_id: row for row in runs.rows}
     assert rows["refused"].verdict == "closed"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from serve_workspace import Finished
 
-from din.promotion.champion import score_champion
+from din.gates.earlier_champion import score_champion
 from din.registry.bundle import verify_bundle
 from din.serve import Limits, Scorer
 from din.serve.latency import CANDIDATES, relative_time

@@ -20,7 +20,7 @@ from din.artifacts import hash_files, write_json
 from din.document_types import Facts
 from din.errors import GateClosed
 from din.names import ModelName, Version
-from din.promotion import looks
+from din.registry import looks
 from din.registry.bundle import verify_bundle
 from din.registry.records import Record, StaleChampion
 from din.registry.registry import Registry

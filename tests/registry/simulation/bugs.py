@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from din.promotion import looks
-from din.registry import objects, records, registry
+from din.registry import looks, objects, records, registry
 from din.registry.objects import Objects
 from din.registry.registry import Registry
 

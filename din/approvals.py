@@ -1,0 +1,300 @@
+"""Decide whether a candidate needs a person's approval, ask for it, and check the answer.
+
+A candidate whose gates are not all open may pass in two ways. An approval covers borderline gates, where
+`gate.approval` allows it. An override covers gates that compare with an earlier champion which can't be evaluated any
+more. Either covers exactly the gates and figures that its request states, for one candidate after one champion.
+"""
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, get_args
+
+from din.document_types import GateEntry, GateReport, Harm
+from din.errors import GateClosed, InputError, listed, shown
+from din.names import RunId
+from din.params.gate import Policy
+from din.printing import print_table
+from din.registry.approval_requests import Answer, Case, HeldGate, Request
+from din.registry.records import Approved
+from din.registry.registry import Registry
+
+Need = Literal["nothing", "approval", "override", "another candidate"]
+"""The help that a candidate needs to pass, from the least to the most."""
+_NEEDS: tuple[Need, ...] = get_args(Need)
+_MOST_REASON = 1000
+
+
+def shut(report: GateReport) -> list[GateEntry]:
+    """Return the gates of a report that are not open."""
+    return [one for one in report["gates"] if one["verdict"] != "open"]
+
+
+def need(report: GateReport, policy: Policy) -> Need:
+    """Return what a candidate needs to pass; nobody is asked about the champion itself, or one that is rolled back."""
+    champion = report["champion"]
+    is_champion = champion is not None and champion["version"] == report["bundle"]
+    if report["verdict"] == "open":
+        return "approval" if policy == "always" and not is_champion else "nothing"
+    if is_champion or harm_to_undo(report):
+        return "another candidate"
+    needs: list[Need] = sorted((_need(gate, policy) for gate in shut(report)), key=_NEEDS.index)
+    return needs[-1] if needs else "another candidate"
+
+
+def harm_to_undo(report: GateReport) -> Harm | None:
+    """Return the champion's harm if `din promote` is to roll it back: the candidate does not replace it at once."""
+    automatic = report["about"]["params"].get("promote", {}).get("on_harm") == "rollback"
+    return report.get("harm") if automatic and report["verdict"] != "open" else None
+
+
+def _need(gate: GateEntry, policy: Policy) -> Need:
+    """Return what a candidate needs because this gate is not open."""
+    if gate["verdict"] == "borderline" and policy != "never":
+        return "approval"
+    return "override" if gate["compares"] and not gate["evaluated"] else "another candidate"
+
+
+def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Case:
+    """Return the request for an approval or override of a report's candidate, and store it if there is none yet.
+
+    Args:
+        registry: the registry that the promotion would go to.
+        report: the report on the candidate.
+        needed: what the candidate needs, an approval or an override.
+        days: how long an answer counts.
+        run_id: the run that asks.
+
+    Raises:
+        GateClosed: the request for this candidate names other gates than the report.
+        InputError: a stored request or answer is damaged, or the registry can't be written.
+        Unavailable: the registry doesn't answer.
+    """
+    assert report["bundle"]  # without a sound bundle, gates on the candidate itself are closed
+    now = datetime.now(UTC)
+    request = Request(
+        number=next_number(report),
+        version=report["bundle"],
+        run_id=run_id,
+        gates=tuple(HeldGate(name=one["name"], reason=_reason(one)) for one in shut(report)),
+        needs_override=needed == "override",
+        at=now.isoformat(timespec="seconds"),
+        expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
+    )
+    registry.approvals.ask(request)
+    case = registry.approvals.case(request.number, request.version)
+    assert case
+    check_same_gates(case, report, needed)
+    return case
+
+
+def next_number(report: GateReport) -> int:
+    """Return the number that the promotion of a report's candidate would have."""
+    champion = report["champion"]
+    return champion["number"] + 1 if champion else 1
+
+
+def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
+    """Refuse an approval that was asked for other gates, figures or limits than a report holds back.
+
+    Raises:
+        GateClosed: a gate was added or removed, only one of the two needs an override, or the reason of a gate that was
+            evaluated has changed.
+    """
+    request = case.request
+    advice = "Bring back the parameters with which the gate asked, or train another candidate"
+    about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
+    asked = {gate.name: gate.reason for gate in request.gates}
+    found = {gate["name"]: gate for gate in shut(report)}
+    if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
+        raise GateClosed(
+            f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "
+            f"{listed(sorted(found)) or 'none'}. {advice}"
+        )
+    for name, gate in found.items():
+        if gate["evaluated"] and _reason(gate) != asked[name]:
+            raise GateClosed(f"{about} figures: of {name} it says {asked[name]!r}, now {_reason(gate)!r}. {advice}")
+
+
+def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | None:
+    """Return the approval that lets a candidate pass, or None if it needs none.
+
+    Args:
+        case: the request for this candidate after this champion, if there is one.
+        report: the report on the candidate.
+        needed: what the candidate needs.
+
+    Raises:
+        GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
+            is about other gates or figures.
+    """
+    if case is None:
+        if needed == "nothing":
+            return None
+        raise GateClosed("a person must approve, and nobody was asked; run `dvc repro gate`, which asks")
+    state = case.state(datetime.now(UTC), case.request.number - 1)
+    if state == "rejected" or (needed != "nothing" and state == "expired"):
+        raise GateClosed(why_rejected(case))
+    if needed == "nothing":
+        return None
+    check_same_gates(case, report, needed)
+    if case.answered is None:
+        raise GateClosed(f"it waits for approval until {case.request.expires}; `din approvals` shows the requests")
+    answer = case.answered.answer
+    if needed == "override" and not answer.override:
+        raise GateClosed(f"{answer.by} approved without an override, and the earlier champion was not evaluated")
+    return Approved(by=answer.by, override=answer.override, answer=case.answered.digest)
+
+
+def why_rejected(case: Case) -> str:
+    """Say who rejected a candidate, or that nobody answered in time."""
+    if case.answered and not case.answered.answer.approved:
+        answer = case.answered.answer
+        return f"{answer.by} rejected this candidate at {answer.at}: {answer.reason}"
+    return (
+        f"nobody approved this candidate until {case.request.expires}, which rejects it; train another one, or ask "
+        "again once `din registry gc` has removed the request"
+    )
+
+
+def how_to_answer(registry: Registry, case: Case) -> str:
+    """Return the commands that approve and reject, to be completed by a reason."""
+    where = ["--registry", registry.uri, "--model", registry.model_name]
+    name = case.request.version[:12]
+    override = ["--override"] if case.request.needs_override else []
+    approve = shlex.join(["din", "approve", name, *override, *where])
+    reject = shlex.join(["din", "reject", name, *where])
+    return f"    {approve} --reason WHY\n    {reject} --reason WHY"
+
+
+def decide(registry: Registry, name: str, approved: bool, override: bool, by: str, reason: str) -> Case:
+    """Store a person's answer to a request.
+
+    Args:
+        registry: the registry with the request.
+        name: the id of the run that asks, or the start of the candidate's version.
+        approved: False rejects.
+        override: whether to approve although the earlier champion was not evaluated.
+        by: the person or service.
+        reason: why.
+
+    Returns:
+        The request with the answer that counts, which may be an earlier equal decision.
+
+    Raises:
+        InputError: no request or several have that name, or an override is needed and not given, or the reverse.
+        GateClosed: the request has expired, another champion has appeared since, or somebody decided otherwise.
+    """
+    case = _find(registry, name)
+    request = case.request
+    place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
+    if approved and override != request.needs_override:
+        advice = (
+            "the earlier champion can't be evaluated, so add --override"
+            if request.needs_override
+            else ("the earlier champion was evaluated, so leave out --override")
+        )
+        raise InputError(f"{place}: {advice}")
+    now = datetime.now(UTC)
+    state = case.state(now, registry.newest())
+    if state == "outdated":
+        raise GateClosed(f"{place}: another champion has appeared since this candidate was judged; run the gate again")
+    if state == "expired":
+        raise GateClosed(f"{place}: {why_rejected(case)}")
+    answer = Answer(
+        request=case.digest,
+        approved=approved,
+        override=override,
+        by=by,
+        reason=reason,
+        at=now.isoformat(timespec="seconds"),
+    )
+    return Case(request, case.digest, registry.approvals.answer(case, answer))
+
+
+def _find(registry: Registry, name: str) -> Case:
+    """Return the request of this name: the waiting one, or else the newest.
+
+    Raises:
+        InputError: there is none, or several wait.
+    """
+    cases = registry.approvals.cases()
+    run_id = RunId.of(name)
+    found = [case for case in cases if case.request.run_id == run_id or case.request.version.startswith(name)]
+    now = datetime.now(UTC)
+    number = registry.newest()
+    every = [case for case in cases if case.state(now, number) == "waiting"]
+    waiting = [case for case in found if case in every]
+    if len(waiting) == 1 or (found and not waiting):
+        return (waiting or found)[-1]
+    known = listed(f"{case.request.run_id or 'no run'} ({case.request.version[:12]})" for case in every) or "none"
+    raise InputError(f"{registry.name}: {shown(name)} names {len(waiting)} requests, expected one; waiting: {known}")
+
+
+def _reason(gate: GateEntry) -> str:
+    """Return why a gate is not open, on one line that a document can hold."""
+    text = gate["reason"] or gate["verdict"]
+    return (text if text.isprintable() else shown(text))[:_MOST_REASON]
+
+
+def approve(uri: str, model_name: str, run: str, by: str, reason: str, override: bool = False) -> Case:
+    """Approve the candidate that a request is about; see `decide`."""
+    registry = Registry(uri, model_name)
+    case = decide(registry, run, approved=True, override=override, by=by, reason=reason)
+    print(f"{_decision(case)}; `din promote` makes it the champion")
+    return case
+
+
+def reject(uri: str, model_name: str, run: str, by: str, reason: str) -> Case:
+    """Reject the candidate that a request is about; see `decide`."""
+    registry = Registry(uri, model_name)
+    case = decide(registry, run, approved=False, override=False, by=by, reason=reason)
+    print(_decision(case))
+    return case
+
+
+def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dict[str, Any]]:
+    """Print all requests for approval with their states and answers, as a table or as JSON."""
+    registry = Registry(uri, model_name)
+    newest = registry.newest()
+    now = datetime.now(UTC)
+    found = [
+        asdict(case.request)
+        | {"state": case.state(now, newest), "answer": asdict(case.answered.answer) if case.answered else None}
+        for case in registry.approvals.cases()
+    ]
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return found
+    columns = ("number", "version", "run", "state", "gates", "asked", "expires", "answered by", "reason")
+    rows = [
+        (
+            one["number"],
+            one["version"][:12],
+            one["run_id"],
+            one["state"] + (" (needs --override)" if one["needs_override"] and one["state"] == "waiting" else ""),
+            ", ".join(gate["name"] for gate in one["gates"]) or "all open",
+            one["at"],
+            one["expires"],
+            _answerer(one["answer"]),
+            one["answer"]["reason"] if one["answer"] else None,
+        )
+        for one in found
+    ]
+    print_table(f"{registry.name}: {len(rows)} requests for approval", columns, rows)
+    for line in registry.approvals.damage():
+        print(f"warning: {line}", file=sys.stderr)
+    return found
+
+
+def _decision(case: Case) -> str:
+    assert case.answered
+    answer = case.answered.answer
+    verb = "approved" if answer.approved else "rejected"
+    return f"{case.request.version} (record {case.request.number}): {verb} by {answer.by} at {answer.at}"
+
+
+def _answerer(answer: dict[str, Any] | None) -> str | None:
+    return None if answer is None else answer["by"] + (" (override)" if answer["override"] else "")

@@ -1,0 +1,62 @@
+"""Is today's log still the log on which the champion was promoted? Its AUC then against its AUC on today's rows.
+
+A fault that harms champion and candidate alike, such as a wrong item table, does not show in their difference, but in
+the champion's own AUC. A champion also gets worse with every day that it has not learned. After some refused days its
+AUC is low although today's log is sound, and only a promotion can help. A candidate that has learned such days tells
+the two cases apart:
+
+    the champion fell, and on today's test rows the judged model
+    fell too                                                 closed    the log has changed its meaning
+    is better, and not far below the champion's earlier AUC  open      the champion is stale
+
+The judged model has learned nothing of the test days. A model that has may have learned what they mean now.
+"""
+
+import math
+from dataclasses import replace
+from datetime import datetime
+
+from din.errors import InputError
+from din.gates.earlier_champion import Rival
+from din.gates.verdict import Finding, from_estimate, not_outside
+from din.metrics.estimates import Estimate
+
+_ADVICE = "did labels, ids or side tables change their meaning? If the traffic changed, raise gate.max_champion_drop"
+
+
+def champion_today(champion: Rival) -> Finding:
+    """Judge that the champion's AUC has not certainly fallen by more than `max_champion_drop`, or that it is stale."""
+    evidence = champion.evidence
+    low = -evidence.limits.max_champion_drop
+    if same := champion.same(low):
+        return same
+    recorded = champion.facts["evaluation"]["test"]["auc"]
+    if recorded is None:
+        raise InputError("the champion has no recorded AUC")
+
+    confidence = evidence.limits.confidence
+    rows = champion.rows
+
+    def above_recorded(auc: Estimate) -> Finding:
+        return from_estimate(not_outside, replace(auc, value=auc.value - recorded), confidence, low, rows=len(rows))
+
+    now = evidence.estimate_of("auc", rows, champion.scores)
+    found = above_recorded(now)
+    if found.verdict == "open" or math.isnan(now.standard_error):
+        return found
+    told = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
+    if _is_newer(champion):
+        tested = evidence.sample
+        candidate = evidence.estimate("auc", tested)
+        gain = evidence.estimate("auc", tested, champion.score(tested)).interval(confidence)
+        told += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
+        if gain.lower > 0 and above_recorded(candidate).verdict == "open":
+            return replace(found, verdict="open", reason=f"{told}: the champion is stale")
+    return replace(found, reason=f"{told}: {_ADVICE}")
+
+
+def _is_newer(champion: Rival) -> bool:
+    """Return whether the judged model has learned days that the champion has not."""
+    ours = datetime.fromisoformat(champion.evidence.facts["judged_until"])
+    theirs = datetime.fromisoformat(champion.facts["seen_until"])
+    return ours.date() > theirs.date()

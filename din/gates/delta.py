@@ -1,0 +1,149 @@
+"""Gates that compare the candidate with another model on the same rows, by metrics of `gate.metrics`.
+
+The champion's gate by the first metric demands proof that the candidate loses less than the margin, whatever the
+candidate started from. A log too small for this proof on one day pools its days. The gates by further metrics close
+only on certain harm. A GAUC is the mean of many small AUCs, and its interval was three times as wide on a month of
+5,000 rows a day: a proof by both metrics refused sound lessons there, and one by either stops those that harm.
+
+The lesson's gate demands the same proof, by the first metric, against the model before its lesson. Without a champion,
+or with a weak one, a lesson that harms would pass all others. A candidate that goes on from a champion needs none,
+since its lesson began with a champion.
+
+The anchor's gates close only on proof that the candidate loses more: they are there so that small permitted losses
+don't add up, and a candidate that passed the champion's gates is the rule. See `din.metrics.noninferiority` for the
+test, and `looks` for evidence over days.
+"""
+
+import math
+from dataclasses import replace
+from functools import partial
+
+from din.document_types import Verdict
+from din.errors import InputError
+from din.gates.claims import Claim, form
+from din.gates.earlier_champion import Rival
+from din.gates.evidence import Evidence
+from din.gates.verdict import Finding, finite, from_estimate, not_outside
+from din.metrics.estimates import Estimate, Metric
+from din.metrics.noninferiority import WORST, Look, judge, level_of, resolves
+from din.params.gate import Gate as Limits
+from din.registry.looks import View, judged
+
+_NEXT = "The next run adds its days to these"
+_EQUAL = 0.95
+"""The probability with which `margin: auto` lets an equal candidate pass on a first look."""
+_KEY = ["sequence", "item"]
+"""The columns that identify a test row, sampled negatives included."""
+
+
+def against_champion(champion: Rival, metric: Metric) -> Finding:
+    """Judge that the candidate loses less than the margin to the champion, by a further metric not certainly more."""
+    limits = champion.evidence.limits
+    if same := champion.same(0.0):
+        return same
+    level = 1 - limits.confidence
+    views = [View.of(look, metric) for look in champion.looks]
+    outcome = judged(views, partial(margin_of, limits), level)
+    margin = margin_of(limits, views[-1].difference)
+    found = _finding(outcome, margin, limits, len(champion.looks[-1]))
+    if found.verdict != "borderline":
+        return found
+    further = f"Only certain harm closes a gate by another metric than {limits.metrics[0]}"
+    verdict = ruling(outcome, metric, limits)
+    return replace(found, verdict=verdict, reason=f"{found.reason}. {further if verdict == 'open' else _NEXT}")
+
+
+def ruling(outcome: Look, metric: Metric, limits: Limits) -> Verdict:
+    """Return the verdict on a comparison with the champion: undecided is open by all metrics but the first."""
+    return "open" if outcome.verdict == "borderline" and metric != limits.metrics[0] else outcome.verdict
+
+
+def against_judged(evidence: Evidence) -> Finding:
+    """Judge by the first metric that learning the test days costs less than the margin.
+
+    Raises:
+        InputError: the cross-fitted rows are not the test rows of the judged model.
+    """
+    limits = evidence.limits
+    if not evidence.refit["crossfit"]:
+        return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
+    rows = evidence.crossfit
+    if not rows.select(_KEY).equals(evidence.rows.select(_KEY)):
+        raise InputError(f"{evidence.workspace.crossfit} has other rows than the judged model's; run `dvc repro`")
+    some = evidence.draw(rows.append_column("judged", evidence.rows["prediction"]))
+    found = evidence.estimate(limits.metrics[0], some, some["judged"].to_numpy())
+    margin = margin_of(limits, found)
+    return _finding(judge([found], margin, 1, 1 - limits.confidence), margin, limits, len(some))
+
+
+def against_anchor(anchor: Rival, metric: Metric) -> Finding:
+    """Judge that the candidate does not certainly lose more than the margin to the anchor."""
+    limits = anchor.evidence.limits
+    if same := anchor.same(0.0):
+        return same
+    difference = anchor.evidence.estimate(metric, anchor.rows, anchor.scores)
+    margin = margin_of(limits, difference)
+    return from_estimate(not_outside, difference, limits.confidence, -margin, rows=len(anchor.rows))
+
+
+def _finding(outcome: Look, margin: float, limits: Limits, rows: int) -> Finding:
+    return Finding(
+        verdict=outcome.verdict,
+        observed=outcome.interval.point,
+        threshold=-margin,
+        interval=outcome.interval,
+        rows=rows,
+        reason=tell(outcome, margin, limits.max_margin),
+        power={
+            "look": outcome.number,
+            "users": outcome.users,
+            "excludes": finite(outcome.excludes),
+            "users_needed": outcome.users_needed,
+        },
+    )
+
+
+def margin_of(limits: Limits, today: Estimate) -> float:
+    """Return the permitted loss: `gate.margin`, or with `auto` what today's rows exclude on a first look.
+
+    With `auto`, an equal candidate passes with probability `_EQUAL`, unless `max_margin` forbids a margin that wide.
+
+    Args:
+        limits: the block `gate`.
+        today: candidate − champion on today's rows.
+    """
+    if limits.margin != "auto":
+        return limits.margin
+    excluded = resolves(today, level_of(1, 1 - limits.confidence), _EQUAL)
+    if math.isnan(excluded):
+        return limits.max_margin
+    return min(max(excluded, limits.min_margin), limits.max_margin)
+
+
+def tell(outcome: Look, margin: float, max_margin: float) -> str:
+    """Say what a look shows about a loss of the margin, and if it is undecided, what would decide.
+
+    Args:
+        outcome: the look.
+        margin: the permitted loss.
+        max_margin: the largest loss that may be permitted.
+    """
+    pooled = Claim(outcome.interval, -margin)
+    today = Claim(outcome.today, -margin)
+    if today.shows == "undefined":
+        return f"today's rows: {today}"
+    told = f"for {outcome.users:,} users the difference is {pooled}"
+    if outcome.verdict == "open":
+        return told
+    if outcome.verdict == "closed":
+        return told if pooled.shows == "beyond" else f"{told}; but on today's rows alone it is {today}"
+    told = f"undecided at look {outcome.number}: {told}"
+    if pooled.shows == "within":
+        return f"{told}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}"
+    digits = form((outcome.excludes,), (margin,))
+    told += f". An equal candidate rules out {outcome.excludes:{digits}} with these users in four of five cases"
+    if outcome.users_needed:
+        told += f", and {margin:{digits}} with about {outcome.users_needed:,}"
+    if margin == max_margin < outcome.excludes:
+        told += "; gate.max_margin permits no wider margin"
+    return told

@@ -1,0 +1,76 @@
+"""The meaning of a gate's report, in words for readers who do not know its gates."""
+
+from collections.abc import Sequence
+
+from din.approvals import shut
+from din.document_types import GateEntry, GateReport, MissedDay
+from din.registry.records import Record
+
+LEARN_MISSED = (
+    "To learn them, run once with train.start: scratch. If days lie before the window, raise data.window_days first."
+)
+"""The way to learn the days that a champion that goes on has missed."""
+MODELS = (
+    "Models: `judged` has not learned the test days. `shipped` has, so models that each learned a part of the users "
+    "stand in for it: `crossfit`."
+)
+"""The meaning of the column `model` of the gates."""
+_DELTA = "champion_delta_"
+_DAYS_NAMED = 7
+_GATES_NAMED = 3
+
+
+def explain(report: GateReport) -> str:
+    """Return what happens to the champion and why, in a few sentences."""
+    champion = report["champion"]
+    not_open = shut(report)
+    if champion is None and not_open:
+        named = _named(not_open)
+        return f"There is no champion, and this candidate does not become the first one: it does not pass {named}."
+    if champion is None:
+        return "There is no champion yet. The candidate passes every gate, so it may become the first one."
+    name = f"{champion['version'][:12]} (record {champion['number']})"
+    if champion["version"] == report["bundle"]:
+        return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
+    compared = " ".join(_compared(one) for one in report["gates"] if one["name"].startswith(_DELTA))
+    if not not_open:
+        return f"The candidate may replace the champion {name}. {compared}"
+    return f"The champion {name} stays, because the candidate does not pass {_named(not_open)}. {compared}"
+
+
+def explain_champion(record: Record, report: GateReport) -> str:
+    """Return who made the candidate the champion and when, and which of its gates are not open all the same."""
+    how = "promoted" if record.action == "promote" else "brought back"
+    when = f"{record.at[:10]} at {record.at[11:16]} UTC"
+    told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
+    not_open = shut(report)
+    if not not_open:
+        return told
+    named = _named(not_open)
+    champion = report["champion"]
+    if champion is not None and champion["version"] == record.version:
+        return f"{told} Judged again since then, it does not pass {named}, and it stays until another one replaces it."
+    return f"{told} It was approved although it does not pass {named}."
+
+
+def tell_missed(days: Sequence[MissedDay]) -> str:
+    """Say which days, at least one, a candidate never learns because it goes on from a champion."""
+    rows = sum(one["rows"] for one in days)
+    named = ", ".join(f"{one['day']} ({one['why']}, {one['rows']:,} rows)" for one in days[:_DAYS_NAMED])
+    more = f", and {len(days) - _DAYS_NAMED} more" if len(days) > _DAYS_NAMED else ""
+    return (
+        "The candidate goes on from a champion, and learns only rows after the champion's last one. It misses "
+        f"{rows:,} rows of the log, as they are now: {named}{more}."
+    )
+
+
+def _named(gates: Sequence[GateEntry]) -> str:
+    """Return the names of the first few gates, and how many more there are."""
+    names = ", ".join(one["name"] for one in gates[:_GATES_NAMED])
+    return f"{names}, and {len(gates) - _GATES_NAMED} more" if len(gates) > _GATES_NAMED else names
+
+
+def _compared(gate: GateEntry) -> str:
+    """Say what the comparison with the champion by one metric shows."""
+    metric = gate["name"].removeprefix(_DELTA).upper()
+    return f"{metric}: {gate['reason']}." if gate["evaluated"] else f"{metric} could not be compared."

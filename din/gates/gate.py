@@ -1,0 +1,165 @@
+"""The stage `gate`: judge every condition for promotion from reports and the registry, and write reports/gate.json.
+
+A gate that can't be judged, because a report is missing or malformed, is closed and says why. `candidate` and
+`comparisons` list all gates. No gate reads a clock: equal workspaces and registries give equal reports, except for the
+times of requests, which are measured.
+"""
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from din import approvals
+from din.artifacts import write_json
+from din.document_types import GateEntry, GateReport
+from din.errors import GateClosed
+from din.gates.budgets import Latency, measure_latency
+from din.gates.candidate import candidate_gates
+from din.gates.comparisons import against_earlier, first_run
+from din.gates.earlier_champion import Score, score_champion
+from din.gates.evidence import Evidence
+from din.gates.explain import LEARN_MISSED, MODELS, explain, tell_missed
+from din.gates.last_step import harm, tell_harm
+from din.gates.missed_days import missed_days
+from din.gates.verdict import overall
+from din.names import RunId
+from din.params import Params
+from din.printing import print_table
+from din.registry.registry import Registry
+from din.workspace import Workspace
+
+
+def gate(
+    workspace: Workspace, params: Params, score: Score = score_champion, latency: Latency = measure_latency
+) -> None:
+    """Judge the candidate of a workspace, write reports/gate.json, and print the table of gates.
+
+    If the candidate needs a person's approval, store a request in the registry and print how to answer it.
+
+    Args:
+        workspace: the workspace with the candidate and the reports about it.
+        params: all parameters. The block `gate` holds the limits, and the report records all blocks.
+        score: scores test rows with an earlier champion.
+        latency: times a request of the candidate.
+
+    Raises:
+        GateClosed: the verdict is closed, or borderline and nobody may approve that, or a person rejected the candidate
+            or did not answer in time. The report is written nevertheless.
+        InputError: the registry can't be read, or its log is damaged.
+        Unavailable: the registry doesn't answer.
+    """
+    workspace.gate.unlink(missing_ok=True)  # an older verdict must not survive if judging fails
+    report = judge(Evidence(workspace, params), score, latency, may_look=True)
+    write_json(workspace.gate, report)
+    print_gates(report)
+    if harmed := report.get("harm"):
+        print(f"warning: {tell_harm(harmed, report, Registry.of(workspace, params))}")
+    needed = approvals.need(report, params.gate.approval)
+    if needed != "nothing":
+        _consult(workspace, params, report, needed)
+
+
+def _consult(workspace: Workspace, params: Params, report: GateReport, needed: approvals.Need) -> None:
+    """Reject a candidate, or ask a person about it and look for the answer.
+
+    Raises:
+        GateClosed: the candidate can't pass, or not yet.
+        InputError: the registry can't be read or written.
+        Unavailable: the registry doesn't answer.
+    """
+    registry = Registry.of(workspace, params)
+    refusal = "\n".join(
+        [f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approvals.shut(report))]
+    )
+    if needed == "another candidate":
+        raise GateClosed(refusal, workspace.gate)
+    run_id = os.environ.get("DIN_RUN_ID")
+    case = approvals.ask(registry, report, needed, params.gate.approval_days, RunId.of(run_id) if run_id else None)
+    request = case.request
+    if case.state(datetime.now(UTC), request.number - 1) != "waiting":
+        answer = approvals.granted(case, report, needed)
+        assert answer  # for "nothing" alone there is none
+        print(f"approved by {answer.by}; `din promote` makes it the champion")
+        return
+    commands = approvals.how_to_answer(registry, case)
+    if needed == "override":
+        override = "If the earlier champion can't be evaluated any more, a person may override this"
+        raise GateClosed(f"{refusal}\n{override} until {request.expires}:\n{commands}", workspace.gate)
+    print(f"waits for a person's approval until {request.expires}:\n{commands}")
+
+
+def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = False) -> GateReport:
+    """Judge every gate from the evidence and the registry.
+
+    Args:
+        evidence: the candidate.
+        score: scores test rows with an earlier champion.
+        latency: times the candidate.
+        may_look: compare a candidate that was not compared with the champion yet, and store its rows in the registry.
+            Without it nothing is written, and the gates that need the comparison are closed.
+
+    Raises:
+        InputError: the registry can't be read, or its log is damaged.
+        Unavailable: the registry doesn't answer.
+    """
+    registry = Registry.of(evidence.workspace, evidence.params)
+    history = registry.history()
+    champion = history[-1] if history else None
+    if history:
+        compared = against_earlier(evidence, registry, history, score, latency, may_look)
+    else:
+        compared = first_run(evidence, registry)
+    compared = [replace(one, compares=champion is not None) for one in compared]
+    gates = [one.entry() for one in [*candidate_gates(evidence, latency), *compared]]
+    missed = missed_days(evidence, registry)
+    report: GateReport = {
+        "verdict": overall(gates),
+        "bundle": evidence.version_or_none(),
+        "champion": {"number": champion.number, "version": champion.version} if champion else None,
+        "metrics": list(evidence.limits.metrics),
+        "about": evidence.about,
+        "gates": gates,
+    }
+    if missed:
+        report["missed_days"] = missed
+    if harmed := harm(gates, history):
+        report["harm"] = harmed
+    return report
+
+
+def _reasons(shut: list[GateEntry]) -> list[str]:
+    """Return each reason once, after the names of the gates that give it, with a command that shows more."""
+    by_reason: dict[str, list[GateEntry]] = {}
+    for one in shut:
+        by_reason.setdefault(one["reason"] or one["verdict"], []).append(one)
+    return [
+        f"{', '.join(one['name'] for one in gates)}: {reason}\n    {gates[0]['look']}"
+        for reason, gates in by_reason.items()
+    ]
+
+
+def print_gates(report: GateReport) -> None:
+    """Print the gate table of a report, what it means for the champion, and a warning about days it never learns."""
+    columns = (
+        "gate",
+        "model",
+        "verdict",
+        "observed",
+        "threshold",
+        "interval",
+        "excludes",
+        "users",
+        "users needed",
+        "rows",
+    )
+    rows = []
+    for one in report["gates"]:
+        judged = (one["name"], one["model"], one["verdict"], one["observed"], one["threshold"], one["interval"])
+        power = one["power"]
+        sure = (power["excludes"], power["users"], power["users_needed"]) if power else (None, None, None)
+        rows.append((*judged, *sure, one["rows"]))
+    print_table(f"gate: {report['verdict']}", columns, rows)
+    print(explain(report))
+    print(MODELS)
+    if missed := report.get("missed_days"):
+        print(f"warning: {tell_missed(missed)} {LEARN_MISSED}")

@@ -1,0 +1,104 @@
+"""Did the champion's last step help? The champion against its predecessor, on today's new rows.
+
+The lesson of yesterday can be tested only today, on rows that neither of the two has learned. A candidate that starts
+from the champion carries a harmful step along, so this gate closes for it. A candidate from scratch, or one that goes
+on from another bundle, does not, and replaces the champion.
+
+If the step harmed for certain and the candidate does not replace the champion, the way back is a rollback. The gate
+only says so, because a judgement may be repeated at will. `din promote` appends the rollback where `promote.on_harm`
+allows that; otherwise a person does.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from din.approvals import harm_to_undo
+from din.document_types import GateEntry, GateReport, Harm
+from din.gates.claims import Claim
+from din.gates.delta import margin_of
+from din.gates.earlier_champion import Rival
+from din.gates.verdict import Finding, from_estimate, not_outside
+from din.metrics.estimates import Metric, difference
+from din.metrics.holdout import Training
+from din.registry.champions import predecessor, started_from
+from din.registry.records import Record
+from din.registry.registry import Registry
+
+NAME = "last_step"
+"""The name of the gate."""
+
+
+def last_step(champion: Rival, before: Rival | None) -> Finding:
+    """Judge that the champion is not certainly worse than its predecessor.
+
+    A fault in today's log, such as flipped labels, makes a better model look worse. So what the predecessor itself has
+    certainly fallen since its promotion, beyond `max_champion_drop`, is added to the margin.
+
+    Args:
+        champion: the champion.
+        before: its predecessor, or None.
+    """
+    if before is None:
+        return Finding("open", None, None, reason="the champion replaced no other bundle")
+    if same := champion.same(None):
+        return same
+    rows = champion.new_rows
+    if not len(rows):
+        return Finding("open", None, None, rows=0, reason="the champion has learned all of today's rows")
+    if Training.of_bundle(before.facts).seen_until > Training.of_bundle(champion.facts).seen_until:
+        return Finding("open", None, None, reason="the champion's predecessor has learned newer rows")
+    limits = champion.evidence.limits
+    metric: Metric = limits.metrics[0]
+    labels = rows["label"].to_numpy()
+    users = rows["user"].to_numpy()
+    earlier = before.score(rows)
+    gain = difference(metric, labels, champion.score(rows), earlier, users)
+    margin = margin_of(limits, gain)
+    lowest = (before.facts["evaluation"]["test"][metric] or 0.0) - limits.max_champion_drop
+    fall = max(0.0, lowest - champion.evidence.estimate_of(metric, rows, earlier).interval(limits.confidence).upper)
+    found = from_estimate(not_outside, gain, limits.confidence, -margin - fall, rows=len(rows))
+    bound = gain.interval(limits.confidence)
+    claim = Claim(bound, -margin - fall)
+    champions = f"record {champion.record.number} against record {before.record.number}, which it replaced"
+    told = f"{champions}, on {_days(rows)}: {metric.upper()}"
+    if claim.shows == "beyond":
+        starts = started_from(champion.evidence.facts) == champion.record.version
+        return replace(found, verdict="closed" if starts else "open", reason=f"the last step harmed: {told} {claim}")
+    if bound.upper < -margin:
+        doubt = f"record {before.record.number} itself is certainly below {lowest:.4f}, so today's log may be broken"
+        return replace(found, reason=f"{told} {Claim(bound, -margin)}; but {doubt}")
+    if claim.shows == "across":
+        return replace(found, reason=f"too few rows to tell: {told} {claim}")
+    return found
+
+
+def _days(rows: pa.Table) -> str:
+    """Return the first and the last day of some rows."""
+    times = rows["timestamp"].to_numpy().astype("datetime64[us]").astype("datetime64[D]")
+    return " to ".join(dict.fromkeys([str(times.min()), str(times.max())]))
+
+
+def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
+    """Return the certain harm that the gate found, whatever its verdict on this candidate, or None."""
+    back = predecessor(history) if history else None
+    found = next((one for one in gates if one["name"] == NAME), None)
+    if back is None or found is None or not found["reason"] or not found["interval"]:
+        return None
+    upper = found["interval"][1]
+    if upper is None or upper >= found["threshold"]:
+        return None
+    return {"record": history[-1].number, "back_to": back.number, "reason": found["reason"]}
+
+
+def tell_harm(found: Harm, report: GateReport, registry: Registry) -> str:
+    """Return what harmed and what to do next, with a command that is ready to paste."""
+    if report["verdict"] == "open":
+        return f"{found['reason']}. This candidate did not start from it, and may replace it"
+    if harm_to_undo(report):
+        return f"{found['reason']}. `din promote` goes back to record {found['back_to']} (promote.on_harm: rollback)"
+    names = ["--champion", str(found["record"]), "--registry", registry.uri, "--model", registry.model_name]
+    command = ["din", "registry", "rollback", str(found["back_to"]), *names, "--reason", found["reason"]]
+    return f"{found['reason']}. To go back to record {found['back_to']}:\n    {shlex.join(command)}"

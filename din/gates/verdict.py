@@ -1,0 +1,154 @@
+"""Gates and their findings, and the rules that turn an interval into a verdict.
+
+A rule maps what the interval shows (`din.gates.claims`) to open, closed or borderline. Some gates demand proof that
+a figure is good, others close only on proof that it is bad. An undefined figure closes both.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from din.document_types import GateEntry, JudgedModel, Power, Verdict
+from din.errors import InputError, Unavailable
+from din.gates.claims import Claim
+from din.metrics.estimates import Estimate, Interval
+from din.metrics.noninferiority import resolves
+
+Rule = Callable[[Interval, float, float], Verdict]
+"""Turns an interval and two thresholds into a verdict."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The verdict of a gate, with the observed value, its threshold, and the reason if the gate is not open."""
+
+    verdict: Verdict
+    observed: Any
+    threshold: Any
+    interval: Interval | None = None
+    rows: int | None = None
+    reason: str | None = None
+    power: Power | None = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A condition for promotion that is still to be judged.
+
+    Attributes:
+        name: its name in gate.json.
+        look: a command that shows more.
+        judge: reads the evidence and returns a finding.
+        model: the model that its figure is about: `judged`, which has not learned the test days; `shipped`, which has;
+            or `crossfit`, the models that stand in for the shipped one. None: it is about something else.
+        compares: whether it compares the candidate with an earlier champion.
+    """
+
+    name: str
+    look: str
+    judge: Callable[[], Finding]
+    model: JudgedModel | None = None
+    compares: bool = False
+
+    def entry(self) -> GateEntry:
+        """Judge, and return the entry of gate.json.
+
+        A missing or malformed report closes the gate with a reason and never ends in a traceback. Only a registry that
+        doesn't answer ends the command without a verdict, so that it can be run again.
+
+        Raises:
+            Unavailable: the registry doesn't answer.
+        """
+        evaluated = True
+        try:
+            finding = self.judge()
+        except Unavailable:
+            raise
+        except Exception as error:  # a gate that can't be judged is closed
+            evaluated = False
+            known = isinstance(error, InputError | OSError)
+            cause = str(error) if known else f"malformed: {type(error).__name__} {error}"
+            finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
+        bounds = (finding.interval.lower, finding.interval.upper) if finding.interval else None
+        return {
+            "name": self.name,
+            "observed": finite(finding.observed),
+            "threshold": finding.threshold,
+            "interval": (finite(bounds[0]), finite(bounds[1])) if bounds else None,
+            "verdict": finding.verdict,
+            "look": self.look,
+            "rows": finding.rows,
+            "power": finding.power,
+            "reason": finding.reason,
+            "model": self.model,
+            "evaluated": evaluated,
+            "compares": self.compares,
+        }
+
+
+def overall(gates: list[GateEntry]) -> Verdict:
+    """Return closed if any gate is closed or there are none, else borderline if any gate is, else open."""
+    verdicts = {gate["verdict"] for gate in gates}
+    if verdicts == {"open"}:
+        return "open"
+    return "borderline" if verdicts and verdicts <= {"open", "borderline"} else "closed"
+
+
+def within(interval: Interval, low: float = -math.inf, high: float = math.inf) -> Verdict:
+    """Return open if the interval lies between the thresholds, borderline if it contains one, else closed."""
+    verdicts: dict[str, Verdict] = {"within": "open", "across": "borderline"}
+    return verdicts.get(Claim(interval, low, high).shows, "closed")
+
+
+def not_outside(interval: Interval, low: float, high: float = math.inf) -> Verdict:
+    """Return closed if the interval lies wholly below or above the thresholds or is undefined, else open."""
+    return "open" if Claim(interval, low, high).shows in ("within", "across") else "closed"
+
+
+def from_estimate(
+    rule: Rule, estimate: Estimate, confidence: float, low: float, high: float = math.inf, *, rows: int
+) -> Finding:
+    """Return the finding about a figure that must lie between thresholds, with its power.
+
+    It has a reason unless the gate is open and the whole interval lies between the thresholds.
+
+    Args:
+        rule: turns interval and thresholds into a verdict.
+        estimate: the figure.
+        confidence: of each bound of the interval.
+        low, high: the thresholds.
+        rows: the number of rows that the figure is about.
+    """
+    interval = estimate.interval(confidence)
+    verdict = rule(interval, low, high)
+    claim = Claim(interval, low, high)
+    users = len(estimate.users)
+    distance = min(abs(interval.point - low), abs(high - interval.point))
+    needed = _users_to_decide(users, interval.upper - interval.point, distance) if verdict == "borderline" else None
+    excludes = finite(resolves(estimate, 1 - confidence))
+    reason = None if verdict == "open" and claim.shows == "within" else str(claim)
+    if verdict == "borderline":
+        reason = f"undecided: {claim}; {_would_decide(needed, users)}"
+    elif verdict == "open" and reason:
+        reason += "; this gate closes only if the whole interval lies outside"
+    threshold = low if math.isinf(high) else [low, high]
+    power: Power = {"look": 1, "users": users, "excludes": excludes, "users_needed": needed}
+    return Finding(verdict, interval.point, threshold, interval, rows, reason, power)
+
+
+def _users_to_decide(users: int, width: float, distance: float) -> int | None:
+    """Return the number of users, more than today's, that would exclude the threshold if the point is true."""
+    needed = users * (width / distance) ** 2 if distance else math.inf
+    return max(math.floor(needed), users) + 1 if math.isfinite(needed) else None
+
+
+def _would_decide(needed: int | None, users: int) -> str:
+    if needed is None:
+        return "the observed value equals the threshold, so no number of users decides"
+    return f"if the observed value is the true one, {needed:,} users decide it; today has {users:,}"
+
+
+def finite(value: Any) -> Any:
+    """Return the value, or None for a number that JSON has no word for."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,111 @@
+"""The commands of `din registry`: each prints its result and returns it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+
+from din.errors import GateClosed
+from din.printing import print_table
+from din.registry import looks
+from din.registry.records import Record
+from din.registry.registry import Registry, list_models
+
+
+def show_list(uri: str, model_name: str | None = None, as_json: bool = False) -> dict[str, list[Record]]:
+    """Print all records of one model, or of every model below the URI; the last record of each is its champion."""
+    names = [model_name] if model_name else list_models(uri)
+    logs = {name: Registry(uri, name).history() for name in names}
+    if as_json:
+        print(json.dumps({name: [asdict(record) for record in history] for name, history in logs.items()}, indent=2))
+        return logs
+    for name, history in logs.items():
+        rows = [
+            (r.number, r.version[:12], r.action, r.at, r.by, r.approval and r.approval.in_words, r.reason)
+            for r in history
+        ]
+        columns = ("number", "version", "action", "at", "by", "approved by", "reason")
+        print_table(f"records of {name}", columns, rows)
+    if not logs:
+        print(f"{uri}: no models yet")
+    return logs
+
+
+def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
+    """Print a record, by default the champion's, as JSON with the metrics of its bundle."""
+    registry = Registry(uri, model_name)
+    record = registry.champion() if number is None else registry.record(number)
+    if record is None:
+        print(f"{registry.name}: no champion yet")
+        return None
+    print(json.dumps(asdict(record) | {"evaluation": registry.facts(record.version)["evaluation"]}, indent=2))
+    return record
+
+
+def rollback(uri: str, model_name: str, to: str, by: str, reason: str, champion: int | None = None) -> Record:
+    """Make an earlier champion the champion again, named by a record's number or by (the start of) its version.
+
+    With `champion`, only the record of that number is rolled back, and only once.
+    """
+    registry = Registry(uri, model_name)
+    newest = registry.newest()
+    record = registry.rollback(to, by=by, reason=reason, champion=champion)
+    if record.number <= newest:
+        print(f"{registry.name}: record {champion} was rolled back already (record {record.number})")
+        return record
+    print(f"{registry.name}: {record.version} is the champion again (record {record.number})")
+    return record
+
+
+def verify(uri: str, model_name: str | None = None, as_json: bool = False) -> None:
+    """Read and hash all looks and everything that the records of one or all models name; check the chain of records.
+
+    Raises:
+        GateClosed: something is missing, damaged or changed.
+    """
+    damage: list[str] = []
+    checked: dict[str, dict[str, list[str]]] = {}
+    for name in [model_name] if model_name else list_models(uri):
+        registry = Registry(uri, name)
+        found = [*registry.verify(), *looks.damage(registry)]
+        remarks = registry.remarks()
+        damage += found
+        checked[name] = {"problems": found, "remarks": remarks}
+        if not as_json:
+            verdict = f"{len(found)} problems" if found else "sound"
+            print("\n    ".join([f"{registry.name}: {verdict}", *remarks]))
+    if as_json:
+        print(json.dumps(checked, indent=2))
+    if damage:
+        raise GateClosed("\n".join(["the registry is damaged; restore it from a copy, or promote again:", *damage]))
+
+
+def gc(
+    uri: str,
+    model_name: str,
+    days: float = 7,
+    yes: bool = False,
+    bundles: Sequence[str] = (),
+    as_json: bool = False,
+) -> list[str]:
+    """Remove objects that no record names and that were not modified for `days` days; without `yes`, only print them.
+
+    Args:
+        uri: the registry.
+        model_name: the namespace.
+        days: the age in days from which objects are removed.
+        yes: remove them.
+        bundles: versions, or their beginnings, of bundles that were never promoted, in case the log is empty.
+        as_json: print JSON instead of lines.
+    """
+    registry = Registry(uri, model_name)
+    never_promoted = [registry.find(start) for start in bundles]
+    gone = registry.gc(timedelta(days=days), dry_run=not yes, never_promoted=never_promoted)
+    if as_json:
+        print(json.dumps({"removed": yes, "found": gone}, indent=2))
+        return gone
+    for location in gone:
+        print(f"{'removed' if yes else 'would remove'} {location}")
+    if not yes:
+        print(f"{len(gone)} found; nothing removed, add --yes to remove" if gone else "nothing to remove")
+    return gone

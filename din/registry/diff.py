@@ -1,0 +1,136 @@
+"""Print what differs between two promotions: parameters, data, code, packages, machines, metrics and gates.
+
+Everything is read from the registry: the facts of the bundles, and the files of the runs, verified by their hashes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from din.document_types import FetchReport, GateReport, GitState, Machine, RawManifest, StageCode
+from din.printing import flat, print_table
+from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, Promoted
+from din.registry.registry import Registry
+
+_METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
+_METRICS_TITLE = "metrics of the test rows"
+_JUDGED = ("observed", "threshold", "verdict")
+
+
+def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool = False) -> None:
+    """Print tables of what differs between two promotions; each is named by a record's number or a version's start.
+
+    As JSON, the differences are `{table: {name: [first, second]}}`.
+
+    Raises:
+        InputError: a name means no promotion, or a file of one is missing or damaged.
+    """
+    registry = Registry(uri, model_name)
+    promotions = (Promoted.find(registry, first), Promoted.find(registry, second))
+    columns = [f"record {promoted.title}" for promoted in promotions]
+    tables = {
+        title: differences(*(parts(promoted) for promoted in promotions))
+        for title, parts in (
+            ("promotion", _origin),
+            ("parameters", _params),
+            ("data", _data),
+            ("code and packages", _code),
+            ("machines", machines),
+            ("gates", _gates),
+            (_METRICS_TITLE, _metrics),
+        )
+    }
+    if as_json:
+        found = {title: {name: [one, other] for name, one, other in rows} for title, rows in tables.items()}
+        print(json.dumps(found, indent=2))
+        return
+    metrics = tables.pop(_METRICS_TITLE)
+    for title, rows in tables.items():
+        _print(title, columns, rows)
+    _print_metrics(columns, metrics)
+
+
+def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
+    """Return the keys whose values differ, with both values; a missing value is None."""
+    keys = sorted(first.keys() | second.keys())
+    pairs = ((key, first.get(key), second.get(key)) for key in keys)
+    return [(key, one, other) for key, one, other in pairs if one != other]
+
+
+def machines(promoted: Promoted) -> dict[str, Any]:
+    """Return the machines that trained, evaluated and refitted."""
+    stages = ("train", "evaluate", "refit")
+    return flat({stage: dict(promoted.document(Machine, f"machine/{stage}.json")) for stage in stages})
+
+
+def _origin(promoted: Promoted) -> dict[str, Any]:
+    record = promoted.record
+    git = promoted.document(GitState, GIT)
+    about = {"version": record.version[:12], "run": record.run_id, "by": record.by, "at": record.at}
+    about["approved by"] = record.approval and record.approval.in_words
+    return about | {"reason": record.reason, "commit": git["commit"], "uncommitted changes": git["dirty"]}
+
+
+def _params(promoted: Promoted) -> dict[str, Any]:
+    return flat(promoted.yaml(PARAMS))
+
+
+def _data(promoted: Promoted) -> dict[str, Any]:
+    facts = promoted.facts
+    raw = promoted.document(RawManifest, RAW_MANIFEST)
+    days = raw["days"]
+    found: dict[str, Any] = {
+        "source": raw["source"],
+        "source fingerprint": promoted.document(FetchReport, "fetch.json")["fingerprint"][:12],
+        "raw log": facts["inputs"]["raw"][:12],
+        "raw rows": raw["rows"],
+        "days": f"{days[0]} to {days[-1]} ({len(days)})" if days else None,
+        "until": facts["until"],
+        "features": facts["inputs"]["features"][:12],
+        "trained until": facts["train_until"],
+        "judged until": facts["judged_until"],
+        "seen until": facts["seen_until"],
+    }
+    settings = {
+        "settings": raw["params"],
+        "fields": raw["fields"],
+        "protocol": facts["protocol"],
+        "rows": facts["rows"],
+    }
+    files = {f"file {name}": digest[:12] for name, digest in raw["files"].items()}
+    return found | flat(settings) | files
+
+
+def _code(promoted: Promoted) -> dict[str, Any]:
+    names = sorted(name for name in promoted.names if name.startswith("code/"))
+    stages = [promoted.document(StageCode, name) for name in names]
+    packages = dict(promoted.facts["packages"])
+    files: dict[str, str] = {}
+    for stage in stages:
+        packages |= {name: version or "missing" for name, version in stage["packages"].items()}
+        files |= {name: digest[:12] for name, digest in stage["files"].items()}
+    return {f"package {name}": version for name, version in packages.items()} | files
+
+
+def _gates(promoted: Promoted) -> dict[str, Any]:
+    report = promoted.document(GateReport, "gate.json")
+    gates: dict[str, Any] = {gate["name"]: {key: gate[key] for key in _JUDGED} for gate in report["gates"]}
+    return flat({"champion": report["champion"] and report["champion"]["number"], **gates})
+
+
+def _metrics(promoted: Promoted) -> dict[str, float | None]:
+    evaluation = promoted.facts["evaluation"]
+    found: dict[str, Any] = {name: evaluation["test"][name] for name in _METRICS}
+    return found | flat({"floor": evaluation["floors"]})
+
+
+def _print(title: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        print_table(title, ("", *columns), rows)
+    else:
+        print(f"{title}: equal\n")
+
+
+def _print_metrics(columns: Sequence[str], metrics: Sequence[tuple[str, Any, Any]]) -> None:
+    rows = [(name, one, other, None if one is None or other is None else other - one) for name, one, other in metrics]
+    _print(_METRICS_TITLE, (*columns, "difference"), rows)

@@ -1,0 +1,5 @@
+"""Fixtures of the gates tests."""
+
+from miniature_fixtures import quick, registry, run, steps, workspace
+
+__all__ = ["quick", "registry", "run", "steps", "workspace"]

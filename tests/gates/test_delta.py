@@ -1,0 +1,214 @@
+"""The comparison with the champion over several days: looks are stored, spent, pooled and reused."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from judging import crown, find, judge, set_gate, shut
+from miniature import DAY, Run, probabilities, score
+
+from din.errors import GateClosed
+from din.gates.delta import margin_of
+from din.metrics.estimates import difference
+from din.params import Params
+from din.promotion.promote import promote
+from din.registry import commands
+from din.registry.registry import Registry
+from din.workspace import Workspace
+
+
+def next_day(run: Run, number: int, noise: float) -> None:
+    """Leave the candidate of another day: other impressions, all later than the day before."""
+    random = np.random.default_rng(100 + number)
+    rows = run.rows
+    rows["item"] = random.integers(0, 1000, len(rows["item"])).astype(np.int32)
+    rows["label"] = (random.random(len(rows["item"])) < probabilities(0, rows["item"])).astype(np.int8)
+    rows["lr"] = probabilities(2.0, rows["item"])
+    rows["timestamp"] = rows["timestamp"] + 10 * DAY
+    run.facts["until"] = f"2024-11-{number + 1:02d}"
+    run.noise = noise
+    run.finish()
+
+
+@pytest.fixture
+def narrow(quick: Params) -> Params:
+    """Return parameters with a margin that one day of the miniature log can't resolve."""
+    return set_gate(quick, margin=0.005, metrics=("auc",))
+
+
+def looks(registry: Registry) -> int:
+    """Return how many looks at the champion are stored."""
+    champion = registry.champion()
+    assert champion is not None
+    return len(registry.looks(champion.version))
+
+
+def test_an_undecided_candidate_is_not_promoted_whatever_it_started_from(workspace: Workspace, run, narrow, registry):
+    """Going on from the champion changes neither verdict nor reason."""
+    version = crown(registry, run)
+    next_day(run, 0, noise=0.201)
+    fresh, *going_on = [
+        find(judge(workspace, replace(narrow, train=replace(narrow.train, **start))), "champion_delta_auc")
+        for start in ({}, {"start": "champion", "champion": version}, {"start": "champion", "champion": version[:8]})
+    ]
+    assert fresh["verdict"] == "borderline"
+    assert going_on == [fresh, fresh]
+
+
+def test_undecided_days_add_up_to_a_decision(workspace: Workspace, run, narrow, registry):
+    """Equal candidates are undecided at first, and open after some days, without any of them being forgotten."""
+    crown(registry, run)
+    found = []
+    for day in range(12):
+        next_day(run, day, noise=0.201 + day / 1000)
+        found.append(find(judge(workspace, narrow), "champion_delta_auc"))
+        if found[-1]["verdict"] == "open":
+            break
+    assert found[0]["verdict"] == "borderline" and found[-1]["verdict"] == "open"
+    assert [one["power"]["look"] for one in found] == list(range(1, len(found) + 1))
+    excludes = [one["power"]["excludes"] for one in found]
+    assert excludes[-1] < excludes[0]
+    assert looks(registry) == len(found)
+
+
+def test_an_undecided_gate_says_what_would_decide(workspace: Workspace, run, narrow, registry):
+    """The reason names the smallest loss that can be excluded, the margin, and the number of users that it takes."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.25)
+    found = find(judge(workspace, narrow), "champion_delta_auc")
+    power = found["power"]
+    assert power["users"] == 120 and power["users_needed"] > 120
+    excludes, needed = f"{power['excludes']:.4f}", f"{power['users_needed']:,}"
+    for part in ("undecided at look 1", f"rules out {excludes} with these users", f"and 0.0050 with about {needed}"):
+        assert part in found["reason"]
+
+
+def test_judging_again_spends_nothing(workspace: Workspace, run, narrow, registry):
+    """A candidate is looked at once, and other rows can't be drawn for it by another seed."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.25)
+    judge(workspace, narrow)
+    first = workspace.gate.read_bytes()
+    judge(workspace, narrow)
+    assert workspace.gate.read_bytes() == first
+    other = find(judge(workspace, set_gate(narrow, max_rows=500, seed=9)), "champion_delta_auc")
+    assert (other["power"]["look"], other["power"]["users"]) == (1, 120)
+    assert looks(registry) == 1
+
+
+def test_another_candidate_on_the_same_day_spends_a_look_and_adds_no_rows(workspace: Workspace, run, narrow, registry):
+    """Another seed may be tried, but bounds widen with each try."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.25)
+    once = find(judge(workspace, narrow), "champion_delta_auc")
+    run.noise = 0.26
+    run.finish()
+    again = find(judge(workspace, narrow), "champion_delta_auc")
+    assert (again["power"]["look"], again["power"]["users"]) == (2, once["power"]["users"])
+    width = [one["interval"][1] - one["interval"][0] for one in (once, again)]
+    assert width[1] > width[0]
+
+
+def test_looks_begin_anew_with_the_next_champion(workspace: Workspace, run, quick, registry):
+    """The first comparison with a new champion is its first look."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.1)
+    judge(workspace, quick)
+    crown(registry, run)
+    next_day(run, 1, noise=0.05)
+    assert find(judge(workspace, quick), "champion_delta_auc")["power"]["look"] == 1
+
+
+def test_promote_takes_no_look(workspace: Workspace, run, quick, registry):
+    """Judging again, `promote` reads the stored look; if somebody removed it, nothing is promoted or written."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.1)
+    judge(workspace, quick)
+    champion = registry.champion()
+    folder = workspace.root / "registry" / quick.model_name / "looks" / champion.version
+    (folder / "000001.parquet").unlink()
+    with pytest.raises(GateClosed, match="judged again, the gate is closed"):
+        promote(workspace, quick, "test", "try", score=score)
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("fault", ["damaged", "a gap"])
+def test_a_look_that_is_no_look_closes(workspace: Workspace, run, quick, registry, fault):
+    """The reason names the object in the registry, and so does `din registry verify`."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.1)
+    judge(workspace, quick)
+    champion = registry.champion()
+    path = workspace.root / "registry" / quick.model_name / "looks" / champion.version / "000001.parquet"
+    names = {"damaged": path.name, "a gap": "000002.parquet"}
+    path.rename(path.with_name(names[fault]))
+    if fault == "damaged":
+        path.write_bytes(b"PAR1")
+    report = judge(workspace, quick)
+    assert {"champion_delta_auc", "champion_delta_gauc"} <= set(shut(report))
+    assert names[fault] in find(report, "champion_delta_auc")["reason"]
+    with pytest.raises(GateClosed, match=names[fault]):
+        commands.verify(registry.uri)
+
+
+def test_looks_survive_gc_while_their_champion_is_recorded(workspace: Workspace, run, quick, registry):
+    """Evidence at a recorded champion stays; that at a bundle that no record names goes."""
+    crown(registry, run)
+    next_day(run, 0, noise=0.1)
+    judge(workspace, quick)
+    registry.add_look("f" * 64, 1, b"orphan")
+    gone = registry.gc(grace=timedelta(seconds=-5), dry_run=False)
+    assert [place.rsplit("/", 1)[-1] for place in gone] == ["f" * 64]
+    assert looks(registry) == 1
+
+
+@pytest.fixture
+def paired():
+    """Return a function that draws candidate − champion for a number of users."""
+    rng = np.random.default_rng(0)
+
+    def draw(users: int):
+        user = np.repeat(np.arange(users), 10)
+        label = rng.random(len(user)) < 0.5
+        scores = [label + rng.normal(size=len(user)) for _ in range(2)]
+        return difference("auc", label, scores[0], scores[1], user)
+
+    return draw
+
+
+def test_an_automatic_margin_follows_the_number_of_users(quick: Params, paired):
+    """More users resolve a smaller loss, within the two limits."""
+    limits = replace(quick.gate, margin="auto", min_margin=0.001, max_margin=0.5)
+    some, many = margin_of(limits, paired(100)), margin_of(limits, paired(1600))
+    assert many == pytest.approx(some / 4, rel=0.2)
+    assert margin_of(replace(limits, max_margin=0.002), paired(100)) == 0.002
+    assert margin_of(replace(limits, min_margin=0.4), paired(1600)) == 0.4
+    assert margin_of(limits, paired(5)) == 0.5  # too few users for a figure; the gate closes as undefined
+    assert margin_of(replace(limits, margin=0.007), paired(100)) == 0.007
+
+
+@pytest.mark.parametrize("first", ["auc", "gauc"])
+def test_undecided_counts_by_the_first_metric_alone(first: str, workspace: Workspace, run, quick, registry) -> None:
+    """If neither metric can rule out a loss, only the first one holds the candidate, and the other says why not."""
+    crown(registry, run)
+    run.noise = 0.25
+    run.finish()
+    further = "gauc" if first == "auc" else "auc"
+    report = judge(workspace, set_gate(quick, metrics=(first, further), margin=0.001))
+    verdicts = {metric: find(report, f"champion_delta_{metric}")["verdict"] for metric in (first, further)}
+    assert verdicts == {first: "borderline", further: "open"}
+    found = find(report, f"champion_delta_{further}")
+    assert found["interval"][0] < -0.001 < found["interval"][1]
+    assert "a loss of 0.0010 is possible" in found["reason"]
+    assert f"Only certain harm closes a gate by another metric than {first}" in found["reason"]
+
+
+@pytest.mark.parametrize("first", ["auc", "gauc"])
+def test_certain_harm_closes_by_each_metric(first: str, workspace: Workspace, run, quick, registry) -> None:
+    """A further metric does not need proof, but it is not ignored."""
+    crown(registry, run)
+    run.noise = 3.0
+    run.finish()
+    report = judge(workspace, set_gate(quick, metrics=(first, "gauc" if first == "auc" else "auc"), margin=0.001))
+    assert all(find(report, f"champion_delta_{metric}")["verdict"] == "closed" for metric in ("auc", "gauc"))

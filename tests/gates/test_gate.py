@@ -1,0 +1,273 @@
+"""The gate: every fault closes its own gate and no other."""
+
+import math
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from documents_of import DIGEST
+from judging import find, judge, set_gate, shut
+from miniature import edit, probabilities, score
+
+from din.artifacts import hash_tree, read_json, write_json
+from din.errors import InputError
+from din.gates import evidence
+from din.gates.gate import gate
+from din.gates.verdict import not_outside, overall, within
+from din.metrics.estimates import Interval
+from din.registry.bundle import Verified, verify_bundle
+from din.workspace import Workspace
+
+FIRST_RUN = {
+    "made_from",
+    "no_earlier_champion",
+    "implausible_gain",
+    "validation_raw",
+    "validation_features",
+    "validation_predictions",
+    "evaluation",
+    "min_auc",
+    "min_gauc",
+    "calibration",
+    "parity",
+    "refit",
+    "shipped",
+    "lesson_delta_auc",
+    "bundle_mb",
+    "auc_over_popularity",
+    "auc_over_lr",
+    "slice_auc",
+    "slice_calibration",
+}
+
+
+def test_first_run_opens(workspace: Workspace, run, quick, registry, capsys):
+    """With sound evidence and no champion, the gate is open, and the report has the keys that others read."""
+    version = run.finish()
+    report = judge(workspace, quick)
+    assert (report["verdict"], report["bundle"], report["champion"]) == ("open", version, None)
+    assert {g["name"] for g in report["gates"]} == FIRST_RUN
+    for g in report["gates"]:
+        assert {"name", "observed", "threshold", "interval", "verdict", "look"} <= g.keys()
+        assert g["look"]
+    assert find(report, "min_auc")["observed"] == pytest.approx(read_json(workspace.evaluation)["test"]["auc"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in FIRST_RUN)
+
+
+FAULTS = {
+    "validation_raw": lambda w: edit(w.here.validation("raw"), lambda r: r | {"verdict": "closed"}),
+    "validation_features": lambda w: (w.here.features / "rows.txt").write_text("changed after it was judged"),
+    "validation_predictions": lambda w: (w.here.predictions / "valid.parquet").write_text("came later"),
+    "evaluation": lambda w: edit(w.here.evaluation, lambda e: e["test"].update(auc=0.99)),
+    "parity": lambda w: edit(w.here.parity, lambda p: p | {"verdict": "closed"}),
+    "auc_over_popularity": lambda w: (w.rows.update(popularity=probabilities(0, w.rows["item"])), w.finish()),
+    "auc_over_lr": lambda w: (w.rows.update(lr=probabilities(0, w.rows["item"])), w.finish()),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_closes_its_gate_alone(workspace: Workspace, run, quick, name):
+    """A fault planted in one report closes exactly one gate, which names it."""
+    run.noise = 1.0
+    run.finish()
+    FAULTS[name](run)
+    assert shut(judge(workspace, quick)) == [name]
+
+
+LIMITS = {
+    "min_auc": {"min_auc": 0.95},
+    "min_gauc": {"min_gauc": 0.95},
+    "calibration": {"min_calibration": 0.7, "max_calibration": 0.8},
+    "bundle_mb": {"max_bundle_mb": 1e-5},
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limit_closes_its_gate_alone(workspace: Workspace, run, quick, name):
+    """Each limit of params.yaml closes its own gate."""
+    report = judge(workspace, set_gate(quick, **LIMITS[name]))
+    assert shut(report) == [name] and find(report, name)["verdict"] == "closed"
+
+
+@pytest.mark.parametrize("name", ["validation/raw", "validation/features", "validation/predictions", "parity"])
+@pytest.mark.parametrize("fault", ["missing", "not JSON", "other JSON", "without keys"])
+def test_unreadable_report_is_a_closed_gate(workspace: Workspace, run, quick, name, fault):
+    """An unreadable report closes its gate with a reason and never ends in a traceback."""
+    path = workspace.reports / f"{name}.json"
+    if fault == "missing":
+        path.unlink()
+    else:
+        path.write_text({"not JSON": "{", "other JSON": "[1]", "without keys": "{}"}[fault])
+    report = judge(workspace, quick)
+    assert shut(report) == [name.replace("/", "_")]
+    found = find(report, shut(report)[0])
+    assert "can't be evaluated" in found["reason"]
+    assert (found["evaluated"], found["compares"]) == (False, False)
+
+
+FIGURES = {
+    "predictions/test.parquet": {"validation_predictions", "evaluation", "auc_over_popularity", "auc_over_lr"},
+    "crossfit/predictions.parquet": {"refit", "min_auc", "min_gauc", "calibration", "slice_auc", "slice_calibration"},
+}
+"""The gates that need a file of predictions, beside `implausible_gain`, which needs both."""
+
+
+@pytest.mark.parametrize("file", FIGURES)
+@pytest.mark.parametrize("fault", ["missing", "truncated", "no column", "no rows", "NaN"])
+def test_unusable_predictions_close_every_figure(workspace: Workspace, run, quick, fault, file):
+    """If the predictions can't give a figure, none is invented, and its gate is closed."""
+    path = workspace.reports / file
+    rows = pq.read_table(path)
+    if fault == "missing":
+        path.unlink()
+    elif fault == "truncated":
+        path.write_bytes(path.read_bytes()[:100])
+    elif fault == "no column":
+        pq.write_table(rows.drop_columns(["label"]), path)
+    elif fault == "no rows":
+        pq.write_table(rows.slice(0, 0), path)
+    else:
+        pq.write_table(rows.drop_columns(["prediction"]).append_column("prediction", [[math.nan] * len(rows)]), path)
+    report = judge(workspace, quick)
+    figures = FIGURES[file] | {"implausible_gain"}
+    assert set(shut(report)) - {"shipped"} == figures
+    assert all(find(report, name)["verdict"] == "closed" for name in figures)
+
+
+@pytest.mark.parametrize("fault", ["missing", "byte flipped", "file added"])
+def test_damaged_bundle_closes(workspace: Workspace, run, quick, fault):
+    """Without a sound bundle there is no version to promote."""
+    if fault == "missing":
+        shutil.rmtree(workspace.bundle)
+    elif fault == "file added":
+        (workspace.bundle / "extra").write_text("x")
+    else:
+        edit(workspace.bundle / "model.json", lambda model: {"noise": 0.3})
+    report = judge(workspace, quick)
+    assert report["bundle"] is None
+    assert {"parity", "bundle_mb"} <= set(shut(report))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_candidate_is_hashed_once(workspace: Workspace, run, quick, monkeypatch, damaged):
+    """The candidate's files are hashed once for all gates, also for a request's time, and if the bundle is damaged."""
+    hashed = []
+
+    def spy(directory: Path) -> Verified:
+        hashed.append(directory)
+        return verify_bundle(directory)
+
+    monkeypatch.setattr(evidence, "verify_bundle", spy)
+    if damaged:
+        edit(workspace.bundle / "model.json", lambda model: {"noise": 0.3})
+    judge(workspace, set_gate(quick, max_latency_ms=100.0), latency=lambda bundle, other: 9.0)
+    assert hashed == [workspace.bundle]
+
+
+def test_parity_of_another_bundle_is_closed(workspace: Workspace, run, quick):
+    """An open report on another bundle proves nothing about today's."""
+    edit(workspace.parity, lambda p: p | {"bundle": "0" * 64})
+    assert shut(judge(workspace, quick)) == ["parity"]
+
+
+def test_evaluation_must_follow_from_the_predictions(workspace: Workspace, run, quick):
+    """A bundle that copied a wrong evaluation.json does not make it right."""
+    edit(workspace.evaluation, lambda e: e["test"].update(auc=e["test"]["auc"] + 1e-3))
+    run.bundle()
+    report = judge(workspace, quick)
+    assert shut(report) == ["evaluation"]
+    assert find(report, "evaluation")["observed"] == pytest.approx(1e-3)
+
+
+def test_evaluation_must_be_of_the_model_in_the_bundle(workspace: Workspace, run, quick):
+    """After a new training and export without `din evaluate`, an older model's figures promote nothing."""
+    run.facts["inputs"] = read_json(workspace.evaluation)["inputs"]
+    run.facts["inputs"] |= {"raw": hash_tree(workspace.raw), "shipped": hash_tree(workspace.shipped), "model": DIGEST}
+    run.bundle()
+    report = judge(workspace, quick)
+    assert shut(report) == ["evaluation", "refit"]
+    assert "another model" in find(report, "evaluation")["reason"]
+
+
+@pytest.mark.parametrize("name", ["raw", "features"])
+def test_the_bundle_must_be_made_from_validated_data(workspace: Workspace, run, quick, name):
+    """Log or features that changed after export, and were validated again, close the gate."""
+    inputs = {part: hash_tree(workspace.root / "data" / part) for part in ("raw", "features")}
+    run.facts["inputs"] = read_json(workspace.evaluation)["inputs"] | inputs | {name: DIGEST}
+    run.bundle()
+    assert f"validation_{name}" in shut(judge(workspace, quick))
+
+
+def test_bundle_must_carry_this_evaluation(workspace: Workspace, run, quick):
+    """The recorded metrics choose later anchors, so another valid block demands another export."""
+    edit(workspace.evaluation, lambda e: e["valid"].update(auc=0.1))
+    report = judge(workspace, quick)
+    assert shut(report) == ["evaluation"]
+    assert "exported with another" in find(report, "evaluation")["reason"]
+
+
+def test_borderline_blocks_but_stays_borderline(workspace: Workspace, run, quick):
+    """If the floor lies inside the interval, the verdict is borderline, and the exit code is that of a closed gate."""
+    auc = read_json(workspace.evaluation)["test"]["auc"]
+    report = judge(workspace, set_gate(quick, min_auc=auc))
+    assert report["verdict"] == "borderline" and shut(report) == ["min_auc"]
+
+
+def test_gauc_gates_where_params_say_so(workspace: Workspace, run, quick):
+    """The first of `gate.metrics` is compared with the floors."""
+    report = judge(workspace, set_gate(quick, metrics=("gauc",)))
+    assert find(report, "gauc_over_popularity")["verdict"] == "open"
+    assert report["metrics"] == ["gauc"]
+
+
+def test_unreadable_registry_is_bad_input(workspace: Workspace, run, quick):
+    """A registry that can't be reached is exit 2 and leaves no gate report, so that a retry suffices."""
+    (workspace.root / "registry").write_text("a file")
+    with pytest.raises(InputError, match="registry"):
+        gate(workspace, quick, score)
+    assert not workspace.gate.exists()
+
+
+def test_margin_decides():
+    """The gate is open above the margin, closed below it, borderline around it, and closed for undefined bounds."""
+    assert within(Interval(0, -0.001, 0.1), -0.002) == "open"
+    assert within(Interval(0, -0.1, 0.1), -0.002) == "borderline"
+    assert within(Interval(0, -0.1, -0.01), -0.002) == "closed"
+    assert within(Interval(1, 0.9, 1.1), 0.7, 1.4) == "open"
+    assert within(Interval(1, 0.9, 1.5), 0.7, 1.4) == "borderline"
+    assert within(Interval(1, 1.5, 1.6), 0.7, 1.4) == "closed"
+    assert not_outside(Interval(0, -0.1, 0.1), 0) == "open"
+    assert not_outside(Interval(0, -0.1, -0.01), 0) == "closed"
+    assert not_outside(Interval(1, 0.9, 1.5), 0.7, 1.4) == "open"
+    assert not_outside(Interval(2, 1.5, 2.5), 0.7, 1.4) == "closed"
+    assert not_outside(Interval(0.5, 0.4, 0.6), 0.7, 1.4) == "closed"
+    undefined = Interval(0.9, math.nan, math.nan)
+    assert within(undefined, 0.5) == within(undefined, 0.7, 1.4) == not_outside(undefined, 0) == "closed"
+
+
+def test_overall_is_the_worst():
+    """The worst gate decides, and without any gate the verdict is closed."""
+    gates = [{"verdict": v} for v in ("open", "borderline", "closed")]
+    assert overall(gates) == "closed"
+    assert overall(gates[:2]) == "borderline"
+    assert overall(gates[:1]) == "open"
+    assert overall([]) == "closed"
+
+
+def test_report_has_no_clock(workspace: Workspace, run, quick):
+    """Judging equal runs and registries gives equal bytes."""
+    judge(workspace, quick)
+    first = workspace.gate.read_bytes()
+    judge(workspace, quick)
+    assert workspace.gate.read_bytes() == first
+
+
+def test_write_json_of_a_report_never_holds_nan(workspace: Workspace, run, quick):
+    """With one class only, figures are null and gates closed."""
+    run.rows["label"][:] = 0
+    run.finish()
+    report = judge(workspace, quick)
+    assert find(report, "min_auc")["observed"] is None and find(report, "min_auc")["interval"] == [None, None]
+    write_json(workspace.root / "again.json", report)

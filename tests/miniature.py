@@ -1,0 +1,183 @@
+"""A finished miniature workspace, with a model small enough to be one JSON file.
+
+Item i of 1000 is clicked with a rate that grows with i. A model sees i through its own noise, so less noise is a better
+model. A bundle scores rows by itself, as a real one does.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import documents_of
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from documents_of import PROTOCOL
+
+from din.artifacts import MANIFEST, hash_files, hash_tree, read_json, write_json
+from din.gates.gate import gate
+from din.metrics import summary
+from din.params import Params, to_json
+from din.promotion.promote import promote
+from din.registry.bundle import verify_bundle
+from din.reports import ALWAYS, thresholds
+from din.schema import parse_fields
+from din.workspace import SUITES, Workspace
+
+USERS, PER_USER = 120, 10
+DAY = 24 * 3600 * 1_000_000
+_IMPRESSION = (
+    "user", "item", "label", "history_start", "history_end", "timestamp", "sequence", "sampled",
+)  # fmt: skip
+
+
+def probabilities(noise: float, items: np.ndarray) -> np.ndarray:
+    """Return the model's probabilities: the items' true logits with noise."""
+    logit = (items / 1000 - 0.5) * 4 + noise * np.random.default_rng(int(noise * 1000)).normal(size=len(items))
+    return 1 / (1 + np.exp(-logit))
+
+
+def score(workspace: Workspace, bundle: Path, rows: pa.Table) -> np.ndarray:
+    """Score rows with a bundle, in place of onnxruntime."""
+    return probabilities(read_json(bundle / "model.json")["noise"], rows["item"].to_numpy())
+
+
+def write_bundle(root: Path, facts: dict[str, Any], noise: float) -> str:
+    """Write a bundle with a manifest, and return its version."""
+    (root / "manifest.json").unlink(missing_ok=True)
+    write_json(root / "model.json", {"noise": noise})
+    write_json(root / "vocab" / "item_id.json", list(range(5)))
+    write_json(root / "facts.json", facts)
+    write_json(root / "manifest.json", {"files": hash_files(root)})
+    return verify_bundle(root).version
+
+
+class Run:
+    """A workspace as a run leaves it before the gate; edit `facts` or files, then call `bundle` or `judge`."""
+
+    def __init__(self, here: Workspace, params: Params) -> None:
+        self.here = here
+        self.noise = 0.2
+        self.params = params
+        self.days: list[dict[str, Any]] = []  # that the shipped model learned after it was judged
+        self.crossfit: dict[str, Any] | None = None  # how this lesson was judged
+        random = np.random.default_rng(5)
+        items = random.integers(0, 1000, USERS * PER_USER)
+        popularity = np.full(len(items), 0.5)
+        self.rows: dict[str, np.ndarray] = {
+            "user": np.repeat(np.arange(USERS, dtype=np.int32), PER_USER),
+            "item": items.astype(np.int32),
+            "label": (random.random(len(items)) < probabilities(0, items)).astype(np.int8),
+            "sequence": np.arange(len(items)),
+            "history_length": (np.arange(len(items)) % PER_USER).astype(np.int32),
+            "timestamp": np.arange(len(items)) % PER_USER * DAY + 20_000 * DAY,
+            "popularity": popularity + random.normal(size=len(items)) / 100,
+            "lr": probabilities(2.0, items),
+        }
+        self.facts: dict[str, Any] = {
+            "model_name": params.model_name,
+            "protocol": dict(PROTOCOL),
+            "until": "2024-10-13",
+            "params": {
+                "data": params.data.window(),
+                "featurize": to_json(params.featurize),
+                "train": to_json(params.train),
+            },
+        }
+        for folder in (here.raw, here.features):
+            folder.mkdir(parents=True)
+            (folder / "rows.txt").write_text(folder.name)
+        write_json(here.raw / MANIFEST, documents_of.raw_manifest())
+        self._write_features()
+        self.finish()
+
+    def _write_features(self) -> None:
+        """Write what slices need: items with counts and categories, and a context of each test row, without history."""
+        root, items = self.here.features, np.arange(1000, dtype=np.int32)
+        nothing = np.zeros(USERS * PER_USER, np.int32)
+        tables = {
+            "items.parquet": {"item_id": items, "category": items % 4},
+            "users.parquet": {"value": [f"user {number}" for number in range(USERS)]},
+            "vocab/item_id.parquet": {"value": items, "count": items},
+            "vocab/category.parquet": {"value": list("abcd")},
+            "vocab/tab.parquet": {"value": ["", "home", "search"]},
+            "shards/00000/behaviours.parquet": {"item": items[:0], "timestamp": np.zeros(0, np.int64)},
+            "shards/00000/test.parquet": {name: self.rows.get(name, nothing) for name in _IMPRESSION}
+            | {"tab": (self.rows["sequence"] % 2 + 1).astype(np.int32)},
+        }
+        for name, columns in tables.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.table(columns), root / name)
+        fields = parse_fields({"item": {"category": "categorical"}, "context": {"tab": "categorical"}})
+        rows = {"item_id": len(items), "category": 4, "tab": 3}
+        records = [field.to_json() | {"rows": rows[field.name]} for field in fields]
+        counts = {"items": len(items), "users": USERS}
+        write_json(root / "manifest.json", documents_of.features_manifest(fields=records, **counts))
+
+    def finish(self, prediction: np.ndarray | None = None) -> str:
+        """Write predictions, reports and bundle of a model with this noise, and return the bundle's version.
+
+        Args:
+            prediction: predictions to use instead of the model's, for planted faults.
+        """
+        if prediction is None:
+            prediction = probabilities(self.noise, self.rows["item"])
+        here = self.here
+        here.predictions.mkdir(parents=True, exist_ok=True)
+        here.crossfit.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(self.rows | {"prediction": prediction}), here.predictions / "test.parquet")
+        rows = {name: column for name, column in self.rows.items() if name not in ("popularity", "lr")}
+        rows |= {"prediction": prediction, "taught": prediction, "shipped": prediction}
+        pq.write_table(pa.table(rows), here.crossfit / "predictions.parquet")
+        test, popularity, lr = (
+            summary(self.rows["label"], p, self.rows["user"])
+            for p in (prediction, self.rows["popularity"], self.rows["lr"])
+        )
+        for model in (here.model, here.shipped):
+            write_json(model / "config.json", {"noise": self.noise})
+        write_json(here.fetch, documents_of.fetch_report())
+        write_json(here.machine_of("train"), documents_of.machine())
+        write_json(here.machine_of("evaluate"), documents_of.machine())
+        write_json(here.machine_of("refit"), documents_of.machine())
+        ranked = {name: popularity[name] for name in ("auc", "gauc")}
+        evaluation = documents_of.evaluation(
+            test=test,
+            valid=test,
+            floors={"popularity": ranked, "lr": lr},
+            inputs={"features": hash_tree(here.features), "model": hash_tree(here.model)},
+        )
+        write_json(here.evaluation, evaluation)
+        for suite in SUITES:
+            expectations = [documents_of.expectation(always) for always in sorted(ALWAYS[suite])]
+            report = {"verdict": "open", "input": hash_tree(here.judged(suite)), "expectations": expectations}
+            report["params"] = thresholds(suite, self.params)
+            write_json(here.validation(suite), report)
+        return self.bundle(evaluation)
+
+    def promote(self) -> None:
+        """Judge the run as it is now, and promote it."""
+        gate(self.here, self.params, score)
+        promote(self.here, self.params, by="ann", reason="nightly", score=score)
+
+    def bundle(self, evaluation: dict[str, Any] | None = None) -> str:
+        """Write the bundle of today's facts, and reports on its parity and on its refit."""
+        here = self.here
+        evaluation = evaluation or read_json(here.evaluation)
+        places = {"raw": here.raw, "features": here.features, "model": here.model, "shipped": here.shipped}
+        inputs = {name: hash_tree(place) for name, place in places.items()}
+        facts = documents_of.facts(inputs=inputs, evaluation=evaluation) | self.facts
+        version = write_bundle(here.bundle, facts, self.noise)
+        judged = {name: inputs[name] for name in ("features", "model")}
+        times = {name: facts[name] for name in ("judged_until", "seen_until")}
+        written = {"shipped": inputs["shipped"], "predictions": hash_tree(here.crossfit)}
+        lesson = {"days": self.days, "crossfit": self.crossfit}
+        write_json(here.refit, documents_of.refit(inputs=judged, **written, **lesson, **times))
+        write_json(here.parity, documents_of.parity(bundle=version))
+        return version
+
+
+def edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """Change a JSON file; `change` returns the new value, or None after changing the old one in place."""
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(change(value) or value))

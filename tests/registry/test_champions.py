@@ -1,0 +1,76 @@
+"""The choice of the anchor, and the versions that were rolled back."""
+
+from pathlib import Path
+
+import documents_of
+import pytest
+from miniature import write_bundle
+
+from din.errors import InputError
+from din.registry.champions import anchor, rolled_back
+from din.registry.records import Record
+from din.registry.registry import Registry
+
+
+def record(number, version, action="promote", previous=None, at="2026-01-01T00:00:00+00:00") -> Record:
+    """Return a record of the log."""
+    return Record(
+        number=number,
+        version=version,
+        action=action,
+        previous=previous,
+        parent=None,
+        run_id=None,
+        nonce="n",
+        by="ann",
+        at=at,
+        reason="why",
+    )
+
+
+def test_rolled_back_versions_until_they_are_reinstated():
+    """After a, b and a rollback to a, b is removed; after a rollback to b, a is removed and b is back."""
+    log = [record(1, "a"), record(2, "b", previous="a"), record(3, "a", "rollback", "b")]
+    assert rolled_back(log).keys() == {"b"} and rolled_back(log)["b"].number == 3
+    log.append(record(4, "b", "rollback", "a"))
+    assert rolled_back(log).keys() == {"a"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Return a function that stores a bundle with a recorded test AUC and returns its version."""
+    registry = Registry(str(tmp_path / "registry"), "ads")
+
+    def put(auc: float) -> str:
+        metrics = dict(documents_of.METRICS, auc=auc)
+        facts = documents_of.facts(evaluation=documents_of.evaluation(test=metrics))
+        write_bundle(tmp_path / "bundle", facts, auc)
+        return registry.put_bundle(tmp_path / "bundle")
+
+    return registry, put
+
+
+def test_anchor_is_the_best_of_90_days(store):
+    """The anchor has the best recorded metric, without older or rolled-back champions and without today's."""
+    registry, put = store
+    old, best, bad, weak, today = (put(auc) for auc in (0.9, 0.8, 0.95, 0.6, 0.7))
+    log = [
+        record(1, old, at="2026-01-01T00:00:00+00:00"),
+        record(2, best, at="2026-03-01T00:00:00+00:00"),
+        record(3, bad, previous=best, at="2026-03-02T00:00:00+00:00"),
+        record(4, best, "rollback", bad, at="2026-03-03T00:00:00+00:00"),
+        record(5, weak, at="2026-04-01T00:00:00+00:00"),
+        record(6, today, at="2026-05-01T00:00:00+00:00"),
+    ]
+    assert anchor(registry, log, "auc") == log[3]
+    assert anchor(registry, log[:4], "auc") == log[0]  # within 90 days of record 4
+    assert anchor(registry, log[:1], "auc") is None
+
+
+def test_anchor_whose_bundle_is_damaged_is_an_error(store, tmp_path: Path):
+    """A damaged bundle is not skipped, since without its facts the best champion is unknown."""
+    registry, put = store
+    first, second = put(0.8), put(0.7)
+    (tmp_path / "registry" / "ads" / "bundles" / first / "facts.json").write_text("{}")
+    with pytest.raises(InputError, match="damaged"):
+        anchor(registry, [record(1, first), record(2, second, previous=first)], "auc")

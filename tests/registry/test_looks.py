@@ -1,0 +1,235 @@
+"""Evidence over days: which looks are pooled, and what a stored look may hold."""
+
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from din.errors import InputError, Unavailable
+from din.metrics.estimates import difference
+from din.metrics.noninferiority import judge
+from din.names import ModelName, Version
+from din.registry import looks
+from din.registry.registry import Registry
+
+DAY = 86_400_000_000
+CANDIDATE = Version("a" * 64)
+NARROW = 1e-6
+"""A margin that no look in these tests decides."""
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator of its own for each test."""
+    return np.random.default_rng(0)
+
+
+def drawn(rng, first_day, days=2, rows=400, users=60, first_user=0, model="clicks"):
+    """Return a look of `days` days from `first_day` on, with scores that know something."""
+    user = rng.integers(users, size=rows)
+    label = rng.random(rows) < 0.4
+    score = [np.clip(0.4 + 0.1 * label + 0.1 * rng.normal(size=rows), 0, 1) for _ in range(2)]
+    timestamp = DAY * (first_day + rng.integers(days, size=rows)) + 5
+    table = pa.table({"user": user, "label": label, "timestamp": timestamp, "prediction": score[0]})
+    raw = pa.chunked_array([[f"u{first_user + number}" for number in range(users)]])
+    return looks.rows_of(table, score[1], raw, ModelName(model), CANDIDATE)
+
+
+def judged(tables, margin=NARROW, metric="auc"):
+    """Judge the last look with a fixed margin."""
+    views = [looks.View.of(table, metric) for table in tables]
+    return looks.judged(views, lambda today: margin, 0.05)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
+def test_a_day_is_pooled_once_from_the_newest_look_that_holds_it(spans):
+    """The slow twin walks back over the looks, and takes each that has no day in common with those taken."""
+    rng = np.random.default_rng(0)
+    tables = [drawn(rng, first, days, rows=300, first_user=100 * at) for at, (first, days) in enumerate(spans)]
+    held = [set(table["day"].to_pylist()) for table in tables]
+    taken = []
+    for place in reversed(range(len(tables))):
+        if not any(held[place] & held[other] for other in taken):
+            taken.append(place)
+    found = judged(tables)
+    assert found.number == len(tables)
+    assert found.users == sum(len(tables[place]["user"].unique()) for place in taken)
+
+
+def test_one_look_is_the_plain_difference(rng):
+    """Without an earlier look the figure is that of today's rows."""
+    today = drawn(rng, 0)
+    columns = {name: today[name].to_numpy() for name in ("label", "candidate", "champion", "user")}
+    expected = difference("auc", columns["label"], columns["candidate"], columns["champion"], columns["user"])
+    found = judged([today])
+    assert found.interval.point == pytest.approx(expected.value)
+    assert found.interval.upper - found.interval.point == pytest.approx(expected.width(1 - 0.025))
+
+
+def test_retries_of_a_day_are_counted(rng, monkeypatch):
+    """Only an earlier look at exactly today's days makes a look a retry."""
+    retries = []
+
+    def noting(days, margin, number, level, retried):
+        retries.append(retried)
+        return judge(days, margin, number, level, retried)
+
+    monkeypatch.setattr(looks, "judge", noting)
+    judged([drawn(rng, first_day, first_user=100 * at) for at, first_day in enumerate((0, 1, 1, 5, 1))])
+    assert retries[-1] == 2
+    assert retries[:2] == [0, 0]
+
+
+def test_a_decision_ends_the_pool(rng):
+    """After a look that decided, the next one begins anew, but its number goes on."""
+    tables = [drawn(rng, 2 * day, first_user=100 * day, rows=2000) for day in range(3)]
+    undecided = judged(tables)
+    decided = judged(tables, margin=0.5)
+    assert undecided.users == 180
+    assert (decided.number, decided.verdict) == (3, "open")
+    assert decided.users == 60
+
+
+def test_a_day_without_two_classes_is_left_out(rng):
+    """A day on which the metric is undefined adds nothing and harms nothing."""
+    tables = [drawn(rng, 2 * day, first_user=100 * day) for day in range(2)]
+    blank = tables[0].set_column(2, looks.SCHEMA.field(2), pa.array(np.zeros(len(tables[0]), bool)))
+    assert judged([blank, tables[1]]).users == 60
+
+
+def test_a_look_survives_its_file_and_equal_rows_give_equal_bytes(rng):
+    """Reading gives what was stored."""
+    table = drawn(rng, 1)
+    content = looks.dump(table)
+    assert looks.parse(content, "here").equals(table)
+    assert looks.dump(looks.parse(content, "here")) == content
+
+
+def test_a_look_names_no_user():
+    """Ids are hashed, differently for each model."""
+    tables = [drawn(np.random.default_rng(0), 0, model=name) for name in ("a", "b")]
+    hashes = [set(table["user"].to_pylist()) for table in tables]
+    assert len(hashes[0]) == len(hashes[1]) == 60
+    assert hashes[0].isdisjoint(hashes[1])
+    assert b"u59" not in looks.dump(tables[0])
+
+
+def test_a_flipped_bit_changes_no_row_unnoticed(rng):
+    """Whichever byte of a file changes, the look is refused or says the same."""
+    table = drawn(rng, 0, rows=5)
+    content = looks.dump(table)
+    refused = 0
+    for place in range(len(content)):
+        flipped = content[:place] + bytes([content[place] ^ (1 << place % 8)]) + content[place + 1 :]
+        try:
+            found = looks.parse(flipped, "here")
+        except InputError:
+            refused += 1
+        else:
+            assert found.equals(table) and found.schema.metadata[b"candidate"] == CANDIDATE.encode(), place
+    assert refused > len(content) / 3
+
+
+def test_rows_of_another_look_do_not_fit_the_hash(rng):
+    """A file is refused if its rows, or its candidate are not those that were stored."""
+    table = drawn(rng, 0)
+    stated = pq.read_schema(BytesIO(looks.dump(table))).metadata
+    others = [
+        drawn(rng, 0).replace_schema_metadata(stated),
+        table.replace_schema_metadata({**stated, b"candidate": b"b" * 64}),
+        table.replace_schema_metadata({b"candidate": CANDIDATE.encode()}),
+    ]
+    for other in others:
+        sink = BytesIO()
+        pq.write_table(other, sink)
+        with pytest.raises(InputError, match="here: damaged, its rows do not have the hash"):
+            looks.parse(sink.getvalue(), "here")
+
+
+@pytest.fixture
+def registry(tmp_path) -> Registry:
+    """Return an empty registry."""
+    return Registry(str(tmp_path), "clicks")
+
+
+def test_a_candidate_is_stored_once(rng, registry):
+    """A process that did not see the candidate's look finds it when it stores, and adds none."""
+    look = drawn(rng, 0)
+    champion = Version("c" * 64)
+    first = looks.store(registry, champion, look)
+    again = looks.store(registry, champion, drawn(rng, 0))
+    assert len(first) == len(again) == len(registry.looks(champion)) == 1
+    assert again[0].equals(look)
+
+
+def test_a_look_that_the_listing_hides_ends_the_search(rng, registry, monkeypatch):
+    """A store whose listing is stale is asked twice, not for ever."""
+    champion = Version("c" * 64)
+    looks.store(registry, champion, drawn(rng, 0))
+    monkeypatch.setattr(registry, "looks", lambda champion: {})
+    with pytest.raises(Unavailable, match=r"look 1 at c{12} exists, but the store does not list it; run it again"):
+        looks.store(registry, champion, drawn(rng, 1))
+
+
+def test_a_look_of_many_equal_rows_is_not_unpacked(rng):
+    """Rows that take no space on disk are counted before memory is spent on them."""
+    rows = 1_000_000
+    look = drawn(rng, 0, rows=10).take(np.zeros(rows, np.int64))
+    sink = BytesIO()
+    with pq.ParquetWriter(sink, look.schema, compression="zstd") as writer:
+        for _ in range(looks.MOST_ROWS // rows + 1):
+            writer.write_table(look)
+    assert len(sink.getvalue()) < 1 << 20
+    with pytest.raises(InputError, match=r"here: has 11,000,000 rows .* expected at most 10,000,000 rows"):
+        looks.parse(sink.getvalue(), "here")
+
+
+def test_damage_of_looks_is_listed_by_champion(rng, registry):
+    """Each champion with a bad look gives one line that names the object."""
+    for letter in "cde":
+        looks.store(registry, Version(letter * 64), drawn(rng, 0))
+    assert looks.damage(registry) == []
+    registry.add_look(Version("d" * 64), 2, b"PAR1")
+    registry.add_look(Version("e" * 64), 3, b"PAR1")
+    lines = looks.damage(registry)
+    assert len(lines) == 2
+    assert f"{'d' * 64}/000002.parquet: not a Parquet file" in lines[0]
+    assert f"{'e' * 64}/000003.parquet: unexpected" in lines[1]
+
+
+def test_a_stray_object_among_looks_is_ignored(rng, registry, tmp_path):
+    """A file that a file browser or an editor leaves there does not close the gate."""
+    champion = Version("c" * 64)
+    stored = looks.store(registry, champion, drawn(rng, 0))
+    for name in (".DS_Store", "000001.parquet.bak", "notes.txt"):
+        (tmp_path / "clicks" / "looks" / champion / name).write_text("")
+    assert looks.damage(registry) == []
+    assert looks.stored(registry, champion, CANDIDATE)[0].equals(stored[0])
+
+
+def replaced(table, place, value):
+    """Return the file of a look with one value in all rows of a column."""
+    column = pa.array([value] * len(table))
+    return looks.dump(table.set_column(place, looks.SCHEMA.field(place), column))
+
+
+@pytest.mark.parametrize(
+    "damage, expected",
+    [
+        (lambda table: b"PAR1 nonsense", "not a Parquet file"),
+        (lambda table: looks.dump(table.drop_columns(["day"])), "with columns"),
+        (lambda table: looks.dump(table.replace_schema_metadata({})), "names no candidate"),
+        (lambda table: looks.dump(table.replace_schema_metadata({b"candidate": b"../../x"})), "names no candidate"),
+        (lambda table: replaced(table, 3, 2.0), "2.0"),
+        (lambda table: replaced(table, 4, np.nan), "nan"),
+    ],
+)
+def test_a_damaged_look_is_named(rng, damage, expected):
+    """Whatever lies in a look's place is refused in one line that names the place."""
+    with pytest.raises(InputError, match=expected) as refused:
+        looks.parse(damage(drawn(rng, 0)), "registry/looks/7")
+    assert str(refused.value).startswith("registry/looks/7: ")
