@@ -34,7 +34,7 @@ from din.artifacts import sha256_file
 from din.errors import InputError
 from din.git import git
 from din.params import Params, load, to_json
-from din.stage import stages_of
+from din.pipeline import stages_of
 from din.workspace import Workspace
 
 STALE = "**Stale: the code behind these figures has changed since.** `make figures` lists all tables."
@@ -175,7 +175,7 @@ def _warranty(part: str, takes: str) -> Table:
 
 _PEERS = tuple(f"benchmarks.peers.{peer}" for peer in PEERS)
 _BENCH = ("benchmarks.__main__", "benchmarks.ours", *_PEERS, "din train")
-_PIPELINE = (*(stage["cmd"] for stage in stages_of(Workspace(ROOT)).values()), "din promote")
+_PIPELINE = (*(stage.command for stage in stages_of(Workspace(ROOT)).values()), "din promote")
 _MONTH = ("benchmarks.month.__main__", *_PIPELINE)
 _DEFECTS = ("benchmarks.lessons.drive", *_PIPELINE)
 TABLES = {

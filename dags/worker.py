@@ -106,7 +106,7 @@ class Worker:
         set_params(self.settings, self.workspace, run.params | {key: value for key, value in pinned.items() if value})
         try:
             self.stages = {stage.name: stage for stage in plan.load(self.workspace.pipeline)}
-        except plan.PlanError as error:
+        except InputError as error:
             raise InputError(f"commit {run.commit}: {error}") from None
 
     def champion(self, until: str) -> str:
@@ -290,7 +290,7 @@ class Worker:
         outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
         report = outcome.get("report")
         outs = self.stages[name].outs if name in self.stages else ()
-        if done.code and not outcome:  # a stage that was not killed has written its page
+        if done.code:
             self._write_page()
         page = self.workspace.relative(self.workspace.report)
         reports = {report, page, *(out for out in outs if out.endswith(".json"))} - {None}
@@ -304,7 +304,7 @@ class Worker:
         return result
 
     def _write_page(self) -> None:
-        """Write the run report about a stage that was killed. A failure is only logged."""
+        """Write the run report about a stage that failed or was killed. A failure is only logged."""
         try:
             self.din("report")
         except (InputError, GateClosed, Unavailable) as error:

@@ -758,12 +758,25 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
 
 @contextlib.contextmanager
 def reporting(name: str, report: Path | None = None) -> Iterator[None]:
-    """Run a command as a stage, and write the run report also if it succeeds."""
-    from din import stage
+    """Run a command as a stage, and then write the run report, whether it succeeds or fails."""
+    try:
+        with running(name, HERE, report):
+            yield
+    except SystemExit:
+        write_page(HERE)
+        raise
+    write_page(HERE)
 
-    with running(name, HERE, report):
-        yield
-    stage.write_page(HERE)
+
+def write_page(workspace: Workspace) -> None:
+    """Write the run report and print its titles. A report that fails is one warning, and changes nothing."""
+    try:
+        from din.report.write import print_titles, write_report
+
+        with contextlib.redirect_stdout(sys.stderr):
+            print_titles(write_report(workspace))
+    except Exception as error:
+        print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 @contextlib.contextmanager

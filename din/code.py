@@ -34,8 +34,8 @@ from din.document_types import StageCode
 from din.errors import InputError, shown
 from din.names import Digest
 from din.params import Params, load
+from din.pipeline import Stage, stages_of
 from din.plugins import located
-from din.stage import stages_of
 from din.workspace import Workspace
 
 _ROOT = Path(__file__).parent.parent
@@ -66,7 +66,7 @@ def write_code(workspace: Workspace) -> None:
         InputError: the pipeline can't be read, or such a stage runs no command of this repository.
     """
     stages = stages_of(workspace)
-    names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].get("deps", ())]
+    names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].deps]
     files = [located(file, workspace.root) for file in load(workspace.params).plugins] if names else []
     with replace_directory(workspace.code) as folder:
         for name in names:
@@ -74,7 +74,7 @@ def write_code(workspace: Workspace) -> None:
     print(f"code: what {len(names)} stages depend on is in {workspace.code}")
 
 
-def code_of(stage: dict[str, Any], plugins: Iterable[Path] = ()) -> StageCode:
+def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     """Return the digests of the files and the versions of the packages that a stage of dvc.yaml may run.
 
     `meta.packages` names the packages that it uses, but only other packages import. Of `plugins`, the files of all
@@ -83,10 +83,9 @@ def code_of(stage: dict[str, Any], plugins: Iterable[Path] = ()) -> StageCode:
     Raises:
         InputError: it runs no command of this repository.
     """
-    keys = [key for key in stage.get("params", ()) if isinstance(key, str)]  # a mapping names another file
-    blocks = {key.partition(".")[0] for key in keys}
-    modules = closure(imports_of_command(stage["cmd"]), blocks)
-    packages = packages_of(modules) | set(stage.get("meta", {}).get("packages", ()))
+    blocks = {key.partition(".")[0] for key in stage.params}
+    modules = closure(imports_of_command(stage.command), blocks)
+    packages = packages_of(modules) | set(stage.meta.get("packages", ()))
     files = digests(modules)
     seams = {name for name in modules if _module(name).seam}
     for path in plugins:

@@ -22,10 +22,11 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from rich.text import Text
 
-from din import cores, stage
+from din import cores
 from din.errors import InputError, Unavailable
 from din.git import git
 from din.params import Params, load
+from din.pipeline import stages_of
 from din.process import CommandFailed, environment, query
 from din.registry.objects import Objects
 from din.registry.registry import Registry
@@ -220,7 +221,7 @@ def parameters(workspace: Workspace) -> Iterator[Finding]:
     """Read params.yaml and dvc.yaml."""
     for path, read in (
         (workspace.params, lambda: load(workspace.params)),
-        (workspace.pipeline, lambda: stage.stages_of(workspace)),
+        (workspace.pipeline, lambda: stages_of(workspace)),
     ):
         name = path.name
         if not path.exists():
@@ -329,7 +330,7 @@ def pools_needed(workspace: Workspace) -> set[str]:
     Raises:
         InputError: dvc.yaml can't be read.
     """
-    settings = (one.get("meta", {}).get("airflow", {}) for one in stage.stages_of(workspace).values())
+    settings = (one.meta.get("airflow", {}) for one in stages_of(workspace).values())
     return {PROMOTE_POOL} | {one["pool"] for one in settings if "pool" in one}
 
 

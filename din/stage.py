@@ -15,15 +15,9 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from din import documents
 from din.artifacts import write_json
 from din.document_types import MOST_TOLD, StageOutcome
 from din.errors import GateClosed, InputError, Unavailable
@@ -34,9 +28,7 @@ from din.workspace import Workspace
 def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
     """Run a stage's body under the workspace lock and write `.din/outcome/<name>.json`.
 
-    Import the stage's function inside the body, so that a missing package leaves an outcome too. A stage that fails
-    removes the reports of later stages, because they are about an older run. DVC restores them from its cache once
-    their stages are up to date again. Then it writes the run report, if the workspace has a pipeline.
+    Import the stage's function inside the body, so that a missing package leaves an outcome too.
 
     Args:
         name: the stage's name in dvc.yaml.
@@ -52,12 +44,7 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
     with workspace_lock(workspace):
         began = time.monotonic()
         outcome = workspace.outcome(name)
-        following = stages_from(name, workspace)
         outcome.unlink(missing_ok=True)
-        if following:
-            # A killed stage must not leave those on an older run.
-            for verdict in (workspace.gate, workspace.report, workspace.outcome("promote")):
-                verdict.unlink(missing_ok=True)
         try:
             with packages("train"):
                 yield
@@ -71,9 +58,6 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
             message = f"{type(error).__name__}: {error}"
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
-        if code:
-            for path in reports_of(following[1:], workspace):
-                path.unlink(missing_ok=True)
         ended: StageOutcome = {
             "run_id": run_id(),
             "stage": name,
@@ -84,57 +68,13 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
         if code:
             ended["message"] = _printable(message)[:MOST_TOLD]
         write_json(outcome, ended)
-        if code and workspace.pipeline.exists():
-            write_page(workspace)
     if code:
         raise SystemExit(code)
-
-
-def write_page(workspace: Workspace) -> None:
-    """Write the run report and print its titles. A report that fails is one warning, and changes nothing.
-
-    Its code is found by name, so that no stage depends on the page (`din.code`). It runs in the stage's own process,
-    which has most of its packages loaded.
-    """
-    try:
-        report = import_module("din.report.write")
-        with redirect_stdout(sys.stderr):
-            report.print_titles(report.write_report(workspace))
-    except Exception as error:
-        print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def _printable(message: str) -> str:
     """Return a message with escapes for what UTF-8 can't hold, such as the bytes of a file name in another encoding."""
     return message.encode(errors="backslashreplace").decode()
-
-
-def stages_of(workspace: Workspace) -> dict[str, Any]:
-    """Return the stages of dvc.yaml by name, in its order.
-
-    Raises:
-        InputError: it can't be read, or it has no stages.
-    """
-    try:
-        return YAML(typ="safe").load(documents.read_bytes(workspace.pipeline))["stages"]
-    except (YAMLError, KeyError, TypeError):
-        raise InputError(f"{workspace.pipeline}: expected YAML with a mapping `stages`") from None
-
-
-def stages_from(name: str, workspace: Workspace) -> list[dict[str, Any]]:
-    """Return a stage and those that follow it in dvc.yaml, or none if it is not a stage of dvc.yaml."""
-    try:
-        stages = stages_of(workspace)
-    except InputError:  # without a readable dvc.yaml, there are no later stages
-        return []
-    names = list(stages)
-    return [stages[following] for following in names[names.index(name) :]] if name in names else []
-
-
-def reports_of(stages: list[dict[str, Any]], workspace: Workspace) -> list[Path]:
-    """Return the reports among the outs and metrics of some stages."""
-    outs = (out for stage in stages for out in (*stage.get("outs", ()), *stage.get("metrics", ())))
-    return [workspace.root / out for out in outs if isinstance(out, str) and out.endswith((".json", ".verdict"))]
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from din import documents, stage
+from din import documents
 from din.document_types import StageOutcome
 from din.errors import InputError, Unavailable
 from din.params import load
+from din.pipeline import stages_of
 from din.printing import print_table
 from din.process import environment, query
 from din.registry.approval_requests import Request
@@ -75,7 +76,7 @@ def status(workspace: Workspace) -> Status:
     changed = None
     champion = None
     waiting: list[Request] = []
-    names = list(stage.stages_of(workspace))
+    names = list(stages_of(workspace))
     try:
         changed = _changed(workspace)
     except (Unavailable, ValueError, OSError) as error:

@@ -178,7 +178,7 @@ class Workspace:
 
     @property
     def report(self) -> Path:
-        """The run report, a page for people; written by `report`, after `gate` and `promote`, and if a stage fails."""
+        """The run report, a page for people; written by `report`, and after `gate` and `promote`."""
         return self.reports / "report.html"
 
     @property

@@ -15,7 +15,7 @@ from command_lines import PARSERS, parsed
 from stages import exit_code
 from typer.testing import CliRunner
 
-from din import cli, stage
+from din import cli, pipeline
 from din.commandline import examples, print_result, printing_json
 from din.workspace import Workspace
 
@@ -30,7 +30,7 @@ def test_every_help_has_examples_that_its_parser_accepts(name: str) -> None:
     first, *lines = (PARSERS[name].epilog or "").splitlines()
     assert first + "\n" + "\n".join(lines) == examples(*(line.strip() for line in lines))
     assert all(len(line) < 80 for line in lines)
-    stages = stage.stages_of(Workspace(ROOT))
+    stages = pipeline.stages_of(Workspace(ROOT))
     named = set()
     for line in (line.strip() for line in lines):
         words = line.split()

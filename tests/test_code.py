@@ -10,12 +10,12 @@ import pytest
 from din import code
 from din.artifacts import read_json
 from din.errors import InputError
-from din.stage import stages_of
+from din.pipeline import stages_of
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
 STAGES = stages_of(Workspace(ROOT))
-BLOCKS = {block for stage in STAGES.values() for block in (key.partition(".")[0] for key in stage.get("params", ()))}
+BLOCKS = {block for stage in STAGES.values() for block in (key.partition(".")[0] for key in stage.params)}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def graph() -> grimp.ImportGraph:
 @pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"code"}))
 def test_every_stage_depends_on_its_code(stage: str) -> None:
     """Each stage has its own file of `reports/code/` as a dependency, and no path into the source."""
-    deps = STAGES[stage]["deps"]
+    deps = STAGES[stage].deps
     assert [dep for dep in deps if dep.startswith("reports/code/")] == [f"reports/code/{stage}.json"]
     assert [dep for dep in deps if (ROOT / dep).exists() and dep.startswith(("din", "validation", "dags"))] == []
 
@@ -35,7 +35,7 @@ def test_every_stage_depends_on_its_code(stage: str) -> None:
 @pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"code"}))
 def test_closures_hold_what_grimp_finds(stage: str, graph: grimp.ImportGraph) -> None:
     """With every block of parameters read, nothing that the command imports is missing."""
-    command = code.imports_of_command(STAGES[stage]["cmd"]) & graph.modules
+    command = code.imports_of_command(STAGES[stage].command) & graph.modules
     expected = command.union(*map(graph.find_upstream_modules, command))
     assert len(expected) > 10
     assert expected - code.closure(command, BLOCKS) == set()
@@ -51,7 +51,7 @@ def test_files_are_written_for_the_stages_that_ask(tmp_path: Path) -> None:
     code.write_code(workspace)
     assert [path.name for path in workspace.code.iterdir()] == ["fetch.json"]
     found = read_json(workspace.code_of("fetch"))
-    assert {"din/sources/fetch.py", "din/params/fetch.py", "din/stage.py"} < found["files"].keys()
+    assert {"din/sources/fetch.py", "din/params/fetch.py", "din/pipeline.py"} < found["files"].keys()
     assert "din/params/gate.py" not in found["files"]
     assert found["packages"]["pyarrow"] == version("pyarrow")
     assert "torch" not in found["packages"]

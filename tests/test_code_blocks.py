@@ -20,7 +20,7 @@ from command_lines import parsed
 from serve_workspace import START, build, part  # tests/serve
 from settings import changed
 
-from din import stage
+from din import pipeline
 from din.errors import InputError
 from din.features.reader import Features
 from din.ops.dice import EPSILON, Dice
@@ -58,7 +58,7 @@ def test_a_command_exists(place: str, line: str) -> None:
     elif program == "python":
         assert words[0] != "-m" or find_spec(words[1])
     elif words[0] == "repro":
-        assert set(words[1:]) <= set(stage.stages_of(Workspace(ROOT)))
+        assert set(words[1:]) <= set(pipeline.stages_of(Workspace(ROOT)))
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=str)

@@ -26,6 +26,7 @@ from din.errors import GateClosed, InputError, Unavailable, shown
 from din.git import check_out_commit, resolved
 from din.names import Commit, Version
 from din.params.overlays import make_paths_absolute
+from din.pipeline import stages_of
 from din.printing import flat, print_table, say
 from din.process import CommandFailed, checkout_environment, query_din, stream
 from din.promotion.restore import restore_raw
@@ -33,7 +34,6 @@ from din.registry.bundle import verify_bundle
 from din.registry.diff import differences, machines
 from din.registry.promoted import GIT, LOCK, PARAMS, PIPELINE, Promoted
 from din.registry.registry import Registry
-from din.stage import stages_of
 from din.workspace import Workspace
 
 _LAST = "export"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from din import documents, stage
+from din import documents
 from din.artifacts import MANIFEST, sha256_file
 from din.document_types import (
     Evaluation,
@@ -23,6 +23,7 @@ from din.document_types import (
 from din.errors import InputError, Unavailable
 from din.gates.explain import explain, explain_champion
 from din.params import Params, load
+from din.pipeline import stages_of
 from din.registry.bundle import FACTS
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -44,12 +45,14 @@ class Stage:
     """One stage of dvc.yaml and how it ended.
 
     Attributes:
+        outs: the paths that it writes, from the root of the workspace.
         seconds: the time of its last run in this workspace.
         message: the beginning of its error; empty if it did not fail.
     """
 
     name: str
     purpose: str
+    outs: tuple[str, ...]
     state: StageState
     exit_code: int | None
     seconds: float | None
@@ -101,8 +104,9 @@ class Run:
     def read(cls, workspace: Workspace) -> "Run":
         """Read the reports of a workspace, and compute the figures that no report holds."""
         run = cls(workspace)
+        run.stages = run._try("dvc.yaml", lambda: _stages(workspace)) or []
         run.params = run._try("params.yaml", lambda: load(workspace.params))
-        run.gate = run._document(GateReport, workspace.gate)
+        run.gate = run._gate()
         run.evaluation = run._document(Evaluation, workspace.evaluation)
         run.training = run._document(TrainingSummary, workspace.training)
         run.times = run._document(TrainingTimes, workspace.training_times)
@@ -114,10 +118,9 @@ class Run:
         run.raw = run._document(RawManifest, workspace.raw / MANIFEST)
         run.features = run._document(FeaturesManifest, workspace.features / MANIFEST)
         run.facts = run._document(Facts, workspace.bundle / FACTS)
-        run.stages = run._try("dvc.yaml", lambda: _stages(workspace)) or []
         run.champion = run._champion()
         run.record = run._try("the registry", run._promoted)
-        run.refusal = _message(_outcome(workspace.outcome("promote")))
+        run.refusal = _refusal(workspace)
         run._figures()
         return run
 
@@ -151,8 +154,22 @@ class Run:
 
         return strips(self.workspace)
 
+    def _gate(self) -> GateReport | None:
+        """Return the verdict, if it is about the bundle that lies here, and no stage has failed since."""
+        workspace = self.workspace
+        found = self._document(GateReport, workspace.gate)
+        manifest = workspace.bundle / MANIFEST
+        if found and found["bundle"] not in (None, sha256_file(manifest) if manifest.exists() else None):
+            self.missing[workspace.relative(workspace.gate)] = f"about another bundle than {workspace.bundle} is"
+            return None
+        return found
+
     def _document(self, expected: type[T], path: Path) -> T | None:
         name = self.workspace.relative(path)
+        stopped = self._stopped_before(name)
+        if stopped and path.exists():
+            self.missing[name] = f"about an earlier run, since {stopped} has failed"
+            return None
         found = self._try(name, lambda: documents.read(expected, path))
         if name in self.missing:  # the page shows the name beside the message, which begins with the path
             self.missing[name] = self.missing[name].removeprefix(f"{path}: ")
@@ -168,6 +185,16 @@ class Run:
         except Exception as error:  # one part must not take the page with it
             self.missing[name] = f"can't be shown: {type(error).__name__}: {error}"
             return None
+
+    def _stopped_before(self, name: str) -> str | None:
+        """Return the stage that failed, if the one that writes a file comes after it."""
+        stopped = None
+        for one in self.stages:
+            if stopped and any(name == out or name.startswith(f"{out}/") for out in one.outs):
+                return stopped
+            if one.state in ("failed", "closed"):
+                stopped = one.name
+        return None
 
     def _promoted(self) -> Record | None:
         """Return the newest record of the registry, if it made this candidate the champion."""
@@ -203,21 +230,18 @@ def _stages(workspace: Workspace) -> list[Stage]:
     outcome of a stage that runs each time is of this run, and its outputs may be older.
     """
     found = []
-    for name, declared in stage.stages_of(workspace).items():
-        outs = [
-            next(iter(out)) if isinstance(out, dict) else out
-            for out in (*declared.get("outs", ()), *declared.get("metrics", ()))
-        ]
-        complete = all((workspace.root / out).exists() for out in outs) if outs else workspace.gate.exists()
+    for name, declared in stages_of(workspace).items():
+        outs = declared.outs or (workspace.relative(workspace.gate),)  # which DVC does not track
+        complete = all((workspace.root / out).exists() for out in outs)
         outcome = _outcome(workspace.outcome(name))
         code = outcome["exit_code"] if outcome else None
         state: StageState = "done" if complete else "not run"
-        if code and (declared.get("always_changed") or not complete):
+        if code and (declared.always_changed or not complete):
             state = "closed" if code == 3 else "failed"
         if any(one.state in ("failed", "closed") for one in found):
             state = "not run"  # its outputs, if any, are an older run's
         seconds = outcome["seconds"] if outcome else None
-        found.append(Stage(name, declared.get("desc", ""), state, code, seconds, _message(outcome)))
+        found.append(Stage(name, declared.desc, outs, state, code, seconds, _message(outcome)))
     return found
 
 
@@ -226,6 +250,15 @@ def _outcome(path: Path) -> StageOutcome | None:
         return documents.read(StageOutcome, path)
     except InputError:  # the stage never ran here
         return None
+
+
+def _refusal(workspace: Workspace) -> str:
+    """Return the error of `din promote`, if it ran since the gate."""
+    promoted = workspace.outcome("promote")
+    gate = workspace.gate
+    if not promoted.exists() or not gate.exists() or promoted.stat().st_mtime_ns < gate.stat().st_mtime_ns:
+        return ""
+    return _message(_outcome(promoted))
 
 
 def _message(outcome: StageOutcome | None) -> str:

@@ -14,6 +14,7 @@ from random_pipelines import random_pipeline
 from ruamel.yaml import YAML
 
 from dags import plan
+from din.errors import InputError
 
 ROOT = Path(__file__).parent.parent.parent
 Edges = dict[str, set[str]]
@@ -59,11 +60,11 @@ def test_random_pipelines_have_dvcs_edges_or_dvcs_refusal(repository: Repo) -> N
             expected: Edges | type = of_dvc(repository)
             accepted += 1
         except DvcException:
-            expected = plan.PlanError
+            expected = InputError
         try:
             observed: Edges | type = planned(Path(repository.root_dir, "dvc.yaml").read_text())
-        except plan.PlanError:
-            observed = plan.PlanError
+        except InputError:
+            observed = InputError
         assert observed == expected, (seed, document)
     assert 50 < accepted < 180
 
@@ -140,7 +141,7 @@ def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list
     """The message holds the stage, the key, the value, and the expectation."""
     with (tmp_path / "dvc.yaml").open("w") as file:
         YAML().dump(document, file)
-    with pytest.raises(plan.PlanError) as raised:
+    with pytest.raises(InputError) as raised:
         plan.load(tmp_path / "dvc.yaml")
     assert [name for name in names if name not in str(raised.value)] == []
 
@@ -148,19 +149,19 @@ def test_a_malformed_file_is_named_down_to_its_key(document: object, names: list
 @pytest.mark.parametrize("text", ["stages: {", "stages: {a: {cmd: x}, a: {cmd: y}}", "\tstages:"])
 def test_a_file_that_is_no_yaml_is_refused(text: str) -> None:
     """Broken YAML is refused, and so is a duplicate stage, of which YAML readers would keep one."""
-    with pytest.raises(plan.PlanError, match="not valid YAML"):
+    with pytest.raises(InputError, match="not valid YAML"):
         plan.parse(text)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """The message names the path."""
-    with pytest.raises(plan.PlanError, match=r"dvc\.yaml"):
+    with pytest.raises(InputError, match=r"dvc\.yaml"):
         plan.load(tmp_path / "dvc.yaml")
 
 
 def test_planning_imports_no_scheduler_and_no_dvc() -> None:
-    """`dags.plan` runs at every parse of the DAG, so it loads neither Airflow nor DVC nor other modules of ours."""
-    heavy = ("airflow", "dvc", "din", "validation", "torch", "pandas")
+    """`dags.plan` runs at every parse of the DAG, so it loads no package that takes seconds."""
+    heavy = ("airflow", "dvc", "pydantic", "validation", "torch", "pandas")
     code = f"import sys, dags.plan; sys.exit(', '.join(set(sys.modules) & set({heavy})) or None)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -59,18 +59,18 @@ def test_the_verdict_as_markdown(here: Workspace, finished: Miniature) -> None:
     assert done.exit_code == 2 and "expected it without --all" in done.stderr
 
 
-def test_a_refused_fetch_leaves_its_error(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page and `din report` show the message of the row that stopped the run."""
+def test_the_report_shows_the_error_of_a_refused_fetch(here: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and the printed verdict show the message of the row that stopped the run."""
     monkeypatch.chdir(here.root)
     (here.root / "events.csv").write_text("user_id,item_id,timestamp,label\n1,10,1700006400,0\n,10,1700006401,1\n")
     table = {"source": "table", "table": {"events": "events.csv"}}
     here.params.write_text(overlaid(here.params.read_text(), {"fetch": table}, "test").text)
     done = CliRunner().invoke(cli.app, ["fetch"])
     assert done.exit_code == 2, done.output
-    assert b"events.csv row 2: user_id is missing" in here.report.read_bytes()
     found = json.loads(CliRunner().invoke(cli.app, ["report", "--json"]).stdout)
     assert found["state"] == "stopped" and found["message"].startswith("events.csv row 2: user_id is missing")
     assert "events.csv row 2: user_id is missing" in CliRunner().invoke(cli.app, ["report"]).stdout
+    assert b"events.csv row 2: user_id is missing" in here.report.read_bytes()
 
 
 def test_the_gate_leaves_a_page(here: Workspace) -> None:

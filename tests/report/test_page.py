@@ -1,5 +1,6 @@
 """The page of a promoted, a refused and a broken run: complete, safe, small, and readable without its pictures."""
 
+import shutil
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -140,6 +141,37 @@ def test_a_run_that_broke(workspace: Workspace) -> None:
     assert "reports/evaluation.json" in page.text
     assert "reports/gate.json: not found; run dvc repro" in page.text
     assert f"{workspace.gate}: " not in page.text
+
+
+def test_reports_of_an_earlier_run_are_not_shown(finished: Miniature) -> None:
+    """After a stage has failed, reports of the stages behind it are named and left out; those before it are shown."""
+    judge(finished)
+    here = finished.here
+    assert state(here) == "open"
+    shutil.rmtree(here.shipped)
+    failed = {
+        "run_id": "local",
+        "stage": "refit",
+        "exit_code": 1,
+        "report": None,
+        "seconds": 2.0,
+        "message": "no memory",
+    }
+    write_json(here.outcome("refit"), failed)
+    page = written(here)
+    assert state(here) == "stopped" and "The run stopped at refit: it ended with exit code 1." in page.text
+    for report in (here.gate, here.parity):
+        assert f"{here.relative(report)}: about an earlier run, since refit has failed" in page.text
+    assert Run.read(here).evaluation and not Run.read(here).facts
+
+
+def test_the_verdict_on_another_bundle_is_not_shown(finished: Miniature) -> None:
+    """A bundle that was exported after the gate has no verdict yet."""
+    judge(finished)
+    finished.noise = 0.15
+    finished.finish()
+    assert state(finished.here) == "unfinished"
+    assert "reports/gate.json: about another bundle than" in written(finished.here).text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"verdict": "open"}'])
