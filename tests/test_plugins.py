@@ -6,7 +6,7 @@ import pytest
 
 from din import code, plugins
 from din.errors import InputError
-from din.stage import stages_of
+from din.pipeline import Stage, stages_of
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +65,6 @@ def test_a_plugin_counts_for_the_stages_whose_seam_it_imports(tmp_path: Path) ->
     assert _files(stages["train"], model) != before
 
 
-def _files(stage: dict[str, object], plugin: Path) -> dict[str, str]:
+def _files(stage: Stage, plugin: Path) -> dict[str, str]:
     """Return the digests that a plugin adds to a stage."""
     return {path: digest for path, digest in code.code_of(stage, [plugin])["files"].items() if "plugins/" in path}
