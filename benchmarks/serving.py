@@ -29,7 +29,6 @@ from din.serve.latency import attention_products, in_session
 from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
 from din.workspace import FORMAT
 
-OPSET = 20
 
 
 class Served:

@@ -28,6 +28,7 @@ from din.params.train import names_version
 from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
 from din.schema import DAY_US
+from din.serve.agreement import ATOL_PROBABILITY
 from din.workspace import SUITES, Suite
 
 _TOLERANCE = 1e-6
@@ -240,14 +241,15 @@ def _shipped(evidence: Evidence) -> Finding:
 
 def _parity(evidence: Evidence) -> Finding:
     report = documents.read(ParityReport, evidence.workspace.parity)
-    limit = evidence.params.check_parity.atol_probability
     if report["bundle"] != evidence.version:
         reason = f"the report is about bundle {str(report['bundle'])[:12]}; run `dvc repro check_parity`"
         return Finding("closed", str(report["bundle"])[:12], evidence.version[:12], reason=reason)
     largest = report["max_abs_probability_diff"]
-    agree = largest is not None and largest <= limit and report["cases"] > 0 and report["paths"] == list(PATHS)
+    agree = (
+        largest is not None and largest <= ATOL_PROBABILITY and report["cases"] > 0 and report["paths"] == list(PATHS)
+    )
     if agree and report["verdict"] == "open":
-        return Finding("open", largest, limit, rows=report["cases"])
+        return Finding("open", largest, ATOL_PROBABILITY, rows=report["cases"])
     disagree = "the paths disagree, or not all were compared; see the report"
     reason = shown(report["reason"] or disagree, quotes=False)
-    return Finding("closed", largest, limit, rows=report["cases"], reason=reason)
+    return Finding("closed", largest, ATOL_PROBABILITY, rows=report["cases"], reason=reason)

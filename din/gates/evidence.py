@@ -23,6 +23,8 @@ from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
 from din.workspace import SUITES, Workspace
 
+_SEED = 5  # of the drawn users, the same in each judgement: no other rows can be tried
+
 
 class Evidence:
     """The candidate's bundle, predictions and features; a part that can't be read raises an error when it is used."""
@@ -133,11 +135,11 @@ class Evidence:
         return found
 
     def draw(self, rows: pa.Table) -> pa.Table:
-        """Return at most `max_rows` of the rows: all rows of users drawn at random with the seed."""
+        """Return at most `max_rows` of the rows: all rows of users drawn at random."""
         if len(rows) <= self.limits.max_rows:
             return rows
         _, user = np.unique(rows["user"].to_numpy(), return_inverse=True)
-        order = np.random.default_rng(self.limits.seed).permutation(user.max() + 1)
+        order = np.random.default_rng(_SEED).permutation(user.max() + 1)
         taken = order[np.cumsum(np.bincount(user)[order]) <= self.limits.max_rows]
         return rows.filter(pa.array(np.isin(user, taken)))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveInt
 from typing_extensions import Doc
 
 from din.params.blocks import Block
@@ -11,8 +11,6 @@ from din.params.blocks import Block
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Block):
-    """The computation of metrics and of the floor LR."""
+    """The floor LR that every model must beat."""
 
-    batch_size: Annotated[PositiveInt, Doc("impressions scored at once")] = 1024
     lr_epochs: Annotated[PositiveInt, Doc("largest number of epochs of the floor LR")] = 20
-    lr_learning_rate: Annotated[PositiveFloat, Doc("learning rate of the floor LR")] = 0.01

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Fraction, Share, reversed_bounds
@@ -80,7 +80,6 @@ class Gate(Block):
         Field(gt=0, le=365),
         Doc("days that a person has to answer, at most 365; afterwards the candidate is rejected"),
     ] = 3
-    seed: Annotated[NonNegativeInt, Doc("seeds the choice of rows")] = 5
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order, and a metric that is named twice."""

@@ -6,9 +6,8 @@
              `score` (request.onnx) and `score_many` (batch.onnx)
 
 The verdict is closed if a path fails or can't be compared, or if all outputs are alike, which proves nothing. An
-impression takes about half a millisecond. Bit equality is not demanded, since onnxruntime does not promise it. Logits
-must agree up to `atol_logit` (relative beyond 1, as float32 has 24 bits), probabilities up to `atol_probability`, and
-AUC up to `MAX_AUC_DELTA` and the pairs that are tied within `atol_logit`. Candidates of a request must keep their
+impression takes about half a millisecond. Bit equality is not demanded, since onnxruntime does not promise it. Logits,
+probabilities and AUC must agree up to the tolerances in `din.serve.agreement`. Candidates of a request must keep their
 order, unless their logits are closer than the tolerance allows to tell. Edge cases hold numbers that are far from any
 log, so they may differ by what float32 rounding explains as well (see `din.serve.rounding`). Real impressions may not.
 """
@@ -31,8 +30,9 @@ from din.metrics.ranking import auc
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
-from din.params import CheckParity, Params
+from din.params import Params
 from din.schema import Group
+from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD
 from din.serve.cases import Case, real_cases
 from din.serve.encode import Encoder
 from din.serve.rounding import explained
@@ -40,7 +40,7 @@ from din.serve.scorer import BATCH_GRAPH, BOTH, Graph, Scorer
 from din.serve.scores import Scores, Vector
 from din.workspace import Workspace
 
-MAX_AUC_DELTA = 1e-5
+_SEED = 3  # of the drawn impressions
 
 
 def check_parity(workspace: Workspace, params: Params) -> None:
@@ -53,8 +53,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     workspace.parity.unlink(missing_ok=True)  # an older verdict must not survive if the check fails
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
-    settings = params.check_parity
-    real, edges = real_cases(features, workspace.raw, settings.max_impressions, settings.seed)
+    real, edges = real_cases(features, workspace.raw, params.check_parity.max_impressions, _SEED)
     report: dict[str, Any] = {"verdict": "closed", "bundle": None, "paths": list(PATHS)}
     report["cases"] = sum(len(case.packed) for case in real) + len(edges)
     report |= {"max_abs_probability_diff": None, "max_abs_logit_diff": None, "auc_delta": None, "std": None}
@@ -68,7 +67,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
             "score": _scorer(scorer, real + edges, many=False),
             "score_many": _scorer(scorer, real + edges, many=True),
         }
-        report |= compare(found, explained(trained, edges), real, edges, settings)
+        report |= compare(found, explained(trained, edges), real, edges)
         if report["reason"] and (fields := differing_fields(Encoder(workspace.bundle), real)):
             report["reason"] += f"; a request does not get the codes that featurize stored for {listed(fields)}"
     except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
@@ -81,9 +80,7 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     print(f"{_table(report)}\nopen: {report['cases']:,} cases agree on {', '.join(PATHS)}")
 
 
-def compare(
-    found: dict[str, Scores], rounding: Scores, real: list[Case], edges: list[Case], settings: CheckParity
-) -> dict[str, Any]:
+def compare(found: dict[str, Scores], rounding: Scores, real: list[Case], edges: list[Case]) -> dict[str, Any]:
     """Return the measured part of the report, with the failures as `reason`, or None.
 
     Args:
@@ -91,7 +88,6 @@ def compare(
         rounding: the differences that rounding explains, for the edge cases.
         real: the cases from the log, which come first in the scores.
         edges: the edge cases.
-        settings: the tolerances.
 
     Raises:
         InputError: a path gave another number of answers.
@@ -110,15 +106,15 @@ def compare(
     labels = np.concatenate([case.packed.labels for case in real])
     base = auc(labels, torch_.logits[:count])
     deltas = [abs(auc(labels, scores.logits[:count]) - base) for scores in others.values()]
-    near = tied_share(labels, torch_.logits[:count], settings.atol_logit)
-    tolerance = settings.atol_logit * scale[count:] + rounding.logits
+    near = tied_share(labels, torch_.logits[:count], ATOL_LOGIT)
+    tolerance = ATOL_LOGIT * scale[count:] + rounding.logits
     flips = sum(_flips(torch_.logits[count:], scores.logits[count:], tolerance, edges) for scores in others.values())
     std = float(torch_.probabilities[:count].std())
     checks = {
-        "outputs are all alike (their std is below check_parity.min_std): nothing is proven": std >= settings.min_std,
-        "logits differ": (logits / scale).max() <= settings.atol_logit,
-        "probabilities differ": probabilities.max() <= settings.atol_probability,
-        "AUC differs, or can't be computed": np.max(deltas) < MAX_AUC_DELTA + near,
+        f"outputs are all alike (their std is below {MIN_STD}): nothing is proven": std >= MIN_STD,
+        "logits differ": (logits / scale).max() <= ATOL_LOGIT,
+        "probabilities differ": probabilities.max() <= ATOL_PROBABILITY,
+        "AUC differs, or can't be computed": np.max(deltas) < AUC_DELTA + near,
         "the order of candidates differs": flips == 0,
     }
     failed = [reason for reason, holds in checks.items() if not holds]

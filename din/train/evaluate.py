@@ -31,7 +31,7 @@ from din.train.floor import floor
 from din.train.learned import Model, learn
 from din.train.machine import describe
 from din.train.plots import few_metrics, write_tables
-from din.train.predict import Predictions, predict
+from din.train.predict import EVALUATION_BATCH, Predictions, predict
 from din.workspace import Workspace
 
 _CONFIDENCE = 0.975  # with which each bound of a gain holds
@@ -52,12 +52,11 @@ def evaluate(workspace: Workspace, params: Params) -> None:
 
 def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
     features = Features(workspace.features)
-    batch = params.evaluate.batch_size
     judged = _saved(features, workspace.model)
     earlier = workspace.model / artifact.BEFORE
     before = _saved(features, earlier) if earlier.exists() else judged
-    valid = _predict(before, "valid", batch, compute)
-    test = _predict(judged, "test", batch, compute)
+    valid = _predict(before, "valid", compute)
+    test = _predict(judged, "test", compute)
     lr = None if _continues(workspace.model) else _floor(features, params, compute)
     popularity = features.popularity()[test.rows["item"]]
 
@@ -65,7 +64,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
         "valid": _summary(valid) if len(valid.logits) else None,
         "test": _summary(test),
         "learned_until": {"valid": before.seen_until.isoformat(), "test": judged.seen_until.isoformat()},
-        "advance": None if before is judged else _gains(_predict(before, "test", batch, compute), test),
+        "advance": None if before is judged else _gains(_predict(before, "test", compute), test),
         "floors": {"popularity": _ranking(test, popularity), "lr": lr and _summary(lr)},
         "inputs": {"features": hash_tree(features.root), "model": hash_tree(workspace.model)},
         "oracle": oracle(test, workspace.truth),
@@ -98,16 +97,16 @@ def _floor(features: Features, params: Params, compute: Compute) -> Predictions:
     """Train LR on the rows that the model has learned, and score the test rows."""
     print("fitting the floor lr", flush=True)
     learned = learn(features, floor(params), compute=compute)
-    return _predict(learned.judged, "test", params.evaluate.batch_size, compute)
+    return _predict(learned.judged, "test", compute)
 
 
-def _predict(model: Model, split: SplitName, batch_size: int, compute: Compute) -> Predictions:
+def _predict(model: Model, split: SplitName, compute: Compute) -> Predictions:
     """Score the rows of a split that the model can't have learned."""
     features = model.features
     own = Training.of_features(features, model.seen_until)
     times = (features.timestamps(number, split) for number in range(features.manifest["shards"]))
     chosen = [np.flatnonzero(unseen(own, own, of_shard)) for of_shard in times]
-    return predict(model.trained, features, split, batch_size, compute, chosen)
+    return predict(model.trained, features, split, EVALUATION_BATCH, compute, chosen)
 
 
 def _gains(before: Predictions, after: Predictions) -> dict[RankingMetric, Gain]:

@@ -11,7 +11,7 @@ def floor(params: Params) -> Train:
     """Return the settings to train the floor LR with: the defaults, but for what suits a model of one weight per id."""
     learning = LearningParams(
         initial_item_bias="zero",
-        learning_rate=params.evaluate.lr_learning_rate,
+        learning_rate=0.01,
         epochs=params.evaluate.lr_epochs,
         metric=params.train.learning.metric,
         regularization=1.0,

@@ -17,7 +17,7 @@ from din.train.loader import evaluation_batches
 from din.train.memory import keep_freed_memory
 
 COLUMNS = ("user", "item", "label", "sequence", "timestamp", "sampled", "history_length")
-EVALUATION_BATCH = 1024  # impressions that training scores at once
+EVALUATION_BATCH = 1024  # impressions that are scored at once
 
 
 @dataclass(frozen=True)

@@ -214,8 +214,6 @@ DATA = [
           "featurize.max_history"),
     Fault("a lower limit", lambda s: s.change("gate", min_auc=0.01), "params.gate.min_auc", None),
     Fault("a wider margin", lambda s: s.change("gate", margin=0.5), "params.gate.margin", None),
-    Fault("a laxer parity", lambda s: s.change("check_parity", atol_probability=1.0),
-          "params.check_parity.atol_probability", None),
     Fault("a laxer suite", lambda s: s.change("validate_raw", min_rows=0, max_ctr=1.0), "params.validate_raw", None),
 ]  # fmt: skip
 """Faults of the data that was judged, and of what judges it."""

@@ -226,7 +226,7 @@ def test_a_champion_that_learned_all_without_predicting_is_no_comparison(workspa
 
 
 def test_max_rows_draws_whole_users(workspace: Workspace, run, quick, registry):
-    """`max_rows` bounds the comparison by drawing whole users with the seed."""
+    """`max_rows` bounds the comparison by drawing whole users, the same each time."""
     crown(registry, run)
     run.noise = 0.1
     run.finish()

@@ -18,7 +18,6 @@ from din import field_forms
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed
 from din.model import artifact
-from din.params import CheckParity
 from din.serve.cases import Case, real_cases
 from din.serve.export import export
 from din.serve.parity import check_parity, compare, tied_share, torch_scores
@@ -174,7 +173,6 @@ def test_pairs_that_rounding_may_order_either_way_are_counted(seed: int) -> None
 class Compared:
     """The cases of a sound bundle with PyTorch's scores for all paths, to plant differences in."""
 
-    settings: CheckParity
     real: list[Case]
     edges: list[Case]
     scores: Scores
@@ -196,7 +194,7 @@ class Compared:
         one = Scores.of(torch_)
         explained = np.full(sum(len(case.packed) for case in self.edges), rounding)
         found = {"torch": one, "onnx": one, "score": Scores.of(scorer)}
-        report = compare(found, Scores(explained, explained), self.real, self.edges, self.settings)
+        report = compare(found, Scores(explained, explained), self.real, self.edges)
         return report["reason"] or "open"
 
 
@@ -206,7 +204,7 @@ def compared(own: Finished) -> Compared:
     features = artifact.known(own.features, own.here.shipped)
     real, edges = real_cases(features, own.raw, 100, seed=3)
     logits = torch_scores(artifact.load(features, own.here.shipped), real + edges)
-    return Compared(own.params.check_parity, real, edges, logits)
+    return Compared(real, edges, logits)
 
 
 def planted(logits: Vector, at: slice, values: list[float]) -> Vector:

@@ -11,6 +11,7 @@ from din import field_forms
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
+from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY
 from din.serve.cases import Case, real_cases
 from din.serve.parity import torch_scores
 from din.serve.rounding import explained, own_rows
@@ -53,8 +54,8 @@ def test_it_explains_little_in_ordinary_cases(own: Finished) -> None:
     edges = edges_of(own)
     ordinary = [case for case in edges.cases if case.name not in ("values: lowest", "values: highest")]
     found = explained(edges.trained, ordinary)
-    assert found.logits.max() < own.params.check_parity.atol_logit
-    assert found.probabilities.max() < own.params.check_parity.atol_probability
+    assert found.logits.max() < ATOL_LOGIT
+    assert found.probabilities.max() < ATOL_PROBABILITY
 
 
 def test_it_is_the_same_each_time(own: Finished) -> None:
