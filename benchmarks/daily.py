@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from din import documents
-from din.document_types import TrainingTimes
 from din.features.reader import Features
 from din.gates.earlier_champion import score_champion
 from din.metrics.estimates import Estimate, Interval, Metric, difference, estimate, mean
+from din.train.results import TrainingTimes
 from din.workspace import Workspace
 
 CHAMPION, SCRATCH, STALE, FIRST = "champion", "scratch", "stale", "first"
@@ -54,7 +54,7 @@ def advantage(days: Sequence[pa.Table], ours: str, theirs: str, metric: Metric =
 def learning_seconds(workspace: Workspace) -> float:
     """Return the CPU seconds of learning in `train` and `refit`, without the start of the processes."""
     times = (workspace.training_times, workspace.refit_times)
-    return sum(documents.read(TrainingTimes, path)["cpu_seconds"] for path in times)
+    return sum(documents.read(TrainingTimes, path).cpu_seconds for path in times)
 
 
 def _difference(day: pa.Table, ours: str, theirs: str, metric: Metric) -> Estimate:

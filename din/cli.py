@@ -261,7 +261,7 @@ def machine() -> None:
 
         with contextlib.redirect_stdout(sys.stderr), computing(params_here().train.compute) as compute:
             found = describe(compute)
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found.model_dump(), indent=2))
 
 
 @app.command(

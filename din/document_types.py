@@ -5,19 +5,17 @@
     reports/validation/*.json       ValidationReport  data/raw/manifest.json          RawManifest
     reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
     models/*/config.json            ModelConfig       reports/fetch.json              FetchReport
-    reports/refit.json              RefitReport
     reports/seeds.json              SeedReport        .din/seeds/*/training.json      SeedTraining
-    reports/code/*.json             StageCode         reports/machine/*.json          Machine
-    git.json of a promotion         GitState          reports/training/summary.json   TrainingSummary
-    .din/outcome/*.json             StageOutcome      reports/training/times.json     TrainingTimes
+    reports/code/*.json             StageCode         git.json of a promotion         GitState
+    .din/outcome/*.json             StageOutcome
 
-A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Only the
-summary of a training may hold further keys.
+A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Documents of
+training are in `din.train.results`.
 """
 
 from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
 
-from pydantic import AfterValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, with_config
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
 
 from din.documents import STRICT
@@ -344,80 +342,6 @@ class StageCode(TypedDict):
 
 
 @with_config(STRICT)
-class Machine(TypedDict):
-    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
-
-    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
-    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
-    identifies the native ones by their sources, compiler, options and processor.
-    """
-
-    processor: str
-    instructions: str
-    device: str
-    backend: Literal["reference", "native"]
-    library: str | None
-    threads: PositiveInt
-    python: str
-    libc: str
-
-
-@with_config(STRICT)
-class LearnedDay(TypedDict):
-    """A day that a pass has learned: the metrics of its rows before, and the mean loss of the steps."""
-
-    day: Day
-    rows: PositiveInt
-    auc: float | None
-    gauc: float | None
-    log_loss: float | None
-    loss: float
-
-
-_OPEN = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
-
-
-@with_config(_OPEN)
-class Epoch(TypedDict):
-    """One epoch of a training, counted from 0, with its mean loss and the metrics of the validation rows after it."""
-
-    epoch: NonNegativeInt
-    train_loss: float
-    valid_auc: float | None
-    valid_gauc: float | None
-    valid_log_loss: float | None
-
-
-@with_config(_OPEN)
-class TrainingSummary(TypedDict):
-    """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1.
-
-    A champion that went on ran none. `days` are those that were learned after the epochs, or by the champion. A list
-    that is empty is left out, since `dvc plots` draws nothing from a file that has one.
-    """
-
-    model: str
-    champion: str | None
-    backend: str
-    epochs: NonNegativeInt
-    best_epoch: NonNegativeInt
-    history: NotRequired[list[Epoch]]
-    days: NotRequired[list[LearnedDay]]
-
-
-@with_config(STRICT)
-class TrainingTimes(TypedDict):
-    """The duration of a training with its validation, or of the pass of `refit`, and the speed of learning alone.
-
-    `cpu_seconds` counts all threads of one process, without its start.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    samples_per_second: float | None
-
-
-@with_config(STRICT)
 class StageOutcome(TypedDict):
     """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took.
 
@@ -507,42 +431,6 @@ class ValidationReport(TypedDict):
     input: Digest
     params: dict[str, Any]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
-
-
-@with_config(STRICT)
-class CrossFit(TypedDict):
-    """How the lesson of the shipped model was judged; see `din.train.crossfit`.
-
-    Attributes:
-        folds: the number of groups of users.
-        after: the time of the last row that the model had learned before its lesson.
-        rows: the number of rows of the lesson that judge it.
-    """
-
-    folds: PositiveInt
-    after: Moment
-    rows: PositiveInt
-
-
-@with_config(STRICT)
-class RefitReport(TypedDict):
-    """The pass that turned the judged model into the shipped one; without a pass, the two are the same.
-
-    Attributes:
-        days: the test days that were learned.
-        crossfit: how its lesson was judged. None: it learned nothing after it was judged.
-        inputs: hashes of the directories that the stage read.
-        shipped: the hash of the model that it wrote.
-        predictions: the hash of the predictions that it wrote.
-    """
-
-    judged_until: Moment
-    seen_until: Moment
-    days: list[LearnedDay]
-    crossfit: CrossFit | None
-    inputs: Judged
-    shipped: Digest
-    predictions: Digest
 
 
 @with_config(STRICT)

@@ -4,8 +4,9 @@ A document is refused if it is larger than its limit, is not UTF-8 or JSON, is n
 a key twice, or holds NaN. It must also be of the expected type, without unknown, missing or mistyped keys. Every
 refusal is one `InputError` that names the place, the key, and the value, cut so that a hostile value can't flood a log.
 
-Types are dataclasses or TypedDicts marked with `STRICT`, which pydantic checks. Parsing takes three passes over the
-text, about 20 ms per megabyte, and holds the whole document in memory.
+Types are subclasses of `Document`, which are also checked when a writer makes one, or dataclasses and TypedDicts marked
+with `STRICT`. Parsing takes three passes over the text, about 20 ms per megabyte, and holds the whole document in
+memory.
 """
 
 import json
@@ -16,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from din.errors import InputError, shown
@@ -29,6 +30,15 @@ REPRO = "run `dvc repro`"
 _ERRORS_SHOWN = 5
 
 T = TypeVar("T")
+
+
+class Document(BaseModel):
+    """A JSON document, or an object in one.
+
+    A key with a default may be left out by the writer, and is then missing in the file.
+    """
+
+    model_config = STRICT | ConfigDict(frozen=True)
 
 
 def read(expected: type[T], path: Path, advice: str = "") -> T:
@@ -125,9 +135,16 @@ def decode(content: bytes | str, at: str, most: int = MOST_BYTES) -> Any:
 
 
 def dump(value: Any) -> bytes:
-    """Return a dataclass or plain value as JSON text with sorted keys, without NaN."""
-    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    return (json.dumps(plain, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+    """Return a document, a dataclass or a plain value as JSON text with sorted keys, without NaN."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False, default=_plain) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Document):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
 
 
 class _Duplicate(Exception):
@@ -237,4 +254,6 @@ def _fields(expected: Any) -> dict[str, Any]:
         expected = get_args(expected)[0]
     if is_dataclass(expected):
         return {field.name: field.type for field in fields(expected)}
+    if isinstance(expected, type) and issubclass(expected, Document):
+        return {name: field.annotation for name, field in expected.model_fields.items()}
     return getattr(expected, "__annotations__", {}) if isinstance(expected, type) else {}

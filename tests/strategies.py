@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
 from din.document_types import FieldRecord, PlacedField
+from din.documents import Document
 from din.names import Commit, Day, Digest, FileName, Line, Moment, Name
 from din.schema import Kind
 
@@ -61,6 +62,12 @@ def documents(form: Any) -> st.SearchStrategy[Plain]:
     for hint, strategy in known.items():
         if form == hint:
             return strategy
+    if isinstance(form, type) and issubclass(form, Document):
+        fields = form.model_fields
+        return _object_of(
+            {name: _hint(field) for name, field in fields.items() if field.is_required()},
+            {name: _hint(field) for name, field in fields.items() if not field.is_required()},
+        )
     if is_typeddict(form) or is_dataclass(form):
         return _object(form)
     if isinstance(form, type) and issubclass(form, Name):
@@ -128,6 +135,15 @@ def _object(form: Any) -> st.SearchStrategy[Plain]:
     hints = get_type_hints(form, include_extras=True)
     optional = {name: get_args(hint)[0] for name, hint in hints.items() if get_origin(hint) is NotRequired}
     required = {name: hint for name, hint in hints.items() if name not in optional and not name.startswith("_")}
+    return _object_of(required, optional)
+
+
+def _hint(field: FieldInfo) -> Any:
+    """Return the type hint of a document's key, with its bounds."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _object_of(required: Mapping[str, Any], optional: Mapping[str, Any]) -> st.SearchStrategy[Plain]:
     return st.deferred(
         lambda: st.fixed_dictionaries(
             {name: documents(hint) for name, hint in required.items()},

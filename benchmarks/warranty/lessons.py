@@ -10,13 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from benchmarks.warranty.champions import Champion, champion, settings
 from benchmarks.warranty.scores import together
-from din.document_types import RefitReport, Verdict
+from din.document_types import Verdict
 from din.features.days import DayRows, days_of
 from din.features.reader import Features, Shard
 from din.gates.budgets import measure_latency
@@ -31,6 +30,7 @@ from din.registry.looks import View, judged
 from din.train.crossfit import FOLDS, CrossFitted
 from din.train.learner import Learner
 from din.train.predict import Predictions
+from din.train.results import CrossFit, RefitReport
 from din.workspace import Workspace
 
 METRICS: tuple[Metric, ...] = ("auc", "gauc")
@@ -249,7 +249,8 @@ def knows_its_rows(params: Params, before: Predictions, found: CrossFitted, ship
         shipped: the probabilities of the shipped model.
     """
     evidence = Evidence(Workspace(Path()), params)
-    evidence.refit = cast(RefitReport, {"crossfit": {"folds": FOLDS}})  # in place of the files of a workspace
+    crossfit = CrossFit.model_construct(folds=FOLDS)
+    evidence.refit = RefitReport.model_construct(crossfit=crossfit)  # in place of the files of a workspace
     evidence.crossfit = Predictions(before.rows, found.unseen.logits).table(
         taught=found.taught.probabilities, shipped=shipped
     )

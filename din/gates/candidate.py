@@ -179,13 +179,13 @@ def _refit(evidence: Evidence) -> Finding:
     facts = evidence.facts
     found = evidence.hash_of("shipped")
     pairs = {
-        "the judged model": (report["inputs"]["model"], facts["inputs"]["model"]),
-        "the features": (report["inputs"]["features"], facts["inputs"]["features"]),
-        "the shipped model": (report["shipped"], facts["inputs"]["shipped"]),
+        "the judged model": (report.inputs["model"], facts["inputs"]["model"]),
+        "the features": (report.inputs["features"], facts["inputs"]["features"]),
+        "the shipped model": (report.shipped, facts["inputs"]["shipped"]),
         "the shipped model here": (found, facts["inputs"]["shipped"]),
-        "the cross-fitted predictions": (report["predictions"], evidence.hash_of("crossfit")),
-        "judged_until": (report["judged_until"], facts["judged_until"]),
-        "seen_until": (report["seen_until"], facts["seen_until"]),
+        "the cross-fitted predictions": (report.predictions, evidence.hash_of("crossfit")),
+        "judged_until": (report.judged_until, facts["judged_until"]),
+        "seen_until": (report.seen_until, facts["seen_until"]),
     }
     differing = [
         f"{name} is {one[:12]}, the bundle's {other[:12]}" for name, (one, other) in pairs.items() if one != other
@@ -193,9 +193,7 @@ def _refit(evidence: Evidence) -> Finding:
     if differing:
         reason = f"the bundle was not exported after this refit: {listed(differing)}; run `dvc repro`"
         return Finding("closed", len(differing), 0, reason=reason)
-    return Finding(
-        "open", report["seen_until"], report["judged_until"], rows=sum(day["rows"] for day in report["days"])
-    )
+    return Finding("open", report.seen_until, report.judged_until, rows=sum(day.rows for day in report.days))
 
 
 def _shipped(evidence: Evidence) -> Finding:
@@ -209,7 +207,7 @@ def _shipped(evidence: Evidence) -> Finding:
     """
     rows = evidence.shipped_sample
     shipped = rows["shipped"].to_numpy()
-    if not evidence.refit["crossfit"]:
+    if not evidence.refit.crossfit:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
     if not np.isfinite(shipped).all():
         raise InputError("the shipped model gave a score that is not a number")

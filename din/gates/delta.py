@@ -65,7 +65,7 @@ def against_judged(evidence: Evidence) -> Finding:
         InputError: the cross-fitted rows are not the test rows of the judged model.
     """
     limits = evidence.limits
-    if not evidence.refit["crossfit"]:
+    if not evidence.refit.crossfit:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
     rows = evidence.crossfit
     if not rows.select(_KEY).equals(evidence.rows.select(_KEY)):

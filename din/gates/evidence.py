@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from din import documents
 from din.artifacts import hash_files, hash_tree, sha256_file
-from din.document_types import About, Evaluation, Facts, RefitReport
+from din.document_types import About, Evaluation, Facts
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.estimates import Estimate, Metric, difference, estimate
 from din.names import Digest, Version
 from din.params import Params, to_json
 from din.registry.bundle import FACTS, Verified, verify_bundle
+from din.train.results import RefitReport
 from din.workspace import SUITES, Workspace
 
 _SEED = 5  # of the drawn users, the same in each judgement: no other rows can be tried

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from din import documents
 from din.artifacts import read_json, write_bytes
-from din.document_types import Evaluation, FetchReport, GitState, Machine, StageCode
+from din.document_types import Evaluation, FetchReport, GitState, StageCode
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.git import check_out_commit, resolved
 from din.names import Commit, Version
@@ -34,6 +34,7 @@ from din.registry.bundle import verify_bundle
 from din.registry.diff import differences, machines
 from din.registry.promoted import GIT, LOCK, PARAMS, PIPELINE, Promoted
 from din.registry.registry import Registry
+from din.train.results import Machine
 from din.workspace import Workspace
 
 _LAST = "export"
@@ -170,7 +171,7 @@ def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str,
     """Print how this machine differs from those that trained and evaluated."""
     here = documents.parse(Machine, query_din(["machine"], checkout.root, env).encode(), "the output of `din machine`")
     recorded = machines(promoted)
-    rows = differences(recorded, {key: here[key.partition(".")[2]] for key in recorded})
+    rows = differences(recorded, {key: getattr(here, key.partition(".")[2]) for key in recorded})
     if not rows:
         say("machine: equal in everything that the bits of a model depend on")
         return

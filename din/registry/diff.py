@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from din.document_types import FetchReport, GateReport, GitState, Machine, RawManifest, StageCode
+from din.document_types import FetchReport, GateReport, GitState, RawManifest, StageCode
 from din.printing import flat, print_table
 from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, Promoted
 from din.registry.registry import Registry
+from din.train.results import Machine
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
 _METRICS_TITLE = "metrics of the test rows"
@@ -60,7 +61,7 @@ def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tup
 def machines(promoted: Promoted) -> dict[str, Any]:
     """Return the machines that trained, evaluated and refitted."""
     stages = ("train", "evaluate", "refit")
-    return flat({stage: dict(promoted.document(Machine, f"machine/{stage}.json")) for stage in stages})
+    return flat({stage: promoted.document(Machine, f"machine/{stage}.json").model_dump() for stage in stages})
 
 
 def _origin(promoted: Promoted) -> dict[str, Any]:

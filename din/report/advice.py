@@ -39,14 +39,14 @@ def advise(run: Run) -> list[Advice]:
 def first_epoch_best(run: Run) -> Advice | None:
     """DIN101: the first epoch was the best one."""
     training = run.training
-    if training is None or training["epochs"] < 2 or training["best_epoch"] != 1:
+    if training is None or training.epochs < 2 or training.best_epoch != 1:
         return None
     renewed = run.params is not None and run.params.train.learning.renew_embeddings
     first = "Raise train.learning.patience" if renewed else "Set train.learning.renew_embeddings to true"
     return Advice(
         "DIN101",
         "The first epoch was the best",
-        f"Epoch 1 of {training['epochs']} had the best validation metric, and every later epoch was worse.",
+        f"Epoch 1 of {training.epochs} had the best validation metric, and every later epoch was worse.",
         "The model learns most of what it can within one pass and then fits noise. By the end of the epoch, the best "
         "moment to stop may have passed.",
         f"{first}, lower train.learning.learning_rate, or strengthen train.learning.regularization.",
@@ -59,7 +59,7 @@ def last_epoch_best(run: Run) -> Advice | None:
     if training is None or run.params is None:
         return None
     most = run.params.train.learning.epochs
-    if not training["best_epoch"] == training["epochs"] == most:
+    if not training.best_epoch == training.epochs == most:
         return None
     return Advice(
         "DIN102",
@@ -73,7 +73,7 @@ def last_epoch_best(run: Run) -> Advice | None:
 def no_better_than_lr(run: Run) -> Advice | None:
     """DIN103: the model is not better than logistic regression for certain."""
     scored = run.scored
-    model = run.training["model"] if run.training else "model"
+    model = run.training.model if run.training else "model"
     if scored is None or scored.over_lr is None or model == "lr" or not scored.over_lr.lower <= 0:
         return None
     if scored.over_lr.upper < 0:

@@ -289,20 +289,21 @@ def _figures(metrics: Metrics) -> dict[str, float | None]:
 
 def _learning(run: Run) -> list[Chart]:
     """Return the learning curves, thinned to `_MOST_EPOCHS` epochs."""
-    if run.training is None or "history" not in run.training:
+    if run.training is None or not run.training.history:
         return []
-    history = run.training["history"]
+    history = run.training.history
     every = -(-len(history) // _MOST_EPOCHS)
     history = history[::every]
-    best = run.training["best_epoch"]
-    epochs = [one["epoch"] + 1 for one in history]
+    best = run.training.best_epoch
+    epochs = [one.epoch + 1 for one in history]
     charts = []
     for title, label, lines in (
         ("Loss by epoch", "log loss", {"train": "train_loss", "validation": "valid_log_loss"}),
         ("Ranking by epoch", "AUC, GAUC", {"validation AUC": "valid_auc", "validation GAUC": "valid_gauc"}),
     ):
         series = {
-            name: [(at, one[key]) for at, one in zip(epochs, history, strict=True)] for name, key in lines.items()
+            name: [(at, getattr(one, key)) for at, one in zip(epochs, history, strict=True)]
+            for name, key in lines.items()
         }
         known = {name: [(at, value) for at, value in points if value is not None] for name, points in series.items()}
         plot = Plot(
@@ -317,7 +318,7 @@ def _learning(run: Run) -> list[Chart]:
             plot.line(points, styles[name])
             plot.dots(points, styles[name])
         ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
-        table = [(at, *(one[key] for key in lines.values())) for at, one in zip(epochs, history, strict=True)]
+        table = [(at, *(getattr(one, key) for key in lines.values())) for at, one in zip(epochs, history, strict=True)]
         note = _rows_differ(run) if label == "log loss" else ""
         key = {styles[name]: name for name in known}
         charts.append(Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, note, key))

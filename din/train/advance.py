@@ -28,7 +28,6 @@ from typing import Any
 
 import torch
 
-from din.document_types import LearnedDay
 from din.features.days import DayRows, days_of
 from din.features.packing import Packer
 from din.features.reader import Features
@@ -39,6 +38,7 @@ from din.train.compute import CPU_ALONE, Compute
 from din.train.learner import Inputs, Learner, check_loss
 from din.train.loader import TrainingLoader, prefetch
 from din.train.predict import EVALUATION_BATCH, Predictions, predict
+from din.train.results import LearnedDay
 from din.train.shared_rows import SharedRows
 
 _SETTLING = 40
@@ -64,17 +64,17 @@ class Day:
     metrics: dict[str, Any]
     loss: float
 
-    def to_json(self) -> LearnedDay:
-        """Return what reports say about the day."""
-        metrics = self.metrics
-        return {
-            "day": self.rows.day.isoformat(),
-            "rows": len(self.rows),
-            "auc": metrics["auc"],
-            "gauc": metrics["gauc"],
-            "log_loss": metrics["log_loss"],
-            "loss": self.loss,
-        }
+    @property
+    def learned(self) -> LearnedDay:
+        """What reports say about the day."""
+        return LearnedDay(
+            day=self.rows.day.isoformat(),
+            rows=len(self.rows),
+            auc=self.metrics["auc"],
+            gauc=self.metrics["gauc"],
+            log_loss=self.metrics["log_loss"],
+            loss=self.loss,
+        )
 
 
 @dataclass(frozen=True)

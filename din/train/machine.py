@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from din.document_types import Machine
 from din.ops import backend
 from din.train.compute import Compute
+from din.train.results import Machine
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CLASS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")  # keys of /proc/cpuinfo, x86 and ARM
@@ -19,16 +19,16 @@ _CLASS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")  # 
 def describe(compute: Compute) -> Machine:
     """Describe this machine as `computing` set it up."""
     library = backend.identity()
-    return {
-        "processor": processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "device": "cpu" if compute.device.type == "cpu" else torch.cuda.get_device_name(compute.device),
-        "backend": "native" if library else "reference",
-        "library": library,
-        "threads": compute.threads,
-        "python": platform.python_version(),
-        "libc": " ".join(platform.libc_ver()),
-    }
+    return Machine(
+        processor=processor(),
+        instructions=torch.backends.cpu.get_cpu_capability(),
+        device="cpu" if compute.device.type == "cpu" else torch.cuda.get_device_name(compute.device),
+        backend="native" if library else "reference",
+        library=library,
+        threads=compute.threads,
+        python=platform.python_version(),
+        libc=" ".join(platform.libc_ver()),
+    )
 
 
 def processor(cpuinfo: Path = _CPUINFO) -> str:

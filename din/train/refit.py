@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from din import documents
 from din.artifacts import hash_tree, replace_directory, write_json
-from din.document_types import CrossFit, Evaluation, Judged, LearnedDay, RefitReport, TrainingTimes
+from din.document_types import Evaluation, Judged
 from din.errors import InputError
 from din.features.days import DayRows, days_of, in_order_of_files
 from din.features.packing import Packer
@@ -45,6 +45,7 @@ from din.train.learned import advances
 from din.train.learner import Learner
 from din.train.machine import describe
 from din.train.predict import COLUMNS, EVALUATION_BATCH, predict
+from din.train.results import CrossFit, LearnedDay, RefitReport, TrainingTimes
 from din.workspace import Workspace
 
 
@@ -94,23 +95,23 @@ def _refit(workspace: Workspace, compute: Compute) -> None:
     seconds, cpu_seconds = time.monotonic() - began, time.process_time() - cpu_began
     with replace_directory(workspace.crossfit) as folder:
         pq.write_table(shipped.rows, folder / "predictions.parquet")
-    report: RefitReport = {
-        "judged_until": judged_until.isoformat(),
-        "seen_until": shipped.seen_until.isoformat(),
-        "days": shipped.days,
-        "crossfit": shipped.crossfit,
-        "inputs": inputs,
-        "shipped": Digest(hash_tree(workspace.shipped)),
-        "predictions": Digest(hash_tree(workspace.crossfit)),
-    }
+    report = RefitReport(
+        judged_until=judged_until.isoformat(),
+        seen_until=shipped.seen_until.isoformat(),
+        days=shipped.days,
+        crossfit=shipped.crossfit,
+        inputs=inputs,
+        shipped=Digest(hash_tree(workspace.shipped)),
+        predictions=Digest(hash_tree(workspace.crossfit)),
+    )
     write_json(workspace.refit, report)
     write_json(workspace.machine_of("refit"), describe(compute))
-    learned = sum(day["rows"] for day in shipped.days)
-    times: TrainingTimes = {
-        "seconds": round(seconds, 3),
-        "cpu_seconds": round(cpu_seconds, 3),
-        "samples_per_second": round(learned / seconds, 1) if learned else None,
-    }
+    learned = sum(day.rows for day in shipped.days)
+    times = TrainingTimes(
+        seconds=round(seconds, 3),
+        cpu_seconds=round(cpu_seconds, 3),
+        samples_per_second=round(learned / seconds, 1) if learned else None,
+    )
     write_json(workspace.refit_times, times)
     print(f"the shipped model has learned rows until {shipped.seen_until}", flush=True)
 
@@ -144,8 +145,8 @@ def _advance(workspace: Workspace, settings: Train, judged_until: datetime, comp
     days = [day for split in SPLITS for day in days_of(features, split, after)]
     crossfitted = cross_fit(partial(_saved, features, start, settings, compute), days, settings, compute)
     rows = _judging_rows(workspace, features, days, crossfitted, compute)
-    crossfit: CrossFit = {"folds": FOLDS, "after": after.isoformat(), "rows": len(rows)}
-    return _Shipped(rows, done.until, [day.to_json() for day in done.days], crossfit)
+    crossfit = CrossFit(folds=FOLDS, after=after.isoformat(), rows=len(rows))
+    return _Shipped(rows, done.until, [day.learned for day in done.days], crossfit)
 
 
 def _judging_rows(

@@ -8,7 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from din.artifacts import replace_directory, write_json
-from din.document_types import TrainingTimes
 from din.errors import InputError
 from din.features.reader import Features
 from din.model import artifact
@@ -19,6 +18,7 @@ from din.train import checkpoint
 from din.train.compute import Compute, computing
 from din.train.learned import Learned, learn
 from din.train.machine import describe
+from din.train.results import Epoch, TrainingSummary, TrainingTimes
 from din.train.warm_start import Start, require_temporal
 from din.workspace import Workspace
 
@@ -91,24 +91,26 @@ def _train(workspace: Workspace, params: Params, compute: Compute) -> None:
         cpu_seconds = round(time.process_time() - began, 3)
     _save(learned, settings, workspace.model)
     progress = learned.progress
-    lists = {"history": progress.history, "days": [day.to_json() for day in learned.days]}
-    write_json(
-        workspace.training,
-        {
-            "model": settings.model.name,
-            "warm_start": settings.warm_start,
-            "champion": settings.champion,
-            "backend": "reference" if backend.identity() is None else "native",
-            "epochs": progress.epoch,
-            "best_epoch": progress.best_epoch + 1,
-            f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None,
-            **{name: found for name, found in lists.items() if found},
-        },
+    best = {f"valid_{settings.learning.metric}": progress.best_metric if progress.epoch else None}
+    lists = {
+        "history": tuple(Epoch(**one) for one in progress.history),
+        "days": tuple(day.learned for day in learned.days),
+    }
+    summary = TrainingSummary(
+        model=settings.model.name,
+        warm_start=settings.warm_start,
+        champion=settings.champion,
+        backend="reference" if backend.identity() is None else "native",
+        epochs=progress.epoch,
+        best_epoch=progress.best_epoch + 1,
+        **best,
+        **{name: found for name, found in lists.items() if found},
     )
+    write_json(workspace.training, summary)
     write_json(workspace.machine_of("train"), describe(compute))
     seconds = round(progress.seconds + learned.pass_seconds, 3)
     rate = round(progress.epoch * rows["train"] / sum(progress.epoch_seconds), 1) if progress.epoch else None
-    times: TrainingTimes = {"seconds": seconds, "cpu_seconds": cpu_seconds, "samples_per_second": rate}
+    times = TrainingTimes(seconds=seconds, cpu_seconds=cpu_seconds, samples_per_second=rate)
     write_json(workspace.training_times, times)
     speed = f"; epochs alone: {rate:,.0f} impressions/s" if rate else ""
     print(f"trained and validated in {seconds:,.1f} s{speed}", flush=True)

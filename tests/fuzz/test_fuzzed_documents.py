@@ -18,7 +18,6 @@ from din.document_types import (
     FetchReport,
     GateReport,
     GitState,
-    Machine,
     ModelConfig,
     ParityReport,
     RawManifest,
@@ -33,11 +32,12 @@ from din.params import Params
 from din.registry.approval_requests import Answer, Request
 from din.registry.bundle import Manifest
 from din.registry.records import Record
+from din.train.results import Machine, RefitReport, TrainingSummary, TrainingTimes
 
 FORMS = (
     Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,
-    Params, ParityReport, RawManifest, Record, Request, SeedReport, SeedTraining, Signature, StageCode,
-    ValidationReport,
+    Params, ParityReport, RawManifest, Record, RefitReport, Request, SeedReport, SeedTraining, Signature,
+    StageCode, TrainingSummary, TrainingTimes, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000

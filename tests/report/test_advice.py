@@ -14,6 +14,7 @@ from din.params import Params, load
 from din.report.advice import RULES, advise
 from din.report.figures import Histories, Scored, SliceFigures
 from din.report.run import Run
+from din.train.results import TrainingSummary
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -24,7 +25,7 @@ NARROW = Interval(1.0, 0.98, 1.02)
 def sound(scored: Scored, params: Params) -> Run:
     """A run that gives no advice."""
     evaluation: Any = documents_of.evaluation()
-    training: Any = {"model": "din", "backend": "native", "epochs": 5, "best_epoch": 3, "history": []}
+    training = TrainingSummary(model="din", warm_start=None, champion=None, backend="native", epochs=5, best_epoch=3)
     return Run(Workspace(Path()), params=params, evaluation=evaluation, training=training, scored=scored)
 
 
@@ -35,7 +36,7 @@ def see(run: Run, **changes: Any) -> None:
 
 def trained(run: Run, **changes: Any) -> None:
     assert run.training
-    run.training |= changes
+    run.training = run.training.model_copy(update=changes)
 
 
 def one_class(run: Run) -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from din.document_types import Epoch
 from din.metrics.calibration import bin_of_rows, ece
 from din.train.plots import few_metrics, write_tables
+from din.train.results import Epoch
 
 ROOT = Path(__file__).parent.parent.parent
 SLICES = [
@@ -90,7 +90,7 @@ def test_dvc_draws_what_is_written(scored: tuple[np.ndarray, np.ndarray], tmp_pa
     outs = {out for stage in pipeline["stages"].values() for out in stage.get("outs", []) if isinstance(out, str)}
     write_tables(tmp_path, SLICES, *scored)
     columns = {f"reports/plots/{path.name}": set(table(path)[0]) for path in tmp_path.iterdir()}
-    columns["reports/training/summary.json"] = set(Epoch.__annotations__)
+    columns["reports/training/summary.json"] = set(Epoch.model_fields)
     drawn = set()
     for plot in (settings for entry in pipeline["plots"] for settings in entry.values()):
         for path, names in plot["y"].items():

@@ -1,0 +1,121 @@
+"""The documents that the stages of training write beside models and predictions.
+
+reports/training/summary.json       TrainingSummary
+reports/training/*times.json        TrainingTimes
+reports/refit.json                  RefitReport
+reports/machine/*.json              Machine
+"""
+
+from typing import Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from din.document_types import Judged
+from din.documents import Document
+from din.names import Day, Digest, Moment
+
+Backend = Literal["reference", "native"]
+
+
+class Machine(Document):
+    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
+
+    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
+    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
+    identifies the native ones by their sources, compiler, options and processor.
+    """
+
+    processor: str
+    instructions: str
+    device: str
+    backend: Backend
+    library: str | None
+    threads: PositiveInt
+    python: str
+    libc: str
+
+
+class LearnedDay(Document):
+    """A day that a pass has learned: the metrics of its rows before, and the mean loss of the steps."""
+
+    day: Day
+    rows: PositiveInt
+    auc: float | None
+    gauc: float | None
+    log_loss: float | None
+    loss: float
+
+
+class Epoch(Document):
+    """One epoch of a training, counted from 0, with its mean loss and the metrics of the validation rows after it."""
+
+    epoch: NonNegativeInt
+    train_loss: float
+    valid_auc: float | None
+    valid_gauc: float | None
+    valid_log_loss: float | None
+
+
+class TrainingSummary(Document):
+    """A training; `epochs` is the number of those that ran, and `best_epoch` counts from 1.
+
+    A champion that went on ran none. `days` are those that were learned after the epochs, or by the champion. A list
+    that is empty is left out, since `dvc plots` draws nothing from a file that has one. Of `valid_auc` and
+    `valid_gauc`, it holds the one that chose the best epoch.
+    """
+
+    model: str
+    warm_start: str | None
+    champion: str | None
+    backend: Backend
+    epochs: NonNegativeInt
+    best_epoch: NonNegativeInt
+    valid_auc: float | None = None
+    valid_gauc: float | None = None
+    history: tuple[Epoch, ...] = ()
+    days: tuple[LearnedDay, ...] = ()
+
+
+class TrainingTimes(Document):
+    """The duration of a training with its validation, or of the pass of `refit`, and the speed of learning alone.
+
+    `cpu_seconds` counts all threads of one process, without its start.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    samples_per_second: float | None
+
+
+class CrossFit(Document):
+    """How the lesson of the shipped model was judged; see `din.train.crossfit`.
+
+    Attributes:
+        folds: the number of groups of users.
+        after: the time of the last row that the model had learned before its lesson.
+        rows: the number of rows of the lesson that judge it.
+    """
+
+    folds: PositiveInt
+    after: Moment
+    rows: PositiveInt
+
+
+class RefitReport(Document):
+    """The pass that turned the judged model into the shipped one; without a pass, the two are the same.
+
+    Attributes:
+        days: the test days that were learned.
+        crossfit: how its lesson was judged. None: it learned nothing after it was judged.
+        inputs: hashes of the directories that the stage read.
+        shipped: the hash of the model that it wrote.
+        predictions: the hash of the predictions that it wrote.
+    """
+
+    judged_until: Moment
+    seen_until: Moment
+    days: list[LearnedDay]
+    crossfit: CrossFit | None
+    inputs: Judged
+    shipped: Digest
+    predictions: Digest
