@@ -30,7 +30,6 @@ from din.serve.scorer import BATCH_GRAPH, REQUEST_GRAPH, Graph
 from din.workspace import FORMAT
 
 
-
 class Served:
     """The graphs of a trained model and the encoder of their requests, written to `folder`."""
 

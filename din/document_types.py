@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
 
-from din.documents import STRICT
+from din.documents import STRICT, Document
 from din.names import Commit, Day, Digest, ModelName, Moment, Version
 from din.schema import Group, Kind, SplitName, form_of, name_problem
 from din.workspace import Format
@@ -606,3 +606,24 @@ class SeedReport(TypedDict):
     candidate: SeedCandidate
     seeds: Annotated[list[SeedResult], Field(min_length=2)]
     luck: dict[RankingMetric, Luck]
+
+
+Backend = Literal["reference", "native"]
+
+
+class Machine(Document):
+    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
+
+    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
+    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
+    identifies the native ones by their sources, compiler, options and processor.
+    """
+
+    processor: str
+    instructions: str
+    device: str
+    backend: Backend
+    library: str | None
+    threads: PositiveInt
+    python: str
+    libc: str

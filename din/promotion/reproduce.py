@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 
 from din import documents
 from din.artifacts import read_json, write_bytes
-from din.document_types import Evaluation, FetchReport, GitState, StageCode
+from din.document_types import Evaluation, FetchReport, GitState, Machine, StageCode
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.git import check_out_commit, resolved
 from din.names import Commit, Version
@@ -34,7 +34,6 @@ from din.registry.bundle import verify_bundle
 from din.registry.diff import differences, machines
 from din.registry.promoted import GIT, LOCK, PARAMS, PIPELINE, Promoted
 from din.registry.registry import Registry
-from din.train.results import Machine
 from din.workspace import Workspace
 
 _LAST = "export"

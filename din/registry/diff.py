@@ -7,11 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from din.document_types import FetchReport, GateReport, GitState, RawManifest, StageCode
+from din.document_types import FetchReport, GateReport, GitState, Machine, RawManifest, StageCode
 from din.printing import flat, print_table
 from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, Promoted
 from din.registry.registry import Registry
-from din.train.results import Machine
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
 _METRICS_TITLE = "metrics of the test rows"

@@ -12,6 +12,7 @@ from din.document_types import (
     Facts,
     FeaturesManifest,
     GateReport,
+    Machine,
     ParityReport,
     RawManifest,
     StageOutcome,
@@ -26,7 +27,7 @@ from din.registry.records import Record
 from din.registry.registry import Registry
 from din.report import figures
 from din.report.figures import FieldShift, Period, Scored
-from din.train.results import Machine, TrainingSummary, TrainingTimes
+from din.train.results import TrainingSummary, TrainingTimes
 from din.workspace import SUITES, Suite, Workspace
 
 if TYPE_CHECKING:

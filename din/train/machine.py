@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from din.document_types import Machine
 from din.ops import backend
 from din.train.compute import Compute
-from din.train.results import Machine
 
 _CPUINFO = Path("/proc/cpuinfo")
 _CLASS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")  # keys of /proc/cpuinfo, x86 and ARM

@@ -3,36 +3,13 @@
 reports/training/summary.json       TrainingSummary
 reports/training/*times.json        TrainingTimes
 reports/refit.json                  RefitReport
-reports/machine/*.json              Machine
 """
-
-from typing import Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from din.document_types import Judged
+from din.document_types import Backend, Judged
 from din.documents import Document
 from din.names import Day, Digest, Moment
-
-Backend = Literal["reference", "native"]
-
-
-class Machine(Document):
-    """The machine that ran a stage. Equal inputs give equal bits only on machines that agree in all of this.
-
-    `processor` is its architecture, vendor, family and model, and `instructions` the instruction sets that torch chose
-    its kernels for. `device` is "cpu" or the name of a GPU. `backend` says which operations ran, and `library`
-    identifies the native ones by their sources, compiler, options and processor.
-    """
-
-    processor: str
-    instructions: str
-    device: str
-    backend: Backend
-    library: str | None
-    threads: PositiveInt
-    python: str
-    libc: str
 
 
 class LearnedDay(Document):
