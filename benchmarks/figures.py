@@ -31,7 +31,7 @@ from typing import NamedTuple
 from benchmarks.environments import PEERS, ROOT
 from din import code
 from din.artifacts import sha256_file
-from din.errors import InputError
+from din.errors import GateClosed, InputError, Unavailable
 from din.git import git
 from din.params import Params, load, to_json
 from din.pipeline import stages_of
@@ -157,9 +157,29 @@ def machine() -> str:
     return f"{names[0] if names else '?'}, {os.cpu_count()} cores"
 
 
+def publish(name: str, measured: Callable[[], str]) -> int:
+    """Measure, print the tables, write them to their page, and return the exit code of the command.
+
+    Args:
+        name: the name of the table; if it is empty, nothing is written. A page without a place for it is refused before
+            anything is measured.
+        measured: returns the tables. It may take hours.
+    """
+    try:
+        write = TABLES[name].writer() if name else None
+        text = measured()
+    except (InputError, GateClosed, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(text)
+    if write:
+        write(text)
+    return 0
+
+
 def _quality(name: str) -> Table:
-    runs = ("benchmarks.quality.__main__",)
-    files = (f"benchmarks/quality/{name}.yaml", "docs/examples/*.yaml")
+    runs = ("benchmarks.quality",)
+    files = (f"benchmarks/{name}.yaml", "docs/examples/*.yaml")
     return Table(name, f"docs/{name}.md", "python -m benchmarks.quality", "hours", runs, files=files)
 
 

@@ -1,6 +1,5 @@
 """`make quality` and `make paper`: the arithmetic of their tables, and runs that resume."""
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,9 @@ from random_features import write_features
 from settings import changed
 
 from benchmarks.environments import ROOT
-from benchmarks.quality import runs
-from benchmarks.quality.__main__ import main
-from benchmarks.quality.configurations import Row, read
-from benchmarks.quality.runs import choose, features_of, run_all
-from benchmarks.quality.tables import mean_sd, tables
-from din.params import Params, Train, parse
-from din.params.overlays import edit, read_overlay
+from benchmarks.quality import Log, Row, choose, features_of, main, read, run_all, tables
+from din.params import Params, Train, load, parse, to_json
+from din.params.overlays import overlaid
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
 
@@ -35,14 +30,6 @@ def rows(params: Params) -> list[Row]:
 def figure(auc: float, valid: float = 0.6) -> dict[str, Any]:
     test = {"auc": auc, "gauc": auc - 0.05, "log_loss": 0.5, "rows": 1234, "users": 56}
     return {"valid": {"auc": valid}, "test": test, "epoch": 2}
-
-
-def test_mean_and_sample_deviation() -> None:
-    """The deviation is that of a sample (n − 1), and undefined for one seed."""
-    assert mean_sd([0.7, 0.72, 0.74]) == pytest.approx((0.72, 0.02))
-    mean, sd = mean_sd([0.7])
-    assert mean == 0.7
-    assert math.isnan(sd)
 
 
 def predictions(path: Path, *probabilities: float) -> str:
@@ -71,36 +58,52 @@ def test_the_share_of_the_oracles_lift(rows: list[Row]) -> None:
     """The share is (AUC − 0.5) divided by the same of the true probabilities, if they are known."""
     known = figure(0.7)
     known["test"] |= {"oracle": {"auc": 0.75}}
-    assert tables(rows[:1], {("random", "BaseModel"): [known]}, {}).endswith("| – | 80.0 % | 2.0 | 1 |")
+    assert tables(rows[:1], {("random", "BaseModel"): [known]}, {}).endswith("| – | 80.0 % | 2.0 | 1 |\n")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_attention_pays_on_the_simulated_log(tmp_path: Path) -> None:
     """With the defaults, DIN reaches at least 95 % of the oracle's lift, and BaseModel at most 80 %."""
-    logs, every = read(ROOT / "benchmarks/quality/quality.yaml", tmp_path)
+    logs, every = read(ROOT / "benchmarks/quality.yaml", tmp_path)
     bars = {"DIN", "BaseModel", "BaseModel as published"}
     rows = [row for row in every if row.log == "simulate" and row.name in bars]
-    figures = run_all(rows, 1, {"simulate": features_of(logs["simulate"], tmp_path)}, 2, tmp_path)
+    figures = run_all(rows, 1, features_of([logs["simulate"]], tmp_path), 2, tmp_path)
     tests = {name: own["test"] for (_, name), (own,) in figures.items()}
     lift = {name: (test["auc"] - 0.5) / (test["oracle"]["auc"] - 0.5) for name, test in tests.items()}
     assert lift["DIN"] >= 0.95
     assert max(lift["BaseModel"], lift["BaseModel as published"]) <= 0.8
 
 
-def test_finished_runs_are_kept(rows: list[Row], tmp_path: Path) -> None:
-    """A finished run is not repeated, but a run with another parameter is."""
+def test_a_finished_run_is_kept(rows: list[Row], tmp_path: Path) -> None:
+    """A run with another parameter leaves the document of a finished one as it is."""
     folders = {"random": write_features(tmp_path / "features").root}
-    first = run_all(rows[:1], 1, folders, 1, tmp_path)
+    first = run_all(rows[:1], 1, folders, store=tmp_path)
     (kept,) = (tmp_path / "runs").glob("*.json")
     written = kept.stat().st_mtime_ns
-
     wider = replace(rows[0], name="wider", train=changed(rows[0].train, embedding_dim=4))
-    both = run_all([rows[0], wider], 1, folders, 1, tmp_path)
+    both = run_all([rows[0], wider], 1, folders, store=tmp_path)
     assert both["random", "BaseModel"] == first["random", "BaseModel"]
-    assert both["random", "wider"][0]["row"] == "wider"
     assert kept.stat().st_mtime_ns == written
     assert len(list((tmp_path / "runs").glob("*.json"))) == 2
+
+
+def test_features_are_those_of_the_log(tmp_path: Path) -> None:
+    """A derived table is a query over the log's files, and a changed file makes other features."""
+    params = to_json(load(ROOT / "params.yaml"))
+    events = tmp_path / "events.csv"
+    events.write_text(
+        "user_id,item_id,timestamp,label\n"
+        + "".join(f"{n % 7},{n % 5},{1_704_844_800 + 43_200 * n},{n % 3 % 2}\n" for n in range(30))
+    )
+    table = {"events": str(events), "behaviour": "shown"}
+    overlay = {"fetch": {"source": "table", "table": table}, "featurize": {"fields": {}, "protocol": "temporal"}}
+    log = Log("mine", overlaid(params, overlay, "the test"), {"events": "SELECT *, 1 AS shown FROM events"})
+    first = features_of([log], tmp_path)["mine"]
+    assert features_of([log], tmp_path)["mine"] == first
+    assert pq.read_metadata(first / "shards/00000/behaviours.parquet").num_rows == 30
+    events.write_text(events.read_text().replace("6,", "8,"))
+    assert features_of([log], tmp_path)["mine"] != first
 
 
 def test_the_oracle_of_a_log_by_days(rows: list[Row], tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ def test_the_oracle_of_a_log_by_days(rows: list[Row], tmp_path: Path) -> None:
         path = here.truth / f"date={day}" / "part-0.parquet"
         path.parent.mkdir(parents=True)
         pq.write_table(pa.table({"sequence": sequence, "probability": np.full(len(sequence), 0.3)}), path)
-    (found,) = run_all(rows[:1], 1, {"random": here.features}, 1, tmp_path)["random", "BaseModel"]
+    (found,) = run_all(rows[:1], 1, {"random": here.features}, store=tmp_path)["random", "BaseModel"]
     assert found["test"]["oracle"] == {"auc": 0.5}  # all probabilities are equal
 
 
@@ -122,13 +125,13 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
     folders = {"random": write_features(tmp_path / "features").root}
 
     def valid(train: Train, seeds: int) -> float:
-        found = run_all([replace(rows[0], train=train)], seeds, folders, 1, tmp_path)["random", "BaseModel"]
+        found = run_all([replace(rows[0], train=train)], seeds, folders, store=tmp_path)["random", "BaseModel"]
         return sum(record["valid"]["auc"] for record in found) / seeds
 
     many = tuple(changed(rows[0].train, learning_rate=rate) for rate in (0.001, 0.005, 0.01, 0.02, 0.05, 0.1))
     few = many[1:4]
     (of_many, of_few, settled), tried = choose(
-        [replace(rows[0], tries=many), replace(rows[0], name="few", tries=few), rows[1]], folders, 1, tmp_path
+        [replace(rows[0], tries=many), replace(rows[0], name="few", tries=few), rows[1]], folders, store=tmp_path
     )
     assert "test" not in tried["random", "BaseModel"][0]
     finalists = sorted(many, key=lambda train: -valid(train, 1))[:2]
@@ -144,7 +147,7 @@ def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -
 @pytest.mark.parametrize("name", ["quality", "paper", "attention"])
 def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
     """Every row can be parsed, names an existing log and base, and has its own name; sources take their parameters."""
-    logs, rows = read(Path(runs.__file__).with_name(f"{name}.yaml"), tmp_path)
+    logs, rows = read(ROOT / f"benchmarks/{name}.yaml", tmp_path)
     assert len({(row.log, row.name) for row in rows}) == len(rows)
     assert {row.log for row in rows} == set(logs)
     fetches = [parse(Params, log.params, Path(log.name)).fetch for log in logs.values()]
@@ -159,18 +162,3 @@ def test_unknown_rows_are_named(monkeypatch, capsys) -> None:
     monkeypatch.setattr("sys.argv", ["quality", "quality", "--only", "kuairand/FM"])
     assert main() == 2
     assert "'kuairand/FM' is not contained in any of amazon-beauty/LR, kuairand-pure/LR" in capsys.readouterr().err
-
-
-def test_a_log_of_ones_own(tmp_path: Path) -> None:
-    """A parameter file is a log with paths relative to its folder, and gets every row once, including searches."""
-    example = ROOT / "docs/examples/amazon-beauty-prepared.yaml"
-    shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "mine.yaml").write_text(edit(shipped, read_overlay(example), example).text, encoding="utf-8")
-    logs, rows = read(Path(runs.__file__).with_name("paper.yaml"), tmp_path, {"mine": tmp_path / "mine.yaml"})
-    assert {row.log for row in rows} == set(logs) == {"mine"}
-    assert "DIN + MBA + Dice" in [row.name for row in rows]
-    _, quality = read(Path(runs.__file__).with_name("quality.yaml"), tmp_path, {"mine": tmp_path / "mine.yaml"})
-    assert [(row.name, len(row.tries)) for row in quality][:3] == [("LR", 0), ("BaseModel", 20), ("DIN", 20)]
-    assert [row.name for row in quality][3:] == ["BaseModel sum", "BaseModel as published", "DIN as published"]
-    events = logs["mine"].params["fetch"]["table"]["events"]
-    assert events == str(tmp_path / "logs/amazon-beauty/interactions.csv.gz")

@@ -1,0 +1,117 @@
+"""The harness of all studies: run named cases, and keep what each returns.
+
+    <folder>/<name>-<digest>.json    the document of a case; the case may write other files beside it
+
+The digest covers the function, its arguments, and all code that its module imports. A finished case is not run again,
+so an interrupted study resumes. Other arguments or other code start the case anew. Not seen: versions of packages, and
+the contents of files that an argument only names.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
+
+from benchmarks.environments import ROOT
+from din import code
+from din.artifacts import atomic_path
+from din.params import Params
+from din.progress import progress
+
+STORE = ROOT / ".din"
+"""The studies keep their results in folders below this one."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Case(Generic[T]):
+    """One case of a study.
+
+    Attributes:
+        name: unique within the study.
+        run: a function of a module, called with the path of its document and with the arguments. Its return annotation
+            is the type of the document.
+        arguments: values that pydantic can turn into JSON.
+    """
+
+    name: str
+    run: Callable[..., T]
+    arguments: tuple[Any, ...] = ()
+
+    def path(self, folder: Path) -> Path:
+        """Return the path of the document in the folder of the study."""
+        what = [self.run.__qualname__, to_jsonable_python(self.arguments), _code_of(self.run.__module__)]
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+        name = re.sub(r"[^\w.]+", "-", self.name)
+        return folder / f"{name}-{digest[:12]}.json"
+
+
+def results(folder: Path, cases: Sequence[Case[T]], jobs: int = 0) -> list[T]:
+    """Run the cases that have no document yet, and return the documents of all, in order.
+
+    Args:
+        folder: the folder of the study.
+        cases: the cases.
+        jobs: the number of processes. 0: this one runs the cases in order, so a case can use what earlier ones left.
+    """
+    paths = [case.path(folder) for case in cases]
+    missing = [(case, path) for case, path in zip(cases, paths, strict=True) if not path.exists()]
+    with progress(len(cases), folder.name, "case", initial=len(cases) - len(missing)) as bar:
+        for name in _in_processes(missing, jobs) if jobs else (_keep(*one) for one in missing):
+            bar.set_postfix_str(name, refresh=False)
+            bar.update()
+    return [_adapter(case.run).validate_json(path.read_bytes()) for case, path in zip(cases, paths, strict=True)]
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table in Markdown."""
+    lines = (head, ["---"] * len(head), *rows)
+    return "".join(f"| {' | '.join(map(str, cells))} |\n" for cells in lines)
+
+
+def _in_processes(missing: Sequence[tuple[Case[Any], Path]], jobs: int) -> Iterator[str]:
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    try:
+        for future in as_completed([pool.submit(_keep, *one) for one in missing]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)  # after a failure or Ctrl-C, no further case starts
+
+
+def _keep(case: Case[Any], path: Path) -> str:
+    """Run a case, keep its document, and return its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = to_jsonable_python(case.run(path, *case.arguments))
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1))
+    return case.name
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent ends for any reason; finished cases are on disk."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+@cache
+def _adapter(run: Callable[..., T]) -> TypeAdapter[T]:
+    return TypeAdapter(get_type_hints(run)["return"])
+
+
+@cache
+def _code_of(module: str) -> dict[str, str]:
+    """Return the digests of a module and of all that it may import, but for `figures`, which decides no result."""
+    modules = code.closure([module], [field.name for field in fields(Params)])
+    return dict(code.digests(modules - {"benchmarks.figures"}))

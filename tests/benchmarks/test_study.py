@@ -1,0 +1,67 @@
+"""The harness of studies: what is kept, and what begins a case anew."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks import study
+from benchmarks.study import Case, results
+
+
+@dataclass(frozen=True)
+class Point:
+    """A document with everything that documents hold."""
+
+    name: str
+    pair: tuple[int, float]
+    by: dict[str, list[float]]
+
+
+def point(kept: Path, name: str, number: int) -> Point:
+    """Return a document, and leave a mark beside it."""
+    with kept.with_suffix(".calls").open("a") as file:
+        file.write("x")
+    return Point(name, (number, math.inf), {"a": [0.1, number / 3]})
+
+
+def calls(folder: Path) -> list[str]:
+    return sorted(path.read_text() for path in folder.glob("*.calls"))
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_a_finished_case_is_not_run_again(tmp_path: Path, jobs: int) -> None:
+    """Documents come back as they were, in order, and only the missing case of two runs."""
+    cases = [Case(f"a {number}, b/c", point, ("a", number)) for number in range(2)]
+    (first,) = results(tmp_path, cases[1:], jobs)
+    assert results(tmp_path, cases, jobs) == [point(tmp_path / "other", "a", 0), first]
+    assert calls(tmp_path) == ["x", "x", "x"]
+
+
+def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of the two makes another document, under the same name."""
+    results(tmp_path, [Case("one", point, ("a", 1))])
+    results(tmp_path, [Case("one", point, ("a", 2))])
+    monkeypatch.setattr(study, "_code_of", lambda module: {f"{module}.py": "changed"})
+    results(tmp_path, [Case("one", point, ("a", 2))])
+    assert len(list(tmp_path.glob("one-*.json"))) == 3
+
+
+def test_the_digest_covers_what_a_module_imports() -> None:
+    """The code of a study holds the trainer that it calls, but not the list of all tables."""
+    found = study._code_of("benchmarks.quality")
+    assert {"benchmarks/quality.py", "din/train/learner.py"} <= found.keys()
+    assert "benchmarks/figures.py" not in found
+
+
+def fails(kept: Path) -> int:
+    """Leave something and fail."""
+    raise ValueError(kept.name)
+
+
+def test_a_case_that_fails_leaves_no_document(tmp_path: Path) -> None:
+    """Those that ended before it are kept."""
+    with pytest.raises(ValueError, match="bad-"):
+        results(tmp_path, [Case("good", point, ("a", 1)), Case("bad", fails)])
+    assert [path.name[:5] for path in tmp_path.glob("*.json")] == ["good-"]
