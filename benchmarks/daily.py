@@ -20,6 +20,13 @@ CHAMPION, SCRATCH, STALE, FIRST = "champion", "scratch", "stale", "first"
 """The policies: go on from the champion, learn by epochs and ship what has learned the test day, learn by epochs and
 ship what was judged, and never learn again."""
 _EACH_SIDE = 0.975
+_ROWS = ("user", "item", "label", "sequence", "timestamp")
+
+
+def test_rows(features: Features) -> pa.Table:
+    """Return the rows of the test split, in the order of the files, with the columns that requests need."""
+    parts = [shard.impressions for shard in features.shards("test")]
+    return pa.table({name: np.concatenate([getattr(part, name) for part in parts]) for name in _ROWS})
 
 
 def scored(

@@ -184,7 +184,7 @@ def _quality(name: str) -> Table:
 
 
 def _prequential(name: str, page: str) -> Table:
-    runs = ("benchmarks.prequential.__main__",)
+    runs = ("benchmarks.prequential",)
     return Table(name, page, "python -m benchmarks.prequential", "an hour", runs, files=("docs/examples/*.yaml",))
 
 

@@ -1,4 +1,4 @@
-"""Plain parameters of a log: the places of its files, and settings KEY=VALUE."""
+"""Parameters of a log: an overlay over params.yaml, settings KEY=VALUE, and the places of the files."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -7,17 +7,33 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.environments import ROOT
 from din.errors import InputError
-from din.params.overlays import make_paths_absolute, nested, overlaid
+from din.params import Params, load, parse, to_json
+from din.params.overlays import make_paths_absolute, nested, overlaid, read_overlay
 
 TABLES = ("events", "items", "users", "history")
 
 
-def absolute(params: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the parameters with relative paths that start at a folder; URLs stay as they are."""
-    changed = deepcopy(params)
-    make_paths_absolute(changed, str(folder.resolve()))
-    return changed
+def read_log(log: Path, data: Path | None = None, settings: Sequence[str] = ()) -> Params:
+    """Return params.yaml with an overlay and with settings KEY=VALUE, where KEY is dotted and VALUE is YAML.
+
+    The tables of the log are below `data`. Without it, relative paths start at the repository.
+
+    Raises:
+        InputError: the overlay or a setting can't be read, or the parameters contradict each other.
+    """
+    params = overlaid(to_json(load(ROOT / "params.yaml")), read_overlay(log), log)
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise InputError(f"--set {setting}: expected KEY=VALUE, such as data.window_days=14")
+        params = overlaid(params, nested({key: YAML(typ="safe").load(value)}), f"--set {setting}")
+    if data:
+        params = below(params, data)
+    else:
+        make_paths_absolute(params, str(ROOT.resolve()))
+    return parse(Params, params, log)
 
 
 def below(params: dict[str, Any], data: Path) -> dict[str, Any]:
@@ -28,18 +44,3 @@ def below(params: dict[str, Any], data: Path) -> dict[str, Any]:
         if table[key]:
             table[key] = str(data.resolve().joinpath(*Path(table[key]).parts[-2:]))
     return changed
-
-
-def with_settings(params: dict[str, Any], settings: Sequence[str], block: str = "") -> dict[str, Any]:
-    """Return the parameters with settings KEY=VALUE. KEY is dotted, below a block such as `train.`; VALUE is YAML.
-
-    Raises:
-        InputError: a setting has another form, or its key is unknown.
-    """
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise InputError(f"--set {setting}: expected KEY=VALUE, such as data.window_days=14")
-        overlay = nested({f"{block}{key}": YAML(typ="safe").load(value)})
-        params = overlaid(params, overlay, f"--set {setting}")
-    return params

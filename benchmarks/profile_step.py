@@ -1,15 +1,17 @@
 """Profile a training step, and compare it with its matrix products alone (the roofline).
 
-    .venv/bin/python -m benchmarks.profile_step data/features --set learning.batch_size=256
+    python -m benchmarks.profile_step data/features --torch
 
-`roofline.py` computes the products of the model `din`, so other models are refused. Every part runs on every batch
-several times, the parts in turn, on one thread. The smallest CPU time of a batch counts, since other load on the
-machine only adds to it.
+The block `train` of params.yaml says what a step is; `roofline.py` computes the products of the model `din`. Every part
+runs on every batch several times, the parts in turn, on one thread. The smallest CPU time of a batch counts, since
+other load on the machine only adds to it.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,15 +20,12 @@ import numpy as np
 import torch
 
 from benchmarks.arguments import positive
-from benchmarks.logs import with_settings
 from benchmarks.roofline import Roofline
-from din.errors import InputError
 from din.features.packing import Packer
 from din.features.reader import Features
 from din.model.embedding import to_tensors
 from din.ops import backend
-from din.params import Params, Train, load, parse, to_json
-from din.params.overlays import overlaid
+from din.params import Train, load
 from din.train.compute import Compute, computing
 from din.train.learner import Learner
 from din.train.loader import TrainingBatch, TrainingLoader
@@ -35,32 +34,19 @@ from din.train.memory import keep_freed_memory
 
 def main() -> None:
     """Profile, and print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile_step", description="Profile a training step.")
     parser.add_argument("features", type=Path, help="what `din featurize` writes: data/features")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="below params.yaml's block train")
     parser.add_argument("--batches", type=positive, default=10, help="different ones")
     parser.add_argument("--repeats", type=positive, default=20, help="turns of each")
     parser.add_argument("--torch", action="store_true", help="also the step through the references, in torch")
     arguments = parser.parse_args()
     keep_freed_memory()
-    try:
-        params = one_thread(load(Path("params.yaml")), arguments.set).train
-        if params.model.name != "din":
-            raise InputError(f"train.model.name: {params.model.name}; the roofline is din's: --set model.name=din")
-        with computing(params.compute) as compute:
-            profile(Features(arguments.features), params, compute, arguments)
-    except InputError as error:
-        parser.error(str(error))
-
-
-def one_thread(params: Params, settings: list[str]) -> Params:
-    """Return the parameters with settings KEY=VALUE below `train`, on one thread.
-
-    Raises:
-        InputError: a key is unknown, or a value does not fit.
-    """
-    plain = overlaid(to_json(params), {"train": {"compute": {"threads": 1}}}, "this benchmark")
-    return parse(Params, with_settings(plain, settings, "train."), "--set")
+    params = load(Path("params.yaml")).train
+    if params.model.name != "din":
+        sys.exit(f"error: train.model.name: {params.model.name}; the roofline is that of din")
+    params = replace(params, compute=replace(params.compute, threads=1))
+    with computing(params.compute) as compute:
+        profile(Features(arguments.features), params, compute, arguments)
 
 
 def profile(features: Features, params: Train, compute: Compute, arguments: argparse.Namespace) -> None:

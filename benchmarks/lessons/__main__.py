@@ -19,7 +19,7 @@ from benchmarks.figures import TABLES
 from benchmarks.lessons.drive import CHAMPION, Lesson, Log, Site, simulated
 from benchmarks.lessons.plants import PLANTS
 from benchmarks.lessons.tables import table
-from benchmarks.prequential.__main__ import read_log
+from benchmarks.logs import read_log
 from din.errors import GateClosed, InputError
 
 _KUAIRAND = "kuairand-pure"

@@ -32,8 +32,8 @@ import pyarrow.parquet as pq
 from benchmarks.daily import advantage, scored
 from benchmarks.environments import ROOT
 from benchmarks.lessons.plants import Plant, planted
+from benchmarks.logs import read_log
 from benchmarks.month.source import Source, date_of
-from benchmarks.prequential.__main__ import read_log
 from din import documents
 from din.document_types import GateReport
 from din.errors import GateClosed, InputError

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from benchmarks import study
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average
+from benchmarks.logs import read_log
 from benchmarks.month.source import PRICE, Source, date_of
-from benchmarks.prequential import tables
-from benchmarks.prequential.__main__ import main, read_log, run_all
-from benchmarks.prequential.study import LEARNING, Made, Study, Task, days_of_runs
-from din.artifacts import hash_files, write_json
+from benchmarks.prequential import LEARNING, NAMES, Day, Made, days_of_runs, main, measured, text
+from din.artifacts import hash_files
 from din.errors import InputError
 from din.metrics import auc
 from din.names import Version
@@ -27,7 +27,6 @@ from din.params import Params, load, parse, to_json
 from din.params.overlays import overlaid, read_overlay
 from din.registry.registry import Registry
 from din.sources.daily_simulation import World
-from din.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 START = date(2024, 1, 10)
@@ -77,48 +76,28 @@ def test_a_users_rows_count_together() -> None:
     assert once.lower < once.point < once.upper
 
 
-@pytest.fixture
-def study(tmp_path: Path, params: Params) -> Study:
-    """Return a study that has not begun."""
-    return Study(tmp_path, params, seeds=[1, 2], days=[START + DAY * number for number in range(4)])
-
-
-def test_models_are_made_before_they_serve(study: Study) -> None:
-    """Each day is scored by models of the day before and by the first one; nothing is made on the last day."""
-    done: set[Task] = set()
-    for task in study.tasks:
-        yesterday = task.day - DAY
-        needed = [Task(yesterday, task.seed, policy) for policy in LEARNING] if task.policy is None else []
-        if task.policy == CHAMPION:
-            needed = [Task(yesterday, task.seed, SCRATCH if yesterday == START else CHAMPION)]
-        assert done.issuperset(needed)
-        done.add(task)
-    assert {task.day for task in done if task.policy is None} == set(study.days[2:])
-    assert {task.policy for task in done if task.day == study.days[-1]} == {None}
-    assert len(done) == len(study.tasks) == 2 * (1 + 2 * 3 + 2)
-
-
-def test_the_tables_compare_the_policies(study: Study) -> None:
+def test_the_tables_compare_the_policies(tmp_path: Path) -> None:
     """They hold the means over days and seeds, the differences of each seed, and the cost of the daily runs."""
-    for task in study.tasks:
-        path = study.folder / "models" / f"{task.day}-{task.seed}-{task.policy}.json"
-        if task.policy:
-            seconds = 100.0 if task.day == START else {SCRATCH: 30.0, STALE: 26.0, CHAMPION: 2.5}[task.policy]
-            write_json(path, asdict(Made(Version("a" * 64), seconds)))
-    (study.folder / "scores").mkdir()
-    drawn = {(day, seed): scores(10 * number + seed) for number, day in enumerate(study.days[2:]) for seed in (1, 2)}
-    for (day, seed), table in drawn.items():
-        pq.write_table(table, study.folder / "scores" / f"{day}-{seed}.parquet")
-    assert study.waiting == []
-    text = tables.text(study)
+    drawn = {(number, seed): scores(10 * number + seed) for number in (2, 3) for seed in (1, 2)}
+    daily = {SCRATCH: 30.0, STALE: 26.0, CHAMPION: 2.5}
+    costs = {0: {SCRATCH: 100.0}, 1: daily, 2: daily, 3: {}}
+    days = []
+    for number, made in costs.items():
+        for seed in (1, 2):
+            path = tmp_path / f"{number}-{seed}"
+            if (number, seed) in drawn:
+                pq.write_table(drawn[number, seed], path)
+            models = {name: Made(Version("a" * 64), seconds) for name, seconds in made.items()}
+            days.append(Day(START + number * DAY, seed, models, path if path.exists() else None))
+    found = text(days)
     every = list(drawn.values())
-    assert "2 days, 2024-01-12 to 2024-01-13, with 800 impressions. Seeds: 1, 2." in text
+    assert "2 days, 2024-01-12 to 2024-01-13, with 800 impressions. Seeds: 1, 2." in found
     level = f"{average(every, CHAMPION):.4f} | {average(every, CHAMPION, 'gauc'):.4f}"
-    assert f"| goes on daily | {level} | 2.5 |" in text
-    assert "| never retrained |" in text and " | 0 |" in text
+    assert f"| goes on daily | {level} | 2.5 |" in found
+    assert "| never retrained |" in found and " | 0 |" in found
     first = [table for (_, seed), table in drawn.items() if seed == 1]
     gain = advantage(every, SCRATCH, STALE)
-    row = next(line for line in text.splitlines() if line.startswith("| from scratch, `refit` − from scratch, no"))
+    row = next(line for line in found.splitlines() if line.startswith("| from scratch, `refit` − from scratch, no"))
     assert f"**{gain.point:+.4f}** [{gain.lower:+.4f}, {gain.upper:+.4f}]" in row
     assert f"| {advantage(first, SCRATCH, STALE).point:+.4f}, " in row
 
@@ -126,7 +105,7 @@ def test_the_tables_compare_the_policies(study: Study) -> None:
 def test_files_are_where_the_overlay_or_data_says(tmp_path: Path) -> None:
     """Relative paths start at the repository; with DATA, the log's folder lies in it."""
     overlay = ROOT / "docs/examples/kuairand-pure-prepared.yaml"
-    assert read_log(overlay, None).fetch.table.users == str(ROOT / "logs/kuairand-pure/users.csv.gz")
+    assert read_log(overlay).fetch.table.users == str(ROOT / "logs/kuairand-pure/users.csv.gz")
     assert read_log(overlay, tmp_path).fetch.table.users == str(tmp_path / "kuairand-pure/users.csv.gz")
 
 
@@ -154,31 +133,29 @@ def short_log(tmp_path: Path) -> Path:
     return overlay
 
 
-def test_a_folder_keeps_to_its_study(short_log: Path, tmp_path: Path) -> None:
-    """Other parameters are refused, and more seeds are not."""
-    params = read_log(short_log, None)
-    folder = tmp_path / "study"
-    assert Study.opened(folder, params, [1], 1).days == [date(2024, 1, 12), date(2024, 1, 13), date(2024, 1, 14)]
-    assert Study.opened(folder, params, [1, 2], 1).seeds == [1, 2]
-    other = replace(params, featurize=replace(params.featurize, max_history=7))
-    with pytest.raises(InputError, match=r"begun with another log; give another --folder, or remove this one"):
-        Study.opened(folder, other, [1], 1)
-
-
 def test_a_short_log_is_refused(
     short_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message says how many days can be scored."""
-    folder = str(tmp_path / "study")
-    monkeypatch.setattr(sys, "argv", ["prequential", str(short_log), "--days", "2", "--folder", folder])
+    monkeypatch.setattr(study, "STORE", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prequential", str(short_log), "--days", "2"])
     assert main() == 2
     told = capsys.readouterr().err
     assert "error: --days 2: the log has the days 2024-01-10 to 2024-01-14" in told
     assert told.endswith("ask for at most 1\n")
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A finished study of a small log."""
+
+    folder: Path
+    params: Params
+    days: list[Day]
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Return the finished study of a small simulated log that is read as tables."""
     root = tmp_path_factory.mktemp("prequential")
     month = ROOT / "docs/examples/month.yaml"
@@ -202,55 +179,55 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Study:
     path = root / "log.yaml"
     with path.open("w") as file:
         YAML(typ="safe").dump(overlay, file)
-    study = Study.opened(root / "study", read_log(path, None), [1], 2)
-    run_all(study)
-    return study
+    params = read_log(path)
+    return Finished(root / "study", params, measured(root / "study", params, [1], 2))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_no_model_has_learned_the_day_that_it_scores(finished: Study) -> None:
+def test_no_model_has_learned_the_day_that_it_scores(finished: Finished) -> None:
     """Yesterday is the newest day of a model that learns every day; one without passes is two days older."""
     last = date_of(LOG_DAYS - 1)
-    assert finished.scored_days == [last - DAY, last]
-    registry = Registry.of(Workspace(finished.folder / "workspace"), finished.params)
-    for day in finished.days[1:-1]:
+    assert [one.day for one in finished.days if one.scores] == [last - DAY, last]
+    registry = Registry(str(finished.folder / "workspace/registry"), finished.params.promote.model_name or "table")
+    for one in finished.days[1:-1]:
         learned = {
-            policy: date.fromisoformat(registry.facts(finished.made(day, 1, policy).version)["seen_until"][:10])
-            for policy in LEARNING
+            policy: date.fromisoformat(registry.facts(made.version)["seen_until"][:10])
+            for policy, made in one.made.items()
         }
-        assert learned == {SCRATCH: day, STALE: day - 2 * DAY, CHAMPION: day}
+        assert learned == {SCRATCH: one.day, STALE: one.day - 2 * DAY, CHAMPION: one.day}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_all_models_score_the_rows_of_each_day(finished: Study) -> None:
+def test_all_models_score_the_rows_of_each_day(finished: Finished) -> None:
     """Each row of the day has four scores, of models that differ, and the tables hold both days."""
-    for day in finished.scored_days:
-        rows = finished.scores(day, 1)
-        assert rows.column_names == ["user", "label", *LEARNING, FIRST]
-        assert len(rows) == pq.read_metadata(finished.folder.parent / f"log/events/date={day}/part-0.parquet").num_rows
-        assert len({rows[name].combine_chunks().to_numpy().tobytes() for name in (*LEARNING, FIRST)}) == 4
-    text = tables.text(finished)
-    assert all(f"| {day} |" in text for day in finished.scored_days)
+    for one in finished.days[2:]:
+        rows = pq.read_table(one.scores)
+        assert rows.column_names == ["user", "label", FIRST, CHAMPION, *LEARNING[:2]]
+        log = finished.folder.parent / f"log/events/date={one.day}/part-0.parquet"
+        assert len(rows) == pq.read_metadata(log).num_rows
+        assert len({rows[name].combine_chunks().to_numpy().tobytes() for name in NAMES}) == 4
+    found = text(finished.days)
+    assert all(f"| {one.day} |" in found for one in finished.days[2:])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_an_interrupted_study_goes_on_to_equal_scores(finished: Study) -> None:
+def test_an_interrupted_study_goes_on_to_equal_scores(finished: Finished) -> None:
     """Only what is missing is made again, with equal bits."""
-    before = hash_files(finished.folder / "scores") | hash_files(finished.folder / "models")
-    day = finished.scored_days[0]
-    version = finished.made(day, 1, CHAMPION).version
-    models = {path: path.stat().st_mtime_ns for path in (finished.folder / "models").iterdir()}
-    again = finished.folder / "models" / f"{day}-1-{CHAMPION}.json"
-    again.unlink()
-    (finished.folder / "scores" / f"{day}-1.parquet").unlink()
-    assert [task.policy for task in finished.waiting] == [None, CHAMPION]
-    run_all(finished)
-    assert finished.made(day, 1, CHAMPION).version == version
-    kept = {path: time for path, time in models.items() if path != again}
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    after = hash_files(finished.folder / "scores") | hash_files(finished.folder / "models")
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed <= {again.name}  # its seconds
+    before = hash_files(finished.folder)
+    third = finished.days[2]
+    (document,) = finished.folder.glob(f"{third.day}-1-*.json")
+    written = {path: path.stat().st_mtime_ns for path in finished.folder.glob("*.json") if path != document}
+    document.unlink()
+    again = measured(finished.folder, finished.params, [1], 2)
+    assert [one.made.keys() for one in again] == [one.made.keys() for one in finished.days]
+    assert [m.version for one in again for m in one.made.values()] == [
+        m.version for one in finished.days for m in one.made.values()
+    ]
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    after = hash_files(finished.folder)
+    assert all(
+        after[name] == digest for name, digest in before.items() if name.endswith(".parquet") and "/" not in name
+    )
