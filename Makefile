@@ -55,7 +55,7 @@ figures: $(READY) ## list every generated table, and mark those whose code has c
 	python -m benchmarks.figures
 
 defects: $(READY) ## run every planted defect and every sound variant of tests/faults; writes docs/defects.md
-	PYTHONPATH=. python tests/faults/page.py
+	python -m tests.faults.page
 
 bench: $(READY)  ## speed and memory beside the peers, in .bench/; for a quick look: ARGS="--rows 5000 --repeats 1 --cores 1"
 	python -m benchmarks $(ARGS)

@@ -196,8 +196,10 @@ def _warranty(part: str, takes: str) -> Table:
 _PEERS = tuple(f"benchmarks.peers.{peer}" for peer in PEERS)
 _BENCH = ("benchmarks.__main__", "benchmarks.ours", *_PEERS, "din train")
 _PIPELINE = (*(stage.command for stage in stages_of(Workspace(ROOT)).values()), "din promote")
-_MONTH = ("benchmarks.month.__main__", *_PIPELINE)
-_DEFECTS = ("benchmarks.lessons.drive", *_PIPELINE)
+_MONTH = ("benchmarks.month", *_PIPELINE)
+_LESSONS = ("benchmarks.lessons",)
+_FAULTS = ("tests/faults/*.py",)
+_DEFECTS = ("benchmarks.lessons", *_PIPELINE)
 TABLES = {
     table.name: table
     for table in (
@@ -205,11 +207,18 @@ TABLES = {
         *map(_quality, ("quality", "paper", "attention")),
         _warranty("pairs", "an hour"),
         _warranty("lessons", "hours"),
-        Table("month", "docs/month.md", "python -m benchmarks.month", "hours", _MONTH),
+        Table("month", "docs/month.md", "python -m benchmarks.month", "hours", _MONTH, files=_FAULTS),
         _prequential("five-seeds", "docs/month.md"),
         _prequential("kuairand", "docs/daily.md"),
-        Table("rates", "docs/daily.md", "python -m benchmarks.lessons", "an hour", ("benchmarks.lessons.__main__",)),
-        Table("defects", "docs/defects.md", "make defects", "40 minutes", _DEFECTS, files=("tests/faults/*.py",)),
+        Table(
+            "rates",
+            "docs/daily.md",
+            "python -m benchmarks.lessons",
+            "an hour",
+            ("benchmarks.lessons.__main__",),
+            files=("tests/faults/learning.py",),
+        ),
+        Table("defects", "docs/defects.md", "make defects", "40 minutes", _DEFECTS, files=_FAULTS),
     )
 }
 """All generated tables, by name."""

@@ -9,7 +9,7 @@ On each morning there are four models:
     champion    yesterday's champion, after one more day; it began as the first of `scratch`
     first       the first of `scratch`
 
-A case is a day with a seed: it scores the day with the models of the day before, and makes those of the next morning.
+A case is a day with a seed: it scores the day with the models of the day before, and makes the next morning's.
 The stages run in one process, one day after the other in the same workspace. A killed training resumes from its
 checkpoint.
 
@@ -75,7 +75,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Day:
-    """What became of a day with a seed.
+    """The models and scores of a day with a seed.
 
     Attributes:
         day: the day.

@@ -5,8 +5,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from din.featurize.build import featurize
+from din.gates.gate import gate
 from din.params import Params
-from din.promotion.gate import gate
 from din.serve.export import export
 from din.serve.parity import check_parity
 from din.sources.fetch import fetch

@@ -17,8 +17,8 @@ from ruamel.yaml import YAML
 from benchmarks import study
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average
 from benchmarks.logs import read_log
-from benchmarks.month.source import PRICE, Source, date_of
 from benchmarks.prequential import LEARNING, NAMES, Day, Made, days_of_runs, main, measured, text
+from benchmarks.source import PRICE, Source, date_of
 from din.artifacts import hash_files
 from din.errors import InputError
 from din.metrics import auc
@@ -166,9 +166,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         source.deliver(day)
     fields = {"item": {"category": "categorical"}, "context": {PRICE: "numeric"}}
     table = {
-        "events": source.events_glob,
-        "items": str(source.items_path),
-        "history": str(source.history_path),
+        **source.tables,
         "keep": [PRICE],
         "timestamp_unit": "s",
     }

@@ -61,7 +61,7 @@ def fails(kept: Path) -> int:
 
 
 def test_a_case_that_fails_leaves_no_document(tmp_path: Path) -> None:
-    """Those that ended before it are kept."""
+    """Earlier ones are kept."""
     with pytest.raises(ValueError, match="bad-"):
         results(tmp_path, [Case("good", point, ("a", 1)), Case("bad", fails)])
     assert [path.name[:5] for path in tmp_path.glob("*.json")] == ["good-"]

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from finished_run import BUNDLE, EVALUATION, FACTS, MANIFEST, PARITY, Site, seal
-from planting_artifacts import BROKEN, edit, flip, nested, swap
-
 from din.artifacts import sha256_file
+from tests.faults.finished_run import BUNDLE, EVALUATION, FACTS, MANIFEST, PARITY, Site, seal
+from tests.faults.planting_artifacts import BROKEN, edit, flip, nested, swap
 
 MODEL, VOCABULARY = BUNDLE / "model.json", BUNDLE / "vocab/item_id.json"
 DIGEST = "0" * 64

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import plants as p
-from drive import Outcome, Prepared
-from log import DAY
+
+from tests.faults import plants as p
+from tests.faults.drive import Outcome, Prepared
+from tests.faults.log import DAY
 
 Severity = Literal["critical", "warning"]
 _QUICK = {
@@ -251,7 +252,7 @@ VALUES = (
     _defect(
         "milliseconds",
         "milliseconds read as seconds",
-        p.chain(_ONE_FILE, p.events(p.assign("timestamp", lambda r: 1000 * r["timestamp"]))),
+        p.chain(_ONE_FILE, p.events(p.milliseconds)),
         "fetch",
         "timestamp_unit to ms",
     ),
@@ -490,7 +491,7 @@ RAW = (
     _defect(
         "labels_flipped_on_newest_days",
         "labels of the newest two days are flipped",
-        p.events(p.on_newest(_TWO, p.assign("label", lambda r: 1 - r["label"]))),
+        p.events(p.on_newest(_TWO, p.flipped)),
         "validate_raw.ctr_newest_days",
         "2024-03-1",
     ),
@@ -1289,7 +1290,7 @@ GATE = (
     _defect(
         "labels_flipped",
         "labels of the whole log are flipped",
-        p.events(p.assign("label", lambda r: 1 - r["label"])),
+        p.events(p.flipped),
         "gate.implausible_gain gate.champion_today",
         "gain",
     ),

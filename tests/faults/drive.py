@@ -13,12 +13,11 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from log import DAY, FIELDS, START, Delivery, draw, write
-
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.params import Params, load
 from din.workspace import Workspace
+from tests.faults.log import DAY, FIELDS, START, Delivery, draw, write
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL: dict[str, Any] = {

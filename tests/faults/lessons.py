@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.lessons.drive import STARTS, Lesson, Site, simulated
-from benchmarks.lessons.plants import PLANTS
-from benchmarks.lessons.tables import table
+from benchmarks.lessons import STARTS, Lesson, Site, simulated, table
+from tests.faults.learning import PLANTS
 
 SOUND = "none"
 _HEAD = """

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from defects import DEFECTS, SECTIONS, Defect
-from drive import Prepared, prepare
-from lessons import drive_lessons, missed, part
-from variants import VARIANTS, Variant
-
 from benchmarks.figures import TABLES
+from tests.faults.defects import DEFECTS, SECTIONS, Defect
+from tests.faults.drive import Prepared, prepare
+from tests.faults.lessons import drive_lessons, missed, part
+from tests.faults.variants import VARIANTS, Variant
 
 TABLE = TABLES["defects"]
 _PROCESSES = 2

@@ -16,12 +16,12 @@ import onnx
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 from onnx import numpy_helper
 from safetensors.numpy import load_file, save_file
 
 from din.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.serve.bundle import seal
+from tests.faults.log import DAY, FIELDS, HOUR, START, Delivery, Frame, Layout, Size, draw
 
 Plant = Callable[[Delivery], Delivery]
 Change = Callable[[Frame], Frame]
@@ -121,9 +121,29 @@ def on_newest(count: int, change: Change) -> Change:
     return changed
 
 
+def on_all_but_newest(count: int, change: Change) -> Change:
+    """Change only the rows of the days before the newest ones."""
+
+    def changed(rows: Frame) -> Frame:
+        late = newest(rows, count)
+        return pd.concat([change(rows[~late].copy()), rows[late]], ignore_index=True)
+
+    return changed
+
+
 def assign(column: str, value: Callable[[Frame], Any]) -> Change:
     """Set a column from the rows."""
     return lambda rows: rows.assign(**{column: value(rows)})
+
+
+def milliseconds(rows: Frame) -> Frame:
+    """Write times in milliseconds instead of seconds."""
+    return rows.assign(timestamp=1000 * rows["timestamp"])
+
+
+def flipped(rows: Frame) -> Frame:
+    """Exchange clicks and their absence."""
+    return rows.assign(label=1 - rows["label"])
 
 
 def keep(share: float) -> Change:

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from planting_artifacts import BROKEN, edit, flip, nested, swap
+from tests.faults.planting_artifacts import BROKEN, edit, flip, nested, swap
 
 DIGEST = "0" * 64
 

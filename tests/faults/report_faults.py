@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from bundle_faults import Fault
-from finished_run import EVALUATION, PARITY, Site, judge_closed
-from planting_artifacts import BROKEN, edit, flip
+
+from tests.faults.bundle_faults import Fault
+from tests.faults.finished_run import EVALUATION, PARITY, Site, judge_closed
+from tests.faults.planting_artifacts import BROKEN, edit, flip
 
 GATE = Path("reports/gate.json")
 SUITES = {suite: Path(f"reports/validation/{suite}.json") for suite in ("raw", "features", "predictions")}

@@ -13,13 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_faults import FILES, MANIFESTS, SEALED, Fault
-from finished_run import CODE, OTHER, OUTSIDE, RUN, Site, build
 from miniature import score
 from numpy.typing import NDArray
-from planting_artifacts import check_message, edit, refusal, untouched
-from registry_faults import CACHE, CHAIN, FOUND_BY_VERIFY, RECORDS, REMARKS, CacheFault, Log, LogFault
-from report_faults import DATA, GATES, JUDGED
 from serve_workspace import built_once
 from stages import HERE, exit_code
 
@@ -35,6 +30,11 @@ from din.registry.registry import Registry
 from din.serve import Scorer
 from din.serve.bundle import seal as seal_served
 from din.sources.fetch import fetch
+from tests.faults.bundle_faults import FILES, MANIFESTS, SEALED, Fault
+from tests.faults.finished_run import CODE, OTHER, OUTSIDE, RUN, Site, build
+from tests.faults.planting_artifacts import check_message, edit, refusal, untouched
+from tests.faults.registry_faults import CACHE, CHAIN, FOUND_BY_VERIFY, RECORDS, REMARKS, CacheFault, Log, LogFault
+from tests.faults.report_faults import DATA, GATES, JUDGED
 
 REQUEST = {
     "user": {"user_id": 4, "age": 31},

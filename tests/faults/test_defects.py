@@ -3,12 +3,12 @@
 import re
 from pathlib import Path
 
-import page
 import pytest
-from defects import DEFECTS, SECTIONS, Defect
-from drive import ROOT, STAGES, Prepared, prepare
 
 from dags import plan
+from tests.faults import page
+from tests.faults.defects import DEFECTS, SECTIONS, Defect
+from tests.faults.drive import ROOT, STAGES, Prepared, prepare
 
 RIGHT = 0.95
 

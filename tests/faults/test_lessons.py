@@ -3,14 +3,12 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import lessons
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dated_features import temporal
 from settings import changed
 
-from benchmarks.lessons.plants import PLANTS, planted
 from din.artifacts import hash_tree
 from din.model import artifact
 from din.params import Params
@@ -18,6 +16,8 @@ from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
 from din.workspace import Workspace
+from tests.faults import lessons
+from tests.faults.learning import PLANTS, planted
 
 MOSTLY = 10
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import page
 import pytest
-from variants import VARIANTS, Variant
+
+from tests.faults import page
+from tests.faults.variants import VARIANTS, Variant
 
 
 def named(variants: tuple[Variant, ...]) -> list:

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from browser import chromium, visit
 from miniature import score
-from small_months import begun, four_days
 from small_runs import ROOT, finish, for_a_small_log, judge, keep, new_workspace, stop_at_the_raw_log
 
-from benchmarks.month.page import write_html
 from din.errors import GateClosed
 from din.params import Params
 from din.promotion.promote import promote
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 WIDTHS = (400, 1000, 1600)
 SCHEMES = ("light", "dark")
-PAGES = ("promoted", "refused", "attended", "broken", "runs", "no_runs", "month")
+PAGES = ("promoted", "refused", "attended", "broken", "runs", "no_runs")
 SITE_PAGES = ("index", "start", "promotion", "parameters")
 
 
@@ -43,7 +41,7 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str, Path]:
-    """Pages of real runs, promoted, refused and broken, with strips and advice, of all runs, and of a month."""
+    """Pages of real runs, promoted, refused and broken, with strips and advice, and of all runs."""
     root = tmp_path_factory.mktemp("pages")
     found = {name: root / f"{name}.html" for name in PAGES}
     with pytest.MonkeyPatch.context() as patch:
@@ -73,9 +71,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str,
         stop_at_the_raw_log(broken, "user 17")
         write_report(broken)
         broken.report.rename(found["broken"])
-    month = begun(root / "month")
-    four_days(month)
-    write_html(month, None, found["month"])
     return found
 
 

@@ -1,5 +1,10 @@
 """Learn the last day of a log with a fault, through the product's own stages, and let the gates judge.
 
+    python -m benchmarks.lessons --data ~/logs --write
+
+The command tries learning rates on three logs. A lesson that loses two margins or more on the next day must not be
+promoted, and the usual one must be. `make defects` tries all of `tests.faults.learning` on one log.
+
 The sound part is made once: a champion of the day before, and a workspace for each start, in which everything before
 `refit` is done. A fault then costs `refit`, `export`, `check_parity` and the gates, with the limits as shipped.
 
@@ -16,71 +21,58 @@ The truth is the AUC on the next day, less that of the model before the lesson.
     <folder>/output.txt                          the output of the stages
 """
 
+import argparse
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.daily import advantage, scored
+from benchmarks import stages, study
+from benchmarks.arguments import positive
+from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
-from benchmarks.lessons.plants import Plant, planted
+from benchmarks.figures import publish
 from benchmarks.logs import read_log
-from benchmarks.month.source import Source, date_of
+from benchmarks.source import Source, date_of
 from din import documents
 from din.document_types import GateReport
 from din.errors import GateClosed, InputError
 from din.features.reader import Features
-from din.featurize.build import featurize
-from din.gates.gate import gate
 from din.metrics.estimates import Interval
 from din.params import Params
 from din.promotion.promote import promote
 from din.registry.champions import pin
 from din.registry.registry import Registry
-from din.serve.export import export
-from din.serve.parity import check_parity
 from din.sources.daily_simulation import World
-from din.sources.fetch import fetch
-from din.train.evaluate import evaluate
-from din.train.refit import refit
-from din.train.run import train
 from din.workspace import Workspace
-from validation import features, predictions, raw
-from validation.run import validate
+from tests.faults.learning import PLANTS, Plant, planted
 
-CHAMPION, SCRATCH = STARTS = ("champion", "scratch")
-Stage = Callable[[Workspace, Params], object]
-_FEATURES: Sequence[Stage] = (
-    fetch,
-    lambda workspace, params: validate(workspace, "raw", raw.PHASES, params),
-    featurize,
-    lambda workspace, params: validate(workspace, "features", features.PHASES, params),
-)
-_MODEL: Sequence[Stage] = (
-    train,
-    evaluate,
-    lambda workspace, params: validate(workspace, "predictions", predictions.PHASES, params),
-    refit,
-)
-
-
-def _promote(workspace: Workspace, params: Params) -> None:
-    promote(workspace, params, by="benchmarks.lessons")
-
-
+STARTS = (CHAMPION, SCRATCH)
+RATES = {"× 1": None, **{f"× {factor}": PLANTS[f"rate_{factor}"] for factor in (5, 10, 20, 50)}}
+SIMULATED = ((1_200, 2_000), (2_000, 5_000))
+"""Users, and impressions a day, of the simulated logs."""
+_KUAIRAND = "kuairand-pure"
+_LESSON = date(2022, 5, 3)
 _DAY = timedelta(days=1)
 _DELTAS = ("champion_delta_auc", "lesson_delta_auc")
 _IMPRESSIONS = 1000
 _NEXT_DAY = 20_000
-_ROWS = ("user", "item", "label", "sequence", "timestamp")
+_GATES_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log and the day of it that is the lesson. The log holds the next day, too."""
+
+    params: Params
+    day: date
 
 
 @dataclass(frozen=True)
@@ -123,6 +115,78 @@ class Lesson:
         return "refused" if self.judged.closed else "harmless"
 
 
+def main() -> int:
+    """Run the command line and return the exit code: 0 = done, 1 = wrong verdicts, 2 = bad input, 3 = closed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lessons", description="Try learning rates of a lesson.")
+    parser.add_argument("--data", type=Path, help=f"the folder that holds {_KUAIRAND}/; default: leave that log out")
+    parser.add_argument("--jobs", type=positive, default=1, help="logs at a time")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/daily.md")
+    given = parser.parse_args()
+    cases = [
+        study.Case(f"{users:,} users, {impressions:,} impressions a day", rates, (users, impressions, None))
+        for users, impressions in SIMULATED
+    ]
+    if given.data:
+        cases.append(study.Case("KuaiRand-Pure, 3 May", rates, (0, 0, given.data.resolve())))
+    wrong: list[Lesson] = []
+
+    def measured() -> str:
+        tables = []
+        for case, lessons in zip(cases, study.results(study.STORE / "lessons", cases, given.jobs), strict=True):
+            wrong.extend(one for one in lessons if one.verdict == "MISSED")
+            wrong.extend(one for one in lessons[:1] if one.judged.closed)
+            tables.append(f"**{case.name}**\n\n{table(lessons)}")
+        return "\n".join(tables)
+
+    return publish("rates" if given.write else "", measured) or int(bool(wrong))
+
+
+def rates(kept: Path, users: int, impressions: int, data: Path | None) -> list[Lesson]:
+    """Return each rate's lesson beside that of the usual one.
+
+    Args:
+        kept: the document of the case.
+        users: the users of a simulated log.
+        impressions: the impressions of a usual day of it.
+        data: the folder of KuaiRand instead.
+    """
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        if data:
+            log = Log(read_log(ROOT / f"docs/examples/{_KUAIRAND}-prepared.yaml", data), _LESSON)
+        else:
+            log = simulated(folder / "log", users, impressions)
+        site = Site.prepared(folder / "site", log.params, log.day, (CHAMPION,))
+        judged = {what: site.judge(CHAMPION, plant)[0] for what, plant in RATES.items()}
+    return [Lesson(what, one, judged["× 1"].margin) for what, one in judged.items()]
+
+
+def simulated(folder: Path, users: int, impressions: int, days: int = 13) -> Log:
+    """Write a log by days, as `docs/examples/month.yaml` describes it.
+
+    The day after the lesson has many impressions, so that little is left to chance.
+
+    Args:
+        folder: a new folder.
+        users: the number of users.
+        impressions: the impressions of a usual day.
+        days: the days before the lesson.
+    """
+    params = read_log(ROOT / "docs/examples/month.yaml")
+    simulate = replace(params.fetch.simulate, users=users)
+    usual, many = (
+        Source(folder, World(replace(simulate, daily=replace(simulate.daily, impressions=count))))
+        for count in (impressions, _NEXT_DAY)
+    )
+    usual.deliver(days + 1)
+    next_day = Path(usual.tables["events"].format(date=date_of(days + 1)))
+    pq.write_table(many.events(days + 1), next_day)
+    fetch = replace(params.fetch, source="table", table=replace(params.fetch.table, **usual.tables, daily=True))
+    fields = {"item": {"category": "categorical"}}
+    featurize = replace(params.featurize, fields=fields, protocol="temporal")
+    return Log(replace(params, fetch=fetch, featurize=featurize), date_of(days))
+
+
 @dataclass(frozen=True)
 class Site:
     """A log in a folder, with everything before the lesson done.
@@ -154,23 +218,23 @@ class Site:
         site = cls(folder, params, day)
         here = Workspace(folder / "sound")
         here.root.mkdir(parents=True)
-        everything = (*_FEATURES, *_MODEL, export, check_parity, gate, _promote)
-        site._run(everything, here, site._params(SCRATCH, site._registry, day - _DAY))
-        site._run(_FEATURES, here, site._params(SCRATCH, site._registry))
+        site._run((*stages.STAGES.values(), _promote), here, site._params(SCRATCH, site._registry, day - _DAY))
+        site._run(stages.FEATURES.values(), here, site._params(SCRATCH, site._registry))
         for start in starts:
             here_params = site._params(start, site._registry)
-            site._run(_MODEL, here, here_params)
+            site._run(stages.MODEL.values(), here, here_params)
             shutil.copytree(here.root, site._workspace(start).root)
             if start == SCRATCH:
                 shutil.rmtree(here.shipped)
                 shutil.copytree(here.model, here.shipped)
-                site._run((export,), here, here_params)
+                site._run((stages.STAGES["export"],), here, here_params)
                 shutil.copytree(here.bundle, site._before(start))
             else:
                 champion = Registry.of(here, here_params)
                 champion.fetch(champion.history()[-1].version, site._before(start))
-        truth = here.root.rename(folder / "truth")
-        site._run((fetch, featurize), Workspace(truth), site._params(SCRATCH, site._registry, day + _DAY))
+        truth = Workspace(here.root.rename(folder / "truth"))
+        fetched = (stages.STAGES["fetch"], stages.STAGES["featurize"])
+        site._run(fetched, truth, site._params(SCRATCH, site._registry, day + _DAY))
         return site
 
     def judge(self, start: str, plant: Plant | None = None) -> list[Judged]:
@@ -188,13 +252,13 @@ class Site:
             runs = {"goes on": registry} if start == CHAMPION else {"from scratch": registry, "first run": empty}
             params = self._params(start, registry)
             with planted(plant):
-                refused = self._refused((refit,), here, params)
-            refused = refused or self._refused((export,), here, params)
+                refused = self._refused(("refit",), here, params)
+            refused = refused or self._refused(("export",), here, params)
             effect = None if refused else self._effect(start, here.bundle)
-            refused = refused or self._refused((check_parity,), here, params)
+            refused = refused or self._refused(("check_parity",), here, params)
             found = []
             for run, used in runs.items():
-                closed = refused or self._refused((gate, _promote), here, self._params(start, used))
+                closed = refused or self._refused(("gate", "promote"), here, self._params(start, used))
                 found.append(Judged(run, closed, math.nan if refused else _margin(here), effect))
             return found
 
@@ -209,30 +273,21 @@ class Site:
     def _scored(self, name: str, bundle: Path) -> pa.Table:
         """Return the rows of the next day with the probabilities of a bundle."""
         truth = Workspace(self.folder / "truth")
-        parts = [shard.impressions for shard in Features(truth.features).shards("test")]
-        rows = pa.table({column: np.concatenate([getattr(part, column) for part in parts]) for column in _ROWS})
-        return scored(truth, rows, {name: bundle})
+        return scored(truth, test_rows(Features(truth.features)), {name: bundle})
 
-    def _refused(self, stages: Sequence[Stage], here: Workspace, params: Params) -> list[str]:
+    def _refused(self, names: Sequence[str], here: Workspace, params: Params) -> list[str]:
         """Run stages, and return the gates that are not open, or the stage that refused. Empty if all were done."""
         try:
-            self._run(stages, here, params)
+            self._run([{**stages.STAGES, "promote": _promote}[name] for name in names], here, params)
         except GateClosed:
             gates = documents.read(GateReport, here.gate)["gates"] if here.gate.exists() else []
-            return [one["name"] for one in gates if one["verdict"] != "open"] or [stages[0].__name__]
+            return [one["name"] for one in gates if one["verdict"] != "open"] or [names[0]]
         except InputError:
-            return [stages[0].__name__]
+            return [names[0]]
         return []
 
-    def _run(self, stages: Sequence[Stage], here: Workspace, params: Params) -> None:
-        with self._output():
-            for stage in stages:
-                stage(here, params)
-
-    @contextmanager
-    def _output(self) -> Iterator[None]:
-        with (self.folder / "output.txt").open("a", encoding="utf-8") as file, redirect_stdout(file):
-            yield
+    def _run(self, some: Iterable[stages.Stage], here: Workspace, params: Params) -> None:
+        stages.run(some, here, params, self.folder / "output.txt")
 
     def _params(self, start: str, registry: Path, until: date | None = None) -> Params:
         params = replace(
@@ -257,49 +312,32 @@ class Site:
         return self.folder / "registry"
 
 
+def _promote(workspace: Workspace, params: Params) -> None:
+    promote(workspace, params, by="benchmarks.lessons")
+
+
 def _margin(here: Workspace) -> float:
     gates = {one["name"]: one["threshold"] for one in documents.read(GateReport, here.gate)["gates"]}
     found = [-gates[name] for name in _DELTAS if isinstance(gates.get(name), float)]
     return found[0] if found else math.nan
 
 
-@dataclass(frozen=True)
-class Log:
-    """A log and the day of it that is the lesson. The log holds the next day, too."""
-
-    params: Params
-    day: date
+def table(lessons: Iterable[Lesson]) -> str:
+    """Return a table with a row for each lesson."""
+    head = ("lesson", "run", "AUC of the next day, effect", "margin", "not open", "")
+    return study.table(head, map(_row, lessons))
 
 
-def simulated(folder: Path, users: int, impressions: int, days: int = 13, settings: Sequence[str] = ()) -> Log:
-    """Write a log by days, as `docs/examples/month.yaml` describes it.
+def _row(lesson: Lesson) -> Sequence[str]:
+    judged = lesson.judged
+    effect = judged.effect
+    bounds = f"{effect.point:+.4f} [{effect.lower:+.4f}, {effect.upper:+.4f}]" if effect else ""
+    gates = [f"`{name}`" for name in judged.closed[:_GATES_SHOWN]]
+    more = len(judged.closed) - len(gates)
+    closed = ", ".join([*gates, *([f"{more} more"] if more else [])])
+    margin = f"{lesson.permitted:.4f}" if math.isfinite(lesson.permitted) else ""
+    return lesson.what, judged.run, bounds, margin, closed, lesson.verdict
 
-    The day after the lesson has many impressions, so that little is left to chance.
 
-    Args:
-        folder: a new folder.
-        users: the number of users.
-        impressions: the impressions of a usual day.
-        days: the days before the lesson.
-        settings: further parameters, KEY=VALUE.
-    """
-    params = read_log(ROOT / "docs/examples/month.yaml", None, settings)
-    simulate = replace(params.fetch.simulate, users=users)
-    usual, many = (
-        Source(folder, World(replace(simulate, daily=replace(simulate.daily, impressions=count))))
-        for count in (impressions, _NEXT_DAY)
-    )
-    usual.deliver(days + 1)
-    next_day = Path(usual.events_glob.format(date=date_of(days + 1)))
-    pq.write_table(many.events(days + 1), next_day)
-    table = replace(
-        params.fetch.table,
-        events=usual.events_glob,
-        items=str(usual.items_path),
-        history=str(usual.history_path),
-        daily=True,
-    )
-    fields = {"item": {"category": "categorical"}}
-    featurize_ = replace(params.featurize, fields=fields, protocol="temporal")
-    fetch_ = replace(params.fetch, source="table", table=table)
-    return Log(replace(params, fetch=fetch_, featurize=featurize_), date_of(days))
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The source of the month: a simulated log that arrives as one folder a day. Its files do not hold the truth.
+"""A simulated log that arrives as one folder a day. Its files do not hold the truth.
 
     source/events/date=2024-01-14/part-0.parquet    the day's impressions
     source/items.parquet                            the items that appeared until the newest day
@@ -8,7 +8,6 @@ A day is written as it arrives for the run of that day. If a defect is planted, 
 the next day's run finds corrected ones, as if an operator had asked for a new delivery.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -21,29 +20,12 @@ from din.artifacts import atomic_path
 from din.schema import ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.daily_simulation import FIRST_DAY, World
 from din.sources.tabular import SEQUENCES_A_DAY
+from tests.faults.log import DAY, Delivery, Frame
+from tests.faults.plants import Plant
 
 PRICE = "price"
 _SECOND_US = 1_000_000
 _PRICES = 95  # prices are 5 to 99 and tell nothing about clicks
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """The files that arrive for the run of a day.
-
-    Attributes:
-        events: the impressions of the day. None: they are late.
-        before: the impressions of the day before.
-        items: the item table.
-    """
-
-    events: pa.Table | None
-    before: pa.Table
-    items: pa.Table
-
-
-Plant = Callable[[Delivery], Delivery]
-"""Plants a defect in the files of a day."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +36,30 @@ class Source:
     world: World
 
     def deliver(self, day: int, plant: Plant | None = None) -> None:
-        """Write the files that arrive until a day. All earlier days are sound, but for what `plant` changes."""
+        """Write the files that arrive until a day.
+
+        Args:
+            day: the newest day.
+            plant: changes the rows of that day and of the one before, and the items. Earlier days are sound. Rows that
+                are dated neither day arrive with the newest one.
+        """
         for earlier in range(day - 1):
-            if (
-                earlier == day - 2 or not self._events(earlier).exists()
-            ):  # it may have had a defect at the last delivery
+            # the day before yesterday may have had a defect at the last delivery
+            if earlier == day - 2 or not self._events(earlier).exists():
                 _write(self.events(earlier), self._events(earlier))
-        sound = Delivery(self.events(day), self.events(day - 1), self.items(day))
-        arrived = plant(sound) if plant else sound
-        _write(arrived.before, self._events(day - 1))
-        if arrived.events is None:
-            self._events(day).unlink(missing_ok=True)
+        before, events, items = self.events(day - 1), self.events(day), self.world.items(day)
+        if plant:
+            rows = pa.concat_tables([before, events]).to_pandas()
+            planted = plant(Delivery(events=rows, items=items.to_pandas(), users=None, history=None))
+            late = planted.events[TIMESTAMP] // DAY != before[TIMESTAMP][0].as_py() // DAY
+            before, events = (_table(planted.events[rows], events.schema) for rows in (~late, late))
+            items = _table(planted.items, items.schema)
+        _write(before, self._events(day - 1))
+        if events.num_rows:
+            _write(events, self._events(day))
         else:
-            _write(arrived.events, self._events(day))
-        _write(arrived.items, self.items_path)
+            self._events(day).unlink(missing_ok=True)
+        _write(items, self.items_path)
         if not self.history_path.exists():
             _write(_in_seconds(self.world.history().drop_columns([SEQUENCE])), self.history_path)
 
@@ -88,23 +80,23 @@ class Source:
         """Return the true probabilities of impressions of a day, given by their sequence numbers in the raw log."""
         return self.world.impressions(day).probability[sequence % SEQUENCES_A_DAY]
 
-    def items(self, day: int) -> pa.Table:
-        """Return the items that appeared until a day."""
-        return self.world.items(day)
-
     @property
-    def events_glob(self) -> str:
-        """The value of `fetch.table.events`."""
-        return str(self.folder / "events/date={date}/part-*.parquet")
+    def tables(self) -> dict[str, str]:
+        """The values of `fetch.table` that read the files."""
+        return {
+            "events": str(self.folder / "events/date={date}/part-*.parquet"),
+            "items": str(self.items_path),
+            "history": str(self.history_path),
+        }
 
     @property
     def items_path(self) -> Path:
-        """The value of `fetch.table.items`."""
+        """The file of the items."""
         return self.folder / "items.parquet"
 
     @property
     def history_path(self) -> Path:
-        """The value of `fetch.table.history`."""
+        """The file of the behaviours before the first day."""
         return self.folder / "history.parquet"
 
     def _events(self, day: int) -> Path:
@@ -120,6 +112,10 @@ def _in_seconds(table: pa.Table) -> pa.Table:
     at = table.schema.get_field_index(TIMESTAMP)
     seconds = table[TIMESTAMP].cast(pa.int64()).to_numpy() // _SECOND_US
     return table.set_column(at, TIMESTAMP, pa.array(seconds))
+
+
+def _table(rows: Frame, schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pandas(rows, schema, preserve_index=False).replace_schema_metadata()
 
 
 def _write(table: pa.Table, path: Path) -> None:
