@@ -1,5 +1,1 @@
-"""Error rates of the comparison with the champion, on logs whose truth is known.
-
-`python -m benchmarks.warranty` trains pairs of models and resamples scores, judges each pair as the gate does, and
-compares the verdicts with the truth.
-"""
+"""How often the comparison with the champion errs, on logs whose truth is known; see docs/warranty.md."""

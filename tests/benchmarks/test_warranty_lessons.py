@@ -1,7 +1,6 @@
 """The warranty of lessons: its shares expose a wrong rule, truth or cross-fit, and its logs are as it says."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,11 +12,25 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from benchmarks.warranty import lessons, tables, waiting
-from benchmarks.warranty.champions import Champion, champion, drawn, settings
-from benchmarks.warranty.kept import each, folder_of
-from benchmarks.warranty.lessons import LESSONS, SOUND, Effect, Outcome, Taught, ship, spoiled
-from benchmarks.warranty.waiting import Wait, wait
+from benchmarks.warranty import lessons
+from benchmarks.warranty.lessons import (
+    LESSONS,
+    SOUND,
+    Champion,
+    Effect,
+    Outcome,
+    Taught,
+    Wait,
+    champion,
+    drawn,
+    fold_table,
+    lesson_table,
+    settings,
+    ship,
+    spoiled,
+    wait,
+    wait_table,
+)
 from din.document_types import Verdict
 from din.features.days import DayRows
 from din.features.reader import Features
@@ -76,7 +89,7 @@ class Planted(Champion):
 
 def always_open(monkeypatch: pytest.MonkeyPatch) -> None:
     """Open whatever is judged."""
-    monkeypatch.setattr(lessons, "verdict", lambda views, limits: "open")
+    monkeypatch.setattr(lessons, "newest_verdict", lambda views, limits: "open")
     monkeypatch.setattr(lessons, "knows_its_rows", lambda *_: "open")
 
 
@@ -112,7 +125,7 @@ def test_shares_expose_a_fault(
         fault(monkeypatch)
     champion = Planted(cast(Features, None), {}, params.train, CPU_ALONE)
     taught = Taught(settings(params, USERS, USERS, 2, 1), USERS, champion, [DAY], NEXT)
-    table = tables.lessons([one for kind in (SOUND, HARM) for one in taught.outcomes(kind, [FOLDS])])
+    table = lesson_table([one for kind in (SOUND, HARM) for one in taught.outcomes(kind, [FOLDS])])
     assert f"harmful lessons promoted {harmful}" in table
     assert "sound refused 0 of 1" in table
 
@@ -133,17 +146,17 @@ def model(own: Params) -> Iterator[Champion]:
 def test_a_log_gives_a_lesson_of_each_kind(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wide log has every kind with folds as shipped, and two kinds with other folds and over three days, too."""
     monkeypatch.setattr(lessons, "TRUTH_USERS", 300)
-    found = lessons.measure(params, USERS, wide=True, seed=1)
+    found = lessons.measure(Path(), params, USERS, wide=True, seed=1)
     assert [one.kind for one in found if (one.days, one.folds) == (1, FOLDS)] == list(LESSONS)
     assert {(one.kind, one.days, one.folds) for one in found if one.folds != FOLDS} == {
         (kind, days, count) for kind in (SOUND, "rate × 5") for days in (1, 3) for count in (2, 8)
     }
-    assert tables.folds(found).count("\n| 200 |") == 4
+    assert fold_table(found).count("\n| 200 |") == 4
 
 
 def outcome(seed: int, promoted: bool, truth: float) -> Outcome:
     """Return a lesson of a day whose margin is 0.01."""
-    effect = Effect(judged=0, width=0.002, margin=0.01, truth=truth, truth_width=0.001)
+    effect = Effect(judged=0, width=0.002, margin=0.01, truth=truth)
     return Outcome(1000, seed, SOUND, 1, FOLDS, "open" if promoted else "borderline", "open", {"auc": effect}, 1.0, 2.0)
 
 
@@ -153,13 +166,13 @@ def outcome(seed: int, promoted: bool, truth: float) -> Outcome:
 def test_the_upper_end_of_a_share(promoted: int, stated: str) -> None:
     """The interval is that of Clopper and Pearson: 1 − 0.025^(1 / 100) for none of a hundred."""
     found = [outcome(seed, seed < promoted, truth=-0.02) for seed in range(100)]
-    assert f"harmful lessons promoted {stated}" in tables.lessons(found)
+    assert f"harmful lessons promoted {stated}" in lesson_table(found)
 
 
 def test_several_lessons_of_a_log_count_as_one() -> None:
     """Ten lessons of each of ten logs don't narrow the interval below that of ten."""
     found = [outcome(number % 10, promoted=False, truth=-0.02) for number in range(100)]
-    assert "harmful lessons promoted 0 of 100, 0.0 %, at most 30.8 %" in tables.lessons(found)
+    assert "harmful lessons promoted 0 of 100, 0.0 %, at most 30.8 %" in lesson_table(found)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +226,8 @@ def test_days_that_wait_become_one_lesson(params: Params, monkeypatch: pytest.Mo
         looks.append([len(view.days) for view in views["auc"]])
         return "open" if len(views["auc"][-1].days) == 2 else "borderline"
 
-    monkeypatch.setattr(waiting, "verdict", second_day)
-    found = wait(params, USERS, seed=1, days=5)
+    monkeypatch.setattr(lessons, "newest_verdict", second_day)
+    found = wait(Path(), params, USERS, seed=1, days=5)
     assert looks == [[1], [1, 2], [1], [1, 2], [1]]
     assert found.stays == [2, 2, 1]
 
@@ -223,24 +236,4 @@ def test_stays_count_days_until_both_gates_open() -> None:
     """The last champion has stayed until the end."""
     found = Wait(250, 1, ["borderline", "open", "open", "open"], ["open", "closed", "open", "closed"])
     assert found.stays == [3, 1]
-    assert "| 250 | 1 | 2 | 2 | 3 | 3 | 75 % | 25 % | 0 % | 50 % |" in tables.waits([found])
-
-
-def test_finished_results_are_kept(tmp_path: Path) -> None:
-    """A result is computed once, and read back as it was."""
-    calls = []
-
-    def run(seed: int) -> list[Outcome]:
-        calls.append(seed)
-        return [outcome(seed, promoted=True, truth=0.0)]
-
-    with ThreadPoolExecutor(1) as pool:
-        first = each(pool, tmp_path, run, {"one": [1]})
-        assert each(pool, tmp_path, run, {"one": [1], "two": [2]}) == [*first, [outcome(2, True, 0.0)]]
-    assert calls == [1, 2]
-
-
-def test_other_settings_keep_their_results_apart(params: Params, tmp_path: Path) -> None:
-    """The folder depends on the settings, and on nothing that differs from call to call."""
-    other = replace(params, gate=replace(params.gate, confidence=0.9))
-    assert folder_of(params, tmp_path) == folder_of(params, tmp_path) != folder_of(other, tmp_path)
+    assert "| 250 | 1 | 2 | 2 | 3 | 3 | 75 % | 25 % | 0 % | 50 % |" in wait_table([found])

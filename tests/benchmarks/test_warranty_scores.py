@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from benchmarks.warranty import scores
-from benchmarks.warranty.scores import Population, resample
+from benchmarks.warranty import pairs
+from benchmarks.warranty.pairs import Population, resample
 from din.metrics.estimates import Estimate
 from din.metrics.noninferiority import Look, judge
 from din.params import Params
@@ -49,7 +49,7 @@ def test_pairs_that_lose_a_margin_rarely_open(
     rule: Rule, population: Population, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lower bound holds in the stated share of pairs, and a loss of the margin opens rarely; wrong rules differ."""
-    monkeypatch.setattr(scores, "judge", rule)
+    monkeypatch.setattr(pairs, "judge", rule)
     found = resample(population, 250, 1.0, params.gate, PAIRS, np.random.default_rng(7))
     level = (1 - params.gate.confidence) / 2
     noise = 3.5 * math.sqrt(level * (1 - level) / PAIRS)
