@@ -22,47 +22,23 @@ Shapes: D days, K values. Each column takes one GROUP BY of the events, whose re
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Field
-from validation.checks import Check
-from validation.log import SIDE_IDS, Log, quoted
-from validation.strange import Judged, by_day
+from validation import constants
+from validation.data import quoted
+from validation.days import ctr_of_days
+from validation.expectations import Expected
+from validation.log import SIDE_IDS, Log
+from validation.strange import Figure, by_day
 from validation.totals import Totals, ctr_deviation, ctr_evidence
 from validation.trailing import deviation
 
-_VALUES = 40  # the most frequent values of a column
-_TENTHS = 10
-_MISSING = 0.1  # the share of rows by which missing values exceed the usual share
-_EXTREME_MISSING = 0.3
-_MISSING_FLOOR = 0.005
-_NEW = 0.5  # the share of rows with a new value, if earlier days had at most half of it
-_EXTREME_NEW = 0.8
-_KNOWN_DAYS = 2.0  # a value counts as new only after this number of usual days
 _BARE = r"^[^0-9]*0*([1-9][0-9]*)(?:\.0+)?\s*$"  # a number without blanks, a prefix, leading zeros and '.0'
-_SCORE = 6.0
-_EXTREME_SCORE = 8.0
-_LOST = np.log(3)  # a value is lost if its rows, and the odds of its share, fall to a third
-_SHARE = 0.02  # a value with a smaller share of the rows is not judged
-_EXTREME_SHARE = 0.1  # the share of a usual day's rows that lost values had
-_SHARE_FLOOR = 0.1
-_ODDS = np.log(1.5)
-_EXTREME_ODDS = np.log(2)
-_CTR_SCORE = 4.0  # the largest score of 10,000 values of sound logs was 2.7
-_EXTREME_CTR_SCORE = 5.0
-_LEAST_REST = 100  # with fewer rows of other values, nothing tells how many rows to expect
-_AGREEMENT_FLOOR = 0.01
-_AGREEMENT_SCORE = 4.0
-_AGREEMENT_LEFT = 0.5  # the share of the usual correlation
-_EXTREME_AGREEMENT_LEFT = 0.25
-_LEAST_AGREEMENT = 0.08  # a lower usual correlation can't show a change
-_SMOOTHING = 10  # each value's CTR is smoothed with this number of impressions of the mean CTR
-_TINY = 1e-12  # a smaller variance counts as zero
-
 _ADVICE = {
     "missing_values": "these days lack values that the days before had, or ids that the side table holds: was a column "
     "renamed, a join lost, or an old table used? The model would be judged without them; correct the source, or remove "
@@ -101,27 +77,16 @@ class Column:
     read: bool = True
 
 
-def by_composition(log: Log, users: Totals, trusted: np.ndarray, ctr: Judged | None) -> Iterator[Check]:
-    """Compare the values of each column with the days before.
-
-    `users` are the totals by user, and `trusted` [D] the days with enough users to compare with. `ctr` judges all rows:
-    values are not judged on a day on which it is extreme, nor warned of if it is strange.
-    """
-    found: defaultdict[str, list[Judged]] = defaultdict(list)
+def composition(log: Log) -> Iterator[Expected]:
+    """Compare the values of each column with those of the days before."""
+    found: defaultdict[str, list[Figure]] = defaultdict(list)
     for column in _columns(log):
         _tabulate(log, column)
         cells = _cells(log)
         for name in column.judged:
-            if name == "new_values":
-                found[name].append(_new(log, column, trusted))
-            elif name == "missing_values":
-                found[name].append(_missing(log, column, users, trusted))
-            elif name == "lost_values" and len(cells.values):
-                found[name].append(_lost(log, column, cells, trusted))
-            elif name == "ctr_of_values" and len(cells.values) and ctr is not None:
-                found[name].append(_clicked(log, column, cells, ctr))
-            elif name == "labels_follow_values" and ctr is not None:
-                found[name].append(_followed(log, column, trusted))
+            figure = _TESTS[name](log, column, cells)
+            if figure is not None:
+                found[name].append(figure)
     for name, figures in found.items():
         yield from by_day(log, name, figures, advice=_ADVICE[name])
 
@@ -133,14 +98,13 @@ def _columns(log: Log) -> Iterator[Column]:
     if log.one(f"SELECT count_if({BEHAVIOUR} <> {LABEL}) FROM events")[0]:
         yield Column(name=BEHAVIOUR, judged=("lost_values",), value=BEHAVIOUR)
     for name, kind in log.columns("events").items():
-        field = log.fields.get(name)
-        if name in (*EVENT_COLUMNS, "date"):
-            continue
-        numeric = _is_numeric(field, kind)
-        judged = of_fields if numeric else ("new_values", *of_fields)
-        yield Column(name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields)
+        if name not in (*EVENT_COLUMNS, "date"):
+            numeric = _is_numeric(log.fields.get(name), kind)
+            judged = of_fields if numeric else ("new_values", *of_fields)
+            yield Column(name=name, judged=judged, value=_value(log, "events", name, numeric), read=name in log.fields)
+    taken = set(log.columns("events"))
     for table in ("users", "items"):
-        if table not in log.tables:
+        if table not in log.sides:
             continue
         (key,) = SIDE_IDS[table]
         found = f"LEFT JOIN (SELECT {key}, true AS found FROM {table}) USING ({key})"
@@ -148,11 +112,17 @@ def _columns(log: Log) -> Iterator[Column]:
         for name, kind in log.columns(table).items():
             if name != key:
                 read = name in log.fields
-                value = _value(log, table, name, _is_numeric(log.fields.get(name), kind))
-                join = f"JOIN (SELECT {key}, {value} AS of_side FROM {table}) USING ({key})"
-                judged = of_fields if read else of_fields[:1]
-                yield Column(name=name, judged=judged, value="of_side", join=join, owner=key, read=read)
-    if "history" in log.tables:
+                yield Column(
+                    name=f"{name} in the table of {table}" if name in taken else name,
+                    judged=of_fields if read else of_fields[:1],
+                    value="of_side",
+                    join=f"JOIN (SELECT {key}, {_value(log, table, name, _is_numeric(log.fields.get(name), kind))} "
+                    f"AS of_side FROM {table}) USING ({key})",
+                    owner=key,
+                    read=read,
+                )
+        taken |= set(log.columns(table))
+    if "history" in log.sides:
         sizes = f"LEFT JOIN (SELECT {USER_ID}, count(*) AS size FROM history GROUP BY {USER_ID}) USING ({USER_ID})"
         size = "coalesce(2**floor(log2(size)), 0)::INTEGER"
         yield Column(name="length of the prior history", judged=of_fields[1:], value=size, join=sizes)
@@ -160,8 +130,8 @@ def _columns(log: Log) -> Iterator[Column]:
     first_day = f"min(date) OVER (PARTITION BY {USER_ID})"
     for name, value in (
         ("rows of the user on the day", f"2**floor(log2({of_day}))::INTEGER"),
-        ("user", f"CASE WHEN {first_day} < date THEN 'known' ELSE 'new' END"),
-        ("hour", f"'from ' || hour({TIMESTAMP}) // 3 * 3"),
+        ("new or known user", f"CASE WHEN {first_day} < date THEN 'known' ELSE 'new' END"),
+        ("hour of the day", f"'from ' || hour({TIMESTAMP}) // 3 * 3"),
     ):
         yield Column(name=name, judged=("ctr_of_values",), value=value)
 
@@ -179,7 +149,7 @@ def _value(log: Log, table: str, name: str, numeric: bool) -> str:
         return f"nullif(nullif({quoted(name)}::VARCHAR, ''), '[]')"
     number = f"TRY_CAST({quoted(name)} AS DOUBLE)"
     older = f"WHERE date < '{log.first_newest}'" if table == "events" else ""
-    steps = [step / _TENTHS for step in range(1, _TENTHS)]
+    steps = [step / constants.TENTHS for step in range(1, constants.TENTHS)]
     (found,) = log.one(f"SELECT quantile_disc({number}, {steps}) FROM {table} {older}")
     edges = sorted(set(found or ()))
     tenths = " ".join(f"WHEN {number} < {edge!r}::DOUBLE THEN 'below {edge:.5g}'" for edge in edges)
@@ -217,7 +187,7 @@ def _cells(log: Log) -> Cells:
         f"""
         WITH top AS (
             SELECT value, sum(n) AS of_value FROM cell WHERE value IS NOT NULL AND date < '{log.first_newest}'
-            GROUP BY value ORDER BY of_value DESC, value LIMIT {_VALUES}
+            GROUP BY value ORDER BY of_value DESC, value LIMIT {constants.VALUES}
         ), known AS (
             SELECT *, sum(n) OVER (PARTITION BY date, owner) AS own FROM cell JOIN top USING (value)
         )
@@ -249,27 +219,25 @@ def _by_date(log: Log, figures: str) -> dict[str, np.ndarray]:
     return {name: np.nan_to_num(values.astype(float)) for name, values in found.items() if name != "day"}
 
 
-def _missing(log: Log, column: Column, users: Totals, trusted: np.ndarray) -> Judged:
+def _missing(log: Log, column: Column, cells: Cells) -> Figure:
     counted = _by_date(log, "sum(n) AS rows, sum(n) FILTER (value IS NULL) AS missing")
     share = counted["missing"] / np.maximum(counted["rows"], 1)
-    usual = log.calendar.usual(share)
-    likely = (usual * users.independent + 0.5) / (users.independent + 1)
-    noise = np.sqrt(likely * (1 - likely) / users.independent)
-    found = deviation(log.calendar, share, noise, _MISSING_FLOOR)
+    independent = log.by_user.independent
+    likely = (log.calendar.usual(share) * independent + 0.5) / (independent + 1)
+    noise = np.sqrt(likely * (1 - likely) / independent)
+    found = deviation(log.calendar, share, noise, constants.MISSING_FLOOR)
     more = found.difference > 0
-    return Judged(
-        judged=trusted,
-        strange=more & found.beyond(_MISSING, _SCORE),
-        extreme=column.read & more & found.beyond(_EXTREME_MISSING, _EXTREME_SCORE),
-        evidence=lambda row: {
-            "column": column.name,
-            "missing": round(float(share[row]), 3),
-            "usual": round(float(found.usual[row]), 3),
-        },
+    extreme = found.beyond(constants.EXTREME_MISSING, constants.EXTREME_SCORE)
+    return Figure(
+        judged=log.trusted,
+        strange=more & found.beyond(constants.MISSING, constants.SCORE),
+        extreme=column.read & more & extreme,
+        values={"missing": share, "usual": found.usual},
+        column=column.name,
     )
 
 
-def _new(log: Log, column: Column, trusted: np.ndarray) -> Judged:
+def _new(log: Log, column: Column, cells: Cells) -> Figure:
     first = f"least(date, '{log.first_newest}')"
     known = "value IS NOT NULL"
     counted = _by_date(log, f"sum(n) FILTER ({known}) AS rows, sum(n) FILTER ({known} AND since >= {first}) AS new")
@@ -277,35 +245,38 @@ def _new(log: Log, column: Column, trusted: np.ndarray) -> Judged:
     newest = log.calendar.newest
     before = np.cumsum(rows) - rows
     before = np.minimum(before, before[newest] if newest < len(rows) else np.inf)
-    enough = before >= _KNOWN_DAYS * log.calendar.usual(rows)
+    enough = before >= constants.KNOWN_DAYS * log.calendar.usual(rows)
     share = counted["new"] / np.maximum(rows, 1)
     highest = log.calendar.highest(log.calendar.of_reference(np.where(enough, share, np.nan)), 1.0)
 
-    def evidence(row: int) -> dict[str, object]:
+    def more(row: int) -> dict[str, object]:
         day = log.calendar.days[row]
         value = log.one(f"SELECT max(({column.value})::VARCHAR) FROM events WHERE date = '{day}'")[0]
         bare, like = (f"regexp_extract({text}, '{_BARE}', 1)" for text in ("$value", f"({column.value})::VARCHAR"))
-        before = (
-            f"SELECT min({column.value}) AS was FROM events WHERE {like} = {bare} AND {bare} <> '' AND date < '{day}'"
-        )
+        same = f"{like} = {bare} AND {bare} <> '' AND date < '{day}'"
+        before = f"SELECT min({column.value}) FROM events WHERE {same}"
         known = log.connection.execute(before, {"value": str(value)}).fetchone()
-        shown = {"column": column.name, "new": round(float(share[row]), 3), "usual": round(float(highest[row]), 3)}
-        return shown | {"such_as": value} | ({"was_written": known[0]} if known and known[0] is not None else {})
+        return {"such_as": value} | ({"was_written": known[0]} if known and known[0] is not None else {})
 
     with np.errstate(invalid="ignore"):
-        return Judged(
-            judged=trusted & enough & ~np.isnan(highest),
-            strange=(share >= _NEW) & (highest <= _NEW / 2),
-            extreme=column.read & (share >= _EXTREME_NEW) & (highest <= _EXTREME_NEW / 2),
-            evidence=evidence,
+        return Figure(
+            judged=log.trusted & enough & ~np.isnan(highest),
+            strange=(share >= constants.NEW) & (highest <= constants.NEW / 2),
+            extreme=column.read & (share >= constants.EXTREME_NEW) & (highest <= constants.EXTREME_NEW / 2),
+            values={"new": share, "usual": highest},
+            column=column.name,
+            more=more,
         )
 
 
-def _lost(log: Log, column: Column, cells: Cells, trusted: np.ndarray) -> Judged:
+def _lost(log: Log, column: Column, cells: Cells) -> Figure | None:
+    if not cells.values:
+        return None
     rows = cells.totals.rows
+    usual = log.calendar.usual
     of_day = rows / np.maximum(cells.of_day, 1)
     # A value that began lately, as a new version of an app does, may go on to take the rows of others.
-    begins = (log.calendar.usual(of_day) < _SHARE) & (log.calendar.of_reference(of_day)[:, 0] >= _SHARE)
+    begins = (usual(of_day) < constants.SHARE) & (log.calendar.of_reference(of_day)[:, 0] >= constants.SHARE)
     total = np.maximum((rows * ~begins).sum(axis=1, keepdims=True), 1)
     squared = np.maximum(cells.shared.sum(axis=1, keepdims=True), 1)
     independent = total**2 / squared
@@ -313,26 +284,23 @@ def _lost(log: Log, column: Column, cells: Cells, trusted: np.ndarray) -> Judged
     between = cells.totals.rows_squared - 2 * share * cells.shared + share**2 * squared
     variance = np.maximum(between, total * share * (1 - share)) / total**2
     deviance = np.sqrt(variance * independent) / (share * (1 - share))
-    noise = log.calendar.usual(deviance) / np.sqrt(independent)
-    found = deviation(log.calendar, np.log(share / (1 - share)), noise, _SHARE_FLOOR)
-    usual_rows = log.calendar.usual(rows)
-    usual_share = log.calendar.usual(rows / total)
+    noise = usual(deviance) / np.sqrt(independent)
+    found = deviation(log.calendar, np.log(share / (1 - share)), noise, constants.SHARE_FLOOR)
+    usual_rows, usual_share = usual(rows), usual(rows / total)
     with np.errstate(invalid="ignore"):
-        gone = found.beyond(_LOST, _SCORE) & (found.difference < 0) & (usual_share >= _SHARE)
-        gone &= np.log((rows + 0.5) / (usual_rows + 0.5)) <= -_LOST
+        gone = found.beyond(constants.LOST, constants.SCORE) & (found.difference < 0)
+        gone &= (usual_share >= constants.SHARE) & (np.log((rows + 0.5) / (usual_rows + 0.5)) <= -constants.LOST)
     missed = np.where(gone, usual_share - rows / total, 0).sum(axis=1)
-    by_nature = log.calendar.highest(log.calendar.of_reference(missed), 1.0) >= _EXTREME_SHARE / 2
+    by_nature = log.calendar.highest(log.calendar.of_reference(missed), 1.0) >= constants.EXTREME_SHARE / 2
     worst = np.where(gone, usual_share, 0).argmax(axis=1)
 
-    def evidence(row: int) -> dict[str, Any]:
+    def more(row: int) -> dict[str, Any]:
         at = row, worst[row]
         instead = (rows - usual_rows)[row].argmax()
         others = ~gone[row] & (np.arange(len(cells.values)) != instead)
-        usual = usual_rows[row, others].sum()
-        growth = rows[row, others].sum() / usual if usual >= _LEAST_REST else 1.0
+        growth = _growth(rows[row, others].sum(), usual_rows[row, others].sum())
         moved = rows[row, instead] - growth * usual_rows[row, instead] >= usual_rows[row, gone[row]].sum() / 2
         return {
-            "column": column.name,
             "value": cells.values[worst[row]],
             "rows": int(rows[at]),
             "usual_rows": round(float(usual_rows[at])),
@@ -340,52 +308,63 @@ def _lost(log: Log, column: Column, cells: Cells, trusted: np.ndarray) -> Judged
             "looks_as_if": f"its rows hold {cells.values[instead]!r} instead" if moved else "its rows are missing",
         }
 
-    return Judged(
-        judged=trusted,
-        strange=missed >= _SHARE,
-        extreme=column.read & (missed >= _EXTREME_SHARE) & ~by_nature,
-        evidence=evidence,
+    return Figure(
+        judged=log.trusted,
+        strange=missed >= constants.SHARE,
+        extreme=column.read & (missed >= constants.EXTREME_SHARE) & ~by_nature,
+        values={"lost": missed},
+        column=column.name,
+        more=more,
     )
 
 
-def _clicked(log: Log, column: Column, cells: Cells, ctr: Judged) -> Judged:
-    totals = cells.totals
-    found = ctr_deviation(log.calendar, totals)
-    frequent = totals.rows >= _SHARE * np.maximum(cells.of_day, 1)
+def _clicked(log: Log, column: Column, cells: Cells) -> Figure | None:
+    """Judge the CTR of values, but not on a day whose whole CTR is extreme, nor warn if it is strange."""
+    if not cells.values or not log.labels_vary:
+        return None
+    ctr = ctr_of_days(log)
+    found = ctr_deviation(log.calendar, cells.totals)
+    frequent = cells.totals.rows >= constants.SHARE * np.maximum(cells.of_day, 1)
     worst = np.nan_to_num(np.where(frequent, np.abs(found.score), 0)).argmax(axis=1)
     at = np.arange(len(worst)), worst
 
-    def evidence(row: int) -> dict[str, Any]:
-        own = totals.of(worst[row])
+    def more(row: int) -> dict[str, Any]:
+        own = cells.totals.of(worst[row])
         rest = cells.of_day[:, 0] - own.rows
-        growth = rest[row] / log.calendar.usual(rest)[row] if rest[row] >= _LEAST_REST else 1.0
-        value = {"column": column.name, "value": cells.values[worst[row]]}
-        return value | ctr_evidence(log.calendar, own, row, growth)
+        growth = _growth(rest[row], log.calendar.usual(rest)[row])
+        return {"value": cells.values[worst[row]]} | ctr_evidence(log.calendar, own, row, growth)
 
-    return Judged(
+    extreme = found.beyond(constants.EXTREME_ODDS, constants.EXTREME_CTR_SCORE)
+    return Figure(
         judged=ctr.judged & ~ctr.extreme,
-        strange=frequent[at] & found.beyond(_ODDS, _CTR_SCORE)[at] & ~ctr.strange,
-        extreme=frequent[at] & column.read & found.beyond(_EXTREME_ODDS, _EXTREME_CTR_SCORE)[at],
-        evidence=evidence,
+        strange=frequent[at] & found.beyond(constants.ODDS, constants.CTR_SCORE)[at] & ~ctr.strange,
+        extreme=frequent[at] & column.read & extreme[at],
+        values={"score": found.score[at]},
+        column=column.name,
+        more=more,
     )
 
 
-def _followed(log: Log, column: Column, trusted: np.ndarray) -> Judged:
+def _growth(rows: float, usual: float) -> float:
+    """Return the factor by which rows grew, or 1 if they are usually too few to tell."""
+    return rows / usual if usual >= constants.LEAST_REST else 1.0
+
+
+def _followed(log: Log, column: Column, cells: Cells) -> Figure | None:
+    if not log.labels_vary:
+        return None
     agreement, rows = _agreement(log)
-    found = deviation(log.calendar, agreement, 1 / np.sqrt(rows), _AGREEMENT_FLOOR)
+    found = deviation(log.calendar, agreement, 1 / np.sqrt(rows), constants.AGREEMENT_FLOOR)
     with np.errstate(invalid="ignore"):
-        judged = trusted & (found.usual >= _LEAST_AGREEMENT) & ~np.isnan(agreement)
-        less = judged & (found.score <= -_AGREEMENT_SCORE)
+        judged = log.trusted & (found.usual >= constants.LEAST_AGREEMENT) & ~np.isnan(agreement)
+        less = judged & (found.score <= -constants.AGREEMENT_SCORE)
         left = agreement / found.usual
-    return Judged(
+    return Figure(
         judged=judged,
-        strange=less & (left <= _AGREEMENT_LEFT),
-        extreme=less & column.read & (left <= _EXTREME_AGREEMENT_LEFT),
-        evidence=lambda row: {
-            "column": column.name,
-            "correlation": round(float(agreement[row]), 3),
-            "usual": round(float(found.usual[row]), 3),
-        },
+        strange=less & (left <= constants.AGREEMENT_LEFT),
+        extreme=less & column.read & (left <= constants.EXTREME_AGREEMENT_LEFT),
+        values={"correlation": agreement, "usual": found.usual},
+        column=column.name,
     )
 
 
@@ -396,6 +375,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
         The correlation [D], NaN if labels are all equal or few values are known, and the rows [D], at least 1.
     """
     older = f"date < '{log.first_newest}'"
+    smoothing = constants.SMOOTHING
     log.connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE cell AS WITH by_value AS (
@@ -406,7 +386,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
             FROM by_value WINDOW own AS (PARTITION BY value)
         )
         SELECT date, value, n, c, coalesce(seen, 0) > 0 AS met,
-            (coalesce(clicked, 0) + {_SMOOTHING} * ctr) / (coalesce(seen, 0) + {_SMOOTHING}) - ctr AS score
+            (coalesce(clicked, 0) + {smoothing} * ctr) / (coalesce(seen, 0) + {smoothing}) - ctr AS score
         FROM known, (SELECT sum(c) / sum(n) AS ctr FROM cell WHERE {older})
         """
     )
@@ -418,6 +398,16 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
     spread = found["score_squared"] / rows - score**2
     variance = spread * ctr * (1 - ctr)
     covariance = found["clicked_score"] / rows - ctr * score
-    correlation = np.where(spread > _TINY, covariance / np.sqrt(np.maximum(variance, _TINY)), 0.0)
+    correlation = np.where(spread > constants.TINY, covariance / np.sqrt(np.maximum(variance, constants.TINY)), 0.0)
     known = (ctr * (1 - ctr) > 0) & (2 * found["met"] >= rows)
     return np.where(known, correlation, np.nan).round(6), rows
+
+
+_Test = Callable[[Log, Column, Cells], Figure | None]
+_TESTS: dict[str, _Test] = {
+    "missing_values": _missing,
+    "new_values": _new,
+    "lost_values": _lost,
+    "ctr_of_values": _clicked,
+    "labels_follow_values": _followed,
+}

@@ -11,40 +11,35 @@ from collections.abc import Iterator
 import numpy as np
 
 from din.schema import TIMESTAMP
-from validation.checks import Check, Severity, statistic
+from validation.constants import FEW_FAR, GAP_DAYS
+from validation.expectations import Expected, Severity, figure
 from validation.log import Log
 
-_GAP_DAYS = 14  # a shorter gap is a holiday or an outage
-_FEW = 0.05  # the share of all rows from which rows count as part of the log
 
-
-def far_days(log: Log) -> Iterator[Check]:
+def far_days(log: Log) -> Iterator[Expected]:
     """Expect that no small group of rows lies far after or far before the main part of the log."""
-    found = log.arrays("SELECT date::DATE AS day, count(*) AS rows FROM events GROUP BY day ORDER BY day")
-    days, rows = found["day"].astype("datetime64[D]").astype(int), found["rows"].astype(int)
+    days, rows = log.calendar.days, log.by_user.rows
     if not len(days):
         return
-    start, end = main_part(days, rows)
-    dates = found["day"].astype("datetime64[D]").astype(str)
-    main = f"the rest of the log lies between {dates[start]} and {dates[end - 1]}"
+    start, end = main_part(days.astype(int), rows)
+    first, last = days[start], days[end - 1]
     after: Severity = "critical" if log.protocol == "temporal" else "warning"
-    before: Severity = "warning"
     sides: tuple[tuple[str, str, np.ndarray, Severity], ...] = (
-        ("days_far_after", f"date > '{dates[end - 1]}'", rows[end:], after),
-        ("days_far_before", f"date < '{dates[start]}'", rows[:start], before),
+        ("days_far_after", f"date > '{last}'", rows[end:], after),
+        ("days_far_before", f"date < '{first}'", rows[:start], "warning"),
     )
     for name, where, outside, severity in sides:
-        count = int(outside.sum())
-        few = 0 < count <= _FEW * rows.sum()
-        yield statistic(
+        few = outside.sum() <= FEW_FAR * rows.sum()
+        yield figure(
             name,
-            count if few else 0,
+            outside.sum() if few else 0,
             maximum=0,
             column=TIMESTAMP,
             severity=severity,
-            advice=f"rows dated far from the rest; {main}. A clock or a unit was wrong: correct or leave out these rows"
-            + (", or set data.until; a temporal split would test on them alone" if name == "days_far_after" else ""),
-            sample=log.sample(f"SELECT * FROM events WHERE {where} ORDER BY {TIMESTAMP}", few),
+            advice=f"rows dated far from the rest; the rest of the log lies between {first} and {last}. A clock or a "
+            "unit was wrong: correct or leave out these rows, or end the log before them (data.until), since a "
+            "temporal split would test on late ones alone",
+            sample=log.sample(f"SELECT * FROM events WHERE {where} ORDER BY {TIMESTAMP}"),
         )
 
 
@@ -55,7 +50,7 @@ def main_part(days: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
     end = middle + 1
     grown = True
     while grown:
-        reach = max(_GAP_DAYS, days[end - 1] - days[start])
+        reach = max(GAP_DAYS, days[end - 1] - days[start])
         grown = False
         if end < len(days) and days[end] - days[end - 1] <= reach:
             end += 1

@@ -1,13 +1,14 @@
 # Great Expectations marks none of its public classes as exported:
 # pyright: reportPrivateImportUsage=false
-"""The parts of a suite: expectations of Great Expectations, with the advice and sample rows that explain a failure.
+"""The parts of a suite: expectations of Great Expectations on the columns of named tables.
 
-To judge rows, the pandas engine of Great Expectations would have to hold the whole log in memory, and it reports only
-values, not rows. A suite therefore counts offending rows over *all* data where that is cheap (DuckDB for the raw log,
-numpy for the shards), and lets Great Expectations assert on the count. It judges frames that fit into memory directly.
+The pandas engine of Great Expectations would have to hold the whole log in memory. A suite therefore computes a few
+small tables over *all* rows, in DuckDB for the raw log and in numpy for the shards: `days` has one row a day, `columns`
+one a column and day, `files` one a file, and `log` is one row of figures. Great Expectations judges their columns. The
+severity of an expectation and its advice, `notes`, are the library's own.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,38 +24,61 @@ SAMPLE = 5
 
 Rows = Sequence[Mapping[str, Any]]
 Severity = Literal["critical", "warning"]
+Sample = Rows | Callable[[], Rows] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One named expectation.
+@dataclass(frozen=True)
+class Expected:
+    """An expectation on columns of a named table.
 
     Attributes:
-        name: unique in its suite, stable between releases.
-        column: the judged column, for the report.
-        expectation: the class, called with `arguments`.
-        arguments: the arguments of the expectation.
-        threshold: the demanded values as JSON, for the report.
-        advice: what to do if it fails.
-        severity: critical | warning.
-        frame: the judged frame. None for the one-row frame of all statistics, where `value` is in the column `name`.
-        value: the figure of a statistic.
-        sample: some offending rows.
+        table: the name of the table.
+        columns: the columns that it needs, indexed by the table's key; the table joins those of all expectations.
+        expectation: its `meta` has its `name` in reports, and the `column` of the data that it is about.
+        sample: some offending rows, or a function that finds them. None: rows of `columns`.
     """
 
-    name: str
-    column: str | None
-    expectation: type[gxe.Expectation]
-    arguments: Mapping[str, Any]
-    threshold: Mapping[str, Any]
-    advice: str
-    severity: Severity = "critical"
-    frame: pd.DataFrame | None = None
-    value: float | None = None
-    sample: Rows = ()
+    table: str
+    columns: pd.DataFrame
+    expectation: gxe.Expectation
+    sample: Sample = None
+
+    @property
+    def name(self) -> str:
+        """The name in reports: unique in its suite, stable between releases."""
+        return self.expectation.meta["name"] if self.expectation.meta else ""
 
 
-def statistic(
+def expect(
+    kind: type[gxe.Expectation],
+    name: str,
+    table: str,
+    columns: pd.DataFrame,
+    *,
+    about: str | None = None,
+    advice: str,
+    severity: Severity = "critical",
+    sample: Sample = None,
+    **arguments: Any,
+) -> Expected:
+    """Return an expectation of the library on a table.
+
+    Args:
+        kind: the library's class, which is called with `arguments`.
+        name: the name in reports.
+        table: the name of the table.
+        columns: columns of the table.
+        about: the column of the data that the expectation is about, for the report.
+        advice: what to do if it fails.
+        severity: critical | warning.
+        sample: see `Expected`.
+        arguments: such as `column` and `max_value`.
+    """
+    arguments |= {"severity": severity, "notes": advice, "meta": {"name": name, "column": about}}
+    return Expected(table, columns, kind(**arguments), sample)
+
+
+def figure(
     name: str,
     value: float | None,
     *,
@@ -63,60 +87,56 @@ def statistic(
     column: str | None = None,
     advice: str,
     severity: Severity = "critical",
-    sample: Rows = (),
-) -> Check:
-    """Expect a figure over all data to lie in [minimum, maximum]; None and NaN fail."""
-    bounds = {"min": minimum, "max": maximum}
-    return Check(
-        name=name,
-        column=column,
-        # The frame has one row. Unlike ExpectColumnValuesToBeBetween, this expectation fails if the value is missing.
-        expectation=gxe.ExpectColumnMaxToBeBetween,
-        arguments={"column": name, "min_value": minimum, "max_value": maximum},
-        threshold={key: bound for key, bound in bounds.items() if bound is not None},
+    sample: Sample = (),
+) -> Expected:
+    """Expect a figure over all data, a column of `log`, to lie in [minimum, maximum]; None and NaN fail."""
+    return expect(
+        gxe.ExpectColumnMaxToBeBetween,  # the table has one row; unlike ExpectColumnValuesToBeBetween, null fails
+        name,
+        "log",
+        pd.DataFrame({name: [value]}, dtype="float64"),
+        about=column,
         advice=advice,
         severity=severity,
-        value=value,
         sample=sample,
+        column=name,
+        min_value=minimum,
+        max_value=maximum,
     )
 
 
 def graded(
-    critical: tuple[str, float],
-    warning: tuple[str, float],
-    value: float | None,
-    *,
-    column: str | None = None,
-    advice: str,
-    sample: Rows = (),
-) -> Iterator[Check]:
+    critical: tuple[str, float], warning: tuple[str, float], value: float | None, **others: Any
+) -> Iterator[Expected]:
     """Expect a figure to be at most a critical limit, and as a warning, at most a lower one; each has a name."""
-    limits: tuple[tuple[tuple[str, float], Severity], ...] = ((critical, "critical"), (warning, "warning"))
-    for (name, maximum), severity in limits:
-        yield statistic(name, value, maximum=maximum, column=column, advice=advice, severity=severity, sample=sample)
+    yield figure(critical[0], value, maximum=critical[1], **others)
+    yield figure(warning[0], value, maximum=warning[1], severity="warning", **others)
 
 
-def none_of(
-    name: str, offenders: Rows, *, advice: str, column: str | None = None, severity: Severity = "critical"
-) -> Check:
+def none_of(name: str, offenders: Rows, **others: Any) -> Expected:
     """Expect no offenders; `offenders` is the complete list."""
-    return statistic(name, len(offenders), maximum=0, column=column, advice=advice, severity=severity, sample=offenders)
+    return figure(name, len(offenders), maximum=0, sample=offenders, **others)
 
 
-def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) -> Check:
+def at_most(name: str, table: str, columns: pd.DataFrame, column: str, limit: float, **others: Any) -> Expected:
+    """Expect no value of a column above a limit. Null fails, and a table without rows counts as one row of zeros."""
+    judged = columns if len(columns) else pd.DataFrame({column: [0.0]})
+    return expect(
+        gxe.ExpectColumnMaxToBeBetween, name, table, judged, column=column, min_value=None, max_value=limit, **others
+    )
+
+
+def files_match_manifest(root: Path, manifest: Mapping[str, Any], stage: str) -> Expected:
     """Expect that no file was edited, added or lost since the stage wrote them. Reads all files once."""
     found = hash_files(root)
     listed = manifest["files"]
     found.pop(MANIFEST)
-    changed = [
-        {"file": str(root / path), "problem": problem}
-        for path in sorted(found.keys() | listed.keys())
-        if (problem := _difference(found.get(path), listed.get(path)))
-    ]
-    return none_of(
+    problems = {str(root / path): _difference(found.get(path), listed.get(path)) for path in sorted({*found, *listed})}
+    return _nothing_in(
         "files_match_manifest",
-        changed,
-        advice=f"the files below {root} are not as their stage wrote them: delete {root} and run `dvc repro {stage}`",
+        "problem",
+        problems,
+        f"the files below {root} are not as their stage wrote them: delete {root} and run `dvc repro {stage}`",
     )
 
 
@@ -128,14 +148,21 @@ def _difference(found: str | None, listed: str | None) -> str | None:
     return "not in the manifest" if listed is None else "changed after it was written"
 
 
-def schemas(paths: Iterable[Path]) -> tuple[dict[Path, pa.Schema], Check]:
+def _nothing_in(name: str, column: str, problems: Mapping[str, str | None], advice: str) -> Expected:
+    """Expect a column of `files` to be empty; `problems` holds its text, or None, for each file."""
+    files = pd.DataFrame({column: problems.values()}, index=pd.Index(problems, name="file"), dtype="object")
+    return expect(gxe.ExpectColumnValuesToBeNull, name, "files", files, advice=advice, column=column)
+
+
+def schemas(paths: Iterable[Path]) -> tuple[dict[Path, pa.Schema], Expected]:
     """Read the schemas of Parquet files from their footers; also return the expectation that all could be read."""
     found = {}
-    broken = []
+    problems: dict[str, str | None] = {}
     for path in paths:
         try:
             found[path] = pq.read_schema(path)
+            problems[str(path)] = None
         except (pa.ArrowException, OSError) as error:
-            broken.append({"file": str(path), "problem": str(error).splitlines()[0]})
+            problems[str(path)] = str(error).splitlines()[0]
     advice = "the file is truncated, damaged or missing: delete its directory and run the stage that writes it again"
-    return found, none_of("files_readable", broken, advice=advice)
+    return found, _nothing_in("files_readable", "unreadable", problems, advice)

@@ -20,10 +20,12 @@ from din.document_types import FeaturesManifest
 from din.params import Params
 from din.schema import ITEM_ID, SPLITS, USER_ID, WEIGHT, Group, parse_field
 from din.workspace import Workspace
-from validation.checks import SAMPLE, Check, Rows, files_match_manifest, none_of, schemas, statistic
+from validation.data import Data
+from validation.expectations import SAMPLE, Expected, Rows, figure, files_match_manifest, none_of, schemas
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.recount import Recount
+from validation.run import Phases
 from validation.scan import Found, Rule, scan
 from validation.shards import Features
 
@@ -37,13 +39,13 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 }
 
 
-def files(workspace: Workspace, params: Params) -> Iterator[Check]:
+def files(data: Data) -> Iterator[Expected]:
     """Yield the checks of the files: complete, unchanged, built from today's raw log, and laid out as in FORMAT.md."""
-    root = workspace.features
+    root = data.workspace.features
     manifest = _manifest(root)
     yield files_match_manifest(root, manifest, "featurize")
     built_from = manifest["raw"]
-    raw = hash_tree(workspace.raw)
+    raw = hash_tree(data.workspace.raw)
     yield none_of(
         "built_from_this_raw_log",
         [] if built_from == raw else [{"manifest": built_from, "log": raw}],
@@ -76,9 +78,9 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     )
 
 
-def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
+def vocabularies(data: Data) -> Iterator[Expected]:
     """Yield the checks of the vocabularies: dense ids, unique values, and the order of days and counts."""
-    features = _opened(workspace)
+    features = _opened(data.workspace)
     days = {day: number for number, day in enumerate(features.held_out, 1)}
     for field in features.fields:
         table = features.vocabulary(field)
@@ -99,30 +101,30 @@ def vocabularies(workspace: Workspace, params: Params) -> Iterator[Check]:
         for name, (broken, rule) in checks.items():
             sample: Rows = table.take(pa.array(np.flatnonzero(broken)[:5])).to_pylist()
             advice = f"{rule}; this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
-            yield statistic(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
+            yield figure(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
 
 
-def impressions(workspace: Workspace, params: Params) -> Iterator[Check]:
+def impressions(data: Data) -> Iterator[Expected]:
     """Yield the checks of the impressions: ids in range, histories before their impressions, and disjoint splits."""
-    features = _opened(workspace)
-    found = scan(features, workspace.raw)
+    features = _opened(data.workspace)
+    found = scan(features, data.workspace.raw)
     for rule in Rule:
         yield _counted(found, rule.label, rule.column, rule.advice)
     for field in features.fields:
         advice = f"{field.form.rule}: run `dvc repro featurize`"
         yield _counted(found, f"{field.name}_in_range", field.name, advice)
-    yield from _splits(found, params)
-    yield from _unknown(found, features, params)
+    yield from _splits(found, data.params)
+    yield from _unknown(found, features, data.params)
 
 
-def counting(workspace: Workspace, params: Params) -> Iterator[Check]:
+def counting(data: Data) -> Iterator[Expected]:
     """Yield the checks that weights agree with the log, and that training alone lacks negatives."""
-    yield from recounted(_opened(workspace), workspace.raw)
+    yield from recounted(_opened(data.workspace), data.workspace.raw)
 
 
-def late_ids(workspace: Workspace, params: Params) -> Iterator[Check]:
+def late_ids(data: Data) -> Iterator[Expected]:
     """Yield the checks that no id becomes known before the day on which it occurs often enough."""
-    features = _opened(workspace)
+    features = _opened(data.workspace)
     recount = Recount(features)
     for field in recount.fields:
         table = features.vocabulary(field)
@@ -130,7 +132,7 @@ def late_ids(workspace: Workspace, params: Params) -> Iterator[Check]:
         rows = np.flatnonzero(broken)[:SAMPLE]
         examples = table.take(pa.array(rows)).to_pylist()
         recounted = recount.counts[field.name][rows].tolist()
-        yield statistic(
+        yield figure(
             f"{field.name}_known_since",
             int(broken.sum()),
             maximum=0,
@@ -142,12 +144,22 @@ def late_ids(workspace: Workspace, params: Params) -> Iterator[Check]:
         )
 
 
-def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
+def meaning(data: Data) -> Iterator[Expected]:
     """Yield the checks of fields that leak the label, or that mean something else on later days."""
-    yield from judge_meaning(_opened(workspace), params.validate_features)
+    yield from judge_meaning(_opened(data.workspace), data.params.validate_features)
 
 
-PHASES = (files, vocabularies, impressions, counting, late_ids, meaning)
+PHASES = Phases(
+    Data,
+    {
+        "files": (files,),
+        "vocabularies": (vocabularies,),
+        "impressions": (impressions,),
+        "counting": (counting,),
+        "late_ids": (late_ids,),
+        "meaning": (meaning,),
+    },
+)
 
 
 def _opened(workspace: Workspace) -> Features:
@@ -176,18 +188,18 @@ def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str
     return files
 
 
-def _counted(found: Found, name: str, column: str | None, advice: str) -> Check:
+def _counted(found: Found, name: str, column: str | None, advice: str) -> Expected:
     """Expect no offending row; a rule that was not evaluated has no count and fails."""
     count = found.counts.get(name)
-    return statistic(name, count, maximum=0, column=column, advice=advice, sample=found.samples.get(name, []))
+    return figure(name, count, maximum=0, column=column, advice=advice, sample=found.samples.get(name, []))
 
 
-def _splits(found: Found, params: Params) -> Iterator[Check]:
+def _splits(found: Found, params: Params) -> Iterator[Expected]:
     least = params.validate_features.min_rows
     knobs = "featurize.protocol and its featurize.*_days or *_fraction"
     ranges = [{"split": name, "rows": split.rows, "dates": split.dates} for name, split in found.splits.items()]
     for name, split in found.splits.items():
-        yield statistic(
+        yield figure(
             f"{name}_rows",
             split.rows,
             minimum=least,
@@ -195,7 +207,7 @@ def _splits(found: Found, params: Params) -> Iterator[Check]:
             f"correct or remove its rows in the source; else see {knobs}, or lower min_rows",
             sample=ranges,
         )
-        yield statistic(
+        yield figure(
             f"{name}_classes",
             (split.clicks > 0) + (split.clicks < split.rows),
             minimum=2,
@@ -203,7 +215,7 @@ def _splits(found: Found, params: Params) -> Iterator[Check]:
             advice=f"all labels of {name} are equal, so nothing can be learned or measured: see {knobs}",
             sample=[{"split": name, "rows": split.rows, "clicks": split.clicks, "dates": split.dates}],
         )
-        yield statistic(
+        yield figure(
             f"{name}_mean_history_length",
             split.behaviours / split.rows if split.rows else None,
             minimum=0.01,
@@ -212,7 +224,7 @@ def _splits(found: Found, params: Params) -> Iterator[Check]:
         )
 
 
-def _unknown(found: Found, features: Features, params: Params) -> Iterator[Check]:
+def _unknown(found: Found, features: Features, params: Params) -> Iterator[Expected]:
     limits = params.validate_features
     held_out = found.splits["valid"].rows + found.splits["test"].rows
     for name, limit, column in (
@@ -220,7 +232,7 @@ def _unknown(found: Found, features: Features, params: Params) -> Iterator[Check
         ("unknown_users_rate", limits.max_unknown_users, USER_ID),
     ):
         if limit is not None and any(field.name == column for field in features.fields):
-            yield statistic(
+            yield figure(
                 name,
                 found.counts.get(name, math.nan) / held_out if held_out else None,
                 maximum=limit,

@@ -7,21 +7,15 @@ and for each item field, a join of the users' shares of each value.
 from collections.abc import Iterator
 
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group
-from validation.checks import Check, graded, statistic
-from validation.log import Log, quoted
-
-_REPEATED = 0.3  # the share of the history's rows
-_SOME_REPEATED = 0.02
-_WITHIN = 0.5
-_CERTAIN = 8.0  # the least number of standard errors
-_SIGMAS = 3.0
-_TOLD = 0.25  # the least share, in sound logs it was 0.9 to 1.5, with histories of other users 0 to 0.1
-_UNKNOWN_ITEMS = 0.95  # histories may hold items that left the catalogue long ago
+from validation import constants
+from validation.data import quoted
+from validation.expectations import Expected, figure, graded
+from validation.log import Log
 
 
-def prior_history(log: Log) -> Iterator[Check]:
-    """Expect behaviours to be older than the log, to belong to its users, and not to be impressions of the log."""
-    if "history" not in log.tables:
+def times_of_history(log: Log) -> Iterator[Expected]:
+    """Expect behaviours to be older than the log, and not to be impressions of the log."""
+    if "history" not in log.sides:
         return
     # A few rows may lie long before the log; far_days judges them.
     first, last = log.one(f"SELECT quantile_disc({TIMESTAMP}, 0.01), max({TIMESTAMP}) FROM events")
@@ -30,91 +24,92 @@ def prior_history(log: Log) -> Iterator[Check]:
         f"FROM history, (SELECT '{first}'::TIMESTAMP AS first, '{last}'::TIMESTAMP AS last)"
     )
     after = f"SELECT * FROM history WHERE {TIMESTAMP} > (SELECT max({TIMESTAMP}) FROM events)"
-    yield statistic(
+    yield figure(
         "history_after_log",
         late,
         maximum=0,
         column=TIMESTAMP,
         advice=f"behaviours dated after the last event, {last}: a prior history precedes the impressions; check the "
         "unit and time zone of fetch.table.history",
-        sample=log.sample(f"{after} ORDER BY {TIMESTAMP} DESC, {USER_ID}, {ITEM_ID}", late),
+        sample=log.sample(f"{after} ORDER BY {TIMESTAMP} DESC, {USER_ID}, {ITEM_ID}"),
     )
-    yield statistic(
+    yield figure(
         "history_within_log",
         (within - late) / max(timed, 1),
-        maximum=_WITHIN,
+        maximum=constants.HISTORY_WITHIN,
         column=TIMESTAMP,
         severity="warning",
         advice=f"most behaviours are dated after the first event, {first}: does each have its own time, not the time "
         "of the export? A behaviour must never be dated before it happened",
     )
-    repeated = (
-        f"FROM history AS h SEMI JOIN events AS e ON h.{USER_ID} = e.{USER_ID} AND h.{ITEM_ID} = e.{ITEM_ID} "
-        f"AND h.{TIMESTAMP} = e.{TIMESTAMP}"
-    )
+    repeated = f"FROM history SEMI JOIN events USING ({USER_ID}, {ITEM_ID}, {TIMESTAMP})"
     (count,) = log.one(f"SELECT count(*) {repeated}")
-    sample = log.sample(f"SELECT * {repeated} ORDER BY {TIMESTAMP}, {USER_ID}, {ITEM_ID}", count)
-    advice = (
-        "the history repeats impressions of the log at the same time: later impressions would see each of them twice, "
-        "and one dated a moment earlier would reveal its own label. Leave the log's rows out of fetch.table.history"
+    yield from graded(
+        ("history_repeats_log_rate", constants.REPEATED_HISTORY),
+        ("history_repeats_log", constants.SOME_REPEATED_HISTORY),
+        count / max(timed, 1),
+        column=TIMESTAMP,
+        advice="the history repeats impressions of the log at the same time: later impressions would see each of them "
+        "twice, and one dated a moment earlier would reveal its own label. Leave the log's rows out of "
+        "fetch.table.history",
+        sample=log.sample(f"SELECT * {repeated} ORDER BY {TIMESTAMP}, {USER_ID}, {ITEM_ID}"),
     )
-    share = count / max(timed, 1)
-    limits = ("history_repeats_log_rate", _REPEATED), ("history_repeats_log", _SOME_REPEATED)
-    yield from graded(*limits, share, column=TIMESTAMP, advice=advice, sample=sample)
-    known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.tables else "")
+
+
+def ids_of_history(log: Log) -> Iterator[Expected]:
+    """Expect the items and users of the prior history in the log."""
+    if "history" not in log.sides:
+        return
+    known = f"SELECT {ITEM_ID} FROM events" + (f" UNION SELECT {ITEM_ID} FROM items" if "items" in log.sides else "")
     strangers = f"FROM history ANTI JOIN ({known}) USING ({ITEM_ID})"
-    counted = f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers}"
     (unknown,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM history")
-    yield statistic(
+    counted = f"SELECT {ITEM_ID}, count(*) AS behaviours {strangers} GROUP BY {ITEM_ID}"
+    yield figure(
         "history_unknown_items",
         unknown,
-        maximum=_UNKNOWN_ITEMS,
+        maximum=constants.UNKNOWN_ITEMS,
         column=ITEM_ID,
         advice=f"neither the events nor the item table have these behaviours' {ITEM_ID}: do the ids have another form "
         "or meaning?",
-        sample=log.sample(f"{counted} GROUP BY {ITEM_ID} ORDER BY behaviours DESC, {ITEM_ID}", unknown),
+        sample=log.sample(f"{counted} ORDER BY behaviours DESC, {ITEM_ID}"),
     )
     (matched,) = log.one(
         f"SELECT count(*) FROM (SELECT DISTINCT {USER_ID} FROM events) SEMI JOIN history USING ({USER_ID})"
     )
-    yield statistic(
+    of_each = (f"(SELECT min({USER_ID}) FROM {table}) AS of_{table}" for table in ("events", "history"))
+    yield figure(
         "users_with_history",
         matched,
         minimum=1,
         column=USER_ID,
         advice=f"no {USER_ID} of the events occurs in the history: do the ids have another form or meaning?",
-        sample=[]
-        if matched
-        else log.rows(
-            f"SELECT min(e.{USER_ID}) AS of_events, min(h.{USER_ID}) AS of_history FROM events AS e, history AS h"
-        ),
+        sample=log.sample(f"SELECT {', '.join(of_each)}"),
     )
-    yield from _of_own_users(log)
 
 
-def _of_own_users(log: Log) -> Iterator[Check]:
+def history_of_own_users(log: Log) -> Iterator[Expected]:
     """Expect a user's prior history to tell what they click nearly as well as their earlier clicks in the log do.
 
     Both are compared with the clicks of the log's second half. Not judged if earlier clicks tell nothing for certain.
     """
-    if not log.labels_vary():
+    if "history" not in log.sides or not log.labels_vary:
         return
     clicks = f"SELECT {USER_ID}, {ITEM_ID} FROM events WHERE {LABEL} = 1 AND date"
     half = "(SELECT quantile_disc(date, 0.5) FROM events)"
     fields = [field.name for field in log.fields.values() if field.group is Group.ITEM and field.form.scalar]
     judged = []
-    for name in [ITEM_ID, *(name for name in fields if "items" in log.tables and name in log.columns("items"))]:
+    for name in [ITEM_ID, *(name for name in fields if "items" in log.sides and name in log.columns("items"))]:
         lift, error = _lift(log, name, f"{clicks} <= {half}", f"{clicks} > {half}")
-        if error and lift >= _CERTAIN * error:
+        if error and lift >= constants.CERTAIN_SIGMAS * error:
             judged.append((lift / error, lift, name))
     if not judged:
         return
     _, lift, name = max(judged)
     found, error = _lift(log, name, f"SELECT {USER_ID}, {ITEM_ID} FROM history", f"{clicks} > {half}")
-    yield statistic(
+    yield figure(
         "history_tells_clicks",
-        (found + _SIGMAS * error) / lift,
-        minimum=_TOLD,
+        (found + constants.TOLD_SIGMAS * error) / lift,
+        minimum=constants.TOLD,
         column=name,
         advice="clicks have the values of the user's own prior history hardly more often than any history would have "
         "them, though the user's earlier clicks have them: do the histories belong to other users? Join them by the "

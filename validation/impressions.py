@@ -20,15 +20,15 @@ import duckdb
 
 from din import cores
 from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
-from validation.checks import SAMPLE, Check, Rows, statistic
-from validation.log import quoted, text
+from validation.data import quoted, text
+from validation.expectations import SAMPLE, Expected, Rows, figure
 from validation.shards import Features
 
 _ROUNDING = 1e-9
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 
 
-def recounted(features: Features, raw: Path) -> Iterator[Check]:
+def recounted(features: Features, raw: Path) -> Iterator[Expected]:
     """Yield the checks of the rows that count differently, if there are any."""
     thinned = features.manifest["params"].get("keep_negatives", 1) < 1
     weight = features.manifest["params"].get(WEIGHT)
@@ -46,7 +46,7 @@ def recounted(features: Features, raw: Path) -> Iterator[Check]:
             )
 
 
-def _negatives(rows: "_Joined", features: Features) -> Iterator[Check]:
+def _negatives(rows: "_Joined", features: Features) -> Iterator[Expected]:
     yield rows.none_where(
         "negatives_kept",
         "'train' IN (found, expected) AND found IS DISTINCT FROM expected",
@@ -64,7 +64,7 @@ def _negatives(rows: "_Joined", features: Features) -> Iterator[Check]:
     kept, total = rows.one("count(*) FILTER (WHERE expected = 'train'), count(*)", "split = 'train' AND label = 0")
     told = features.manifest["negatives"]["training"] if "negatives" in features.manifest else 1.0
     share = kept / total if total else 1.0
-    yield statistic(
+    yield figure(
         "negatives_told",
         abs(told - share),
         maximum=_ROUNDING,
@@ -90,10 +90,10 @@ class _Joined:
         assert row is not None
         return row
 
-    def none_where(self, name: str, broken: str, *, column: str, advice: str) -> Check:
+    def none_where(self, name: str, broken: str, *, column: str, advice: str) -> Expected:
         """Expect no row that fulfils a condition."""
         (count,) = self.one("count(*)", broken)
-        return statistic(
+        return figure(
             name, count, maximum=0, column=column, advice=advice, sample=self._sample(broken) if count else ()
         )
 

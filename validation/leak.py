@@ -17,7 +17,7 @@ import numpy as np
 
 from din.metrics import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
-from validation.checks import SAMPLE
+from validation.expectations import SAMPLE
 from validation.sample import Codes, Impressions, Sample
 
 _MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field tells them from clicks

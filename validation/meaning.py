@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from din.params import ValidateFeatures
 from validation import leak, rates, shifts
-from validation.checks import SAMPLE, Check, Severity, graded, statistic
+from validation.expectations import SAMPLE, Expected, Severity, figure, graded
 from validation.sample import Sample
 from validation.shards import Features
 
@@ -23,7 +23,7 @@ _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fi
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
 
 
-def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Check]:
+def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Expected]:
     """Yield the expectations on leaks and shifts."""
     sample = Sample(features)
     highest = leak.limit(sample, limits.max_field_auc)
@@ -36,9 +36,9 @@ def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Chec
     yield from _relations(sample)
 
 
-def _fields(sample: Sample, singles: list[leak.Finding], highest: float) -> Iterator[Check]:
+def _fields(sample: Sample, singles: list[leak.Finding], highest: float) -> Iterator[Expected]:
     if not singles:
-        yield statistic("label_leak", 0, maximum=highest, advice="too few rows or clicks to judge any field")
+        yield figure("label_leak", 0, maximum=highest, advice="too few rows or clicks to judge any field")
         yield _later("label_leak_later", [], sample)
         return
     found = singles[0]
@@ -55,12 +55,12 @@ def _fields(sample: Sample, singles: list[leak.Finding], highest: float) -> Iter
     yield _later("label_leak_later", singles, sample)
 
 
-def _pairs(sample: Sample, leaking: set[str], highest: float) -> Iterator[Check]:
+def _pairs(sample: Sample, leaking: set[str], highest: float) -> Iterator[Expected]:
     pairs = leak.pairs(sample, leaking)
     if not pairs:
         return
     found = pairs[0]
-    yield statistic(
+    yield figure(
         "pair_leak",
         found.lower,
         maximum=highest,
@@ -70,14 +70,14 @@ def _pairs(sample: Sample, leaking: set[str], highest: float) -> Iterator[Check]
     )
 
 
-def _histories(sample: Sample, highest: float) -> Iterator[Check]:
+def _histories(sample: Sample, highest: float) -> Iterator[Expected]:
     histories = leak.histories(sample)
     if not histories:
-        yield statistic("history_leak", 0, maximum=highest, advice="too few rows or clicks to judge the histories")
+        yield figure("history_leak", 0, maximum=highest, advice="too few rows or clicks to judge the histories")
         yield _later("history_leak_later", [], sample)
         return
     found = histories[0]
-    yield statistic(
+    yield figure(
         "history_leak",
         found.lower,
         maximum=highest,
@@ -89,7 +89,7 @@ def _histories(sample: Sample, highest: float) -> Iterator[Check]:
     yield _later("history_leak_later", histories, sample)
     hits = leak.history_hits(sample)
     if hits:
-        yield statistic(
+        yield figure(
             "history_hits_ctr",
             hits[0].lower,
             maximum=_MAX_HITS_CTR,
@@ -100,12 +100,12 @@ def _histories(sample: Sample, highest: float) -> Iterator[Check]:
         )
 
 
-def _later(name: str, findings: list[leak.Finding], sample: Sample) -> Check:
+def _later(name: str, findings: list[leak.Finding], sample: Sample) -> Expected:
     """Expect no field to tell far more on a later part than in training."""
     risen = leak.risen(findings, sample.train)
     rows = [one.row() for one in risen[:SAMPLE]]
     on = f"{risen[0].name!r} tells far more about the label on {risen[0].part.name} than in training" if risen else ""
-    return statistic(
+    return figure(
         name,
         risen[0].rise if risen else 0,
         maximum=_MAX_RISE,
@@ -116,7 +116,7 @@ def _later(name: str, findings: list[leak.Finding], sample: Sample) -> Check:
     )
 
 
-def _rates(features: Features) -> Iterator[Check]:
+def _rates(features: Features) -> Iterator[Expected]:
     found = rates.exclusions(features)
     later = [one for one in found if one.later]
     training = [one for one in found if not one.later]
@@ -126,9 +126,9 @@ def _rates(features: Features) -> Iterator[Check]:
         yield _rate("rate_of_training_rows", training[0], "warning")
 
 
-def _rate(name: str, lowest: rates.Exclusion, severity: Severity) -> Check:
+def _rate(name: str, lowest: rates.Exclusion, severity: Severity) -> Expected:
     one, other = lowest.parts
-    return statistic(
+    return figure(
         name,
         lowest.correlation,
         minimum=rates.MIN_CORRELATION,
@@ -140,7 +140,7 @@ def _rate(name: str, lowest: rates.Exclusion, severity: Severity) -> Check:
     )
 
 
-def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
+def _values(sample: Sample, max_new_values: float) -> Iterator[Expected]:
     found = shifts.unknown_shares(sample)
     excess = found[0].value - found[0].expected if found else 0
     yield from graded(
@@ -165,7 +165,7 @@ def _values(sample: Sample, max_new_values: float) -> Iterator[Check]:
     )
 
 
-def _relations(sample: Sample) -> Iterator[Check]:
+def _relations(sample: Sample) -> Iterator[Expected]:
     yield _kept(
         "item_relations_kept",
         shifts.lost_relations(sample),
@@ -183,7 +183,7 @@ def _relations(sample: Sample) -> Iterator[Check]:
     )
 
 
-def _kept(name: str, lost: list[shifts.Shift], advice: str) -> Check:
+def _kept(name: str, lost: list[shifts.Shift], advice: str) -> Expected:
     rows = [shift.row() for shift in lost]
     column = lost[0].field if lost else None
-    return statistic(name, len(rows), maximum=0, column=column, advice=advice, sample=rows)
+    return figure(name, len(rows), maximum=0, column=column, advice=advice, sample=rows)

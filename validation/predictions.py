@@ -21,8 +21,9 @@ from din.artifacts import MANIFEST
 from din.document_types import Evaluation, FeaturesManifest
 from din.metrics import summary
 from din.params import Params
-from din.workspace import Workspace
-from validation.checks import SAMPLE, Check, none_of, schemas, statistic
+from validation.data import Data
+from validation.expectations import SAMPLE, Expected, expect, figure, none_of, schemas
+from validation.run import Phases
 
 _KEYS = ["user", "item", "label", "sequence", "timestamp", "sampled"]
 _Judged = Literal["valid", "test"]
@@ -30,8 +31,9 @@ _SPLITS: tuple[_Judged, ...] = get_args(_Judged)
 _EVALUATE = "run `dvc repro evaluate`"
 
 
-def files(workspace: Workspace, params: Params) -> Iterator[Check]:
+def files(data: Data) -> Iterator[Expected]:
     """Yield the checks that both files exist and have their columns."""
+    workspace = data.workspace
     found, readable = schemas(workspace.predictions / f"{split}.parquet" for split in _SPLITS)
     yield readable
     evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
@@ -45,44 +47,48 @@ def files(workspace: Workspace, params: Params) -> Iterator[Check]:
     yield none_of("columns", wrong, advice=f"the predictions are not of this version: {_EVALUATE}")
 
 
-def values(workspace: Workspace, params: Params) -> Iterator[Check]:
+def values(data: Data) -> Iterator[Expected]:
     """Yield the checks that each row is predicted once, by probabilities that vary and are calibrated."""
-    limits = params.validate_predictions
+    workspace = data.workspace
+    limits = data.params.validate_predictions
     evaluation = documents.read(Evaluation, workspace.evaluation, _EVALUATE)
     for split in _SPLITS:
         scores = _scores(split, evaluation)
         frame = pd.read_parquet(workspace.predictions / f"{split}.parquet", columns=[*_KEYS, *scores])
         for column in scores:
-            yield Check(
-                name=f"{split}_{column}_not_null",
+            yield expect(
+                gxe.ExpectColumnValuesToNotBeNull,
+                f"{split}_{column}_not_null",
+                split,
+                frame,
+                about=column,
                 column=column,
-                expectation=gxe.ExpectColumnValuesToNotBeNull,
-                arguments={"column": column},
-                threshold={"max": 0},
-                frame=frame,
                 advice=f"a score is missing or NaN: look at the loss in reports/training, then {_EVALUATE}",
             )
-        yield Check(
-            name=f"{split}_prediction_0_to_1",
+        yield expect(
+            gxe.ExpectColumnValuesToBeBetween,
+            f"{split}_prediction_0_to_1",
+            split,
+            frame,
+            about="prediction",
             column="prediction",
-            expectation=gxe.ExpectColumnValuesToBeBetween,
-            arguments={"column": "prediction", "min_value": 0, "max_value": 1},
-            threshold={"min": 0, "max": 1},
-            frame=frame,
+            min_value=0,
+            max_value=1,
             advice=f"a prediction is a probability: {_EVALUATE}",
         )
         if len(frame) or split == "test":  # a champion that goes on may have learned all validation rows
-            yield Check(
-                name=f"{split}_prediction_std",
+            yield expect(
+                gxe.ExpectColumnStdevToBeBetween,
+                f"{split}_prediction_std",
+                split,
+                frame,
+                about="prediction",
                 column="prediction",
-                expectation=gxe.ExpectColumnStdevToBeBetween,
-                arguments={"column": "prediction", "min_value": limits.min_std},
-                threshold={"min": limits.min_std},
-                frame=frame,
+                min_value=limits.min_std,
                 advice="all predictions are alike, the model collapsed: lower learning_rate or regularization",
             )
         differing = _differing(workspace.features, split, frame, evaluation["learned_until"][split])
-        yield statistic(
+        yield figure(
             f"{split}_rows_of_features",
             len(differing),
             maximum=0,
@@ -90,18 +96,18 @@ def values(workspace: Workspace, params: Params) -> Iterator[Check]:
             sample=differing.head(SAMPLE).to_dict("records"),
         )
         if split == "test":
-            yield from _quality(frame, params)
+            yield from _quality(frame, data.params)
 
 
-PHASES = (files, values)
+PHASES = Phases(Data, {"files": (files,), "values": (values,)})
 
 
-def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
+def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Expected]:
     limits = params.validate_predictions
     label, prediction = frame["label"].to_numpy(), frame["prediction"].to_numpy()
     usable = np.isfinite(prediction) & (prediction >= 0) & (prediction <= 1)
     metrics = summary(label[usable], prediction[usable], frame["user"].to_numpy()[usable])
-    yield statistic(
+    yield figure(
         "test_calibration_ratio",
         metrics["calibration_ratio"],
         minimum=limits.min_calibration,
@@ -110,7 +116,7 @@ def _quality(frame: pd.DataFrame, params: Params) -> Iterator[Check]:
         advice="mean prediction over observed CTR: did the CTR change after the training days? Train on newer ones",
         sample=[{"mean_prediction": prediction[usable].mean(), "ctr": metrics["ctr"]}] if usable.any() else [],
     )
-    yield statistic(
+    yield figure(
         "test_normalized_entropy",
         metrics["normalized_entropy"],
         maximum=limits.max_log_loss_over_constant,

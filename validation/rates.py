@@ -27,7 +27,7 @@ import pyarrow.compute as pc
 
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
-from validation.checks import SAMPLE
+from validation.expectations import SAMPLE
 from validation.sample import in_second_half
 from validation.shards import Features, Rows
 

@@ -8,26 +8,36 @@ compares the tables with each other. Last comes the meaning of the rows: each da
 and users who behave like robots. Rows are never loaded into pandas, and DuckDB's hash tables spill to disk.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import NamedTuple
 
 import pandas as pd
 from great_expectations import expectations as gxe
 
 from din.errors import listed
-from din.params import Params
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.workspace import Workspace
-from validation.checks import SAMPLE, Check, Severity, files_match_manifest, graded, none_of, schemas, statistic
-from validation.copies import copies
-from validation.coverage import by_coverage
+from validation import constants
+from validation.composition import composition
+from validation.copies import copies, delivered_twice
+from validation.data import quoted
 from validation.dates import far_days
-from validation.days import by_figures
-from validation.history import prior_history
-from validation.log import SIDE_IDS, Log, opened, quoted, read_manifest
-from validation.totals import rows_by_hour, totals
-from validation.users import concentration, robots
+from validation.days import click_rate, volumes
+from validation.expectations import (
+    Expected,
+    Sample,
+    expect,
+    figure,
+    files_match_manifest,
+    graded,
+    none_of,
+    schemas,
+)
+from validation.history import history_of_own_users, ids_of_history, times_of_history
+from validation.hours import covered_hours, moved_hours
+from validation.log import SIDE_IDS, Log
+from validation.run import Phases
+from validation.users import largest_user, largest_user_of_days, robots
 from validation.values import declared_values, vectors
 
 _IDS = ("int64", "string")
@@ -40,8 +50,45 @@ _TYPES = {
     BEHAVIOUR: ("int8",),
 }
 _NUMBERS = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE")
-_FEW_IDS = 2
-_YEARS = (1990, 2100)  # no log of clicks is older, and a wrong unit gives 1970 or the year 50000
+
+
+def files(log: Log) -> Iterator[Expected]:
+    """Expect complete, unchanged and readable files with the contract's types."""
+    yield files_match_manifest(log.root, log.manifest, "fetch")
+    events = sorted(log.root.glob("events/*/*.parquet"))
+    sides = {log.root / f"{name}.parquet": SIDE_IDS[name] for name in log.sides}
+    found, readable = schemas([*events, *sides])
+    yield readable
+    advice = f"no Parquet file in {log.root}/events/date=…; run fetch"
+    yield figure("event_files", len(events), minimum=1, advice=advice)
+    types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}
+    demanded = {path: {c: types[path].get(c, "missing") for c in sides.get(path, _TYPES)} for path in types}
+    table = pd.DataFrame(demanded.values(), index=pd.Index(map(str, demanded), name="file"))
+    of_events = table.loc[[path not in sides for path in demanded]]
+    for column, allowed in _TYPES.items() if len(of_events) else ():
+        yield expect(
+            gxe.ExpectColumnValuesToBeInSet,
+            f"{column}_type",
+            "files",
+            of_events.filter([column]),
+            about=column,
+            advice=f"every event file needs the column {column!r}, of that type: see fetch.table.columns, then fetch",
+            column=column,
+            value_set=allowed,
+        )
+    ids = {column: table[column].dropna() for column in (USER_ID, ITEM_ID) if column in table}
+    first = {column: kinds.iloc[0] for column, kinds in ids.items()}
+    yield none_of(
+        "ids_of_one_type",
+        [
+            {"file": file, column: kind}
+            for column, kinds in ids.items()
+            for file, kind in kinds.items()
+            if kind != first[column]
+        ],
+        advice=f"ids of different types never match; in the first event file they are {first}: store them alike in all "
+        "files",
+    )
 
 
 class Rule(NamedTuple):
@@ -53,106 +100,50 @@ class Rule(NamedTuple):
     advice: str
 
 
-def files(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Yield the checks of the files: complete, unchanged, readable, and with the contract's types."""
-    root = workspace.raw
-    yield files_match_manifest(root, read_manifest(root), "fetch")
-    events = sorted(root.glob("events/*/*.parquet"))
-    sides = [root / f"{name}.parquet" for name in SIDE_IDS]
-    found, readable = schemas([*events, *(path for path in sides if path.exists())])
-    yield readable
-    yield statistic("event_files", len(events), minimum=1, advice=f"no Parquet file in {root}/events/date=…; run fetch")
-    types = {path: dict(zip(schema.names, map(str, schema.types), strict=True)) for path, schema in found.items()}
-    frame = pd.DataFrame(
-        [{"file": str(p)} | {c: types[p].get(c, "missing") for c in _TYPES} for p in events if p in types]
-    )
-    for column, allowed in _TYPES.items() if len(frame) else ():
-        yield Check(
-            name=f"{column}_type",
-            column=column,
-            expectation=gxe.ExpectColumnValuesToBeInSet,
-            arguments={"column": column, "value_set": allowed},
-            threshold={"in": allowed},
-            frame=frame,
-            advice=f"every event file needs the column {column!r}, of that type: see fetch.table.columns, then fetch",
+def events(log: Log) -> Iterator[Expected]:
+    """Expect that no event breaks a rule."""
+    rules = _event_rules(log)
+    weight = log.params.featurize.weight
+    if weight is not None:
+        kinds = log.columns("events")
+        found = kinds.get(weight, "missing")
+        yield none_of(
+            "weight_column",
+            [] if found in _NUMBERS else [{"column": weight, "type": found}],
+            column=weight,
+            advice=f"featurize.weight names {weight!r}, but the events hold no numbers under that name; they have "
+            f"{listed(kinds)}. Under fetch.source table, list the column in fetch.table.keep",
         )
-    ids = [{"file": str(p), c: types[p].get(c, "missing")} for p in events for c in (USER_ID, ITEM_ID) if p in types]
-    ids += [
-        {"file": str(path), column: types[path].get(column, "missing")}
-        for name, columns in SIDE_IDS.items()
-        if (path := root / f"{name}.parquet") in types
-        for column in columns
-    ]
-    first = {c: next((row[c] for row in ids if c in row), None) for c in (USER_ID, ITEM_ID)}
-    yield none_of(
-        "ids_of_one_type",
-        [row for row in ids if any(row[c] != first[c] for c in row.keys() & first.keys())],
-        advice=f"ids of different types never match; in the first event file they are {first}: store them alike in all "
-        "files",
-    )
+        if found in _NUMBERS:
+            own = quoted(weight)
+            broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
+            advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
+            rules.append(Rule("weight_usable", weight, broken, advice))
+    yield from _rules(log, "events", rules)
 
 
-def rows(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Yield the checks of the rows: the contract's rules, plausible figures, and unique rows."""
-    limits = params.validate_raw
-    with opened(workspace, params) as log:
-        rules = _event_rules(log.until and log.until.isoformat())
-        weight = params.featurize.weight
-        if weight is not None:
-            yield _weight_column(log, weight)
-            rules += _weight_rules(log, weight)
-        yield from _rules(log, "events", rules)
-        yield from _figures(log, params)
-        yield from _uniqueness(log, limits.max_duplicate_rate)
-        for name in log.tables:
-            advice = f"every row of {workspace.raw / name}.parquet needs one"
-            yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
-            if name != "history":
-                yield from _one_row_each(log, name)
+def side_tables(log: Log) -> Iterator[Expected]:
+    """Expect an id in each row of the side tables, and one row for each item and user."""
+    for name in log.sides:
+        advice = f"every row of {log.root / name}.parquet needs one"
+        yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
+        if name != "history":
+            (key,) = SIDE_IDS[name]
+            (again,) = log.one(f"SELECT count({key}) - count(DISTINCT {key}) FROM {name}")
+            yield figure(
+                f"{name}_unique",
+                again,
+                maximum=0,
+                column=key,
+                advice=f"keep one row for each {key}; with two, side fields are ambiguous",
+                sample=_repeated(log, name, key),
+            )
 
 
-def tables(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Yield the checks of the log's days, and those that compare tables: ids, times, and declared values."""
-    limits = params.validate_raw
-    with opened(workspace, params) as log:
-        yield from far_days(log)
-        if limits.missing_days != "off":
-            yield from _days(log, _if_daily(log, limits.missing_days))
-        if "items" in log.tables:
-            yield from _coverage(log, "items", limits.max_unknown_items)
-        if "users" in log.tables:
-            yield from _coverage(log, "users", limits.max_unknown_users)
-        yield from prior_history(log)
-        yield from declared_values(log)
-        yield from vectors(log)
-
-
-def meaning(workspace: Workspace, params: Params) -> Iterator[Check]:
-    """Yield the checks that each day is like the days before and not a copy, and that users behave like people."""
-    limits = params.validate_raw
-    with opened(workspace, params) as log:
-        yield from copies(log, limits.max_duplicate_rate)
-        yield from robots(log)
-        yield from concentration(log, limits.max_user_share, limits.strange_days != "off")
-        users = totals(log, USER_ID)
-        hours = rows_by_hour(log)
-        if limits.partial_days != "off":
-            yield from by_coverage(log, users, hours, _if_daily(log, limits.partial_days))
-        if limits.strange_days != "off":
-            yield from by_figures(log, users, hours)
-
-
-PHASES = (files, rows, tables, meaning)
-
-
-def _if_daily(log: Log, wanted: Severity) -> Severity:
-    """Return the severity of a fault that only a source with whole days for every day can have."""
-    return wanted if log.daily else "warning"
-
-
-def _event_rules(until: str | None) -> list[Rule]:
+def _event_rules(log: Log) -> list[Rule]:
     present = "every event needs one: correct the source, or leave the row out"
     wrong_time = "the timestamp's unit or zone is wrong: see fetch.table.timestamp_unit; times are UTC"
+    first, last = constants.YEARS
     rules = [
         *(_present(column, present) for column in (USER_ID, ITEM_ID)),
         *(Rule(f"{c}_not_null", c, f"{c} IS NULL", present) for c in (TIMESTAMP, SEQUENCE)),
@@ -160,15 +151,12 @@ def _event_rules(until: str | None) -> list[Rule]:
             Rule(f"{c}_0_or_1", c, f"{c} IS NULL OR {c} NOT IN (0, 1)", f"a {c} is 0 or 1: see fetch.table.{c}")
             for c in (LABEL, BEHAVIOUR)
         ),
-        Rule(
-            "timestamp_plausible", TIMESTAMP, f"year({TIMESTAMP}) NOT BETWEEN {_YEARS[0]} AND {_YEARS[1]}", wrong_time
-        ),
+        Rule("timestamp_plausible", TIMESTAMP, f"year({TIMESTAMP}) NOT BETWEEN {first} AND {last}", wrong_time),
         Rule("timestamp_within_day", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') <> date", wrong_time),
     ]
-    if until:
-        day = date.fromisoformat(until)  # parsed, so that only a day of the manifest reaches SQL
+    if log.until:
         late = "events after data.until are not to be used: delete data/raw and fetch"
-        rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{day}'", late))
+        rules.append(Rule("not_after_until", TIMESTAMP, f"strftime({TIMESTAMP}, '%Y-%m-%d') > '{log.until}'", late))
     return rules
 
 
@@ -176,70 +164,53 @@ def _present(column: str, advice: str) -> Rule:
     return Rule(f"{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
 
 
-def _finite(log: Log, table: str) -> list[Rule]:
+def _rules(log: Log, table: str, rules: Iterable[Rule]) -> Iterator[Expected]:
+    """Count the rows that break each rule in one scan: of each day, in `days`, or of a side table, in `log`."""
     advice = "a number is finite or null: write a missing one as null, correct an infinite one"
-    return [
-        Rule(f"{name}_finite", name, f"NOT isfinite({quoted(name)})", advice)
-        for name, kind in log.columns(table).items()
-        if kind in ("FLOAT", "DOUBLE")
-    ]
-
-
-def _rules(log: Log, table: str, rules: list[Rule]) -> Iterator[Check]:
-    """Count the rows that break each rule in one scan, and look for examples of broken rules."""
-    rules = [*rules, *_finite(log, table)]
-    counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
-    found = log.one(f"SELECT {counts} FROM {table}") if rules else ()
-    for rule, count in zip(rules, found, strict=True):
-        yield statistic(
-            rule.name if table == "events" else f"{table}_{rule.name}",
-            count,
-            maximum=0,
-            column=rule.column,
+    numbers = [name for name, kind in log.columns(table).items() if kind in ("FLOAT", "DOUBLE")]
+    rules = [*rules, *(Rule(f"{name}_finite", name, f"NOT isfinite({quoted(name)})", advice) for name in numbers)]
+    if not rules:
+        return
+    named, by, group = ("log", "0", "") if table != "events" else ("days", "date", "GROUP BY date")
+    names = [rule.name if table == "events" else f"{table}_{rule.name}" for rule in rules]
+    counts = (
+        f"count(*) FILTER (WHERE {rule.broken}) AS {quoted(name)}" for rule, name in zip(rules, names, strict=True)
+    )
+    counted = log.rows(f"SELECT {by} AS of, {', '.join(counts)} FROM {table} {group} ORDER BY of")
+    found = pd.DataFrame(counted, columns=["of", *names]).set_index("of").rename_axis("date" if group else None)
+    for rule, name in zip(rules, names, strict=True):
+        yield expect(
+            gxe.ExpectColumnSumToBeBetween,
+            name,
+            named,
+            found.filter([name]),
+            about=rule.column,
             advice=rule.advice,
-            sample=log.sample(f"SELECT * FROM {table} WHERE {rule.broken}", count),
+            sample=log.sample(f"SELECT * FROM {table} WHERE {rule.broken}"),
+            column=name,
+            min_value=None,
+            max_value=0,
         )
 
 
-def _weight_column(log: Log, name: str) -> Check:
-    """Expect that the column of weights exists and holds numbers."""
-    columns = log.columns("events")
-    found = columns.get(name, "missing")
-    return none_of(
-        "weight_column",
-        [] if found in _NUMBERS else [{"column": name, "type": found}],
-        column=name,
-        advice=f"featurize.weight names {name!r}, but the events hold no numbers under that name; they have "
-        f"{listed(columns)}. Under fetch.source table, list the column in fetch.table.keep",
-    )
-
-
-def _weight_rules(log: Log, name: str) -> list[Rule]:
-    if log.columns("events").get(name) not in _NUMBERS:
-        return []
-    own = quoted(name)
-    broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
-    advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
-    return [Rule("weight_usable", name, broken, advice)]
-
-
-def _figures(log: Log, params: Params) -> Iterator[Check]:
-    limits = params.validate_raw
+def figures(log: Log) -> Iterator[Expected]:
+    """Expect plausible numbers of rows, users, items, clicks and behaviours."""
+    limits = log.params.validate_raw
     count, ctr, behaviours = log.one(f"SELECT count(*), avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
-    yield statistic(
+    yield figure(
         "rows", count, minimum=limits.min_rows, advice="is the log complete? If so, lower validate_raw.min_rows"
     )
     for column, what in ((USER_ID, "users"), (ITEM_ID, "items")):
         (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM events")
-        yield statistic(
+        yield figure(
             f"distinct_{what}",
             distinct,
-            minimum=_FEW_IDS,
+            minimum=constants.FEW_IDS,
             column=column,
             advice=f"all events belong to one {what}, so nothing can be ranked: is {column} the right column?",
         )
     if log.protocol != "leave_last_out":
-        yield statistic(
+        yield figure(
             "ctr",
             ctr,
             minimum=limits.min_ctr,
@@ -247,8 +218,8 @@ def _figures(log: Log, params: Params) -> Iterator[Check]:
             column=LABEL,
             advice="is the label rule right (fetch.table.label)? A log of clicks alone needs protocol leave_last_out",
         )
-    if "history" not in log.tables:
-        yield statistic(
+    if "history" not in log.sides:
+        yield figure(
             "behaviours",
             behaviours,
             minimum=1,
@@ -258,87 +229,104 @@ def _figures(log: Log, params: Params) -> Iterator[Check]:
         )
 
 
-def _uniqueness(log: Log, max_duplicate_rate: float) -> Iterator[Check]:
-    count, repeated = log.one(f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
-    yield statistic(
+def uniqueness(log: Log) -> Iterator[Expected]:
+    """Expect each sequence number once, and few events with the user, item and time of another."""
+    count, again = log.one(f"SELECT count(*), count({SEQUENCE}) - count(DISTINCT {SEQUENCE}) FROM events")
+    yield figure(
         "sequence_unique",
-        repeated,
+        again,
         maximum=0,
         column=SEQUENCE,
         advice="sequence numbers break ties, so each is used once: leave the column out to number rows at fetch",
-        sample=_repeated(log, "events", SEQUENCE, repeated),
+        sample=_repeated(log, "events", SEQUENCE),
     )
     keys = f"{USER_ID}, {ITEM_ID}, {TIMESTAMP}"
     (distinct,) = log.one(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM events)")
-    yield statistic(
+    yield figure(
         "duplicate_rate",
         (count - distinct) / count if count else None,
-        maximum=max_duplicate_rate,
+        maximum=log.params.validate_raw.max_duplicate_rate,
         column=keys,
         advice="the same user, item and time again: was a file read twice? Else raise validate_raw.max_duplicate_rate",
-        sample=_repeated(log, "events", keys, count - distinct),
+        sample=_repeated(log, "events", keys),
     )
 
 
-def _days(log: Log, severity: Severity) -> Iterator[Check]:
+def missing_days(log: Log) -> Iterator[Expected]:
+    """Expect events on each day, up to the last one that may be used."""
+    wanted = log.params.validate_raw.missing_days
     days = log.calendar.days.astype(object)
-    if not len(days):
+    if wanted == "off" or not len(days):
         return
     between = (days[0] + timedelta(n) for n in range((days[-1] - days[0]).days))
-    missing = sorted(set(between) - set(days))
-    yield statistic(
+    yield none_of(
         "missing_days",
-        len(missing),
-        maximum=0,
-        severity=severity,
+        [{"date": str(day)} for day in sorted(set(between) - set(days))],
+        severity=log.if_daily(wanted),
         advice="days without a row inside the log's range: add them, or set validate_raw.missing_days to warning or "
         "off",
-        sample=[{"date": str(day)} for day in missing[:SAMPLE]],
     )
     if log.until:
-        yield statistic(
+        yield figure(
             "days_behind_until",
             max(0, (log.until - days[-1]).days),
             maximum=0,
-            severity=severity,
+            severity=log.if_daily(wanted),
             advice=f"the log ends before data.until={log.until}: add the newest days, or set an earlier data.until",
             sample=[{"newest": str(days[-1])}],
         )
 
 
-def _one_row_each(log: Log, name: str) -> Iterator[Check]:
-    (key,) = SIDE_IDS[name]
-    count, distinct = log.one(f"SELECT count({key}), count(DISTINCT {key}) FROM {name}")
-    yield statistic(
-        f"{name}_unique",
-        count - distinct,
-        maximum=0,
-        column=key,
-        advice=f"keep one row for each {key}; with two, side fields are ambiguous",
-        sample=_repeated(log, name, key, count - distinct),
-    )
+def known_ids(log: Log) -> Iterator[Expected]:
+    """Expect that most events' items and users are in their side tables."""
+    limits = log.params.validate_raw
+    for name, limit in (("items", limits.max_unknown_items), ("users", limits.max_unknown_users)):
+        if name not in log.sides:
+            continue
+        (key,) = SIDE_IDS[name]
+        strangers = f"FROM events ANTI JOIN {name} USING ({key})"
+        (share,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
+        held = log.rows(f"SELECT DISTINCT {key} FROM {name} ORDER BY {key} LIMIT 3")
+        yield from graded(
+            (f"unknown_{name}_rate", limit),
+            (f"unknown_{name}", 0),
+            share,
+            column=key,
+            advice=f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that "
+            "table. If hardly any match, the ids have another form or meaning; the table holds "
+            + ", ".join(repr(row[key]) for row in held)[:200],
+            sample=log.sample(
+                f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}"
+            ),
+        )
 
 
-def _coverage(log: Log, name: str, max_unknown: float) -> Iterator[Check]:
-    (key,) = SIDE_IDS[name]
-    strangers = f"FROM events ANTI JOIN {name} USING ({key})"
-    (share,) = log.one(f"SELECT (SELECT count(*) {strangers}) / greatest(count(*), 1) FROM events")
-    sample = log.sample(
-        f"SELECT {key}, count(*) AS events {strangers} GROUP BY {key} ORDER BY events DESC, {key}", share
-    )
-    advice = (
-        f"events whose {key} is not in the table of {name}; their side fields are unknown: complete that table. If "
-        f"hardly any match, the ids have another form or meaning; the table holds {_examples(log, name, key)}"
-    )
-    limits = (f"unknown_{name}_rate", max_unknown), (f"unknown_{name}", 0)
-    yield from graded(*limits, share, column=key, advice=advice, sample=sample)
+def _repeated(log: Log, table: str, keys: str) -> Sample:
+    return log.sample(f"SELECT {keys}, count(*) AS times FROM {table} GROUP BY {keys} HAVING times > 1 ORDER BY {keys}")
 
 
-def _repeated(log: Log, table: str, keys: str, count: int) -> list[dict[str, Any]]:
-    again = f"SELECT {keys}, count(*) AS times FROM {table} GROUP BY {keys} HAVING times > 1 ORDER BY {keys}"
-    return log.sample(again, count)
+def unlike_earlier_days(log: Log) -> Iterator[Expected]:
+    """Expect each day to be like the days before it."""
+    if log.params.validate_raw.strange_days != "off":
+        for detector in (largest_user_of_days, volumes, moved_hours, click_rate, composition):
+            yield from detector(log)
 
 
-def _examples(log: Log, table: str, key: str) -> str:
-    ids = [repr(row[key]) for row in log.rows(f"SELECT DISTINCT {key} FROM {table} ORDER BY {key} LIMIT 3")]
-    return ", ".join(ids)[:200]
+PHASES = Phases(
+    Log,
+    {
+        "files": (files,),
+        "rows": (events, figures, uniqueness, side_tables),
+        "tables": (
+            far_days,
+            missing_days,
+            known_ids,
+            times_of_history,
+            ids_of_history,
+            history_of_own_users,
+            declared_values,
+            vectors,
+        ),
+        "meaning": (copies, delivered_twice, robots, largest_user, covered_hours, unlike_earlier_days),
+    },
+)

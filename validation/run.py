@@ -1,3 +1,5 @@
+# Great Expectations marks none of its public classes as exported:
+# pyright: reportPrivateImportUsage=false
 """Run a suite: Great Expectations judges, the report records the findings, and the verdict file lets later stages run.
 
 Great Expectations takes 3-5 s to import, and then about 10 ms per expectation. Its context is in memory and made in
@@ -6,15 +8,19 @@ the judged data and on params.yaml, not on a clock or the registry.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import great_expectations as gx
 import pandas as pd
+from great_expectations import expectations as gxe
 from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.expectations.expectation import ColumnMapExpectation
 
 from din import reports
 from din.artifacts import hash_tree, write_bytes, write_json
@@ -22,19 +28,33 @@ from din.errors import GateClosed, InputError
 from din.params import Params
 from din.progress import progress
 from din.workspace import Suite, Workspace
-from validation.checks import SAMPLE, Check, Rows
+from validation.data import Data
+from validation.expectations import SAMPLE, Expected, Rows
 from validation.printing import failures
 
-Phase = Callable[[Workspace, Params], Iterable[Check]]
+Detector = Callable[[Any], Iterable[Expected]]  # of the suite's data
 
 
-def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], params: Params) -> None:
+@dataclass(frozen=True)
+class Phases:
+    """The phases of a suite, in order. A phase is judged only if all earlier ones are open, so it may rely on them.
+
+    Attributes:
+        data: opens what the suite judges.
+        detectors: the functions of each phase, by its name; each yields expectations.
+    """
+
+    data: Callable[[Workspace, Params], Data]
+    detectors: Mapping[str, tuple[Detector, ...]]
+
+
+def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params) -> None:
     """Judge the suite's directory and write its report, and its verdict file if the suite is open.
 
     Args:
         workspace: the workspace with the directory and the report.
         suite: the suite.
-        phases: judged in order. A phase runs only if all earlier ones are open, so it may rely on them.
+        phases: its phases.
         params: the parameters with the thresholds.
 
     Raises:
@@ -47,10 +67,15 @@ def validate(workspace: Workspace, suite: Suite, phases: tuple[Phase, ...], para
     verdict.unlink(missing_ok=True)
     judged = hash_tree(directory)
     entries: list[dict[str, Any]] = []
-    unjudged = list(phases)
-    with progress(len(phases), f"validating {suite}", "phase") as bar:
+    tables: dict[str, pd.DataFrame] = {}
+    unjudged = list(phases.detectors)
+    with (
+        progress(len(unjudged), f"validating {suite}", "phase") as bar,
+        closing(phases.data(workspace, params)) as data,
+    ):
         while unjudged and not _failed(entries, "critical"):
-            entries += _judge_phase(unjudged.pop(0), workspace, params)
+            name = unjudged.pop(0)
+            entries += _judge_phase(name, phases.detectors[name], data, tables)
             bar.update()
     blocking = _failed(entries, "critical")
     warnings = _failed(entries, "warning")
@@ -74,15 +99,18 @@ def _failed(entries: list[dict[str, Any]], severity: str) -> list[dict[str, Any]
     return [entry for entry in entries if not entry["success"] and entry["severity"] == severity]
 
 
-def _judge_phase(phase: Phase, workspace: Workspace, params: Params) -> list[dict[str, Any]]:
-    checks: list[Check] = []
+def _judge_phase(
+    name: str, detectors: tuple[Detector, ...], data: Data, tables: dict[str, pd.DataFrame]
+) -> list[dict[str, Any]]:
+    expected: list[Expected] = []
     try:
-        checks.extend(phase(workspace, params))
+        for detector in detectors:
+            expected.extend(detector(data))
     except InputError:
         raise
     except Exception as error:  # a phase that can't be evaluated is closed and says why
-        return [*judge(checks), _not_evaluated(phase.__name__, error)]
-    return judge(checks)
+        return [*judge(expected, tables), _not_evaluated(name, error)]
+    return judge(expected, tables)
 
 
 def _not_evaluated(name: str, error: Exception) -> dict[str, Any]:
@@ -99,20 +127,28 @@ def _not_evaluated(name: str, error: Exception) -> dict[str, Any]:
     }
 
 
-def judge(checks: list[Check]) -> list[dict[str, Any]]:
-    """Return the report entries of checks, in their order, with offending rows and advice for those that fail."""
-    statistics = pd.DataFrame({c.name: [c.value] for c in checks if c.frame is None}, dtype="float64")
-    frames = {id(c.frame): c.frame for c in checks if c.frame is not None}
-    groups = [(statistics, [c for c in checks if c.frame is None])]
-    groups += [(frame, [c for c in checks if c.frame is frame]) for frame in frames.values()]
-    results = {name: result for frame, group in groups if group for name, result in _expect(frame, group).items()}
-    return [_entry(check, results[check.name]) for check in checks]
+def judge(expected: Sequence[Expected], tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """Return the report entries of expectations, in their order; those that fail have offending rows and advice.
+
+    The columns of the expectations are added to `tables`, which are judged.
+    """
+    results: dict[str, ExpectationValidationResult] = {}
+    for table in dict.fromkeys(one.table for one in expected):
+        group = [one for one in expected if one.table == table]
+        _add(tables, table, group)
+        results |= _validate(tables[table], group)
+    return [_entry(one, results[one.name], tables[one.table].index) for one in expected]
 
 
-def _expect(frame: pd.DataFrame, checks: list[Check]) -> dict[str, ExpectationValidationResult]:
-    batch = _whole_frames().get_batch({"dataframe": frame})
-    expectations = [c.expectation(**c.arguments, severity=c.severity, meta={"name": c.name}) for c in checks]
-    found = batch.validate(gx.ExpectationSuite("suite", expectations=expectations), result_format="SUMMARY")
+def _add(tables: dict[str, pd.DataFrame], name: str, expected: Sequence[Expected]) -> None:
+    joined = pd.concat([*([tables[name]] if name in tables else []), *(one.columns for one in expected)], axis=1)
+    tables[name] = joined.loc[:, ~joined.columns.duplicated()]
+
+
+def _validate(table: pd.DataFrame, expected: Sequence[Expected]) -> dict[str, ExpectationValidationResult]:
+    batch = _whole_frames().get_batch({"dataframe": table.reset_index()})
+    suite = gx.ExpectationSuite("suite", expectations=[one.expectation for one in expected])
+    found = batch.validate(suite, result_format="SUMMARY")
     return {result.expectation_config.meta["name"]: result for result in found.results}  # type: ignore[union-attr]
 
 
@@ -125,29 +161,49 @@ def _whole_frames() -> BatchDefinition:
     return asset.add_batch_definition_whole_dataframe("whole")
 
 
-def _entry(check: Check, result: ExpectationValidationResult) -> dict[str, Any]:
+def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Index) -> dict[str, Any]:
+    expectation = expected.expectation
     found = result.result
     entry = {
-        "name": check.name,
-        "column": check.column,
+        "name": expected.name,
+        "column": (expectation.meta or {}).get("column"),
         "observed": _plain(found.get("observed_value", found.get("unexpected_count"))),
-        "threshold": _plain(check.threshold),
-        "severity": check.severity,
+        "threshold": _plain(_threshold(expectation)),
+        "severity": _plain(expectation.severity),
         "success": bool(result.success),
     }
     if not result.success:
-        rows = check.sample or _unexpected_rows(check, found)
-        entry["sample"] = [_plain(dict(row)) for row in rows[:SAMPLE]]
-        entry["advice"] = check.advice
+        entry["sample"] = [_plain(dict(row)) for row in _sample(expected, found, key)[:SAMPLE]]
+        entry["advice"] = expectation.notes
         if reason := result.exception_info.get("exception_message"):
             entry["reason"] = reason
     return entry
 
 
-def _unexpected_rows(check: Check, found: Mapping[str, Any]) -> Rows:
-    if check.frame is None:
-        return []
-    return check.frame.loc[found.get("partial_unexpected_index_list", [])[:SAMPLE]].to_dict("records")
+def _threshold(expectation: gxe.Expectation) -> dict[str, Any]:
+    """Return what is demanded of `observed`: bounds, or the allowed values."""
+    asked = expectation.configuration.kwargs
+    if isinstance(expectation, gxe.ExpectColumnValuesToBeInSet):
+        return {"in": asked["value_set"]}
+    if isinstance(expectation, ColumnMapExpectation):  # the number of unexpected values is observed
+        return {"max": 0} if asked.get("mostly", 1) == 1 else {}
+    return {key: asked[f"{key}_value"] for key in ("min", "max") if asked.get(f"{key}_value") is not None}
+
+
+def _sample(expected: Expected, found: Mapping[str, Any], key: pd.Index) -> Rows:
+    if expected.sample is not None:
+        return expected.sample() if callable(expected.sample) else expected.sample
+    columns = expected.columns
+    if "partial_unexpected_index_list" in found:
+        unexpected = key[found["partial_unexpected_index_list"]]
+    else:
+        asked = expected.expectation.configuration.kwargs
+        low, high = (asked.get(f"{bound}_value") for bound in ("min", "max"))
+        value = columns[asked["column"]]
+        holds = value.between(-math.inf if low is None else low, math.inf if high is None else high)
+        unexpected = columns.index[~holds]
+    rows = columns.loc[unexpected[:SAMPLE]]
+    return rows.reset_index(drop=rows.index.names == [None]).to_dict("records")
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Group
-from validation.checks import SAMPLE
+from validation.expectations import SAMPLE
 from validation.shards import Features, Rows, date_of, integers, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"

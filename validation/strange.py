@@ -1,76 +1,104 @@
+# Great Expectations marks none of its public classes as exported:
+# pyright: reportPrivateImportUsage=false
 """Two expectations of a figure by day: nothing extreme on the newest days, and nothing strange on any other day.
 
     days     0 … 9 | 10 11 12             the newest validate and test under `temporal`
     strange  · ! ·     ·  !  ·            a warning, `<name>_by_day`: days 1 and 11
     extreme  · · ·     ·  ·  !            critical, `<name>_newest_days`: day 12
 
-A figure for which no day has enough rows is not in the report.
+The column `<name>_verdict` of the table `days`, or of `columns`, says usual, strange or extreme, or nothing where the
+day or its reference has too few rows. A figure for which no day has enough rows is not in the report.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from great_expectations import expectations as gxe
 
-from validation.checks import SAMPLE, Check, Severity, statistic
+from validation.expectations import SAMPLE, Expected, Severity, expect
 from validation.log import Log
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """One figure of every day.
+class Figure:
+    """A figure of every day, of the whole log or of one of its columns. Arrays are [D].
 
     Attributes:
-        judged: [D] whether the day and its reference have enough rows.
-        strange: [D] whether the figure is worth a look.
-        extreme: [D] whether the figure can't come from a sound log.
-        evidence: returns the values that a report shows for a row of the calendar, besides its date.
+        judged: whether the day and its reference have enough rows.
+        strange: whether the figure is worth a look.
+        extreme: whether the figure can't come from a sound log.
+        values: the figure, and what it is compared with, for tables and reports.
+        column: the name of the column; "" for a figure of the whole log.
+        more: returns further values for a report on a day, given as a row of the calendar.
     """
 
     judged: np.ndarray
     strange: np.ndarray
     extreme: np.ndarray
-    evidence: Callable[[int], dict[str, Any]]
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    column: str = ""
+    more: Callable[[int], dict[str, Any]] = lambda row: {}
+
+    def evidence(self, log: Log, row: int) -> dict[str, Any]:
+        """Return what a report says of a day."""
+        values = {name: round(float(value[row]), 4) for name, value in self.values.items()}
+        column = {"column": self.column} if self.column else {}
+        return {"date": str(log.calendar.days[row])} | column | values | self.more(row)
 
 
 def by_day(
     log: Log,
     name: str,
-    figures: Sequence[Judged],
+    figures: Sequence[Figure],
     *,
     advice: str,
-    column: str | None = None,
+    about: str | None = None,
     severity: Severity | None = None,
-) -> Iterator[Check]:
+) -> Iterator[Expected]:
     """Yield the expectation on the newest days and the one on all other days; each covers all `figures`.
 
     `severity` is that of an extreme newest day; by default, `validate_raw.strange_days` decides it.
     """
     newest = np.arange(len(log.calendar.days)) >= log.calendar.newest
-    critical = [figure.judged & newest & figure.extreme for figure in figures]
-    warned = [
-        figure.judged & (figure.strange | figure.extreme) & ~extreme
-        for figure, extreme in zip(figures, critical, strict=True)
-    ]
-    judged = np.logical_or.reduce([np.zeros(len(newest), bool), *(figure.judged for figure in figures)])
-    expectations: tuple[tuple[str, Severity, np.ndarray, list[np.ndarray]], ...] = (
-        (f"{name}_newest_days", severity or log.newest_severity, judged & newest, critical),
-        (f"{name}_by_day", "warning", judged, warned),
+    strange_days: Severity = "critical" if log.params.validate_raw.strange_days == "critical" else "warning"
+    verdicts = [_verdict(figure, newest) for figure in figures]
+    columns = pd.concat([_columns(log, name, *one) for one in zip(figures, verdicts, strict=True)]) if figures else None
+    expectations: tuple[tuple[str, Severity, np.ndarray, str], ...] = (
+        (f"{name}_newest_days", severity or strange_days, newest, "extreme"),
+        (f"{name}_by_day", "warning", np.ones(len(newest), bool), "strange"),
     )
-    for expectation, severity, evident, found in expectations:
-        if not evident.any():
+    for expectation, severity, days, unwanted in expectations:
+        if columns is None or not any((figure.judged & days).any() for figure in figures):
             continue
-        offenders = [(row, figure) for figure, days in zip(figures, found, strict=True) for row in np.flatnonzero(days)]
-        offenders.sort(key=lambda offender: -offender[0])
-        yield statistic(
+        found = [(row, k) for k, verdict in enumerate(verdicts) for row in np.flatnonzero(verdict == unwanted).tolist()]
+        found.sort(key=lambda offender: -offender[0])
+        yield expect(
+            gxe.ExpectColumnValuesToNotBeInSet,
             expectation,
-            len(offenders),
-            maximum=0,
-            column=column,
-            severity=severity,
+            "columns" if figures[0].column else "days",
+            columns,
+            about=about,
             advice=advice,
-            sample=[
-                {"date": str(log.calendar.days[row])} | figure.evidence(int(row)) for row, figure in offenders[:SAMPLE]
-            ],
+            severity=severity,
+            sample=[figures[k].evidence(log, row) for row, k in found[:SAMPLE]],
+            column=f"{name}_verdict",
+            value_set=[unwanted],
         )
+
+
+def _verdict(figure: Figure, newest: np.ndarray) -> np.ndarray:
+    verdict = np.full(len(newest), "usual", object)
+    verdict[figure.strange | figure.extreme] = "strange"
+    verdict[figure.extreme & newest] = "extreme"
+    verdict[~figure.judged] = None
+    return verdict
+
+
+def _columns(log: Log, name: str, figure: Figure, verdict: np.ndarray) -> pd.DataFrame:
+    values = {key if key == name else f"{name}_{key}": value for key, value in figure.values.items()}
+    key = {"column": figure.column} if figure.column else {}
+    found = pd.DataFrame({"date": log.calendar.days.astype(str)} | key | values | {f"{name}_verdict": verdict})
+    return found.set_index(["date", *key])

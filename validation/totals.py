@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from din.schema import LABEL, TIMESTAMP
-from validation.log import Log
+from validation.constants import CTR_FLOOR
+from validation.data import Data
 from validation.trailing import Calendar, Deviation, deviation
 
 HOURS = 24
-_CTR_FLOOR = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Totals:
         return Totals(**{field.name: getattr(self, field.name)[:, value] for field in fields(self)})
 
 
-def totals(log: Log, key: str) -> Totals:
+def totals(data: Data, key: str) -> Totals:
     """Count by day and `key`, USER_ID or ITEM_ID, in one scan."""
-    found = log.arrays(
+    found = data.arrays(
         f"SELECT date, count(*) AS ids, sum(n) AS rows, sum(c) AS clicks, sum(n * n) AS rows_squared, "
         f"sum(n * c) AS rows_clicks, sum(c * c) AS clicks_squared "
         f"FROM (SELECT date, {key}, count(*) AS n, sum({LABEL})::BIGINT AS c FROM events GROUP BY ALL) "
@@ -57,10 +57,10 @@ def totals(log: Log, key: str) -> Totals:
     return Totals(**{name: values.astype(float) for name, values in found.items() if name != "date"})
 
 
-def rows_by_hour(log: Log) -> np.ndarray:
+def rows_by_hour(data: Data) -> np.ndarray:
     """Count the rows of each hour of each day, [D, 24], in one scan."""
     counted = ", ".join(f"count(*) FILTER (hour({TIMESTAMP}) = {hour}) AS h{hour}" for hour in range(HOURS))
-    found = log.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
+    found = data.arrays(f"SELECT date, {counted} FROM events GROUP BY date ORDER BY date")
     return np.stack([found[f"h{hour}"] for hour in range(HOURS)], axis=1).astype(float)
 
 
@@ -73,7 +73,7 @@ def ctr_deviation(calendar: Calendar, totals: Totals) -> Deviation:
     deviance = np.sqrt(variance * totals.independent) / (ctr * (1 - ctr))  # of the logit of one independent row
     # The noise is that of a usual day of this size, since a day without clicks has no variance of its own.
     noise = calendar.usual(deviance) / np.sqrt(totals.independent)
-    return deviation(calendar, np.log(ctr / (1 - ctr)), noise, _CTR_FLOOR)
+    return deviation(calendar, np.log(ctr / (1 - ctr)), noise, CTR_FLOOR)
 
 
 def ctr_evidence(calendar: Calendar, totals: Totals, row: int, growth: float = 1.0) -> dict[str, Any]:

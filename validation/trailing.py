@@ -8,22 +8,19 @@ and tested, share the days before the first of them, so that a fault of several 
     day 12      └──── reference ────┘
 
 The level is the median, and the spread is the median absolute deviation. Both ignore a few faulty days. Growth widens
-the spread, and a day that resembles the same weekday a week earlier is not strange. With fewer than `LEAST` days in the
-reference, nothing is judged. Days without events don't count as days. Parts of days are not supported.
+the spread, and a day that resembles the same weekday a week earlier is not strange. With fewer than `LEAST_DAYS` days
+in the reference, nothing is judged. Days without events don't count as days. Parts of days are not supported.
 
 Shapes: D days, W = WINDOW, K bins of a profile.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-WINDOW = 14
-LEAST = 5
-_NORMAL = 1.4826  # the standard deviation of a normal variable, divided by its median absolute deviation
-PROFILE_TIMES = 2.0  # a strange profile is this many times as far off as the profiles of most days
-_SHORT = 4.0  # a reference of n days understates the spread: its scale grows by 1 + _SHORT / n
+from validation.constants import LEAST_DAYS, NORMAL, SHORT, WINDOW
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class Calendar:
 
     @cached_property
     def judged(self) -> np.ndarray:
-        """True for each day with a reference of at least `LEAST` days, [D]."""
-        return (self.reference >= 0).sum(axis=1) >= LEAST
+        """True for each day with a reference of at least `LEAST_DAYS` days, [D]."""
+        return (self.reference >= 0).sum(axis=1) >= LEAST_DAYS
 
     @cached_property
     def week_before(self) -> np.ndarray:
@@ -116,13 +113,13 @@ def deviation(calendar: Calendar, value: np.ndarray, noise: np.ndarray, floor: f
     """
     reference = calendar.of_reference(value)
     middle = calendar.usual(value)
-    spread = _NORMAL * _median(np.abs(reference - middle[:, None]))
+    spread = NORMAL * _median(np.abs(reference - middle[:, None]))
     days = np.maximum((~np.isnan(reference)).sum(axis=1), 1)
-    scale = (1 + _SHORT / days) * np.hypot(np.maximum(spread, floor), noise)
+    scale = (1 + SHORT / days) * np.hypot(np.maximum(spread, floor), noise)
     week = calendar.of_week_before(value)
     nearer = np.abs(value - week) < np.abs(value - middle)
     usual = np.where(nearer & ~np.isnan(middle), week, middle)
-    difference = np.where(days >= LEAST, value - usual, np.nan)
+    difference = np.where(days >= LEAST_DAYS, value - usual, np.nan)
     return Deviation(usual, difference, difference / scale)
 
 
@@ -137,26 +134,25 @@ def shares(counts: np.ndarray) -> np.ndarray:
     return counts / np.where(total > 0, total, 1)
 
 
-def profiles(calendar: Calendar, counts: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def unlike(
+    calendar: Calendar, profile: np.ndarray, measure: Callable[[np.ndarray, np.ndarray], np.ndarray], most: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Compare each day's profile with the median profile of its reference.
 
     Args:
         calendar: the days.
-        counts: [D, K] rows by bin.
-        size: [D] the number of independent rows of each day.
+        profile: [D, K] the share of rows in each bin.
+        measure: returns how far profiles [..., K] are from usual ones [..., K], NaN if either is.
+        most: the share of the reference days that counts as most.
 
     Returns:
-        The usual profile [D, K]; the distance of each day from it, or from a week earlier if that is nearer [D], NaN if
-        it is not judged; and the least distance [D] well beyond that of most reference days and of chance.
+        The usual profile [D, K]; how far each day is from it, or from a week earlier if that is nearer [D]; and how far
+        most days of its reference are at most [D], NaN if a day is not judged.
     """
-    profile = shares(counts)
     reference = calendar.of_reference(profile)
     usual = shares(np.nan_to_num(_median(reference)))
-    between = calendar.highest(distance(reference, usual[:, None]), 0.8)
-    away = np.fmin(distance(profile, usual), distance(profile, calendar.of_week_before(profile)))
-    noise = np.sqrt(2 / np.pi * usual * (1 - usual) / np.maximum(size, 1)[:, None]).sum(axis=1) / 2
-    judged = calendar.judged & (counts.sum(axis=1) > 0)
-    return usual, np.where(judged, away, np.nan), PROFILE_TIMES * np.maximum(between, noise)
+    away = np.fmin(measure(profile, usual), measure(profile, calendar.of_week_before(profile)))
+    return usual, away, calendar.highest(measure(reference, usual[:, None]), most)
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -11,53 +11,42 @@ from math import lgamma
 import numpy as np
 
 from din.schema import LABEL, USER_ID
-from validation.checks import SAMPLE, Check, statistic
+from validation import constants
+from validation.expectations import Expected, figure
 from validation.log import Log
-from validation.strange import Judged, by_day
-
-_IMPRESSIONS = 15  # a person would not click on all of this number of impressions
-_MOST_ALIKE = 10_000.0  # α + β if users hardly differ
-_ROBOTS = 5
-_ROBOT_SHARE = 0.02
-_TIMES_EXPECTED = 5.0
-_NEVER = 1e-4  # the expected number of such users in the whole log; tastes have heavier tails than a beta distribution
-_USERS = 100  # in a log of fewer users, single ones dominate by nature
-_LARGE = 0.05  # the share of a day that is too large for a user with far more rows than any user before
-_TIMES_BUSIEST = 5
+from validation.strange import Figure, by_day
 
 
-def robots(log: Log) -> Iterator[Check]:
+def robots(log: Log) -> Iterator[Expected]:
     """Expect no more users who click everything than chance and taste explain."""
-    if not log.labels_vary():
+    if not log.labels_vary:
         return
+    most = constants.ROBOT_IMPRESSIONS
     by_user = f"SELECT {USER_ID}, count(*) AS rows, sum({LABEL})::BIGINT AS clicks FROM events GROUP BY {USER_ID}"
-    found = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {_IMPRESSIONS} ORDER BY rows, clicks")
-    rows = found["rows"].astype(float)
-    clicks = found["clicks"].astype(float)
+    found = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {most} ORDER BY rows, clicks")
+    rows, clicks = (found[name].astype(float) for name in ("rows", "clicks"))
     everything = rows == clicks
-    if len(rows) < _USERS or everything.all():
+    if len(rows) < constants.CROWD or everything.all():
         return
     chance = chance_of_everything(rows, rows[~everything], clicks[~everything])
     expected = float(chance.sum())
     count = int(everything.sum())
-    never = everything & (chance * len(rows) <= _NEVER)
-    too_many = count >= _ROBOTS and count >= _TIMES_EXPECTED * expected
-    sample = log.sample(f"{by_user} HAVING rows = clicks AND rows >= {_IMPRESSIONS} ORDER BY rows DESC, 1", count)
+    never = everything & (chance * len(rows) <= constants.NEVER)
+    too_many = count >= constants.ROBOTS and count >= constants.ROBOTS_TIMES_EXPECTED * expected
+    sample = log.sample(f"{by_user} HAVING rows = clicks AND rows >= {most} ORDER BY rows DESC, 1")
     advice = (
-        f"users who clicked each of their {_IMPRESSIONS} or more impressions; from the spread of users, {expected:.2g} "
-        "are expected: are they robots, or are only their clicks logged? Leave them out"
+        f"users who clicked each of their {most} or more impressions; from the spread of users, {expected:.2g} are "
+        "expected: are they robots, or are only their clicks logged? Leave them out"
     )
-    yield statistic(
+    yield figure(
         "click_everything_rate",
         count / len(rows) if too_many else 0.0,
-        maximum=_ROBOT_SHARE,
+        maximum=constants.ROBOT_SHARE,
         column=LABEL,
         advice=advice,
         sample=sample,
     )
-    yield statistic(
-        "robots", int(never.sum()), maximum=0, column=LABEL, severity="warning", advice=advice, sample=sample
-    )
+    yield figure("robots", int(never.sum()), maximum=0, column=LABEL, severity="warning", advice=advice, sample=sample)
 
 
 def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.ndarray) -> np.ndarray:
@@ -75,7 +64,7 @@ def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
     rates = of_clicks / of_rows
     within = mean * (1 - mean) * np.mean(1 / of_rows)
     between = max(float(np.mean((rates - mean) ** 2) - within), 0.0)
-    together = min(mean * (1 - mean) / max(between, 1e-12) - 1, _MOST_ALIKE)
+    together = min(mean * (1 - mean) / max(between, constants.TINY) - 1, constants.MOST_ALIKE)
     alpha = max(mean * together, 1e-3)
     beta = max((1 - mean) * together, 1e-3)
     sizes, of_size = np.unique(rows, return_inverse=True)
@@ -84,28 +73,28 @@ def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
     return np.exp(np.array(logs))[of_size]
 
 
-def concentration(log: Log, maximum: float, by_days: bool) -> Iterator[Check]:
-    """Expect no user to hold too much of the log, and if `by_days`, of a day.
+_ADVICE = (
+    "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a crawler, "
+    "or an id for all unknown users? Leave it out, or raise validate_raw.max_user_share"
+)
 
-    A user who holds less of a day is found as well if no user had nearly as many rows on the days before.
-    """
+
+def largest_user(log: Log) -> Iterator[Expected]:
+    """Expect no user to hold too much of the log."""
     by_user = f"SELECT {USER_ID}, count(*) AS rows FROM events GROUP BY {USER_ID}"
     users, share_of_log = log.one(f"SELECT count(*), max(rows) / sum(rows) FROM ({by_user})")
-    advice = (
-        "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a "
-        "crawler, or an id for all unknown users? Leave it out, or raise validate_raw.max_user_share"
-    )
-    enough = users >= _USERS
-    yield statistic(
+    yield figure(
         "largest_user_share",
-        share_of_log if enough else 0,
-        maximum=maximum,
+        share_of_log if users >= constants.CROWD else 0,
+        maximum=log.params.validate_raw.max_user_share,
         column=USER_ID,
-        advice=advice,
-        sample=log.rows(f"{by_user} ORDER BY rows DESC, {USER_ID} LIMIT {SAMPLE}") if enough else (),
+        advice=_ADVICE,
+        sample=log.sample(f"{by_user} ORDER BY rows DESC, {USER_ID}"),
     )
-    if not by_days:
-        return
+
+
+def largest_user_of_days(log: Log) -> Iterator[Expected]:
+    """Expect no user to hold too much of a day, nor a good deal of it if no user had nearly as many rows before."""
     by_day_and_user = f"SELECT date, {USER_ID}::VARCHAR AS user, count(*) AS n FROM events GROUP BY ALL"
     found = log.arrays(
         f"SELECT date, count(*) AS users, sum(n)::BIGINT AS rows, max(n) AS most, max_by(user, (n, user)) AS busiest "
@@ -114,16 +103,13 @@ def concentration(log: Log, maximum: float, by_days: bool) -> Iterator[Check]:
     most = found["most"].astype(float)
     share = most / found["rows"]
     usual = log.calendar.highest(log.calendar.of_reference(most), 1.0)
-    too_much = (share > maximum) | ((share > _LARGE) & (most > _TIMES_BUSIEST * usual))
-    judged = Judged(
-        judged=log.calendar.usual(found["users"].astype(float)) >= _USERS,
+    busy = (share > constants.LARGE_SHARE) & (most > constants.TIMES_BUSIEST * usual)
+    too_much = (share > log.params.validate_raw.max_user_share) | busy
+    days = Figure(
+        judged=log.calendar.usual(found["users"].astype(float)) >= constants.CROWD,
         strange=too_much,
         extreme=too_much,
-        evidence=lambda row: {
-            "user": str(found["busiest"][row]),
-            "rows": int(most[row]),
-            "most_on_the_days_before": int(usual[row]),
-            "share": round(float(share[row]), 3),
-        },
+        values={"rows": most, "most_on_the_days_before": usual, "share": share},
+        more=lambda row: {"user": str(found["busiest"][row])},
     )
-    yield from by_day(log, "largest_user_share", [judged], column=USER_ID, advice=advice)
+    yield from by_day(log, "largest_user_share", [days], about=USER_ID, advice=_ADVICE)

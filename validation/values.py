@@ -7,20 +7,20 @@ import re
 from collections.abc import Iterator
 
 from din.schema import Kind
-from validation.checks import Check, none_of
-from validation.log import Log, quoted
+from validation.constants import MOSTLY_UNSPLIT, SEPARATORS
+from validation.data import quoted
+from validation.expectations import Expected, none_of
+from validation.log import Log
 
-_SEPARATORS = "|;,"
-_MOSTLY = 0.5
 _NUMBERS = re.compile(r"(TINYINT|SMALLINT|INTEGER|BIGINT|FLOAT|DOUBLE)\[\]")
 _NOT_FINITE = "x -> x IS NULL OR NOT isfinite(x)"
 
 
-def declared_values(log: Log) -> Iterator[Check]:
+def declared_values(log: Log) -> Iterator[Expected]:
     """Expect each declared column to vary, and each column of lists to hold more than whole, unsplit texts."""
     constant: list[dict[str, object]] = []
     unsplit: list[dict[str, object]] = []
-    for table in ("events", *(name for name in log.tables if name != "history")):
+    for table in ("events", *(name for name in log.sides if name != "history")):
         for name, kind in log.columns(table).items():
             declared = log.fields.get(name)
             if declared is None:
@@ -48,14 +48,14 @@ def declared_values(log: Log) -> Iterator[Check]:
     )
 
 
-def vectors(log: Log) -> Iterator[Check]:
+def vectors(log: Log) -> Iterator[Expected]:
     """Expect each vector to be a list of finite numbers, of its column's one length, and not one number repeated.
 
     A missing vector is null, or an empty list. Nothing is expected of a log without vectors.
     """
     declared = [
         (table, name, kind)
-        for table in ("events", *log.tables)
+        for table in ("events", *log.sides)
         for name, kind in log.columns(table).items()
         if name in log.fields and log.fields[name].kind is Kind.VECTOR
     ]
@@ -97,13 +97,13 @@ def vectors(log: Log) -> Iterator[Check]:
 
 
 def _examples(log: Log, found: dict[str, object], query: str) -> list[dict[str, object]]:
-    return [{**found, **row} for row in log.sample(f"SELECT {query}", 1)]
+    return [{**found, **row} for row in log.sample(f"SELECT {query}")()]
 
 
 def _unsplit(log: Log, table: str, column: str) -> bool:
     """Return whether no list has two values, and most lists consist of one value that holds a separator."""
     longest, share = log.one(
-        f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{_SEPARATORS}].*')::INT) FROM {table} "
+        f"SELECT max(len({column})), avg(({column}[1] SIMILAR TO '.*[{SEPARATORS}].*')::INT) FROM {table} "
         f"WHERE len({column}) > 0"
     )
-    return longest == 1 and share > _MOSTLY
+    return longest == 1 and share > MOSTLY_UNSPLIT

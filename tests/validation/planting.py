@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from din.artifacts import MANIFEST, hash_files, read_json, write_json
 from din.errors import GateClosed
 from din.params import Params
 from din.workspace import Suite, Workspace
-from validation.run import validate
+from validation.run import Phases, validate
 
 HERE = Workspace(Path())
 RAW, FEATURES, PREDICTIONS = HERE.raw, HERE.features, HERE.predictions
@@ -32,6 +33,12 @@ def judge(suite: Suite, params: Params) -> dict[str, Any]:
     assert report["verdict"] == ("closed" if closed else "open")
     assert (verdict.read_bytes() if verdict.exists() else None) == (None if closed else b"open\n")
     return report
+
+
+def names(phases: Phases, params: Params, *of: str) -> set[str]:
+    """Return the names of all expectations of some phases."""
+    with closing(phases.data(HERE, params)) as data:
+        return {one.name for phase in of for detector in phases.detectors[phase] for one in detector(data)}
 
 
 def failed(report: dict[str, Any], severity: str = "critical") -> dict[str, dict[str, Any]]:

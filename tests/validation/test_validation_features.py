@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, HERE, edit, failed, judge, put, seal
+from planting import FEATURES, edit, failed, judge, names, put, seal
 from shard_edits import columns, every, replace_column, row_where, shard, shift
 
 from din.params import Params
-from validation.features import meaning
+from validation.features import PHASES
 
 Enter = Callable[..., Params]
 
@@ -154,10 +154,10 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
         f"{split}_{what}" for split in ("train", "valid", "test") for what in ("rows", "classes", "mean_history_length")
     }
     params = workspace("temporal")
-    own |= {check.name for check in meaning(HERE, params)}
+    own |= names(PHASES, params, "meaning")
     told = own.union(*(expected for _, expected in DEFECTS.values()))
     kinds = ("_in_range", "_ids", "_days", "_counts", "_values")  # one for each field, judged by the same code
-    names = {entry["name"] for entry in judge("features", params)["expectations"]}
-    names = {name for name in names if not name.endswith("_known_since")}  # test_validation_late_ids.py
-    assert {name for name in names if not name.endswith(kinds)} <= told
+    found = {entry["name"] for entry in judge("features", params)["expectations"]}
+    found = {name for name in found if not name.endswith("_known_since")}  # test_validation_late_ids.py
+    assert {name for name in found if not name.endswith(kinds)} <= told
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)

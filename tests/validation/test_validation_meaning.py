@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from planting import FEATURES, HERE, edit, failed, judge, limits, seal
+from planting import FEATURES, edit, failed, judge, limits, names, seal
 from shard_edits import SHARDS, columns, every, leaking, replace_column, shard
 
 from din.params import Params
 from din.schema import SPLITS
 from validation import rates, scan
-from validation.features import meaning
+from validation.features import PHASES
 
 Enter = Callable[..., Params]
 JUDGED = ("valid", "test")
@@ -229,7 +229,7 @@ def test_each_leak_or_shift_closes_exactly_its_expectations(name: str, workspace
 def test_every_leak_or_shift_is_planted(workspace: Enter) -> None:
     """Every expectation on meaning needs a defect above."""
     planted = frozenset().union(*(one.critical | one.warnings for one in DEFECTS.values()))
-    assert {check.name for check in meaning(HERE, workspace("temporal"))} <= planted
+    assert names(PHASES, workspace("temporal"), "meaning") <= planted
 
 
 @pytest.mark.parametrize("protocol", ["temporal", "by_user", "leave_last_out"])

@@ -29,7 +29,7 @@ def test_clean_workspaces_are_open(protocol: str, seed: int, workspace: Enter) -
 def test_what_cannot_be_evaluated_is_closed(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception while judging closes the gate, and the report gives it as the reason."""
     params = workspace()
-    monkeypatch.setattr("validation.raw._uniqueness", lambda *_: 1 / 0)
+    monkeypatch.setattr("validation.raw._repeated", lambda *_: 1 / 0)
     found = failed(judge("raw", params))
     assert found.keys() == {"rows_evaluated"}
     assert "ZeroDivisionError" in found["rows_evaluated"]["reason"]

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from validation.constants import LEAST_DAYS, WINDOW
 from validation.dates import main_part
-from validation.days import shifted
-from validation.trailing import LEAST, WINDOW, Calendar, deviation, distance, profiles, shares
+from validation.hours import moved, shifted
+from validation.trailing import Calendar, deviation, distance, shares
 from validation.users import chance_of_everything
 
 HOURS = shares(np.array([4, 2, 1, 1, 1, 2, 4, 7, 9, 9, 8, 9, 11, 9, 8, 8, 9, 11, 14, 17, 19, 18, 13, 8], float))
@@ -21,7 +22,7 @@ def test_a_day_refers_to_the_days_before_it_and_the_newest_to_those_before_all_n
     found = calendar(13, newest=10).reference
     assert found[8].tolist()[:9] == [7, 6, 5, 4, 3, 2, 1, 0, -1]
     assert found[10].tolist() == found[12].tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, -1, -1, -1, -1]
-    assert calendar(13, newest=10).judged.tolist() == [False] * LEAST + [True] * (13 - LEAST)
+    assert calendar(13, newest=10).judged.tolist() == [False] * LEAST_DAYS + [True] * (13 - LEAST_DAYS)
     assert found.shape == (13, WINDOW)
 
 
@@ -37,8 +38,8 @@ def test_usual_is_the_median_of_the_reference() -> None:
     """The expected values are numpy's medians."""
     value = np.random.default_rng(0).normal(size=30)
     found = calendar(30).usual(value)
-    assert np.isnan(found[:LEAST]).all()
-    for day in range(LEAST, 30):
+    assert np.isnan(found[:LEAST_DAYS]).all()
+    for day in range(LEAST_DAYS, 30):
         assert found[day] == pytest.approx(np.median(value[max(0, day - WINDOW) : day]))
 
 
@@ -84,7 +85,7 @@ def test_profiles_of_sound_days_are_near_and_a_turned_one_is_far() -> None:
     random = np.random.default_rng(2)
     counts = np.stack([random.multinomial(500, HOURS) for _ in range(15)]).astype(float)
     counts[-1] = np.roll(counts[-1], 8)
-    _, away, least = profiles(calendar(15), counts, counts.sum(axis=1))
+    _, away, least = moved(calendar(15), counts, counts.sum(axis=1))
     assert ((away >= least) & (away >= 0.15)).tolist() == [False] * 14 + [True]
 
 

@@ -12,7 +12,7 @@ from planting import failed, judge, limits
 from weeks import DAY, DAYS, FIRST, LAST, Weeks, sound
 
 from din.params import Params
-from validation.coverage import lacking
+from validation.hours import lacking
 from validation.trailing import Calendar
 
 HOUR = np.timedelta64(1, "h")

@@ -1,0 +1,86 @@
+"""What a suite judges: a directory, the parameters, and tables in DuckDB that stay open until the suite ends.
+
+The tables lie in a temporary database on disk, to which DuckDB's scans spill. Names of columns come from outside, so
+they enter SQL only through `quoted`.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from din import cores
+from din.params import Params
+from din.workspace import Workspace
+from validation.expectations import SAMPLE, Rows
+
+
+class Data:
+    """The data of a suite. Nothing is read before it is asked for."""
+
+    def __init__(self, workspace: Workspace, params: Params) -> None:
+        self.workspace = workspace
+        self.params = params
+        self._open = ExitStack()
+
+    @cached_property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The database with the tables of `load`."""
+        folder = self._open.enter_context(TemporaryDirectory())
+        path = f"{folder}/tables.duckdb"
+        connection = self._open.enter_context(duckdb.connect(path, config={"threads": cores.available()}))
+        self.load(connection)
+        return connection
+
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Create the tables that expectations and a user's queries read."""
+
+    def close(self) -> None:
+        """Close the database."""
+        self._open.close()
+
+    def one(self, query: str) -> tuple[Any, ...]:
+        """Return the only row of a query."""
+        row = self.connection.execute(query).fetchone()
+        assert row is not None, query
+        return row
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Return all rows of a query."""
+        found = self.connection.execute(query)
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+    def sample(self, query: str) -> Callable[[], Rows]:
+        """Return a function that finds a few rows of a query."""
+        return lambda: self.rows(f"{query} LIMIT {SAMPLE}")
+
+    def arrays(self, query: str) -> dict[str, np.ndarray]:
+        """Return the columns of a query of numbers and days; a missing number is NaN."""
+        found = self.connection.execute(query).fetchnumpy()
+        return {name: _filled(np.ma.asarray(column)) for name, column in found.items()}
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Return the names and DuckDB types of a table's columns."""
+        return {row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE {table}")}
+
+
+def quoted(name: str) -> str:
+    """Return a column's name as an SQL identifier, safe for any name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(path: Path) -> str:
+    """Return a path as an SQL string, safe for any path."""
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _filled(column: np.ma.MaskedArray) -> np.ndarray:
+    if np.ma.is_masked(column):
+        return np.where(np.ma.getmaskarray(column), np.nan, column.data.astype(float))
+    return np.asarray(column.data)

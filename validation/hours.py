@@ -1,0 +1,160 @@
+"""Compare the hours of each day with those of the days before.
+
+**A day that was delivered before it had ended**, or without its first hours. A day covers the hours from the first to
+the last one that holds at least a fifth of its usual share of the day, so a few early or late rows don't hide a gap. A
+day *lacks* the usual share of all other hours:
+
+    usual day     ▁▁▁▂▃▄▅▅▆▆▅▅▅▆▆▅▅▅▆█▇▇▆▄
+    newest day    ▁▁▂▄▅▇▇▇██▇▇       ·        covers the hours 0 to 11, and lacks 0.7
+
+The number of rows would tell less: a holiday may have half of the usual rows, and so has a busy Saturday that was cut
+in the afternoon. Hours without rows between the first and the last one are not judged, because they look as if the
+service was down.
+
+**A clock that was turned**, or rows in other hours for another reason.
+
+Shapes: D days, H = 24 hours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from din.schema import TIMESTAMP
+from validation import constants
+from validation.expectations import Expected
+from validation.log import Log
+from validation.strange import Figure, by_day
+from validation.totals import HOURS
+from validation.trailing import Calendar, distance, shares, unlike
+
+
+def covered_hours(log: Log) -> Iterator[Expected]:
+    """Expect that each day covers the hours that the days before it cover."""
+    wanted = log.params.validate_raw.partial_days
+    if wanted == "off":
+        return
+    lacks = lacking(log.calendar, log.hours)
+    expected = log.by_user.independent * lacks / np.maximum(1 - lacks, np.finfo(float).eps)
+    evident = expected >= constants.LEAST_EXPECTED
+    figure = Figure(
+        judged=~np.isnan(lacks),
+        strange=evident & (lacks >= constants.LACKS),
+        extreme=evident & (lacks >= constants.EXTREME_LACKS),
+        values={"rows": log.by_user.rows, "lacks": lacks},
+    )
+    yield from by_day(
+        log,
+        "covered_hours",
+        [figure],
+        about=TIMESTAMP,
+        severity=log.if_daily(wanted),
+        advice="these days end earlier or begin later than the days before; `lacks` is the share of a usual day's rows "
+        "in the hours without rows. Was a day delivered before it had ended? Deliver it again, or end the log before "
+        "it (data.until). Are days cut in another time zone? Set fetch.table.utc_offset_hours. If the day is whole, "
+        "set validate_raw.partial_days to warning",
+    )
+
+
+def lacking(calendar: Calendar, hours: np.ndarray) -> np.ndarray:
+    """Return what each day lacks, [D], or NaN for a day that is not judged, given its rows by hour [D, H].
+
+    A day that lacks less than twice what most days of its reference lack counts as whole, because the log's days end at
+    any hour.
+    """
+    _, lacks, between = unlike(calendar, shares(hours), _lacks, constants.LACKING_MOST)
+    whole = lacks < constants.PROFILE_TIMES * between
+    return np.where(calendar.judged, np.where(whole, 0.0, lacks), np.nan)
+
+
+def _lacks(profile: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """Return the share of `usual` [..., H] outside the hours that `profile` [..., H] covers; NaN if either is."""
+    held = (profile > 0) & (profile >= constants.COVERED * usual)
+    begun = np.logical_or.accumulate(held, axis=-1)
+    goes_on = np.logical_or.accumulate(held[..., ::-1], axis=-1)[..., ::-1]
+    known = ~np.isnan(profile).any(axis=-1) & (usual.sum(axis=-1) > 0)
+    outside = (shares(usual) * ~(begun & goes_on)).sum(axis=-1)
+    return np.where(known, outside, np.nan)
+
+
+def moved_hours(log: Log) -> Iterator[Expected]:
+    """Expect the rows of each day in the hours of the rows of the days before."""
+    usual, away, least = moved(log.calendar, log.hours, log.by_user.independent)
+    usual_rows = log.calendar.usual(log.by_user.rows)
+    far = log.trusted & (away >= least)  # False for NaN
+    extreme = np.zeros(len(away), bool)
+    shifts: dict[int, int] = {}
+    for row in np.flatnonzero(far & (away >= constants.SHIFT_MOVED)).tolist():
+        found = shifted(log.hours[row], usual[row], usual_rows[row])
+        if found.explains:
+            shifts[row] = found.hours
+        extreme[row] = found.explains or found.moved >= constants.EXTREME_HOURS
+
+    def more(row: int) -> dict[str, Any]:
+        held = np.flatnonzero(log.hours[row])
+        shift = {"looks_shifted_by_hours": shifts[row]} if row in shifts else {}
+        return {"hours": f"{held[0]} to {held[-1]}"} | shift
+
+    strange = far & (away >= constants.HOURS_MOVED)
+    values = {"rows_in_other_hours": away}
+    yield from by_day(
+        log,
+        "hours",
+        [Figure(judged=log.trusted, strange=strange, extreme=extreme, values=values, more=more)],
+        about=TIMESTAMP,
+        advice="these days' rows lie in other hours than the rows of the days before: is the time zone the same "
+        "(fetch.table.utc_offset_hours), and is each day complete? End the log before one that is not (data.until)",
+    )
+
+
+def moved(calendar: Calendar, hours: np.ndarray, independent: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the usual profile [D, H], the share of rows [D] in other hours, and the least share [D] that is strange.
+
+    It is well beyond that of most reference days, and of chance among the `independent` rows [D] of each day.
+    """
+    usual, away, between = unlike(calendar, shares(hours), distance, constants.PROFILE_MOST)
+    noise = np.sqrt(2 / np.pi * usual * (1 - usual) / np.maximum(independent, 1)[:, None]).sum(axis=1) / 2
+    away = np.where(calendar.judged & (hours.sum(axis=1) > 0), away, np.nan)
+    return usual, away, constants.PROFILE_TIMES * np.maximum(between, noise)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How a day's hours differ: the share of rows `moved`, the shift in `hours`, and the share `left` after it."""
+
+    moved: float
+    hours: int
+    left: float
+
+    @property
+    def explains(self) -> bool:
+        """True if the clock was shifted; weekends move hours as well, but only by one or two."""
+        far = abs(self.hours) >= constants.LEAST_SHIFT and self.moved >= constants.SHIFT_MOVED
+        return far and self.left <= self.moved / 2
+
+
+def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> Shift:
+    """Find the shift in hours that best explains how a day differs.
+
+    A day that begins late or ends early, and therefore has fewer rows, is compared within its own hours.
+
+    Args:
+        counts: [H] rows by hour.
+        usual: [H] the usual share of each hour.
+        usual_rows: rows of a usual day.
+    """
+    hours = np.flatnonzero(counts)
+    held = np.zeros(HOURS, bool)
+    held[hours[0] : hours[-1] + 1] = True
+    covered = usual[held].sum()
+    if covered >= constants.PART or counts.sum() > constants.FULLER * covered * usual_rows:
+        held[:] = True
+    own = shares(counts[held])
+
+    def moved(shift: int) -> float:
+        return float(distance(own, shares(np.roll(usual, shift)[held])))
+
+    best = min(range(1 - HOURS // 2, HOURS // 2 + 1), key=lambda shift: (moved(shift), abs(shift)))
+    return Shift(moved(0), best, moved(best))
