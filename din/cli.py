@@ -217,8 +217,9 @@ def code() -> None:
     check_root(HERE.params, HERE.pipeline)
     with running("code", HERE):
         from din.code import write_code
+        from din.params import load
 
-        write_code(HERE)
+        write_code(HERE, load(HERE.params))
 
 
 @app.command(

@@ -29,11 +29,12 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from typing import Any
 
+from din import documents
 from din.artifacts import replace_directory, write_json
 from din.document_types import StageCode
 from din.errors import InputError, shown
 from din.names import Digest
-from din.params import Params, load
+from din.params import Params
 from din.pipeline import Stage, stages_of
 from din.plugins import located
 from din.workspace import Workspace
@@ -59,18 +60,21 @@ class Module:
     seam: bool
 
 
-def write_code(workspace: Workspace) -> None:
+def write_code(workspace: Workspace, params: Params) -> None:
     """Write `workspace.code_of(stage)` for each stage of the pipeline that has it as a dependency.
 
     Raises:
-        InputError: the pipeline can't be read, or such a stage runs no command of this repository.
+        InputError: the pipeline can't be read, or such a stage runs no command of this repository; a file of
+            expectations is missing.
     """
     stages = stages_of(workspace)
     names = [name for name in stages if workspace.relative(workspace.code_of(name)) in stages[name].deps]
-    files = [located(file, workspace.root) for file in load(workspace.params).plugins] if names else []
+    files = [located(file, workspace.root) for file in params.plugins]
     with replace_directory(workspace.code) as folder:
         for name in names:
-            write_json(folder / workspace.code_of(name).name, code_of(stages[name], files))
+            found = code_of(stages[name], files)
+            found["files"] |= _expectations(workspace, params, name)
+            write_json(folder / workspace.code_of(name).name, found)
     print(f"code: what {len(names)} stages depend on is in {workspace.code}")
 
 
@@ -96,6 +100,15 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
             files |= digests(closure(imports, blocks))
             packages |= _packages(imports)
     return {"files": files, "packages": {name: _version(name) for name in packages}}
+
+
+def _expectations(workspace: Workspace, params: Params, stage: str) -> dict[str, Digest]:
+    """Return the digest of the file with a user's own expectations that a stage judges, by path."""
+    path = getattr(getattr(params, stage, None), "expectations", None)
+    if path is None:
+        return {}
+    content = documents.read_bytes(workspace.root / path, missing="name an existing file in params.yaml, or null")
+    return {path: Digest(hashlib.sha256(content).hexdigest())}
 
 
 def imports_of_command(command: str) -> set[str]:

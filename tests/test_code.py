@@ -10,6 +10,7 @@ import pytest
 from din import code
 from din.artifacts import read_json
 from din.errors import InputError
+from din.params import load
 from din.pipeline import stages_of
 from din.workspace import Workspace
 
@@ -46,9 +47,8 @@ def test_files_are_written_for_the_stages_that_ask(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     own = "  own: {cmd: ./own.sh}\n"
     fetch = "  fetch: {cmd: din fetch, params: [data, fetch], deps: [reports/code/fetch.json]}\n"
-    workspace.params.write_bytes((ROOT / "params.yaml").read_bytes())
     workspace.pipeline.write_text(f"stages:\n{own}{fetch}")
-    code.write_code(workspace)
+    code.write_code(workspace, load(ROOT / "params.yaml"))
     assert [path.name for path in workspace.code.iterdir()] == ["fetch.json"]
     found = read_json(workspace.code_of("fetch"))
     assert {"din/sources/fetch.py", "din/params/fetch.py", "din/pipeline.py"} < found["files"].keys()
@@ -57,7 +57,7 @@ def test_files_are_written_for_the_stages_that_ask(tmp_path: Path) -> None:
     assert "torch" not in found["packages"]
     workspace.pipeline.write_text("stages:\n  own: {cmd: ./own.sh, deps: [reports/code/own.json]}\n")
     with pytest.raises(InputError, match=r"'./own.sh': expected din COMMAND"):
-        code.write_code(workspace)
+        code.write_code(workspace, load(ROOT / "params.yaml"))
 
 
 def test_a_bundle_states_versions_that_export_depends_on() -> None:

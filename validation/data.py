@@ -40,6 +40,10 @@ class Data:
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Create the tables that expectations and a user's queries read."""
 
+    def views(self) -> dict[str, str]:
+        """Return the queries of tables that only a user's expectations read, by name."""
+        return {}
+
     def close(self) -> None:
         """Close the database."""
         self._open.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 from typing_extensions import override
 
 from din import documents
@@ -63,6 +64,15 @@ class Log(Data):
             path = text(self.root / f"{name}.parquet")
             connection.execute(f"CREATE TABLE {name} AS SELECT * FROM read_parquet({path})")
 
+    @override
+    def views(self) -> dict[str, str]:
+        found = {}
+        for name, (key, *_) in list(SIDE_IDS.items())[:2]:
+            counted = f"SELECT {key}, count(*) AS rows, sum({LABEL})::BIGINT AS clicks FROM events GROUP BY {key}"
+            side = f"FULL JOIN main.{name} USING ({key})" if name in self.sides else ""
+            found[name] = f"SELECT * FROM ({counted}) {side}"
+        return found
+
     @cached_property
     def calendar(self) -> Calendar:
         """The days with events; under `temporal` the newest are those that validate or test."""
@@ -84,6 +94,14 @@ class Log(Data):
     def by_user(self) -> Totals:
         """The figures of each day, by user."""
         return totals(self, USER_ID)
+
+    @cached_property
+    def days(self) -> pd.DataFrame:
+        """The rows, users, clicks and CTR of each day, and whether it is one of the newest; the key is `date`."""
+        found, days = self.by_user, self.calendar.days
+        figures = {"rows": found.rows, "users": found.ids, "clicks": found.clicks, "ctr": found.clicks / found.rows}
+        newest = np.arange(len(days)) >= self.calendar.newest
+        return pd.DataFrame({"newest": newest} | figures, index=pd.Index(days.astype(str), name="date"))
 
     @cached_property
     def hours(self) -> np.ndarray:

@@ -196,10 +196,17 @@ def _rules(log: Log, table: str, rules: Iterable[Rule]) -> Iterator[Expected]:
 def figures(log: Log) -> Iterator[Expected]:
     """Expect plausible numbers of rows, users, items, clicks and behaviours."""
     limits = log.params.validate_raw
-    count, ctr, behaviours = log.one(f"SELECT count(*), avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
-    yield figure(
-        "rows", count, minimum=limits.min_rows, advice="is the log complete? If so, lower validate_raw.min_rows"
+    yield expect(
+        gxe.ExpectColumnSumToBeBetween,
+        "rows",
+        "days",
+        log.days,
+        column="rows",
+        min_value=limits.min_rows,
+        max_value=None,
+        advice="is the log complete? If so, lower validate_raw.min_rows",
     )
+    ctr, behaviours = log.one(f"SELECT avg({LABEL}), count_if({BEHAVIOUR} = 1) FROM events")
     for column, what in ((USER_ID, "users"), (ITEM_ID, "items")):
         (distinct,) = log.one(f"SELECT count(DISTINCT {column}) FROM events")
         yield figure(

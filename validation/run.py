@@ -30,6 +30,7 @@ from din.progress import progress
 from din.workspace import Suite, Workspace
 from validation.data import Data
 from validation.expectations import SAMPLE, Expected, Rows
+from validation.own import Own
 from validation.printing import failures
 
 Detector = Callable[[Any], Iterable[Expected]]  # of the suite's data
@@ -59,8 +60,10 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
 
     Raises:
         GateClosed: a critical expectation failed or could not be evaluated. The report is written nevertheless.
-        InputError: there is nothing to judge.
+        InputError: there is nothing to judge, or the user's own expectations can't be read.
     """
+    written = getattr(params, f"validate_{suite}").expectations
+    own = Own(workspace.root / written) if written else None
     path = workspace.validation(suite)
     verdict = workspace.verdict(suite)
     directory = workspace.judged(suite)
@@ -68,14 +71,17 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     judged = hash_tree(directory)
     entries: list[dict[str, Any]] = []
     tables: dict[str, pd.DataFrame] = {}
-    unjudged = list(phases.detectors)
+    detectors = dict(phases.detectors)
+    if own:
+        detectors["own"] = (lambda data: own.expected(data, tables, {entry["name"] for entry in entries}),)
+    unjudged = list(detectors)
     with (
         progress(len(unjudged), f"validating {suite}", "phase") as bar,
         closing(phases.data(workspace, params)) as data,
     ):
         while unjudged and not _failed(entries, "critical"):
             name = unjudged.pop(0)
-            entries += _judge_phase(name, phases.detectors[name], data, tables)
+            entries += _judge_phase(name, detectors[name], data, tables)
             bar.update()
     blocking = _failed(entries, "critical")
     warnings = _failed(entries, "warning")
@@ -175,9 +181,18 @@ def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Inde
     if not result.success:
         entry["sample"] = [_plain(dict(row)) for row in _sample(expected, found, key)[:SAMPLE]]
         entry["advice"] = expectation.notes
-        if reason := result.exception_info.get("exception_message"):
+        if reason := _reason(result.exception_info):
             entry["reason"] = reason
     return entry
+
+
+def _reason(raised: Mapping[str, Any]) -> str | None:
+    """Return why an expectation could not be evaluated; the library states it once, or once for each metric."""
+    messages = [
+        raised.get("exception_message"),
+        *(one["exception_message"] for one in raised.values() if isinstance(one, dict)),
+    ]
+    return next((message for message in messages if message), None)
 
 
 def _threshold(expectation: gxe.Expectation) -> dict[str, Any]:
@@ -194,11 +209,15 @@ def _sample(expected: Expected, found: Mapping[str, Any], key: pd.Index) -> Rows
     if expected.sample is not None:
         return expected.sample() if callable(expected.sample) else expected.sample
     columns = expected.columns
+    if not found:  # it could not be evaluated
+        return []
     if "partial_unexpected_index_list" in found:
         unexpected = key[found["partial_unexpected_index_list"]]
     else:
         asked = expected.expectation.configuration.kwargs
         low, high = (asked.get(f"{bound}_value") for bound in ("min", "max"))
+        if asked.get("column") not in columns:
+            return []
         value = columns[asked["column"]]
         holds = value.between(-math.inf if low is None else low, math.inf if high is None else high)
         unexpected = columns.index[~holds]

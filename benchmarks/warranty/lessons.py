@@ -19,7 +19,7 @@ from datetime import date
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Self, cast
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +53,7 @@ from din.train.crossfit import FOLDS, CrossFitted, cross_fit
 from din.train.fit import fit_learner
 from din.train.learner import Learner
 from din.train.predict import EVALUATION_BATCH, Predictions, predict
+from din.train.results import CrossFit, RefitReport
 from din.workspace import Workspace
 
 LOGS = {250: 30, 1_000: 100, 5_000: 4, 20_000: 1}
@@ -407,7 +408,8 @@ def knows_its_rows(params: Params, before: Predictions, found: CrossFitted, ship
         shipped: the probabilities of the shipped model.
     """
     evidence = Evidence(Workspace(Path()), params)
-    evidence.refit = cast(RefitReport, {"crossfit": {"folds": FOLDS}})  # in place of the files of a workspace
+    crossfit = CrossFit.model_construct(folds=FOLDS)
+    evidence.refit = RefitReport.model_construct(crossfit=crossfit)  # in place of the files of a workspace
     evidence.crossfit = Predictions(before.rows, found.unseen.logits).table(
         taught=found.taught.probabilities, shipped=shipped
     )

@@ -40,7 +40,7 @@ from din.sources.rawlog import Part, RawLog
 from din.sources.simulate import Simulation
 from din.train.compute import computing
 from din.train.fit import fit
-from din.train.predict import predict
+from din.train.predict import EVALUATION_BATCH, predict
 from din.workspace import FORMAT, Workspace
 
 LOGS = 40
@@ -232,7 +232,7 @@ def _trained(params: Params, log: RawLog, seed: int) -> dict[str, np.ndarray]:
         features = Features(workspace.features)
         with computing(params.train.compute) as compute:
             trained, _ = fit(features, replace(params.train, learning=learning), compute=compute)
-            rows = predict(trained, features, "test", params.evaluate.batch_size, compute)
+            rows = predict(trained, features, "test", EVALUATION_BATCH, compute)
         user = features.raw_users().take(pa.array(rows.rows["user"])).to_numpy()
     order = np.argsort(rows.rows["sequence"])
     columns = {"user": user, "label": rows.rows["label"], "prediction": rows.probabilities}

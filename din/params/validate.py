@@ -9,6 +9,8 @@ from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Share, reversed_bounds
 
+OwnExpectations = Annotated[str | None, Doc("file of your own expectations, see docs/validation.md; null = none")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateRaw(Block):
@@ -35,6 +37,7 @@ class ValidateRaw(Block):
     min_rows: Annotated[NonNegativeInt, Doc("smallest number of events")] = 1000
     min_ctr: Annotated[Share, Doc("smallest share of clicks")] = 0.0001
     max_ctr: Annotated[Share, Doc("largest share of clicks")] = 0.9999
+    expectations: OwnExpectations = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order."""
@@ -57,6 +60,7 @@ class ValidateFeatures(Block):
         Share, Doc("largest share of later rows with missing or new values, beyond the share expected from training")
     ] = 0.3
     min_rows: Annotated[NonNegativeInt, Doc("smallest number of rows in each split")] = 100
+    expectations: OwnExpectations = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +75,7 @@ class ValidatePredictions(Block):
     max_log_loss_over_constant: Annotated[
         PositiveFloat, Doc("largest log loss, divided by the log loss of predicting the mean CTR for all rows")
     ] = 1.0
+    expectations: OwnExpectations = None
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order."""

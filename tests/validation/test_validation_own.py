@@ -1,0 +1,109 @@
+"""A user's own expectations, in the library's own form, close a gate like the built-in ones."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from planting import failed, judge, limits
+
+from din.errors import InputError
+from din.params import Params
+from din.workspace import SUITES, Suite
+
+Enter = Callable[..., Params]
+
+
+def own(params: Params, suite: Suite, *expectations: dict[str, Any] | str) -> Params:
+    """Write a file of expectations, and return the parameters that name it."""
+    path = Path("expectations.yaml")
+    path.write_text(json.dumps({"name": "own", "expectations": expectations}))
+    return limits(params, f"validate_{suite}", expectations=str(path))
+
+
+def expectation(kind: str, meta: dict[str, str], severity: str = "critical", **kwargs: Any) -> dict[str, Any]:
+    """Return an expectation in the library's form."""
+    named = {"name": "mine", **meta}
+    return {"type": kind, "kwargs": kwargs, "meta": named, "severity": severity, "notes": "ask its owner"}
+
+
+FEW = expectation("expect_column_values_to_be_between", {"table": "days"}, column="rows", min_value=10**6)
+BROKEN: dict[Suite, list[dict[str, Any]]] = {
+    "raw": [
+        FEW,
+        expectation("expect_column_max_to_be_between", {"table": "log"}, column="ctr", max_value=0.01),
+        expectation("expect_column_values_to_be_between", {"table": "items"}, column="rows", max_value=1),
+        expectation("expect_table_row_count_to_equal", {"select": "SELECT * FROM events WHERE tab = 1"}, value=0),
+        expectation("expect_table_row_count_to_equal", {"select": "FROM users JOIN days ON true LIMIT 3"}, value=0),
+    ],
+    "features": [expectation("expect_column_min_to_be_between", {"table": "log"}, column="test_rows", min_value=10**6)],
+    "predictions": [
+        expectation("expect_column_max_to_be_between", {"table": "test"}, column="prediction", max_value=0.01)
+    ],
+}
+
+
+@pytest.mark.parametrize(("suite", "number"), [(suite, k) for suite, many in BROKEN.items() for k in range(len(many))])
+def test_a_failing_one_closes_the_gate(suite: Suite, number: int, workspace: Enter) -> None:
+    """It is the only one that fails, and its notes are the advice."""
+    params = own(workspace(), suite, BROKEN[suite][number])
+    found = failed(judge(suite, params))
+    assert found.keys() == {"mine"}
+    assert found["mine"]["advice"] == "ask its owner"
+
+
+def test_its_offending_rows_are_shown(workspace: Enter) -> None:
+    """The rows of the table that break it are in the report, with the column and the number of them."""
+    entry = failed(judge("raw", own(workspace(), "raw", FEW)))["mine"]
+    assert (entry["column"], entry["observed"], entry["threshold"]) == ("rows", 6, {"max": 0})
+    assert entry["sample"][0]["date"] == "2024-01-01"
+
+
+def test_a_row_condition_and_a_warning_are_the_librarys(workspace: Enter) -> None:
+    """A condition leaves rows out, and a warning does not close."""
+    last = FEW["kwargs"] | {"row_condition": 'date == "2024-01-06"', "condition_parser": "pandas"}
+    report = judge("raw", own(workspace(), "raw", {**FEW, "kwargs": last, "severity": "warning"}))
+    assert not failed(report)
+    assert failed(report, "warning")["mine"]["observed"] == 1
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_one_that_holds_is_in_the_report(suite: Suite, workspace: Enter) -> None:
+    """Every suite judges the file that its own parameter names."""
+    holds = expectation("expect_table_row_count_to_equal", {"select": "SELECT 1"}, value=1)
+    report = judge(suite, own(workspace(), suite, holds))
+    assert not failed(report) and report["expectations"][-1]["name"] == "mine"
+
+
+def test_one_that_cannot_be_evaluated_closes_the_gate(workspace: Enter) -> None:
+    """A column that the table lacks is named as the reason."""
+    missing = expectation("expect_column_max_to_be_between", {"table": "log"}, column="ctrr", max_value=1)
+    assert "ctrr" in failed(judge("raw", own(workspace(), "raw", missing)))["mine"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "word"),
+    [
+        ({**FEW, "type": "expect_nothing"}, "expect_nothing"),
+        ({**FEW, "kwargs": {"column": "rows", "min": 3}}, "min"),
+        ({**FEW, "meta": {"name": "mine", "table": "dais"}}, "no table 'dais'; expected one of days, files"),
+        ({**FEW, "meta": {"name": "mine", "select": "SELEC 1"}}, "DuckDB refuses the SELECT"),
+        ({**FEW, "meta": {"name": "mine", "select": "DROP TABLE events"}}, "DuckDB refuses the SELECT"),
+        ({**FEW, "meta": {"name": "mine"}}, "either meta.table or meta.select"),
+        ({**FEW, "meta": {"name": "rows", "table": "days"}}, "choose another meta.name"),
+        ({**FEW, "severity": "bad"}, "severity"),
+        ("rows", "expectations.0"),
+    ],
+)
+def test_what_cannot_be_read_is_bad_input(broken: dict[str, Any] | str, word: str, workspace: Enter) -> None:
+    """The message names the file and what is wrong with it."""
+    with pytest.raises(InputError, match=r"expectations\.yaml") as refused:
+        judge("raw", own(workspace(), "raw", broken))
+    assert word in str(refused.value)
+
+
+def test_a_missing_file_is_bad_input(workspace: Enter) -> None:
+    """The message says where the file is named."""
+    with pytest.raises(InputError, match=r"mine\.yaml: not found; name an existing file in params\.yaml"):
+        judge("raw", limits(workspace(), "validate_raw", expectations="mine.yaml"))

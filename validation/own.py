@@ -1,0 +1,143 @@
+# Great Expectations marks none of its public classes as exported:
+# pyright: reportPrivateImportUsage=false
+"""A user's own expectations: a file in the library's own form, on the tables of a suite or on a SELECT.
+
+    expectations:
+      - type: expect_column_values_to_be_between
+        kwargs: {column: rows, min_value: 500, row_condition: 'date >= "2024-05-01"', condition_parser: pandas}
+        severity: critical
+        notes: fewer rows mean that an ad server is down; ask its team
+        meta: {name: enough_rows, table: days}
+      - type: expect_table_row_count_to_equal
+        kwargs: {value: 0}
+        severity: warning
+        meta: {name: free_items, select: SELECT item_id FROM items WHERE price = 0}
+
+`meta` names the expectation in reports, and its table or SELECT. A SELECT is DuckDB's, and may read the suite's tables.
+The last phase of a suite judges the file, so its own expectations hold already.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import duckdb
+import pandas as pd
+from great_expectations.exceptions import GreatExpectationsError
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+from great_expectations.expectations.metadata_types import FailureSeverity
+from pydantic import Field
+
+from din import documents
+from din.errors import InputError, listed, shown
+from din.params.reading import plain, read_text
+from validation.data import Data, quoted
+from validation.expectations import Expected, Severity
+
+_SCHEMA = "judged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What the library keeps for us: the name in reports, and either a table or a SELECT."""
+
+    __pydantic_config__ = documents.STRICT
+
+    name: str
+    table: str | None = None
+    select: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """An expectation in the library's form."""
+
+    __pydantic_config__ = documents.STRICT
+
+    type: str
+    kwargs: dict[str, Any]
+    meta: Meta
+    severity: Severity = "critical"
+    notes: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A file; what else the library writes into it is not read."""
+
+    expectations: Annotated[list[Configuration], Field(min_length=1)]
+
+
+class Own:
+    """The expectations of a file.
+
+    Raises:
+        InputError: the file is missing, or not of the library's form; a type of expectation, or one of its arguments,
+            is unknown.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        text = read_text(path, "name an existing file in params.yaml, or null")
+        self._suite = documents.check(Suite, plain(text, path), str(path))
+        self._expectations = [self._made(one) for one in self._suite.expectations]
+
+    def expected(self, data: Data, tables: dict[str, pd.DataFrame], taken: set[str]) -> Iterator[Expected]:
+        """Yield the expectations.
+
+        Args:
+            data: the data of the suite.
+            tables: the tables that its own expectations were judged on.
+            taken: the names of its own expectations.
+
+        Raises:
+            InputError: a name is taken, a table is unknown, or a SELECT fails.
+        """
+        known = _name_tables(data, tables)
+        for one, expectation in zip(self._suite.expectations, self._expectations, strict=True):
+            meta = one.meta
+            at = f"{self._path}: {shown(meta.name)}"
+            if meta.name in taken:
+                raise InputError(f"{at}: an expectation of this name exists; choose another meta.name")
+            taken.add(meta.name)
+            if (meta.table is None) == (meta.select is None):
+                raise InputError(f"{at}: expected either meta.table or meta.select")
+            if meta.table is not None and meta.table not in known:
+                raise InputError(f"{at}: no table {shown(meta.table)}; expected one of {listed(sorted(known))}")
+            if meta.table in tables:
+                named = [value for key, value in one.kwargs.items() if key.startswith("column")]
+                yield Expected(meta.table, tables[meta.table].filter(named), expectation)
+                continue
+            source = quoted(meta.table) if meta.table is not None else f"({meta.select})"
+            try:
+                yield Expected(meta.name, data.connection.execute(f"SELECT * FROM {source}").df(), expectation)
+            except duckdb.Error as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(f"{at}: DuckDB refuses the SELECT: {reason}; correct meta.select") from None
+
+    def _made(self, one: Configuration) -> Any:
+        """Return an expectation of the library's class."""
+        try:
+            return ExpectationConfiguration(
+                type=one.type,
+                kwargs=one.kwargs,
+                meta={"name": one.meta.name, "column": one.kwargs.get("column")},
+                severity=FailureSeverity(one.severity),
+                notes=one.notes or f"an expectation of {self._path}: {one.type} {one.kwargs}",
+            ).to_domain_obj()
+        except (GreatExpectationsError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{self._path}: {shown(one.meta.name)}: {reason}; correct its type or kwargs") from None
+
+
+def _name_tables(data: Data, tables: dict[str, pd.DataFrame]) -> set[str]:
+    """Make the tables of the suite readable by their names, and return the names."""
+    connection = data.connection
+    connection.execute(f"CREATE SCHEMA {_SCHEMA}")
+    for name, query in data.views().items():
+        connection.execute(f"CREATE VIEW {_SCHEMA}.{name} AS {query}")
+    connection.execute(f"SET search_path = '{_SCHEMA},main'")
+    for name, frame in tables.items():
+        connection.register(name, frame.reset_index())
+    return {*tables, *data.views()}
