@@ -14,6 +14,7 @@ from din.metrics.estimates import Interval
 from din.params.gate import Gate
 from din.report.figures import SliceFigures
 from din.report.run import Run
+from din.seams import Seam
 
 SHORT_HISTORY = 3
 MANY_UNKNOWN = 1 / 3
@@ -31,11 +32,16 @@ class Advice:
     do: str
 
 
+ADVICE: Seam[Callable[[Run], Advice | None]] = Seam("advice", ("din.report.advice",))
+"""The rules by their codes. A plugin's codes begin with letters of its own."""
+
+
 def advise(run: Run) -> list[Advice]:
     """Return the advice of all rules, by code."""
-    return [advice for rule in RULES if (advice := rule(run))]
+    return [advice for code in ADVICE if (advice := ADVICE[code].thing(run))]
 
 
+@ADVICE.register("DIN101")
 def first_epoch_best(run: Run) -> Advice | None:
     """DIN101: the first epoch was the best one."""
     training = run.training
@@ -53,6 +59,7 @@ def first_epoch_best(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN102")
 def last_epoch_best(run: Run) -> Advice | None:
     """DIN102: the last permitted epoch was the best one."""
     training = run.training
@@ -70,6 +77,7 @@ def last_epoch_best(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN103")
 def no_better_than_lr(run: Run) -> Advice | None:
     """DIN103: the model is not better than logistic regression for certain."""
     scored = run.scored
@@ -110,6 +118,7 @@ def _steadier(run: Run) -> list[str]:
     return [setting for setting, lacking in settings.items() if lacking]
 
 
+@ADVICE.register("DIN104")
 def validation_and_test_disagree(run: Run) -> Advice | None:
     """DIN104: the AUC of validation and test rows differ beyond their intervals."""
     scored = run.scored
@@ -131,6 +140,7 @@ def validation_and_test_disagree(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN105")
 def miscalibrated_slices(run: Run) -> Advice | None:
     """DIN105: the calibration of a slice is certainly beyond the limits for all rows."""
     if run.scored is None or run.params is None:
@@ -153,6 +163,7 @@ def miscalibrated_slices(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN106")
 def short_histories(run: Run) -> Advice | None:
     """DIN106: the median history is too short to matter."""
     if run.scored is None or run.scored.histories.median >= SHORT_HISTORY:
@@ -168,6 +179,7 @@ def short_histories(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN107")
 def unknown_candidates(run: Run) -> Advice | None:
     """DIN107: many candidates of the judged rows have no id of their own."""
     if run.scored is None:
@@ -186,6 +198,7 @@ def unknown_candidates(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN108")
 def one_class_users(run: Run) -> Advice | None:
     """DIN108: most test users have impressions of one class only."""
     test = run.evaluation["test"] if run.evaluation else None
@@ -202,6 +215,7 @@ def one_class_users(run: Run) -> Advice | None:
     )
 
 
+@ADVICE.register("DIN109")
 def missed_days(run: Run) -> Advice | None:
     """DIN109: the candidate goes on from a champion, and never learns some days of the log."""
     days = run.gate.get("missed_days") if run.gate else None
@@ -215,19 +229,6 @@ def missed_days(run: Run) -> Advice | None:
         "to all models that go on from it.",
         LEARN_MISSED,
     )
-
-
-RULES: tuple[Callable[[Run], Advice | None], ...] = (
-    first_epoch_best,
-    last_epoch_best,
-    no_better_than_lr,
-    validation_and_test_disagree,
-    miscalibrated_slices,
-    short_histories,
-    unknown_candidates,
-    one_class_users,
-    missed_days,
-)
 
 
 def _miscalibrated(part: SliceFigures, limits: Gate) -> bool:
