@@ -31,7 +31,7 @@ from typing import Any
 
 from din import documents
 from din.artifacts import replace_directory, write_json
-from din.document_types import StageCode
+from din.documents import Document
 from din.errors import InputError, shown
 from din.names import Digest
 from din.params import Params
@@ -43,6 +43,13 @@ _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("benchmarks", "dags", "din", "validation")
 _C_SOURCES = (".c", ".h")
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
+
+
+class StageCode(Document):
+    """The code that a stage may run: digests of its files, without comments, and versions of the packages behind it."""
+
+    files: dict[str, Digest]
+    packages: dict[str, str | None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def write_code(workspace: Workspace, params: Params) -> None:
     with replace_directory(workspace.code) as folder:
         for name in names:
             found = code_of(stages[name], files)
-            found["files"] |= _expectations(workspace, params, name)
+            found.files.update(_expectations(workspace, params, name))
             write_json(folder / workspace.code_of(name).name, found)
     print(f"code: what {len(names)} stages depend on is in {workspace.code}")
 
@@ -99,7 +106,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
             files |= {f"plugins/{path.name}": _sha256(_without_docstrings(tree))}
             files |= digests(closure(imports, blocks))
             packages |= _packages(imports)
-    return {"files": files, "packages": {name: _version(name) for name in packages}}
+    return StageCode(files=files, packages={name: _version(name) for name in packages})
 
 
 def _expectations(workspace: Workspace, params: Params, stage: str) -> dict[str, Digest]:

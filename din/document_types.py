@@ -1,19 +1,17 @@
 """Types of the JSON documents that stages and bundles write; `din.documents` reads them strictly.
 
     reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
-    reports/parity.json             ParityReport      models/bundle/signature.json    Signature
-    reports/validation/*.json       ValidationReport  data/raw/manifest.json          RawManifest
-    reports/gate.json               GateReport        data/features/manifest.json     FeaturesManifest
-    models/*/config.json            ModelConfig       reports/fetch.json              FetchReport
-    reports/seeds.json              SeedReport        .din/seeds/*/training.json      SeedTraining
-    reports/code/*.json             StageCode         git.json of a promotion         GitState
-    .din/outcome/*.json             StageOutcome
+    reports/validation/*.json       ValidationReport  models/bundle/signature.json    Signature
+    reports/gate.json               GateReport        data/raw/manifest.json          RawManifest
+    models/*/config.json            ModelConfig       data/features/manifest.json     FeaturesManifest
+    reports/seeds.json              SeedReport        reports/fetch.json              FetchReport
+    git.json of a promotion         GitState          .din/seeds/*/training.json      SeedTraining
 
-A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Documents of
-training are in `din.train.results`.
+A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Other
+documents are beside their writers.
 """
 
-from typing import Annotated, Any, Literal, NotRequired, TypeVar, get_args
+from typing import Annotated, Any, Literal, NotRequired, TypeVar
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_config
 from typing_extensions import TypedDict
@@ -26,11 +24,6 @@ from din.workspace import Format
 Verdict = Literal["open", "closed", "borderline"]
 Protocol = Literal["temporal", "leave_last_out", "by_user"]
 Order = Literal["strict", "sequence"]
-ParityPath = Literal["torch", "onnx", "scorer"]
-PATHS: tuple[ParityPath, ...] = get_args(ParityPath)
-"""The ways to compute a probability, which must agree."""
-MOST_TOLD = 2000
-"""The largest number of characters that an outcome keeps of an error's message."""
 
 
 @with_config(STRICT)
@@ -334,29 +327,6 @@ class FetchReport(TypedDict):
 
 
 @with_config(STRICT)
-class StageCode(TypedDict):
-    """The code that a stage may run: digests of its files, without comments, and versions of the packages behind it."""
-
-    files: dict[str, Digest]
-    packages: dict[str, str | None]
-
-
-@with_config(STRICT)
-class StageOutcome(TypedDict):
-    """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took.
-
-    `message` is there if it failed: the beginning of its error.
-    """
-
-    run_id: str
-    stage: str
-    exit_code: NonNegativeInt
-    report: str | None
-    seconds: float
-    message: NotRequired[Annotated[str, Field(max_length=MOST_TOLD)]]
-
-
-@with_config(STRICT)
 class GitState(TypedDict):
     """The commit that was promoted from, None outside a repository.
 
@@ -431,23 +401,6 @@ class ValidationReport(TypedDict):
     input: Digest
     params: dict[str, Any]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
-
-
-@with_config(STRICT)
-class ParityReport(TypedDict):
-    """The agreement of PyTorch, onnxruntime and the scorer."""
-
-    verdict: Literal["open", "closed"]
-    bundle: Version | None
-    paths: list[ParityPath]
-    cases: NonNegativeInt
-    max_abs_probability_diff: float | None
-    max_abs_logit_diff: float | None
-    auc_delta: float | None
-    std: float | None
-    flips: NonNegativeInt | None
-    worst: dict[str, Any] | None
-    reason: str | None
 
 
 @with_config(STRICT)

@@ -17,11 +17,31 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt
 
 from din.artifacts import write_json
-from din.document_types import MOST_TOLD, StageOutcome
+from din.documents import Document
 from din.errors import GateClosed, InputError, Unavailable
 from din.workspace import Workspace
+
+MOST_TOLD = 2000
+"""The largest number of characters that an outcome keeps of an error's message."""
+
+
+class StageOutcome(Document):
+    """How a command of a stage ended; `report` is a path of the workspace, and `seconds` the time that it took.
+
+    `message` is there if it failed: the beginning of its error.
+    """
+
+    run_id: str
+    stage: str
+    exit_code: NonNegativeInt
+    report: str | None
+    seconds: float
+    message: Annotated[str, Field(max_length=MOST_TOLD)] = ""
 
 
 @contextmanager
@@ -58,15 +78,15 @@ def running(name: str, workspace: Workspace, report: Path | None = None) -> Iter
             message = f"{type(error).__name__}: {error}"
             traceback.print_exc()
             print(f"{name}: this is a bug in the pipeline, not in your data; please report it", file=sys.stderr)
-        ended: StageOutcome = {
-            "run_id": run_id(),
-            "stage": name,
-            "exit_code": code,
-            "report": workspace.relative(report) if report else None,
-            "seconds": round(time.monotonic() - began, 3),
-        }
-        if code:
-            ended["message"] = _printable(message)[:MOST_TOLD]
+        told = {"message": _printable(message)[:MOST_TOLD]} if code else {}
+        ended = StageOutcome(
+            run_id=run_id(),
+            stage=name,
+            exit_code=code,
+            report=workspace.relative(report) if report else None,
+            seconds=round(time.monotonic() - began, 3),
+            **told,
+        )
         write_json(outcome, ended)
     if code:
         raise SystemExit(code)

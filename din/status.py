@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from din import documents
-from din.document_types import StageOutcome
 from din.errors import InputError, Unavailable
 from din.params import load
 from din.pipeline import stages_of
@@ -20,6 +19,7 @@ from din.process import environment, query
 from din.registry.approval_requests import Request
 from din.registry.records import Record
 from din.registry.registry import Registry
+from din.stage import StageOutcome
 from din.workspace import Workspace
 
 MOST_REASONS = 2
@@ -127,8 +127,8 @@ def _stage(workspace: Workspace, name: str, changed: Mapping[str, list[str]] | N
     except InputError:  # it never ran here
         return StageStatus(name, None, None, None, None, stale)
     at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
-    ended = ENDINGS.get(outcome["exit_code"], "failed")
-    return StageStatus(name, ended, at, outcome["seconds"], outcome["run_id"], stale)
+    ended = ENDINGS.get(outcome.exit_code, "failed")
+    return StageStatus(name, ended, at, outcome.seconds, outcome.run_id, stale)
 
 
 def print_status(found: Status, as_json: bool = False) -> None:

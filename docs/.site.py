@@ -7,17 +7,19 @@ from mkdocs.structure.files import File, Files
 
 from din import document_types
 from din.params.reference import reference, schema_page
+from din.serve.agreement import ParityReport
+from din.stage import StageOutcome
 from din.train.results import TrainingSummary
 
 REPORTS = {
     "reports/gate.json": document_types.GateReport,
     "reports/evaluation.json": document_types.Evaluation,
-    "reports/parity.json": document_types.ParityReport,
+    "reports/parity.json": ParityReport,
     "reports/validation/*.json": document_types.ValidationReport,
     "reports/training/summary.json": TrainingSummary,
     "reports/fetch.json": document_types.FetchReport,
     "models/bundle/facts.json": document_types.Facts,
-    ".din/outcome/*.json": document_types.StageOutcome,
+    ".din/outcome/*.json": StageOutcome,
 }
 
 

@@ -65,7 +65,7 @@ def test_a_bundle_states_versions_that_export_depends_on() -> None:
     source = ast.parse((ROOT / "din/serve/bundle.py").read_text())
     assigned = {ast.unparse(node.targets[0]): node.value for node in source.body if isinstance(node, ast.Assign)}
     stated = set(ast.literal_eval(assigned["_PACKAGES"]))
-    assert stated <= code.code_of(STAGES["export"])["packages"].keys()
+    assert stated <= code.code_of(STAGES["export"]).packages.keys()
 
 
 PYTHON = """

@@ -8,8 +8,8 @@ import pytest
 
 from din import documents, stage
 from din.artifacts import read_json
-from din.document_types import MOST_TOLD, StageOutcome
 from din.errors import InputError
+from din.stage import MOST_TOLD, StageOutcome
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def test_an_outcome_keeps_the_beginning_of_the_error(error: Exception, message: 
     with pytest.raises(SystemExit), stage.running("fetch", workspace):
         raise error
     outcome = documents.read(StageOutcome, workspace.outcome("fetch"))
-    assert "message" in outcome and outcome["message"] == message
+    assert outcome.message == message
     with stage.running("fetch", workspace):
         pass
     assert "message" not in read_json(workspace.outcome("fetch"))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from din import documents
 from din.artifacts import MANIFEST
-from din.document_types import PATHS, Evaluation, ParityReport, RawManifest, ValidationReport
+from din.document_types import Evaluation, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
 from din.gates import budgets
 from din.gates.budgets import LATENCY, Latency
@@ -28,7 +28,7 @@ from din.params.train import names_version
 from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
 from din.schema import DAY_US
-from din.serve.agreement import ATOL_PROBABILITY
+from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
 from din.workspace import SUITES, Suite
 
 _TOLERANCE = 1e-6
@@ -239,15 +239,13 @@ def _shipped(evidence: Evidence) -> Finding:
 
 def _parity(evidence: Evidence) -> Finding:
     report = documents.read(ParityReport, evidence.workspace.parity)
-    if report["bundle"] != evidence.version:
-        reason = f"the report is about bundle {str(report['bundle'])[:12]}; run `dvc repro check_parity`"
-        return Finding("closed", str(report["bundle"])[:12], evidence.version[:12], reason=reason)
-    largest = report["max_abs_probability_diff"]
-    agree = (
-        largest is not None and largest <= ATOL_PROBABILITY and report["cases"] > 0 and report["paths"] == list(PATHS)
-    )
-    if agree and report["verdict"] == "open":
-        return Finding("open", largest, ATOL_PROBABILITY, rows=report["cases"])
+    if report.bundle != evidence.version:
+        reason = f"the report is about bundle {str(report.bundle)[:12]}; run `dvc repro check_parity`"
+        return Finding("closed", str(report.bundle)[:12], evidence.version[:12], reason=reason)
+    largest = report.max_abs_probability_diff
+    agree = largest is not None and largest <= ATOL_PROBABILITY and report.cases > 0 and report.paths == PATHS
+    if agree and report.verdict == "open":
+        return Finding("open", largest, ATOL_PROBABILITY, rows=report.cases)
     disagree = "the paths disagree, or not all were compared; see the report"
-    reason = shown(report["reason"] or disagree, quotes=False)
-    return Finding("closed", largest, ATOL_PROBABILITY, rows=report["cases"], reason=reason)
+    reason = shown(report.reason or disagree, quotes=False)
+    return Finding("closed", largest, ATOL_PROBABILITY, rows=report.cases, reason=reason)

@@ -21,7 +21,8 @@ from ruamel.yaml import YAML
 
 from din import documents
 from din.artifacts import read_json, write_bytes
-from din.document_types import Evaluation, FetchReport, GitState, Machine, StageCode
+from din.code import StageCode
+from din.document_types import Evaluation, FetchReport, GitState, Machine
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.git import check_out_commit, resolved
 from din.names import Commit, Version
@@ -212,7 +213,9 @@ def _changes(
     recorded: Mapping[str, StageCode], here: Mapping[str, StageCode], part: Literal["files", "packages"]
 ) -> list[tuple[str, Any, Any]]:
     """Return the files or packages that differ in some stage, each once, with its recorded value and the one here."""
-    rows = [row for stage in recorded for row in differences(recorded[stage][part], here[stage][part])]
+    rows = [
+        row for stage in recorded for row in differences(getattr(recorded[stage], part), getattr(here[stage], part))
+    ]
     return sorted({row[0]: row for row in rows}.values())
 
 

@@ -8,12 +8,12 @@ from dvc.config import Config, merge
 
 from din import documents
 from din.artifacts import hash_tree
-from din.document_types import StageOutcome
 from din.errors import InputError, listed
 from din.git import absolute, is_remote
 from din.printing import say
 from din.process import CommandFailed, query, query_din
 from din.registry.promoted import Promoted
+from din.stage import StageOutcome
 from din.workspace import Workspace
 
 
@@ -35,7 +35,7 @@ def restore_raw(promoted: Promoted, checkout: Workspace, env: Mapping[str, str],
         try:
             query_din(["fetch"], checkout.root, env)
         except InputError:
-            reason = documents.read(StageOutcome, checkout.outcome("fetch")).get("message", "")
+            reason = documents.read(StageOutcome, checkout.outcome("fetch")).message
             raise InputError(
                 f"record {number}: its raw log is in no DVC remote or cache, and its source can't be read ({reason}); "
                 "set DIN_DVC_REMOTE to the remote that has it"

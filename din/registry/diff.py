@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from din.document_types import FetchReport, GateReport, GitState, Machine, RawManifest, StageCode
+from din.code import StageCode
+from din.document_types import FetchReport, GateReport, GitState, Machine, RawManifest
 from din.printing import flat, print_table
 from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, Promoted
 from din.registry.registry import Registry
@@ -107,8 +108,8 @@ def _code(promoted: Promoted) -> dict[str, Any]:
     packages = dict(promoted.facts["packages"])
     files: dict[str, str] = {}
     for stage in stages:
-        packages |= {name: version or "missing" for name, version in stage["packages"].items()}
-        files |= {name: digest[:12] for name, digest in stage["files"].items()}
+        packages |= {name: version or "missing" for name, version in stage.packages.items()}
+        files |= {name: digest[:12] for name, digest in stage.files.items()}
     return {f"package {name}": version for name, version in packages.items()} | files
 
 

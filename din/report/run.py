@@ -13,9 +13,7 @@ from din.document_types import (
     FeaturesManifest,
     GateReport,
     Machine,
-    ParityReport,
     RawManifest,
-    StageOutcome,
     ValidationReport,
 )
 from din.errors import InputError, Unavailable
@@ -27,6 +25,8 @@ from din.registry.records import Record
 from din.registry.registry import Registry
 from din.report import figures
 from din.report.figures import FieldShift, Period, Scored
+from din.serve.agreement import ParityReport
+from din.stage import StageOutcome
 from din.train.results import TrainingSummary, TrainingTimes
 from din.workspace import SUITES, Suite, Workspace
 
@@ -233,13 +233,13 @@ def _stages(workspace: Workspace) -> list[Stage]:
         outs = declared.outs or (workspace.relative(workspace.gate),)  # which DVC does not track
         complete = all((workspace.root / out).exists() for out in outs)
         outcome = _outcome(workspace.outcome(name))
-        code = outcome["exit_code"] if outcome else None
+        code = outcome.exit_code if outcome else None
         state: StageState = "done" if complete else "not run"
         if code and (declared.always_changed or not complete):
             state = "closed" if code == 3 else "failed"
         if any(one.state in ("failed", "closed") for one in found):
             state = "not run"  # its outputs, if any, are an older run's
-        seconds = outcome["seconds"] if outcome else None
+        seconds = outcome.seconds if outcome else None
         found.append(Stage(name, declared.desc, outs, state, code, seconds, _message(outcome)))
     return found
 
@@ -261,4 +261,4 @@ def _refusal(workspace: Workspace) -> str:
 
 
 def _message(outcome: StageOutcome | None) -> str:
-    return outcome.get("message", "") if outcome else ""
+    return outcome.message if outcome else ""

@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 
 from din.artifacts import write_json
-from din.document_types import PATHS
 from din.errors import GateClosed, InputError, listed
 from din.features.packing import PackedBatch
 from din.features.reader import Features
@@ -30,9 +29,10 @@ from din.metrics.ranking import auc
 from din.model import artifact
 from din.model.artifact import Trained
 from din.model.embedding import to_tensors
+from din.names import Version
 from din.params import Params
 from din.schema import Group
-from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD
+from din.serve.agreement import ATOL_LOGIT, ATOL_PROBABILITY, AUC_DELTA, MIN_STD, PATHS, ParityReport
 from din.serve.cases import Case, real_cases
 from din.serve.encode import Encoder
 from din.serve.rounding import explained
@@ -41,6 +41,7 @@ from din.serve.scores import Scores, Vector
 from din.workspace import Workspace
 
 _SEED = 3  # of the drawn impressions
+_FIGURES = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
 
 
 def check_parity(workspace: Workspace, params: Params) -> None:
@@ -54,30 +55,34 @@ def check_parity(workspace: Workspace, params: Params) -> None:
     features = artifact.known(Features(workspace.features), workspace.shipped)
     trained = artifact.load(features, workspace.shipped)
     real, edges = real_cases(features, workspace.raw, params.check_parity.max_impressions, _SEED)
-    report: dict[str, Any] = {"verdict": "closed", "bundle": None, "paths": list(PATHS)}
-    report["cases"] = sum(len(case.packed) for case in real) + len(edges)
-    report |= {"max_abs_probability_diff": None, "max_abs_logit_diff": None, "auc_delta": None, "std": None}
-    report |= {"flips": None, "worst": None}
+    version = None
+    measured: dict[str, Any] = dict.fromkeys((*_FIGURES, "worst", "reason"))
     try:
         scorer = Scorer.open(workspace.bundle)
-        report["bundle"] = scorer.version
+        version = Version(scorer.version)
         found = {
             "torch": torch_scores(trained, real + edges),
             "onnx": _onnx(workspace.bundle / BATCH_GRAPH, real + edges),
             "score": _scorer(scorer, real + edges, many=False),
             "score_many": _scorer(scorer, real + edges, many=True),
         }
-        report |= compare(found, explained(trained, edges), real, edges)
-        if report["reason"] and (fields := differing_fields(Encoder(workspace.bundle), real)):
-            report["reason"] += f"; a request does not get the codes that featurize stored for {listed(fields)}"
+        measured = compare(found, explained(trained, edges), real, edges)
+        if measured["reason"] and (fields := differing_fields(Encoder(workspace.bundle), real)):
+            measured["reason"] += f"; a request does not get the codes that featurize stored for {listed(fields)}"
     except Exception as error:  # a bundle that can't be opened or can't answer may fail in any way
-        report["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    report["verdict"] = "closed" if report["reason"] else "open"
+        measured["reason"] = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    report = ParityReport(
+        verdict="closed" if measured["reason"] else "open",
+        bundle=version,
+        paths=PATHS,
+        cases=sum(len(case.packed) for case in real) + len(edges),
+        **measured,
+    )
     write_json(workspace.parity, report)
-    if report["reason"]:
-        closed = f"{_table(report)}\nclosed: {report['reason']}\nSee `worst` in {workspace.parity}."
+    if report.reason:
+        closed = f"{_table(report)}\nclosed: {report.reason}\nSee `worst` in {workspace.parity}."
         raise GateClosed(closed, workspace.parity)
-    print(f"{_table(report)}\nopen: {report['cases']:,} cases agree on {', '.join(PATHS)}")
+    print(f"{_table(report)}\nopen: {report.cases:,} cases agree on {', '.join(PATHS)}")
 
 
 def compare(found: dict[str, Scores], rounding: Scores, real: list[Case], edges: list[Case]) -> dict[str, Any]:
@@ -228,6 +233,6 @@ def _describe(at: int, found: dict[str, Scores], cases: list[Case]) -> dict[str,
     raise AssertionError(at)
 
 
-def _table(report: dict[str, Any]) -> str:
-    keys = ("max_abs_probability_diff", "max_abs_logit_diff", "auc_delta", "std", "flips")
-    return "\n".join(f"{key:26}{report[key] if report[key] is None else format(report[key], '.3g')}" for key in keys)
+def _table(report: ParityReport) -> str:
+    figures = {key: getattr(report, key) for key in _FIGURES}
+    return "\n".join(f"{key:26}{value if value is None else format(value, '.3g')}" for key, value in figures.items())

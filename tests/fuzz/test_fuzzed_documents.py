@@ -11,6 +11,7 @@ from strategies import PLAIN, REQUESTS, documents, faulty
 
 from din import documents as reader
 from din import params
+from din.code import StageCode
 from din.document_types import (
     Evaluation,
     Facts,
@@ -19,12 +20,10 @@ from din.document_types import (
     GateReport,
     GitState,
     ModelConfig,
-    ParityReport,
     RawManifest,
     SeedReport,
     SeedTraining,
     Signature,
-    StageCode,
     ValidationReport,
 )
 from din.errors import InputError
@@ -32,12 +31,14 @@ from din.params import Params
 from din.registry.approval_requests import Answer, Request
 from din.registry.bundle import Manifest
 from din.registry.records import Record
+from din.serve.agreement import ParityReport
+from din.stage import StageOutcome
 from din.train.results import Machine, RefitReport, TrainingSummary, TrainingTimes
 
 FORMS = (
     Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,
     Params, ParityReport, RawManifest, Record, RefitReport, Request, SeedReport, SeedTraining, Signature,
-    StageCode, TrainingSummary, TrainingTimes, ValidationReport,
+    StageCode, StageOutcome, TrainingSummary, TrainingTimes, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"
 MOST_CHARACTERS = 2_000
