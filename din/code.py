@@ -14,7 +14,7 @@ stages that hold a seam which the file imports: a new model trains again, and fe
 The package grimp finds the same modules, as a test compares, but would replace only a few lines: the source is parsed
 anyway, for the digests and for what a single command imports.
 
-Not seen: the thin commands themselves, modules that are imported by a computed name, the compiler, and packages that
+Not seen: the thin commands themselves (`din.cli`), modules imported by a computed name, the compiler, and packages that
 only other packages import, unless the stage names them under `meta.packages`.
 """
 
@@ -126,14 +126,15 @@ def imports_of_command(command: str) -> set[str]:
     """
     match command.split():
         case ["din", name]:
-            file = _ROOT / "din" / "cli.py"
+            file = _ROOT / "din" / "cli" / "stages.py"
         case ["python", "-m", "validation", name]:
             file = _ROOT / "validation" / "__main__.py"
         case _:
             raise InputError(f"dvc.yaml: {shown(command)}: expected din COMMAND, or python -m validation COMMAND")
     body = ast.parse(file.read_bytes()).body
     other = {node for node in body if isinstance(node, ast.FunctionDef) and node.name != name.replace("-", "_")}
-    return {name for node in body if node not in other for name in _imports(node)}
+    imported = {name for node in body if node not in other for name in _imports(node)}
+    return {name for name in imported if not name.startswith("din.cli")}  # it imports the page, which no stage runs
 
 
 def closure(modules: Iterable[str], blocks: Collection[str]) -> set[str]:

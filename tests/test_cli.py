@@ -16,6 +16,7 @@ from stages import exit_code
 from typer.testing import CliRunner
 
 from din import cli, pipeline
+from din.cli.options import user
 from din.commandline import examples, print_result, printing_json
 from din.workspace import Workspace
 
@@ -133,13 +134,12 @@ WITHIN += ["registry list"]
 @pytest.mark.parametrize("command", WITHIN)
 def test_the_wrong_folder_is_bad_input(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One message says where to run the command and how to begin a repository, and nothing is written."""
-    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli.app, command.split())
     assert done.exit_code == 2
     assert done.stdout == ""
     assert done.stderr == (
-        f"{tmp_path}/params.yaml: not found; go to the root of your repository, or begin one with "
-        "`din init --events FILE`\n"
+        "params.yaml: not found; go to the root of your repository, or begin one with `din init --events FILE`\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -148,10 +148,10 @@ def test_the_wrong_folder_is_bad_input(command: str, tmp_path: Path, monkeypatch
 def test_a_run_needs_its_stages(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder with parameters and no stages is refused by the commands about a run as a whole."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli.app, [command])
     assert done.exit_code == 2
-    assert f"{tmp_path}/dvc.yaml: not found; go to the root of your repository" in done.stderr
+    assert "dvc.yaml: not found; go to the root of your repository" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
@@ -191,7 +191,7 @@ def test_a_look_at_the_source_without_its_packages(monkeypatch: pytest.MonkeyPat
     for module in [name for name in sys.modules if name.startswith("din.sources")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    monkeypatch.setattr(cli, "HERE", Workspace(ROOT))
+    monkeypatch.chdir(ROOT)
     done = CliRunner().invoke(cli.app, ["source"])
     assert done.exit_code == 2
     assert "pip install 'din-ctr[train]'" in done.stderr
@@ -212,7 +212,7 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # nobody's uid
-    assert cli.user() == "4000000000"
+    assert user() == "4000000000"
 
 
 def test_a_missing_module_of_our_own_is_a_bug(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_pools_are_asked_of_airflow(workspace: Workspace, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(("fault", "code"), [(False, 0), (True, 1)])
 def test_a_fault_is_exit_1(fault: bool, code: int, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Text and JSON list the same findings, and only a failure sets the exit code."""
-    monkeypatch.setattr(cli, "HERE", workspace)
+    monkeypatch.chdir(workspace.root)
     monkeypatch.setattr(doctor, "LOOKS", (doctor.versions, doctor.parameters))
     if fault:
         workspace.params.unlink()

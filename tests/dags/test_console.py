@@ -67,7 +67,8 @@ def main():
 def checkout(console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the console's repository with a package `din` whose code `din.code` can follow, and with no shell."""
     shutil.copytree(ROOT / "din", tmp_path / "din", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "din" / "cli.py").write_text(STAGE)
+    for name in ("__init__", "stages"):
+        (tmp_path / "din" / "cli" / f"{name}.py").write_text(STAGE)
     monkeypatch.setattr(console, "_env", checkout_environment(tmp_path, SHELL="/bin/false"))
     return tmp_path
 

@@ -15,7 +15,6 @@ from din.errors import InputError
 from din.init import render, update
 from din.init.split import Set
 from din.params import load
-from din.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 SETS = (
@@ -188,7 +187,7 @@ def test_a_foreign_folder_is_not_updated(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """It prints every guess with its reason, the files, and the next command; twice is refused or harmless."""
-    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.chdir(tmp_path)
     name = SHAPES["german_shop"](tmp_path, log)
     done = CliRunner().invoke(cli.app, ["init", "--events", name])
@@ -204,7 +203,7 @@ def test_the_command(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pyt
 
 def test_names_of_a_log_steer_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Escape sequences in the name of a column are printed as text, and params.yaml stays readable."""
-    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
     rows = [f"u{k % 60},i{k % 40},{1700000000 + k * 1400},{k * 7 % 3 % 2},c{k % 5}" for k in range(600)]
     header = "user_id,item_id,timestamp,click,cat\x1b]0;owned\x07\u202e"
     (tmp_path / "clicks.csv").write_text("\n".join([header, *rows]))
@@ -217,7 +216,7 @@ def test_names_of_a_log_steer_no_terminal(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_guess_for_machines(tmp_path: Path, log: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """With --json, standard output holds each guess with its reason, and an update prints what changed."""
-    monkeypatch.setattr(cli, "HERE", Workspace(tmp_path))
+    monkeypatch.chdir(tmp_path)
     monkeypatch.chdir(tmp_path)
     name = SHAPES["german_shop"](tmp_path, log)
     guessed = json.loads(CliRunner().invoke(cli.app, ["init", "--events", name, "--yes", "--json"]).stdout)

@@ -438,8 +438,8 @@ def test_the_commands_answer_with_exit_codes(run: Run, quick, registry, monkeypa
     gate(run.here, borderline(run, quick), score)
     version = only_case(registry).request.version
     run.here.params.write_text(json.dumps(to_json(quick)))
-    monkeypatch.setattr(cli, "HERE", run.here)
-    monkeypatch.setattr(cli, "user", lambda: "dora")
+    monkeypatch.chdir(run.here.root)
+    monkeypatch.setenv("LOGNAME", "dora")
 
     def din(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(cli.app, list(words))

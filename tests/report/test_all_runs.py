@@ -21,7 +21,6 @@ from din.report.page import MOST_BYTES
 from din.report.runs import read_runs
 from din.report.runs_page import write_runs
 from din.report.write import write_report
-from din.workspace import Workspace
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -90,7 +89,7 @@ def test_a_page_of_many_runs_is_small(finished: Miniature, registry: Registry) -
 
 def test_the_command(finished: Miniature, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command writes the page, prints its path or the runs, and refuses a registry without --all."""
-    monkeypatch.setattr(cli, "HERE", Workspace(finished.here.root))
+    monkeypatch.chdir(finished.here.root)
     arguments = ["report", "--registry", registry.uri, "--model", registry.model_name]
     assert CliRunner().invoke(cli.app, arguments).exit_code == 2
     done = CliRunner().invoke(cli.app, [*arguments, "--all"])

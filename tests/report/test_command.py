@@ -23,7 +23,7 @@ from din.workspace import Workspace
 @pytest.fixture(autouse=True)
 def here(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """The workspace that the command works in."""
-    monkeypatch.setattr(cli, "HERE", workspace)
+    monkeypatch.chdir(workspace.root)
     return workspace
 
 

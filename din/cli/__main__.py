@@ -1,0 +1,5 @@
+"""`python -m din.cli` is `din`."""
+
+from din.cli import main
+
+main()

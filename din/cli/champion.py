@@ -1,0 +1,260 @@
+"""The commands about the candidate and the champion: report, promote, approve, reproduce, score."""
+
+import contextlib
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from din.cli.options import By, Model, Promotion, Reason, Uri, only_model, place, user
+from din.cli.run import HERE, answering, params_here, reporting
+from din.commandline import AsJson, examples, print_result
+from din.errors import InputError
+from din.workspace import require
+
+CHAMPION = "The champion"
+Run = Annotated[str, typer.Argument(help="A run's id, or the start of the candidate's version; see `din approvals`.")]
+
+app = typer.Typer()
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din pin                  # before `dvc repro`, with train.start: champion",
+        "din pin --until 2026-01-31 --dry-run --json",
+    ),
+)
+def pin(
+    until: Annotated[
+        str | None, typer.Option(help="Last day of the run's log; default: data.until, or newest.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the pin without writing it.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write into params.yaml which champion the next run goes on from (train.champion), and print it."""
+    with answering():
+        from din.artifacts import write_bytes
+        from din.params.overlays import edit
+        from din.registry.champions import pin
+        from din.registry.registry import Registry
+        from din.sources.fetch import look
+
+        params = params_here()
+        last = day_of(until or params.data.until or look(HERE, params).last_day)
+        pinned = pin(Registry.of(HERE, params), params.train, last)
+        if not dry_run:
+            text = HERE.params.read_text(encoding="utf-8")
+            write_bytes(HERE.params, edit(text, {"train": {"champion": pinned}}, "din pin").text.encode())
+        print(json.dumps({"champion": pinned}) if as_json else pinned)
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din report",
+        "din report --json        # verdict and advice for machines",
+        'din report --markdown "$GITHUB_STEP_SUMMARY"',
+        "din report --all         # one page about all runs in the registry",
+    ),
+)
+def report(
+    everything: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
+    uri: Uri = None,
+    model: Model = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Append verdict and gates to this file as Markdown, for a CI job's summary.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write reports/report.html about the run here, promoted, refused or broken, and print verdict and advice.
+
+    With --all, write reports/runs.html about all runs in the registry: its records, and what schedulers kept.
+    """
+    with answering("train"):
+        if everything and markdown:
+            raise InputError("--markdown: is about the run here; expected it without --all")
+        if everything:
+            from din.report.runs_page import print_runs, write_runs
+
+            print_runs(HERE, write_runs(HERE, *place(uri, model)), as_json)
+            return
+        if uri or model:
+            raise InputError("--registry and --model only work with --all")
+        from din.report.write import append_markdown, print_report, write_report
+
+        require(HERE.params, HERE.pipeline)
+        written = write_report(HERE)
+        if markdown:
+            append_markdown(written, markdown)
+        print_report(written, as_json)
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din promote",
+        "din promote --reason 'first week of the new log'",
+        "din promote --json > promotion.json",
+    ),
+)
+def promote(
+    reason: Annotated[
+        str, typer.Option(help="The reason, for the registry's log; default: the gate is open, or who approved.")
+    ] = "",
+    by: Annotated[str, typer.Option(help="Who promotes, for the registry's log; default: this user.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make models/bundle/ the champion, after hashing and judging again everything that the gate judged."""
+    with reporting("promote"):
+        from din.promotion.promote import promote
+
+        print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din reproduce 3                       # record 3 of this job's registry",
+        "din reproduce 4f1c --repository https://example.com/ctr.git",
+        "din reproduce 3 --keep again          # and keep the checkout",
+        "din reproduce 3 --json                # which files and metrics differ",
+    ),
+)
+def reproduce(
+    promotion: Promotion,
+    repository: Annotated[str, typer.Option(help="The folder or URL of the repository that holds the commit.")] = ".",
+    keep: Annotated[Path | None, typer.Option(help="Work in this empty folder, and keep it.")] = None,
+    uri: Uri = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a promoted bundle again, from its commit, parameters and data, and exit 3 unless every bit is equal."""
+    with answering("train"):
+        from din.promotion.reproduce import reproduce
+
+        at, name = place(uri, model)
+        print_result(lambda: reproduce(at, name, promotion, repository, keep), as_json).check()
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din approve 4f1c --reason 'looked at the slices'",
+        "din approve nightly-2026-01-31 --reason 'new log' --override",
+    ),
+)
+def approve(
+    run: Run,
+    reason: Reason,
+    by: By = "",
+    override: Annotated[
+        bool, typer.Option("--override", help="Approve although the earlier champion can't be evaluated.")
+    ] = False,
+    uri: Uri = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approve a candidate that waits for a person, so that `din promote` makes it the champion."""
+    with answering():
+        from din.approvals import approve
+
+        at, name = place(uri, model)
+        print_result(lambda: approve(at, name, run, by or user(), reason, override), as_json)
+
+
+@app.command(rich_help_panel=CHAMPION, epilog=examples("din reject 4f1c --reason 'the gain is a leak'"))
+def reject(
+    run: Run,
+    reason: Reason,
+    by: By = "",
+    uri: Uri = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reject a candidate that waits for a person; the first answer counts."""
+    with answering():
+        from din.approvals import reject
+
+        at, name = place(uri, model)
+        print_result(lambda: reject(at, name, run, by or user(), reason), as_json)
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din approvals",
+        "din approvals --json",
+        "din approvals --registry s3://bucket/registry --model ads",
+    ),
+)
+def approvals(
+    uri: Uri = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the candidates that wait for a person, and all answers."""
+    with answering():
+        from din.approvals import show_approvals
+
+        show_approvals(*place(uri, model), as_json)
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din score --registry registry --input requests.jsonl",
+        "din score --bundle models/bundle --input -   # the candidate, from a pipe",
+    ),
+)
+def score(
+    requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],
+    registry: Annotated[str | None, typer.Option(help="Registry URI: a folder, s3://, gs://, az://.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name in the registry; default: its only model.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="A bundle's directory, instead of the registry.")] = None,
+    max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
+    max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse longer lines, in MB.")] = 16.0,
+) -> None:
+    """Score requests with raw ids: one JSON line per request, {"version", "probabilities"}. See docs/scoring.md."""
+    with answering():
+        from din.serve.limits import Limits
+        from din.serve.scorer import Scorer, score_file
+
+        if (registry is None) == (bundle is None):
+            raise InputError("give either --registry URI or --bundle DIRECTORY")
+        if bundle is not None:
+            scorer = Scorer.open(bundle)
+        else:
+            scorer = Scorer.from_registry(str(registry), model or only_model(str(registry)))
+        scorer = scorer.within(Limits(max_candidates, max_history, max_request_mb))
+        with contextlib.nullcontext(sys.stdin.buffer) if str(requests) == "-" else open_input(requests) as lines:
+            for answer in score_file(scorer, lines):
+                print(json.dumps(answer))
+
+
+def day_of(given: str | date) -> date:
+    """Return a day that was given as text.
+
+    Raises:
+        InputError: the text names none.
+    """
+    try:
+        return date.fromisoformat(str(given))
+    except ValueError:
+        raise InputError(f"--until is {given!r}; expected a day as YYYY-MM-DD") from None
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open a file of requests.
+
+    Raises:
+        InputError: the file can't be opened.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"--input {path}: {error.strerror}; expected a file of JSON lines, or -") from None

@@ -1,0 +1,69 @@
+"""Options that several commands have, and what they mean by default."""
+
+import getpass
+import os
+from typing import Annotated
+
+import typer
+
+from din.cli.run import HERE, params_here
+from din.errors import InputError
+
+
+def not_blank(reason: str) -> str:
+    """Return a reason, the value of an option, as it is.
+
+    Raises:
+        BadParameter: it is blank.
+    """
+    if not reason.strip():
+        raise typer.BadParameter("is blank; say why, for those who read the log")
+    return reason
+
+
+Uri = Annotated[str | None, typer.Option("--registry", help="Registry URI; default: promote.registry of params.yaml.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Model name; default: this job's, or with --registry its only model.")
+]
+Promotion = Annotated[str, typer.Argument(help="A record's number, or (the start of) a version.")]
+Reason = Annotated[str, typer.Option(callback=not_blank, help="The reason, for the log.")]
+By = Annotated[str, typer.Option(help="Who decides, for the log; default: this user.")]
+
+
+def default_registry() -> str:
+    """Return `promote.registry` of params.yaml."""
+    return HERE.located(params_here().promote.registry)
+
+
+def place(uri: str | None, model: str | None) -> tuple[str, str]:
+    """Return the registry and the model that two options name; see `Uri` and `Model`.
+
+    Raises:
+        InputError: params.yaml is needed and not valid, or the registry does not hold exactly one model.
+    """
+    at = uri or default_registry()
+    return at, model or (only_model(at) if uri else params_here().model_name)
+
+
+def only_model(uri: str) -> str:
+    """Return the name of the registry's only model.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    from din.registry.registry import list_models
+
+    names = list_models(uri)
+    if not names:
+        raise InputError(f"{uri}: holds no models; check the URI, or promote one first (`dvc repro`, `din promote`)")
+    if len(names) > 1:
+        raise InputError(f"{uri}: holds {', '.join(names)}; name one with --model")
+    return names[0]
+
+
+def user() -> str:
+    """Return the user's name, or the number of a user without a name, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        return str(os.getuid())

@@ -1,0 +1,86 @@
+"""Run a command in the workspace of the current directory: as a stage, or without lock and outcome."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from din.errors import GateClosed, InputError, Unavailable
+from din.workspace import Workspace, require
+
+if TYPE_CHECKING:
+    from din.params import Params
+
+HERE = Workspace(Path())
+
+
+def check_root(*files: Path) -> None:
+    """End the command, before it writes anything here, unless these files of a workspace's root exist."""
+    with answering():
+        require(*files)
+
+
+@contextlib.contextmanager
+def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
+    """Run a command as a stage; see `din.stage.running`."""
+    from din import stage
+
+    check_root(workspace.params)
+    with stage.running(name, workspace, report):
+        yield
+
+
+@contextlib.contextmanager
+def reporting(name: str, report: Path | None = None) -> Iterator[None]:
+    """Run a command as a stage, and then write the run report, whether it succeeds or fails."""
+    try:
+        with running(name, HERE, report):
+            yield
+    except SystemExit:
+        write_page(HERE)
+        raise
+    write_page(HERE)
+
+
+def write_page(workspace: Workspace) -> None:
+    """Write the run report and print its titles. A report that fails is one warning, and changes nothing."""
+    try:
+        from din.report.write import print_titles, write_report
+
+        with contextlib.redirect_stdout(sys.stderr):
+            print_titles(write_report(workspace))
+    except Exception as error:
+        print(f"warning: no run report was written: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def answering(extra: str = "serve") -> Iterator[None]:
+    """Run a command that is not a stage, without lock or outcome; an error becomes one message and an exit code.
+
+    Args:
+        extra: the extra to install if a package is missing.
+    """
+    from din import stage
+
+    try:
+        with stage.packages(extra):
+            yield
+    except (InputError, Unavailable, GateClosed) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+    except BrokenPipeError:  # the reader of the output has exited
+        raise typer.Exit(1) from None
+
+
+def params_here() -> "Params":
+    """Return the parameters of the params.yaml here.
+
+    Raises:
+        InputError: the file is missing or not valid.
+    """
+    from din.params import load
+
+    return load(HERE.params)
