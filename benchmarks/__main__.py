@@ -14,30 +14,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import train_stage, vocabulary
 from benchmarks.arguments import positive
 from benchmarks.checks import check_factors, check_share, check_training
 from benchmarks.environments import HOME, PEERS, ROOT, InstallError, python_of
-from benchmarks.figures import TABLES, machine
+from benchmarks.figures import TABLES, machine, publish
 from benchmarks.measure import MARK, command
 from benchmarks.report import OURS, markdown, merge
 from benchmarks.rows import EPOCH_ROWS, WORKLOADS, Workload
-from din.errors import InputError
+
+VOCABULARIES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
-def main() -> None:
-    """Measure what was asked for, refuse what can't be right, and print and write the tables."""
+def main() -> int:
+    """Measure, refuse results that can't be right, print and write the tables, and return the exit code."""
     options = _options()
-    try:
-        write = TABLES["bench"].writer() if options.write else None
+
+    def checked() -> str:
         text = markdown(measured(options))
         if options.rows == WORKLOADS[0].rows:  # fixed costs, which peers have more of, weigh more on fewer rows
             check_factors(text, TABLES["bench"].parts().tables)
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    print(text)
-    if write:
-        write(text)
+        return text
+
+    return publish("bench" if options.write else "", checked)
 
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
@@ -69,20 +67,20 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             if "error" not in runs[OURS]:
                 check_share(f"{workload.name}, {cores} core(s)", runs[OURS])
     if options.vocabularies:
-        for size in vocabulary.SIZES:
-            found = _run(vocabulary.command(workloads[0], size), f"vocabulary of {size:,}", 1)
-            results.setdefault("vocabulary", {})[str(size)] = found
+        for size in VOCABULARIES:
+            line = command(sys.executable, "benchmarks.ours:step_ms", replace(workloads[0], items=size), 1)
+            results.setdefault("vocabulary", {})[str(size)] = _run(line, f"vocabulary of {size:,}", 1)
             _save(results, options.results)
     if options.full_epoch:
-        workload = replace(WORKLOADS[1], rows=EPOCH_ROWS)
-        results["full_epoch"] = _run(train_stage.command(workload), f"an epoch of {EPOCH_ROWS:,} impressions", 1)
+        line = command(sys.executable, "benchmarks.ours:train_stage", replace(WORKLOADS[1], rows=EPOCH_ROWS), 1)
+        results["full_epoch"] = _run(line, f"an epoch of {EPOCH_ROWS:,} impressions", 1)
         _save(results, options.results)
     return results
 
 
 def _commands(pythons: dict[str, str], workload: Workload, cores: int) -> dict[str, list[str]]:
-    ours = {OURS: command(sys.executable, "benchmarks.ours", workload, cores)}
-    return ours | {p: command(python, f"benchmarks.peers.{p}", workload, cores) for p, python in pythons.items()}
+    ours = {OURS: command(sys.executable, "benchmarks.ours:build", workload, cores)}
+    return ours | {p: command(python, f"benchmarks.peers.{p}:build", workload, cores) for p, python in pythons.items()}
 
 
 def _run(line: list[str], what: str, cores: int) -> dict[str, Any]:
@@ -138,4 +136,4 @@ def _options() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Measure one contestant in one process, pinned to its cores, and print one line of JSON. Run by `make bench`."""
+"""Measure in one process, pinned to its cores, and print one line of JSON. Run by `make bench`."""
 
 import argparse
 import importlib
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.rows import Rows, Workload, draw, one_request
+from benchmarks.rows import Workload
 
 MARK = "RESULT "
 EPOCHS = 3  # the first one warms up
@@ -152,24 +152,24 @@ def say(result: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure the contestant of a module."""
+    """Call a function of a module with a workload, and measure what it builds if that is a contestant."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("module", help="the contestant's module, e.g. benchmarks.peers.fuxictr")
+    parser.add_argument("function", help="e.g. benchmarks.peers.fuxictr:build")
     parser.add_argument("settings", type=json.loads, help='as JSON: {"workload": {"name": …}, "cores": 1}')
     given = parser.parse_args()
     workload = Workload(**given.settings["workload"])
-    cores = given.settings["cores"]
-    pin(cores)
+    pin(given.settings["cores"])
     import torch
 
-    torch.set_num_threads(cores)
-    rows: Rows = draw(workload)
-    say(measure(importlib.import_module(given.module).build(workload, rows, one_request(workload, rows))))
+    torch.set_num_threads(given.settings["cores"])
+    module, _, name = given.function.partition(":")
+    found = getattr(importlib.import_module(module), name)(workload)
+    say(found if isinstance(found, dict) else measure(found))
 
 
-def command(python: str, module: str, workload: Workload, cores: int) -> list[str]:
+def command(python: str, function: str, workload: Workload, cores: int) -> list[str]:
     """Return the command line of `main`."""
-    return [python, "-m", "benchmarks.measure", module, json.dumps({"workload": asdict(workload), "cores": cores})]
+    return [python, "-m", "benchmarks.measure", function, json.dumps({"workload": asdict(workload), "cores": cores})]
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Our contestant: `din.train.fit`, `predict` and the exported graphs, on the same rows as the peers."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,18 +15,24 @@ from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
 from benchmarks.measure import EPOCHS, Contestant, Training, seconds
 from benchmarks.roofline import Roofline, epoch_sizes
-from benchmarks.rows import Rows, Workload
+from benchmarks.rows import Workload, impressions, one_request
 from benchmarks.serving import Served
+from din.artifacts import read_json
 from din.features.packing import Packer
 from din.model.artifact import Trained
 from din.model.din import DIN
 from din.params import Train, load
+from din.params.overlays import edit
 from din.train.checkpoint import Progress
 from din.train.compute import computing
 from din.train.fit import fit
 from din.train.loader import evaluation_batches
 from din.train.predict import predict
 
+VOCABULARY = 10_000
+"""The items of the impressions whose table grows."""
+VALID_SHARE = 0.15
+"""The validation rows of the whole stage, as for Electronics: two of each of 192,403 users, compared with 2.6 M."""
 SCORING_BATCH = 1024
 ONNX_BATCH = 256  # several pieces that fit into a core's cache are faster than one that doesn't
 
@@ -43,8 +51,10 @@ def settings(workload: Workload, epochs: int) -> Train:
     )
 
 
-def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+def build(workload: Workload, candidates: int = 500) -> Contestant:
     """Return our contestant; the roofline is measured before and after training."""
+    rows = impressions(workload)
+    request = one_request(workload, rows, candidates)
     features = write_directory(Path(mkdtemp()), workload, rows)
     params = settings(workload, EPOCHS)
     roofline = Roofline(features, params, epoch_sizes(features, params))
@@ -85,3 +95,44 @@ def recorded(progress: Progress) -> Training:
     return Training(
         progress.epoch_seconds, progress.settling_seconds, progress.validation_seconds, progress.start_seconds
     )
+
+
+def step_ms(workload: Workload) -> dict[str, Any]:
+    """Return the mean time of a step in the best epoch, in ms, as the vocabulary grows.
+
+    The impressions are those of `VOCABULARY` items. Item i becomes item i·spread of `workload.items`, so a step touches
+    the same number of rows of a table that is `spread` times as large. Most of a run goes into making the table.
+    """
+    params = settings(workload, EPOCHS)
+    assert params.learning.regularizer == "mini_batch_aware"
+    few = replace(workload, items=VOCABULARY)
+    with TemporaryDirectory() as folder, computing(params.compute) as compute:
+        features = write_directory(Path(folder), few, impressions(few), workload.items // VOCABULARY)
+        _, progress = fit(features, params, compute=compute)
+    steps = -(-workload.rows // workload.batch)
+    return {"step_ms": 1e3 * min(progress.epoch_seconds[1:]) / steps}
+
+
+def train_stage(workload: Workload) -> dict[str, Any]:
+    """Return the wall time of the whole stage `train` for one epoch, and the part of the epoch and its validation.
+
+    The stage runs as dvc runs it, in a workspace of its own: from the interpreter's start over reading, building the
+    native operations at their first use, the epoch, validation and the checkpoint to the saved model. Writing the
+    features is not counted.
+    """
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        valid = int(VALID_SHARE * workload.rows)
+        write_directory(root / "data/features", workload, impressions(workload), valid=valid)
+        train = {
+            "model": {"embedding_dim": workload.dim},
+            "learning": {"batch_size": workload.batch, "seed": workload.seed, "epochs": 1},
+            "compute": {"threads": 1},
+        }
+        shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
+        edited = edit(shipped, {"train": train}, "the benchmark")
+        (root / "params.yaml").write_text(edited.text, encoding="utf-8")
+        stage = seconds(lambda: subprocess.run([sys.executable, "-m", "din.cli", "train"], cwd=root, check=True))
+        summary = read_json(root / "reports/training/summary.json")
+        times = read_json(root / "reports/training/times.json")
+    return {"stage_seconds": stage, "epoch_seconds": times["seconds"], "backend": summary["backend"]}

@@ -76,7 +76,13 @@ class Rows:
         return padded
 
 
-def draw(workload: Workload) -> Rows:
+def draw(workload: Workload) -> tuple[Rows, Rows]:
+    """Draw the impressions of a workload, and a request; equal seeds give equal ones."""
+    rows = impressions(workload)
+    return rows, one_request(workload, rows)
+
+
+def impressions(workload: Workload) -> Rows:
     """Draw the impressions of a workload; equal seeds give equal impressions."""
     random = np.random.default_rng(workload.seed)
     count = workload.rows

@@ -8,11 +8,12 @@ from deepctr_torch.inputs import SparseFeat, VarLenSparseFeat, get_feature_names
 from deepctr_torch.models import DIN
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import CATEGORIES, Rows, Workload
+from benchmarks.rows import CATEGORIES, Rows, Workload, draw
 
 
-def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+def build(workload: Workload) -> Contestant:
     """Return DeepCTR-Torch's DIN with padded histories, ready to be timed."""
+    rows, request = draw(workload)
     width = workload.max_history
     dim = workload.dim
 

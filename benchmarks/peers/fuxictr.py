@@ -18,7 +18,7 @@ from fuxictr.pytorch.layers import DIN_Attention, FeatureEmbeddingDict, MLP_Bloc
 from fuxictr.pytorch.models import BaseModel
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import CATEGORIES, Rows, Workload
+from benchmarks.rows import CATEGORIES, Rows, Workload, draw
 
 logging.disable(logging.INFO)
 
@@ -52,8 +52,9 @@ class DIN(BaseModel):
         return {"y_pred": self.dnn(self.embedding_layer.dict2tensor(embedded, flatten_emb=True))}
 
 
-def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+def build(workload: Workload) -> Contestant:
     """Write the rows in FuxiCTR's format and return its DIN, ready to be timed."""
+    rows, request = draw(workload)
     root = Path(mkdtemp())
     width = workload.max_history
     (root / "rows").mkdir()

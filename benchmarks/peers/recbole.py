@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import Rows, Workload
+from benchmarks.rows import Rows, Workload, draw
 
 sys.argv = sys.argv[:1]  # RecBole parses the command line
 from recbole.config import Config  # noqa: E402
@@ -26,8 +26,9 @@ from recbole.model.sequential_recommender import DIN  # noqa: E402
 from recbole.trainer import Trainer  # noqa: E402
 
 
-def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+def build(workload: Workload) -> Contestant:
     """Write the rows in RecBole's format and return its DIN, ready to be timed."""
+    rows, request = draw(workload)
     root = Path(mkdtemp())
     width = workload.max_history
     os.chdir(root)  # it writes logs and checkpoints here

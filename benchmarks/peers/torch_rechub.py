@@ -12,11 +12,12 @@ from torch_rechub.trainers import CTRTrainer
 from torch_rechub.utils.data import DataGenerator
 
 from benchmarks.measure import Contestant, timed_epochs
-from benchmarks.rows import CATEGORIES, Rows, Workload
+from benchmarks.rows import CATEGORIES, Rows, Workload, draw
 
 
-def build(workload: Workload, rows: Rows, request: Rows) -> Contestant:
+def build(workload: Workload) -> Contestant:
     """Return Torch-RecHub's DIN with padded histories, ready to be timed."""
+    rows, request = draw(workload)
     dim = workload.dim
     start = RandomNormal(0, 0.01)
     sizes = {"item": workload.items + 1, "cate": CATEGORIES + 1}
