@@ -215,7 +215,7 @@ TABLES = {
             "docs/daily.md",
             "python -m benchmarks.lessons",
             "an hour",
-            ("benchmarks.lessons.__main__",),
+            ("benchmarks.lessons",),
             files=("tests/faults/learning.py",),
         ),
         Table("defects", "docs/defects.md", "make defects", "40 minutes", _DEFECTS, files=_FAULTS),

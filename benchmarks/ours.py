@@ -100,7 +100,7 @@ def recorded(progress: Progress) -> Training:
 def step_ms(workload: Workload) -> dict[str, Any]:
     """Return the mean time of a step in the best epoch, in ms, as the vocabulary grows.
 
-    The impressions are those of `VOCABULARY` items. Item i becomes item i·spread of `workload.items`, so a step touches
+    The impressions hold `VOCABULARY` items. Item i becomes item i·spread of `workload.items`, so a step touches
     the same number of rows of a table that is `spread` times as large. Most of a run goes into making the table.
     """
     params = settings(workload, EPOCHS)
