@@ -155,6 +155,16 @@ def test_a_run_needs_its_stages(command: str, tmp_path: Path, monkeypatch: pytes
     assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
 
 
+def test_an_unknown_model_is_named_before_the_first_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong name ends `din fetch`, and not `din train` an hour later."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("    name: din ", "    name: dien "))
+    result = CliRunner().invoke(cli.app, ["fetch"])
+    assert result.exit_code == 2
+    assert "train.model.name: 'dien' is not a model; there are din, base, lr" in result.stderr
+
+
 def test_a_folder_without_a_bundle_is_named(tmp_path: Path) -> None:
     """The message says what a bundle's folder is."""
     done = CliRunner().invoke(cli.app, ["score", "--input", "-", "--bundle", str(tmp_path / "nope")])

@@ -79,8 +79,11 @@ def params_here() -> "Params":
     """Return the parameters of the params.yaml here.
 
     Raises:
-        InputError: the file is missing or not valid.
+        InputError: the file is missing or not valid, or names a model that neither din nor a plugin has.
     """
+    from din.model import MODELS
     from din.params import load
 
-    return load(HERE.params)
+    params = load(HERE.params)
+    MODELS.check(params.train.model.name, params.train.model.options, "train.model.name")
+    return params
