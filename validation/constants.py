@@ -99,3 +99,8 @@ AGREEMENT_FLOOR = 0.01
 LEAST_AGREEMENT = 0.08  # a lower usual correlation can't show a change
 SMOOTHING = 10  # each value's CTR is smoothed with this number of impressions of the mean CTR
 TINY = 1e-12  # a smaller variance counts as zero
+
+# ---- features: rows
+
+LEAST_HISTORY = 0.01  # the mean length of a history; with less, nearly every history is empty
+ROUNDING = 1e-9  # of the share of kept negatives that the manifest states

@@ -1,33 +1,30 @@
 """The suite on `data/features/`: whole shards, disjoint splits, and no history that sees its own future.
 
 It judges first the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all
-impressions, with one shard in memory at a time (validation/scan.py), then weights and missing negatives, if there are
-any (validation/impressions.py), then late ids, if there are any (validation/recount.py), and last the meaning of their
-fields (validation/meaning.py). The files are read twice to hash them and three to five times to judge them.
+impressions (validation/scan.py), then weights and missing negatives, if there are any (validation/impressions.py), then
+late ids, if there are any (validation/recount.py), and last the meaning of their fields (validation/meaning.py). The
+files are read twice to hash them and three to five times to judge them.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din import documents
-from din.artifacts import MANIFEST, hash_tree
-from din.document_types import FeaturesManifest
-from din.params import Params
-from din.schema import ITEM_ID, SPLITS, USER_ID, WEIGHT, Group, parse_field
-from din.workspace import Workspace
-from validation.data import Data
+from din.artifacts import hash_tree
+from din.field_forms import UNKNOWN
+from din.schema import ITEM_ID, SPLITS, USER_ID, WEIGHT, Group
+from validation import constants
 from validation.expectations import SAMPLE, Expected, Rows, figure, files_match_manifest, none_of, schemas
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
 from validation.recount import Recount
 from validation.run import Phases
-from validation.scan import Found, Rule, scan
-from validation.shards import Features
+from validation.scan import fields_in_range, rows
+from validation.shards import OWN, Features, date_of, integers
 
 _VOCABULARY_COLUMNS = {"id": "int32", "count": "int64", "impressions": "int64", "known_since": "date32[day]"}
 _BEHAVIOUR_COLUMNS = {"user": "int32", "item": "int32", "timestamp": "int64", "sequence": "int64"}
@@ -39,19 +36,18 @@ _IMPRESSION_COLUMNS = _BEHAVIOUR_COLUMNS | {
 }
 
 
-def files(data: Data) -> Iterator[Expected]:
+def files(features: Features) -> Iterator[Expected]:
     """Yield the checks of the files: complete, unchanged, built from today's raw log, and laid out as in FORMAT.md."""
-    root = data.workspace.features
-    manifest = _manifest(root)
+    root, manifest = features.root, features.manifest
     yield files_match_manifest(root, manifest, "featurize")
     built_from = manifest["raw"]
-    raw = hash_tree(data.workspace.raw)
+    raw = hash_tree(features.workspace.raw)
     yield none_of(
         "built_from_this_raw_log",
         [] if built_from == raw else [{"manifest": built_from, "log": raw}],
         advice="the raw log changed after featurize ran: run `dvc repro featurize`",
     )
-    expected = _columns(root, manifest)
+    expected = _columns(features)
     found, readable = schemas(expected)
     yield readable
     wrong = [
@@ -64,7 +60,7 @@ def files(data: Data) -> Iterator[Expected]:
     yield none_of("columns", wrong, advice="the shards are not of this version's format: run `dvc repro featurize`")
     counts = {path: pq.read_metadata(path).num_rows for path in found}
     told = {"items.parquet": manifest["items"], "users.parquet": manifest["users"]}
-    told |= {f"vocab/{name}.parquet": rows for name, rows in Features(root, manifest).stored_rows.items()}
+    told |= {f"vocab/{name}.parquet": rows for name, rows in features.stored_rows.items()}
     parts = manifest["rows"] | {"behaviours": manifest["behaviours"]}
     told |= {f"shards/*/{name}.parquet": rows for name, rows in parts.items()}
     held = dict.fromkeys(told, 0)
@@ -78,9 +74,8 @@ def files(data: Data) -> Iterator[Expected]:
     )
 
 
-def vocabularies(data: Data) -> Iterator[Expected]:
+def vocabularies(features: Features) -> Iterator[Expected]:
     """Yield the checks of the vocabularies: dense ids, unique values, and the order of days and counts."""
-    features = _opened(data.workspace)
     days = {day: number for number, day in enumerate(features.held_out, 1)}
     for field in features.fields:
         table = features.vocabulary(field)
@@ -104,27 +99,8 @@ def vocabularies(data: Data) -> Iterator[Expected]:
             yield figure(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
 
 
-def impressions(data: Data) -> Iterator[Expected]:
-    """Yield the checks of the impressions: ids in range, histories before their impressions, and disjoint splits."""
-    features = _opened(data.workspace)
-    found = scan(features, data.workspace.raw)
-    for rule in Rule:
-        yield _counted(found, rule.label, rule.column, rule.advice)
-    for field in features.fields:
-        advice = f"{field.form.rule}: run `dvc repro featurize`"
-        yield _counted(found, f"{field.name}_in_range", field.name, advice)
-    yield from _splits(found, data.params)
-    yield from _unknown(found, features, data.params)
-
-
-def counting(data: Data) -> Iterator[Expected]:
-    """Yield the checks that weights agree with the log, and that training alone lacks negatives."""
-    yield from recounted(_opened(data.workspace), data.workspace.raw)
-
-
-def late_ids(data: Data) -> Iterator[Expected]:
+def late_ids(features: Features) -> Iterator[Expected]:
     """Yield the checks that no id becomes known before the day on which it occurs often enough."""
-    features = _opened(data.workspace)
     recount = Recount(features)
     for field in recount.fields:
         table = features.vocabulary(field)
@@ -144,100 +120,101 @@ def late_ids(data: Data) -> Iterator[Expected]:
         )
 
 
-def meaning(data: Data) -> Iterator[Expected]:
-    """Yield the checks of fields that leak the label, or that mean something else on later days."""
-    yield from judge_meaning(_opened(data.workspace), data.params.validate_features)
-
-
-PHASES = Phases(
-    Data,
-    {
-        "files": (files,),
-        "vocabularies": (vocabularies,),
-        "impressions": (impressions,),
-        "counting": (counting,),
-        "late_ids": (late_ids,),
-        "meaning": (meaning,),
-    },
-)
-
-
-def _opened(workspace: Workspace) -> Features:
-    return Features(workspace.features, _manifest(workspace.features))
-
-
-def _manifest(root: Path) -> FeaturesManifest:
-    return documents.read(FeaturesManifest, root / MANIFEST, "run `dvc repro featurize`")
-
-
-def _columns(root: Path, manifest: FeaturesManifest) -> dict[Path, dict[str, str]]:
+def _columns(features: Features) -> dict[Path, dict[str, str]]:
     """Return every Parquet file that must exist, with its columns and types."""
-    fields = [parse_field(record) for record in manifest["fields"]]
+    root = features.root
 
     def of(group: Group) -> dict[str, str]:
-        return {field.name: field.form.arrow_type for field in fields if field.group is group}
+        return {field.name: field.form.arrow_type for field in features.of(group)}
 
-    files = {root / "vocab" / f"{field.name}.parquet": _VOCABULARY_COLUMNS for field in fields}
+    files = {root / "vocab" / f"{field.name}.parquet": _VOCABULARY_COLUMNS for field in features.fields}
     files |= {root / "items.parquet": of(Group.ITEM), root / "users.parquet": of(Group.USER)}
-    weight = {WEIGHT: "double"} if manifest["params"].get(WEIGHT) is not None else {}
-    impression_columns = _IMPRESSION_COLUMNS | weight
-    for number in range(manifest["shards"]):
-        folder = root / "shards" / f"{number:05d}"
-        files[folder / "behaviours.parquet"] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
-        files |= {folder / f"{split}.parquet": impression_columns | of(Group.CONTEXT) for split in SPLITS}
+    weight = {WEIGHT: "double"} if features.manifest["params"].get(WEIGHT) is not None else {}
+    impression_columns = _IMPRESSION_COLUMNS | weight | of(Group.CONTEXT)
+    for shard in range(features.manifest["shards"]):
+        files[features.path(shard, "behaviours")] = _BEHAVIOUR_COLUMNS | of(Group.BEHAVIOUR)
+        files |= {features.path(shard, split): impression_columns for split in SPLITS}
     return files
 
 
-def _counted(found: Found, name: str, column: str | None, advice: str) -> Expected:
-    """Expect no offending row; a rule that was not evaluated has no count and fails."""
-    count = found.counts.get(name)
-    return figure(name, count, maximum=0, column=column, advice=advice, sample=found.samples.get(name, []))
-
-
-def _splits(found: Found, params: Params) -> Iterator[Expected]:
-    least = params.validate_features.min_rows
+def splits(features: Features) -> Iterator[Expected]:
+    """Expect enough rows, and labels of both kinds, in each split."""
+    least = features.params.validate_features.min_rows
     knobs = "featurize.protocol and its featurize.*_days or *_fraction"
-    ranges = [{"split": name, "rows": split.rows, "dates": split.dates} for name, split in found.splits.items()]
-    for name, split in found.splits.items():
+    counted = features.rows(
+        "SELECT split, count(*) AS rows, count_if(label = 1) AS clicks, avg(history_end - history_start) AS history, "
+        "min(timestamp) AS first, max(timestamp) AS last FROM rows GROUP BY split"
+    )
+    found = {row["split"]: row for row in counted}
+    nothing = {"rows": 0, "clicks": 0, "history": None, "first": None, "last": None}
+    ranges: list[dict[str, Any]] = [{"split": name} | _dated(found.get(name, nothing)) for name in SPLITS]
+    for split in ranges:
+        name, rows, clicks, dates = split["split"], split["rows"], split["clicks"], split["dates"]
         yield figure(
             f"{name}_rows",
-            split.rows,
+            rows,
             minimum=least,
-            advice=f"too few rows to trust a metric; {name} has {split.dates}. If a date is far from the others, "
-            f"correct or remove its rows in the source; else see {knobs}, or lower min_rows",
+            advice=f"too few rows to trust a metric; {name} has {dates}. If a date is far from the others, correct or "
+            f"remove its rows in the source; else see {knobs}, or lower min_rows",
             sample=ranges,
         )
         yield figure(
             f"{name}_classes",
-            (split.clicks > 0) + (split.clicks < split.rows),
+            (clicks > 0) + (clicks < rows),
             minimum=2,
             column="label",
             advice=f"all labels of {name} are equal, so nothing can be learned or measured: see {knobs}",
-            sample=[{"split": name, "rows": split.rows, "clicks": split.clicks, "dates": split.dates}],
+            sample=[split],
         )
         yield figure(
             f"{name}_mean_history_length",
-            split.behaviours / split.rows if split.rows else None,
-            minimum=0.01,
+            split["mean_history_length"],
+            minimum=constants.LEAST_HISTORY,
             severity="warning",
             advice="nearly every history is empty: which rows are behaviours? See fetch.table.columns.behaviour",
         )
 
 
-def _unknown(found: Found, features: Features, params: Params) -> Iterator[Expected]:
-    limits = params.validate_features
-    held_out = found.splits["valid"].rows + found.splits["test"].rows
-    for name, limit, column in (
-        ("unknown_items_rate", limits.max_unknown_items, ITEM_ID),
-        ("unknown_users_rate", limits.max_unknown_users, USER_ID),
+def _dated(split: Mapping[str, Any]) -> dict[str, Any]:
+    dates = "no rows" if split["first"] is None else f"{date_of(split['first'])} to {date_of(split['last'])}"
+    return {"rows": split["rows"], "clicks": split["clicks"], "dates": dates, "mean_history_length": split["history"]}
+
+
+def unknown_ids(features: Features) -> Iterator[Expected]:
+    """Expect that training knows the ids of most validation and test rows."""
+    limits = features.params.validate_features
+    for what, name, limit in (
+        ("item", ITEM_ID, limits.max_unknown_items),
+        ("user", USER_ID, limits.max_unknown_users),
     ):
-        if limit is not None and any(field.name == column for field in features.fields):
-            yield figure(
-                name,
-                found.counts.get(name, math.nan) / held_out if held_out else None,
-                maximum=limit,
-                column=column,
-                advice=f"validation and test rows whose {column} training never saw often enough: lower "
-                f"featurize.min_count, train on more days, or raise validate_features.max_{name.removesuffix('_rate')}",
-                sample=found.samples.get(name, []),
-            )
+        if limit is None or name not in features.known_rows:
+            continue
+        table = features.items if what == "item" else features.users
+        ids = integers(table[name])
+        unknown = np.flatnonzero((ids == UNKNOWN) | (ids >= features.known_rows[name]))
+        features.connection.register("unknown_ids", pa.table({what: unknown}))
+        held_out = "FROM rows WHERE split IN ('valid', 'test')"
+        strangers = f"{held_out} AND {what} IN (FROM unknown_ids)"
+        (share,) = features.one(f"SELECT (SELECT count(*) {strangers}) / count(*) {held_out}")
+        yield figure(
+            f"unknown_{what}s_rate",
+            share,
+            maximum=limit,
+            column=name,
+            advice=f"validation and test rows whose {name} training never saw often enough: lower featurize.min_count, "
+            f"train on more days, or raise validate_features.max_unknown_{what}s",
+            sample=features.sample(f"SELECT file, row, {', '.join(OWN)} {strangers}"),
+        )
+
+
+PHASES = Phases(
+    Features,
+    {
+        "files": (files,),
+        "vocabularies": (vocabularies,),
+        "impressions": (rows, fields_in_range, splits, unknown_ids),
+        "counting": (recounted,),
+        "late_ids": (late_ids,),
+        "meaning": (judge_meaning,),
+    },
+)

@@ -11,105 +11,74 @@ joins the log with the shards by sequence number, once, and spills to disk.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
-import duckdb
-
-from din import cores
 from din.schema import SEQUENCE, SPLITS, USER_ID, WEIGHT
+from validation import constants
 from validation.data import quoted, text
-from validation.expectations import SAMPLE, Expected, Rows, figure
+from validation.expectations import Expected, figure
+from validation.rules import Rule, keep
 from validation.shards import Features
 
-_ROUNDING = 1e-9
 _FEATURIZE = "this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
 
 
-def recounted(features: Features, raw: Path) -> Iterator[Expected]:
-    """Yield the checks of the rows that count differently, if there are any."""
+def recounted(features: Features) -> Iterator[Expected]:
+    """Expect the events of the log, weighed as they are, if features have weights or lack negatives."""
     thinned = features.manifest["params"].get("keep_negatives", 1) < 1
     weight = features.manifest["params"].get(WEIGHT)
     if not thinned and weight is None:
         return
-    with _joined(features, raw) as rows:
-        if thinned:
-            yield from _negatives(rows, features)
-        if weight is not None:
-            yield rows.none_where(
-                "weights_of_the_log",
-                "found IS NOT NULL AND weight IS DISTINCT FROM weight_of_event",
-                column=weight,
-                advice=f"the weight of an impression is not that of its event; {_FEATURIZE}",
-            )
+    features.connection.execute(_beside_events(features, weight))
+    rules = []
+    if thinned:
+        rules += [
+            Rule(
+                "negatives_kept",
+                "label",
+                "'train' IN (found, expected) AND found IS DISTINCT FROM expected",
+                "training does not hold exactly its clicks and the rows without a click that md5 of the seed, the user "
+                f"and the sequence number keeps; {_FEATURIZE}",
+            ),
+            Rule(
+                "held_out_rows_whole",
+                "label",
+                "coalesce(found, 'train') <> coalesce(expected, 'train')",
+                "validation or test rows are missing, or are no events of their days or users: negatives may be left "
+                f"out of training alone, or all metrics are wrong; {_FEATURIZE}",
+            ),
+        ]
+        yield _told(features)
+    if weight is not None:
+        broken = "found IS NOT NULL AND weight IS DISTINCT FROM weight_of_event"
+        advice = f"the weight of an impression is not that of its event; {_FEATURIZE}"
+        rules.append(Rule("weights_of_the_log", weight, broken, advice))
+    yield from keep(features, rules, f"(SELECT * FROM beside_events ORDER BY {SEQUENCE}, found)", "log")
 
 
-def _negatives(rows: "_Joined", features: Features) -> Iterator[Expected]:
-    yield rows.none_where(
-        "negatives_kept",
-        "'train' IN (found, expected) AND found IS DISTINCT FROM expected",
-        column="label",
-        advice="training does not hold exactly its clicks and the rows without a click that md5 of the seed, the user "
-        f"and the sequence number keeps; {_FEATURIZE}",
+def _told(features: Features) -> Expected:
+    kept, total = features.one(
+        "SELECT count(*) FILTER (WHERE expected = 'train'), count(*) FROM beside_events "
+        "WHERE split = 'train' AND label = 0"
     )
-    yield rows.none_where(
-        "held_out_rows_whole",
-        "coalesce(found, 'train') <> coalesce(expected, 'train')",
-        column="label",
-        advice="validation or test rows are missing, or are no events of their days or users: negatives may be left "
-        f"out of training alone, or all metrics are wrong; {_FEATURIZE}",
-    )
-    kept, total = rows.one("count(*) FILTER (WHERE expected = 'train'), count(*)", "split = 'train' AND label = 0")
     told = features.manifest["negatives"]["training"] if "negatives" in features.manifest else 1.0
     share = kept / total if total else 1.0
-    yield figure(
+    return figure(
         "negatives_told",
         abs(told - share),
-        maximum=_ROUNDING,
+        maximum=constants.ROUNDING,
         advice="the manifest states another share of kept negatives than the rows have, so training would shift all "
         f"probabilities; {_FEATURIZE}",
         sample=[{"manifest": told, "recounted": share}],
     )
 
 
-class _Joined:
-    """The events of the log beside their impressions.
+def _beside_events(features: Features, weight: str | None) -> str:
+    """Return SQL for a table of the log's events beside their impressions.
 
-    `joined` has a row for each, with the event's split (null before the window), the expected and the found one, and
-    both weights.
+    It has the event's split (null before the window), the expected and the found one, and both weights.
     """
-
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
-
-    def one(self, figures: str, where: str) -> tuple[Any, ...]:
-        """Return figures over the rows that fulfil a condition."""
-        row = self._connection.execute(f"SELECT {figures} FROM joined WHERE {where}").fetchone()
-        assert row is not None
-        return row
-
-    def none_where(self, name: str, broken: str, *, column: str, advice: str) -> Expected:
-        """Expect no row that fulfils a condition."""
-        (count,) = self.one("count(*)", broken)
-        return figure(
-            name, count, maximum=0, column=column, advice=advice, sample=self._sample(broken) if count else ()
-        )
-
-    def _sample(self, where: str) -> Rows:
-        found = self._connection.execute(
-            f"SELECT * FROM joined WHERE {where} ORDER BY {SEQUENCE}, found LIMIT {SAMPLE}"
-        )
-        names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-@contextmanager
-def _joined(features: Features, raw: Path) -> Iterator[_Joined]:
     params = features.manifest["params"]
-    weight = params.get(WEIGHT)
-    events = f"read_parquet({text(raw / 'events/*/*.parquet')}, hive_partitioning = false, union_by_name = true)"
+    events = text(features.workspace.raw / "events/*/*.parquet")
     shown = " UNION ALL ".join(
         f"SELECT {SEQUENCE}, '{split}' AS found, {WEIGHT if weight else 'NULL'} AS weight FROM "
         f"read_parquet({text(features.root / 'shards' / '*' / f'{split}.parquet')}, hive_partitioning = false)"
@@ -117,18 +86,15 @@ def _joined(features: Features, raw: Path) -> Iterator[_Joined]:
     )
     share = float(params.get("keep_negatives", 1))
     kept = f"label = 1 OR {_drawn(params['seed'], 'keep', SEQUENCE)} < {round(share * 2**32)}"
-    with (
-        TemporaryDirectory() as folder,
-        duckdb.connect(f"{folder}/rows.duckdb", config={"threads": cores.available()}) as connection,
-    ):
-        connection.execute(
-            "CREATE TABLE joined AS "
-            f"WITH events AS (SELECT {USER_ID}, {SEQUENCE}, label, {quoted(weight) if weight else 'NULL'} AS "
-            f"weight_of_event, {_split(features)} AS split FROM {events}), shown AS ({shown}) "
-            f"SELECT *, CASE WHEN split = 'train' AND NOT ({kept}) THEN NULL ELSE split END AS expected "
-            f"FROM events FULL JOIN shown USING ({SEQUENCE})"
-        )
-        yield _Joined(connection)
+    return f"""
+        CREATE TABLE beside_events AS WITH events AS (
+            SELECT {USER_ID}, {SEQUENCE}, label, {quoted(weight) if weight else "NULL"} AS weight_of_event,
+                {_split(features)} AS split
+            FROM read_parquet({events}, hive_partitioning = false, union_by_name = true)
+        ), shown AS ({shown})
+        SELECT *, CASE WHEN split = 'train' AND NOT ({kept}) THEN NULL ELSE split END AS expected
+        FROM events FULL JOIN shown USING ({SEQUENCE})
+    """
 
 
 def _split(features: Features) -> str:

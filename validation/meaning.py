@@ -7,7 +7,6 @@ out.
 
 from collections.abc import Iterator
 
-from din.params import ValidateFeatures
 from validation import leak, rates, shifts
 from validation.expectations import SAMPLE, Expected, Severity, figure, graded
 from validation.sample import Sample
@@ -23,8 +22,9 @@ _NOT_KNOWN = "it is known only after the impression. Remove it from featurize.fi
 _HONEST = "If it is honest, raise validate_features.max_field_auc"
 
 
-def judge_meaning(features: Features, limits: ValidateFeatures) -> Iterator[Expected]:
-    """Yield the expectations on leaks and shifts."""
+def judge_meaning(features: Features) -> Iterator[Expected]:
+    """Expect that no field leaks the label, or means something else on later days."""
+    limits = features.params.validate_features
     sample = Sample(features)
     highest = leak.limit(sample, limits.max_field_auc)
     singles = leak.single_fields(sample)

@@ -8,9 +8,8 @@ compares the tables with each other. Last comes the meaning of the rows: each da
 and users who behave like robots. Rows are never loaded into pandas, and DuckDB's hash tables spill to disk.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import NamedTuple
 
 import pandas as pd
 from great_expectations import expectations as gxe
@@ -36,6 +35,7 @@ from validation.expectations import (
 from validation.history import history_of_own_users, ids_of_history, times_of_history
 from validation.hours import covered_hours, moved_hours
 from validation.log import SIDE_IDS, Log
+from validation.rules import Rule, finite, keep
 from validation.run import Phases
 from validation.users import largest_user, largest_user_of_days, robots
 from validation.values import declared_values, vectors
@@ -91,15 +91,6 @@ def files(log: Log) -> Iterator[Expected]:
     )
 
 
-class Rule(NamedTuple):
-    """A rule for rows, broken where the SQL predicate `broken` holds."""
-
-    name: str
-    column: str
-    broken: str
-    advice: str
-
-
 def events(log: Log) -> Iterator[Expected]:
     """Expect that no event breaks a rule."""
     rules = _event_rules(log)
@@ -119,14 +110,15 @@ def events(log: Log) -> Iterator[Expected]:
             broken = f"{own} IS NULL OR NOT isfinite({own}::DOUBLE) OR {own} < 0"
             advice = "a weight is a finite number of at least 0, in every event: correct the source, or write 1"
             rules.append(Rule("weight_usable", weight, broken, advice))
-    yield from _rules(log, "events", rules)
+    yield from keep(log, [*rules, *finite(log, "events")], "events", "days", "date")
 
 
 def side_tables(log: Log) -> Iterator[Expected]:
     """Expect an id in each row of the side tables, and one row for each item and user."""
     for name in log.sides:
         advice = f"every row of {log.root / name}.parquet needs one"
-        yield from _rules(log, name, [_present(key, advice) for key in SIDE_IDS[name]])
+        present = [_present(key, advice, f"{name}_") for key in SIDE_IDS[name]]
+        yield from keep(log, [*present, *finite(log, name, f"{name}_")], name, "log")
         if name != "history":
             (key,) = SIDE_IDS[name]
             (again,) = log.one(f"SELECT count({key}) - count(DISTINCT {key}) FROM {name}")
@@ -160,37 +152,8 @@ def _event_rules(log: Log) -> list[Rule]:
     return rules
 
 
-def _present(column: str, advice: str) -> Rule:
-    return Rule(f"{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
-
-
-def _rules(log: Log, table: str, rules: Iterable[Rule]) -> Iterator[Expected]:
-    """Count the rows that break each rule in one scan: of each day, in `days`, or of a side table, in `log`."""
-    advice = "a number is finite or null: write a missing one as null, correct an infinite one"
-    numbers = [name for name, kind in log.columns(table).items() if kind in ("FLOAT", "DOUBLE")]
-    rules = [*rules, *(Rule(f"{name}_finite", name, f"NOT isfinite({quoted(name)})", advice) for name in numbers)]
-    if not rules:
-        return
-    named, by, group = ("log", "0", "") if table != "events" else ("days", "date", "GROUP BY date")
-    names = [rule.name if table == "events" else f"{table}_{rule.name}" for rule in rules]
-    counts = (
-        f"count(*) FILTER (WHERE {rule.broken}) AS {quoted(name)}" for rule, name in zip(rules, names, strict=True)
-    )
-    counted = log.rows(f"SELECT {by} AS of, {', '.join(counts)} FROM {table} {group} ORDER BY of")
-    found = pd.DataFrame(counted, columns=["of", *names]).set_index("of").rename_axis("date" if group else None)
-    for rule, name in zip(rules, names, strict=True):
-        yield expect(
-            gxe.ExpectColumnSumToBeBetween,
-            name,
-            named,
-            found.filter([name]),
-            about=rule.column,
-            advice=rule.advice,
-            sample=log.sample(f"SELECT * FROM {table} WHERE {rule.broken}"),
-            column=name,
-            min_value=None,
-            max_value=0,
-        )
+def _present(column: str, advice: str, prefix: str = "") -> Rule:
+    return Rule(f"{prefix}{column}_not_null", column, f"{column} IS NULL OR {column}::VARCHAR = ''", advice)
 
 
 def figures(log: Log) -> Iterator[Expected]:

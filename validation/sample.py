@@ -229,7 +229,7 @@ class Sample:
         if isinstance(field.form, Vector):
             found = self._projected(field, found, label, half)
         if field.form.holds_ids:
-            return Codes(np.maximum(found, UNKNOWN), row, self.features.rows[field.name])
+            return Codes(np.maximum(found, UNKNOWN), row, self.features.known_rows[field.name])
         edges = self._edges.setdefault(field.name, _hundredths(found))
         code = np.where(np.isfinite(found), 1 + np.searchsorted(edges, found, side="right"), UNKNOWN)
         return Codes(code, row, len(edges) + 2)

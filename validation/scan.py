@@ -1,320 +1,175 @@
-"""One vectorised pass over all impressions of `data/features/` that counts offending rows by rule and keeps a few.
-
-    B impressions of a split · T behaviours of the shard · U users
+"""The rules for the rows of the shards, and the values of their fields.
 
 Behaviours must be sorted by (user, time), which is checked as well. The first and the last behaviour of a history
-[start, end) then tell whose it is, and the last one tells whether it reaches the impression's time. Memory holds one
-shard and an array [U].
+[start, end) then tell whose it is, the last one tells whether it reaches the impression's time, and the next one
+whether it is complete. DuckDB joins each impression with these, and spills to disk. Fields are read one file at a time.
 """
 
-from collections import defaultdict
-from dataclasses import dataclass, field
-from enum import Enum, unique
-from functools import cached_property
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from din.field_forms import UNKNOWN
-from din.schema import ITEM_ID, SPLITS, USER_ID, Group
-from validation.expectations import SAMPLE
-from validation.shards import Features, Rows, date_of, integers, values
+from din.schema import SPLITS, Group
+from validation.data import text
+from validation.expectations import SAMPLE, Expected, figure
+from validation.rules import Rule, keep
+from validation.shards import OWN, Features, values
 
 _FEATURIZE = "a fault of featurize: run `dvc repro featurize`, and report it if it stays"
-_LEAK = "the model would learn from the future; " + _FEATURIZE
+_AT = "struct_pack(t := timestamp, s := sequence)"  # by which rows are ordered
 
 
-@dataclass(frozen=True)
-class _Explanation:
-    """The column that a rule is about, and what to do about rows that break it."""
-
-    column: str | None
-    advice: str
+def rows(features: Features) -> Iterator[Expected]:
+    """Expect ids within their tables, sorted behaviours, histories before their impressions, and disjoint splits."""
+    features.connection.execute(_joined(features))
+    yield from keep(features, _rules(features), "joined", "files", "file", f"file, row, {', '.join(OWN)}")
 
 
-@unique
-class Rule(_Explanation, Enum):
-    """The rules for the rows of the shards."""
-
-    USER_IN_RANGE = "user", "a user is a row of users.parquet; " + _FEATURIZE
-    ITEM_IN_RANGE = "item", "an item is a row of items.parquet; " + _FEATURIZE
-    LABEL_0_OR_1 = "label", "a label is 0 or 1; " + _FEATURIZE
-    BEHAVIOURS_SORTED = "timestamp", "behaviours are sorted by user, time and sequence; " + _FEATURIZE
-    HISTORY_WITHIN_BEHAVIOURS = "history_end", "0 ≤ history_start ≤ history_end ≤ behaviours; " + _FEATURIZE
-    HISTORY_LENGTH = "history_end", "a history is cut to featurize.max_history; " + _FEATURIZE
-    HISTORY_OF_OWN_USER = "history_start", "a history holds another user's behaviours; " + _FEATURIZE
-    HISTORY_BEFORE_IMPRESSION = "history_end", "a history reaches the time of its impression; " + _LEAK
-    HISTORY_COMPLETE = "history_end", "a history lacks behaviours from before its impression; " + _FEATURIZE
-    USER_IN_ONE_SHARD = "user", "a user's rows lie in several shards; " + _FEATURIZE
-    SPLITS_APART = None, "a row lies on the wrong side of a split, which would improve the metrics; " + _FEATURIZE
-    NEGATIVES_NOT_OWN = "item", "a sampled negative is one of the user's own behaviours; " + _FEATURIZE
-
-    @property
-    def label(self) -> str:
-        """The rule's name in reports."""
-        return self.name.lower()
-
-
-@dataclass
-class Split:
-    """The totals of a split.
-
-    Attributes:
-        rows: the number of impressions.
-        clicks: the number of clicks.
-        behaviours: the sum of the history lengths.
-        first: the earliest timestamp, or None without rows.
-        last: the latest timestamp, or None without rows.
-    """
-
-    rows: int = 0
-    clicks: int = 0
-    behaviours: int = 0
-    first: int | None = None
-    last: int | None = None
-
-    def add(self, rows: Rows) -> None:
-        """Count the rows of one shard."""
-        self.rows += len(rows)
-        self.clicks += int((rows["label"] == 1).sum())
-        self.behaviours += int((rows["history_end"] - rows["history_start"]).sum())
-        if len(rows):
-            first, last = int(rows["timestamp"].min()), int(rows["timestamp"].max())
-            self.first = first if self.first is None else min(self.first, first)
-            self.last = last if self.last is None else max(self.last, last)
-
-    @property
-    def dates(self) -> str:
-        """The split's first and last date."""
-        if self.first is None or self.last is None:
-            return "no rows"
-        return f"{date_of(self.first)} to {date_of(self.last)}"
+def fields_in_range(features: Features) -> Iterator[Expected]:
+    """Expect the values of each field in the range of its form."""
+    counts: Counter[str] = Counter()
+    samples: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path, group in _files(features):
+        for field in features.of(group):
+            found, row = values(pq.read_table(path, columns=[field.name])[field.name], field)
+            broken = np.flatnonzero(field.form.outside(found, features.stored_rows[field.name]))
+            counts[field.name] += len(broken)
+            samples[field.name] += [
+                {"file": str(path), "row": row[at], field.name: found[at].tolist()} for at in broken[:SAMPLE]
+            ]
+    for field in features.fields:
+        yield figure(
+            f"{field.name}_in_range",
+            counts[field.name],
+            maximum=0,
+            column=field.name,
+            advice=f"{field.form.rule}: run `dvc repro featurize`",
+            sample=samples[field.name],
+        )
 
 
-@dataclass
-class Found:
-    """The findings of a scan.
-
-    Attributes:
-        counts: the number of offending rows of each rule; a rule that was never evaluated has no count.
-        samples: some offending rows of each rule.
-        splits: the totals of each split.
-    """
-
-    counts: dict[str, int] = field(default_factory=dict)
-    samples: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
-    splits: dict[str, Split] = field(default_factory=lambda: {split: Split() for split in SPLITS})
-
-    def add(self, rule: Rule, broken: np.ndarray, rows: Rows) -> None:
-        """Count the rows of a mask [B] that break a rule, and keep the first ones as examples."""
-        self.mark(rule.label, broken, rows)
-
-    def mark(self, name: str, broken: np.ndarray, rows: Rows) -> None:
-        """Count and keep rows like `add`, for an expectation that is not a `Rule`."""
-        self.count(name, int(broken.sum()))
-        room = SAMPLE - len(self.samples[name])
-        self.samples[name] += [rows.example(int(at)) for at in np.flatnonzero(broken)[:room]]
-
-    def count(self, name: str, broken: int) -> None:
-        """Record that an expectation was evaluated, and how many rows broke it."""
-        self.counts[name] = self.counts.get(name, 0) + broken
-
-
-def scan(features: Features, raw: Path) -> Found:
-    """Judge both tables and every shard by `Rule`, every field by `<field>_in_range`, and count unknown ids."""
-    found = Found()
-    _fields_in_range(found, features, features.items, features.root / "items.parquet", Group.ITEM)
-    _fields_in_range(found, features, features.users, features.root / "users.parquet", Group.USER)
-    home = np.full(features.users.num_rows, -1)
-    prior = Prior(raw)
+def _files(features: Features) -> Iterator[tuple[Path, Group]]:
+    """Yield the files with fields, and the group of their fields."""
+    yield features.root / "items.parquet", Group.ITEM
+    yield features.root / "users.parquet", Group.USER
     for shard in range(features.manifest["shards"]):
-        rows, table = features.read(shard, "behaviours")
-        _fields_in_range(found, features, table, rows.path, Group.BEHAVIOUR)
-        behaviours = Behaviours(rows, features.manifest["order"] == "sequence", prior)
-        files = {"behaviours": rows}
-        found.add(Rule.BEHAVIOURS_SORTED, behaviours.unsorted(), rows)
-        for split in SPLITS:
-            rows, table = features.read(shard, split)
-            files[split] = rows
-            _fields_in_range(found, features, table, rows.path, Group.CONTEXT)
-            _impressions(found, features, split, rows)
-            _histories(found, rows, behaviours, features.manifest["max_history"])
-        for rows in files.values():
-            found.add(Rule.USER_IN_RANGE, ~_in_range(rows["user"], features.users.num_rows), rows)
-            found.add(Rule.ITEM_IN_RANGE, ~_in_range(rows["item"], features.items.num_rows), rows)
-        _one_shard(found, files, home, shard)
-        _splits_by_user(found, files, features.manifest["protocol"])
-    if features.manifest["protocol"] == "temporal":
-        _splits_by_time(found, features)
-    return found
+        yield features.path(shard, "behaviours"), Group.BEHAVIOUR
+        yield from ((features.path(shard, split), Group.CONTEXT) for split in SPLITS)
 
 
-class Prior:
-    """The behaviours that are prior history rather than events.
+def _joined(features: Features) -> str:
+    """Return SQL for the table `joined`: the rows, with the behaviours that decide whether they keep the rules.
 
-    They precede events of the same time, whatever their sequence. This matters for ties alone, so the raw history is
-    read when the first tie is met.
+    `previous` precedes a behaviour. Of an impression, `inside` tells whether its history lies within the behaviours,
+    `begun` and `newest` are the first and the last behaviour of its history, and `next` follows it. `oldest` is the
+    number of its user's first behaviour, `home` the user's first shard, and `test` the user's first test row.
+    """
+    history = features.workspace.raw / "history.parquet"
+    # Prior history precedes events of the same time, whatever their sequence numbers.
+    prior = f"(timestamp, sequence) IN (SELECT (epoch_us(timestamp), sequence) FROM read_parquet({text(history)}))"
+    return f"""
+        CREATE TABLE joined AS WITH past AS (
+            SELECT shard, row, user, item, timestamp, sequence, {prior if history.exists() else "false"} AS prior
+            FROM rows WHERE split = 'behaviours'
+        ), sizes AS (
+            SELECT shard, count(*) AS size FROM past GROUP BY shard
+        ), oldest AS (
+            SELECT shard, user, min(row) AS oldest FROM past GROUP BY shard, user
+        ), users AS (
+            SELECT user, min(shard) AS home, bool_or(split = 'train') AS trains, bool_or(split = 'valid') AS validates,
+                min({_AT}) FILTER (WHERE split = 'test') AS test FROM rows GROUP BY user
+        ), placed AS (
+            SELECT rows.*, oldest, home, trains, validates, test, split <> 'behaviours' AS impression,
+                0 <= history_start AND history_start <= history_end AND history_end <= coalesce(size, 0) AS inside,
+                CASE WHEN inside AND history_start < history_end THEN history_start END AS start,
+                CASE WHEN start IS NULL THEN oldest ELSE history_end END AS following,
+                sampled = 1 AND (user, item) IN (SELECT (user, item) FROM past) AS owned
+            FROM rows LEFT JOIN sizes USING (shard) LEFT JOIN oldest USING (shard, user) LEFT JOIN users USING (user)
+        )
+        SELECT placed.*, begun, newest, next, previous FROM placed
+        LEFT JOIN past AS begun ON begun.shard = placed.shard AND begun.row = start
+        LEFT JOIN past AS newest ON newest.shard = placed.shard AND newest.row = history_end - 1 AND start IS NOT NULL
+        LEFT JOIN past AS next ON next.shard = placed.shard AND next.row = following AND impression
+        LEFT JOIN past AS previous
+        ON previous.shard = placed.shard AND previous.row = placed.row - 1 AND NOT impression
     """
 
-    def __init__(self, raw: Path) -> None:
-        self._raw = raw
 
-    @cached_property
-    def _keys(self) -> pd.MultiIndex | None:
-        path = self._raw / "history.parquet"
-        if not path.exists():
-            return None
-        table = pq.read_table(path, columns=["timestamp", "sequence"])
-        return pd.MultiIndex.from_arrays([table["timestamp"].cast(pa.int64()).to_numpy(), table["sequence"].to_numpy()])
-
-    def __call__(self, timestamp: np.ndarray, sequence: np.ndarray) -> np.ndarray:
-        """Mark which of K behaviours are prior history: bool [K]."""
-        if len(timestamp) == 0 or self._keys is None:
-            return np.zeros(len(timestamp), bool)
-        return pd.MultiIndex.from_arrays([timestamp, sequence]).isin(self._keys)
-
-
-class Behaviours:
-    """A shard's T behaviours, followed by one of no user so that position T can be read."""
-
-    def __init__(self, rows: Rows, by_sequence: bool, prior: Prior) -> None:
-        self.user = np.append(rows["user"], -2)
-        self.timestamp = np.append(rows["timestamp"], np.iinfo(np.int64).max)
-        self.sequence = np.append(rows["sequence"], 0)
-        self.item = rows["item"]
-        self.by_sequence = by_sequence
-        self.prior = prior
-
-    def __len__(self) -> int:
-        return len(self.item)
-
-    def unsorted(self) -> np.ndarray:
-        """Mark the rows that come after one that they should precede: bool [T]."""
-        user, timestamp, sequence = self.user[:-1], self.timestamp[:-1], self.sequence[:-1]
-        broken = np.zeros(len(self), bool)
-        same = user[1:] == user[:-1]
-        tie = same & (timestamp[1:] == timestamp[:-1])
-        broken[1:] = (user[1:] < user[:-1]) | (same & (timestamp[1:] < timestamp[:-1]))
-        swapped = np.flatnonzero(tie & (sequence[1:] < sequence[:-1]))
-        broken[1 + swapped] = ~self.prior(timestamp[swapped], sequence[swapped])
-        return broken
-
-    def before(self, at: np.ndarray, rows: Rows) -> np.ndarray:
-        """Mark the rows whose behaviour at position `at` [B] lies strictly before them in the log's order: bool [B]."""
-        timestamp = self.timestamp[at]
-        sequence = self.sequence[at]
-        before = timestamp < rows["timestamp"]
-        if self.by_sequence:
-            tie = timestamp == rows["timestamp"]
-            before |= tie & (sequence < rows["sequence"])
-            rest = np.flatnonzero(tie & ~before)
-            before[rest] = self.prior(timestamp[rest], sequence[rest])
-        return before
-
-
-def _histories(found: Found, rows: Rows, behaviours: Behaviours, max_history: int) -> None:
-    user, start, end = rows["user"], rows["history_start"], rows["history_end"]
-    inside = (start >= 0) & (start <= end) & (end <= len(behaviours))
-    found.add(Rule.HISTORY_WITHIN_BEHAVIOURS, ~inside, rows)
-    found.add(Rule.HISTORY_LENGTH, end - start > max_history, rows)
-    held = inside & (end > start)
-    first = np.where(held, start, len(behaviours))
-    last = np.where(held, end - 1, len(behaviours))
-    foreign = held & ((behaviours.user[first] != user) | (behaviours.user[last] != user))
-    found.add(Rule.HISTORY_OF_OWN_USER, foreign, rows)
-    own = inside & ~foreign
-    found.add(Rule.HISTORY_BEFORE_IMPRESSION, own & held & ~behaviours.before(last, rows), rows)
-    oldest = np.searchsorted(behaviours.user[:-1], user)
-    following = np.where(held, end, oldest)
-    following = np.where(own, following, len(behaviours))
-    stale = (behaviours.user[following] == user) & behaviours.before(following, rows)
-    cut = held & (start > np.maximum(oldest, end - max_history))
-    found.add(Rule.HISTORY_COMPLETE, own & (stale | cut), rows)
-    mine = rows["sampled"] == 1
-    if mine.any():
-        width = 1 + max(rows["item"].max(initial=0), behaviours.item.max(initial=0))
-        keys = user.astype(np.int64) * width + rows["item"]
-        mine &= np.isin(keys, behaviours.user[:-1].astype(np.int64) * width + behaviours.item)
-    found.add(Rule.NEGATIVES_NOT_OWN, mine, rows)
-
-
-def _impressions(found: Found, features: Features, split: str, rows: Rows) -> None:
-    found.add(Rule.LABEL_0_OR_1, ~np.isin(rows["label"], (0, 1)), rows)
-    found.splits[split].add(rows)
-    if split == "train":
-        return
-    for name, column, table in (
-        ("unknown_items_rate", "item", features.items),
-        ("unknown_users_rate", "user", features.users),
-    ):
-        ids = {"item": ITEM_ID, "user": USER_ID}[column]
-        if ids in features.rows:
-            known = np.append(integers(table[ids]), UNKNOWN)
-            row = np.where(_in_range(rows[column], table.num_rows), rows[column], -1)
-            found.mark(name, (known[row] == UNKNOWN) | (known[row] >= features.rows[ids]), rows)
-
-
-def _fields_in_range(found: Found, features: Features, table: pa.Table, path: Path, group: Group) -> None:
-    for own in features.of(group):
-        found_values, row = values(table[own.name], own)
-        broken = own.form.outside(found_values, features.stored_rows[own.name])
-        count = int(broken.sum())
-        found.count(f"{own.name}_in_range", count)
-        if count:
-            at = np.flatnonzero(broken)[:SAMPLE]
-            examples = [{"file": str(path), "row": row[i], own.name: found_values[i].tolist()} for i in at]
-            found.samples[f"{own.name}_in_range"] += examples
-
-
-def _one_shard(found: Found, files: dict[str, Rows], home: np.ndarray, shard: int) -> None:
-    users = np.unique(np.concatenate([rows["user"] for rows in files.values()]))
-    users = users[_in_range(users, len(home))]
-    other = home[users]
-    home[users] = shard
-    found.add(
-        Rule.USER_IN_ONE_SHARD,
-        other >= 0,
-        Rows(files["train"].path.parent, {"user": users, "also_in_shard": other}),
+def _rules(features: Features) -> list[Rule]:
+    users, items = (pq.read_metadata(features.root / f"{name}.parquet").num_rows for name in ("users", "items"))
+    longest = features.manifest["max_history"]
+    foreign = "coalesce(begun.user <> user OR newest.user <> user, false)"
+    own = f"inside AND NOT {foreign}"
+    cut = f"start > greatest(oldest, history_end - {longest})"
+    unsorted = (
+        "previous.user > user OR previous.user = user AND (previous.timestamp > timestamp OR previous.timestamp = "
+        "timestamp AND previous.sequence > sequence AND NOT previous.prior)"
     )
+    rules = [
+        ("user_in_range", "user", f"user NOT BETWEEN 0 AND {users - 1}", "a user is a row of users.parquet"),
+        ("item_in_range", "item", f"item NOT BETWEEN 0 AND {items - 1}", "an item is a row of items.parquet"),
+        ("label_0_or_1", "label", "impression AND label NOT IN (0, 1)", "a label is 0 or 1"),
+        ("behaviours_sorted", "timestamp", unsorted, "behaviours are sorted by user, time and sequence"),
+        (
+            "history_within_behaviours",
+            "history_end",
+            "impression AND NOT inside",
+            "0 ≤ history_start ≤ history_end ≤ behaviours",
+        ),
+        (
+            "history_length",
+            "history_end",
+            f"history_end - history_start > {longest}",
+            "a history is cut to featurize.max_history",
+        ),
+        ("history_of_own_user", "history_start", foreign, "a history holds another user's behaviours"),
+        (
+            "history_before_impression",
+            "history_end",
+            f"{own} AND NOT {_before(features, 'newest')}",
+            "a history reaches the time of its impression; the model would learn from the future",
+        ),
+        (
+            "history_complete",
+            "history_end",
+            f"impression AND {own} AND (next.user = user AND {_before(features, 'next')} OR {cut})",
+            "a history lacks behaviours from before its impression",
+        ),
+        ("user_in_one_shard", "user", "shard <> home", "a user's rows lie in several shards"),
+        (
+            "splits_apart",
+            None,
+            _across_splits(features),
+            "a row lies on the wrong side of a split, which would improve the metrics",
+        ),
+        ("negatives_not_own", "item", "owned", "a sampled negative is one of the user's own behaviours"),
+    ]
+    return [Rule(name, column, broken, f"{advice}; {_FEATURIZE}") for name, column, broken, advice in rules]
 
 
-def _splits_by_user(found: Found, files: dict[str, Rows], protocol: str) -> None:
-    """Check that splits by user are disjoint.
+def _before(features: Features, behaviour: str) -> str:
+    """Return SQL that tells whether a behaviour lies strictly before an impression in the log's order."""
+    if features.manifest["order"] != "sequence":
+        return f"({behaviour}.timestamp < timestamp)"
+    tie = f"{behaviour}.timestamp = timestamp AND ({behaviour}.sequence < sequence OR {behaviour}.prior)"
+    return f"({behaviour}.timestamp < timestamp OR {tie})"
 
-    Under by_user, no user is in two splits. Under leave_last_out, no user is in both train and valid, and no row of
-    theirs comes after the test row.
+
+def _across_splits(features: Features) -> str:
+    """Return SQL that tells whether a row lies on the wrong side of a split.
+
+    Under temporal, every row precedes the first row of each later split. Under by_user, no user is in two splits. Under
+    leave_last_out, no user is in both train and valid, and no row of theirs comes after the test row.
     """
-    train, valid, test = (files[split] for split in SPLITS)
-    if protocol != "temporal":
-        found.add(Rule.SPLITS_APART, np.isin(valid["user"], train["user"]), valid)
-    if protocol == "by_user":
-        found.add(Rule.SPLITS_APART, np.isin(test["user"], np.concatenate([train["user"], valid["user"]])), test)
-    if protocol == "leave_last_out":
-        tests = pd.DataFrame({name: test[name] for name in ("user", "timestamp", "sequence")})
-        first = tests.sort_values(["timestamp", "sequence"], kind="stable").drop_duplicates("user").set_index("user")
-        for rows in (train, valid):
-            own = first.reindex(rows["user"])
-            timestamp = own["timestamp"].to_numpy()  # NaN for a user without a test row
-            sequence = own["sequence"].to_numpy()
-            tie = rows["timestamp"] == timestamp
-            found.add(Rule.SPLITS_APART, (rows["timestamp"] > timestamp) | (tie & (rows["sequence"] >= sequence)), rows)
-
-
-def _splits_by_time(found: Found, features: Features) -> None:
-    """Check, under temporal, that every row precedes the first row of each later split; times are read once more."""
-    end = np.iinfo(np.int64).max
-    for split in reversed(SPLITS):
-        first = end
-        for shard in range(features.manifest["shards"]):
-            rows, _ = features.read(shard, split)
-            found.add(Rule.SPLITS_APART, rows["timestamp"] >= end, rows)
-            first = min(first, int(rows["timestamp"].min(initial=first)))
-        end = min(end, first)
-
-
-def _in_range(ids: np.ndarray, rows: int) -> np.ndarray:
-    return (ids >= 0) & (ids < rows)
+    if features.manifest["protocol"] == "temporal":
+        first = [f"SELECT min(timestamp) FROM rows WHERE split {later}" for later in ("<> 'train'", "= 'test'")]
+        before = [features.one(f"{query} AND split <> 'behaviours'")[0] for query in first]
+        ends = ["NULL" if end is None else end for end in before]
+        return f"split = 'train' AND timestamp >= {ends[0]} OR split = 'valid' AND timestamp >= {ends[1]}"
+    if features.manifest["protocol"] == "by_user":
+        return "split = 'valid' AND trains OR split = 'test' AND (trains OR validates)"
+    return f"split = 'valid' AND trains OR split IN ('train', 'valid') AND {_AT} >= test"

@@ -10,14 +10,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from typing_extensions import override
 
+from din import documents
+from din.artifacts import MANIFEST
 from din.document_types import FeaturesManifest
 from din.field_forms import UNKNOWN, Vector
-from din.schema import Field, Group, parse_field
+from din.params import Params
+from din.schema import SPLITS, Field, Group, parse_field
+from din.workspace import Workspace
+from validation.data import Data, text
+
+OWN = ("user", "item", "timestamp", "sequence", "label", "history_start", "history_end", "sampled")
 
 
 @dataclass(frozen=True)
@@ -38,22 +47,48 @@ class Rows:
         return {"file": str(self.path), "row": at} | {name: values[at] for name, values in self.columns.items()}
 
 
-class Features:
-    """A feature directory whose columns have the right types.
+class Features(Data):
+    """A feature directory. Its columns have the right types once the phase `files` is open.
+
+    The table `rows` has the own columns of all files, with the `file`, the number of the `row` in it, the `shard`, and
+    the `split`, which is `behaviours` for those. A missing integer is -1.
 
     Attributes:
-        rows: the number of ids of each field that training knows, including 0.
+        root: its folder.
+        manifest: what `featurize` says about it.
+        fields: the fields.
+        known_rows: the number of ids of each field that training knows, including 0.
         stored_rows: the number of ids of each field when all held-out days are known.
         held_out: the days of validation and test, in order.
+
+    Raises:
+        InputError: the manifest is missing or has another format.
     """
 
-    def __init__(self, root: Path, manifest: FeaturesManifest) -> None:
-        self.root = root
-        self.manifest = manifest
-        self.fields = [parse_field(record) for record in manifest["fields"]]
-        self.rows: dict[str, int] = {record["name"]: record["rows"] for record in manifest["fields"]}
-        self.stored_rows = self.rows | (manifest["held_out"][-1]["rows"] if manifest["held_out"] else {})
-        self.held_out = [date.fromisoformat(day["day"]) for day in manifest["held_out"]]
+    def __init__(self, workspace: Workspace, params: Params) -> None:
+        super().__init__(workspace, params)
+        self.root = workspace.features
+        self.manifest = documents.read(FeaturesManifest, self.root / MANIFEST, "run `dvc repro featurize`")
+        self.fields = [parse_field(record) for record in self.manifest["fields"]]
+        self.known_rows: dict[str, int] = {record["name"]: record["rows"] for record in self.manifest["fields"]}
+        last = self.manifest["held_out"][-1:]
+        self.stored_rows = self.known_rows | (last[0]["rows"] if last else {})
+        self.held_out = [date.fromisoformat(day["day"]) for day in self.manifest["held_out"]]
+
+    @override
+    def load(self, connection: duckdb.DuckDBPyConnection) -> None:
+        place = r"regexp_extract(_file, 'shards/([0-9]+)/([a-z]+)\.parquet$', ['shard', 'split'])"
+        queries = []
+        for name in ("behaviours", *SPLITS):
+            own = [
+                f"coalesce({column}, -1)::BIGINT AS {column}" for column in OWN[: 4 if name == "behaviours" else None]
+            ]
+            path = text(self.root / "shards" / "*" / f"{name}.parquet")
+            queries.append(
+                f"SELECT _file AS file, file_row_number AS row, unnest({place}), {', '.join(own)} "
+                f"FROM read_parquet({path}, filename = '_file', file_row_number = true)"
+            )
+        connection.execute(f"CREATE TABLE rows AS {' UNION ALL BY NAME '.join(queries)}")
 
     def of(self, group: Group) -> list[Field]:
         """Return the fields of a group."""
@@ -75,20 +110,20 @@ class Features:
 
     def late(self, field: Field) -> bool:
         """Return whether ids of a field become known on held-out days."""
-        return self.rows[field.name] < self.stored_rows[field.name]
+        return self.known_rows[field.name] < self.stored_rows[field.name]
 
     def day_numbers(self, field: Field) -> np.ndarray:
         """Return the day on which the manifest says that each id becomes known: 0 = training, n = nth held-out day."""
-        after = [day["rows"].get(field.name, self.rows[field.name]) for day in self.manifest["held_out"]]
+        after = [day["rows"].get(field.name, self.known_rows[field.name]) for day in self.manifest["held_out"]]
         ids = np.arange(self.stored_rows[field.name])
-        return np.searchsorted([self.rows[field.name], *after], ids, side="right")
+        return np.searchsorted([self.known_rows[field.name], *after], ids, side="right")
 
     def known(self, column: pa.ChunkedArray, field: Field) -> tuple[np.ndarray, np.ndarray]:
         """Return a field's values and the row of each, like `values`, with late ids as unknown."""
         found, row = values(column, field)
         if not field.form.has_vocabulary:
             return found, row
-        late = found >= self.rows[field.name]
+        late = found >= self.known_rows[field.name]
         if not late.any():
             return found, row
         has_known = np.bincount(row[~late], minlength=len(column)) > 0
@@ -104,7 +139,7 @@ class Features:
         """Read a file of a shard: its own columns as arrays, and the whole table, which includes the fields."""
         path = self.path(shard, name)
         table = pq.read_table(path)
-        own = [column for column in table.column_names if column not in self.rows]
+        own = [column for column in table.column_names if column not in self.known_rows]
         return Rows(path, {column: integers(table[column]) for column in own}), table
 
 

@@ -12,7 +12,7 @@ from shard_edits import SHARDS, columns, every, leaking, replace_column, shard
 
 from din.params import Params
 from din.schema import SPLITS
-from validation import rates, scan
+from validation import rates
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
@@ -278,15 +278,6 @@ def test_honest_values_never_exclude(seed: int) -> None:
     ):
         found = rates.correlation(telling, *parts)
         assert found is not None and found < rates.MIN_CORRELATION
-
-
-def test_a_rule_that_is_not_evaluated_fails(workspace: Enter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rule without a count fails and does not pass as zero."""
-    params = workspace("temporal")
-    monkeypatch.setattr(scan, "_one_shard", lambda *_: None)
-    found = failed(judge("features", params))
-    assert found.keys() == {"user_in_one_shard"}
-    assert found["user_in_one_shard"]["observed"] is None
 
 
 def test_too_few_rows_name_the_dates_of_the_splits(workspace: Enter) -> None:

@@ -1,0 +1,63 @@
+# Great Expectations marks none of its public classes as exported:
+# pyright: reportPrivateImportUsage=false
+"""Rules for rows, as SQL predicates: all are counted in one scan, and broken ones are shown with some of their rows."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+from great_expectations import expectations as gxe
+
+from validation.data import Data, quoted
+from validation.expectations import Expected, expect
+
+
+class Rule(NamedTuple):
+    """A rule for rows, about a column, broken where the SQL predicate `broken` holds."""
+
+    name: str
+    column: str | None
+    broken: str
+    advice: str
+
+
+def keep(
+    data: Data, rules: Sequence[Rule], table: str, named: str, key: str | None = None, shown: str = "*"
+) -> Iterator[Expected]:
+    """Expect that no row breaks a rule.
+
+    Args:
+        data: the database.
+        rules: the rules.
+        table: the table of rows.
+        named: the table to which each rule adds its number of broken rows.
+        key: the column whose values are the rows of that table; None if it has one row.
+        shown: the columns of rows in reports.
+    """
+    if not rules:
+        return
+    counts = ", ".join(f"count(*) FILTER (WHERE {rule.broken})" for rule in rules)
+    query = f"SELECT {key}, {counts} FROM {table} GROUP BY {key} ORDER BY {key}" if key else None
+    counted = data.connection.execute(query or f"SELECT 0, {counts} FROM {table}").fetchall()
+    index = pd.Index([row[0] for row in counted], name=key)
+    found = pd.DataFrame([row[1:] for row in counted], index=index, columns=[rule.name for rule in rules])
+    for rule in rules:
+        yield expect(
+            gxe.ExpectColumnSumToBeBetween,
+            rule.name,
+            named,
+            found.filter([rule.name]),
+            about=rule.column,
+            advice=rule.advice,
+            sample=data.sample(f"SELECT {shown} FROM {table} WHERE {rule.broken}"),
+            column=rule.name,
+            min_value=None,
+            max_value=0,
+        )
+
+
+def finite(data: Data, table: str, prefix: str = "") -> list[Rule]:
+    """Return a rule for each column of floating-point numbers."""
+    advice = "a number is finite or null: write a missing one as null, correct an infinite one"
+    numbers = [name for name, kind in data.columns(table).items() if kind in ("FLOAT", "DOUBLE")]
+    return [Rule(f"{prefix}{name}_finite", name, f"NOT isfinite({quoted(name)})", advice) for name in numbers]
