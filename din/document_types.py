@@ -3,9 +3,9 @@
     reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
     reports/validation/*.json       ValidationReport  models/bundle/signature.json    Signature
     reports/gate.json               GateReport        data/raw/manifest.json          RawManifest
-    models/*/config.json            ModelConfig       data/features/manifest.json     FeaturesManifest
-    reports/seeds.json              SeedReport        reports/fetch.json              FetchReport
-    git.json of a promotion         GitState          .din/seeds/*/training.json      SeedTraining
+    reports/seeds.json              SeedReport        data/features/manifest.json     FeaturesManifest
+    git.json of a promotion         GitState          reports/fetch.json              FetchReport
+    .din/seeds/*/training.json      SeedTraining
 
 A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Other
 documents are beside their writers.
@@ -261,6 +261,9 @@ def _coded(record: F) -> F:
     return record
 
 
+CodedField = Annotated[FieldRecord, AfterValidator(_coded)]
+
+
 @with_config(STRICT)
 class Signature(TypedDict):
     """The inputs of a bundle's graphs."""
@@ -269,33 +272,6 @@ class Signature(TypedDict):
     fields: list[Annotated[PlacedField, AfterValidator(_coded)]]
     max_history: PositiveInt
     inputs: dict[str, list[str]]
-
-
-@with_config(STRICT)
-class JointTable(TypedDict):
-    """The shape of the joint embedding table, and the first row of each field's part."""
-
-    width: PositiveInt
-    rows: PositiveInt
-    offsets: dict[str, NonNegativeInt]
-
-
-@with_config(STRICT)
-class ModelConfig(TypedDict):
-    """Everything of a saved model except the weights.
-
-    Attributes:
-        seen_until: the time of the last row that it has learned.
-        known_until: the last held-out day whose ids have rows in its table; None: only the ids of training have.
-    """
-
-    format: Format
-    seen_until: Moment
-    known_until: Day | None
-    train: dict[str, Any]
-    sequences: Any
-    fields: list[Annotated[FieldRecord, AfterValidator(_coded)]]
-    table: JointTable
 
 
 @with_config(STRICT)
@@ -366,7 +342,7 @@ class FeaturesManifest(TypedDict):
     order: Order
     until: Day | None
     max_history: PositiveInt
-    fields: list[Annotated[FieldRecord, AfterValidator(_coded)]]
+    fields: list[CodedField]
     shards: PositiveInt
     impressions: NonNegativeInt
     files: dict[str, Digest]

@@ -11,20 +11,23 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import NonNegativeInt, PositiveInt
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from din import documents
 from din.artifacts import replace_directory, write_json
-from din.document_types import ModelConfig
+from din.document_types import CodedField
+from din.documents import Document
 from din.errors import InputError
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model.model import Model, build
 from din.model.sequences import resolve
+from din.names import Day, Moment
 from din.params import Train, parse, to_json
-from din.workspace import FORMAT
+from din.workspace import FORMAT, Format
 
 IN_BUNDLE = "model"  # the folder of a bundle that holds the saved model
 BEFORE = "before"
@@ -32,6 +35,31 @@ START = "start"
 
 _WEIGHTS = "weights.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
+
+
+class JointTable(Document):
+    """The shape of the joint embedding table, and the first row of each field's part."""
+
+    width: PositiveInt
+    rows: PositiveInt
+    offsets: dict[str, NonNegativeInt]
+
+
+class ModelConfig(Document):
+    """Everything of a saved model except the weights.
+
+    Attributes:
+        seen_until: the time of the last row that it has learned.
+        known_until: the last held-out day whose ids have rows in its table; None: only the ids of training have.
+    """
+
+    format: Format
+    seen_until: Moment
+    known_until: Day | None
+    train: dict[str, Any]
+    sequences: Any
+    fields: list[CodedField]
+    table: JointTable
 
 
 class Trained(NamedTuple):
@@ -74,15 +102,15 @@ def write(
     """
     layout = TableLayout.of(features.fields, features.rows)
     known = features.known_until
-    config: dict[str, Any] = {
-        "format": FORMAT,
-        "seen_until": (seen_until or features.train_until).isoformat(),
-        "known_until": known and known.isoformat(),
-        "train": to_json(params),
-        "sequences": resolve(params.model.sequences, features),
-        "fields": features.records,
-        "table": {"width": trained.model.width, "rows": layout.rows, "offsets": layout.offsets},
-    }
+    config = ModelConfig(
+        format=FORMAT,
+        seen_until=(seen_until or features.train_until).isoformat(),
+        known_until=known and known.isoformat(),
+        train=to_json(params),
+        sequences=resolve(params.model.sequences, features),
+        fields=features.records,
+        table=JointTable(width=trained.model.width, rows=layout.rows, offsets=layout.offsets),
+    )
     folder.mkdir(exist_ok=True)
     _write({**trained.model.state_dict(), "table": trained.table}, folder / _WEIGHTS)
     if optimizer:
@@ -128,7 +156,7 @@ def known(features: Features, source: Path) -> Features:
     Raises:
         InputError: there is no model.
     """
-    day = read_config(source)["known_until"]
+    day = read_config(source).known_until
     return features.at(date.fromisoformat(day)) if day else features
 
 
@@ -143,10 +171,10 @@ def load(features: Features, source: Path) -> Trained:
         InputError: there is no model, or it was trained on other fields.
     """
     config, weights = read(source)
-    if config["fields"] != features.records:
+    if config.fields != features.records:
         raise InputError(f"{source}: its fields are not the fields of {features.root}; run `dvc repro train`")
-    params = parse(Train, config["train"], source / "config.json")
-    model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config["sequences"])
+    params = parse(Train, config.train, source / "config.json")
+    model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config.sequences)
     table = weights.pop("table")
     model.load_state_dict(weights)
     return Trained(model.eval(), table)

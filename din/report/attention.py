@@ -103,7 +103,7 @@ def strips(workspace: Workspace) -> list[Strip]:
     model = trained.model
     if not isinstance(model, DIN):
         return []
-    names = list(artifact.read_config(workspace.model)["sequences"]) or [None]
+    names = list(artifact.read_config(workspace.model).sequences) or [None]
     packer = Packer(features)
     random = np.random.default_rng(_SEED)
     found = []

@@ -91,14 +91,14 @@ def gather_facts(workspace: Workspace, features: Features, params: Params) -> Fa
     manifest = features.manifest
     judged = artifact.read_config(workspace.model)
     shipped = artifact.read_config(workspace.shipped)
-    train = shipped["train"]
+    train = shipped.train
     facts = {
         "format": FORMAT,
         "model_name": params.model_name,
         "model": train["model"]["name"],
         "train_until": manifest["train_until"],
-        "judged_until": judged["seen_until"],
-        "seen_until": shipped["seen_until"],
+        "judged_until": judged.seen_until,
+        "seen_until": shipped.seen_until,
         "until": features.last_day().isoformat(),
         "protocol": {
             "name": manifest["protocol"],

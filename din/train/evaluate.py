@@ -84,13 +84,13 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
 
 def _saved(features: Features, source: Path) -> Model:
     known = artifact.known(features, source)
-    seen_until = datetime.fromisoformat(artifact.read_config(source)["seen_until"])
+    seen_until = datetime.fromisoformat(artifact.read_config(source).seen_until)
     return Model(artifact.load(known, source), known, seen_until, {})
 
 
 def _continues(model: Path) -> bool:
     """Return whether a saved model is a champion that went on. LR learns by epochs, which would cost more than that."""
-    return parse(Train, artifact.read_config(model)["train"], model).continues is not None
+    return parse(Train, artifact.read_config(model).train, model).continues is not None
 
 
 def _floor(features: Features, params: Params, compute: Compute) -> Predictions:

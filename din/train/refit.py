@@ -85,8 +85,8 @@ def _refit(workspace: Workspace, compute: Compute) -> None:
     if documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`")["inputs"] != inputs:
         raise InputError(f"{workspace.evaluation}: about another model or other features; run `dvc repro evaluate`")
     config = artifact.read_config(workspace.model)
-    settings = parse(Train, config["train"], workspace.model / "config.json")
-    judged_until = datetime.fromisoformat(config["seen_until"])
+    settings = parse(Train, config.train, workspace.model / "config.json")
+    judged_until = datetime.fromisoformat(config.seen_until)
     began, cpu_began = time.monotonic(), time.process_time()
     if advances(opened, settings):
         shipped = _advance(workspace, settings, judged_until, compute)
@@ -141,7 +141,7 @@ def _advance(workspace: Workspace, settings: Train, judged_until: datetime, comp
     artifact.save(trained, settings, learner.features, workspace.shipped, done.until, learner.optimizers())
     champion = workspace.model / artifact.START
     start = champion if champion.exists() else workspace.model
-    after = datetime.fromisoformat(artifact.read_config(start)["seen_until"])
+    after = datetime.fromisoformat(artifact.read_config(start).seen_until)
     days = [day for split in SPLITS for day in days_of(features, split, after)]
     crossfitted = cross_fit(partial(_saved, features, start, settings, compute), days, settings, compute)
     rows = _judging_rows(workspace, features, days, crossfitted, compute)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from din import documents
-from din.document_types import Facts, FieldRecord, ModelConfig
+from din.document_types import Facts, FieldRecord
 from din.errors import InputError
 from din.features.days import days_of
 from din.features.packing import Packer, TableLayout
@@ -127,7 +127,7 @@ class Start:
         return self.directory / artifact.IN_BUNDLE
 
     @property
-    def _config(self) -> ModelConfig:
+    def _config(self) -> artifact.ModelConfig:
         return artifact.read_config(self._model, _OTHER_RELEASE)
 
     @property
@@ -150,19 +150,19 @@ class Start:
         for field in features.fields:
             there = pq.read_table(self.directory / "vocab" / f"{field.name}.parquet")["value"].to_pylist()
             here = features.vocabulary(field.name)["value"].to_pylist()
-            offset = config["table"]["offsets"][field.name]
+            offset = config.table.offsets[field.name]
             parts.append(_common(field, there, here).placed(offset, layout.offsets[field.name]))
         return weights, SharedRows.joined(parts)
 
-    def _check_architecture(self, config: ModelConfig, features: Features, params: ModelParams) -> None:
+    def _check_architecture(self, config: artifact.ModelConfig, features: Features, params: ModelParams) -> None:
         """Refuse weights of another architecture. Their meaning depends on all of `train.model`, and on the fields.
 
         Raises:
             InputError: with everything that differs.
         """
-        there, here = config["train"].get("model", {}), to_json(params)
+        there, here = config.train.get("model", {}), to_json(params)
         settings = [(name, there.get(name, _ABSENT), here.get(name, _ABSENT)) for name in here | there]
-        fields = (_names(config["fields"]), _names(features.records))
+        fields = (_names(config.fields), _names(features.records))
         differ = [
             f"{name} {there} there, {here} here"
             for name, there, here in (*settings, ("fields", *fields))
@@ -180,7 +180,7 @@ class Start:
         Raises:
             InputError: it is another one.
         """
-        there = self._config["train"].get("learning", {}).get("optimizer", _ABSENT)
+        there = self._config.train.get("learning", {}).get("optimizer", _ABSENT)
         here = params.learning.optimizer
         if there != here:
             raise InputError(

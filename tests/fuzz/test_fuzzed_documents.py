@@ -19,7 +19,6 @@ from din.document_types import (
     FetchReport,
     GateReport,
     GitState,
-    ModelConfig,
     RawManifest,
     SeedReport,
     SeedTraining,
@@ -27,6 +26,7 @@ from din.document_types import (
     ValidationReport,
 )
 from din.errors import InputError
+from din.model.artifact import ModelConfig
 from din.params import Params
 from din.registry.approval_requests import Answer, Request
 from din.registry.bundle import Manifest
