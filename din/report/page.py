@@ -301,10 +301,7 @@ def _learning(run: Run) -> list[Chart]:
         ("Loss by epoch", "log loss", {"train": "train_loss", "validation": "valid_log_loss"}),
         ("Ranking by epoch", "AUC, GAUC", {"validation AUC": "valid_auc", "validation GAUC": "valid_gauc"}),
     ):
-        series = {
-            name: [(at, getattr(one, key)) for at, one in zip(epochs, history, strict=True)]
-            for name, key in lines.items()
-        }
+        series = {name: [(one.epoch + 1, getattr(one, key)) for one in history] for name, key in lines.items()}
         known = {name: [(at, value) for at, value in points if value is not None] for name, points in series.items()}
         plot = Plot(
             Axis(min(epochs) - 0.4, max(epochs) + 0.4, "epoch"),
@@ -318,7 +315,7 @@ def _learning(run: Run) -> list[Chart]:
             plot.line(points, styles[name])
             plot.dots(points, styles[name])
         ticks = [(float(at), str(at)) for at in epochs[:: -(-len(epochs) // 12)]]
-        table = [(at, *(getattr(one, key) for key in lines.values())) for at, one in zip(epochs, history, strict=True)]
+        table = [(one.epoch + 1, *(getattr(one, key) for key in lines.values())) for one in history]
         note = _rows_differ(run) if label == "log loss" else ""
         key = {styles[name]: name for name in known}
         charts.append(Chart(title, plot.svg(title, ticks), ("epoch", *lines), table, note, key))
