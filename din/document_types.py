@@ -4,8 +4,7 @@
     reports/validation/*.json       ValidationReport  models/bundle/signature.json    Signature
     reports/gate.json               GateReport        data/raw/manifest.json          RawManifest
     reports/seeds.json              SeedReport        data/features/manifest.json     FeaturesManifest
-    git.json of a promotion         GitState          reports/fetch.json              FetchReport
-    .din/seeds/*/training.json      SeedTraining
+    .din/seeds/*/training.json      SeedTraining      reports/fetch.json              FetchReport
 
 A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Other
 documents are beside their writers.
@@ -17,7 +16,7 @@ from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, with_co
 from typing_extensions import TypedDict
 
 from din.documents import STRICT, Document
-from din.names import Commit, Day, Digest, ModelName, Moment, Version
+from din.names import Day, Digest, ModelName, Moment, Version
 from din.schema import Group, Kind, SplitName, form_of, name_problem
 from din.workspace import Format
 
@@ -300,18 +299,6 @@ class FetchReport(TypedDict):
 
     fingerprint: Digest
     manifest: Digest
-
-
-@with_config(STRICT)
-class GitState(TypedDict):
-    """The commit that was promoted from, None outside a repository.
-
-    `dirty` says whether files differed from it, except `params.yaml`, `dvc.yaml` and `dvc.lock`, of which the record
-    has copies.
-    """
-
-    commit: Commit | None
-    dirty: bool | None
 
 
 @with_config(STRICT)

@@ -28,12 +28,12 @@ from din.gates.evidence import Evidence
 from din.gates.explain import explain
 from din.gates.gate import judge, print_gates
 from din.gates.verdict import overall
-from din.names import Digest
+from din.names import Commit, Digest
 from din.params import Params
 from din.params.gate import Policy
 from din.printing import flat, print_table
 from din.registry import commands
-from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST
+from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
 from din.registry.records import Approved, Record
 from din.registry.registry import Registry
 from din.workspace import Workspace
@@ -235,11 +235,11 @@ def _run_files(evidence: Evidence) -> dict[str, bytes]:
     return files | {GIT: git, CROSSFIT: stored_crossfit.dump(evidence)}
 
 
-def _git(workspace: Workspace) -> dict[str, Any]:
+def _git(workspace: Workspace) -> GitState:
     copied = [f":!{path.name}" for path in (workspace.params, workspace.pipeline, workspace.lock)]
     commit = _output(workspace.root, "git", "rev-parse", "HEAD")
     status = _output(workspace.root, "git", "status", "--porcelain", "--", ".", *copied)
-    return {"commit": commit or None, "dirty": None if commit is None else bool(status)}
+    return GitState(commit=Commit(commit) if commit else None, dirty=None if commit is None else bool(status))
 
 
 def _output(root: Path, *command: str) -> str | None:

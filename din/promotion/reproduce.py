@@ -22,7 +22,7 @@ from ruamel.yaml import YAML
 from din import documents
 from din.artifacts import read_json, write_bytes
 from din.code import StageCode
-from din.document_types import Evaluation, FetchReport, GitState, Machine
+from din.document_types import Evaluation, FetchReport, Machine
 from din.errors import GateClosed, InputError, Unavailable, shown
 from din.git import check_out_commit, resolved
 from din.names import Commit, Version
@@ -33,7 +33,7 @@ from din.process import CommandFailed, checkout_environment, query_din, stream
 from din.promotion.restore import restore_raw
 from din.registry.bundle import verify_bundle
 from din.registry.diff import differences, machines
-from din.registry.promoted import GIT, LOCK, PARAMS, PIPELINE, Promoted
+from din.registry.promoted import GIT, LOCK, PARAMS, PIPELINE, GitState, Promoted
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -151,7 +151,7 @@ def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None
 
 
 def _commit(promoted: Promoted) -> Commit:
-    commit = promoted.document(GitState, GIT)["commit"]
+    commit = promoted.document(GitState, GIT).commit
     if commit is None:
         raise InputError(
             f"record {promoted.record.number}: names no commit, since it was promoted outside a git repository; "
@@ -195,7 +195,7 @@ def _check_code(promoted: Promoted, checkout: Workspace, env: Mapping[str, str])
             here[stage] = documents.read(StageCode, checkout.code_of(stage))
     files = _changes(recorded, here, "files")
     if files:
-        dirty = promoted.document(GitState, GIT)["dirty"]
+        dirty = promoted.document(GitState, GIT).dirty
         why = "it was promoted with uncommitted changes" if dirty else "its stages ran code from elsewhere"
         raise InputError(
             f"record {promoted.record.number}: its code differs from commit {_commit(promoted)} in {len(files)} files, "

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from din.code import StageCode
-from din.document_types import FetchReport, GateReport, GitState, Machine, RawManifest
+from din.document_types import FetchReport, GateReport, Machine, RawManifest
 from din.printing import flat, print_table
-from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, Promoted
+from din.registry.promoted import GIT, PARAMS, RAW_MANIFEST, GitState, Promoted
 from din.registry.registry import Registry
 
 _METRICS = ("auc", "gauc", "log_loss", "normalized_entropy", "calibration_ratio", "ece", "ctr", "rows", "users")
@@ -69,7 +69,7 @@ def _origin(promoted: Promoted) -> dict[str, Any]:
     git = promoted.document(GitState, GIT)
     about = {"version": record.version[:12], "run": record.run_id, "by": record.by, "at": record.at}
     about["approved by"] = record.approval and record.approval.in_words
-    return about | {"reason": record.reason, "commit": git["commit"], "uncommitted changes": git["dirty"]}
+    return about | {"reason": record.reason, "commit": git.commit, "uncommitted changes": git.dirty}
 
 
 def _params(promoted: Promoted) -> dict[str, Any]:

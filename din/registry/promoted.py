@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from din import documents
 from din.document_types import Facts
+from din.documents import Document
+from din.names import Commit
 from din.params.reading import plain
 from din.registry.records import Record
 from din.registry.registry import Registry
@@ -20,6 +22,17 @@ PIPELINE = "dvc.yaml"
 LOCK = "dvc.lock"
 
 T = TypeVar("T")
+
+
+class GitState(Document):
+    """The commit that was promoted from, None outside a repository.
+
+    `dirty` says whether files differed from it, except `params.yaml`, `dvc.yaml` and `dvc.lock`, of which the record
+    has copies.
+    """
+
+    commit: Commit | None
+    dirty: bool | None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from din.document_types import (
     FeaturesManifest,
     FetchReport,
     GateReport,
-    GitState,
     RawManifest,
     SeedReport,
     SeedTraining,
@@ -30,6 +29,7 @@ from din.model.artifact import ModelConfig
 from din.params import Params
 from din.registry.approval_requests import Answer, Request
 from din.registry.bundle import Manifest
+from din.registry.promoted import GitState
 from din.registry.records import Record
 from din.serve.agreement import ParityReport
 from din.stage import StageOutcome
