@@ -134,33 +134,29 @@ class Fault:
     lesson: str | None = None
 
 
-def _today(*changes: p.Change) -> p.Plant:
-    return p.chain(*(p.events(p.on_newest(1, change)) for change in changes))
-
-
 _FEWER_ROWS = {"fetch.shrunk_days": "accept"}
 _IN_A_MONTH = 8
 _DATA: dict[str, Fault] = {
-    "milliseconds": Fault("times in milliseconds instead of seconds", _today(p.milliseconds)),
+    "milliseconds": Fault("times in milliseconds instead of seconds", p.last_day(p.milliseconds)),
     "flood": Fault(
         "one user clicks on everything, half as often as all others together",
-        _today(p.one_robot(0.5)),
+        p.last_day(p.one_robot(0.5)),
         accepted=_FEWER_ROWS,
     ),
-    "labels": Fault("labels of the log flipped", _today(p.flipped)),
+    "labels": Fault("labels of the log flipped", p.last_day(p.flipped)),
     "categories": Fault("each item has the category of another", p.table("items", p.shuffled("category"))),
     "yesterday": Fault(
         "the day before, delivered again as today", p.events(p.yesterdays_as_todays), accepted=_FEWER_ROWS
     ),
-    "late": Fault("the day arrives one day late", _today(p.keep(0))),
+    "late": Fault("the day arrives one day late", p.last_day(p.keep(0))),
     "shrunk": Fault("the day before has lost half of its rows", p.events(p.on_all_but_newest(1, p.keep(0.5)))),
     "renumbered": Fault(
         "each user has the id of another, and so has each item",
-        _today(p.permuted_ids("user_id"), p.permuted_ids("item_id")),
+        p.last_day(p.permuted_ids("user_id"), p.permuted_ids("item_id")),
     ),
-    "cents": Fault("prices in cents", _today(p.assign(PRICE, lambda r: 100 * r[PRICE]))),
-    "no_clicks": Fault("all labels 0", _today(p.assign("label", lambda _: 0))),
-    "half": Fault("the second half of the day is missing", _today(p.until_hour(12))),
+    "cents": Fault("prices in cents", p.last_day(p.assign(PRICE, lambda r: 100 * r[PRICE]))),
+    "no_clicks": Fault("all labels 0", p.last_day(p.assign("label", lambda _: 0))),
+    "half": Fault("the second half of the day is missing", p.last_day(p.until_hour(12))),
     "learning_rate": Fault("a learning rate of 0.5", params={"train.learning.learning_rate": 0.5}),
 }
 _LESSONS = (
@@ -381,7 +377,8 @@ def run_month(
     for number in range(1, settings.days + 1):
 
         def case(policy: str, day: int = number) -> study.Case[Day]:
-            return study.Case(f"{month.date(day)}-{policy}", run_day, (month, policy, day, dict(serving)))
+            scorers = dict(serving) if policy == CHAMPION else {}
+            return study.Case(f"{month.date(day)}-{policy}", run_day, (month, policy, day, scorers))
 
         found = study.results(month.folder, [case(CHAMPION)])
         print(f"{month.date(number)}: {verdict(month, found[0])}", file=sys.stderr, flush=True)
@@ -410,7 +407,7 @@ def run_day(kept: Path, month: Month, policy: str, number: int, serving: Mapping
         month: the month.
         policy: a key of `POLICIES`.
         number: the day, counted from 1.
-        serving: by name, the bundles that score the day's rows if the champion's policy runs.
+        serving: by name, the bundles that score the day's rows.
 
     Raises:
         Unavailable: git, DVC's remote or the registry failed. The same call again goes on.
@@ -438,7 +435,7 @@ def run_day(kept: Path, month: Month, policy: str, number: int, serving: Mapping
                 raise Unavailable(f"{outcome.stage} of run {name} exited {outcome.exit_code}:\n{outcome.table}")
             began = _cpu()
     day = replace(day, steps=tuple(steps))
-    if serving and policy == CHAMPION and here.evaluation.exists() and day.fault is None:
+    if serving and here.evaluation.exists() and day.fault is None:
         rows = pq.read_table(here.predictions / "test.parquet")
         truth = month.source.truth(month.log_day(number), rows["sequence"].to_numpy())
         day = replace(day, scores=kept.with_suffix(".parquet"))

@@ -40,7 +40,7 @@ from din.plugins import located
 from din.workspace import Workspace
 
 _ROOT = Path(__file__).parent.parent
-_PACKAGES = ("benchmarks", "dags", "din", "validation")
+_PACKAGES = ("benchmarks", "dags", "din", "tests", "validation")
 _C_SOURCES = (".c", ".h")
 _COMMENT_OR_LITERAL = re.compile(r"""//[^\n]*|/\*.*?\*/|(?P<literal>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')""", re.DOTALL)
 

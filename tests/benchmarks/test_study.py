@@ -49,9 +49,9 @@ def test_other_arguments_and_other_code_begin_anew(tmp_path: Path, monkeypatch: 
 
 
 def test_the_digest_covers_what_a_module_imports() -> None:
-    """The code of a study holds the trainer that it calls, but not the list of all tables."""
-    found = study._code_of("benchmarks.quality")
-    assert {"benchmarks/quality.py", "din/train/learner.py"} <= found.keys()
+    """The code of a study holds the trainer and the plants that it calls, but not the list of all tables."""
+    found = study._code_of("benchmarks.lessons")
+    assert {"benchmarks/lessons.py", "din/train/learner.py", "tests/faults/learning.py"} <= found.keys()
     assert "benchmarks/figures.py" not in found
 
 
