@@ -442,7 +442,7 @@ def run_day(kept: Path, month: Month, policy: str, number: int, serving: Mapping
         pq.write_table(scored(here, rows, serving, {TRUTH: truth}), kept.with_suffix(".parquet"))
     if any(step.name == "export" and step.code == 0 for step in steps):
         bundle = shutil.copytree(here.bundle, kept.with_suffix(".bundle"), dirs_exist_ok=True)
-        rows = artifact.read_config(bundle / artifact.IN_BUNDLE)["table"]["rows"]
+        rows = artifact.read_config(bundle / artifact.IN_BUNDLE).table.rows
         day = replace(day, bundle=bundle, table_rows=rows, learning=learning_seconds(here))
     workspace.close_run(run)
     return day

@@ -4,7 +4,6 @@ Each workspace is a new folder. Later stages start from a copy of a finished wor
 late costs only the stages after it.
 """
 
-import importlib
 import io
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,10 +12,12 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.stages import STAGES
 from din.artifacts import read_json
 from din.errors import GateClosed, InputError
 from din.params import Params, load
-from din.workspace import Workspace
+from din.promotion.promote import promote as promote_run
+from din.workspace import Suite, Workspace
 from tests.faults.log import DAY, FIELDS, START, Delivery, draw, write
 
 ROOT = Path(__file__).parent.parent.parent
@@ -47,19 +48,7 @@ SMALL: dict[str, Any] = {
     "gate.max_calibration": 1.25,
     "gate.max_latency_ms": None,
 }
-STAGES: dict[str, str] = {
-    "fetch": "din.sources.fetch:fetch",
-    "validate_raw": "raw",
-    "featurize": "din.featurize.build:featurize",
-    "validate_features": "features",
-    "train": "din.train.run:train",
-    "evaluate": "din.train.evaluate:evaluate",
-    "validate_predictions": "predictions",
-    "refit": "din.train.refit:refit",
-    "export": "din.serve.export:export",
-    "check_parity": "din.serve.parity:check_parity",
-    "gate": "din.gates.gate:gate",
-}
+_SUITES: dict[str, Suite] = {f"validate_{suite}": suite for suite in ("raw", "features", "predictions")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +82,7 @@ def drive(root: Path, params: Params, first: str = "fetch", last: str = "gate") 
     with redirect_stdout(io.StringIO()):
         for stage in names[names.index(first) : names.index(last) + 1]:
             try:
-                _run(stage, workspace, params)
+                STAGES[stage](workspace, params)
             except (InputError, GateClosed) as error:
                 closed = _closed(stage, workspace, error)
                 return Outcome(stage=stage, closed=closed, warned={**warned, **_warned(stage, workspace)})
@@ -176,17 +165,7 @@ def promote(delivery: Delivery, workspace: Path, registry: Path) -> None:
     outcome = drive(workspace, params)
     assert outcome.stage is None, outcome
     with redirect_stdout(io.StringIO()):
-        importlib.import_module("din.promotion.promote").promote(Workspace(workspace), params, by="test", reason="test")
-
-
-def _run(stage: str, workspace: Workspace, params: Params) -> None:
-    if stage.startswith("validate_"):
-        suite = STAGES[stage]
-        validate: Callable[..., None] = importlib.import_module("validation.run").validate
-        validate(workspace, suite, importlib.import_module(f"validation.{suite}").PHASES, params)
-        return
-    module, _, name = STAGES[stage].partition(":")
-    getattr(importlib.import_module(module), name)(workspace, params)
+        promote_run(Workspace(workspace), params, by="test", reason="test")
 
 
 def _closed(stage: str, workspace: Workspace, error: Exception) -> dict[str, str]:
@@ -205,7 +184,7 @@ def _warned(stage: str, workspace: Workspace) -> dict[str, str]:
 
 
 def _failed(stage: str, workspace: Workspace, severity: str) -> dict[str, str]:
-    path = workspace.validation(STAGES[stage])
+    path = workspace.validation(_SUITES[stage])
     entries = read_json(path)["expectations"] if path.exists() else []
     return {
         f"{stage}.{entry['name']}": f"{entry['advice']} {entry.get('reason', '')} {entry['column']} {entry['sample']}"

@@ -121,6 +121,16 @@ def on_newest(count: int, change: Change) -> Change:
     return changed
 
 
+def last_day(*changes: Change) -> Plant:
+    """Change the events of the newest day."""
+    return chain(*(events(on_newest(1, change)) for change in changes))
+
+
+def last_two_days(change: Change) -> Plant:
+    """Change the events of the newest two days."""
+    return events(on_newest(2, change))
+
+
 def on_all_but_newest(count: int, change: Change) -> Change:
     """Change only the rows of the days before the newest ones."""
 
@@ -353,22 +363,19 @@ def feedback_as_context(delivery: Delivery) -> Delivery:
 
 def rate(side: str, key: str, name: str) -> Plant:
     """Add the click rate of each id over the whole log to a side table, as a numeric field."""
-
-    def planted(delivery: Delivery) -> Delivery:
-        found = delivery.events.groupby(key)["label"].mean()
-        own = getattr(delivery, side)
-        return replace(delivery, **{side: own.assign(**{name: own[key].map(found).round(4)})})
-
-    return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
+    return _told(side, key, name, lambda ids, clicks: ids.map(clicks.mean()).round(4))
 
 
 def counted(side: str, key: str, name: str) -> Plant:
     """Add the number of clicks of each id over the whole log to a side table, as a numeric field."""
+    return _told(side, key, name, lambda ids, clicks: ids.map(clicks.sum()).fillna(0).astype(int))
 
+
+def _told(side: str, key: str, name: str, values: Callable[[Any, Any], Any]) -> Plant:
     def planted(delivery: Delivery) -> Delivery:
-        found = delivery.events.groupby(key)["label"].sum()
         own = getattr(delivery, side)
-        return replace(delivery, **{side: own.assign(**{name: own[key].map(found).fillna(0).astype(int)})})
+        found = values(own[key], delivery.events.groupby(key)["label"])
+        return replace(delivery, **{side: own.assign(**{name: found})})
 
     return chain(planted, declared(side.removesuffix("s"), name, "numeric"))
 
@@ -418,54 +425,40 @@ def from_other_seed(delivery: Delivery) -> Delivery:
 # --- damage to files
 
 
+def _damaged(pattern: str, files: slice, damage: Callable[[Path], object]) -> Plant:
+    """Damage some of the files that match a pattern, in the order of their names."""
+
+    def done(folder: Path) -> None:
+        for path in sorted(folder.glob(pattern))[files]:
+            damage(path)
+
+    return lambda delivery: delivery.damaged(done)
+
+
 def first_file(change: Callable[[bytes], bytes], pattern: str = "events/*") -> Plant:
     """Change the bytes of the first file that matches a pattern."""
-
-    def damage(folder: Path) -> None:
-        path = sorted(folder.glob(pattern))[0]
-        path.write_bytes(change(path.read_bytes()))
-
-    return lambda delivery: delivery.damaged(damage)
+    return _damaged(pattern, slice(1), lambda path: path.write_bytes(change(path.read_bytes())))
 
 
 def last_file(change: Callable[[bytes], bytes]) -> Plant:
     """Change the bytes of the newest file of events."""
-
-    def damage(folder: Path) -> None:
-        path = sorted(folder.glob("events/*"))[-1]
-        path.write_bytes(change(path.read_bytes()))
-
-    return lambda delivery: delivery.damaged(damage)
+    return _damaged("events/*", slice(-1, None), lambda path: path.write_bytes(change(path.read_bytes())))
 
 
 def every_file(change: Callable[[bytes], bytes]) -> Plant:
     """Change the bytes of all files of events."""
-
-    def damage(folder: Path) -> None:
-        for path in folder.glob("events/*"):
-            path.write_bytes(change(path.read_bytes()))
-
-    return lambda delivery: delivery.damaged(damage)
+    return _damaged("events/*", slice(None), lambda path: path.write_bytes(change(path.read_bytes())))
 
 
 def removed(pattern: str) -> Plant:
     """Remove files."""
-
-    def damage(folder: Path) -> None:
-        for path in folder.glob(pattern):
-            path.unlink()
-
-    return lambda delivery: delivery.damaged(damage)
+    return _damaged(pattern, slice(None), Path.unlink)
 
 
-def copied(delivery: Delivery) -> Delivery:
-    """Deliver the newest file twice, under two names."""
-
-    def damage(folder: Path) -> None:
-        path = sorted(folder.glob("events/*"))[-1]
-        path.with_name(f"900{path.suffix}").write_bytes(path.read_bytes())
-
-    return delivery.damaged(damage)
+copied = _damaged(
+    "events/*", slice(-1, None), lambda path: path.with_name(f"900{path.suffix}").write_bytes(path.read_bytes())
+)
+"""Deliver the newest file twice, under two names."""
 
 
 def lines(change: Callable[[list[bytes]], list[bytes]]) -> Callable[[bytes], bytes]:
@@ -537,6 +530,16 @@ def sealed(spoil: Spoil, root: Path = FEATURES) -> Spoil:
         write_json(manifest, read_json(manifest) | {"files": files})
 
     return done
+
+
+def shards(split: str, change: Change, first: Plant | None = None) -> Late:
+    """Change the rows of a split after `featurize`, and seal the features."""
+    return Late("featurize", sealed(edited(f"{FEATURES}/shards/*/{split}.parquet", change)), first)
+
+
+def predictions(after: str, change: Change) -> Late:
+    """Change the predictions of the test rows after a stage."""
+    return Late(after, edited(f"{PREDICTIONS}/test.parquet", change))
 
 
 def resized(split: str, change: Change) -> Spoil:

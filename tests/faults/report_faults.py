@@ -109,6 +109,8 @@ GATES = [
         "judged again", "parity"),
     Fault("closed by a suite, every verdict opened", lambda s: _judged_closed_then_opened(
         s, SUITES["raw"], lambda r: r["expectations"][0].update(success=False)), "judged again", "validation_raw"),
+    Fault("closed by a limit, every verdict opened", lambda s: (
+        s.change("gate", min_auc=0.99), judge_closed(s), edit(GATE, _all_open)), "judged again", "min_auc"),
     Fault("closed by a limit, limit and verdicts changed", _lowered, "min_auc", None),
 ]  # fmt: skip
 """Faults of the gate's own report."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from miniature import score
 from numpy.typing import NDArray
 from serve_workspace import built_once
 from stages import HERE, exit_code
@@ -21,9 +20,7 @@ from stages import HERE, exit_code
 from din import documents
 from din.artifacts import read_json, write_json
 from din.errors import GateClosed, InputError
-from din.gates.gate import gate
 from din.params import Params
-from din.promotion.promote import promote
 from din.registry import commands
 from din.registry.bundle import verify_bundle
 from din.registry.registry import Registry
@@ -215,7 +212,9 @@ def test_an_odd_key_does_no_harm(fault: LogFault, log: Log, served: Served, caps
     """The key is reported and ignored, the champion serves, and the next one is appended."""
     fault.plant(log)
     commands.verify(str(log.uri), log.model)
-    assert fault.says in capsys.readouterr().out
+    commands.show_list(str(log.uri), log.model)
+    told = capsys.readouterr().out
+    assert fault.says in told and f"records of {log.model}" in told
     assert check_served(log, served, log.cache) is None
     registry = Registry(str(log.uri), log.model)
     record = registry.append(served.versions[0], registry.champion(), by="ann", reason="a test")
@@ -235,10 +234,7 @@ def test_a_faulty_cache_serves_the_recorded_version(
     if not cache.is_dir():
         check_message(capsys.readouterr().err)
     elif not cache.is_symlink() and log.cached.is_dir():
-        assert verify_bundle(log.cached).version == log.versions[-1]
-
-
-# Attacks that once succeeded.
+        assert not log.cached.is_symlink() and verify_bundle(log.cached).version == log.versions[-1]
 
 
 @pytest.mark.parametrize("version", ["", "..", ".", "{outside}", "../outside", "../../outside"])
@@ -248,48 +244,6 @@ def test_a_record_deletes_no_folder(version: str, log: Log, served: Served) -> N
     log.seal(3).unlink()
     with untouched(log.cache), untouched(log.uri):
         assert "version" in refusal(lambda: Scorer.from_registry(str(log.uri), log.model, cache=log.cache))
-
-
-@pytest.mark.parametrize("linked", [False, True])
-def test_no_other_model_serves_from_the_cache(linked: bool, log: Log, served: Served) -> None:
-    """A self-consistent bundle of another version, copied or linked into the champion's place, is replaced."""
-    shutil.rmtree(log.cached)
-    if linked:
-        log.cached.symlink_to(log.outside / "1")
-    else:
-        shutil.copytree(log.outside / "1", log.cached)
-    assert check_served(log, served, log.cache) is None
-    assert not log.cached.is_symlink() and verify_bundle(log.cached).version == log.versions[-1]
-
-
-@pytest.mark.parametrize("left", ["only the size", "every verdict opened"])
-def test_an_edited_gate_promotes_nothing(left: str, site: Site) -> None:
-    """A closed gate's report, cut to one open gate or with all verdicts edited, is refused: gates are judged again."""
-    site.change("gate", min_auc=0.99)
-    assert site.judge() == GateClosed.exit_code
-    edit(HERE.gate, _only_size if left == "only the size" else _opened)
-    message = refusal(lambda: promote(HERE, site.params, "eve", "hurry", score=score))
-    assert "judged again" in message
-    assert not Path("registry").exists()
-
-
-def _opened(report: dict) -> None:
-    report["verdict"] = "open"
-    for one in report["gates"]:
-        one["verdict"] = "open"
-
-
-def _only_size(report: dict) -> None:
-    report.update(verdict="open", gates=[one for one in report["gates"] if one["name"] == "bundle_mb"])
-
-
-@pytest.mark.parametrize("path", ["reports/evaluation.json", "reports/predictions/test.parquet", "data/raw/rows.txt"])
-def test_judged_data_is_hashed_again(path: str, site: Site) -> None:
-    """A report, predictions or raw data that were edited after an open gate are named."""
-    with Path(path).open("ab") as file:
-        file.write(b"\n")
-    message = refusal(lambda: promote(HERE, site.params, "eve", "hurry", score=score))
-    assert "changed since the gate judged" in message and Path(path).parts[1].split(".")[0] in message
 
 
 PIPELINE = """
@@ -332,13 +286,6 @@ def test_a_stale_gate_promotes_nothing(
     assert not Path("registry").exists()
 
 
-def test_an_overwritten_newest_record_is_found(log: Log) -> None:
-    """An older record's bytes, or another version, in the newest record's place are found."""
-    shutil.copyfile(log.record(1), log.record(3))
-    assert "000003" in refusal(lambda: commands.verify(str(log.uri), log.model))
-    assert "000003" in refusal(lambda: Scorer.from_registry(str(log.uri), log.model, cache=log.cache))
-
-
 @pytest.mark.parametrize("seals", ["kept", "removed too"])
 def test_a_deleted_log_is_not_a_first_run(seals: str, site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """If a bundle older than a day is stored without a log, `verify` finds it, and the gate stays closed."""
@@ -358,25 +305,6 @@ def test_a_deleted_log_is_not_a_first_run(seals: str, site: Site, capsys: pytest
     assert ("no_earlier_champion" if seals == "removed too" else "000001.json: missing") in message
     assert site.promote() == GateClosed.exit_code
     assert not (namespace / "promotions").exists()
-
-
-def test_an_odd_key_stops_neither_list_nor_score(log: Log, served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    """`promotions/sub/000002.json` is reported and ignored; see test_odd_keys_on_s3.py for keys that only S3 holds."""
-    path = log.folder / "promotions/sub/000002.json"
-    path.parent.mkdir()
-    shutil.copyfile(log.record(1), path)
-    commands.show_list(str(log.uri), log.model)
-    assert f"records of {log.model}" in capsys.readouterr().out
-    assert check_served(log, served, log.cache) is None
-
-
-@pytest.mark.parametrize("suite", ["raw", "features", "predictions"])
-def test_a_report_without_expectations_closes_the_gate(suite: str, site: Site) -> None:
-    """A suite that judged nothing proves nothing."""
-    edit(Path(f"reports/validation/{suite}.json"), lambda report: report.update(expectations=[]))
-    with pytest.raises(GateClosed, match=f"validation_{suite}"):
-        gate(HERE, site.params, score)
-    assert read_json(HERE.gate)["verdict"] == "closed"
 
 
 @pytest.mark.parametrize(

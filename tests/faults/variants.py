@@ -15,23 +15,22 @@ PROOF = Size(users=1_200, a_day=2_000)
 """With half as many users, an equal training may stay undecided at a margin of 0.02."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Variant:
     """One sound delivery.
 
     Attributes:
-        name: unique.
         what: a phrase for the page.
+        change: changes the delivery.
         size: the size of the log.
         seed: the seed of the draw.
-        change: changes the delivery.
         trained: whether the gate judges a model of it, unless the log is too small to prove anything.
         champion: whether the gate compares with a champion of the same log up to the day before. The gate
             demands proof, so its log has at least the size `PROOF`.
         quick: whether `make test` drives it through the first two suites.
+        name: unique.
     """
 
-    name: str
     what: str
     change: p.Plant = lambda delivery: delivery
     size: Size = field(default_factory=Size)
@@ -39,6 +38,7 @@ class Variant:
     trained: bool = True
     champion: bool = False
     quick: bool = False
+    name: str = ""
 
     def delivery(self) -> Delivery:
         """Draw the delivery and change it."""
@@ -156,46 +156,28 @@ def _shuffled(rows: Frame) -> Frame:
     return rows.sample(frac=1, random_state=23, ignore_index=True)
 
 
-VARIANTS = (
-    *(
-        Variant(name=f"seed_{seed}", what=f"seed {seed}", seed=seed, size=PROOF, champion=True)
-        for seed in range(21, 25)
+_VARIANTS = {
+    **{f"seed_{seed}": Variant(f"seed {seed}", seed=seed, size=PROOF, champion=True) for seed in range(21, 25)},
+    "seed_25": Variant("seed 25", seed=25, quick=True),
+    "seed_26": Variant("seed 26", seed=26),
+    "rows_reversed": Variant("newest rows first", change=p.events(lambda r: r.iloc[::-1])),
+    "rows_shuffled": Variant("rows in any order", change=p.chain(p.layout(events="one"), p.events(_shuffled))),
+    "one_file": Variant("one file", change=p.layout(events="one")),
+    "two_halves": Variant("two files that each hold every second row", change=p.layout(events="halves")),
+    "gzip": Variant("CSV.gz", change=p.layout(form="csv.gz")),
+    "parquet": Variant("Parquet", change=p.layout(form="parquet")),
+    "json_lines": Variant("JSON-lines", change=p.layout(form="jsonl", events="one"), quick=True),
+    "byte_order_mark": Variant("a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content)),
+    "windows_lines": Variant(
+        "Windows line endings", change=p.every_file(lambda content: content.replace(b"\n", b"\r\n"))
     ),
-    Variant(name="seed_25", what="seed 25", seed=25, quick=True),
-    Variant(name="seed_26", what="seed 26", seed=26),
-    Variant(name="rows_reversed", what="newest rows first", change=p.events(lambda r: r.iloc[::-1])),
-    Variant(
-        name="rows_shuffled",
-        what="rows in any order",
-        change=p.chain(p.layout(events="one"), p.events(_shuffled)),
-    ),
-    Variant(name="one_file", what="one file", change=p.layout(events="one")),
-    Variant(name="two_halves", what="two files that each hold every second row", change=p.layout(events="halves")),
-    Variant(name="gzip", what="CSV.gz", change=p.layout(form="csv.gz")),
-    Variant(name="parquet", what="Parquet", change=p.layout(form="parquet")),
-    Variant(name="json_lines", what="JSON-lines", change=p.layout(form="jsonl", events="one"), quick=True),
-    Variant(
-        name="byte_order_mark", what="a byte order mark", change=p.every_file(lambda content: b"\xef\xbb\xbf" + content)
-    ),
-    Variant(
-        name="windows_lines",
-        what="Windows line endings",
-        change=p.every_file(lambda content: content.replace(b"\n", b"\r\n")),
-    ),
-    Variant(
-        name="columns_reordered", what="columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])])
-    ),
-    Variant(
-        name="column_more",
-        what="an extra column",
-        change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3)),
-    ),
-    Variant(name="text_ids", what="ids as text", change=_text_ids),
-    Variant(name="padded_ids", what="item ids with leading zeros everywhere", change=_padded_ids),
-    Variant(name="long_ids", what="ids of 17 digits", change=_long_ids),
-    Variant(
-        name="iso_times",
-        what="times in ISO 8601",
+    "columns_reordered": Variant("columns in another order", change=p.events(lambda r: r[list(r.columns[::-1])])),
+    "column_more": Variant("an extra column", change=p.events(p.assign("session", lambda r: np.arange(len(r)) // 3))),
+    "text_ids": Variant("ids as text", change=_text_ids),
+    "padded_ids": Variant("item ids with leading zeros everywhere", change=_padded_ids),
+    "long_ids": Variant("ids of 17 digits", change=_long_ids),
+    "iso_times": Variant(
+        "times in ISO 8601",
         change=p.chain(
             p.layout(events="one"),
             p.events(_iso),
@@ -203,9 +185,8 @@ VARIANTS = (
             p.settings(fetch__table__timestamp_unit="iso"),
         ),
     ),
-    Variant(
-        name="milliseconds",
-        what="times in milliseconds",
+    "milliseconds": Variant(
+        "times in milliseconds",
         change=p.chain(
             p.layout(events="one"),
             p.events(_milliseconds),
@@ -213,146 +194,108 @@ VARIANTS = (
             p.settings(fetch__table__timestamp_unit="ms"),
         ),
     ),
-    Variant(
-        name="east",
-        what="days cut 8 hours ahead of UTC",
+    "east": Variant(
+        "days cut 8 hours ahead of UTC",
         change=p.chain(
             p.events(lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
             p.table("history", lambda r: r.assign(timestamp=r["timestamp"] - 8 * HOUR)),
             p.settings(fetch__table__utc_offset_hours=8),
         ),
     ),
-    Variant(
-        name="first_day_from_noon",
-        what="a log that begins at noon",
-        change=p.events(lambda r: r[r["timestamp"] >= START + DAY // 2]),
+    "first_day_from_noon": Variant(
+        "a log that begins at noon", change=p.events(lambda r: r[r["timestamp"] >= START + DAY // 2])
     ),
-    Variant(
-        name="until",
-        what="data.until two days before the end",
-        change=p.settings(data__until=date(2024, 3, 15)),
-        size=Size(days=14),
+    "until": Variant(
+        "data.until two days before the end", change=p.settings(data__until=date(2024, 3, 15)), size=Size(days=14)
     ),
-    Variant(name="by_user", what="protocol by_user", change=p.settings(featurize__protocol="by_user"), quick=True),
-    Variant(
-        name="leave_last_out",
-        what="protocol leave_last_out",
-        change=p.settings(featurize__protocol="leave_last_out"),
-        quick=True,
+    "by_user": Variant("protocol by_user", change=p.settings(featurize__protocol="by_user"), quick=True),
+    "leave_last_out": Variant(
+        "protocol leave_last_out", change=p.settings(featurize__protocol="leave_last_out"), quick=True
     ),
-    Variant(name="no_items", what="no item table", change=_without("items"), trained=False),
-    Variant(name="no_users", what="no user table", change=_without("users")),
-    Variant(name="no_history", what="no prior history", change=_without("history")),
-    Variant(
-        name="events_alone",
-        what="only the event table",
-        change=_without("items", "users", "history"),
-        trained=False,
-    ),
-    Variant(name="history_as_lists", what="prior history as lists", change=_as_lists),
-    Variant(name="small", what="2,400 rows of 150 users", size=Size(users=150, a_day=200), trained=False, quick=True),
-    Variant(name="large", what="40,000 rows of 2,000 users", size=Size(users=2_000, a_day=3_300)),
-    Variant(name="four_weeks", what="28 days", size=Size(days=28, a_day=500)),
-    Variant(
-        name="long",
-        what="130 days, and 0.3 % of the rows occur twice",
+    "no_items": Variant("no item table", change=_without("items"), trained=False),
+    "no_users": Variant("no user table", change=_without("users")),
+    "no_history": Variant("no prior history", change=_without("history")),
+    "events_alone": Variant("only the event table", change=_without("items", "users", "history"), trained=False),
+    "history_as_lists": Variant("prior history as lists", change=_as_lists),
+    "small": Variant("2,400 rows of 150 users", size=Size(users=150, a_day=200), trained=False, quick=True),
+    "large": Variant("40,000 rows of 2,000 users", size=Size(users=2_000, a_day=3_300)),
+    "four_weeks": Variant("28 days", size=Size(days=28, a_day=500)),
+    "long": Variant(
+        "130 days, and 0.3 % of the rows occur twice",
         size=Size(days=130, a_day=150),
         change=p.events(_few_duplicates),
         trained=False,
         quick=True,
     ),
-    Variant(name="weekend", what="the test days are a weekend", size=Size(days=14)),
-    Variant(name="monday", what="the test days are a Sunday and a Monday", size=Size(days=15)),
-    Variant(name="growth", what="volume grows by 5 % a day", size=replace(PROOF, growth=0.05), champion=True),
-    Variant(name="decline", what="volume falls by 4 % a day", size=Size(growth=-0.04)),
-    Variant(
-        name="promotion",
-        what="the newest day has twice its volume",
-        size=replace(PROOF, volumes={11: 2.0}),
-        champion=True,
-        quick=True,
+    "weekend": Variant("the test days are a weekend", size=Size(days=14)),
+    "monday": Variant("the test days are a Sunday and a Monday", size=Size(days=15)),
+    "growth": Variant("volume grows by 5 % a day", size=replace(PROOF, growth=0.05), champion=True),
+    "decline": Variant("volume falls by 4 % a day", size=Size(growth=-0.04)),
+    "promotion": Variant(
+        "the newest day has twice its volume", size=replace(PROOF, volumes={11: 2.0}), champion=True, quick=True
     ),
-    Variant(name="promotion_before", what="a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
-    Variant(name="holiday", what="the newest day has 30 % less volume", size=Size(volumes={11: 0.7})),
-    Variant(
-        name="holiday_of_whole_days",
-        what="the newest day has 40 % less volume, from a source that promises whole days",
+    "promotion_before": Variant("a day in the middle has twice its volume", size=Size(volumes={5: 2.0})),
+    "holiday": Variant("the newest day has 30 % less volume", size=Size(volumes={11: 0.7})),
+    "holiday_of_whole_days": Variant(
+        "the newest day has 40 % less volume, from a source that promises whole days",
         size=Size(volumes={11: 0.6}),
         change=p.settings(fetch__table__daily=True),
         quick=True,
     ),
-    Variant(
-        name="weekend_of_whole_days",
-        what="the test days are a weekend, from a source that promises whole days",
+    "weekend_of_whole_days": Variant(
+        "the test days are a weekend, from a source that promises whole days",
         size=Size(days=14),
         change=p.settings(fetch__table__daily=True),
         quick=True,
     ),
-    Variant(
-        name="holiday_of_new_users",
-        what="the newest two days have 80 % more rows, all of new users",
+    "holiday_of_new_users": Variant(
+        "the newest two days have 80 % more rows, all of new users",
         change=p.visitors(0.8, 3, _liked_visitors),
         quick=True,
     ),
-    Variant(
-        name="new_version",
-        what="a new version of the app takes over within six days, the newest among them",
-        change=_new_version,
-        quick=True,
+    "new_version": Variant(
+        "a new version of the app takes over within six days, the newest among them", change=_new_version, quick=True
     ),
-    Variant(
-        name="new_tab",
-        what="a new tab takes a quarter of the newest day's rows",
+    "new_tab": Variant(
+        "a new tab takes a quarter of the newest day's rows",
         change=p.events(
             p.on_newest(1, p.assign("tab", lambda r: r["tab"].where(np.arange(len(r)) % 4 > 0, "holidays")))
         ),
         quick=True,
     ),
-    Variant(
-        name="quiet_web",
-        what="one device has half of its rows on the newest day",
-        change=p.events(_quiet_web),
-        quick=True,
-    ),
-    Variant(
-        name="shown_again",
-        what="a fifth of the impressions are shown again on the same day, on all days",
+    "quiet_web": Variant("one device has half of its rows on the newest day", change=p.events(_quiet_web), quick=True),
+    "shown_again": Variant(
+        "a fifth of the impressions are shown again on the same day, on all days",
         change=p.events(_shown_again),
         quick=True,
     ),
-    Variant(
-        name="new_items",
-        what="a third of the items appear during the log",
-        size=replace(PROOF, new_items=0.35),
-        champion=True,
+    "new_items": Variant(
+        "a third of the items appear during the log", size=replace(PROOF, new_items=0.35), champion=True
     ),
-    Variant(name="new_users", what="half of the users appear during the log", size=Size(new_users=0.5)),
-    Variant(name="heavy_users", what="few users make most of the log", size=Size(heavy=1.4)),
-    Variant(name="sparse_histories", what="at most three clicks from before the log", size=Size(prior=3)),
-    Variant(name="rare_clicks", what="a CTR of 10 %", size=Size(base=-3.8, a_day=2_000)),
-    Variant(name="frequent_clicks", what="a CTR of 60 %", size=Size(base=-0.3)),
-    Variant(name="holes", what="5 % of every context are missing", change=p.events(_holes)),
-    Variant(name="few_duplicates", what="0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
-    Variant(name="weights", what="rows with weights", change=p.weighted(), seed=31, size=PROOF, champion=True),
-    Variant(
-        name="half_life",
-        what="rows that count half after five days",
+    "new_users": Variant("half of the users appear during the log", size=Size(new_users=0.5)),
+    "heavy_users": Variant("few users make most of the log", size=Size(heavy=1.4)),
+    "sparse_histories": Variant("at most three clicks from before the log", size=Size(prior=3)),
+    "rare_clicks": Variant("a CTR of 10 %", size=Size(base=-3.8, a_day=2_000)),
+    "frequent_clicks": Variant("a CTR of 60 %", size=Size(base=-0.3)),
+    "holes": Variant("5 % of every context are missing", change=p.events(_holes)),
+    "few_duplicates": Variant("0.3 % of the rows occur twice", change=p.events(_few_duplicates)),
+    "weights": Variant("rows with weights", change=p.weighted(), seed=31, size=PROOF, champion=True),
+    "half_life": Variant(
+        "rows that count half after five days",
         change=p.settings(train__learning__half_life_days=5.0),
         seed=31,
         size=PROOF,
         champion=True,
     ),
-    Variant(
-        name="kept_negatives",
-        what="a third of training's negatives at a CTR of 10 %",
+    "kept_negatives": Variant(
+        "a third of training's negatives at a CTR of 10 %",
         change=p.settings(featurize__keep_negatives=0.35),
         size=replace(PROOF, base=-3.8, a_day=4_000),
         seed=31,
         champion=True,
     ),
-    Variant(
-        name="counting",
-        what="weights, a half-life and half of the negatives of training, under by_user",
+    "counting": Variant(
+        "weights, a half-life and half of the negatives of training, under by_user",
         change=p.chain(
             p.weighted(),
             p.settings(
@@ -363,6 +306,7 @@ VARIANTS = (
         ),
         quick=True,
     ),
-    Variant(name="vectors", what="an item field: a vector of the item's category", change=p.vectors(), quick=True),
-    Variant(name="honest_counts", what="an item field: clicks from before the log", change=_honest_rate),
-)
+    "vectors": Variant("an item field: a vector of the item's category", change=p.vectors(), quick=True),
+    "honest_counts": Variant("an item field: clicks from before the log", change=_honest_rate),
+}
+VARIANTS = tuple(replace(variant, name=name) for name, variant in _VARIANTS.items())
