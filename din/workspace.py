@@ -218,6 +218,11 @@ class Workspace:
         return self.state / "fetch"
 
     @property
+    def spill(self) -> Path:
+        """The rows of the source while `fetch` reads them."""
+        return self.fetched / "spill"
+
+    @property
     def seen(self) -> Path:
         """The fingerprint and the days that `fetch` found in each state of its source."""
         return self.fetched / "seen"

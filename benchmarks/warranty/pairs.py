@@ -37,7 +37,7 @@ from din.registry.looks import View, judged
 from din.schema import BEHAVIOUR, DAY_US, LABEL, TIMESTAMP, USER_ID
 from din.sources import rawlog
 from din.sources.rawlog import Part, RawLog
-from din.sources.simulate import Simulation
+from din.sources.simulate import draw
 from din.train.compute import computing
 from din.train.fit import fit
 from din.train.predict import EVALUATION_BATCH, predict
@@ -178,7 +178,7 @@ def real_pairs(kept: Path, params: Params, seed: int) -> list[Pair]:
     """
     rng = np.random.default_rng(seed)
     small = _simulated(params, _USERS, seed)
-    log = Simulation(small.fetch.simulate).read()
+    log = draw(small.fetch.simulate)
     champion = _trained(small, log, seed=1)
     held_out = pa.array(np.unique(champion["user"]))
     judging = np.isin(champion["user"], rng.choice(held_out.to_numpy(), JUDGING, replace=False))
@@ -262,7 +262,7 @@ def _events(log: RawLog, change: Callable[[pa.Table], pa.Table]) -> RawLog:
 def population(kept: Path, params: Params, test_users: int) -> Path:
     """Train twice on one log, and return the file with the rows of many test users; see `Population`."""
     small = _simulated(params, test_users + _LEARNED_USERS, seed=0)
-    log = Simulation(small.fetch.simulate).read()
+    log = draw(small.fetch.simulate)
     champion, candidate = (_trained(small, log, seed) for seed in (1, 2))
     scores = {"champion": champion["prediction"], "candidate": candidate["prediction"]}
     pq.write_table(

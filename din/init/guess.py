@@ -27,7 +27,8 @@ from din.params import Params, Table
 from din.params.fetch import DATE
 from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din.sources.files import File
-from din.sources.rawlog import Part, checked
+from din.sources.rawlog import checked
+from din.sources.rows import Part, Rows
 from din.sources.rules import Rule
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
@@ -103,7 +104,7 @@ def guess(workspace: Workspace, params: Params, asked: Asked, given: Mapping[str
         sets.append(Set("fetch.table.utc_offset_hours", hours, why))
         log = TableSource(workspace, replace(block, utc_offset_hours=hours), None).read()
     table = log.events.table
-    checked(replace(log, events=replace(log.events, table=table.select(EVENT_COLUMNS))))
+    checked(replace(log, events=Part(table.select(EVENT_COLUMNS), log.events.files)))
     keys = Events.of(table)
     _check_label(found, keys)
     first = (pc.min(table[TIMESTAMP]).as_py()).date()
@@ -240,7 +241,7 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool) -> Iterator[Set]:
         yield Set("validate_raw.max_duplicate_rate", round(min(1.0, 2 * again), 2), why)
 
 
-def _offset(files: Sequence[File], events: Part) -> int:
+def _offset(files: Sequence[File], events: Part | Rows) -> int:
     """Return by how many hours the days in the paths are ahead of UTC: the least number with which all events fit.
 
     It is 0 if the paths name no days, or if no number fits.
@@ -249,8 +250,8 @@ def _offset(files: Sequence[File], events: Part) -> int:
         return 0
     starts = np.array([date.fromisoformat(file.day).toordinal() - _EPOCH for file in files if file.day]) * DAY_US
     ends = np.cumsum([rows for _, rows in events.files])
-    file = np.searchsorted(ends, events.origins, side="right")
-    into_day = events.table[TIMESTAMP].cast(pa.int64()).to_numpy() - starts[file]
+    times = events.table[TIMESTAMP].cast(pa.int64()).to_numpy()
+    into_day = times - starts[np.searchsorted(ends, np.arange(len(times)), side="right")]
     least = -(into_day.min() // _HOUR_US)
     most = (DAY_US - 1 - into_day.max()) // _HOUR_US
     fitting = [hours for hours in range(-12, 15) if least <= hours <= most]

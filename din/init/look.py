@@ -9,7 +9,6 @@ import io
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,9 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.errors import InputError, shown
-from din.sources import columns, files
-from din.sources.files import COMMON, Dialect, File
-from din.sources.rawlog import Part
+from din.sources import files, readers, values
+from din.sources.files import File
+from din.sources.readers import COMMON, Dialect
+from din.sources.rows import Rows, Store
 from din.workspace import Workspace
 
 _SNIFFED = 1 << 18  # bytes
@@ -159,30 +159,33 @@ def look(workspace: Workspace, patterns: str, key: str) -> Look:
     dialect = COMMON
     if files.format_of(found[0].path) == "CSV":
         dialect, headed = _sniff(found[0])
+    text = files.format_of(found[0].path) == "CSV"
     with tempfile.TemporaryDirectory() as folder:
         heads = [_head(file, Path(folder) / f"{at}.{file.suffix}", dialect) for at, file in enumerate(found[:_FILES])]
-        part = _renamed(files.read(heads, lambda names, _: list(names), dialect), found)
-    if dialect is not COMMON and _has_commas(part.table):
-        dialect = replace(dialect, decimal=",")
-        part = replace(part, table=files.with_points(part.table))
-    if part.table.num_rows == 0:
-        raise InputError(f"{part.name}: no rows; expected a log with a row for each time that an item was shown")
-    if len(part.table.column_names) == 1:
+        store = Store(Path(folder))
+        rows = readers.read(heads, lambda names, _: list(names), dialect, store, "head")
+        raw = rows.table
+        if text and _has_commas(raw):
+            dialect = replace(dialect, decimal=",")
+            rows = readers.read(heads, lambda names, _: list(names), dialect, store, "head")
+            raw = rows.table
+        typed = _typed(rows, text).table
+    if raw.num_rows == 0:
+        raise InputError(f"{rows.name}: no rows; expected a log with a row for each time that an item was shown")
+    if len(raw.column_names) == 1:
         raise InputError(
-            f"{part.name}: its only column is {shown(part.table.column_names[0])}; expected columns for user, item and "
+            f"{rows.name}: its only column is {shown(raw.column_names[0])}; expected columns for user, item and "
             "time, separated by commas, semicolons, tabs or vertical bars: convert the file"
         )
-    text = files.format_of(found[0].path) == "CSV"
-    seen = {
-        name: Column(name, raw, raw if pa.types.is_temporal(raw.type) else columns.typed(raw, text))
-        for name, raw in zip(part.table.column_names, part.table.columns, strict=True)
-    }
+    seen = {name: Column(name, raw[name], typed[name]) for name in raw.column_names}
     return Look(patterns, found, dialect, headed, seen)
 
 
-def _renamed(part: Part, found: Sequence[File]) -> Part:
-    """Return the rows with the names of the files that they were copied from."""
-    return replace(part, files=tuple((file.name, rows) for file, (_, rows) in zip(found, part.files, strict=False)))
+def _typed(rows: Rows, text: bool) -> Rows:
+    """Return columns of text in the types that a fetch would give them."""
+    forms = values.forms(rows, {})
+    kinds = {name: values.number(forms[name]) if text else kind for name, kind in rows.types.items()}
+    return rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()})
 
 
 def _head(file: File, target: Path, dialect: Dialect) -> File:

@@ -111,7 +111,7 @@ def _fits(column: Column, unit: str) -> bool:
     """Return whether a column may hold times of a unit."""
     if "%" in unit:
         present = column.raw.drop_null()
-        return not column.is_nested and times.formed(present.cast(pa.string()), unit).null_count == 0
+        return not column.is_nested and times.has_form(present, unit)
     if unit == "iso":
         return column.is_time or (column.is_text and times.is_iso(column.raw))
     return column.is_number

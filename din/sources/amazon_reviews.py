@@ -25,28 +25,32 @@ https://amazon-reviews-2023.github.io/ (2023).
 
 import ast
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from din.errors import InputError
 from din.params import fetch as blocks
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import columns, files, times
-from din.sources.download import Download
 from din.sources.files import File, unreadable
-from din.sources.rawlog import Part, RawLog
-from din.sources.typed import FLOAT, INT, TEXT, read_csv, read_json
+from din.sources.publisher import TABLE, Publisher
+from din.sources.rawlog import RawLog
+from din.sources.readers import Dialect
+from din.sources.rows import Part, Rows
 from din.workspace import Workspace
 
 FIELDS = {"item": {"category": "categorical"}}
 _ASIN = re.compile(rb"\{'asin': '(\w+)'")  # nearly every line of the literal metadata begins like this
-_PATH = pa.list_(TEXT)
+_MALFORMED = (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError)
+_TEXT = pa.string()
+_PATH = pa.list_(_TEXT)
 
 
 class _Edition(NamedTuple):
+    """The names of the fields, and the unit of the times."""
+
     user: str
     item: str
     rating: str
@@ -55,58 +59,28 @@ class _Edition(NamedTuple):
     path: str
     brand: str
 
+    def reviews(self) -> pa.Schema:
+        return pa.schema([(self.user, _TEXT), (self.item, _TEXT), (self.rating, pa.float64()), (self.time, pa.int64())])
+
+    def metadata(self) -> pa.Schema:
+        return pa.schema([(self.item, _TEXT), (self.path, _PATH), (self.brand, _TEXT)])
+
 
 _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "category", "brand")  # 2014's reviews too
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
 
 
-class AmazonReviews:
+class AmazonReviews(Publisher):
     """The reviews of one category, found at `fetch.amazon_reviews.path`."""
 
-    def __init__(self, workspace: Workspace, params: blocks.AmazonReviews) -> None:
-        self.workspace = workspace
-        self.params = params
+    key = "fetch.amazon_reviews.path"
 
-    def identity(self) -> Any:
-        """Return the digests of both files."""
-        return files.digests(self.workspace, self._files())
+    def __init__(self, workspace: Workspace, params: blocks.AmazonReviews, until: date | None) -> None:
+        super().__init__(workspace, params, until, TABLE)
 
-    def read(self) -> RawLog:
-        """Read the reviews and the metadata of the reviewed items.
-
-        Raises:
-            InputError: a file is missing, there are several candidates for it, or it is not in the publisher's form.
-                The message names the line.
-        """
-        reviews, metadata = self._files()
-        edition = _2018 if b'"reviewerID"' in _first_line(reviews) else _2023
-        types = {edition.user: TEXT, edition.item: TEXT, edition.rating: FLOAT, edition.time: INT}
-        part = read_csv([reviews], types) if reviews.suffix == "csv" else read_json(reviews, types)
-        one = np.ones(part.table.num_rows, np.int8)
-        events = {
-            USER_ID: part.table[edition.user],
-            ITEM_ID: part.table[edition.item],
-            TIMESTAMP: times.since_1970(part, edition.time, edition.unit),
-            SEQUENCE: np.arange(len(one)),
-            LABEL: one,
-            BEHAVIOUR: one,
-            "rating": part.table[edition.rating],
-        }
-        reviewed = pc.unique(part.table[edition.item].combine_chunks())
-        if _first_line(metadata).startswith(b"{'"):
-            items = _literals(metadata, {*reviewed.to_pylist()})
-        else:
-            items = _objects(metadata, edition, reviewed)
-        return RawLog(
-            events=Part(pa.table(events), part.files),
-            items=items,
-            fields=FIELDS,
-            protocol="leave_last_out",
-            order="sequence",
-        )
-
-    def _files(self) -> tuple[File, File]:
-        download = Download.at(self.workspace, self.params.path, "fetch.amazon_reviews.path")
+    def found(self) -> dict[str, tuple[File, ...]]:
+        """Return the reviews and the metadata."""
+        download = self.download()
         endings = (".json", ".jsonl")
         metadata = download.only(
             lambda name: name.startswith("meta_") and name.endswith(endings), "metadata, e.g. meta_Electronics.json"
@@ -115,56 +89,92 @@ class AmazonReviews:
             lambda name: not name.startswith("meta_") and name.endswith((*endings, ".csv")),
             "reviews, e.g. reviews_Electronics_5.json, Electronics_5.json, Electronics.jsonl or Electronics.csv",
         )
-        return reviews, metadata
+        return {"events": (reviews,), "items": (metadata,)}
+
+    def read(self) -> RawLog:
+        """Read the reviews and the metadata of the reviewed items."""
+        edition = self.edition = _2018 if b'"reviewerID"' in _first_line(self._files("events")[0]) else _2023
+        self.stated = dict.fromkeys((edition.user, edition.item, "brand", "category"), "VARCHAR")
+        self.stated |= {edition.rating: "DOUBLE", edition.time: "BIGINT"}
+        self.params = replace(
+            TABLE,
+            columns={
+                "user_id": edition.user,
+                "item_id": edition.item,
+                "timestamp": edition.time,
+                "rating": edition.rating,
+            },
+            label=f"{edition.item} != ''",  # each review is a click
+            timestamp_unit=edition.unit,
+            keep=("rating",),
+            items_columns={"item_id": edition.item},
+        )
+        return replace(super().read(), fields=FIELDS, protocol="leave_last_out", order="sequence")
+
+    def dialect(self, table: str) -> Dialect:
+        """Return the fields to read of each line; others may hold anything."""
+        return Dialect(fields=self.edition.metadata() if table == "items" else self.edition.reviews())
+
+    def where(self, table: str, rows: Rows) -> str:
+        """Return the condition of the items to read: those that were reviewed."""
+        item = rows[self.edition.item]
+        return (
+            f"{item} IN (SELECT {self._reviews[self.edition.item]} FROM ({self._reviews.query}))"
+            if table == "items"
+            else "true"
+        )
+
+    def _read(self, table: str, found: Sequence[File]) -> Rows:
+        if table == "events":
+            self._reviews = super()._read(table, found)
+            return self._reviews
+        (file,) = found
+        if _first_line(file).startswith(b"{'"):
+            return self._literals(file)
+        items = super()._read(table, found)
+        path = f"list_filter(coalesce({items[self.edition.path]}, []), lambda x: x <> '')"
+        columns = {
+            self.edition.item: items[self.edition.item],
+            "category": f"{path}[-1]",
+            "categories": path,
+            "brand": items[self.edition.brand],
+        }
+        first = f"row IN (SELECT min(row) FROM ({items.query}) GROUP BY {items[self.edition.item]})"
+        return items.select(columns, first)  # an item that is described twice counts as described first
+
+    def _literals(self, file: File) -> Rows:
+        """Read the metadata of 2014.
+
+        The first key of a line tells whether its item was reviewed. Eight of nine lines are skipped by it, unparsed.
+        """
+        reviews = self._reviews
+        query = f"SELECT DISTINCT {reviews[self.edition.item]} FROM ({reviews.query})"
+        reviewed = {item for (item,) in reviews.con.execute(query).fetchall()}
+        found: dict[str, dict[str, Any]] = {}
+        with unreadable(file.name), file.lines() as lines:
+            for number, line in enumerate(lines, 1):
+                asin = _ASIN.match(line)
+                if asin and asin[1].decode() not in reviewed:
+                    continue
+                try:
+                    row = _described(ast.literal_eval(line.decode()))
+                except _MALFORMED as error:
+                    raise InputError(
+                        f"{file.name} line {number}: {line[:80]!r} ({error}); expected a Python dict with 'asin' and "
+                        "'categories', a list of paths: download the file again"
+                    ) from None
+                if row["asin"] in reviewed:
+                    found.setdefault(row["asin"], row)
+        schema = pa.schema({"asin": _TEXT, "category": _TEXT, "categories": _PATH, "brand": _TEXT})
+        return Rows.of(Part(pa.Table.from_pylist([*found.values()], schema), ((file.name, len(found)),)))
 
 
-def _objects(file: File, edition: _Edition, reviewed: pa.Array) -> Part:
-    """Read the metadata of 2018 or 2023."""
-    types = {edition.item: TEXT, edition.path: _PATH, edition.brand: TEXT}
-    part = read_json(file, types, keep=lambda batch: pc.is_in(batch[edition.item], value_set=reviewed))
-    lengths, names = columns.lists(part.table[edition.path], None)
-    ends = lengths.cumsum() - 1
-    category = names.take(pa.array(ends, mask=lengths == 0))
-    paths = columns.joined(lengths, names)
-    ids = part.table[edition.item]
-    brand = part.table[edition.brand]
-    return _items(file, pa.table({ITEM_ID: ids, "category": category, "categories": paths, "brand": brand}))
-
-
-def _literals(file: File, reviewed: set[str]) -> Part:
-    """Read the metadata of 2014.
-
-    The first key of a line tells whether its item was reviewed. Eight of nine lines are skipped by it, unparsed.
-    """
-    found: list[dict[str, Any]] = []
-    with unreadable(file.name), file.lines() as lines:
-        for number, line in enumerate(lines, 1):
-            asin = _ASIN.match(line)
-            if asin and asin[1].decode() not in reviewed:
-                continue
-            try:
-                record = ast.literal_eval(line.decode())
-                item = record["asin"]
-                paths = record.get("categories") or [[]]
-                names = list(dict.fromkeys(name for path in paths for name in path))
-                if item in reviewed:
-                    category = paths[-1][-1] if paths[-1] else None
-                    row = {ITEM_ID: item, "category": category, "categories": names, "brand": record.get("brand")}
-                    found.append(row)
-            except (ValueError, SyntaxError, TypeError, KeyError, AttributeError, MemoryError, RecursionError) as error:
-                raise InputError(
-                    f"{file.name} line {number}: {line[:80]!r} ({error}); expected a Python dict with 'asin' and "
-                    "'categories', a list of paths: download the file again"
-                ) from None
-        schema = pa.schema({ITEM_ID: TEXT, "category": TEXT, "categories": _PATH, "brand": TEXT})
-        return _items(file, pa.Table.from_pylist(found, schema))
-
-
-def _items(file: File, table: pa.Table) -> Part:
-    """Keep the first row of each item."""
-    codes = table[ITEM_ID].combine_chunks().dictionary_encode().indices.to_numpy()
-    table = table.take(pa.array(np.sort(np.unique(codes, return_index=True)[1])))
-    return Part(table, ((file.name, table.num_rows),))
+def _described(record: dict[str, Any]) -> dict[str, Any]:
+    """Return an item of 2014, with the last name of its last path, and all names once."""
+    paths = record.get("categories") or [[]]
+    names = list(dict.fromkeys(name for path in paths for name in path))
+    category = paths[-1][-1] if paths[-1] else None
+    return {"asin": record["asin"], "category": category, "categories": names, "brand": record.get("brand")}
 
 
 def _first_line(file: File) -> bytes:

@@ -21,7 +21,6 @@ Not supported: users who come and go, and a click that changes the user's intere
 Shapes: N impressions of a day, U users, K interest slots, C categories.
 """
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import IntEnum
@@ -31,14 +30,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from din.artifacts import hash_files
 from din.errors import InputError
-from din.names import Day
 from din.params import Simulate, to_json
 from din.progress import track
 from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import rawlog
 from din.sources.rawlog import TIME, Part, RawLog
 from din.sources.simulate import INTERCEPT, INTERESTS, OWN, PRIOR, SLOPE, START_US, draw_items
+from din.sources.source import Earlier, Source, Written
+from din.workspace import Workspace
 
 BEHAVIOURS = 40
 FIRST_DAY = date(2024, 1, 1)
@@ -83,41 +84,50 @@ class Impressions:
     probability: np.ndarray
 
 
-class DailySimulation:
+class DailySimulation(Source):
     """The log that `fetch.simulate` describes until a day, or for `fetch.simulate.days` days.
 
     Raises:
         InputError: the day is before the first one.
     """
 
-    def __init__(self, params: Simulate, until: date | None) -> None:
+    def __init__(self, workspace: Workspace, params: Simulate, until: date | None) -> None:
+        super().__init__(workspace, params, until)
         if until is not None and until < FIRST_DAY:
             raise InputError(f"data.until={until}: no event is that old, the first is of {FIRST_DAY}; set a later day")
         count = params.days if until is None else (until - FIRST_DAY).days + 1
         self.world = World(params)
-        self.until = until
         self.days = [(FIRST_DAY + timedelta(days=number)).isoformat() for number in range(count)]
 
     def identity(self) -> Any:
         """Return the parameters and the number of days, which determine the log."""
-        return to_json(self.world.params) | {"impressions_per_user": None, "days": len(self.days)}
+        return to_json(self.params) | {"impressions_per_user": None, "days": len(self.days)}
 
-    def write(self, tree: Path, kept: Collection[Day]) -> dict[str, Any]:
-        """Draw the log day by day and write its files below `tree`, but for the days in `kept`.
-
-        Returns:
-            The part of the manifest that describes the rows; see `rawlog.description`.
-        """
+    def read(self) -> RawLog:
+        """Draw the items, the history and the events of the last day."""
         newest = len(self.days) - 1
-        starts = np.cumsum([0, *(self.world.size(number) for number in range(newest + 1))])
-        for number, day in enumerate(track(self.days, len(self.days), "drawing", "day")):
-            if day not in kept:
-                log = self._log(number, starts[number])
-                rawlog.write_day(log.events, tree, log.truth)
         others = {"items": _part(self.world.items(newest)), "history": _part(self.world.history())}
-        log = replace(self._log(newest, starts[newest]), **others)
+        return replace(self._log(newest, self._start(newest)), **others)
+
+    def write(self, tree: Path, earlier: Earlier) -> Written:
+        """Draw the log day by day, but for the days that an earlier fetch has drawn already."""
+        held = earlier.files if earlier.files and earlier.is_same_log() else {}
+        kept = {}
+        for number, day in enumerate(track(self.days, len(self.days), "drawing", "day")):
+            paths = (rawlog.day_file(day), rawlog.truth_file(day))
+            if held.keys() >= {*paths}:
+                kept |= {path: held[path] for path in paths}
+            else:
+                log = self._log(number, self._start(number))
+                rawlog.write_day(log.events, tree, log.truth)
+        log = self.read()
         rawlog.write_others(log, tree, self.until)
-        return rawlog.description(log, self.until, self.days, int(starts[-1]))
+        described = rawlog.description(log, self.until, self.days, self._start(len(self.days)))
+        return Written(described, kept | hash_files(tree), len(self.days) - len(kept) // 2)
+
+    def _start(self, number: int) -> int:
+        """Return the number of events before a day."""
+        return sum(self.world.size(earlier) for earlier in range(number))
 
     def _log(self, number: int, start: int) -> RawLog:
         """Draw the events of a day, whose sequence numbers begin with `start`."""

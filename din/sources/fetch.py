@@ -16,12 +16,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 from din import code, documents
 from din.artifacts import MANIFEST, hash_files, replace_directory, sha256_file, write_json
@@ -31,7 +30,7 @@ from din.names import Day, Digest
 from din.params import Params, source_settings, to_json
 from din.sources import (
     amazon_reviews,
-    by_day,
+    daily_simulation,
     kuairand,
     movielens,
     movielens_release,
@@ -40,12 +39,9 @@ from din.sources import (
     tabular,
     taobao_ads,
 )
-from din.sources.daily_simulation import DailySimulation
 from din.sources.memory import recall, remember
+from din.sources.source import Earlier, Source, Written
 from din.workspace import FORMAT, Workspace
-
-GROWING = {"table"}
-"""The sources to which days are appended."""
 
 
 @dataclass(frozen=True)
@@ -65,52 +61,27 @@ class Seen:
     last_day: Day
 
 
-class Source(Protocol):
-    """One log format.
-
-    To add a format, write a module with such a class, a case in `source_of`, and a block in `din.params.fetch`.
-    """
-
-    def identity(self) -> Any:
-        """Return JSON that changes when the rows would: hashes of contents, and params other than paths.
-
-        Raises:
-            InputError: the source is missing or unreadable.
-            Unavailable: the source can't be reached now.
-        """
-        ...
-
-    def read(self) -> rawlog.RawLog:
-        """Read the whole log.
-
-        Raises:
-            InputError: a file or value can't be used. The message names file, row or column, and value, and says what
-                was expected.
-            Unavailable: the source can't be reached now.
-        """
-        ...
-
-
-def source_of(workspace: Workspace, params: Params) -> Source | DailySimulation:
+def source_of(workspace: Workspace, params: Params) -> Source:
     """Return the source that `fetch.source` names; its relative paths start at the workspace."""
     block = params.fetch
+    until = params.data.until
     match block.source:
         case "movielens-100k":
-            return movielens.MovieLens(workspace, block.movielens)
+            return movielens.MovieLens(workspace, block.movielens, until)
         case "movielens":
-            return movielens_release.MovieLensRelease(workspace, block.movielens)
+            return movielens_release.MovieLensRelease(workspace, block.movielens, until)
         case "amazon-reviews":
-            return amazon_reviews.AmazonReviews(workspace, block.amazon_reviews)
+            return amazon_reviews.AmazonReviews(workspace, block.amazon_reviews, until)
         case "kuairand-pure":
-            return kuairand.KuaiRandPure(workspace, block.kuairand_pure)
+            return kuairand.KuaiRandPure(workspace, block.kuairand_pure, until)
         case "taobao-ads":
-            return taobao_ads.TaobaoAds(workspace, block.taobao_ads)
+            return taobao_ads.TaobaoAds(workspace, block.taobao_ads, until)
         case "table":
-            return tabular.TableSource(workspace, block.table, params.data.until)
+            return tabular.TableSource(workspace, block.table, until)
         case "simulate" if block.simulate.daily.impressions is None:
-            return simulate.Simulation(block.simulate)
+            return simulate.Simulation(workspace, block.simulate, until)
         case "simulate":
-            return DailySimulation(block.simulate, params.data.until)
+            return daily_simulation.DailySimulation(workspace, block.simulate, until)
 
 
 def fetch(workspace: Workspace, params: Params) -> None:
@@ -129,7 +100,7 @@ def fetch(workspace: Workspace, params: Params) -> None:
         source = source_of(workspace, params)
         identity = source.identity()
         stamp = _hash(params, source, identity)
-        known = _known(workspace, params, stamp)
+        known = _known(workspace, params, source, stamp)
         _check_pin(params, known, pin)
         if not (known and old and old.fingerprint == known):
             _rewrite(workspace, params, source, identity, old, pin)
@@ -151,12 +122,13 @@ def look(workspace: Workspace, params: Params) -> Seen:
     stamp = _hash(params, source, identity)
     if seen := _remembered(workspace, stamp):
         return seen
-    if isinstance(source, DailySimulation):
-        pinned_stamp = _hash(_until(params, source.days[-1]), source, identity)
-        return Seen(pinned_stamp, source.days[0], source.days[-1])
+    if source.days:
+        return Seen(_hash(_until(params, source.days[-1]), source, identity), source.days[0], source.days[-1])
     workspace.fetched.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=workspace.fetched) as tree:
-        written = _write(workspace, params, source, identity, Path(tree), None)
+        written = _write(
+            params, source, identity, Path(tree), replace(_earlier(workspace, params, source, None), files=None)
+        )
     pinned = params if params.data.until else _until(params, written.described["days"][-1])
     source = source_of(workspace, pinned)
     pinned_stamp = _hash(pinned, source, source.identity())
@@ -166,20 +138,12 @@ def look(workspace: Workspace, params: Params) -> Seen:
 
 
 def _rewrite(
-    workspace: Workspace,
-    params: Params,
-    source: Source | DailySimulation,
-    identity: Any,
-    old: Fetched | None,
-    pin: str | None,
+    workspace: Workspace, params: Params, source: Source, identity: Any, old: Fetched | None, pin: str | None
 ) -> None:
     stamp = _hash(params, source, identity)
     held = old.manifest["files"] if old else {}
     with replace_directory(workspace.raw) as tree:
-        if isinstance(source, DailySimulation):
-            written = _draw(workspace, params, source, old, tree)
-        else:
-            written = _write(workspace, params, source, identity, tree, held)
+        written = _write(params, source, identity, tree, _earlier(workspace, params, source, old))
         files = written.files
         seen = _seen(params, source, stamp, written)
         _check_pin(params, seen.fingerprint, pin)
@@ -190,36 +154,29 @@ def _rewrite(
         write_json(tree / MANIFEST, manifest | written.described)
     report: FetchReport = {"fingerprint": seen.fingerprint, "manifest": Digest(sha256_file(workspace.raw / MANIFEST))}
     write_json(workspace.fetch, report)
-    if _by_rows(params):
+    if _by_rows(params, source):
         _remember(workspace, {stamp: seen})
     rows = f"{written.described['rows']:,} rows of {len(written.described['days'])} days from {params.fetch.source}"
     changed = f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
     print(f"fetch: {rows}; {written.days_read} days read, {changed}")
 
 
-def _draw(
-    workspace: Workspace, params: Params, source: DailySimulation, old: Fetched | None, tree: Path
-) -> by_day.Written:
-    """Write a log that is simulated by day below `tree`, without the days that `data/raw/` holds already."""
-    drawn = _drawn(workspace, params, source, old)
-    described = source.write(tree, kept=drawn.keys())
-    files = hash_files(tree) | {path: sha256 for of_day in drawn.values() for path, sha256 in of_day.items()}
-    return by_day.Written(described, files, {}, len(source.days) - len(drawn))
+def _earlier(workspace: Workspace, params: Params, source: Source, old: Fetched | None) -> Earlier:
+    """Describe what earlier fetches left, for the source."""
 
+    def is_same_log() -> bool:
+        if old is None or old.manifest["source"] != params.fetch.source:
+            return False
+        then = _until(params, old.manifest["until"])
+        before = source_of(workspace, then)
+        return _hash(then, before, before.identity()) == old.fingerprint
 
-def _drawn(
-    workspace: Workspace, params: Params, source: DailySimulation, old: Fetched | None
-) -> dict[Day, dict[str, Digest]]:
-    """Return the days of the source whose files in `data/raw/` would be drawn again, with the hashes of these files."""
-    if old is None or old.manifest["source"] != params.fetch.source:
-        return {}
-    then = _until(params, old.manifest["until"])
-    before = source_of(workspace, then)
-    if _hash(then, before, before.identity()) != old.fingerprint:
-        return {}
-    files = old.manifest["files"]
-    paths = {day: (rawlog.day_file(day), rawlog.truth_file(day)) for day in source.days if day in old.manifest["days"]}
-    return {day: {path: files[path] for path in of_day} for day, of_day in paths.items()}
+    return Earlier(
+        files=old.manifest["files"] if old else {},
+        is_same_log=is_same_log,
+        digest=lambda value: _hash(_until(params, None), source, value),
+        accept_shrunk=params.fetch.shrunk_days == "accept",
+    )
 
 
 def _until(params: Params, day: Day | None) -> Params:
@@ -227,62 +184,36 @@ def _until(params: Params, day: Day | None) -> Params:
     return replace(params, data=replace(params.data, until=date.fromisoformat(day) if day else None))
 
 
-def _write(
-    workspace: Workspace, params: Params, source: Source, identity: Any, tree: Path, held: Mapping[str, Digest] | None
-) -> by_day.Written:
-    """Write the log below `tree`, without the files of days that need not be read; see `by_day.write`.
+def _write(params: Params, source: Source, identity: Any, tree: Path, earlier: Earlier) -> Written:
+    """Write the log below `tree`, without the files of days that need not be read.
 
     Raises:
-        InputError: see `Source`, `rawlog.write` and `by_day.write`.
+        InputError: see `Source.write`.
         Unavailable: the source can't be reached now, or it changed while it was read.
     """
-    if isinstance(source, tabular.TableSource) and source.days:
-        path = workspace.days(str(source.params.events))
-        sources = _days(params, source, identity)
-        accept_shrunk = params.fetch.shrunk_days == "accept"
-        written = by_day.write(source, tree, sources, recall(dict[Day, by_day.KnownDay], path), held, accept_shrunk)
-        _require_unchanged(params, source, identity)
-        remember(path, {day: asdict(known) for day, known in written.memory.items()})
-        return written
-    described = rawlog.write(source.read(), tree, params.data.until)
-    _require_unchanged(params, source, identity)
-    return by_day.Written(described, hash_files(tree), {}, len(described["days"]))
-
-
-def _require_unchanged(params: Params, source: Source, identity: Any) -> None:
-    """Raise Unavailable if the source changed while it was read."""
+    shutil.rmtree(source.workspace.spill, ignore_errors=True)  # of a fetch that was killed
+    written = source.write(tree, earlier)
     if source.identity() != identity:
         raise Unavailable(
             f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again"
         )
+    return written
 
 
-def _days(params: Params, source: tabular.TableSource, identity: Any) -> dict[Day, Digest]:
-    """Return a hash for each day of events of everything that determines its rows, but for the types of columns."""
-    digests: dict[Day, list[str]] = {}
-    for day, digest in zip(identity["days"], identity["files"]["events"], strict=True):
-        digests.setdefault(day, []).append(digest)
-    whole = replace(params, data=replace(params.data, until=None))
-    return {
-        day: _hash(whole, source, {"day": day, "files": of_day, "params": source.shape})
-        for day, of_day in digests.items()
-    }
-
-
-def _by_rows(params: Params) -> bool:
+def _by_rows(params: Params, source: Source) -> bool:
     """Return whether the fingerprint is that of the rows up to `data.until`, not that of the source's files."""
-    return params.fetch.source in GROWING and params.data.until is not None
+    return source.grows and params.data.until is not None
 
 
-def _seen(params: Params, source: Source | DailySimulation, stamp: Digest, written: by_day.Written) -> Seen:
+def _seen(params: Params, source: Source, stamp: Digest, written: Written) -> Seen:
     rows = {"files": written.files, **written.described, "until": None}
-    fingerprint = _hash(params, source, rows) if _by_rows(params) else stamp
+    fingerprint = _hash(params, source, rows) if _by_rows(params, source) else stamp
     return Seen(fingerprint, written.described["days"][0], written.described["days"][-1])
 
 
-def _known(workspace: Workspace, params: Params, stamp: str) -> str | None:
+def _known(workspace: Workspace, params: Params, source: Source, stamp: str) -> str | None:
     """Return the log's fingerprint where it is known without reading the log."""
-    if not _by_rows(params):
+    if not _by_rows(params, source):
         return stamp
     seen = _remembered(workspace, stamp)
     return seen.fingerprint if seen else None
@@ -305,10 +236,9 @@ def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None
         )
 
 
-def _hash(params: Params, source: Source | DailySimulation, identity: Any) -> Digest:
+def _hash(params: Params, source: Source, identity: Any) -> Digest:
     """Hash everything that determines the rows: the source's identity, the last day, and the code that reads it."""
-    reader = by_day if isinstance(source, tabular.TableSource) else rawlog
-    modules = code.closure({type(source).__module__, reader.__name__}, blocks={"data", "fetch"})
+    modules = code.closure({type(source).__module__, rawlog.__name__}, blocks={"data", "fetch"})
     parts = {
         "source": params.fetch.source,
         "identity": identity,

@@ -13,7 +13,7 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,19 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pcsv
-import pyarrow.json as pjson
-import pyarrow.parquet as pq
 
-from din.errors import InputError, Unavailable, shown
+from din.errors import InputError, Unavailable
 from din.params.fetch import DATE
 from din.progress import track
-from din.sources import delimited, jsonlines
 from din.sources.memory import recall, remember
-from din.sources.rawlog import Part
 from din.workspace import Workspace
 
 _SUFFIXES = {
@@ -48,33 +41,6 @@ _COMPRESSIONS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 _STAMPS = ("mtime", "created", "ino", "ETag", "etag", "LastModified", "last_modified", "updated", "generation", "CRC")
 _UNREAD = (OSError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error)
 _FINAL = {None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ENAMETOOLONG}
-
-Select = Callable[[Sequence[str], str], list[str]]
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How CSV files are written.
-
-    Attributes:
-        delimiter: one character; None = a tab in .tsv, else a comma.
-        names: the columns of files without a header; () = the first line names them.
-        encoding: as Python names it.
-        decimal: `.`, or `,` in numbers such as 12,50.
-    """
-
-    delimiter: str | None = None
-    names: tuple[str, ...] = ()
-    encoding: str = "utf-8"
-    decimal: str = "."
-
-    def of(self, file: "File") -> str:
-        """Return the delimiter of a file."""
-        return self.delimiter or ("\t" if file.suffix == "tsv" else ",")
-
-
-COMMON = Dialect()
-"""CSV as most programs write it."""
 
 
 @dataclass(frozen=True)
@@ -217,121 +183,6 @@ def digests(workspace: Workspace, files: Sequence[File]) -> list[str]:
     return result
 
 
-def read(files: Sequence[File], select: Select, dialect: Dialect = COMMON) -> Part:
-    """Read the selected columns of all files, in order.
-
-    Columns of CSV are text, with null for ''. Columns of other formats keep their types.
-
-    Args:
-        select: maps (column names, file name) to the columns to read, and raises if one is missing.
-        dialect: how CSV files are written.
-
-    Raises:
-        InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
-            differs between files.
-    """
-    parts = []
-    for file in track(files, len(files), "reading", "file"):
-        form = FORMATS[file.suffix]
-        with unreadable(file.name):
-            if file.system.size(file.path) == 0:
-                raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
-            table = _READERS[form](file, select, dialect)
-        parts.append(Part(table, ((file.name, table.num_rows),)))
-    return joined(parts)
-
-
-def joined(parts: Sequence[Part]) -> Part:
-    """Return the rows of all parts, in order.
-
-    Raises:
-        InputError: a column's type differs between parts.
-    """
-    seen: dict[str, tuple[pa.DataType, str]] = {}
-    for part in parts:
-        for field in part.table.schema:
-            kind, name = seen.setdefault(field.name, (field.type, part.name))
-            if not _compatible(kind, field.type):
-                raise InputError(
-                    f"{part.name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {name}; "
-                    "expected one type in all files: values of different types never match, so store both the same way"
-                )
-    table = pa.concat_tables([part.table for part in parts], promote_options="permissive")
-    starts = np.cumsum([0, *(sum(rows for _, rows in part.files) for part in parts)])
-    rows = None
-    if any(part.rows is not None for part in parts):
-        rows = np.concatenate([start + part.origins for start, part in zip(starts[:-1], parts, strict=True)])
-    return Part(table, tuple(file for part in parts for file in part.files), rows)
-
-
-def _read_csv(file: File, select: Select, dialect: Dialect) -> pa.Table:
-    with delimited.explained(file.name, file.lines, dialect.of(file), CHUNK, headed=not dialect.names):
-        return _parse_csv(file, select, dialect)
-
-
-def _parse_csv(file: File, select: Select, dialect: Dialect) -> pa.Table:
-    parse = pcsv.ParseOptions(delimiter=dialect.of(file), newlines_in_values=True)
-    options = pcsv.ReadOptions(
-        use_threads=False,  # with threads, errors would not name the row
-        block_size=CHUNK,
-        column_names=dialect.names or None,
-        encoding=dialect.encoding,
-    )
-    with file.open() as stream:
-        header = pcsv.open_csv(stream, options, parse).schema.names
-    if twice := sorted({name for name in header if header.count(name) > 1}):
-        raise InputError(f"{file.name}: column {shown(twice[0])} appears twice in the header; rename one")
-    if others := [other for other in (";", "\t", "|", ",") if len(header) == 1 and other in header[0]]:
-        raise InputError(
-            f"{file.name}: its only column is {shown(header[0])}; set fetch.table.csv.delimiter to {others[0]!r}"
-        )
-    names = select(header, file.name)
-    convert = pcsv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    with file.open() as stream:
-        table = pcsv.read_csv(stream, options, parse, convert)
-    return with_points(table) if dialect.decimal == "," else table
-
-
-def with_points(table: pa.Table) -> pa.Table:
-    """Return a table of text with a point for the comma of each cell that is a number such as 12,50."""
-    columns = [pc.replace_substring_regex(column, r"^(-?[0-9]+),([0-9]+)$", r"\1.\2") for column in table.columns]
-    return pa.table(columns, names=table.column_names)
-
-
-def _read_json(file: File, select: Select, _: Dialect) -> pa.Table:
-    table = _parse_json(file, pa.schema([]))
-    if times := [(field.name, pa.string()) for field in table.schema if pa.types.is_temporal(field.type)]:
-        table = _parse_json(file, pa.schema(times))  # keeps text that looks like a time as it is written
-    return _plain(table.select(select(table.column_names, file.name)))
-
-
-def _parse_json(file: File, schema: pa.Schema) -> pa.Table:
-    with jsonlines.explained(file.name, file.lines, jsonlines.one_type_each()), file.open() as stream:
-        table = pjson.read_json(stream, pjson.ReadOptions(block_size=CHUNK), pjson.ParseOptions(explicit_schema=schema))
-        table.validate(full=True)  # UTF-8
-        return table
-
-
-def _read_parquet(file: File, select: Select, _: Dialect) -> pa.Table:
-    with file.system.open(file.path, "rb") as raw:
-        parquet = pq.ParquetFile(raw)
-        table = parquet.read(select(parquet.schema_arrow.names, file.name))
-    table.validate(full=True)  # UTF-8
-    return _plain(table)
-
-
-_READERS: dict[str, Callable[[File, Select, Dialect], pa.Table]] = {
-    "CSV": _read_csv,
-    "Parquet": _read_parquet,
-    "JSON-lines": _read_json,
-}
-
-
 @contextmanager
 def unreadable(what: str) -> Iterator[None]:
     """Turn the errors of file systems and parsers into one that says what to do.
@@ -376,28 +227,3 @@ def _sha256(file: File) -> str:
         while chunk := stream.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _plain(table: pa.Table) -> pa.Table:
-    """Cast integers to int64, other numbers to float64, text to string, and lists to lists of these."""
-    return table.cast(pa.schema([(field.name, _plain_type(field.type)) for field in table.schema]))
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    is_ = pa.types
-    if is_.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if is_.is_integer(kind):
-        return pa.int64()
-    if is_.is_floating(kind) or is_.is_decimal(kind):
-        return pa.float64()
-    if is_.is_large_string(kind) or is_.is_string_view(kind) or is_.is_binary(kind) or is_.is_large_binary(kind):
-        return pa.string()
-    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
-        return pa.list_(_plain_type(kind.value_type))
-    return kind
-
-
-def _compatible(one: pa.DataType, other: pa.DataType) -> bool:
-    """Return whether concatenation keeps the meaning: equal types, two kinds of numbers, or one side all missing."""
-    return one == other or pa.null() in (one, other) or {one, other} == {pa.int64(), pa.float64()}

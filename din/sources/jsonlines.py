@@ -24,7 +24,7 @@ def explained(name: str, lines: Callable[[], AbstractContextManager[Iterable[byt
     """
     try:
         yield
-    except pa.ArrowInvalid as error:  # Arrow counts rows anew in each block
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:  # Arrow counts rows anew in each block
         with lines() as opened:
             if next(iter(opened), b"").lstrip().startswith(b"["):
                 raise InputError(
@@ -44,6 +44,20 @@ def one_type_each() -> Wrong:
             before, where = seen.setdefault(name, (kind, number)) if kind else (None, 0)
             if kind != before:
                 return f"{listed([name])} is {shown(value)}, a {kind}, but a {before} in line {where}; use one type"
+        return None
+
+    return wrong
+
+
+def of_types(schema: pa.Schema) -> Wrong:
+    """Return a check for a value that is not of its column's type."""
+
+    def wrong(number: int, record: dict[str, Any]) -> str | None:
+        for field in schema:
+            try:
+                pa.array([record.get(field.name)], field.type)
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                return f"{field.name} is {shown(record[field.name])}; expected {field.type}"
         return None
 
     return wrong

@@ -13,25 +13,21 @@ Times are shifted to Beijing's (UTC+8), so that days are the publisher's.
 Source: https://github.com/chongminggao/KuaiRand (Gao et al., CIKM 2022, doi 10.1145/3511808.3557624).
 """
 
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
+from dataclasses import replace
+from datetime import date
+from typing import ClassVar
 
 from din.params import fetch as blocks
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import files, times
-from din.sources.download import Download
 from din.sources.files import File
-from din.sources.rawlog import Part, RawLog
-from din.sources.typed import FLAG, INT, flags, read_csv, read_side
+from din.sources.publisher import BEIJING, TABLE, Publisher
+from din.sources.rawlog import RawLog
 from din.workspace import Workspace
 
 _ACTS = ("is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")
 _DURATIONS = ("play_time_ms", "profile_stay_time", "comment_stay_time")
 _CONTEXTS = ("tab", "is_rand")
-_TYPES = {"user_id": INT, "video_id": INT, "time_ms": INT, "tab": INT, "is_click": FLAG, "is_rand": FLAG}
-_TYPES |= dict.fromkeys(_ACTS, FLAG) | dict.fromkeys(_DURATIONS, INT)
+_TYPES: dict[str, str] = dict.fromkeys(("user_id", "video_id", "time_ms", "tab", *_DURATIONS), "BIGINT")
+_TYPES |= dict.fromkeys(("is_click", "is_rand", *_ACTS), "TINYINT")
 _USER = ("user_active_degree", "is_lowactive_period", "is_live_streamer", "is_video_author", "follow_user_num_range")
 _USER += ("fans_user_num_range", "friend_user_num_range", "register_days_range")
 _ITEM = {
@@ -50,51 +46,41 @@ FIELDS = {
 }
 
 
-class KuaiRandPure:
+_TABLE = replace(
+    TABLE,
+    columns={"item_id": "video_id", "timestamp": "time_ms"},
+    label="is_click",
+    timestamp_unit="ms",
+    utc_offset_hours=BEIJING,
+    keep=(*_CONTEXTS, *_ACTS, *_DURATIONS),
+    items_columns={"item_id": "video_id"},
+    separators={"tag": ","},
+)
+
+
+class KuaiRandPure(Publisher):
     """The logs at `fetch.kuairand_pure.path`, with or without the log of the random policy."""
 
-    def __init__(self, workspace: Workspace, params: blocks.KuaiRandPure) -> None:
-        self.workspace = workspace
-        self.params = params
+    key = "fetch.kuairand_pure.path"
+    stated = _TYPES
+    needs: ClassVar = {"events": ("is_click",), "items": _ITEM, "users": _USER}
 
-    def identity(self) -> Any:
-        """Return the digests of the files that are read."""
-        logs, videos, users = self._files()
-        return files.digests(self.workspace, [*logs, videos, users])
+    def __init__(self, workspace: Workspace, params: blocks.KuaiRandPure, until: date | None) -> None:
+        super().__init__(workspace, params, until, _TABLE)
+
+    def found(self) -> dict[str, tuple[File, ...]]:
+        """Return the files of each table."""
+        names = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
+        if self.settings.random_exposure:
+            names.append("log_random_4_22_to_5_08_pure.csv")
+        download = self.download()
+        return {
+            "events": tuple(download.need(name) for name in names),
+            "items": (download.need("video_features_basic_pure.csv"),),
+            "users": (download.need("user_features_pure.csv"),),
+        }
 
     def read(self) -> RawLog:
-        """Read the logs, the videos' basic features and the users.
-
-        Raises:
-            InputError: a file is missing or not in the publisher's form. The message names the line.
-        """
-        logs, videos, users = self._files()
-        part = read_csv(logs, _TYPES)
-        click = flags(part, "is_click")
-        events = {
-            USER_ID: part.table["user_id"],
-            ITEM_ID: part.table["video_id"],
-            TIMESTAMP: times.since_1970(part, "time_ms", "ms", ahead_hours=times.BEIJING),
-            SEQUENCE: np.arange(len(click)),
-            LABEL: click,
-            BEHAVIOUR: click,
-            **{name: part.table[name] for name in (*_CONTEXTS, *_ACTS, *_DURATIONS)},
-        }
-        random = {"is_rand": "categorical"} if self.params.random_exposure else {}  # it is 0 in all other rows
-        return RawLog(
-            events=Part(pa.table(events), part.files),
-            items=read_side(videos, "video_id", ITEM_ID, _ITEM, lists={"tag": ","}),
-            users=read_side(users, "user_id", USER_ID, _USER),
-            fields=FIELDS | {"context": {"tab": "categorical"} | random},
-            protocol="temporal",
-        )
-
-    def _files(self) -> tuple[list[File], File, File]:
-        download = Download.at(self.workspace, self.params.path, "fetch.kuairand_pure.path")
-        names = ["log_standard_4_08_to_4_21_pure.csv", "log_standard_4_22_to_5_08_pure.csv"]
-        if self.params.random_exposure:
-            names.append("log_random_4_22_to_5_08_pure.csv")
-        logs = [download.need(name) for name in names]
-        videos = download.need("video_features_basic_pure.csv")
-        users = download.need("user_features_pure.csv")
-        return logs, videos, users
+        """Read the logs, the videos' basic features and the users."""
+        random = {"is_rand": "categorical"} if self.settings.random_exposure else {}  # it is 0 in all other rows
+        return replace(super().read(), fields=FIELDS | {"context": {"tab": "categorical"} | random})

@@ -33,6 +33,7 @@ from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.download import Download
 from din.sources.files import unreadable
 from din.sources.rawlog import TIME, Part, RawLog
+from din.sources.source import Source
 from din.workspace import Workspace
 
 KEY = "fetch.movielens.path"
@@ -65,12 +66,10 @@ class Ratings(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-class MovieLens:
+class MovieLens(Source):
     """The log at `fetch.movielens.path`, or downloaded where that is null."""
 
-    def __init__(self, workspace: Workspace, params: blocks.MovieLens) -> None:
-        self.workspace = workspace
-        self.params = params
+    params: blocks.MovieLens
 
     def identity(self) -> Any:
         """Return the checksum of the rows, known without a download, and the parameter that decides clicks."""

@@ -7,9 +7,11 @@ holds the time of writing. Each day is one file. A changed log is written whole 
 back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,10 @@ from din.schema import (
     USER_ID,
     name_problem,
 )
+from din.sources.rows import Check, Part, Rows
 
 TIME = pa.timestamp("us")
+_FINITE = "expected a finite number or nothing: correct the value, or leave it empty for missing"
 _EPOCH = date(1970, 1, 1)
 _ROW_GROUP = 1 << 17
 
@@ -54,48 +58,7 @@ _RULES = {
     "items": _Rule((ITEM_ID,), (ITEM_ID,), "keep one row for each item"),
     "users": _Rule((USER_ID,), (USER_ID,), "keep one row for each user"),
 }
-_TYPES = {TIMESTAMP: TIME, SEQUENCE: pa.int64(), LABEL: pa.int8(), BEHAVIOUR: pa.int8()}
-
-
-@dataclass(frozen=True)
-class Part:
-    """One table of a log, and where each of its rows came from.
-
-    Attributes:
-        table: the rows.
-        files: (file name, number of rows), in reading order.
-        rows: for each row of the table, the row of the files that it came from. None if they are the same.
-    """
-
-    table: pa.Table
-    files: tuple[tuple[str, int], ...]
-    rows: np.ndarray | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of all files together, for messages."""
-        return self.files[0][0] if len(self.files) == 1 else f"{self.files[0][0]} … {self.files[-1][0]}"
-
-    @property
-    def origins(self) -> np.ndarray:
-        """For each row of the table, the row of the files that it came from."""
-        return np.arange(self.table.num_rows) if self.rows is None else self.rows
-
-    def take(self, rows: np.ndarray) -> "Part":
-        """Return some of the rows."""
-        return Part(self.table.take(pa.array(rows)), self.files, self.origins[rows])
-
-    def at(self, row: int) -> str:
-        """Return the place of a row for messages, e.g. `clicks.csv row 17`.
-
-        Rows are counted from 1 within their file, without the header.
-        """
-        row = row if self.rows is None else int(self.rows[row])
-        for name, rows in self.files:
-            if row < rows:
-                return f"{name} row {row + 1}"
-            row -= rows
-        raise IndexError(row)
+_TYPES = {TIMESTAMP: "TIMESTAMP", SEQUENCE: "BIGINT", LABEL: "TINYINT", BEHAVIOUR: "TINYINT"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +79,10 @@ class RawLog:
         daily: whether the source promises rows for every day.
     """
 
-    events: Part
-    items: Part | None = None
-    users: Part | None = None
-    history: Part | None = None
+    events: Part | Rows
+    items: Part | Rows | None = None
+    users: Part | Rows | None = None
+    history: Part | Rows | None = None
     truth: pa.Table | None = None
     fields: Mapping[str, Mapping[str, Any]]
     protocol: str
@@ -137,28 +100,28 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
         InputError: the log breaks the contract; see `checked`.
     """
     log = checked(log)
-    events = _until(log.events.table, until)
-    if events.num_rows == 0:
-        first = pc.min(log.events.table[TIMESTAMP]).as_py()
+    events = _until(Rows.of(log.events), until)
+    if events.count == 0:
+        (first,) = Rows.of(log.events).ask(f"min({Rows.of(log.events)[TIMESTAMP]})")
         raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
-    days = _write_days(events, tree)
+    days = _write_events(events, tree)
     _write_others(log, tree, until)
     if log.truth:
-        kept = pc.is_in(log.truth[SEQUENCE], value_set=events[SEQUENCE])
-        _write(log.truth.filter(kept), tree / "truth" / "truth.parquet")
-    return description(log, until, days, events.num_rows)
+        kept = pc.is_in(log.truth[SEQUENCE], value_set=events.table[SEQUENCE])
+        _write_truth(log.truth.filter(kept), tree / "truth" / "truth.parquet")
+    return description(log, until, days, events.count)
 
 
-def write_day(events: Part, tree: Path, truth: pa.Table | None = None) -> None:
+def write_day(events: Part | Rows, tree: Path, truth: pa.Table | None = None) -> None:
     """Check the events of one day and write their file below `tree`, and that of their true probabilities.
 
     Raises:
         InputError: an event breaks the contract; see `checked`.
     """
     log = checked(RawLog(events=events, fields={}, protocol="temporal"))
-    for day in _write_days(log.events.table, tree):
+    for day in _write_events(Rows.of(log.events), tree):
         if truth:
-            _write(truth, tree / truth_file(day))
+            _write_truth(truth, tree / truth_file(day))
 
 
 def write_others(log: RawLog, tree: Path, until: date | None) -> None:
@@ -180,7 +143,7 @@ def truth_file(day: str) -> str:
     return f"truth/date={day}/part-0.parquet"
 
 
-def description(log: RawLog, until: date | None, days: list[str], rows: int) -> dict[str, Any]:
+def description(log: RawLog, until: date | None, days: Sequence[str], rows: int) -> dict[str, Any]:
     """Return the part of the manifest that describes the rows: fields, protocol, order, daily, until, days, rows."""
     return {
         "fields": log.fields,
@@ -188,7 +151,7 @@ def description(log: RawLog, until: date | None, days: list[str], rows: int) -> 
         "order": log.order,
         "daily": log.daily,
         "until": until and until.isoformat(),
-        "days": days,
+        "days": [*days],
         "rows": rows,
     }
 
@@ -201,157 +164,180 @@ def checked(log: RawLog) -> RawLog:
             from the events' column; a number is infinite; an item or user is listed twice; a sequence number is used
             twice. The message names file, row, column and value.
     """
-    parts = {}
+    parts: dict[str, Rows] = {}
     for name, rule in _RULES.items():
         part = getattr(log, name)
         if part is None:
             continue
-        require_rows(part, name)
-        _check_names(part, name)
-        part = _checked(part, rule.ids)
-        parts[name] = part
+        rows = Rows.of(part)
+        require_rows(rows, name)
+        _check_names(rows, name)
+        rows = parts[name] = _checked(rows, rule.ids)
         for column in rule.ids:
-            _same_type(column, parts["events"], part)
+            _same_type(column, parts["events"], rows)
         if name == "history":
-            _castable(parts["events"], part)
-        _unique(part, rule)
+            _castable(parts["events"], rows)
+        _unique(rows, rule)
     return replace(log, **parts)
 
 
-def require_rows(part: Part, table: str) -> None:
+def require_rows(rows: Rows, table: str) -> None:
     """Raise InputError if a table of events, items, users or history has no rows."""
-    if part.table.num_rows == 0:
-        raise InputError(f"{part.name}: no rows; expected at least one of {table}: check the path and the export")
+    if rows.count == 0:
+        raise InputError(f"{rows.name}: no rows; expected at least one of {table}: check the path and the export")
 
 
-def _check_names(part: Part, table: str) -> None:
+def _check_names(rows: Rows, table: str) -> None:
     """Raise InputError if a column's name can't name a field."""
     key = "columns" if table == "events" else f"{table}_columns"
-    for name in part.table.column_names:
+    for name in rows.names:
         if problem := name_problem(name):
             raise InputError(
-                f"{part.name}: column {shown(name)}: {problem}; rename the column, or give it another name in "
+                f"{rows.name}: column {shown(name)}: {problem}; rename the column, or give it another name in "
                 f"fetch.table.{key}"
             )
 
 
-def _checked(part: Part, ids: tuple[str, ...]) -> Part:
-    columns = {}
+def _checked(rows: Rows, ids: tuple[str, ...]) -> Rows:
     types = _TYPES if ids == (USER_ID, ITEM_ID) else {}  # in other tables the names mean nothing
-    for name in part.table.column_names:
-        column = part.table[name]
-        if name in ids and (row := first(pc.is_null(column))) is not None:
-            raise InputError(f"{part.at(row)}: {name} is missing; every row needs one: fill it or leave the row out")
-        if name in ids and column.type not in (pa.int64(), pa.string()):
-            raise InputError(f"{part.name}: {name} is of type {column.type}; expected integers or text")
-        if pa.types.is_floating(column.type):
-            if (row := first(pc.is_inf(column))) is not None:
-                raise InputError(
-                    f"{part.at(row)}: {name} is {column[row].as_py()}; expected a finite number or nothing: "
-                    "correct the value, or leave it empty for missing"
-                )
-            column = pc.if_else(pc.is_nan(column), None, column)
-        columns[name] = column.cast(types.get(name, column.type))
-    return replace(part, table=pa.table(columns))
+    columns = {}
+    checks = []
+    for name, kind in rows.types.items():
+        column = rows[name]
+        if name in ids:
+            if kind not in ("BIGINT", "VARCHAR"):
+                raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected integers or text")
+            says = f"{name} is missing; every row needs one: fill it or leave the row out"
+            checks.append(Check(f"{column} IS NULL", "NULL", lambda _, says=says: says))
+        if kind in ("DOUBLE", "FLOAT"):
+            checks.append(Check(f"isinf({column})", column, lambda value, name=name: f"{name} is {value}; {_FINITE}"))
+            column = f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"
+        columns[name] = f"CAST({column} AS {types[name]})" if name in types else column
+    rows.require(checks)
+    return rows.select(columns)
 
 
-def _same_type(column: str, events: Part, other: Part) -> None:
-    expected, found = events.table[column].type, other.table[column].type
+def type_name(kind: str) -> str:
+    """Return the name of a type of DuckDB for messages."""
+    return {"BIGINT": "int64", "DOUBLE": "double", "VARCHAR": "string"}.get(kind, kind.lower())
+
+
+def _same_type(column: str, events: Rows, other: Rows) -> None:
+    expected, found = events.types[column], other.types[column]
     if expected != found:
+        firsts = [rows.ask(f"arg_min({rows[column]}, row)")[0] for rows in (events, other)]
         raise InputError(
-            f"{other.name}: {column} is {found} (first value {other.table[column][0].as_py()!r}), but in {events.name} "
-            f"it is {expected} (first value {events.table[column][0].as_py()!r}); mixed id types never match: "
-            "store both as integers or both as text"
+            f"{other.name}: {column} is {type_name(found)} (first value {firsts[1]!r}), but in {events.name} it is "
+            f"{type_name(expected)} (first value {firsts[0]!r}); mixed id types never match: store both as integers or "
+            "both as text"
         )
 
 
-def _castable(events: Part, history: Part) -> None:
+def _castable(events: Rows, history: Rows) -> None:
     """Raise InputError if a column of the history can't be cast to the type of the events' column of the same name."""
-    for column in history.table.column_names:
-        if column in HISTORY_COLUMNS or column not in events.table.column_names:
-            continue
-        expected, found = events.table[column].type, history.table[column].type
-        if _mixed(expected, found) and history.table[column].null_count < history.table.num_rows:
+    for column in set(history.names) & set(events.names) - {*HISTORY_COLUMNS}:
+        expected, found = events.types[column], history.types[column]
+        if _mixed(expected, found) and history.ask(f"count({history[column]})")[0]:
             raise InputError(
-                f"{history.name}: {column} is {found}, but in {events.name} it is {expected}; one column has one type: "
-                "correct the values, store both as text, or leave the column out"
+                f"{history.name}: {column} is {type_name(found)}, but in {events.name} it is {type_name(expected)}; "
+                "one column has one type: correct the values, store both as text, or leave the column out"
             )
 
 
-def _mixed(expected: pa.DataType, found: pa.DataType) -> bool:
+def _mixed(expected: str, found: str) -> bool:
     """Return whether text meets numbers, or lists meet single values; numbers in a text column are text."""
-    if pa.types.is_list(expected) and pa.types.is_list(found):
-        return _mixed(expected.value_type, found.value_type)
-    if pa.types.is_list(expected) or pa.types.is_list(found):
+    if expected.endswith("[]") and found.endswith("[]"):
+        return _mixed(expected.removesuffix("[]"), found.removesuffix("[]"))
+    if expected.endswith("[]") or found.endswith("[]"):
         return True
-    return pa.types.is_string(found) and not pa.types.is_string(expected)
+    return found == "VARCHAR" and expected != "VARCHAR"
 
 
-def _unique(part: Part, rule: _Rule) -> None:
-    codes = [_codes(part.table[key]) for key in rule.unique]
-    if any((code[1:] > code[:-1]).all() for code in codes):  # rows numbered in order need no sorting
+def _unique(rows: Rows, rule: _Rule) -> None:
+    keys = ", ".join(rows[key] for key in rule.unique)
+    if rule.unique == (SEQUENCE,) and rows.ask(f"max({keys} - row) = min({keys} - row)")[0]:
+        return  # numbered in the order of the files
+    repeated = f"SELECT {keys} FROM ({rows.query}) GROUP BY {keys} HAVING count(*) > 1"
+    if rows.con.execute(f"{repeated} LIMIT 1").fetchone() is None:
         return
-    order = np.lexsort(codes[::-1])  # stable: of equal rows, the earlier comes first
-    same = np.logical_and.reduce([code[order[1:]] == code[order[:-1]] for code in codes])
-    if same.any():
-        pairs = np.flatnonzero(same)
-        pair = pairs[order[pairs + 1].argmin()]
-        before, row = int(order[pair]), int(order[pair + 1])
-        value = ", ".join(f"{key} {part.table[key][row].as_py()!r}" for key in rule.unique)
-        raise InputError(f"{part.at(row)}: duplicate {value}: first seen in {part.at(before)}; {rule.advice}")
+    before = f"lag(row) OVER (PARTITION BY {keys} ORDER BY row)"
+    pair = f"SELECT row, {before} AS before, {keys} FROM ({rows.query}) WHERE ({keys}) IN ({repeated})"
+    first = rows.con.execute(f"SELECT * FROM ({pair}) WHERE before IS NOT NULL ORDER BY ALL LIMIT 1").fetchone()
+    assert first is not None
+    row, before, *values = first
+    value = ", ".join(f"{key} {value!r}" for key, value in zip(rule.unique, values, strict=True))
+    raise InputError(f"{rows.at(row)}: duplicate {value}: first seen in {rows.at(before)}; {rule.advice}")
 
 
-def _codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Return integers that are equal where the values are."""
-    if pa.types.is_string(column.type):
-        column = column.combine_chunks().dictionary_encode().indices
-    return column.cast(pa.int64()).to_numpy()
-
-
-def first(mask: pa.ChunkedArray) -> int | None:
-    """Return the first row where a boolean column is true, or None."""
-    row = pc.index(mask, True).as_py()
-    return None if row < 0 else row
-
-
-def _until(table: pa.Table, until: date | None) -> pa.Table:
+def _until(rows: Rows, until: date | None) -> Rows:
     if until is None:
-        return table
-    return table.filter(pc.less(table[TIMESTAMP], pa.scalar(until + timedelta(days=1)).cast(TIME)))
+        return rows
+    return rows.select({name: rows[name] for name in rows.names}, f"{rows[TIMESTAMP]} < DATE '{until}' + 1")
 
 
-def _ordered(table: pa.Table, leading: tuple[str, ...]) -> pa.Table:
-    return table.select([*leading, *(name for name in table.column_names if name not in leading)])
+def _ordered(rows: Rows, leading: tuple[str, ...]) -> Rows:
+    names = (*leading, *(name for name in rows.names if name not in leading))
+    return rows.select({name: rows[name] for name in names})
 
 
-def _write_days(events: pa.Table, tree: Path) -> list[str]:
-    """Write one file per day, by sequence, and return the days.
-
-    Rows are taken day by day, so that at most one copy of the log is in memory besides the log itself.
-    """
-    events = _ordered(events, EVENT_COLUMNS).combine_chunks()  # otherwise every `take` would combine the chunks again
-    day_of = events[TIMESTAMP].cast(pa.int64()).to_numpy() // DAY_US
-    order = np.lexsort((events[SEQUENCE].to_numpy(), day_of))
-    numbers, starts = np.unique(day_of[order], return_index=True)
-    days = [(_EPOCH + timedelta(days=int(number))).isoformat() for number in numbers]
-    for day, rows in zip(days, np.split(order, starts[1:]), strict=True):
-        _write(events.take(pa.array(rows)), tree / day_file(day))
+def _write_events(events: Rows, tree: Path) -> list[str]:
+    """Write one file per day, by sequence, and return the days."""
+    events = _ordered(events, EVENT_COLUMNS)
+    schema = events.schema
+    pieces = _of_one_day(events.batches(f"CAST({events[TIMESTAMP]} AS DATE), {events[SEQUENCE]}"))
+    days = []
+    for number, of_day in groupby(pieces, key=itemgetter(0)):
+        days.append((_EPOCH + timedelta(days=number)).isoformat())
+        _write((piece for _, piece in of_day), schema, tree / day_file(days[-1]))
     return days
+
+
+def _of_one_day(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut sorted batches where a day ends; yield each piece with the number of its day since 1970."""
+    for batch in batches:
+        days = batch[TIMESTAMP].cast(pa.int64()).to_numpy() // DAY_US
+        for start, end in pairwise([0, *np.flatnonzero(np.diff(days)) + 1, len(days)]):
+            yield int(days[start]), batch.slice(start, end - start)
 
 
 def _write_others(log: RawLog, tree: Path, until: date | None) -> None:
     if log.items:
-        _write(_ordered(log.items.table, (ITEM_ID,)), tree / "items.parquet")
+        _write_rows(_ordered(Rows.of(log.items), (ITEM_ID,)), "row", tree / "items.parquet")
     if log.users:
-        _write(_ordered(log.users.table, (USER_ID,)), tree / "users.parquet")
+        _write_rows(_ordered(Rows.of(log.users), (USER_ID,)), "row", tree / "users.parquet")
     if log.history:
-        keys = [(name, "ascending") for name in (USER_ID, TIMESTAMP, SEQUENCE)]
-        history = _until(log.history.table, until)
-        history = history.take(pc.sort_indices(history, sort_keys=keys))
-        _write(_ordered(history, HISTORY_COLUMNS), tree / "history.parquet")
+        history = _ordered(_until(Rows.of(log.history), until), HISTORY_COLUMNS)
+        order = ", ".join(history[name] for name in (USER_ID, TIMESTAMP, SEQUENCE))
+        _write_rows(history, order, tree / "history.parquet")
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def _write_truth(truth: pa.Table, path: Path) -> None:
+    _write(truth.to_batches(), truth.schema, path)
+
+
+def _write_rows(rows: Rows, order: str, path: Path) -> None:
+    _write(rows.batches(order), rows.schema, path)
+
+
+def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
+    """Write one file; equal rows give equal bytes, however they are cut into batches."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = table.replace_schema_metadata(None).combine_chunks()  # chunks would show in the pages' bytes
-    pq.write_table(table, path, compression="zstd", row_group_size=_ROW_GROUP)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for group in _row_groups(batches, schema):
+            writer.write_table(group.combine_chunks(), _ROW_GROUP)  # chunks would show in the pages' bytes
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the rows in tables of one size, and a smaller last one."""
+    held: list[pa.RecordBatch] = []
+    missing = _ROW_GROUP
+    for batch in batches:
+        while len(batch) >= missing:
+            yield pa.Table.from_batches([*held, batch.slice(0, missing)])
+            batch = batch.slice(missing)
+            held = []
+            missing = _ROW_GROUP
+        held.append(batch)
+        missing -= len(batch)
+    if missing < _ROW_GROUP:
+        yield pa.Table.from_batches(held, schema)

@@ -4,22 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from din.errors import InputError
-from din.sources.columns import binary, numbers
-from din.sources.rawlog import Part, first
+from din.sources import values
+from din.sources.rows import Check, Rows, quoted
 
 _RULE = re.compile(r"\s*(?P<column>.*?)\s*(?P<operator>>=|<=|==|!=|>|<)\s*(?P<value>.*?)\s*")
-_OPERATORS = {
-    ">=": pc.greater_equal,
-    "<=": pc.less_equal,
-    ">": pc.greater,
-    "<": pc.less,
-    "==": pc.equal,
-    "!=": pc.not_equal,
-}
 
 
 @dataclass(frozen=True)
@@ -52,32 +41,43 @@ class Rule:
             )
         return cls(key, rule["column"], rule["operator"], rule["value"].strip("'\""))
 
-    def of(self, part: Part) -> pa.ChunkedArray:
-        """Return the answers about the B rows as int8 0 or 1, [B].
+    def of(self, rows: Rows, forms: int, advice: str | None = None) -> tuple[str, list[Check]]:
+        """Return SQL for the answer about a row, 0 or 1, and checks that there is one.
 
-        Raises:
-            InputError: a value is not 0/1, or the rule can't judge it. The message names its row.
+        Args:
+            rows: the table.
+            forms: the forms of the values in the column.
+            advice: what to do about a value that is not 0 or 1.
         """
-        column = part.table[self.column]
         if self.comparison is None:
-            advice = f"correct it, or set {self.key} to a rule, e.g. {self.column} >= 4"
-            return binary(part, self.column, column, advice)
+            correct = advice or f"correct it, or set {self.key} to a rule, e.g. {self.column} >= 4"
+            answer, check = values.binary(rows, self.column, correct)
+            return answer, [check]
+        column = rows[self.column]
+        kind = rows.types[self.column]
+        threshold = _number(self.value)
+        if kind == "VARCHAR" and threshold is not None:
+            kind = values.number(forms)
         rule = f"{self.key}: {self.column} {self.comparison} {self.value}"
-        number = _number(self.value)
-        if pa.types.is_string(column.type) and number is not None:
-            column = numbers(column)
-        if (row := first(pc.is_null(column, nan_is_null=True))) is not None:
-            raise InputError(f"{part.at(row)}: {self.column} is missing, so {rule} is unknown; fill it or drop the row")
-        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        if is_number and number is not None:
-            return _OPERATORS[self.comparison](column, number).cast(pa.int8())
-        if self.comparison in ("==", "!=") and not is_number:
-            return _OPERATORS[self.comparison](column.cast(pa.string()), self.value).cast(pa.int8())
-        row = _first_text(column)
-        raise InputError(
-            f"{part.at(row)}: {self.column} is {column[row].as_py()!r}, which {rule} can't compare; expected numbers "
-            "on both sides, or == or != with text"
-        )
+        says = f"{self.column} is missing, so {rule} is unknown; fill it or drop the row"
+        missing = f"isnan(TRY_CAST({column} AS DOUBLE))" if kind == "DOUBLE" else "false"
+        checks = [Check(f"{column} IS NULL OR {missing}", "NULL", lambda _: says)]
+        operator = {"==": "=", "!=": "<>"}.get(self.comparison, self.comparison)
+        is_number = kind in ("BIGINT", "DOUBLE")
+        if is_number and threshold is not None:
+            answer = f"TRY_CAST({column} AS DOUBLE) {operator} CAST('{threshold!r}' AS DOUBLE)"
+        elif not is_number and operator in ("=", "<>"):
+            answer = f"CAST({column} AS VARCHAR) {operator} {quoted(self.value)}"
+        else:
+            answer = "false"
+            expected = "expected numbers on both sides, or == or != with text"
+            word = Check(
+                f"TRY_CAST(CAST({column} AS VARCHAR) AS DOUBLE) IS NULL",
+                column,
+                lambda value: f"{self.column} is {value!r}, which {rule} can't compare; {expected}",
+            )
+            checks += [word, word._replace(broken="true")]
+        return f"CAST({answer} AS TINYINT)", checks
 
 
 def _number(text: str) -> float | None:
@@ -85,8 +85,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _first_text(column: pa.ChunkedArray) -> int:
-    """Return the row to show in the message: the first value that is not a number, or else the first row."""
-    return next((row for row, value in enumerate(column) if _number(str(value.as_py())) is None), 0)

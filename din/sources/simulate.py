@@ -17,6 +17,7 @@ import pyarrow as pa
 from din.params import Simulate, to_json
 from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources.rawlog import TIME, Part, RawLog
+from din.sources.source import Source
 
 INTERCEPT, SLOPE = -1.6, 1.17
 INTERESTS = (3, 5)
@@ -26,11 +27,10 @@ OWN = 0.5  # share of candidates from the user's own categories
 START_US = 1_704_067_200_000_000  # 2024-01-01; prior histories end here
 
 
-class Simulation:
+class Simulation(Source):
     """The log that `fetch.simulate` describes; equal parameters give equal logs."""
 
-    def __init__(self, params: Simulate) -> None:
-        self.params = params
+    params: Simulate
 
     def identity(self) -> Any:
         """Return the parameters, which determine the log."""
@@ -38,75 +38,79 @@ class Simulation:
 
     def read(self) -> RawLog:
         """Draw the log."""
-        p = self.params
-        rng = np.random.default_rng(p.seed)
-        n = p.users
-        steps = p.impressions_per_user
-        users = np.arange(n)
+        return draw(self.params)
 
-        interests = np.argsort(rng.random((n, p.categories)), axis=1)[:, : INTERESTS[1]]
-        interest_count = rng.integers(INTERESTS[0], INTERESTS[1] + 1, n)
-        weights = rng.exponential(size=(n, INTERESTS[1])) * (np.arange(INTERESTS[1]) < interest_count[:, None])
-        reach = weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True)
 
-        prior_count = rng.integers(PRIOR[0], min(PRIOR[1], MAX_BEHAVIOURS + 1 - steps) + 1, n)
-        length = prior_count.max() + steps
-        # behaviours[u, :filled[u]] are the categories of user u's behaviours so far, oldest first
-        picks = (rng.random((n, length, 1)) >= reach[:, None, :]).sum(axis=2)
-        behaviours = interests[users[:, None], picks]
-        filled = prior_count.copy()
-        prior = np.arange(length) < prior_count[:, None]
-        prior_items = draw_items(rng, behaviours[prior], p)
+def draw(p: Simulate) -> RawLog:
+    """Draw the log of some parameters."""
+    rng = np.random.default_rng(p.seed)
+    n = p.users
+    steps = p.impressions_per_user
+    users = np.arange(n)
 
-        candidates = np.where(
-            rng.random((n, steps)) < OWN,
-            interests[users[:, None], rng.integers(0, interest_count[:, None], (n, steps))],
-            rng.integers(0, p.categories, (n, steps)),
-        )
-        probability = np.empty((n, steps))
-        label = np.empty((n, steps), dtype=np.int8)
-        for step in range(steps):
-            candidate = candidates[:, step]
-            seen = (behaviours == candidate[:, None]) & (np.arange(length) < filled[:, None])
-            probability[:, step] = 1 / (1 + np.exp(-INTERCEPT - SLOPE * np.log1p(seen.sum(axis=1))))
-            clicked = rng.random(n) < probability[:, step]
-            label[:, step] = clicked
-            behaviours[users[clicked], filled[clicked]] = candidate[clicked]
-            filled += clicked
+    interests = np.argsort(rng.random((n, p.categories)), axis=1)[:, : INTERESTS[1]]
+    interest_count = rng.integers(INTERESTS[0], INTERESTS[1] + 1, n)
+    weights = rng.exponential(size=(n, INTERESTS[1])) * (np.arange(INTERESTS[1]) < interest_count[:, None])
+    reach = weights.cumsum(axis=1) / weights.sum(axis=1, keepdims=True)
 
-        slot = p.days * DAY_US // steps  # one impression per slot, so a user's times never tie
-        time = START_US + np.arange(steps) * slot + rng.integers(0, slot, (n, steps))
-        order = np.argsort(time, axis=None, kind="stable")
-        sequence = np.arange(n * steps)
-        events = pa.table(
-            {
-                USER_ID: 1 + np.repeat(users, steps)[order],
-                ITEM_ID: draw_items(rng, candidates.ravel()[order], p),
-                TIMESTAMP: pa.array(time.ravel()[order]).cast(TIME),
-                SEQUENCE: sequence,
-                LABEL: label.ravel()[order],
-                BEHAVIOUR: label.ravel()[order],
-            }
-        )
-        of_user, position = np.nonzero(prior)
-        history = pa.table(
-            {
-                USER_ID: 1 + of_user,
-                ITEM_ID: prior_items,
-                TIMESTAMP: pa.array(START_US - (prior_count[of_user] - position) * (DAY_US // 2)).cast(TIME),
-                SEQUENCE: position,
-            }
-        )
-        item = np.arange(p.items)
-        items = pa.table({ITEM_ID: 1 + item, "category": item % p.categories})
-        return RawLog(
-            events=_part(events),
-            items=_part(items),
-            history=_part(history),
-            truth=pa.table({SEQUENCE: sequence, "probability": probability.ravel()[order]}),
-            fields={"item": {"category": "categorical"}},
-            protocol="by_user",
-        )
+    prior_count = rng.integers(PRIOR[0], min(PRIOR[1], MAX_BEHAVIOURS + 1 - steps) + 1, n)
+    length = prior_count.max() + steps
+    # behaviours[u, :filled[u]] are the categories of user u's behaviours so far, oldest first
+    picks = (rng.random((n, length, 1)) >= reach[:, None, :]).sum(axis=2)
+    behaviours = interests[users[:, None], picks]
+    filled = prior_count.copy()
+    prior = np.arange(length) < prior_count[:, None]
+    prior_items = draw_items(rng, behaviours[prior], p)
+
+    candidates = np.where(
+        rng.random((n, steps)) < OWN,
+        interests[users[:, None], rng.integers(0, interest_count[:, None], (n, steps))],
+        rng.integers(0, p.categories, (n, steps)),
+    )
+    probability = np.empty((n, steps))
+    label = np.empty((n, steps), dtype=np.int8)
+    for step in range(steps):
+        candidate = candidates[:, step]
+        seen = (behaviours == candidate[:, None]) & (np.arange(length) < filled[:, None])
+        probability[:, step] = 1 / (1 + np.exp(-INTERCEPT - SLOPE * np.log1p(seen.sum(axis=1))))
+        clicked = rng.random(n) < probability[:, step]
+        label[:, step] = clicked
+        behaviours[users[clicked], filled[clicked]] = candidate[clicked]
+        filled += clicked
+
+    slot = p.days * DAY_US // steps  # one impression per slot, so a user's times never tie
+    time = START_US + np.arange(steps) * slot + rng.integers(0, slot, (n, steps))
+    order = np.argsort(time, axis=None, kind="stable")
+    sequence = np.arange(n * steps)
+    events = pa.table(
+        {
+            USER_ID: 1 + np.repeat(users, steps)[order],
+            ITEM_ID: draw_items(rng, candidates.ravel()[order], p),
+            TIMESTAMP: pa.array(time.ravel()[order]).cast(TIME),
+            SEQUENCE: sequence,
+            LABEL: label.ravel()[order],
+            BEHAVIOUR: label.ravel()[order],
+        }
+    )
+    of_user, position = np.nonzero(prior)
+    history = pa.table(
+        {
+            USER_ID: 1 + of_user,
+            ITEM_ID: prior_items,
+            TIMESTAMP: pa.array(START_US - (prior_count[of_user] - position) * (DAY_US // 2)).cast(TIME),
+            SEQUENCE: position,
+        }
+    )
+    item = np.arange(p.items)
+    items = pa.table({ITEM_ID: 1 + item, "category": item % p.categories})
+    return RawLog(
+        events=_part(events),
+        items=_part(items),
+        history=_part(history),
+        truth=pa.table({SEQUENCE: sequence, "probability": probability.ravel()[order]}),
+        fields={"item": {"category": "categorical"}},
+        protocol="by_user",
+    )
 
 
 def draw_items(rng: np.random.Generator, categories: np.ndarray, p: Simulate) -> np.ndarray:

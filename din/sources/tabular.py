@@ -6,21 +6,27 @@ lists (one row per user, oldest first). Messages use the files' own column names
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from din.errors import InputError, listed, shown
+from din.names import Day, Digest
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import columns, files, forms, times
-from din.sources.rawlog import Part, RawLog, first, require_rows
+from din.sources import by_day, files, readers, times, values
+from din.sources.by_day import KnownDay, Sample
+from din.sources.memory import recall, remember
+from din.sources.rawlog import RawLog, require_rows, type_name
+from din.sources.readers import Dialect
+from din.sources.rows import Check, Part, Rows, Store, name_of
 from din.sources.rules import Rule
+from din.sources.source import Earlier, Source, Written
 from din.workspace import Workspace
 
 SEQUENCES_A_DAY = 10**9
@@ -34,39 +40,59 @@ class _Input:
     """One table as it was read.
 
     Attributes:
-        part: the files' columns under their own names.
+        rows: the files' columns under their own names.
         names: maps our names to theirs.
         lists: maps our name of each list column to the separator of its elements, or to None if the file has lists.
+        forms: the forms of the values in each column, under their names.
         text: whether the columns are text without types (CSV).
+        known: the types that a publisher states, under their names.
     """
 
-    part: Part
+    rows: Rows
     names: Mapping[str, str]
     lists: Mapping[str, str | None]
+    forms: Mapping[str, int]
     text: bool
+    known: Mapping[str, str]
 
-    def __getitem__(self, ours: str) -> pa.ChunkedArray:
-        return self.part.table[self.names[ours]]
+    def side(self, ours: str) -> str:
+        """Return SQL for a side column in its final type."""
+        name = self.names[ours]
+        kind = self.rows.types[name]
+        if ours not in self.lists:
+            wanted = self.known.get(name) or values.side(kind, self.forms[name], self.text)
+            return values.cast(self.rows[name], kind, wanted)
+        elements = values.elements(self.rows, name, self.lists[ours])
+        kind = kind.removesuffix("[]") if kind.endswith("[]") else "VARCHAR"
+        wanted = values.side(kind, self.forms[name], self.text or self.lists[ours] is not None)
+        return f"list_transform({elements}, lambda x: {values.cast('x', kind, wanted)})"
 
-    def deciding(self) -> "_Input":
-        """Return the table with only the few rows that decide the types of its columns."""
-        separators = {self.names[ours]: separator for ours, separator in self.lists.items()}
-        return replace(self, part=self.part.take(forms.deciding_rows(self.part.table, separators)))
+    def id(self, ours: str) -> str:
+        """Return the type of an id of this table alone."""
+        name = self.names[ours]
+        return self.known.get(name) or values.identifier(self.rows.types[name], self.forms[name], self.text)
 
 
-class TableSource:
+class TableSource(Source):
     """The log that `fetch.table` describes.
 
     Where the path of the events names days, `din.sources.by_day` reads the events of each day apart.
+
+    Attributes:
+        advice: what to do about a bad file, if it is a publisher's and `fetch.table` does not describe it.
+        stated: the types of columns that a publisher states, under the files' names.
 
     Raises:
         InputError: `columns` or `keep` names a column that an event can't have.
     """
 
+    grows = True
+    advice: ClassVar[str | None] = None
+    stated: Mapping[str, str] = MappingProxyType({})
+    params: Table
+
     def __init__(self, workspace: Workspace, params: Table, until: date | None) -> None:
-        self.workspace = workspace
-        self.params = params
-        self.until = until
+        super().__init__(workspace, params, until)
         self._listed: dict[str, tuple[files.File, ...]] = {}
         known = (*_EVENT_KEYS, *params.keep, *params.items_from_events)
         if wrong := set(params.columns) - {*known}:
@@ -83,23 +109,40 @@ class TableSource:
 
     def identity(self) -> Any:
         """Return the digests of all files in order and the parameters that shape rows; paths may change freely."""
-        self._listed.clear()
+        self._listed = {}
         digests = {table: files.digests(self.workspace, self._files(table)) for table in _TABLES}
-        return {"params": self.shape, "files": digests, "days": [file.day for file in self._files("events")]}
+        shape = {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
+        return {"params": shape, "files": digests, "days": [file.day for file in self._files("events")]}
+
+    def write(self, tree: Path, earlier: Earlier) -> Written:
+        """Write the log below `tree`; of a log whose paths name days, only days that are new or changed."""
+        if not self._by_day:
+            return super().write(tree, earlier)
+        path = self.workspace.days(str(self.params.events))
+        identity = self.identity()
+        written, memory = by_day.write(
+            self, tree, recall(dict[Day, KnownDay], path), self._digests(identity, earlier), earlier
+        )
+        if self.identity() == identity:  # otherwise rows of other files would be remembered
+            remember(path, {day: asdict(known) for day, known in memory.items()})
+        return written
+
+    def _digests(self, identity: Any, earlier: Earlier) -> dict[Day, Digest]:
+        """Return a hash for each day of events of everything that determines its rows, but for the types of columns."""
+        digests: dict[Day, list[str]] = {}
+        for day, digest in zip(identity["days"], identity["files"]["events"], strict=True):
+            digests.setdefault(day, []).append(digest)
+        shape = identity["params"]
+        return {day: earlier.digest({"day": day, "files": one, "params": shape}) for day, one in digests.items()}
 
     @property
-    def shape(self) -> dict[str, Any]:
-        """The parameters that shape rows."""
-        return {key: value for key, value in to_json(self.params).items() if key not in _TABLES}
-
-    @property
-    def days(self) -> dict[str, list[files.File]]:
-        """The files of the events by the day in their paths, ascending; empty if the paths name no days."""
-        found: dict[str, list[files.File]] = {}
+    def _by_day(self) -> dict[Day, list[files.File]]:
+        """The files of the events by the day in their paths; empty if the paths name no days."""
+        found: dict[Day, list[files.File]] = {}
         for file in self._files("events"):
             if file.day:
                 found.setdefault(file.day, []).append(file)
-        return dict(sorted(found.items()))
+        return found
 
     def read(self) -> RawLog:
         """Read and convert all tables.
@@ -109,75 +152,80 @@ class TableSource:
         """
         events = self._load("events")
         assert events is not None, "fetch.table.events: din.params.fetch refuses the source without it"
-        return self._log(events, self._sides)
+        return self._log(events)
 
-    def read_day(self, day: str) -> Part:
-        """Read the events of a day, under the names and in the types of their files.
+    def read_day(self, day: str) -> Rows:
+        """Read the events of a day, under the names and in the types of their files, instead of the day before.
 
         Raises:
             InputError: a file can't be read, or lacks a column.
         """
-        return self._read("events", self.days[day])
+        return self._read("events", self._by_day[day])
 
-    def deciding(self, part: Part) -> Part:
-        """Return the few rows of events that decide the types of columns."""
-        return self._input("events", part).deciding().part
+    def sample(self, day: Rows) -> Sample:
+        """Return what stands in for the events of a day."""
+        first = replace(day, query=f"{day.query} WHERE row = 0")
+        return Sample(Part(first.table, day.files), self._input("events", day).forms)
 
-    def types(self, deciding: Sequence[Part]) -> dict[str, dict[str, str]]:
-        """Return the types of the events' columns: of the files' columns as text is read, and of those written."""
-        events = self._input("events", files.joined(deciding))
-        if events.part.table.num_rows == 0:
+    def types(self, samples: Sequence[Sample]) -> dict[str, dict[str, str]]:
+        """Return the types of the columns of the sampled days: of text as it is read, and of ids."""
+        events = self._sampled(samples)
+        if events.rows.count == 0:
             return {}
-        given = zip(events.part.table.column_names, events.part.table.columns, strict=True)
-        written = self._log(events, self._few).events.table.schema
-        return {
-            "read": {name: str(columns.typed(column, text=True).type) for name, column in given},
-            "written": {field.name: str(field.type) for field in written},
-        }
+        kinds = events.rows.types
+        read = {name: values.side(kind, events.forms[name], text=True) for name, kind in kinds.items()}
+        ids = _ids({"events": events, **self._sides})
+        return {"read": read, "ids": {name: kind for (table, name), kind in ids.items() if table == "events"}}
 
-    def convert_day(self, day: str, part: Part, deciding: Sequence[Part]) -> Part:
+    def convert_day(self, day: str, rows: Rows, samples: Sequence[Sample]) -> Rows:
         """Return the events of a day in the contract's types.
 
         Args:
             day: YYYY-MM-DD.
-            part: the events as `read_day` returns them.
-            deciding: the deciding rows of all days.
+            rows: the events as `read_day` returns them.
+            samples: what stands in for all days.
 
         Raises:
             InputError: a value can't be converted, or an event is not of this day.
         """
-        events = self._input("events", files.joined([part, *deciding]))
-        table = self._log(events, self._few).events.table.slice(0, part.table.num_rows)
-        if SEQUENCE not in events.names:
-            start = SEQUENCES_A_DAY * (date.fromisoformat(day) - date(1970, 1, 1)).days
-            numbers = pa.array(start + np.arange(table.num_rows))
-            table = table.set_column(table.column_names.index(SEQUENCE), SEQUENCE, numbers)
-        converted = Part(table, part.files, part.rows)
-        self._check_day(converted, day)
+        sampled = self._sampled(samples)
+        kinds = sampled.rows.types
+        columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
+        events = replace(sampled, rows=rows.select(columns))
+        start = SEQUENCES_A_DAY * (date.fromisoformat(day) - date(1970, 1, 1)).days
+        converted = self._events(events, _ids({"events": sampled, **self._sides}), start)
+        converted.require([self._of_day(converted, day)])
         return converted
 
-    def convert_others(self, deciding: Sequence[Part]) -> RawLog:
-        """Return the log with all its tables, but of the events only the deciding rows."""
-        events = self._input("events", files.joined(deciding))
-        require_rows(events.part, "events")
-        return self._log(events, self._sides)
+    def convert_others(self, samples: Sequence[Sample]) -> RawLog:
+        """Return the log with all its tables, but of the events only a few rows."""
+        events = self._sampled(samples)
+        require_rows(events.rows, "events")
+        return self._log(events)
 
-    def _log(self, events: _Input, sides: Mapping[str, _Input]) -> RawLog:
+    def _sampled(self, samples: Sequence[Sample]) -> _Input:
+        """Return the first rows of some days as a table of events."""
+        schema = readers.unified([(name_of(one.first.files), one.first.table.schema) for one in samples])
+        tables = [one.first.table for one in samples]
+        table = pa.concat_tables(tables, promote_options="permissive").cast(schema)
+        forms = dict.fromkeys(schema.names, 0)
+        for sample in samples:
+            forms |= {name: forms[name] | found for name, found in sample.forms.items()}
+        rows = Rows.of(Part(table, tuple(file for one in samples for file in one.first.files)))
+        return replace(self._input("events", rows), forms=forms)
+
+    def _log(self, events: _Input) -> RawLog:
+        sides = dict(self._sides)
         self._check_separators(events)
         if columns_of_items := self.params.items_from_events:
-            sides = {**sides, "items": _items_of(events, columns_of_items)}
+            sides["items"] = _items_of(events, columns_of_items)
             events = replace(
                 events, names={our: their for our, their in events.names.items() if our not in columns_of_items}
             )
-        present = {"events": events, **sides}
-        ids = _ids(present, USER_ID) | _ids(present, ITEM_ID)
-        parts = {name: self._part(name, table, ids) for name, table in present.items()}
-        rules = self._rules(events.part.table.column_names, events.part.name)
-        answers = {role: rule.of(events.part) for role, rule in rules.items()}
-        table = parts["events"].table.append_column(LABEL, answers[LABEL])
-        table = table.append_column(BEHAVIOUR, answers.get(BEHAVIOUR, answers[LABEL]))
+        ids = _ids({"events": events, **sides})
+        parts = {name: self._part(name, table, ids) for name, table in sides.items()}
         return RawLog(
-            events=Part(table, events.part.files, events.part.rows),
+            events=self._events(events, ids),
             items=parts.get("items"),
             users=parts.get("users"),
             history=parts.get("history"),
@@ -185,6 +233,17 @@ class TableSource:
             protocol="temporal",
             daily=self.params.daily,
         )
+
+    def _events(self, events: _Input, ids: Mapping[tuple[str, str], str], start: int = 0) -> Rows:
+        """Return the events in the contract's types, numbered from `start` on if they have no sequence."""
+        rules = self._rules(events.rows.names, events.rows.name)
+        answers = {role: rule.of(events.rows, events.forms[rule.column], self.advice) for role, rule in rules.items()}
+        answers.setdefault(BEHAVIOUR, (answers[LABEL][0], []))
+        return self._part("events", events, ids, answers, start)
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store(self.workspace.spill)
 
     @cached_property
     def _loaded(self) -> dict[str, _Input]:
@@ -198,22 +257,26 @@ class TableSource:
         found = dict(self._loaded)
         if "history" in found:
             found["history"] = _exploded(found["history"])
-            if found["history"].part.table.num_rows == 0:
+            if found["history"].rows.count == 0:
                 del found["history"]
         return found
 
-    @cached_property
-    def _few(self) -> dict[str, _Input]:
-        """The rows of the other tables that decide the types of their columns."""
-        return {name: table.deciding() for name, table in self._sides.items()}
-
     def _files(self, table: str) -> tuple[files.File, ...]:
-        """Return the files of a table, listed once, without the files of days after `until`."""
-        if table not in self._listed:
-            self._listed[table] = self._list(table)
-        return self._listed[table]
+        """Return the files of a table, listed once."""
+        if not self._listed:
+            self._listed = self.found()
+        return self._listed.get(table, ())
 
-    def _list(self, table: str) -> tuple[files.File, ...]:
+    def found(self) -> dict[str, tuple[files.File, ...]]:
+        """Return the files of each table.
+
+        Raises:
+            InputError: they can't be found.
+        """
+        return {table: self._matching(table) for table in _TABLES}
+
+    def _matching(self, table: str) -> tuple[files.File, ...]:
+        """Return the files that match a table's patterns, without those of days after `until`."""
         patterns = getattr(self.params, table)
         found = files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
         if self.until is None:
@@ -229,23 +292,18 @@ class TableSource:
         found = self._files(table)
         if not found:
             return None
-        part = self._read(table, found)
+        rows = self._read(table, found)
         if table != "history":  # a history may be empty
-            require_rows(part, table)
-        return self._input(table, part)
+            require_rows(rows, table)
+        return self._input(table, rows)
 
-    def _read(self, table: str, found: Sequence[files.File]) -> Part:
+    def _read(self, table: str, found: Sequence[files.File]) -> Rows:
         """Read a table's columns: required, mapped and existing optional ones, and the column of the label."""
         wanted = self._wanted(table)
         key = _key(table)
 
         def select(names: Sequence[str], file: str) -> list[str]:
-            for ours, theirs in wanted.items():
-                if theirs not in names:
-                    raise InputError(
-                        f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right "
-                        f"one in {key}, e.g. {{{ours}: {listed(names[:1])}}}"
-                    )
+            self._require(table, names, file)
             others = self._others(table, names)
             if twice := [name for name in others if name in wanted]:
                 raise InputError(
@@ -255,9 +313,27 @@ class TableSource:
             rules = self._rules(names, file).values() if table == "events" else ()
             return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
 
+        return readers.read(
+            found, select, self.dialect(table), self._store, table, lambda rows: self.where(table, rows)
+        )
+
+    def where(self, table: str, rows: Rows) -> str:
+        """Return the condition of the rows of a table to read, in SQL."""
+        return "true"
+
+    def _require(self, table: str, names: Sequence[str], file: str) -> None:
+        """Raise InputError if a file lacks a column."""
+        for ours, theirs in self._wanted(table).items():
+            if theirs not in names:
+                raise InputError(
+                    f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
+                    f"{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}"
+                )
+
+    def dialect(self, table: str) -> Dialect:
+        """Return how the text files of a table are written."""
         csv = self.params.csv
-        names = csv.names if table == "events" else ()
-        return files.read(found, select, files.Dialect(csv.delimiter, names, csv.encoding, csv.decimal))
+        return Dialect(csv.delimiter, csv.names if table == "events" else (), csv.encoding, csv.decimal)
 
     def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
         """Return the rules of label and behaviour over the columns of an events file; behaviours need none."""
@@ -268,11 +344,13 @@ class TableSource:
             if text is not None
         }
 
-    def _input(self, table: str, part: Part) -> _Input:
-        others = self._others(table, part.table.column_names)
+    def _input(self, table: str, rows: Rows) -> _Input:
+        others = self._others(table, rows.names)
         names = self._wanted(table) | {name: name for name in others}
-        lists = _lists(part, names, self.params.separators, table)
-        return _Input(part, names, lists, files.format_of(part.files[0][0]) == "CSV")
+        lists = _lists(rows, names, self.params.separators, table)
+        forms = values.forms(rows, {names[ours]: separator for ours, separator in lists.items()})
+        text = files.format_of(rows.files[0][0]) == "CSV"
+        return _Input(rows, names, lists, forms, text, self.stated)
 
     def _wanted(self, table: str) -> dict[str, str]:
         """Map our names of the columns that a table must have to theirs."""
@@ -305,37 +383,62 @@ class TableSource:
                 f"{listed(sorted(known)) or 'there are none'}"
             )
 
-    def _check_day(self, part: Part, day: str) -> None:
-        """Raise InputError if an event is not on the day that the path names."""
-        dates = part.table[TIMESTAMP].cast(pa.date32(), safe=False)
-        row = first(pc.not_equal(dates, pa.scalar(date.fromisoformat(day))))
-        if row is not None:
-            raise InputError(
-                f"{part.at(row)}: its time is {part.table[TIMESTAMP][row].as_py()}, not on {day}, the day in the path; "
-                f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: "
-                "set the hours that the log's days are ahead of UTC, or move the row to the file of its day"
-            )
+    def _of_day(self, events: Rows, day: str) -> Check:
+        """Return the check that every event is on the day that the path names."""
+        expected = (
+            f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: "
+            "set the hours that the log's days are ahead of UTC, or move the row to the file of its day"
+        )
+        time = events[TIMESTAMP]
+        says = f"not on {day}, the day in the path; {expected}"
+        return Check(f"CAST({time} AS DATE) <> DATE '{day}'", time, lambda value: f"its time is {value}, {says}")
 
-    def _part(self, name: str, table: _Input, ids: Mapping[tuple[str, str], pa.ChunkedArray]) -> Part:
-        """Return the table under our names and in the contract's types; label and behaviour are added later."""
-        result: dict[str, Any] = {}
+    def _part(
+        self,
+        name: str,
+        table: _Input,
+        ids: Mapping[tuple[str, str], str],
+        answers: Mapping[str, tuple[str, list[Check]]] = {},  # it is only read
+        start: int = 0,
+    ) -> Rows:
+        """Return a table under our names and in the contract's types.
+
+        Args:
+            name: of the table.
+            table: as it was read.
+            ids: the type of each id column of each table.
+            answers: further columns, with their checks.
+            start: the sequence number of the first row, where rows are numbered.
+        """
+        result: dict[str, str] = {}
+        checks = [
+            values.of_type(table.rows, theirs, table.known[theirs], self.advice)
+            for theirs in table.names.values()
+            if table.known.get(theirs, "VARCHAR") != "VARCHAR"
+        ]
+        by_time = name in ("events", "history")
         for ours, theirs in table.names.items():
             if (name, ours) in ids:
-                result[ours] = ids[name, ours]
-            elif name in ("items", "users"):
-                result[ours] = _side(table, ours)
-            elif ours == TIMESTAMP:
-                utc = times.to_utc(table.part, theirs, self.params.timestamp_unit)
-                result[ours] = times.shifted(utc, self.params.utc_offset_hours)
-            elif ours == SEQUENCE:
-                result[ours] = columns.whole(
-                    table.part, theirs, "correct the column, or map another one in fetch.table"
+                result[ours] = values.cast(table.rows[theirs], table.rows.types[theirs], ids[name, ours])
+            elif by_time and ours == TIMESTAMP:
+                utc, found = times.to_utc(
+                    table.rows, theirs, self.params.timestamp_unit, table.forms[theirs], self.advice
                 )
+                result[ours] = f"{utc} + to_hours({self.params.utc_offset_hours})"
+                checks += found
+            elif by_time and ours == SEQUENCE:
+                advice = "correct the column, or map another one in fetch.table"
+                result[ours], check = values.whole(table.rows, theirs, advice)
+                checks.append(check)
             else:
-                result[ours] = _side(table, ours)
-        if name in ("events", "history") and SEQUENCE not in result:
-            result[SEQUENCE] = np.arange(table.part.table.num_rows)
-        return Part(pa.table(result), table.part.files, table.part.rows)
+                result[ours] = table.side(ours)
+        if by_time:
+            result.setdefault(SEQUENCE, f"{start} + row")
+        for role, (answer, found) in answers.items():
+            result[role] = answer
+            checks += found
+        table.rows.require(checks)
+        return table.rows.select(result)
 
 
 def _key(table: str) -> str:
@@ -343,85 +446,80 @@ def _key(table: str) -> str:
     return "fetch.table.columns" if table == "events" else f"fetch.table.{table}_columns"
 
 
-def _lists(part: Part, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
+def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
     """Map our name of each list column to its separator, or to None if the file has lists."""
     given = {
         ours: separators.get(theirs)
         for ours, theirs in names.items()
-        if theirs in separators or pa.types.is_list(part.table[theirs].type)
+        if theirs in separators or rows.types[theirs].endswith("[]")
     }
     scalars = (USER_ID,) if table == "history" and ITEM_ID in given else EVENT_COLUMNS
     lists = {ours: separator for ours, separator in given.items() if ours not in scalars}
-    for column in part.table.schema:
-        is_list = column.name in (names[ours] for ours in lists) and pa.types.is_list(column.type)
-        if pa.types.is_nested(column.type.value_type if is_list else column.type):
+    for name, kind in rows.types.items():
+        is_list = name in (names[ours] for ours in lists) and kind.endswith("[]")
+        if (kind.removesuffix("[]") if is_list else kind).endswith(("]", ")")):
             raise InputError(
-                f"{part.name}: column {shown(column.name)} is of type {column.type}; expected numbers or text, and "
+                f"{rows.name}: column {shown(name)} is of type {type_name(kind)}; expected numbers or text, and "
                 "lists of them only in side columns and in the history: write one value per row, or leave the column "
                 "out"
             )
     return lists
 
 
-def _side(table: _Input, ours: str) -> pa.ChunkedArray | pa.Array:
-    if ours not in table.lists:
-        return columns.typed(table[ours], table.text)
-    lengths, values = columns.lists(table[ours], table.lists[ours])
-    typed = columns.typed(pa.chunked_array([values]), table.text or table.lists[ours] is not None)
-    return columns.joined(lengths, typed.combine_chunks())
-
-
 def _exploded(history: _Input) -> _Input:
     """Turn lists into long form: one row per element, numbered within its list, with other columns repeated."""
     if ITEM_ID not in history.lists:
         return history
-    part = history.part
+    rows = history.rows
     names = history.names
-    split = {names[ours]: columns.lists(history[ours], separator) for ours, separator in history.lists.items()}
-    lengths = split[names[ITEM_ID]][0]
-    for theirs, (own, _) in split.items():
-        if len(bad := np.flatnonzero(own != lengths)):
-            raise InputError(
-                f"{part.at(int(bad[0]))}: {theirs} holds {own[bad[0]]} values, but {names[ITEM_ID]} holds "
-                f"{lengths[bad[0]]}; expected one for each item of the list"
+    lists = {names[ours]: values.elements(rows, names[ours], sep) for ours, sep in history.lists.items()}
+    item = names[ITEM_ID]
+    for theirs, elements in lists.items():
+        counts = f"[len({elements}), len({lists[item]})]"
+
+        def says(value: list[int], theirs: str = theirs) -> str:
+            return (
+                f"{theirs} holds {value[0]} values, but {item} holds {value[1]}; expected one for each item of the list"
             )
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    flat = {theirs: pa.chunked_array([values]) for theirs, (_, values) in split.items()}
-    flat |= {theirs: part.table[theirs].take(pa.array(rows)) for theirs in names.values() if theirs not in split}
-    flat[SEQUENCE] = pa.chunked_array([np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)])
+
+        rows.require([Check(f"len({elements}) <> len({lists[item]})", counts, says)])
+    columns = {theirs: f"unnest({lists[theirs]})" if theirs in lists else rows[theirs] for theirs in names.values()}
+    columns[SEQUENCE] = f"unnest(range(len({lists[item]})))"
     text = history.text or history.lists[ITEM_ID] is not None
-    return _Input(Part(pa.table(flat), part.files, rows), {**names, SEQUENCE: SEQUENCE}, {}, text)
+    return _Input(rows.select(columns), {**names, SEQUENCE: SEQUENCE}, {}, {**history.forms, SEQUENCE: 1}, text, {})
 
 
 def _items_of(events: _Input, described: Sequence[str]) -> _Input:
     """Return the columns of events that describe items, with one row for each item: its last one."""
-    rows = pa.table({"item": events[ITEM_ID], "row": np.arange(events.part.table.num_rows)})
-    last = rows.group_by("item").aggregate([("row", "max")])["row_max"].to_numpy()
+    rows = events.rows
+    last = f"row IN (SELECT max(row) FROM ({rows.query}) GROUP BY {rows[events.names[ITEM_ID]]})"
+    kept = rows.select({name: rows[name] for name in rows.names}, last)
     names = {ours: theirs for ours, theirs in events.names.items() if ours in (ITEM_ID, *described)}
     lists = {ours: separator for ours, separator in events.lists.items() if ours in described}
-    return _Input(events.part.take(np.sort(last)), names, lists, events.text)
+    return replace(events, rows=kept, names=names, lists=lists)
 
 
-def _ids(tables: Mapping[str, _Input], ours: str) -> dict[tuple[str, str], pa.ChunkedArray]:
-    """Return one id column of every table that has it, in one type; text wins if a CSV can be read either way."""
-    given = {name: table[ours] for name, table in tables.items() if ours in table.names}
-    ids = {name: columns.ids(column, tables[name].text) for name, column in given.items()}
-    if any(pa.types.is_string(column.type) for column in ids.values()):
-        ids = {name: given[name] if tables[name].text else column for name, column in ids.items()}
-    return {(name, ours): column for name, column in ids.items()}
+def _ids(tables: Mapping[str, _Input]) -> dict[tuple[str, str], str]:
+    """Return the type of each id column of each table; text wins if a CSV can be read either way."""
+    result = {}
+    for ours in (USER_ID, ITEM_ID):
+        kinds = {name: table.id(ours) for name, table in tables.items() if ours in table.names}
+        is_text = "VARCHAR" in kinds.values()
+        result |= {(name, ours): "VARCHAR" if is_text and tables[name].text else kind for name, kind in kinds.items()}
+    return result
 
 
-def _fields(parts: Mapping[str, Part]) -> dict[str, dict[str, Any]]:
+def _fields(parts: Mapping[str, Rows]) -> dict[str, dict[str, Any]]:
     """Declare every side column as a field, lists as multi.
 
     Kept columns of events are left out: they may be feedback, so the user must declare them.
     """
     return {
         group: {
-            field.name: "multi" if pa.types.is_list(field.type) else "categorical"
-            for field in parts[name].table.schema
-            if field.name not in (*EVENT_COLUMNS, *HISTORY_COLUMNS)
+            name: "multi" if kind.endswith("[]") else "categorical"
+            for name, kind in parts[table].types.items()
+            if name not in (*EVENT_COLUMNS, *HISTORY_COLUMNS)
         }
-        for group, name in (("user", "users"), ("item", "items"))
-        if name in parts
+        for group, table in (("user", "users"), ("item", "items"))
+        if table in parts
     }

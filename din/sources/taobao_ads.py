@@ -15,20 +15,18 @@ tests on 05-13, which is `featurize.test_days: 1`.
 Source: https://tianchi.aliyun.com/dataset/56 (Ad Display/Click Data on Taobao.com).
 """
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
+from typing import ClassVar
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from din.errors import InputError
 from din.params import fetch as blocks
-from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import files, times
-from din.sources.download import Download
+from din.schema import ITEM_ID, LABEL, SEQUENCE
 from din.sources.files import File
-from din.sources.rawlog import Part, RawLog, first, require_rows
-from din.sources.typed import FLAG, INT, TEXT, flags, header, read_csv, read_side
+from din.sources.publisher import BEIJING, TABLE, Publisher
+from din.sources.rawlog import RawLog
+from din.sources.rows import Check, Rows, quoted
+from din.sources.values import of_type
 from din.workspace import Workspace
 
 _PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
@@ -41,96 +39,93 @@ _AD = {
     "price": {"kind": "numeric", "buckets": 10},
 }
 FIELDS = {"user": dict.fromkeys(_PROFILE, "categorical"), "item": _AD, "context": {"pid": "categorical"}}
-_BEHAVIOURS = {"user": INT, "time_stamp": INT, "btag": TEXT, "cate": INT, "brand": INT}
+_TYPES: dict[str, str] = dict.fromkeys(("user", "userid", "adgroup_id", "time_stamp", "cate", "brand"), "BIGINT")
+_TYPES |= dict.fromkeys(("clk", "nonclk", "noclk"), "TINYINT")
+_TABLE = replace(
+    TABLE,
+    columns={"user_id": "user", "item_id": "adgroup_id", "timestamp": "time_stamp"},
+    label="clk",
+    utc_offset_hours=BEIJING,
+    keep=("pid",),
+    items_columns={"item_id": "adgroup_id"},
+    users_columns={"user_id": "userid"},
+    history_columns={"user_id": "user", "item_id": "cate", "timestamp": "time_stamp", "btag": "btag"},
+)
+_OPPOSITE = ("nonclk", "noclk")
+_BRANDS = 2**32
 _DAY = 86_400
 
 
-class TaobaoAds:
+class TaobaoAds(Publisher):
     """The log at `fetch.taobao_ads.path`, with the kinds and days of the behaviour log that are asked for."""
 
-    def __init__(self, workspace: Workspace, params: blocks.TaobaoAds) -> None:
-        self.workspace = workspace
-        self.params = params
+    key = "fetch.taobao_ads.path"
+    stated = _TYPES
+    needs: ClassVar = {"events": ("clk",), "items": _AD, "users": _PROFILE, "history": ("brand",)}
 
-    def identity(self) -> Any:
-        """Return the digests of the files that are read, and the kinds and days of the behaviour log."""
-        used = [file for file in self._files() if file]
-        kinds = self.params.behaviours
-        wanted = kinds and (kinds, self.params.behaviour_days)
-        return {"files": files.digests(self.workspace, used), "behaviours": wanted}
+    def __init__(self, workspace: Workspace, params: blocks.TaobaoAds, until: date | None) -> None:
+        super().__init__(workspace, params, until, _TABLE)
+
+    def found(self) -> dict[str, tuple[File, ...]]:
+        """Return the files of each table."""
+        names = {"events": "raw_sample.csv", "items": "ad_feature.csv", "users": "user_profile.csv"}
+        if self.settings.behaviours:
+            names["history"] = "behavior_log.csv"
+        download = self.download()
+        return {table: (download.need(name),) for table, name in names.items()}
 
     def read(self) -> RawLog:
-        """Read impressions, ads, users and behaviours.
-
-        Raises:
-            InputError: a file is missing or not in the publisher's form. The message names the line.
-        """
-        sample, ads, profile, log = self._files()
-        not_clicked = "noclk" if "noclk" in header(sample) else "nonclk"
-        types = {"user": INT, "time_stamp": INT, "adgroup_id": INT, "pid": TEXT, not_clicked: FLAG, "clk": FLAG}
-        part = read_csv([sample], types)
-        require_rows(part, "events")
-        click = flags(part, "clk")
-        if (row := first(pc.equal(click, flags(part, not_clicked)))) is not None:
-            both = f"clk and {not_clicked} are both {click[row].as_py()}"
-            raise InputError(f"{part.at(row)}: {both}; expected one to be 1: download the file again")
-        events = {
-            USER_ID: part.table["user"],
-            ITEM_ID: part.table["adgroup_id"],
-            TIMESTAMP: times.since_1970(part, "time_stamp", "s", ahead_hours=times.BEIJING),
-            SEQUENCE: np.arange(len(click)),
-            LABEL: click,
-            BEHAVIOUR: click,
-            "pid": part.table["pid"],
-        }
-        items = read_side(ads, "adgroup_id", ITEM_ID, _AD)
-        history = None
+        """Read impressions, ads, users and behaviours."""
+        log = super().read()
+        events = Rows.of(log.events)
+        (opposite,) = {*events.names} & {*_OPPOSITE}
+        says = f"clk and {opposite} are both {{}}; expected one to be 1: download the file again"
+        broken = f"coalesce({events[opposite]} <> 1 - {events[LABEL]}, true)"
+        events.require([Check(broken, events[LABEL], says.format)])
+        columns = {name: events[name] for name in events.names if name != opposite}
         fields = FIELDS
-        if log:
-            history, pairs = self._history(log, part.table["time_stamp"])
-            events["btag"] = pa.repeat("clk", len(click))
-            items = Part(pa.concat_tables([items.table, pairs], promote_options="permissive"), items.files)
+        if self.settings.behaviours:
+            columns["btag"] = "'clk'"
             fields = FIELDS | {"behaviour": {"btag": "categorical"}}
-        return RawLog(
-            events=Part(pa.table(events), part.files),
-            items=items,
-            users=read_side(profile, "userid", USER_ID, _PROFILE),
-            history=history,
-            fields=fields,
-            protocol="temporal",
-        )
+        items = log.items and log.history and _with_pairs(Rows.of(log.items), Rows.of(log.history))
+        return replace(log, events=events.select(columns), items=items or log.items, fields=fields)
 
-    def _history(self, log: File, shown: pa.ChunkedArray) -> tuple[Part | None, pa.Table]:
-        """Read the behaviours in the window of the impressions; return them, and their pairs as items."""
-        ends = pc.min_max(shown).as_py()
-        ahead = times.BEIJING * 3600
-        since = (ends["min"] + ahead) // _DAY * _DAY - ahead - self.params.behaviour_days * _DAY
-        kinds = pa.array(self.params.behaviours, TEXT)
+    def where(self, table: str, rows: Rows) -> str:
+        """Return the condition of a behaviour to read: its kind, and a time in the window or no time at all."""
+        if table != "history":
+            return super().where(table, rows)
+        first, last = self._shown
+        ahead = BEIJING * 3600
+        since = (first + ahead) // _DAY * _DAY - ahead - self.settings.behaviour_days * _DAY
+        kinds = ", ".join(quoted(kind) for kind in self.settings.behaviours)
+        time = rows["time_stamp"]
+        inside = f"coalesce(TRY_CAST({time} AS BIGINT) BETWEEN {since} AND {last}, {time} IS NOT NULL)"
+        return f"{rows['btag']} IN ({kinds}) AND {inside}"
 
-        def keep(batch: pa.RecordBatch) -> pa.Array:
-            time = batch["time_stamp"]
-            inside = pc.and_(pc.greater_equal(time, since), pc.less_equal(time, ends["max"]))
-            return pc.and_(inside, pc.is_in(batch["btag"], value_set=kinds)).fill_null(False)
+    def _others(self, table: str, names: Sequence[str]) -> list[str]:
+        further = {"events": _OPPOSITE, "history": ("brand",)}.get(table, ())
+        return [*super()._others(table, names), *(name for name in names if name in further)]
 
-        part = read_csv([log], _BEHAVIOURS, keep)
-        pair = pa.table({"cate_id": part.table["cate"], "brand": part.table["brand"]})
-        category, brand = (pc.fill_null(column, 0) for column in pair.columns)
-        ids = pc.subtract(-1, pc.add(pc.multiply(category, 2**32), brand))  # ads count from 1
-        history = {
-            USER_ID: part.table["user"],
-            ITEM_ID: ids,
-            TIMESTAMP: times.since_1970(part, "time_stamp", "s", ahead_hours=times.BEIJING),
-            SEQUENCE: part.rows,
-            "btag": part.table["btag"],
-        }
-        codes, rows = np.unique(ids.to_numpy(), return_index=True)
-        pairs = pair.take(pa.array(rows)).append_column(ITEM_ID, pa.array(codes))
-        found = Part(pa.table(history), part.files, part.rows) if len(ids) else None
-        return found, pairs
+    def _read(self, table: str, found: Sequence[File]) -> Rows:
+        rows = super()._read(table, found)
+        if table == "events":
+            time = f"TRY_CAST({rows['time_stamp']} AS BIGINT)"
+            self._shown = rows.ask(f"coalesce(min({time}), 0)", f"coalesce(max({time}), 0)")
+        if table != "history":
+            return rows
+        rows.require(of_type(rows, name, "BIGINT", self.advice) for name in ("cate", "brand"))
+        category, brand = (f"coalesce(TRY_CAST({rows[name]} AS BIGINT), 0)" for name in ("cate", "brand"))
+        item = f"-1 - ({category} * {_BRANDS} + {brand})"  # ads count from 1
+        columns = {name: rows[name] for name in ("user", "time_stamp", "btag")}
+        return rows.select({**columns, "cate": item, SEQUENCE: "row"})
 
-    def _files(self) -> tuple[File, File, File, File | None]:
-        download = Download.at(self.workspace, self.params.path, "fetch.taobao_ads.path")
-        log = download.need("behavior_log.csv") if self.params.behaviours else None
-        names = ("raw_sample.csv", "ad_feature.csv", "user_profile.csv")
-        sample, ads, profile = (download.need(name) for name in names)
-        return sample, ads, profile, log
+
+def _with_pairs(items: Rows, history: Rows) -> Rows:
+    """Return the items with one more for each pair of a category and a brand in the history."""
+    pair = f"(-1 - {history[ITEM_ID]})"
+    columns = {ITEM_ID: history[ITEM_ID], "cate_id": f"nullif({pair} // {_BRANDS}, 0)"}
+    columns["brand"] = f"nullif({pair} % {_BRANDS}, 0)"
+    chosen = ", ".join(f"{columns.get(name, 'NULL')} AS {items[name]}" for name in items.names)
+    pairs = f"SELECT DISTINCT {chosen} FROM ({history.query})"
+    numbers = f"{items.count} - 1 + row_number() OVER (ORDER BY {items[ITEM_ID]})"
+    return replace(items, query=f"{items.query} UNION ALL SELECT {numbers} AS row, * FROM ({pairs})")

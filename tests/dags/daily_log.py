@@ -13,7 +13,7 @@ import pyarrow.csv
 from workspace import SMALL, Workspace  # tests/pipeline
 
 from din.params import load
-from din.sources.simulate import Simulation
+from din.sources.simulate import draw
 
 FIRST = date(2024, 1, 1)
 NO_MORE: Mapping[str, Any] = MappingProxyType({})
@@ -25,7 +25,7 @@ class DailyLog:
     def __init__(self, folder: Path, days: int) -> None:
         self.folder = folder
         shipped = load(Path(__file__).parents[2] / "params.yaml").fetch.simulate
-        drawn = Simulation(replace(shipped, users=800, items=300, categories=20, days=days)).read()
+        drawn = draw(replace(shipped, users=800, items=300, categories=20, days=days))
         self.events = drawn.events.table
         self._write("items", drawn.items.table)
         self._write("history", drawn.history.table)

@@ -16,7 +16,7 @@ import pyarrow.csv as pcsv
 from workspace import SMALL, Workspace  # tests/pipeline
 
 from din.params import Params
-from din.sources.simulate import Simulation
+from din.sources.simulate import draw
 
 TABLE = {
     "fetch.source": "table",
@@ -37,7 +37,7 @@ class World:
         origin = Workspace(self._made("origin"), SMALL | TABLE)
         self.commit = origin.git("rev-parse", "HEAD")
         small = replace(params.fetch.simulate, users=1000, items=300, categories=20)
-        log = Simulation(small).read()
+        log = draw(small)
         assert log.items and log.history
         self.events, self.others = log.events.table, {"items": log.items.table, "history": log.history.table}
 

@@ -30,7 +30,7 @@ def test_the_table_of_errors_quotes_real_messages(message: str) -> None:
     """Each quoted phrase occurs in the code that raises it."""
     code = "".join(path.read_text() for path in (ROOT / "din" / "sources").glob("*.py"))
     text = re.sub(r'"\s*f?"', "", code.replace("{YEARS[0]} to {YEARS[1]}", "1990 to 2100"))
-    text = text.replace("{own[bad[0]]}", "1").replace("{form}", "CSV")
+    text = text.replace("{value[0]}", "1").replace("{form}", "CSV")
     assert message in text
 
 

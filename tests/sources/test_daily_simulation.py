@@ -24,11 +24,13 @@ from din.metrics.ranking import auc
 from din.params import Params, Simulate
 from din.sources.daily_simulation import FIRST_DAY, PRIOR_DAYS, DailySimulation, World, weekly_wave
 from din.sources.fetch import fetch, look
+from din.sources.source import Earlier
 from din.train.evaluate import oracle
 from din.train.predict import Predictions
 from din.workspace import Workspace
 
 PATHS = ("events", "truth")
+NOTHING = Earlier(files={}, is_same_log=lambda: False, digest=str, accept_shrunk=False)
 
 
 def until(day: int) -> date:
@@ -92,8 +94,9 @@ def test_a_later_until_only_adds_days(shipped: Simulate, drawn: dict[str, Any], 
     """Files of days are equal byte by byte, the history too, and the items are those that appeared until the day."""
     block = built(shipped, drawn)
     with TemporaryDirectory() as first, TemporaryDirectory() as second:
-        DailySimulation(block, until(day)).write(Path(first), kept=())
-        described = DailySimulation(block, until(day + more)).write(Path(second), kept=())
+        DailySimulation(Workspace(Path(first)), block, until(day)).write(Path(first), NOTHING)
+        source = DailySimulation(Workspace(Path(second)), block, until(day + more))
+        described = source.write(Path(second), NOTHING).described
         earlier, later = hash_files(Path(first)), hash_files(Path(second))
         items = [pq.read_table(Path(folder) / "items.parquet") for folder in (first, second)]
         sequence = pq.read_table(Path(second) / "truth", columns=["sequence"])["sequence"].to_pylist()

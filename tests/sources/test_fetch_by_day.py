@@ -18,7 +18,7 @@ from raw_files import snapshot
 from din.artifacts import hash_files, read_json
 from din.errors import InputError
 from din.params import Params, parse, to_json
-from din.sources import columns, files, forms
+from din.sources import readers
 from din.sources.fetch import fetch, look
 from din.workspace import Workspace
 
@@ -65,13 +65,13 @@ def _time(number: int, row: int) -> int:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list of the files that are read from now on."""
     found: list[str] = []
-    read = files.read
+    read = readers.read
 
     def listed(given, *how):
         found.extend(Path(file.name).name for file in given)
         return read(given, *how)
 
-    monkeypatch.setattr(files, "read", listed)
+    monkeypatch.setattr(readers, "read", listed)
     return found
 
 
@@ -360,24 +360,6 @@ def test_by_day_gives_the_bytes_of_the_whole_log(
     assert bytes_of(stepwise) == bytes_of(at_once)
     fetch(whole, by_day(events="logs/*.csv"))
     assert bytes_of(whole) == bytes_of(at_once)
-
-
-@given(st.lists(st.one_of(st.none(), st.sampled_from(WORDS[1:]), st.text(max_size=3))), st.integers(0, 5))
-def test_deciding_rows_of_text(values: list[str | None], cut: int) -> None:
-    """The few rows give a column of text the type of all its rows, as an id and as a side column."""
-    column = pa.chunked_array([pa.array(values[:cut], pa.string()), pa.array(values[cut:], pa.string())])
-    few = column.take(pa.array(forms.deciding_rows(pa.table({"a": column}), {})))
-    assert len(few) <= 6
-    assert columns.ids(few, text=True).type == columns.ids(column, text=True).type
-    assert columns.typed(few, text=True).type == columns.typed(column, text=True).type
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(), st.integers(-9, 9).map(float))))
-def test_deciding_rows_of_numbers(values: list[float | None]) -> None:
-    """The few rows decide whether an id column of floats holds whole numbers only."""
-    column = pa.chunked_array([pa.array(values, pa.float64())])
-    few = column.take(pa.array(forms.deciding_rows(pa.table({"a": column}), {})))
-    assert columns.ids(few, text=False).type == columns.ids(column, text=False).type
 
 
 def test_a_preserved_time_does_not_hide_a_change(workspace: Workspace, by_day: Build) -> None:

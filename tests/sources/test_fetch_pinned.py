@@ -9,7 +9,7 @@ import pytest
 from din.artifacts import read_json
 from din.errors import InputError
 from din.params import Params
-from din.sources import files
+from din.sources import files, readers
 from din.sources.fetch import fetch, look
 from din.workspace import Workspace
 
@@ -103,7 +103,7 @@ def test_looking_twice_reads_once(
     """If nothing changed, neither `look` nor an up-to-date fetch reads rows or bytes."""
     seen = look(workspace, table_params(until=DAY))
     fetch(workspace, table_params(until=DAY))
-    monkeypatch.setattr(files, "read", lambda *_: pytest.fail("read the source"))
+    monkeypatch.setattr(readers, "read", lambda *_: pytest.fail("read the source"))
     monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
     assert look(workspace, table_params(until=DAY)) == seen
     fetch(workspace, table_params(until=DAY))

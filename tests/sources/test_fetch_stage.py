@@ -15,8 +15,9 @@ from din import code
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
-from din.sources import files, rawlog
+from din.sources import files, rawlog, readers
 from din.sources.fetch import fetch
+from din.sources.rows import Rows
 from din.workspace import Workspace
 
 
@@ -35,7 +36,7 @@ def test_a_second_fetch_reads_nothing(
     fetch(workspace, table_params())
     before = snapshot(workspace)
     capsys.readouterr()
-    monkeypatch.setattr(files, "read", lambda *_: pytest.fail("read the source"))
+    monkeypatch.setattr(readers, "read", lambda *_: pytest.fail("read the source"))
     monkeypatch.setattr(files, "_sha256", lambda *_: pytest.fail("hashed the source"))
     fetch(workspace, table_params())
     assert capsys.readouterr().out == f"fetch: {workspace.raw} is up to date with table (6 rows, 3 days)\n"
@@ -191,15 +192,15 @@ def test_a_source_that_changes_while_it_is_read(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of two versions are never mixed under one fingerprint."""
-    read = files.read
+    read = readers.read
 
-    def and_append(*args: Any) -> rawlog.Part:
+    def and_append(*args: Any) -> Rows:
         result = read(*args)
         with (workspace.root / "clicks.csv").open("a") as log:
             log.write("1,10,1700300000,1,a\n")
         return result
 
-    monkeypatch.setattr(files, "read", and_append)
+    monkeypatch.setattr(readers, "read", and_append)
     with pytest.raises(Unavailable, match="changed while they were read; run fetch again"):
         fetch(workspace, table_params())
     assert not workspace.raw.exists()
@@ -215,7 +216,7 @@ def test_a_failure_while_writing_leaves_the_old_tree(
     def full(*_: object, **__: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(rawlog.pq, "write_table", full)
+    monkeypatch.setattr(rawlog.pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="No space"):
         fetch(workspace, table_params(keep=("tab",)))
     assert snapshot(workspace) == before

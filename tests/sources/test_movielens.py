@@ -106,7 +106,7 @@ def test_both_forms_give_the_same_files(workspace: Workspace, params: Params, of
 def test_the_log(workspace: Workspace, params: Params) -> None:
     """Every rating is a behaviour, ratings from 4 on are clicks, and order, fields and protocol are as declared."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
-    log = checked(movielens.MovieLens(workspace, params.fetch.movielens).read())
+    log = checked(movielens.MovieLens(workspace, params.fetch.movielens, None).read())
     events = log.events.table
     assert events["label"].to_pylist() == [0, 1, 1]
     assert events["behaviour"].to_pylist() == [1, 1, 1]
@@ -123,7 +123,7 @@ def test_the_log(workspace: Workspace, params: Params) -> None:
 def test_positive_rating(workspace: Workspace, params: Params) -> None:
     """The parameter sets the threshold of a click."""
     write_wheel(workspace.fetched / movielens.ARCHIVES[1])
-    log = movielens.MovieLens(workspace, MovieLens(path=None, positive_rating=4.5)).read()
+    log = movielens.MovieLens(workspace, MovieLens(path=None, positive_rating=4.5), None).read()
     assert log.events.table["label"].to_pylist() == [0, 1, 0]
 
 

@@ -106,13 +106,17 @@ def test_to_shards(workspace: Workspace, write: Callable[[Path], None], public_p
 @pytest.mark.parametrize(
     ("name", "line", "expected"),
     [
-        ("ml/ratings.csv", "1,x,4.0,978300760", ("line 81", "CSV conversion error to int64: invalid value 'x'")),
+        ("ml/ratings.csv", "1,x,4.0,978300760", ("row 80: movieId is 'x'; expected a whole number",)),
         ("ml/ratings.csv", "1,40,4.0", ("line 81", "Expected 4 columns, got 3")),
         ("ml/ratings.csv", "1,40,,978300760", ("row 80: rating is missing",)),
-        ("ml/ratings.csv", "1,40,4.0,978300760000", ("row 80: timestamp is 978300760000; expected s since 1970",)),
+        (
+            "ml/ratings.csv",
+            "1,40,4.0,978300760000",
+            ("row 80: timestamp is 978300760000", "outside the years 1990 to 2100"),
+        ),
         ("ml/ratings.csv", ",40,4.0,978300760", ("row 80: user_id is missing",)),
         ("ml/movies.csv", "30,Other (1990),Drama", ("row 4: duplicate item_id 30: first seen in ml/movies.csv row 3",)),
-        ("1m/ratings.dat", "1::x::5::978300760", ("line 80", "invalid value 'x'")),
+        ("1m/ratings.dat", "1::x::5::978300760", ("row 80: movieId is 'x'; expected a whole number",)),
         ("1m/ratings.dat", "1::40::5", ("line 80", "Expected 7 columns, got 5")),
         ("1m/movies.dat", "40:Heat (1995):Action", ("line 4", "expected id::title::genres")),
     ],

@@ -13,14 +13,14 @@ from din.errors import InputError
 from din.params import Params, Simulate, parse, to_json
 from din.sources.fetch import fetch
 from din.sources.rawlog import RawLog, checked
-from din.sources.simulate import INTERESTS, MAX_BEHAVIOURS, PRIOR, Simulation
+from din.sources.simulate import INTERESTS, MAX_BEHAVIOURS, PRIOR, draw
 from din.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
 def log(params: Params) -> RawLog:
     """Return the log of the shipped params."""
-    return checked(Simulation(params.fetch.simulate).read())
+    return checked(draw(params.fetch.simulate))
 
 
 def numpy(table: pa.Table) -> dict[str, np.ndarray]:
@@ -55,7 +55,7 @@ def test_oracle_and_popularity(log: RawLog) -> None:
 
 def test_truth_follows_from_the_users_own_behaviours(params: Params) -> None:
     """A slow twin counts each user's earlier behaviours in the candidate's category from the tables alone."""
-    log = Simulation(replace(params.fetch.simulate, users=40, seed=3)).read()
+    log = draw(replace(params.fetch.simulate, users=40, seed=3))
     assert log.items and log.history and log.truth
     category = dict(zip(*log.items.table.select(["item_id", "category"]).to_pydict().values(), strict=True))
     behaviours = [(r["user_id"], r["timestamp"], r["item_id"]) for r in log.history.table.to_pylist()]
@@ -93,7 +93,7 @@ def test_no_user_has_two_behaviours_at_once(log: RawLog) -> None:
 def test_the_same_params_give_the_same_log(params: Params) -> None:
     """Equal parameters give equal logs, and another seed gives another log."""
     block = replace(params.fetch.simulate, users=50)
-    first, second, other = (Simulation(replace(block, seed=seed)).read() for seed in (1, 1, 2))
+    first, second, other = (draw(replace(block, seed=seed)) for seed in (1, 1, 2))
     assert first.events.table.equals(second.events.table)
     assert not first.events.table.equals(other.events.table)
 
@@ -135,7 +135,7 @@ def test_the_bounds_of_parameters_are_those_of_the_simulation(params: Params, ke
 def test_the_longest_allowed_history(params: Params) -> None:
     """Even with the largest number of impressions, nobody has more than 50 behaviours before the last one."""
     block = replace(params.fetch.simulate, users=30, impressions_per_user=46)
-    log = Simulation(block).read()
+    log = draw(block)
     assert log.history
     prior = np.bincount(numpy(log.history.table)["user_id"], minlength=31)
     assert prior[1:].max() + 45 <= 50

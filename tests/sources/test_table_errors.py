@@ -103,6 +103,7 @@ CASES = [
         "another form", "1,10,31.05.2024,0", "expected the form '%m/%d/%Y'", 'timestamp_unit to "%d.%m.%Y"',
         timestamp_unit="%m/%d/%Y",
     ),
+    Case("a form that nobody knows", {}, ("timestamp_unit: '%Q'", "such as %d.%m.%Y"), {"timestamp_unit": "%Q"}),
     Case(
         "semicolons", {"bad.csv": "a;b\n1;2\n"},
         ("bad.csv: its only column is 'a;b'", "fetch.table.csv.delimiter to ';'"), {"events": "bad.csv"},

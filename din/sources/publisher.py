@@ -1,0 +1,87 @@
+"""Publishers' logs, read as tables whose files, columns and types are known."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Any, ClassVar
+
+from din.errors import InputError, listed
+from din.params import Table, to_json
+from din.params.fetch import Csv
+from din.sources import files
+from din.sources.download import Download
+from din.sources.files import File
+from din.sources.rows import Rows
+from din.sources.tabular import TableSource
+from din.workspace import Workspace
+
+TABLE = Table(
+    events=None,
+    columns={},
+    label="label",
+    behaviour=None,
+    timestamp_unit="s",
+    utc_offset_hours=0,
+    keep=(),
+    items=None,
+    items_columns={},
+    items_from_events=(),
+    users=None,
+    users_columns={},
+    history=None,
+    history_columns={},
+    separators={},
+    csv=Csv(delimiter=None, names=(), encoding="utf-8", decimal="."),
+    daily=False,
+    sampled=None,
+)
+"""A table of the usual form."""
+BEIJING = 8  # hours ahead of UTC, all year round
+
+
+class Publisher(TableSource):
+    """A log in its publisher's files.
+
+    A subclass says how to find the files, and which columns they have. Files with other columns, or with values of
+    another type, are refused.
+
+    Attributes:
+        key: the parameter that holds the path.
+        needs: the columns that each table must have beside those of the log.
+    """
+
+    grows = False
+    advice = "download the publisher's file again"
+    key: ClassVar[str]
+    needs: ClassVar[Mapping[str, Collection[str]]] = {}
+
+    def __init__(self, workspace: Workspace, params: Any, until: date | None, table: Table) -> None:
+        super().__init__(workspace, table, until)
+        self.settings = params
+
+    def download(self) -> Download:
+        """Find the files at the path that the source's block names."""
+        return Download.at(self.workspace, self.settings.path, self.key)
+
+    @abstractmethod
+    def found(self) -> dict[str, tuple[File, ...]]:
+        """Return the files of each table."""
+
+    def identity(self) -> Any:
+        """Return the digests of the files that are read, and the parameters other than paths."""
+        self._listed = self.found()
+        used = [file for of_table in self._listed.values() for file in of_table]
+        settings = {key: value for key, value in to_json(self.settings).items() if key != "path"}
+        return {"files": files.digests(self.workspace, used), **settings}
+
+    def _require(self, table: str, names: Sequence[str], file: str) -> None:
+        given = [name.strip() for name in names]
+        wanted = (*self._wanted(table).values(), *self.needs.get(table, ()))
+        if missing := [name for name in wanted if name not in given]:
+            raise InputError(f"{file}: no column {missing[0]!r}; its columns: {listed(names)}; {self.advice}")
+
+    def _read(self, table: str, found: Sequence[File]) -> Rows:
+        """Read a table. Blanks around the names of columns are ignored."""
+        rows = super()._read(table, found)
+        return replace(rows, names=tuple(name.strip() for name in rows.names))

@@ -1,0 +1,269 @@
+"""Read the files of a table: CSV, Parquet and JSON-lines, local or through fsspec.
+
+CSV is read as text, and only the columns asked for. Types are decided later over all rows (`values.py`), never from a
+sample. Files are read in batches into the engine, so memory does not grow with them. JSON-lines are parsed twice,
+because their columns and types are known only at the end.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.json as pjson
+import pyarrow.parquet as pq
+
+from din.errors import InputError, shown
+from din.progress import track
+from din.sources import delimited, jsonlines
+from din.sources.files import CHUNK, File, format_of, unreadable
+from din.sources.rows import Rows, Store, numbered, quoted
+
+Select = Callable[[Sequence[str], str], list[str]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How text files are written.
+
+    Attributes:
+        delimiter: one character; None = a tab in .tsv, else a comma.
+        names: the columns of files without a header; () = the first line names them.
+        encoding: as Python names it.
+        decimal: `.`, or `,` in numbers such as 12,50.
+        fields: the fields to read of JSON-lines, if their types are known; others may hold anything.
+    """
+
+    delimiter: str | None = None
+    names: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    decimal: str = "."
+    fields: pa.Schema | None = None
+
+    def of(self, file: File) -> str:
+        """Return the delimiter of a file."""
+        return self.delimiter or ("\t" if file.suffix == "tsv" else ",")
+
+
+COMMON = Dialect()
+"""CSV as most programs write it."""
+COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
+"""The form of a number such as 12,50, and its form with a point."""
+NOTHING = pa.int32()
+"""The type of a column that holds nothing; all integers are int64."""
+
+
+def read(
+    files: Sequence[File],
+    select: Select,
+    dialect: Dialect,
+    store: Store,
+    table: str,
+    where: Callable[[Rows], str] = lambda _: "true",
+) -> Rows:
+    """Read the selected columns of all files, in order, into a store, instead of an earlier table of that name.
+
+    Columns of CSV are text, with null for ''. Columns of other formats keep their types.
+
+    Args:
+        files: the files.
+        select: maps (column names, file name) to the columns to read, and raises if one is missing.
+        dialect: how CSV files are written.
+        store: holds the rows.
+        table: the name of the table.
+        where: returns the condition of the rows to keep, in SQL.
+
+    Raises:
+        InputError: a file is empty, damaged or not UTF-8; a row has too many or too few values; a column's type
+            differs between files.
+    """
+    chosen = [_chosen(file, select, dialect) for file in files]
+    schema = unified([(file.name, own) for file, own in zip(files, chosen, strict=True)])
+    path = store.file(table)
+    rows = Rows(store.con, f"SELECT * FROM read_parquet({quoted(str(path))})", tuple(schema.names), ())
+    given = replace(rows, query="SELECT * FROM batch")
+    total = 0
+    counts = []
+    with pq.ParquetWriter(path, numbered(schema.empty_table(), 0).schema, compression="lz4") as writer:
+        for file, own in track([*zip(files, chosen, strict=True)], len(files), "reading", "file"):
+            start = total
+            for batch in _batches(file, own, dialect):
+                writer.write_table(store.filtered(numbered(_filled(batch, schema), total), where(given)))
+                total += batch.num_rows
+            counts.append((file.name, total - start))
+    return replace(rows, files=tuple(counts))
+
+
+def _batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+    with unreadable(file.name):
+        yield from _FORMATS[format_of(file.path)].batches(file, schema, dialect)
+
+
+def unified(schemas: Sequence[tuple[str, pa.Schema]]) -> pa.Schema:
+    """Return the columns of all schemas, which are given with the name of their file.
+
+    Raises:
+        InputError: a column's type differs.
+    """
+    seen: dict[str, tuple[pa.DataType, str]] = {}
+    for name, schema in schemas:
+        for field in schema:
+            kind, earlier = seen.setdefault(field.name, (field.type, name))
+            common = _common(kind, field.type)
+            if common is None:
+                raise InputError(
+                    f"{name}: column {shown(field.name)} is of type {field.type}, but of type {kind} in {earlier}; "
+                    "expected one type in all files: values of different types never match, so store both the same way"
+                )
+            seen[field.name] = (common, earlier)
+    return pa.schema([(name, kind) for name, (kind, _) in seen.items()])
+
+
+def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds the values of both with their meaning, or None."""
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        common = _common(one.value_type, other.value_type)
+        return common and pa.list_(common)
+    if one == other or other == NOTHING:
+        return one
+    if one == NOTHING:
+        return other
+    return pa.float64() if {one, other} == {pa.int64(), pa.float64()} else None
+
+
+def _chosen(file: File, select: Select, dialect: Dialect) -> pa.Schema:
+    """Return the columns to read of a file."""
+    form = format_of(file.path)
+    with unreadable(file.name):
+        if file.system.size(file.path) == 0:
+            raise InputError(f"{file.name}: empty (0 bytes); expected a {form} file: export it again")
+        schema = _FORMATS[form].schema(file, dialect)
+    return pa.schema([(name, _plain(schema.field(name).type)) for name in select(schema.names, file.name)])
+
+
+def _filled(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    """Return a batch in the types of a schema, with nulls in the columns that it lacks."""
+    columns = {name: batch[name] for name in batch.schema.names}
+    nulls = pa.nulls(batch.num_rows)
+    return pa.table([columns.get(field.name, nulls).cast(field.type) for field in schema], schema=schema)
+
+
+def _csv_schema(file: File, dialect: Dialect) -> pa.Schema:
+    with _csv(file, [], dialect) as reader:
+        header = reader.schema.names
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise InputError(f"{file.name}: column {shown(twice[0])} appears twice in the header; rename one")
+    if others := [other for other in (";", "\t", "|", ",") if len(header) == 1 and other in header[0]]:
+        raise InputError(
+            f"{file.name}: its only column is {shown(header[0])}; set fetch.table.csv.delimiter to {others[0]!r}"
+        )
+    return pa.schema([(name, pa.string()) for name in header])
+
+
+def _csv_batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa.RecordBatch]:
+    with _csv(file, schema.names, dialect) as reader:
+        for batch in reader:
+            yield _with_points(batch) if dialect.decimal == "," else batch
+
+
+@contextmanager
+def _csv(file: File, names: Sequence[str], dialect: Dialect) -> Iterator[pcsv.CSVStreamingReader]:
+    """Open a file for the columns `names` as text; without names, for all."""
+    parse = pcsv.ParseOptions(delimiter=dialect.of(file), newlines_in_values=True)
+    options = pcsv.ReadOptions(
+        use_threads=False,  # with threads, errors would not name the row
+        block_size=CHUNK,
+        column_names=dialect.names or None,
+        encoding=dialect.encoding,
+    )
+    convert = pcsv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    explained = delimited.explained(file.name, file.lines, dialect.of(file), CHUNK, headed=not dialect.names)
+    with explained, file.open() as stream, pcsv.open_csv(stream, options, parse, convert) as reader:
+        yield reader
+
+
+def _with_points(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return text with a point for the comma of each cell that is a number such as 12,50."""
+    columns = [pc.replace_substring_regex(column, *COMMA) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _json_schema(file: File, dialect: Dialect) -> pa.Schema:
+    """Return the columns of all lines. Text that looks like a time stays text."""
+    if dialect.fields:
+        return dialect.fields
+    schema = pa.schema([])
+    with jsonlines.explained(file.name, file.lines, jsonlines.one_type_each()), file.lines() as lines:
+        while block := lines.read(CHUNK) + lines.readline(CHUNK):
+            found = pjson.read_json(pa.BufferReader(block), pjson.ReadOptions(block_size=2 * CHUNK)).schema
+            own = pa.schema([(field.name, _text_for_times(field.type)) for field in found])
+            schema = pa.unify_schemas([schema, own], promote_options="permissive")
+    return schema
+
+
+def _json_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.RecordBatch]:
+    options = pjson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    read = pjson.ReadOptions(block_size=4 * CHUNK)  # no line may be longer
+    explained = jsonlines.explained(file.name, file.lines, jsonlines.of_types(schema))
+    with explained, file.open() as stream, pjson.open_json(stream, read, options) as reader:
+        for batch in reader:
+            batch.validate(full=True)  # UTF-8
+            yield batch
+
+
+def _parquet_schema(file: File, _: Dialect) -> pa.Schema:
+    with file.system.open(file.path, "rb") as raw:
+        return pq.ParquetFile(raw).schema_arrow
+
+
+def _parquet_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.RecordBatch]:
+    with file.system.open(file.path, "rb") as raw:
+        for batch in pq.ParquetFile(raw).iter_batches(columns=schema.names):
+            batch.validate(full=True)  # UTF-8
+            yield batch.select(schema.names).cast(schema)
+
+
+class _Format(NamedTuple):
+    """How the columns of a file are found, and how some of them are read."""
+
+    schema: Callable[[File, Dialect], pa.Schema]
+    batches: Callable[[File, pa.Schema, Dialect], Iterator[pa.RecordBatch]]
+
+
+_FORMATS = {
+    "CSV": _Format(_csv_schema, _csv_batches),
+    "Parquet": _Format(_parquet_schema, _parquet_batches),
+    "JSON-lines": _Format(_json_schema, _json_batches),
+}
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Return int64 for integers, float64 for other numbers, string for text, and lists of these."""
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if is_.is_integer(kind) or is_.is_duration(kind):
+        return pa.int64()
+    if is_.is_floating(kind) or is_.is_decimal(kind):
+        return pa.float64()
+    if is_.is_large_string(kind) or is_.is_string_view(kind) or is_.is_binary(kind) or is_.is_large_binary(kind):
+        return pa.string()
+    if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if is_.is_timestamp(kind):
+        return pa.timestamp(kind.unit)  # in UTC
+    return NOTHING if is_.is_null(kind) else kind
+
+
+def _text_for_times(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.list_(_text_for_times(kind.value_type))
+    return pa.string() if pa.types.is_temporal(kind) else kind

@@ -1,0 +1,208 @@
+"""The tables of a log as queries of DuckDB, which spills to disk whatever does not fit into its memory.
+
+In SQL the columns are named c0, c1, …, because files may use any names, and SQL ignores their case. The column `row` is
+the number of the row in the files, counted from 0 over all of them, so that messages can name its place.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+from weakref import finalize
+
+import duckdb
+import pyarrow as pa
+
+from din import cores
+from din.errors import InputError
+
+BATCH = 1 << 17  # rows
+_MEMORY = "128MB"  # of DuckDB; Python and Arrow need about as much
+
+
+class Check(NamedTuple):
+    """A rule that every row must obey.
+
+    Attributes:
+        broken: the SQL condition of a row that breaks it.
+        shown: the SQL expression of the value to show.
+        says: returns the message about that value, without its place.
+    """
+
+    broken: str
+    shown: str
+    says: Callable[[Any], str]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of a log that is small enough for memory.
+
+    Attributes:
+        table: the rows.
+        files: (file name, number of rows), in reading order.
+    """
+
+    table: pa.Table
+    files: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One table of a log.
+
+    Attributes:
+        con: the engine.
+        query: SQL that selects `row` and the columns.
+        names: the names of the columns c0, c1, ….
+        files: (file name, number of rows), in reading order.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    query: str
+    names: tuple[str, ...]
+    files: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, part: "Part | Rows") -> "Rows":
+        """Return a table in memory as a query."""
+        if isinstance(part, Rows):
+            return part
+        con = _in_memory().cursor()
+        con.register("given", numbered(part.table, 0))
+        return cls(con, "SELECT * FROM given", tuple(part.table.column_names), part.files)
+
+    @property
+    def name(self) -> str:
+        """The name of all files together, for messages."""
+        return name_of(self.files)
+
+    @cached_property
+    def types(self) -> dict[str, str]:
+        """DuckDB's type of each column."""
+        described = self.con.execute(f"DESCRIBE {self.query}").fetchall()
+        found = {column: kind for column, kind, *_ in described}
+        return {name: found[self[name]] for name in self.names}
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows."""
+        return self.ask("count(*)")[0]
+
+    @property
+    def table(self) -> pa.Table:
+        """All rows, in memory, in the order of the files."""
+        schema = self.schema
+        return pa.Table.from_batches([*self.batches("row")], schema)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns' types in Arrow."""
+        return self._named(
+            self.con.execute(f"SELECT * EXCLUDE row FROM ({self.query}) LIMIT 0").to_arrow_table().schema
+        )
+
+    def __getitem__(self, name: str) -> str:
+        """Return the name of a column in SQL."""
+        return f"c{self.names.index(name)}"
+
+    def select(self, columns: Mapping[str, str], where: str = "true") -> "Rows":
+        """Return rows with other columns, each an SQL expression over these."""
+        chosen = "".join(f", {sql} AS c{at}" for at, sql in enumerate(columns.values()))
+        return Rows(self.con, f"SELECT row{chosen} FROM ({self.query}) WHERE {where}", tuple(columns), self.files)
+
+    def ask(self, *expressions: str) -> tuple[Any, ...]:
+        """Return the values of aggregates."""
+        found = self.con.execute(f"SELECT {', '.join(expressions)} FROM ({self.query})").fetchone()
+        assert found is not None
+        return found
+
+    def require(self, checks: Iterable[Check]) -> None:
+        """Check all rows in one pass.
+
+        Raises:
+            InputError: a row breaks a check. The message names the first row of the first such check.
+        """
+        checks = [*checks]
+        firsts = self.ask("0", *(f"min(row) FILTER (WHERE {check.broken})" for check in checks))[1:]
+        for check, row in zip(checks, firsts, strict=True):
+            if row is not None:
+                shown = f"SELECT {check.shown} FROM ({self.query}) WHERE row = {row} AND ({check.broken}) LIMIT 1"
+                ((value,),) = self.con.execute(shown).fetchall()
+                raise InputError(f"{self.at(row)}: {check.says(value)}")
+
+    def at(self, row: int) -> str:
+        """Return the place of a row for messages, e.g. `clicks.csv row 17`.
+
+        Rows are counted from 1 within their file, without the header.
+        """
+        for name, rows in self.files:
+            if row < rows:
+                return f"{name} row {row + 1}"
+            row -= rows
+        raise IndexError(row)
+
+    def batches(self, order: str) -> Iterator[pa.RecordBatch]:
+        """Yield the columns, in the order that SQL names; the next query ends it."""
+        query = f"SELECT * EXCLUDE row FROM ({self.query}) ORDER BY {order}"
+        for batch in self.con.execute(query).to_arrow_reader(BATCH):
+            schema = self._named(batch.schema)
+            columns = [column.cast(kind) for column, kind in zip(batch.columns, schema.types, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _named(self, schema: pa.Schema) -> pa.Schema:
+        """Return a schema of DuckDB with our names, and with elements of lists under Arrow's name."""
+        kinds = [pa.list_(kind.value_type) if pa.types.is_list(kind) else kind for kind in schema.types]
+        return pa.schema([*zip(self.names, kinds, strict=True)])
+
+
+def name_of(files: Sequence[tuple[str, int]]) -> str:
+    """Return the name of all files together, for messages."""
+    return files[0][0] if len(files) == 1 else f"{files[0][0]} … {files[-1][0]}"
+
+
+class Store:
+    """An engine with bounded memory, and a folder for the tables it reads and for what it spills."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(mkdtemp(dir=folder))
+        self.con = duckdb.connect(
+            config={"threads": cores.available(), "memory_limit": _MEMORY, "temp_directory": str(self.folder / "spill")}
+        )
+        finalize(self.con, shutil.rmtree, self.folder, ignore_errors=True)  # once no rows need it
+        self.con.execute("SET TimeZone = 'UTC'")
+        self._count = count()
+
+    def file(self, table: str) -> Path:
+        """Return the path for the rows of a table, and delete those of that name."""
+        for old in self.folder.glob(f"{table}-*.parquet"):
+            old.unlink()
+        return self.folder / f"{table}-{next(self._count)}.parquet"
+
+    def filtered(self, table: pa.Table, where: str) -> pa.Table:
+        """Return the rows of a batch that fulfil a condition in SQL."""
+        if where == "true":
+            return table
+        self.con.register("batch", table)
+        return self.con.execute(f"SELECT * FROM batch WHERE {where}").to_arrow_table().cast(table.schema)
+
+
+def quoted(text: str) -> str:
+    """Return text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def numbered(table: pa.Table, start: int) -> pa.Table:
+    """Return a table with columns as SQL names them, and with the numbers of its rows from `start` on."""
+    table = table.rename_columns([f"c{at}" for at in range(table.num_columns)])
+    return table.add_column(0, "row", pa.arange(start, start + table.num_rows))
+
+
+@cache
+def _in_memory() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()

@@ -1,0 +1,98 @@
+"""What a source of a log provides, and what `fetch` tells it. Each source is a class in a module of its own."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, ClassVar
+
+from din.artifacts import hash_files
+from din.names import Day, Digest
+from din.sources import rawlog
+from din.sources.rawlog import RawLog
+from din.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier fetches leave.
+
+    Attributes:
+        files: the sha256 of the files that need not be written again, by path; None for those of all days that are
+            known to be the same.
+        is_same_log: returns whether these files are of this very log, up to another day.
+        digest: hashes a value together with the code and the name of the source.
+        accept_shrunk: whether a day may have fewer rows than before.
+    """
+
+    files: Mapping[str, Digest] | None
+    is_same_log: Callable[[], bool]
+    digest: Callable[[Any], Digest]
+    accept_shrunk: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """A log that was written, but for files of days that need not be read.
+
+    Attributes:
+        described: see `rawlog.description`.
+        files: the sha256 of each file of the log, by path.
+        days_read: the number of days that were read.
+    """
+
+    described: dict[str, Any]
+    files: dict[str, str]
+    days_read: int
+
+
+class Source(ABC):
+    """One log.
+
+    Attributes:
+        grows: whether days are appended, so that the log up to a day is identified by its rows.
+        days: the days of the log, if they are known without reading it.
+
+    Args:
+        workspace: where relative paths start.
+        params: the source's block of parameters.
+        until: the last day to read; None for all.
+    """
+
+    grows: ClassVar[bool] = False
+    days: Sequence[Day] = ()
+
+    def __init__(self, workspace: Workspace, params: Any, until: date | None) -> None:
+        self.workspace = workspace
+        self.params = params
+        self.until = until
+
+    @abstractmethod
+    def identity(self) -> Any:
+        """Return JSON that changes when the rows would: hashes of contents, and params other than paths.
+
+        Raises:
+            InputError: the source is missing or unreadable.
+            Unavailable: the source can't be reached now.
+        """
+
+    @abstractmethod
+    def read(self) -> RawLog:
+        """Read the whole log.
+
+        Raises:
+            InputError: a file or value can't be used. The message names file, row or column, and value, and says what
+                was expected.
+            Unavailable: the source can't be reached now.
+        """
+
+    def write(self, tree: Path, earlier: Earlier) -> Written:
+        """Write the log below `tree`, an empty folder.
+
+        Raises:
+            InputError: see `read` and `rawlog.checked`.
+            Unavailable: the source can't be reached now.
+        """
+        described = rawlog.write(self.read(), tree, self.until)
+        return Written(described, hash_files(tree), len(described["days"]))
