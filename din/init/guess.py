@@ -3,7 +3,7 @@
     first rows ── look, roles ──> fetch.table ── the reader of `din fetch` ──> all rows ── fields, split ──> featurize
 
 The second half reads the whole log as a fetch would, so a log that a fetch would refuse is refused here, with the same
-message. It takes the memory of a fetch.
+message. Unlike a fetch, it holds the columns in memory.
 """
 
 import re

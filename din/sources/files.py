@@ -1,9 +1,4 @@
-"""Find, hash and read the files of a log: CSV, Parquet and JSON-lines, local or through fsspec.
-
-CSV is read as text, and only the columns asked for. Types are decided later over all rows (`columns.py`), never from a
-sample. Reading takes one pass and memory for the chosen columns. JSON-lines are the exception: all their columns are
-parsed before the chosen ones are kept.
-"""
+"""Find, open and hash the files of a log, local or through fsspec; `readers.py` reads their rows."""
 
 import errno
 import fnmatch

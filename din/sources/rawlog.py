@@ -1,7 +1,8 @@
 """The raw contract: the tables that every source yields, the checks they share, and the writer of `data/raw/`.
 
-A source returns Arrow tables and writes nothing itself, so the log must fit into memory (about 60 bytes an event); of
-a log that is read or drawn by day, a day must.
+A source returns its tables as queries, or as Arrow tables if they are small, and writes nothing itself. Checks and
+sorting are DuckDB's, and rows are written one row group at a time, so memory does not grow with the log.
+
 Equal tables are written as equal bytes: rows are in sequence order, row-group size and codec are fixed, and no file
 holds the time of writing. Each day is one file. A changed log is written whole before `fetch` links the unchanged days
 back.

@@ -6,8 +6,7 @@
 An item is an ad (adgroup_id). `clk` is the label, and `nonclk` must be its opposite. The behaviour log names a category
 and a brand but no ad, so each pair of them is an item of its own, with a negative id made of both, and without campaign
 or price. Its rows enter histories with their kind as the behaviour field `btag` (`clk` for a clicked ad). They are read
-from `behaviour_days` days before the first impression until the last impression. Each row that is kept takes about
-40 bytes of memory; most rows are `pv`, so leave that out if memory is short.
+from `behaviour_days` days before the first impression until the last impression.
 
 Times are shifted to Beijing's (UTC+8), so that days are the publisher's. The publisher trains on 2017-05-06 … 05-12 and
 tests on 05-13, which is `featurize.test_days: 1`.
