@@ -66,7 +66,7 @@ class Day:
 
     @property
     def learned(self) -> LearnedDay:
-        """What reports say about the day."""
+        """The day as reports describe it."""
         return LearnedDay(
             day=self.rows.day.isoformat(),
             rows=len(self.rows),
