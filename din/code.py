@@ -59,12 +59,12 @@ class Module:
     Attributes:
         digests: sha256 of its source, and of the C sources beside a package's `__init__.py`; by path from the root.
         imports: the full names of everything that it imports, in functions too, and of the package it lies in.
-        seam: true if it makes a `Seam`.
+        built_in: the names of the modules that its seam imports when they are asked for.
     """
 
     digests: dict[str, Digest]
     imports: frozenset[str]
-    seam: bool
+    built_in: frozenset[str]
 
 
 def write_code(workspace: Workspace, params: Params) -> None:
@@ -98,7 +98,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     modules = closure(imports_of_command(stage.command), blocks)
     packages = packages_of(modules) | set(stage.meta.get("packages", ()))
     files = digests(modules)
-    seams = {name for name in modules if _module(name).seam}
+    seams = {name for name in modules if _module(name).built_in}
     for path in plugins:
         tree = ast.parse(path.read_bytes())
         imports = set(_imports(tree))
@@ -137,12 +137,13 @@ def imports_of_command(command: str) -> set[str]:
     return {name for name in imported if not name.startswith("din.cli")}  # it imports the page, which no stage runs
 
 
-def closure(modules: Iterable[str], blocks: Collection[str]) -> set[str]:
+def closure(modules: Iterable[str], blocks: Collection[str], built_in: bool = True) -> set[str]:
     """Return the modules of this repository that importing some modules may import, themselves among them.
 
     Args:
         modules: full names; other packages' are ignored.
         blocks: names of the blocks of params.yaml that are read.
+        built_in: whether to follow seams to everything that is built in.
     """
     block_types: dict[str, Any] = {field.name: field.type for field in fields(Params)}
     read = {block_types[block].__module__ for block in blocks}
@@ -153,7 +154,7 @@ def closure(modules: Iterable[str], blocks: Collection[str]) -> set[str]:
         name = waiting.pop()
         if _path(name) and name not in found | unread:
             found.add(name)
-            waiting |= _module(name).imports
+            waiting |= _module(name).imports | (_module(name).built_in if built_in else set())
     return found
 
 
@@ -204,11 +205,10 @@ def _module(name: str) -> Module:
     if path.name == "__init__.py":
         sources = [file for file in path.parent.iterdir() if file.suffix in _C_SOURCES]
         texts |= {file: _without_comments(file.read_text(encoding="utf-8")) for file in sources}
-    built_in = set(_built_in(tree))
     return Module(
         {file.relative_to(_ROOT).as_posix(): _sha256(text) for file, text in texts.items()},
-        frozenset(_imports(tree)) | built_in | {name.rpartition(".")[0]} - {""},
-        bool(built_in),
+        frozenset(_imports(tree)) | {name.rpartition(".")[0]} - {""},
+        frozenset(_built_in(tree)),
     )
 
 

@@ -8,11 +8,13 @@ params.yaml may name files: parameters of a single run can't (see `dags`).
 import sys
 from collections.abc import Iterable
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from din.errors import InputError
+from din.names import Digest
 
 GROUP = "din_ctr.plugins"
 _PREFIX = "din_plugins."
@@ -44,6 +46,12 @@ def located(file: str, root: Path) -> Path:
     if path.suffix != ".py" or not path.is_relative_to(root.resolve()) or not path.is_file():
         raise InputError(f"plugins: {file}: not found; expected a Python file below the folder of params.yaml")
     return path
+
+
+def digest_of(module: str) -> dict[str, Digest]:
+    """Return the sha256 of a plugin's file by the name of its module, or nothing if no plugin has this name."""
+    source = getattr(sys.modules.get(module), "source", None)
+    return {module: Digest(sha256(source).hexdigest())} if source is not None else {}
 
 
 @cache

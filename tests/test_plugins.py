@@ -67,4 +67,4 @@ def test_a_plugin_counts_for_the_stages_whose_seam_it_imports(tmp_path: Path) ->
 
 def _files(stage: Stage, plugin: Path) -> dict[str, str]:
     """Return the digests that a plugin adds to a stage."""
-    return {path: digest for path, digest in code.code_of(stage, [plugin])["files"].items() if "plugins/" in path}
+    return {path: digest for path, digest in code.code_of(stage, [plugin]).files.items() if "plugins/" in path}

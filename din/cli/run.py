@@ -79,11 +79,13 @@ def params_here() -> "Params":
     """Return the parameters of the params.yaml here.
 
     Raises:
-        InputError: the file is missing or not valid, or names a model that neither din nor a plugin has.
+        InputError: the file is missing or not valid, or names a model or a source that neither din nor a plugin has.
     """
     from din.model import MODELS
     from din.params import load
+    from din.sources import SOURCES
 
     params = load(HERE.params)
+    SOURCES.check(params.fetch.source, params.fetch.options, "fetch.source")
     MODELS.check(params.train.model.name, params.train.model.options, "train.model.name")
     return params

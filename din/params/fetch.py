@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 from typing_extensions import Doc
@@ -214,9 +214,14 @@ class Fetch(Block):
     """The source of the click log."""
 
     source: Annotated[
-        Literal["movielens-100k", "movielens", "amazon-reviews", "kuairand-pure", "taobao-ads", "table", "simulate"],
-        Doc("movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | table | simulate"),
+        str,
+        Doc(
+            "movielens-100k | movielens | amazon-reviews | kuairand-pure | taobao-ads | table | simulate, or a plugin's"
+        ),
     ] = "movielens-100k"
+    options: Annotated[dict[str, Any], Doc("what a plugin's source reads; docs/plugins.md")] = field(
+        default_factory=dict
+    )
     movielens: Annotated[
         MovieLens, Doc("sources movielens-100k and movielens; docs/public-logs.md has this block and the next three")
     ] = MovieLens()

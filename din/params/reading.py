@@ -154,8 +154,13 @@ def path_keys() -> tuple[str, ...]:
 
 
 def source_settings(params: Params) -> dict[str, Any]:
-    """Return the settings of the source's own block that shape its rows, without paths, which differ by machine."""
-    name = BLOCKS[params.fetch.source]
+    """Return the settings of the source's own block that shape its rows, without paths, which differ by machine.
+
+    A plugin's source is identified by all of its options.
+    """
+    name = BLOCKS.get(params.fetch.source)
+    if name is None:
+        return dict(params.fetch.options)
     paths = path_keys()
     block = to_json(getattr(params.fetch, name))
     return {key: value for key, value in block.items() if f"fetch.{name}.{key}" not in paths}

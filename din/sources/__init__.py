@@ -1,1 +1,20 @@
 """Readers of click logs: one module per log format, and one writer and one set of checks for `data/raw/`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from din.seams import Seam
+
+SOURCES: Seam[Callable[..., Any]] = Seam(
+    "source",
+    {
+        "movielens-100k": "din.sources.movielens",
+        "movielens": "din.sources.movielens_release",
+        "amazon-reviews": "din.sources.amazon_reviews",
+        "kuairand-pure": "din.sources.kuairand",
+        "taobao-ads": "din.sources.taobao_ads",
+        "table": "din.sources.tabular",
+        "simulate": "din.sources.daily_simulation",
+    },
+)
+"""Makers of sources (`din.sources.source.Source`) from the workspace, the source's own parameters and `data.until`."""

@@ -34,6 +34,7 @@ import pyarrow as pa
 
 from din.errors import InputError
 from din.params import fetch as blocks
+from din.sources import SOURCES
 from din.sources.files import File, unreadable
 from din.sources.publisher import TABLE, Publisher
 from din.sources.rawlog import RawLog
@@ -70,6 +71,7 @@ _2018 = _Edition("reviewerID", "asin", "overall", "unixReviewTime", "s", "catego
 _2023 = _Edition("user_id", "parent_asin", "rating", "timestamp", "ms", "categories", "store")
 
 
+@SOURCES.register("amazon-reviews")
 class AmazonReviews(Publisher):
     """The reviews of one category, found at `fetch.amazon_reviews.path`."""
 

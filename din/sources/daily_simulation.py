@@ -35,9 +35,9 @@ from din.errors import InputError
 from din.params import Simulate, to_json
 from din.progress import track
 from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import rawlog
+from din.sources import SOURCES, rawlog
 from din.sources.rawlog import TIME, Part, RawLog
-from din.sources.simulate import INTERCEPT, INTERESTS, OWN, PRIOR, SLOPE, START_US, draw_items
+from din.sources.simulate import INTERCEPT, INTERESTS, OWN, PRIOR, SLOPE, START_US, Simulation, draw_items
 from din.sources.source import Earlier, Source, Written
 from din.workspace import Workspace
 
@@ -272,3 +272,11 @@ def _generation(day: int, phase: np.ndarray, length: int | None) -> np.ndarray:
 
 def _part(table: pa.Table) -> Part:
     return Part(table, (("simulate", table.num_rows),))
+
+
+@SOURCES.register("simulate")
+def simulated(workspace: Workspace, params: Simulate, until: date | None) -> Source:
+    """Return the log with an end, or the one that is drawn day by day."""
+    if params.daily.impressions is None:
+        return Simulation(workspace, params, until)
+    return DailySimulation(workspace, params, until)

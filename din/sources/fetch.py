@@ -22,23 +22,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from din import code, documents
+from din import code, documents, plugins
 from din.artifacts import MANIFEST, hash_files, replace_directory, sha256_file, write_json
 from din.document_types import FetchReport, RawManifest
 from din.errors import InputError, Unavailable
 from din.names import Day, Digest
 from din.params import Params, source_settings, to_json
-from din.sources import (
-    amazon_reviews,
-    daily_simulation,
-    kuairand,
-    movielens,
-    movielens_release,
-    rawlog,
-    simulate,
-    tabular,
-    taobao_ads,
-)
+from din.params.fetch import BLOCKS
+from din.sources import SOURCES, rawlog
 from din.sources.memory import recall, remember
 from din.sources.source import Earlier, Source, Written
 from din.workspace import FORMAT, Workspace
@@ -63,25 +54,11 @@ class Seen:
 
 def source_of(workspace: Workspace, params: Params) -> Source:
     """Return the source that `fetch.source` names; its relative paths start at the workspace."""
-    block = params.fetch
-    until = params.data.until
-    match block.source:
-        case "movielens-100k":
-            return movielens.MovieLens(workspace, block.movielens, until)
-        case "movielens":
-            return movielens_release.MovieLensRelease(workspace, block.movielens, until)
-        case "amazon-reviews":
-            return amazon_reviews.AmazonReviews(workspace, block.amazon_reviews, until)
-        case "kuairand-pure":
-            return kuairand.KuaiRandPure(workspace, block.kuairand_pure, until)
-        case "taobao-ads":
-            return taobao_ads.TaobaoAds(workspace, block.taobao_ads, until)
-        case "table":
-            return tabular.TableSource(workspace, block.table, until)
-        case "simulate" if block.simulate.daily.impressions is None:
-            return simulate.Simulation(workspace, block.simulate, until)
-        case "simulate":
-            return daily_simulation.DailySimulation(workspace, block.simulate, until)
+    name = params.fetch.source
+    found = SOURCES[name]
+    block = getattr(params.fetch, BLOCKS[name]) if name in BLOCKS else None
+    given = block or found.parse(params.fetch.options, "fetch.options").get("options")
+    return found.thing(workspace, given, params.data.until)
 
 
 def fetch(workspace: Workspace, params: Params) -> None:
@@ -238,12 +215,13 @@ def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None
 
 def _hash(params: Params, source: Source, identity: Any) -> Digest:
     """Hash everything that determines the rows: the source's identity, the last day, and the code that reads it."""
-    modules = code.closure({type(source).__module__, rawlog.__name__}, blocks={"data", "fetch"})
+    reader = type(source).__module__
+    modules = code.closure({reader, rawlog.__name__}, blocks={"data", "fetch"}, built_in=False)
     parts = {
         "source": params.fetch.source,
         "identity": identity,
         "until": to_json(params.data)["until"],
-        "code": code.digests(modules),
+        "code": code.digests(modules) | plugins.digest_of(reader),
     }
     return Digest(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
 

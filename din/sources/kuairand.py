@@ -18,6 +18,7 @@ from datetime import date
 from typing import ClassVar
 
 from din.params import fetch as blocks
+from din.sources import SOURCES
 from din.sources.files import File
 from din.sources.publisher import BEIJING, TABLE, Publisher
 from din.sources.rawlog import RawLog
@@ -58,6 +59,7 @@ _TABLE = replace(
 )
 
 
+@SOURCES.register("kuairand-pure")
 class KuaiRandPure(Publisher):
     """The logs at `fetch.kuairand_pure.path`, with or without the log of the random policy."""
 

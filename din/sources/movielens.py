@@ -30,6 +30,7 @@ from din.errors import InputError, Unavailable
 from din.params import fetch as blocks
 from din.progress import progress
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.sources import SOURCES
 from din.sources.download import Download
 from din.sources.files import unreadable
 from din.sources.rawlog import TIME, Part, RawLog
@@ -66,6 +67,7 @@ class Ratings(NamedTuple):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+@SOURCES.register("movielens-100k")
 class MovieLens(Source):
     """The log at `fetch.movielens.path`, or downloaded where that is null."""
 

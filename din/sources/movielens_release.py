@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from din.errors import InputError
 from din.params import fetch as blocks
-from din.sources import files, movielens
+from din.sources import SOURCES, files, movielens
 from din.sources.files import File
 from din.sources.publisher import TABLE, Publisher
 from din.sources.rawlog import RawLog
@@ -38,6 +38,7 @@ _FIELDS = {group: movielens.FIELDS[group] for group in ("item", "behaviour")}
 _NO_GENRES = "(no genres listed)"
 
 
+@SOURCES.register("movielens")
 class MovieLensRelease(Publisher):
     """The release at `fetch.movielens.path`."""
 

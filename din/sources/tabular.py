@@ -19,7 +19,7 @@ from din.errors import InputError, listed, shown
 from din.names import Day, Digest
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from din.sources import by_day, files, readers, times, values
+from din.sources import SOURCES, by_day, files, readers, times, values
 from din.sources.by_day import KnownDay, Sample
 from din.sources.memory import recall, remember
 from din.sources.rawlog import RawLog, require_rows, type_name
@@ -73,6 +73,7 @@ class _Input:
         return self.known.get(name) or values.identifier(self.rows.types[name], self.forms[name], self.text)
 
 
+@SOURCES.register("table")
 class TableSource(Source):
     """The log that `fetch.table` describes.
 

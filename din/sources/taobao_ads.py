@@ -21,6 +21,7 @@ from typing import ClassVar
 
 from din.params import fetch as blocks
 from din.schema import ITEM_ID, LABEL, SEQUENCE
+from din.sources import SOURCES
 from din.sources.files import File
 from din.sources.publisher import BEIJING, TABLE, Publisher
 from din.sources.rawlog import RawLog
@@ -55,6 +56,7 @@ _BRANDS = 2**32
 _DAY = 86_400
 
 
+@SOURCES.register("taobao-ads")
 class TaobaoAds(Publisher):
     """The log at `fetch.taobao_ads.path`, with the kinds and days of the behaviour log that are asked for."""
 
