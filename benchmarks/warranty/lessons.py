@@ -34,8 +34,7 @@ from din.document_types import Verdict
 from din.features.days import DayRows, days_of, in_order_of_files
 from din.features.packing import Packer
 from din.features.reader import Features, Shard
-from din.gates.budgets import measure_latency
-from din.gates.candidate import candidate_gates
+from din.gates import candidate
 from din.gates.delta import margin_of
 from din.gates.evidence import Evidence
 from din.metrics.estimates import Estimate, Metric, difference
@@ -413,7 +412,7 @@ def knows_its_rows(params: Params, before: Predictions, found: CrossFitted, ship
     evidence.crossfit = Predictions(before.rows, found.unseen.logits).table(
         taught=found.taught.probabilities, shipped=shipped
     )
-    return next(gate for gate in candidate_gates(evidence, measure_latency) if gate.name == "shipped").judge().verdict
+    return candidate.knows_its_rows(evidence).verdict
 
 
 # --- waiting

@@ -4,8 +4,8 @@ They hash the data that the reports judged, compute a few intervals, and time on
 """
 
 import math
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from din import documents
 from din.artifacts import MANIFEST
 from din.document_types import Evaluation, RawManifest, ValidationReport
 from din.errors import InputError, listed, shown
-from din.gates import budgets
-from din.gates.budgets import LATENCY, Latency
+from din.gates import GATES, about, budgets, delta
+from din.gates.budgets import LATENCY
+from din.gates.case import Case
 from din.gates.claims import Claim
-from din.gates.delta import against_judged
 from din.gates.evidence import Evidence
-from din.gates.verdict import Finding, Gate, from_estimate, not_outside, within
+from din.gates.verdict import Finding, from_estimate, not_outside, within
 from din.metrics import auc, gauc, summary
 from din.metrics.estimates import Metric, difference
 from din.params import source_settings, to_json
@@ -29,40 +29,34 @@ from din.registry.bundle import FACTS, SIGNATURE
 from din.reports import why_closed
 from din.schema import DAY_US
 from din.serve.agreement import ATOL_PROBABILITY, PATHS, ParityReport
-from din.workspace import SUITES, Suite
+from din.workspace import SUITES, Suite, Workspace
 
 _TOLERANCE = 1e-6
 
 
-def candidate_gates(evidence: Evidence, latency: Latency) -> list[Gate]:
-    """Return the gates on the candidate; the gate on latency exists only if there is a limit."""
-    limits = evidence.limits
-    workspace = evidence.workspace
-    evaluation = evidence.show(workspace.evaluation)
-    refit = evidence.show(workspace.refit)
-    gates = [Gate("made_from", evidence.show(workspace.bundle / FACTS), partial(_made_from, evidence))]
-    for suite in SUITES:
-        look = evidence.show(workspace.validation(suite))
-        gates.append(Gate(f"validation_{suite}", look, partial(_validation, evidence, suite)))
-    gates += [
-        Gate("evaluation", evaluation, partial(_evaluation, evidence), "judged"),
-        Gate("min_auc", evaluation, partial(_at_least, evidence, "auc", limits.min_auc), "crossfit"),
-        Gate("min_gauc", evaluation, partial(_at_least, evidence, "gauc", limits.min_gauc), "crossfit"),
-        Gate("parity", evidence.show(workspace.parity), partial(_parity, evidence), "shipped"),
-        Gate("refit", refit, partial(_refit, evidence), "shipped"),
-        Gate("shipped", refit, partial(_shipped, evidence), "shipped"),
-        Gate("bundle_mb", f"du -ah {workspace.relative(workspace.bundle)}", partial(budgets.size, evidence), "shipped"),
-    ]
-    if not evidence.params.train.continues:
-        gates.append(Gate(f"lesson_delta_{limits.metrics[0]}", refit, partial(against_judged, evidence), "crossfit"))
-    if limits.max_latency_ms is not None:
-        look = evidence.show(workspace.bundle / SIGNATURE)
-        gates.append(Gate(LATENCY, look, partial(budgets.latency, evidence, latency, limits.max_latency_ms), "shipped"))
-    return gates
+def _shown(report: Callable[[Workspace], Path]) -> Callable[[Case], str]:
+    """Return the function of a case that returns the command to show a report."""
+    return lambda case: case.evidence.show(report(case.evidence.workspace))
 
 
-def _made_from(evidence: Evidence) -> Finding:
+def _in_bundle(name: str) -> Callable[[Case], str]:
+    return _shown(lambda place: place.bundle / name)
+
+
+def _files_of_bundle(case: Case) -> str:
+    workspace = case.evidence.workspace
+    return f"du -ah {workspace.relative(workspace.bundle)}"
+
+
+_EVALUATION = _shown(lambda place: place.evaluation)
+_REFIT = _shown(lambda place: place.refit)
+
+
+@GATES.register("made_from")
+@about(command=_in_bundle(FACTS))
+def made_from(case: Case) -> Finding:
     """Check that log and bundle were made with today's parameters, and for the namespace that these name."""
+    evidence = case.evidence
     params = evidence.params
     facts = evidence.facts
     log = documents.read(RawManifest, evidence.workspace.raw / MANIFEST)
@@ -121,21 +115,35 @@ def _validation(evidence: Evidence, suite: Suite) -> Finding:
     return Finding("open", "open", "open")
 
 
-def _evaluation(evidence: Evidence) -> Finding:
+def _register(suite: Suite) -> None:
+    @GATES.register(f"validation_{suite}")
+    @about(command=_shown(lambda place: place.validation(suite)))
+    def validation(case: Case) -> Finding:
+        return _validation(case.evidence, suite)
+
+
+for _suite in SUITES:
+    _register(_suite)
+
+
+@GATES.register("evaluation")
+@about(model="judged", command=_EVALUATION)
+def evaluation(case: Case) -> Finding:
     """Check that evaluation.json, the predictions and the bundle belong to the same model."""
-    evaluation = evidence.evaluation
-    if evidence.facts["evaluation"] != evaluation:
+    evidence = case.evidence
+    stated = evidence.evaluation
+    if evidence.facts["evaluation"] != stated:
         reason = "the bundle was exported with another evaluation.json; run `dvc repro export`"
         return Finding("closed", "differs", "same as the bundle's", reason=reason)
     made_from = evidence.facts["inputs"]
-    if evaluation["inputs"] != {"features": made_from["features"], "model": made_from["model"]}:
+    if stated["inputs"] != {"features": made_from["features"], "model": made_from["model"]}:
         reason = "evaluation.json is about another model or other features than the bundle's; run `dvc repro`"
-        return Finding("closed", evaluation["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
+        return Finding("closed", stated["inputs"]["model"][:12], made_from["model"][:12], reason=reason)
     found = evidence.hash_of("model")
     if found != made_from["model"]:
         reason = f"the bundle was made with another model than {evidence.workspace.model} holds; run `dvc repro export`"
         return Finding("closed", found[:12], made_from["model"][:12], reason=reason)
-    gap = max(_gaps(evidence.rows, evaluation))
+    gap = max(_gaps(evidence.rows, stated))
     if gap <= _TOLERANCE:
         return Finding("open", gap, _TOLERANCE, rows=len(evidence.rows))
     reason = f"evaluation.json does not follow from {evidence.workspace.predictions}; run `dvc repro`"
@@ -168,13 +176,48 @@ def _gap(measured: Any, stated: Any) -> float:
     return abs(one - other)
 
 
+@GATES.register("min_auc")
+@about(model="crossfit", command=_EVALUATION)
+def min_auc(case: Case) -> Finding:
+    """Judge that the AUC is at least `min_auc`."""
+    return _at_least(case.evidence, "auc", case.limits.min_auc)
+
+
+@GATES.register("min_gauc")
+@about(model="crossfit", command=_EVALUATION)
+def min_gauc(case: Case) -> Finding:
+    """Judge that the GAUC is at least `min_gauc`."""
+    return _at_least(case.evidence, "gauc", case.limits.min_gauc)
+
+
 def _at_least(evidence: Evidence, metric: Metric, limit: float) -> Finding:
     rows = evidence.shipped_sample
     return from_estimate(within, evidence.estimate(metric, rows), evidence.limits.confidence, limit, rows=len(rows))
 
 
-def _refit(evidence: Evidence) -> Finding:
+@GATES.register("parity")
+@about(model="shipped", command=_shown(lambda place: place.parity))
+def parity(case: Case) -> Finding:
+    """Check that the paths of training and production agree on this bundle."""
+    evidence = case.evidence
+    report = documents.read(ParityReport, evidence.workspace.parity)
+    if report.bundle != evidence.version:
+        reason = f"the report is about bundle {str(report.bundle)[:12]}; run `dvc repro check_parity`"
+        return Finding("closed", str(report.bundle)[:12], evidence.version[:12], reason=reason)
+    largest = report.max_abs_probability_diff
+    agree = largest is not None and largest <= ATOL_PROBABILITY and report.cases > 0 and report.paths == PATHS
+    if agree and report.verdict == "open":
+        return Finding("open", largest, ATOL_PROBABILITY, rows=report.cases)
+    disagree = "the paths disagree, or not all were compared; see the report"
+    reason = shown(report.reason or disagree, quotes=False)
+    return Finding("closed", largest, ATOL_PROBABILITY, rows=report.cases, reason=reason)
+
+
+@GATES.register("refit")
+@about(model="shipped", command=_REFIT)
+def refit(case: Case) -> Finding:
     """Check that the exported model is the judged one, advanced over the test days as the report says."""
+    evidence = case.evidence
     report = evidence.refit
     facts = evidence.facts
     found = evidence.hash_of("shipped")
@@ -196,7 +239,14 @@ def _refit(evidence: Evidence) -> Finding:
     return Finding("open", report.seen_until, report.judged_until, rows=sum(day.rows for day in report.days))
 
 
-def _shipped(evidence: Evidence) -> Finding:
+@GATES.register("shipped")
+@about(model="shipped", command=_REFIT)
+def shipped(case: Case) -> Finding:
+    """Check that the shipped model knows the rows of its lesson."""
+    return knows_its_rows(case.evidence)
+
+
+def knows_its_rows(evidence: Evidence) -> Finding:
     """Check that the shipped model knows the rows of its lesson as well as the models that learned a part of it.
 
     Cross-fitting judges the lesson and not the file, because other models learn it. If the file certainly ranks rows
@@ -206,20 +256,20 @@ def _shipped(evidence: Evidence) -> Finding:
     learned the rows. Its calibration must not certainly lie outside the limits of `validate_predictions`.
     """
     rows = evidence.shipped_sample
-    shipped = rows["shipped"].to_numpy()
+    scores = rows["shipped"].to_numpy()
     if not evidence.refit.crossfit:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
-    if not np.isfinite(shipped).all():
+    if not np.isfinite(scores).all():
         raise InputError("the shipped model gave a score that is not a number")
     confidence = evidence.limits.confidence
     labels, users, taught, unseen = (rows[name].to_numpy() for name in ("label", "user", "taught", "prediction"))
     days = rows["timestamp"].to_numpy() // DAY_US
     last = days == days.max()
-    gain = difference("auc", labels[last], shipped[last], taught[last], users[last]).interval(confidence)
-    loss = difference("log_loss", labels, shipped, unseen, users).interval(confidence)
+    gain = difference("auc", labels[last], scores[last], taught[last], users[last]).interval(confidence)
+    loss = difference("log_loss", labels, scores, unseen, users).interval(confidence)
     bounds = evidence.params.validate_predictions
     low, high = bounds.min_calibration, bounds.max_calibration
-    ratio = evidence.estimate_of("calibration_ratio", rows, shipped).interval(confidence)
+    ratio = evidence.estimate_of("calibration_ratio", rows, scores).interval(confidence)
     problems = []
     if not (gain.upper >= 0 and loss.lower <= 0):  # NaN closes
         problems.append("predicts them worse than models that learned a part or nothing of them")
@@ -237,15 +287,25 @@ def _shipped(evidence: Evidence) -> Finding:
     return Finding("closed", gain.point, 0.0, gain, len(rows), reason)
 
 
-def _parity(evidence: Evidence) -> Finding:
-    report = documents.read(ParityReport, evidence.workspace.parity)
-    if report.bundle != evidence.version:
-        reason = f"the report is about bundle {str(report.bundle)[:12]}; run `dvc repro check_parity`"
-        return Finding("closed", str(report.bundle)[:12], evidence.version[:12], reason=reason)
-    largest = report.max_abs_probability_diff
-    agree = largest is not None and largest <= ATOL_PROBABILITY and report.cases > 0 and report.paths == PATHS
-    if agree and report.verdict == "open":
-        return Finding("open", largest, ATOL_PROBABILITY, rows=report.cases)
-    disagree = "the paths disagree, or not all were compared; see the report"
-    reason = shown(report.reason or disagree, quotes=False)
-    return Finding("closed", largest, ATOL_PROBABILITY, rows=report.cases, reason=reason)
+@GATES.register("bundle_mb")
+@about(
+    model="shipped", command=lambda case: f"du -ah {case.evidence.workspace.relative(case.evidence.workspace.bundle)}"
+)
+def bundle_mb(case: Case) -> Finding:
+    """Judge the size of the bundle."""
+    return budgets.size(case.evidence)
+
+
+@GATES.register("lesson_delta_{metric}")
+@about(model="crossfit", command=_REFIT, applies=lambda case: not case.evidence.params.train.continues)
+def lesson_delta(case: Case, metric: Metric) -> Finding:
+    """Judge that learning the test days costs less than the margin."""
+    return delta.against_judged(case.evidence, metric)
+
+
+@GATES.register(LATENCY)
+@about(model="shipped", command=_in_bundle(SIGNATURE), applies=lambda case: case.is_timed)
+def latency_ms(case: Case) -> Finding:
+    """Judge the time of a request."""
+    assert case.limits.max_latency_ms is not None
+    return budgets.latency(case.evidence, case.latency, case.limits.max_latency_ms)

@@ -6,145 +6,40 @@ champion and the anchor score up to `gate.max_rows` test rows.
 
 import math
 from collections.abc import Callable
-from functools import cached_property, partial
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from din.errors import listed
-from din.gates import budgets, calibration, plausibility, slices
-from din.gates.budgets import LATENCY_RATIO, Latency
+from din.gates import GATES, about, budgets, calibration, plausibility, slices
+from din.gates.budgets import LATENCY_RATIO
+from din.gates.case import Case
 from din.gates.champion_today import champion_today
 from din.gates.claims import Claim
 from din.gates.delta import against_anchor, against_champion
-from din.gates.earlier_champion import Rival, Score
 from din.gates.evidence import Evidence
 from din.gates.last_step import NAME as LAST_STEP
 from din.gates.last_step import last_step
-from din.gates.verdict import Finding, Gate, Rule, from_estimate, not_outside, within
+from din.gates.verdict import Finding, Rule, from_estimate, not_outside, within
 from din.metrics import population_stability_index
 from din.metrics.estimates import Metric
-from din.registry.champions import anchor, predecessor, removed_lesson, rolled_back, started_from, until
-from din.registry.records import Record
-from din.registry.registry import Registry
+from din.registry.champions import removed_lesson, rolled_back, started_from, until
 
 
-def first_run(evidence: Evidence, registry: Registry) -> list[Gate]:
-    """Return the gates of a run without a champion.
-
-    The candidate must be better than popularity, not worse than LR, and not plainly wrong on a slice.
-    """
-    look = evidence.show(evidence.workspace.evaluation)
-    metric = evidence.limits.metrics[0]
-    return [
-        Gate("no_earlier_champion", "din registry verify", partial(_no_earlier_champion, evidence, registry)),
-        Gate(f"{metric}_over_popularity", look, partial(_floor, evidence, "popularity", within), "judged"),
-        Gate(f"{metric}_over_lr", look, partial(_floor, evidence, "lr", not_outside), "judged"),
-        Gate("slice_auc", look, partial(slices.auc, evidence), "crossfit"),
-        Gate("calibration", look, lambda: calibration.overall(evidence, evidence.shipped_sample), "crossfit"),
-        Gate("slice_calibration", look, lambda: calibration.on_slices(evidence, evidence.shipped_sample), "crossfit"),
-        Gate("implausible_gain", look, partial(plausibility.first_gain, evidence), "crossfit"),
-    ]
+def _record(case: Case) -> str:
+    return f"din registry show --number {case.history[-1].number}"
 
 
-def against_earlier(
-    evidence: Evidence, registry: Registry, history: list[Record], score: Score, latency: Latency, may_look: bool
-) -> list[Gate]:
-    """Return the gates of a run with a champion.
-
-    The candidate must not be older than the champion or rolled back, nor hold the lessons of a bundle that was rolled
-    back. It must not be worse overall or on a slice, predict another distribution, or be much larger or slower. There
-    is no gate on slowness without `max_latency_ms`.
-    """
-    look = f"din registry show --number {history[-1].number}"
-    champion = Rival("champion", history[-1], evidence, registry, score, may_look)
-    slices_look = evidence.show(evidence.workspace.evaluation)
-    best = _Anchor(evidence, registry, history, score)
-    replaced = predecessor(history)
-    before = Rival("predecessor", replaced, evidence, registry, score) if replaced else None
-    metrics = evidence.limits.metrics
-    gates = [
-        Gate("data_until", look, partial(_until, champion)),
-        Gate("not_rolled_back", "din registry list", partial(_not_rolled_back, evidence, registry, history)),
-        Gate("champion_today", look, partial(champion_today, champion)),
-        Gate(LAST_STEP, "din registry list", partial(last_step, champion, before)),
-        *(
-            Gate(f"champion_delta_{metric}", look, partial(against_champion, champion, metric), "crossfit")
-            for metric in metrics
-        ),
-        Gate("slice_delta", slices_look, partial(_slice_delta, champion), "crossfit"),
-        Gate("calibration", slices_look, partial(_calibration, champion, calibration.overall), "crossfit"),
-        Gate("slice_calibration", slices_look, partial(_calibration, champion, calibration.on_slices), "crossfit"),
-        Gate("prediction_drift", look, partial(_drift, champion), "crossfit"),
-        *(
-            Gate(f"anchor_delta_{metric}", "din registry list", partial(best.judge, metric), "crossfit")
-            for metric in metrics
-        ),
-        Gate("implausible_gain", look, partial(_gain, champion, registry, history), "crossfit"),
-        Gate("bundle_ratio", look, partial(_size_ratio, champion), "shipped"),
-    ]
-    if evidence.limits.max_latency_ms is not None:
-        gates.append(Gate(LATENCY_RATIO, look, partial(_latency_ratio, champion, latency), "shipped"))
-    return gates
+def _log(case: Case) -> str:
+    return "din registry list"
 
 
-class _Anchor:
-    """The best champion of the last 90 days, found when first needed."""
-
-    def __init__(self, evidence: Evidence, registry: Registry, history: list[Record], score: Score) -> None:
-        self._evidence = evidence
-        self._registry = registry
-        self._history = history
-        self._score = score
-
-    def judge(self, metric: Metric) -> Finding:
-        rival = self._rival
-        if rival is None:
-            return Finding("open", 0.0, 0.0, reason="the anchor is the champion")
-        return against_anchor(rival, metric)
-
-    @cached_property
-    def _rival(self) -> Rival | None:
-        record = anchor(self._registry, self._history, self._evidence.limits.metrics[0])
-        return Rival("anchor", record, self._evidence, self._registry, self._score) if record else None
+def _evaluation(case: Case) -> str:
+    return case.evidence.show(case.evidence.workspace.evaluation)
 
 
-def _floor(evidence: Evidence, column: str, rule: Rule) -> Finding:
-    rows = evidence.sample
-    difference = evidence.estimate(evidence.limits.metrics[0], rows, rows[column].to_numpy())
-    return from_estimate(rule, difference, evidence.limits.confidence, 0.0, rows=len(rows))
-
-
-def _until(champion: Rival) -> Finding:
-    ours = until(champion.evidence.facts)
-    theirs = until(champion.facts)
-    if ours >= theirs:
-        return Finding("open", str(ours), str(theirs))
-    if champion.evidence.limits.allow_older:
-        return Finding("open", str(ours), str(theirs), reason="the champion saw newer data: waived by gate.allow_older")
-    reason = "the champion saw newer data; to promote nevertheless, set gate.allow_older: true in params.yaml"
-    return Finding("closed", str(ours), str(theirs), reason=reason)
-
-
-def _not_rolled_back(evidence: Evidence, registry: Registry, history: list[Record]) -> Finding:
-    """Check that no rollback removed the candidate, nor a bundle whose lessons it holds."""
-    if record := rolled_back(history).get(evidence.version):
-        reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
-        return Finding("closed", f"in record {record.number}", "no", reason=reason)
-    if record := removed_lesson(registry, history, started_from(evidence.facts)):
-        reason = (
-            f"this candidate holds the lessons of bundle {record.previous and record.previous[:12]}, which {record.by} "
-            f"rolled back ({record.reason}); start from another bundle: run `din pin`, or change train.warm_start, and "
-            "then `dvc repro`; under a scheduler open a new run"
-        )
-        return Finding("closed", f"in record {record.number}", "no", reason=reason)
-    return Finding("open", "no", "no")
-
-
-def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
+@GATES.register("no_earlier_champion")
+@about(run="first", command=lambda case: "din registry verify")
+def no_earlier_champion(case: Case) -> Finding:
     """No other bundle is stored beside the empty log; otherwise the log was lost, and this is not a first run."""
-    others = [version for version in registry.versions() if version != evidence.version]
+    others = [version for version in case.registry.versions() if version != case.evidence.version]
     if not others:
         return Finding("open", 0, 0)
     reason = (
@@ -155,33 +50,128 @@ def _no_earlier_champion(evidence: Evidence, registry: Registry) -> Finding:
     return Finding("closed", len(others), 0, reason=reason)
 
 
-def _gain(champion: Rival, registry: Registry, history: list[Record]) -> Finding:
-    if same := champion.same(champion.evidence.limits.max_gain):
+@GATES.register("{metric}_over_popularity")
+@about(model="judged", run="first", command=_evaluation)
+def over_popularity(case: Case, metric: Metric) -> Finding:
+    """Judge that the candidate is better than popularity."""
+    return _floor(case.evidence, metric, "popularity", within)
+
+
+@GATES.register("{metric}_over_lr")
+@about(model="judged", run="first", command=_evaluation)
+def over_lr(case: Case, metric: Metric) -> Finding:
+    """Judge that the candidate is not worse than LR."""
+    return _floor(case.evidence, metric, "lr", not_outside)
+
+
+def _floor(evidence: Evidence, metric: Metric, column: str, rule: Rule) -> Finding:
+    rows = evidence.sample
+    difference = evidence.estimate(metric, rows, rows[column].to_numpy())
+    return from_estimate(rule, difference, evidence.limits.confidence, 0.0, rows=len(rows))
+
+
+@GATES.register("slice_auc")
+@about(model="crossfit", run="first", command=_evaluation)
+def slice_auc(case: Case) -> Finding:
+    """Judge that the candidate's order is worse than chance on no slice."""
+    return slices.auc(case.evidence)
+
+
+@GATES.register("data_until")
+@about(run="later", compares=True, command=_record)
+def data_until(case: Case) -> Finding:
+    """Judge that the candidate is not older than the champion."""
+    champion = case.champion
+    ours = until(champion.evidence.facts)
+    theirs = until(champion.facts)
+    if ours >= theirs:
+        return Finding("open", str(ours), str(theirs))
+    if champion.evidence.limits.allow_older:
+        return Finding("open", str(ours), str(theirs), reason="the champion saw newer data: waived by gate.allow_older")
+    reason = "the champion saw newer data; to promote nevertheless, set gate.allow_older: true in params.yaml"
+    return Finding("closed", str(ours), str(theirs), reason=reason)
+
+
+@GATES.register("not_rolled_back")
+@about(run="later", compares=True, command=_log)
+def not_rolled_back(case: Case) -> Finding:
+    """Check that no rollback removed the candidate, nor a bundle whose lessons it holds."""
+    evidence = case.evidence
+    if record := rolled_back(case.history).get(evidence.version):
+        reason = f"{record.by} rolled this bundle back ({record.reason}); reinstate it with `din registry rollback`"
+        return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    if record := removed_lesson(case.registry, case.history, started_from(evidence.facts)):
+        reason = (
+            f"this candidate holds the lessons of bundle {record.previous and record.previous[:12]}, which {record.by} "
+            f"rolled back ({record.reason}); start from another bundle: run `din pin`, or change train.warm_start, and "
+            "then `dvc repro`; under a scheduler open a new run"
+        )
+        return Finding("closed", f"in record {record.number}", "no", reason=reason)
+    return Finding("open", "no", "no")
+
+
+@GATES.register("champion_today")
+@about(run="later", compares=True, command=_record)
+def today(case: Case) -> Finding:
+    """Judge the champion's own AUC on today's rows."""
+    return champion_today(case.champion)
+
+
+@GATES.register(LAST_STEP)
+@about(run="later", compares=True, command=_log)
+def step(case: Case) -> Finding:
+    """Judge that the champion's last update did no harm."""
+    return last_step(case.champion, case.predecessor)
+
+
+@GATES.register("champion_delta_{metric}")
+@about(model="crossfit", run="later", every_metric=True, compares=True, command=_record)
+def champion_delta(case: Case, metric: Metric) -> Finding:
+    """Judge that the candidate loses less than the margin to the champion."""
+    return against_champion(case.champion, metric)
+
+
+@GATES.register("slice_delta")
+@about(model="crossfit", run="later", compares=True, command=_evaluation)
+def slice_delta(case: Case) -> Finding:
+    """Judge that the candidate does not lose on a slice."""
+    champion = case.champion
+    if same := champion.same(-case.limits.slice_margin):
         return same
-    rejected = rolled_back(history)
-    recent = {record.version for record in history[-plausibility.RECENT :] if record.version not in rejected}
-    facts = [registry.facts(version) for version in sorted(recent)]
-    return plausibility.gain(champion.evidence, champion.rows, champion.scores, facts)
+    return slices.delta(case.evidence, champion.rows, champion.scores)
 
 
-def _slice_delta(champion: Rival) -> Finding:
-    if same := champion.same(-champion.evidence.limits.slice_margin):
-        return same
-    return slices.delta(champion.evidence, champion.rows, champion.scores)
+@GATES.register("calibration")
+@about(model="crossfit", compares=True, command=_evaluation)
+def overall_calibration(case: Case) -> Finding:
+    """Judge the mean prediction over all rows."""
+    return _calibration(case, calibration.overall)
 
 
-def _calibration(champion: Rival, judge: Callable[[Evidence, pa.Table, NDArray[np.float64]], Finding]) -> Finding:
-    if same := champion.same(None):
-        return same
-    return judge(champion.evidence, champion.rows, champion.scores)
+@GATES.register("slice_calibration")
+@about(model="crossfit", compares=True, command=_evaluation)
+def slice_calibration(case: Case) -> Finding:
+    """Judge the mean prediction on slices."""
+    return _calibration(case, calibration.on_slices)
 
 
-def _drift(champion: Rival) -> Finding:
+def _calibration(case: Case, judge: Callable[..., Finding]) -> Finding:
+    """Judge calibration, excusing a candidate that is less far from 1 than the champion, if there is one."""
+    if not case.history:
+        return judge(case.evidence, case.evidence.shipped_sample)
+    champion = case.champion
+    return champion.same(None) or judge(case.evidence, champion.rows, champion.scores)
+
+
+@GATES.register("prediction_drift")
+@about(model="crossfit", run="later", compares=True, command=_record)
+def prediction_drift(case: Case) -> Finding:
     """The predictions moved less than the limit, or their log loss is not certainly worse than the champion's.
 
     Equal trainings differ in sharpness and level, on small logs by a PSI far above any usual limit. The labels tell
     which of the two is right.
     """
+    champion = case.champion
     limit = champion.evidence.limits.max_prediction_drift
     if same := champion.same(limit):
         return same
@@ -201,13 +191,48 @@ def _drift(champion: Rival) -> Finding:
     return Finding(not_outside(loss, -math.inf, 0.0), observed, limit, rows=len(champion.rows), reason=reason)
 
 
-def _size_ratio(champion: Rival) -> Finding:
-    if same := champion.same(champion.evidence.limits.max_bundle_ratio, 1.0):
-        return same
-    return budgets.size_ratio(champion.evidence, champion.bundle)
+@GATES.register("anchor_delta_{metric}")
+@about(model="crossfit", run="later", every_metric=True, compares=True, command=_log)
+def anchor_delta(case: Case, metric: Metric) -> Finding:
+    """Judge that the candidate does not certainly lose to the anchor."""
+    if case.anchor is None:
+        return Finding("open", 0.0, 0.0, reason="the anchor is the champion")
+    return against_anchor(case.anchor, metric)
 
 
-def _latency_ratio(champion: Rival, measure: Latency) -> Finding:
-    if same := champion.same(champion.evidence.limits.max_latency_ratio, 1.0):
+@GATES.register("implausible_gain")
+@about(model="crossfit", compares=True, command=lambda case: _record(case) if case.history else _evaluation(case))
+def implausible_gain(case: Case) -> Finding:
+    """Judge that no gain is too good to be true."""
+    if not case.history:
+        return plausibility.first_gain(case.evidence)
+    champion = case.champion
+    if same := champion.same(case.limits.max_gain):
         return same
-    return budgets.latency_ratio(champion.evidence, champion.bundle, measure)
+    rejected = rolled_back(case.history)
+    recent = {record.version for record in case.history[-plausibility.RECENT :] if record.version not in rejected}
+    facts = [case.registry.facts(version) for version in sorted(recent)]
+    return plausibility.gain(case.evidence, champion.rows, champion.scores, facts)
+
+
+@GATES.register("bundle_ratio")
+@about(model="shipped", run="later", compares=True, command=_record)
+def bundle_ratio(case: Case) -> Finding:
+    """Judge the size of the bundle against the champion's."""
+    champion = case.champion
+    return champion.same(case.limits.max_bundle_ratio, 1.0) or budgets.size_ratio(case.evidence, champion.bundle)
+
+
+@GATES.register(LATENCY_RATIO)
+@about(
+    model="shipped",
+    run="later",
+    applies=lambda case: case.is_timed,
+    compares=True,
+    command=_record,
+)
+def latency_ratio(case: Case) -> Finding:
+    """Judge the time of a request against the champion's."""
+    champion = case.champion
+    same = champion.same(case.limits.max_latency_ratio, 1.0)
+    return same or budgets.latency_ratio(case.evidence, champion.bundle, case.latency)

@@ -58,8 +58,8 @@ def ruling(outcome: Look, metric: Metric, limits: Limits) -> Verdict:
     return "open" if outcome.verdict == "borderline" and metric != limits.metrics[0] else outcome.verdict
 
 
-def against_judged(evidence: Evidence) -> Finding:
-    """Judge by the first metric that learning the test days costs less than the margin.
+def against_judged(evidence: Evidence, metric: Metric) -> Finding:
+    """Judge that learning the test days costs less than the margin.
 
     Raises:
         InputError: the cross-fitted rows are not the test rows of the judged model.
@@ -71,7 +71,7 @@ def against_judged(evidence: Evidence) -> Finding:
     if not rows.select(_KEY).equals(evidence.rows.select(_KEY)):
         raise InputError(f"{evidence.workspace.crossfit} has other rows than the judged model's; run `dvc repro`")
     some = evidence.draw(rows.append_column("judged", evidence.rows["prediction"]))
-    found = evidence.estimate(limits.metrics[0], some, some["judged"].to_numpy())
+    found = evidence.estimate(metric, some, some["judged"].to_numpy())
     margin = margin_of(limits, found)
     return _finding(judge([found], margin, 1, 1 - limits.confidence), margin, limits, len(some))
 

@@ -1,12 +1,11 @@
 """The stage `gate`: judge every condition for promotion from reports and the registry, and write reports/gate.json.
 
 A gate that can't be judged, because a report is missing or malformed, is closed and says why. `candidate` and
-`comparisons` list all gates. No gate reads a clock: equal workspaces and registries give equal reports, except for the
-times of requests, which are measured.
+`comparisons` register the built-in gates. No gate reads a clock: equal workspaces and registries give equal reports,
+except for the times of requests, which are measured.
 """
 
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from din import approvals
@@ -14,8 +13,7 @@ from din.artifacts import write_json
 from din.document_types import GateEntry, GateReport
 from din.errors import GateClosed
 from din.gates.budgets import Latency, measure_latency
-from din.gates.candidate import candidate_gates
-from din.gates.comparisons import against_earlier, first_run
+from din.gates.case import Case
 from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
 from din.gates.explain import LEARN_MISSED, MODELS, explain, tell_missed
@@ -105,12 +103,7 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
     registry = Registry.of(evidence.workspace, evidence.params)
     history = registry.history()
     champion = history[-1] if history else None
-    if history:
-        compared = against_earlier(evidence, registry, history, score, latency, may_look)
-    else:
-        compared = first_run(evidence, registry)
-    compared = [replace(one, compares=champion is not None) for one in compared]
-    gates = [one.entry() for one in [*candidate_gates(evidence, latency), *compared]]
+    gates = [one.entry() for one in Case(evidence, registry, history, score, latency, may_look).gates()]
     missed = missed_days(evidence, registry)
     report: GateReport = {
         "verdict": overall(gates),

@@ -1,8 +1,8 @@
 """The block `gate`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import Doc
@@ -80,6 +80,10 @@ class Gate(Block):
         Field(gt=0, le=365),
         Doc("days that a person has to answer, at most 365; afterwards the candidate is rejected"),
     ] = 3
+
+    options: Annotated[dict[str, dict[str, Any]], Doc("limits of gates that plugins register, by their names")] = field(
+        default_factory=dict
+    )
 
     def conflicts(self) -> Iterator[Conflict]:
         """Report bounds in the wrong order, and a metric that is named twice."""
