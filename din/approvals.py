@@ -27,7 +27,7 @@ _NEEDS: tuple[Need, ...] = get_args(Need)
 _MOST_REASON = 1000
 
 
-def shut(report: GateReport) -> list[GateEntry]:
+def not_open(report: GateReport) -> list[GateEntry]:
     """Return the gates of a report that are not open."""
     return [one for one in report["gates"] if one["verdict"] != "open"]
 
@@ -40,7 +40,7 @@ def need(report: GateReport, policy: Policy) -> Need:
         return "approval" if policy == "always" and not is_champion else "nothing"
     if is_champion or harm_to_undo(report):
         return "another candidate"
-    needs: list[Need] = sorted((_need(gate, policy) for gate in shut(report)), key=_NEEDS.index)
+    needs: list[Need] = sorted((_need(gate, policy) for gate in not_open(report)), key=_NEEDS.index)
     return needs[-1] if needs else "another candidate"
 
 
@@ -78,7 +78,7 @@ def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_i
         number=next_number(report),
         version=report["bundle"],
         run_id=run_id,
-        gates=tuple(HeldGate(name=one["name"], reason=_reason(one)) for one in shut(report)),
+        gates=tuple(HeldGate(name=one["name"], reason=_reason(one)) for one in not_open(report)),
         needs_override=needed == "override",
         at=now.isoformat(timespec="seconds"),
         expires=(now + timedelta(days=days)).isoformat(timespec="seconds"),
@@ -107,7 +107,7 @@ def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
     advice = "Bring back the parameters with which the gate asked, or train another candidate"
     about = f"the request for approval of {request.version[:12]} (record {request.number}) is about other"
     asked = {gate.name: gate.reason for gate in request.gates}
-    found = {gate["name"]: gate for gate in shut(report)}
+    found = {gate["name"]: gate for gate in not_open(report)}
     if asked.keys() != found.keys() or request.needs_override != (needed == "override"):
         raise GateClosed(
             f"{about} gates: it names {listed(sorted(asked)) or 'none'}, but not open now are "

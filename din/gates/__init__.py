@@ -15,7 +15,7 @@ from din.document_types import JudgedModel
 from din.seams import Seam
 
 GATES: Seam[Callable[..., Any]] = Seam("gate", ("din.gates.candidate", "din.gates.comparisons"))
-"""The gates. `{metric}` in a name is replaced by one of `gate.metrics`, which the function gets as its second argument."""
+"""All gates. `{metric}` in a name is replaced by one of `gate.metrics`, the second argument of the function."""
 
 Judge = TypeVar("Judge", bound=Callable[..., Any])
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from din.approvals import shut
+from din.approvals import not_open
 from din.document_types import GateEntry, GateReport, MissedDay
 from din.registry.records import Record
 
@@ -23,9 +23,9 @@ _GATES_NAMED = 3
 def explain(report: GateReport) -> str:
     """Return what happens to the champion and why, in a few sentences."""
     champion = report["champion"]
-    not_open = shut(report)
-    if champion is None and not_open:
-        named = _named(not_open)
+    held = not_open(report)
+    if champion is None and held:
+        named = _named(held)
         return f"There is no champion, and this candidate does not become the first one: it does not pass {named}."
     if champion is None:
         return "There is no champion yet. The candidate passes every gate, so it may become the first one."
@@ -33,9 +33,9 @@ def explain(report: GateReport) -> str:
     if champion["version"] == report["bundle"]:
         return f"The candidate is the champion {name} itself, bit for bit, so nothing changes."
     compared = " ".join(_compared(one) for one in report["gates"] if one["name"].startswith(_DELTA))
-    if not not_open:
+    if not held:
         return f"The candidate may replace the champion {name}. {compared}"
-    return f"The champion {name} stays, because the candidate does not pass {_named(not_open)}. {compared}"
+    return f"The champion {name} stays, because the candidate does not pass {_named(held)}. {compared}"
 
 
 def explain_champion(record: Record, report: GateReport) -> str:
@@ -43,10 +43,10 @@ def explain_champion(record: Record, report: GateReport) -> str:
     how = "promoted" if record.action == "promote" else "brought back"
     when = f"{record.at[:10]} at {record.at[11:16]} UTC"
     told = f"This is the champion: record {record.number}, {how} by {record.by} on {when}. Reason: {record.reason}."
-    not_open = shut(report)
-    if not not_open:
+    held = not_open(report)
+    if not held:
         return told
-    named = _named(not_open)
+    named = _named(held)
     champion = report["champion"]
     if champion is not None and champion["version"] == record.version:
         return f"{told} Judged again since then, it does not pass {named}, and it stays until another one replaces it."

@@ -67,7 +67,7 @@ def _consult(workspace: Workspace, params: Params, report: GateReport, needed: a
     """
     registry = Registry.of(workspace, params)
     refusal = "\n".join(
-        [f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approvals.shut(report))]
+        [f"{report['verdict']}; the champion stays. To look closer:", *_reasons(approvals.not_open(report))]
     )
     if needed == "another candidate":
         raise GateClosed(refusal, workspace.gate)
@@ -120,10 +120,10 @@ def judge(evidence: Evidence, score: Score, latency: Latency, may_look: bool = F
     return report
 
 
-def _reasons(shut: list[GateEntry]) -> list[str]:
+def _reasons(held: list[GateEntry]) -> list[str]:
     """Return each reason once, after the names of the gates that give it, with a command that shows more."""
     by_reason: dict[str, list[GateEntry]] = {}
-    for one in shut:
+    for one in held:
         by_reason.setdefault(one["reason"] or one["verdict"], []).append(one)
     return [
         f"{', '.join(one['name'] for one in gates)}: {reason}\n    {gates[0]['look']}"

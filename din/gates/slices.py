@@ -87,14 +87,14 @@ def worst(
     rejected = holm(p_values, 1 - confidence)
     claims = [Claim(figure.interval(confidence), low, high) for figure in figures]
     found = [_Judged(part, claim, float(p)) for part, claim, p in zip(judged, claims, p_values, strict=True)]
-    shut = sorted((one for one, wrong in zip(found, rejected, strict=True) if wrong), key=lambda one: one.p_value)
+    closed = sorted((one for one, wrong in zip(found, rejected, strict=True) if wrong), key=lambda one: one.p_value)
     leading = min(found, key=lambda one: one.p_value)
     chance = " (its interval lies outside, as chance may explain among all)" if leading.claim.shows == "beyond" else ""
     reason = f"nearest to closing is {leading.part.name}{chance}; {counts}"
-    if shut:
-        reason = "; ".join([*map(str, shut), counts])
+    if closed:
+        reason = "; ".join([*map(str, closed), counts])
     interval = leading.claim.interval
-    return Finding("closed" if shut else "open", interval.point, threshold, interval, len(leading.part.rows), reason)
+    return Finding("closed" if closed else "open", interval.point, threshold, interval, len(leading.part.rows), reason)
 
 
 def _large(part: Slice, columns: Mapping[str, NDArray[Any]], least: int) -> bool:

@@ -260,11 +260,11 @@ def _print(promotion: Promotion, evaluation: Evaluation) -> None:
 
 def _why(report: GateReport, answer: Approved | None) -> str:
     """Say why the candidate becomes the champion."""
-    shut = ", ".join(gate["name"] for gate in approvals.shut(report))
-    if answer is None or not shut:
+    held = ", ".join(gate["name"] for gate in approvals.not_open(report))
+    if answer is None or not held:
         return explain(report)
     how = "overrode" if answer.override else "approved"
-    return f"{answer.by} {how} the gates that are not open: {shut}."
+    return f"{answer.by} {how} the gates that are not open: {held}."
 
 
 def _short(value: object) -> str:

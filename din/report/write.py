@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from din.approvals import shut
+from din.approvals import not_open
 from din.artifacts import write_bytes
 from din.printing import markdown_table
 from din.report.advice import Advice, advise
@@ -66,7 +66,7 @@ def append_markdown(written: Written, path: Path) -> None:
     if run.gate:
         columns = ("name", "model", "verdict", "observed", "threshold", "interval")
         lines += ["", markdown_table(columns, [[gate[column] for column in columns] for gate in run.gate["gates"]])]
-        reasons += [f"{gate['name']}: {gate['reason'] or gate['verdict']}" for gate in shut(run.gate)]
+        reasons += [f"{gate['name']}: {gate['reason'] or gate['verdict']}" for gate in not_open(run.gate)]
     if any(reasons):
         lines += ["", "```", *filter(None, reasons), "```"]
     with path.open("a", encoding="utf-8") as file:
