@@ -119,12 +119,13 @@ class AmazonReviews(Publisher):
 
     def where(self, table: str, rows: Rows) -> str:
         """Return the condition of the items to read: those that were reviewed."""
-        item = rows[self.edition.item]
-        return (
-            f"{item} IN (SELECT {self._reviews[self.edition.item]} FROM ({self._reviews.query}))"
-            if table == "items"
-            else "true"
-        )
+        if table != "items":
+            return super().where(table, rows)
+        return f"{rows[self.edition.item]} IN ({self._reviewed()})"
+
+    def _reviewed(self) -> str:
+        """Return SQL for the reviewed items."""
+        return f"SELECT DISTINCT {self._reviews[self.edition.item]} FROM ({self._reviews.query})"
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:
         if table == "events":
@@ -149,9 +150,7 @@ class AmazonReviews(Publisher):
 
         The first key of a line tells whether its item was reviewed. Eight of nine lines are skipped by it, unparsed.
         """
-        reviews = self._reviews
-        query = f"SELECT DISTINCT {reviews[self.edition.item]} FROM ({reviews.query})"
-        reviewed = {item for (item,) in reviews.con.execute(query).fetchall()}
+        reviewed = {item for (item,) in self._reviews.con.execute(self._reviewed()).fetchall()}
         found: dict[str, dict[str, Any]] = {}
         with unreadable(file.name), file.lines() as lines:
             for number, line in enumerate(lines, 1):

@@ -77,8 +77,9 @@ class Publisher(TableSource):
 
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         given = [name.strip() for name in names]
-        wanted = (*self._wanted(table).values(), *self.needs.get(table, ()))
-        if missing := [name for name in wanted if name not in given]:
+        missing = [name for name in self._wanted(table).values() if name not in names]
+        missing += [name for name in self.needs.get(table, ()) if name not in given]
+        if missing:
             raise InputError(f"{file}: no column {missing[0]!r}; its columns: {listed(names)}; {self.advice}")
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:

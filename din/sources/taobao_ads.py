@@ -19,6 +19,7 @@ from dataclasses import replace
 from datetime import date
 from typing import ClassVar
 
+from din.errors import InputError, listed
 from din.params import fetch as blocks
 from din.schema import ITEM_ID, LABEL, SEQUENCE
 from din.sources import SOURCES
@@ -79,10 +80,13 @@ class TaobaoAds(Publisher):
         """Read impressions, ads, users and behaviours."""
         log = super().read()
         events = Rows.of(log.events)
-        (opposite,) = {*events.names} & {*_OPPOSITE}
-        says = f"clk and {opposite} are both {{}}; expected one to be 1: download the file again"
-        broken = f"coalesce({events[opposite]} <> 1 - {events[LABEL]}, true)"
-        events.require([Check(broken, events[LABEL], says.format)])
+        opposite = next(name for name in _OPPOSITE if name in events.names)
+        pair = f"[{events[LABEL]}, {events[opposite]}]"
+
+        def says(pair: list[int | None]) -> str:
+            return f"clk is {pair[0]} and {opposite} is {pair[1]}; expected one of them to be 1: {self.advice}"
+
+        events.require([Check(f"coalesce({events[opposite]} <> 1 - {events[LABEL]}, true)", pair, says)])
         columns = {name: events[name] for name in events.names if name != opposite}
         fields = FIELDS
         if self.settings.behaviours:
@@ -102,6 +106,11 @@ class TaobaoAds(Publisher):
         time = rows["time_stamp"]
         inside = f"coalesce(TRY_CAST({time} AS BIGINT) BETWEEN {since} AND {last}, {time} IS NOT NULL)"
         return f"{rows['btag']} IN ({kinds}) AND {inside}"
+
+    def _require(self, table: str, names: Sequence[str], file: str) -> None:
+        super()._require(table, names, file)
+        if table == "events" and not {*names} & {*_OPPOSITE}:
+            raise InputError(f"{file}: no column {_OPPOSITE[0]!r}; its columns: {listed(names)}; {self.advice}")
 
     def _others(self, table: str, names: Sequence[str]) -> list[str]:
         further = {"events": _OPPOSITE, "history": ("brand",)}.get(table, ())

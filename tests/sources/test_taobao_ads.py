@@ -109,7 +109,7 @@ def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[.
     ("name", "line", "expected"),
     [
         ("raw_sample.csv", "1,1494137644,x,430548_1007,1,0", ("row 10: adgroup_id is 'x'; expected a whole number",)),
-        ("raw_sample.csv", "1,1494137644,1,430548_1007,1,1", ("row 10: clk and nonclk are both 1; expected one",)),
+        ("raw_sample.csv", "1,1494137644,1,430548_1007,1,1", ("row 10: clk is 1 and nonclk is 1; expected one",)),
         ("raw_sample.csv", "1,1494137644,1,430548_1007,1,", ("row 10: clk is None; expected 0 or 1",)),
         ("raw_sample.csv", "1,,1,430548_1007,1,0", ("row 10: time_stamp is missing; expected a time",)),
         ("ad_feature.csv", "x,6406,83237,1,95471,170.0", ("row 4: adgroup_id is 'x'; expected a whole number",)),
