@@ -62,7 +62,7 @@ Memory = Mapping[Day, KnownDay]
 
 @dataclass(frozen=True)
 class Sample:
-    """What stands in for the events of a day where only their types matter.
+    """A substitute for the events of a day where only their types matter.
 
     Attributes:
         first: the first row, if there is one, under the names and in the types of the files.
@@ -81,12 +81,12 @@ def write(
     Args:
         source: the log.
         tree: an empty folder.
-        memory: what earlier fetches remember.
+        memory: the known days.
         sources: for each day, the hash of everything that determines its rows, but for what other days decide.
         earlier: what earlier fetches leave in data/raw/.
 
     Returns:
-        What was written, and what to remember.
+        The files that were written, and the memory for the next fetch.
 
     Raises:
         InputError: see `TableSource` and `rawlog.checked`; or a day has fewer rows than before.
@@ -149,6 +149,6 @@ def _remembered(
 
 
 def _sample(known: KnownDay) -> Sample:
-    """Return what stands in for the events of a day."""
+    """Return the remembered sample of a day."""
     table = pa.ipc.open_stream(base64.b64decode(known.first)).read_all()
     return Sample(Part(table, known.files), known.forms)

@@ -48,7 +48,7 @@ class Publisher(TableSource):
 
     Attributes:
         key: the parameter that holds the path.
-        needs: the columns that each table must have beside those of the log.
+        needs: the columns that each table must have, in addition to the columns of events.
     """
 
     grows = False

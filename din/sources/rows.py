@@ -179,7 +179,7 @@ class Store:
         self._count = count()
 
     def file(self, table: str) -> Path:
-        """Return the path for the rows of a table, and delete those of that name."""
+        """Return the path for the rows of a table, and delete an earlier table of that name."""
         for old in self.folder.glob(f"{table}-*.parquet"):
             old.unlink()
         return self.folder / f"{table}-{next(self._count)}.parquet"

@@ -1,4 +1,4 @@
-"""What a source of a log provides, and what `fetch` tells it. Each source is a class in a module of its own."""
+"""The interface between `fetch` and the source of a log. Each source is a class in a module of its own."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ from din.workspace import Workspace
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier fetches leave.
+    """The result of earlier fetches.
 
     Attributes:
-        files: the sha256 of the files that need not be written again, by path; None for those of all days that are
-            known to be the same.
+        files: the sha256 of the files that need not be written again, by path; None for the files of
+            all days that are known to be the same.
         is_same_log: returns whether these files are of this very log, up to another day.
         digest: hashes a value together with the code and the name of the source.
         accept_shrunk: whether a day may have fewer rows than before.

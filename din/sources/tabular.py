@@ -164,7 +164,7 @@ class TableSource(Source):
         return self._read("events", self._by_day[day])
 
     def sample(self, day: Rows) -> Sample:
-        """Return what stands in for the events of a day."""
+        """Return the sample of a day."""
         first = replace(day, query=f"{day.query} WHERE row = 0")
         return Sample(Part(first.table, day.files), self._input("events", day).forms)
 
@@ -184,7 +184,7 @@ class TableSource(Source):
         Args:
             day: YYYY-MM-DD.
             rows: the events as `read_day` returns them.
-            samples: what stands in for all days.
+            samples: one for each day.
 
         Raises:
             InputError: a value can't be converted, or an event is not of this day.
@@ -277,7 +277,7 @@ class TableSource(Source):
         return {table: self._matching(table) for table in _TABLES}
 
     def _matching(self, table: str) -> tuple[files.File, ...]:
-        """Return the files that match a table's patterns, without those of days after `until`."""
+        """Return the files that match a table's patterns, without the days after `until`."""
         patterns = getattr(self.params, table)
         found = files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
         if self.until is None:

@@ -4,8 +4,8 @@ A column of a CSV is integer if every value is an integer, otherwise numeric if 
 text as written. `007` stays text, because an id or a zip code would lose its zeros. NA and null are missing values
 among numbers, and text among words.
 
-Types depend only on the forms of values that occur. They are flags, so the forms of a log are those of its days
-together, and a day that is known need not be read again.
+Types depend only on the forms of values that occur. They are flags, so a log has the forms of its days together,
+and a day that is known need not be read again.
 """
 
 from collections.abc import Mapping

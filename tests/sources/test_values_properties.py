@@ -102,7 +102,7 @@ LIKE_NUMBERS = st.text("0123456789.-+eE_ ", max_size=6)
 @given(st.lists(st.one_of(st.none(), st.sampled_from(WORDS), LIKE_NUMBERS, st.text(max_size=3))))
 @example(["1\n", "\n1", "1\0", "٣", "1_000", "1e5", "0x1", "-0", "true", "Infinity", "-inf", "1.", "-.5"])
 def test_forms_of_text(texts: list[str | None]) -> None:
-    """The forms of a column are those of its values, as plain Python tells them."""
+    """A column has the forms of its values, as plain Python finds them."""
     assert values.forms(rows(texts), {})["t"] == reduce(or_, map(slow, texts), 0)
 
 
