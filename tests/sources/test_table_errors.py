@@ -319,6 +319,16 @@ def test_rows_count_within_their_file(
     assert "b.csv row 2: label is '7'" in capsys.readouterr().err
 
 
+def test_rows_count_across_batches(
+    workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of several batches has its rows counted from its own start."""
+    rows = f"1,10,{T},0\n" * 300_000
+    (workspace.root / "big.csv").write_text(f"{HEADER}\n{rows}1,10,{T},7\n")
+    assert exit_code(workspace, "fetch", lambda: fetch(workspace, table_params(events="big.csv"))) == 2
+    assert "big.csv row 300001: label is '7'" in capsys.readouterr().err
+
+
 LONG = 10_000_000
 
 
