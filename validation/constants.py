@@ -104,3 +104,46 @@ TINY = 1e-12  # a smaller variance counts as zero
 
 LEAST_HISTORY = 0.01  # the mean length of a history; with less, nearly every history is empty
 ROUNDING = 1e-9  # of the share of kept negatives that the manifest states
+
+# ---- features: the sample by which fields are judged
+
+MAX_ROWS = 200_000  # sampled rows of a split
+MAX_DAYS = 7  # the number of last days of validation and of test that are also judged one by one
+MIN_CLICKS = 50  # clicks, and non-clicks, in each half of the users; with fewer, fields tell the label by chance
+MIN_USERS = 20  # users in each half
+BINS = 100  # numbers are judged by hundredths
+MAX_FITTED = 50_000  # impressions on which a vector's direction is fitted
+SHRINKAGE = 1e-3  # of that direction
+
+# ---- features: leaks
+
+SIGMAS = 5.0  # of differences between parts, of which hundreds are judged
+STRONG_AUC = 0.75  # of one field; in sound logs at most 0.71
+MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field tells them from clicks
+MAX_RISE = 0.15  # of a field's AUC above that of training
+MIN_HITS = 100  # impressions whose candidate is in the history
+MAX_HITS_CTR = 0.92  # their CTR
+MAX_CTR = 0.8  # of all rows; above, a high CTR of hits tells nothing
+MAX_PAIR_FIELDS = 16
+MAX_PAIR_ROWS = 50_000
+
+# ---- features: rates over the judged labels
+
+MIN_CORRELATION = -0.25  # of two parts' residuals; planted rates have -0.38 to -1, and fields of sound logs 0 or more
+RATE_SIGMAS = 4.0
+MIN_BY_ITSELF = -0.1  # with a lower correlation without any value, the two parts exclude each other
+MIN_ENTITIES = 50
+ALIKE = 10  # the number of entities with neighbouring values that are compared; more if values are equal
+SPREAD = 0.1  # how much rates of entities with one value differ; keeps frequent entities from outweighing the others
+CONSTANT = 0.95  # the share of entities, shown more than once, for which a context must be constant
+RATE_ROUNDING = 1e-6  # a standardised 0 comes back as about 0
+
+# ---- features: shifts
+
+FEW_NEW_VALUES = 0.1  # the share of later rows with missing or new values, beyond the expected share
+MANY_MISSING, ALL_MISSING = 0.4, 0.99  # the share of training rows without a value
+MIN_ROWS = 100
+MIN_SKILL = 0.03  # AUC - 0.5; weaker relations come and go
+MIN_ORDER = 0.3  # the correlation of the items' impressions
+KEPT = 0.25  # a relation that falls below this share is lost
+MIN_ITEMS = 100

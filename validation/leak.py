@@ -8,24 +8,20 @@ there a field may tell the label by chance.
 Each 100,000 rows take about 10 ms per field and 5 ms per pair.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from din.metrics import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
+from validation import constants
 from validation.expectations import SAMPLE
 from validation.sample import Codes, Impressions, Sample
 
-_MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field tells them from clicks
-_SIGMAS = 5.0
-_MIN_HITS = 100
-_MAX_CTR = 0.8
-_MAX_PAIR_FIELDS = 16
-_MAX_PAIR_ROWS = 50_000
 _PAIR_ORDER = (Group.CONTEXT, Group.USER, Group.ITEM)
 
 
@@ -54,40 +50,26 @@ class Finding:
         """The AUC minus two standard errors."""
         return self.value - 2 * self.part.noise(Group.CONTEXT)
 
-    @property
-    def rise(self) -> float:
-        """The AUC minus the AUC on training."""
-        return self.value - self.base
 
-    def row(self) -> dict[str, Any]:
-        """Return the finding as a row of a report's sample."""
-        found = {"field": self.name, "rows of": self.part.name, "auc": round(self.value, 4)}
-        return found if len(self.fields) > 1 else found | {"auc of train": round(self.base, 4)}
+def table(findings: list[Finding], train: Impressions) -> pd.DataFrame:
+    """Return findings by field and part: the AUC, that of training, its `lower` end, and its certain `rise`.
 
-
-@dataclass(frozen=True)
-class Hits:
-    """The numbers of impressions whose candidate lies in their history, and of their clicks, on a part of the log."""
-
-    part: Impressions
-    shown: int
-    clicks: int
-
-    @property
-    def lower(self) -> float:
-        """The CTR minus three standard errors."""
-        rate = self.clicks / self.shown
-        return rate - 3 * float(np.sqrt(max(rate * (1 - rate), 1 / self.shown) / self.shown))
-
-    def row(self) -> dict[str, Any]:
-        """Return the hits as a row of a report's sample."""
-        return {"rows of": self.part.name, "candidate in history": self.shown, "clicks": self.clicks}
+    The rise above training is 0 if chance explains it.
+    """
+    rows = []
+    for finding in findings:
+        rise = finding.value - finding.base
+        certain = rise > constants.SIGMAS * np.hypot(finding.part.noise(finding.group), train.noise(finding.group))
+        figures = (finding.value, finding.base, finding.lower, rise if certain else 0.0)
+        rows.append((finding.name, finding.part.name, *figures))
+    columns = ["field", "rows of", "auc", "auc of train", "lower", "rise"]
+    return pd.DataFrame(rows, columns=columns).set_index(["field", "rows of"])
 
 
 def limit(sample: Sample, max_auc: float) -> float:
     """Return the highest plausible AUC, which is higher than `max_auc` if negatives are sampled."""
     sampled = sample.features.manifest["protocol"] == "leave_last_out"
-    return max(max_auc, _MAX_SAMPLED_AUC) if sampled else max_auc
+    return max(max_auc, constants.MAX_SAMPLED_AUC) if sampled else max_auc
 
 
 def single_fields(sample: Sample) -> list[Finding]:
@@ -109,19 +91,23 @@ def histories(sample: Sample) -> list[Finding]:
     return _strongest_first(found)
 
 
-def history_hits(sample: Sample) -> list[Hits]:
-    """Return the hits of the parts with enough impressions whose candidate lies in the history, highest CTR first.
+def history_hits(sample: Sample) -> pd.DataFrame:
+    """Count, by part, the impressions whose candidate lies in their history, and their clicks, highest CTR first.
 
-    Parts are left out if nearly all impressions are clicked, or if negatives are never the user's own items.
+    `lower` is the CTR minus three standard errors. Parts are left out if few candidates do, or if nearly all
+    impressions are clicked; all are if negatives are never the user's own items.
     """
-    if sample.features.manifest["protocol"] == "leave_last_out":
-        return []
-    found = []
-    for part in (sample.train, *sample.judged):
+    rows = []
+    protocol = sample.features.manifest["protocol"]
+    for part in (sample.train, *sample.judged) if protocol != "leave_last_out" else ():
         hit = part.shares[ITEM_ID] > 0
-        if hit.sum() >= _MIN_HITS and part.label.mean() < _MAX_CTR:
-            found.append(Hits(part, int(hit.sum()), int(part.label[hit].sum())))
-    return sorted(found, key=lambda hits: -hits.lower)
+        shown, clicks = int(hit.sum()), int(part.label[hit].sum())
+        if shown >= constants.MIN_HITS and part.label.mean() < constants.MAX_CTR:
+            rate = clicks / shown
+            error = float(np.sqrt(max(rate * (1 - rate), 1 / shown) / shown))
+            rows.append((part.name, shown, clicks, rate - 3 * error))
+    found = pd.DataFrame(rows, columns=["rows of", "candidate in history", "clicks", "lower"])
+    return found.set_index("rows of").sort_values("lower", ascending=False, kind="stable")
 
 
 def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
@@ -134,24 +120,14 @@ def pairs(sample: Sample, leaking: Collection[str]) -> list[Finding]:
     candidates = [field for field in sample.fields if field.form.scalar and field.name not in out]
     candidates.sort(key=lambda field: _PAIR_ORDER.index(field.group))
     found = []
-    for one, other in combinations(candidates[:_MAX_PAIR_FIELDS], 2):
+    for one, other in combinations(candidates[: constants.MAX_PAIR_FIELDS], 2):
         name = f"{one.name} × {other.name}"
         for split in (sample.train, sample.valid, sample.test):
             if split.enough:
-                part = split.thinned_users(_MAX_PAIR_ROWS)
+                part = split.thinned_users(constants.MAX_PAIR_ROWS)
                 value = held_out_auc(part, crossed(part, one, other))
                 found.append(Finding(name, one.group, part, value, value, (one, other)))
     return _strongest_first(found)
-
-
-def risen(findings: list[Finding], train: Impressions) -> list[Finding]:
-    """Return the findings whose rise above training is larger than chance explains, the largest rise first."""
-    certain = [
-        finding
-        for finding in findings
-        if finding.rise > _SIGMAS * np.hypot(finding.part.noise(finding.group), train.noise(finding.group))
-    ]
-    return sorted(certain, key=lambda finding: -finding.rise)
 
 
 def _on_parts(
@@ -206,18 +182,23 @@ def crossed(part: Impressions, first: Field, second: Field) -> Codes:
     return Codes(code, one.row, int(code.max(initial=0)) + 1)
 
 
-def frequent_values(sample: Sample, finding: Finding) -> Iterator[dict[str, Any]]:
-    """Yield rows for a report: the most frequent values of the fields on the part, with impressions and clicks."""
+def shown(sample: Sample, findings: list[Finding]) -> list[dict[str, Any]]:
+    """Return rows for a report: the strongest finding, and the most frequent values of its fields, with clicks."""
+    finding = findings[0]
     part = finding.part
     codes = [part.codes[field.name] for field in finding.fields]
     cells = codes[0] if len(codes) == 1 else crossed(part, *finding.fields)
-    shown, clicks = tally(part, cells, np.ones(len(part), bool))
+    times, clicks = tally(part, cells, np.ones(len(part), bool))
     names = [_namer(sample, field) for field in finding.fields]
-    for cell in np.argsort(-shown, kind="stable")[:SAMPLE]:
-        if shown[cell]:
+    rows: list[dict[str, Any]] = [
+        {"field": finding.name, "rows of": part.name, "auc": finding.value, "auc of train": finding.base}
+    ]
+    for cell in np.argsort(-times, kind="stable")[:SAMPLE]:
+        if times[cell]:
             at = int(np.flatnonzero(cells.code == cell)[0])
             called = {f.name: name(int(c.code[at])) for f, c, name in zip(finding.fields, codes, names, strict=True)}
-            yield {"rows of": part.name, **called, "rows": shown[cell], "clicks": clicks[cell]}
+            rows.append({"rows of": part.name, **called, "rows": times[cell], "clicks": clicks[cell]})
+    return rows
 
 
 def _namer(sample: Sample, field: Field) -> Callable[[int], Any]:

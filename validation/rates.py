@@ -11,7 +11,7 @@ A count of clicks fixes the sum as well, so x is also judged as a count: clicks 
 each part in proportion to its share of the item's impressions. A count of impressions then fixes nothing.
 
 A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
-fields, vectors (no order says which of them are alike), fields known for fewer than `_MIN_ENTITIES` items or users of
+fields, vectors (no order says which of them are alike), fields known for fewer than `MIN_ENTITIES` items or users of
 both parts, and parts that exclude each other whatever x is (one click a user). Reads all impressions once; memory grows
 with items and users, beside one shard.
 """
@@ -27,18 +27,11 @@ import pyarrow.compute as pc
 
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
+from validation import constants
 from validation.expectations import SAMPLE
 from validation.sample import in_second_half
 from validation.shards import Features, Rows
 
-MIN_CORRELATION = -0.25
-_SIGMAS = 4.0
-_MIN_BY_ITSELF = -0.1  # with a lower correlation without any x, the two parts exclude each other
-_MIN_ENTITIES = 50
-_ALIKE = 10  # the number of entities with neighbouring x that are compared; more if x is equal
-_SPREAD = 0.1  # how much rates of entities with one x differ; keeps frequent entities from outweighing the others
-_CONSTANT = 0.95  # the share of entities, shown more than once, for which a context must be constant
-_ROUNDING = 1e-6
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
 
 LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
@@ -98,15 +91,17 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
     """
     known = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
     _, which, size = np.unique(value[known], return_inverse=True, return_counts=True)
-    alike = ((np.cumsum(size) - size) // _ALIKE)[which]
+    alike = ((np.cumsum(size) - size) // constants.ALIKE)[which]
     compared = np.bincount(alike)[alike] > 1 if len(known) else np.zeros(0, bool)
-    if compared.sum() < _MIN_ENTITIES:
+    if compared.sum() < constants.MIN_ENTITIES:
         return None
     one, other = (Counts(part.shown[known], part.clicks[known]) for part in (a, b))
     expected = [(_others(one.clicks, one.shown, alike), _others(other.clicks, other.shown, alike))]
     count = np.maximum(value[known], 0)
     total = one + other
-    could_be_a_count = value[known].min() >= -_ROUNDING * count.max()  # a standardised 0 comes back as about 0
+    could_be_a_count = (
+        value[known].min() >= -constants.RATE_ROUNDING * count.max()
+    )  # a standardised 0 comes back as about 0
     if could_be_a_count and count.any() and total.clicks.any():
         rate = count * _others(total.clicks, count, alike) / total.shown
         expected.append((_in_part(one, rate), _in_part(other, rate)))
@@ -123,7 +118,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     if scale == 0:
         return None
     product = one * other
-    chance = product.sum() > -_SIGMAS * np.sqrt((product**2).sum())
+    chance = product.sum() > -constants.RATE_SIGMAS * np.sqrt((product**2).sum())
     return max(0.0, float(product.sum() / scale)) if chance else float(product.sum() / scale)
 
 
@@ -141,7 +136,7 @@ def _in_part(part: Counts, rate: np.ndarray) -> np.ndarray:
 
 def _residuals(part: Counts, rate: np.ndarray) -> np.ndarray:
     """Return the clicks beyond the expected rate [E], in standard deviations of chance and spread."""
-    deviation = np.sqrt(part.shown * rate * (1 - rate) + (_SPREAD * part.shown) ** 2)
+    deviation = np.sqrt(part.shown * rate * (1 - rate) + (constants.SPREAD * part.shown) ** 2)
     return (part.clicks - part.shown * rate) / deviation
 
 
@@ -150,7 +145,7 @@ def _on_parts(log: "_Log", group: Group, parts: tuple[str, str]) -> Iterator[Exc
         return  # each user has a click and a sampled negative
     a, b = log.counts[group, parts[0]], log.counts[group, parts[1]]
     by_itself = correlation(np.zeros(len(a.shown)), a, b)
-    if by_itself is None or by_itself < _MIN_BY_ITSELF:
+    if by_itself is None or by_itself < constants.MIN_BY_ITSELF:
         return
     for field, value in log.numbers(group):
         found = correlation(value, a, b)
@@ -193,7 +188,7 @@ class _Log:
         for field in self._contexts:
             low, high = self._bounds[group, field]
             repeated = (shown > 1) & np.isfinite(low)
-            if repeated.any() and (low == high)[repeated].mean() > _CONSTANT:
+            if repeated.any() and (low == high)[repeated].mean() > constants.CONSTANT:
                 yield field, low
 
     def sample(self, field: Field, group: Group, value: np.ndarray, parts: tuple[str, str]) -> list[dict[str, Any]]:

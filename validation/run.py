@@ -175,7 +175,7 @@ def _entry(expected: Expected, result: ExpectationValidationResult, key: pd.Inde
         "column": (expectation.meta or {}).get("column"),
         "observed": _plain(found.get("observed_value", found.get("unexpected_count"))),
         "threshold": _plain(_threshold(expectation)),
-        "severity": _plain(expectation.severity),
+        "severity": expectation.severity.value,
         "success": bool(result.success),
     }
     if not result.success:

@@ -16,15 +16,8 @@ import pyarrow as pa
 
 from din.field_forms import UNKNOWN, OneId, Vector
 from din.schema import DAY_US, SPLITS, Field, Group
+from validation import constants
 from validation.shards import Features, Rows, date_of, integers
-
-MAX_ROWS = 200_000
-_MAX_DAYS = 7  # the number of last days of validation and of test that are also judged one by one
-_MIN_CLICKS = 50  # clicks, and non-clicks, in each half of the users; with fewer, fields tell the label by chance
-_MIN_USERS = 20  # users in each half
-_BINS = 100
-_MAX_FITTED = 50_000  # impressions on which a vector's direction is fitted
-_SHRINKAGE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -118,8 +111,8 @@ class Impressions:
     def enough(self) -> bool:
         """True if both halves of the users have enough rows to tell a relation from chance."""
         return all(
-            min(self.label[own].sum(), (~self.label[own]).sum()) >= _MIN_CLICKS
-            and len(np.unique(self.user[own])) >= _MIN_USERS
+            min(self.label[own].sum(), (~self.label[own]).sum()) >= constants.MIN_CLICKS
+            and len(np.unique(self.user[own])) >= constants.MIN_USERS
             for own in (self.half, ~self.half)
         )
 
@@ -141,7 +134,7 @@ class Sample:
     def __init__(self, features: Features) -> None:
         self.features = features
         self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
-        self._share = MAX_ROWS / max(MAX_ROWS, *features.manifest["rows"].values())
+        self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, *features.manifest["rows"].values())
         self._edges: dict[str, np.ndarray] = {}
         self._directions: dict[str, np.ndarray] = {}
         self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
@@ -156,7 +149,10 @@ class Sample:
             day = split.timestamp // DAY_US
             days = np.unique(day)
             if len(days) > 1:
-                parts += [split.take(day == one, f"{split.name} {date_of(one * DAY_US)}") for one in days[-_MAX_DAYS:]]
+                parts += [
+                    split.take(day == one, f"{split.name} {date_of(one * DAY_US)}")
+                    for one in days[-constants.MAX_DAYS :]
+                ]
         return parts
 
     @cached_property
@@ -241,7 +237,7 @@ class Sample:
         """
         known = np.isfinite(vectors).all(1)
         if field.name not in self._directions:
-            fitted = np.flatnonzero(known & half)[:_MAX_FITTED]
+            fitted = np.flatnonzero(known & half)[: constants.MAX_FITTED]
             self._directions[field.name] = _direction(vectors[fitted], label[fitted])
         return np.where(known, vectors @ self._directions[field.name], np.nan)
 
@@ -262,11 +258,13 @@ def _direction(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
         return np.zeros(vectors.shape[1], np.float32)
     centred = (vectors - vectors.mean(0)).astype(float)
     products = centred.T @ centred
-    shrunk = products + (_SHRINKAGE * np.trace(products) / len(products) + np.finfo(float).tiny) * np.eye(len(products))
+    shrunk = products + (constants.SHRINKAGE * np.trace(products) / len(products) + np.finfo(float).tiny) * np.eye(
+        len(products)
+    )
     return np.linalg.solve(shrunk, centred.T @ (label - label.mean())).astype(np.float32)
 
 
 def _hundredths(numbers: np.ndarray) -> np.ndarray:
     """Return the 99 edges between the hundredths of known numbers, or fewer if some are equal."""
     known = numbers[np.isfinite(numbers)]
-    return np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)
+    return np.unique(np.quantile(known, np.linspace(0, 1, constants.BINS + 1)[1:-1])) if len(known) else np.empty(0)

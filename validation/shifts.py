@@ -9,19 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from din.field_forms import UNKNOWN
 from din.metrics import auc
 from din.schema import ITEM_ID, Field, Group
+from validation import constants
 from validation.leak import rates
 from validation.sample import Impressions, Sample
-
-_SIGMAS = 5.0
-_MIN_ROWS = 100
-_MIN_SKILL = 0.03  # AUC - 0.5; weaker relations come and go
-_MIN_ORDER = 0.3  # the correlation of the items' impressions
-_KEPT = 0.25  # a relation that falls below this share is lost
-_MIN_ITEMS = 100
 
 
 @dataclass(frozen=True)
@@ -29,7 +24,6 @@ class Shift:
     """A figure of a field on a part of the log, and its expected value."""
 
     field: str
-    group: Group
     part: str
     value: float
     expected: float
@@ -44,7 +38,14 @@ class Shift:
         }
 
 
-def unknown_shares(sample: Sample) -> list[Shift]:
+def missing_shares(sample: Sample) -> pd.DataFrame:
+    """Return the share of training rows without a value, by field, the largest first."""
+    shares = [unknown_share(sample.train, field) for field in sample.fields]
+    found = pd.DataFrame({"missing": shares}, index=pd.Index([field.name for field in sample.fields], name="field"))
+    return found.sort_values("missing", ascending=False, kind="stable")
+
+
+def unknown_shares(sample: Sample) -> pd.DataFrame:
     """Return shares of unknown or missing values that are larger than chance explains, the largest excess first.
 
     The expected share is that of training plus the share of late training's values that early training lacks. Rows that
@@ -62,9 +63,10 @@ def unknown_shares(sample: Sample) -> list[Shift]:
             value -= (1 - value) * max(0.0, part.rows_a_day / late.rows_a_day - 1) if temporal else 0.0
             own = part.users if field.group is Group.USER else len(part)
             noise = np.sqrt(max(expected * (1 - expected), 1 / max(own, 1)) / max(own, 1))
-            if len(part) >= _MIN_ROWS and value - expected > _SIGMAS * noise:
-                found.append(Shift(field.name, field.group, part.name, value, expected))
-    return sorted(found, key=lambda shift: shift.expected - shift.value)
+            if len(part) >= constants.MIN_ROWS and value - expected > constants.SIGMAS * noise:
+                found.append((field.name, part.name, value, expected, value - expected))
+    table = pd.DataFrame(found, columns=["field", "rows of", "found", "expected", "excess"])
+    return table.set_index(["field", "rows of"]).sort_values("excess", ascending=False, kind="stable")
 
 
 def unknown_share(part: Impressions, field: Field) -> float:
@@ -103,8 +105,13 @@ def lost_item_order(sample: Sample) -> list[Shift]:
     for part in sample.judged:
         expected = _order(sample, early, late.thinned(len(part)))
         value = _order(sample, sample.train, part)
-        if expected is not None and value is not None and expected >= _MIN_ORDER and value < _KEPT * expected:
-            found.append(Shift(ITEM_ID, Group.ITEM, part.name, value, expected))
+        if (
+            expected is not None
+            and value is not None
+            and expected >= constants.MIN_ORDER
+            and value < constants.KEPT * expected
+        ):
+            found.append(Shift(ITEM_ID, part.name, value, expected))
     return sorted(found, key=lambda shift: shift.value)
 
 
@@ -132,13 +139,17 @@ def _share_of(name: str) -> Scores:
 
 def _lost(sample: Sample, late: Impressions, name: str, group: Group, before: Scores, now: Scores) -> list[Shift]:
     had = _skill(late, *before(late), group)
-    if had is None or had.value < max(_MIN_SKILL, _SIGMAS * had.noise):
+    if had is None or had.value < max(constants.MIN_SKILL, constants.SIGMAS * had.noise):
         return []
     found = []
     for part in sample.judged:
         has = _skill(part, *now(part), group)
-        if has is not None and has.value < _KEPT * had.value and had.value - has.value > _SIGMAS * has.noise:
-            found.append(Shift(name, group, part.name, 0.5 + has.value, 0.5 + had.value))
+        if (
+            has is not None
+            and has.value < constants.KEPT * had.value
+            and had.value - has.value > constants.SIGMAS * has.noise
+        ):
+            found.append(Shift(name, part.name, 0.5 + has.value, 0.5 + had.value))
     return found
 
 
@@ -169,6 +180,11 @@ def _order(sample: Sample, train: Impressions, part: Impressions) -> float | Non
     items = sample.features.items.num_rows
     before, now = (np.log1p(np.bincount(rows.item, minlength=items)) for rows in (train, part))
     shown = before > 0
-    if len(part) < _MIN_ROWS or shown.sum() < _MIN_ITEMS or np.ptp(before[shown]) == 0 or np.ptp(now[shown]) == 0:
+    if (
+        len(part) < constants.MIN_ROWS
+        or shown.sum() < constants.MIN_ITEMS
+        or np.ptp(before[shown]) == 0
+        or np.ptp(now[shown]) == 0
+    ):
         return None
     return float(np.corrcoef(before[shown], now[shown])[0, 1])

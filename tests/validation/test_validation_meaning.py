@@ -12,7 +12,7 @@ from shard_edits import SHARDS, columns, every, leaking, replace_column, shard
 
 from din.params import Params
 from din.schema import SPLITS
-from validation import rates
+from validation import constants, rates
 from validation.features import PHASES
 
 Enter = Callable[..., Params]
@@ -269,7 +269,7 @@ def test_honest_values_never_exclude(seed: int) -> None:
     rate = parts[0].clicks / parts[0].shown
     for honest in (true, random.random(400), true.round(1), rate, parts[0].clicks, *shown, shown[0] + shown[1]):
         found = rates.correlation(honest, *parts)
-        assert found is not None and found > rates.MIN_CORRELATION
+        assert found is not None and found > constants.MIN_CORRELATION
     for telling in (
         whole.clicks / whole.shown,
         (whole.clicks + 2) / (whole.shown + 5),
@@ -277,7 +277,7 @@ def test_honest_values_never_exclude(seed: int) -> None:
         whole.clicks - 1e-6,
     ):
         found = rates.correlation(telling, *parts)
-        assert found is not None and found < rates.MIN_CORRELATION
+        assert found is not None and found < constants.MIN_CORRELATION
 
 
 def test_too_few_rows_name_the_dates_of_the_splits(workspace: Enter) -> None:
