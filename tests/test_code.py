@@ -1,6 +1,7 @@
 """Tests of the dependencies of each stage that `din code` finds in the source."""
 
 import ast
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -58,6 +59,28 @@ def test_files_are_written_for_the_stages_that_ask(tmp_path: Path) -> None:
     workspace.pipeline.write_text("stages:\n  own: {cmd: ./own.sh, deps: [reports/code/own.json]}\n")
     with pytest.raises(InputError, match=r"'./own.sh': expected din COMMAND"):
         code.write_code(workspace, load(ROOT / "params.yaml"))
+
+
+def test_a_file_of_expectations_is_a_dependency(tmp_path: Path) -> None:
+    """Another content has another digest, only the stage that reads the file depends on it, and it must exist."""
+    workspace = Workspace(tmp_path)
+    stages = "".join(
+        f"  validate_{suite}: {{cmd: python -m validation {suite}, deps: [reports/code/validate_{suite}.json]}}\n"
+        for suite in ("raw", "features")
+    )
+    workspace.pipeline.write_text(f"stages:\n{stages}")
+    params = load(ROOT / "params.yaml")
+    params = replace(params, validate_raw=replace(params.validate_raw, expectations="mine.yaml"))
+    found = []
+    for content in ("a", "b"):
+        (tmp_path / "mine.yaml").write_text(content)
+        code.write_code(workspace, params)
+        found.append(read_json(workspace.code_of("validate_raw"))["files"]["mine.yaml"])
+    assert found[0] != found[1]
+    assert "mine.yaml" not in read_json(workspace.code_of("validate_features"))["files"]
+    (tmp_path / "mine.yaml").unlink()
+    with pytest.raises(InputError, match=r"mine\.yaml: not found; name an existing file in params\.yaml"):
+        code.write_code(workspace, params)
 
 
 def test_a_bundle_states_versions_that_export_depends_on() -> None:
