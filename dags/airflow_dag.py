@@ -139,7 +139,7 @@ class Approval(HITLOperator):
     def execute(self, context: Any) -> Any:
         """Ask, if the candidate waits for a person; Airflow calls `execute_complete` with the answer."""
         with final():
-            request = workspace.request(opened(context["ti"]))
+            request = workspace.ask(opened(context["ti"]), "request")
         if request is None or request["state"] != "waiting":
             return None
         gates = [f"- {gate['name']}: {gate['reason']}" for gate in request["gates"]] or ["- all gates are open"]
@@ -154,7 +154,7 @@ class Approval(HITLOperator):
         run = opened(ti)
         if event.get("error_type") == "timeout":
             with final():
-                request = workspace.request(run)
+                request = workspace.ask(run, "request")
             if request and request["state"] == "approved":  # on the command line, in the meantime
                 return
             settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, "nobody answered in time"), ti)
@@ -163,12 +163,12 @@ class Approval(HITLOperator):
         user = answer["responded_by_user"]
         reason = answer["params_input"].get("reason") or UNSAID
         with final():
-            workspace.answer(run, approved, by=user["name"], reason=reason)
+            workspace.ask(run, "answer", approved=approved, by=user["name"], reason=reason)
         if not approved:
             settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"rejected by {user['name']}"), ti)
 
 
-@task(outlets=[CHAMPION], pool="promote")
+@task(outlets=[CHAMPION])
 def promote(params: Any = None, ti: Any = None) -> None:
     """Make the bundle the champion if the gate is open for exactly this bundle, and emit the asset `din/champion`."""
     with final():
@@ -186,7 +186,7 @@ class RollBack(HITLOperator):
         ti = context["ti"]
         closed = (ti.xcom_pull(task_ids="gate", key="outcome") or {}).get("exit_code") == GateClosed.exit_code
         with final():
-            harm = workspace.harm(opened(ti)) if closed else None
+            harm = workspace.ask(opened(ti), "harm") if closed else None
             if harm is None:
                 raise AirflowSkipException("no gate has found that the champion's last step harmed")
             if harm["on_harm"] == "rollback":
@@ -204,7 +204,7 @@ class RollBack(HITLOperator):
         if answer["chosen_options"] != [ROLL_BACK]:
             settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"{user} keeps the champion"), ti)
         with final():
-            workspace.roll_back(opened(ti), by=user)
+            workspace.ask(opened(ti), "roll_back", by=user)
 
 
 @task
@@ -274,8 +274,7 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
 
 def render_stage(stage: plan.StagePlan) -> Any:
     """Return a stage as a task, with the DAG's defaults for settings that `meta.airflow` lacks."""
-    settings: dict[str, Any] = {"retries": stage.retries, "pool": stage.pool, "queue": stage.queue}
-    if stage.timeout_minutes:
-        settings["execution_timeout"] = timedelta(minutes=stage.timeout_minutes)
-    given = {key: value for key, value in settings.items() if value is not None}
+    given = {key: value for key, value in asdict(stage.airflow).items() if value is not None}
+    if minutes := given.pop("timeout_minutes", None):
+        given["execution_timeout"] = timedelta(minutes=minutes)
     return run_stage.override(task_id=stage.name, doc_md=f"{stage.desc}\n\n`{stage.command}`", **given)(stage.name)

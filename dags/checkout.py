@@ -23,7 +23,9 @@ from din.artifacts import atomic_path
 from din.errors import InputError, Unavailable, shown
 from din.git import absolute, check_out_commit, git, is_remote, resolved
 from din.names import RunId
-from din.params.overlays import make_paths_absolute
+from din.params import Params
+from din.params.overlays import make_paths_absolute, nested, overlaid
+from din.params.reading import parse, plain
 from din.process import environment, query
 from din.workspace import Workspace
 
@@ -139,7 +141,7 @@ def _lock(path: Path, wait: bool) -> IO[str] | None:
     """Lock a file and return it open; return None if another process holds the lock and `wait` is False.
 
     Nobody removes a locked file. The package `filelock` would not do: it keeps the descriptor private, which
-    `dags.console` hands to its process, and its release unlocks even while that process still works.
+    `dags.workspace` hands to the process in the checkout, and its release unlocks even while that process still works.
     """
     while True:
         lock = path.open("a")
@@ -202,7 +204,10 @@ def check_out(settings: Settings, commit: str, workspace: Workspace) -> None:
         # params.yaml and dvc.lock belong to the run and are kept in its record, so git must not report them as changed.
         git(new, "update-index", "--skip-worktree", *git(new, "ls-files", "params.yaml", "dvc.lock").split())
         Workspace(new).lock.unlink(missing_ok=True)
-        copy_files(settings.home / "fetch", Workspace(new).fetched)
+        memory = settings.home / "fetch"
+        memory.mkdir(parents=True, exist_ok=True)
+        Workspace(new).state.mkdir(exist_ok=True)
+        Workspace(new).fetched.symlink_to(memory)  # its files are written whole, so runs can share them
         if workspace.checkpoints.is_dir():
             workspace.checkpoints.rename(Workspace(new).checkpoints)
         _clear(root)
@@ -220,44 +225,18 @@ def _head(root: Path) -> str | None:
         return None
 
 
-def copy_files(source: Path, target: Path) -> None:
-    """Copy the files of a folder, each complete or absent; carries the memory of `din fetch` from run to run."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in source.iterdir() if source.is_dir() else ():
-        if path.is_file() and not path.name.startswith("."):
-            new = target / f".{path.name}-{os.getpid()}"  # runs on one worker copy at the same time
-            shutil.copy2(path, new)
-            new.replace(target / path.name)
-
-
 def set_params(settings: Settings, workspace: Workspace, values: Mapping[str, Any]) -> None:
     """Write the commit's params.yaml with the run's values, given by dotted key, and with absolute paths.
 
     Raises:
-        InputError: a key is unknown, or other workers would not find the registry.
+        InputError: a key is unknown, the commit's file is not valid, or other workers would not find the registry.
     """
-    yaml = YAML()
-    params = yaml.load(git(workspace.root, "show", "HEAD:params.yaml"))
-    for key, value in values.items():
-        block, name = _find(params, key)
-        block[name] = value
+    text = git(workspace.root, "show", "HEAD:params.yaml")
+    committed = plain(text, "params.yaml of the commit")
+    parse(Params, committed, "params.yaml of the commit")
+    params = overlaid(committed, nested(values), "the run's parameters")
     make_paths_absolute(params, settings.repository)
-    promote, name = _find(params, "promote.registry")
-    promote[name] = settings.shared(settings.registry or promote[name], "DIN_REGISTRY")
+    registry = settings.registry or params["promote"]["registry"]
+    params["promote"]["registry"] = settings.shared(registry, "DIN_REGISTRY")
     with atomic_path(workspace.params) as temporary:
-        yaml.dump(params, temporary)
-
-
-def _find(params: Any, key: str) -> tuple[Any, str]:
-    """Return the block that holds a dotted key, and the key's name in it."""
-    block = params
-    name = ""
-    value = params
-    for part in key.split("."):
-        if not isinstance(value, dict) or part not in value:
-            known = ", ".join(value) if isinstance(value, dict) else "no further keys"
-            raise InputError(f"parameter {key!r} is unknown: no {part!r} there; expected one of: {known}")
-        block = value
-        name = part
-        value = value[part]
-    return block, name
+        YAML().dump(params, temporary)

@@ -2,7 +2,8 @@
 
 Run it from the repository's root. It uses SQLite, LocalExecutor and the UI on loopback, and keeps all state in
 `.airflow/`. Settings of the environment take precedence. This is for one person on one machine; for a real deployment
-see docs/airflow.md.
+see docs/airflow.md. `airflow standalone` is not enough: it triggers no run, and its log servers listen on every
+interface.
 """
 
 import json
@@ -19,10 +20,6 @@ from pathlib import Path
 import psutil
 
 ROOT = Path.cwd()
-POOLS = {
-    "gpu": {"slots": 1, "description": "Trainings at a time"},
-    "promote": {"slots": 1, "description": "Promotions at a time"},
-}
 # The scheduler's log server would listen on every interface, and on one machine the UI reads the files itself.
 COMPONENTS = (["api-server"], ["scheduler", "--skip-serve-logs"], ["dag-processor"])
 SECONDS_TO_STOP = 20
@@ -54,11 +51,9 @@ def main() -> int:
     url = env["AIRFLOW__API__BASE_URL"]
     home.mkdir(parents=True, exist_ok=True)
     run_id = f"make-airflow-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
-    (home / "pools.json").write_text(json.dumps(POOLS))
     print("airflow: preparing the database", flush=True)
-    for command in (["db", "migrate"], ["pools", "import", str(home / "pools.json")], ["dags", "reserialize"]):
-        if not succeeds(command, env):
-            return 1
+    if not (succeeds(["db", "migrate"], env) and succeeds(["dags", "reserialize"], env)):
+        return 1
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     components: list[psutil.Popen] = []
     try:

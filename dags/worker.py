@@ -1,152 +1,227 @@
-"""Run stages in a run's workspace on this worker: fetch inputs made elsewhere, run, and store the results."""
+"""Work in a run's checkout, with the code of its commit: `python -m dags.worker`, which `dags.workspace` starts there.
 
-import hashlib
+It reads a request from standard input: {"settings", "run", "action", "arguments", "mark"}, as JSON. An action is a
+method of `Worker`. Each result is a line on standard output that begins with the mark, and so is the message of an
+error. All other lines are for the log.
+
+One process has DVC and the registry open for the whole task, because each takes longer to import than to use. Stages
+run in forks of another one (`dags.forks`).
+"""
+
 import io
 import json
-import logging
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
+from datetime import date
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
 from dags import plan
-from dags.checkout import Settings, check_out, copy_files, set_params
-from dags.console import Console
+from dags.checkout import Settings, set_params
+from dags.forks import Execute, serve
+from dags.run import Outcome, Run
 from din import documents
-from din.artifacts import atomic_path, read_json, write_json
+from din.artifacts import write_bytes
 from din.errors import GateClosed, InputError, Unavailable
-from din.process import Done, checkout_environment, din_errors
+from din.params import load
+from din.params.reading import plain
+from din.process import Done
+from din.registry.objects import Objects
+from din.registry.records import run_key
 from din.workspace import Workspace
 
-log = logging.getLogger("dags")
+if TYPE_CHECKING:
+    from dags.outs import Outs
 
-LOST = "Is your cache up to date?"  # printed by `dvc pull` if the remote answers but lacks the files
-
-
-@dataclass(frozen=True)
-class Run:
-    """The identity of a run, in plain JSON, so that it can travel between tasks.
-
-    Attributes:
-        run_id: names the run's record in the registry, `runs/<run_id>/`.
-        commit: the full id.
-        until: the last day of the log, YYYY-MM-DD.
-        params: maps dotted keys to values that replace those in params.yaml of the commit.
-        source: the fingerprint of the source's log up to `until` when the run was opened.
-        champion: the pin of the champion that the run goes on from (`din pin`). Empty if it starts from scratch.
-    """
-
-    __pydantic_config__ = documents.STRICT
-
-    run_id: str
-    commit: str
-    until: str
-    params: dict[str, Any]
-    source: str
-    champion: str = ""  # missing in older records
-
-    @property
-    def lock_key(self) -> str:
-        """The key below which runs of equal identity share their lock entries."""
-        asked = json.dumps([self.commit, self.until, self.params, self.source, self.champion], sort_keys=True)
-        return f"stages/{hashlib.sha256(asked.encode()).hexdigest()}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of a stage or of `promote`.
-
-    Attributes:
-        stage: its name.
-        exit_code: 0 done, 1 retry or bug, 2 bad input, 3 gate closed; None if it was killed before it left an outcome.
-        report: the path of its report in the workspace and in the run's record, or None.
-        table: its output: the gate table or the error.
-    """
-
-    stage: str
-    exit_code: int | None
-    report: str | None
-    table: str
+FETCH = "fetch"
+"""The stage that starts from the outs of an earlier run, because it keeps the days that did not change."""
 
 
 class Worker:
-    """A run's folder on this worker, and the commands that work in it; a context manager, which ends their process."""
+    """The stages and the record of a run, in its checkout.
 
-    def __init__(self, settings: Settings, run: Run, workspace: Workspace, lock: int) -> None:
-        self.settings = settings
+    Args:
+        settings: those of the worker.
+        run: the run; `open` pins what it lacks.
+        execute: runs a command in a fork; see `dags.forks`.
+
+    Raises:
+        InputError: a parameter is unknown or wrong, or dvc.yaml can't be planned.
+    """
+
+    def __init__(self, settings: Settings, run: Run, execute: Execute) -> None:
         self.asked = run
-        self.workspace = workspace
-        pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
-        env = checkout_environment(workspace.root, DIN_RUN_ID=run.run_id, **pin)
-        self.console = Console(workspace.root, env, [lock])
-
-    def __enter__(self) -> Self:
-        """Return the worker."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process of the commands, which holds the run's lock."""
-        self.console.close()
-
-    def prepare(self) -> None:
-        """Check out the commit, write the parameters and read the stages.
-
-        Raises:
-            InputError: a parameter is unknown, or dvc.yaml can't be planned.
-            Unavailable: git failed.
-        """
-        run = self.asked
-        if "data.until" in run.params:
-            raise InputError(f"data.until={run.params['data.until']!r} is set as a parameter; give it as `until`")
-        check_out(self.settings, run.commit, self.workspace)
+        self.execute = execute
+        self.workspace = Workspace(Path.cwd())
         pinned = {"data.until": run.until, "train.champion": run.champion}
-        set_params(self.settings, self.workspace, run.params | {key: value for key, value in pinned.items() if value})
-        try:
-            self.stages = {stage.name: stage for stage in plan.load(self.workspace.pipeline)}
-        except InputError as error:
-            raise InputError(f"commit {run.commit}: {error}") from None
+        set_params(settings, self.workspace, run.params | {key: value for key, value in pinned.items() if value})
+        self.params = load(self.workspace.params)
+        self.registry = self.workspace.located(self.params.promote.registry)
+        self.objects = Objects(self.registry, self.params.model_name)
+        self.stages = {stage.name: stage for stage in plan.load(self.workspace.pipeline)}
+        self.here: set[str] = set()  # outs that this process has made or pulled
 
-    def champion(self, until: str) -> str:
-        """Return the pin of a run over the days until a day, or nothing if its parameters need none; see `Run`."""
-        train = YAML(typ="safe").load(self.workspace.params)["train"]
-        if train["start"] == "scratch" or "train.champion" in self.asked.params:
-            return ""
-        return self.din("pin", "--until", until, "--dry-run").strip()
+    @cached_property
+    def outs(self) -> "Outs":
+        """DVC, which only some actions need."""
+        from dags.outs import Outs
 
-    def inputs(self, name: str) -> list[str]:
-        """Return the outs of other stages that a stage reads."""
-        stage = self.stages[name]
-        outs = [out for other in stage.upstream for out in self.stages[other].outs]
-        return [out for out in outs if any(plan.overlap(dep, out) for dep in stage.deps)]
+        return Outs(self.workspace.root, self.execute)
 
-    def din(self, *arguments: str) -> str:
-        """Run a short `din` command and return its output.
+    def open(self) -> Run:
+        """Pin last day, source and champion, or return the run that is open under this id already as it was pinned.
 
         Raises:
-            InputError: the input is bad, e.g. params.yaml or the source.
-            GateClosed: the command refuses for good, e.g. an answer to a request that has expired.
-            Unavailable: the command failed in another way, e.g. because the registry doesn't answer.
+            InputError: the source can't be read, or another run has the id.
         """
-        with din_errors():
-            return self.console.query(["din", *arguments])
+        asked = self.asked
+        key = f"{run_key(asked.run_id)}/run.json"
+        if self.objects.exists(key):
+            return _same(documents.parse(Run, self.objects.read(key), self.objects.at(key)), asked)
+        from din.registry.champions import pin
+        from din.registry.registry import Registry
+        from din.sources.fetch import look
 
-    def dvc(self, *arguments: str) -> None:
-        """Run a short `dvc` command."""
-        self.console.query(["dvc", *arguments])
+        seen = look(self.workspace, self.params)
+        until = asked.until or str(seen.last_day)
+        run = replace(asked, until=until, source=str(seen.fingerprint))
+        if self.params.train.start != "scratch" and "train.champion" not in asked.params:
+            registry = Registry.of(self.workspace, self.params)
+            run = replace(run, champion=pin(registry, self.params.train, date.fromisoformat(until)))
+        self.keep({"run.json": json.dumps(asdict(run), indent=2)})
+        return run
 
-    def remember(self) -> None:
-        """Keep the memory of `din fetch` for this worker's next runs."""
-        copy_files(self.workspace.fetched, self.settings.home / "fetch")
+    def stage(self, stage: str) -> Outcome:
+        """Run one stage of dvc.yaml, or take its outs from an equal run.
 
-    def take(self, key: str) -> Path:
-        """Fetch the files kept below a key of the registry, and return their folder."""
-        folder = self.workspace.taken
-        shutil.rmtree(folder, ignore_errors=True)
-        self.din("registry", "take", key, str(folder))
-        return folder
+        Raises:
+            InputError: there is no such stage, or an earlier stage has not ended.
+        """
+        if stage not in self.stages:
+            raise InputError(f"stage {stage!r} is not in dvc.yaml; expected one of: {', '.join(self.stages)}")
+        outcome = self._stage(stage, self.take_locks())
+        if outcome.exit_code == 0:
+            self.push([stage])
+        return outcome
+
+    def all(self, reason: str) -> Iterator[Outcome]:
+        """Run every stage and promote, or undo harm; see `dags.workspace.run_all`."""
+        ended = self.take_locks()
+        done: list[str] = []
+        failed: Outcome | None = None
+        try:
+            for stage in self.stages:
+                outcome = self._stage(stage, ended)
+                yield outcome
+                if outcome.exit_code != 0:
+                    failed = outcome
+                    break
+                done.append(stage)
+                ended = self.locked()
+        finally:
+            self.push(done)
+        if failed is None or self._undoes_harm(failed):
+            yield self.promote(reason)
+
+    def promote(self, reason: str) -> Outcome:
+        """Make the run's bundle the champion by `din promote`, which judges every report again.
+
+        Raises:
+            InputError: a stage that it needs has not ended.
+        """
+        reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
+        self.pull(sorted(reports.union(self.inputs("gate"))), self.take_locks())
+        self.take_report(self.workspace.gate)
+        return self.run("promote", lambda: self._din("promote", "--reason", reason))
+
+    def request(self) -> dict[str, Any] | None:
+        """Return the newest request for approval of the run's candidate, as `din approvals --json` has it, or None."""
+        from din import approvals
+
+        version = self.judgement()["bundle"]
+        requests = approvals.show_approvals(self.registry, self.params.model_name)
+        return next((one for one in reversed(requests) if one["version"] == version), None)
+
+    def answer(self, approved: bool, by: str, reason: str) -> None:
+        """Answer the request for approval of the run's candidate: `din approve` or `din reject`."""
+        from din import approvals
+
+        answer = approvals.approve if approved else approvals.reject
+        answer(self.registry, self.params.model_name, self.judgement()["bundle"], by, reason)
+
+    def harm(self) -> dict[str, Any] | None:
+        """Return the harm of the champion's last step that the run's gate found, with `promote.on_harm`, or None."""
+        report = self.judgement()
+        on_harm = report["about"]["params"]["promote"]["on_harm"]
+        return report["harm"] | {"on_harm": on_harm} if "harm" in report else None
+
+    def roll_back(self, by: str) -> None:
+        """Undo the harm that the run's gate found: `din registry rollback`."""
+        from din.registry import commands
+
+        report = self.judgement()
+        harm, model = report["harm"], report["about"]["model_name"]
+        commands.rollback(self.registry, model, str(harm["back_to"]), by, harm["reason"], harm["record"])
+
+    def close(self) -> None:
+        """Keep dvc.lock and params.yaml in the run's record."""
+        self.take_locks()
+        self.keep({path.name: path for path in (self.workspace.lock, self.workspace.params)})
+
+    def _undoes_harm(self, failed: Outcome) -> bool:
+        """Return whether the stage that failed is a gate that found harm which `din promote` undoes."""
+        if (failed.stage, failed.exit_code) != ("gate", GateClosed.exit_code):
+            return False
+        found = self.harm()
+        return found is not None and found["on_harm"] == "rollback"
+
+    def _stage(self, stage: str, ended: Mapping[str, Any]) -> Outcome:
+        """Run a stage, given the entries of dvc.lock of stages that have ended."""
+        self.pull(self.inputs(stage), ended)
+        self.pull_own(stage, ended)
+        if stage == FETCH:
+            self.pull_start(stage, ended)
+        outcome = self.run(stage, lambda: self.outs.reproduce(stage))
+        if outcome.exit_code == 0:
+            self.here |= {*self.stages[stage].outs}
+            if stage == FETCH:
+                self.keep_start(stage)
+        return outcome
+
+    def _din(self, *words: str) -> Done:
+        return self.execute(["din", *words], str(self.workspace.root), dict(os.environ))
+
+    def run(self, name: str, command: Callable[[], Done]) -> Outcome:
+        """Run a stage or `promote`; keep its outcome, log and reports in the run's record even if it fails."""
+        outcome_file = self.workspace.outcome(name)
+        outcome_file.unlink(missing_ok=True)
+        done = command()
+        outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
+        if done.code:  # a stage that fails or is killed writes no page itself
+            self._din("report")
+        page = self.workspace.relative(self.workspace.report)
+        outs = self.stages[name].outs if name in self.stages else ()
+        reports = {outcome.get("report"), page, *(out for out in outs if out.endswith(".json"))} - {None}
+        reports = {path for path in reports if (self.workspace.root / path).exists()}
+        report = outcome.get("report")
+        report = report if report in reports else next(iter(sorted(reports - {page})), None)
+        code = 0 if done.code == 0 else outcome.get("exit_code") or None
+        ended = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
+        kept = {f"outcome/{name}.json": json.dumps(ended, indent=2), f"log/{name}.txt": done.output}
+        self.keep(kept | {path: self.workspace.root / path for path in reports})
+        return Outcome(name, code, report, done.output.strip())
+
+    def keep(self, files: Mapping[str, str | Path]) -> None:
+        """Keep texts and copies of files in the run's record."""
+        for name, content in files.items():
+            key = f"{run_key(self.asked.run_id)}/{name}"
+            self.objects.put(key, content.encode() if isinstance(content, str) else content)
 
     def take_report(self, path: Path) -> None:
         """Copy a report from the run's record, whichever worker wrote it.
@@ -155,11 +230,10 @@ class Worker:
             InputError: the record lacks it, so its stage has not ended.
         """
         name = self.workspace.relative(path)
-        kept = self.take(f"runs/{self.asked.run_id}") / name
-        if not kept.exists():
+        key = f"{run_key(self.asked.run_id)}/{name}"
+        if not self.objects.exists(key):
             raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept, path)
+        write_bytes(path, self.objects.read(key))
 
     def judgement(self) -> dict[str, Any]:
         """Return the report of the run's gate.
@@ -168,76 +242,40 @@ class Worker:
             InputError: the stage `gate` has not ended.
         """
         self.take_report(self.workspace.gate)
-        return read_json(self.workspace.gate)
+        return json.loads(self.workspace.gate.read_bytes())
 
-    def keep(self, key: str, files: Mapping[str, str | Path]) -> None:
-        """Keep texts and copies of files below a key of the registry."""
-        folder = self.workspace.kept
-        shutil.rmtree(folder, ignore_errors=True)
-        for name, content in files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(content, str):
-                path.write_text(content)
-            else:
-                shutil.copyfile(content, path)
-        self.din("registry", "keep", key, str(folder))
+    def inputs(self, name: str) -> list[str]:
+        """Return the outs of other stages that a stage reads."""
+        stage = self.stages[name]
+        outs = [out for other in stage.upstream for out in self.stages[other].outs]
+        return [out for out in outs if any(plan.overlap(dep, out) for dep in stage.deps)]
+
+    def locked(self) -> dict[str, Any]:
+        """Return the entries of dvc.lock by stage."""
+        return _entries(self.workspace.lock)
 
     def take_locks(self) -> dict[str, Any]:
         """Add the entries of equal runs to dvc.lock, and return all its entries."""
         ended = self.locked()
-        for kept in sorted(self.take(self.asked.lock_key).glob("*.yaml")):
-            ended |= YAML(typ="safe").load(kept)["stages"]
-        self._write_lock(ended)
+        for key in sorted(self.objects.keys(run_key(self.asked.lock_key, "stages"))):
+            ended |= plain(self.objects.read(key).decode(), self.objects.at(key))["stages"]
+        write_bytes(self.workspace.lock, _lock(ended))
         return ended
 
-    def locked(self) -> dict[str, Any]:
-        """Return the entries of dvc.lock by stage."""
-        path = self.workspace.lock
-        return YAML(typ="safe").load(path)["stages"] if path.exists() else {}
-
-    def _write_lock(self, entries: Mapping[str, Any]) -> None:
-        _write_yaml(self.workspace.lock, _lock(entries))
-
-    def keep_locks(self, stages: Sequence[str]) -> None:
-        """Keep the entries of dvc.lock of stages whose outs are pushed, for equal runs, here and on other workers."""
-        ended = self.locked()
-        kept = {}
-        for stage in stages:
-            entry = io.StringIO()
-            YAML(typ="safe").dump(_lock({stage: ended[stage]}), entry)
-            kept[f"{stage}.yaml"] = entry.getvalue()
-        self.keep(self.asked.lock_key, kept)
-
-    def keep_start(self, stage: str) -> None:
-        """Keep a stage's entry of dvc.lock for this worker's next run, which may start from the same outs."""
-        self.workspace.fetched.mkdir(parents=True, exist_ok=True)
-        _write_yaml(self._start, {stage: self.locked()[stage]})
-        self.remember()
-
-    def pull_start(self, stage: str, ended: Mapping[str, Any]) -> None:
-        """Pull the outs that this worker's last run of a stage left, so that it has to add only what is new.
-
-        The entry of that run is removed from dvc.lock again, since the stage has not run here.
-        """
-        if stage in ended or not self._start.exists():
+    def push(self, stages: Sequence[str]) -> None:
+        """Push the outs of stages, and keep their entries of dvc.lock for equal runs, here and on other workers."""
+        if not stages:  # DVC would push everything
             return
-        entry = YAML(typ="safe").load(self._start)
-        try:
-            self._write_lock({**ended, **entry})
-            self.pull_own(stage, entry)
-        finally:
-            self._write_lock(ended)
-
-    @property
-    def _start(self) -> Path:
-        """The entry of dvc.lock that the last run of `fetch` on this worker left for the same source."""
-        source = YAML(typ="safe").load(self.workspace.params)["fetch"]
-        name = hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:16]
-        return self.workspace.fetched / f"start-{name}.yaml"
+        self.outs.push(stages)
+        ended = self.locked()
+        for stage in stages:
+            key = f"{run_key(self.asked.lock_key, 'stages')}/{stage}.yaml"
+            self.objects.put(key, _lock({stage: ended[stage]}))
 
     def pull(self, wanted: Sequence[str], ended: Mapping[str, Any]) -> None:
-        """Pull outs of ended stages as dvc.lock records them, unless they lie here and nobody touched them since.
+        """Pull outs of ended stages as dvc.lock records them, unless this process has made or pulled them.
+
+        DVC compares what lies here with dvc.lock, so an input is also replaced if somebody altered it.
 
         Raises:
             InputError: the stage of an out has not ended.
@@ -246,90 +284,98 @@ class Worker:
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
                 raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
-        held = self._held()
-        absent = [out for out in wanted if held.get(out) != self._note(out, ended)]
-        if absent:
-            self.dvc("pull", "--force", *absent)
-            self._hold(absent, ended)
-
-    def _held(self) -> dict[str, Any]:
-        """Return the notes on outs that were complete here."""
-        return read_json(self.workspace.held) if self.workspace.held.exists() else {}
-
-    def _hold(self, outs: Sequence[str], ended: Mapping[str, Any]) -> None:
-        """Note that outs lie here as dvc.lock records them."""
-        write_json(self.workspace.held, self._held() | {out: self._note(out, ended) for out in outs})
-
-    def _note(self, out: str, ended: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what dvc.lock records of an out's stage, and the stamp of the out as it lies here."""
-        (maker,) = (name for name, stage in self.stages.items() if out in stage.outs)
-        return {"recorded": ended[maker].get("outs"), "stamp": _stamp(self.workspace.root / out)}
+        if absent := [out for out in wanted if out not in self.here]:
+            self.outs.pull(absent)
+            self.here |= {*absent}
 
     def pull_own(self, stage: str, ended: Mapping[str, Any]) -> None:
-        """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again.
-
-        They are pulled even if they lie here, because DVC runs a stage again if its cache lacks them.
-        """
+        """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
         if stage not in ended:
             return
+        from dags.outs import Lost
+
         try:
-            self.dvc("pull", "--force", stage)
-        except Unavailable as error:
-            if LOST not in str(error):
-                raise
-            log.warning("the outs of %s are gone from %s; it runs again", stage, self.settings.remote)
+            self.outs.pull([stage])
+        except Lost:
+            print(f"the outs of {stage} are gone from the remote; it runs again", file=sys.stderr)
 
-    def run(self, name: str, command: Sequence[str]) -> Outcome:
-        """Run a stage's command, and keep its outcome, log and reports in the run's record even if it fails."""
-        outcome_file = self.workspace.outcome(name)
-        outcome_file.unlink(missing_ok=True)
-        done = self.console.run(command, log.info)
-        if done.code == 0 and name in self.stages:
-            self._hold(self.stages[name].outs, self.locked())
-        self.remember()
-        outcome = json.loads(outcome_file.read_text()) if outcome_file.exists() else {}
-        report = outcome.get("report")
-        outs = self.stages[name].outs if name in self.stages else ()
-        if done.code:
-            self._write_page()
-        page = self.workspace.relative(self.workspace.report)
-        reports = {report, page, *(out for out in outs if out.endswith(".json"))} - {None}
-        reports = {path for path in reports if (self.workspace.root / path).exists()}
-        report = report if report in reports else next(iter(sorted(reports - {page})), None)
-        code = 0 if done.code == 0 else outcome.get("exit_code") or None
-        result = Outcome(name, code, report, _message(done))
-        record = {"run_id": self.asked.run_id, "stage": name, "exit_code": code, "report": report, "ran": bool(outcome)}
-        kept = {f"outcome/{name}.json": json.dumps(record, indent=2), f"log/{name}.txt": done.output}
-        self.keep(f"runs/{self.asked.run_id}", kept | {path: self.workspace.root / path for path in reports})
-        return result
+    def pull_start(self, stage: str, ended: Mapping[str, Any]) -> None:
+        """Pull the outs that this worker's last run of a stage left, so that it has to add only what is new.
 
-    def _write_page(self) -> None:
-        """Write the run report about a stage that failed or was killed. A failure is only logged."""
+        The entry of that run is removed from dvc.lock again, since the stage has not run here.
+        """
+        entry = _entries(self._start)
+        if stage in ended or not entry:
+            return
         try:
-            self.din("report")
-        except (InputError, GateClosed, Unavailable) as error:
-            log.warning("no run report was written: %s", error)
+            write_bytes(self.workspace.lock, _lock({**ended, **entry}))
+            self.pull_own(stage, entry)
+        finally:
+            write_bytes(self.workspace.lock, _lock(ended))
+
+    def keep_start(self, stage: str) -> None:
+        """Keep a stage's entry of dvc.lock for this worker's next run, which may start from the same outs."""
+        write_bytes(self._start, _lock({stage: self.locked()[stage]}))
+
+    @property
+    def _start(self) -> Path:
+        """The entry of dvc.lock that the last run of `fetch` on this worker left for the same source."""
+        source = json.dumps(asdict(self.params.fetch), sort_keys=True, default=str)
+        return self.workspace.fetched / f"start-{sha256(source.encode()).hexdigest()[:16]}.yaml"
 
 
-def _message(done: Done) -> str:
-    """Return the output of the stage itself, without DVC's lines before and after it."""
-    _, _, own = done.output.partition("\n> ")
-    own, _, _ = own.partition("\n")[2].partition("\nUpdating lock file")
-    return (own or done.output).strip()
+def _same(kept: Run, asked: Run) -> Run:
+    """Return the run that is open under an id, whose branch may have moved since.
+
+    Raises:
+        InputError: the open run is not the one asked for.
+    """
+    if kept.run_id != asked.run_id:
+        raise InputError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
+    for name, fits in (
+        ("commit", asked.revision in (None, kept.revision) or asked.commit == kept.commit),
+        ("until", asked.until in ("", kept.until)),
+        ("params", asked.params == kept.params),
+    ):
+        if not fits:
+            raise InputError(
+                f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
+                "ask for the same, or use another run_id"
+            )
+    return kept
 
 
-def _stamp(path: Path) -> str:
-    """Return a hash of the names, sizes, times and inodes of a file, or of the files in a folder."""
-    files = [(str(file), file.stat()) for file in sorted([path, *path.rglob("*")]) if file.is_file()]
-    seen = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files]
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+def _entries(lock: Path) -> dict[str, Any]:
+    """Return the entries of a dvc.lock by stage; none if there is no such file."""
+    return YAML(typ="safe").load(lock)["stages"] if lock.exists() else {}
 
 
-def _lock(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of dvc.lock with some stages."""
-    return {"schema": "2.0", "stages": dict(entries)}
+def _lock(entries: Mapping[str, Any]) -> bytes:
+    """Return the text of a dvc.lock."""
+    text = io.BytesIO()
+    YAML(typ="safe").dump({"schema": "2.0", "stages": dict(entries)}, text)
+    return text.getvalue()
 
 
-def _write_yaml(path: Path, value: Any) -> None:
-    with atomic_path(path) as temporary:
-        YAML(typ="safe").dump(value, temporary)
+def main() -> int:
+    """Answer the request on standard input, and return the exit code."""
+    request = json.loads(sys.stdin.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
+    return serve(lambda execute: _answer(request, execute)) or 0
+
+
+def _answer(request: Mapping[str, Any], execute: Execute) -> None:
+    settings = Settings(**request["settings"] | {"home": Path(request["settings"]["home"])})
+    try:
+        worker = Worker(settings, Run(**request["run"]), execute)
+        found = getattr(worker, request["action"])(**request["arguments"])
+        for result in found if isinstance(found, Iterator) else [found]:
+            plain_result = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
+            print(request["mark"], json.dumps({"result": plain_result}), flush=True)
+    except (InputError, Unavailable, GateClosed) as error:
+        print(request["mark"], json.dumps({"error": str(error)}), flush=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

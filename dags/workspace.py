@@ -1,49 +1,46 @@
-"""Run the pipeline in a workspace of its own, on any worker: `python -m dags.workspace --help`.
+"""Run the pipeline in a workspace of its own, on any worker: `python -m dags --help`.
 
 Every task is "commit + parameters + stage". Workers share only the repository, a DVC remote and the registry. Before a
 stage, its inputs are pulled by the lock entries of earlier stages. After it, its outs are pushed, and its own entry is
 kept in the registry. Entries belong to a commit with its parameters, day and source, not to a run. A rerun therefore
-finds them too, and DVC, which compares hashes, runs nothing twice. The short commands around a stage share one process
-(docs/adr/0023-one-process-for-short-commands.md). DVC's remote run-cache is not used: see
+finds them too, and DVC, which compares hashes, runs nothing twice. DVC's remote run-cache is not used: see
 docs/adr/0007-locks-travel.md.
+
+A task makes a checkout of the commit, where `dags.worker` does the rest in a process of its own. So the registry is
+read and written by the code of the run's commit.
 """
 
 import json
+import logging
+import os
+import signal
+import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import date
 from typing import Any
+from uuid import uuid4
 
-from dags.checkout import Settings, discard, workspace
-from dags.worker import Outcome, Run, Worker
-from din import documents
-from din.errors import GateClosed, InputError
+from dags.checkout import Settings, check_out, discard, workspace
+from dags.run import Outcome, Run
+from din.errors import GateClosed, InputError, Unavailable, shown
+from din.process import checkout_environment
+from din.workspace import Workspace
 
-__all__ = [
-    "Outcome",
-    "Run",
-    "answer",
-    "close_run",
-    "harm",
-    "open_run",
-    "promote",
-    "request",
-    "roll_back",
-    "run_all",
-    "run_stage",
-]
+__all__ = ["Outcome", "Run", "ask", "close_run", "open_run", "promote", "run_all", "run_stage"]
 
-FETCH = "fetch"
-"""The stage that starts from the outs of an earlier run, because it keeps the days that did not change."""
+NOT_GIVEN = {
+    "data.until": "give it as `until`",
+    "plugins": "whoever may trigger a run must not choose the code that it runs; commit it, and name the commit",
+}
+"""Keys of params.yaml that a run's own parameters may not set, and what to do instead."""
+_TAIL = 40
+"""The lines of output that the error about a killed worker shows."""
 
-
-@dataclass(frozen=True)
-class Opened(Run):
-    """A run as its record keeps it; `revision` is the name under which the commit was asked for, e.g. a branch."""
-
-    revision: str | None = None  # missing in older records
+log = logging.getLogger("dags")
 
 
 def open_run(
@@ -62,44 +59,17 @@ def open_run(
         Unavailable: git or the registry failed.
     """
     settings = Settings.from_env()
-    day = _day(until) if until else ""
-    asked = Run(run_id, settings.commit(commit), day, json.loads(json.dumps(dict(params or {}), default=str)), "")
-    with workspace(settings, run_id) as (place, lock), Worker(settings, asked, place, lock) as here:
-        is_new = not place.root.exists()
-        try:
-            here.prepare()
-            kept = here.take(f"runs/{run_id}") / "run.json"
-            if kept.exists():
-                return _same(documents.read(Opened, kept, "open the run under another id"), asked, commit)
-            seen = json.loads(here.din("source"))
-            here.remember()
-            last = day or seen["last_day"]
-            run = replace(asked, until=last, source=seen["fingerprint"], champion=here.champion(last))
-            here.keep(
-                f"runs/{run_id}", {"run.json": json.dumps(asdict(Opened(**vars(run), revision=commit)), indent=2)}
-            )
-        except InputError:
-            if is_new:  # an older workspace belongs to the run that is open
-                discard(place.root)
-            raise
-    return run
+    given = json.loads(json.dumps(dict(params or {}), default=str))
+    for key, value in given.items():
+        if advice := NOT_GIVEN.get(key) or NOT_GIVEN.get(key.partition(".")[0]):
+            raise InputError(f"{key}={shown(value)} is set as a parameter; {advice}")
+    asked = Run(run_id, settings.commit(commit), _day(until) if until else "", given, "", revision=commit)
+    return Run(**ask(asked, "open"))
 
 
 def run_stage(run: Run, stage: str) -> Outcome:
-    """Run one stage of dvc.yaml, or take its outs from an equal run, and keep its outcome and report.
-
-    Raises:
-        InputError: there is no such stage, or an earlier stage has not ended.
-        Unavailable: git, DVC's remote or the registry failed.
-    """
-    with _open(run) as here:
-        if stage not in here.stages:
-            raise InputError(f"stage {stage!r} is not in dvc.yaml; expected one of: {', '.join(here.stages)}")
-        outcome = _run_stage(here, stage, here.take_locks())
-        if outcome.exit_code == 0:
-            here.dvc("push", stage)
-            here.keep_locks([stage])
-        return outcome
+    """Run one stage of dvc.yaml, or take its outs from an equal run, and keep its outcome and report; see `ask`."""
+    return Outcome(**ask(run, "stage", stage=stage))
 
 
 def run_all(run: Run, reason: str) -> Iterator[Outcome]:
@@ -108,170 +78,98 @@ def run_all(run: Run, reason: str) -> Iterator[Outcome]:
     If the gate is closed and has found harm that `promote.on_harm: rollback` undoes, promote all the same.
 
     The stages share one process for their imports, and what they wrote is pushed once. So this takes less CPU than a
-    task for each stage. The same call again goes on: DVC finds what has ended.
-
-    Raises:
-        InputError, Unavailable: see `run_stage` and `promote`.
+    task for each stage. The same call again goes on: DVC finds what has ended. The task ends even if nobody asks for
+    the outcomes that are left.
     """
-    with _open(run) as here:
-        ended = here.take_locks()
-        done: list[str] = []
-        failed: Outcome | None = None
-        try:
-            for stage in here.stages:
-                outcome = _run_stage(here, stage, ended)
-                yield outcome
-                if outcome.exit_code != 0:
-                    failed = outcome
-                    break
-                done.append(stage)
-                ended = here.locked()
-        finally:
-            here.dvc("push")
-            here.keep_locks(done)
-        if failed is None or _undoes_harm(here, failed):
-            yield _promote(here, reason)
-
-
-def _undoes_harm(here: Worker, failed: Outcome) -> bool:
-    """Return whether the stage that failed is a gate that found harm which `din promote` undoes."""
-    if (failed.stage, failed.exit_code) != ("gate", GateClosed.exit_code):
-        return False
-    found = _harm(here)
-    return found is not None and found["on_harm"] == "rollback"
-
-
-def _run_stage(here: Worker, stage: str, ended: Mapping[str, Any]) -> Outcome:
-    """Run a stage, given the entries of dvc.lock of stages that have ended."""
-    here.pull(here.inputs(stage), ended)
-    here.pull_own(stage, ended)
-    if stage == FETCH:
-        here.pull_start(stage, ended)
-    outcome = here.run(stage, ["dvc", "repro", "--single-item", stage])
-    if stage == FETCH and outcome.exit_code == 0:
-        here.keep_start(stage)
-    return outcome
-
-
-def request(run: Run) -> dict[str, Any] | None:
-    """Return the newest request for approval of the run's candidate, as `din approvals --json` has it, or None.
-
-    Raises:
-        InputError: the stage `gate` has not ended, or a request is damaged.
-        Unavailable: git or the registry failed.
-    """
-    with _open(run) as here:
-        requests = json.loads(here.din("approvals", "--json"))
-        version = here.judgement()["bundle"]
-    return next((one for one in reversed(requests) if one["version"] == version), None)
-
-
-def answer(run: Run, approved: bool, by: str, reason: str) -> None:
-    """Store a person's answer to the request for approval of the run's candidate: `din approve` or `din reject`.
-
-    Raises:
-        InputError: the stage `gate` has not ended, or nobody was asked about the candidate.
-        GateClosed: the request has expired, or somebody decided otherwise before.
-        Unavailable: git or the registry failed.
-    """
-    with _open(run) as here:
-        here.din("approve" if approved else "reject", here.judgement()["bundle"], f"--by={by}", f"--reason={reason}")
+    for outcome in _results(run, "all", reason=reason):
+        yield Outcome(**outcome)
 
 
 def promote(run: Run, reason: str) -> Outcome:
-    """Make the run's bundle the champion, if its gate is open or a person approved it: `din promote`.
-
-    Raises:
-        InputError: a stage that it needs has not ended.
-        Unavailable: git, DVC's remote or the registry failed.
-    """
-    with _open(run) as here:
-        here.take_locks()
-        return _promote(here, reason)
-
-
-def _promote(here: Worker, reason: str) -> Outcome:
-    outs = [out for stage in here.stages.values() for out in stage.outs]
-    reports = {out for out in outs if out.endswith(".json")}
-    here.pull(sorted(reports.union(here.inputs("gate"))), here.locked())  # promote judges all of them again
-    here.take_report(here.workspace.gate)
-    return here.run("promote", ["din", "promote", "--reason", reason])
-
-
-def harm(run: Run) -> dict[str, Any] | None:
-    """Return the certain harm of the champion's last step that the run's gate found, with `promote.on_harm`, or None.
-
-    Raises:
-        InputError: the stage `gate` has not ended.
-        Unavailable: git or the registry failed.
-    """
-    with _open(run) as here:
-        return _harm(here)
-
-
-def _harm(here: Worker) -> dict[str, Any] | None:
-    report = here.judgement()
-    on_harm = report["about"]["params"]["promote"]["on_harm"]
-    return report["harm"] | {"on_harm": on_harm} if "harm" in report else None
-
-
-def roll_back(run: Run, by: str) -> None:
-    """Undo the harm that the run's gate found, once, as a person has decided: `din registry rollback`.
-
-    Raises:
-        InputError: the stage `gate` has not ended.
-        GateClosed: another champion has followed the harmful one.
-        Unavailable: git or the registry failed.
-    """
-    with _open(run) as here:
-        report = here.judgement()
-        harm = report["harm"]
-        names = (f"--champion={harm['record']}", f"--model={report['about']['model_name']}")
-        here.din("registry", "rollback", str(harm["back_to"]), *names, f"--by={by}", f"--reason={harm['reason']}")
+    """Make the run's bundle the champion, if its gate is open or a person approved it; see `ask`."""
+    return Outcome(**ask(run, "promote", reason=reason))
 
 
 def close_run(run: Run) -> None:
-    """Keep dvc.lock and params.yaml in the run's record and remove the workspace.
+    """Keep dvc.lock and params.yaml in the run's record and remove the workspace, unless that fails; see `ask`."""
+    ask(run, "close")
+
+
+def ask(run: Run, action: str, **arguments: Any) -> Any:
+    """Return the result of an action, that is, of a method of `dags.worker.Worker`, as JSON has it.
 
     Raises:
-        Unavailable: git or the registry failed. The workspace is not removed.
+        InputError, GateClosed, Unavailable: those of the action; git, DVC's remote or the registry failed.
     """
-    with _open(run) as here:
-        here.take_locks()
-        kept = [path for path in (here.workspace.lock, here.workspace.params) if path.exists()]
-        here.keep(f"runs/{run.run_id}", {path.name: path for path in kept})
-        discard(here.workspace.root)
+    (result,) = _results(run, action, **arguments)
+    return result
 
 
-@contextmanager
-def _open(run: Run) -> Iterator[Worker]:
-    """Lock the run's workspace on this worker, make it if it is missing, and yield its worker."""
+def _results(run: Run, action: str, **arguments: Any) -> Iterator[Any]:
+    """Let `dags.worker` act in the run's workspace, log what it prints, and yield its results as they come.
+
+    The process inherits the lock of the workspace. If this process is killed, the other finishes its work and holds the
+    lock until then, so a retry waits for it. On an interrupt, its whole process group is killed.
+
+    Raises:
+        InputError, GateClosed, Unavailable: those of the action. After bad input, a workspace that was new is removed.
+    """
     settings = Settings.from_env()
-    with workspace(settings, run.run_id) as (place, lock), Worker(settings, run, place, lock) as here:
-        here.prepare()
-        yield here
+    mark = f"result-{uuid4()}"
+    asked = {"settings": asdict(settings), "run": asdict(run), "action": action, "arguments": arguments, "mark": mark}
+    with workspace(settings, run.run_id) as (place, lock):
+        is_new = not place.root.exists()
+        check_out(settings, run.commit, place)
+        process = _start(place, run, lock)
+        assert process.stdin and process.stdout
+        error = None
+        tail: deque[str] = deque(maxlen=_TAIL)
+        try:
+            with suppress(BrokenPipeError):  # it ended at once, which its exit code and output explain
+                process.stdin.write(json.dumps(asked, default=str))
+                process.stdin.close()
+            for line in process.stdout:
+                if not line.startswith(mark):
+                    log.info(line.rstrip())
+                    tail.append(line)
+                    continue
+                answer = json.loads(line.removeprefix(mark))
+                error = answer.get("error")
+                if error is None:
+                    yield answer["result"]
+        except GeneratorExit:
+            log.info(process.stdout.read())
+            raise
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        finally:
+            process.wait()
+        if process.returncode == 0:
+            if action == "close":
+                discard(place.root)
+            return
+        if is_new and process.returncode == InputError.exit_code:
+            discard(place.root)
+        kinds = {kind.exit_code: kind for kind in (InputError, GateClosed)}
+        unexplained = f"{action} of run {run.run_id} exited {process.returncode}:\n{''.join(tail)}"
+        raise kinds.get(process.returncode, Unavailable)(error or unexplained)
 
 
-def _same(opened: Opened, asked: Run, revision: str | None) -> Run:
-    """Return the run that is open under this id, whose branch may have moved since.
-
-    Raises:
-        InputError: the open run is not the one asked for.
-    """
-    kept = Run(**{field.name: getattr(opened, field.name) for field in fields(Run)})
-    if kept.run_id != asked.run_id:
-        raise InputError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
-    for name, fits in (
-        ("commit", revision in (None, opened.revision) or asked.commit == kept.commit),
-        ("until", asked.until in ("", kept.until)),
-        ("params", asked.params == kept.params),
-    ):
-        if not fits:
-            raise InputError(
-                f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
-                "ask for the same, or use another run_id"
-            )
-    return kept
+def _start(place: Workspace, run: Run, lock: int) -> "subprocess.Popen[str]":
+    pin = {"DIN_SOURCE_FINGERPRINT": run.source} if run.source else {}
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "dags.worker"],
+        cwd=place.root,
+        env=checkout_environment(place.root, DIN_RUN_ID=run.run_id, **pin),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+        pass_fds=[lock],
+    )
 
 
 def _day(until: str) -> str:
@@ -279,9 +177,3 @@ def _day(until: str) -> str:
         return date.fromisoformat(until).isoformat()
     except ValueError:
         raise InputError(f"until is {until!r}; expected a day as YYYY-MM-DD") from None
-
-
-if __name__ == "__main__":
-    from dags.commands import main
-
-    sys.exit(main())

@@ -27,7 +27,7 @@ from din.errors import InputError, Unavailable
 from din.git import git
 from din.params import Params, load
 from din.pipeline import stages_of
-from din.process import CommandFailed, environment, query
+from din.process import CommandFailed
 from din.registry.objects import Objects
 from din.registry.registry import Registry
 from din.workspace import AT_THE_ROOT, Workspace
@@ -36,8 +36,6 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 DISTRIBUTION = "din-ctr"
 EXTRAS = ("serve", "train", "airflow", "dev")
-PROMOTE_POOL = "promote"
-"""The pool of the DAG's task that promotes. The pools of all other tasks are in dvc.yaml."""
 LITTLE_DISK_GB = 5
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 _MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of cgroups of versions 2 and 1
@@ -301,39 +299,6 @@ def _put_if_absent(objects: Objects) -> Finding:
     return Finding("put-if-absent", "ok", "a second write was refused, and the throw-away object is removed")
 
 
-def pools(workspace: Workspace) -> Iterator[Finding]:
-    """Ask Airflow for the pools that the DAG's tasks wait in, where Airflow is installed and set up."""
-    if find_spec("airflow") is None:
-        yield Finding("airflow", "skipped", "comes with the extra `airflow`", "see `extra airflow` above")
-        return
-    home = os.environ.get("AIRFLOW_HOME") or str((workspace.root / ".airflow").resolve())
-    if not Path(home).exists():
-        mend = "set AIRFLOW_HOME, or start one on this machine: `python -m dags.standalone`"
-        yield Finding("airflow", "skipped", f"not set up: no {home}", mend)
-        return
-    mend = "`airflow db check` says more; `airflow db migrate` makes or updates its database"
-    with _reporting("airflow", mend) as findings:
-        needed = pools_needed(workspace)
-        answer = query(["airflow", "pools", "list", "--output", "json"], workspace.root, environment(AIRFLOW_HOME=home))
-        missing = sorted(needed - {pool["pool"] for pool in json.loads(answer[answer.index("[") :])})
-        if missing:
-            mend = "; ".join(f"airflow pools set {pool} 1 '{pool} tasks at a time'" for pool in missing)
-            findings.append(Finding("airflow", "failed", f"no pool {', '.join(missing)}: its tasks never start", mend))
-        else:
-            findings.append(Finding("airflow", "ok", f"has the pools {', '.join(sorted(needed))}"))
-    yield from findings
-
-
-def pools_needed(workspace: Workspace) -> set[str]:
-    """Return the pools of the stages in dvc.yaml, and the one of the task that promotes.
-
-    Raises:
-        InputError: dvc.yaml can't be read.
-    """
-    settings = (one.meta.get("airflow", {}) for one in stages_of(workspace).values())
-    return {PROMOTE_POOL} | {one["pool"] for one in settings if "pool" in one}
-
-
 Look = Callable[[Workspace], Iterator[Finding]]
 LOOKS: tuple[Look, ...] = (
     versions,
@@ -346,7 +311,6 @@ LOOKS: tuple[Look, ...] = (
     parameters,
     remotes,
     registry,
-    pools,
 )
 
 

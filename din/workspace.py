@@ -251,21 +251,6 @@ class Workspace:
         """The folder in which a scheduler on this machine keeps workspaces, unless `DIN_HOME` names another."""
         return self.state / "runs"
 
-    @property
-    def taken(self) -> Path:
-        """The files that a scheduler fetched from the registry for this run."""
-        return self.state / "taken"
-
-    @property
-    def held(self) -> Path:
-        """A scheduler's notes on the outs that were complete here, so that it need not pull them again."""
-        return self.state / "held.json"
-
-    @property
-    def kept(self) -> Path:
-        """The files to be stored in the registry for other workers of this run."""
-        return self.state / "kept"
-
     def rival(self, role: str) -> Path:
         """Return the folder in which `gate` puts the earlier bundle that the candidate is compared with."""
         return self.state / "gate" / role

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dags.standalone import POOLS
 from din import cli, doctor
 from din.doctor import Finding
 from din.ops.native import library
@@ -183,31 +182,6 @@ def test_a_registry_that_cannot_be_opened_fails(workspace: Workspace) -> None:
     found = of(doctor.registry, workspace)["registry"]
     assert found.state == "failed"
     assert str(workspace.root / "registry") in found.seen
-
-
-def test_the_pools_are_those_of_the_dag(workspace: Workspace) -> None:
-    """`make airflow` creates the pools that the doctor asks for."""
-    assert doctor.pools_needed(Workspace(ROOT)) == set(POOLS)
-
-
-def test_airflow_that_is_not_set_up_is_skipped(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No folder of Airflow's is created by looking."""
-    monkeypatch.delenv("AIRFLOW_HOME", raising=False)
-    assert of(doctor.pools, workspace)["airflow"].state == "skipped"
-    assert not (workspace.root / ".airflow").exists()
-
-
-@pytest.mark.slow
-def test_pools_are_asked_of_airflow(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands that mend a missing pool do mend it."""
-    home = workspace.root / ".airflow"
-    home.mkdir()
-    monkeypatch.setenv("AIRFLOW_HOME", str(home))
-    subprocess.run(["airflow", "db", "migrate"], env=environment(), check=True, capture_output=True)
-    found = of(doctor.pools, workspace)["airflow"]
-    assert (found.state, found.seen) == ("failed", "no pool gpu, promote: its tasks never start")
-    subprocess.run(["sh", "-c", found.mend], env=environment(), check=True, capture_output=True)
-    assert of(doctor.pools, workspace)["airflow"].state == "ok"
 
 
 @pytest.mark.parametrize(("fault", "code"), [(False, 0), (True, 1)])

@@ -104,13 +104,19 @@ def overlaid(params: Mapping[str, Any], overlay: Mapping[str, Any], where: objec
 
 
 def nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values by dotted key as nested mappings."""
+    """Return values by dotted key as nested mappings.
+
+    Raises:
+        InputError: one key has a value, and another one lies below it.
+    """
     result: dict[str, Any] = {}
     for key, value in values.items():
         *parents, name = key.split(".")
         block = result
         for parent in parents:
             block = block.setdefault(parent, {})
+            if not isinstance(block, dict):
+                raise InputError(f"{shown(parent)} is {shown(block)}, but {shown(key)} is given too; drop one of them")
         block[name] = value
     return result
 

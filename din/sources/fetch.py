@@ -101,8 +101,8 @@ def look(workspace: Workspace, params: Params) -> Seen:
         return seen
     if source.days:
         return Seen(_hash(_until(params, source.days[-1]), source, identity), source.days[0], source.days[-1])
-    workspace.fetched.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=workspace.fetched) as tree:
+    workspace.state.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=workspace.state) as tree:
         written = _write(
             params, source, identity, Path(tree), replace(_earlier(workspace, params, source, None), files=None)
         )

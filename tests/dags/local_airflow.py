@@ -39,13 +39,9 @@ class Airflow:
         )
 
     def prepare(self) -> None:
-        """Make the database and the pools."""
-        pools = self.home / "pools.json"
-        pool = {"slots": 1, "description": "t", "include_deferred": False}
-        pools.write_text(json.dumps({"gpu": pool, "promote": pool}))
-        for command in (["db", "migrate"], ["pools", "import", str(pools)]):
-            done = self.run(*command)
-            assert done.returncode == 0, done.stdout + done.stderr
+        """Make the database."""
+        done = self.run("db", "migrate")
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Query its database and return the rows."""

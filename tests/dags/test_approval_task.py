@@ -39,12 +39,14 @@ class Task:
         self.closed = False
         monkeypatch.setattr(type(self.operator), "test_mode", True, raising=False)
         monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **detail: self.asked.append(detail))
-        monkeypatch.setattr(workspace, "request", lambda run: REQUEST | {"state": self.state} if self.state else None)
-        monkeypatch.setattr(workspace, "answer", self._answer)
+        monkeypatch.setattr(workspace, "ask", lambda run, action, **given: getattr(self, action)(**given))
         ti = SimpleNamespace(id="i", xcom_pull=lambda **key: RUN, xcom_push=self.pushed.__setitem__)
         self.context = {"ti": ti, "task_instance": ti}
 
-    def _answer(self, run: workspace.Run, approved: bool, by: str, reason: str) -> None:
+    def request(self) -> dict[str, Any] | None:
+        return REQUEST | {"state": self.state} if self.state else None
+
+    def answer(self, approved: bool, by: str, reason: str) -> None:
         if self.closed:
             raise GateClosed("bob rejected this candidate")
         self.answers.append((approved, by, reason))

@@ -1,7 +1,7 @@
 """The task that undoes a harmful step of the champion: its rules, its commands in a workspace, and a real run."""
 
 import json
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,9 +14,11 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, T
 from bundles import bundle, crown
 from daily_log import FIRST, DailyLog, days
 from local_airflow import Airflow
+from typing_extensions import override
 from workers import World
 
 from dags import din_pipeline, workspace
+from dags.worker import Worker
 from din.artifacts import hash_files, write_json
 from din.errors import GateClosed
 from din.params import Params
@@ -35,8 +37,11 @@ class Task:
         self.done: list[str] = []
         self.pushed: dict[str, Any] = {}
         monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **detail: self.asked.append(detail))
-        monkeypatch.setattr(workspace, "harm", lambda run: HARM | {"on_harm": on_harm} if on_harm else None)
-        monkeypatch.setattr(workspace, "roll_back", lambda run, by: self.done.append(by))
+        actions: Any = {
+            "harm": lambda: HARM | {"on_harm": on_harm} if on_harm else None,
+            "roll_back": lambda by: self.done.append(by),
+        }
+        monkeypatch.setattr(workspace, "ask", lambda run, action, **given: actions[action](**given))
         monkeypatch.setattr(workspace, "promote", self._promote)
         pulled = {"open_run": RUN, "gate": gate and {"exit_code": gate}}
         ti = SimpleNamespace(
@@ -107,45 +112,59 @@ def test_a_run_goes_back_once(
     path = world.record("nightly") / "reports" / "gate.json"
     path.parent.mkdir(parents=True)
     write_json(path, report)
-    assert workspace.harm(run) is None
+    assert workspace.ask(run, "harm") is None
     path.write_text(json.dumps(report | {"harm": HARM}))
-    assert workspace.harm(run) == HARM | {"on_harm": "ask"}
+    assert workspace.ask(run, "harm") == HARM | {"on_harm": "ask"}
     for _ in range(2):
-        workspace.roll_back(run, by="ann")
+        workspace.ask(run, "roll_back", by="ann")
     record = registry.history()[-1]
     assert (record.number, record.action, record.version) == (3, "rollback", before.version)
     assert (record.by, record.reason) == ("ann", "record 2 harmed")
     path.write_text(json.dumps(report | {"harm": HARM | {"record": 1, "back_to": 2}}))
     with pytest.raises(GateClosed):
-        workspace.roll_back(run, by="ann")
+        workspace.ask(run, "roll_back", by="ann")
     assert len(registry.history()) == 3
+
+
+class Day(Worker):
+    """A worker whose stages end as they are told to, and whose gate found what it is told."""
+
+    def __init__(self, gate: int, on_harm: str | None) -> None:
+        self.stages: Any = {"export": None, "gate": None}
+        self.codes = {"export": 0, "gate": gate}
+        self.found = {"about": {"params": {"promote": {"on_harm": on_harm}}}} | ({"harm": HARM} if on_harm else {})
+
+    @override
+    def _stage(self, stage: str, ended: Mapping[str, Any]) -> workspace.Outcome:
+        return workspace.Outcome(stage, self.codes[stage], None, "")
+
+    @override
+    def promote(self, reason: str) -> workspace.Outcome:
+        return workspace.Outcome("promote", 0, None, "")
+
+    @override
+    def judgement(self) -> dict[str, Any]:
+        return self.found
+
+    @override
+    def take_locks(self) -> dict[str, Any]:
+        return {}
+
+    @override
+    def locked(self) -> dict[str, Any]:
+        return {}
+
+    @override
+    def push(self, stages: Sequence[str]) -> None:
+        pass
 
 
 @pytest.mark.parametrize(
     ("code", "on_harm", "promotes"), [(0, None, True), (3, "rollback", True), (3, "ask", False), (3, None, False)]
 )
-def test_a_day_in_one_task_undoes_harm_too(
-    code: int, on_harm: str | None, promotes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_day_in_one_task_undoes_harm_too(code: int, on_harm: str | None, promotes: bool) -> None:
     """After a closed gate, only harm that `din promote` may undo is a reason to call it."""
-    here = SimpleNamespace(
-        stages={"export": None, "gate": None},
-        take_locks=dict,
-        locked=dict,
-        dvc=lambda *words: None,
-        keep_locks=lambda stages: None,
-        judgement=lambda: (
-            {"about": {"params": {"promote": {"on_harm": on_harm}}}} | ({"harm": HARM} if on_harm else {})
-        ),
-    )
-    monkeypatch.setattr(workspace, "_open", lambda run: nullcontext(here))
-    codes = {"export": 0, "gate": code}
-    monkeypatch.setattr(
-        workspace, "_run_stage", lambda here, stage, ended: workspace.Outcome(stage, codes[stage], None, "")
-    )
-    monkeypatch.setattr(workspace, "_promote", lambda here, reason: workspace.Outcome("promote", 0, None, ""))
-    run = workspace.Run("nightly", "c" * 40, "2024-01-18", {}, "")
-    ended = [outcome.stage for outcome in workspace.run_all(run, "nightly")]
+    ended = [outcome.stage for outcome in Day(code, on_harm).all("nightly")]
     assert ended == ["export", "gate", *(["promote"] if promotes else [])]
 
 

@@ -64,7 +64,7 @@ class World:
 
 
 class Worker:
-    """`python -m dags.workspace` in one checkout, with default settings except for what the workers share."""
+    """`python -m dags` in one checkout, with default settings except for what the workers share."""
 
     def __init__(self, world: World, checkout: Path) -> None:
         self.world, self.checkout = world, checkout
@@ -85,7 +85,7 @@ class Worker:
         """Start a command in a process group of its own."""
         shared = {"DIN_DVC_REMOTE": str(self.world.root / "remote"), "DIN_REGISTRY": str(self.world.registry)}
         process = subprocess.Popen(
-            [str(PYTHON), "-m", "dags.workspace", *arguments],
+            [str(PYTHON), "-m", "dags", *arguments],
             cwd=self.checkout,
             env=os.environ | shared | {"PYTHONPATH": str(self.checkout)},
             stdin=subprocess.PIPE,

@@ -1,0 +1,103 @@
+"""The command line `python -m dags`; it prints JSON, and logs to standard error."""
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dags import workspace
+from din.commandline import examples
+from din.commandline import run as run_app
+from din.errors import GateClosed, InputError, Unavailable
+from din.params.reading import plain
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run the pipeline in a workspace of its own, stage by stage, on any worker. `open` prints a run as JSON; the "
+    "others read it. Settings: DIN_REPOSITORY, DIN_HOME, DIN_DVC_REMOTE, DIN_REGISTRY (docs/workers.md). Exit codes: "
+    "0 = done, 1 = a bug, or worth another try, 2 = bad input, 3 = a gate is closed.",
+)
+TheRun = Annotated[str, typer.Option("--run", metavar="FILE", help="The run's JSON; - is standard input.")]
+Reason = Annotated[str, typer.Option(help="The reason, for the registry's log.")]
+
+
+@app.command(
+    "open", epilog=examples("python -m dags open nightly-2026-01-31 --param train.learning.epochs=3 > run.json")
+)
+def open_run(
+    run_id: Annotated[str, typer.Argument(help="Names the run's record in the registry.")],
+    until: Annotated[str | None, typer.Option(help="Last day of the log, YYYY-MM-DD; default: its newest.")] = None,
+    commit: Annotated[str | None, typer.Option(help="A branch, tag or id; default: HEAD of the repository.")] = None,
+    param: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Replaces one of params.yaml.")] = None,
+) -> None:
+    """Pin commit, last day and source of a run."""
+    values = {}
+    for text in param or ():
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise InputError(f"--param {text!r}; expected KEY=VALUE, such as train.learning.epochs=3")
+        values[key] = plain(value, f"--param {key}")
+    print(json.dumps(asdict(workspace.open_run(run_id, until, values, commit))))
+
+
+@app.command("stage")
+def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], run: TheRun = "-") -> None:
+    """Run one stage of dvc.yaml."""
+    end(workspace.run_stage(read(run), name))
+
+
+@app.command("all")
+def run_all(reason: Reason, run: TheRun = "-") -> None:
+    """Run every stage, and promote."""
+    *_, outcome = workspace.run_all(read(run), reason)
+    end(outcome)
+
+
+@app.command("promote")
+def promote(reason: Reason, run: TheRun = "-") -> None:
+    """Make the run's bundle the champion, if its gate is open."""
+    end(workspace.promote(read(run), reason))
+
+
+@app.command("close")
+def close(run: TheRun = "-") -> None:
+    """Keep dvc.lock and params.yaml, and remove the workspace."""
+    workspace.close_run(read(run))
+
+
+def read(file: str) -> workspace.Run:
+    """Read a run.
+
+    Raises:
+        InputError: the file can't be read, or is not what `open` prints.
+    """
+    try:
+        return workspace.Run(**json.loads(sys.stdin.read() if file == "-" else Path(file).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"--run {file}: {error}; expected the output of `python -m dags open`") from None
+
+
+def end(outcome: workspace.Outcome) -> None:
+    """Print an outcome, and exit with its code."""
+    print(json.dumps(asdict(outcome)))
+    raise typer.Exit(1 if outcome.exit_code is None else outcome.exit_code)
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        run_app(app, "python -m dags")
+    except (InputError, Unavailable, GateClosed) as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Stages and commands in forks of one process, and what is left if one of the processes is killed."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workspace import wait_for  # tests/pipeline
+
+from din.process import BIN, checkout_environment
+
+ROOT = Path(__file__).parents[2]
+STAGE = """
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import colorsys
+
+
+def main():
+    threads = len([*Path(f"/proc/{os.getppid()}/task").iterdir()])
+    seen = {"parent": os.getppid(), "threads": threads, "loaded": "colorsys" in sys.modules}
+    Path("out").write_text(json.dumps(seen | {"stage": os.environ["DVC_STAGE"]}))
+    print("hello")
+    print("end", end="", file=sys.stderr)
+    if sys.argv[1] == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if sys.argv[1] == "bug":
+        raise ValueError("mine")
+    sys.exit(int(sys.argv[1]))
+"""
+DRIVER = """
+import json, sys
+from pathlib import Path
+
+from dags.forks import serve
+
+
+def work(execute):
+    from dags.outs import Outs
+
+    outs = Outs(Path.cwd(), execute)
+    for command in sys.argv[1:]:
+        Path("dvc.yaml").write_text(f"stages: {{one: {{cmd: {command}, outs: [out]}}}}")
+        done = outs.reproduce("one")
+        seen = json.loads(Path("out").read_text()) if Path("out").exists() else {}
+        print("done", json.dumps([done.code, done.output, seen]), flush=True)
+
+
+sys.exit(serve(work))
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a repository of DVC with a package `din` whose command this file defines."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    subprocess.run([BIN / "dvc", "init", "--quiet"], cwd=tmp_path, check=True)
+    (tmp_path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
+    for package in ("din", "dags"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "din" / "cli.py").write_text(STAGE)
+    return tmp_path
+
+
+def start(checkout: Path, *commands: str) -> "subprocess.Popen[str]":
+    """Start a process that reproduces a stage of each command in turn."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-c", DRIVER, *commands],
+        cwd=checkout,
+        env=checkout_environment(checkout, SHELL="/bin/sh"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def reproduced(checkout: Path, *commands: str) -> list[Any]:
+    """Return exit code, output, and the content of the file `out` of each command."""
+    process = start(checkout, *commands)
+    printed, _ = process.communicate()
+    assert process.returncode == 0, printed
+    return [json.loads(line[5:]) for line in printed.splitlines() if line.startswith("done ")]
+
+
+def test_a_stage_is_a_fork_of_one_process(checkout: Path) -> None:
+    """Its modules are loaded before it starts; it has DVC's environment; no stage leaves a thread in the process."""
+    done = reproduced(checkout, "din 0", "din 3", "din crash", "din bug")
+    assert [code for code, _, _ in done] == [0, 1, 1, 1]
+    assert [output for _, output, _ in done][:3] == ["hello\nend"] * 3 and "ValueError: mine" in done[3][1]
+    seen = [seen for _, _, seen in done]
+    assert all(one["loaded"] and one["stage"] == "one" and one["threads"] == 1 for one in seen)
+    assert len({one["parent"] for one in seen}) == 1
+
+
+def test_a_stage_of_another_command_runs_in_a_shell(checkout: Path) -> None:
+    """Only a plain command of the checkout needs none, and a shell's output and exit code are kept in the same way."""
+    done = reproduced(checkout, "'echo $((1 + 1)); echo {} > out; exit 7'", "'din 0 && din 0; echo {} > out'")
+    assert [(code, output) for code, output, _ in done] == [(1, "2\n"), (0, "hello\nendhello\nend")]
+
+
+def test_a_missing_input_is_named(checkout: Path) -> None:
+    """If DVC itself refuses a stage, its message takes the place of the stage's output."""
+    ((code, output, _),) = reproduced(checkout, "din 0, deps: [missing]")
+    assert code == 1 and "failed to reproduce 'one': " in output and "missing" in output
+
+
+def test_a_killed_parent_does_not_end_a_stage(checkout: Path) -> None:
+    """If the process that forks is killed, the stage ends its work, so that nothing is left half."""
+    process = start(checkout, "'sleep 1; kill -9 $PPID; sleep 1; echo {} > out'")
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    wait_for((checkout / "out").exists)
