@@ -47,7 +47,7 @@ class Worker:
     """The stages and the record of a run, in its checkout.
 
     Args:
-        settings: those of the worker.
+        settings: where this worker keeps its folders, and what it shares with others.
         run: the run; `open` pins what it lacks.
         execute: runs a command in a fork; see `dags.forks`.
 

@@ -99,7 +99,7 @@ def ask(run: Run, action: str, **arguments: Any) -> Any:
     """Return the result of an action, that is, of a method of `dags.worker.Worker`, as JSON has it.
 
     Raises:
-        InputError, GateClosed, Unavailable: those of the action; git, DVC's remote or the registry failed.
+        InputError, GateClosed, Unavailable: the action raised it; git, DVC's remote or the registry failed.
     """
     (result,) = _results(run, action, **arguments)
     return result
@@ -112,7 +112,7 @@ def _results(run: Run, action: str, **arguments: Any) -> Iterator[Any]:
     lock until then, so a retry waits for it. On an interrupt, its whole process group is killed.
 
     Raises:
-        InputError, GateClosed, Unavailable: those of the action. After bad input, a workspace that was new is removed.
+        InputError, GateClosed, Unavailable: the action raised it. After bad input, a workspace that was new is removed.
     """
     settings = Settings.from_env()
     mark = f"result-{uuid4()}"

@@ -46,7 +46,7 @@ def test_a_thing_without_options_takes_none() -> None:
 
 
 def test_names_are_known_before_modules_are_imported() -> None:
-    """A module that does not exist is no obstacle to a check of its name."""
+    """A name is checked even if its module does not exist."""
     seam: Seam[str] = Seam("model", {"din": "din.no_such_module"})
     assert list(seam) == ["din"]
     seam.check("din", {}, "train.model.name")

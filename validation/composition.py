@@ -78,7 +78,7 @@ class Column:
 
 
 def composition(log: Log) -> Iterator[Expected]:
-    """Compare the values of each column with those of the days before."""
+    """Compare the values of each column with the values on the days before."""
     found: defaultdict[str, list[Figure]] = defaultdict(list)
     for column in _columns(log):
         _tabulate(log, column)

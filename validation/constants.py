@@ -1,4 +1,4 @@
-"""What the suites believe about logs: every constant of their detectors, with its reason.
+"""The constants of all detectors, each with its reason: the beliefs of the suites about logs.
 
 A limit that a log may need to change is in params.yaml instead. Where two limits belong together, the lower one gives a
 warning, and the higher one, `EXTREME_…`, closes the gate.

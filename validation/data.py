@@ -1,4 +1,4 @@
-"""What a suite judges: a directory, the parameters, and tables in DuckDB that stay open until the suite ends.
+"""The data of a suite: a directory, the parameters, and tables in DuckDB that stay open until the suite ends.
 
 The tables lie in a temporary database on disk, to which DuckDB's scans spill. Names of columns come from outside, so
 they enter SQL only through `quoted`.

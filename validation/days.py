@@ -1,4 +1,4 @@
-"""Compare the rows, users, items and CTR of each day with those of the days before it.
+"""Compare the rows, users, items and CTR of each day with the days before it.
 
 A day is compared with its trailing days (validation/trailing.py), so that weeks and growth raise no alarm. The noise of
 a figure depends on the size of the day. It is the noise between users, because rows of one user are alike. Days whose

@@ -33,7 +33,7 @@ class Expected:
 
     Attributes:
         table: the name of the table.
-        columns: the columns that it needs, indexed by the table's key; the table joins those of all expectations.
+        columns: the columns that it needs, indexed by the table's key; the table joins the columns of all expectations.
         expectation: its `meta` has its `name` in reports, and the `column` of the data that it is about.
         sample: some offending rows, or a function that finds them. None: rows of `columns`.
     """

@@ -1,4 +1,4 @@
-"""Compare the hours of each day with those of the days before.
+"""Compare the hours of each day with the hours of the days before.
 
 **A day that was delivered before it had ended**, or without its first hours. A day covers the hours from the first to
 the last one that holds at least a fifth of its usual share of the day, so a few early or late rows don't hide a gap. A

@@ -115,7 +115,7 @@ class Log(Data):
 
     @cached_property
     def labels_vary(self) -> bool:
-        """Whether labels can tell users, items and days apart, which they can't in a log of clicks only."""
+        """True if labels can tell users, items and days apart, which they can't in a log of clicks only."""
         (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")
         return ctr is not None and ctr < constants.CLICKS_ALONE
 

@@ -40,7 +40,7 @@ _SCHEMA = "judged"
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """What the library keeps for us: the name in reports, and either a table or a SELECT."""
+    """The part of an expectation that the library keeps for us: its name in reports, and a table or a SELECT."""
 
     __pydantic_config__ = documents.STRICT
 

@@ -92,7 +92,7 @@ def reproduced(checkout: Path, *commands: str) -> list[Any]:
 
 
 def test_a_stage_is_a_fork_of_one_process(checkout: Path) -> None:
-    """Its modules are loaded before it starts; it has DVC's environment; no stage leaves a thread in the process."""
+    """A stage finds its modules loaded, has DVC's environment, and leaves no thread in the process."""
     done = reproduced(checkout, "din 0", "din 3", "din crash", "din bug")
     assert [code for code, _, _ in done] == [0, 1, 1, 1]
     assert [output for _, output, _ in done][:3] == ["hello\nend"] * 3 and "ValueError: mine" in done[3][1]

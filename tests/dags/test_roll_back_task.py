@@ -127,7 +127,7 @@ def test_a_run_goes_back_once(
 
 
 class Day(Worker):
-    """A worker whose stages end as they are told to, and whose gate found what it is told."""
+    """A worker whose stages end with given codes, and whose gate found a given harm."""
 
     def __init__(self, gate: int, on_harm: str | None) -> None:
         self.stages: Any = {"export": None, "gate": None}

@@ -47,7 +47,7 @@ def request(*days: float, time: Any = NOW) -> dict[str, Any]:
 
 
 def test_ages_change_a_score(scorer: Scorer) -> None:
-    """The same behaviours count differently a year later, and equally if the request is a year later too."""
+    """Behaviours count differently a year later, and equally if the request is a year later too."""
     scores = scorer.score(request(1, 2), "logit")
     assert np.abs(scorer.score(request(366, 367), "logit") - scores).max() > 1e-3
     year = 366 * 86_400
