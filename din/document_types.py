@@ -3,8 +3,7 @@
     reports/evaluation.json         Evaluation        models/bundle/facts.json        Facts
     reports/validation/*.json       ValidationReport  models/bundle/signature.json    Signature
     reports/gate.json               GateReport        data/raw/manifest.json          RawManifest
-    reports/seeds.json              SeedReport        data/features/manifest.json     FeaturesManifest
-    .din/seeds/*/training.json      SeedTraining      reports/fetch.json              FetchReport
+    data/features/manifest.json     FeaturesManifest  reports/fetch.json              FetchReport
 
 A key that is missing, unknown or of another type is refused, so a reader may rely on the declared types. Other
 documents are beside their writers.
@@ -469,59 +468,6 @@ class GateReport(TypedDict):
     gates: list[GateEntry]
     missed_days: NotRequired[list[MissedDay]]
     harm: NotRequired[Harm]
-
-
-@with_config(STRICT)
-class SeedTraining(TypedDict):
-    """A training with another seed; `best_epoch` counts from 1, and `seconds` include validation."""
-
-    seed: NonNegativeInt
-    epochs: PositiveInt
-    best_epoch: PositiveInt
-    seconds: float
-
-
-@with_config(STRICT)
-class SeedResult(SeedTraining):
-    """A training with another seed, its metrics on the test rows, and its metrics minus the candidate's."""
-
-    test: Metrics
-    differences: dict[RankingMetric, Bounded]
-
-
-@with_config(STRICT)
-class Luck(TypedDict):
-    """The luck in a metric; None where it is undefined.
-
-    `seeds` is its standard deviation over trainings, and `lasting` the part that unlimited test users would leave.
-    `users` is the standard error of one model over test users, and `users_of_difference` that of the difference of two
-    models on the same users. `between_two` bounds the difference of two trainings that differ only in their seed.
-    """
-
-    seeds: Bounded
-    lasting: Bounded
-    users: float | None
-    users_of_difference: float | None
-    between_two: float | None
-
-
-@with_config(STRICT)
-class SeedCandidate(TypedDict):
-    """The candidate that other seeds are compared with."""
-
-    seed: NonNegativeInt
-    inputs: Judged
-    test: Metrics
-
-
-@with_config(STRICT)
-class SeedReport(TypedDict):
-    """Trainings that differ from the candidate in their seed alone; each bound of an interval has this confidence."""
-
-    confidence: float
-    candidate: SeedCandidate
-    seeds: Annotated[list[SeedResult], Field(min_length=2)]
-    luck: dict[RankingMetric, Luck]
 
 
 Backend = Literal["reference", "native"]

@@ -19,8 +19,6 @@ from din.document_types import (
     FetchReport,
     GateReport,
     RawManifest,
-    SeedReport,
-    SeedTraining,
     Signature,
     ValidationReport,
 )
@@ -37,7 +35,7 @@ from din.train.results import Machine, RefitReport, TrainingSummary, TrainingTim
 
 FORMS = (
     Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,
-    Params, ParityReport, RawManifest, Record, RefitReport, Request, SeedReport, SeedTraining, Signature,
+    Params, ParityReport, RawManifest, Record, RefitReport, Request, Signature,
     StageCode, StageOutcome, TrainingSummary, TrainingTimes, ValidationReport,
 )  # fmt: skip
 PLACE = "some/place.json"

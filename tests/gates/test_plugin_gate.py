@@ -15,34 +15,18 @@ from din.registry.registry import Registry
 from din.report.write import write_report
 from din.workspace import Workspace
 
-PLUGIN = '''
-"""Close if the test rows have too few items."""
-
-from dataclasses import dataclass
-
+ROOT = Path(__file__).parent.parent.parent
+PLUGIN = """
 from din.gates import GATES, about
 from din.gates.case import Case
 from din.gates.verdict import Finding
-
-
-@dataclass(frozen=True)
-class Options:
-    min_items: int = 10
-
-
-@GATES.register("test_items", Options)
-def test_items(case: Case, options: Options) -> Finding:
-    items = len(case.evidence.rows["item"].unique())
-    if items >= options.min_items:
-        return Finding("open", items, options.min_items)
-    return Finding("closed", items, options.min_items, reason="the test rows have too few items")
 
 
 @GATES.register("{metric}_of_the_champion")
 @about(run="later", every_metric=True, compares=True)
 def of_the_champion(case: Case, metric: str) -> Finding:
     return Finding("open", case.champion.record.number, metric)
-'''
+"""
 
 
 @pytest.fixture
@@ -51,9 +35,11 @@ def plugin(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     assert list(GATES)  # the built-in gates are there to stay
     monkeypatch.setattr(GATES, "_things", dict(GATES._things))
     folder = tmp_path_factory.mktemp("plugin")
-    (folder / "items.py").write_text(PLUGIN)
-    monkeypatch.delitem(sys.modules, "din_plugins.items", raising=False)  # of an earlier test
-    plugins.load(["items.py"], folder)
+    (folder / "compared.py").write_text(PLUGIN)
+    for name in ("compared", "concentration"):
+        monkeypatch.delitem(sys.modules, f"din_plugins.{name}", raising=False)  # of an earlier test
+    plugins.load(["examples/plugins/concentration.py"], ROOT)
+    plugins.load(["compared.py"], folder)
     return folder
 
 
@@ -61,25 +47,14 @@ def test_a_gate_of_a_plugin_is_in_report_table_and_page(
     plugin: Path, workspace: Workspace, run: Run, quick: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With the default of its option it is open; with another limit it closes, alone, and the page names it."""
-    assert find(judge(workspace, quick), "test_items") | {"look": ""} == {
-        "name": "test_items",
-        "observed": 696,
-        "threshold": 10,
-        "interval": None,
-        "verdict": "open",
-        "look": "",
-        "rows": None,
-        "power": None,
-        "reason": None,
-        "model": None,
-        "evaluated": True,
-        "compares": False,
-    }
-    assert "test_items" in capsys.readouterr().out
-    report = judge(workspace, set_gate(quick, options={"test_items": {"min_items": 2000}}))
-    assert [one["name"] for one in report["gates"] if one["verdict"] != "open"] == ["test_items"]
+    found = find(judge(workspace, quick), "concentration")
+    assert (found["verdict"], found["threshold"], found["model"]) == ("open", 0.5, "judged")
+    assert 0 < found["observed"] < 0.5
+    assert "concentration" in capsys.readouterr().out
+    report = judge(workspace, set_gate(quick, options={"concentration": {"max_share": 0.001}}))
+    assert [one["name"] for one in report["gates"] if one["verdict"] != "open"] == ["concentration"]
     write_report(workspace)
-    assert "test rows have too few items" in workspace.report.read_text("utf-8")
+    assert "of the test users; look at its training rows" in workspace.report.read_text("utf-8")
 
 
 def test_a_gate_of_a_plugin_may_compare_by_each_metric(
@@ -93,7 +68,7 @@ def test_a_gate_of_a_plugin_may_compare_by_each_metric(
     run.finish()
     report = judge(workspace, quick)
     names = [one["name"] for one in report["gates"]]
-    assert names[-3:] == ["test_items", "auc_of_the_champion", "gauc_of_the_champion"]
+    assert names[-3:] == ["concentration", "auc_of_the_champion", "gauc_of_the_champion"]
     assert find(report, "auc_of_the_champion")["compares"]
 
 
@@ -101,7 +76,7 @@ def test_a_gate_of_a_plugin_may_compare_by_each_metric(
     ("options", "message"),
     [
         ({"no_such_gate": {}}, r"gate.options: 'no_such_gate' is not a gate"),
-        ({"test_items": {"least": 3}}, r"gate.options.test_items: key 'least' is unknown.*valid keys: min_items"),
+        ({"concentration": {"least": 3}}, r"gate.options.concentration: key 'least' is unknown.*valid keys: max_share"),
         ({"min_auc": {"min_items": 3}}, r"gate.options.min_auc: min_items: expected nothing here"),
     ],
 )

@@ -107,3 +107,13 @@ def test_a_missing_file_is_bad_input(workspace: Enter) -> None:
     """The message says where the file is named."""
     with pytest.raises(InputError, match=r"mine\.yaml: not found; name an existing file in params\.yaml"):
         judge("raw", limits(workspace(), "validate_raw", expectations="mine.yaml"))
+
+
+def test_the_example_is_judged(workspace: Enter) -> None:
+    """The file of examples/plugins holds on a sound log, and closes once it wants more rows than there are."""
+    example = (Path(__file__).parent.parent.parent / "examples/plugins/expectations.yaml").read_text()
+    params = limits(workspace(), "validate_raw", expectations="expectations.yaml")
+    Path("expectations.yaml").write_text(example)
+    assert failed(judge("raw", params)) == {}
+    Path("expectations.yaml").write_text(example.replace("min_value: 50", "min_value: 1000000"))
+    assert failed(judge("raw", params)).keys() == {"enough_rows"}
