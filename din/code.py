@@ -126,7 +126,7 @@ def imports_of_command(command: str) -> set[str]:
     """
     match command.split():
         case ["din", name]:
-            file = _ROOT / "din" / "cli" / "stages.py"
+            file = _module_of(name)
         case ["python", "-m", "validation", name]:
             file = _ROOT / "validation" / "__main__.py"
         case _:
@@ -135,6 +135,14 @@ def imports_of_command(command: str) -> set[str]:
     other = {node for node in body if isinstance(node, ast.FunctionDef) and node.name != name.replace("-", "_")}
     imported = {name for node in body if node not in other for name in _imports(node)}
     return {name for name in imported if not name.startswith("din.cli")}  # it imports the page, which no stage runs
+
+
+def _module_of(command: str) -> Path:
+    """Return the module of `din.cli` that has a command; an unknown one is left to the module of the stages."""
+    function = f"\ndef {command.replace('-', '_')}("
+    modules = sorted((_ROOT / "din" / "cli").glob("*.py"))
+    stages = _ROOT / "din" / "cli" / "stages.py"
+    return next((path for path in modules if function in path.read_text(encoding="utf-8")), stages)
 
 
 def closure(modules: Iterable[str], blocks: Collection[str], built_in: bool = True) -> set[str]:

@@ -66,7 +66,8 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / ".dvc" / "config").write_text((ROOT / ".dvc" / "config").read_text())
     for package in ("din", "dags"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "din" / "cli.py").write_text(STAGE)
+    (tmp_path / "din" / "cli" / "__init__.py").write_text(STAGE)
+    (tmp_path / "din" / "cli" / "stages.py").write_text("import colorsys\n")
     return tmp_path
 
 
