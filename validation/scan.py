@@ -66,7 +66,8 @@ def _joined(features: Features) -> str:
 
     `previous` precedes a behaviour. Of an impression, `inside` tells whether its history lies within the behaviours,
     `begun` and `newest` are the first and the last behaviour of its history, and `next` follows it. `oldest` is the
-    number of its user's first behaviour, `home` the user's first shard, and `test` the user's first test row.
+    number of its user's first behaviour, `home` the user's first shard, and `test` the user's first test row. Each join
+    has equations alone, because DuckDB compares every pair of rows for a left join with another condition.
     """
     history = features.workspace.raw / "history.parquet"
     # Prior history precedes events of the same time, whatever their sequence numbers.
@@ -92,10 +93,11 @@ def _joined(features: Features) -> str:
         )
         SELECT placed.*, begun, newest, next, previous FROM placed
         LEFT JOIN past AS begun ON begun.shard = placed.shard AND begun.row = start
-        LEFT JOIN past AS newest ON newest.shard = placed.shard AND newest.row = history_end - 1 AND start IS NOT NULL
-        LEFT JOIN past AS next ON next.shard = placed.shard AND next.row = following AND impression
+        LEFT JOIN past AS newest
+        ON newest.shard = placed.shard AND newest.row = CASE WHEN start IS NOT NULL THEN history_end - 1 END
+        LEFT JOIN past AS next ON next.shard = placed.shard AND next.row = CASE WHEN impression THEN following END
         LEFT JOIN past AS previous
-        ON previous.shard = placed.shard AND previous.row = placed.row - 1 AND NOT impression
+        ON previous.shard = placed.shard AND previous.row = CASE WHEN NOT impression THEN placed.row - 1 END
     """
 
 
