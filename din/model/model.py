@@ -4,6 +4,7 @@ B impressions, R rows of the embedding table that a model is given, W its width.
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +28,12 @@ class Model(nn.Module, ABC):
     Attributes:
         width: W, the columns of the embedding table.
         linear: how many of these come first and are linear weights, which no penalty shrinks.
+        reads_ages: whether it reads how old behaviours are. If so, each request must have its time.
     """
 
     width: int
     linear: int
+    reads_ages: ClassVar[bool] = False
 
     @property
     @abstractmethod

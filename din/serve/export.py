@@ -69,6 +69,8 @@ def export_graphs(
         example = feeds(_example(fields, layout, request))
         if request:
             del example["segment"]
+        if not model.reads_ages:
+            del example[AGE]
         program = _trace(_Graph(fold(model), table, fields, list(example), request), example, request)
         graph = optimizer.optimize(program, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
         _strip(graph)
@@ -103,7 +105,7 @@ class _Graph(nn.Module):
             candidate=arrays["candidate"],
             behaviour=arrays["behaviour"],
             segment=arrays.get("segment", arrays["behaviour"]),  # a request has no segments, and none are read
-            age=arrays[AGE],
+            age=arrays.get(AGE, arrays["behaviour"]),  # a model that reads no ages has no such input
         )
         logit = self.model.request(self.table, batch) if self.request else self.model(self.table, batch)
         return torch.sigmoid(logit.double()), logit

@@ -38,6 +38,8 @@ class Options:
 class Transformer(EmbeddingMLP):
     """One layer of self-attention over each history, then attention of the candidate."""
 
+    reads_ages = True
+
     def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList, options: Options) -> None:
         super().__init__(fields, params, selections)
         width = self.key_width

@@ -18,6 +18,7 @@ from din.document_types import (
     FeaturesManifest,
     FetchReport,
     GateReport,
+    Machine,
     RawManifest,
     Signature,
     ValidationReport,
@@ -31,7 +32,7 @@ from din.registry.promoted import GitState
 from din.registry.records import Record
 from din.serve.agreement import ParityReport
 from din.stage import StageOutcome
-from din.train.results import Machine, RefitReport, TrainingSummary, TrainingTimes
+from din.train.results import RefitReport, TrainingSummary, TrainingTimes
 
 FORMS = (
     Answer, Evaluation, Facts, FeaturesManifest, FetchReport, GateReport, GitState, Machine, Manifest, ModelConfig,

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from din import documents
+from din.document_types import Machine
 from din.params import Params
 from din.train.compute import computing
 from din.train.machine import describe, processor
-from din.train.results import Machine
 
 X86 = "processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nflags\t\t: fpu\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 243.75\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
