@@ -109,6 +109,12 @@ def scoring(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield {}
 
 
+@pytest.fixture
+def plugins() -> dict[str, Any]:
+    """The blocks of docs/plugins.md import all that they use, and return nothing."""
+    return {}
+
+
 @pytest.mark.parametrize("block", of("python"), ids=str)
 def test_python_runs(block: Block, request: pytest.FixtureRequest) -> None:
     """It runs with the names that its page supposes, and an activation that it returns is that of Dice."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from planting import failed, judge, limits
 from weeks import DAY, DAYS, FIRST, LAST, Weeks, sound
@@ -143,6 +143,7 @@ def test_what_a_day_lacks(days: list[list[int]]) -> None:
     lacks = outside(profiles[-1], median)
     if len(days) > 7 and profiles[-8].sum():
         lacks = min(lacks, outside(profiles[-1], profiles[-8]))
+    assume(abs(lacks - 2 * most) > 1e-9)  # rounding decides whether equal sums in another order are equal
     assert found[-1] == pytest.approx(lacks if lacks >= 2 * most else 0)
 
 
