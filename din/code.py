@@ -8,8 +8,9 @@ package count with it, without their comments.
 Every stage imports all of `din.params` to read params.yaml. There, the modules of blocks that the stage does not list
 under `params` in dvc.yaml are left out: a new limit of the gate changes no other stage.
 
-A seam imports its modules by name, so the names in a call of `Seam` count as imports. A plugin's file counts for the
-stages that hold a seam which the file imports: a new model trains again, and fetches nothing again.
+A seam imports its modules by name, so a module that imports a seam counts as importing the modules that the call of
+`Seam` names. A plugin's file counts for the stages that hold a seam which the file imports: a new model trains again,
+and fetches nothing again.
 
 The package grimp finds the same modules, as a test compares, but would replace only a few lines: the source is parsed
 anyway, for the digests and for what a single command imports.
@@ -59,12 +60,12 @@ class Module:
     Attributes:
         digests: sha256 of its source, and of the C sources beside a package's `__init__.py`; by path from the root.
         imports: the full names of everything that it imports, in functions too, and of the package it lies in.
-        built_in: the names of the modules that its seam imports when they are asked for.
+        built_in: by the full name of each seam that it makes, the modules that the seam imports when they are asked for.
     """
 
     digests: dict[str, Digest]
     imports: frozenset[str]
-    built_in: frozenset[str]
+    built_in: Mapping[str, frozenset[str]]
 
 
 def write_code(workspace: Workspace, params: Params) -> None:
@@ -98,7 +99,7 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
     modules = closure(imports_of_command(stage.command), blocks)
     packages = packages_of(modules) | set(stage.meta.get("packages", ()))
     files = digests(modules)
-    seams = {name for name in modules if _module(name).built_in}
+    seams = {seam for name in modules for seam in _module(name).built_in}
     for path in plugins:
         tree = ast.parse(path.read_bytes())
         imports = set(_imports(tree))
@@ -162,7 +163,10 @@ def closure(modules: Iterable[str], blocks: Collection[str], built_in: bool = Tr
         name = waiting.pop()
         if _path(name) and name not in found | unread:
             found.add(name)
-            waiting |= _module(name).imports | (_module(name).built_in if built_in else set())
+            imports = _module(name).imports
+            waiting |= imports
+            if built_in:
+                waiting |= {module for imported in imports for module in _behind(imported)}
     return found
 
 
@@ -216,7 +220,7 @@ def _module(name: str) -> Module:
     return Module(
         {file.relative_to(_ROOT).as_posix(): _sha256(text) for file, text in texts.items()},
         frozenset(_imports(tree)) | {name.rpartition(".")[0]} - {""},
-        frozenset(_built_in(tree)),
+        {f"{name}.{seam}": modules for seam, modules in _built_in(tree)},
     )
 
 
@@ -235,12 +239,23 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _built_in(tree: ast.AST) -> Iterator[str]:
-    """Yield the names of the modules that calls of `Seam` below a node list."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Seam":
-            texts = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant))
-            yield from (text for text in texts if isinstance(text, str) and text.startswith(("din.", "validation.")))
+def _behind(name: str) -> frozenset[str]:
+    """Return the modules behind a seam, or nothing if the name is not that of a seam."""
+    owner = name.rpartition(".")[0]
+    return _module(owner).built_in.get(name, frozenset()) if _path(owner) else frozenset()
+
+
+def _built_in(tree: ast.Module) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the name of each seam that a module makes, and the modules that the seam names."""
+    for node in tree.body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.value, ast.Call)
+            and ast.unparse(node.value.func) == "Seam"
+        ):
+            texts = (one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant))
+            named = frozenset(text for text in texts if isinstance(text, str) and _path(text))
+            yield ast.unparse(node.target), named
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
