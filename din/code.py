@@ -60,7 +60,7 @@ class Module:
     Attributes:
         digests: sha256 of its source, and of the C sources beside a package's `__init__.py`; by path from the root.
         imports: the full names of everything that it imports, in functions too, and of the package it lies in.
-        built_in: by the full name of each seam that it makes, the modules that the seam imports when they are asked for.
+        built_in: by the full name of each seam that it makes, the modules that the seam imports on demand.
     """
 
     digests: dict[str, Digest]
