@@ -37,7 +37,7 @@ test-pages: $(READY) ## the report and the documentation in headless Chromium (a
 	pytest -m slow -rs tests/report/test_browser.py
 
 test-slow: $(READY) ## hours, on two cores: whole pipelines, kills, planted defects, long fuzzing, S3 with faults, a real scheduler
-	pytest -m slow $(TWO_CORES)
+	pytest -m "slow or hypothesis" --hypothesis-profile=new $(TWO_CORES)
 
 KILLS ?= 50
 kills: $(READY)  ## kill `dvc repro` at KILLS random moments of training, and count the reruns that end with the same bits

@@ -138,9 +138,10 @@ def test_what_a_day_lacks(days: list[list[int]]) -> None:
     median = np.median(profiles[:-1], axis=0)
     if not median.sum():
         return
-    earlier = sorted(outside(profile, median) for profile in profiles[:-1])
+    usual = median / median.sum()
+    earlier = sorted(outside(profile, usual) for profile in profiles[:-1])
     most = earlier[int(np.ceil(0.75 * (len(earlier) - 1)))]
-    lacks = outside(profiles[-1], median)
+    lacks = outside(profiles[-1], usual)
     if len(days) > 7 and profiles[-8].sum():
         lacks = min(lacks, outside(profiles[-1], profiles[-8]))
     assume(abs(lacks - 2 * most) > 1e-9)  # rounding decides whether equal sums in another order are equal
@@ -152,4 +153,4 @@ def outside(profile: np.ndarray, usual: np.ndarray) -> float:
     covered = [hour for hour in range(24) if profile[hour] > 0 and profile[hour] >= 0.2 * usual[hour]]
     if not covered:
         return 1.0
-    return float(sum(usual[hour] for hour in range(24) if not covered[0] <= hour <= covered[-1]) / usual.sum())
+    return float(sum(usual[hour] for hour in range(24) if not covered[0] <= hour <= covered[-1]))
