@@ -266,7 +266,7 @@ def registry(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("registry", "skipped", "params.yaml can't be read, see above")
         return
     uri = workspace.located(params.promote.registry)
-    mend = "check promote.registry, credentials and permissions; docs/promotion.md lists what it needs"
+    mend = "check promote.registry, credentials and permissions; docs/registry.md lists what it needs"
     with _reporting("registry", mend) as findings:
         champion = Registry.of(workspace, params).champion()
         said = f"record {champion.number} since {champion.at}" if champion else "no champion yet"

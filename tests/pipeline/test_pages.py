@@ -139,8 +139,10 @@ GIVEN: dict[str, Callable[[Workspace], None]] = {
     "bring-your-own-log.md": an_own_log,
     "daily.md": a_daily_champion,
     "experiments.md": commit,
+    "gates.md": a_candidate_that_waits,
     "operations.md": seventeen_records,
     "promotion.md": a_candidate_that_waits,
+    "registry.md": a_candidate_that_waits,
     "validation.md": one_wrong_label,
     "workers.md": two_kept_runs,
 }
