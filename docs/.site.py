@@ -1,9 +1,12 @@
-"""A hook of MkDocs: write the pages of parameters and reports, and turn links that leave docs/ into plain text."""
+"""A hook of MkDocs: write the pages of parameters and reports, list the decisions, and unlink what the site lacks."""
 
+import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from din import document_types
 from din.params.reference import reference, schema_page
@@ -23,6 +26,13 @@ REPORTS = {
 }
 
 
+def on_config(config: Any) -> Any:
+    """Add the decisions to the navigation, in the order of their numbers."""
+    decisions = sorted((Path(config.docs_dir) / "adr").glob("*.md"))
+    config.nav.append({"Decisions": [f"adr/{path.name}" for path in decisions]})
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages."""
     files.append(File.generated(config, "parameters.md", content=reference()))
@@ -30,6 +40,12 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Name files outside docs/ instead of linking to them, because the site does not hold them."""
-    return re.sub(r"\[([^\]]*)\]\((?:\.\./|adr\)|examples/)[^)]*\)", r"`\1`", markdown)
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Name files that the site does not hold instead of linking to them."""
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def named(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(folder, link[2]))
+        return f"`{link[1]}`" if target.startswith(("../", "examples/")) else link[0]
+
+    return re.sub(r"\[([^\]]*)\]\(([^)#:]*)[^)]*\)", named, markdown)
