@@ -9,7 +9,7 @@ from typing_extensions import Doc
 
 from din.params.blocks import Block, Conflict, Share, reversed_bounds
 
-OwnExpectations = Annotated[str | None, Doc("file of your own expectations, see docs/validation.md; null = none")]
+OwnExpectations = Annotated[str | None, Doc("file of your own expectations, see docs/plugins.md; null = none")]
 
 
 @dataclass(frozen=True, kw_only=True)
