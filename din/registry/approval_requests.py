@@ -19,7 +19,7 @@ from pydantic import PositiveInt
 from din import documents
 from din.errors import GateClosed, InputError
 from din.names import Digest, Line, Moment, RunId, Version
-from din.registry.objects import Objects, Refused, UnlistableKey
+from din.registry.objects import Objects, noted
 
 APPROVALS = "approvals"
 _KEY = re.compile(rf"{APPROVALS}/(\d{{6,}})-([0-9a-f]{{64}})/.*")
@@ -151,23 +151,21 @@ class Approvals:
 
     def damage(self) -> list[str]:
         """Return one line for each request that is damaged, or has a damaged answer. They hold up no other request."""
-        try:
-            return self._read_all()[1]
-        except UnlistableKey as error:
-            return [str(error)]
+        damage: list[str] = []
+        with noted(damage):
+            damage += self._read_all()[1]
+        return damage
 
     def _read_all(self) -> tuple[list[Case], list[str]]:
         cases: list[Case] = []
         damage: list[str] = []
         found = filter(None, map(_KEY.fullmatch, self._objects.keys(APPROVALS)))
         for number, version in sorted({(int(key[1]), Version(key[2])) for key in found}):
-            try:
+            problems: list[str] = []
+            with noted(problems):
                 cases.append(self._read(number, version))
-            except Refused:
-                raise
-            except InputError as error:
-                folder = self._objects.at(case_key(number, version))
-                damage.append(f"{folder}: damaged; remove this folder, unless a promotion was approved in it ({error})")
+            advice = "damaged; remove this folder, unless a promotion was approved in it"
+            damage += [f"{self._objects.at(case_key(number, version))}: {advice} ({line})" for line in problems]
         cases.sort(key=lambda case: (case.request.number, datetime.fromisoformat(case.request.at)))
         return cases, damage
 
@@ -177,8 +175,7 @@ class Approvals:
         Raises:
             InputError: a request can't hold one of the values.
         """
-        key = f"{case_key(request.number, request.version)}/request.json"
-        self._objects.create(key, self._checked(Request, request, key))
+        self._objects.create_document(f"{case_key(request.number, request.version)}/request.json", request)
 
     def answer(self, case: Case, answer: Answer) -> Answered:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.
@@ -189,7 +186,7 @@ class Approvals:
         """
         folder = case_key(case.request.number, case.request.version)
         key = f"{folder}/answer.json"
-        self._objects.create(key, self._checked(Answer, answer, key))
+        self._objects.create_document(key, answer)
         found = self._answered(folder, case.digest)
         stored = found.answer
         if (stored.approved, stored.override) != (answer.approved, answer.override):
@@ -219,8 +216,3 @@ class Approvals:
         if answer.request != request:
             raise InputError(f"{at}: answers another request than the one beside it; one of them was changed")
         return Answered(answer, Digest(sha256(content).hexdigest()))
-
-    def _checked(self, form: type, document: Request | Answer, key: str) -> bytes:
-        content = documents.dump(document)
-        documents.parse(form, content, self._objects.at(key))
-        return content

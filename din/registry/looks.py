@@ -14,6 +14,7 @@ shows. A run stores about 20 bytes a row, and reads the looks at its champion.
 Shapes: B rows of a look.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
@@ -29,7 +30,7 @@ from din.errors import InputError, Unavailable, shown
 from din.metrics.estimates import Estimate, Metric, difference
 from din.metrics.noninferiority import Look, judge
 from din.names import ModelName, Version
-from din.registry.objects import Refused, UnlistableKey
+from din.registry.objects import noted
 from din.registry.registry import Registry
 from din.schema import DAY_US
 
@@ -44,6 +45,8 @@ SCHEMA = pa.schema(
 )
 MOST_ROWS = 10_000_000
 """The largest number of rows of a look; equal rows take no space on disk, but 29 bytes each in memory."""
+_MOST_BYTES = 256 << 20
+_KEY = re.compile(r"looks/([0-9a-f]{64})/\d{6,}\.parquet")
 _CANDIDATE = b"candidate"
 _HASH = b"sha256"
 
@@ -95,13 +98,27 @@ def rows_of(
     return pa.Table.from_arrays(arrays, schema=SCHEMA.with_metadata({_CANDIDATE: version.encode()}))
 
 
+def read(registry: Registry, champion: Version) -> list[pa.Table]:
+    """Return the looks at a champion, oldest first. Objects with other names are ignored.
+
+    Raises:
+        InputError: a look is damaged, or the numbers of the stored looks have gaps.
+    """
+    objects = registry.objects
+    keys = sorted(filter(_KEY.fullmatch, objects.keys(f"looks/{champion}")))
+    for number, key in enumerate(keys, 1):
+        if key != look_key(champion, number):
+            raise InputError(f"{objects.at(key)}: unexpected; expected the looks 000001.parquet and so on")
+    return [parse(objects.read(key, _MOST_BYTES), objects.at(key)) for key in keys]
+
+
 def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
     """Return the stored looks at a champion up to the candidate's, oldest first; none if the candidate has none.
 
     Raises:
         InputError: something else lies in the place of a look.
     """
-    return _up_to(candidate, _read(registry, champion))
+    return _up_to(candidate, read(registry, champion))
 
 
 def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Table]:
@@ -116,7 +133,7 @@ def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Tabl
     candidate = _candidate(look)
     seen = -1
     while True:
-        earlier = _read(registry, champion)
+        earlier = read(registry, champion)
         if found := _up_to(candidate, earlier):
             return found
         if len(earlier) == seen:
@@ -124,9 +141,14 @@ def store(registry: Registry, champion: Version, look: pa.Table) -> list[pa.Tabl
                 f"{registry.name}: look {seen + 1} at {champion[:12]} exists, but the store does not list it; run it "
                 "again once the store's listings are up to date"
             )
-        if registry.add_look(champion, len(earlier) + 1, content):
+        if registry.objects.create(look_key(champion, len(earlier) + 1), content):
             return [*earlier, look]
         seen = len(earlier)
+
+
+def look_key(champion: Version, number: int) -> str:
+    """Return the key of a look at a champion, counted from 1."""
+    return f"looks/{champion}/{number:06d}.parquet"
 
 
 def damage(registry: Registry) -> list[str]:
@@ -135,18 +157,12 @@ def damage(registry: Registry) -> list[str]:
     Raises:
         Refused: the store refuses access.
     """
-    lines = []
-    try:
-        champions = registry.looked_at()
-    except UnlistableKey as error:
-        return [str(error)]
-    for champion in champions:
-        try:
-            _read(registry, champion)
-        except Refused:
-            raise
-        except InputError as error:
-            lines.append(str(error))
+    lines: list[str] = []
+    with noted(lines):
+        found = filter(None, map(_KEY.fullmatch, registry.objects.keys("looks")))
+        for champion in sorted({Version(key[1]) for key in found}):
+            with noted(lines):
+                read(registry, champion)
     return lines
 
 
@@ -208,10 +224,6 @@ def parse(content: bytes, at: str) -> pa.Table:
     if look.schema.metadata.get(_HASH) != _hash(look):
         raise InputError(f"{at}: damaged, its rows do not have the hash that the file states")
     return look
-
-
-def _read(registry: Registry, champion: Version) -> list[pa.Table]:
-    return [parse(content, at) for at, content in registry.looks(champion).items()]
 
 
 def _up_to(candidate: str, looks: list[pa.Table]) -> list[pa.Table]:

@@ -66,6 +66,17 @@ class UnlistableKey(InputError):
     """The store can't list a prefix because of a key below it, e.g. one with an empty segment, which S3 allows."""
 
 
+@contextmanager
+def noted(damage: list[str]) -> Iterator[None]:
+    """Add the error of a damaged object to a list. An error of access passes, since it tells nothing about objects."""
+    try:
+        yield
+    except Refused:
+        raise
+    except InputError as error:
+        damage.append(str(error))
+
+
 class Objects:
     """The objects below `<uri>/<prefix>/`; keys are relative to it.
 
@@ -109,6 +120,16 @@ class Objects:
                 raise
             return False
         return True
+
+    def create_document(self, key: str, document: Any) -> bool:
+        """Write a document if there is no such object; see `create`.
+
+        Raises:
+            InputError: one of its values is not of the declared type.
+        """
+        content = documents.dump(document)
+        documents.parse(type(document), content, self.at(key))
+        return self.create(key, content)
 
     def stream(self, key: str) -> Iterator[bytes]:
         """Yield an object's bytes in chunks."""
@@ -223,12 +244,9 @@ def _options(scheme: str) -> dict[str, Any]:
     """
     if scheme not in _ENVIRONMENT:
         return {}
-    return {"client_options": _client(_ENVIRONMENT[scheme]), "retry_config": RETRY}
-
-
-def _client(prefix: str) -> dict[str, str]:
-    names = {key: f"{prefix}_{key.upper()}" for key in _CLIENT_KEYS}
-    return TIMEOUTS | {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    names = {key: f"{_ENVIRONMENT[scheme]}_{key.upper()}" for key in _CLIENT_KEYS}
+    given = {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}
+    return {"client_options": TIMEOUTS | given, "retry_config": RETRY}
 
 
 @contextmanager
@@ -247,16 +265,7 @@ def _reaching(at: str) -> Iterator[None]:
         _check_access(at, cause, error)
         if isinstance(error, _FINAL) or _FINAL_WORDS.search(cause):
             raise InputError(f"{at}: {cause}; check the registry's URI, credentials and permissions") from None
-        raise Unavailable(f"{at}: {cause}{_bounds(at, cause)}; run it again once the object store answers") from None
-
-
-def _bounds(at: str, cause: str) -> str:
-    """Return the bounds on waiting, to show for a store that gave no answer."""
-    prefix = _ENVIRONMENT.get(at.split(":")[0])
-    if prefix is None or "HTTP error" not in cause:
-        return ""
-    bounds = ", ".join(f"{prefix}_{key.upper()}={_client(prefix)[key]}" for key in TIMEOUTS)
-    return f" (bounds: {bounds})"
+        raise Unavailable(f"{at}: {cause}; run it again once the object store answers") from None
 
 
 def _check_bucket(at: str, cause: str) -> None:

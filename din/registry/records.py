@@ -10,7 +10,7 @@ with write access to the whole prefix can rewrite all of it (docs/security.md).
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Literal
@@ -20,12 +20,14 @@ from pydantic import PositiveInt, StringConstraints
 from din import documents
 from din.errors import GateClosed, InputError, shown
 from din.names import Digest, FileName, Line, Moment, RunId, Version
-from din.registry.objects import Objects, Refused, UnlistableKey
+from din.registry.objects import Objects, UnlistableKey, noted
 
 PROMOTIONS = "promotions"
 SEALS = "seals"
 _RESTORE = "restore it from the copy below seals/, or from the store's own versions"
-
+_NUMBER = "([0-9]{6}|[1-9][0-9]{6,})"
+_RECORD = re.compile(rf"{PROMOTIONS}/{_NUMBER}\.json")
+_SEAL = re.compile(rf"{SEALS}/{_NUMBER}-([0-9a-f]{{64}})\.json")
 
 Nonce = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 
@@ -107,24 +109,13 @@ class Chain:
         entries: the records before the first unreadable one, oldest first.
         damage: one line for each break of the chain.
         remarks: one line for each oddity that does no harm.
+        seals: the keys of the seals, with the hash that the content of each must have.
     """
 
     entries: list[Entry]
     damage: list[str]
     remarks: list[str]
-
-
-def parse_record(content: bytes, at: str) -> Record:
-    """Parse a record from its bytes.
-
-    Args:
-        content: the bytes.
-        at: their place, for messages.
-
-    Raises:
-        InputError: they are not a record.
-    """
-    return documents.parse(Record, content, at)
+    seals: dict[str, str]
 
 
 def record_key(number: int) -> str:
@@ -152,24 +143,19 @@ def read_chain(objects: Objects) -> Chain:
     entries: list[Entry] = []
     damage: list[str] = []
     for number in range(1, log.newest + 1):
-        try:
-            entry = _entry(objects, log, number)
-        except Refused:
-            raise
-        except InputError as error:
-            damage.append(str(error))
+        with noted(damage):
+            entries.append(_entry(objects, log, number))
+        if len(entries) < number:
             break
-        damage += _breaks(objects, entries[-1] if entries else None, entry)
+        damage += _breaks(objects, entries[-2] if number > 1 else None, entries[-1])
         if number < log.newest and number not in log.seals:
             damage.append(f"{objects.at(record_key(number))}: has no seal; a later record was appended after it")
-        entries.append(entry)
-    return Chain(entries, damage, log.remarks(objects))
-
-
-def seal_keys(objects: Objects) -> dict[str, Digest]:
-    """Return the key of each seal with the hash that its content must have."""
-    listed = _Listing.of(objects).seals
-    return {seal_key(number, digest): Digest(digest) for number in sorted(listed) for digest in listed[number]}
+    remarks = list(log.remarks)
+    if log.newest and log.newest not in log.seals:
+        at = objects.at(record_key(log.newest))
+        remarks.append(f"{at}: has no seal yet, its promotion was interrupted; run `din promote` again to write it")
+    seals = {seal_key(number, digest): digest for number in sorted(log.seals) for digest in log.seals[number]}
+    return Chain(entries, damage, remarks, seals)
 
 
 def newest_entry(objects: Objects) -> Entry | None:
@@ -195,10 +181,8 @@ def append(objects: Objects, record: Record) -> bool:
         InputError: a record can't hold one of the values.
     """
     key = record_key(record.number)
-    content = documents.dump(record)
-    parse_record(content, objects.at(key))
-    if not objects.create(key, content):
-        written = parse_record(objects.read(key), objects.at(key))
+    if not objects.create_document(key, record):
+        written = documents.parse(Record, objects.read(key), objects.at(key))
         if written.nonce != record.nonce:  # an equal nonce means that a retry found its own first attempt
             return False
     seal(objects, record.number)
@@ -218,68 +202,54 @@ class _Listing:
     Attributes:
         numbers: the numbers of the records.
         seals: the digests of the seals, by number.
-        odd: keys of another form.
-        problems: a line for each folder that can't be listed because of a key in it. Its keys are then looked up one
-            by one.
+        remarks: a line for each key of another form, and for each folder that such a key keeps from being listed. The
+            keys of such a folder are looked up one by one.
     """
 
     numbers: set[int]
     seals: dict[int, set[str]]
-    odd: list[str]
-    problems: Sequence[str] = ()
+    remarks: list[str]
 
     @classmethod
     def of(cls, objects: Objects) -> "_Listing":
-        problems = []
-        sealed: Collection[str] | None = None
-        try:  # listed before the records: a seal is written after its record, so each seal found has one
-            sealed = objects.keys(SEALS)
-        except UnlistableKey as error:
-            problems.append(str(error))
-        seals = _seals_among(sealed or ())
-        odd = list(set(sealed or ()) - {seal_key(number, digest) for number in seals for digest in seals[number]})
-        try:
-            records = list(objects.keys(PROMOTIONS))
-        except UnlistableKey as error:
-            return cls(_probed(objects, seals), seals, sorted(odd), [*problems, str(error)])
-        numbers = set()
-        for key in records:
-            found = re.fullmatch(rf"{PROMOTIONS}/(\d{{6,}})\.json", key)
-            if found and record_key(int(found[1])) == key:
-                numbers.add(int(found[1]))
-            else:
-                odd.append(key)
+        remarks: list[str] = []
+        # Seals are listed first. Each is written after its record, so the records listed then hold one for each seal.
+        sealed = _listed(objects, SEALS, _SEAL, remarks)
+        recorded = _listed(objects, PROMOTIONS, _RECORD, remarks)
+        seals = _by_number(sealed or ())
+        numbers = _probed(objects, seals) if recorded is None else {int(key[1]) for key in recorded}
         if sealed is None:
             seals = _probed_seals(objects, numbers)
         elif any(number not in seals for number in numbers if number < max(numbers)):
             # Records were appended between the two listings, unless a seal was lost. A record is sealed before the next
             # one is appended, so another listing of the seals holds all that must exist.
-            later = _seals_among(objects.keys(SEALS))
+            later = _by_number(_listed(objects, SEALS, _SEAL, []) or ())
             seals = {number: later[number] for number in later if number in numbers or number in seals}
-        return cls(numbers, seals, sorted(odd), problems)
+        return cls(numbers, seals, remarks)
 
     @property
     def newest(self) -> int:
         """The highest number of a record or seal; 0 for an empty log."""
         return max([0, *self.numbers, *self.seals])
 
-    def remarks(self, objects: Objects) -> list[str]:
-        places = (shown(objects.at(key), quotes=False) for key in self.odd)
-        odd = [f"{place}: ignored, not a key that the registry writes; remove it" for place in places]
-        odd += self.problems
-        if self.newest and self.newest not in self.seals:
-            at = objects.at(record_key(self.newest))
-            odd.append(f"{at}: has no seal yet, its promotion was interrupted; run `din promote` again to write it")
-        return odd
+
+def _listed(objects: Objects, area: str, form: re.Pattern[str], remarks: list[str]) -> list[re.Match[str]] | None:
+    """Return the keys of a form, and remark on all others; None if a key keeps the store from listing any."""
+    try:
+        keys = {key: form.fullmatch(key) for key in sorted(objects.keys(area))}
+    except UnlistableKey as error:
+        remarks.append(str(error))
+        return None
+    odd = [shown(objects.at(key), quotes=False) for key, found in keys.items() if not found]
+    remarks += [f"{place}: ignored, not a key that the registry writes; remove it" for place in odd]
+    return [found for found in keys.values() if found]
 
 
-def _seals_among(keys: Iterable[str]) -> dict[int, set[str]]:
-    """Map the numbers of the seals among some keys to their digests, without keys of another form."""
+def _by_number(sealed: Iterable[re.Match[str]]) -> dict[int, set[str]]:
+    """Map the numbers of seals to their digests."""
     seals: dict[int, set[str]] = {}
-    for key in keys:
-        found = re.fullmatch(rf"{SEALS}/(\d{{6,}})-([0-9a-f]{{64}})\.json", key)
-        if found and seal_key(int(found[1]), found[2]) == key:
-            seals.setdefault(int(found[1]), set()).add(found[2])
+    for key in sealed:
+        seals.setdefault(int(key[1]), set()).add(key[2])
     return seals
 
 
@@ -304,7 +274,7 @@ def _entry(objects: Objects, log: _Listing, number: int) -> Entry:
     if number not in log.numbers:
         raise InputError(f"{at}: missing, although later records or its seal exist; {_RESTORE}")
     content = objects.read(record_key(number))
-    record = parse_record(content, at)
+    record = documents.parse(Record, content, at)
     if record.number != number:
         raise InputError(f"{at}: holds record {record.number}; {_RESTORE}")
     digest = Digest(sha256(content).hexdigest())

@@ -16,11 +16,9 @@ at any point therefore leaves the old champion, and two writers can't both win. 
 and two reads. Only `gc` deletes, and only what no record names.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, Self
 from uuid import uuid4
@@ -33,7 +31,7 @@ from din.names import Digest, FileName, ModelName, RunId, Version
 from din.params import Params
 from din.registry.approval_requests import APPROVALS, Approvals, case_key
 from din.registry.bundle import FACTS, parse_manifest, verify_bundle
-from din.registry.objects import Objects, Refused, prefixes
+from din.registry.objects import Objects, noted, prefixes
 from din.registry.records import (
     Approved,
     Chain,
@@ -45,24 +43,14 @@ from din.registry.records import (
     record_key,
     run_key,
     seal,
-    seal_keys,
 )
 from din.workspace import Workspace
 
 PROMOTED = "promoted-"
-MOST_LOOK_BYTES = 256 << 20
-"""The largest stored look that is read: about ten million rows."""
 CLAIMS = "claims"
 _FIRST_PROMOTION = timedelta(days=1)
 """The time in which a first promotion that failed is repeated; an older bundle without a log means that it was lost."""
 _REMOVAL = "removal-"
-_LOOK = re.compile(r"looks/[0-9a-f]{64}/\d{6,}\.parquet")
-
-
-@dataclass(frozen=True)
-class _StoredManifest:
-    content: bytes
-    files: dict[FileName, Digest]
 
 
 class Registry:
@@ -77,8 +65,8 @@ class Registry:
     def __init__(self, uri: str, model_name: str) -> None:
         self.uri = uri
         self.model_name = ModelName(model_name)
-        self._objects = Objects(uri, self.model_name)
-        self.approvals = Approvals(self._objects)
+        self.objects = Objects(uri, self.model_name)
+        self.approvals = Approvals(self.objects)
 
     @classmethod
     def of(cls, workspace: Workspace, params: Params) -> Self:
@@ -91,8 +79,7 @@ class Registry:
         Raises:
             InputError: the chain of records is broken; `verify` lists all that is wrong.
         """
-        log = self._chain()
-        return [entry.record for entry in log.entries]
+        return [entry.record for entry in self._chain().entries]
 
     def champion(self) -> Record | None:
         """Return the record with the highest number, checked against the one before; None before the first promotion.
@@ -100,7 +87,7 @@ class Registry:
         Raises:
             InputError: the end of the chain is broken.
         """
-        newest = newest_entry(self._objects)
+        newest = newest_entry(self.objects)
         return newest.record if newest else None
 
     def newest(self) -> int:
@@ -189,14 +176,14 @@ class Registry:
             files=dict(files or {}),
         )
         if parent:
-            seal(self._objects, parent.record.number)  # a killed promotion may have left it without one
-        if not append(self._objects, record):
+            seal(self.objects, parent.record.number)  # a killed promotion may have left it without one
+        if not append(self.objects, record):
             raise self._stale(self.record(number))
         return record
 
     def seal(self, record: Record) -> None:
         """Write the seal of the newest record, in case a killed promotion left it without one."""
-        seal(self._objects, record.number)
+        seal(self.objects, record.number)
 
     def rollback(self, to: int | str, by: str, reason: str, champion: int | None = None) -> Record:
         """Make an earlier champion the champion again, after verifying its bundle.
@@ -258,14 +245,14 @@ class Registry:
         bundle = verify_bundle(directory)
         version = bundle.version
         self._claim(f"bundles/{version}")
-        stored = self._objects.keys(f"bundles/{version}")
+        stored = self.objects.keys(f"bundles/{version}")
         for name, digest in bundle.files.items():
             key = f"bundles/{version}/{name}"
             if key not in stored:
-                self._objects.put(key, directory / name)
+                self.objects.put(key, directory / name)
             elif problems := self._problem(key, digest):
                 raise InputError(f"{problems[0]}; a bundle never changes: see `din registry verify`")
-        self._objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)
+        self.objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)
         return version
 
     def fetch(self, version: Version, target: Path) -> Path:
@@ -274,22 +261,21 @@ class Registry:
         Raises:
             InputError: the bundle is missing or damaged.
         """
-        manifest = self._manifest(version)
+        files = self.files(version)
         with replace_directory(target) as directory:
-            for name, digest in manifest.files.items():
+            for name, digest in [*files.items(), (MANIFEST, version)]:
                 key = f"bundles/{version}/{name}"
                 path = directory / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as file:
-                    file.writelines(self._objects.stream(key))
+                    file.writelines(self.objects.stream(key))
                 if sha256_file(path) != digest:
-                    raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the recorded one")
-            (directory / MANIFEST).write_bytes(manifest.content)
+                    raise self._damaged(key)
         return target
 
     def versions(self) -> list[Version]:
         """Return the versions of all completely stored bundles, sorted."""
-        keys = (key.split("/") for key in self._objects.keys("bundles"))
+        keys = (key.split("/") for key in self.objects.keys("bundles"))
         stored = {parts[1] for parts in keys if parts[2:] == [MANIFEST]}
         return sorted(Version(version) for version in stored if Version.form.fullmatch(version))
 
@@ -313,10 +299,8 @@ class Registry:
             InputError: the bundle or its facts are missing or damaged.
         """
         key = f"bundles/{version}/{FACTS}"
-        content = self._objects.read(key)
-        if hashlib.sha256(content).hexdigest() != self._manifest(version).files.get(FileName(FACTS)):
-            raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the recorded one")
-        return documents.parse(Facts, content, self._objects.at(key))
+        content = self._verified(key, self.files(version).get(FileName(FACTS)))
+        return documents.parse(Facts, content, self.objects.at(key))
 
     def files(self, version: Version) -> dict[FileName, Digest]:
         """Return the files of a stored bundle as its manifest lists them, by name with their sha256.
@@ -324,7 +308,8 @@ class Registry:
         Raises:
             InputError: the manifest is missing or damaged.
         """
-        return self._manifest(version).files
+        key = f"bundles/{version}/{MANIFEST}"
+        return parse_manifest(self._verified(key, version), self.objects.at(key))
 
     def promoted_file(self, record: Record, name: str) -> bytes:
         """Return a file of the run that a record promoted, verified against the hash in the record.
@@ -342,11 +327,7 @@ class Registry:
                 f"{self.name}: record {record.number} holds no {name}; expected a promotion by this release of din"
             )
         ((key, digest),) = hashes.items()
-        place = f"{run_key(record.run_id)}/{key}"
-        content = self._objects.read(place)
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise InputError(f"{self._objects.at(place)}: damaged, its hash is not the recorded one")
-        return content
+        return self._verified(f"{run_key(record.run_id)}/{key}", digest)
 
     def put_run(self, run_id: str, files: Mapping[str, bytes]) -> dict[FileName, Digest]:
         """Store the evidence of a run's promotion, and map names below runs/<run_id>/ to sha256 for the record.
@@ -357,34 +338,12 @@ class Registry:
         Raises:
             Unavailable: `gc` is removing the run.
         """
-        hashes = {name: Digest(hashlib.sha256(content).hexdigest()) for name, content in files.items()}
-        folder = f"{PROMOTED}{hashlib.sha256(documents.dump(hashes)).hexdigest()[:16]}"
+        hashes = {name: Digest(sha256(content).hexdigest()) for name, content in files.items()}
+        folder = f"{PROMOTED}{sha256(documents.dump(hashes)).hexdigest()[:16]}"
         self._claim(run_key(run_id))
         for name, content in files.items():
-            self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
+            self.objects.put(f"{run_key(run_id)}/{folder}/{name}", content)
         return {FileName(f"{folder}/{name}"): digest for name, digest in hashes.items()}
-
-    def looked_at(self) -> list[Version]:
-        """Return the champions that have looks, sorted."""
-        found = {key.split("/")[1] for key in self._objects.keys("looks")}
-        return sorted(Version(version) for version in found if Version.form.fullmatch(version))
-
-    def looks(self, champion: Version) -> dict[str, bytes]:
-        """Return the looks at a champion by their places, oldest first. Objects with other names are ignored.
-
-        Raises:
-            InputError: the numbers of the stored looks have gaps.
-        """
-        keys = sorted(filter(_LOOK.fullmatch, self._objects.keys(f"looks/{champion}")))
-        expected = [_look_key(champion, number) for number in range(1, len(keys) + 1)]
-        if keys != expected:
-            wrong = next(key for key in keys if key not in expected)
-            raise InputError(f"{self._objects.at(wrong)}: unexpected; expected the looks 000001.parquet and so on")
-        return {self._objects.at(key): self._objects.read(key, MOST_LOOK_BYTES) for key in keys}
-
-    def add_look(self, champion: Version, number: int, content: bytes) -> bool:
-        """Store a look at a champion; return False if there is one of that number."""
-        return self._objects.create(_look_key(champion, number), content)
 
     def verify(self) -> list[str]:
         """Read everything that records name, and check that each record follows the one before.
@@ -392,9 +351,9 @@ class Registry:
         Returns:
             One line for each break of the chain, and for each file of a bundle or run that is missing or changed.
         """
-        log = read_chain(self._objects)
+        log = read_chain(self.objects)
         damage = list(log.damage)
-        for key, digest in seal_keys(self._objects).items():
+        for key, digest in log.seals.items():
             damage += self._problem(key, digest)
         for version in dict.fromkeys(entry.record.version for entry in log.entries):
             damage += self._bundle_problems(version)
@@ -402,7 +361,7 @@ class Registry:
             for name, digest in record.files.items():
                 damage += self._problem(f"{run_key(record.run_id)}/{name}" if record.run_id else name, digest)
             damage += self._approval_problems(record)
-        named = [self._objects.at(case_key(entry.record.number, entry.record.version)) for entry in log.entries]
+        named = [self.objects.at(case_key(entry.record.number, entry.record.version)) for entry in log.entries]
         damage += [line for line in self.approvals.damage() if not line.startswith(tuple(named))]
         if not (log.entries or damage) and self._lost_its_log():
             damage.append(
@@ -413,7 +372,7 @@ class Registry:
 
     def remarks(self) -> list[str]:
         """Return one line for each oddity of the log that does no harm."""
-        log = read_chain(self._objects)
+        log = read_chain(self.objects)
         if log.entries or log.damage or self._lost_its_log() or not self.versions():
             return log.remarks
         unfinished = "a bundle is stored, but its promotion was interrupted; run `din promote` again"
@@ -421,7 +380,7 @@ class Registry:
 
     def _lost_its_log(self) -> bool:
         """Return whether bundles without any record tell of a lost log, not of a first promotion to be repeated."""
-        stored = self._objects.keys("bundles").values()
+        stored = self.objects.keys("bundles").values()
         return len(self.versions()) > 1 or any(modified < datetime.now(UTC) - _FIRST_PROMOTION for modified in stored)
 
     def gc(
@@ -457,10 +416,10 @@ class Registry:
         kept |= {case_key(r.number, r.version) for r in wanted}
         found: dict[str, datetime] = {}
         for area in ("bundles", "looks", "runs", "stages", APPROVALS, CLAIMS):
-            found |= self._objects.keys(area)
+            found |= self.objects.keys(area)
         if not dry_run:
             for key in [key for key in found if _is_removal(key) and found[key] < before]:
-                self._objects.delete(key)  # a killed gc left it, and it would block promotions for ever
+                self.objects.delete(key)  # a killed gc left it, and it would block promotions for ever
                 del found[key]
         owned: dict[str, dict[str, datetime]] = {}
         for key, modified in found.items():
@@ -474,24 +433,24 @@ class Registry:
                 f"{listed(unexplained)}; restore the log, or name each bundle that was never promoted with --bundle "
                 "VERSION"
             )
-        leftovers = [p for p in self._objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
+        leftovers = [p for p in self.objects.leftovers() if datetime.fromtimestamp(p.stat().st_mtime, UTC) < before]
         if not dry_run:
             orphans = [owner for owner in orphans if self._remove(owner, owned[owner], history)]
             for path in leftovers:
                 path.unlink(missing_ok=True)
-        return [self._objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
+        return [self.objects.at(owner) for owner in orphans] + [str(path) for path in leftovers]
 
     def _remove(self, owner: str, keys: dict[str, datetime], history: list[Record]) -> bool:
         """Remove all objects of `owner`; return False if its keys, their times, or the log have changed."""
         claim = f"{CLAIMS}/{owner}/{_REMOVAL}{uuid4().hex}"
-        self._objects.put(claim, b"")
-        now = self._objects.keys(owner) | self._objects.keys(f"{CLAIMS}/{owner}")
+        self.objects.put(claim, b"")
+        now = self.objects.keys(owner) | self.objects.keys(f"{CLAIMS}/{owner}")
         unchanged = self.history() == history and {key: now[key] for key in now if key != claim} == keys
         if unchanged:
             # The manifest goes first, so that the rest no longer counts as a bundle.
             for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
-                self._objects.delete(key)
-        self._objects.delete(claim)
+                self.objects.delete(key)
+        self.objects.delete(claim)
         return unchanged
 
     def _claim(self, owner: str) -> None:
@@ -502,78 +461,67 @@ class Registry:
         Raises:
             Unavailable: gc is removing them.
         """
-        self._objects.put(f"{CLAIMS}/{owner}/promotion", b"")
-        removals = [key for key in self._objects.keys(f"{CLAIMS}/{owner}") if _is_removal(key)]
+        self.objects.put(f"{CLAIMS}/{owner}/promotion", b"")
+        removals = [key for key in self.objects.keys(f"{CLAIMS}/{owner}") if _is_removal(key)]
         if removals:
             raise Unavailable(
-                f"{self._objects.at(removals[0])}: {owner} is being removed by `din registry gc`; run it again in a "
+                f"{self.objects.at(removals[0])}: {owner} is being removed by `din registry gc`; run it again in a "
                 "minute. If that gc was killed, `din registry gc --yes` forgets it after the grace period (--days)"
             )
 
     @property
     def name(self) -> str:
         """The URI and the model name, for messages."""
-        return self._objects.name
+        return self.objects.name
 
     def _chain(self) -> Chain:
-        log = read_chain(self._objects)
+        log = read_chain(self.objects)
         if log.damage:
             raise InputError(f"{log.damage[0]}; the log of promotions is damaged, see `din registry verify`")
         return log
 
     def _stale(self, winner: Record) -> StaleChampion:
         return StaleChampion(
-            f"{self._objects.at(record_key(winner.number))}: {winner.by} made {winner.version[:12]} the champion at "
+            f"{self.objects.at(record_key(winner.number))}: {winner.by} made {winner.version[:12]} the champion at "
             f"{winner.at}, after this comparison; run the gate again (`dvc repro gate`), then promote"
         )
 
-    def _manifest(self, version: Version) -> _StoredManifest:
-        key = f"bundles/{version}/{MANIFEST}"
-        content = self._objects.read(key)
-        if hashlib.sha256(content).hexdigest() != version:
-            raise InputError(f"{self._objects.at(key)}: damaged, its hash is not the version")
-        return _StoredManifest(content, parse_manifest(content, self._objects.at(key)))
+    def _damaged(self, key: str) -> InputError:
+        return InputError(f"{self.objects.at(key)}: damaged, its hash is not the recorded one")
+
+    def _verified(self, key: str, digest: str | None) -> bytes:
+        """Read an object whose hash is known."""
+        content = self.objects.read(key)
+        if sha256(content).hexdigest() != digest:
+            raise self._damaged(key)
+        return content
 
     def _bundle_problems(self, version: Version) -> list[str]:
-        try:
-            files = self._manifest(version).files
-        except Refused:
-            raise
-        except InputError as error:
-            return [str(error)]
-        return [problem for name in files for problem in self._problem(f"bundles/{version}/{name}", files[name])]
+        problems: list[str] = []
+        with noted(problems):
+            for name, digest in self.files(version).items():
+                problems += self._problem(f"bundles/{version}/{name}", digest)
+        return problems
 
     def _approval_problems(self, record: Record) -> list[str]:
         """Check the answer that let a candidate pass, if the record names one."""
-        if record.approval is None:
-            return []
-        at = self._objects.at(case_key(record.number, record.version))
-        try:
-            case = self.approvals.case(record.number, record.version)
-        except InputError as error:
-            return [str(error)]
-        found = case.answered if case else None
-        if found is None:
-            return [f"{at}: the request or the answer is missing, although record {record.number} names it"]
-        answer = found.answer
-        if found.digest != record.approval.answer or not answer.approved:
-            return [f"{at}/answer.json: damaged, its hash is not the recorded one"]
-        if (answer.by, answer.override) != (record.approval.by, record.approval.override):
-            return [f"{at}/answer.json: {answer.by} answered, but record {record.number} names {record.approval.by}"]
-        return []
+        problems: list[str] = []
+        at = self.objects.at(case_key(record.number, record.version))
+        with noted(problems):
+            case = self.approvals.case(record.number, record.version) if record.approval else None
+            found = case.answered if case else None
+            if record.approval and not found:
+                problems.append(f"{at}: the request or the answer is missing, although record {record.number} names it")
+            elif record.approval and found and found.digest != record.approval.answer:
+                problems.append(f"{at}/answer.json: damaged, its hash is not the recorded one")
+        return problems
 
     def _problem(self, key: str, digest: str) -> list[str]:
-        try:
-            sound = self._objects.sha256(key) == digest
-        except Refused:
-            raise
-        except InputError as error:
-            return [str(error)]
-        return [] if sound else [f"{self._objects.at(key)}: damaged, its hash is not the recorded one"]
-
-
-def _look_key(champion: Version, number: int) -> str:
-    return f"looks/{champion}/{number:06d}.parquet"
+        problems: list[str] = []
+        with noted(problems):
+            if self.objects.sha256(key) != digest:
+                raise self._damaged(key)
+        return problems
 
 
 def _owner(key: str) -> str:

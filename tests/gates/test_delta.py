@@ -14,6 +14,7 @@ from din.metrics.estimates import difference
 from din.params import Params
 from din.promotion.promote import promote
 from din.registry import commands
+from din.registry import looks as stored_looks
 from din.registry.registry import Registry
 from din.workspace import Workspace
 
@@ -41,7 +42,7 @@ def looks(registry: Registry) -> int:
     """Return how many looks at the champion are stored."""
     champion = registry.champion()
     assert champion is not None
-    return len(registry.looks(champion.version))
+    return len(stored_looks.read(registry, champion.version))
 
 
 def test_an_undecided_candidate_is_not_promoted_whatever_it_started_from(workspace: Workspace, run, narrow, registry):
@@ -157,7 +158,7 @@ def test_looks_survive_gc_while_their_champion_is_recorded(workspace: Workspace,
     crown(registry, run)
     next_day(run, 0, noise=0.1)
     judge(workspace, quick)
-    registry.add_look("f" * 64, 1, b"orphan")
+    registry.objects.put(stored_looks.look_key("f" * 64, 1), b"orphan")
     gone = registry.gc(grace=timedelta(seconds=-5), dry_run=False)
     assert [place.rsplit("/", 1)[-1] for place in gone] == ["f" * 64]
     assert looks(registry) == 1

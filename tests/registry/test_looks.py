@@ -162,7 +162,7 @@ def test_a_candidate_is_stored_once(rng, registry):
     champion = Version("c" * 64)
     first = looks.store(registry, champion, look)
     again = looks.store(registry, champion, drawn(rng, 0))
-    assert len(first) == len(again) == len(registry.looks(champion)) == 1
+    assert len(first) == len(again) == len(looks.read(registry, champion)) == 1
     assert again[0].equals(look)
 
 
@@ -170,7 +170,7 @@ def test_a_look_that_the_listing_hides_ends_the_search(rng, registry, monkeypatc
     """A store whose listing is stale is asked twice, not for ever."""
     champion = Version("c" * 64)
     looks.store(registry, champion, drawn(rng, 0))
-    monkeypatch.setattr(registry, "looks", lambda champion: {})
+    monkeypatch.setattr(looks, "read", lambda registry, champion: [])
     with pytest.raises(Unavailable, match=r"look 1 at c{12} exists, but the store does not list it; run it again"):
         looks.store(registry, champion, drawn(rng, 1))
 
@@ -193,8 +193,8 @@ def test_damage_of_looks_is_listed_by_champion(rng, registry):
     for letter in "cde":
         looks.store(registry, Version(letter * 64), drawn(rng, 0))
     assert looks.damage(registry) == []
-    registry.add_look(Version("d" * 64), 2, b"PAR1")
-    registry.add_look(Version("e" * 64), 3, b"PAR1")
+    registry.objects.put(looks.look_key(Version("d" * 64), 2), b"PAR1")
+    registry.objects.put(looks.look_key(Version("e" * 64), 3), b"PAR1")
     lines = looks.damage(registry)
     assert len(lines) == 2
     assert f"{'d' * 64}/000002.parquet: not a Parquet file" in lines[0]

@@ -82,13 +82,13 @@ def test_append_after_a_past_champion_is_stale(registry, tmp_path):
 
 def test_own_record_found_on_a_retried_put_is_success(local, tmp_path, monkeypatch):
     """If the answer to a write is lost and the retry hears "already exists", the record counts as written."""
-    create = local._objects.create
+    create = local.objects.create
 
     def twice(key, content):
         assert create(key, content)
         return create(key, content)
 
-    monkeypatch.setattr(local._objects, "create", twice)
+    monkeypatch.setattr(local.objects, "create", twice)
     assert crown(local, bundle(tmp_path / "b")) == local.champion()
 
 
@@ -162,7 +162,7 @@ def test_manifest_cannot_name_files_outside(local, tmp_path, name):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "manifest.json").write_bytes(content)
     version = sha256_file(tmp_path / "b" / "manifest.json")
-    local._objects.put(f"bundles/{version}/manifest.json", content)
+    local.objects.put(f"bundles/{version}/manifest.json", content)
     with pytest.raises(InputError, match="plain relative path"):
         local.fetch(version, tmp_path / "fetched")
     with pytest.raises(InputError, match="plain relative path"):
@@ -212,7 +212,7 @@ def test_records_appended_while_the_log_is_listed_are_no_damage(local, tmp_path,
     """Seals are listed first. If two records follow before the records are listed, the first of them has a seal."""
     sources = [bundle(tmp_path / name, name) for name in ("a", "b", "c")]
     crown(local, sources[0])
-    listing = local._objects.keys
+    listing = local.objects.keys
     reader = Registry(local.uri, "ads")
 
     def then(below):
@@ -222,7 +222,7 @@ def test_records_appended_while_the_log_is_listed_are_no_damage(local, tmp_path,
             crown(local, sources[2])
         return found
 
-    monkeypatch.setattr(reader._objects, "keys", then)
+    monkeypatch.setattr(reader.objects, "keys", then)
     assert [record.number for record in reader.history()] == [1, 2, 3]
     (seal,) = (tmp_path / "r" / "ads" / "seals").glob("000002-*")
     seal.unlink()
@@ -234,14 +234,14 @@ def test_records_appended_while_the_log_is_listed_are_no_damage(local, tmp_path,
 def test_verify_does_not_call_an_expired_token_damage(local, tmp_path, monkeypatch, area):
     """If the store refuses access in the middle, nothing is known about the rest."""
     crown(local, bundle(tmp_path / "b"), run_id="r", files=local.put_run("r", {"gate.json": b"{}"}))
-    stream = local._objects.stream
+    stream = local.objects.stream
 
     def refuse(key):
         if key.startswith(area):
             raise Refused(f"{key}: the store refused the credentials")
         return stream(key)
 
-    monkeypatch.setattr(local._objects, "stream", refuse)
+    monkeypatch.setattr(local.objects, "stream", refuse)
     with pytest.raises(Refused, match=area):
         local.verify()
 
@@ -250,7 +250,7 @@ def test_half_stored_bundle_is_completed(local, tmp_path):
     """If a killed put left some files and no manifest, the next put completes the bundle."""
     source = bundle(tmp_path / "b")
     version = verify_bundle(source).version
-    local._objects.put(f"bundles/{version}/vocab/a.txt", b"one")
+    local.objects.put(f"bundles/{version}/vocab/a.txt", b"one")
     with pytest.raises(InputError, match="not found"):
         local.fetch(version, tmp_path / "fetched")
     local.put_bundle(source)

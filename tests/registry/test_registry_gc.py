@@ -59,7 +59,7 @@ def test_gc_keeps_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanw
     source = bundle(tmp_path / "b")
     version = local.put_bundle(source)
     age(tmp_path / "r")
-    listed = local._objects.leftovers
+    listed = local.objects.leftovers
 
     def then():
         if meanwhile == "promoted":
@@ -68,7 +68,7 @@ def test_gc_keeps_what_is_promoted_meanwhile(local, tmp_path, monkeypatch, meanw
             local.put_bundle(source)
         return listed()
 
-    monkeypatch.setattr(local._objects, "leftovers", then)
+    monkeypatch.setattr(local.objects, "leftovers", then)
     assert local.gc(dry_run=False) == []
     assert local.fetch(version, tmp_path / "fetched")
 
@@ -80,7 +80,7 @@ def test_gc_and_a_promotion_of_the_same_leftover_notice_each_other(local, tmp_pa
     version = local.put_bundle(source)
     local.put_run("r", {"gate.json": b"{}"})
     age(tmp_path / "r")
-    delete = local._objects.delete
+    delete = local.objects.delete
     refused = []
 
     def then(key):
@@ -92,9 +92,9 @@ def test_gc_and_a_promotion_of_the_same_leftover_notice_each_other(local, tmp_pa
         refused.append(str(error.value))
         delete(key)
 
-    monkeypatch.setattr(local._objects, "delete", then)
+    monkeypatch.setattr(local.objects, "delete", then)
     local.gc(dry_run=False)
-    monkeypatch.setattr(local._objects, "delete", delete)
+    monkeypatch.setattr(local.objects, "delete", delete)
     assert any(f"bundles/{version} is being removed by `din registry gc`" in message for message in refused)
     assert any("runs/r is being removed by `din registry gc`" in message for message in refused)
     assert local.versions() == [local.champion().version]
@@ -111,7 +111,7 @@ def test_gc_forgets_the_claim_of_a_killed_gc(local, tmp_path, monkeypatch):
     def kill(key):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(local._objects, "delete", kill)
+    monkeypatch.setattr(local.objects, "delete", kill)
     with pytest.raises(KeyboardInterrupt):
         local.gc(dry_run=False, never_promoted=[version])
     monkeypatch.undo()

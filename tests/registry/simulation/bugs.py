@@ -56,8 +56,9 @@ class Bug:
 
 _APPEND = "self.append(version, previous, by=by, reason=reason, run_id=run_id, approval=approval, files=files)"
 _EVIDENCE = "files = self.put_run(run_id, evidence)"
-_MANIFEST = 'self._objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)'
-_STORED = 'stored = self._objects.keys(f"bundles/{version}")'
+_MANIFEST = 'self.objects.put(f"bundles/{version}/{MANIFEST}", directory / MANIFEST)'
+_STORED = 'stored = self.objects.keys(f"bundles/{version}")'
+_CONTENT = "content = documents.dump(record)"
 _SEAL = "objects.create(seal_key(record.number, sha256(content).hexdigest()), content)"
 _READ_BACK = "if not self.exists(key):\n            raise\n        return False"
 
@@ -73,7 +74,7 @@ BUGS = (
     Bug(
         "the evidence is not stored",
         Registry.put_run,
-        {'self._objects.put(f"{run_key(run_id)}/{folder}/{name}", content)': "pass"},
+        {'self.objects.put(f"{run_key(run_id)}/{folder}/{name}", content)': "pass"},
     ),
     Bug("the manifest is stored first", Registry.put_bundle, {_STORED: f"{_MANIFEST}\n    {_STORED}"}),
     Bug("the manifest is not stored", Registry.put_bundle, {_MANIFEST: "pass"}),
@@ -85,7 +86,7 @@ BUGS = (
     Bug(
         "a promotion writes no claim",
         Registry._claim,
-        {'self._objects.put(f"{CLAIMS}/{owner}/promotion", b"")': "pass"},
+        {'self.objects.put(f"{CLAIMS}/{owner}/promotion", b"")': "pass"},
     ),
     Bug("a promotion ignores the claim of gc", Registry._claim, {"if removals:": "if False:"}),
     Bug("a record is put, not created", Objects.create, {', mode="create"': ""}),
@@ -95,7 +96,7 @@ BUGS = (
     Bug(
         "the seal is written before the record",
         records.append,
-        {"if not objects.create(key, content):": f"{_SEAL}\n    if not objects.create(key, content):"},
+        {"if not objects.create_document": f"{_CONTENT}\n    {_SEAL}\n    if not objects.create_document"},
     ),
     Bug("a record gets no seal", records.append, {"    seal(objects, record.number)": "    pass"}),
     Bug("the record before is not sealed", Registry.append, {"    if parent:\n": "    if False:\n"}),
@@ -114,7 +115,7 @@ BUGS = (
     Bug(
         "the number is that of a listing",
         Registry.append,
-        {"number = previous.number + 1 if previous else 1": 'number = len(self._objects.keys("promotions")) + 1'},
+        {"number = previous.number + 1 if previous else 1": 'number = len(self.objects.keys("promotions")) + 1'},
     ),
     Bug("the parent is the record before the last", Registry.append, {"log.entries[-1]": "log.entries[-2:][0]"}),
     Bug(
@@ -131,18 +132,15 @@ BUGS = (
     Bug(
         "fetch trusts the files that it finds",
         Registry.fetch,
-        {"manifest = ": "if target.exists():\n        return target\n    manifest = "},
+        {"files = ": "if target.exists():\n        return target\n    files = "},
     ),
-    Bug("verify calls an expired token damage", Registry._problem, {"    except Refused:\n        raise\n": ""}),
     Bug(
-        "a look is put, not created",
-        Registry.add_look,
-        {"return self._objects.create(": "return not self._objects.put("},
+        "verify calls an expired token damage", objects.noted.__wrapped__, {"    except Refused:\n        raise\n": ""}
     ),
+    Bug("a look is put, not created", looks.store, {"registry.objects.create(": "not registry.objects.put("}),
     Bug("a look is stored again", looks.store, {"if found := _up_to(candidate, earlier):": "if found := []:"}),
     Bug("the number of a look skips one", looks.store, {"len(earlier) + 1": "len(earlier) + 2"}),
-    Bug("verify reads no looks", looks.damage, {"_read(registry, champion)": "pass"}),
-    Bug("verify calls a refused look damage", looks.damage, {"    except Refused:\n            raise\n    ": ""}),
+    Bug("verify reads no looks", looks.damage, {"read(registry, champion)": "pass"}),
     Bug("gc keeps no looks", Registry.gc, {'in ("bundles", "looks")}': 'in ("bundles",)}'}),
     Bug("gc ignores the grace period", Registry.gc, {"max(keys.values()) < before": "True"}),
     Bug("gc goes by the oldest object", Registry.gc, {"max(keys.values()) < before": "min(keys.values()) < before"}),
@@ -155,8 +153,8 @@ BUGS = (
     Bug("gc never forgets the claims of a killed gc", Registry.gc, {"_is_removal(key) and": "False and"}),
     Bug("gc removes the manifest last", Registry._remove, {"not key.endswith": "key.endswith"}),
     Bug("gc does not look again before it removes", Registry._remove, {"if unchanged:": "if True:"}),
-    Bug("gc writes no claim", Registry._remove, {'self._objects.put(claim, b"")': "pass"}),
-    Bug("gc leaves its claim", Registry._remove, {"self._objects.delete(claim)": "pass"}),
+    Bug("gc writes no claim", Registry._remove, {'self.objects.put(claim, b"")': "pass"}),
+    Bug("gc leaves its claim", Registry._remove, {"self.objects.delete(claim)": "pass"}),
     Bug(
         "removing a missing object is an error",
         Objects.delete,
