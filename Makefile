@@ -48,8 +48,7 @@ simulate: $(READY) ## play HISTORIES simulated histories of the registry, on JOB
 	PYTHONPATH=tests python tests/registry/simulate.py --histories $(HISTORIES) --jobs $(JOBS)
 
 params: $(READY) ## write params.yaml and its schema from the defaults in din/params
-	din params defaults > params.yaml
-	din params schema > docs/params.schema.json
+	python -m din.params
 
 figures: $(READY) ## list every generated table, and mark those whose code has changed since they were measured
 	python -m benchmarks.figures

@@ -149,7 +149,7 @@ class Worker:
         return next((one for one in reversed(requests) if one["version"] == version), None)
 
     def answer(self, approved: bool, by: str, reason: str) -> None:
-        """Answer the request for approval of the run's candidate: `din approve` or `din reject`."""
+        """Answer the request for approval of the run's candidate: `din approvals`."""
         from din import approvals
 
         answer = approvals.approve if approved else approvals.reject

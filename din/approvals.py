@@ -164,8 +164,8 @@ def how_to_answer(registry: Registry, case: Case) -> str:
     where = ["--registry", registry.uri, "--model", registry.model_name]
     name = case.request.version[:12]
     override = ["--override"] if case.request.needs_override else []
-    approve = shlex.join(["din", "approve", name, *override, *where])
-    reject = shlex.join(["din", "reject", name, *where])
+    approve = shlex.join(["din", "approvals", name, "--approve", *override, *where])
+    reject = shlex.join(["din", "approvals", name, "--reject", *where])
     return f"    {approve} --reason WHY\n    {reject} --reason WHY"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Result = TypeVar("Result", bound="DataclassInstance")
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and everything else to standard error.")]
 
@@ -28,6 +29,15 @@ _UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer exports on
 def examples(*lines: str) -> str:
     """Return the end of a command's `--help`: command lines to copy, each with a comment or without."""
     return "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+
+
+def commands(app: typer.Typer, panel: str | None = None) -> Callable[..., Callable[[Command], Command]]:
+    """Return a decorator that adds a function to a command line, given the examples of its `--help`."""
+
+    def command(*lines: str, name: str | None = None) -> Callable[[Command], Command]:
+        return app.command(name, rich_help_panel=panel, epilog=examples(*lines))
+
+    return command
 
 
 def print_version(wanted: bool) -> None:

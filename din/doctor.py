@@ -1,26 +1,20 @@
 """Look for what this machine lacks to run a workspace: the command `din doctor`.
 
-Nothing is believed that can be tried. The compiler builds the native operations, each remote of DVC is asked for its
-folder, and the registry's store must refuse to overwrite a throw-away object. Every look that finds a fault says how to
-mend it, and a look that can't be taken says why. All looks together take some seconds.
+Nothing is believed that can be tried: the compiler builds the native operations, and the registry's store must refuse
+to overwrite a throw-away object. All looks together take some seconds.
 """
 
 import json
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib import metadata
-from importlib.util import find_spec
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from packaging.requirements import Requirement
-from rich.console import Console
-from rich.text import Text
+import typer
 
 from din import cores
 from din.errors import InputError, Unavailable
@@ -34,12 +28,8 @@ from din.workspace import AT_THE_ROOT, Workspace
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
-DISTRIBUTION = "din-ctr"
-EXTRAS = ("serve", "train", "airflow", "dev")
-LITTLE_DISK_GB = 5
-_STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
 _MEMORY_LIMITS = ("memory.max", "memory.limit_in_bytes")  # of cgroups of versions 2 and 1
-_MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -50,13 +40,13 @@ class Finding:
         name: what was looked at.
         state: `warning` slows work down or limits it, `failed` stops it.
         seen: what was found.
-        mend: what to do about it; empty if there is nothing to do.
+        fix: what to do about it; empty if there is nothing to do.
     """
 
     name: str
     state: State
     seen: str
-    mend: str = ""
+    fix: str = ""
 
 
 def examine(workspace: Workspace) -> list[Finding]:
@@ -65,198 +55,91 @@ def examine(workspace: Workspace) -> list[Finding]:
 
 
 def print_findings(findings: Sequence[Finding], as_json: bool = False) -> None:
-    """Print one finding a line, with what mends it below, or all as JSON."""
+    """Print one finding a line, with its fix below, or all as JSON."""
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
-    console = Console(soft_wrap=True, highlight=False)
     for finding in findings:
-        state = Text(f"{finding.state:9}", _STYLES[finding.state])
-        console.print(state, f"{finding.name:15}{finding.seen}", sep="", markup=False)
-        if finding.mend:
-            console.print(f"{'':24}→ {finding.mend}", markup=False)
+        state = typer.style(f"{finding.state:9}", _COLOURS[finding.state])
+        typer.echo(f"{state}{finding.name:15}{finding.seen}")
+        if finding.fix:
+            typer.echo(f"{'':24}→ {finding.fix}")
 
 
 def versions(_: Workspace) -> Iterator[Finding]:
     """Name the versions of this package, of Python, and of the system."""
     system = f"{platform.system()} {platform.machine()}"
-    yield Finding(
-        "versions", "ok", f"din {metadata.version(DISTRIBUTION)}, Python {platform.python_version()}, {system}"
-    )
-
-
-def packages(_: Workspace) -> Iterator[Finding]:
-    """Compare the installed packages with the bounds of this package, by extra."""
-    declared = [Requirement(text) for text in metadata.requires(DISTRIBUTION) or ()]
-    for extra in ("", *EXTRAS):
-        needed = [one for one in declared if one.name != DISTRIBUTION and _belongs(one, extra)]
-        installed = {one: _installed(one) for one in needed}
-        missing = [one.name for one, version in installed.items() if version is None]
-        unfit = [
-            f"{one.name} {version}, expected {one.specifier}"
-            for one, version in installed.items()
-            if version is not None and not one.specifier.contains(version, prereleases=True)
-        ]
-        name = f"extra {extra}" if extra else "packages"
-        install = f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install {DISTRIBUTION}"
-        if unfit:
-            yield Finding(name, "failed", "; ".join(unfit), f"{install}, in a checkout pip install -e '.[{extra}]'")
-        elif missing:
-            yield Finding(name, "skipped" if extra else "failed", f"not installed: {', '.join(missing)}", install)
-        else:
-            counted = "1 package" if len(needed) == 1 else f"{len(needed)} packages"
-            yield Finding(name, "ok", f"{counted}, within bounds")
-
-
-def _belongs(requirement: Requirement, extra: str) -> bool:
-    """Return whether an extra, or the package itself for an empty one, names a requirement."""
-    marker = requirement.marker
-    if not extra:
-        return marker is None or marker.evaluate({"extra": ""})
-    return marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
-
-
-def _installed(requirement: Requirement) -> str | None:
-    try:
-        return metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        return None
+    yield Finding("versions", "ok", f"din {version('din-ctr')}, Python {platform.python_version()}, {system}")
 
 
 def compiler(_: Workspace) -> Iterator[Finding]:
     """Build and load the native operations, or load those that were built before."""
-    if find_spec("cffi") is None:
-        yield Finding("compiler", "skipped", "native operations need the extra `train`", "see `extra train` above")
-        return
-    from din.ops import backend
-
     try:
+        from din.ops import backend
+
         with backend.using("native"):
-            identity = backend.identity()
+            yield Finding("compiler", "ok", f"native operations work (library {backend.identity()})")
+    except ImportError as error:
+        yield Finding("compiler", "skipped", f"{error.name} is not installed, so this machine can't train")
     except InputError as error:
-        mend = "install gcc or clang, or set CC; until then training takes about twice as long"
-        yield Finding("compiler", "warning", _line(error), mend)
-    else:
-        yield Finding("compiler", "ok", f"native operations work (library {identity})")
+        fix = "install gcc or clang, or set CC; until then training takes about twice as long"
+        yield Finding("compiler", "warning", _line(error), fix)
 
 
 def processors(workspace: Workspace) -> Iterator[Finding]:
-    """Compare the cores that affinity and quota leave with the threads that training asks for."""
+    """Compare cores and memory, as containers limit them, with what training and featurize ask for."""
     usable = cores.available()
-    seen = f"{usable} of {os.cpu_count()} usable, by affinity and cgroup quota"
+    memory = memory_mb([*cores.groups("memory")])
     params = _params(workspace)
-    compute = params and params.train.compute
-    wanted = compute.threads or 1 if compute else 1
-    if wanted > usable:
-        yield Finding(
-            "cores",
-            "warning",
-            f"{seen}; training wants {wanted}",
-            "lower train.compute.threads, or raise the quota: more threads than cores wait for each other",
-        )
+    threads = params.train.compute.threads or 1 if params else 1
+    wanted = params.featurize.memory_mb if params else 0
+    seen = f"{usable} of {os.cpu_count()} usable, by affinity and cgroup quota"
+    if threads > usable:
+        fix = "lower train.compute.threads, or raise the quota: more threads than cores wait for each other"
+        yield Finding("cores", "warning", f"{seen}; training wants {threads}", fix)
     else:
         yield Finding("cores", "ok", seen)
-
-
-def memory(workspace: Workspace) -> Iterator[Finding]:
-    """Compare the memory of the machine and of its cgroups with what featurize may use."""
-    whole = memory_mb(_MEMINFO, [*cores.groups("memory")])
-    if whole is None:
-        yield Finding("memory", "skipped", f"unknown: this system has no {_MEMINFO}")
-        return
-    seen = f"{whole:,.0f} MB, by the machine and the cgroup limit"
-    params = _params(workspace)
-    if params and params.featurize.memory_mb > whole:
-        asked = params.featurize.memory_mb
-        mend = "lower featurize.memory_mb; larger data are spilled to disk"
-        yield Finding("memory", "failed", f"{seen}; featurize.memory_mb is {asked:,}", mend)
+    seen = f"{memory:,.0f} MB, by the machine and the cgroup limit"
+    if wanted > memory:
+        fix = "lower featurize.memory_mb; larger data are spilled to disk"
+        yield Finding("memory", "failed", f"{seen}; featurize.memory_mb is {wanted:,}", fix)
     else:
         yield Finding("memory", "ok", seen)
 
 
-def memory_mb(meminfo: Path, groups: Sequence[Path]) -> float | None:
-    """Return the least of a machine's memory and the limits of cgroups, in MB; None if the kernel does not tell.
-
-    Args:
-        meminfo: the kernel's account of the memory; only Linux has one.
-        groups: the folders of the cgroups.
-    """
-    if not meminfo.exists():
-        return None
-    total = next(line.split()[1] for line in meminfo.read_text("utf-8").splitlines() if line.startswith("MemTotal:"))
+def memory_mb(groups: Sequence[Path]) -> float:
+    """Return the least of this machine's memory and the limits of cgroups, given their folders, in MB."""
     files = [folder / name for folder in groups for name in _MEMORY_LIMITS]
     limits = [file.read_text("utf-8").strip() for file in files if file.is_file()]
-    return min([int(total) * 1024, *(int(limit) for limit in limits if limit.isdecimal())]) / 1e6
-
-
-def disk(workspace: Workspace) -> Iterator[Finding]:
-    """Measure the free space where the workspace lies."""
-    free = shutil.disk_usage(workspace.root).free / 1e9
-    seen = f"{free:,.0f} GB free at {workspace.root.resolve()}"
-    if free < LITTLE_DISK_GB:
-        mend = "make room: `dvc gc --workspace` removes cached results of older runs, .din/ holds checkpoints"
-        yield Finding("disk", "warning", seen, mend)
-    else:
-        yield Finding("disk", "ok", seen)
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([whole, *(int(limit) for limit in limits if limit.isdecimal())]) / 1e6
 
 
 def repository(workspace: Workspace) -> Iterator[Finding]:
     """Ask git for the commit, which promotions record."""
-    root = workspace.root.resolve()
-    needed = "`dvc exp`, `din reproduce` and Airflow need a commit"
     try:
-        git(root, "rev-parse", "--git-dir")
+        commit = git(workspace.root.resolve(), "rev-parse", "--short=12", "HEAD").strip()
     except (CommandFailed, OSError) as error:
-        yield Finding("git", "warning", _line(error), f"install git, `git init`, and commit: {needed}")
-        return
-    try:
-        yield Finding("git", "ok", f"commit {git(root, 'rev-parse', '--short=12', 'HEAD').strip()}")
-    except CommandFailed:
-        yield Finding("git", "warning", "no commit yet", f"`git add --all` and `git commit`: {needed}")
+        fix = "`git init` if nothing is there yet, and commit: `dvc exp`, `din reproduce` and Airflow need a commit"
+        yield Finding("git", "warning", _line(error), fix)
+    else:
+        yield Finding("git", "ok", f"commit {commit}")
 
 
-def parameters(workspace: Workspace) -> Iterator[Finding]:
+def files(workspace: Workspace) -> Iterator[Finding]:
     """Read params.yaml and dvc.yaml."""
-    for path, read in (
-        (workspace.params, lambda: load(workspace.params)),
-        (workspace.pipeline, lambda: stages_of(workspace)),
-    ):
-        name = path.name
-        if not path.exists():
-            yield Finding(name, "failed", "not found", AT_THE_ROOT)
-            continue
-        with _reporting(name, "correct it; in a clone, `git checkout` brings the original back") as findings:
-            read()
-            findings.append(Finding(name, "ok", "valid"))
-        yield from findings
-
-
-def remotes(workspace: Workspace) -> Iterator[Finding]:
-    """Ask each remote of DVC for its folder."""
-    if find_spec("dvc") is None:
-        yield Finding("dvc", "skipped", "comes with the extra `train`", "see `extra train` above")
-        return
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        repo = Repo(str(workspace.root))
-    except DvcException as error:
-        yield Finding("dvc", "failed", _line(error), "go to the root of your repository, or `dvc init` there")
-        return
-    with repo:
-        names = sorted(repo.config["remote"])
-        yield Finding("dvc", "ok", f"{len(names)} remotes" + ("" if names else ": results stay on this machine"))
-        for name in names:
-            place = f"{name}: {repo.config['remote'][name]['url']}"
-            try:
-                remote = repo.cloud.get_remote(name)
-                found = remote.fs.exists(remote.path)
-            except Exception as error:  # every file system has errors of its own
-                mend = f"check its address and your credentials: `dvc remote list`, `dvc pull --remote {name}`"
-                yield Finding("dvc remote", "failed", f"{place}: {_line(error)}", mend)
-            else:
-                yield Finding("dvc remote", "ok", f"{place}: {'answers' if found else 'nothing stored there yet'}")
+    read: dict[Path, Callable[[], object]] = {
+        workspace.params: lambda: load(workspace.params),
+        workspace.pipeline: lambda: stages_of(workspace),
+    }
+    for path, reading in read.items():
+        try:
+            reading()
+        except InputError as error:
+            fix = "correct it; in a clone, `git checkout` brings the original back" if path.exists() else AT_THE_ROOT
+            yield Finding(path.name, "failed", _line(error), fix)
+        else:
+            yield Finding(path.name, "ok", "valid")
 
 
 def registry(workspace: Workspace) -> Iterator[Finding]:
@@ -266,13 +149,14 @@ def registry(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("registry", "skipped", "params.yaml can't be read, see above")
         return
     uri = workspace.located(params.promote.registry)
-    mend = "check promote.registry, credentials and permissions; docs/registry.md lists what it needs"
-    with _reporting("registry", mend) as findings:
+    try:
         champion = Registry.of(workspace, params).champion()
         said = f"record {champion.number} since {champion.at}" if champion else "no champion yet"
-        findings.append(Finding("registry", "ok", f"{uri}: {params.model_name}, {said}"))
-        findings.append(_put_if_absent(Objects(uri, params.model_name)))
-    yield from findings
+        yield Finding("registry", "ok", f"{uri}: {params.model_name}, {said}")
+        yield _put_if_absent(Objects(uri, params.model_name))
+    except (InputError, Unavailable, OSError, ValueError) as error:
+        fix = "check promote.registry, credentials and permissions; docs/registry.md lists what it needs"
+        yield Finding("registry", "failed", _line(error), fix)
 
 
 def _put_if_absent(objects: Objects) -> Finding:
@@ -288,40 +172,13 @@ def _put_if_absent(objects: Objects) -> Finding:
     finally:
         objects.delete(key)
     if not (refused and kept):
-        return Finding(
-            "put-if-absent",
-            "failed",
-            f"{objects.at(key)}: a second write replaced the first",
-            "use a store with conditional writes, such as S3, GCS, Azure or a local disk",
-        )
-    if objects.exists(key):
-        return Finding("put-if-absent", "failed", f"{objects.at(key)}: stayed after its removal", "permit deletions")
+        fix = "use a store with conditional writes, such as S3, GCS, Azure or a local disk"
+        return Finding("put-if-absent", "failed", f"{objects.at(key)}: a second write replaced the first", fix)
     return Finding("put-if-absent", "ok", "a second write was refused, and the throw-away object is removed")
 
 
 Look = Callable[[Workspace], Iterator[Finding]]
-LOOKS: tuple[Look, ...] = (
-    versions,
-    packages,
-    compiler,
-    processors,
-    memory,
-    disk,
-    repository,
-    parameters,
-    remotes,
-    registry,
-)
-
-
-@contextmanager
-def _reporting(name: str, mend: str) -> Iterator[list[Finding]]:
-    """Yield a list for findings; an error of the block becomes one of them."""
-    findings: list[Finding] = []
-    try:
-        yield findings
-    except (InputError, Unavailable, OSError, ValueError) as error:
-        findings.append(Finding(name, "failed", _line(error), mend))
+LOOKS: tuple[Look, ...] = (versions, compiler, processors, repository, files, registry)
 
 
 def _params(workspace: Workspace) -> Params | None:

@@ -1,4 +1,4 @@
-"""Plugins: Python files that register models, sources, kinds of field, gates, expectations or advice (`din.seams`).
+"""Plugins: Python files that register models, sources, gates or advice (`din.seams`).
 
 A plugin is a file of the repository that `plugins` of params.yaml names, or a module of an installed package with an
 entry point in the group `din_ctr.plugins`. A plugin runs with the rights of the pipeline, so only the repository's own
@@ -59,7 +59,7 @@ def _load_installed(entry: EntryPoint) -> None:
     try:
         entry.load()
     except Exception as error:
-        raise InputError(f"plugin {entry.name} ({entry.value}): {_fault(error)}; mend or uninstall it") from error
+        raise InputError(f"plugin {entry.name} ({entry.value}): {_fault(error)}; fix or uninstall it") from error
 
 
 def _load_file(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands about the candidate and the champion: report, promote, approve, reproduce, score."""
+"""The commands about the candidate and the champion: pin, report, promote, reproduce, approvals, score."""
 
 import contextlib
 import json
@@ -9,24 +9,22 @@ from typing import Annotated, BinaryIO
 
 import typer
 
-from din.cli.options import By, Model, Promotion, Reason, Uri, only_model, place, user
+from din.cli.options import By, Model, Promotion, Uri, only_model, place, user
 from din.cli.run import HERE, answering, params_here, reporting
-from din.commandline import AsJson, examples, print_result
+from din.commandline import AsJson, commands, print_result
 from din.errors import InputError
 from din.workspace import require
 
 CHAMPION = "The champion"
-Run = Annotated[str, typer.Argument(help="A run's id, or the start of the candidate's version; see `din approvals`.")]
+Run = Annotated[str | None, typer.Argument(help="A run's id, or the start of the candidate's version.")]
 
 app = typer.Typer()
+command = commands(app, CHAMPION)
 
 
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din pin                  # before `dvc repro`, with train.start: champion",
-        "din pin --until 2026-01-31 --dry-run --json",
-    ),
+@command(
+    "din pin                  # before `dvc repro`, with train.start: champion",
+    "din pin --until 2026-01-31 --dry-run --json",
 )
 def pin(
     until: Annotated[
@@ -52,14 +50,11 @@ def pin(
         print(json.dumps({"champion": pinned}) if as_json else pinned)
 
 
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din report",
-        "din report --json        # verdict and advice for machines",
-        'din report --markdown "$GITHUB_STEP_SUMMARY"',
-        "din report --all         # one page about all runs in the registry",
-    ),
+@command(
+    "din report",
+    "din report --json        # verdict and advice for machines",
+    'din report --markdown "$GITHUB_STEP_SUMMARY"',
+    "din report --all         # one page about all runs in the registry",
 )
 def report(
     everything: Annotated[bool, typer.Option("--all", help="Write reports/runs.html about all runs instead.")] = False,
@@ -93,14 +88,7 @@ def report(
         print_report(written, as_json)
 
 
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din promote",
-        "din promote --reason 'first week of the new log'",
-        "din promote --json > promotion.json",
-    ),
-)
+@command("din promote", "din promote --reason 'first week of the new log'", "din promote --json > promotion.json")
 def promote(
     reason: Annotated[
         str, typer.Option(help="The reason, for the registry's log; default: the gate is open, or who approved.")
@@ -115,14 +103,11 @@ def promote(
         print_result(lambda: promote(HERE, params_here(), by=by or user(), reason=reason), as_json)
 
 
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din reproduce 3                       # record 3 of this job's registry",
-        "din reproduce 4f1c --repository https://example.com/ctr.git",
-        "din reproduce 3 --keep again          # and keep the checkout",
-        "din reproduce 3 --json                # which files and metrics differ",
-    ),
+@command(
+    "din reproduce 3                       # record 3 of this job's registry",
+    "din reproduce 4f1c --repository https://example.com/ctr.git",
+    "din reproduce 3 --keep again          # and keep the checkout",
+    "din reproduce 3 --json                # which files and metrics differ",
 )
 def reproduce(
     promotion: Promotion,
@@ -140,16 +125,18 @@ def reproduce(
         print_result(lambda: reproduce(at, name, promotion, repository, keep), as_json).check()
 
 
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din approve 4f1c --reason 'looked at the slices'",
-        "din approve nightly-2026-01-31 --reason 'new log' --override",
-    ),
+@command(
+    "din approvals                # who waits, and all answers",
+    "din approvals 4f1c --approve --reason 'looked at the slices'",
+    "din approvals 4f1c --reject --reason 'the gain is a leak'",
+    "din approvals nightly-2026-01-31 --approve --override --reason 'new log'",
 )
-def approve(
-    run: Run,
-    reason: Reason,
+def approvals(
+    run: Run = None,
+    answer: Annotated[
+        bool | None, typer.Option("--approve/--reject", help="Let `din promote` make it the champion, or refuse it.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="The reason, for the log; needed with an answer.")] = "",
     by: By = "",
     override: Annotated[
         bool, typer.Option("--override", help="Approve although the earlier champion can't be evaluated.")
@@ -158,57 +145,24 @@ def approve(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Approve a candidate that waits for a person, so that `din promote` makes it the champion."""
+    """Print the candidates that wait for a person and all answers, or answer one; the first answer counts."""
     with answering():
-        from din.approvals import approve
+        from din import approvals
 
         at, name = place(uri, model)
-        print_result(lambda: approve(at, name, run, by or user(), reason, override), as_json)
+        if run is None and answer is None:
+            approvals.show_approvals(at, name, as_json)
+        elif run is None or answer is None or not reason.strip():
+            raise InputError("an answer needs a RUN, --approve or --reject, and a --reason for those who read the log")
+        elif answer:
+            print_result(lambda: approvals.approve(at, name, run, by or user(), reason, override), as_json)
+        else:
+            print_result(lambda: approvals.reject(at, name, run, by or user(), reason), as_json)
 
 
-@app.command(rich_help_panel=CHAMPION, epilog=examples("din reject 4f1c --reason 'the gain is a leak'"))
-def reject(
-    run: Run,
-    reason: Reason,
-    by: By = "",
-    uri: Uri = None,
-    model: Model = None,
-    as_json: AsJson = False,
-) -> None:
-    """Reject a candidate that waits for a person; the first answer counts."""
-    with answering():
-        from din.approvals import reject
-
-        at, name = place(uri, model)
-        print_result(lambda: reject(at, name, run, by or user(), reason), as_json)
-
-
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din approvals",
-        "din approvals --json",
-        "din approvals --registry s3://bucket/registry --model ads",
-    ),
-)
-def approvals(
-    uri: Uri = None,
-    model: Model = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the candidates that wait for a person, and all answers."""
-    with answering():
-        from din.approvals import show_approvals
-
-        show_approvals(*place(uri, model), as_json)
-
-
-@app.command(
-    rich_help_panel=CHAMPION,
-    epilog=examples(
-        "din score --registry registry --input requests.jsonl",
-        "din score --bundle models/bundle --input -   # the candidate, from a pipe",
-    ),
+@command(
+    "din score --registry registry --input requests.jsonl",
+    "din score --bundle models/bundle --input -   # the candidate, from a pipe",
 )
 def score(
     requests: Annotated[Path, typer.Option("--input", help="JSON lines, one request each; - for standard input.")],

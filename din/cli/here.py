@@ -3,21 +3,14 @@
 import typer
 
 from din.cli.run import HERE, answering
-from din.commandline import AsJson, examples
+from din.commandline import AsJson, commands
 from din.workspace import require
 
-HELP = "This workspace and machine"
-
 app = typer.Typer()
+command = commands(app, "This workspace and machine")
 
 
-@app.command(
-    rich_help_panel=HELP,
-    epilog=examples(
-        "din status",
-        "din status --json | python -m json.tool",
-    ),
-)
+@command("din status", "din status --json | python -m json.tool")
 def status(as_json: AsJson = False) -> None:
     """Print how each stage ended, what is stale, which bundle is champion and since when, and who waits for approval.
 
@@ -32,17 +25,11 @@ def status(as_json: AsJson = False) -> None:
     raise typer.Exit(found.exit_code)
 
 
-@app.command(
-    rich_help_panel=HELP,
-    epilog=examples(
-        "din doctor",
-        "din doctor --json > findings.json",
-    ),
-)
+@command("din doctor", "din doctor --json > findings.json")
 def doctor(as_json: AsJson = False) -> None:
-    """Look for what this machine lacks, say how to mend it, and exit 1 if something would fail.
+    """Look for what this machine lacks, say how to fix it, and exit 1 if something would fail.
 
-    It tries the compiler, the remotes of DVC, and whether the registry's store refuses to overwrite an object.
+    It tries the compiler, and whether the registry's store refuses to overwrite an object.
     """
     with answering():
         from din.doctor import examine, print_findings

@@ -13,7 +13,7 @@ from din.commandline import AsJson, examples
 app = typer.Typer(
     no_args_is_help=True,
     help="The parameter file.",
-    epilog=examples("din params apply docs/examples/simulate.yaml", "din params schema > docs/params.schema.json"),
+    epilog=examples("din params apply docs/examples/simulate.yaml"),
 )
 
 
@@ -32,24 +32,6 @@ def apply(
     """Write overlays, e.g. from docs/examples, into params.yaml, keep its comments, and print the changes."""
     with answering():
         write_overlays(HERE.params, overlays, dry_run, as_json)
-
-
-@app.command("schema", epilog=examples("din params schema > docs/params.schema.json"))
-def schema() -> None:
-    """Print a JSON Schema of params.yaml, for editors."""
-    with answering():
-        from din.params.schema import schema
-
-        print(json.dumps(schema(), indent=2, ensure_ascii=False))
-
-
-@app.command("defaults", epilog=examples("din params defaults > params.yaml"))
-def defaults() -> None:
-    """Print a params.yaml with the default of every parameter."""
-    with answering():
-        from din.params.defaults import defaults
-
-        print(defaults(), end="")
 
 
 def write_overlays(path: Path, overlays: list[Path], dry_run: bool, as_json: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The commands that dvc.yaml runs, and what a runner asks before it runs them.
+"""The commands that dvc.yaml runs.
 
 `din.code` reads this file: a stage depends on the code that its own command imports.
 """
@@ -7,18 +7,18 @@ import contextlib
 import json
 import sys
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from din.cli.run import HERE, answering, check_root, params_here, reporting, running
-from din.commandline import AsJson, examples, printing_json
-
-STAGES = "Stages"
+from din.commandline import AsJson, commands, printing_json
 
 app = typer.Typer()
+command = commands(app, "Stages")
 
 
-@app.command(rich_help_panel=STAGES, epilog=examples("din code"))
+@command("din code")
 def code() -> None:
     """Hash the code and the package versions that each stage depends on into reports/code/."""
     check_root(HERE.params, HERE.pipeline)
@@ -28,56 +28,29 @@ def code() -> None:
         write_code(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din source",
-        "din source | python -m json.tool",
-    ),
+@command(
+    "din fetch",
+    "din fetch --dry-run      # which log would be read: its fingerprint and days",
+    "dvc repro fetch          # the same, if code or parameters changed",
 )
-def source() -> None:
-    """Print the source's fingerprint up to data.until (default: its newest day), and its first and last day."""
-    with answering("train"):
-        from din.sources.fetch import look
-
-        print(json.dumps(asdict(look(HERE, params_here()))))
-
-
-@app.command(rich_help_panel=STAGES, epilog=examples("din machine"))
-def machine() -> None:
-    """Print how `train` would compute here: processor, device, operations, threads and versions, as JSON."""
-    with answering("train"):
-        from din.train.compute import computing
-        from din.train.machine import describe
-
-        with contextlib.redirect_stdout(sys.stderr), computing(params_here().train.compute) as compute:
-            found = describe(compute)
-        print(json.dumps(found.model_dump(), indent=2))
-
-
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din fetch",
-        "din fetch --json         # the report, for machines",
-        "dvc repro fetch          # the same, if code or parameters changed",
-    ),
-)
-def fetch(as_json: AsJson = False) -> None:
+def fetch(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print its fingerprint and days as JSON.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Read the source's log into data/raw/ (daily partitions)."""
+    if dry_run:
+        with answering("train"):
+            from din.sources.fetch import look
+
+            print(json.dumps(asdict(look(HERE, params_here()))))
+        return
     with printing_json(HERE.fetch, as_json), running("fetch", HERE):
         from din.sources.fetch import fetch
 
         fetch(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din featurize",
-        "dvc repro featurize      # with the stages before it",
-    ),
-)
+@command("din featurize", "dvc repro featurize      # with the stages before it")
 def featurize(as_json: AsJson = False) -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
     from din.artifacts import MANIFEST
@@ -88,30 +61,35 @@ def featurize(as_json: AsJson = False) -> None:
         featurize(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din train                # the same command resumes a killed training",
-        "dvc exp run -S train.learning.seed=2",
-        "dvc repro train          # with the stages before it",
-        "din train --json         # the summary, for machines",
-    ),
+@command(
+    "din train                # the same command resumes a killed training",
+    "din train --dry-run      # how this machine would compute",
+    "dvc exp run -S train.learning.seed=2",
+    "dvc repro train          # with the stages before it",
 )
-def train(as_json: AsJson = False) -> None:
+def train(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print processor, device, operations, threads and versions as JSON.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Train the model named in params.yaml into models/din/, or resume a killed training."""
+    if dry_run:
+        with answering("train"):
+            from din.train.compute import computing
+            from din.train.machine import describe
+
+            with contextlib.redirect_stdout(sys.stderr), computing(params_here().train.compute) as compute:
+                found = describe(compute)
+            print(json.dumps(found.model_dump(), indent=2))
+        return
     with printing_json(HERE.training, as_json), running("train", HERE, HERE.training):
         from din.train.run import train
 
         train(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din evaluate",
-        "din evaluate --json > metrics.json",
-    ),
-)
+@command("din evaluate", "din evaluate --json > metrics.json")
 def evaluate(as_json: AsJson = False) -> None:
     """Write metrics, floors and predictions into reports/."""
     with printing_json(HERE.evaluation, as_json), running("evaluate", HERE, HERE.evaluation):
@@ -120,13 +98,7 @@ def evaluate(as_json: AsJson = False) -> None:
         evaluate(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din refit",
-        "dvc repro refit          # with the stages before it",
-    ),
-)
+@command("din refit", "dvc repro refit          # with the stages before it")
 def refit(as_json: AsJson = False) -> None:
     """Let the judged model learn the test days too, into models/shipped/."""
     with printing_json(HERE.refit, as_json), running("refit", HERE, HERE.refit):
@@ -135,13 +107,7 @@ def refit(as_json: AsJson = False) -> None:
         refit(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din export",
-        "din export --json        # the bundle's manifest",
-    ),
-)
+@command("din export", "din export --json        # the bundle's manifest")
 def export(as_json: AsJson = False) -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
     from din.artifacts import MANIFEST
@@ -152,13 +118,7 @@ def export(as_json: AsJson = False) -> None:
         export(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din check-parity",
-        "din check-parity --json | python -m json.tool",
-    ),
-)
+@command("din check-parity", "din check-parity --json | python -m json.tool")
 def check_parity(as_json: AsJson = False) -> None:
     """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
     with printing_json(HERE.parity, as_json), running("check_parity", HERE, HERE.parity):
@@ -167,13 +127,7 @@ def check_parity(as_json: AsJson = False) -> None:
         check_parity(HERE, params_here())
 
 
-@app.command(
-    rich_help_panel=STAGES,
-    epilog=examples(
-        "din gate",
-        "din gate --json > gate.json",
-    ),
-)
+@command("din gate", "din gate --json > gate.json")
 def gate(as_json: AsJson = False) -> None:
     """Judge every condition for promotion, write reports/gate.json, and exit 3 unless all gates are open."""
     check_root(HERE.params, HERE.pipeline)

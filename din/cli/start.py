@@ -6,22 +6,18 @@ from typing import Annotated
 import typer
 
 from din.cli.run import HERE, answering
-from din.commandline import AsJson, examples, print_result, printing_json
+from din.commandline import AsJson, commands, print_result, printing_json
 from din.errors import InputError
 
-START = "Start"
-
 app = typer.Typer()
+command = commands(app, "Start")
 
 
-@app.command(
-    rich_help_panel=START,
-    epilog=examples(
-        "din init --events clicks.csv",
-        "din init --events clicks.csv --items products.csv --label gekauft --yes",
-        "din init --events clicks.csv --yes --json    # each parameter with its reason",
-        "din init --update        # after an upgrade of this package",
-    ),
+@command(
+    "din init --events clicks.csv",
+    "din init --events clicks.csv --items products.csv --label gekauft --yes",
+    "din init --events clicks.csv --yes --json    # each parameter with its reason",
+    "din init --update        # after an upgrade of this package",
 )
 def init(
     events: Annotated[str | None, typer.Option(help="The log: a path or glob; CSV, Parquet or JSON-lines.")] = None,

@@ -24,7 +24,7 @@ from din.registry.champions import removed_lesson, rolled_back, started_from, un
 
 
 def _record(case: Case) -> str:
-    return f"din registry show --number {case.history[-1].number}"
+    return f"din registry show {case.history[-1].number}"
 
 
 def _log(case: Case) -> str:

@@ -181,10 +181,6 @@ class Train(Block):
         pinned = self.champion if self.start == "champion" else None
         return None if pinned == "none" else pinned
 
-    def goes_on_from(self, version: str) -> bool:
-        """Return whether a champion goes on, and is this version."""
-        return names_version(self.continues, version)
-
     def conflicts(self) -> Iterator[Conflict]:
         """Report a way of learning that the model does not support, and two bundles to start from."""
         if self.start == "champion" and self.warm_start:

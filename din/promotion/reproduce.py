@@ -169,7 +169,7 @@ def _place(params: dict[str, Any], registry: Registry, repository: str) -> None:
 
 def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:
     """Print how this machine differs from those that trained and evaluated."""
-    here = documents.parse(Machine, query_din(["machine"], checkout.root, env).encode(), "the output of `din machine`")
+    here = documents.parse(Machine, query_din(["train", "--dry-run"], checkout.root, env).encode(), "machine")
     recorded = machines(promoted)
     rows = differences(recorded, {key: getattr(here, key.partition(".")[2]) for key in recorded})
     if not rows:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from din.errors import GateClosed
 from din.printing import print_table
 from din.registry import looks
+from din.registry.promoted import Promoted
 from din.registry.records import Record
 from din.registry.registry import Registry, list_models
 
@@ -31,10 +32,16 @@ def show_list(uri: str, model_name: str | None = None, as_json: bool = False) ->
     return logs
 
 
-def show(uri: str, model_name: str, number: int | None = None) -> Record | None:
-    """Print a record, by default the champion's, as JSON with the metrics of its bundle."""
+def show(uri: str, model_name: str, name: str | None = None) -> Record | None:
+    """Print a record as JSON with the metrics of its bundle.
+
+    It is the champion's, the one of a number, or the promotion of a version that begins so.
+    """
     registry = Registry(uri, model_name)
-    record = registry.champion() if number is None else registry.record(number)
+    if name is None:
+        record = registry.champion()
+    else:
+        record = registry.record(int(name)) if name.isdecimal() else Promoted.find(registry, name).record
     if record is None:
         print(f"{registry.name}: no champion yet")
         return None

@@ -121,16 +121,15 @@ def one_wrong_label(workspace: Workspace) -> None:
 
 
 def two_kept_runs(workspace: Workspace) -> None:
-    """Keep the dvc.lock of two runs in a registry that clones find, and push what was written."""
-    workspace.set({"promote.registry": str(workspace.root / "registry")})
+    """Keep the dvc.lock of two runs in the registry, and push what was written."""
     commit(workspace)
     yaml = YAML()
     for run, unfinished in (("RUN", "export"), ("ANOTHER", "check_parity")):
         lock = yaml.load(workspace.lock())
         del lock["stages"][unfinished]
-        (workspace.root / run).mkdir()
-        yaml.dump(lock, workspace.root / run / "dvc.lock")
-        assert workspace.run("din", "registry", "keep", f"runs/{run}", run).returncode == 0
+        kept = workspace.root / "registry/MODEL/runs" / run
+        kept.mkdir(parents=True)
+        yaml.dump(lock, kept / "dvc.lock")
     assert workspace.run("dvc", "remote", "add", "--local", "--default", "runs", "../remote").returncode == 0
     assert workspace.run("dvc", "push").returncode == 0
 
@@ -154,6 +153,7 @@ def test_the_commands_of_a_page(page: str, promoted: Workspace, tmp_path: Path) 
     workspace = promoted.copy(tmp_path / "workspace")
     GIVEN.get(page, lambda _: None)(workspace)
     shared = {"DIN_REPOSITORY": str(workspace.root), "DIN_DVC_REMOTE": str(tmp_path / "remote")}
+    shared["DIN_REGISTRY"] = str(workspace.root / "registry")
     for block in BY_PAGE[page]:
         printed = execute(block, workspace.root, workspace.env() | shared)
         if block.is_session:

@@ -73,7 +73,7 @@ def test_a_borderline_candidate_waits_and_is_promoted_once_approved(run: Run, qu
     printed = capsys.readouterr().out
     where = f"--registry {registry.uri} --model {registry.model_name} --reason WHY"
     assert f"waits for a person's approval until {request.expires}" in printed
-    assert f"din approve {version[:12]} {where}" in printed and f"din reject {version[:12]} {where}" in printed
+    assert all(f"din approvals {version[:12]} --{answer} {where}" in printed for answer in ("approve", "reject"))
     with pytest.raises(GateClosed, match="nothing promoted: it waits for approval until"):
         promoted(run, params)
     assert states(registry) == ["waiting"]
@@ -242,7 +242,7 @@ def stranded(run: Run, registry: Registry) -> Run:
 def test_a_champion_that_cannot_be_evaluated_is_overridden(stranded: Run, quick, registry, policy, capsys):
     """Under any policy the gate stays closed and says how; only --override passes, and every table shows it."""
     params = set_gate(quick, approval=policy)
-    with pytest.raises(GateClosed, match=r"(?s)can't be evaluated any more.*din approve .* --override"):
+    with pytest.raises(GateClosed, match=r"(?s)can't be evaluated any more.*din approvals .* --approve --override"):
         gate(stranded.here, params, unscorable)
     request = only_case(registry).request
     assert {gate.name for gate in request.gates} == NEED_SCORES and request.needs_override
@@ -445,15 +445,15 @@ def test_the_commands_answer_with_exit_codes(run: Run, quick, registry, monkeypa
         done = CliRunner().invoke(cli.app, list(words))
         return done.exit_code, done.output
 
-    assert din("approve", "nosuch", "--reason", "x")[0] == 2
-    for command in ("approve", "reject"):
-        done = CliRunner().invoke(cli.app, [command, version[:10], "--reason", " "])
-        assert done.exit_code == 2 and "is blank; say why" in done.output
-    assert din("approve", version[:10], "--reason", "fine", "--override")[0] == 2
-    done = CliRunner().invoke(cli.app, ["reject", version[:10], "--reason", "a leak", "--json"])
+    assert din("approvals", "nosuch", "--approve", "--reason", "x")[0] == 2
+    for incomplete in (["--approve"], ["--reject", "--reason", " "], ["--reason", "x"]):
+        code, told = din("approvals", version[:10], *incomplete)
+        assert code == 2 and "an answer needs a RUN, --approve or --reject, and a --reason" in told
+    assert din("approvals", version[:10], "--approve", "--reason", "fine", "--override")[0] == 2
+    done = CliRunner().invoke(cli.app, ["approvals", version[:10], "--reject", "--reason", "a leak", "--json"])
     assert done.exit_code == 0 and "rejected by dora" in done.stderr
     assert json.loads(done.stdout)["answered"]["answer"]["by"] == "dora"
-    code, told = din("approve", version[:10], "--reason", "fine")
+    code, told = din("approvals", version[:10], "--approve", "--reason", "fine")
     assert code == 3 and "dora rejected this candidate" in told
     code, told = din("approvals", "--json")
     (found,) = json.loads(told)

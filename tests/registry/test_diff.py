@@ -1,4 +1,4 @@
-"""`din registry diff` between two promotions of a miniature run."""
+"""`din registry show --against`, for two promotions of a miniature run."""
 
 import json
 import re

@@ -12,7 +12,6 @@ from miniature import score
 from din.artifacts import write_json
 from din.gates.gate import gate
 from din.params import Params
-from din.registry import run_files
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -72,10 +71,9 @@ def stop_at_the_raw_log(workspace: Workspace, user: str) -> None:
     write_json(workspace.outcome("validate_raw"), outcome | {"message": f"closed: no user_id in the row of {user}"})
 
 
-def keep(run: Miniature, run_id: str, folder: Path) -> None:
+def keep(run: Miniature, run_id: str) -> None:
     """Keep the reports of a run as a scheduler does."""
     for name in ("gate.json", "report.html"):
-        target = folder / "reports" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((run.here.reports / name).read_bytes())
-    run_files.keep(run_files.objects_of(run.here, run.params), f"runs/{run_id}", folder)
+        place = Path(run.here.located(run.params.promote.registry), run.params.model_name, "runs", run_id, "reports")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run.here.reports / name, place)

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from html_page import Page
@@ -15,7 +14,7 @@ from din import cli
 from din.errors import GateClosed
 from din.gates.gate import gate
 from din.promotion.promote import promote
-from din.registry import run_files
+from din.registry.objects import Objects
 from din.registry.registry import Registry
 from din.report.page import MOST_BYTES
 from din.report.runs import read_runs
@@ -37,7 +36,7 @@ def test_a_registry_without_a_run(finished: Miniature, registry: Registry) -> No
     assert "No run yet" in page.text
 
 
-def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Registry, tmp_path: Path) -> None:
+def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Registry) -> None:
     """Each run is a row with its verdict, metrics and report, and the curve has the champions."""
     here = finished.here
     gate(here, finished.params, score)
@@ -47,11 +46,8 @@ def test_promoted_refused_and_unreadable_runs(finished: Miniature, registry: Reg
     with pytest.raises(GateClosed):
         gate(here, strict, score)
     write_report(here)
-    keep(finished, "refused", tmp_path / "kept")
-    broken = tmp_path / "broken"
-    (broken / "reports").mkdir(parents=True)
-    (broken / "reports" / "gate.json").write_text("{")
-    run_files.keep(run_files.objects_of(here, finished.params), "runs/broken", broken)
+    keep(finished, "refused")
+    Objects(registry.uri, registry.model_name).put("runs/broken/reports/gate.json", b"{")
     runs = read_runs(registry.uri, registry.model_name, 10)
     rows = {row.run_id: row for row in runs.rows}
     assert rows["refused"].verdict == "closed"

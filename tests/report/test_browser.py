@@ -62,7 +62,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, params: Params) -> dict[str,
         with pytest.raises(GateClosed):
             judge(run, min_auc=0.94)
         write_report(here)
-        keep(run, "refused", root / "kept")
+        keep(run, "refused")
         found["refused"].write_bytes(here.report.read_bytes())
         found["attended"].write_bytes(render(Run.read(here), [_advice()] * 2, [_strip()] * 2))
         write_runs(here, registry.uri, registry.model_name)

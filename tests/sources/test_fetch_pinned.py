@@ -54,7 +54,7 @@ def test_fetch_finds_what_was_pinned(
     source: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`din source` describes the log that `din fetch` writes, with and without its memory."""
+    """`din fetch --dry-run` describes the log that `din fetch` writes, with and without its memory."""
     of_source = table_params().fetch
     if source == "simulate":
         of_source = replace(of_source, source="simulate", simulate=replace(params.fetch.simulate, users=20))
