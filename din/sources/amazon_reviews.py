@@ -33,10 +33,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from din.errors import InputError
+from din.params import Table
 from din.params import fetch as blocks
 from din.sources import SOURCES
 from din.sources.files import File, unreadable
-from din.sources.publisher import TABLE, Publisher
+from din.sources.publisher import Publisher
 from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
 from din.sources.rows import Part, Rows
@@ -78,7 +79,7 @@ class AmazonReviews(Publisher):
     key = "fetch.amazon_reviews.path"
 
     def __init__(self, workspace: Workspace, params: blocks.AmazonReviews, until: date | None) -> None:
-        super().__init__(workspace, params, until, TABLE)
+        super().__init__(workspace, params, until, Table())
 
     def found(self) -> dict[str, tuple[File, ...]]:
         """Return the reviews and the metadata."""
@@ -96,10 +97,8 @@ class AmazonReviews(Publisher):
     def read(self) -> RawLog:
         """Read the reviews and the metadata of the reviewed items."""
         edition = self.edition = _2018 if b'"reviewerID"' in _first_line(self._files("events")[0]) else _2023
-        self.stated = dict.fromkeys((edition.user, edition.item, "brand", "category"), "VARCHAR")
-        self.stated |= {edition.rating: "DOUBLE", edition.time: "BIGINT"}
-        self.params = replace(
-            TABLE,
+        self.stated = {edition.rating: "DOUBLE", edition.time: "BIGINT"}
+        self.params = Table(
             columns={
                 "user_id": edition.user,
                 "item_id": edition.item,

@@ -12,10 +12,11 @@ items, users and history are read whole at each fetch.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
@@ -33,34 +34,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KnownDay:
-    """The memory of a day of events.
-
-    Attributes:
-        source: the hash of everything that determines its rows, but for the types that other days decide.
-        types: the types under which its file was written; see `TableSource.types`.
-        rows: their number.
-        sha256: the hash of its file in data/raw/, or None if it has no rows.
-        first: its first row, as an Arrow stream in base64.
-        forms: the forms of the values in each column.
-        files: name and number of rows of each file that the day was read from.
-    """
-
-    __pydantic_config__ = documents.STRICT
-
-    source: Digest
-    types: dict[str, dict[str, str]]
-    rows: int
-    sha256: Digest | None
-    first: str
-    forms: dict[str, int]
-    files: tuple[tuple[str, int], ...]
-
-
-Memory = Mapping[Day, KnownDay]
-
-
-@dataclass(frozen=True)
 class Sample:
     """A substitute for the events of a day where only their types matter.
 
@@ -71,6 +44,49 @@ class Sample:
 
     first: Part
     forms: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class KnownDay:
+    """The memory of a day of events.
+
+    Attributes:
+        source: the hash of everything that determines its rows, but for the types that other days decide.
+        rows: their number.
+        first: its first row, as an Arrow stream in base64.
+        forms: the forms of the values in each column.
+        files: name and number of rows of each file that the day was read from.
+        types: the types under which its file was written; see `TableSource.types`.
+        sha256: the hash of its file in data/raw/, or None if it has no rows.
+    """
+
+    __pydantic_config__ = documents.STRICT
+
+    source: Digest
+    rows: int
+    first: str
+    forms: dict[str, int]
+    files: tuple[tuple[str, int], ...]
+    types: dict[str, dict[str, str]] = field(default_factory=dict)
+    sha256: Digest | None = None
+
+    @classmethod
+    def of(cls, source: Digest, rows: Rows, sample: Sample) -> Self:
+        """Return the memory of a day that is not written yet."""
+        table = sample.first.table
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, table.schema) as writer:
+            writer.write_table(table)
+        first = base64.b64encode(stream.getvalue()).decode()
+        return cls(source, rows.count, first, {**sample.forms}, rows.files)
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The sample of the day."""
+        return Sample(Part(pa.ipc.open_stream(base64.b64decode(self.first)).read_all(), self.files), self.forms)
+
+
+Memory = Mapping[Day, KnownDay]
 
 
 def write(
@@ -94,7 +110,6 @@ def write(
     known = {day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest}
     if earlier.files is not None:
         known = {day: one for day, one in known.items() if one.sha256 == earlier.files.get(rawlog.day_file(day))}
-    samples = {day: _sample(one) for day, one in known.items()}
     days_read: set[Day] = set()
     unread = sources.keys() - known
     while True:
@@ -102,22 +117,28 @@ def write(
             rows = source.read_day(day)
             if day in memory and not earlier.accept_shrunk:
                 _require_rows(rows, day, memory[day].rows)
-            samples[day] = source.sample(rows)
-            few = [samples[each] for each in sorted(samples)]
-            sha256 = _write_day(source, tree, day, rows, few)
-            known[day] = _remembered(sources[day], source.types(few), rows, sha256, samples[day])
+            one = known[day] = KnownDay.of(sources[day], rows, source.sample(rows))
+            samples = _samples(known)
+            if one.rows:
+                rawlog.write_day(source.convert_day(day, rows, samples), tree)
+                one = replace(one, sha256=Digest(sha256_file(tree / rawlog.day_file(day))))
+            known[day] = replace(one, types=source.types(samples))
         days_read |= unread
-        few = [samples[day] for day in sorted(samples)]
-        types = source.types(few)
+        samples = _samples(known)
+        types = source.types(samples)
         unread = {day for day, one in known.items() if one.types != types}
         if not unread:
             break
-    log = source.convert_others(few)
+    log = source.convert_others(samples)
     rawlog.write_others(log, tree, source.until)
     files = {rawlog.day_file(day): one.sha256 for day, one in known.items() if one.sha256}
     days = sorted(day for day, one in known.items() if one.sha256)
     described = rawlog.description(log, source.until, days, sum(one.rows for one in known.values()))
     return Written(described, files | hash_files(tree), len(days_read)), {**memory, **known}
+
+
+def _samples(known: Memory) -> list[Sample]:
+    return [known[day].sample for day in sorted(known)]
 
 
 def _require_rows(rows: Rows, day: Day, before: int) -> None:
@@ -127,28 +148,3 @@ def _require_rows(rows: Rows, day: Day, before: int) -> None:
             f"{rows.name}: {rows.count:,} rows of {day}, but {before:,} at an earlier fetch; expected no fewer: "
             "deliver the file again, or set fetch.shrunk_days to accept if rows were removed on purpose"
         )
-
-
-def _write_day(source: "TableSource", tree: Path, day: Day, rows: Rows, samples: Sequence[Sample]) -> Digest | None:
-    """Convert a day, write its file below `tree` and return the file's hash; None if the day has no rows."""
-    if rows.count == 0:
-        return None
-    rawlog.write_day(source.convert_day(day, rows, samples), tree)
-    return Digest(sha256_file(tree / rawlog.day_file(day)))
-
-
-def _remembered(
-    source: Digest, types: dict[str, dict[str, str]], rows: Rows, sha256: Digest | None, sample: Sample
-) -> KnownDay:
-    table = sample.first.table
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, table.schema) as writer:
-        writer.write_table(table)
-    first = base64.b64encode(stream.getvalue()).decode()
-    return KnownDay(source, types, rows.count, sha256, first, {**sample.forms}, sample.first.files)
-
-
-def _sample(known: KnownDay) -> Sample:
-    """Return the remembered sample of a day."""
-    table = pa.ipc.open_stream(base64.b64decode(known.first)).read_all()
-    return Sample(Part(table, known.files), known.forms)

@@ -34,10 +34,23 @@ from din.artifacts import hash_files
 from din.errors import InputError
 from din.params import Simulate, to_json
 from din.progress import track
-from din.schema import BEHAVIOUR, DAY_US, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
+from din.schema import DAY_US, ITEM_ID, SEQUENCE
 from din.sources import SOURCES, rawlog
-from din.sources.rawlog import TIME, Part, RawLog
-from din.sources.simulate import INTERCEPT, INTERESTS, OWN, PRIOR, SLOPE, START_US, Simulation, draw_items
+from din.sources.rawlog import RawLog
+from din.sources.simulate import (
+    FIELDS,
+    INTERCEPT,
+    INTERESTS,
+    OWN,
+    PRIOR,
+    SLOPE,
+    START_US,
+    Simulation,
+    behaviours_of,
+    draw_items,
+    events,
+    part,
+)
 from din.sources.source import Earlier, Source, Written
 from din.workspace import Workspace
 
@@ -106,24 +119,18 @@ class DailySimulation(Source):
     def read(self) -> RawLog:
         """Draw the items, the history and the events of the last day."""
         newest = len(self.days) - 1
-        others = {"items": _part(self.world.items(newest)), "history": _part(self.world.history())}
+        others = {"items": part(self.world.items(newest)), "history": part(self.world.history())}
         return replace(self._log(newest, self._start(newest)), **others)
 
     def write(self, tree: Path, earlier: Earlier) -> Written:
-        """Draw the log day by day, but for the days that an earlier fetch has drawn already."""
-        held = earlier.files if earlier.files and earlier.is_same_log() else {}
-        kept = {}
-        for number, day in enumerate(track(self.days, len(self.days), "drawing", "day")):
-            paths = (rawlog.day_file(day), rawlog.truth_file(day))
-            if held.keys() >= {*paths}:
-                kept |= {path: held[path] for path in paths}
-            else:
-                log = self._log(number, self._start(number))
-                rawlog.write_day(log.events, tree, log.truth)
+        """Draw the log day by day."""
+        for number in track(range(len(self.days)), len(self.days), "drawing", "day"):
+            log = self._log(number, self._start(number))
+            rawlog.write_day(log.events, tree, log.truth)
         log = self.read()
         rawlog.write_others(log, tree, self.until)
         described = rawlog.description(log, self.until, self.days, self._start(len(self.days)))
-        return Written(described, kept | hash_files(tree), len(self.days) - len(kept) // 2)
+        return Written(described, hash_files(tree), len(self.days))
 
     def _start(self, number: int) -> int:
         """Return the number of events before a day."""
@@ -133,21 +140,10 @@ class DailySimulation(Source):
         """Draw the events of a day, whose sequence numbers begin with `start`."""
         drawn = self.world.impressions(number)
         sequence = start + np.arange(len(drawn.time))
-        label = drawn.label.astype(np.int8)
-        events = pa.table(
-            {
-                USER_ID: drawn.user,
-                ITEM_ID: drawn.item,
-                TIMESTAMP: pa.array(drawn.time).cast(TIME),
-                SEQUENCE: sequence,
-                LABEL: label,
-                BEHAVIOUR: label,
-            }
-        )
         return RawLog(
-            events=_part(events),
+            events=events(drawn.user, drawn.item, drawn.time, sequence, drawn.label),
             truth=pa.table({SEQUENCE: sequence, "probability": drawn.probability}),
-            fields={"item": {"category": "categorical"}},
+            fields=FIELDS,
             protocol="temporal",
             daily=True,
         )
@@ -200,16 +196,17 @@ class World:
         """Return which generation of each item is shown on a day, (items,)."""
         return _generation(day, self.item_phase, self.daily.item_days)
 
-    def items(self, day: int) -> pa.Table:
+    def items(self, day: int) -> dict[str, Any]:
         """Return the items that appeared until a day, by id; in slot s, generation g has the id 1 + s + g * items."""
         newest = self.item_generation(day)
         slots = [np.flatnonzero(newest >= generation) for generation in range(newest.max() + 1)]
         ids = [1 + slot + self.params.items * generation for generation, slot in enumerate(slots)]
-        return pa.table({ITEM_ID: np.concatenate(ids), "category": np.concatenate(slots) % self.params.categories})
+        return {ITEM_ID: np.concatenate(ids), "category": np.concatenate(slots) % self.params.categories}
 
-    def history(self) -> pa.Table:
+    def history(self) -> dict[str, Any]:
         """Draw the prior histories, which end half a day before the first day."""
-        return pa.concat_tables(self._half_day(back) for back in range(PRIOR[1], 0, -1)).combine_chunks()
+        columns = zip(*(self._half_day(back) for back in range(PRIOR[1], 0, -1)), strict=True)
+        return behaviours_of(*map(np.concatenate, columns))
 
     def impressions(self, day: int) -> Impressions:
         """Draw the impressions of a day."""
@@ -231,22 +228,21 @@ class World:
             probability=probability,
         )
 
-    def _half_day(self, back: int) -> pa.Table:
-        """Draw one behaviour for each user with a long enough history, `back` half days before the first day."""
+    def _half_day(self, back: int) -> tuple[np.ndarray, ...]:
+        """Draw user, item, time and sequence of one behaviour for each user with a long enough history.
+
+        Args:
+            back: how many half days before the first day.
+        """
         day = -((back + 1) // 2)
         rng = self._random(_Stream.HISTORY, back)
         user = np.flatnonzero(self.prior_count >= back)
         interests = self.interests(day)
         reach = interests.weights[user].cumsum(axis=1)
         slot = (rng.random((len(user), 1)) * reach[:, -1:] >= reach).sum(axis=1)
-        return pa.table(
-            {
-                USER_ID: 1 + user,
-                ITEM_ID: self._draw_items(rng, interests.categories[user, slot], day),
-                TIMESTAMP: pa.array(np.full(len(user), START_US - back * (DAY_US // 2))).cast(TIME),
-                SEQUENCE: self.prior_count[user] - back,
-            }
-        )
+        item = self._draw_items(rng, interests.categories[user, slot], day)
+        time = np.full(len(user), START_US - back * (DAY_US // 2))
+        return 1 + user, item, time, self.prior_count[user] - back
 
     def _random(self, stream: _Stream, number: int = 0) -> np.random.Generator:
         return np.random.default_rng([self.params.seed, stream, number])
@@ -268,10 +264,6 @@ def weekly_wave(day: int) -> float:
 def _generation(day: int, phase: np.ndarray, length: int | None) -> np.ndarray:
     """Return the generation alive on a day, counted from the oldest day; without a length there is only this one."""
     return (day + PRIOR_DAYS + phase) // length if length else np.zeros_like(phase)
-
-
-def _part(table: pa.Table) -> Part:
-    return Part(table, (("simulate", table.num_rows),))
 
 
 @SOURCES.register("simulate")

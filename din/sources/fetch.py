@@ -7,15 +7,15 @@ stays the same when later days arrive. `.din/fetch/` remembers which rows each s
 state the log is read whole. Of a log whose path names days, only new and changed days are read (`by_day.py`).
 
 When the fingerprint is unchanged and the files of `data/raw/` are as they were written, only hashes are read. Otherwise
-the log is written to a temporary sibling. Of a log that is simulated by day, only the days that are not in the old tree
-are drawn. Files with the same bytes are linked from the old tree to keep their inodes and times, so that DVC need not
-hash them again. A failure leaves the old tree as it was.
+the log is written to a temporary sibling. Files with the same bytes are linked from the old tree to keep their inodes
+and times, so that DVC need not hash them again. A failure leaves the old tree as it was.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -103,9 +103,7 @@ def look(workspace: Workspace, params: Params) -> Seen:
         return Seen(_hash(_until(params, source.days[-1]), source, identity), source.days[0], source.days[-1])
     workspace.state.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=workspace.state) as tree:
-        written = _write(
-            params, source, identity, Path(tree), replace(_earlier(workspace, params, source, None), files=None)
-        )
+        written = _write(params, source, identity, Path(tree), None)
     pinned = params if params.data.until else _until(params, written.described["days"][-1])
     source = source_of(workspace, pinned)
     pinned_stamp = _hash(pinned, source, source.identity())
@@ -120,7 +118,7 @@ def _rewrite(
     stamp = _hash(params, source, identity)
     held = old.manifest["files"] if old else {}
     with replace_directory(workspace.raw) as tree:
-        written = _write(params, source, identity, tree, _earlier(workspace, params, source, old))
+        written = _write(params, source, identity, tree, held)
         files = written.files
         seen = _seen(params, source, stamp, written)
         _check_pin(params, seen.fingerprint, pin)
@@ -138,38 +136,25 @@ def _rewrite(
     print(f"fetch: {rows}; {written.days_read} days read, {changed}")
 
 
-def _earlier(workspace: Workspace, params: Params, source: Source, old: Fetched | None) -> Earlier:
-    """Describe what earlier fetches left, for the source."""
-
-    def is_same_log() -> bool:
-        if old is None or old.manifest["source"] != params.fetch.source:
-            return False
-        then = _until(params, old.manifest["until"])
-        before = source_of(workspace, then)
-        return _hash(then, before, before.identity()) == old.fingerprint
-
-    return Earlier(
-        files=old.manifest["files"] if old else {},
-        is_same_log=is_same_log,
-        digest=lambda value: _hash(_until(params, None), source, value),
-        accept_shrunk=params.fetch.shrunk_days == "accept",
-    )
-
-
 def _until(params: Params, day: Day | None) -> Params:
     """Return the parameters with another last day; None = all days of the source."""
     return replace(params, data=replace(params.data, until=date.fromisoformat(day) if day else None))
 
 
-def _write(params: Params, source: Source, identity: Any, tree: Path, earlier: Earlier) -> Written:
+def _write(params: Params, source: Source, identity: Any, tree: Path, held: Mapping[str, Digest] | None) -> Written:
     """Write the log below `tree`, without the files of days that need not be read.
+
+    Args:
+        held: see `Earlier.files`.
 
     Raises:
         InputError: see `Source.write`.
         Unavailable: the source can't be reached now, or it changed while it was read.
     """
     shutil.rmtree(source.workspace.spill, ignore_errors=True)  # of a fetch that was killed
-    written = source.write(tree, earlier)
+    every_day = _until(params, None)
+    accept = params.fetch.shrunk_days == "accept"
+    written = source.write(tree, Earlier(held, lambda value: _hash(every_day, source, value), accept))
     if source.identity() != identity:
         raise Unavailable(
             f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again"

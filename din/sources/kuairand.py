@@ -17,10 +17,11 @@ from dataclasses import replace
 from datetime import date
 from typing import ClassVar
 
+from din.params import Table
 from din.params import fetch as blocks
 from din.sources import SOURCES
 from din.sources.files import File
-from din.sources.publisher import BEIJING, TABLE, Publisher
+from din.sources.publisher import BEIJING, Publisher
 from din.sources.rawlog import RawLog
 from din.workspace import Workspace
 
@@ -45,10 +46,7 @@ FIELDS = {
     "item": _ITEM,
     "behaviour": {**_BEHAVIOUR, "play_time_ms": {"kind": "numeric", "buckets": 10}},
 }
-
-
-_TABLE = replace(
-    TABLE,
+_TABLE = Table(
     columns={"item_id": "video_id", "timestamp": "time_ms"},
     label="is_click",
     timestamp_unit="ms",

@@ -15,25 +15,23 @@ from dataclasses import replace
 from datetime import date
 from typing import ClassVar
 
-import pyarrow as pa
-
-from din.errors import InputError
+from din.params import Table
 from din.params import fetch as blocks
-from din.sources import SOURCES, files, movielens
+from din.sources import SOURCES, movielens
 from din.sources.files import File
-from din.sources.publisher import TABLE, Publisher
+from din.sources.publisher import Publisher
 from din.sources.rawlog import RawLog
 from din.sources.readers import Dialect
-from din.sources.rows import Part, Rows
+from din.sources.rows import Rows
 from din.workspace import Workspace
 
 _DAT = {
     "events": ("userId", "movieId", "rating", "timestamp"),
+    "items": ("movieId", "title", "genres"),
     "users": ("userId", "gender", "age", "occupation", "zip"),  # age: the start of a range
 }
 """The columns of files without a header."""
-_TYPES = dict.fromkeys(("userId", "movieId", "timestamp", "year", "age", "occupation"), "BIGINT")
-_TYPES |= {"rating": "DOUBLE"}
+_TYPES = dict.fromkeys(("userId", "movieId", "timestamp", "age", "occupation"), "BIGINT") | {"rating": "DOUBLE"}
 _FIELDS = {group: movielens.FIELDS[group] for group in ("item", "behaviour")}
 _NO_GENRES = "(no genres listed)"
 
@@ -47,8 +45,7 @@ class MovieLensRelease(Publisher):
     needs: ClassVar = {"items": ("title", "genres")}
 
     def __init__(self, workspace: Workspace, params: blocks.MovieLens, until: date | None) -> None:
-        table = replace(
-            TABLE,
+        table = Table(
             items_columns={"item_id": "movieId"},
             columns={"user_id": "userId", "item_id": "movieId"},
             label=f"rating >= {params.positive_rating}",
@@ -74,34 +71,16 @@ class MovieLensRelease(Publisher):
         return replace(log, fields={**users, **_FIELDS}, protocol="by_user")
 
     def dialect(self, table: str) -> Dialect:
-        """Return how a file is written: in .dat, `:` ends a cell, and every other column is empty."""
+        """Return how a file is written: .dat has `::` between cells, and the titles of 1M are in Latin-1."""
         if self._files(table)[0].suffix == "csv":
             return super().dialect(table)
-        return Dialect(":", tuple(name for column in _DAT[table] for name in (column, f"-{column}"))[:-1])
+        return Dialect("::", _DAT[table], "latin-1")
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:
+        rows = super()._read(table, found)
         if table != "items":
-            rows = super()._read(table, found)
-            return rows.select({name: rows[name] for name in rows.names if not name.startswith("-")})
-        (file,) = found
-        films = super()._read(table, found) if file.suffix == "csv" else self._films(file)
-        title = f"regexp_extract_all({films['title']}, '\\((\\d{{4}})\\)', 1)"
-        genres = f"nullif({films['genres']}, '{_NO_GENRES}')"
-        return films.select({"movieId": films["movieId"], "year": f"{title}[-1]", "genres": genres})
-
-    def _films(self, file: File) -> Rows:
-        """Read lines like `1::Toy Story (1995)::Animation|Children's|Comedy`.
-
-        Titles may hold single colons. The titles of 1M are in Latin-1.
-        """
-        rows = []
-        with files.unreadable(file.name), file.lines() as lines:
-            for number, line in enumerate(lines, 1):
-                values = line.decode("latin-1").rstrip("\r\n").split("::")
-                if len(values) != 3 or not values[0].isdigit():
-                    raise InputError(
-                        f"{file.name} line {number}: {line[:80]!r}; expected id::title::genres: download the file again"
-                    )
-                rows.append(values)
-        table = pa.Table.from_pylist([dict(zip(("movieId", "title", "genres"), row, strict=True)) for row in rows])
-        return Rows.of(Part(table, ((file.name, len(rows)),)))
+            return rows
+        years = f"regexp_extract_all({rows['title']}, '\\((\\d{{4}})\\)', 1)"
+        genres = f"nullif({rows['genres']}, '{_NO_GENRES}')"
+        year = f"CAST({years}[-1] AS BIGINT)"
+        return rows.select({"movieId": rows["movieId"], "year": year, "genres": genres})

@@ -4,39 +4,18 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from din.errors import InputError, listed
 from din.params import Table, to_json
-from din.params.fetch import Csv
-from din.sources import files
+from din.sources import files, values
 from din.sources.download import Download
 from din.sources.files import File
 from din.sources.rows import Rows
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
 
-TABLE = Table(
-    events=None,
-    columns={},
-    label="label",
-    behaviour=None,
-    timestamp_unit="s",
-    utc_offset_hours=0,
-    keep=(),
-    items=None,
-    items_columns={},
-    items_from_events=(),
-    users=None,
-    users_columns={},
-    history=None,
-    history_columns={},
-    separators={},
-    csv=Csv(delimiter=None, names=(), encoding="utf-8", decimal="."),
-    daily=False,
-    sampled=None,
-)
-"""A table of the usual form."""
 BEIJING = 8  # hours ahead of UTC, all year round
 
 
@@ -49,12 +28,14 @@ class Publisher(TableSource):
     Attributes:
         key: the parameter that holds the path.
         needs: the columns that each table must have, in addition to the columns of events.
+        stated: the types of columns that the publisher states.
     """
 
     grows = False
     advice = "download the publisher's file again"
     key: ClassVar[str]
     needs: ClassVar[Mapping[str, Collection[str]]] = {}
+    stated: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, workspace: Workspace, params: Any, until: date | None, table: Table) -> None:
         super().__init__(workspace, table, until)
@@ -83,6 +64,10 @@ class Publisher(TableSource):
             raise InputError(f"{file}: no column {missing[0]!r}; its columns: {listed(names)}; {self.advice}")
 
     def _read(self, table: str, found: Sequence[File]) -> Rows:
-        """Read a table. Blanks around the names of columns are ignored."""
+        """Read a table in the types that the publisher states. Blanks around the names of columns are ignored."""
         rows = super()._read(table, found)
-        return replace(rows, names=tuple(name.strip() for name in rows.names))
+        rows = replace(rows, names=tuple(name.strip() for name in rows.names))
+        kinds = {name: self.stated.get(name, kind) for name, kind in rows.types.items()}
+        checks = [values.of_type(rows, name, kind) for name, kind in kinds.items() if kind != rows.types[name]]
+        rows.require(checks, self.advice)
+        return rows.select({name: values.cast(rows[name], rows.types[name], kind) for name, kind in kinds.items()})

@@ -37,7 +37,6 @@ from din.schema import (
 from din.sources.rows import Check, Part, Rows
 
 TIME = pa.timestamp("us")
-_FINITE = "expected a finite number or nothing: correct the value, or leave it empty for missing"
 _EPOCH = date(1970, 1, 1)
 _ROW_GROUP = 1 << 17
 
@@ -101,15 +100,16 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
         InputError: the log breaks the contract; see `checked`.
     """
     log = checked(log)
-    events = _until(Rows.of(log.events), until)
+    whole = Rows.of(log.events)
+    events = _until(whole, until)
     if events.count == 0:
-        (first,) = Rows.of(log.events).ask(f"min({Rows.of(log.events)[TIMESTAMP]})")
+        (first,) = whole.ask(f"min({whole[TIMESTAMP]})")
         raise InputError(f"data.until={until}: no event is that old, the first is of {first:%Y-%m-%d}; set a later day")
     days = _write_events(events, tree)
     _write_others(log, tree, until)
     if log.truth:
-        kept = pc.is_in(log.truth[SEQUENCE], value_set=events.table[SEQUENCE])
-        _write_truth(log.truth.filter(kept), tree / "truth" / "truth.parquet")
+        kept = log.truth.filter(pc.is_in(log.truth[SEQUENCE], value_set=events.table[SEQUENCE]))
+        _write(kept.to_batches(), kept.schema, tree / "truth" / "truth.parquet")
     return description(log, until, days, events.count)
 
 
@@ -122,7 +122,7 @@ def write_day(events: Part | Rows, tree: Path, truth: pa.Table | None = None) ->
     log = checked(RawLog(events=events, fields={}, protocol="temporal"))
     for day in _write_events(Rows.of(log.events), tree):
         if truth:
-            _write_truth(truth, tree / truth_file(day))
+            _write(truth.to_batches(), truth.schema, tree / "truth" / f"date={day}" / "part-0.parquet")
 
 
 def write_others(log: RawLog, tree: Path, until: date | None) -> None:
@@ -137,11 +137,6 @@ def write_others(log: RawLog, tree: Path, until: date | None) -> None:
 def day_file(day: str) -> str:
     """Return the path of a day's events below the tree."""
     return f"events/date={day}/part-0.parquet"
-
-
-def truth_file(day: str) -> str:
-    """Return the path of the true probabilities of a day that is written alone."""
-    return f"truth/date={day}/part-0.parquet"
 
 
 def description(log: RawLog, until: date | None, days: Sequence[str], rows: int) -> dict[str, Any]:
@@ -208,10 +203,17 @@ def _checked(rows: Rows, ids: tuple[str, ...]) -> Rows:
         if name in ids:
             if kind not in ("BIGINT", "VARCHAR"):
                 raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected integers or text")
-            says = f"{name} is missing; every row needs one: fill it or leave the row out"
-            checks.append(Check(f"{column} IS NULL", "NULL", lambda _, says=says: says))
+            says = f"{name} is missing; every row needs one"
+            checks.append(Check(f"{column} IS NULL", "NULL", lambda _, says=says: says, "fill it or leave the row out"))
         if kind in ("DOUBLE", "FLOAT"):
-            checks.append(Check(f"isinf({column})", column, lambda value, name=name: f"{name} is {value}; {_FINITE}"))
+            says = "expected a finite number or nothing"
+            infinite = Check(
+                f"isinf({column})",
+                column,
+                lambda value, name=name, says=says: f"{name} is {value}; {says}",
+                "correct the value, or leave it empty for missing",
+            )
+            checks.append(infinite)
             column = f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END"
         columns[name] = f"CAST({column} AS {types[name]})" if name in types else column
     rows.require(checks)
@@ -302,22 +304,11 @@ def _of_one_day(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.Rec
 
 
 def _write_others(log: RawLog, tree: Path, until: date | None) -> None:
-    if log.items:
-        _write_rows(_ordered(Rows.of(log.items), (ITEM_ID,)), "row", tree / "items.parquet")
-    if log.users:
-        _write_rows(_ordered(Rows.of(log.users), (USER_ID,)), "row", tree / "users.parquet")
-    if log.history:
-        history = _ordered(_until(Rows.of(log.history), until), HISTORY_COLUMNS)
-        order = ", ".join(history[name] for name in (USER_ID, TIMESTAMP, SEQUENCE))
-        _write_rows(history, order, tree / "history.parquet")
-
-
-def _write_truth(truth: pa.Table, path: Path) -> None:
-    _write(truth.to_batches(), truth.schema, path)
-
-
-def _write_rows(rows: Rows, order: str, path: Path) -> None:
-    _write(rows.batches(order), rows.schema, path)
+    for name, leading in (("items", (ITEM_ID,)), ("users", (USER_ID,)), ("history", HISTORY_COLUMNS)):
+        if part := getattr(log, name):
+            rows = _ordered(_until(Rows.of(part), until) if name == "history" else Rows.of(part), leading)
+            order = ", ".join(rows[key] for key in _RULES[name].unique) if name == "history" else "row"
+            _write(rows.batches(order), rows.schema, tree / f"{name}.parquet")
 
 
 def _write(batches: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:

@@ -5,6 +5,7 @@ sample. Files are read in batches into the engine, so memory does not grow with 
 because their columns and types are known only at the end.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,9 +17,8 @@ import pyarrow.csv as pcsv
 import pyarrow.json as pjson
 import pyarrow.parquet as pq
 
-from din.errors import InputError, shown
+from din.errors import MOST_SHOWN, InputError, shown
 from din.progress import track
-from din.sources import delimited, jsonlines
 from din.sources.files import CHUNK, File, format_of, unreadable
 from din.sources.rows import Rows, Store, numbered, quoted
 
@@ -30,7 +30,7 @@ class Dialect:
     """How text files are written.
 
     Attributes:
-        delimiter: one character; None = a tab in .tsv, else a comma.
+        delimiter: None = a tab in .tsv, else a comma.
         names: the columns of files without a header; () = the first line names them.
         encoding: as Python names it.
         decimal: `.`, or `,` in numbers such as 12,50.
@@ -54,6 +54,8 @@ COMMA = (r"^(-?[0-9]+),([0-9]+)$", r"\1.\2")
 """The form of a number such as 12,50, and its form with a point."""
 NOTHING = pa.int32()
 """The type of a column that holds nothing; all integers are int64."""
+_DELIMITER = "\x1f"  # for one of two characters, which Arrow does not read
+_TOO_LONG = ("straddling", "Empty CSV file or block")  # Arrow's messages about a row and about the header
 
 
 def read(
@@ -172,7 +174,9 @@ def _csv_batches(file: File, schema: pa.Schema, dialect: Dialect) -> Iterator[pa
 @contextmanager
 def _csv(file: File, names: Sequence[str], dialect: Dialect) -> Iterator[pcsv.CSVStreamingReader]:
     """Open a file for the columns `names` as text; without names, for all."""
-    parse = pcsv.ParseOptions(delimiter=dialect.of(file), newlines_in_values=True)
+    delimiter = dialect.of(file)
+    long = len(delimiter) > 1
+    parse = pcsv.ParseOptions(delimiter=_DELIMITER if long else delimiter, newlines_in_values=True)
     options = pcsv.ReadOptions(
         use_threads=False,  # with threads, errors would not name the row
         block_size=CHUNK,
@@ -185,9 +189,66 @@ def _csv(file: File, names: Sequence[str], dialect: Dialect) -> Iterator[pcsv.CS
         null_values=[""],
         strings_can_be_null=True,
     )
-    explained = delimited.explained(file.name, file.lines, dialect.of(file), CHUNK, headed=not dialect.names)
-    with explained, file.open() as stream, pcsv.open_csv(stream, options, parse, convert) as reader:
-        yield reader
+    with _explained(file, dialect), file.open() as stream:
+        single = pa.TransformInputStream(stream, _shortened(delimiter.encode())) if long else stream
+        with pcsv.open_csv(single, options, parse, convert) as reader:
+            yield reader
+
+
+def _shortened(delimiter: bytes) -> Callable[[pa.Buffer], bytes]:
+    """Return a function that replaces a delimiter of two equal characters in the next bytes of a stream."""
+    held = b""
+
+    def replace_in(chunk: pa.Buffer) -> bytes:
+        nonlocal held
+        text = (held + chunk.to_pybytes()).replace(delimiter, _DELIMITER.encode())
+        held = delimiter[:1] if text.endswith(delimiter[:1]) else b""  # the other half may follow
+        return text[: len(text) - len(held)]
+
+    return replace_in
+
+
+@contextmanager
+def _explained(file: File, dialect: Dialect) -> Iterator[None]:
+    """Name the causes of two errors that Arrow doesn't: a header of another width, and a row that is too long."""
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        problem = str(error).splitlines()[0]
+        if "Row #2: Expected" in problem and not dialect.names and "\0" not in problem:
+            with file.lines() as lines:
+                first = shown(lines.readline(MOST_SHOWN).decode(errors="replace").rstrip())
+            raise InputError(
+                f"{file.name}: cannot be read ({problem.replace('Row #2', 'line 2')}); correct that line, or the first "
+                f"line, {first}, which was taken for the header"
+            ) from None
+        found = _too_long(file) if any(words in problem for words in _TOO_LONG) else None
+        if found is None:
+            raise
+        number, beginning = found
+        place = f"row {number + bool(dialect.names)}" if number or dialect.names else "header"
+        raise InputError(
+            f"{file.name} {place} has more than {CHUNK >> 20} MB, beginning with {shown(beginning)}: is a quote left "
+            "open there? Correct the row, or leave it out"
+        ) from None
+
+
+def _too_long(file: File) -> tuple[int, str] | None:
+    """Return the number of the first row of more than `CHUNK` bytes, and its beginning."""
+    number = size = quotes = 0
+    beginning = b""
+    with file.lines() as lines:
+        while line := lines.readline(CHUNK + 1):
+            beginning = beginning or line[:40]
+            size += len(line)
+            quotes += line.count(b'"')
+            if size > CHUNK:
+                return number, beginning.decode(errors="replace")
+            if quotes % 2 == 0:
+                number += 1
+                size = quotes = 0
+                beginning = b""
+    return None
 
 
 def _with_points(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -200,23 +261,51 @@ def _json_schema(file: File, dialect: Dialect) -> pa.Schema:
     """Return the columns of all lines. Text that looks like a time stays text."""
     if dialect.fields:
         return dialect.fields
-    schema = pa.schema([])
-    with jsonlines.explained(file.name, file.lines, jsonlines.one_type_each()), file.lines() as lines:
-        while block := lines.read(CHUNK) + lines.readline(CHUNK):
-            found = pjson.read_json(pa.BufferReader(block), pjson.ReadOptions(block_size=2 * CHUNK)).schema
-            own = pa.schema([(field.name, _text_for_times(field.type)) for field in found])
-            schema = pa.unify_schemas([schema, own], promote_options="permissive")
-    return schema
+    return next(iter(deque((schema for _, schema in _json(file, pjson.ParseOptions())), maxlen=1)), pa.schema([]))
 
 
 def _json_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.RecordBatch]:
     options = pjson.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-    read = pjson.ReadOptions(block_size=4 * CHUNK)  # no line may be longer
-    explained = jsonlines.explained(file.name, file.lines, jsonlines.of_types(schema))
-    with explained, file.open() as stream, pjson.open_json(stream, read, options) as reader:
-        for batch in reader:
-            batch.validate(full=True)  # UTF-8
-            yield batch
+    for table, _ in _json(file, options):
+        yield from table.to_batches()
+
+
+def _json(file: File, options: pjson.ParseOptions) -> Iterator[tuple[pa.Table, pa.Schema]]:
+    """Yield the lines in blocks, each with the columns so far.
+
+    Raises:
+        InputError: the file holds a JSON array.
+        pa.ArrowInvalid: a line can't be parsed, or a value has another type than before. The message names the line.
+    """
+    schema = pa.schema([])
+    number = 0
+
+    def parsed(lines: bytes) -> tuple[pa.Table, pa.Schema]:
+        table = pjson.read_json(pa.BufferReader(lines), pjson.ReadOptions(block_size=2 * CHUNK), options)
+        table.validate(full=True)  # UTF-8
+        own = pa.schema([(field.name, _text_for_times(field.type)) for field in table.schema])
+        return table, pa.unify_schemas([schema, own], promote_options="permissive")
+
+    with file.lines() as stream:
+        while block := stream.read(CHUNK) + stream.readline(CHUNK):
+            try:
+                table, schema = parsed(block)
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                if not number and block.lstrip().startswith(b"["):
+                    raise InputError(
+                        f"{file.name}: a JSON array; expected JSON lines, so convert it, e.g. with jq -c '.[]' "
+                        f"{file.name}"
+                    ) from None
+                for at, line in enumerate(block.splitlines(), number + 1):
+                    try:
+                        _, schema = parsed(line)
+                    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                        beginning = shown(line[:80].decode(errors="replace"))
+                        expected = "expected a JSON object with the types of the other lines"
+                        raise pa.ArrowInvalid(f"line {at}: {error}, in {beginning}; {expected}") from None
+                raise
+            yield table, schema
+            number += block.count(b"\n")
 
 
 def _parquet_schema(file: File, _: Dialect) -> pa.Schema:

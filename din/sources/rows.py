@@ -30,12 +30,14 @@ class Check(NamedTuple):
     Attributes:
         broken: the SQL condition of a row that breaks it.
         shown: the SQL expression of the value to show.
-        says: returns the message about that value, without its place.
+        says: returns the problem with that value, and what was expected.
+        fix: what to do about it, or a function of the value that returns it.
     """
 
     broken: str
     shown: str
     says: Callable[[Any], str]
+    fix: str | Callable[[Any], str]
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,12 @@ class Rows:
         assert found is not None
         return found
 
-    def require(self, checks: Iterable[Check]) -> None:
+    def require(self, checks: Iterable[Check], advice: str | None = None) -> None:
         """Check all rows in one pass.
+
+        Args:
+            checks: the rules.
+            advice: what to do about any broken one, instead of its own fix.
 
         Raises:
             InputError: a row breaks a check. The message names the first row of the first such check.
@@ -133,7 +139,8 @@ class Rows:
             if row is not None:
                 shown = f"SELECT {check.shown} FROM ({self.query}) WHERE row = {row} AND ({check.broken}) LIMIT 1"
                 ((value,),) = self.con.execute(shown).fetchall()
-                raise InputError(f"{self.at(row)}: {check.says(value)}")
+                fix = advice or (check.fix if isinstance(check.fix, str) else check.fix(value))
+                raise InputError(f"{self.at(row)}: {check.says(value)}: {fix}")
 
     def at(self, row: int) -> str:
         """Return the place of a row for messages, e.g. `clicks.csv row 17`.

@@ -41,17 +41,16 @@ class Rule:
             )
         return cls(key, rule["column"], rule["operator"], rule["value"].strip("'\""))
 
-    def of(self, rows: Rows, forms: int, advice: str | None = None) -> tuple[str, list[Check]]:
+    def of(self, rows: Rows, forms: int) -> tuple[str, list[Check]]:
         """Return SQL for the answer about a row, 0 or 1, and checks that there is one.
 
         Args:
             rows: the table.
             forms: the forms of the values in the column.
-            advice: what to do about a value that is not 0 or 1.
         """
         if self.comparison is None:
-            correct = advice or f"correct it, or set {self.key} to a rule, e.g. {self.column} >= 4"
-            answer, check = values.binary(rows, self.column, correct)
+            fix = f"correct it, or set {self.key} to a rule, e.g. {self.column} >= 4"
+            answer, check = values.binary(rows, self.column, fix)
             return answer, [check]
         column = rows[self.column]
         kind = rows.types[self.column]
@@ -59,9 +58,9 @@ class Rule:
         if kind == "VARCHAR" and threshold is not None:
             kind = values.number(forms)
         rule = f"{self.key}: {self.column} {self.comparison} {self.value}"
-        says = f"{self.column} is missing, so {rule} is unknown; fill it or drop the row"
+        unknown = f"{self.column} is missing, so {rule} is unknown"
         missing = f"isnan(TRY_CAST({column} AS DOUBLE))" if kind == "DOUBLE" else "false"
-        checks = [Check(f"{column} IS NULL OR {missing}", "NULL", lambda _: says)]
+        checks = [Check(f"{column} IS NULL OR {missing}", "NULL", lambda _: unknown, "fill it or drop the row")]
         operator = {"==": "=", "!=": "<>"}.get(self.comparison, self.comparison)
         is_number = kind in ("BIGINT", "DOUBLE")
         if is_number and threshold is not None:
@@ -75,6 +74,7 @@ class Rule:
                 f"TRY_CAST(CAST({column} AS VARCHAR) AS DOUBLE) IS NULL",
                 column,
                 lambda value: f"{self.column} is {value!r}, which {rule} can't compare; {expected}",
+                "change the rule",
             )
             checks += [word, word._replace(broken="true")]
         return f"CAST({answer} AS TINYINT)", checks

@@ -25,6 +25,7 @@ PRIOR = (5, 30)
 MAX_BEHAVIOURS = 50
 OWN = 0.5  # share of candidates from the user's own categories
 START_US = 1_704_067_200_000_000  # 2024-01-01; prior histories end here
+FIELDS = {"item": {"category": "categorical"}}
 
 
 class Simulation(Source):
@@ -81,34 +82,16 @@ def draw(p: Simulate) -> RawLog:
     slot = p.days * DAY_US // steps  # one impression per slot, so a user's times never tie
     time = START_US + np.arange(steps) * slot + rng.integers(0, slot, (n, steps))
     order = np.argsort(time, axis=None, kind="stable")
-    sequence = np.arange(n * steps)
-    events = pa.table(
-        {
-            USER_ID: 1 + np.repeat(users, steps)[order],
-            ITEM_ID: draw_items(rng, candidates.ravel()[order], p),
-            TIMESTAMP: pa.array(time.ravel()[order]).cast(TIME),
-            SEQUENCE: sequence,
-            LABEL: label.ravel()[order],
-            BEHAVIOUR: label.ravel()[order],
-        }
-    )
+    item = draw_items(rng, candidates.ravel()[order], p)
     of_user, position = np.nonzero(prior)
-    history = pa.table(
-        {
-            USER_ID: 1 + of_user,
-            ITEM_ID: prior_items,
-            TIMESTAMP: pa.array(START_US - (prior_count[of_user] - position) * (DAY_US // 2)).cast(TIME),
-            SEQUENCE: position,
-        }
-    )
-    item = np.arange(p.items)
-    items = pa.table({ITEM_ID: 1 + item, "category": item % p.categories})
+    before = START_US - (prior_count[of_user] - position) * (DAY_US // 2)
+    sequence = np.arange(n * steps)
     return RawLog(
-        events=_part(events),
-        items=_part(items),
-        history=_part(history),
+        events=events(1 + np.repeat(users, steps)[order], item, time.ravel()[order], sequence, label.ravel()[order]),
+        items=part({ITEM_ID: 1 + np.arange(p.items), "category": np.arange(p.items) % p.categories}),
+        history=part(behaviours_of(1 + of_user, prior_items, before, position)),
         truth=pa.table({SEQUENCE: sequence, "probability": probability.ravel()[order]}),
-        fields={"item": {"category": "categorical"}},
+        fields=FIELDS,
         protocol="by_user",
     )
 
@@ -119,5 +102,18 @@ def draw_items(rng: np.random.Generator, categories: np.ndarray, p: Simulate) ->
     return 1 + categories + p.categories * rng.integers(0, count)
 
 
-def _part(table: pa.Table) -> Part:
+def behaviours_of(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence: np.ndarray) -> dict[str, Any]:
+    """Return the columns of behaviours; times are in µs."""
+    return {USER_ID: user, ITEM_ID: item, TIMESTAMP: pa.array(time).cast(TIME), SEQUENCE: sequence}
+
+
+def events(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence: np.ndarray, label: np.ndarray) -> Part:
+    """Return events whose clicks are the behaviours."""
+    label = label.astype(np.int8)
+    return part(behaviours_of(user, item, time, sequence) | {LABEL: label, BEHAVIOUR: label})
+
+
+def part(columns: dict[str, Any]) -> Part:
+    """Return a table of a simulated log."""
+    table = pa.table(columns)
     return Part(table, (("simulate", table.num_rows),))

@@ -19,15 +19,12 @@ class Earlier:
     """The result of earlier fetches.
 
     Attributes:
-        files: the sha256 of the files that need not be written again, by path; None for the files of
-            all days that are known to be the same.
-        is_same_log: returns whether these files are of this very log, up to another day.
+        files: the sha256 of the files in data/raw/, by path; None for the files of all known days.
         digest: hashes a value together with the code and the name of the source.
         accept_shrunk: whether a day may have fewer rows than before.
     """
 
     files: Mapping[str, Digest] | None
-    is_same_log: Callable[[], bool]
     digest: Callable[[Any], Digest]
     accept_shrunk: bool
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from din.errors import InputError, listed, shown
-from din.names import Day, Digest
+from din.names import Day
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import SOURCES, by_day, files, readers, times, values
@@ -31,8 +31,16 @@ from din.workspace import Workspace
 
 SEQUENCES_A_DAY = 10**9
 """The default sequence numbers of a day's rows start at this times the number of days since 1970."""
-_TABLES = ("events", "items", "users", "history")
-_EVENT_KEYS = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE)
+_TABLES = {
+    "events": (USER_ID, ITEM_ID, TIMESTAMP),
+    "items": (ITEM_ID,),
+    "users": (USER_ID,),
+    "history": (USER_ID, ITEM_ID, TIMESTAMP),
+}
+"""The columns that each table must have."""
+_SEQUENCE = "correct the column, or map another one in fetch.table"
+_Ids = Mapping[tuple[str, str], str]  # the type of each id column of each table
+_Answers = Mapping[str, tuple[str, list[Check]]]  # SQL for further columns, and checks of it
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,6 @@ class _Input:
         lists: maps our name of each list column to the separator of its elements, or to None if the file has lists.
         forms: the forms of the values in each column, under their names.
         text: whether the columns are text without types (CSV).
-        known: the types that a publisher states, under their names.
     """
 
     rows: Rows
@@ -53,24 +60,17 @@ class _Input:
     lists: Mapping[str, str | None]
     forms: Mapping[str, int]
     text: bool
-    known: Mapping[str, str]
 
     def side(self, ours: str) -> str:
         """Return SQL for a side column in its final type."""
         name = self.names[ours]
         kind = self.rows.types[name]
         if ours not in self.lists:
-            wanted = self.known.get(name) or values.side(kind, self.forms[name], self.text)
-            return values.cast(self.rows[name], kind, wanted)
+            return values.cast(self.rows[name], kind, values.side(kind, self.forms[name], self.text))
         elements = values.elements(self.rows, name, self.lists[ours])
         kind = kind.removesuffix("[]") if kind.endswith("[]") else "VARCHAR"
         wanted = values.side(kind, self.forms[name], self.text or self.lists[ours] is not None)
         return f"list_transform({elements}, lambda x: {values.cast('x', kind, wanted)})"
-
-    def id(self, ours: str) -> str:
-        """Return the type of an id of this table alone."""
-        name = self.names[ours]
-        return self.known.get(name) or values.identifier(self.rows.types[name], self.forms[name], self.text)
 
 
 @SOURCES.register("table")
@@ -80,8 +80,7 @@ class TableSource(Source):
     Where the path of the events names days, `din.sources.by_day` reads the events of each day apart.
 
     Attributes:
-        advice: what to do about a bad file, if it is a publisher's and `fetch.table` does not describe it.
-        stated: the types of columns that a publisher states, under the files' names.
+        advice: what to do about any bad value, if `fetch.table` does not describe the files.
 
     Raises:
         InputError: `columns` or `keep` names a column that an event can't have.
@@ -89,20 +88,20 @@ class TableSource(Source):
 
     grows = True
     advice: ClassVar[str | None] = None
-    stated: Mapping[str, str] = MappingProxyType({})
     params: Table
 
     def __init__(self, workspace: Workspace, params: Table, until: date | None) -> None:
         super().__init__(workspace, params, until)
         self._listed: dict[str, tuple[files.File, ...]] = {}
-        known = (*_EVENT_KEYS, *params.keep, *params.items_from_events)
+        own = {*params.keep, *params.items_from_events}
+        known = (USER_ID, ITEM_ID, TIMESTAMP, SEQUENCE, *params.keep, *params.items_from_events)
         if wrong := set(params.columns) - {*known}:
             raise InputError(
                 f"fetch.table.columns: {sorted(wrong)[0]!r} is not one of {', '.join(known)}; "
                 "list further columns in fetch.table.keep, and name the label and the behaviour in "
                 "fetch.table.label and fetch.table.behaviour"
             )
-        if wrong := {*EVENT_COLUMNS, "date"} & {*params.keep, *params.items_from_events}:
+        if wrong := {*EVENT_COLUMNS, "date"} & own:
             raise InputError(
                 f"fetch.table.keep: {sorted(wrong)[0]!r} is a name that the log itself uses; keep the column under "
                 "another name, set in fetch.table.columns as `our name: their name`"
@@ -121,29 +120,17 @@ class TableSource(Source):
             return super().write(tree, earlier)
         path = self.workspace.days(str(self.params.events))
         identity = self.identity()
-        written, memory = by_day.write(
-            self, tree, recall(dict[Day, KnownDay], path), self._digests(identity, earlier), earlier
-        )
+        of_days: dict[Day, list[str]] = {}
+        for day, digest in zip(identity["days"], identity["files"]["events"], strict=True):
+            of_days.setdefault(day, []).append(digest)
+        sources = {
+            day: earlier.digest({"day": day, "files": digests, "params": identity["params"]})
+            for day, digests in of_days.items()
+        }
+        written, memory = by_day.write(self, tree, recall(dict[Day, KnownDay], path), sources, earlier)
         if self.identity() == identity:  # otherwise rows of other files would be remembered
             remember(path, {day: asdict(known) for day, known in memory.items()})
         return written
-
-    def _digests(self, identity: Any, earlier: Earlier) -> dict[Day, Digest]:
-        """Return a hash for each day of events of everything that determines its rows, but for the types of columns."""
-        digests: dict[Day, list[str]] = {}
-        for day, digest in zip(identity["days"], identity["files"]["events"], strict=True):
-            digests.setdefault(day, []).append(digest)
-        shape = identity["params"]
-        return {day: earlier.digest({"day": day, "files": one, "params": shape}) for day, one in digests.items()}
-
-    @property
-    def _by_day(self) -> dict[Day, list[files.File]]:
-        """The files of the events by the day in their paths; empty if the paths name no days."""
-        found: dict[Day, list[files.File]] = {}
-        for file in self._files("events"):
-            if file.day:
-                found.setdefault(file.day, []).append(file)
-        return found
 
     def read(self) -> RawLog:
         """Read and convert all tables.
@@ -156,11 +143,7 @@ class TableSource(Source):
         return self._log(events)
 
     def read_day(self, day: str) -> Rows:
-        """Read the events of a day, under the names and in the types of their files, instead of the day before.
-
-        Raises:
-            InputError: a file can't be read, or lacks a column.
-        """
+        """Read the events of a day, under the names and in the types of their files, instead of the day before."""
         return self._read("events", self._by_day[day])
 
     def sample(self, day: Rows) -> Sample:
@@ -195,7 +178,15 @@ class TableSource(Source):
         events = replace(sampled, rows=rows.select(columns))
         start = SEQUENCES_A_DAY * (date.fromisoformat(day) - date(1970, 1, 1)).days
         converted = self._events(events, _ids({"events": sampled, **self._sides}), start)
-        converted.require([self._of_day(converted, day)])
+        time = converted[TIMESTAMP]
+        other = Check(
+            f"CAST({time} AS DATE) <> DATE '{day}'",
+            time,
+            lambda value: f"its time is {value}, not on {day}, the day in the path",
+            f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: set "
+            "the hours that the log's days are ahead of UTC, or move the row to the file of its day",
+        )
+        converted.require([other])
         return converted
 
     def convert_others(self, samples: Sequence[Sample]) -> RawLog:
@@ -204,43 +195,33 @@ class TableSource(Source):
         require_rows(events.rows, "events")
         return self._log(events)
 
-    def _sampled(self, samples: Sequence[Sample]) -> _Input:
-        """Return the first rows of some days as a table of events."""
-        schema = readers.unified([(name_of(one.first.files), one.first.table.schema) for one in samples])
-        tables = [one.first.table for one in samples]
-        table = pa.concat_tables(tables, promote_options="permissive").cast(schema)
-        forms = dict.fromkeys(schema.names, 0)
-        for sample in samples:
-            forms |= {name: forms[name] | found for name, found in sample.forms.items()}
-        rows = Rows.of(Part(table, tuple(file for one in samples for file in one.first.files)))
-        return replace(self._input("events", rows), forms=forms)
+    def found(self) -> dict[str, tuple[files.File, ...]]:
+        """Return the files of each table, without the days after `until`.
 
-    def _log(self, events: _Input) -> RawLog:
-        sides = dict(self._sides)
-        self._check_separators(events)
-        if columns_of_items := self.params.items_from_events:
-            sides["items"] = _items_of(events, columns_of_items)
-            events = replace(
-                events, names={our: their for our, their in events.names.items() if our not in columns_of_items}
-            )
-        ids = _ids({"events": events, **sides})
-        parts = {name: self._part(name, table, ids) for name, table in sides.items()}
-        return RawLog(
-            events=self._events(events, ids),
-            items=parts.get("items"),
-            users=parts.get("users"),
-            history=parts.get("history"),
-            fields=_fields(parts),
-            protocol="temporal",
-            daily=self.params.daily,
-        )
+        Raises:
+            InputError: they can't be found.
+        """
+        last = self.until.isoformat() if self.until else "9999"
+        result = {}
+        for table in _TABLES:
+            patterns = getattr(self.params, table)
+            found = files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
+            result[table] = tuple(file for file in found if file.day is None or file.day <= last)
+            if found and not result[table] and table == "events":
+                oldest = min(file.day for file in found if file.day)
+                raise InputError(
+                    f"data.until={last}: no event is that old, the first file is of {oldest}; set a later day"
+                )
+        return result
 
-    def _events(self, events: _Input, ids: Mapping[tuple[str, str], str], start: int = 0) -> Rows:
-        """Return the events in the contract's types, numbered from `start` on if they have no sequence."""
-        rules = self._rules(events.rows.names, events.rows.name)
-        answers = {role: rule.of(events.rows, events.forms[rule.column], self.advice) for role, rule in rules.items()}
-        answers.setdefault(BEHAVIOUR, (answers[LABEL][0], []))
-        return self._part("events", events, ids, answers, start)
+    def where(self, table: str, rows: Rows) -> str:
+        """Return the condition of the rows of a table to read, in SQL."""
+        return "true"
+
+    def dialect(self, table: str) -> Dialect:
+        """Return how the text files of a table are written."""
+        csv = self.params.csv
+        return Dialect(csv.delimiter, csv.names if table == "events" else (), csv.encoding, csv.decimal)
 
     @cached_property
     def _store(self) -> Store:
@@ -262,32 +243,20 @@ class TableSource(Source):
                 del found["history"]
         return found
 
+    @property
+    def _by_day(self) -> dict[Day, list[files.File]]:
+        """The files of the events by the day in their paths; empty if the paths name no days."""
+        found: dict[Day, list[files.File]] = {}
+        for file in self._files("events"):
+            if file.day:
+                found.setdefault(file.day, []).append(file)
+        return found
+
     def _files(self, table: str) -> tuple[files.File, ...]:
         """Return the files of a table, listed once."""
         if not self._listed:
             self._listed = self.found()
         return self._listed.get(table, ())
-
-    def found(self) -> dict[str, tuple[files.File, ...]]:
-        """Return the files of each table.
-
-        Raises:
-            InputError: they can't be found.
-        """
-        return {table: self._matching(table) for table in _TABLES}
-
-    def _matching(self, table: str) -> tuple[files.File, ...]:
-        """Return the files that match a table's patterns, without the days after `until`."""
-        patterns = getattr(self.params, table)
-        found = files.expand(self.workspace, patterns, f"fetch.table.{table}") if patterns else ()
-        if self.until is None:
-            return found
-        last = self.until.isoformat()
-        kept = tuple(file for file in found if file.day is None or file.day <= last)
-        if found and not kept and table == "events":
-            oldest = min(file.day for file in found if file.day)
-            raise InputError(f"data.until={last}: no event is that old, the first file is of {oldest}; set a later day")
-        return kept
 
     def _load(self, table: str) -> _Input | None:
         found = self._files(table)
@@ -301,15 +270,14 @@ class TableSource(Source):
     def _read(self, table: str, found: Sequence[files.File]) -> Rows:
         """Read a table's columns: required, mapped and existing optional ones, and the column of the label."""
         wanted = self._wanted(table)
-        key = _key(table)
 
         def select(names: Sequence[str], file: str) -> list[str]:
             self._require(table, names, file)
             others = self._others(table, names)
             if twice := [name for name in others if name in wanted]:
                 raise InputError(
-                    f"{file}: column {shown(twice[0])} collides with a column that {key} renames to it; rename it "
-                    f"there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
+                    f"{file}: column {shown(twice[0])} collides with a column that fetch.table.{_key(table)} renames "
+                    f"to it; rename it there as well, e.g. {{other_{listed(twice[:1])}: {listed(twice[:1])}}}"
                 )
             rules = self._rules(names, file).values() if table == "events" else ()
             return list(dict.fromkeys([*wanted.values(), *others, *(rule.column for rule in rules)]))
@@ -318,23 +286,28 @@ class TableSource(Source):
             found, select, self.dialect(table), self._store, table, lambda rows: self.where(table, rows)
         )
 
-    def where(self, table: str, rows: Rows) -> str:
-        """Return the condition of the rows of a table to read, in SQL."""
-        return "true"
-
     def _require(self, table: str, names: Sequence[str], file: str) -> None:
         """Raise InputError if a file lacks a column."""
         for ours, theirs in self._wanted(table).items():
             if theirs not in names:
                 raise InputError(
                     f"{file}: no column {theirs!r} for {ours}; its columns: {listed(names)}. Map the right one in "
-                    f"{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}"
+                    f"fetch.table.{_key(table)}, e.g. {{{ours}: {listed(names[:1])}}}"
                 )
 
-    def dialect(self, table: str) -> Dialect:
-        """Return how the text files of a table are written."""
-        csv = self.params.csv
-        return Dialect(csv.delimiter, csv.names if table == "events" else (), csv.encoding, csv.decimal)
+    def _wanted(self, table: str) -> dict[str, str]:
+        """Map our names of the columns that a table must have to theirs."""
+        further = (*self.params.keep, *self.params.items_from_events) if table == "events" else ()
+        return {ours: ours for ours in (*_TABLES[table], *further)} | getattr(self.params, _key(table))
+
+    def _others(self, table: str, names: Sequence[str]) -> list[str]:
+        """Return the columns of a file that are read beside the wanted ones."""
+        wanted = self._wanted(table)
+        free = [name for name in names if name not in wanted.values()]
+        if table in ("items", "users"):
+            return free
+        optional = (SEQUENCE,) if table == "events" else (SEQUENCE, *self.params.keep)
+        return [name for name in free if name in optional and name not in wanted]
 
     def _rules(self, names: Sequence[str], file: str) -> dict[str, Rule]:
         """Return the rules of label and behaviour over the columns of an events file; behaviours need none."""
@@ -346,32 +319,40 @@ class TableSource(Source):
         }
 
     def _input(self, table: str, rows: Rows) -> _Input:
-        others = self._others(table, rows.names)
-        names = self._wanted(table) | {name: name for name in others}
+        names = self._wanted(table) | {name: name for name in self._others(table, rows.names)}
         lists = _lists(rows, names, self.params.separators, table)
         forms = values.forms(rows, {names[ours]: separator for ours, separator in lists.items()})
-        text = files.format_of(rows.files[0][0]) == "CSV"
-        return _Input(rows, names, lists, forms, text, self.stated)
+        return _Input(rows, names, lists, forms, files.format_of(rows.files[0][0]) == "CSV")
 
-    def _wanted(self, table: str) -> dict[str, str]:
-        """Map our names of the columns that a table must have to theirs."""
-        p = self.params
-        required, mapping = {
-            "events": ((USER_ID, ITEM_ID, TIMESTAMP, *p.keep, *p.items_from_events), p.columns),
-            "items": ((ITEM_ID,), p.items_columns),
-            "users": ((USER_ID,), p.users_columns),
-            "history": ((USER_ID, ITEM_ID, TIMESTAMP), p.history_columns),
-        }[table]
-        return {ours: ours for ours in required} | dict(mapping)
+    def _sampled(self, samples: Sequence[Sample]) -> _Input:
+        """Return the first rows of some days as a table of events."""
+        schema = readers.unified([(name_of(one.first.files), one.first.table.schema) for one in samples])
+        tables = [one.first.table for one in samples]
+        table = pa.concat_tables(tables, promote_options="permissive").cast(schema)
+        forms = dict.fromkeys(schema.names, 0)
+        for sample in samples:
+            forms |= {name: forms[name] | found for name, found in sample.forms.items()}
+        rows = Rows.of(Part(table, tuple(file for one in samples for file in one.first.files)))
+        return replace(self._input("events", rows), forms=forms)
 
-    def _others(self, table: str, names: Sequence[str]) -> list[str]:
-        """Return the columns of a file that are read beside the wanted ones."""
-        wanted = self._wanted(table)
-        free = [name for name in names if name not in wanted.values()]
-        if table in ("items", "users"):
-            return free
-        optional = (SEQUENCE,) if table == "events" else (SEQUENCE, *self.params.keep)
-        return [name for name in free if name in optional and name not in wanted]
+    def _log(self, events: _Input) -> RawLog:
+        sides = dict(self._sides)
+        self._check_separators(events)
+        if columns_of_items := self.params.items_from_events:
+            sides["items"] = _items_of(events, columns_of_items)
+            names = {our: their for our, their in events.names.items() if our not in columns_of_items}
+            events = replace(events, names=names)
+        ids = _ids({"events": events, **sides})
+        parts = {name: self._part(name, table, ids) for name, table in sides.items()}
+        return RawLog(
+            events=self._events(events, ids),
+            items=parts.get("items"),
+            users=parts.get("users"),
+            history=parts.get("history"),
+            fields=_fields(parts),
+            protocol="temporal",
+            daily=self.params.daily,
+        )
 
     def _check_separators(self, events: _Input) -> None:
         known = set()
@@ -384,52 +365,30 @@ class TableSource(Source):
                 f"{listed(sorted(known)) or 'there are none'}"
             )
 
-    def _of_day(self, events: Rows, day: str) -> Check:
-        """Return the check that every event is on the day that the path names."""
-        expected = (
-            f"with fetch.table.utc_offset_hours={self.params.utc_offset_hours}, expected only events of that day: "
-            "set the hours that the log's days are ahead of UTC, or move the row to the file of its day"
-        )
-        time = events[TIMESTAMP]
-        says = f"not on {day}, the day in the path; {expected}"
-        return Check(f"CAST({time} AS DATE) <> DATE '{day}'", time, lambda value: f"its time is {value}, {says}")
+    def _events(self, events: _Input, ids: _Ids, start: int = 0) -> Rows:
+        """Return the events in the contract's types, numbered from `start` on if they have no sequence."""
+        rules = self._rules(events.rows.names, events.rows.name)
+        answers = {role: rule.of(events.rows, events.forms[rule.column]) for role, rule in rules.items()}
+        answers.setdefault(BEHAVIOUR, (answers[LABEL][0], []))
+        return self._part("events", events, ids, answers, start)
 
     def _part(
-        self,
-        name: str,
-        table: _Input,
-        ids: Mapping[tuple[str, str], str],
-        answers: Mapping[str, tuple[str, list[Check]]] = {},  # it is only read
-        start: int = 0,
+        self, name: str, table: _Input, ids: _Ids, answers: _Answers = MappingProxyType({}), start: int = 0
     ) -> Rows:
-        """Return a table under our names and in the contract's types.
-
-        Args:
-            name: of the table.
-            table: as it was read.
-            ids: the type of each id column of each table.
-            answers: further columns, with their checks.
-            start: the sequence number of the first row, where rows are numbered.
-        """
+        """Return a table under our names and in the contract's types, with further columns."""
         result: dict[str, str] = {}
-        checks = [
-            values.of_type(table.rows, theirs, table.known[theirs], self.advice)
-            for theirs in table.names.values()
-            if table.known.get(theirs, "VARCHAR") != "VARCHAR"
-        ]
+        checks = []
         by_time = name in ("events", "history")
         for ours, theirs in table.names.items():
             if (name, ours) in ids:
                 result[ours] = values.cast(table.rows[theirs], table.rows.types[theirs], ids[name, ours])
             elif by_time and ours == TIMESTAMP:
-                utc, found = times.to_utc(
-                    table.rows, theirs, self.params.timestamp_unit, table.forms[theirs], self.advice
-                )
+                unit = self.params.timestamp_unit
+                utc, found = times.to_utc(table.rows, theirs, unit, table.forms[theirs])
                 result[ours] = f"{utc} + to_hours({self.params.utc_offset_hours})"
                 checks += found
             elif by_time and ours == SEQUENCE:
-                advice = "correct the column, or map another one in fetch.table"
-                result[ours], check = values.whole(table.rows, theirs, advice)
+                result[ours], check = values.whole(table.rows, theirs, _SEQUENCE)
                 checks.append(check)
             else:
                 result[ours] = table.side(ours)
@@ -438,13 +397,13 @@ class TableSource(Source):
         for role, (answer, found) in answers.items():
             result[role] = answer
             checks += found
-        table.rows.require(checks)
+        table.rows.require(checks, self.advice)
         return table.rows.select(result)
 
 
 def _key(table: str) -> str:
     """Return the parameter that maps our names of a table's columns to theirs."""
-    return "fetch.table.columns" if table == "events" else f"fetch.table.{table}_columns"
+    return "columns" if table == "events" else f"{table}_columns"
 
 
 def _lists(rows: Rows, names: Mapping[str, str], separators: Mapping[str, str], table: str) -> dict[str, str | None]:
@@ -475,19 +434,20 @@ def _exploded(history: _Input) -> _Input:
     names = history.names
     lists = {names[ours]: values.elements(rows, names[ours], sep) for ours, sep in history.lists.items()}
     item = names[ITEM_ID]
-    for theirs, elements in lists.items():
-        counts = f"[len({elements}), len({lists[item]})]"
 
-        def says(value: list[int], theirs: str = theirs) -> str:
-            return (
-                f"{theirs} holds {value[0]} values, but {item} holds {value[1]}; expected one for each item of the list"
-            )
+    def check(theirs: str) -> Check:
+        return Check(
+            f"len({lists[theirs]}) <> len({lists[item]})",
+            f"[len({lists[theirs]}), len({lists[item]})]",
+            lambda value: f"{theirs} holds {value[0]} values, but {item} holds {value[1]}; expected as many",
+            "give one for each item of the list",
+        )
 
-        rows.require([Check(f"len({elements}) <> len({lists[item]})", counts, says)])
+    rows.require(map(check, lists))
     columns = {theirs: f"unnest({lists[theirs]})" if theirs in lists else rows[theirs] for theirs in names.values()}
     columns[SEQUENCE] = f"unnest(range(len({lists[item]})))"
     text = history.text or history.lists[ITEM_ID] is not None
-    return _Input(rows.select(columns), {**names, SEQUENCE: SEQUENCE}, {}, {**history.forms, SEQUENCE: 1}, text, {})
+    return _Input(rows.select(columns), {**names, SEQUENCE: SEQUENCE}, {}, {**history.forms, SEQUENCE: 1}, text)
 
 
 def _items_of(events: _Input, described: Sequence[str]) -> _Input:
@@ -504,9 +464,13 @@ def _ids(tables: Mapping[str, _Input]) -> dict[tuple[str, str], str]:
     """Return the type of each id column of each table; text wins if a CSV can be read either way."""
     result = {}
     for ours in (USER_ID, ITEM_ID):
-        kinds = {name: table.id(ours) for name, table in tables.items() if ours in table.names}
+        own = {name: table for name, table in tables.items() if ours in table.names}
+        kinds = {
+            name: values.identifier(table.rows.types[table.names[ours]], table.forms[table.names[ours]], table.text)
+            for name, table in own.items()
+        }
         is_text = "VARCHAR" in kinds.values()
-        result |= {(name, ours): "VARCHAR" if is_text and tables[name].text else kind for name, kind in kinds.items()}
+        result |= {(name, ours): "VARCHAR" if is_text and own[name].text else kind for name, kind in kinds.items()}
     return result
 
 

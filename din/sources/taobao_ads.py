@@ -20,14 +20,14 @@ from datetime import date
 from typing import ClassVar
 
 from din.errors import InputError, listed
+from din.params import Table
 from din.params import fetch as blocks
 from din.schema import ITEM_ID, LABEL, SEQUENCE
 from din.sources import SOURCES
 from din.sources.files import File
-from din.sources.publisher import BEIJING, TABLE, Publisher
+from din.sources.publisher import BEIJING, Publisher
 from din.sources.rawlog import RawLog
 from din.sources.rows import Check, Rows, quoted
-from din.sources.values import of_type
 from din.workspace import Workspace
 
 _PROFILE = ("cms_segid", "cms_group_id", "final_gender_code", "age_level", "pvalue_level", "shopping_level")
@@ -42,8 +42,7 @@ _AD = {
 FIELDS = {"user": dict.fromkeys(_PROFILE, "categorical"), "item": _AD, "context": {"pid": "categorical"}}
 _TYPES: dict[str, str] = dict.fromkeys(("user", "userid", "adgroup_id", "time_stamp", "cate", "brand"), "BIGINT")
 _TYPES |= dict.fromkeys(("clk", "nonclk", "noclk"), "TINYINT")
-_TABLE = replace(
-    TABLE,
+_TABLE = Table(
     columns={"user_id": "user", "item_id": "adgroup_id", "timestamp": "time_stamp"},
     label="clk",
     utc_offset_hours=BEIJING,
@@ -81,12 +80,13 @@ class TaobaoAds(Publisher):
         log = super().read()
         events = Rows.of(log.events)
         opposite = next(name for name in _OPPOSITE if name in events.names)
-        pair = f"[{events[LABEL]}, {events[opposite]}]"
-
-        def says(pair: list[int | None]) -> str:
-            return f"clk is {pair[0]} and {opposite} is {pair[1]}; expected one of them to be 1: {self.advice}"
-
-        events.require([Check(f"coalesce({events[opposite]} <> 1 - {events[LABEL]}, true)", pair, says)])
+        contradiction = Check(
+            f"coalesce({events[opposite]} <> 1 - {events[LABEL]}, true)",
+            f"[{events[LABEL]}, {events[opposite]}]",
+            lambda pair: f"clk is {pair[0]} and {opposite} is {pair[1]}; expected one of them to be 1",
+            "correct the row",
+        )
+        events.require([contradiction], self.advice)
         columns = {name: events[name] for name in events.names if name != opposite}
         fields = FIELDS
         if self.settings.behaviours:
@@ -119,13 +119,11 @@ class TaobaoAds(Publisher):
     def _read(self, table: str, found: Sequence[File]) -> Rows:
         rows = super()._read(table, found)
         if table == "events":
-            time = f"TRY_CAST({rows['time_stamp']} AS BIGINT)"
+            time = rows["time_stamp"]
             self._shown = rows.ask(f"coalesce(min({time}), 0)", f"coalesce(max({time}), 0)")
         if table != "history":
             return rows
-        rows.require(of_type(rows, name, "BIGINT", self.advice) for name in ("cate", "brand"))
-        category, brand = (f"coalesce(TRY_CAST({rows[name]} AS BIGINT), 0)" for name in ("cate", "brand"))
-        item = f"-1 - ({category} * {_BRANDS} + {brand})"  # ads count from 1
+        item = f"-1 - (coalesce({rows['cate']}, 0) * {_BRANDS} + coalesce({rows['brand']}, 0))"  # ads count from 1
         columns = {name: rows[name] for name in ("user", "time_stamp", "btag")}
         return rows.select({**columns, "cate": item, SEQUENCE: "row"})
 

@@ -35,7 +35,7 @@ _WITHOUT_SECONDS = r"([T ]\d{2}:\d{2})(Z|[+-].*)?$"
 _UNIT_KEY = "fetch.table.timestamp_unit"
 
 
-def to_utc(rows: Rows, name: str, unit: str, forms: int, advice: str | None = None) -> tuple[str, list[Check]]:
+def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Check]]:
     """Return SQL for the column `name` as a timestamp in UTC, and checks that each value is a time of 1990 to 2100.
 
     Messages name another unit if one would make sense of the value.
@@ -46,7 +46,6 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int, advice: str | None = No
         unit: `s`, `ms`, `us` or `ns` since 1970, `iso` for ISO 8601 with an offset or in UTC, or a form of text in
             UTC such as `%d.%m.%Y`. A column of a time type has its own unit.
         forms: the forms of the values in the column.
-        advice: what to do about a wrong value, instead of another unit.
 
     Raises:
         InputError: the column is of a type that no time has.
@@ -54,19 +53,21 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int, advice: str | None = No
     column = rows[name]
     kind = rows.types[name]
     missing = f"{column} IS NULL" + (f" OR isnan({column})" if kind == "DOUBLE" else "")
-    fill = advice or "fill it or leave the row out"
-    checks = [Check(missing, "NULL", lambda _: f"{name} is missing; expected a time: {fill}")]
+    says = f"{name} is missing; expected a time"
+    checks = [Check(missing, "NULL", lambda _: says, "fill it or leave the row out")]
     if kind.startswith(("TIMESTAMP", "DATE")):
         time = f"CAST({column} AS TIMESTAMP)"
     elif kind not in ("BIGINT", "DOUBLE", "VARCHAR"):
         raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected numbers, text or timestamps")
     elif unit in NANOSECONDS:
-        return _number(rows, name, values.number(forms) if kind == "VARCHAR" else kind, unit, checks, advice)
+        return _number(rows, name, values.number(forms) if kind == "VARCHAR" else kind, unit, checks)
     else:
         time = _iso(column) if unit == "iso" else _formed(column, _checked(unit))
-        checks.append(Check(f"{time} IS NULL", column, lambda value: f"{name} is {value!r}; {_expected(unit, value)}"))
-    years = f"outside the years {YEARS[0]} to {YEARS[1]}; correct the row"
-    checks.append(Check(f"NOT {_within(time)}", time, lambda value: f"{name} is {value}, {years}"))
+        checks.append(
+            Check(f"{time} IS NULL", column, lambda value: f"{name} is {value!r}; {_expected(unit)}", _proposal)
+        )
+    years = f"outside the years {YEARS[0]} to {YEARS[1]}"
+    checks.append(Check(f"NOT {_within(time)}", time, lambda value: f"{name} is {value}, {years}", "correct the row"))
     return time, checks
 
 
@@ -91,27 +92,20 @@ def _all(column: pa.ChunkedArray, conditions: list[str]) -> tuple[bool, ...]:
     return rows.ask(*(f"coalesce(bool_and({condition}), true)" for condition in conditions))
 
 
-def _number(
-    rows: Rows, name: str, kind: str, unit: str, checks: list[Check], advice: str | None
-) -> tuple[str, list[Check]]:
+def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) -> tuple[str, list[Check]]:
     """Return SQL for numbers of a unit since 1970; `kind` is the type of the numbers, or VARCHAR if not all are."""
     column = rows[name]
     per = NANOSECONDS[unit]
     number = f"TRY_CAST({column} AS {kind if kind == 'BIGINT' else 'DOUBLE'})"
     if rows.types[name] == "VARCHAR":
-        correct = f"set {_UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
-        expected = f"expected a number ({_UNIT_KEY}={unit}): correct the row, or {correct}"
+        expected = f"expected a number ({_UNIT_KEY}={unit})"
+        fix = f"correct the row, or set {_UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
         word = f"{values.form(column, 'VARCHAR')} NOT IN (1, 4)"
-        checks.append(Check(word, column, lambda value: f"{name} is {value!r}; {expected}"))
+        checks.append(Check(word, column, lambda value: f"{name} is {value!r}; {expected}", fix))
     low, high = (seconds * 10**9 // per for seconds in (_LOW, _HIGH))
-    years = f"lies outside the years {YEARS[0]} to {YEARS[1]}"
-
-    def outside(value: Any) -> str:
-        help_ = f": {advice}" if advice else _proposal(value)
-        return f"{name} is {value!r}, which as {_UNIT_KEY}={unit} {years}{help_}"
-
+    years = f"which as {_UNIT_KEY}={unit} lies outside the years {YEARS[0]} to {YEARS[1]}"
     broken = f"NOT ({number} >= {low} AND {number} < {high})"
-    checks.append(Check(broken, number, outside))
+    checks.append(Check(broken, number, lambda value: f"{name} is {value!r}, {years}", _proposal))
     if kind == "BIGINT":
         microseconds = f"{number} * {per // 1000}" if per >= 1000 else f"{number} // 1000"
     else:
@@ -149,20 +143,19 @@ def _within(time: str) -> str:
     return f"({time} >= TIMESTAMP '{YEARS[0]}-01-01' AND {time} < TIMESTAMP '{YEARS[1] + 1}-01-01')"
 
 
-def _expected(unit: str, value: Any) -> str:
+def _expected(unit: str) -> str:
     if unit == "iso":
-        example = "2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00"
-        return f"expected ISO 8601 ({_UNIT_KEY}=iso), e.g. {example}{_proposal(value)}"
-    proposal = _proposal(value).replace("; correct the row", "")
-    return f"expected the form {unit!r} ({_UNIT_KEY}): correct the row{proposal}"
+        return f"expected ISO 8601 ({_UNIT_KEY}=iso), e.g. 2024-05-31T12:00:00Z or 2024-05-31 14:00:00+02:00"
+    return f"expected the form {unit!r} ({_UNIT_KEY})"
 
 
 def _proposal(value: Any) -> str:
+    """Return the unit that makes sense of a value, if there is one."""
     if isinstance(value, str) and (forms := forms_of(pa.chunked_array([[value]]))):
-        return f'; set {_UNIT_KEY} to "{forms[0]}"'
+        return f'set {_UNIT_KEY} to "{forms[0]}"'
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return ""
+        return "correct the row"
     units = [unit for unit, per in NANOSECONDS.items() if _LOW <= number * per / 10**9 < _HIGH]
-    return f"; set {_UNIT_KEY} to {units[0]}" if units else "; correct the row"
+    return f"set {_UNIT_KEY} to {units[0]}" if units else "correct the row"

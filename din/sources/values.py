@@ -102,7 +102,7 @@ def cast(sql: str, kind: str, wanted: str) -> str:
     return sql if kind == wanted else f"TRY_CAST({sql} AS {wanted})"
 
 
-def of_type(rows: Rows, name: str, wanted: str, advice: str | None) -> Check:
+def of_type(rows: Rows, name: str, wanted: str) -> Check:
     """Return the check that the values of a column are missing or of a type: BIGINT, TINYINT or DOUBLE."""
     expected = "a number" if wanted == "DOUBLE" else "a whole number"
     column = rows[name]
@@ -110,22 +110,21 @@ def of_type(rows: Rows, name: str, wanted: str, advice: str | None) -> Check:
     forms = (Form.WHOLE, Form.LONG, Form.NUMBER) if wanted == "DOUBLE" else (Form.WHOLE,)
     fits = f"{found} IN ({', '.join(f'{one:d}' for one in forms)}) AND TRY_CAST({column} AS {wanted}) IS NOT NULL"
     broken = f"NOT ({fits} OR {found} IN (0, {Form.MARK:d}))"
-    return Check(broken, column, lambda value: f"{name} is {value!r}; expected {expected}: {advice}")
+    return Check(broken, column, lambda value: f"{name} is {value!r}; expected {expected}", "correct it")
 
 
-def whole(rows: Rows, name: str, advice: str) -> tuple[str, Check]:
+def whole(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
     """Return SQL for a column as BIGINT, and the check that every value is a whole number."""
     column = rows[name]
     broken = f"{form(column, rows.types[name])} <> {Form.WHOLE:d}"
-    says = f"expected a whole number within 64 bits: {advice}"
-    return f"TRY_CAST({column} AS BIGINT)", Check(broken, column, lambda value: f"{name} is {value!r}; {says}")
+    says = "expected a whole number within 64 bits"
+    return f"TRY_CAST({column} AS BIGINT)", Check(broken, column, lambda value: f"{name} is {value!r}; {says}", fix)
 
 
-def binary(rows: Rows, name: str, advice: str) -> tuple[str, Check]:
+def binary(rows: Rows, name: str, fix: str) -> tuple[str, Check]:
     """Return SQL for a column of 0/1, false/true, or their text, as TINYINT, and the check that it is one of them."""
     text = f"lower(CAST({rows[name]} AS VARCHAR))"
     one = f"coalesce({text} IN ('1', 'true', '1.0'), false)"
     zero = f"coalesce({text} IN ('0', 'false', '0.0', '-0', '-0.0'), false)"
-    says = f"expected 0 or 1: {advice}"
-    check = Check(f"NOT ({one} OR {zero})", rows[name], lambda value: f"{name} is {value!r}; {says}")
+    check = Check(f"NOT ({one} OR {zero})", rows[name], lambda value: f"{name} is {value!r}; expected 0 or 1", fix)
     return f"CAST({one} AS TINYINT)", check

@@ -10,6 +10,7 @@ from typing import Any
 
 import daily_simulation_twin as twin
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ from din.train.predict import Predictions
 from din.workspace import Workspace
 
 PATHS = ("events", "truth")
-NOTHING = Earlier(files={}, is_same_log=lambda: False, digest=str, accept_shrunk=False)
+NOTHING = Earlier(files={}, digest=str, accept_shrunk=False)
 
 
 def until(day: int) -> date:
@@ -123,7 +124,7 @@ def test_a_day_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any],
     assert np.all((found.user >= 1) & (found.user <= world.params.users))
     assert np.all(np.diff(found.time) > 0)
     assert {time.date() for time in found.time.astype("datetime64[us]").tolist()} == {until(day)}
-    listed = world.items(day).to_pydict()
+    listed = world.items(day)
     assert items.items() <= dict(zip(listed["item_id"], listed["category"], strict=True)).items()
 
 
@@ -132,7 +133,7 @@ def test_a_day_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any],
 def test_the_history_equals_that_of_the_twin(shipped: Simulate, drawn: dict[str, Any]) -> None:
     """Prior behaviours are of items shown on their day, in categories that interest the user on it."""
     world = World(built(shipped, drawn))
-    rows = world.history().to_pylist()
+    rows = pa.table(world.history()).to_pylist()
     for row in rows:
         day = (row["timestamp"].date() - FIRST_DAY).days
         category = twin.shown(world, day)[row["item_id"]]
@@ -195,7 +196,7 @@ def test_without_changes_all_days_are_alike(shipped: Simulate) -> None:
     """With the shipped keys of `daily`, interests, items and fashion stay as they are."""
     world = World(shipped)
     assert np.array_equal(world.interests(-PRIOR_DAYS).categories, world.interests(999).categories)
-    assert world.items(999).num_rows == shipped.items
+    assert len(world.items(999)["item_id"]) == shipped.items
     assert not world.fashion(999).any()
     assert {world.size(day) for day in range(9)} == {20_000}
 
@@ -214,85 +215,30 @@ def daily_params(params: Params) -> Callable[..., Params]:
     return build
 
 
-@pytest.fixture
-def days_drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return the list of the days that are drawn, which grows during the test."""
-    found: list[int] = []
-    draw = World.impressions
+def test_other_days_leave_files_as_they_are(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
+    """One more day and fewer days leave the inodes and times of the other days, and the log of a fetch at once."""
 
-    def recorded(self: World, day: int) -> Any:
-        found.append(day)
-        return draw(self, day)
+    def fetched(day: int) -> dict[str, tuple[int, int]]:
+        fetch(workspace, daily_params(day))
+        files = [path for path in workspace.raw.rglob("*.parquet") if "date=" in str(path)]
+        return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
-    monkeypatch.setattr(World, "impressions", recorded)
-    return found
-
-
-def states(raw: Path) -> dict[str, tuple[int, int]]:
-    """Return inode and modification time of every file."""
-    files = [path for path in raw.rglob("*") if path.is_file()]
-    return {str(path.relative_to(raw)): (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    five = fetched(5)
+    once = hash_files(workspace.raw)
+    six = fetched(6)
+    assert six.items() >= five.items()
+    assert {Path(path).parent.name for path in six.keys() - five.keys()} == {f"date={until(6)}"}
+    assert fetched(5) == five
+    assert hash_files(workspace.raw) == once
 
 
-def test_one_more_day_draws_one_day(
-    workspace: Workspace, daily_params: Callable[..., Params], days_drawn: list[int], tmp_path: Path
+def test_days_without_until(
+    workspace: Workspace, daily_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the next day was fetched, earlier days have their inodes and times, and all is as if fetched at once."""
-    fetch(workspace, daily_params(5))
-    before = states(workspace.raw)
-    days_drawn.clear()
-    fetch(workspace, daily_params(6))
-    assert set(days_drawn) == {6}
-    after = states(workspace.raw)
-    written = {path for path in after if after[path] != before.get(path)}
-    assert written == {*(partition(table, 6) for table in PATHS), "items.parquet", "manifest.json"}
-    at_once = Workspace(tmp_path / "other")
-    fetch(at_once, daily_params(6))
-    assert hash_files(at_once.raw) == hash_files(workspace.raw)
-    assert read_json(at_once.fetch) == read_json(workspace.fetch)
-
-
-def test_fewer_days(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
-    """An earlier until removes the later days and keeps the others as they are."""
-    fetch(workspace, daily_params(6))
-    before = states(workspace.raw)
-    fetch(workspace, daily_params(2))
-    after = states(workspace.raw)
-    assert {path for path in after if after[path] != before[path]} == {"items.parquet", "manifest.json"}
-    assert read_json(workspace.raw / "manifest.json")["days"] == [str(until(day)) for day in range(3)]
-
-
-@pytest.mark.parametrize("change", ["param", "damage", "source"])
-def test_other_days_are_drawn_again(
-    workspace: Workspace, daily_params: Callable[..., Params], days_drawn: list[int], change: str
-) -> None:
-    """Files of other parameters, of another source or with other bytes are never kept."""
-    params = daily_params(3)
-    match change:
-        case "param":
-            fetch(workspace, daily_params(2, weekly_ctr=0.1))
-        case "damage":
-            fetch(workspace, daily_params(2))
-            (workspace.raw / partition("events", 1)).write_bytes(b"PAR1")
-        case "source":
-            fetch(
-                workspace,
-                replace(
-                    params,
-                    fetch=replace(
-                        params.fetch, simulate=changed(params.fetch.simulate, impressions=None, item_days=None)
-                    ),
-                ),
-            )
-    days_drawn.clear()
-    fetch(workspace, params)
-    assert set(days_drawn) == {0, 1, 2, 3}
-
-
-def test_days_without_until(workspace: Workspace, daily_params: Callable[..., Params], days_drawn: list[int]) -> None:
     """Without until, the log has `days` days. Looking at it draws nothing and tells what a fetch of the day finds."""
-    seen = look(workspace, daily_params())
-    assert days_drawn == []
+    with monkeypatch.context() as patch:
+        patch.setattr(World, "impressions", lambda *_: pytest.fail("drew a day"))
+        seen = look(workspace, daily_params())
     assert (seen.first_day, seen.last_day) == ("2024-01-01", "2024-01-04")
     assert seen == look(workspace, daily_params(3))
     fetch(workspace, daily_params(3))

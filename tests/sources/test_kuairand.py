@@ -149,7 +149,7 @@ def test_a_bad_value(folder: Path, fetch_public: Fetch) -> None:
     with pytest.raises(InputError, match=r"log_standard_4_22.*row 5: video_id is 'two'; expected a whole number"):
         fetch_public("kuairand-pure", "KuaiRand-Pure")
     log.write_text(good + row(1, 20, 3, 2, 7))
-    with pytest.raises(InputError, match=r"log_standard_4_22_to_5_08_pure.csv row 5: is_click is '7'; expected 0 or 1"):
+    with pytest.raises(InputError, match=r"log_standard_4_22_to_5_08_pure.csv row 5: is_click is 7; expected 0 or 1"):
         fetch_public("kuairand-pure", "KuaiRand-Pure")
     log.write_text(good.replace("is_click", "click"))
     with pytest.raises(
