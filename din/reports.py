@@ -13,7 +13,7 @@ from din.workspace import Suite
 
 _ALWAYS: dict[Suite, str] = {
     "raw": """
-        behaviour_0_or_1 behaviour_type copied_days delivered_twice distinct_items distinct_users duplicate_rate
+        behaviour_0_or_1 behaviour_type copied_days distinct_items distinct_users duplicate_rate
         event_files files_match_manifest files_readable ids_of_one_type item_id_not_null item_id_type label_0_or_1
         label_type largest_user_share rows sequence_not_null sequence_type sequence_unique timestamp_not_null
         timestamp_plausible timestamp_type timestamp_within_day user_id_not_null user_id_type
@@ -21,9 +21,9 @@ _ALWAYS: dict[Suite, str] = {
     "features": """
         behaviours_sorted built_from_this_raw_log columns empty_field files_match_manifest files_readable
         history_before_impression history_complete history_leak history_leak_later history_length history_of_own_user
-        history_within_behaviours item_in_range item_order_kept item_relations_kept label_0_or_1 label_leak
-        label_leak_later many_new_values negatives_not_own row_counts splits_apart test_classes test_rows train_classes
-        train_rows unknown_items_rate user_in_one_shard user_in_range valid_classes valid_rows
+        history_within_behaviours item_in_range item_order_kept label_0_or_1 label_leak label_leak_later
+        negatives_not_own row_counts splits_apart test_classes test_rows train_classes train_rows unknown_items_rate
+        user_in_one_shard user_in_range valid_classes valid_rows
     """,
     "predictions": """
         columns files_readable test_calibration_ratio test_lr_not_null test_normalized_entropy test_popularity_not_null

@@ -35,7 +35,6 @@ ROBOTS = 5
 ROBOT_SHARE = 0.02
 ROBOTS_TIMES_EXPECTED = 5.0
 MOST_ALIKE = 10_000.0  # α + β if users hardly differ
-NEVER = 1e-4  # the expected number of such users in the whole log; tastes have heavier tails than a beta distribution
 CROWD = 100  # in a log of fewer users, single ones dominate by nature
 LARGE_SHARE = 0.05  # the share of a day that is too large for a user with far more rows than any user before
 TIMES_BUSIEST = 5
@@ -44,12 +43,10 @@ TIMES_BUSIEST = 5
 
 LEAST_ROWS = 30  # a day with fewer rows gives no evidence
 LEAST_COPIED_DAYS = 4  # with fewer days, nothing tells what is usual
-COPIED = 0.9  # the share of a copied day
+COPIED = 0.9  # the share of impressions of an earlier day in its copy
 USUALLY_COPIED = 0.3  # days that repeat themselves by more do so by nature
-AGAIN = 0.4  # the share of a day that was delivered twice: the copies, without their originals
-NEAR_SECONDS = 5
+AGAIN = 0.4  # the share of copies in a day that was delivered twice
 TIMES_USUAL = 2
-TIMES_BY_CHANCE = 5  # a part that arrives again exceeds the usual share of rows with its gap by more
 REPEATED_CONTEXTS = 0.05  # the share of rows, beyond any day before, that repeat a user, an item and all contexts
 REPEATED_PAIRS = 0.1
 
@@ -121,9 +118,6 @@ SIGMAS = 5.0  # of differences between parts, of which hundreds are judged
 STRONG_AUC = 0.75  # of one field; in sound logs at most 0.71
 MAX_SAMPLED_AUC = 0.97  # sampled negatives were never shown, so an honest item field tells them from clicks
 MAX_RISE = 0.15  # of a field's AUC above that of training
-MIN_HITS = 100  # impressions whose candidate is in the history
-MAX_HITS_CTR = 0.92  # their CTR
-MAX_CTR = 0.8  # of all rows; above, a high CTR of hits tells nothing
 MAX_PAIR_FIELDS = 16
 MAX_PAIR_ROWS = 50_000
 
@@ -138,12 +132,10 @@ SPREAD = 0.1  # how much rates of entities with one value differ; keeps frequent
 CONSTANT = 0.95  # the share of entities, shown more than once, for which a context must be constant
 RATE_ROUNDING = 1e-6  # a standardised 0 comes back as about 0
 
-# ---- features: shifts
+# ---- features: values and items
 
-FEW_NEW_VALUES = 0.1  # the share of later rows with missing or new values, beyond the expected share
 MANY_MISSING, ALL_MISSING = 0.4, 0.99  # the share of training rows without a value
 MIN_ROWS = 100
-MIN_SKILL = 0.03  # AUC - 0.5; weaker relations come and go
 MIN_ORDER = 0.3  # the correlation of the items' impressions
-KEPT = 0.25  # a relation that falls below this share is lost
+KEPT = 0.25  # an order whose correlation falls below this share is lost
 MIN_ITEMS = 100

@@ -1,9 +1,9 @@
 """The suite on `data/features/`: whole shards, disjoint splits, and no history that sees its own future.
 
 It judges first the files (hashes, the raw log they were built from, columns, row counts, vocabularies), then all
-impressions (validation/scan.py), then weights and missing negatives, if there are any (validation/impressions.py), then
-late ids, if there are any (validation/recount.py), and last the meaning of their fields (validation/meaning.py). The
-files are read twice to hash them and three to five times to judge them.
+impressions (validation/scan.py), then weights and missing negatives, if there are any (validation/impressions.py), and
+last the meaning of their fields (validation/meaning.py). The files are read twice to hash them and three to five times
+to judge them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,10 +18,9 @@ from din.artifacts import hash_tree
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, WEIGHT, Group
 from validation import constants
-from validation.expectations import SAMPLE, Expected, Rows, figure, files_match_manifest, none_of, schemas
+from validation.expectations import Expected, Rows, figure, files_match_manifest, none_of, schemas
 from validation.impressions import recounted
 from validation.meaning import judge_meaning
-from validation.recount import Recount
 from validation.run import Phases
 from validation.scan import fields_in_range, rows
 from validation.shards import OWN, Features, date_of, integers
@@ -97,27 +96,6 @@ def vocabularies(features: Features) -> Iterator[Expected]:
             sample: Rows = table.take(pa.array(np.flatnonzero(broken)[:5])).to_pylist()
             advice = f"{rule}; this is a fault of featurize: run `dvc repro featurize`, and report it if it stays"
             yield figure(name, int(broken.sum()), maximum=0, column=field.name, advice=advice, sample=sample)
-
-
-def late_ids(features: Features) -> Iterator[Expected]:
-    """Yield the checks that no id becomes known before the day on which it occurs often enough."""
-    recount = Recount(features)
-    for field in recount.fields:
-        table = features.vocabulary(field)
-        broken = recount.broken(field, table["count"].to_numpy())
-        rows = np.flatnonzero(broken)[:SAMPLE]
-        examples = table.take(pa.array(rows)).to_pylist()
-        recounted = recount.counts[field.name][rows].tolist()
-        yield figure(
-            f"{field.name}_known_since",
-            int(broken.sum()),
-            maximum=0,
-            column=field.name,
-            advice="until the day on which it becomes known, an id occurs `count` times, and before it less often than "
-            "featurize.min_count; else the model would know the future, or forget; this is a fault of featurize: run "
-            "`dvc repro featurize`, and report it if it stays",
-            sample=[{**row, "recounted": n} for row, n in zip(examples, recounted, strict=True)],
-        )
 
 
 def _columns(features: Features) -> dict[Path, dict[str, str]]:
@@ -214,7 +192,6 @@ PHASES = Phases(
         "vocabularies": (vocabularies,),
         "impressions": (rows, fields_in_range, splits, unknown_ids),
         "counting": (recounted,),
-        "late_ids": (late_ids,),
         "meaning": (judge_meaning,),
     },
 )

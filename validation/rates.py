@@ -12,11 +12,10 @@ each part in proportion to its share of the item's impressions. A count of impre
 
 A context that is constant for each item, or for each user, is judged like a field of theirs. Not judged: ids, `multi`
 fields, vectors (no order says which of them are alike), fields known for fewer than `MIN_ENTITIES` items or users of
-both parts, and parts that exclude each other whatever x is (one click a user). Reads all impressions once; memory grows
-with items and users, beside one shard.
+both parts, and parts that exclude each other whatever x is (one click a user). DuckDB counts all impressions once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -28,14 +27,20 @@ import pyarrow.compute as pc
 from din.field_forms import UNKNOWN
 from din.schema import ITEM_ID, SPLITS, USER_ID, Field, Group
 from validation import constants
-from validation.expectations import SAMPLE
-from validation.sample import in_second_half
-from validation.shards import Features, Rows
+from validation.data import quoted, text
+from validation.expectations import SAMPLE, Expected, Severity, figure
+from validation.sample import SECOND_HALF
+from validation.shards import Features
 
 _IDS = {Group.ITEM: ITEM_ID, Group.USER: USER_ID}
-
-LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
-_TRAINING = ("train, half 1", "train, half 2")
+_LATER = (("train", "valid and test"), ("test, half 1", "test, half 2"))
+_TRAINING = (("train, half 1", "train, half 2"),)
+# An item's impressions are halved by their users, and a user's by time; a user's rows are in the order of time.
+_HALVES = {
+    Group.ITEM: SECOND_HALF,
+    Group.USER: "2 * (row_number() OVER (PARTITION BY split, user ORDER BY row) - 1) >= "
+    "count(*) OVER (PARTITION BY split, user)",
+}
 
 
 @dataclass(frozen=True)
@@ -49,33 +54,40 @@ class Counts:
         return Counts(self.shown + other.shown, self.clicks + other.clicks)
 
 
-@dataclass(frozen=True)
-class Exclusion:
-    """The correlation of the clicks of two parts among entities of about equal value of a field.
+def rates_of_labels(features: Features) -> Iterator[Expected]:
+    """Expect no field among whose equal values the clicks of two parts exclude each other.
 
-    Attributes:
-        field: the field.
-        parts: the two parts.
-        correlation: the correlation of the parts' residuals, or 0 if chance explains a negative one.
-        sample: the entities that both parts show most, with their value and CTRs.
+    A fault is critical if the model is judged on one of the parts.
     """
-
-    field: Field
-    parts: tuple[str, str]
-    correlation: float
-    sample: list[dict[str, Any]]
-
-    @property
-    def later(self) -> bool:
-        """True if the model is judged on one of the parts."""
-        return self.parts in LATER
-
-
-def exclusions(features: Features) -> list[Exclusion]:
-    """Judge every field on each pair of parts where that is possible; return the lowest correlation first."""
-    log = _Log(features)
-    found = [one for group in _IDS for parts in (*LATER, _TRAINING) for one in _on_parts(log, group, parts)]
-    return sorted(found, key=lambda one: one.correlation)
+    groups: list[Group] = [Group.ITEM]
+    if not features.one("SELECT bool_or(sampled = 1) FROM rows")[0]:  # else each user has a click and a negative
+        groups.append(Group.USER)
+    counts = {group: _counts(features, group) for group in groups}
+    values = {group: list(_values(features, group)) for group in groups}
+    kinds: tuple[tuple[str, tuple[tuple[str, str], ...], Severity], ...] = (
+        ("rate_of_judged_rows", _LATER, "critical"),
+        ("rate_of_training_rows", _TRAINING, "warning"),
+    )
+    for name, pairs, severity in kinds:
+        found = [
+            (lowest, field, group, value, parts)
+            for group in groups
+            for parts in pairs
+            for lowest, field, value in _on_parts(values[group], *(counts[group][part] for part in parts))
+        ]
+        if not found:
+            continue
+        lowest, field, group, value, (one, other) = min(found, key=lambda judged: judged[0])
+        yield figure(
+            name,
+            lowest,
+            minimum=constants.MIN_CORRELATION,
+            column=field.name,
+            severity=severity,
+            advice=f"{field.name!r} was computed from the labels of these rows: among equal values, more clicks in "
+            f"{one} mean fewer in {other}. Compute it from the days before the rows it describes, or leave it out",
+            sample=_sample(features, group, field, value, {part: counts[group][part] for part in (one, other)}),
+        )
 
 
 def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
@@ -99,9 +111,7 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
     expected = [(_others(one.clicks, one.shown, alike), _others(other.clicks, other.shown, alike))]
     count = np.maximum(value[known], 0)
     total = one + other
-    could_be_a_count = (
-        value[known].min() >= -constants.RATE_ROUNDING * count.max()
-    )  # a standardised 0 comes back as about 0
+    could_be_a_count = value[known].min() >= -constants.RATE_ROUNDING * count.max()
     if could_be_a_count and count.any() and total.clicks.any():
         rate = count * _others(total.clicks, count, alike) / total.shown
         expected.append((_in_part(one, rate), _in_part(other, rate)))
@@ -140,112 +150,94 @@ def _residuals(part: Counts, rate: np.ndarray) -> np.ndarray:
     return (part.clicks - part.shown * rate) / deviation
 
 
-def _on_parts(log: "_Log", group: Group, parts: tuple[str, str]) -> Iterator[Exclusion]:
-    if log.sampled and group is Group.USER:
-        return  # each user has a click and a sampled negative
-    a, b = log.counts[group, parts[0]], log.counts[group, parts[1]]
+_Valued = tuple[Field, np.ndarray]  # a field, and its value [E] of each item or user
+
+
+def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[float, Field, np.ndarray]]:
+    """Yield the correlation beside each field, unless the parts exclude each other by themselves."""
     by_itself = correlation(np.zeros(len(a.shown)), a, b)
     if by_itself is None or by_itself < constants.MIN_BY_ITSELF:
         return
-    for field, value in log.numbers(group):
+    for field, value in values:
         found = correlation(value, a, b)
         if found is not None:
-            yield Exclusion(field, parts, found, log.sample(field, group, value, parts))
+            yield found, field, value
 
 
-class _Log:
-    """The counts by group and part, and the values of fields by entity."""
+def _counts(features: Features, group: Group) -> dict[str, Counts]:
+    """Count the impressions and clicks of each item or user, by part."""
+    found = features.arrays(
+        f"SELECT entity, split, half, count(*) AS shown, count_if(label = 1) AS clicks FROM (SELECT {group} AS entity, "
+        f"split, label, {_HALVES[group]} AS half FROM rows WHERE split <> 'behaviours') GROUP BY ALL"
+    )
+    split, half = found["split"], found["half"]
+    parts = {"train": split == "train", "valid and test": split != "train"}
+    for name in ("train", "test"):
+        parts[f"{name}, half 1"] = (split == name) & ~half
+        parts[f"{name}, half 2"] = (split == name) & half
 
-    def __init__(self, features: Features) -> None:
-        self.features = features
-        self.sampled = False
-        self._moments = {
-            record["name"]: (record["mean"], record["std"])
-            for record in features.manifest["fields"]
-            if "mean" in record and "std" in record
-        }
-        self.counts: dict[tuple[Group, str], Counts] = {}
-        self._orders: dict[Field, np.ndarray] = {}
-        self._tables = {Group.ITEM: features.items, Group.USER: features.users}
-        self._contexts = [field for field in features.of(Group.CONTEXT) if field.form.scalar]
-        self._bounds = {
-            (group, field): (np.full(table.num_rows, np.nan), np.full(table.num_rows, np.nan))
-            for group, table in self._tables.items()
-            for field in self._contexts
-        }
-        for shard in range(features.manifest["shards"]):
-            for split in SPLITS:
-                self._add(split, *features.read(shard, split))
-        for group in self._tables:
-            self.counts[group, "valid and test"] = self.counts[group, "valid"] + self.counts[group, "test"]
+    def total(rows: np.ndarray, name: str) -> np.ndarray:
+        size = len(_table(features, group))
+        return np.bincount(found["entity"][rows], weights=found[name][rows], minlength=size)
 
-    def numbers(self, group: Group) -> Iterator[tuple[Field, np.ndarray]]:
-        """Yield the group's fields, and contexts that are constant for nearly all its entities, with values [E]."""
-        for field in self.features.of(group):
-            if field.form.scalar and field.name != _IDS[group]:
-                yield field, self._numbers(self._tables[group][field.name], field)
-        shown = sum(self.counts[group, split].shown for split in SPLITS)
-        for field in self._contexts:
-            low, high = self._bounds[group, field]
-            repeated = (shown > 1) & np.isfinite(low)
-            if repeated.any() and (low == high)[repeated].mean() > constants.CONSTANT:
-                yield field, low
-
-    def sample(self, field: Field, group: Group, value: np.ndarray, parts: tuple[str, str]) -> list[dict[str, Any]]:
-        """Return rows for a report: the entities that both parts show most."""
-        a, b = (self.counts[group, part] for part in parts)
-        often = np.argsort(-np.minimum(a.shown, b.shown), kind="stable")[:SAMPLE]
-        names = self._tables[group]["value"]
-        return [
-            {_IDS[group]: names[int(at)].as_py(), field.name: round(float(value[at]), 4)}
-            | {
-                f"CTR of {part}": round(float(counts.clicks[at] / max(counts.shown[at], 1)), 4)
-                for part, counts in zip(parts, (a, b), strict=True)
-            }
-            for at in often
-        ]
-
-    def _add(self, split: str, rows: Rows, table: pa.Table) -> None:
-        self.sampled |= bool((rows["sampled"] == 1).any())
-        clicked = rows["label"] == 1
-        half = {Group.ITEM: in_second_half(rows["user"]), Group.USER: _second_half_of_each(rows["user"])}
-        for group, entity in ((Group.ITEM, rows["item"]), (Group.USER, rows["user"])):
-            parts = {split: np.ones(len(rows), bool), f"{split}, half 1": ~half[group], f"{split}, half 2": half[group]}
-            for part, own in parts.items():
-                size = self._tables[group].num_rows
-                shown = np.bincount(entity[own], minlength=size)
-                clicks = np.bincount(entity[own], weights=clicked[own], minlength=size)
-                before = self.counts.get((group, part), Counts(np.zeros(size), np.zeros(size)))
-                self.counts[group, part] = before + Counts(shown, clicks)
-            for field in self._contexts:
-                number = self._numbers(table[field.name], field)
-                low, high = self._bounds[group, field]
-                np.fmin.at(low, entity, number)
-                np.fmax.at(high, entity, number)
-
-    def _numbers(self, column: pa.ChunkedArray, field: Field) -> np.ndarray:
-        """Return a column as numbers, so that near values are alike: raw values if they are numbers, else ids."""
-        found, _ = self.features.known(column, field)
-        if not field.form.holds_ids:
-            mean, std = self._moments[field.name]
-            return mean + std * found.astype(float)
-        return np.where(found > UNKNOWN, self._order(field)[found], np.nan)
-
-    def _order(self, field: Field) -> np.ndarray:
-        """Return a number for each id of a field: its raw value if all are numbers, else the id, also for buckets."""
-        if field not in self._orders:
-            raw = self.features.vocabulary(field)["value"]
-            self._orders[field] = np.arange(len(raw), dtype=float)
-            if field.form.has_vocabulary:
-                with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                    self._orders[field] = pc.cast(raw, pa.float64()).to_numpy()
-        return self._orders[field]
+    return {part: Counts(total(rows, "shown"), total(rows, "clicks")) for part, rows in parts.items()}
 
 
-def _second_half_of_each(user: np.ndarray) -> np.ndarray:
-    """Mark the rows [B] that lie in the second half, by time, of their user's rows; a user's rows are adjacent."""
-    if not len(user):
-        return np.zeros(0, bool)
-    first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
-    length = np.diff(np.r_[first, len(user)])
-    return 2 * (np.arange(len(user)) - np.repeat(first, length)) >= np.repeat(length, length)
+def _table(features: Features, group: Group) -> pa.Table:
+    return features.items if group is Group.ITEM else features.users
+
+
+def _values(features: Features, group: Group) -> Iterator[_Valued]:
+    """Yield the group's fields, and contexts that are constant for nearly all its entities."""
+    for field in features.of(group):
+        if field.form.scalar and field.name != _IDS[group]:
+            found, _ = features.known(_table(features, group)[field.name], field)
+            yield field, _numbers(features, field, found)
+    contexts = [field for field in features.of(Group.CONTEXT) if field.form.scalar]
+    if not contexts:
+        return
+    bounds = []
+    for number, field in enumerate(contexts):
+        column = quoted(field.name)
+        usable = f"{column} > 0 AND {column} < {features.known_rows[field.name]}"
+        value = f"CASE WHEN {usable if field.form.holds_ids else f'isfinite({column})'} THEN {column} END"
+        bounds += [f"min({value})::DOUBLE AS low_{number}", f"max({value})::DOUBLE AS high_{number}"]
+    files = ", ".join(text(features.root / "shards" / "*" / f"{split}.parquet") for split in SPLITS)
+    found = features.arrays(
+        f"SELECT {group} AS entity, count(*) AS shown, {', '.join(bounds)} "
+        f"FROM read_parquet([{files}], hive_partitioning = false) GROUP BY entity"
+    )
+    for number, field in enumerate(contexts):
+        low, high = found[f"low_{number}"], found[f"high_{number}"]
+        repeated = (found["shown"] > 1) & np.isfinite(low)
+        if repeated.any() and (low == high)[repeated].mean() > constants.CONSTANT:
+            value = np.full(len(_table(features, group)), np.nan)
+            value[found["entity"]] = low
+            yield field, _numbers(features, field, value)
+
+
+def _numbers(features: Features, field: Field, stored: np.ndarray) -> np.ndarray:
+    """Return stored values [E] so that near ones are alike: raw numbers, else ids. NaN is unknown."""
+    if not field.form.holds_ids:
+        moments = next(record for record in features.manifest["fields"] if record["name"] == field.name)
+        return moments.get("mean", 0.0) + moments.get("std", 1.0) * stored.astype(float)
+    raw = features.vocabulary(field)["value"]
+    order = np.arange(len(raw), dtype=float)
+    if field.form.has_vocabulary:
+        with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            order = pc.cast(raw, pa.float64()).to_numpy()
+    known = stored > UNKNOWN  # False for NaN
+    return np.where(known, order[np.where(known, stored, UNKNOWN).astype(int)], np.nan)
+
+
+def _sample(
+    features: Features, group: Group, field: Field, value: np.ndarray, parts: Mapping[str, Counts]
+) -> list[dict[str, Any]]:
+    """Return rows for a report: the entities that both parts show most."""
+    often = np.argsort(-np.minimum(*(counts.shown for counts in parts.values())), kind="stable")[:SAMPLE]
+    names = _table(features, group)["value"]
+    return [
+        {_IDS[group]: names[int(at)].as_py(), field.name: round(float(value[at]), 4)}
+        | {f"CTR of {part}": round(float(one.clicks[at] / max(one.shown[at], 1)), 4) for part, one in parts.items()}
+        for at in often
+    ]

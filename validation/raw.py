@@ -18,7 +18,7 @@ from din.errors import listed
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from validation import constants
 from validation.composition import composition
-from validation.copies import copies, delivered_twice
+from validation.copies import copies
 from validation.data import quoted
 from validation.dates import far_days
 from validation.days import click_rate, volumes
@@ -297,6 +297,6 @@ PHASES = Phases(
             declared_values,
             vectors,
         ),
-        "meaning": (copies, delivered_twice, robots, largest_user, covered_hours, unlike_earlier_days),
+        "meaning": (copies, robots, largest_user, covered_hours, unlike_earlier_days),
     },
 )

@@ -1,4 +1,4 @@
-"""A sample of impressions, small enough to try every field on it, by which leaks and shifts are judged.
+"""A sample of impressions, small enough to try every field on it, by which their meaning is judged.
 
     B impressions · M values of a field: one per impression, or several of a `multi` field
 
@@ -6,7 +6,6 @@ A hash of the user decides, so each user is in the sample of every split or of n
 `MAX_ROWS` sampled rows. Memory holds the sample and one shard.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +56,6 @@ class Impressions:
         item: [B] rows of the items.
         timestamp: [B] microseconds since 1970.
         half: [B] whether the user is in the second half of the users.
-        history: [B] the length of the history.
         codes: the codes of each context, item and user field.
         shares: [B] for each item field with one value per item, the share of the history with the candidate's value.
     """
@@ -68,7 +66,6 @@ class Impressions:
     item: np.ndarray
     timestamp: np.ndarray
     half: np.ndarray
-    history: np.ndarray
     codes: Mapping[str, Codes]
     shares: Mapping[str, np.ndarray]
 
@@ -77,7 +74,7 @@ class Impressions:
 
     def take(self, rows: np.ndarray, name: str) -> "Impressions":
         """Return the impressions in a mask [B]."""
-        columns = ("label", "user", "item", "timestamp", "half", "history")
+        columns = ("label", "user", "item", "timestamp", "half")
         return Impressions(
             name=name,
             codes={field: codes.take(rows) for field, codes in self.codes.items()},
@@ -95,17 +92,6 @@ class Impressions:
         """Return about `rows` of the impressions, evenly spread."""
         every = max(1, len(self) // max(rows, 1))
         return self.take(np.arange(len(self)) % every == 0, self.name)
-
-    @cached_property
-    def users(self) -> int:
-        """The number of distinct users."""
-        return len(np.unique(self.user))
-
-    @cached_property
-    def rows_a_day(self) -> float:
-        """The median number of rows of a day."""
-        _, rows = np.unique(self.timestamp // DAY_US, return_counts=True)
-        return float(np.median(rows)) if len(rows) else math.nan
 
     @cached_property
     def enough(self) -> bool:
@@ -190,7 +176,6 @@ class Sample:
             item=integers(table["item"]),
             timestamp=integers(table["timestamp"]),
             half=half,
-            history=integers(table["history_end"]) - integers(table["history_start"]),
             codes={field.name: self._codes(table[field.name], field, label, half) for field in self.fields},
             shares={name: np.concatenate([one[name] for one in shares]) for name in shares[0]},
         )
@@ -240,6 +225,10 @@ class Sample:
             fitted = np.flatnonzero(known & half)[: constants.MAX_FITTED]
             self._directions[field.name] = _direction(vectors[fitted], label[fitted])
         return np.where(known, vectors @ self._directions[field.name], np.nan)
+
+
+SECOND_HALF = "user * 2654435761 % 4294967296 // 128 % 2 = 1"
+"""`in_second_half` as SQL."""
 
 
 def in_second_half(user: np.ndarray) -> np.ndarray:

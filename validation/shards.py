@@ -108,10 +108,6 @@ class Features(Data):
         """Return the vocabulary of a field."""
         return pq.read_table(self.root / "vocab" / f"{field.name}.parquet")
 
-    def late(self, field: Field) -> bool:
-        """Return whether ids of a field become known on held-out days."""
-        return self.known_rows[field.name] < self.stored_rows[field.name]
-
     def day_numbers(self, field: Field) -> np.ndarray:
         """Return the day on which the manifest says that each id becomes known: 0 = training, n = nth held-out day."""
         after = [day["rows"].get(field.name, self.known_rows[field.name]) for day in self.manifest["held_out"]]

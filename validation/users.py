@@ -6,7 +6,7 @@ the events by user, and one by user and day.
 """
 
 from collections.abc import Iterator
-from math import lgamma
+from math import exp, lgamma
 
 import numpy as np
 
@@ -15,6 +15,11 @@ from validation import constants
 from validation.expectations import Expected, figure
 from validation.log import Log
 from validation.strange import Figure, by_day
+
+_LARGEST = (
+    "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a crawler, "
+    "or an id for all unknown users? Leave it out, or raise validate_raw.max_user_share"
+)
 
 
 def robots(log: Log) -> Iterator[Expected]:
@@ -28,29 +33,22 @@ def robots(log: Log) -> Iterator[Expected]:
     everything = rows == clicks
     if len(rows) < constants.CROWD or everything.all():
         return
-    chance = chance_of_everything(rows, rows[~everything], clicks[~everything])
-    expected = float(chance.sum())
+    expected = who_click_everything(rows, rows[~everything], clicks[~everything])
     count = int(everything.sum())
-    never = everything & (chance * len(rows) <= constants.NEVER)
     too_many = count >= constants.ROBOTS and count >= constants.ROBOTS_TIMES_EXPECTED * expected
-    sample = log.sample(f"{by_user} HAVING rows = clicks AND rows >= {most} ORDER BY rows DESC, 1")
-    advice = (
-        f"users who clicked each of their {most} or more impressions; from the spread of users, {expected:.2g} are "
-        "expected: are they robots, or are only their clicks logged? Leave them out"
-    )
     yield figure(
         "click_everything_rate",
         count / len(rows) if too_many else 0.0,
         maximum=constants.ROBOT_SHARE,
         column=LABEL,
-        advice=advice,
-        sample=sample,
+        advice=f"users who clicked each of their {most} or more impressions; from the spread of users, {expected:.2g} "
+        "are expected: are they robots, or are only their clicks logged? Leave them out",
+        sample=log.sample(f"{by_user} HAVING rows = clicks AND rows >= {most} ORDER BY rows DESC, 1"),
     )
-    yield figure("robots", int(never.sum()), maximum=0, column=LABEL, severity="warning", advice=advice, sample=sample)
 
 
-def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.ndarray) -> np.ndarray:
-    """Return the chance [U] that a user clicks all impressions, for each number of impressions.
+def who_click_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.ndarray) -> float:
+    """Return the number of users who are expected to click all their impressions.
 
     A user's CTR is drawn from Beta(α, β), so the chance is B(α + n, β) / B(α, β). Mean and variance of Beta(α, β) are
     estimated from known people: total variance = variance between users + binomial variance within.
@@ -67,16 +65,12 @@ def chance_of_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
     together = min(mean * (1 - mean) / max(between, constants.TINY) - 1, constants.MOST_ALIKE)
     alpha = max(mean * together, 1e-3)
     beta = max((1 - mean) * together, 1e-3)
-    sizes, of_size = np.unique(rows, return_inverse=True)
     constant = lgamma(alpha + beta) - lgamma(alpha)
-    logs = [constant + lgamma(alpha + size) - lgamma(alpha + beta + size) for size in sizes.tolist()]
-    return np.exp(np.array(logs))[of_size]
-
-
-_ADVICE = (
-    "one user has this share of the events, and perhaps far more than any user before: is it a robot, e.g. a crawler, "
-    "or an id for all unknown users? Leave it out, or raise validate_raw.max_user_share"
-)
+    sizes, users = np.unique(rows, return_counts=True)
+    return sum(
+        count * exp(constant + lgamma(alpha + size) - lgamma(alpha + beta + size))
+        for size, count in zip(sizes.tolist(), users.tolist(), strict=True)
+    )
 
 
 def largest_user(log: Log) -> Iterator[Expected]:
@@ -88,7 +82,7 @@ def largest_user(log: Log) -> Iterator[Expected]:
         share_of_log if users >= constants.CROWD else 0,
         maximum=log.params.validate_raw.max_user_share,
         column=USER_ID,
-        advice=_ADVICE,
+        advice=_LARGEST,
         sample=log.sample(f"{by_user} ORDER BY rows DESC, {USER_ID}"),
     )
 
@@ -112,4 +106,4 @@ def largest_user_of_days(log: Log) -> Iterator[Expected]:
         values={"rows": most, "most_on_the_days_before": usual, "share": share},
         more=lambda row: {"user": str(found["busiest"][row])},
     )
-    yield from by_day(log, "largest_user_share", [days], about=USER_ID, advice=_ADVICE)
+    yield from by_day(log, "largest_user_share", [days], about=USER_ID, advice=_LARGEST)

@@ -56,9 +56,6 @@ class ValidateFeatures(Block):
     max_field_auc: Annotated[
         Share, Doc("largest AUC of one field, a pair, or the history alone; above, the label is leaking")
     ] = 0.83
-    max_new_values: Annotated[
-        Share, Doc("largest share of later rows with missing or new values, beyond the share expected from training")
-    ] = 0.3
     min_rows: Annotated[NonNegativeInt, Doc("smallest number of rows in each split")] = 100
     expectations: OwnExpectations = None
 

@@ -33,7 +33,7 @@ START = date(2024, 1, 10)
 DAY = timedelta(days=1)
 LOG_DAYS = 9
 LITTLE = {
-    "validate_features": {"max_unknown_items": 1.0, "max_new_values": 1.0, "max_field_auc": 1.0},
+    "validate_features": {"max_unknown_items": 1.0, "max_field_auc": 1.0},
     "train": {
         "model": {"embedding_dim": 8, "attention_hidden": [16], "hidden": [32, 16]},
         "learning": {"epochs": 2},

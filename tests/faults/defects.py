@@ -292,7 +292,7 @@ RAW = {
     "day_twice_a_second_later": _defect(
         "a day is delivered twice, the second time a second later",
         p.last_day(p.again(1)),
-        "validate_raw.delivered_twice: 2024-03-15",
+        "validate_raw.copied_days: 2024-03-15",
     ),
     "yesterday_as_today": _defect(
         "yesterday's rows are delivered as today's",
@@ -367,7 +367,7 @@ RAW = {
     "labels_drawn_on_newest_days": _defect(
         "labels of the newest two days are random",
         p.last_two_days(p.assign("label", lambda r: np.random.default_rng(12).integers(0, 2, len(r)))),
-        "validate_raw.labels_follow_values_newest_days validate_features.item_relations_kept: labels",
+        "validate_raw.labels_follow_values_newest_days: labels",
     ),
     "late_labels": _defect(
         "clicks of the newest twelve hours have not arrived",
@@ -392,8 +392,7 @@ RAW = {
     "context_renamed_in_part": _defect(
         "one value of a context has another spelling on the newest two days",
         p.last_two_days(p.assign("device", lambda r: r["device"].replace("phone", "Phone"))),
-        "validate_raw.new_values_newest_days validate_raw.lost_values_newest_days "
-        "validate_features.many_new_values: device",
+        "validate_raw.new_values_newest_days validate_raw.lost_values_newest_days: device",
     ),
     "context_missing_before": _defect(
         "a context exists only since the newest two days",
@@ -418,8 +417,7 @@ RAW = {
     "items_permuted": _defect(
         "item ids of the newest day mean other items",
         p.last_day(p.permuted_ids("item_id")),
-        "validate_raw.labels_follow_values_newest_days validate_features.item_order_kept "
-        "validate_features.item_relations_kept: item",
+        "validate_raw.labels_follow_values_newest_days validate_features.item_order_kept: item",
     ),
     "items_of_another_space": _defect(
         "item ids of the newest day come from another id space",
@@ -593,7 +591,7 @@ PARTS = {
                 [r, r[p.newest(r) & (p.hour(r) == 20)].assign(timestamp=lambda hour: hour["timestamp"] + p.HOUR)]
             )
         ),
-        "validate_raw.delivered_again_newest_days: 3600",
+        "validate_raw.repeated_impressions_newest_days: on the day",
     ),
     "pages_loaded_ahead": _defect(
         "a third of the newest day's impressions are logged again minutes later",

@@ -158,6 +158,5 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     told = own.union(*(expected for _, expected in DEFECTS.values()))
     kinds = ("_in_range", "_ids", "_days", "_counts", "_values")  # one for each field, judged by the same code
     found = {entry["name"] for entry in judge("features", params)["expectations"]}
-    found = {name for name in found if not name.endswith("_known_since")}  # test_validation_late_ids.py
     assert {name for name in found if not name.endswith(kinds)} <= told
     assert all(any(name.endswith(kind) for name in told) for kind in kinds)
