@@ -12,6 +12,7 @@ with featurize, so that parity can detect differences between the two.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class Vocabulary:
 
     def __init__(self, values: Sequence[object]) -> None:
         self._rows = {text(value): row for row, value in enumerate(values) if value is not None}
+
+    @property
+    def known(self) -> list[Any]:
+        """The values, as texts."""
+        return list(self._rows)
 
     def rows(self, values: Iterable[object]) -> list[int]:
         """Return the row of each value, in order."""
@@ -90,6 +96,17 @@ class Encoder:
             "candidates": keys[Group.ITEM],
             "history": keys[Group.ITEM] | keys[Group.BEHAVIOUR] | {TIMESTAMP},
         }
+
+    def example(self, candidates: int) -> dict[str, Any]:
+        """Return a request of a user and of items that the tables hold."""
+        items = list(islice(cycle(self._ids(Group.ITEM) or [None]), candidates))
+        request = {"history": items[: self.max_history], "candidates": items}
+        users = self._ids(Group.USER)
+        user = {"user": {USER_ID: users[-1]}} if users else {}
+        return user | request | ({"time": 1_767_225_600} if self._ages else {})
+
+    def _ids(self, group: Group) -> list[Any]:
+        return self._tables[group][0].known if group in self._tables else []
 
     def pack(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[PackedBatch]:
         """Yield all candidates of all requests as packed impressions, in order, in pieces of bounded size.

@@ -135,6 +135,10 @@ class Scorer:
         """The number of last behaviours of a history that the model reads."""
         return self._encoder.max_history
 
+    def example(self, candidates: int = 3) -> dict[str, Any]:
+        """Return a request of a user and of items that the bundle knows; items repeat if they are too few."""
+        return self._encoder.example(candidates)
+
     def score(self, request: Request, output: Output = "probability") -> NDArray[np.float64]:
         """Return click probabilities (or logits) of one request's candidates, in their order: [C].
 

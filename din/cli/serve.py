@@ -1,0 +1,46 @@
+"""The command `din serve`."""
+
+from typing import Annotated
+
+import typer
+
+from din.cli.champion import CHAMPION
+from din.cli.options import Model, Uri, place
+from din.cli.run import answering
+from din.commandline import examples
+
+app = typer.Typer()
+
+
+@app.command(
+    rich_help_panel=CHAMPION,
+    epilog=examples(
+        "din serve                                      # the champion of this job, on http://127.0.0.1:8080",
+        "din serve --registry s3://models/ctr --host 0.0.0.0 --processes 4",
+        "curl -s localhost:8080/v1/model                # what answers, and an example of a request",
+    ),
+)
+def serve(
+    registry: Uri = None,
+    model: Model = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all of them.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8080,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Processes; each holds a bundle of its own.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Requests that a process scores at once.")] = 1,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more gets 503.")] = 64,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds until 504, from the head of a request on.")] = 2.0,
+    slow_ms: Annotated[float, typer.Option(min=0, help="Log requests that take longer, with their steps.")] = 500.0,
+    refresh: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks at the registry.")] = 30.0,
+    max_candidates: Annotated[int, typer.Option(min=1, help="Refuse requests with more candidates.")] = 10_000,
+    max_history: Annotated[int, typer.Option(min=0, help="Refuse requests with more behaviours.")] = 10_000,
+    max_request_mb: Annotated[float, typer.Option(min=0.001, max=1000, help="Refuse larger bodies, in MB.")] = 16.0,
+) -> None:
+    """Answer requests over HTTP with the champion, and follow promotions and rollbacks. See docs/serving.md."""
+    with answering("server"):
+        from din.serve.limits import Limits
+        from din.server.run import serve
+        from din.server.settings import Settings
+
+        at, name = place(registry, model)
+        limits = Limits(max_candidates, max_history, max_request_mb)
+        serve(Settings(at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits), host, port, processes)

@@ -1,0 +1,13 @@
+"""Answer requests over HTTP with the champion of a registry, and follow promotions and rollbacks without a restart.
+
+    settings.py   what `din serve` was told
+    deployment.py the bundle that answers now, and the watch that replaces it
+    trial.py      what a bundle must show before it answers
+    workers.py    threads that score, a queue with an end, and a time limit
+    app.py        the routes
+    openapi.py    their description, from the bundle's signature
+    metrics.py    figures for Prometheus
+    run.py        the processes
+
+This package needs the extra `server`, and no torch.
+"""

@@ -1,0 +1,236 @@
+"""The routes of the server.
+
+A body is read with a limit on its bytes and on its time, and parsed and scored by a thread. Every answer names the
+version that made it, and every error is one line: 413 too large, 408 too slow, 422 wrong, 503 busy, 504 late.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from din.errors import InputError
+from din.serve.scorer import RequestError
+from din.server import answers, metrics
+from din.server.answers import Answer
+from din.server.deployment import Deployment, Serving
+from din.server.openapi import description
+from din.server.settings import Settings
+from din.server.workers import BusyError, LateError, Workers
+
+_LOG = logging.getLogger("din.server")
+_JSON = "application/json"
+_SLOW_LOG_GAP = 1.0
+"""The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
+
+
+def create() -> Starlette:
+    """Return the server of a process that `din serve` started."""
+    return app(Deployment(Settings.handed_over()))
+
+
+def app(deployment: Deployment) -> Starlette:
+    """Return the server of a deployment."""
+    server = Server(deployment)
+    model = f"/v2/models/{deployment.settings.model}"
+    return Starlette(
+        routes=[
+            Route("/v1/score", server.score, methods=["POST"]),
+            Route("/v1/model", server.model),
+            Route("/v2", server.about),
+            Route("/v2/health/live", server.live),
+            Route("/v2/health/ready", server.ready),
+            Route(model, server.tensors),
+            Route(f"{model}/ready", server.ready),
+            Route(f"{model}/infer", server.infer, methods=["POST"]),
+            Route("/metrics", server.metrics),
+            Route("/openapi.json", server.openapi),
+        ],
+        exception_handlers={HTTPException: _one_line, Exception: _bug},
+        lifespan=server.lifespan,
+    )
+
+
+class Server:
+    """The routes, and what they share."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        settings = deployment.settings
+        self._deployment = deployment
+        self._settings = settings
+        self._workers = Workers(settings.threads, settings.queue)
+        self._slow_at = 0.0
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Watch the registry while the server runs."""
+        watch = threading.Thread(target=self._deployment.watch, name="watch", daemon=True)
+        watch.start()
+        yield
+        self._deployment.close()
+        self._workers.close()
+
+    async def score(self, request: Request) -> Response:
+        """Answer one request or a list of requests."""
+        return await self._answered(request, answers.score)
+
+    async def infer(self, request: Request) -> Response:
+        """Answer a request of the Open Inference Protocol."""
+        return await self._answered(request, partial(answers.infer, model=self._settings.model))
+
+    async def model(self, _: Request) -> Response:
+        """Return the bundle that answers, where it comes from, and how to call it."""
+        return JSONResponse(await run_in_threadpool(self._facts))
+
+    async def about(self, _: Request) -> Response:
+        """Return the server's metadata, as the Open Inference Protocol demands."""
+        return JSONResponse({"name": "din-ctr", "version": self._deployment.serving.scorer.version, "extensions": []})
+
+    async def tensors(self, _: Request) -> Response:
+        """Return the model's metadata, as the Open Inference Protocol demands."""
+        return JSONResponse(
+            {
+                "name": self._settings.model,
+                "versions": [self._deployment.serving.scorer.version],
+                "platform": "din-ctr",
+                "inputs": [{"name": answers.TENSOR, "datatype": "BYTES", "shape": [1]}],
+                "outputs": [{"name": "probability", "datatype": "FP64", "shape": [-1]}],
+            }
+        )
+
+    async def live(self, _: Request) -> Response:
+        """Answer as long as the process lives."""
+        return JSONResponse({"live": True})
+
+    async def ready(self, _: Request) -> Response:
+        """Say which bundle answers, how old the knowledge of the registry is, and whether its champion is refused."""
+        deployment = self._deployment
+        refused = deployment.refused
+        return JSONResponse(
+            {
+                "ready": True,
+                "record": deployment.serving.record.number,
+                "version": deployment.serving.scorer.version,
+                "registry": {"seconds_ago": round(deployment.look.age, 1), "problem": deployment.look.problem},
+                "refused": refused and {"record": refused.record.number, "reason": refused.reason},
+            }
+        )
+
+    async def metrics(self, _: Request) -> Response:
+        """Return the figures for Prometheus."""
+        several = metrics.FOLDER in os.environ
+        return Response(await run_in_threadpool(metrics.page, several), media_type="text/plain; version=0.0.4")
+
+    async def openapi(self, _: Request) -> Response:
+        """Return the description of the routes."""
+        scorer = self._deployment.serving.scorer
+        return JSONResponse(await run_in_threadpool(description, scorer, self._settings))
+
+    async def _answered(self, request: Request, answer: Callable[[Serving, bytes], Answer]) -> Response:
+        """Answer a request in time, and count it."""
+        start = time.monotonic()
+        steps: dict[str, float] = {}
+        response = await self._in_time(request, answer, start, steps)
+        metrics.ANSWERS.labels(response.status_code).inc()
+        seconds = time.monotonic() - start
+        metrics.SECONDS.observe(seconds)
+        if seconds >= self._settings.slow and start - self._slow_at >= _SLOW_LOG_GAP:
+            self._slow_at = start
+            told = ", ".join(f"{step} {1e3 * took:.1f} ms" for step, took in steps.items())
+            _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
+        return response
+
+    async def _in_time(
+        self, request: Request, answer: Callable[[Serving, bytes], Answer], start: float, steps: dict[str, float]
+    ) -> Response:
+        settings = self._settings
+        try:
+            async with asyncio.timeout(settings.timeout):
+                body = await self._body(request)
+        except TimeoutError:
+            return _error(408, f"the body took longer than {settings.timeout:g} s; send it faster, or raise --timeout")
+        except ClientDisconnect:
+            return _error(400, "the client closed the connection before the end of the body")
+        steps["body"] = time.monotonic() - start
+        read = time.monotonic()
+
+        def scored() -> Answer:
+            begun = time.monotonic()
+            steps["wait"] = begun - read
+            found = answer(serving, body)
+            steps["score"] = time.monotonic() - begun
+            return found
+
+        serving = self._deployment.serving
+        try:
+            found = await self._workers.run(scored, start + settings.timeout - read)
+        except BusyError:
+            return _error(503, f"{settings.queue} requests wait already; try again in a second", {"Retry-After": "1"})
+        except LateError:
+            return _error(504, f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout")
+        except RequestError as error:
+            return JSONResponse({"error": str(error), "request": error.number}, 422)
+        except InputError as error:
+            return _error(422, str(error))
+        if found.request is not None:
+            self._deployment.keep(found.request, len(body))
+        metrics.SCORES.labels(serving.scorer.version).inc(found.candidates)
+        return Response(found.content, media_type=_JSON)
+
+    async def _body(self, request: Request) -> bytes:
+        """Return the body.
+
+        Raises:
+            HTTPException: it is too large. It is not read to its end.
+        """
+        most = self._settings.limits.request_bytes
+        if int(request.headers.get("content-length", 0)) > most:
+            raise _too_large(most)
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > most:
+                raise _too_large(most)
+        return bytes(body)
+
+    def _facts(self) -> dict[str, object]:
+        serving = self._deployment.serving
+        scorer = serving.scorer
+        record = ("number", "action", "at", "by", "reason", "run_id")
+        return {
+            "version": scorer.version,
+            "record": {key: getattr(serving.record, key) for key in record},
+            "max_history": scorer.max_history,
+            "fields": {field.name: {"group": str(field.group), "kind": str(field.kind)} for field in scorer.fields},
+            "example": scorer.example(),
+            "facts": self._deployment.facts(),
+        }
+
+
+def _too_large(most: int) -> HTTPException:
+    message = f"the body is larger than {most / 1e6:g} MB; send fewer candidates in each, or raise --max-request-mb"
+    return HTTPException(413, message, headers={"Connection": "close"})
+
+
+def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": message}, status, headers)
+
+
+async def _one_line(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, error.detail, dict(error.headers or {}))
+
+
+async def _bug(_: Request, error: Exception) -> Response:
+    return _error(500, f"a bug: {type(error).__name__}; the server's log has more")

@@ -1,0 +1,149 @@
+"""The bundle that answers now, and the watch that replaces it.
+
+A watch looks at the registry again and again. It fetches and verifies a new champion, tries it, and then replaces one
+reference. Requests that have begun keep the bundle that they began with, so no answer mixes two, and the old one goes
+with its last request. A rollback is a new record, so it takes effect in the same way. A bundle that is damaged or fails
+its trial is refused until there is another record, and the old one answers on.
+"""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from din.document_types import Facts
+from din.errors import InputError, Unavailable
+from din.registry.records import Record
+from din.registry.registry import Registry
+from din.serve.scorer import Request, Scorer
+from din.server import metrics
+from din.server.settings import Settings
+from din.server.trial import objection
+
+_RECORDED = 16
+_RECORDED_BYTES = 1 << 16
+"""Larger requests are not kept for trials."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A bundle that answers, and the record that made it the champion."""
+
+    scorer: Scorer
+    record: Record
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A champion of the registry that does not answer here, and why."""
+
+    record: Record
+    reason: str
+
+
+@dataclass
+class Look:
+    """What the watch knows about the registry.
+
+    Attributes:
+        at: the time of the last answer of the registry, in seconds of the monotonic clock.
+        problem: why the registry could not be read since, or None.
+    """
+
+    at: float = field(default_factory=time.monotonic)
+    problem: str | None = None
+
+    @property
+    def age(self) -> float:
+        """The seconds since the registry answered."""
+        return time.monotonic() - self.at
+
+
+class Deployment:
+    """The bundle that answers, replaced by the registry's champions.
+
+    Raises:
+        InputError: there is no champion, or it can't be opened.
+        Unavailable: the registry doesn't answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._registry = Registry(settings.registry, settings.model)
+        self._recorded: deque[Request] = deque(maxlen=_RECORDED)
+        self._stop = threading.Event()
+        record = self._registry.champion()
+        if record is None:
+            raise InputError(f"{self._registry.name}: no champion yet; promote a bundle first (`din promote`)")
+        self.look = Look()
+        self.refused: Refusal | None = None
+        self.serving = Serving(self._opened(record), record)
+        reason = objection(self.serving.scorer, None, ())
+        if reason:
+            raise InputError(f"{self._registry.name}: record {record.number}: {reason}; roll it back")
+        metrics.serve(record)
+
+    def keep(self, request: Request, size: int) -> None:
+        """Keep an answered request of `size` bytes for the trial of the next bundle."""
+        if size <= _RECORDED_BYTES:
+            self._recorded.append(request)
+
+    def facts(self) -> Facts:
+        """Return the facts of the bundle that answers: where it comes from, and how it was judged."""
+        return self._registry.facts(self.serving.record.version)
+
+    def watch(self) -> None:
+        """Follow the registry until `close` is called."""
+        while not self._stop.wait(self.settings.refresh):
+            self.follow()
+
+    def close(self) -> None:
+        """End `watch`."""
+        self._stop.set()
+
+    def follow(self) -> None:
+        """Look at the registry once, and let its champion answer from now on, unless it is refused."""
+        try:
+            record = self._registry.champion()
+            if record is None:
+                raise InputError(f"{self._registry.name}: the log of promotions is empty; it had a champion before")
+        except (InputError, Unavailable) as error:
+            self.look.problem = str(error)
+        else:
+            self.look = Look()
+            if self.refused and self.refused.record != record:
+                self.refused = None
+            if record != self.serving.record and self.refused is None:
+                self._try(record)
+        metrics.look(self.look.age, self.refused is not None)
+
+    def _try(self, record: Record) -> None:
+        """Replace the bundle that answers, or refuse the new one."""
+        serving = self.serving
+        if record.version == serving.scorer.version:
+            self._replace(Serving(serving.scorer, record))
+            return
+        try:
+            scorer = self._opened(record)
+            reason = objection(scorer, serving.scorer, list(self._recorded))
+        except Unavailable as error:
+            self.look.problem = str(error)
+        except Exception as error:  # the watch goes on whatever a bundle holds, e.g. a graph of a newer onnxruntime
+            self._refuse(record, str(error) or type(error).__name__)
+        else:
+            if reason:
+                self._refuse(record, reason)
+            else:
+                self._replace(Serving(scorer, record))
+
+    def _replace(self, serving: Serving) -> None:
+        self.serving = serving
+        metrics.serve(serving.record)
+
+    def _refuse(self, record: Record, reason: str) -> None:
+        self.refused = Refusal(record, reason)
+        metrics.REFUSED.inc()
+
+    def _opened(self, record: Record) -> Scorer:
+        scorer = Scorer.from_registry(self.settings.registry, self.settings.model, record.number)
+        return scorer.within(self.settings.limits)

@@ -1,0 +1,87 @@
+"""The description of the routes in OpenAPI's form, from the signature of the bundle that answers."""
+
+from typing import Any
+
+from din.schema import ITEM_ID, USER_ID, Group, Kind
+from din.serve.scorer import Scorer
+from din.server.settings import Settings
+
+_VALUES: dict[Kind, dict[str, Any]] = {
+    Kind.NUMERIC: {"type": ["number", "null"]},
+    Kind.MULTI: {"type": ["array", "null"], "items": {"type": ["string", "number"]}},
+    Kind.VECTOR: {"type": ["array", "null"], "items": {"type": "number"}},
+}
+_ID = {"type": ["string", "number", "boolean", "null"]}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+def description(scorer: Scorer, settings: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document of the server. Its example is a request that the bundle answers."""
+    errors = {
+        "408": "the body came too slowly",
+        "413": "the body is too large",
+        "422": "the request is wrong; the message names field and value",
+        "503": "too many requests wait; see Retry-After",
+        "504": "no answer in time",
+    }
+    request = _request(scorer, settings)
+    both = {"oneOf": [request, {"type": "array", "items": request}]}
+    answer = {
+        "type": "object",
+        "required": ["version", "probabilities"],
+        "properties": {
+            "version": {"type": "string", "description": "the sha256 of the bundle that answered"},
+            "probabilities": {
+                "type": "array",
+                "description": "in the order of the candidates; a list of lists for a list",
+            },
+        },
+    }
+    score = {
+        "summary": "Score the candidates of one request, or of a list of requests",
+        "requestBody": {"required": True, "content": _json(both, scorer.example())},
+        "responses": {"200": {"description": "the probabilities of a click", "content": _json(answer)}}
+        | {status: {"description": text, "content": _json(_ERROR)} for status, text in errors.items()},
+    }
+    reads = {
+        "/v1/model": "The bundle that answers, its record, its fields and an example",
+        "/v2/health/live": "Whether the process lives",
+        "/v2/health/ready": "Which bundle answers, and what hinders a newer one",
+        "/metrics": "Figures for Prometheus",
+    }
+    paths: dict[str, Any] = {"/v1/score": {"post": score}}
+    for path, text in reads.items():
+        paths[path] = {"get": {"summary": text, "responses": {"200": {"description": text}}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"Click-through rates of {settings.model}", "version": scorer.version},
+        "paths": paths,
+    }
+
+
+def _request(scorer: Scorer, settings: Settings) -> dict[str, Any]:
+    """Return the schema of a request."""
+
+    def of(*groups: Group, known_by: str | None = None) -> dict[str, Any]:
+        fields = {field.name: _VALUES.get(field.kind, _ID) for field in scorer.fields if field.group in groups}
+        known = {known_by: _ID} if known_by else {}
+        return {"type": "object", "properties": known | fields, "additionalProperties": False}
+
+    def listed(entry: dict[str, Any], most: int) -> dict[str, Any]:
+        return {"type": "array", "maxItems": most, "items": {"anyOf": [_ID, entry]}}
+
+    behaviour = of(Group.ITEM, Group.BEHAVIOUR, known_by=ITEM_ID)
+    behaviour["properties"]["timestamp"] = {"type": ["number", "null"]}
+    properties = {
+        "user": of(Group.USER, known_by=USER_ID),
+        "history": listed(behaviour, max(settings.limits.history, scorer.max_history)),
+        "candidates": listed(of(Group.ITEM, known_by=ITEM_ID), settings.limits.candidates),
+        "context": of(Group.CONTEXT),
+        "time": {"type": ["number", "null"], "description": "seconds since 1970 (UTC)"},
+    }
+    return {"type": "object", "required": ["candidates"], "properties": properties, "additionalProperties": False}
+
+
+def _json(schema: dict[str, Any], example: Any = None) -> dict[str, Any]:
+    content = {"schema": schema} | ({} if example is None else {"example": example})
+    return {"application/json": content}

@@ -1,0 +1,82 @@
+"""The processes of `din serve`: one alone, or several below uvicorn's supervisor, which starts a dead one again."""
+
+import asyncio
+import os
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from din.serve.scorer import Scorer
+from din.server.app import app
+from din.server.deployment import Deployment
+from din.server.metrics import FOLDER
+from din.server.settings import Settings
+
+_HEAD_SECONDS = 10.0
+"""The time in which the head of a request must arrive. A client that sends a byte a minute must not stay connected."""
+_CONNECTIONS = 1000
+"""More connections at once are answered with 503."""
+_DRAIN_SECONDS = 30
+"""The time for requests that have begun when the server is told to end."""
+
+
+class Impatient(HttpToolsProtocol):
+    """uvicorn's protocol, which closes a connection whose next request has not begun in time."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Stop waiting if a request has begun; else go on, whatever the bytes were."""
+        super().data_received(data)
+        begun = self.cycle is not None and not self.cycle.response_complete
+        if begun and self._timer:
+            self._timer.cancel()
+            self._timer = None
+        elif not begun:
+            self._wait()
+
+    def _wait(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_HEAD_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def options(host: str, port: int) -> dict[str, Any]:
+    """Return the options of uvicorn for an address."""
+    return {
+        "host": host,
+        "port": port,
+        "http": Impatient,
+        "limit_concurrency": _CONNECTIONS,
+        "timeout_graceful_shutdown": _DRAIN_SECONDS,
+        "access_log": False,
+        "server_header": False,
+    }
+
+
+def serve(settings: Settings, host: str, port: int, processes: int) -> None:
+    """Serve until the process is told to end. Requests that have begun are answered.
+
+    Raises:
+        InputError: there is no champion, or it can't be opened.
+        Unavailable: the registry doesn't answer.
+    """
+    if processes == 1:
+        uvicorn.run(app(Deployment(settings)), **options(host, port))
+        return
+    Scorer.from_registry(settings.registry, settings.model)  # a wrong registry is an error before any process starts
+    settings.hand_over()
+    with TemporaryDirectory() as folder:
+        os.environ[FOLDER] = folder
+        uvicorn.run("din.server.app:create", factory=True, workers=processes, **options(host, port))

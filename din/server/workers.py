@@ -1,0 +1,68 @@
+"""Threads that score, a queue with an end, and a time limit.
+
+onnxruntime works without Python's lock, so threads score in parallel while the event loop reads and writes.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class BusyError(Exception):
+    """As many requests wait as may."""
+
+
+class LateError(Exception):
+    """A request was not answered in time."""
+
+
+class Workers:
+    """Threads for work that would block the event loop.
+
+    Args:
+        threads: the pieces of work that are done at once.
+        queue: the pieces that may wait.
+    """
+
+    def __init__(self, threads: int, queue: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, "score")
+        self._most = threads + queue
+        self.taken = 0
+
+    async def run(self, work: Callable[[], T], seconds: float) -> T:
+        """Return the result of a piece of work.
+
+        A piece that has begun can't be interrupted, so it keeps its place until it ends.
+
+        Raises:
+            BusyError: the queue is full.
+            LateError: `seconds` have passed. A piece that has not begun by then is not done.
+        """
+        if self.taken >= self._most:
+            raise BusyError
+        loop = asyncio.get_running_loop()
+        end = time.monotonic() + seconds
+
+        def in_time() -> T:
+            if time.monotonic() > end:
+                raise LateError
+            return work()
+
+        self.taken += 1
+        future = self._pool.submit(in_time)
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), max(0.0, seconds))
+        except TimeoutError:
+            raise LateError from None
+
+    def close(self) -> None:
+        """End the threads, after the pieces that have begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _leave(self) -> None:
+        self.taken -= 1

@@ -1,0 +1,149 @@
+"""The server follows promotions and rollbacks, and a bundle that is worse as a server never answers."""
+
+import shutil
+import threading
+
+import numpy as np
+import pytest
+from conftest import World, copied, shift
+
+from din.errors import InputError
+from din.serve import Limits, Scorer
+from din.serve.bundle import seal
+from din.server.deployment import Deployment
+from din.server.trial import objection
+
+REQUEST = {"history": ["i4", "i5"], "candidates": ["i6", "i7"]}
+
+
+@pytest.fixture
+def deployment(world: World) -> Deployment:
+    return world.deploy()
+
+
+def test_a_promotion_and_a_rollback(world: World, deployment: Deployment) -> None:
+    """The champion of each record answers, and no restart is needed."""
+    first = deployment.serving
+    second = world.crown(1)
+    assert deployment.serving is first
+    deployment.follow()
+    assert deployment.serving.scorer.version == second
+    assert not np.allclose(deployment.serving.scorer.score(REQUEST), first.scorer.score(REQUEST))
+    world.registry.append(first.scorer.version, world.registry.champion(), by="ann", reason="bad", action="rollback")
+    deployment.follow()
+    assert (deployment.serving.record.number, deployment.serving.scorer.version) == (3, first.scorer.version)
+
+
+def test_a_new_record_of_the_same_bundle(world: World, deployment: Deployment) -> None:
+    """The bundle stays open, and its record is the new one."""
+    scorer = deployment.serving.scorer
+    world.crown(0)
+    deployment.follow()
+    assert deployment.serving.scorer is scorer
+    assert deployment.serving.record.number == 2
+
+
+def test_a_damaged_bundle(world: World, deployment: Deployment) -> None:
+    """It is refused with its reason, the old one answers on, and the next record is followed."""
+    first = deployment.serving
+    version = world.crown(1)
+    stored = next((world.registry_folder / "bundles" / version).glob("request.onnx"))
+    stored.write_bytes(stored.read_bytes()[:-1])
+    for _ in range(2):
+        deployment.follow()
+        assert deployment.serving is first
+        assert deployment.refused and "request.onnx" in deployment.refused.reason
+    world.crown(0)
+    deployment.follow()
+    assert deployment.refused is None
+    assert deployment.serving.record.number == 3
+
+
+def test_a_graph_that_can_not_be_loaded(world: World, deployment: Deployment) -> None:
+    """A sound manifest over a graph that this onnxruntime can't read is refused too."""
+    (world.bundles[1] / "batch.onnx").write_bytes(b"of a later release")
+    seal(world.bundles[1])
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused and deployment.serving.record.number == 1
+
+
+def test_graphs_that_differ(world: World, deployment: Deployment) -> None:
+    """A bundle whose two graphs are two models is refused."""
+    shutil.copy(world.bundles[0] / "batch.onnx", world.bundles[1])
+    seal(world.bundles[1])
+    world.crown(1)
+    deployment.follow()
+    assert deployment.refused and "two graphs differ" in deployment.refused.reason
+
+
+def test_a_registry_that_is_away(world: World, deployment: Deployment) -> None:
+    """The bundle answers on, the problem is named, and the registry is followed again when it is back."""
+    away = world.registry_folder.rename(world.registry_folder.with_name("away"))
+    at = deployment.look.at
+    deployment.follow()
+    assert deployment.look.problem and deployment.look.at == at
+    assert len(deployment.serving.scorer.score(REQUEST)) == 2
+    away.rename(world.registry_folder)
+    world.crown(1)
+    deployment.follow()
+    assert deployment.look.problem is None and deployment.serving.record.number == 2
+
+
+def test_no_champion(world: World) -> None:
+    """A server without a bundle does not start."""
+    shutil.rmtree(world.registry_folder)
+    with pytest.raises(InputError, match="no champion yet"):
+        world.deploy()
+
+
+def test_the_watch(world: World) -> None:
+    """A thread follows the registry until it is told to end."""
+    deployment = world.deploy(refresh=0.01)
+    watch = threading.Thread(target=deployment.watch)
+    watch.start()
+    version = world.crown(1)
+    while deployment.serving.scorer.version != version:
+        assert watch.is_alive()
+    deployment.close()
+    watch.join(10)
+    assert not watch.is_alive()
+
+
+def test_a_request_that_is_no_longer_answered(world: World) -> None:
+    """A bundle must answer what the one before answered."""
+    old = Scorer.open(world.bundles[0])
+    assert objection(old, old, [REQUEST]) is None
+    reason = objection(old.within(Limits(candidates=1)), old, [REQUEST])
+    assert reason and old.version[:12] in reason and "2 entries" in reason
+
+
+def test_a_slower_bundle(world: World) -> None:
+    """A bundle that takes several times as long is refused."""
+
+    class Slow(Scorer):
+        def score(self, request, output="probability"):
+            for _ in range(9):
+                super().score(request, output)
+            return super().score(request, output)
+
+    old = Scorer.open(world.bundles[0])
+    reason = objection(Slow(world.bundles[0], old.version, 1), old, [REQUEST])
+    assert reason and "times as long" in reason
+
+
+def test_the_recorded_requests(deployment: Deployment) -> None:
+    """Large requests are not kept, and the oldest go."""
+    deployment.keep({"candidates": ["large"]}, 1 << 20)
+    for number in range(40):
+        deployment.keep({"candidates": [number]}, 20)
+    kept = [request["candidates"][0] for request in deployment._recorded]
+    assert kept == list(range(24, 40))
+
+
+def test_both_bundles_differ(world: World, tmp_path) -> None:
+    """The tests' two bundles are two models, and a shifted graph is another one."""
+    copied(world.bundles[0], tmp_path / "third")
+    shift(tmp_path / "third" / "request.onnx")
+    seal(tmp_path / "third")
+    assert len({Scorer.open(bundle).version for bundle in [*world.bundles, tmp_path / "third"]}) == 3

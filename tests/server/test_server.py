@@ -1,0 +1,189 @@
+"""The server answers as the scorer does, refuses what is wrong in one line, and never hangs."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import httpx
+import jsonschema
+import numpy as np
+import pytest
+from conftest import LIMITS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from din.serve import Scorer
+from din.server import run
+
+REQUEST = {
+    "user": {"user_id": 3, "age": 30},
+    "history": ["i4", {"item_id": "i5", "rating": 4}],
+    "candidates": ["i6", 7],
+}
+
+
+@pytest.fixture
+def client(world, serving) -> Iterator[httpx.Client]:
+    with serving(world.deploy(timeout=5)) as client:
+        yield client
+
+
+@pytest.fixture
+def scorer(world) -> Scorer:
+    return Scorer.open(world.bundles[0])
+
+
+@pytest.mark.parametrize("request_", [REQUEST, {"candidates": []}, {"candidates": ["unknown"], "context": None}])
+def test_one_request(request_, client: httpx.Client, scorer: Scorer) -> None:
+    """The answer holds the scorer's probabilities and the bundle's version."""
+    answer = client.post("/v1/score", json=request_)
+    assert answer.status_code == 200
+    assert answer.json() == {"version": scorer.version, "probabilities": scorer.score(request_).tolist()}
+
+
+def test_many_requests(client: httpx.Client, scorer: Scorer) -> None:
+    """A list is answered by a list for each request."""
+    requests = [REQUEST, {"candidates": ["i1"]}, {"candidates": []}]
+    answer = client.post("/v1/score", json=requests).json()
+    assert answer["probabilities"] == [found.tolist() for found in scorer.score_many(requests)]
+    assert client.post("/v1/score", json=[]).json()["probabilities"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"", 422, "not JSON"),
+        (b'{"candidates": [', 422, "not JSON"),
+        (b"[" * 50_000, 422, "not JSON"),
+        (b"3", 422, "expected an object"),
+        (b"[3]", 422, "request 0"),
+        (b'[{"candidates": []}, {"candidates": 4}]', 422, "request 1: candidates: 4"),
+        (b'{"candidats": []}', 422, "unknown key 'candidats'"),
+        (b'{"candidates": [1], "user": {"age": "31"}}', 422, "age: '31'"),
+        (b'{"candidates": [' + b"1, " * 1000 + b"1]}", 422, "1,001 entries"),
+        (b" " * 100_001, 413, "larger than 0.1 MB"),
+    ],
+)
+def test_a_wrong_body(body: bytes, status: int, says: str, client: httpx.Client) -> None:
+    """One line names what is wrong, and the server answers on."""
+    answer = client.post("/v1/score", content=body)
+    assert answer.status_code == status
+    assert says in answer.json()["error"] and "\n" not in answer.json()["error"]
+    assert client.post("/v1/score", json=REQUEST).status_code == 200
+
+
+def test_a_wrong_route(client: httpx.Client) -> None:
+    """Unknown paths and methods are errors in JSON too."""
+    assert client.get("/v1/scores").json() == {"error": "Not Found"}
+    assert client.get("/v1/score").status_code == 405
+
+
+def test_an_endless_body_is_not_read(client: httpx.Client) -> None:
+    """A body without a length ends at the limit."""
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b" " * 10_000
+
+    try:
+        assert client.post("/v1/score", content=endless()).status_code == 413
+    except httpx.WriteError:
+        pass  # the server closed the connection before the client had read the answer
+    assert client.get("/v2/health/live").json() == {"live": True}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*REQUEST, "item_id", "age", "tags", ""]), inner),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(JSON)
+def test_any_json(client: httpx.Client, value) -> None:
+    """Whatever is sent, the answer is scores or one line."""
+    answer = client.post("/v1/score", content=json.dumps(value).encode("utf-8", "surrogatepass"))
+    assert answer.status_code in (200, 422)
+    assert set(answer.json()) >= ({"probabilities"} if answer.status_code == 200 else {"error"})
+
+
+def test_a_slow_body(world, serving) -> None:
+    """A body that does not arrive in time is answered with 408."""
+    with serving(world.deploy(timeout=0.2)) as client, connected(client) as connection:
+        connection.sendall(b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert b" 408 " in connection.recv(4096).split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /v1/score HT", b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET"])
+def test_a_slow_head(begun: bytes, world, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose request does not begin in time is closed."""
+    monkeypatch.setattr(run, "_HEAD_SECONDS", 0.2)
+    with serving(world.deploy()) as client, connected(client) as connection:
+        connection.sendall(begun)
+        while connection.recv(4096):
+            pass
+
+
+def connected(client: httpx.Client) -> socket.socket:
+    connection = socket.create_connection((client.base_url.host, client.base_url.port))
+    connection.settimeout(10)
+    return connection
+
+
+def test_the_open_inference_protocol(client: httpx.Client, scorer: Scorer) -> None:
+    """One text of JSON goes in, and one tensor of probabilities comes out."""
+    tensor = {"name": "request", "datatype": "BYTES", "shape": [1], "data": [json.dumps(REQUEST)]}
+    answer = client.post("/v2/models/log/infer", json={"id": "7", "inputs": [tensor]}).json()
+    (output,) = answer["outputs"]
+    assert (answer["id"], answer["model_version"], output["shape"]) == ("7", scorer.version, [2])
+    assert output["data"] == scorer.score(REQUEST).tolist()
+    told = client.get("/v2/models/log").json()
+    assert (told["inputs"][0]["name"], told["outputs"][0]["name"]) == ("request", output["name"])
+
+
+@pytest.mark.parametrize(
+    "inputs", [None, [], [{}], [{"name": "request", "datatype": "FP32", "data": [1]}], [{"name": "x", "data": []}], "x"]
+)
+def test_a_wrong_tensor(inputs, client: httpx.Client) -> None:
+    """The message shows the form."""
+    answer = client.post("/v2/models/log/infer", json={"inputs": inputs})
+    assert answer.status_code == 422 and '"datatype": "BYTES"' in answer.json()["error"]
+
+
+def test_what_answers(client: httpx.Client, scorer: Scorer) -> None:
+    """The model's page names version, record and fields, and its example is answered."""
+    told = client.get("/v1/model").json()
+    assert (told["version"], told["record"]["number"], told["max_history"]) == (scorer.version, 1, scorer.max_history)
+    assert told["fields"]["price"] == {"group": "item", "kind": "numeric"}
+    assert client.post("/v1/score", json=told["example"]).status_code == 200
+    assert client.get("/v2/health/ready").json()["version"] == scorer.version
+
+
+def test_the_description(client: httpx.Client) -> None:
+    """The schema accepts the example and refuses what the server refuses."""
+    content = client.get("/openapi.json").json()["paths"]["/v1/score"]["post"]["requestBody"]["content"]
+    described = content["application/json"]
+    for value, valid in [(described["example"], True), ([REQUEST], True), ({"candidates": [1], "usr": {}}, False)]:
+        assert jsonschema.Draft202012Validator(described["schema"]).is_valid(value) is valid
+        assert (client.post("/v1/score", json=value).status_code == 200) is valid
+
+
+def test_figures(client: httpx.Client, scorer: Scorer) -> None:
+    """Answers are counted by status, and candidates by version."""
+
+    def figure(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return float(next((line.split()[-1] for line in lines if line.startswith(name)), 0))
+
+    scored = f'din_scores_total{{version="{scorer.version}"}}'
+    before = [figure(name) for name in ('din_answers_total{status="422"}', scored)]
+    client.post("/v1/score", content=b"3")
+    client.post("/v1/score", json=REQUEST)
+    after = [figure(name) for name in ('din_answers_total{status="422"}', scored)]
+    assert np.subtract(after, before).tolist() == [1, 2]
+    assert figure("din_record ") == 1
+
+
+def test_limits_are_those_of_the_settings(world) -> None:
+    """Every bundle that answers has the limits of the command."""
+    assert world.deploy().serving.scorer.limits == LIMITS
