@@ -1,8 +1,8 @@
 """Answer requests over HTTP with the champion of a registry, and follow promotions and rollbacks without a restart.
 
-    settings.py   what `din serve` was told
+    settings.py   the options of `din serve`
     deployment.py the bundle that answers now, and the watch that replaces it
-    trial.py      what a bundle must show before it answers
+    trial.py      the conditions for a bundle to answer
     workers.py    threads that score, a queue with an end, and a time limit
     app.py        the routes
     openapi.py    their description, from the bundle's signature

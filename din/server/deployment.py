@@ -43,7 +43,7 @@ class Refusal:
 
 @dataclass
 class Look:
-    """What the watch knows about the registry.
+    """The newest answer of the registry.
 
     Attributes:
         at: the time of the last answer of the registry, in seconds of the monotonic clock.

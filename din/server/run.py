@@ -66,7 +66,7 @@ def options(host: str, port: int) -> dict[str, Any]:
 
 
 def serve(settings: Settings, host: str, port: int, processes: int) -> None:
-    """Serve until the process is told to end. Requests that have begun are answered.
+    """Serve until a signal ends the process. Requests that have begun are answered.
 
     Raises:
         InputError: there is no champion, or it can't be opened.

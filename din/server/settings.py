@@ -1,4 +1,4 @@
-"""What `din serve` was told, as each of its processes reads it."""
+"""The options of `din serve`, as each of its processes reads them."""
 
 import json
 import os
@@ -12,7 +12,7 @@ _VARIABLE = "DIN_SERVE"
 
 @dataclass(frozen=True)
 class Settings:
-    """What one process needs to know.
+    """The options of `din serve`, for one of its processes.
 
     Attributes:
         registry: the URI of the registry.

@@ -1,4 +1,4 @@
-"""What a bundle must show before it answers: that it is as good a server as the one before.
+"""The conditions for a bundle to answer: it must be as good a server as the one before.
 
 Whether it is as good a model was judged by the gates. They did not see the requests of this service.
 """

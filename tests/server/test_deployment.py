@@ -98,7 +98,7 @@ def test_no_champion(world: World) -> None:
 
 
 def test_the_watch(world: World) -> None:
-    """A thread follows the registry until it is told to end."""
+    """A thread follows the registry until it is stopped."""
     deployment = world.deploy(refresh=0.01)
     watch = threading.Thread(target=deployment.watch)
     watch.start()

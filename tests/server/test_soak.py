@@ -29,7 +29,7 @@ REQUESTS = [
 
 
 class Client(threading.Thread):
-    """Sends requests until it is told to end, and notes each answer that its version would not give."""
+    """Sends requests until it is stopped, and notes each answer that its version would not give."""
 
     def __init__(self, port: int, expected: dict[str, list[list[float]]], seed: int) -> None:
         super().__init__()
