@@ -19,7 +19,7 @@ _HEAD_SECONDS = 10.0
 _CONNECTIONS = 1000
 """More connections at once are answered with 503."""
 _DRAIN_SECONDS = 30
-"""The time for requests that have begun when the server is told to end."""
+"""The time for requests that have begun when a signal ends the server."""
 
 
 class Impatient(HttpToolsProtocol):
