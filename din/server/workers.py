@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """As many requests wait as may."""
+    """The queue is full."""
 
 
 class LateError(Exception):
