@@ -59,7 +59,7 @@ def test_late_work_is_not_done(blocked) -> None:
 
 
 def test_an_error_is_the_callers(blocked) -> None:
-    """What the work raises is raised."""
+    """An error of the work reaches its caller."""
     workers, _ = blocked
     with pytest.raises(ZeroDivisionError):
         asyncio.run(workers.run(lambda: 1 // 0, 10))
