@@ -145,36 +145,32 @@ class AmazonReviews(Publisher):
         return items.select(columns, first)  # an item that is described twice counts as described first
 
     def _literals(self, file: File) -> Rows:
-        """Read the metadata of 2014.
+        """Read the metadata of 2014: an item has several paths, whose names are kept once.
 
         The first key of a line tells whether its item was reviewed. Eight of nine lines are skipped by it, unparsed.
         """
         reviewed = {item for (item,) in self._reviews.con.execute(self._reviewed()).fetchall()}
-        found: dict[str, dict[str, Any]] = {}
+        found: dict[str, tuple[Any, ...]] = {}
         with unreadable(file.name), file.lines() as lines:
             for number, line in enumerate(lines, 1):
                 asin = _ASIN.match(line)
                 if asin and asin[1].decode() not in reviewed:
                     continue
                 try:
-                    row = _described(ast.literal_eval(line.decode()))
+                    record = ast.literal_eval(line.decode())
+                    paths = record.get("categories") or [[]]
+                    names = list(dict.fromkeys(name for path in paths for name in path))
+                    row = (record["asin"], paths[-1][-1] if paths[-1] else None, names, record.get("brand"))
                 except _MALFORMED as error:
                     raise InputError(
                         f"{file.name} line {number}: {line[:80]!r} ({error}); expected a Python dict with 'asin' and "
                         "'categories', a list of paths: download the file again"
                     ) from None
-                if row["asin"] in reviewed:
-                    found.setdefault(row["asin"], row)
-        schema = pa.schema({"asin": _TEXT, "category": _TEXT, "categories": _PATH, "brand": _TEXT})
-        return Rows.of(Part(pa.Table.from_pylist([*found.values()], schema), ((file.name, len(found)),)))
-
-
-def _described(record: dict[str, Any]) -> dict[str, Any]:
-    """Return an item of 2014, with the last name of its last path, and all names once."""
-    paths = record.get("categories") or [[]]
-    names = list(dict.fromkeys(name for path in paths for name in path))
-    category = paths[-1][-1] if paths[-1] else None
-    return {"asin": record["asin"], "category": category, "categories": names, "brand": record.get("brand")}
+                if row[0] in reviewed:
+                    found.setdefault(row[0], row)
+        columns = zip(*found.values(), strict=True) if found else ([], [], [], [])
+        kinds = {"asin": _TEXT, "category": _TEXT, "categories": _PATH, "brand": _TEXT}
+        return Rows.of(Part.of(file.name, dict(zip(kinds, map(pa.array, columns, kinds.values()), strict=True))))
 
 
 def _first_line(file: File) -> bytes:

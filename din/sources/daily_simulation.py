@@ -36,7 +36,7 @@ from din.params import Simulate, to_json
 from din.progress import track
 from din.schema import DAY_US, ITEM_ID, SEQUENCE
 from din.sources import SOURCES, rawlog
-from din.sources.rawlog import RawLog
+from din.sources.rawlog import Part, RawLog
 from din.sources.simulate import (
     FIELDS,
     INTERCEPT,
@@ -49,7 +49,6 @@ from din.sources.simulate import (
     behaviours_of,
     draw_items,
     events,
-    part,
 )
 from din.sources.source import Earlier, Source, Written
 from din.workspace import Workspace
@@ -119,8 +118,9 @@ class DailySimulation(Source):
     def read(self) -> RawLog:
         """Draw the items, the history and the events of the last day."""
         newest = len(self.days) - 1
-        others = {"items": part(self.world.items(newest)), "history": part(self.world.history())}
-        return replace(self._log(newest, self._start(newest)), **others)
+        others = {"items": self.world.items(newest), "history": self.world.history()}
+        parts = {name: Part.of("simulate", columns) for name, columns in others.items()}
+        return replace(self._log(newest, self._start(newest)), **parts)
 
     def write(self, tree: Path, earlier: Earlier) -> Written:
         """Draw the log day by day."""

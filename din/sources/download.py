@@ -54,21 +54,19 @@ class Download:
             raise InputError(f"{key}: {path!r} holds no file; relative paths start at the project's root. {_PAGE}")
         return cls(key, path, tuple(files))
 
-    def find(self, *names: str) -> File | None:
-        """Return the file with one of these base names, or None.
+    def find(self, fits: Callable[[str], bool], expected: str) -> File | None:
+        """Return the file whose base name fits, or None.
 
         Raises:
-            InputError: there are several.
+            InputError: there are several. The message lists them.
         """
-        return self._only([file for file in self.files if _base(file) in names], " or ".join(names))
-
-    def need(self, *names: str) -> File:
-        """Return the file with one of these base names.
-
-        Raises:
-            InputError: there is none, or there are several. The message lists the files.
-        """
-        return self.only(lambda name: name in names, " or ".join(names))
+        found = [file for file in self.files if fits(_base(file))]
+        if len(found) > 1:
+            raise InputError(
+                f"{self.key}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
+                "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
+            )
+        return found[0] if found else None
 
     def only(self, fits: Callable[[str], bool], expected: str) -> File:
         """Return the one file whose base name fits.
@@ -76,7 +74,7 @@ class Download:
         Raises:
             InputError: there is none, or there are several. The message lists the files.
         """
-        found = self._only([file for file in self.files if fits(_base(file))], expected)
+        found = self.find(fits, expected)
         if found is None:
             raise InputError(
                 f"{self.key}: {self.place!r} holds no {expected}, plain or with .gz, .bz2 or .zst; "
@@ -84,13 +82,9 @@ class Download:
             )
         return found
 
-    def _only(self, found: list[File], expected: str) -> File | None:
-        if len(found) > 1:
-            raise InputError(
-                f"{self.key}: {self.place!r} holds {len(found)} files that may be {expected}: {_listed(found)}; "
-                "expected one: leave the others out, e.g. with the glob folder/*Electronics*"
-            )
-        return found[0] if found else None
+    def need(self, *names: str) -> File:
+        """Return the one file with one of these base names; see `only`."""
+        return self.only(lambda name: name in names, " or ".join(names))
 
 
 def _base(file: File) -> str:

@@ -97,14 +97,13 @@ class MovieLens(Source):
             BEHAVIOUR: np.ones_like(label),
             "rating": rating,
         }
-        films, titles, years, genres = zip(*rows.films, strict=True)
+        films, titles, years, names = zip(*rows.films, strict=True)
+        genres = pa.array(names, pa.list_(pa.string()))
         users, ages, genders, occupations = zip(*rows.users, strict=True)
         return RawLog(
-            events=_part(events),
-            items=_part(
-                {ITEM_ID: films, "title": titles, "year": years, "genres": pa.array(genres, pa.list_(pa.string()))}
-            ),
-            users=_part({USER_ID: users, "age": ages, "gender": genders, "occupation": occupations}),
+            events=Part.of("ml-100k", events),
+            items=Part.of("ml-100k", {ITEM_ID: films, "title": titles, "year": years, "genres": genres}),
+            users=Part.of("ml-100k", {USER_ID: users, "age": ages, "gender": genders, "occupation": occupations}),
             fields=FIELDS,
             protocol="by_user",
         )
@@ -244,8 +243,3 @@ def _from_index(cache: Path) -> None:
     if done.returncode:
         hint = "; this environment has no pip: python -m ensurepip" if "No module named pip" in done.stderr else ""
         raise ValueError((done.stderr.strip().splitlines() or ["pip failed"])[-1] + hint)
-
-
-def _part(columns: dict[str, Any]) -> Part:
-    table = pa.table(columns)
-    return Part(table, (("ml-100k", table.num_rows),))

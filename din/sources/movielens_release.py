@@ -60,7 +60,7 @@ class MovieLensRelease(Publisher):
         """Return the files of each table."""
         download = self.download()
         ratings = download.need("ratings.csv", "ratings.dat")
-        users = download.find("users.dat")
+        users = download.find(lambda name: name == "users.dat", "users.dat")
         films = download.need(f"movies.{ratings.suffix}")
         return {"events": (ratings,), "items": (films,), "users": (users,) if users else ()}
 

@@ -52,6 +52,12 @@ class Part:
     table: pa.Table
     files: tuple[tuple[str, int], ...]
 
+    @classmethod
+    def of(cls, name: str, columns: Mapping[str, Any]) -> "Part":
+        """Return a table of one file."""
+        table = pa.table({**columns})
+        return cls(table, ((name, table.num_rows),))
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -88,8 +88,8 @@ def draw(p: Simulate) -> RawLog:
     sequence = np.arange(n * steps)
     return RawLog(
         events=events(1 + np.repeat(users, steps)[order], item, time.ravel()[order], sequence, label.ravel()[order]),
-        items=part({ITEM_ID: 1 + np.arange(p.items), "category": np.arange(p.items) % p.categories}),
-        history=part(behaviours_of(1 + of_user, prior_items, before, position)),
+        items=Part.of("simulate", {ITEM_ID: 1 + np.arange(p.items), "category": np.arange(p.items) % p.categories}),
+        history=Part.of("simulate", behaviours_of(1 + of_user, prior_items, before, position)),
         truth=pa.table({SEQUENCE: sequence, "probability": probability.ravel()[order]}),
         fields=FIELDS,
         protocol="by_user",
@@ -110,10 +110,4 @@ def behaviours_of(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence
 def events(user: np.ndarray, item: np.ndarray, time: np.ndarray, sequence: np.ndarray, label: np.ndarray) -> Part:
     """Return events whose clicks are the behaviours."""
     label = label.astype(np.int8)
-    return part(behaviours_of(user, item, time, sequence) | {LABEL: label, BEHAVIOUR: label})
-
-
-def part(columns: dict[str, Any]) -> Part:
-    """Return a table of a simulated log."""
-    table = pa.table(columns)
-    return Part(table, (("simulate", table.num_rows),))
+    return Part.of("simulate", behaviours_of(user, item, time, sequence) | {LABEL: label, BEHAVIOUR: label})

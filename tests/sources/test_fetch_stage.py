@@ -1,8 +1,6 @@
 """When `fetch` rewrites files, which files it keeps, and what a failure leaves."""
 
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -55,40 +53,36 @@ def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params
     }
 
 
-def test_a_changed_day_leaves_the_others_untouched(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """After one label changed, only its day's file and the manifest are new; others keep bytes, inode and time."""
+def _relabel(lines: list[str]) -> list[str]:
+    """Change the label of the third event, on the second day."""
+    return [line.replace(",0,a", ",1,a") if number == 3 else line for number, line in enumerate(lines)]
+
+
+@pytest.mark.parametrize(
+    ("change", "days", "written"),
+    [
+        (_relabel, {1, 2, 3}, {2}),
+        (lambda lines: [*lines, "1,10,1700300000,1,a"], {1, 2, 3, 4}, {4}),
+        (lambda lines: lines[:5], {1, 2}, set()),
+    ],
+    ids=["a label", "a new day", "a removed day"],
+)
+def test_a_change_writes_its_day_alone(
+    workspace: Workspace,
+    table_params: Callable[..., Params],
+    change: Callable[[list[str]], list[str]],
+    days: set[int],
+    written: set[int],
+) -> None:
+    """The other days keep bytes, inode and time, and days that the source no longer has are removed."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
-    lines = (workspace.root / "clicks.csv").read_text().splitlines()
-    lines[3] = lines[3].replace(",0,a", ",1,a")  # the third event, on the second day
-    (workspace.root / "clicks.csv").write_text("\n".join(lines) + "\n")
+    log = workspace.root / "clicks.csv"
+    log.write_text("\n".join(change(log.read_text().splitlines())) + "\n")
     fetch(workspace, table_params())
     after = snapshot(workspace)
-    assert after.keys() == before.keys()
-    assert {path for path in after if after[path] != before[path]} == {day(2), "manifest.json"}
-    changed = pq.read_table(workspace.raw / day(2), partitioning=None)
-    assert changed["label"].to_pylist() == [1, 1]
-
-
-def test_a_new_day_is_added(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """Appended events make a new file, and the files of earlier days stay."""
-    fetch(workspace, table_params())
-    before = snapshot(workspace)
-    with (workspace.root / "clicks.csv").open("a") as log:
-        log.write("1,10,1700300000,1,a\n")
-    fetch(workspace, table_params())
-    after = snapshot(workspace)
-    assert {path for path in after if after[path] != before.get(path)} == {day(4), "manifest.json"}
-
-
-def test_a_removed_day_is_removed(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """A day that the source no longer has is removed from data/raw."""
-    fetch(workspace, table_params())
-    (workspace.root / "clicks.csv").write_text(
-        "\n".join((workspace.root / "clicks.csv").read_text().splitlines()[:5]) + "\n"
-    )
-    fetch(workspace, table_params())
-    assert [*snapshot(workspace)] == [day(1), day(2), "manifest.json"]
+    assert after.keys() == {*map(day, days), "manifest.json"}
+    assert {path for path in after if after[path] != before.get(path)} == {*map(day, written), "manifest.json"}
 
 
 def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_params: Callable[..., Params]) -> None:
@@ -180,16 +174,6 @@ def test_only_the_code_of_the_own_source_counts() -> None:
     assert not {"din/sources/kuairand.py", "din/sources/fetch.py", "din/params/gate.py"} & covered.keys()
 
 
-def test_a_change_of_equal_size_is_seen(workspace: Workspace, table_params: Callable[..., Params]) -> None:
-    """The cache of hashes notices new contents even if the modification time is preserved."""
-    fetch(workspace, table_params())
-    status = (workspace.root / "clicks.csv").stat()
-    (workspace.root / "clicks.csv").write_text((workspace.root / "clicks.csv").read_text().replace(",0,a", ",1,a"))
-    os.utime(workspace.root / "clicks.csv", ns=(status.st_atime_ns, status.st_mtime_ns))
-    fetch(workspace, table_params())
-    assert pq.read_table(workspace.raw / day(1), partitioning=None)["label"].to_pylist() == [1, 1]
-
-
 def test_a_source_that_changes_while_it_is_read(
     workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,14 +207,3 @@ def test_a_failure_while_writing_leaves_the_old_tree(
         fetch(workspace, table_params(keep=("tab",)))
     assert snapshot(workspace) == before
     assert [path.name for path in (workspace.root / "data").iterdir()] == ["raw"]
-
-
-def test_another_source_replaces_the_tree(
-    workspace: Workspace, params: Params, table_params: Callable[..., Params]
-) -> None:
-    """No file of the old log is left beside the new one."""
-    small = replace(params.fetch, source="simulate", simulate=replace(params.fetch.simulate, users=20))
-    fetch(workspace, replace(params, fetch=small))
-    assert (workspace.raw / "truth" / "truth.parquet").exists()
-    fetch(workspace, table_params())
-    assert [*snapshot(workspace)] == [day(1), day(2), day(3), "manifest.json"]

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from featurize.featurize_files import Built
 
 from din.artifacts import read_json
 from din.errors import InputError
@@ -98,22 +97,6 @@ def test_statistics_and_unused_logs_are_not_read(
     assert (workspace.raw / "manifest.json").stat() == before
 
 
-def test_a_changed_row_rewrites_its_day(
-    workspace: Workspace, folder: Path, public_params: Callable[..., Params]
-) -> None:
-    """After one label of the last day changed, the files of other days keep their inode and time."""
-    params = public_params("kuairand-pure", "KuaiRand-Pure")
-    fetch(workspace, params)
-    days = sorted((workspace.raw / "events").glob("*/*"))
-    before = [day.stat() for day in days]
-    log = folder / "log_standard_4_22_to_5_08_pure.csv"
-    log.write_text(log.read_text().replace(row(1, 20, 3, 1, 0), row(1, 20, 3, 1, 1)))
-    fetch(workspace, params)
-    after = [day.stat() for day in days]
-    same = [(a.st_ino, a.st_mtime_ns) == (b.st_ino, b.st_mtime_ns) for a, b in zip(before, after, strict=True)]
-    assert same == [True, True, True, False]
-
-
 def test_the_example(workspace: Workspace, folder: Path, example_params: Callable[[str], Params]) -> None:
     """The example runs on the publisher's folder, whose log is longer than the one in this test."""
     params = example_params("kuairand-pure")
@@ -125,34 +108,17 @@ def test_the_example(workspace: Workspace, folder: Path, example_params: Callabl
     assert {"user_id", "register_days_range", "tag", "tab"} <= {field["name"] for field in manifest["fields"]}
 
 
-def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[..., Params]) -> None:
-    """The last days test, and a history holds clicks with their feedback."""
-    params = public_params("kuairand-pure", "KuaiRand-Pure")
-    fetch(workspace, params)
-    featurize(workspace, params)
-    built = Built(workspace)
-    rows = built.impressions()
-    assert [row["split"] for row in rows] == ["train"] * 2 + ["valid"] * 3 + ["test"] * 3
-    assert [row["item"] for row in rows] == [10, 20, 20, 20, 10, 99, 30, 20]
-    assert rows[1]["history"] == []  # shown at the same moment
-    past = rows[6]["history"]
-    assert [row["item"] for row in past] == [10]
-    assert past[0].keys() >= {"is_like", "long_view", "play_time_ms"}
-    assert not rows[6].keys() & {"is_like", "long_view", "play_time_ms"}
-
-
-def test_a_bad_value(folder: Path, fetch_public: Fetch) -> None:
-    """The message names the file and line in either log."""
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("1,20,", "1,two,", r"pure.csv row 4: video_id is 'two'; expected a whole number: download the publisher's"),
+        (",1,1,0,", ",7,1,0,", r"pure.csv row 1: is_click is 7; expected 0 or 1"),
+        ("is_click", "click", r"pure.csv: no column 'is_click'; its columns: user_id, video_id"),
+    ],
+)
+def test_a_bad_value(folder: Path, fetch_public: Fetch, old: str, new: str, says: str) -> None:
+    """The message names the file and row in either log."""
     log = folder / "log_standard_4_22_to_5_08_pure.csv"
-    good = log.read_text()
-    log.write_text(good + row(1, 20, 3, 2, 0).replace("1,20,", "1,two,"))
-    with pytest.raises(InputError, match=r"log_standard_4_22.*row 5: video_id is 'two'; expected a whole number"):
-        fetch_public("kuairand-pure", "KuaiRand-Pure")
-    log.write_text(good + row(1, 20, 3, 2, 7))
-    with pytest.raises(InputError, match=r"log_standard_4_22_to_5_08_pure.csv row 5: is_click is 7; expected 0 or 1"):
-        fetch_public("kuairand-pure", "KuaiRand-Pure")
-    log.write_text(good.replace("is_click", "click"))
-    with pytest.raises(
-        InputError, match=r"4_22_to_5_08_pure.csv: no column 'is_click'; its columns: user_id, video_id"
-    ):
+    log.write_text(log.read_text().replace(old, new))
+    with pytest.raises(InputError, match=f"log_standard_4_22_to_5_08_{says}"):
         fetch_public("kuairand-pure", "KuaiRand-Pure")

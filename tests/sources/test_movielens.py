@@ -1,19 +1,19 @@
 """MovieLens-100k in both forms, on made-up rows and without a network."""
 
+import http.client
+import io
 import shutil
 import subprocess
 import urllib.request
 import zipfile
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from stages import exit_code
 
 from din.artifacts import read_json
 from din.errors import InputError, Unavailable
 from din.params import Params
-from din.params.fetch import MovieLens
 from din.sources import movielens
 from din.sources.fetch import fetch
 from din.sources.rawlog import checked
@@ -120,13 +120,6 @@ def test_the_log(workspace: Workspace, params: Params) -> None:
     assert declared <= columns
 
 
-def test_positive_rating(workspace: Workspace, params: Params) -> None:
-    """The parameter sets the threshold of a click."""
-    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
-    log = movielens.MovieLens(workspace, MovieLens(path=None, positive_rating=4.5), None).read()
-    assert log.events.table["label"].to_pylist() == [0, 1, 0]
-
-
 @pytest.mark.parametrize("form", ["ml-100k.zip", "ml-100k"])
 def test_a_path_is_read_without_the_network(workspace: Workspace, form: str, public_params, offline: list[str]) -> None:
     """The publisher's zip, or its unpacked folder, gives the same files as a download."""
@@ -198,9 +191,28 @@ def test_other_rows_are_refused(workspace: Workspace, params: Params) -> None:
     assert not archive.exists()
 
 
-def test_a_broken_archive_falls_through(workspace: Workspace, params: Params) -> None:
-    """A truncated download is skipped for the next route."""
-    (workspace.fetched / movielens.ARCHIVES[0]).write_bytes(b"PK\x03\x04 cut")
-    write_wheel(workspace.fetched / movielens.ARCHIVES[1])
-    fetch(workspace, params)
-    assert sum(pq.read_metadata(path).num_rows for path in workspace.raw.glob("events/*/*")) == 3
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_download_is_stored_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: list[str], cut: bool
+) -> None:
+    """A connection that ends early is an error, and neither the archive nor a part of it stays."""
+    archive = tmp_path / "cache" / movielens.ARCHIVES[0]
+    content = bytes(range(256)) * 1000
+
+    class Response(io.BytesIO):
+        length = len(content)
+
+        def read(self, size: int | None = -1) -> bytes:
+            found = super().read(size)
+            self.length -= len(found)
+            return found
+
+    sent = Response(content[:1000] if cut else content)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: sent)
+    if cut:
+        with pytest.raises(http.client.IncompleteRead):
+            movielens._from_publisher(archive.parent)
+        assert not [*archive.parent.glob("*")]
+    else:
+        movielens._from_publisher(archive.parent)
+        assert archive.read_bytes() == content

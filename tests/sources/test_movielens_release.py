@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from featurize.featurize_files import Built
 
 from din.artifacts import read_json
 from din.errors import InputError
-from din.featurize.build import featurize
-from din.params import Params
-from din.sources.fetch import fetch
 from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
@@ -84,23 +80,6 @@ def test_a_downloaded_zip(workspace: Workspace, fetch_public: Fetch, monkeypatch
             archive.write(path, f"ml-20m/{path.name}")
         archive.writestr("__MACOSX/ml-20m/._ratings.csv", b"\x00")
     assert fetch_public("movielens", "ml-20m.zip") == fetch_public("movielens", "ml-20m")
-
-
-@pytest.mark.parametrize("write", [write_csv, write_dat])
-def test_to_shards(workspace: Workspace, write: Callable[[Path], None], public_params: Callable[..., Params]) -> None:
-    """Held-out users test, films of the same second are not each other's history, and ratings describe past rows."""
-    write(workspace.root / "ml")
-    params = public_params("movielens", "ml")
-    fetch(workspace, params)
-    featurize(workspace, params)
-    built = Built(workspace)
-    shown = built.impressions()
-    splits = {user: {row["split"] for row in shown if row["user"] == user} for user in range(1, 40)}
-    assert {*map(len, splits.values())} == {1}
-    assert {split for own in splits.values() for split in own} >= {"train", "test"}
-    own = {row["item"]: [past["item"] for past in row["history"]] for row in shown if row["user"] == 1}
-    assert own == {10: [20], 20: [], 30: [20]}
-    assert {field["name"] for field in built.manifest["fields"]} >= {"item_id", "genres", "year", "rating"}
 
 
 @pytest.mark.parametrize(

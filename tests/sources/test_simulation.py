@@ -90,14 +90,6 @@ def test_no_user_has_two_behaviours_at_once(log: RawLog) -> None:
     assert len(np.unique(np.stack([events["user_id"], events["timestamp"]]), axis=1).T) == len(events["label"])
 
 
-def test_the_same_params_give_the_same_log(params: Params) -> None:
-    """Equal parameters give equal logs, and another seed gives another log."""
-    block = replace(params.fetch.simulate, users=50)
-    first, second, other = (draw(replace(block, seed=seed)) for seed in (1, 1, 2))
-    assert first.events.table.equals(second.events.table)
-    assert not first.events.table.equals(other.events.table)
-
-
 def test_the_log_of_the_shipped_params_never_changes(log: RawLog) -> None:
     """Ids, times and labels of the default log are as in all earlier releases; published figures rest on them."""
     digest = hashlib.sha256()
@@ -130,12 +122,3 @@ def test_the_bounds_of_parameters_are_those_of_the_simulation(params: Params, ke
     """A value just beyond what a user can hold is refused when parameters are read."""
     with pytest.raises(InputError, match=rf"{key}: Input {says}, got {value}"):
         parse(Simulate, to_json(params.fetch.simulate) | {key: value}, "here")
-
-
-def test_the_longest_allowed_history(params: Params) -> None:
-    """Even with the largest number of impressions, nobody has more than 50 behaviours before the last one."""
-    block = replace(params.fetch.simulate, users=30, impressions_per_user=46)
-    log = draw(block)
-    assert log.history
-    prior = np.bincount(numpy(log.history.table)["user_id"], minlength=31)
-    assert prior[1:].max() + 45 <= 50

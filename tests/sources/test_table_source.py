@@ -339,12 +339,6 @@ def test_ids_that_pandas_made_floats(workspace: Workspace, fetch_table: Fetch) -
     assert fetch_table(events="t.parquet")["events"]["user_id"].to_pylist() == [1, 2]
 
 
-def test_items_unknown_to_the_item_table_are_allowed(workspace: Workspace, fetch_table: Fetch) -> None:
-    """Fetch allows unknown items; validate_raw judges how many are too many."""
-    (workspace.root / "items.csv").write_text("item_id,c\n999,x\n")
-    assert fetch_table(items="items.csv")["events"].num_rows == 6
-
-
 def test_quoted_text_with_newlines(workspace: Workspace, fetch_table: Fetch) -> None:
     """Commas, quotes and line ends inside quotes belong to the value."""
     (workspace.root / "items.csv").write_text('item_id,title\n10,"a, ""b""\nc"\n')

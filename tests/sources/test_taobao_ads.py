@@ -5,13 +5,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from featurize.featurize_files import Built
 
 from din.artifacts import read_json
 from din.errors import InputError
-from din.featurize.build import featurize
-from din.params import Params
-from din.sources.fetch import fetch
 from din.workspace import Workspace
 
 Fetch = Callable[..., dict[str, pa.Table]]
@@ -89,20 +85,6 @@ def test_behaviours_of_some_kinds_and_days(folder: Path, fetch_public: Fetch) ->
 def test_no_behaviour_in_the_window(folder: Path, fetch_public: Fetch) -> None:
     """If no behaviour lies in the window, the log is read as if there were no behaviour file."""
     assert "history" not in fetch_public("taobao-ads", "taobao", behaviours=("pv",), behaviour_days=0)
-
-
-def test_to_shards(workspace: Workspace, folder: Path, public_params: Callable[..., Params]) -> None:
-    """The last days test, and a history mixes clicked ads and bought pairs, each with its kind."""
-    params = public_params("taobao-ads", "taobao", behaviours=("pv", "cart", "fav", "buy"), behaviour_days=22)
-    fetch(workspace, params)
-    featurize(workspace, params)
-    built = Built(workspace)
-    rows = built.impressions()
-    assert [row["split"] for row in rows] == ["train"] * 3 + ["valid"] * 3 + ["test"] * 3
-    kinds = {row["id"]: row["value"] for row in built.vocabulary("btag")}
-    last = [row for row in rows if row["user"] == 1][-1]
-    assert [past["item"] > 0 for past in last["history"]] == [False, False, False, True, True]
-    assert [kinds[past["btag"]] for past in last["history"][-2:]] == ["clk", "clk"]
 
 
 @pytest.mark.parametrize(
