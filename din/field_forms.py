@@ -156,10 +156,6 @@ class Form(ABC):
     traced: Column = missing
     learned: ClassVar[frozenset[str]] = frozenset()
 
-    def rows(self, known: int) -> int:
-        """Return the number of rows of the embedding table, given the number of known values or of bucket edges."""
-        return 1 + known
-
     def column(self, array: "pa.ChunkedArray") -> Column:
         """Return a column of the feature files."""
         return Column(array.to_numpy())
@@ -231,10 +227,6 @@ class Bucket(OneId):
 
     has_vocabulary = False
     learned = frozenset({"edges"})
-
-    @override
-    def rows(self, known: int) -> int:
-        return 2 + known
 
     @override
     def encode(self, values: list[Any], record: Mapping[str, Any], vocabulary: Rows | None) -> Column:
@@ -311,10 +303,6 @@ class Number(Form):
     learned = frozenset({"mean", "std"})
 
     @override
-    def rows(self, known: int) -> int:
-        return 2
-
-    @override
     def outside(self, values: np.ndarray, rows: int) -> np.ndarray:
         return np.isinf(values)
 
@@ -359,10 +347,6 @@ class Vector(Form):
         self.length = length
         self.missing = self._column(math.nan)
         self.traced = self._column(0.0)
-
-    @override
-    def rows(self, known: int) -> int:
-        return 1 + self.length
 
     def column(self, array: "pa.ChunkedArray") -> Column:
         """Return a column of the feature files.

@@ -124,8 +124,7 @@ class Features:
     @cached_property
     def rows(self) -> dict[str, int]:
         """The number of rows of each field's embedding table that the reader knows, including row 0."""
-        until = (self.known_until or date.min).isoformat()
-        return self._rows([day["rows"] for day in self.manifest["held_out"] if day["day"] <= until])
+        return self._rows((self.known_until or date.min).isoformat())
 
     @property
     def records(self) -> list[FieldRecord]:
@@ -153,12 +152,14 @@ class Features:
     @cached_property
     def _stored_rows(self) -> dict[str, int]:
         """The number of rows of each field's embedding table when all ids are known."""
-        return self._rows([day["rows"] for day in self.manifest["held_out"]])
+        return self._rows(date.max.isoformat())
 
-    def _rows(self, days: list[dict[str, int]]) -> dict[str, int]:
-        """Return the rows after some held-out days, given the rows after each of them."""
-        last = days[-1] if days else {}
-        return {record["name"]: last.get(record["name"], record["rows"]) for record in self.manifest["fields"]}
+    def _rows(self, until: str) -> dict[str, int]:
+        rows = {record["name"]: record["rows"] for record in self.manifest["fields"]}
+        for day in self.manifest["held_out"]:
+            if day["day"] <= until:
+                rows |= day["rows"]
+        return rows
 
     @cached_property
     def items(self) -> dict[str, Column]:
@@ -195,9 +196,8 @@ class Features:
     def shard(self, number: int, split: str) -> Shard:
         """Read one split (`train`, `valid`, `test`) of one shard."""
         assert split in SPLITS, split
-        folder = self.root / "shards" / f"{number:05d}"
-        path = folder / f"{split}.parquet"
-        behaviours_path = folder / "behaviours.parquet"
+        path = self._path(number, split)
+        behaviours_path = self._path(number, "behaviours")
         rows = _read(path)
         behaviours = _read(behaviours_path)
         optional = {"contexts"} if self.weighted else {"contexts", WEIGHT}
@@ -214,29 +214,22 @@ class Features:
 
     def split_rows(self, split: str) -> list[int]:
         """Return the number of impressions of a split in each shard, from the footers of the files."""
-        paths = (
-            self.root / "shards" / f"{number:05d}" / f"{split}.parquet" for number in range(self.manifest["shards"])
-        )
-        return [_rows(path) for path in paths]
+        return [_rows(self._path(number, split)) for number in range(self.manifest["shards"])]
 
     def timestamps(self, number: int, split: str) -> np.ndarray:
         """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
-        path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
-        return _numpy(_read(path, [TIMESTAMP])[TIMESTAMP])
+        return _numpy(_read(self._path(number, split), [TIMESTAMP])[TIMESTAMP])
 
     def user_rows(self, number: int, split: str) -> np.ndarray:
         """Return the users of the impressions of one split of one shard, int32, rows of users.parquet."""
-        path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
+        path = self._path(number, split)
         users = _numpy(_read(path, ["user"])["user"])
         _check(path, "user", users, self.manifest["users"])
         return users
 
     def weights(self, number: int, split: str) -> np.ndarray | None:
         """Return the weights of the impressions of one split of one shard, float64. None if they have none."""
-        if not self.weighted:
-            return None
-        path = self.root / "shards" / f"{number:05d}" / f"{split}.parquet"
-        return _numpy(_read(path, [WEIGHT])[WEIGHT])
+        return _numpy(_read(self._path(number, split), [WEIGHT])[WEIGHT]) if self.weighted else None
 
     def last_day(self) -> date:
         """Return the day (UTC) of the last impression. `data.until` may be later."""
@@ -258,7 +251,7 @@ class Features:
         impressions, clicks = np.zeros((2, items), np.int64)
         sampled = False
         for number in range(self.manifest["shards"]):
-            path = self.root / "shards" / f"{number:05d}" / "train.parquet"
+            path = self._path(number, "train")
             rows = _read(path, ["item", "label", "sampled"])
             item = _numpy(rows["item"])
             _check(path, "item", item, items)
@@ -280,6 +273,9 @@ class Features:
         shown = counts.clicks + (counts.impressions - counts.clicks) / self.kept_negatives
         prior = counts.clicks.sum() / max(shown.sum(), 1)
         return (counts.clicks + 20 * prior) / (shown + 20)
+
+    def _path(self, number: int, name: str) -> Path:
+        return self.root / "shards" / f"{number:05d}" / f"{name}.parquet"
 
     def _entities(self, name: str, group: Group) -> dict[str, Column]:
         path = self.root / f"{name}.parquet"

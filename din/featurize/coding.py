@@ -59,14 +59,20 @@ class Coder(ABC):
     def encode(self, table: ir.Table) -> ir.Table:
         """Return the table with the field's column replaced by what the feature files hold."""
 
-    @abstractmethod
+    @property
+    def values(self) -> list[float | None]:
+        """The value of each row of the embedding table except row 0, the unknown value."""
+        return [None]
+
     def known(self) -> ir.Table:
         """Return value, id and day of every row of the embedding table except row 0, the unknown value."""
+        rows = {"value": self.values, "id": range(1, len(self.values) + 1), "day": [0] * len(self.values)}
+        return ibis.memtable(rows, schema={"value": "float64", "id": "int32", "day": "int32"})
 
     @property
-    @abstractmethod
     def rows(self) -> int:
         """Rows of the embedding table for what training knows, row 0 included."""
+        return 1 + len(self.values)
 
     def rows_after(self, day: int) -> int:
         """Return the rows of the embedding table for what is known after the nth held-out day."""
@@ -104,9 +110,7 @@ class VocabularyCoder(Coder):
     @override
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
-        if values.type().is_nested():
-            raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
-        return _finite(values)
+        return _finite(_single(values, found))
 
     @override
     @classmethod
@@ -139,7 +143,7 @@ class VocabularyCoder(Coder):
 
     @override
     def rows_after(self, day: int) -> int:
-        return self.field.form.rows(sum(size for known, size in self.sizes.items() if known <= day))
+        return 1 + sum(size for known, size in self.sizes.items() if known <= day)
 
     @override
     def in_training(self, encoded: ir.Table) -> ir.Table:
@@ -212,9 +216,7 @@ class _NumberCoder(Coder):
 
     @staticmethod
     def typed(values: ir.Value, found: str) -> ir.Value:
-        if values.type().is_nested():
-            raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
-        if not (values.type().is_numeric() or values.type().is_boolean()):
+        if not (_single(values, found).type().is_numeric() or values.type().is_boolean()):
             raise InputError(f"{found}, but numeric needs numbers; declare it categorical, or correct the source")
         return _finite(values.cast("float64"))
 
@@ -239,13 +241,9 @@ class BucketCoder(_NumberCoder):
         return table.mutate(**{name: bucket.cast("int32")})
 
     @override
-    def known(self) -> ir.Table:
-        return _numbered([float("-inf"), *self.edges])
-
-    @override
     @property
-    def rows(self) -> int:
-        return self.field.form.rows(len(self.edges))
+    def values(self) -> list[float | None]:
+        return [float("-inf"), *self.edges]
 
     @override
     def to_json(self) -> dict[str, Any]:
@@ -270,15 +268,6 @@ class MomentsCoder(_NumberCoder):
         name = column(self.field)
         scaled = ((table[name] - double(self.mean)) / double(self.std)).fill_null(float("nan"))
         return table.mutate(**{name: scaled.cast("float32")})
-
-    @override
-    def known(self) -> ir.Table:
-        return _numbered([None])
-
-    @override
-    @property
-    def rows(self) -> int:
-        return self.field.form.rows(1)
 
     def ids(self, encoded: ir.Table) -> ir.Table:
         """Return rows with the id 0 where the number is missing, else 1."""
@@ -316,13 +305,9 @@ class VectorCoder(Coder):
         return table.mutate(**{name: table[name].fill_null(missing)})
 
     @override
-    def known(self) -> ir.Table:
-        return _numbered([None] * self._length)
-
-    @override
     @property
-    def rows(self) -> int:
-        return self.field.form.rows(self._length)
+    def values(self) -> list[float | None]:
+        return [None] * self._length
 
     def ids(self, encoded: ir.Table) -> ir.Table:
         """Return rows with the id 0 where the vector is missing, else 1 for all of its numbers."""
@@ -389,17 +374,18 @@ def learn(session: Session, field: Field, evidence: ir.Table, min_count: int) ->
     return _CODERS[type(field.form)].learn(session, field, known, min_count)
 
 
+def _single(values: ir.Value, found: str) -> ir.Value:
+    """Return values that are no lists."""
+    if values.type().is_nested():
+        raise InputError(f"{found}; only multi and vector fields hold lists: declare it one of them")
+    return values
+
+
 def _finite(values: ir.Value) -> ir.Value:
     """Replace floats that are not finite by null."""
     if values.type().is_floating():
         values = ibis.ifelse(values.isnan() | values.isinf(), ibis.null(values.type()), values)
     return values
-
-
-def _numbered(values: list[float | None]) -> ir.Table:
-    """Number values from 1 on, all known from training."""
-    rows = {"value": values, "id": list(range(1, len(values) + 1)), "day": [0] * len(values)}
-    return ibis.memtable(rows, schema={"value": "float64", "id": "int32", "day": "int32"})
 
 
 def _parts(lists: ir.Table) -> ir.Table:

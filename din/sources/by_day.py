@@ -98,14 +98,14 @@ def write(
         source: the log.
         tree: an empty folder.
         memory: the known days.
-        sources: for each day, the hash of everything that determines its rows, but for what other days decide.
+        sources: the days of the log, each with `KnownDay.source`.
         earlier: what earlier fetches leave in data/raw/.
 
     Returns:
         The files that were written, and the memory for the next fetch.
 
     Raises:
-        InputError: see `TableSource` and `rawlog.checked`; or a day has fewer rows than before.
+        InputError: a day has fewer rows than before, or see `TableSource.read`.
     """
     known = {day: memory[day] for day, digest in sources.items() if day in memory and memory[day].source == digest}
     if earlier.files is not None:

@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -61,6 +62,71 @@ def source_of(workspace: Workspace, params: Params) -> Source:
     return found.thing(workspace, given, params.data.until)
 
 
+class _Log:
+    """The log of some parameters, as its source is now.
+
+    Attributes:
+        stamp: the fingerprint of the source's files as they are.
+        by_rows: whether the log is identified by its rows up to `data.until`, not by the source's files.
+    """
+
+    def __init__(self, workspace: Workspace, params: Params) -> None:
+        self.workspace = workspace
+        self.params = params
+        self.source = source_of(workspace, params)
+        self.identity = self.source.identity()
+        self.until = to_json(params.data)["until"]
+        self.stamp = self.hash(self.identity, self.until)
+        self.by_rows = self.source.grows and params.data.until is not None
+
+    def hash(self, value: Any, until: str | None) -> Digest:
+        """Hash a value, a last day, and the code that reads the source: everything that determines the rows."""
+        reader = type(self.source).__module__
+        modules = code.closure({reader, rawlog.__name__}, blocks={"data", "fetch"}, built_in=False)
+        parts = {
+            "source": self.params.fetch.source,
+            "identity": value,
+            "until": until,
+            "code": code.digests(modules) | plugins.digest_of(reader),
+        }
+        return Digest(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
+
+    def write(self, tree: Path, held: Mapping[str, Digest] | None) -> Written:
+        """Write the log below `tree`, without the files of days that need not be read.
+
+        Args:
+            tree: an empty folder.
+            held: see `Earlier.files`.
+        """
+        shutil.rmtree(self.workspace.spill, ignore_errors=True)  # of a fetch that was killed
+        accept = self.params.fetch.shrunk_days == "accept"
+        written = self.source.write(tree, Earlier(held, partial(self.hash, until=None), accept))
+        if self.source.identity() != self.identity:
+            raise Unavailable(
+                f"fetch.source {self.params.fetch.source}: its files changed while they were read; run fetch again"
+            )
+        return written
+
+    def seen(self, written: Written) -> Seen:
+        """Return the log's fingerprint and days."""
+        rows = {"files": written.files, **written.described, "until": None}
+        fingerprint = self.hash(rows, self.until) if self.by_rows else self.stamp
+        return Seen(fingerprint, written.described["days"][0], written.described["days"][-1])
+
+    def remembered(self) -> Seen | None:
+        """Return what an earlier run has seen in the same files."""
+        return recall(dict[str, Seen], self.workspace.seen).get(self.stamp)
+
+    def check(self, fingerprint: str, pin: str | None) -> None:
+        """Raise InputError if a run is pinned to another fingerprint."""
+        if pin and fingerprint != pin:
+            raise InputError(
+                f"fetch.source {self.params.fetch.source}: the log until {self.until} has fingerprint "
+                f"{fingerprint}; the run was opened on {pin} (DIN_SOURCE_FINGERPRINT): give this worker the same "
+                "files, or open a new run"
+            )
+
+
 def fetch(workspace: Workspace, params: Params) -> None:
     """Bring `data/raw/` up to date with the source.
 
@@ -74,13 +140,13 @@ def fetch(workspace: Workspace, params: Params) -> None:
     pin = os.environ.get("DIN_SOURCE_FINGERPRINT")
     old = _fetched(workspace)
     if not (pin and old and old.fingerprint == pin):  # rows that match the pin make the source unnecessary
-        source = source_of(workspace, params)
-        identity = source.identity()
-        stamp = _hash(params, source, identity)
-        known = _known(workspace, params, source, stamp)
-        _check_pin(params, known, pin)
+        log = _Log(workspace, params)
+        seen = log.remembered()
+        known = log.stamp if not log.by_rows else seen and seen.fingerprint
+        if known:
+            log.check(known, pin)
         if not (known and old and old.fingerprint == known):
-            _rewrite(workspace, params, source, identity, old, pin)
+            _rewrite(log, old, pin)
             return
     assert old is not None
     rows = f"{old.manifest['rows']:,} rows, {len(old.manifest['days'])} days"
@@ -94,121 +160,47 @@ def look(workspace: Workspace, params: Params) -> Seen:
         InputError: see `Source` and `rawlog.write`.
         Unavailable: see `fetch`.
     """
-    source = source_of(workspace, params)
-    identity = source.identity()
-    stamp = _hash(params, source, identity)
-    if seen := _remembered(workspace, stamp):
+    log = _Log(workspace, params)
+    if seen := log.remembered():
         return seen
-    if source.days:
-        return Seen(_hash(_until(params, source.days[-1]), source, identity), source.days[0], source.days[-1])
+    if days := log.source.days:
+        return Seen(log.hash(log.identity, days[-1]), days[0], days[-1])
     workspace.state.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=workspace.state) as tree:
-        written = _write(params, source, identity, Path(tree), None)
-    pinned = params if params.data.until else _until(params, written.described["days"][-1])
-    source = source_of(workspace, pinned)
-    pinned_stamp = _hash(pinned, source, source.identity())
-    seen = _seen(pinned, source, pinned_stamp, written)
-    _remember(workspace, {stamp: seen, pinned_stamp: seen})
+        written = log.write(Path(tree), None)
+    last = date.fromisoformat(written.described["days"][-1])
+    pinned = log if params.data.until else _Log(workspace, replace(params, data=replace(params.data, until=last)))
+    seen = pinned.seen(written)
+    _remember(workspace, {log.stamp: seen, pinned.stamp: seen})
     return seen
 
 
-def _rewrite(
-    workspace: Workspace, params: Params, source: Source, identity: Any, old: Fetched | None, pin: str | None
-) -> None:
-    stamp = _hash(params, source, identity)
+def _rewrite(log: _Log, old: Fetched | None, pin: str | None) -> None:
+    workspace = log.workspace
+    source = log.params.fetch.source
     held = old.manifest["files"] if old else {}
     with replace_directory(workspace.raw) as tree:
-        written = _write(params, source, identity, tree, held)
+        written = log.write(tree, held)
         files = written.files
-        seen = _seen(params, source, stamp, written)
-        _check_pin(params, seen.fingerprint, pin)
+        seen = log.seen(written)
+        log.check(seen.fingerprint, pin)
         kept = [path for path, sha256 in files.items() if held.get(path) == sha256]
         for path in kept:
             _link(workspace.raw / path, tree / path)
-        manifest = {"format": FORMAT, "source": params.fetch.source, "params": source_settings(params), "files": files}
+        manifest = {"format": FORMAT, "source": source, "params": source_settings(log.params), "files": files}
         write_json(tree / MANIFEST, manifest | written.described)
     report: FetchReport = {"fingerprint": seen.fingerprint, "manifest": Digest(sha256_file(workspace.raw / MANIFEST))}
     write_json(workspace.fetch, report)
-    if _by_rows(params, source):
-        _remember(workspace, {stamp: seen})
-    rows = f"{written.described['rows']:,} rows of {len(written.described['days'])} days from {params.fetch.source}"
+    if log.by_rows:
+        _remember(workspace, {log.stamp: seen})
+    rows = f"{written.described['rows']:,} rows of {len(written.described['days'])} days from {source}"
     changed = f"{len(files) - len(kept)} of {len(files)} files written, the others unchanged"
     print(f"fetch: {rows}; {written.days_read} days read, {changed}")
-
-
-def _until(params: Params, day: Day | None) -> Params:
-    """Return the parameters with another last day; None = all days of the source."""
-    return replace(params, data=replace(params.data, until=date.fromisoformat(day) if day else None))
-
-
-def _write(params: Params, source: Source, identity: Any, tree: Path, held: Mapping[str, Digest] | None) -> Written:
-    """Write the log below `tree`, without the files of days that need not be read.
-
-    Args:
-        held: see `Earlier.files`.
-
-    Raises:
-        InputError: see `Source.write`.
-        Unavailable: the source can't be reached now, or it changed while it was read.
-    """
-    shutil.rmtree(source.workspace.spill, ignore_errors=True)  # of a fetch that was killed
-    every_day = _until(params, None)
-    accept = params.fetch.shrunk_days == "accept"
-    written = source.write(tree, Earlier(held, lambda value: _hash(every_day, source, value), accept))
-    if source.identity() != identity:
-        raise Unavailable(
-            f"fetch.source {params.fetch.source}: its files changed while they were read; run fetch again"
-        )
-    return written
-
-
-def _by_rows(params: Params, source: Source) -> bool:
-    """Return whether the fingerprint is that of the rows up to `data.until`, not that of the source's files."""
-    return source.grows and params.data.until is not None
-
-
-def _seen(params: Params, source: Source, stamp: Digest, written: Written) -> Seen:
-    rows = {"files": written.files, **written.described, "until": None}
-    fingerprint = _hash(params, source, rows) if _by_rows(params, source) else stamp
-    return Seen(fingerprint, written.described["days"][0], written.described["days"][-1])
-
-
-def _known(workspace: Workspace, params: Params, source: Source, stamp: str) -> str | None:
-    """Return the log's fingerprint where it is known without reading the log."""
-    if not _by_rows(params, source):
-        return stamp
-    seen = _remembered(workspace, stamp)
-    return seen.fingerprint if seen else None
-
-
-def _remembered(workspace: Workspace, stamp: str) -> Seen | None:
-    return recall(dict[str, Seen], workspace.seen).get(stamp)
 
 
 def _remember(workspace: Workspace, seen: dict[str, Seen]) -> None:
     known = recall(dict[str, Seen], workspace.seen) | seen
     remember(workspace.seen, {stamp: asdict(log) for stamp, log in known.items()})
-
-
-def _check_pin(params: Params, fingerprint: str | None, pin: str | None) -> None:
-    if pin and fingerprint and fingerprint != pin:
-        raise InputError(
-            f"fetch.source {params.fetch.source}: the log until {params.data.until} has fingerprint {fingerprint}; the "
-            f"run was opened on {pin} (DIN_SOURCE_FINGERPRINT): give this worker the same files, or open a new run"
-        )
-
-
-def _hash(params: Params, source: Source, identity: Any) -> Digest:
-    """Hash everything that determines the rows: the source's identity, the last day, and the code that reads it."""
-    reader = type(source).__module__
-    modules = code.closure({reader, rawlog.__name__}, blocks={"data", "fetch"}, built_in=False)
-    parts = {
-        "source": params.fetch.source,
-        "identity": identity,
-        "until": to_json(params.data)["until"],
-        "code": code.digests(modules) | plugins.digest_of(reader),
-    }
-    return Digest(hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest())
 
 
 def _fetched(workspace: Workspace) -> Fetched | None:

@@ -91,13 +91,10 @@ class RawLog:
 
 
 def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
-    """Check a log and write its files below `tree`, without events and history after the day `until`.
-
-    Returns:
-        The part of the manifest that describes the rows; see `description`.
+    """Check a log, write its files below `tree`, without events and history after the day `until`, and describe it.
 
     Raises:
-        InputError: the log breaks the contract; see `checked`.
+        InputError: the log breaks the contract, or no event is left.
     """
     log = checked(log)
     whole = Rows.of(log.events)
@@ -114,11 +111,7 @@ def write(log: RawLog, tree: Path, until: date | None) -> dict[str, Any]:
 
 
 def write_day(events: Part | Rows, tree: Path, truth: pa.Table | None = None) -> None:
-    """Check the events of one day and write their file below `tree`, and that of their true probabilities.
-
-    Raises:
-        InputError: an event breaks the contract; see `checked`.
-    """
+    """Check the events of one day and write their file below `tree`, and that of their true probabilities."""
     log = checked(RawLog(events=events, fields={}, protocol="temporal"))
     for day in _write_events(Rows.of(log.events), tree):
         if truth:
@@ -126,11 +119,7 @@ def write_day(events: Part | Rows, tree: Path, truth: pa.Table | None = None) ->
 
 
 def write_others(log: RawLog, tree: Path, until: date | None) -> None:
-    """Check a log and write its tables other than the events, without history after the day `until`.
-
-    Raises:
-        InputError: the log breaks the contract; see `checked`.
-    """
+    """Check a log and write its tables other than the events, without history after the day `until`."""
     _write_others(checked(log), tree, until)
 
 

@@ -130,11 +130,7 @@ class Rows:
         return found
 
     def require(self, checks: Iterable[Check], advice: str | None = None) -> None:
-        """Check all rows in one pass.
-
-        Args:
-            checks: the rules.
-            advice: what to do about any broken one, instead of its own fix.
+        """Check all rows in one pass. The `advice` replaces what each check says about a fix.
 
         Raises:
             InputError: a row breaks a check. The message names the first row of the first such check.

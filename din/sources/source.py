@@ -69,9 +69,7 @@ class Source(ABC):
     def identity(self) -> Any:
         """Return JSON that changes when the rows would: hashes of contents, and params other than paths.
 
-        Raises:
-            InputError: the source is missing or unreadable.
-            Unavailable: the source can't be reached now.
+        It raises the errors of `read`.
         """
 
     @abstractmethod
@@ -85,11 +83,6 @@ class Source(ABC):
         """
 
     def write(self, tree: Path, earlier: Earlier) -> Written:
-        """Write the log below `tree`, an empty folder.
-
-        Raises:
-            InputError: see `read` and `rawlog.checked`.
-            Unavailable: the source can't be reached now.
-        """
+        """Write the log below `tree`, an empty folder; `read` and `rawlog.checked` raise its errors."""
         described = rawlog.write(self.read(), tree, self.until)
         return Written(described, hash_files(tree), len(described["days"]))

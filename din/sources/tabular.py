@@ -162,12 +162,7 @@ class TableSource(Source):
         return {"read": read, "ids": {name: kind for (table, name), kind in ids.items() if table == "events"}}
 
     def convert_day(self, day: str, rows: Rows, samples: Sequence[Sample]) -> Rows:
-        """Return the events of a day in the contract's types.
-
-        Args:
-            day: YYYY-MM-DD.
-            rows: the events as `read_day` returns them.
-            samples: one for each day.
+        """Return the events of a day, as `read_day` returns them, in the contract's types.
 
         Raises:
             InputError: a value can't be converted, or an event is not of this day.
@@ -196,11 +191,7 @@ class TableSource(Source):
         return self._log(events)
 
     def found(self) -> dict[str, tuple[files.File, ...]]:
-        """Return the files of each table, without the days after `until`.
-
-        Raises:
-            InputError: they can't be found.
-        """
+        """Return the files of each table, without the days after `until`."""
         last = self.until.isoformat() if self.until else "9999"
         result = {}
         for table in _TABLES:

@@ -19,12 +19,9 @@ from din.schema import Group
 
 
 @pytest.mark.parametrize("order", ["strict", "sequence"])
-@pytest.mark.parametrize("seed", range(2))
-def test_nothing_at_or_after_an_impression_changes_its_history(
-    build: Callable[..., Built], order: str, seed: int
-) -> None:
+def test_nothing_at_or_after_an_impression_changes_its_history(build: Callable[..., Built], order: str) -> None:
     """Deleting, shuffling and changing the rows that a history must not see leaves the history as it was."""
-    log = random_log(seed, users=40)
+    log = random_log(0, users=40)
     before = {row["sequence"]: row["history"] for row in build(log, order=order).impressions()}
     event = sorted(log.events, key=lambda row: row["timestamp"])[len(log.events) // 2]
 
@@ -100,25 +97,23 @@ def _without_all_but_the_last_day(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("change", [_other_labels, _other_items, _without_a_day, _without_all_but_the_last_day])
-@pytest.mark.parametrize("min_count", [1, 2])
 def test_held_out_rows_change_nothing_that_training_sees(
-    build: Callable[..., Built], change: Callable[[dict[str, Any]], list[dict[str, Any]]], min_count: int
+    build: Callable[..., Built], change: Callable[[dict[str, Any]], list[dict[str, Any]]]
 ) -> None:
     """Other labels, items and contexts on held-out days, and days without rows, change no byte of training."""
     log = random_log(8, "temporal", users=40, items=40)
     log.until = "2022-01-13"
-    before = build(log, min_count=min_count, shards=2)
+    before = build(log, min_count=2, shards=2)
     assert any(after["rows"]["item_id"] > before.rows["item_id"] for after in before.manifest["held_out"])
     log.events = [new for row in log.events for new in (change(row) if row["timestamp"] >= START + 3 * DAY else [row])]
-    after = build(log, min_count=min_count, shards=2)
+    after = build(log, min_count=2, shards=2)
     assert after.manifest["rows"]["train"] == before.manifest["rows"]["train"] > 0
     assert _seen_by_training(after) == _seen_by_training(before)
 
 
-@pytest.mark.parametrize("protocol", ["temporal", "by_user"])
-def test_vocabularies_come_from_training_alone(build: Callable[..., Built], protocol: str) -> None:
+def test_vocabularies_come_from_training_alone(build: Callable[..., Built]) -> None:
     """Other ids, labels, contexts and feedback in validation and test rows change no count, edge or mean."""
-    log = random_log(3, protocol, users=40)
+    log = random_log(3, "by_user", users=40)
     before = build(log)
     held_out = {row["sequence"] for row in before.impressions() if row["split"] != "train"}
     for row in log.events:
@@ -127,8 +122,7 @@ def test_vocabularies_come_from_training_alone(build: Callable[..., Built], prot
             row |= {"rating": 9.0, "watch": 1e6, "moods": ["new"], "rank": 50}
     after = build(log)
     for field in FIELDS["item"].keys() | FIELDS["context"].keys() | FIELDS["behaviour"].keys() | {"item_id"}:
-        found = [[row for row in built.vocabulary(field) if not row["known_since"]] for built in (before, after)]
-        assert found[0] == found[1], field
+        assert after.vocabulary(field) == before.vocabulary(field), field
     assert after.manifest["fields"] == before.manifest["fields"]
 
 

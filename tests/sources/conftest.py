@@ -15,6 +15,8 @@ from din.params.overlays import overlaid, read_overlay
 from din.sources.fetch import fetch
 from din.workspace import Workspace
 
+Build = Callable[..., Params]
+
 ROOT = Path(__file__).parents[2]
 DAY = 86_400
 START = 1_700_006_400  # 2023-11-15 00:00 UTC
@@ -29,7 +31,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture
-def table_params(params: Params) -> Callable[..., Params]:
+def table_params(params: Params) -> Build:
     """Return a function that gives the shipped params with `fetch.source: table` and keys of `fetch.table`."""
 
     def build(until: date | None = None, **table: Any) -> Params:
@@ -42,7 +44,7 @@ def table_params(params: Params) -> Callable[..., Params]:
 
 
 @pytest.fixture
-def fetch_table(workspace: Workspace, table_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
+def fetch_table(workspace: Workspace, table_params: Build) -> Callable[..., dict[str, pa.Table]]:
     """Return a function that fetches a table source and returns the tables of `data/raw/`, as `read_raw` does."""
 
     def run(**table: Any) -> dict[str, pa.Table]:
@@ -53,7 +55,7 @@ def fetch_table(workspace: Workspace, table_params: Callable[..., Params]) -> Ca
 
 
 @pytest.fixture
-def public_params(params: Params) -> Callable[..., Params]:
+def public_params(params: Params) -> Build:
     """Return a function that gives the shipped params with a publisher's log as the source, and keys of its block."""
 
     def build(source: str, path: str | None, **keys: Any) -> Params:
@@ -65,7 +67,7 @@ def public_params(params: Params) -> Callable[..., Params]:
 
 
 @pytest.fixture
-def fetch_public(workspace: Workspace, public_params: Callable[..., Params]) -> Callable[..., dict[str, pa.Table]]:
+def fetch_public(workspace: Workspace, public_params: Build) -> Callable[..., dict[str, pa.Table]]:
     """Return a function that fetches a publisher's log and returns the tables of `data/raw/`, as `read_raw` does."""
 
     def run(source: str, path: str | None, **keys: Any) -> dict[str, pa.Table]:

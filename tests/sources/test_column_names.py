@@ -23,6 +23,8 @@ from validation import features as features_suite
 from validation import raw as raw_suite
 from validation.run import validate
 
+Build = Callable[..., Params]
+
 USERS, ITEMS, EVENTS = 40, 15, 800
 START = 1_700_006_400
 ATTACK = "x\"; COPY (SELECT 42 AS a) TO 'pwned.csv'; --"
@@ -59,7 +61,7 @@ def write(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -
 
 
 @pytest.fixture
-def odd_params(workspace: Workspace, table_params: Callable[..., Params]) -> Callable[..., Params]:
+def odd_params(workspace: Workspace, table_params: Build) -> Build:
     """Write tables of users and items with columns of these names, and return params that read them."""
 
     def build(users: Sequence[str] = (), items: Sequence[str] = (), **table: object) -> Params:
@@ -87,7 +89,7 @@ def written(workspace: Workspace) -> set[str]:
     return {name.as_posix() for name in names if name.parts[0] not in (".din", "data", *inputs)}
 
 
-def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Callable[..., Params]) -> None:
+def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Build) -> None:
     """Names with SQL, quotes, placeholders, keywords and any script pass both suites and have vocabularies."""
     half = len(ODD) // 2
     params = odd_params(users=ODD[:half], items=ODD[half:])
@@ -108,7 +110,7 @@ def test_odd_names_work_in_every_stage(workspace: Workspace, odd_params: Callabl
 
 @pytest.mark.parametrize("name", BAD, ids=ascii)
 def test_names_that_cannot_name_a_file_are_refused_at_fetch(
-    workspace: Workspace, name: str, odd_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, name: str, odd_params: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line names the file, the name, the problem and the parameter for another name, which then works."""
     params = odd_params(items=[name])
@@ -135,9 +137,7 @@ NAMES = st.text(st.characters(codec="utf-8"), max_size=20) | st.text("ab\"'`;-/\
 @given(name=NAMES)
 @example(name="\"'")
 @example(name="')\n--")
-def test_any_name_works_or_is_refused_at_fetch(
-    workspace: Workspace, name: str, odd_params: Callable[..., Params]
-) -> None:
+def test_any_name_works_or_is_refused_at_fetch(workspace: Workspace, name: str, odd_params: Build) -> None:
     """For any header, featurize accepts what fetch accepted, and no file appears outside the two folders."""
     params = odd_params(users=[name])
     code = exit_code(workspace, "fetch", lambda: fetch(workspace, params))

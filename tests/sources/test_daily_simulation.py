@@ -19,12 +19,14 @@ from sklearn.metrics import roc_auc_score
 from din.artifacts import hash_files, read_json
 from din.metrics.ranking import auc
 from din.params import Params, Simulate
-from din.sources.daily_simulation import FIRST_DAY, PRIOR_DAYS, DailySimulation, World, weekly_wave
+from din.sources.daily_simulation import FIRST_DAY, PRIOR_DAYS, DailySimulation, World
 from din.sources.fetch import fetch, look
 from din.sources.source import Earlier
 from din.train.evaluate import oracle
 from din.train.predict import Predictions
 from din.workspace import Workspace
+
+Build = Callable[..., Params]
 
 PATHS = ("events", "truth")
 NOTHING = Earlier(files={}, digest=str, accept_shrunk=False)
@@ -163,42 +165,26 @@ def test_oracle_and_popularity(shipped: Simulate, month: Simulate) -> None:
     assert roc_auc_score(after.label, popularity[after.item]) <= 0.55
 
 
-def test_the_pace_of_change(shipped: Simulate) -> None:
-    """A day changes one in `interest_days` interests and one in `item_days` items. The fashion keeps its size."""
-    block = replace(shipped, categories=4000, items=4000)
-    world = World(changed(block, interest_days=8, item_days=20, fashion=0.7, fashion_days=5))
+def test_a_fashion_wanders_and_keeps_its_size(shipped: Simulate) -> None:
+    """Next to nothing of it is left after twice `fashion_days`."""
+    world = World(changed(replace(shipped, categories=4000, items=4000), fashion=0.7, fashion_days=5))
     for day in (0, 7, 30):
-        changes = world.interests(day).categories != world.interests(day + 1).categories
-        assert changes.mean() == pytest.approx(1 / 8, abs=0.01)
-        assert (world.item_generation(day) != world.item_generation(day + 1)).mean() == pytest.approx(1 / 20, abs=0.01)
         assert world.fashion(day).std() == pytest.approx(0.7, abs=0.05)
         assert abs(np.corrcoef(world.fashion(day), world.fashion(day + 10))[0, 1]) < 0.1
         assert np.corrcoef(world.fashion(day), world.fashion(day + 1))[0, 1] > 0.9
 
 
 def test_the_week(shipped: Simulate) -> None:
-    """Traffic and CTR are highest at the weekend, and as given on average."""
-    world = World(changed(shipped, weekly_traffic=0.5, weekly_ctr=1.0))
+    """Traffic is highest at the weekend, and as given on average."""
+    world = World(changed(shipped, weekly_traffic=0.5))
     sizes = [world.size(day) for day in range(14)]
     assert sizes[:7] == sizes[7:]
     assert sum(sizes[:7]) == pytest.approx(7 * 20_000, abs=7)
     assert {until(day).strftime("%a") for day in np.argsort(sizes[:7])[-2:].tolist()} == {"Sat", "Sun"}
-    ctr = [world.impressions(day).label.mean() for day in range(7)]
-    assert np.argmax(ctr) in (5, 6)
-    assert abs(sum(weekly_wave(day) for day in range(7))) < 1e-9
-
-
-def test_without_changes_all_days_are_alike(shipped: Simulate) -> None:
-    """With the shipped keys of `daily`, interests, items and fashion stay as they are."""
-    world = World(shipped)
-    assert np.array_equal(world.interests(-PRIOR_DAYS).categories, world.interests(999).categories)
-    assert len(world.items(999)["item_id"]) == shipped.items
-    assert not world.fashion(999).any()
-    assert {world.size(day) for day in range(9)} == {20_000}
 
 
 @pytest.fixture
-def daily_params(params: Params) -> Callable[..., Params]:
+def daily_params(params: Params) -> Build:
     """Return a function that gives the parameters of a small log without end, until a day of it."""
 
     def build(day: int | None = None, **daily: Any) -> Params:
@@ -211,7 +197,7 @@ def daily_params(params: Params) -> Callable[..., Params]:
     return build
 
 
-def test_other_days_leave_files_as_they_are(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
+def test_other_days_leave_files_as_they_are(workspace: Workspace, daily_params: Build) -> None:
     """One more day and fewer days leave the inodes and times of the other days, and the log of a fetch at once."""
 
     def fetched(day: int) -> dict[str, tuple[int, int]]:
@@ -228,9 +214,7 @@ def test_other_days_leave_files_as_they_are(workspace: Workspace, daily_params: 
     assert hash_files(workspace.raw) == once
 
 
-def test_days_without_until(
-    workspace: Workspace, daily_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_days_without_until(workspace: Workspace, daily_params: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without until, the log has `days` days. Looking at it draws nothing and tells what a fetch of the day finds."""
     with monkeypatch.context() as patch:
         patch.setattr(World, "impressions", lambda *_: pytest.fail("drew a day"))
@@ -241,7 +225,7 @@ def test_days_without_until(
     assert read_json(workspace.fetch)["fingerprint"] == seen.fingerprint
 
 
-def test_the_oracle_of_a_day(workspace: Workspace, daily_params: Callable[..., Params]) -> None:
+def test_the_oracle_of_a_day(workspace: Workspace, daily_params: Build) -> None:
     """`evaluate` finds the true probabilities of the newest day among the files of all days."""
     fetch(workspace, daily_params(3, fashion=0.5))
     day = pq.read_table(workspace.raw / partition("events", 3), partitioning=None)

@@ -17,12 +17,14 @@ from din.sources.download import Download
 from din.sources.fetch import fetch
 from din.workspace import Workspace
 
+Build = Callable[..., Params]
+
 KEY = "fetch.kuairand_pure.path"
 SOURCES = ("movielens", "amazon-reviews", "kuairand-pure", "taobao-ads")
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_a_missing_file(workspace: Workspace, source: str, public_params: Callable[..., Params]) -> None:
+def test_a_missing_file(workspace: Workspace, source: str, public_params: Build) -> None:
     """The message names the missing file and lists the files that are there."""
     (workspace.root / "d").mkdir()
     (workspace.root / "d/notes.txt").write_text("x")
@@ -64,7 +66,7 @@ def test_a_broken_zip(workspace: Workspace) -> None:
         Download.at(workspace, "a.zip", KEY)
 
 
-def test_a_remote_folder(workspace: Workspace, public_params: Callable[..., Params]) -> None:
+def test_a_remote_folder(workspace: Workspace, public_params: Build) -> None:
     """A remote folder is read through fsspec like a local one."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/ml/ratings.csv", b"userId,movieId,rating,timestamp\n1,2,4,978300760\n")
@@ -94,7 +96,7 @@ def test_a_store_that_does_not_answer(
     workspace: Workspace,
     fault: Exception,
     code: int,
-    public_params: Callable[..., Params],
+    public_params: Build,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

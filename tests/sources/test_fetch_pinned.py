@@ -13,11 +13,13 @@ from din.sources import files, readers
 from din.sources.fetch import fetch, look
 from din.workspace import Workspace
 
+Build = Callable[..., Params]
+
 DAY = date(2023, 11, 16)
 LATER = "1,10,1700300000,1,a\n"  # 2023-11-18
 
 
-def test_later_days_do_not_count(workspace: Workspace, table_params: Callable[..., Params]) -> None:
+def test_later_days_do_not_count(workspace: Workspace, table_params: Build) -> None:
     """Later days, in the same or new files, leave the day's fingerprint as it is; a new row of the day changes it."""
     before = look(workspace, table_params(until=DAY))
     assert (before.first_day, before.last_day) == ("2023-11-15", "2023-11-16")
@@ -35,7 +37,7 @@ def test_later_days_do_not_count(workspace: Workspace, table_params: Callable[..
     assert look(workspace, table_params(until=DAY)).fingerprint != before.fingerprint
 
 
-def test_the_newest_day_is_pinned(workspace: Workspace, table_params: Callable[..., Params]) -> None:
+def test_the_newest_day_is_pinned(workspace: Workspace, table_params: Build) -> None:
     """Without data.until, the fingerprint is that of the newest day, and it stays the same when later days arrive."""
     seen = look(workspace, table_params())
     assert seen.last_day == "2023-11-17"
@@ -48,11 +50,7 @@ def test_the_newest_day_is_pinned(workspace: Workspace, table_params: Callable[.
 
 @pytest.mark.parametrize("source", ["table", "simulate"])
 def test_fetch_finds_what_was_pinned(
-    workspace: Workspace,
-    table_params: Callable[..., Params],
-    params: Params,
-    source: str,
-    monkeypatch: pytest.MonkeyPatch,
+    workspace: Workspace, table_params: Build, params: Params, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`din fetch --dry-run` describes the log that `din fetch` writes, with and without its memory."""
     of_source = table_params().fetch
@@ -69,7 +67,7 @@ def test_fetch_finds_what_was_pinned(
 
 @pytest.mark.parametrize("remembered", [True, False])
 def test_another_log_than_the_pinned_one(
-    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch, remembered: bool
+    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch, remembered: bool
 ) -> None:
     """Another fingerprint is exit 2 and names both, with or without reading the log, and data/raw stays."""
     fetch(workspace, table_params(until=DAY))
@@ -84,9 +82,7 @@ def test_another_log_than_the_pinned_one(
     assert read_json(workspace.raw / "manifest.json") == before
 
 
-def test_pinned_rows_need_no_source(
-    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pinned_rows_need_no_source(workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the pinned rows in data/raw, the source is not read; if data/raw is damaged, it is read again."""
     monkeypatch.setenv("DIN_SOURCE_FINGERPRINT", look(workspace, table_params(until=DAY)).fingerprint)
     fetch(workspace, table_params(until=DAY))
@@ -97,9 +93,7 @@ def test_pinned_rows_need_no_source(
         fetch(workspace, table_params(until=DAY))
 
 
-def test_looking_twice_reads_once(
-    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_looking_twice_reads_once(workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """If nothing changed, neither `look` nor an up-to-date fetch reads rows or bytes."""
     seen = look(workspace, table_params(until=DAY))
     fetch(workspace, table_params(until=DAY))

@@ -18,6 +18,8 @@ from din.sources.fetch import fetch
 from din.sources.rows import Rows
 from din.workspace import Workspace
 
+Build = Callable[..., Params]
+
 
 def day(number: int) -> str:
     """Return the file of one of the three days of clicks.csv."""
@@ -25,10 +27,7 @@ def day(number: int) -> str:
 
 
 def test_a_second_fetch_reads_nothing(
-    workspace: Workspace,
-    table_params: Callable[..., Params],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If nothing changed, fetch prints one line, reads neither rows nor bytes of the source, and keeps every file."""
     fetch(workspace, table_params())
@@ -41,7 +40,7 @@ def test_a_second_fetch_reads_nothing(
     assert snapshot(workspace) == before
 
 
-def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params: Callable[..., Params]) -> None:
+def test_the_same_source_gives_the_same_bytes(workspace: Workspace, table_params: Build) -> None:
     """Fetching into an empty folder without a cache gives the same tree, including the manifest."""
     fetch(workspace, table_params())
     before = snapshot(workspace)
@@ -69,7 +68,7 @@ def _relabel(lines: list[str]) -> list[str]:
 )
 def test_a_change_writes_its_day_alone(
     workspace: Workspace,
-    table_params: Callable[..., Params],
+    table_params: Build,
     change: Callable[[list[str]], list[str]],
     days: set[int],
     written: set[int],
@@ -85,7 +84,7 @@ def test_a_change_writes_its_day_alone(
     assert {path for path in after if after[path] != before.get(path)} == {*map(day, written), "manifest.json"}
 
 
-def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_params: Callable[..., Params]) -> None:
+def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_params: Build) -> None:
     """Rows of the day itself stay, later ones are removed, also from the history, and kept days are not rewritten."""
     (workspace.root / "h.csv").write_text("user_id,item_id,timestamp\n1,7,1700000000\n1,8,1700200000\n")
     fetch(workspace, table_params(history="h.csv"))
@@ -99,7 +98,7 @@ def test_until_drops_later_events_and_behaviours(workspace: Workspace, table_par
     assert (manifest["until"], manifest["rows"]) == ("2023-11-16", 4)
 
 
-def test_until_before_the_log(workspace: Workspace, table_params: Callable[..., Params]) -> None:
+def test_until_before_the_log(workspace: Workspace, table_params: Build) -> None:
     """If no event would be left, the message names the first day of the log."""
     with pytest.raises(InputError, match=r"data.until=2020-01-01: no event is that old, the first is of 2023-11-15"):
         fetch(workspace, table_params(until=date(2020, 1, 1)))
@@ -107,7 +106,7 @@ def test_until_before_the_log(workspace: Workspace, table_params: Callable[..., 
 
 
 @pytest.mark.parametrize("damage", ["delete", "change", "add", "manifest"])
-def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Callable[..., Params], damage: str) -> None:
+def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Build, damage: str) -> None:
     """An equal fingerprint is not enough: the files must have the hashes of the manifest, or they are written again."""
     fetch(workspace, table_params())
     before = {path: content for path, (content, *_) in snapshot(workspace).items()}
@@ -127,9 +126,7 @@ def test_damaged_outputs_are_restored(workspace: Workspace, table_params: Callab
 @pytest.mark.parametrize(
     "changes", [{"label": "tab == a"}, {"keep": ("tab",)}, {"until": date(2023, 11, 15)}, {"daily": True}]
 )
-def test_params_that_shape_rows_count(
-    workspace: Workspace, table_params: Callable[..., Params], changes: dict[str, Any]
-) -> None:
+def test_params_that_shape_rows_count(workspace: Workspace, table_params: Build, changes: dict[str, Any]) -> None:
     """A changed label rule, column or day gives another fingerprint."""
     fetch(workspace, table_params())
     before = read_json(workspace.fetch)["fingerprint"]
@@ -138,7 +135,7 @@ def test_params_that_shape_rows_count(
 
 
 def test_a_moved_log_is_the_same_log(
-    workspace: Workspace, table_params: Callable[..., Params], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, table_params: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The fingerprint covers contents, not paths."""
     fetch(workspace, table_params())
@@ -150,7 +147,7 @@ def test_a_moved_log_is_the_same_log(
 
 
 def test_code_that_gives_the_same_rows_changes_the_fingerprint_alone(
-    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a change of its source's code, the log is read again, and the inputs of later stages stay the same."""
     fetch(workspace, table_params())
@@ -175,7 +172,7 @@ def test_only_the_code_of_the_own_source_counts() -> None:
 
 
 def test_a_source_that_changes_while_it_is_read(
-    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of two versions are never mixed under one fingerprint."""
     read = readers.read
@@ -193,7 +190,7 @@ def test_a_source_that_changes_while_it_is_read(
 
 
 def test_a_failure_while_writing_leaves_the_old_tree(
-    workspace: Workspace, table_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, table_params: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a failure such as a full disk, data/raw is as before, and no temporary file is left."""
     fetch(workspace, table_params())

@@ -31,15 +31,6 @@ def numpy(table: pa.Table) -> dict[str, np.ndarray]:
     }
 
 
-def test_enough_impressions_over_all_days(log: RawLog, params: Params) -> None:
-    """The log has at least 100k impressions, and some on each of its days."""
-    events = numpy(log.events.table)
-    assert len(events["label"]) >= 100_000
-    assert len(np.unique(events["timestamp"] // 86_400_000_000)) == params.fetch.simulate.days
-    assert np.all(np.diff(events["timestamp"]) >= 0)
-    assert np.array_equal(events["behaviour"], events["label"])
-
-
 def test_oracle_and_popularity(log: RawLog) -> None:
     """The true probability ranks with AUC 0.75-0.85, an item's smoothed CTR of other users with at most 0.55."""
     events = numpy(log.events.table)
@@ -68,26 +59,6 @@ def test_truth_follows_from_the_users_own_behaviours(params: Params) -> None:
         met = sum(category[item] == category[event["item_id"]] for item in own)
         assert probability == pytest.approx(1 / (1 + np.exp(1.6 - 1.17 * np.log(1 + met))))
     assert 30 < most <= 50
-
-
-def test_interests(log: RawLog) -> None:
-    """Prior behaviours of a user lie in at most five categories, and of most users in three or more."""
-    assert log.items and log.history
-    history = numpy(log.history.table)
-    pairs = np.unique(np.stack([history["user_id"], (history["item_id"] - 1) % 100]), axis=1)
-    categories = np.bincount(pairs[0])[1:]
-    assert categories.max() == 5
-    assert np.median(categories) >= 3
-    assert history["timestamp"].max() < numpy(log.events.table)["timestamp"].min()
-    assert np.array_equal(
-        (history["item_id"] - 1) % 100, log.items.table["category"].to_numpy()[history["item_id"] - 1]
-    )
-
-
-def test_no_user_has_two_behaviours_at_once(log: RawLog) -> None:
-    """Under `order: strict`, a tie would hide behaviours that the oracle knows."""
-    events = numpy(log.events.table)
-    assert len(np.unique(np.stack([events["user_id"], events["timestamp"]]), axis=1).T) == len(events["label"])
 
 
 def test_the_log_of_the_shipped_params_never_changes(log: RawLog) -> None:

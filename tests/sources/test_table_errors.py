@@ -18,6 +18,8 @@ from din.params import Params
 from din.sources.fetch import fetch
 from din.workspace import Workspace
 
+Build = Callable[..., Params]
+
 
 @dataclass
 class Case:
@@ -245,9 +247,7 @@ def tree(workspace: Workspace) -> dict[str, tuple[bytes, int, int]]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_bad_input(
-    workspace: Workspace, case: Case, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input(workspace: Workspace, case: Case, table_params: Build, capsys: pytest.CaptureFixture[str]) -> None:
     """Bad input gives outcome 2 and one clear message, without a traceback, and the earlier data/raw stays as it is."""
     fetch(workspace, table_params())
     before = tree(workspace)
@@ -268,7 +268,7 @@ def test_bad_input(
 
 @pytest.mark.parametrize("target", ["a pipe", "/dev/zero", "no_such_file"])
 def test_a_file_that_never_ends_is_not_read(
-    target: str, workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    target: str, workspace: Workspace, table_params: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pipe, whose writer may never come, a device and a broken link are named at once."""
     path = workspace.root / "odd.csv"
@@ -278,7 +278,7 @@ def test_a_file_that_never_ends_is_not_read(
 
 
 def test_rows_count_within_their_file(
-    workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, table_params: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a glob, the message names the file that holds the row, and counts from that file's start."""
     (workspace.root / "a.csv").write_text(GOOD)
@@ -288,7 +288,7 @@ def test_rows_count_within_their_file(
 
 
 def test_rows_count_across_batches(
-    workspace: Workspace, table_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, table_params: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A file of several batches has its rows counted from its own start."""
     rows = f"1,10,{T},0\n" * 300_000
@@ -318,11 +318,7 @@ LONG = 10_000_000
     ids=["a cell", "an open quote", "quoted", "many cells", "header"],
 )
 def test_a_row_beyond_all_bounds_is_named(
-    workspace: Workspace,
-    content: str,
-    says: str,
-    table_params: Callable[..., Params],
-    capsys: pytest.CaptureFixture[str],
+    workspace: Workspace, content: str, says: str, table_params: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One short line names the row, shows its beginning, and says what to do."""
     (workspace.root / "long.csv").write_text(content)
