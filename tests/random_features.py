@@ -36,6 +36,15 @@ def with_lengths(fields: tuple[Field, ...]) -> tuple[Field, ...]:
     return tuple(replace(field, length=LENGTH) if field.kind is Kind.VECTOR else field for field in fields)
 
 
+def rows_of(field: Field, known: int) -> int:
+    """Return the rows of a field's embedding table, given how many values or edges training knows."""
+    if field.kind is Kind.VECTOR:
+        return 1 + (field.length or 0)
+    if not field.form.holds_ids:
+        return 2
+    return 1 + known + (field.buckets is not None)  # one bucket more than edges
+
+
 def write_features(
     root: Path,
     seed: int = 0,
@@ -53,7 +62,7 @@ def write_features(
     """
     random = np.random.default_rng(seed)
     fields = with_lengths(parse_fields(declared))
-    rows = {field.name: SPARSE_ROWS.get(field.name, field.form.rows(1)) for field in fields}
+    rows = {field.name: SPARSE_ROWS.get(field.name, rows_of(field, 1)) for field in fields}
     items = rows["item_id"] + 4  # the last ones have no id of their own
 
     def column(name: str, n: int) -> pa.Array:

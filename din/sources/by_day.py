@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -31,19 +31,6 @@ from din.sources.source import Earlier, Written
 
 if TYPE_CHECKING:
     from din.sources.tabular import TableSource
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A substitute for the events of a day where only their types matter.
-
-    Attributes:
-        first: the first row, if there is one, under the names and in the types of the files.
-        forms: the forms of the values in each column.
-    """
-
-    first: Part
-    forms: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -70,23 +57,22 @@ class KnownDay:
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     sha256: Digest | None = None
 
-    @classmethod
-    def of(cls, source: Digest, rows: Rows, sample: Sample) -> Self:
-        """Return the memory of a day that is not written yet."""
-        table = sample.first.table
-        stream = pa.BufferOutputStream()
-        with pa.ipc.new_stream(stream, table.schema) as writer:
-            writer.write_table(table)
-        first = base64.b64encode(stream.getvalue()).decode()
-        return cls(source, rows.count, first, {**sample.forms}, rows.files)
-
     @cached_property
-    def sample(self) -> Sample:
-        """The sample of the day."""
-        return Sample(Part(pa.ipc.open_stream(base64.b64decode(self.first)).read_all(), self.files), self.forms)
+    def part(self) -> Part:
+        """The first row, if there is one, under the names and in the types of the files."""
+        return Part(pa.ipc.open_stream(base64.b64decode(self.first)).read_all(), self.files)
 
 
 Memory = Mapping[Day, KnownDay]
+
+
+def first_row(rows: Rows) -> str:
+    """Return the first row as `KnownDay` holds it."""
+    table = replace(rows, query=f"{rows.query} WHERE row = 0").table
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, table.schema) as writer:
+        writer.write_table(table)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 def write(
@@ -117,28 +103,24 @@ def write(
             rows = source.read_day(day)
             if day in memory and not earlier.accept_shrunk:
                 _require_rows(rows, day, memory[day].rows)
-            one = known[day] = KnownDay.of(sources[day], rows, source.sample(rows))
-            samples = _samples(known)
+            one = known[day] = source.known_day(sources[day], rows)
+            days = [known[each] for each in sorted(known)]
             if one.rows:
-                rawlog.write_day(source.convert_day(day, rows, samples), tree)
+                rawlog.write_day(source.convert_day(day, rows, days), tree)
                 one = replace(one, sha256=Digest(sha256_file(tree / rawlog.day_file(day))))
-            known[day] = replace(one, types=source.types(samples))
+            known[day] = replace(one, types=source.types(days))
         days_read |= unread
-        samples = _samples(known)
-        types = source.types(samples)
+        known = dict(sorted(known.items()))
+        types = source.types([*known.values()])
         unread = {day for day, one in known.items() if one.types != types}
         if not unread:
             break
-    log = source.convert_others(samples)
+    log = source.convert_others([*known.values()])
     rawlog.write_others(log, tree, source.until)
     files = {rawlog.day_file(day): one.sha256 for day, one in known.items() if one.sha256}
-    days = sorted(day for day, one in known.items() if one.sha256)
-    described = rawlog.description(log, source.until, days, sum(one.rows for one in known.values()))
+    written = [day for day, one in known.items() if one.sha256]
+    described = rawlog.description(log, source.until, written, sum(one.rows for one in known.values()))
     return Written(described, files | hash_files(tree), len(days_read)), {**memory, **known}
-
-
-def _samples(known: Memory) -> list[Sample]:
-    return [known[day].sample for day in sorted(known)]
 
 
 def _require_rows(rows: Rows, day: Day, before: int) -> None:

@@ -5,7 +5,6 @@ sample. Files are read in batches into the engine, so memory does not grow with 
 because their columns and types are known only at the end.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -222,11 +221,12 @@ def _explained(file: File, dialect: Dialect) -> Iterator[None]:
                 f"{file.name}: cannot be read ({problem.replace('Row #2', 'line 2')}); correct that line, or the first "
                 f"line, {first}, which was taken for the header"
             ) from None
-        found = _too_long(file) if any(words in problem for words in _TOO_LONG) else None
-        if found is None:
+        found = any(words in problem for words in _TOO_LONG) and _too_long(file)
+        if not found:
             raise
         number, beginning = found
-        place = f"row {number + bool(dialect.names)}" if number or dialect.names else "header"
+        number += bool(dialect.names)  # without a header, rows count from the first line
+        place = f"row {number}" if number else "header"
         raise InputError(
             f"{file.name} {place} has more than {CHUNK >> 20} MB, beginning with {shown(beginning)}: is a quote left "
             "open there? Correct the row, or leave it out"
@@ -261,7 +261,8 @@ def _json_schema(file: File, dialect: Dialect) -> pa.Schema:
     """Return the columns of all lines. Text that looks like a time stays text."""
     if dialect.fields:
         return dialect.fields
-    return next(iter(deque((schema for _, schema in _json(file, pjson.ParseOptions())), maxlen=1)), pa.schema([]))
+    schemas = [schema for _, schema in _json(file, pjson.ParseOptions())]
+    return schemas[-1] if schemas else pa.schema([])
 
 
 def _json_batches(file: File, schema: pa.Schema, _: Dialect) -> Iterator[pa.RecordBatch]:

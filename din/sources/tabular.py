@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from din.errors import InputError, listed, shown
-from din.names import Day
+from din.names import Day, Digest
 from din.params import Table, to_json
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, HISTORY_COLUMNS, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
 from din.sources import SOURCES, by_day, files, readers, times, values
-from din.sources.by_day import KnownDay, Sample
+from din.sources.by_day import KnownDay
 from din.sources.memory import recall, remember
 from din.sources.rawlog import RawLog, require_rows, type_name
 from din.sources.readers import Dialect
@@ -146,14 +146,14 @@ class TableSource(Source):
         """Read the events of a day, under the names and in the types of their files, instead of the day before."""
         return self._read("events", self._by_day[day])
 
-    def sample(self, day: Rows) -> Sample:
-        """Return the sample of a day."""
-        first = replace(day, query=f"{day.query} WHERE row = 0")
-        return Sample(Part(first.table, day.files), self._input("events", day).forms)
+    def known_day(self, source: Digest, rows: Rows) -> KnownDay:
+        """Return the memory of a day as `read_day` returns it, which is not written yet."""
+        forms = {**self._input("events", rows).forms}
+        return KnownDay(source, rows.count, by_day.first_row(rows), forms, rows.files)
 
-    def types(self, samples: Sequence[Sample]) -> dict[str, dict[str, str]]:
-        """Return the types of the columns of the sampled days: of text as it is read, and of ids."""
-        events = self._sampled(samples)
+    def types(self, days: Sequence[KnownDay]) -> dict[str, dict[str, str]]:
+        """Return the types of the columns of some days: of text as it is read, and of ids."""
+        events = self._sampled(days)
         if events.rows.count == 0:
             return {}
         kinds = events.rows.types
@@ -161,13 +161,13 @@ class TableSource(Source):
         ids = _ids({"events": events, **self._sides})
         return {"read": read, "ids": {name: kind for (table, name), kind in ids.items() if table == "events"}}
 
-    def convert_day(self, day: str, rows: Rows, samples: Sequence[Sample]) -> Rows:
+    def convert_day(self, day: str, rows: Rows, days: Sequence[KnownDay]) -> Rows:
         """Return the events of a day, as `read_day` returns them, in the contract's types.
 
         Raises:
             InputError: a value can't be converted, or an event is not of this day.
         """
-        sampled = self._sampled(samples)
+        sampled = self._sampled(days)
         kinds = sampled.rows.types
         columns = {name: f"CAST({rows[name]} AS {kinds[name]})" for name in rows.names}
         events = replace(sampled, rows=rows.select(columns))
@@ -184,9 +184,9 @@ class TableSource(Source):
         converted.require([other])
         return converted
 
-    def convert_others(self, samples: Sequence[Sample]) -> RawLog:
+    def convert_others(self, days: Sequence[KnownDay]) -> RawLog:
         """Return the log with all its tables, but of the events only a few rows."""
-        events = self._sampled(samples)
+        events = self._sampled(days)
         require_rows(events.rows, "events")
         return self._log(events)
 
@@ -315,15 +315,14 @@ class TableSource(Source):
         forms = values.forms(rows, {names[ours]: separator for ours, separator in lists.items()})
         return _Input(rows, names, lists, forms, files.format_of(rows.files[0][0]) == "CSV")
 
-    def _sampled(self, samples: Sequence[Sample]) -> _Input:
-        """Return the first rows of some days as a table of events."""
-        schema = readers.unified([(name_of(one.first.files), one.first.table.schema) for one in samples])
-        tables = [one.first.table for one in samples]
-        table = pa.concat_tables(tables, promote_options="permissive").cast(schema)
+    def _sampled(self, days: Sequence[KnownDay]) -> _Input:
+        """Return the first rows of some days as a table of events, with the forms of all rows."""
+        schema = readers.unified([(name_of(one.files), one.part.table.schema) for one in days])
+        table = pa.concat_tables([one.part.table for one in days], promote_options="permissive").cast(schema)
         forms = dict.fromkeys(schema.names, 0)
-        for sample in samples:
-            forms |= {name: forms[name] | found for name, found in sample.forms.items()}
-        rows = Rows.of(Part(table, tuple(file for one in samples for file in one.first.files)))
+        for one in days:
+            forms |= {name: forms[name] | found for name, found in one.forms.items()}
+        rows = Rows.of(Part(table, tuple(file for one in days for file in one.files)))
         return replace(self._input("events", rows), forms=forms)
 
     def _log(self, events: _Input) -> RawLog:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from random_features import LENGTH, with_lengths
+from random_features import LENGTH, rows_of, with_lengths
 from serve_workspace import FIELDS, Finished
 from settings import changed
 
@@ -64,7 +64,7 @@ class Exported:
 
 
 def make(fields: tuple[Field, ...], train: Train, folder: Path, sequences: Sequences | None = None) -> Exported:
-    layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
+    layout = TableLayout.of(fields, {field.name: rows_of(field, 6) for field in fields})
     model, table = build(fields, layout, train, sequences)
     generator = torch.Generator().manual_seed(1)
     for tensor in (*model.parameters(), table):
@@ -122,9 +122,9 @@ def random_column(random: np.random.Generator, field: Field, owners: int) -> Col
     if not field.form.holds_ids:
         return Column(np.where(random.random(owners) < 0.2, np.nan, random.normal(size=owners)).astype(np.float32))
     if not field.form.ragged:
-        return Column(random.integers(0, field.form.rows(6), owners).astype(np.int32))
+        return Column(random.integers(0, rows_of(field, 6), owners).astype(np.int32))
     counts = random.integers(1, 4, owners)
-    values = random.integers(0, field.form.rows(6), counts.sum()).astype(np.int32)
+    values = random.integers(0, rows_of(field, 6), counts.sum()).astype(np.int32)
     return Column(values, np.concatenate([[0], np.cumsum(counts)]))
 
 

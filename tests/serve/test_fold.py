@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from random_features import with_lengths
+from random_features import rows_of, with_lengths
 from serve_workspace import FIELDS
 from settings import changed
 
@@ -22,7 +22,7 @@ def random_model(params: Params, seed: int, **train: object) -> EmbeddingMLP:
     """Return a model whose weights and averages are far from their initial values, with α at and around 0 and 1."""
     fields = with_lengths(parse_fields(FIELDS))
     small = {"embedding_dim": 4, "attention_hidden": (9, 5), "hidden": (7, 6)}
-    layout = TableLayout.of(fields, {field.name: field.form.rows(6) for field in fields})
+    layout = TableLayout.of(fields, {field.name: rows_of(field, 6) for field in fields})
     model, _ = build(fields, layout, changed(params.train, **small, **train))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -25,17 +25,23 @@ VALUES = [
 ]  # fmt: skip
 
 
+ROLES = {
+    "events": ("user_id", "item_id", "timestamp", "sequence", "label", "behaviour", "side"),
+    "items": ("item_id", "side"),
+    "history": ("user_id", "item_id", "timestamp", "sequence", "side"),
+}
+
+
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{value.type} {value[0]}")
-@pytest.mark.parametrize("table", ["events", "items", "history"])
+@pytest.mark.parametrize("table", ROLES)
 def test_no_parquet_type_is_a_bug(
     workspace: Workspace, value: pa.Array, table: str, table_params: Callable[..., Params]
 ) -> None:
     """A Parquet file with any type in any role, also in key columns, is read, or refused with outcome 2."""
-    roles = ("user_id", "item_id", "timestamp", "sequence", "label", "behaviour", "side")
-    for role in roles:
+    for role in ROLES[table]:
         (workspace.root / "typed.parquet").write_bytes(parquet(**{role: value}))
         keep = ("side",) if (table, role) == ("events", "side") else ()
-        for label in ("label", "label >= 4", "label == x"):
+        for label in ("label", "label >= 4", "label == x") if role == "label" else ("label",):
             params = table_params(**{table: "typed.parquet", "keep": keep, "label": label})
             assert exit_code(workspace, "fetch", lambda params=params: fetch(workspace, params)) in (0, 2)
 
