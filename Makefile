@@ -69,14 +69,14 @@ paper: $(READY)  ## every model and regulariser of the paper on the logs below D
 attention: $(READY) ## when DIN's attention pays, on simulated logs and on logs below DATA=; writes docs/attention.md
 	python -m benchmarks.quality attention $(DATA:%=--data %) --jobs $(JOBS) $(ARGS)
 
-warranty: $(READY) ## how often the gate errs, on logs whose truth is known, on JOBS processes; writes docs/warranty.md
+warranty: $(READY) ## how often the gate errs on lessons whose next day is known, on JOBS processes; writes docs/warranty.md
 	python -m benchmarks.warranty --write --jobs $(JOBS) $(ARGS)
 
 docs: $(READY)   ## the documentation as a site in .site/; open .site/index.html
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. mkdocs build --strict --quiet
 
-month: $(READY)  ## thirty simulated days, eighteen of them bad, through the workers' code; resumes; writes docs/month.md
-	python -m benchmarks.month --write --jobs $(JOBS) $(ARGS)
+month: $(READY)  ## thirty simulated days, eighteen of them bad; resumes; writes docs/month.md
+	python -m benchmarks.month --write $(ARGS)
 
 wheel: $(READY)  ## build wheel and sdist in dist/, and lead a small log to a champion with the wheel alone, in WORK=
 	.ci/wheel $(WORK)

@@ -19,11 +19,10 @@ FIELDS = {"user": {"user_id": "id"}, "item": {"category": "categorical"}}
 VALID = 256
 
 
-def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1, valid: int = VALID) -> Features:
-    """Write `root`; with `spread`, the item table is `spread` times as large, and item i has its row i·spread."""
-    items = workload.items * spread + 1
-    category = np.zeros(items, np.int32)
-    category[::spread] = rows.category_of
+def write_directory(root: Path, workload: Workload, rows: Rows, valid: int = VALID) -> Features:
+    """Write `root`."""
+    items = workload.items + 1
+    category = rows.category_of.astype(np.int32)
     _write(root / "items.parquet", value=_values(items), item_id=np.arange(items, dtype=np.int32), category=category)
     _write(root / "users.parquet", value=_values(rows.users + 1), user_id=np.arange(rows.users + 1, dtype=np.int32))
 
@@ -32,7 +31,7 @@ def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1,
     owner = np.concatenate([impressions, np.repeat(impressions, rows.length)])
     touched = np.concatenate([rows.item, rows.history])
     sizes = {"item_id": items, "category": CATEGORIES + 1, "user_id": rows.users + 1}
-    _vocabulary(root, "item_id", sizes, owner, touched * spread)
+    _vocabulary(root, "item_id", sizes, owner, touched)
     _vocabulary(root, "category", sizes, owner, rows.category_of[touched])
     _vocabulary(root, "user_id", sizes, impressions, rows.user)
 
@@ -41,13 +40,13 @@ def write_directory(root: Path, workload: Workload, rows: Rows, spread: int = 1,
     _write(
         shard / "behaviours.parquet",
         user=np.repeat(rows.user, rows.length).astype(np.int32),
-        item=(rows.history * spread).astype(np.int32),
+        item=rows.history.astype(np.int32),
         timestamp=np.zeros(behaviours, np.int64),
         sequence=np.arange(behaviours),
     )
     columns = {
         "user": rows.user.astype(np.int32),
-        "item": (rows.item * spread).astype(np.int32),
+        "item": rows.item.astype(np.int32),
         "label": rows.label.astype(np.int8),
         "history_start": (end - rows.length).astype(np.int32),
         "history_end": end.astype(np.int32),

@@ -41,14 +41,13 @@ def python_of(peer: str) -> str:
 
 
 def _install(home: Path, packages: list[str]) -> None:
-    uv = shutil.which("uv")
-    _run([sys.executable, "-m", "venv", *(["--without-pip"] if uv else []), str(home)])
+    _run([sys.executable, "-m", "venv", str(home)])
     python = str(home / "bin/python")
-    if uv is None:
-        _run([python, "-m", "pip", "install", "--quiet", *packages])
-    else:
+    if uv := shutil.which("uv"):
         torch = [] if os.environ.get("UV_FIND_LINKS") else ["--torch-backend=cpu"]  # as in the Makefile
         _run([uv, "pip", "install", "--quiet", "--python", python, *torch, *packages])
+    else:
+        _run([python, "-m", "pip", "install", "--quiet", *packages])
 
 
 def _run(command: list[str]) -> None:

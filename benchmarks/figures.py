@@ -42,7 +42,6 @@ _END = "<!-- end -->"
 _ORIGIN = re.compile(
     r"`(?P<command>[^`]+)`, commits? (?P<commit>.+), (?P<date>\d{4}-\d\d-\d\d), (?P<machine>.+), code (?P<code>\w+)\."
 )
-_BLOCKS = tuple(field.name for field in fields(Params))
 
 
 class Parts(NamedTuple):
@@ -82,13 +81,8 @@ class Table:
     command: str
     takes: str
     runs: tuple[str, ...]
-    blocks: tuple[str, ...] = _BLOCKS
+    blocks: tuple[str, ...] = tuple(field.name for field in fields(Params))
     files: tuple[str, ...] = ()
-
-    @property
-    def path(self) -> Path:
-        """Return the path of the page."""
-        return ROOT / self.page
 
     def parts(self) -> Parts:
         """Read the page.
@@ -97,7 +91,7 @@ class Table:
             InputError: the page can't be read, lacks a mark, or the second comes first.
         """
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = (ROOT / self.page).read_text(encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.page}: {error.strerror}; expected a page to put the tables into") from None
         begin = f"<!-- begin: {self.name} -->"
@@ -113,8 +107,9 @@ class Table:
     def code(self) -> str:
         """Return the digest of the code that the command runs, with its parameters and files."""
         modules = {name for run in self.runs for name in (code.imports_of_command(run) if " " in run else [run])}
-        digests = code.digests(code.closure(modules, self.blocks))
-        digests.pop(Path(__file__).relative_to(ROOT).as_posix(), None)  # a new table changes no other
+        digests = code.digests(
+            code.closure(modules, self.blocks) - {"benchmarks.figures"}
+        )  # a new table changes no other
         params = to_json(load(ROOT / "params.yaml"))
         files = {path.name: sha256_file(path) for pattern in self.files for path in sorted(ROOT.glob(pattern))}
         text = json.dumps([digests, {block: params[block] for block in self.blocks}, files], sort_keys=True)
@@ -137,7 +132,8 @@ class Table:
 
     def _write(self, origin: str, tables: str) -> None:
         parts = self.parts()
-        self.path.write_text(f"{parts.head}{origin}\n\n{tables.strip()}\n{parts.tail}", encoding="utf-8")
+        text = f"{parts.head}{origin}\n\n{tables.strip()}\n{parts.tail}"
+        (ROOT / self.page).write_text(text, encoding="utf-8")
 
     def mark(self) -> bool:
         """Put `STALE` below the origin if the code has changed, else remove it, and return whether it has changed."""
@@ -152,8 +148,7 @@ class Table:
 
 def machine() -> str:
     """Return the processor of this machine and the number of its cores."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return f"{names[0] if names else '?'}, {os.cpu_count()} cores"
 
 
@@ -177,49 +172,32 @@ def publish(name: str, measured: Callable[[], str]) -> int:
     return 0
 
 
-def _quality(name: str) -> Table:
-    runs = ("benchmarks.quality",)
-    files = (f"benchmarks/{name}.yaml", "docs/examples/*.yaml")
-    return Table(name, f"docs/{name}.md", "python -m benchmarks.quality", "hours", runs, files=files)
-
-
-def _prequential(name: str, page: str) -> Table:
-    runs = ("benchmarks.prequential",)
-    return Table(name, page, "python -m benchmarks.prequential", "an hour", runs, files=("docs/examples/*.yaml",))
-
-
-def _warranty(part: str, takes: str) -> Table:
-    runs = ("benchmarks.warranty.__main__",)
-    return Table(part, "docs/warranty.md", "python -m benchmarks.warranty", takes, runs)
-
-
-_PEERS = tuple(f"benchmarks.peers.{peer}" for peer in PEERS)
-_BENCH = ("benchmarks.__main__", "benchmarks.ours", *_PEERS, "din train")
+_EXAMPLES = ("docs/examples/*.yaml",)
+_BENCH = ("benchmarks.__main__", "benchmarks.ours", *(f"benchmarks.peers.{peer}" for peer in PEERS), "din train")
 _PIPELINE = (*(stage.command for stage in stages_of(Workspace(ROOT)).values()), "din promote")
-_MONTH = ("benchmarks.month", *_PIPELINE)
-_LESSONS = ("benchmarks.lessons",)
-_DEFECTS = ("tests.faults.page", *_PIPELINE)
-TABLES = {
-    table.name: table
-    for table in (
-        Table("bench", "docs/benchmarks.md", "python -m benchmarks", "an hour", _BENCH, ("train",)),
-        *map(_quality, ("quality", "paper", "attention")),
-        _warranty("pairs", "an hour"),
-        _warranty("lessons", "hours"),
-        Table("month", "docs/month.md", "python -m benchmarks.month", "hours", _MONTH),
-        _prequential("five-seeds", "docs/month.md"),
-        _prequential("kuairand", "docs/daily.md"),
+_COMMANDS = (
+    Table("bench", "docs/benchmarks.md", "python -m benchmarks", "an hour", _BENCH, ("train",)),
+    *(
         Table(
-            "rates",
-            "docs/daily.md",
-            "python -m benchmarks.lessons",
-            "an hour",
-            ("benchmarks.lessons",),
-            files=("tests/faults/learning.py",),
-        ),
-        Table("defects", "docs/defects.md", "make defects", "40 minutes", _DEFECTS),
-    )
-}
+            name,
+            f"docs/{name}.md",
+            "python -m benchmarks.quality",
+            "hours",
+            ("benchmarks.quality",),
+            files=(f"benchmarks/{name}.yaml", *_EXAMPLES),
+        )
+        for name in ("quality", "paper", "attention")
+    ),
+    Table("warranty", "docs/warranty.md", "python -m benchmarks.warranty", "hours", ("benchmarks.warranty",)),
+    Table("month", "docs/month.md", "python -m benchmarks.month", "hours", ("benchmarks.month",)),
+    *(
+        Table(name, page, "python -m benchmarks.prequential", "an hour", ("benchmarks.prequential",), files=_EXAMPLES)
+        for name, page in (("five-seeds", "docs/month.md"), ("kuairand", "docs/daily.md"))
+    ),
+    Table("rates", "docs/daily.md", "python -m benchmarks.lessons", "an hour", ("benchmarks.lessons",)),
+    Table("defects", "docs/defects.md", "make defects", "40 minutes", ("tests.faults.page", *_PIPELINE)),
+)
+TABLES = {table.name: table for table in _COMMANDS}
 """All generated tables, by name."""
 
 

@@ -3,7 +3,8 @@
     python -m benchmarks.lessons --data ~/logs --write
 
 The command tries learning rates on three logs. A lesson that loses two margins or more on the next day must not be
-promoted, and the usual one must be. `make defects` tries all of `tests.faults.learning` on one log.
+promoted, and the usual one must be. `make defects` tries all of `tests.faults.learning` on one log, and `make warranty`
+some of them on many logs.
 
 The sound part is made once: a champion of the day before, and a workspace for each start, in which everything before
 `refit` is done. A fault then costs `refit`, `export`, `check_parity` and the gates, with the limits as shipped.
@@ -25,44 +26,44 @@ import argparse
 import math
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from benchmarks import stages, study
-from benchmarks.arguments import positive
 from benchmarks.daily import CHAMPION, SCRATCH, advantage, scored, test_rows
 from benchmarks.environments import ROOT
 from benchmarks.figures import publish
-from benchmarks.logs import read_log
+from benchmarks.logs import MONTH, read_log
 from benchmarks.source import Source, date_of
 from din import documents
 from din.document_types import GateReport
-from din.errors import GateClosed, InputError
 from din.features.reader import Features
 from din.metrics.estimates import Interval
 from din.params import Params
-from din.promotion.promote import promote
 from din.registry.champions import pin
 from din.registry.registry import Registry
 from din.sources.daily_simulation import World
 from din.workspace import Workspace
-from tests.faults.learning import PLANTS, Plant, planted
+from tests.faults.learning import PLANTS, Plant
 
 STARTS = (CHAMPION, SCRATCH)
-RATES = {"× 1": None, **{f"× {factor}": PLANTS[f"rate_{factor}"] for factor in (5, 10, 20, 50)}}
+SOUND = "none"
+"""The fault of a sound lesson."""
+RATES = ("rate_5", "rate_10", "rate_20", "rate_50")
 SIMULATED = ((1_200, 2_000), (2_000, 5_000))
 """Users, and impressions a day, of the simulated logs."""
+DAY = timedelta(days=1)
+_EARLIER = 13
+"""The days of a simulated log before the lesson."""
 _KUAIRAND = "kuairand-pure"
 _LESSON = date(2022, 5, 3)
-_DAY = timedelta(days=1)
 _DELTAS = ("champion_delta_auc", "lesson_delta_auc")
-_IMPRESSIONS = 1000
+_PARITY_ROWS = 1000
 _NEXT_DAY = 20_000
 _GATES_SHOWN = 4
 
@@ -76,133 +77,121 @@ class Log:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Lesson:
     """A lesson and what became of it.
 
     Attributes:
+        what: its fault, or `SOUND`.
         run: "goes on", "from scratch" or "first run".
         closed: the gates that are not open, or the stage that refused it. Empty: it was promoted.
-        margin: the loss of AUC that was permitted. NaN: no gate compared it with the model before the lesson.
+        permitted: the loss of AUC that the sound lesson was permitted. NaN: no gate compared it.
         effect: the AUC of the next day less that of the model before the lesson. None: it was not exported.
     """
 
+    what: str
     run: str
     closed: Sequence[str]
-    margin: float
+    permitted: float
     effect: Interval | None
 
-
-@dataclass(frozen=True)
-class Lesson:
-    """A lesson beside the sound one.
-
-    Attributes:
-        what: its fault.
-        judged: what became of it.
-        permitted: the margin of the sound lesson.
-    """
-
-    what: str
-    judged: Judged
-    permitted: float
+    @property
+    def harmful(self) -> bool:
+        """True if the lesson loses two margins or more, or gives no model at all."""
+        return self.effect is None or self.effect.point <= -2 * self.permitted
 
     @property
     def verdict(self) -> str:
-        """Caught or MISSED if the lesson loses two margins or more, else refused or harmless."""
-        effect = self.judged.effect
-        if effect is None or effect.point <= -2 * self.permitted:
-            return "caught" if self.judged.closed else "MISSED"
-        return "refused" if self.judged.closed else "harmless"
+        """Caught or MISSED if the lesson is harmful, else refused or harmless."""
+        if self.harmful:
+            return "caught" if self.closed else "MISSED"
+        return "refused" if self.closed else "harmless"
 
 
 def main() -> int:
     """Run the command line and return the exit code: 0 = done, 1 = wrong verdicts, 2 = bad input, 3 = closed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lessons", description="Try learning rates of a lesson.")
     parser.add_argument("--data", type=Path, help=f"the folder that holds {_KUAIRAND}/; default: leave that log out")
-    parser.add_argument("--jobs", type=positive, default=1, help="logs at a time")
+    parser.add_argument("--jobs", type=study.positive, default=1, help="logs at a time")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/daily.md")
     given = parser.parse_args()
     cases = [
-        study.Case(f"{users:,} users, {impressions:,} impressions a day", rates, (users, impressions, None))
+        study.Case(
+            f"{users:,} users, {impressions:,} impressions a day", simulated_lessons, (RATES, users, impressions)
+        )
         for users, impressions in SIMULATED
     ]
     if given.data:
-        cases.append(study.Case("KuaiRand-Pure, 3 May", rates, (0, 0, given.data.resolve())))
+        cases.append(study.Case("KuaiRand-Pure, 3 May", kuairand_lessons, (given.data.resolve(),)))
     wrong: list[Lesson] = []
 
     def measured() -> str:
         tables = []
-        for case, lessons in zip(cases, study.results(study.STORE / "lessons", cases, given.jobs), strict=True):
-            wrong.extend(one for one in lessons if one.verdict == "MISSED")
-            wrong.extend(one for one in lessons[:1] if one.judged.closed)
-            tables.append(f"**{case.name}**\n\n{table(lessons)}")
+        for case, (sound, *spoiled) in zip(
+            cases, study.results(study.STORE / "lessons", cases, given.jobs), strict=True
+        ):
+            wrong.extend(one for one in spoiled if one.verdict == "MISSED")
+            wrong.extend([sound] if sound.closed else [])
+            tables.append(f"**{case.name}**\n\n{table([sound, *spoiled])}")
         return "\n".join(tables)
 
     return publish("rates" if given.write else "", measured) or int(bool(wrong))
 
 
-def rates(kept: Path, users: int, impressions: int, data: Path | None) -> list[Lesson]:
-    """Return each rate's lesson beside that of the usual one.
-
-    Args:
-        kept: the document of the case.
-        users: the users of a simulated log.
-        impressions: the impressions of a usual day of it.
-        data: the folder of KuaiRand instead.
-    """
+def simulated_lessons(kept: Path, faults: Sequence[str], users: int, impressions: int, seed: int = 0) -> list[Lesson]:
+    """Return the sound lesson of a simulated log, and one with each of `PLANTS` that is named."""
     with TemporaryDirectory() as place:
-        folder = Path(place)
-        if data:
-            log = Log(read_log(ROOT / f"docs/examples/{_KUAIRAND}-prepared.yaml", data), _LESSON)
-        else:
-            log = simulated(folder / "log", users, impressions)
-        site = Site.prepared(folder / "site", log.params, log.day, (CHAMPION,))
-        judged = {what: site.judge(CHAMPION, plant)[0] for what, plant in RATES.items()}
-    return [Lesson(what, one, judged["× 1"].margin) for what, one in judged.items()]
+        return _lessons(simulated(Path(place), users, impressions, seed), faults)
 
 
-def simulated(folder: Path, users: int, impressions: int, days: int = 13) -> Log:
+def kuairand_lessons(kept: Path, data: Path) -> list[Lesson]:
+    """Return the sound lesson of KuaiRand-Pure below a folder, and one with each of `RATES`."""
+    return _lessons(Log(read_log(ROOT / f"docs/examples/{_KUAIRAND}-prepared.yaml", data), _LESSON), RATES)
+
+
+def _lessons(log: Log, faults: Sequence[str]) -> list[Lesson]:
+    with TemporaryDirectory() as place:
+        site = Site.prepared(Path(place) / "site", log, (CHAMPION,))
+        return list(site.lessons(CHAMPION, [PLANTS[name] for name in faults]))
+
+
+def simulated(folder: Path, users: int, impressions: int, seed: int = 0, later: int = 1) -> Log:
     """Write a log by days, as `docs/examples/month.yaml` describes it.
 
-    The day after the lesson has many impressions, so that little is left to chance.
+    The last day has many impressions, so that little of the truth is left to chance.
 
     Args:
         folder: a new folder.
         users: the number of users.
         impressions: the impressions of a usual day.
-        days: the days before the lesson.
+        seed: what to add to the seeds of the log and of the training.
+        later: the days after the lesson.
     """
-    params = read_log(ROOT / "docs/examples/month.yaml")
-    simulate = replace(params.fetch.simulate, users=users)
+    params = read_log(MONTH)
+    simulate = replace(params.fetch.simulate, users=users, seed=params.fetch.simulate.seed + seed)
     usual, many = (
         Source(folder, World(replace(simulate, daily=replace(simulate.daily, impressions=count))))
-        for count in (impressions, _NEXT_DAY)
+        for count in (impressions, max(impressions, _NEXT_DAY))
     )
-    usual.deliver(days + 1)
-    next_day = Path(usual.tables["events"].format(date=date_of(days + 1)))
-    pq.write_table(many.events(days + 1), next_day)
+    last = _EARLIER + later
+    usual.deliver(last)
+    many.write(last)
     fetch = replace(params.fetch, source="table", table=replace(params.fetch.table, **usual.tables, daily=True))
     fields = {"item": {"category": "categorical"}}
     featurize = replace(params.featurize, fields=fields, protocol="temporal")
-    return Log(replace(params, fetch=fetch, featurize=featurize), date_of(days))
+    learning = replace(params.train.learning, seed=params.train.learning.seed + seed)
+    train = replace(params.train, learning=learning)
+    return Log(replace(params, fetch=fetch, featurize=featurize, train=train), date_of(_EARLIER))
 
 
 @dataclass(frozen=True)
 class Site:
-    """A log in a folder, with everything before the lesson done.
-
-    Attributes:
-        folder: the folder; see the module.
-        params: the parameters, without those that depend on the day and the start.
-        day: the day that is the lesson.
-    """
+    """A log in a folder, with everything before the lesson done; see the module for the folder."""
 
     folder: Path
-    params: Params
-    day: date
+    log: Log
 
     @classmethod
-    def prepared(cls, folder: Path, params: Params, day: date, starts: Sequence[str] = STARTS) -> "Site":
+    def prepared(cls, folder: Path, log: Log, starts: Sequence[str] = STARTS) -> "Site":
         """Do the sound part below a new folder.
 
         Raises:
@@ -210,133 +199,123 @@ class Site:
             GateClosed: a gate refuses the champion of the day before, or a suite the lesson.
         """
         params = replace(
-            params,
-            featurize=replace(params.featurize, test_days=1),
-            check_parity=replace(params.check_parity, max_impressions=_IMPRESSIONS),
-            gate=replace(params.gate, max_latency_ms=None),  # a lesson changes no time, and a busy machine does
+            log.params,
+            featurize=replace(log.params.featurize, test_days=1),
+            check_parity=replace(log.params.check_parity, max_impressions=_PARITY_ROWS),
+            gate=replace(log.params.gate, max_latency_ms=None),  # a lesson changes no time, and a busy machine does
         )
-        site = cls(folder, params, day)
+        site = cls(folder, replace(log, params=params))
         here = Workspace(folder / "sound")
         here.root.mkdir(parents=True)
-        site._run((*stages.STAGES.values(), _promote), here, site._params(SCRATCH, site._registry, day - _DAY))
-        site._run(stages.FEATURES.values(), here, site._params(SCRATCH, site._registry))
+        site._run(stages.STEPS, here, site._params(SCRATCH, log.day - DAY))
+        site._run(stages.FEATURES, here, site._params(SCRATCH, log.day))
         for start in starts:
-            here_params = site._params(start, site._registry)
-            site._run(stages.MODEL.values(), here, here_params)
-            shutil.copytree(here.root, site._workspace(start).root)
+            own = site._params(start, log.day)
+            site._run(stages.MODEL, here, own)
+            shutil.copytree(here.root, folder / start)
             if start == SCRATCH:
                 shutil.rmtree(here.shipped)
                 shutil.copytree(here.model, here.shipped)
-                site._run((stages.STAGES["export"],), here, here_params)
-                shutil.copytree(here.bundle, site._before(start))
+                site._run(["export"], here, own)
+                shutil.copytree(here.bundle, site.before(start))
             else:
-                champion = Registry.of(here, here_params)
-                champion.fetch(champion.history()[-1].version, site._before(start))
+                champion = Registry.of(here, own)
+                champion.fetch(champion.history()[-1].version, site.before(start))
         truth = Workspace(here.root.rename(folder / "truth"))
-        fetched = (stages.STAGES["fetch"], stages.STAGES["featurize"])
-        site._run(fetched, truth, site._params(SCRATCH, site._registry, day + _DAY))
+        site._run(["fetch", "featurize"], truth, site._params(SCRATCH, log.day + DAY))
         return site
 
-    def judge(self, start: str, plant: Plant | None = None) -> list[Judged]:
-        """Learn the day and let the gates judge, also as a first run if it starts from scratch.
+    def before(self, start: str) -> Path:
+        """Return the bundle of the model before the lesson."""
+        return self.folder / f"before-{start}"
+
+    def scored(self, bundles: Mapping[str, Path]) -> pa.Table:
+        """Return user and label of the rows of the next day, and the probabilities of bundles by name."""
+        truth = Workspace(self.folder / "truth")
+        return scored(truth, test_rows(Features(truth.features)), bundles)
+
+    def lessons(self, start: str, plants: Iterable[Plant]) -> Iterator[Lesson]:
+        """Learn the day soundly and with each fault, let the gates judge, and yield what became of each.
 
         Args:
-            start: one of those that were prepared.
-            plant: what is wrong with the lesson. None: nothing.
+            start: one of those that were prepared. From scratch, the lesson is judged as a first run, too.
+            plants: the faults.
         """
+        permitted: dict[str, float] = {}
+        for plant in (None, *plants):
+            for lesson in self._judged(start, plant):
+                permitted.setdefault(lesson.run, lesson.permitted)
+                yield replace(lesson, permitted=permitted[lesson.run])
+
+    def live(self, day: date) -> stages.Refusal | None:
+        """Run a later day as one that goes on from the champion of that morning, and return what refused it."""
+        here = Workspace(self.folder / "live")
+        here.root.mkdir(exist_ok=True)
+        return stages.refusal(stages.STEPS, here, self._params(CHAMPION, day), self._output)
+
+    def _judged(self, start: str, plant: Plant | None) -> list[Lesson]:
         with TemporaryDirectory(dir=self.folder) as place:
             here = Workspace(Path(place) / "workspace")
             registry, empty = Path(place) / "registry", Path(place) / "empty"
-            shutil.copytree(self._workspace(start).root, here.root)
+            shutil.copytree(self.folder / start, here.root)
             shutil.copytree(self._registry, registry)
             runs = {"goes on": registry} if start == CHAMPION else {"from scratch": registry, "first run": empty}
-            params = self._params(start, registry)
-            with planted(plant):
-                refused = self._refused(("refit",), here, params)
-            refused = refused or self._refused(("export",), here, params)
+            params = self._params(start, self.log.day)
+            refused = stages.refusal(["refit", "export"], here, params, self._output, plant)
             effect = None if refused else self._effect(start, here.bundle)
-            refused = refused or self._refused(("check_parity",), here, params)
+            refused = refused or stages.refusal(["check_parity"], here, params, self._output)
             found = []
             for run, used in runs.items():
-                closed = refused or self._refused(("gate", "promote"), here, self._params(start, used))
-                found.append(Judged(run, closed, math.nan if refused else _margin(here), effect))
+                own = replace(params, promote=replace(params.promote, registry=str(used)))
+                by = refused or stages.refusal(["gate", "promote"], here, own, self._output)
+                closed = by.why if by and by.step == "gate" else [by.step] if by else []
+                margin = math.nan if refused else _margin(here)
+                found.append(Lesson(plant.what if plant else SOUND, run, closed, margin, effect))
             return found
 
     def _effect(self, start: str, bundle: Path) -> Interval:
         """Return the next day's AUC of a bundle, less that of the model before the lesson."""
-        before = self.folder / f"before-{start}.parquet"
-        if not before.exists():
-            pq.write_table(self._scored("before", self._before(start)), before)
-        table = pq.read_table(before)
-        return advantage([table.append_column("after", self._scored("after", bundle)["after"])], "after", "before")
+        return advantage([self.scored({"after": bundle, "before": self.before(start)})], "after", "before")
 
-    def _scored(self, name: str, bundle: Path) -> pa.Table:
-        """Return the rows of the next day with the probabilities of a bundle."""
-        truth = Workspace(self.folder / "truth")
-        return scored(truth, test_rows(Features(truth.features)), {name: bundle})
+    def _run(self, names: Iterable[str], here: Workspace, params: Params) -> None:
+        stages.run(names, here, params, self._output)
 
-    def _refused(self, names: Sequence[str], here: Workspace, params: Params) -> list[str]:
-        """Run stages, and return the gates that are not open, or the stage that refused. Empty if all were done."""
-        try:
-            self._run([{**stages.STAGES, "promote": _promote}[name] for name in names], here, params)
-        except GateClosed:
-            gates = documents.read(GateReport, here.gate)["gates"] if here.gate.exists() else []
-            return [one["name"] for one in gates if one["verdict"] != "open"] or [names[0]]
-        except InputError:
-            return [names[0]]
-        return []
-
-    def _run(self, some: Iterable[stages.Stage], here: Workspace, params: Params) -> None:
-        stages.run(some, here, params, self.folder / "output.txt")
-
-    def _params(self, start: str, registry: Path, until: date | None = None) -> Params:
+    def _params(self, start: str, until: date) -> Params:
         params = replace(
-            self.params,
-            data=replace(self.params.data, until=until or self.day),
-            promote=replace(self.params.promote, registry=str(registry)),
+            self.log.params,
+            data=replace(self.log.params.data, until=until),
+            promote=replace(self.log.params.promote, registry=str(self._registry)),
         )
         if start == SCRATCH:
             return params
-        champion = Registry.of(self._workspace(start), params)
-        pinned = pin(champion, replace(params.train, start=CHAMPION), self.day)
-        return replace(params, train=replace(params.train, start=CHAMPION, champion=pinned))
-
-    def _workspace(self, start: str) -> Workspace:
-        return Workspace(self.folder / start)
-
-    def _before(self, start: str) -> Path:
-        return self.folder / f"before-{start}"
+        train = replace(params.train, start=CHAMPION)
+        champion = pin(Registry.of(Workspace(self.folder), params), train, until)
+        return replace(params, train=replace(train, champion=champion))
 
     @property
     def _registry(self) -> Path:
         return self.folder / "registry"
 
-
-def _promote(workspace: Workspace, params: Params) -> None:
-    promote(workspace, params, by="benchmarks.lessons")
+    @property
+    def _output(self) -> Path:
+        return self.folder / "output.txt"
 
 
 def _margin(here: Workspace) -> float:
     gates = {one["name"]: one["threshold"] for one in documents.read(GateReport, here.gate)["gates"]}
-    found = [-gates[name] for name in _DELTAS if isinstance(gates.get(name), float)]
-    return found[0] if found else math.nan
+    return next((-gates[name] for name in _DELTAS if isinstance(gates.get(name), float)), math.nan)
 
 
 def table(lessons: Iterable[Lesson]) -> str:
     """Return a table with a row for each lesson."""
-    head = ("lesson", "run", "AUC of the next day, effect", "margin", "not open", "")
-    return study.table(head, map(_row, lessons))
-
-
-def _row(lesson: Lesson) -> Sequence[str]:
-    judged = lesson.judged
-    effect = judged.effect
-    bounds = f"{effect.point:+.4f} [{effect.lower:+.4f}, {effect.upper:+.4f}]" if effect else ""
-    gates = [f"`{name}`" for name in judged.closed[:_GATES_SHOWN]]
-    more = len(judged.closed) - len(gates)
-    closed = ", ".join([*gates, *([f"{more} more"] if more else [])])
-    margin = f"{lesson.permitted:.4f}" if math.isfinite(lesson.permitted) else ""
-    return lesson.what, judged.run, bounds, margin, closed, lesson.verdict
+    rows = []
+    for one in lessons:
+        gates = [f"`{name}`" for name in one.closed[:_GATES_SHOWN]]
+        more = len(one.closed) - len(gates)
+        closed = ", ".join([*gates, *([f"{more} more"] if more else [])])
+        margin = f"{one.permitted:.4f}" if math.isfinite(one.permitted) else ""
+        rows.append([one.what, one.run, study.interval(one.effect) if one.effect else "", margin, closed, one.verdict])
+    return study.table(("fault", "run", "AUC of the next day, effect", "margin", "not open", ""), rows)
 
 
 if __name__ == "__main__":

@@ -1,34 +1,28 @@
-"""Parameters of a log: an overlay over params.yaml, settings KEY=VALUE, and the places of the files."""
+"""Parameters of a log: an overlay over params.yaml, further values, and the places of the files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from benchmarks.environments import ROOT
-from din.errors import InputError
 from din.params import Params, load, parse, to_json
 from din.params.overlays import make_paths_absolute, nested, overlaid, read_overlay
 
 TABLES = ("events", "items", "users", "history")
+MONTH = ROOT / "docs/examples/month.yaml"
 
 
-def read_log(log: Path, data: Path | None = None, settings: Sequence[str] = ()) -> Params:
-    """Return params.yaml with an overlay and with settings KEY=VALUE, where KEY is dotted and VALUE is YAML.
+def read_log(log: Path, data: Path | None = None, values: Mapping[str, Any] | None = None) -> Params:
+    """Return params.yaml with an overlay and with values by dotted key.
 
     The tables of the log are below `data`. Without it, relative paths start at the repository.
 
     Raises:
-        InputError: the overlay or a setting can't be read, or the parameters contradict each other.
+        InputError: the overlay or a value can't be read, or the parameters contradict each other.
     """
     params = overlaid(to_json(load(ROOT / "params.yaml")), read_overlay(log), log)
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise InputError(f"--set {setting}: expected KEY=VALUE, such as data.window_days=14")
-        params = overlaid(params, nested({key: YAML(typ="safe").load(value)}), f"--set {setting}")
+    params = overlaid(params, nested(dict(values or {})), "the given values")
     if data:
         params = below(params, data)
     else:

@@ -29,8 +29,6 @@ from din.train.fit import fit
 from din.train.loader import evaluation_batches
 from din.train.predict import predict
 
-VOCABULARY = 10_000
-"""The items of the impressions whose table grows."""
 VALID_SHARE = 0.15
 """The validation rows of the whole stage, as for Electronics: two of each of 192,403 users, compared with 2.6 M."""
 SCORING_BATCH = 1024
@@ -95,22 +93,6 @@ def recorded(progress: Progress) -> Training:
     return Training(
         progress.epoch_seconds, progress.settling_seconds, progress.validation_seconds, progress.start_seconds
     )
-
-
-def step_ms(workload: Workload) -> dict[str, Any]:
-    """Return the mean time of a step in the best epoch, in ms, as the vocabulary grows.
-
-    The impressions hold `VOCABULARY` items. Item i becomes item i·spread of `workload.items`, so a step touches
-    the same number of rows of a table that is `spread` times as large. Most of a run goes into making the table.
-    """
-    params = settings(workload, EPOCHS)
-    assert params.learning.regularizer == "mini_batch_aware"
-    few = replace(workload, items=VOCABULARY)
-    with TemporaryDirectory() as folder, computing(params.compute) as compute:
-        features = write_directory(Path(folder), few, impressions(few), workload.items // VOCABULARY)
-        _, progress = fit(features, params, compute=compute)
-    steps = -(-workload.rows // workload.batch)
-    return {"step_ms": 1e3 * min(progress.epoch_seconds[1:]) / steps}
 
 
 def train_stage(workload: Workload) -> dict[str, Any]:

@@ -9,13 +9,13 @@ On each morning there are four models:
     champion    yesterday's champion, after one more day; it began as the first of `scratch`
     first       the first of `scratch`
 
-A case is a day with a seed: it scores the day with the models of the day before, and makes the next morning's.
+A case is a day: it scores the day with the models of the day before, and makes the next morning's, with each seed.
 The stages run in one process, one day after the other in the same workspace. A killed training resumes from its
 checkpoint.
 
-    .din/prequential/LOG/workspace/                  the workspace, with a registry of all bundles
-    .din/prequential/LOG/<date>-<seed>-<digest>.*    the models of a day, and the scores of its rows
-    .din/prequential/LOG/output.txt                  the output of the stages
+    .din/prequential/LOG/workspace/           the workspace, with a registry of all bundles
+    .din/prequential/LOG/<date>-<digest>.*    the models of a day, and for each seed the scores of its rows
+    .din/prequential/LOG/output.txt           the output of the stages
 """
 
 import argparse
@@ -25,22 +25,22 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import stages, study
-from benchmarks.arguments import positive
 from benchmarks.daily import CHAMPION, FIRST, SCRATCH, STALE, advantage, average, learning_seconds, scored, test_rows
 from benchmarks.figures import TABLES, publish
 from benchmarks.logs import read_log
+from benchmarks.study import positive
 from din.errors import InputError
 from din.features.reader import Features
 from din.metrics.estimates import Metric
 from din.names import Version
 from din.params import Params
+from din.params.reading import plain
 from din.registry.registry import Registry
-from din.serve.export import export
 from din.sources.fetch import look
 from din.stage import workspace_lock
 from din.workspace import Workspace
@@ -60,14 +60,8 @@ _ANY_CALIBRATION = {"min_calibration": 0.0, "max_calibration": 1e9, "max_log_los
 _DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True)
-class Made:
-    """A model that was made at the end of a day.
-
-    Attributes:
-        version: the version of its bundle.
-        seconds: the CPU seconds of its learning.
-    """
+class Made(NamedTuple):
+    """The version of a bundle that was made at the end of a day, and the CPU seconds of its learning."""
 
     version: Version
     seconds: float
@@ -96,19 +90,34 @@ def main() -> int:
         prog="python -m benchmarks.prequential", description="Score each day of a log by four models."
     )
     parser.add_argument("log", type=Path, help="an overlay over params.yaml, e.g. one of docs/examples")
-    parser.add_argument(
-        "--data", type=Path, help="the folder that holds the log's folder; default: as the overlay says"
-    )
+    parser.add_argument("--data", type=Path, help="the folder of the log's folder; default: as the overlay says")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="parameters beside the overlay")
     parser.add_argument("--days", type=positive, default=6, help="days to score, the last ones of the log")
     parser.add_argument("--seeds", type=positive, nargs="+", default=[1, 2], help="seeds of the trainings")
     parser.add_argument("--write", choices=PAGES, help="put the tables into this page")
     given = parser.parse_args()
     folder = study.STORE / "prequential" / given.log.stem
-    return publish(
-        PAGES.get(given.write, ""),
-        lambda: text(measured(folder, read_log(given.log, given.data, given.set), given.seeds, given.days)),
-    )
+
+    def tables() -> str:
+        params = read_log(given.log, given.data, settings(given.set))
+        return text(measured(folder, params, given.seeds, given.days))
+
+    return publish(PAGES.get(given.write, ""), tables)
+
+
+def settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the values of texts KEY=VALUE, where VALUE is YAML, by key.
+
+    Raises:
+        InputError: a text has another form.
+    """
+    values = {}
+    for one in texts:
+        key, separator, value = one.partition("=")
+        if not separator:
+            raise InputError(f"--set {one}: expected KEY=VALUE, such as data.window_days=14")
+        values[key] = plain(value, f"--set {key}")
+    return values
 
 
 def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> list[Day]:
@@ -137,13 +146,13 @@ def measured(folder: Path, params: Params, seeds: Sequence[int], count: int) -> 
         for day in days:
             policies = {days[0]: (SCRATCH,), days[-1]: ()}.get(day, LEARNING)
             now = replace(params, data=replace(params.data, until=day))
-            cases = [study.Case(f"{day}-{seed}", run, (now, day, seed, policies, serving[seed])) for seed in seeds]
-            for one in study.results(folder, cases):
-                found.append(one)
+            (of_seeds,) = study.results(folder, [study.Case(f"{day}", run, (now, day, policies, serving))])
+            for one in of_seeds:
                 made = {name: model.version for name, model in one.made.items()}
                 if day == days[0]:
                     made = {FIRST: made[SCRATCH], CHAMPION: made[SCRATCH]}
                 serving[one.seed] |= made
+            found += of_seeds
     return found
 
 
@@ -163,64 +172,55 @@ def days_of_runs(first: date, last: date, count: int, valid_days: int) -> list[d
     """
     most = (last - first).days - valid_days - 2
     if count > most:
-        reason = (
-            f"the first model learns a day, validates {valid_days} and tests one, and the next one serves a day later"
-        )
         advice = f"ask for at most {most}" if most > 0 else f"a log needs at least {valid_days + 4} days"
-        raise InputError(f"--days {count}: the log has the days {first} to {last}, and {reason}; {advice}")
+        raise InputError(
+            f"--days {count}: the log has the days {first} to {last}, and the first model learns a day, validates "
+            f"{valid_days} and tests one, and the next one serves a day later; {advice}"
+        )
     return [last - _DAY * back for back in range(count + 1, -1, -1)]
 
 
 def run(
-    kept: Path, params: Params, day: date, seed: int, policies: Sequence[str], serving: Mapping[str, Version]
-) -> Day:
+    kept: Path, params: Params, day: date, policies: Sequence[str], serving: Mapping[int, Mapping[str, Version]]
+) -> list[Day]:
     """Score a day with the models that are there, then learn it.
 
     Args:
         kept: the document of the case.
         params: the parameters of all runs of the day.
         day: the newest day of the log that the stages read.
-        seed: the seed of the trainings.
         policies: the models to make.
-        serving: the bundles of that morning.
+        serving: the bundles of that morning, by the seed of their training.
+
+    Raises:
+        InputError: the rows are not held out by time.
     """
     here = Workspace(kept.parent / "workspace")
+    output = kept.parent / "output.txt"
     registry = Registry.of(here, params)
-    _bring_to(here, params)
-    scores = None
-    if serving.keys() == NAMES.keys():
-        scores = kept.with_suffix(".parquet")
-        with TemporaryDirectory(dir=kept.parent) as place:
-            bundles = {name: registry.fetch(version, Path(place) / name) for name, version in serving.items()}
-            pq.write_table(scored(here, test_rows(Features(here.features)), bundles), scores)
-    made = {}
-    for policy in policies:
-        train = replace(params.train, learning=replace(params.train.learning, seed=seed, advance=policy != STALE))
-        train = replace(train, start="scratch")
-        if policy == CHAMPION:
-            train = replace(train, start=CHAMPION, champion=serving[CHAMPION])
-        stages.run((*stages.MODEL.values(), export), here, replace(params, train=train), _output(here))
-        made[policy] = Made(registry.put_bundle(here.bundle), learning_seconds(here))
-    return Day(day, seed, made, scores)
-
-
-def _bring_to(here: Workspace, params: Params) -> None:
-    """Bring log and features of a workspace to the end of `data.until`, unless they are there already."""
-    marker = here.root / "features.txt"
-    wanted = study.Case("features", _bring_to, (params,)).path(here.root).name
-    if marker.exists() and marker.read_text() == wanted:
-        return
-    marker.unlink(missing_ok=True)
-    stages.run(stages.FEATURES.values(), here, params, _output(here))
-    opened = Features(here.features)
-    if not opened.by_time:
-        protocol = opened.manifest["protocol"]
+    stages.run(stages.FEATURES, here, params, output)
+    features = Features(here.features)
+    if not features.by_time:
+        protocol = features.manifest["protocol"]
         raise InputError(f"featurize.protocol is {protocol}; expected temporal, since days are to be compared")
-    marker.write_text(wanted)
-
-
-def _output(here: Workspace) -> Path:
-    return here.root.with_name("output.txt")
+    days = []
+    for seed, versions in serving.items():
+        scores = None
+        if versions.keys() == NAMES.keys():
+            scores = kept.with_suffix(f".{seed}.parquet")
+            with TemporaryDirectory(dir=kept.parent) as place:
+                bundles = {name: registry.fetch(version, Path(place) / name) for name, version in versions.items()}
+                pq.write_table(scored(here, test_rows(features), bundles), scores)
+        made = {}
+        for policy in policies:
+            learning = replace(params.train.learning, seed=seed, advance=policy != STALE)
+            train = replace(params.train, learning=learning, start="scratch")
+            if policy == CHAMPION:
+                train = replace(train, start=CHAMPION, champion=versions[CHAMPION])
+            stages.run([*stages.MODEL, "export"], here, replace(params, train=train), output)
+            made[policy] = Made(registry.put_bundle(here.bundle), learning_seconds(here))
+        days.append(Day(day, seed, made, scores))
+    return days
 
 
 def _prepared(params: Params) -> Params:
@@ -235,53 +235,39 @@ def _prepared(params: Params) -> Params:
 
 
 def text(days: Sequence[Day]) -> str:
-    """Return all tables."""
+    """Return the tables of levels with their cost, of differences, and of days."""
     scores = {(one.day, one.seed): pq.read_table(one.scores) for one in days if one.scores}
     dates = sorted({day for day, _ in scores})
     seeds = list(dict.fromkeys(seed for _, seed in scores))
+    costs = [one.made for one in days if CHAMPION in one.made]
+    levels = []
+    for policy, name in NAMES.items():
+        seconds = [made[policy].seconds for made in costs if policy in made]
+        cost = f"{sum(seconds) / len(seconds):.1f}" if seconds else "0"
+        levels.append([name, *(f"{average([*scores.values()], policy, metric):.4f}" for metric in METRICS), cost])
+    differences = []
+    for ours, theirs in COMPARED:
+        cells = [study.interval(advantage([*scores.values()], ours, theirs, metric)) for metric in METRICS]
+        for seed in seeds:
+            points = [advantage([scores[day, seed] for day in dates], ours, theirs, m).point for m in METRICS]
+            cells.append(", ".join(f"{point:+.4f}" for point in points))
+        differences.append([f"{NAMES[ours]} − {NAMES[theirs]}", *cells])
+    of_days = []
+    for day in dates:
+        tables = [scores[day, seed] for seed in seeds]
+        means = [", ".join(f"{average(tables, policy, metric):.4f}" for metric in METRICS) for policy in NAMES]
+        of_days.append([day, f"{len(tables[0]):,}", *means])
     rows = sum(len(scores[day, seeds[0]]) for day in dates)
     listed = ", ".join(map(str, seeds))
-    head = f"{len(dates)} days, {dates[0]} to {dates[-1]}, with {rows:,} impressions. Seeds: {listed}.\n"
-    of_seed = {seed: [scores[day, seed] for day in dates] for seed in seeds}
-    of_day = {day: [scores[day, seed] for seed in seeds] for day in dates}
-    costs = [one.made for one in days if CHAMPION in one.made]
-    return "\n".join([head, _levels(of_day, costs), _differences(of_day, of_seed), _by_day(of_day)])
-
-
-def _levels(of_day: Mapping[date, list[pa.Table]], costs: Sequence[Mapping[str, Made]]) -> str:
-    """Return the table of each model's mean metrics and of its cost."""
-    everything = [table for own in of_day.values() for table in own]
-    rows = []
-    for policy, name in NAMES.items():
-        found = [f"{average(everything, policy, metric):.4f}" for metric in METRICS]
-        seconds = [made[policy].seconds for made in costs if policy in made]
-        rows.append([name, *found, f"{sum(seconds) / len(seconds):.1f}" if seconds else "0"])
-    return study.table(["model of the morning", "AUC", "GAUC", "learning, CPU s a day"], rows)
-
-
-def _differences(of_day: Mapping[date, list[pa.Table]], of_seed: Mapping[int, list[pa.Table]]) -> str:
-    """Return the table of differences, of all seeds and of each."""
-    everything = [table for own in of_day.values() for table in own]
-    rows = []
-    for ours, theirs in COMPARED:
-        cells = [f"{NAMES[ours]} − {NAMES[theirs]}"]
-        for metric in METRICS:
-            found = advantage(everything, ours, theirs, metric)
-            cells.append(f"**{found.point:+.4f}** [{found.lower:+.4f}, {found.upper:+.4f}]")
-        for tables in of_seed.values():
-            points = [advantage(tables, ours, theirs, metric).point for metric in METRICS]
-            cells.append(", ".join(f"{point:+.4f}" for point in points))
-        rows.append(cells)
-    return study.table(["difference", "AUC", "GAUC", *(f"seed {seed}: AUC, GAUC" for seed in of_seed)], rows)
-
-
-def _by_day(of_day: Mapping[date, list[pa.Table]]) -> str:
-    """Return the table with a row for each day."""
-    rows = []
-    for day, tables in of_day.items():
-        means = [", ".join(f"{average(tables, policy, metric):.4f}" for metric in METRICS) for policy in NAMES]
-        rows.append([day, f"{len(tables[0]):,}", *means])
-    return study.table(["day", "impressions", *(f"{name}: AUC, GAUC" for name in NAMES.values())], rows)
+    both = ", ".join(metric.upper() for metric in METRICS)
+    return "\n".join(
+        [
+            f"{len(dates)} days, {dates[0]} to {dates[-1]}, with {rows:,} impressions. Seeds: {listed}.\n",
+            study.table(["model of the morning", "AUC", "GAUC", "learning, CPU s a day"], levels),
+            study.table(["difference", "AUC", "GAUC", *(f"seed {seed}: {both}" for seed in seeds)], differences),
+            study.table(["day", "impressions", *(f"{name}: {both}" for name in NAMES.values())], of_days),
+        ]
+    )
 
 
 if __name__ == "__main__":

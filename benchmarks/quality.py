@@ -30,10 +30,9 @@ import io
 import itertools
 import math
 import random
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,11 +42,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
-from benchmarks import study
-from benchmarks.arguments import positive
+from benchmarks import stages, study
 from benchmarks.environments import ROOT
 from benchmarks.figures import publish
 from benchmarks.logs import TABLES, below
+from benchmarks.study import positive
 from din.artifacts import sha256_file
 from din.errors import InputError
 from din.features.reader import Features
@@ -70,8 +69,7 @@ FINALISTS = 0.2
 FINAL_SEEDS = (1, 2, 3)
 
 Run = dict[str, Any]
-Figures = dict[tuple[str, str], list[Run]]
-"""The runs of each row, by its log and name: one for each seed."""
+"""The figures of a training, by split."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,14 @@ class Log:
     name: str
     params: dict[str, Any]
     derive: dict[str, str]
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Its own files, by the name of their table."""
+        fetch = self.params["fetch"]
+        return {
+            name: Path(fetch["table"][name]) for name in TABLES if fetch["source"] == "table" and fetch["table"][name]
+        }
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,24 @@ class Row:
     train: Train
     tries: tuple[Train, ...] = ()
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """The key in `Figures`."""
-        return self.log, self.name
+    def is_base_of(self, other: "Row") -> bool:
+        """Return whether another row is compared with this one."""
+        return (self.log, self.name) == (other.log, other.base)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row with its chosen configuration.
+
+    Attributes:
+        row: the row.
+        runs: the run of each seed.
+        tried: the validation AUC of each of the row's tries, with seed 1.
+    """
+
+    row: Row
+    runs: list[Run]
+    tried: list[float]
 
 
 def main() -> int:
@@ -119,9 +139,8 @@ def main() -> int:
         default="",
         help="only rows whose 'log/name' contains this text, and the rows they are compared with; writes no page",
     )
-    parser.add_argument("--quick", action="store_true", help="one seed and one epoch, as a test; writes no page")
     given = parser.parse_args()
-    return publish("" if given.only or given.quick else given.tables, lambda: measured(given))
+    return publish("" if given.only else given.tables, lambda: measured(given))
 
 
 def measured(given: argparse.Namespace) -> str:
@@ -131,17 +150,14 @@ def measured(given: argparse.Namespace) -> str:
         InputError: no row is asked for, or a log can't be read.
     """
     logs, rows = read(HERE / f"{given.tables}.yaml", given.data)
-    if given.quick:
-        rows = [replace(row, train=_learning(row.train, epochs=1), tries=()) for row in rows]
-    shown = {row.key for row in rows if given.only in "/".join(row.key)}
+    shown = [row for row in rows if given.only in f"{row.log}/{row.name}"]
     if not shown:
-        raise InputError(f"--only {given.only!r} is not contained in any of {', '.join('/'.join(r.key) for r in rows)}")
-    needed = shown | {(row.log, row.base) for row in rows if row.key in shown}
-    rows = [row for row in rows if row.key in needed]
-    folders = features_of([logs[name] for name in dict.fromkeys(row.log for row in rows)], jobs=given.jobs)
-    rows, tried = choose(rows, folders, given.jobs)
-    figures = run_all(rows, 1 if given.quick else given.seeds, folders, given.jobs)
-    return tables([row for row in rows if row.key in shown], figures, tried)
+        listed = ", ".join(f"{row.log}/{row.name}" for row in rows)
+        raise InputError(f"--only {given.only!r} is not contained in any of {listed}")
+    needed = [row for row in rows if row in shown or any(map(row.is_base_of, shown))]
+    folders = features_of([logs[name] for name in dict.fromkeys(row.log for row in needed)], jobs=given.jobs)
+    results = [result_of(row, given.seeds, folders[row.log], given.jobs) for row in needed]
+    return tables(results, [(row.log, row.name) for row in shown])
 
 
 def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
@@ -167,7 +183,7 @@ def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
             train = _train(logs[log], settled, where)
             rows.append(Row(log, spec["name"], spec.get("base", BASE), train, tuple(tries)))
     for row in rows:
-        if not any(other.key == (row.log, row.base) for other in rows):
+        if not any(other.is_base_of(row) for other in rows):
             raise InputError(f"{path}: row {row.name!r}: no row {row.base!r} of log {row.log!r} to compare with")
     return logs, rows
 
@@ -188,10 +204,6 @@ def _train(log: Log, overlays: Sequence[dict[str, Any]], where: str) -> Train:
     return parse(Train, params["train"], where)
 
 
-def _learning(train: Train, **values: Any) -> Train:
-    return replace(train, learning=replace(train.learning, **values))
-
-
 def _log(name: str, spec: dict[str, Any], data: Path) -> Log:
     params = to_json(load(ROOT / "params.yaml"))
     if "example" in spec:
@@ -205,102 +217,68 @@ def features_of(logs: Sequence[Log], store: Path = STORE, jobs: int = 0) -> dict
     """Return the feature directory of each log.
 
     Raises:
-        InputError: a stage failed; its output comes before.
+        InputError: a log can't be read.
     """
-    cases = [study.Case(log.name, featurized, (log, [sha256_file(path) for path in _files(log)])) for log in logs]
+    cases = [
+        study.Case(log.name, featurized, (log, [sha256_file(path) for path in log.files.values()])) for log in logs
+    ]
     found = study.results(store / "logs", cases, jobs)
     return dict(zip((log.name for log in logs), found, strict=True))
 
 
-def featurized(kept: Path, log: Log, files: Sequence[str]) -> Path:
-    """Make a log's features by `din fetch` and `din featurize` in a workspace beside the document, and return them.
+def featurized(kept: Path, log: Log, hashes: Sequence[str]) -> Path:
+    """Make a log's features in a workspace beside the document, and return them.
 
     Args:
         kept: the document of the case.
         log: the log.
-        files: the hashes of its files, so that another log makes another case.
+        hashes: the hashes of its files, so that another log makes another case.
     """
     workspace = Workspace(kept.with_suffix(""))
     workspace.root.mkdir(exist_ok=True)
-    with workspace.params.open("w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(_derived(log, workspace.root), file)
-    for stage in ("fetch", "featurize"):
-        if subprocess.run([sys.executable, "-m", "din.cli", stage], cwd=workspace.root).returncode:
-            raise InputError(f"din {stage} failed for the log {log.name} (see above)")
+    params = copy.deepcopy(log.params)
+    for name, query in log.derive.items():
+        target = str(workspace.root / f"{name}.parquet")
+        params["fetch"]["table"][name] = target
+        with duckdb.connect() as connection:
+            for table, file in log.files.items():
+                connection.read_csv(str(file)).create_view(table)
+            connection.sql(query).write_parquet(target)
+    stages.run(["fetch", "featurize"], workspace, parse(Params, params, log.name), kept.with_suffix(".txt"))
     return workspace.features
 
 
-def _files(log: Log) -> list[Path]:
-    given = (log.params["fetch"]["table"][name] for name in TABLES)
-    return [Path(file) for file in given if file and log.params["fetch"]["source"] == "table"]
-
-
-def _derived(log: Log, workspace: Path) -> dict[str, Any]:
-    """Return the log's parameters with its derived tables, which are written to the workspace."""
-    params = copy.deepcopy(log.params)
-    table = params["fetch"]["table"]
-    files = {name: table[name] for name in TABLES if table[name]}
-    for name, query in log.derive.items():
-        table[name] = str(workspace / f"{name}.parquet")
-        with duckdb.connect() as connection:
-            for each, file in files.items():
-                connection.read_csv(file).create_view(each)
-            connection.sql(query).write_parquet(table[name])
-    return params
-
-
-def choose(rows: list[Row], folders: dict[str, Path], jobs: int = 0, store: Path = STORE) -> tuple[list[Row], Figures]:
-    """Choose each row's best try by validation AUC; also return its runs of seed 1, in the order of its tries.
+def result_of(row: Row, seeds: int, features: Path, jobs: int = 0, store: Path = STORE) -> Result:
+    """Choose a row's best try by validation AUC, and score the test rows with seeds 1 … `seeds`.
 
     If the best `FINALISTS` are more than one, they are rerun with `FINAL_SEEDS`, and the best mean is chosen: on a
     small log, seeds differ by more than most tries.
     """
 
-    def valid(trains: Sequence[Sequence[Train]], seeds: Sequence[int]) -> list[list[float]]:
-        """Return the mean validation AUC over seeds of each row's configurations."""
-        tries = [replace(row, train=train) for row, own in zip(rows, trains, strict=True) for train in own]
-        runs = _run_each(tries, seeds, ("valid",), folders, jobs, store)
-        means = iter([sum(run["valid"]["auc"] for run in own) / len(seeds) for own in zip(*runs, strict=True)])
-        return [list(itertools.islice(means, len(own))) for own in trains]
+    def runs(trains: Sequence[Train], seeds: Sequence[int], *splits: str) -> list[list[Run]]:
+        """Return the runs of each configuration, one for each seed."""
+        name = f"{'-'.join(splits)} {row.log} {row.name}"
+        seeded = [replace(train, learning=replace(train.learning, seed=seed)) for train in trains for seed in seeds]
+        cases = [study.Case(f"{name} {train.learning.seed}", run, (features, train, splits)) for train in seeded]
+        found = study.results(store / "runs", cases, jobs)
+        return [found[place : place + len(seeds)] for place in range(0, len(found), len(seeds))]
 
-    first = valid([row.tries for row in rows], [1])
-    finalists = [_best(row.tries, own, math.ceil(len(own) * FINALISTS)) for row, own in zip(rows, first, strict=True)]
-    undecided = [own if len(own) > 1 else [] for own in finalists]
-    chosen = []
-    for row, own, means in zip(rows, finalists, valid(undecided, FINAL_SEEDS), strict=True):
-        best = _best(own, means, 1) if means else own
-        chosen.append(replace(row, train=best[0]) if best else row)
-    tried = {row.key: [{"valid": {"auc": mean}} for mean in own] for row, own in zip(rows, first, strict=True) if own}
-    return chosen, tried
+    def valid(trains: Sequence[Train], seeds: Sequence[int]) -> list[float]:
+        """Return the mean validation AUC of each configuration."""
+        return [float(np.mean([one["valid"]["auc"] for one in own])) for own in runs(trains, seeds, "valid")]
 
-
-def _best(tries: Sequence[Train], means: Sequence[float], count: int) -> list[Train]:
-    """Return the `count` tries with the highest means; equal ones keep their order."""
-    order = sorted(range(len(tries)), key=lambda place: -means[place])
-    return [tries[place] for place in order[:count]]
+    tried = valid(row.tries, [1])
+    best = _by_score(row.tries, tried)[: math.ceil(len(tried) * FINALISTS)]
+    if len(best) > 1:
+        best = _by_score(best, valid(best, FINAL_SEEDS))
+    chosen = replace(row, train=best[0]) if best else row
+    (own,) = runs([chosen.train], range(1, seeds + 1), "valid", "test")
+    return Result(chosen, own, tried)
 
 
-def run_all(rows: list[Row], seeds: int, folders: dict[str, Path], jobs: int = 0, store: Path = STORE) -> Figures:
-    """Return the figures of every row with seeds 1 … `seeds`, on validation and test rows."""
-    runs = _run_each(rows, range(1, seeds + 1), ("valid", "test"), folders, jobs, store)
-    return {row.key: list(own) for row, own in zip(rows, zip(*runs, strict=True), strict=True)}
-
-
-def _run_each(
-    rows: list[Row], seeds: Sequence[int], splits: Sequence[str], folders: dict[str, Path], jobs: int, store: Path
-) -> list[list[Run]]:
-    """Return the runs of all rows, seed by seed, so that a table of fewer seeds is complete early."""
-    cases = [
-        study.Case(
-            f"{'-'.join(splits)} {row.log} {row.name} {seed}",
-            run,
-            (folders[row.log], _learning(row.train, seed=seed), splits),
-        )
-        for seed in seeds
-        for row in rows
-    ]
-    found = study.results(store / "runs", cases, jobs)
-    return [found[place : place + len(rows)] for place in range(0, len(found), len(rows))] if rows else []
+def _by_score(trains: Sequence[Train], scores: Sequence[float]) -> list[Train]:
+    """Return configurations by falling score; equal ones keep their order."""
+    return [trains[place] for place in np.argsort([-score for score in scores], kind="stable")]
 
 
 def run(kept: Path, features: Path, train: Train, splits: Sequence[str]) -> Run:
@@ -335,24 +313,30 @@ def _popularity(found: Predictions, features: Features) -> dict[str, float]:
     return {"auc": auc(label, scores), "gauc": gauc(label, scores, found.rows["user"]).value}
 
 
-def tables(rows: list[Row], figures: Figures, tried: Figures) -> str:
-    """Return a table for each log, with validation AUC and the metrics of the test rows, and a table of its tries."""
+def tables(results: Sequence[Result], shown: Collection[tuple[str, str]]) -> str:
+    """Return a table for each log, and a folded one of its tries.
+
+    Args:
+        results: the results of all rows, those among them that others are compared with.
+        shown: log and name of the rows to show.
+    """
     parts = []
-    for log in dict.fromkeys(row.log for row in rows):
-        of_log = [row for row in rows if row.log == log]
-        parts += [_table(log, of_log, figures), *_choices(log, of_log, tried)]
+    for log in dict.fromkeys(log for log, _ in shown):
+        of_log = [one for one in results if one.row.log == log]
+        own = [one for one in of_log if (log, one.row.name) in shown]
+        parts += [_table(log, own, of_log), *_choices(log, own)]
     return "\n".join(parts)
 
 
-def _table(log: str, rows: list[Row], figures: Figures) -> str:
-    test = figures[rows[0].key][0]["test"]
+def _table(log: str, results: Sequence[Result], bases: Sequence[Result]) -> str:
+    test = results[0].runs[0]["test"]
     best = (test.get("oracle") or {}).get("auc")
     head = ["model", "valid AUC", "test AUC", "GAUC", "log loss", "RelaImpr AUC", "RelaImpr GAUC", "ensemble AUC"]
     head += ["of the oracle's lift"] * bool(best) + ["epoch", "seeds"]
     lines = []
-    for row in rows:
-        found = figures[row.key]
-        base = figures[row.log, row.base]
+    for result in results:
+        row, found = result.row, result.runs
+        base = next(other.runs for other in bases if other.row.is_base_of(row))
         cells = [row.name, _mean_sd([run["valid"]["auc"] for run in found])]
         cells += [_mean_sd([run["test"][metric] for run in found]) for metric in METRICS]
         cells += ["–" if row.name == row.base else _gain(found, base, metric) for metric in ("auc", "gauc")]
@@ -384,13 +368,12 @@ def _of_the_mean(runs: list[Run]) -> float:
     return auc(found[0]["label"], np.mean([table["prediction"] for table in found], 0))
 
 
-def _choices(log: str, rows: list[Row], tried: Figures) -> list[str]:
+def _choices(log: str, results: Sequence[Result]) -> list[str]:
     """Return a folded table of each row's tries, best first, with the chosen one in bold; nothing without tries."""
     lines = []
-    for row in rows:
-        scored = zip(row.tries, tried.get(row.key, []), strict=True)
-        named = sorted(((run["valid"]["auc"], _changes(row, train)) for train, run in scored), reverse=True)
-        lines += [[row.name, changes, f"{auc:.4f}"] for auc, changes in named]
+    for one in results:
+        named = [(auc, _changes(one.row, train)) for train, auc in zip(one.row.tries, one.tried, strict=True)]
+        lines += [[one.row.name, changes, f"{auc:.4f}"] for auc, changes in sorted(named, reverse=True)]
     if not lines:
         return []
     title = f"{log}: {len(lines)} configurations tried, validation AUC of seed 1, the chosen ones in bold"

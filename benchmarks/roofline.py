@@ -47,14 +47,10 @@ class Roofline:
 
     def run(self) -> None:
         """Compute the products of all batches."""
-        for batch in range(len(self._sizes)):
-            self.run_batch(batch)
-
-    def run_batch(self, batch: int) -> None:
-        """Compute the products of one batch."""
-        for products, rows in zip(self._products, self._sizes[batch], strict=True):
-            for product in products:
-                product.run(rows)
+        for size in self._sizes:
+            for products, rows in zip(self._products, size, strict=True):
+                for product in products:
+                    product.run(rows)
 
 
 class _Product:

@@ -46,7 +46,7 @@ class Source:
         for earlier in range(day - 1):
             # the day before yesterday may have had a defect at the last delivery
             if earlier == day - 2 or not self._events(earlier).exists():
-                _write(self.events(earlier), self._events(earlier))
+                self.write(earlier)
         before, events, items = self.events(day - 1), self.events(day), self.world.items(day)
         if plant:
             rows = pa.concat_tables([before, events]).to_pandas()
@@ -59,9 +59,16 @@ class Source:
             _write(events, self._events(day))
         else:
             self._events(day).unlink(missing_ok=True)
-        _write(items, self.items_path)
-        if not self.history_path.exists():
-            _write(_in_seconds(self.world.history().drop_columns([SEQUENCE])), self.history_path)
+        _write(items, self.folder / "items.parquet")
+        if not (self.folder / "history.parquet").exists():
+            history = self.world.history().drop_columns([SEQUENCE])
+            seconds = history[TIMESTAMP].cast(pa.int64()).to_numpy() // _SECOND_US
+            at = history.schema.get_field_index(TIMESTAMP)
+            _write(history.set_column(at, TIMESTAMP, pa.array(seconds)), self.folder / "history.parquet")
+
+    def write(self, day: int) -> None:
+        """Write the sound impressions of a day."""
+        _write(self.events(day), self._events(day))
 
     def events(self, day: int) -> pa.Table:
         """Draw the impressions of a day."""
@@ -85,19 +92,9 @@ class Source:
         """The values of `fetch.table` that read the files."""
         return {
             "events": str(self.folder / "events/date={date}/part-*.parquet"),
-            "items": str(self.items_path),
-            "history": str(self.history_path),
+            "items": str(self.folder / "items.parquet"),
+            "history": str(self.folder / "history.parquet"),
         }
-
-    @property
-    def items_path(self) -> Path:
-        """The file of the items."""
-        return self.folder / "items.parquet"
-
-    @property
-    def history_path(self) -> Path:
-        """The file of the behaviours before the first day."""
-        return self.folder / "history.parquet"
 
     def _events(self, day: int) -> Path:
         return self.folder / f"events/date={date_of(day)}/part-0.parquet"
@@ -106,12 +103,6 @@ class Source:
 def date_of(day: int) -> date:
     """Return the date of a day of the log."""
     return FIRST_DAY + timedelta(days=day)
-
-
-def _in_seconds(table: pa.Table) -> pa.Table:
-    at = table.schema.get_field_index(TIMESTAMP)
-    seconds = table[TIMESTAMP].cast(pa.int64()).to_numpy() // _SECOND_US
-    return table.set_column(at, TIMESTAMP, pa.array(seconds))
 
 
 def _table(rows: Frame, schema: pa.Schema) -> pa.Table:

@@ -1,12 +1,16 @@
-"""The stages of dvc.yaml in this process, by the names that they have there."""
+"""The stages of dvc.yaml in this process, by the names that they have there, and `promote`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
 
+from din.artifacts import read_json
+from din.errors import GateClosed, InputError
 from din.featurize.build import featurize
 from din.gates.gate import gate
 from din.params import Params
+from din.promotion.promote import promote
 from din.serve.export import export
 from din.serve.parity import check_parity
 from din.sources.fetch import fetch
@@ -14,50 +18,63 @@ from din.train.evaluate import evaluate
 from din.train.refit import refit
 from din.train.run import train
 from din.workspace import Workspace
+from tests.faults.learning import Plant, planted
 from validation import features, predictions, raw
 from validation.run import validate
 
 Stage = Callable[[Workspace, Params], object]
 """A stage; it raises InputError or GateClosed where its command exits with 2 or 3."""
-
-
-def validate_raw(workspace: Workspace, params: Params) -> None:
-    """Judge the raw log."""
-    validate(workspace, "raw", raw.PHASES, params)
-
-
-def validate_features(workspace: Workspace, params: Params) -> None:
-    """Judge the features."""
-    validate(workspace, "features", features.PHASES, params)
-
-
-def validate_predictions(workspace: Workspace, params: Params) -> None:
-    """Judge the predictions."""
-    validate(workspace, "predictions", predictions.PHASES, params)
-
-
 FEATURES: Mapping[str, Stage] = {
     "fetch": fetch,
-    "validate_raw": validate_raw,
+    "validate_raw": lambda here, params: validate(here, "raw", raw.PHASES, params),
     "featurize": featurize,
-    "validate_features": validate_features,
+    "validate_features": lambda here, params: validate(here, "features", features.PHASES, params),
 }
 MODEL: Mapping[str, Stage] = {
     "train": train,
     "evaluate": evaluate,
-    "validate_predictions": validate_predictions,
+    "validate_predictions": lambda here, params: validate(here, "predictions", predictions.PHASES, params),
     "refit": refit,
 }
 STAGES: Mapping[str, Stage] = {**FEATURES, **MODEL, "export": export, "check_parity": check_parity, "gate": gate}
+STEPS: Mapping[str, Stage] = {**STAGES, "promote": lambda here, params: promote(here, params, by="benchmarks")}
 
 
-def run(stages: Iterable[Stage], workspace: Workspace, params: Params, output: Path) -> None:
-    """Run stages, and append what they print to a file.
+class Refusal(NamedTuple):
+    """The step that refused a run, and its gates or expectations that are not open, or else its error."""
+
+    step: str
+    why: list[str]
+
+
+def run(names: Iterable[str], workspace: Workspace, params: Params, output: Path) -> None:
+    """Run some of `STEPS`, and append what they print to a file.
 
     Raises:
-        InputError: a stage can't use its input.
+        InputError: a step can't use its input.
         GateClosed: a suite or a gate is closed.
     """
     with output.open("a", encoding="utf-8") as file, redirect_stdout(file):
-        for stage in stages:
-            stage(workspace, params)
+        for name in names:
+            STEPS[name](workspace, params)
+
+
+def refusal(
+    names: Iterable[str], workspace: Workspace, params: Params, output: Path, plant: Plant | None = None
+) -> Refusal | None:
+    """Run some of `STEPS` until one refuses, and return that one. The stage `refit` learns with the plant."""
+    for name in names:
+        try:
+            with planted(plant if name == "refit" else None):
+                run([name], workspace, params, output)
+        except (InputError, GateClosed) as error:
+            return Refusal(name, _reasons(error))
+    return None
+
+
+def _reasons(error: InputError | GateClosed) -> list[str]:
+    report = read_json(error.report) if isinstance(error, GateClosed) and error.report else {}
+    gates = [one["name"] for one in report.get("gates", ()) if one["verdict"] != "open"]
+    expected = [one for one in report.get("expectations", ()) if one["severity"] == "critical"]
+    failed = [one["name"] for one in expected if not one["success"]]
+    return [*dict.fromkeys([*gates, *failed])] or [str(error)]

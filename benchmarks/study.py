@@ -7,6 +7,7 @@ so an interrupted study resumes. Other arguments or other code start the case an
 the contents of files that an argument only names.
 """
 
+import argparse
 import hashlib
 import json
 import multiprocessing
@@ -26,6 +27,7 @@ from pydantic_core import to_jsonable_python
 from benchmarks.environments import ROOT
 from din import code
 from din.artifacts import atomic_path
+from din.metrics.estimates import Interval
 from din.params import Params
 from din.progress import progress
 
@@ -72,6 +74,18 @@ def results(folder: Path, cases: Sequence[Case[T]], jobs: int = 0) -> list[T]:
             bar.set_postfix_str(name, refresh=False)
             bar.update()
     return [_adapter(case.run).validate_json(path.read_bytes()) for case, path in zip(cases, paths, strict=True)]
+
+
+def positive(text: str) -> int:
+    """Parse a count of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def interval(found: Interval) -> str:
+    """Return a difference with its bounds."""
+    return f"{found.point:+.4f} [{found.lower:+.4f}, {found.upper:+.4f}]"
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

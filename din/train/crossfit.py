@@ -15,7 +15,7 @@ which has learned all folds, should know its rows at least as well.
 
 Each model learns a part of the lesson, so it gains less than the shipped model. On KuaiRand-Pure two folds made a sound
 lesson look harmful: −0.0028 of AUC, for +0.0047 on the next day. With four it looked neutral. They cost about five
-times the lesson, scoring included. docs/warranty.md compares two, four and eight.
+times the lesson, scoring included.
 
 A user's fold depends on the raw id alone, so a rerun or a backfill makes the same folds.
 

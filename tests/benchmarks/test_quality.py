@@ -12,11 +12,13 @@ from random_features import write_features
 from settings import changed
 
 from benchmarks.environments import ROOT
-from benchmarks.quality import Log, Row, choose, features_of, main, read, run_all, tables
+from benchmarks.quality import Log, Result, Row, features_of, main, read, result_of, tables
 from din.params import Params, Train, load, parse, to_json
 from din.params.overlays import overlaid
 from din.sources.tabular import TableSource
 from din.workspace import Workspace
+
+KEYS = [("random", "BaseModel"), ("random", "DIN")]
 
 
 @pytest.fixture
@@ -42,11 +44,9 @@ def test_table_compares_means_with_the_base(rows: list[Row], tmp_path: Path) -> 
     """RelaImpr (Eq. 11) compares with the base row of the same log and seed, and averages over seeds."""
     wrong = {"predictions": predictions(tmp_path / "wrong", 0.4, 0.5)}
     right = {"predictions": predictions(tmp_path / "right", 0.9, 0.1)}
-    figures = {
-        ("random", "BaseModel"): [figure(0.6) | wrong, figure(0.7) | wrong],
-        ("random", "DIN"): [figure(0.7) | wrong, figure(0.74) | right],
-    }
-    header, _, _, _, base, din = tables(rows, figures, {}).splitlines()
+    runs = ([figure(0.6) | wrong, figure(0.7) | wrong], [figure(0.7) | wrong, figure(0.74) | right])
+    results = [Result(row, own, []) for row, own in zip(rows, runs, strict=True)]
+    header, _, _, _, base, din = tables(results, KEYS).splitlines()
     assert header == "**random**: 1,234 test rows of 56 users"
     valid, loss = "0.6000 ± 0.0000", "0.5000 ± 0.0000"
     assert base == f"| BaseModel | {valid} | 0.6500 ± 0.0707 | 0.6000 ± 0.0707 | {loss} | – | – | 0.0000 | 2.0 | 2 |"
@@ -58,7 +58,7 @@ def test_the_share_of_the_oracles_lift(rows: list[Row]) -> None:
     """The share is (AUC − 0.5) divided by the same of the true probabilities, if they are known."""
     known = figure(0.7)
     known["test"] |= {"oracle": {"auc": 0.75}}
-    assert tables(rows[:1], {("random", "BaseModel"): [known]}, {}).endswith("| – | 80.0 % | 2.0 | 1 |\n")
+    assert tables([Result(rows[0], [known], [])], KEYS[:1]).endswith("| – | 80.0 % | 2.0 | 1 |\n")
 
 
 @pytest.mark.slow
@@ -68,24 +68,11 @@ def test_attention_pays_on_the_simulated_log(tmp_path: Path) -> None:
     logs, every = read(ROOT / "benchmarks/quality.yaml", tmp_path)
     bars = {"DIN", "BaseModel", "BaseModel as published"}
     rows = [row for row in every if row.log == "simulate" and row.name in bars]
-    figures = run_all(rows, 1, features_of([logs["simulate"]], tmp_path), 2, tmp_path)
-    tests = {name: own["test"] for (_, name), (own,) in figures.items()}
+    features = features_of([logs["simulate"]], tmp_path)["simulate"]
+    tests = {row.name: result_of(replace(row, tries=()), 1, features, 2, tmp_path).runs[0]["test"] for row in rows}
     lift = {name: (test["auc"] - 0.5) / (test["oracle"]["auc"] - 0.5) for name, test in tests.items()}
     assert lift["DIN"] >= 0.95
     assert max(lift["BaseModel"], lift["BaseModel as published"]) <= 0.8
-
-
-def test_a_finished_run_is_kept(rows: list[Row], tmp_path: Path) -> None:
-    """A run with another parameter leaves the document of a finished one as it is."""
-    folders = {"random": write_features(tmp_path / "features").root}
-    first = run_all(rows[:1], 1, folders, store=tmp_path)
-    (kept,) = (tmp_path / "runs").glob("*.json")
-    written = kept.stat().st_mtime_ns
-    wider = replace(rows[0], name="wider", train=changed(rows[0].train, embedding_dim=4))
-    both = run_all([rows[0], wider], 1, folders, store=tmp_path)
-    assert both["random", "BaseModel"] == first["random", "BaseModel"]
-    assert kept.stat().st_mtime_ns == written
-    assert len(list((tmp_path / "runs").glob("*.json"))) == 2
 
 
 def test_features_are_those_of_the_log(tmp_path: Path) -> None:
@@ -115,33 +102,29 @@ def test_the_oracle_of_a_log_by_days(rows: list[Row], tmp_path: Path) -> None:
         path = here.truth / f"date={day}" / "part-0.parquet"
         path.parent.mkdir(parents=True)
         pq.write_table(pa.table({"sequence": sequence, "probability": np.full(len(sequence), 0.3)}), path)
-    (found,) = run_all(rows[:1], 1, {"random": here.features}, store=tmp_path)["random", "BaseModel"]
+    (found,) = result_of(rows[0], 1, here.features, store=tmp_path).runs
     assert found["test"]["oracle"] == {"auc": 0.5}  # all probabilities are equal
 
 
 @pytest.mark.slow
 def test_the_best_try_on_validation_is_chosen(rows: list[Row], tmp_path: Path) -> None:
     """Tries see no test row, and the best fifth of them are rerun to choose the best mean of three seeds."""
-    folders = {"random": write_features(tmp_path / "features").root}
+    features = write_features(tmp_path / "features").root
 
     def valid(train: Train, seeds: int) -> float:
-        found = run_all([replace(rows[0], train=train)], seeds, folders, store=tmp_path)["random", "BaseModel"]
+        found = result_of(replace(rows[0], train=train), seeds, features, store=tmp_path).runs
         return sum(record["valid"]["auc"] for record in found) / seeds
 
     many = tuple(changed(rows[0].train, learning_rate=rate) for rate in (0.001, 0.005, 0.01, 0.02, 0.05, 0.1))
     few = many[1:4]
-    (of_many, of_few, settled), tried = choose(
-        [replace(rows[0], tries=many), replace(rows[0], name="few", tries=few), rows[1]], folders, store=tmp_path
-    )
-    assert "test" not in tried["random", "BaseModel"][0]
+    of_many, of_few = (result_of(replace(rows[0], tries=tries), 1, features, store=tmp_path) for tries in (many, few))
     finalists = sorted(many, key=lambda train: -valid(train, 1))[:2]
-    assert of_many.train == max(finalists, key=lambda train: valid(train, 3))
-    assert of_few.train == max(few, key=lambda train: valid(train, 1))
-    assert settled == rows[1]
-    page = tables([of_few], {("random", "few"): [figure(0.6)], ("random", "BaseModel"): [figure(0.6)]}, tried)
+    assert of_many.row.train == max(finalists, key=lambda train: valid(train, 3))
+    assert of_few.row.train == max(few, key=lambda train: valid(train, 1))
+    page = tables([of_few], KEYS[:1])
     assert "3 configurations tried" in page
     for train, name in zip(few, ("nothing", "learning_rate 0.01", "learning_rate 0.02"), strict=True):
-        assert (f"| **{name}** |" if train == of_few.train else f"| {name} |") in page
+        assert (f"| **{name}** |" if train == of_few.row.train else f"| {name} |") in page
 
 
 @pytest.mark.parametrize("name", ["quality", "paper", "attention"])

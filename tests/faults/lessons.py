@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.lessons import STARTS, Lesson, Site, simulated, table
+from benchmarks.lessons import SOUND, STARTS, Lesson, Site, simulated, table
 from tests.faults.learning import PLANTS
 
-SOUND = "none"
+__all__ = ["SOUND", "drive_lessons", "missed", "part"]
 _HEAD = """
 ## Lessons
 
@@ -19,15 +19,12 @@ model loses two margins or more and is not promoted. The margin is that of the s
 
 def drive_lessons(folder: Path) -> Sequence[Lesson]:
     """Learn a day without a fault and with each, from every start."""
-    log = simulated(folder / "log", users=1200, impressions=2000)
-    site = Site.prepared(folder / "site", log.params, log.day)
+    site = Site.prepared(folder / "site", simulated(folder / "log", users=1200, impressions=2000))
     found = []
     for start in STARTS:
-        sound = site.judge(start)
-        permitted = {one.run: one.margin for one in sound}
-        for what, judged in [(SOUND, sound), *((plant.what, site.judge(start, plant)) for plant in PLANTS.values())]:
-            found += [Lesson(what, one, permitted[one.run]) for one in judged]
-            print(table(found[-len(judged) :]).splitlines()[-1], flush=True)
+        for lesson in site.lessons(start, PLANTS.values()):
+            found.append(lesson)
+            print(table([lesson]).splitlines()[-1], flush=True)
     return found
 
 
@@ -38,4 +35,4 @@ def part(lessons: Sequence[Lesson]) -> str:
 
 def missed(lessons: Sequence[Lesson]) -> list[str]:
     """Return the harmful lessons that were promoted."""
-    return [f"{lesson.what}, {lesson.judged.run}" for lesson in lessons if lesson.verdict == "MISSED"]
+    return [f"{lesson.what}, {lesson.run}" for lesson in lessons if lesson.verdict == "MISSED"]
