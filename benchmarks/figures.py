@@ -84,6 +84,11 @@ class Table:
     blocks: tuple[str, ...] = tuple(field.name for field in fields(Params))
     files: tuple[str, ...] = ()
 
+    @property
+    def path(self) -> Path:
+        """The path of the page."""
+        return ROOT / self.page
+
     def parts(self) -> Parts:
         """Read the page.
 
@@ -91,7 +96,7 @@ class Table:
             InputError: the page can't be read, lacks a mark, or the second comes first.
         """
         try:
-            text = (ROOT / self.page).read_text(encoding="utf-8")
+            text = self.path.read_text(encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.page}: {error.strerror}; expected a page to put the tables into") from None
         begin = f"<!-- begin: {self.name} -->"
@@ -132,8 +137,7 @@ class Table:
 
     def _write(self, origin: str, tables: str) -> None:
         parts = self.parts()
-        text = f"{parts.head}{origin}\n\n{tables.strip()}\n{parts.tail}"
-        (ROOT / self.page).write_text(text, encoding="utf-8")
+        self.path.write_text(f"{parts.head}{origin}\n\n{tables.strip()}\n{parts.tail}", encoding="utf-8")
 
     def mark(self) -> bool:
         """Put `STALE` below the origin if the code has changed, else remove it, and return whether it has changed."""

@@ -82,7 +82,7 @@ class Log:
 
     @property
     def files(self) -> dict[str, Path]:
-        """Its own files, by the name of their table."""
+        """The files of the log, by the name of their table."""
         fetch = self.params["fetch"]
         return {
             name: Path(fetch["table"][name]) for name in TABLES if fetch["source"] == "table" and fetch["table"][name]

@@ -1,0 +1,310 @@
+"""The tasks that ask a person, `approval` and `roll_back`: their rules, their actions on a worker, and real runs."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from airflow.providers.standard.operators import hitl
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
+from bundles import bundle, crown
+from daily_log import FIRST, DailyLog, days
+from local_airflow import BIN, Airflow, stop, wait_for
+from workers import World
+from workspace import Workspace  # tests/pipeline
+
+from dags import din_pipeline, workspace
+from dags.worker import Worker
+from din.artifacts import hash_files, write_json
+from din.errors import GateClosed
+from din.params import Params
+from din.registry.registry import Registry
+
+RUN = {"run_id": "r", "commit": "c", "until": "2026-01-01", "params": {}, "source": "s"}
+SOON = datetime.now(UTC) + timedelta(days=3)
+REQUEST = {
+    "number": 2,
+    "version": "ab" * 32,
+    "gates": [{"name": "champion_delta", "reason": "the interval contains the threshold"}],
+    "expires": SOON.isoformat(timespec="seconds"),
+}
+HARM = {"record": 2, "back_to": 1, "reason": "record 2 harmed"}
+TIMEOUT = {"error": "The timeout has passed", "error_type": "timeout"}
+
+
+class Task:
+    """A task in a run that is open, with what it asked Airflow, what it did in the registry, and its XComs."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, gate: int | None = 3, **found: Any) -> None:
+        self.operator: Any = din_pipeline.din_ctr.get_task(name)
+        self.asked: list[dict[str, Any]] = []
+        self.done: list[Any] = []
+        self.pushed: dict[str, Any] = {}
+        actions: dict[str, Callable[..., Any]] = {
+            "request": lambda: REQUEST | {"state": found["state"]} if found["state"] else None,
+            "answer": lambda approved, by, reason: self.done.append((approved, by, reason)),
+            "harm": lambda: HARM | {"on_harm": found["on_harm"]} if found["on_harm"] else None,
+            "roll_back": lambda by: self.done.append(by),
+        }
+        monkeypatch.setattr(type(self.operator), "test_mode", True, raising=False)
+        monkeypatch.setattr(hitl, "upsert_hitl_detail", lambda **detail: self.asked.append(detail))
+        monkeypatch.setattr(workspace, "ask", lambda run, action, **given: actions[action](**given))
+        monkeypatch.setattr(workspace, "promote", self._promote)
+        pulled = {"open_run": RUN, "gate": gate and {"exit_code": gate}}
+        ti = SimpleNamespace(
+            id="i", xcom_pull=lambda task_ids, **_: pulled[task_ids], xcom_push=self.pushed.__setitem__
+        )
+        self.context = {"ti": ti, "task_instance": ti}
+
+    def _promote(self, run: workspace.Run, reason: str) -> workspace.Outcome:
+        self.done.append("promote")
+        return workspace.Outcome("promote", 0, None, "")
+
+    def execute(self) -> Any:
+        """Start the task."""
+        return self.operator.execute(self.context)
+
+    def complete(self, option: str, **inputs: str) -> Any:
+        """Resume the task as Airflow does after a person's answer."""
+        user = {"id": "7", "name": "ann"}
+        event = {"chosen_options": [option], "params_input": inputs, "responded_at": SOON, "responded_by_user": user}
+        return self.operator.execute_complete(self.context, event)
+
+
+@pytest.mark.parametrize("state", [None, "approved", "rejected", "expired", "outdated"])
+def test_a_candidate_that_does_not_wait_passes_at_once(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
+    """Nobody is asked; `promote` judges the answer, if there is one."""
+    task = Task("approval", monkeypatch, state=state)
+    assert task.execute() is None
+    assert task.asked == []
+
+
+def test_a_waiting_candidate_asks_until_its_request_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form shows the gates with their reasons, and the task parks without a default answer."""
+    task = Task("approval", monkeypatch, state="waiting")
+    with pytest.raises(TaskAwaitingInput) as parked:
+        task.execute()
+    (detail,) = task.asked
+    assert detail["options"] == ["Approve", "Reject"] and detail["defaults"] is None
+    assert "champion_delta: the interval contains the threshold" in detail["body"]
+    assert set(detail["params"]) == {"reason"}
+    assert abs(parked.value.timeout - (SOON - datetime.now(UTC))) < timedelta(minutes=5)
+
+
+def test_the_answer_is_that_of_the_airflow_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An approval lets the run go on; a rejection is stored first and then fails the task without a retry."""
+    task = Task("approval", monkeypatch, state="waiting")
+    task.complete("Approve", reason="looked at the slices")
+    with pytest.raises(AirflowFailException):
+        task.complete("Reject")
+    assert task.done == [(True, "ann", "looked at the slices"), (False, "ann", "answered in Airflow")]
+    assert task.pushed["outcome"]["exit_code"] == 3 and task.pushed["outcome"]["table"] == "ann: Reject"
+
+
+def test_an_answer_that_comes_second_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry's first answer counts, so a retry would end the same way."""
+    task = Task("approval", monkeypatch, state="rejected")
+
+    def closed(*_: Any, **__: Any) -> None:
+        raise GateClosed("bob rejected this candidate")
+
+    monkeypatch.setattr(workspace, "ask", closed)
+    with pytest.raises(AirflowFailException, match="bob rejected"):
+        task.complete("Approve")
+
+
+@pytest.mark.parametrize("state", ["approved", "expired", "waiting", None])
+def test_no_answer_in_time_is_a_rejection(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
+    """Unless somebody approved on the command line in the meantime."""
+    task = Task("approval", monkeypatch, state=state)
+    if state == "approved":
+        assert task.operator.execute_complete(task.context, TIMEOUT) is None
+        return
+    with pytest.raises(AirflowFailException):
+        task.operator.execute_complete(task.context, TIMEOUT)
+    assert task.pushed["outcome"]["table"] == "nobody answered in time"
+
+
+@pytest.mark.parametrize(("gate", "on_harm"), [(None, "rollback"), (1, "rollback"), (2, "rollback"), (3, None)])
+def test_another_failure_skips_the_task(gate: int | None, on_harm: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a closed gate can have found harm, and most closed gates have not."""
+    task = Task("roll_back", monkeypatch, gate, on_harm=on_harm)
+    with pytest.raises(AirflowSkipException):
+        task.execute()
+    assert task.done == [] == task.asked
+
+
+def test_with_rollback_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`din promote` judges again and appends the record."""
+    task = Task("roll_back", monkeypatch, on_harm="rollback")
+    task.execute()
+    assert task.done == ["promote"] and task.asked == []
+    assert task.pushed["outcome"]["exit_code"] == 0
+
+
+def test_with_ask_a_person_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form says what harmed; a yes rolls back in the user's name, a no or silence fails the task."""
+    task = Task("roll_back", monkeypatch, on_harm="ask")
+    with pytest.raises(TaskAwaitingInput):
+        task.execute()
+    assert "record 2 harmed. Shall record 1 be the champion again?" in task.asked[0]["body"]
+    with pytest.raises(AirflowFailException):
+        task.complete("Keep the champion")
+    with pytest.raises(AirflowFailException):
+        task.operator.execute_complete(task.context, TIMEOUT)
+    assert task.done == []
+    task.complete("Roll back")
+    assert task.done == ["ann"]
+
+
+@pytest.mark.timeout(900)
+def test_a_run_goes_back_once(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the gate's report in the run's record, with the real registry; a retry appends nothing."""
+    world = World(tmp_path_factory.mktemp("world"), params)
+    worker = world.worker("here")
+    registry = Registry(str(world.registry), "table")
+    before, _ = (crown(registry, bundle(tmp_path / name, name)) for name in ("good", "harmful"))
+    crown(Registry(str(world.registry), "another"), tmp_path / "good")
+    monkeypatch.setenv("DIN_REPOSITORY", str(worker.checkout))
+    monkeypatch.setenv("DIN_REGISTRY", str(world.registry))
+    monkeypatch.setenv("DIN_DVC_REMOTE", str(world.root / "remote"))
+    run = workspace.Run("nightly", world.commit, "2024-01-18", {}, "")
+    about = {"model_name": "table", "params": {"promote": {"on_harm": "ask"}}}
+    report: dict[str, Any] = {"bundle": "b" * 64, "about": about}
+    path = world.record("nightly") / "reports" / "gate.json"
+    path.parent.mkdir(parents=True)
+    write_json(path, report)
+    assert workspace.ask(run, "harm") is None
+    path.write_text(json.dumps(report | {"harm": HARM}))
+    assert workspace.ask(run, "harm") == HARM | {"on_harm": "ask"}
+    for _ in range(2):
+        workspace.ask(run, "roll_back", by="ann")
+    record = registry.history()[-1]
+    assert (record.number, record.action, record.version) == (3, "rollback", before.version)
+    assert (record.by, record.reason) == ("ann", "record 2 harmed")
+    path.write_text(json.dumps(report | {"harm": HARM | {"record": 1, "back_to": 2}}))
+    with pytest.raises(GateClosed):
+        workspace.ask(run, "roll_back", by="ann")
+    assert len(registry.history()) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "on_harm", "promotes"), [(0, None, True), (3, "rollback", True), (3, "ask", False), (3, None, False)]
+)
+def test_a_day_in_one_task_undoes_harm_too(
+    code: int, on_harm: str | None, promotes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a closed gate, only harm that `din promote` may undo is a reason to call it."""
+    found = {"about": {"params": {"promote": {"on_harm": on_harm}}}} | ({"harm": HARM} if on_harm else {})
+    codes = {"export": 0, "gate": code, "promote": 0}
+    fakes: dict[str, Callable[..., Any]] = {
+        "_stage": lambda self, stage, ended: workspace.Outcome(stage, codes[stage], None, ""),
+        "promote": lambda self, reason: workspace.Outcome("promote", 0, None, ""),
+        "judgement": lambda self: found,
+        "take_locks": lambda self: {},
+        "locked": lambda self: {},
+        "push": lambda self, stages: None,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(Worker, name, fake)
+    worker = Worker.__new__(Worker)
+    worker.stages = {"export": None, "gate": None}
+    ended = [outcome.stage for outcome in worker.run_stages(reason="nightly")]
+    assert ended == ["export", "gate", *(["promote"] if promotes else [])]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_run_waits_and_promotes_what_its_user_approved(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A run with `gate.approval: always` parks, and after the answer through the API the record names the user."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    airflow = Airflow(
+        tmp_path_factory.mktemp("home"),
+        Workspace(tmp_path_factory.mktemp("repository")).root,
+        AIRFLOW__API__HOST="127.0.0.1",
+        AIRFLOW__API__PORT=port,
+        AIRFLOW__API__WORKERS="1",
+        AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{port}",
+        AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
+    )
+    airflow.prepare()
+    assert airflow.run("dags", "reserialize").returncode == 0
+    server = airflow.start("api-server")
+    conf = json.dumps({"overrides": {"gate.approval": "always"}})
+    run = subprocess.Popen(
+        [str(BIN / "airflow"), "dags", "test", "din_ctr", "--conf", conf],
+        cwd=airflow.home,
+        env=airflow.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        parked = "select run_id from task_instance where task_id = 'approval' and state = 'awaiting_input'"
+        wait_for(lambda: run.poll() is not None or airflow.rows(parked), minutes=20)
+        assert run.poll() is None, run.communicate()[0]
+        ((run_id,),) = airflow.rows(parked)
+        place = f"/dags/din_ctr/dagRuns/{run_id}/taskInstances/approval/-1/hitlDetails"
+        asked = airflow.call("GET", place)
+        assert "all gates are open" in asked["body"]
+        answer = {"chosen_options": ["Approve"], "params_input": {"reason": "looked at the slices"}}
+        airflow.call("PATCH", place, answer)
+        told = run.communicate(timeout=600)[0]
+        assert run.returncode == 0, told
+    finally:
+        stop(run)
+        stop(server)
+    registry = airflow.repository / "registry" / "simulate"
+    (record,) = [json.loads(path.read_text()) for path in (registry / "promotions").iterdir()]
+    (stored,) = [json.loads(path.read_text()) for path in (registry / "approvals").rglob("answer.json")]
+    assert record["approval"]["by"] == stored["by"] and stored["reason"] == "looked at the slices"
+    states = airflow.states(run_id)
+    assert states.pop("roll_back") == "skipped" and set(states.values()) == {"success"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_harmful_champion_is_undone_the_next_day(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """If a champion whose items are exchanged gets into the registry, Airflow goes back by itself."""
+    log = DailyLog(tmp_path_factory.mktemp("log"), 10)
+    for day in (dates := days(FIRST, 10)):
+        log.land(day)
+    daily = {"featurize.protocol": "temporal", "featurize.test_days": 1, "train.start": "champion"}
+    airflow = Airflow(tmp_path_factory.mktemp("home"), log.repository(tmp_path_factory.mktemp("it"), daily).root)
+    airflow.prepare()
+
+    def run(day: date, **overrides: object) -> int:
+        conf = json.dumps({"until": str(day), "overrides": overrides})
+        return airflow.run("dags", "test", "din_ctr", "--conf", conf).returncode
+
+    assert run(dates[-2]) == 0
+    registry = Registry(str(airflow.repository / "registry"), "table")
+    (first,) = registry.history()
+    spoiled = registry.fetch(first.version, tmp_path_factory.mktemp("spoiled") / "bundle")
+    items = pq.read_table(spoiled / "items.parquet")
+    exchanged = items["value"].take([0, *range(len(items) - 1, 0, -1)])
+    at = items.schema.get_field_index("value")
+    pq.write_table(items.set_column(at, items.schema.field(at), exchanged), spoiled / "items.parquet")
+    (spoiled / "manifest.json").unlink()
+    write_json(spoiled / "manifest.json", {"files": hash_files(spoiled)})
+    crown(registry, spoiled)
+    assert run(dates[-1], **{"promote.on_harm": "rollback", "gate.margin": 0.02}) != 0
+    back = registry.history()[2]
+    assert (back.action, back.version) == ("rollback", first.version)
+    assert f"record 2 against record 1, which it replaced, on {dates[-1]}: AUC -0." in back.reason
+    ((run_id,),) = airflow.rows("select run_id from dag_run where state = 'failed'")
+    states = airflow.states(run_id)
+    assert [states[name] for name in ("gate", "approval", "promote", "roll_back", "close_run")] == [
+        "failed", "upstream_failed", "upstream_failed", "success", "success",
+    ]  # fmt: skip
+    assert airflow.rows("select source_task_id from asset_event order by id") == [("promote",), ("roll_back",)]
