@@ -55,8 +55,7 @@ def stage(name: Annotated[str, typer.Argument(help="Its name in dvc.yaml.")], ru
 @app.command("all")
 def run_all(reason: Reason, run: TheRun = "-") -> None:
     """Run every stage, and promote."""
-    *_, outcome = workspace.run_all(read(run), reason)
-    end(outcome)
+    end(workspace.run_all(read(run), reason))
 
 
 @app.command("promote")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param, TaskGroup, TriggerRule, task
@@ -34,38 +34,24 @@ RETRY_SECONDS = float(os.environ.get("DIN_RETRY_SECONDS", "60"))  # before the f
 CHAMPION = Asset(name="din/champion")
 NEVER_RETRIED = (InputError.exit_code, GateClosed.exit_code)  # a retry would end the same way; other failures may pass
 
-_DEFAULT = {"null": "as params.yaml says"}
-"""The text of an empty choice in the form."""
+
+def _text(description: str, **schema: Any) -> Param:
+    """Return a field that may stay empty: null in its type, or the form would demand a value."""
+    return Param(None, type=["null", "string"], description=description, **schema)
+
+
+def _choice(description: str, options: Sequence[str]) -> Param:
+    return _text(description, enum=[None, *options], values_display={"null": "as params.yaml says"})
+
 
 FORM: Any = {  # a ParamsDict to the type checker; DAG makes it one
-    "until": Param(
-        None, type=["null", "string"], format="date", description="Last data day; empty: the newest day of the log."
-    ),
-    "commit": Param(None, type=["null", "string"], description="Git revision to run; empty: the DAG's own, else HEAD."),
-    "start": Param(
-        None,
-        type=["null", "string"],
-        enum=[None, "scratch", "champion"],
-        values_display=_DEFAULT,
-        description="Learn by epochs, or go on from the champion.",
-    ),
-    "scratch_day": Param(
-        None,
-        type=["null", "string"],
-        enum=[None, *WEEKDAYS],
-        values_display=_DEFAULT,
-        description="With champion: the weekday of a challenger from scratch.",
-    ),
+    "until": _text("Last data day; empty: the newest day of the log.", format="date"),
+    "commit": _text("Git revision to run; empty: the DAG's own, else HEAD."),
+    "start": _choice("Learn by epochs, or go on from the champion.", ["scratch", "champion"]),
+    "scratch_day": _choice("With champion: the weekday of a challenger from scratch.", WEEKDAYS),
     "overrides": Param({}, type="object", description='Keys of params.yaml, such as {"train.learning.epochs": 3}.'),
-    "reason": Param(
-        None,
-        type=["null", "string"],
-        description="Why, for the registry's log; empty: gate open, or who approved.",
-    ),
+    "reason": _text("Why, for the registry's log; empty: gate open, or who approved."),
 }
-
-APPROVE, REJECT = "Approve", "Reject"
-ROLL_BACK, KEEP = "Roll back", "Keep the champion"
 UNSAID = "answered in Airflow"  # the reason of an answer without one
 
 log = logging.getLogger(__name__)
@@ -129,17 +115,42 @@ def run_stage(stage: str, ti: Any = None) -> None:
         settle(workspace.run_stage(opened(ti), stage), ti)
 
 
-class Approval(HITLOperator):
+class Question(HITLOperator):
+    """Ask a person. Any answer but the first option, and none in time, fail the task at once."""
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        """Act on the answer of an Airflow user; Airflow calls this with it."""
+        ti = context["ti"]
+        if event.get("error_type") == "timeout":
+            self._refuse(ti, "nobody answered in time")
+        answer = super().execute_complete(context, event)
+        chosen = answer["chosen_options"]
+        by = answer["responded_by_user"]["name"]
+        agreed = chosen == self.options[:1]
+        with final():
+            self.answered(opened(ti), agreed, by, answer["params_input"].get("reason") or UNSAID)
+        if not agreed:
+            self._refuse(ti, f"{by}: {', '.join(chosen)}")
+
+    def answered(self, run: workspace.Run, agreed: bool, by: str, reason: str) -> None:
+        """Do what the answer asks for."""
+        raise NotImplementedError
+
+    def _refuse(self, ti: Any, why: str) -> NoReturn:
+        settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, why), ti)
+        raise AssertionError("a closed gate fails the task")
+
+
+class Approval(Question):
     """Ask a person about a candidate that waits for one, and store their answer in the registry.
 
     The task ends at once if the candidate does not wait, e.g. because somebody has answered on the command line. A
-    person has until the request expires. A rejection, and no answer in time, fail the task at once.
+    person has until the request expires.
     """
 
     def execute(self, context: Any) -> Any:
-        """Ask, if the candidate waits for a person; Airflow calls `execute_complete` with the answer."""
-        with final():
-            request = workspace.ask(opened(context["ti"]), "request")
+        """Ask, if the candidate waits for a person."""
+        request = self._request(context)
         if request is None or request["state"] != "waiting":
             return None
         gates = [f"- {gate['name']}: {gate['reason']}" for gate in request["gates"]] or ["- all gates are open"]
@@ -149,23 +160,18 @@ class Approval(HITLOperator):
         return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Store the answer as that of the Airflow user who gave it."""
-        ti = context["ti"]
-        run = opened(ti)
-        if event.get("error_type") == "timeout":
-            with final():
-                request = workspace.ask(run, "request")
-            if request and request["state"] == "approved":  # on the command line, in the meantime
-                return
-            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, "nobody answered in time"), ti)
-        answer = super().execute_complete(context, event)
-        approved = answer["chosen_options"] == [APPROVE]
-        user = answer["responded_by_user"]
-        reason = answer["params_input"].get("reason") or UNSAID
+        """Go on if somebody approved on the command line in the meantime."""
+        if event.get("error_type") == "timeout" and (self._request(context) or {}).get("state") == "approved":
+            return None
+        return super().execute_complete(context, event)
+
+    def answered(self, run: workspace.Run, agreed: bool, by: str, reason: str) -> None:
+        """Approve or reject."""
+        workspace.ask(run, "answer", approved=agreed, by=by, reason=reason)
+
+    def _request(self, context: Any) -> dict[str, Any] | None:
         with final():
-            workspace.ask(run, "answer", approved=approved, by=user["name"], reason=reason)
-        if not approved:
-            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"rejected by {user['name']}"), ti)
+            return workspace.ask(opened(context["ti"]), "request")
 
 
 @task(outlets=[CHAMPION])
@@ -175,14 +181,14 @@ def promote(params: Any = None, ti: Any = None) -> None:
         settle(workspace.promote(opened(ti), reason=params["reason"] or ""), ti)
 
 
-class RollBack(HITLOperator):
+class RollBack(Question):
     """Undo the certain harm of the champion's last step, and emit the asset `din/champion`.
 
     The task is skipped without such harm. With `promote.on_harm: ask`, a person has a day: tomorrow's run asks again.
     """
 
     def execute(self, context: Any) -> Any:
-        """Roll back, or ask; Airflow calls `execute_complete` with the answer."""
+        """Roll back, or ask."""
         ti = context["ti"]
         closed = (ti.xcom_pull(task_ids="gate", key="outcome") or {}).get("exit_code") == GateClosed.exit_code
         with final():
@@ -194,17 +200,10 @@ class RollBack(HITLOperator):
         self.body = f"{harm['reason']}. Shall record {harm['back_to']} be the champion again?"
         return super().execute(context)
 
-    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Roll back in the name of the Airflow user who says so."""
-        ti = context["ti"]
-        if event.get("error_type") == "timeout":
-            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, "nobody answered in time"), ti)
-        answer = super().execute_complete(context, event)
-        user = answer["responded_by_user"]["name"]
-        if answer["chosen_options"] != [ROLL_BACK]:
-            settle(workspace.Outcome(self.task_id, GateClosed.exit_code, None, f"{user} keeps the champion"), ti)
-        with final():
-            workspace.ask(opened(ti), "roll_back", by=user)
+    def answered(self, run: workspace.Run, agreed: bool, by: str, reason: str) -> None:
+        """Roll back in the user's name."""
+        if agreed:
+            workspace.ask(run, "roll_back", by=by)
 
 
 @task
@@ -246,7 +245,7 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
         approval = Approval(
             task_id="approval",
             subject="Shall this candidate become the champion?",
-            options=[APPROVE, REJECT],
+            options=["Approve", "Reject"],
             params={"reason": Param(UNSAID, type="string", minLength=1, description="Why, for the record.")},
             response_timeout=timedelta(days=1),  # until the task has seen the request, which has its own end
         )
@@ -254,7 +253,7 @@ def render(stages: Sequence[plan.StagePlan], on_failure: Callable[[Mapping[str, 
         back = RollBack(
             task_id="roll_back",
             subject="Shall the champion before be the champion again?",
-            options=[ROLL_BACK, KEEP],
+            options=["Roll back", "Keep the champion"],
             response_timeout=timedelta(days=1),
             trigger_rule=TriggerRule.ONE_FAILED,
             outlets=[CHAMPION],

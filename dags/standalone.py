@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
@@ -19,9 +18,8 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path.cwd()
 # The scheduler's log server would listen on every interface, and on one machine the UI reads the files itself.
-COMPONENTS = (["api-server"], ["scheduler", "--skip-serve-logs"], ["dag-processor"])
+COMPONENTS = ("api-server", "scheduler --skip-serve-logs", "dag-processor")
 SECONDS_TO_STOP = 20
 
 
@@ -29,8 +27,8 @@ def settings(inherited: dict[str, str]) -> dict[str, str]:
     """Return the environment of all components: `inherited`, and defaults for the settings that it lacks."""
     port = inherited.get("AIRFLOW__API__PORT", "8080")
     ours = {
-        "AIRFLOW_HOME": str(ROOT / ".airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT),
+        "AIRFLOW_HOME": str(Path.cwd() / ".airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(Path.cwd()),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__PARALLELISM": "2",
@@ -45,52 +43,51 @@ def settings(inherited: dict[str, str]) -> dict[str, str]:
 
 
 def main() -> int:
-    """Prepare and start Airflow, trigger one run, print its address, and wait for Ctrl-C."""
+    """Prepare and start Airflow, trigger one run, print its address, and wait for Ctrl-C or the end of a component."""
     env = settings(dict(os.environ))
     home = Path(env["AIRFLOW_HOME"])
     url = env["AIRFLOW__API__BASE_URL"]
     home.mkdir(parents=True, exist_ok=True)
     run_id = f"make-airflow-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}"
-    print("airflow: preparing the database", flush=True)
-    if not (succeeds(["db", "migrate"], env) and succeeds(["dags", "reserialize"], env)):
-        return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     components: list[psutil.Popen] = []
-    try:
+
+    def start(command: str) -> psutil.Popen:
         with (home / "airflow.log").open("ab") as log:
-            for command in COMPONENTS:
-                started = psutil.Popen(["airflow", *command], env=env, stdout=log, stderr=log, start_new_session=True)
-                components.append(started)
+            return psutil.Popen(["airflow", *command.split()], env=env, stdout=log, stderr=log, start_new_session=True)
+
+    def check(ended: list[str]) -> None:
+        if ended:
+            sys.exit(f"airflow: `airflow {ended[0]}` has ended or failed; see {home / 'airflow.log'}")
+
+    def watch() -> None:
+        time.sleep(1)
+        running = zip(COMPONENTS, components, strict=True)
+        check([command for command, process in running if process.poll() is not None])
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        print("airflow: preparing the database", flush=True)
+        for command in ("db migrate", "dags reserialize"):
+            check([command] * (start(command).wait() != 0))
+        components += map(start, COMPONENTS)
         while not healthy(url):
-            if ended(components, home):
-                return 1
-            time.sleep(1)
-        # Triggered only now, because a task that starts before the API server listens loses a try.
-        if not succeeds(["dags", "trigger", "din_ctr", "--run-id", run_id], env):
-            return 1
+            watch()
+        trigger = (
+            f"dags trigger din_ctr --run-id {run_id}"  # only now: a task that starts before the server loses a try
+        )
+        check([trigger] * (start(trigger).wait() != 0))
         passwords = home / "simple_auth_manager_passwords.json.generated"
         print(f"airflow: {url}/dags/din_ctr/runs/{run_id}")
         for user, password in json.loads(passwords.read_text()).items() if passwords.exists() else ():
             print(f"airflow: user {user}, password {password}")
         print(f"airflow: log {home / 'airflow.log'}; Ctrl-C stops everything", flush=True)
-        while not ended(components, home):
-            time.sleep(1)
-        return 1
+        while True:
+            watch()
     except KeyboardInterrupt:
         return 0
     finally:
         stop(components)
         print("airflow: stopped")
-
-
-def succeeds(command: list[str], env: dict[str, str]) -> bool:
-    """Run an `airflow` command with its output in the log, and print an error if it fails."""
-    path = Path(env["AIRFLOW_HOME"]) / "airflow.log"
-    with path.open("ab") as log:
-        failed = subprocess.run(["airflow", *command], env=env, stdout=log, stderr=log).returncode
-    if failed:
-        print(f"airflow: `airflow {' '.join(command)}` failed; see {path}", file=sys.stderr)
-    return not failed
 
 
 def healthy(url: str) -> bool:
@@ -101,14 +98,6 @@ def healthy(url: str) -> bool:
     except OSError:
         return False
     return all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor"))
-
-
-def ended(components: list[psutil.Popen], home: Path) -> bool:
-    """Return whether a component has exited, and print which."""
-    gone = [" ".join(name) for name, process in zip(COMPONENTS, components, strict=True) if process.poll() is not None]
-    if gone:
-        print(f"airflow: {gone[0]} has ended; see {home / 'airflow.log'}", file=sys.stderr)
-    return bool(gone)
 
 
 def stop(components: list[psutil.Popen]) -> None:

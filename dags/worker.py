@@ -1,8 +1,8 @@
 """Work in a run's checkout, with the code of its commit: `python -m dags.worker`, which `dags.workspace` starts there.
 
 It reads a request from standard input: {"settings", "run", "action", "arguments", "mark"}, as JSON. An action is a
-method of `Worker`. Each result is a line on standard output that begins with the mark, and so is the message of an
-error. All other lines are for the log.
+method of `Worker`. Its result is a line on standard output that begins with the mark, and so is an error. All other
+lines are for the log.
 
 One process has DVC and the registry open for the whole task, because each takes longer to import than to use. Stages
 run in forks of another one (`dags.forks`).
@@ -12,8 +12,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from functools import cached_property
 from hashlib import sha256
@@ -52,7 +52,9 @@ class Worker:
         execute: runs a command in a fork; see `dags.forks`.
 
     Raises:
-        InputError: a parameter is unknown or wrong, or dvc.yaml can't be planned.
+        InputError: a parameter is unknown or wrong, or dvc.yaml can't be planned. Every action raises it if it lacks
+            what an earlier one leaves.
+        Unavailable: git, DVC's remote or the registry failed.
     """
 
     def __init__(self, settings: Settings, run: Run, execute: Execute) -> None:
@@ -75,13 +77,9 @@ class Worker:
         return Outs(self.workspace.root, self.execute)
 
     def open(self) -> Run:
-        """Pin last day, source and champion, or return the run that is open under this id already as it was pinned.
-
-        Raises:
-            InputError: the source can't be read, or another run has the id.
-        """
+        """Pin last day, source and champion, or return the run that is open under this id already as it was pinned."""
         asked = self.asked
-        key = f"{run_key(asked.run_id)}/run.json"
+        key = self.key("run.json")
         if self.objects.exists(key):
             return _same(documents.parse(Run, self.objects.read(key), self.objects.at(key)), asked)
         from din.registry.champions import pin
@@ -97,47 +95,35 @@ class Worker:
         self.keep({"run.json": json.dumps(asdict(run), indent=2)})
         return run
 
-    def stage(self, stage: str) -> Outcome:
-        """Run one stage of dvc.yaml, or take its outs from an equal run.
+    def run_stages(self, names: Sequence[str] | None = None, reason: str | None = None) -> Outcome:
+        """Run stages of dvc.yaml, or take their outs from an equal run, until one fails; push the outs at the end.
 
-        Raises:
-            InputError: there is no such stage, or an earlier stage has not ended.
+        Args:
+            names: the stages, by default all.
+            reason: with a reason, also promote, or undo harm, where that is due.
         """
-        if stage not in self.stages:
-            raise InputError(f"stage {stage!r} is not in dvc.yaml; expected one of: {', '.join(self.stages)}")
-        outcome = self._stage(stage, self.take_locks())
-        if outcome.exit_code == 0:
-            self.push([stage])
-        return outcome
-
-    def all(self, reason: str) -> Iterator[Outcome]:
-        """Run every stage and promote, or undo harm; see `dags.workspace.run_all`."""
-        ended = self.take_locks()
+        if unknown := {*(names or ())} - self.stages.keys():
+            listed = ", ".join(self.stages)
+            raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
         done: list[str] = []
-        failed: Outcome | None = None
+        outcome = Outcome("", 0, None, "")
         try:
-            for stage in self.stages:
-                outcome = self._stage(stage, ended)
-                yield outcome
+            for stage in names or self.stages:
+                outcome = self._stage(stage, self.locked() if done else self.take_locks())
                 if outcome.exit_code != 0:
-                    failed = outcome
                     break
                 done.append(stage)
-                ended = self.locked()
         finally:
             self.push(done)
-        if failed is None or self._undoes_harm(failed):
-            yield self.promote(reason)
+        if reason is None or not (outcome.exit_code == 0 or self._undoes_harm(outcome)):
+            return outcome
+        return self.promote(reason)
 
     def promote(self, reason: str) -> Outcome:
-        """Make the run's bundle the champion by `din promote`, which judges every report again.
-
-        Raises:
-            InputError: a stage that it needs has not ended.
-        """
+        """Make the run's bundle the champion by `din promote`, which judges every report again."""
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))), self.take_locks())
-        self.take_report(self.workspace.gate)
+        self.judgement()
         return self.run("promote", lambda: self._din("promote", "--reason", reason))
 
     def request(self) -> dict[str, Any] | None:
@@ -176,22 +162,21 @@ class Worker:
 
     def _undoes_harm(self, failed: Outcome) -> bool:
         """Return whether the stage that failed is a gate that found harm which `din promote` undoes."""
-        if (failed.stage, failed.exit_code) != ("gate", GateClosed.exit_code):
-            return False
-        found = self.harm()
-        return found is not None and found["on_harm"] == "rollback"
+        closed = (failed.stage, failed.exit_code) == ("gate", GateClosed.exit_code)
+        return closed and (self.harm() or {}).get("on_harm") == "rollback"
 
     def _stage(self, stage: str, ended: Mapping[str, Any]) -> Outcome:
         """Run a stage, given the entries of dvc.lock of stages that have ended."""
         self.pull(self.inputs(stage), ended)
-        self.pull_own(stage, ended)
-        if stage == FETCH:
-            self.pull_start(stage, ended)
+        if stage in ended:
+            self.pull_own(stage)
+        elif stage == FETCH:
+            self.pull_start(ended)
         outcome = self.run(stage, lambda: self.outs.reproduce(stage))
         if outcome.exit_code == 0:
             self.here |= {*self.stages[stage].outs}
-            if stage == FETCH:
-                self.keep_start(stage)
+            if stage == FETCH:  # for this worker's next run
+                write_bytes(self._start, _lock({stage: self.locked()[stage]}))
         return outcome
 
     def _din(self, *words: str) -> Done:
@@ -217,32 +202,23 @@ class Worker:
         self.keep(kept | {path: self.workspace.root / path for path in reports})
         return Outcome(name, code, report, done.output.strip())
 
+    def key(self, name: str) -> str:
+        """Return the key of a file in the run's record."""
+        return f"{run_key(self.asked.run_id)}/{name}"
+
     def keep(self, files: Mapping[str, str | Path]) -> None:
         """Keep texts and copies of files in the run's record."""
         for name, content in files.items():
-            key = f"{run_key(self.asked.run_id)}/{name}"
-            self.objects.put(key, content.encode() if isinstance(content, str) else content)
-
-    def take_report(self, path: Path) -> None:
-        """Copy a report from the run's record, whichever worker wrote it.
-
-        Raises:
-            InputError: the record lacks it, so its stage has not ended.
-        """
-        name = self.workspace.relative(path)
-        key = f"{run_key(self.asked.run_id)}/{name}"
-        if not self.objects.exists(key):
-            raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
-        write_bytes(path, self.objects.read(key))
+            self.objects.put(self.key(name), content.encode() if isinstance(content, str) else content)
 
     def judgement(self) -> dict[str, Any]:
-        """Return the report of the run's gate.
-
-        Raises:
-            InputError: the stage `gate` has not ended.
-        """
-        self.take_report(self.workspace.gate)
-        return json.loads(self.workspace.gate.read_bytes())
+        """Return the report of the run's gate, and copy it here, whichever worker wrote it."""
+        path = self.workspace.gate
+        name = self.workspace.relative(path)
+        if not self.objects.exists(self.key(name)):
+            raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
+        write_bytes(path, self.objects.read(self.key(name)))
+        return json.loads(path.read_bytes())
 
     def inputs(self, name: str) -> list[str]:
         """Return the outs of other stages that a stage reads."""
@@ -276,10 +252,6 @@ class Worker:
         """Pull outs of ended stages as dvc.lock records them, unless this process has made or pulled them.
 
         DVC compares what lies here with dvc.lock, so an input is also replaced if somebody altered it.
-
-        Raises:
-            InputError: the stage of an out has not ended.
-            Unavailable: the remote lacks an out or can't be reached.
         """
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
@@ -288,10 +260,8 @@ class Worker:
             self.outs.pull(absent)
             self.here |= {*absent}
 
-    def pull_own(self, stage: str, ended: Mapping[str, Any]) -> None:
+    def pull_own(self, stage: str) -> None:
         """Pull the outs of an equal run's stage, so that DVC finds it done; if they are lost, the stage runs again."""
-        if stage not in ended:
-            return
         from dags.outs import Lost
 
         try:
@@ -299,23 +269,17 @@ class Worker:
         except Lost:
             print(f"the outs of {stage} are gone from the remote; it runs again", file=sys.stderr)
 
-    def pull_start(self, stage: str, ended: Mapping[str, Any]) -> None:
-        """Pull the outs that this worker's last run of a stage left, so that it has to add only what is new.
+    def pull_start(self, ended: Mapping[str, Any]) -> None:
+        """Pull the outs that `fetch` left in this worker's last run, so that it has to add only what is new.
 
         The entry of that run is removed from dvc.lock again, since the stage has not run here.
         """
-        entry = _entries(self._start)
-        if stage in ended or not entry:
-            return
-        try:
+        if entry := _entries(self._start):
             write_bytes(self.workspace.lock, _lock({**ended, **entry}))
-            self.pull_own(stage, entry)
-        finally:
-            write_bytes(self.workspace.lock, _lock(ended))
-
-    def keep_start(self, stage: str) -> None:
-        """Keep a stage's entry of dvc.lock for this worker's next run, which may start from the same outs."""
-        write_bytes(self._start, _lock({stage: self.locked()[stage]}))
+            try:
+                self.pull_own(FETCH)
+            finally:
+                write_bytes(self.workspace.lock, _lock(ended))
 
     @property
     def _start(self) -> Path:
@@ -332,16 +296,16 @@ def _same(kept: Run, asked: Run) -> Run:
     """
     if kept.run_id != asked.run_id:
         raise InputError(f"run {asked.run_id!r} would share its record with run {kept.run_id!r}; use another run_id")
-    for name, fits in (
-        ("commit", asked.revision in (None, kept.revision) or asked.commit == kept.commit),
-        ("until", asked.until in ("", kept.until)),
-        ("params", asked.params == kept.params),
-    ):
-        if not fits:
-            raise InputError(
-                f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
-                "ask for the same, or use another run_id"
-            )
+    same = {
+        "commit": asked.revision in (None, kept.revision) or asked.commit == kept.commit,
+        "until": asked.until in ("", kept.until),
+        "params": asked.params == kept.params,
+    }
+    for name in (name for name, fits in same.items() if not fits):
+        raise InputError(
+            f"run {kept.run_id!r} was opened with {name} {getattr(kept, name)!r}, not {getattr(asked, name)!r}; "
+            "ask for the same, or use another run_id"
+        )
     return kept
 
 
@@ -368,10 +332,9 @@ def _answer(request: Mapping[str, Any], execute: Execute) -> None:
     settings = Settings(**request["settings"] | {"home": Path(request["settings"]["home"])})
     try:
         worker = Worker(settings, Run(**request["run"]), execute)
-        found = getattr(worker, request["action"])(**request["arguments"])
-        for result in found if isinstance(found, Iterator) else [found]:
-            plain_result = asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
-            print(request["mark"], json.dumps({"result": plain_result}), flush=True)
+        result = getattr(worker, request["action"])(**request["arguments"])
+        result = asdict(result) if isinstance(result, Run | Outcome) else result
+        print(request["mark"], json.dumps({"result": result}), flush=True)
     except (InputError, Unavailable, GateClosed) as error:
         print(request["mark"], json.dumps({"error": str(error)}), flush=True)
         sys.exit(error.exit_code)

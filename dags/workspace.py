@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import date
@@ -69,20 +69,18 @@ def open_run(
 
 def run_stage(run: Run, stage: str) -> Outcome:
     """Run one stage of dvc.yaml, or take its outs from an equal run, and keep its outcome and report; see `ask`."""
-    return Outcome(**ask(run, "stage", stage=stage))
+    return Outcome(**ask(run, "run_stages", names=[stage]))
 
 
-def run_all(run: Run, reason: str) -> Iterator[Outcome]:
-    """Run every stage and promote, in one task on one worker, and yield each outcome; stop after one that failed.
+def run_all(run: Run, reason: str) -> Outcome:
+    """Run every stage and promote, in one task on one worker, and return the last outcome, whether it failed or not.
 
     If the gate is closed and has found harm that `promote.on_harm: rollback` undoes, promote all the same.
 
     The stages share one process for their imports, and what they wrote is pushed once. So this takes less CPU than a
-    task for each stage. The same call again goes on: DVC finds what has ended. The task ends even if nobody asks for
-    the outcomes that are left.
+    task for each stage. The same call again goes on: DVC finds what has ended.
     """
-    for outcome in _results(run, "all", reason=reason):
-        yield Outcome(**outcome)
+    return Outcome(**ask(run, "run_stages", reason=reason))
 
 
 def promote(run: Run, reason: str) -> Outcome:
@@ -96,23 +94,19 @@ def close_run(run: Run) -> None:
 
 
 def ask(run: Run, action: str, **arguments: Any) -> Any:
-    """Return the result of an action, that is, of a method of `dags.worker.Worker`, as JSON has it.
-
-    Raises:
-        InputError, GateClosed, Unavailable: the action raised it; git, DVC's remote or the registry failed.
-    """
-    (result,) = _results(run, action, **arguments)
-    return result
-
-
-def _results(run: Run, action: str, **arguments: Any) -> Iterator[Any]:
-    """Let `dags.worker` act in the run's workspace, log what it prints, and yield its results as they come.
+    """Let `dags.worker` act in the run's workspace, log what it prints, and return its result, as JSON has it.
 
     The process inherits the lock of the workspace. If this process is killed, the other finishes its work and holds the
     lock until then, so a retry waits for it. On an interrupt, its whole process group is killed.
 
+    Args:
+        run: the run.
+        action: a method of `dags.worker.Worker`.
+        arguments: its arguments.
+
     Raises:
-        InputError, GateClosed, Unavailable: the action raised it. After bad input, a workspace that was new is removed.
+        InputError, GateClosed, Unavailable: the action raised it; git, DVC's remote or the registry failed. After bad
+            input, a workspace that was new is removed.
     """
     settings = Settings.from_env()
     mark = f"result-{uuid4()}"
@@ -122,38 +116,30 @@ def _results(run: Run, action: str, **arguments: Any) -> Iterator[Any]:
         check_out(settings, run.commit, place)
         process = _start(place, run, lock)
         assert process.stdin and process.stdout
-        error = None
+        answer: dict[str, Any] = {}
         tail: deque[str] = deque(maxlen=_TAIL)
         try:
             with suppress(BrokenPipeError):  # it ended at once, which its exit code and output explain
                 process.stdin.write(json.dumps(asked, default=str))
                 process.stdin.close()
             for line in process.stdout:
-                if not line.startswith(mark):
+                if line.startswith(mark):
+                    answer = json.loads(line.removeprefix(mark))
+                else:
                     log.info(line.rstrip())
                     tail.append(line)
-                    continue
-                answer = json.loads(line.removeprefix(mark))
-                error = answer.get("error")
-                if error is None:
-                    yield answer["result"]
-        except GeneratorExit:
-            log.info(process.stdout.read())
-            raise
+            code = process.wait()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
-            raise
-        finally:
             process.wait()
-        if process.returncode == 0:
-            if action == "close":
-                discard(place.root)
-            return
-        if is_new and process.returncode == InputError.exit_code:
+            raise
+        if (is_new and code == InputError.exit_code) or (action == "close" and code == 0):
             discard(place.root)
+        if code == 0:
+            return answer["result"]
+        unexplained = f"{action} of run {run.run_id} exited {code}:\n{''.join(tail)}"
         kinds = {kind.exit_code: kind for kind in (InputError, GateClosed)}
-        unexplained = f"{action} of run {run.run_id} exited {process.returncode}:\n{''.join(tail)}"
-        raise kinds.get(process.returncode, Unavailable)(error or unexplained)
+        raise kinds.get(code, Unavailable)(answer.get("error") or unexplained)
 
 
 def _start(place: Workspace, run: Run, lock: int) -> "subprocess.Popen[str]":

@@ -1,27 +1,22 @@
-"""The rendered DAG, without a scheduler."""
+"""The rendered DAG and how its tasks end, without a scheduler."""
 
-import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from graphlib import CycleError, TopologicalSorter
-from io import StringIO
-from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import airflow.timetables.trigger as trigger
 import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.timetables.base import TimeRestriction
 from pendulum import parse
-from random_pipelines import random_pipeline
-from ruamel.yaml import YAML
 
-from dags import airflow_dag, din_pipeline, plan
-from din.errors import InputError
+from dags import airflow_dag, din_pipeline, plan, workspace
+from din.errors import InputError, Unavailable
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = {"open_run", "approval", "promote", "roll_back", "close_run"}
@@ -41,6 +36,17 @@ def test_the_dag_has_the_edges_of_dvc_yaml() -> None:
         assert stage.desc in din_pipeline.din_ctr.get_task(stage.name).doc_md
 
 
+def test_our_tasks_surround_the_stages() -> None:
+    """`open_run` is before all others, the candidate is judged by all stages, and `close_run` waits for every task."""
+    task = din_pipeline.din_ctr.get_task
+    names = {stage.name for stage in plan.load(ROOT / "dvc.yaml")}
+    assert task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
+    assert task("approval").get_flat_relative_ids(upstream=True) == names | {"open_run"}
+    assert task("promote").upstream_task_ids == {"approval"}
+    assert task("roll_back").upstream_task_ids == task("approval").upstream_task_ids
+    assert task("close_run").upstream_task_ids == names | OURS - {"close_run"}
+
+
 def test_the_form_may_be_left_empty() -> None:
     """Each text field may be null: Airflow's form demands a value where a type forbids it, and blocks its button."""
     params = din_pipeline.din_ctr.params
@@ -49,29 +55,6 @@ def test_the_form_may_be_left_empty() -> None:
     for name in texts:
         assert params[name] is None, name
         assert "null" in params.get_param(name).schema["type"], name
-
-
-def test_random_pipelines_are_rendered_as_planned() -> None:
-    """In 200 random files, the edges are the plan's, open_run is first, our tasks follow, and close_run is last."""
-    for stages in islice(valid_pipelines(), 200):
-        dag = airflow_dag.render(stages)
-        names = {stage.name for stage in stages}
-        assert edges(dag) == {stage.name: set(stage.upstream) for stage in stages}
-        assert dag.get_task("open_run").get_flat_relative_ids(upstream=False) == names | OURS - {"open_run"}
-        assert dag.get_task("approval").get_flat_relative_ids(upstream=True) == names | {"open_run"}
-        assert dag.get_task("promote").upstream_task_ids == {"approval"}
-        assert dag.get_task("roll_back").upstream_task_ids == dag.get_task("approval").upstream_task_ids
-        assert dag.get_task("close_run").upstream_task_ids == names | OURS - {"close_run"}
-
-
-def valid_pipelines() -> Iterator[tuple[plan.StagePlan, ...]]:
-    for seed in count():
-        text = StringIO()
-        YAML().dump(random_pipeline(seed), text)
-        with contextlib.suppress(InputError, CycleError):
-            stages = plan.parse(text.getvalue())
-            TopologicalSorter({stage.name: stage.upstream for stage in stages}).prepare()
-            yield stages
 
 
 def test_meta_airflow_becomes_settings_of_the_task() -> None:
@@ -157,3 +140,36 @@ def test_parsing_is_light() -> None:
     assert own == {*light, "workspace"}
     heavy = {"torch", "pandas", "great_expectations", "dvc", "duckdb", "onnx", "numpy", "pyarrow", "validation"}
     assert heavy & {module[0] for module in modules} == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(2, AirflowFailException), (3, AirflowFailException), (1, AirflowException), (None, AirflowException)],
+)
+def test_only_bad_input_and_closed_gates_are_final(code: int | None, error: type[Exception]) -> None:
+    """Exit codes 2 and 3 fail at once, and a bug, a kill or a missing outcome is retried; the outcome is kept first."""
+    kept: dict[str, Any] = {}
+    ti = SimpleNamespace(xcom_push=kept.__setitem__)
+    with pytest.raises(AirflowException) as raised:
+        airflow_dag.settle(workspace.Outcome("train", code, "reports/x.json", "table"), ti)
+    assert type(raised.value) is error
+    assert kept["outcome"] == {"stage": "train", "exit_code": code, "report": "reports/x.json", "table": "table"}
+    airflow_dag.settle(workspace.Outcome("train", 0, None, ""), ti)
+    assert kept["outcome"]["exit_code"] == 0
+
+
+def test_bad_input_outside_a_stage_is_final() -> None:
+    """An unknown parameter in the form, say, fails the task at once; what may pass is left to retries."""
+    with pytest.raises(AirflowFailException, match=r"'train\.epoch' is unknown"), airflow_dag.final():
+        raise InputError("parameter 'train.epoch' is unknown")
+    with pytest.raises(Unavailable), airflow_dag.final():
+        raise Unavailable("no network")
+
+
+@pytest.mark.parametrize(("code", "step"), [(3, "nothing: the candidate is refused"), (2, "correct what the message")])
+def test_a_failure_names_the_next_step(code: int, step: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The log of a task that failed for good ends with the outcome and what to do."""
+    outcome = {"exit_code": code, "table": "gate: closed"}
+    ti = SimpleNamespace(task_id="gate", run_id="r", xcom_pull=lambda **_: outcome)
+    airflow_dag.alert({"ti": ti})
+    assert "gate failed in run r\ngate: closed\nnext: " + step in caplog.text

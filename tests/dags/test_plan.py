@@ -5,13 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from textwrap import dedent
 from typing import Any
 
 import pytest
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
-from random_pipelines import random_pipeline
 from ruamel.yaml import YAML
 
 from dags import plan
@@ -47,6 +47,32 @@ def test_the_pipeline_has_dvcs_edges(repository: Repo) -> None:
     Path(repository.root_dir, "dvc.yaml").write_text(text)
     assert planned(text) == of_dvc(repository)
     assert sum(map(len, planned(text).values())) > len(planned(text))
+
+
+def random_pipeline(seed: int) -> dict[str, Any]:
+    """Draw stages in random order over few nested paths, with equal, inner and outer deps, and also invalid ones."""
+    chance = Random(seed)
+    folders = [f"{a}/{b}" for a in ("d", "d2", "e") for b in ("x", "xy", "z")]
+    paths = ["d", "e", *folders, *(f"{folder}/{leaf}" for folder in folders for leaf in "pq"), "params.yaml", "q.yaml"]
+
+    def stage() -> dict[str, Any]:
+        outs = chance.sample(paths, chance.choice((0, 1, 1, 2)))
+        rest = [path for path in paths if path not in outs]
+        body = {
+            "cmd": chance.choice(("true", ["true", "false"])),
+            "deps": [chance.choice(("", "./", "d/../")) + path for path in chance.sample(rest, chance.randint(0, 3))],
+            chance.choice(("outs", "metrics", "plots")): [
+                chance.choice((path, {path: {"cache": False}})) for path in outs
+            ],
+            "params": chance.choice(([], ["train"], [{"q.yaml": ["a"]}], [{"q.yaml": None}])),
+        }
+        if chance.random() < 0.2:
+            body |= {"wdir": "d"}
+        if chance.random() < 0.1:
+            body |= {chance.choice(("frozen", "always_changed", "depends")): True}
+        return {key: value for key, value in body.items() if value}
+
+    return {"stages": {f"s{i}": stage() for i in range(chance.randint(1, 5))}}
 
 
 def test_random_pipelines_have_dvcs_edges(repository: Repo) -> None:

@@ -204,7 +204,7 @@ def test_a_day_in_one_task_undoes_harm_too(
 ) -> None:
     """After a closed gate, only harm that `din promote` may undo is a reason to call it."""
     found = {"about": {"params": {"promote": {"on_harm": on_harm}}}} | ({"harm": HARM} if on_harm else {})
-    codes = {"export": 0, "gate": code, "promote": 0}
+    codes = {"export": 0, "gate": code}
     fakes: dict[str, Callable[..., Any]] = {
         "_stage": lambda self, stage, ended: workspace.Outcome(stage, codes[stage], None, ""),
         "promote": lambda self, reason: workspace.Outcome("promote", 0, None, ""),
@@ -217,8 +217,7 @@ def test_a_day_in_one_task_undoes_harm_too(
         monkeypatch.setattr(Worker, name, fake)
     worker = Worker.__new__(Worker)
     worker.stages = {"export": None, "gate": None}
-    ended = [outcome.stage for outcome in worker.run_stages(reason="nightly")]
-    assert ended == ["export", "gate", *(["promote"] if promotes else [])]
+    assert worker.run_stages(reason="nightly").stage == ("promote" if promotes else "gate")
 
 
 @pytest.mark.slow

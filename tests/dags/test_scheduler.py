@@ -40,6 +40,8 @@ def test_the_scheduled_run_promotes(story: Story) -> None:
     assert story.airflow.rows("select run_id, run_type from dag_run") == [(run_id, "scheduled")]
     (record,) = story.promotions()
     assert (record["run_id"], story.until(record["version"])) == (RunId.of(run_id), str(ZERO))
+    assert (record["action"], record["reason"]) == ("promote", "gate open")
+    assert story.airflow.rows("select source_task_id from asset_event") == [("promote",)]
 
 
 def test_a_killed_stage_is_retried(story: Story) -> None:

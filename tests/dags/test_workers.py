@@ -113,20 +113,6 @@ def test_two_runs_at_once(pair: tuple[Worker, Worker], world: World) -> None:
     assert [ran(world, run["run_id"]) for run in runs] == [["code", "fetch", "validate_raw"]] * 2
 
 
-def test_a_closed_gate_keeps_its_report(pair: tuple[Worker, Worker], world: World) -> None:
-    """Exit 3 leaves the report in the record before it is returned, and the report is still there after closing."""
-    one, two = pair
-    run, _ = one.call("open", "shut", "--param", "validate_raw.min_rows=1000000000")
-    one.stages(run, "code", "fetch")
-    outcome, _ = two.call("stage", "validate_raw", run=run, code=3)
-    report = world.record("shut") / outcome["report"]
-    assert json.loads(report.read_text())["verdict"] == "closed"
-    one.call("close", run=run)
-    two.call("close", run=run)
-    assert json.loads(report.read_text())["verdict"] == "closed"
-    assert not one.folder("shut").exists() and not two.folder("shut").exists()
-
-
 def test_a_second_task_of_a_stage_waits(pair: tuple[Worker, Worker]) -> None:
     """If two tasks run one stage in one workspace, the second waits for the first, then finds its work done."""
     one, _ = pair
