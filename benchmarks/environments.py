@@ -11,9 +11,6 @@ HOME = ROOT / ".bench"
 TORCH = "torch>=2.9,<2.14"
 PEERS = {
     "fuxictr": ["fuxictr==2.3.10", "setuptools<81"],
-    # it imports requests, which it does not declare, and modules that pip vendors
-    "deepctr_torch": ["deepctr-torch==0.3.0", "requests", "pip", "setuptools<81"],
-    "torch_rechub": ["torch-rechub==0.9.0", "setuptools<81"],
     # RecBole 1.2.1 needs numpy 1 and packages of its time
     "recbole": ["recbole==1.2.1", "numpy<2", "pandas<3", "scipy<1.14", "scikit-learn<1.7", "setuptools<81"],
 }

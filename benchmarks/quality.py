@@ -168,7 +168,7 @@ def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
         data: the folder of the logs.
 
     Raises:
-        InputError: a key is unknown or of a wrong type, or a row names a log or a base that does not exist.
+        InputError: a key is unknown or of a wrong type.
     """
     raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     logs = {name: _log(name, spec, data) for name, spec in raw["logs"].items()}
@@ -176,15 +176,10 @@ def read(path: Path, data: Path) -> tuple[dict[str, Log], list[Row]]:
     for spec in raw["rows"]:
         where = f"{path}: row {spec['name']!r}"
         for log in spec.get("logs", logs):
-            if log not in logs:
-                raise InputError(f"{where}: log {log!r} is not one of {', '.join(logs)}")
             settled = [raw.get("train", {}), spec["train"]]
             tries = [_train(logs[log], [*settled, *chosen], where) for chosen in _tries(**spec.get("search", {}))]
             train = _train(logs[log], settled, where)
             rows.append(Row(log, spec["name"], spec.get("base", BASE), train, tuple(tries)))
-    for row in rows:
-        if not any(other.is_base_of(row) for other in rows):
-            raise InputError(f"{path}: row {row.name!r}: no row {row.base!r} of log {row.log!r} to compare with")
     return logs, rows
 
 

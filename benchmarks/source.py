@@ -47,7 +47,7 @@ class Source:
             # the day before yesterday may have had a defect at the last delivery
             if earlier == day - 2 or not self._events(earlier).exists():
                 self.write(earlier)
-        before, events, items = self.events(day - 1), self.events(day), self.world.items(day)
+        before, events, items = self.events(day - 1), self.events(day), pa.table(self.world.items(day))
         if plant:
             rows = pa.concat_tables([before, events]).to_pandas()
             planted = plant(Delivery(events=rows, items=items.to_pandas(), users=None, history=None))
@@ -61,10 +61,10 @@ class Source:
             self._events(day).unlink(missing_ok=True)
         _write(items, self.folder / "items.parquet")
         if not (self.folder / "history.parquet").exists():
-            history = self.world.history().drop_columns([SEQUENCE])
+            history = self.world.history()
+            del history[SEQUENCE]
             seconds = history[TIMESTAMP].cast(pa.int64()).to_numpy() // _SECOND_US
-            at = history.schema.get_field_index(TIMESTAMP)
-            _write(history.set_column(at, TIMESTAMP, pa.array(seconds)), self.folder / "history.parquet")
+            _write(pa.table(history | {TIMESTAMP: seconds}), self.folder / "history.parquet")
 
     def write(self, day: int) -> None:
         """Write the sound impressions of a day."""

@@ -1,6 +1,5 @@
 """`python -m benchmarks.prequential`: its days, its tables, and a small study of a simulated log."""
 
-import csv
 import sys
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
@@ -119,22 +118,14 @@ def test_settings_change_the_overlay() -> None:
         settings(["data.until"])
 
 
-@pytest.fixture
-def short_log(tmp_path: Path) -> Path:
-    """Write a log of five days, and return its overlay."""
-    with (tmp_path / "events.csv").open("w") as file:
-        write = csv.writer(file)
-        write.writerow(["user_id", "item_id", "timestamp", "label"])
-        write.writerows([n % 7, n % 5, 1_704_844_800 + 43_200 * n, n % 2] for n in range(10))
-    overlay = tmp_path / "log.yaml"
-    overlay.write_text(f"fetch: {{source: table, table: {{events: {tmp_path / 'events.csv'}}}}}\n")
-    return overlay
-
-
 def test_a_short_log_is_refused(
-    short_log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message says how many days can be scored."""
+    rows = "".join(f"{n % 7},{n % 5},{1_704_844_800 + 43_200 * n},{n % 2}\n" for n in range(10))
+    (tmp_path / "events.csv").write_text(f"user_id,item_id,timestamp,label\n{rows}")
+    short_log = tmp_path / "log.yaml"
+    short_log.write_text(f"fetch: {{source: table, table: {{events: {tmp_path / 'events.csv'}}}}}\n")
     monkeypatch.setattr(study, "STORE", tmp_path)
     monkeypatch.setattr(sys, "argv", ["prequential", str(short_log), "--days", "2"])
     assert main() == 2

@@ -133,6 +133,7 @@ def test_configuration_files_are_valid(name: str, tmp_path: Path) -> None:
     logs, rows = read(ROOT / f"benchmarks/{name}.yaml", tmp_path)
     assert len({(row.log, row.name) for row in rows}) == len(rows)
     assert {row.log for row in rows} == set(logs)
+    assert all(any(other.is_base_of(row) for other in rows) for row in rows)
     fetches = [parse(Params, log.params, Path(log.name)).fetch for log in logs.values()]
     given = [fetch.table for fetch in fetches if fetch.source == "table"]
     for table in given:
