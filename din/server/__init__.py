@@ -3,6 +3,7 @@
     settings.py   the options of `din serve`
     deployment.py the bundle that answers now, and the watch that replaces it
     trial.py      the conditions for a bundle to answer
+    bodies.py     bodies, with limits on bytes and time
     workers.py    threads that score, a queue with an end, and a time limit
     app.py        the routes
     openapi.py    their description, from the bundle's signature

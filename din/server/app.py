@@ -4,7 +4,6 @@ A body is read with a limit on its bytes and on its time, and parsed and scored 
 version that made it, and every error is one line: 413 too large, 408 too slow, 422 wrong, 503 busy, 504 late.
 """
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -16,21 +15,20 @@ from functools import partial
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from din.errors import InputError
-from din.serve.scorer import RequestError
 from din.server import answers, metrics
 from din.server.answers import Answer
+from din.server.bodies import RETRY, Bodies
 from din.server.deployment import Deployment, Serving
 from din.server.openapi import description
 from din.server.settings import Settings
 from din.server.workers import BusyError, LateError, Workers
 
 _LOG = logging.getLogger("din.server")
-_JSON = "application/json"
 _SLOW_LOG_GAP = 1.0
 """The seconds between two lines of the log about slow requests: a slow server must not drown in its log."""
 
@@ -62,6 +60,25 @@ def app(deployment: Deployment) -> Starlette:
     )
 
 
+class Steps:
+    """The steps of a request, with the seconds that each took.
+
+    Attributes:
+        start: when the request began, in seconds of the monotonic clock.
+        last: when its last step ended.
+    """
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.took: dict[str, float] = {}
+
+    def end(self, step: str) -> None:
+        """Note that a step has ended."""
+        now = time.monotonic()
+        self.took[step] = now - self.last
+        self.last = now
+
+
 class Server:
     """The routes, and what they share."""
 
@@ -71,6 +88,7 @@ class Server:
         self._settings = settings
         self._workers = Workers(settings.threads, settings.queue)
         self._slow_at = 0.0
+        self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -139,70 +157,45 @@ class Server:
 
     async def _answered(self, request: Request, answer: Callable[[Serving, bytes], Answer]) -> Response:
         """Answer a request in time, and count it."""
-        start = time.monotonic()
-        steps: dict[str, float] = {}
-        response = await self._in_time(request, answer, start, steps)
+        steps = Steps()
+        try:
+            response = await self._scored(request, answer, steps)
+        except HTTPException as error:
+            response = await _one_line(request, error)
         metrics.ANSWERS.labels(response.status_code).inc()
-        seconds = time.monotonic() - start
+        seconds = steps.last - steps.start
         metrics.SECONDS.observe(seconds)
-        if seconds >= self._settings.slow and start - self._slow_at >= _SLOW_LOG_GAP:
-            self._slow_at = start
-            told = ", ".join(f"{step} {1e3 * took:.1f} ms" for step, took in steps.items())
+        if seconds >= self._settings.slow and steps.start - self._slow_at >= _SLOW_LOG_GAP:
+            self._slow_at = steps.start
+            told = ", ".join(f"{step} {1e3 * took:.1f} ms" for step, took in steps.took.items())
             _LOG.warning("slow request: %.1f ms in all, %s; status %d", 1e3 * seconds, told, response.status_code)
         return response
 
-    async def _in_time(
-        self, request: Request, answer: Callable[[Serving, bytes], Answer], start: float, steps: dict[str, float]
-    ) -> Response:
+    async def _scored(self, request: Request, answer: Callable[[Serving, bytes], Answer], steps: Steps) -> Response:
         settings = self._settings
-        try:
-            async with asyncio.timeout(settings.timeout):
-                body = await self._body(request)
-        except TimeoutError:
-            return _error(408, f"the body took longer than {settings.timeout:g} s; send it faster, or raise --timeout")
-        except ClientDisconnect:
-            return _error(400, "the client closed the connection before the end of the body")
-        steps["body"] = time.monotonic() - start
-        read = time.monotonic()
+        async with self._bodies.of(request) as body:
+            steps.end("body")
+            serving = self._deployment.serving
 
-        def scored() -> Answer:
-            begun = time.monotonic()
-            steps["wait"] = begun - read
-            found = answer(serving, body)
-            steps["score"] = time.monotonic() - begun
-            return found
+            def scored() -> Answer:
+                steps.end("wait")
+                return answer(serving, body)
 
-        serving = self._deployment.serving
-        try:
-            found = await self._workers.run(scored, start + settings.timeout - read)
-        except BusyError:
-            return _error(503, f"{settings.queue} requests wait already; try again in a second", {"Retry-After": "1"})
-        except LateError:
-            return _error(504, f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout")
-        except RequestError as error:
-            return JSONResponse({"error": str(error), "request": error.number}, 422)
-        except InputError as error:
-            return _error(422, str(error))
-        if found.request is not None:
-            self._deployment.keep(found.request, len(body))
+            try:
+                found = await self._workers.run(scored, steps.start + settings.timeout - steps.last)
+            except BusyError:
+                raise HTTPException(503, f"{settings.queue} requests wait; try again in a second", RETRY) from None
+            except LateError:
+                message = f"no answer within {settings.timeout:g} s; send fewer candidates, or raise --timeout"
+                raise HTTPException(504, message) from None
+            except InputError as error:
+                raise HTTPException(422, str(error)) from None
+            finally:
+                steps.end("score")
+            if found.request is not None:
+                self._deployment.keep(found.request, len(body))
         metrics.SCORES.labels(serving.scorer.version).inc(found.candidates)
-        return Response(found.content, media_type=_JSON)
-
-    async def _body(self, request: Request) -> bytes:
-        """Return the body.
-
-        Raises:
-            HTTPException: it is too large. It is not read to its end.
-        """
-        most = self._settings.limits.request_bytes
-        if int(request.headers.get("content-length", 0)) > most:
-            raise _too_large(most)
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most:
-                raise _too_large(most)
-        return bytes(body)
+        return Response(found.content, media_type="application/json")
 
     def _facts(self) -> dict[str, object]:
         serving = self._deployment.serving
@@ -218,19 +211,10 @@ class Server:
         }
 
 
-def _too_large(most: int) -> HTTPException:
-    message = f"the body is larger than {most / 1e6:g} MB; send fewer candidates in each, or raise --max-request-mb"
-    return HTTPException(413, message, headers={"Connection": "close"})
-
-
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"error": message}, status, headers)
-
-
 async def _one_line(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, error.detail, dict(error.headers or {}))
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 async def _bug(_: Request, error: Exception) -> Response:
-    return _error(500, f"a bug: {type(error).__name__}; the server's log has more")
+    return JSONResponse({"error": f"a bug: {type(error).__name__}; the server's log has more"}, 500)

@@ -107,8 +107,8 @@ class Deployment:
             record = self._registry.champion()
             if record is None:
                 raise InputError(f"{self._registry.name}: the log of promotions is empty; it had a champion before")
-        except (InputError, Unavailable) as error:
-            self.look.problem = str(error)
+        except Exception as error:  # also one that nobody foresaw: a watch that has died looks like a quiet registry
+            self.look.problem = str(error) or type(error).__name__
         else:
             self.look = Look()
             if self.refused and self.refused.record != record:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from din.serve import Scorer
-from din.server import run
+from din.server import bodies, run
 
 PAST = ["i4", {"item_id": "i5", "rating": 4}]
 REQUEST = {"user": {"user_id": 3, "age": 30}, "history": PAST, "candidates": ["i6", 7]}
@@ -86,6 +86,16 @@ def test_an_endless_body_is_not_read(client: httpx.Client) -> None:
     with contextlib.suppress(httpx.WriteError):  # the server may close before the client reads the answer
         assert client.post("/v1/score", content=endless()).status_code == 413
     assert client.get("/v2/health/live").json() == {"live": True}
+
+
+def test_many_large_bodies_at_once(world, serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies beyond the memory for all of them are refused, and their bytes are given back."""
+    monkeypatch.setattr(bodies, "_MOST_BYTES", 1000)
+    with serving(world.deploy()) as client:
+        for _ in range(3):
+            large = client.post("/v1/score", content=b" " * 1001)
+            assert (large.status_code, large.headers["retry-after"]) == (503, "1")
+            assert client.post("/v1/score", json=REQUEST).status_code == 200
 
 
 JSON = st.recursive(

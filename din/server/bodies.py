@@ -1,0 +1,60 @@
+"""Read bodies, with limits on the bytes of one, on the bytes of all that are held, and on the time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+CLOSE = {"Connection": "close"}
+RETRY = {"Retry-After": "1"}
+_MOST_BYTES = 256_000_000
+"""The bytes of all bodies that are held. A thousand connections with the largest body must not fill the memory."""
+
+
+class Bodies:
+    """The bodies of all requests that are under way.
+
+    Args:
+        most: the bytes of the largest body.
+        seconds: the time in which a body must arrive.
+    """
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._held = 0
+
+    @asynccontextmanager
+    async def of(self, request: Request) -> AsyncIterator[bytes]:
+        """Give the body of a request, which is held until the block ends.
+
+        Raises:
+            HTTPException: it is too large or too slow, or all bodies together are too large.
+        """
+        body = bytearray()
+        try:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await self._read(request, body)
+            except TimeoutError:
+                message = f"the body took longer than {self._seconds:g} s; send it faster, or raise --timeout"
+                raise HTTPException(408, message, CLOSE) from None
+            except ClientDisconnect:
+                raise HTTPException(400, "the connection was closed before the end of the body") from None
+            yield bytes(body)
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, request: Request, body: bytearray) -> None:
+        too_large = f"the body is larger than {self._most / 1e6:g} MB; send fewer candidates in each, or raise "
+        if int(request.headers.get("content-length", 0)) > self._most:
+            raise HTTPException(413, too_large + "--max-request-mb", CLOSE)
+        async for piece in request.stream():
+            body += piece
+            self._held += len(piece)
+            if len(body) > self._most:
+                raise HTTPException(413, too_large + "--max-request-mb", CLOSE)
+            if self._held > _MOST_BYTES:
+                raise HTTPException(503, "too many large bodies at once; try again in a second", CLOSE | RETRY)
