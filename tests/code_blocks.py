@@ -19,7 +19,7 @@ EXCLUDED = {
     r"pip install ": "installs packages; tests/init/test_wheel.py installs this one",
     r"python3 -m venv \.venv && source |source \.venv/bin/activate": "the environment of the tests is active already",
     r".*\b(s3|https)://": "needs a bucket or a repository elsewhere",
-    r"din serve ": "serves until Ctrl-C; tests/server starts it and sends requests",
+    r"din serve\b": "serves until Ctrl-C; tests/server starts it and sends requests",
     r"python -m dags\.standalone": "serves until Ctrl-C; tests/dags/test_standalone.py starts it",
     r"python -m benchmarks\.prequential ": "takes an hour or more, and one of its logs has no publisher",
 }

@@ -15,16 +15,16 @@ app = typer.Typer()
 @app.command(
     rich_help_panel=CHAMPION,
     epilog=examples(
-        "din serve                                      # the champion of this job, on http://127.0.0.1:8080",
+        "din serve                                      # the champion of this job, on http://127.0.0.1:8000",
         "din serve --registry s3://models/ctr --host 0.0.0.0 --processes 4",
-        "curl -s localhost:8080/v1/model                # what answers, and an example of a request",
+        "curl -s localhost:8000/v1/model                # what answers, and an example of a request",
     ),
 )
 def serve(
     registry: Uri = None,
     model: Model = None,
     host: Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 is all of them.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port.")] = 8000,
     processes: Annotated[int, typer.Option(min=1, max=256, help="Processes; each holds a bundle of its own.")] = 1,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Requests that a process scores at once.")] = 1,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; one more gets 503.")] = 64,
