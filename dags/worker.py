@@ -138,8 +138,7 @@ class Worker:
         """Answer the request for approval of the run's candidate: `din approvals`."""
         from din import approvals
 
-        answer = approvals.approve if approved else approvals.reject
-        answer(self.registry, self.params.model_name, self.judgement()["bundle"], by, reason)
+        approvals.answer(self.registry, self.params.model_name, self.judgement()["bundle"], approved, by, reason)
 
     def harm(self) -> dict[str, Any] | None:
         """Return the harm of the champion's last step that the run's gate found, with `promote.on_harm`, or None."""

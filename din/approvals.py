@@ -206,7 +206,7 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
     answer = Answer(
         request=case.digest,
         approved=approved,
-        override=override,
+        override=approved and override,
         by=by,
         reason=reason,
         at=now.isoformat(timespec="seconds"),
@@ -239,19 +239,14 @@ def _reason(gate: GateEntry) -> str:
     return (text if text.isprintable() else shown(text))[:_MOST_REASON]
 
 
-def approve(uri: str, model_name: str, run: str, by: str, reason: str, override: bool = False) -> Case:
-    """Approve the candidate that a request is about; see `decide`."""
-    registry = Registry(uri, model_name)
-    case = decide(registry, run, approved=True, override=override, by=by, reason=reason)
-    print(f"{_decision(case)}; `din promote` makes it the champion")
-    return case
-
-
-def reject(uri: str, model_name: str, run: str, by: str, reason: str) -> Case:
-    """Reject the candidate that a request is about; see `decide`."""
-    registry = Registry(uri, model_name)
-    case = decide(registry, run, approved=False, override=False, by=by, reason=reason)
-    print(_decision(case))
+def answer(uri: str, model_name: str, name: str, approved: bool, by: str, reason: str, override: bool = False) -> Case:
+    """Approve or reject the candidate that a request is about, and print the answer; see `decide`."""
+    case = decide(Registry(uri, model_name), name, approved, override, by, reason)
+    assert case.answered
+    stored = case.answered.answer
+    verb = "approved" if approved else "rejected"
+    advice = "; `din promote` makes it the champion" if approved else ""
+    print(f"{case.request.version} (record {case.request.number}): {verb} by {stored.by} at {stored.at}{advice}")
     return case
 
 
@@ -287,13 +282,6 @@ def show_approvals(uri: str, model_name: str, as_json: bool = False) -> list[dic
     for line in registry.approvals.damage():
         print(f"warning: {line}", file=sys.stderr)
     return found
-
-
-def _decision(case: Case) -> str:
-    assert case.answered
-    answer = case.answered.answer
-    verb = "approved" if answer.approved else "rejected"
-    return f"{case.request.version} (record {case.request.number}): {verb} by {answer.by} at {answer.at}"
 
 
 def _answerer(answer: dict[str, Any] | None) -> str | None:

@@ -154,10 +154,8 @@ def approvals(
             approvals.show_approvals(at, name, as_json)
         elif run is None or answer is None or not reason.strip():
             raise InputError("an answer needs a RUN, --approve or --reject, and a --reason for those who read the log")
-        elif answer:
-            print_result(lambda: approvals.approve(at, name, run, by or user(), reason, override), as_json)
         else:
-            print_result(lambda: approvals.reject(at, name, run, by or user(), reason), as_json)
+            print_result(lambda: approvals.answer(at, name, run, answer, by or user(), reason, override), as_json)
 
 
 @command(

@@ -43,11 +43,6 @@ def _in_bundle(name: str) -> Callable[[Case], str]:
     return _shown(lambda place: place.bundle / name)
 
 
-def _files_of_bundle(case: Case) -> str:
-    workspace = case.evidence.workspace
-    return f"du -ah {workspace.relative(workspace.bundle)}"
-
-
 _EVALUATION = _shown(lambda place: place.evaluation)
 _REFIT = _shown(lambda place: place.refit)
 

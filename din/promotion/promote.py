@@ -10,10 +10,8 @@ If the command is killed, the old champion stays or the new one is complete, and
 import json
 import os
 import shlex
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NoReturn
 from uuid import uuid4
 
@@ -32,6 +30,7 @@ from din.names import Commit, Digest
 from din.params import Params
 from din.params.gate import Policy
 from din.printing import flat, print_table
+from din.process import CommandFailed, environment, query
 from din.registry import commands
 from din.registry.promoted import CROSSFIT, GIT, RAW_MANIFEST, GitState
 from din.registry.records import Approved, Record
@@ -237,16 +236,14 @@ def _run_files(evidence: Evidence) -> dict[str, bytes]:
 
 def _git(workspace: Workspace) -> GitState:
     copied = [f":!{path.name}" for path in (workspace.params, workspace.pipeline, workspace.lock)]
-    commit = _output(workspace.root, "git", "rev-parse", "HEAD")
-    status = _output(workspace.root, "git", "status", "--porcelain", "--", ".", *copied)
-    return GitState(commit=Commit(commit) if commit else None, dirty=None if commit is None else bool(status))
-
-
-def _output(root: Path, *command: str) -> str | None:
     try:
-        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # without a repository or git, the record holds null
-        return None
+        commit, status = (
+            query(["git", *words], workspace.root, environment())
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", ".", *copied])
+        )
+    except (OSError, CommandFailed):  # without a repository or git, the record holds null
+        return GitState(commit=None, dirty=None)
+    return GitState(commit=Commit(commit.strip()), dirty=bool(status))
 
 
 def _print(promotion: Promotion, evaluation: Evaluation) -> None:

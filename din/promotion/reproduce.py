@@ -10,8 +10,8 @@ reported, since the comparison shows whether they matter.
 The cost is that of the original run, without parity and gate.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,7 +103,8 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
     repository = resolved(repository)
     if keep and keep.exists() and any(keep.iterdir()):
         raise InputError(f"--keep {keep}: holds files; expected an empty folder, or one that does not exist")
-    with _folder(keep) as root:
+    with nullcontext(keep) if keep else TemporaryDirectory(prefix="din-reproduce-") as folder:
+        root = Path(folder).resolve()
         checkout = Workspace(root)
         _check_out(promoted, repository, checkout)
         fingerprint = promoted.document(FetchReport, "fetch.json")["fingerprint"]
@@ -113,16 +114,6 @@ def reproduce(uri: str, model_name: str, name: str, repository: str, keep: Path 
         restore_raw(promoted, checkout, env, repository)
         _run_stages(checkout, env)
         return _compare(promoted, checkout)
-
-
-@contextmanager
-def _folder(keep: Path | None) -> Iterator[Path]:
-    """Yield the folder to work in: a new one that is removed afterwards, or the one to keep."""
-    if keep:
-        yield keep.resolve()
-    else:
-        with TemporaryDirectory(prefix="din-reproduce-") as folder:
-            yield Path(folder).resolve()
 
 
 def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None:
@@ -143,7 +134,10 @@ def _check_out(promoted: Promoted, repository: str, checkout: Workspace) -> None
             "uncommitted changes, so its stages can't be run again: commit them and promote again"
         )
     params = promoted.yaml(PARAMS)
-    _place(params, promoted.registry, repository)
+    # Relative places keep their meaning in the checkout; no bundle depends on them.
+    uri = promoted.registry.uri
+    params["promote"]["registry"] = uri if "://" in uri else str(Path(uri).expanduser().resolve())
+    make_paths_absolute(params, repository)
     with checkout.params.open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(params, file)
     write_bytes(checkout.lock, promoted.content(LOCK))
@@ -158,13 +152,6 @@ def _commit(promoted: Promoted) -> Commit:
             "promote from a repository to reproduce later"
         )
     return commit
-
-
-def _place(params: dict[str, Any], registry: Registry, repository: str) -> None:
-    """Let relative places in the parameters keep their meaning in the checkout; no bundle depends on them."""
-    uri = registry.uri
-    params["promote"]["registry"] = uri if "://" in uri else str(Path(uri).expanduser().resolve())
-    make_paths_absolute(params, repository)
 
 
 def _compare_machines(promoted: Promoted, checkout: Workspace, env: Mapping[str, str]) -> None:

@@ -27,10 +27,6 @@ _KEY = re.compile(rf"{APPROVALS}/(\d{{6,}})-([0-9a-f]{{64}})/.*")
 State = Literal["waiting", "approved", "rejected", "expired", "outdated"]
 
 
-class AnsweredAlready(GateClosed):
-    """Another person gave the opposite answer first."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class HeldGate:
     """A gate that is not open, and why."""
@@ -181,7 +177,7 @@ class Approvals:
         """Store the answer to a request, and return the one that counts, which may be an earlier equal decision.
 
         Raises:
-            AnsweredAlready: somebody decided otherwise before.
+            GateClosed: somebody decided otherwise before.
             InputError: an answer can't hold one of the values.
         """
         folder = case_key(case.request.number, case.request.version)
@@ -191,7 +187,7 @@ class Approvals:
         stored = found.answer
         if (stored.approved, stored.override) != (answer.approved, answer.override):
             verb = "approved" if stored.approved else "rejected"
-            raise AnsweredAlready(
+            raise GateClosed(
                 f"{self._objects.at(key)}: {stored.by} {verb} this candidate at {stored.at} ({stored.reason}); the "
                 "first answer counts. To decide otherwise, train another candidate"
             )

@@ -4,7 +4,7 @@ Everything is read from the registry: the facts of the bundles, and the files of
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from din.code import StageCode
@@ -33,7 +33,7 @@ def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool 
         title: differences(*(parts(promoted) for promoted in promotions))
         for title, parts in (
             ("promotion", _origin),
-            ("parameters", _params),
+            ("parameters", lambda promoted: flat(promoted.yaml(PARAMS))),
             ("data", _data),
             ("code and packages", _code),
             ("machines", machines),
@@ -45,10 +45,13 @@ def show_diff(uri: str, model_name: str, first: str, second: str, as_json: bool 
         found = {title: {name: [one, other] for name, one, other in rows} for title, rows in tables.items()}
         print(json.dumps(found, indent=2))
         return
-    metrics = tables.pop(_METRICS_TITLE)
     for title, rows in tables.items():
-        _print(title, columns, rows)
-    _print_metrics(columns, metrics)
+        if not rows:
+            print(f"{title}: equal\n")
+        elif title == _METRICS_TITLE:
+            print_table(title, ("", *columns, "difference"), [(*row, _change(*row[1:])) for row in rows])
+        else:
+            print_table(title, ("", *columns), rows)
 
 
 def differences(first: Mapping[Any, Any], second: Mapping[Any, Any]) -> list[tuple[str, Any, Any]]:
@@ -70,10 +73,6 @@ def _origin(promoted: Promoted) -> dict[str, Any]:
     about = {"version": record.version[:12], "run": record.run_id, "by": record.by, "at": record.at}
     about["approved by"] = record.approval and record.approval.in_words
     return about | {"reason": record.reason, "commit": git.commit, "uncommitted changes": git.dirty}
-
-
-def _params(promoted: Promoted) -> dict[str, Any]:
-    return flat(promoted.yaml(PARAMS))
 
 
 def _data(promoted: Promoted) -> dict[str, Any]:
@@ -125,13 +124,5 @@ def _metrics(promoted: Promoted) -> dict[str, float | None]:
     return found | flat({"floor": evaluation["floors"]})
 
 
-def _print(title: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
-    if rows:
-        print_table(title, ("", *columns), rows)
-    else:
-        print(f"{title}: equal\n")
-
-
-def _print_metrics(columns: Sequence[str], metrics: Sequence[tuple[str, Any, Any]]) -> None:
-    rows = [(name, one, other, None if one is None or other is None else other - one) for name, one, other in metrics]
-    _print(_METRICS_TITLE, (*columns, "difference"), rows)
+def _change(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else other - one

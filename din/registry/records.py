@@ -38,7 +38,7 @@ class StaleChampion(GateClosed):
 
 @dataclass(frozen=True, kw_only=True)
 class Approved:
-    """The answer of a person that a promotion needed.
+    """The approval that let a promotion through.
 
     Attributes:
         by: the person or service.

@@ -10,9 +10,7 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 
 from simulation.bugs import BUGS, Bug
 from simulation.history import play
@@ -23,65 +21,34 @@ _CHUNK = 500
 _SHOWN = 3
 
 
-@dataclass
-class Tally:
-    """The sums over some histories."""
-
-    histories: int = 0
-    steps: int = 0
-    faults: Counter[str] = field(default_factory=Counter)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    violating: list[int] = field(default_factory=list)
-
-    def add(self, other: "Tally") -> None:
-        """Add the sums over other histories."""
-        self.histories += other.histories
-        self.steps += other.steps
-        self.faults += other.faults
-        self.outcomes += other.outcomes
-        self.violating += other.violating
+def tally(start: int, histories: int) -> tuple[Counter[str], list[int]]:
+    """Play histories from a seed on; count steps, faults and ends of commands, and list the seeds that broke a rule."""
+    counts: Counter[str] = Counter()
+    violating = []
+    for seed in range(start, min(start + _CHUNK, histories)):
+        world = play(seed)
+        counts += world.counts
+        if world.violation:
+            violating.append(seed)
+    return counts, violating
 
 
-@dataclass(frozen=True)
-class Find:
-    """The first history that found a bug, and the rule that was broken there; None if none did."""
-
-    name: str
-    seed: int | None
-    rule: str = ""
-
-
-def tally(seeds: range) -> Tally:
-    """Play the histories of some seeds."""
-    total = Tally()
-    for seed in seeds:
-        history = play(seed)
-        violating = [seed] if history.violation else []
-        total.add(Tally(1, history.steps, history.faults, history.outcomes, violating))
-    return total
-
-
-def find(bug: Bug, most: int = MOST) -> Find:
-    """Plant a bug, and play histories until one breaks a rule."""
+def find(bug: Bug) -> tuple[int, str] | None:
+    """Plant a bug, and return the first seed whose history breaks a rule, with the rule; None if there is none."""
     with bug.planted():
-        for seed in range(most):
+        for seed in range(MOST):
             if violation := play(seed).violation:
-                return Find(bug.name, seed, violation.partition(":")[0])
-    return Find(bug.name, None)
+                return seed, violation.partition(":")[0]
+    return None
 
 
-def _find(index: int) -> Find:
+def _find(index: int) -> tuple[int, str] | None:
     return find(BUGS[index])
 
 
-def _chunks(histories: int) -> Iterator[range]:
-    for start in range(0, histories, _CHUNK):
-        yield range(start, min(start + _CHUNK, histories))
-
-
 def _show(seed: int) -> None:
-    history = play(seed)
-    print(*history.lines(), f"seed {seed}: {history.violation or 'no rule was broken'}", sep="\n")
+    world = play(seed)
+    print(*world.lines(), f"seed {seed}: {world.violation or 'no rule was broken'}", sep="\n")
 
 
 def main() -> int:
@@ -94,23 +61,25 @@ def main() -> int:
     if arguments.seed is not None:
         _show(arguments.seed)
         return 0
-    start = time.monotonic()
-    total = Tally()
+    begin = time.monotonic()
+    counts: Counter[str] = Counter()
+    violating: list[int] = []
+    starts = range(0, arguments.histories, _CHUNK)
     with ProcessPoolExecutor(arguments.jobs) as pool:
-        for part in pool.map(tally, _chunks(arguments.histories)):
-            total.add(part)
-        seconds = time.monotonic() - start
-        print(f"{total.histories:,} histories, {total.steps:,} steps, {seconds:.0f} s on {arguments.jobs} processes")
-        print("faults:  ", ", ".join(f"{name} {count:,}" for name, count in sorted(total.faults.items())))
-        print("commands:", ", ".join(f"{name} {count:,}" for name, count in sorted(total.outcomes.items())))
-        print(f"histories that broke a rule: {len(total.violating)}")
-        for seed in total.violating[:_SHOWN]:
+        for part, broken in pool.map(tally, starts, [arguments.histories] * len(starts)):
+            counts += part
+            violating += broken
+        seconds = time.monotonic() - begin
+        print(f"{arguments.histories:,} histories, {seconds:.0f} s on {arguments.jobs} processes")
+        print(", ".join(f"{name} {count:,}" for name, count in sorted(counts.items())))
+        print(f"histories that broke a rule: {len(violating)}")
+        for seed in violating[:_SHOWN]:
             _show(seed)
         finds = list(pool.map(_find, range(len(BUGS))))
     print("\n| planted bug | found by seed | broken rule |\n|---|---|---|")
-    for one in finds:
-        print(f"| {one.name} | {'not found' if one.seed is None else one.seed} | {one.rule} |")
-    return int(bool(total.violating) or any(one.seed is None for one in finds))
+    for bug, found in zip(BUGS, finds, strict=True):
+        print(f"| {bug.name} | {found[0]} | {found[1]} |" if found else f"| {bug.name} | not found | |")
+    return int(bool(violating) or None in finds)
 
 
 if __name__ == "__main__":

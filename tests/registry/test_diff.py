@@ -1,7 +1,6 @@
 """`din registry show --against`, for two promotions of a miniature run."""
 
 import json
-import re
 from pathlib import Path
 
 import documents_of
@@ -10,10 +9,8 @@ from miniature import Run
 
 from din.artifacts import write_json
 from din.errors import InputError
-from din.names import Digest
 from din.registry.diff import differences, show_diff
 from din.registry.promoted import Promoted
-from din.registry.records import Approved
 from din.registry.registry import Registry
 
 
@@ -45,25 +42,6 @@ def test_every_difference_has_a_row(two: Registry, capsys: pytest.CaptureFixture
     facts = [two.facts(record.version)["evaluation"]["test"]["auc"] for record in two.history()]
     assert auc[1:3] == [f"{value:.4f}" for value in facts]
     assert any(words[:1] == ["champion"] for words in lines)  # the first run had none
-
-
-def test_an_override_is_a_difference(two: Registry, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table names who approved, and says that it was an override."""
-    second = two.history()[-1]
-    run.noise = 0.3
-    run.finish()
-    two.append(
-        two.put_bundle(run.here.bundle),
-        second,
-        by="ann",
-        reason="the field is gone",
-        run_id=second.run_id,
-        approval=Approved(by="eve", override=True, answer=Digest("a" * 64)),
-        files=second.files,
-    )
-    capsys.readouterr()
-    show_diff(two.uri, two.model_name, "2", "3")
-    assert re.search(r"approved by +– +eve \(override\)", capsys.readouterr().out)
 
 
 def test_differences_as_json(two: Registry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,86 +1,113 @@
-"""The errors that an object store's faults become."""
+"""The errors that the faults of an object store become, as the clients of S3, GCS and Azure raise them."""
 
+import base64
 import json
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from bundles import bundle
+from s3 import BUCKET, Fault, FaultyStore
 from typer.testing import CliRunner
 
 from din import cli
 from din.errors import InputError, Unavailable
 from din.params import load
 from din.registry import objects
-from din.registry.objects import Objects
+from din.registry.objects import Objects, Refused
+from din.registry.registry import Registry
 from din.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
-URI = "s3://models/ctr"
+URI = f"s3://{BUCKET}/ctr"
 
 
 @pytest.fixture
-def answer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], None]]:
-    """Return a store at URI that answers every request with one status, or with None a store where nobody listens."""
-
-    class Handler(BaseHTTPRequestHandler):
-        status = 200
-
-        def reply(self) -> None:
-            body = b"<Error><Code>NoSuchBucket</Code></Error>" if self.status == 404 else b""
-            self.send_response(self.status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_PUT = do_POST = reply
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+def clouds(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> FaultyStore:
+    """Return the store in the place of all three clouds, for clients that don't try again."""
+    account = {"gcs_base_url": faulty.url, "disable_oauth": True} | dict.fromkeys(
+        ("client_email", "private_key", "private_key_id"), ""
+    )
     monkeypatch.setattr(objects, "RETRY", {"max_retries": 0})
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(account))
+    monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", base64.b64encode(b"k" * 32).decode())
+    monkeypatch.setenv("AZURE_ENDPOINT", faulty.url)
+    monkeypatch.setenv("AZURE_ALLOW_HTTP", "true")
+    return faulty
 
-    def say(status: int | None) -> None:
-        Handler.status = status or 200
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port if status else 1}")
 
-    yield say
-    server.shutdown()
-    server.server_close()
-
-
-OPERATIONS = {
+USES = {
     "read": lambda store: store.read("promotions/000001.json"),
+    "exists": lambda store: store.exists("promotions/000001.json"),
     "keys": lambda store: store.keys("promotions"),
     "put": lambda store: store.put("bundles/x", b"1"),
     "create": lambda store: store.create("promotions/000001.json", b"1"),
     "delete": lambda store: store.delete("bundles/x"),
 }
+BUSY = {
+    "s3": ["409 OperationAborted", "412 PreconditionFailed", "429 SlowDown", "500 InternalError", "503 SlowDown"],
+    "gs": ["409 Conflict", "412 PreconditionFailed", "429 rateLimitExceeded", "500 InternalError", "503 x"],
+    "az": ["409 BlobAlreadyExists", "412 ConditionNotMet", "429 x", "500 InternalError", "503 ServerBusy"],
+}
+REFUSALS = {
+    "s3": ["403 AccessDenied", "403 RequestTimeTooSkewed", "400 ExpiredToken", "401 Unauthorized"],
+    "gs": ["403 AccessDenied", "401 AuthenticationRequired"],
+    "az": ["403 AuthenticationFailed", "403 AuthorizationPermissionMismatch", "401 NoAuthenticationInformation"],
+}
+NO_BUCKET = {"s3": ["404 NoSuchBucket"], "gs": ["404 NoSuchBucket"], "az": ["404 ContainerNotFound"]}
+MISSING = {"s3": "NoSuchKey", "gs": "NoSuchKey", "az": "BlobNotFound"}
+ERRORS = {
+    "busy": (BUSY, Unavailable, "run it again"),
+    "refused": (REFUSALS, Refused, "the store refused the credentials"),
+    "no bucket": (NO_BUCKET, Refused, "there is no bucket 'models'"),
+}
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_store_that_does_not_answer_is_unavailable(operation: str, answer: Callable[[int | None], None]) -> None:
-    """If nobody listens, or on an inner error or too many requests, one line names the place, and a retry may work."""
-    for status in (None, 500, 503, 429):
-        answer(status)
-        with pytest.raises(Unavailable, match=rf"^{URI}/ads/\S+: .*; run it again once the object store answers$"):
-            OPERATIONS[operation](Objects(URI, "ads"))
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("scheme", BUSY)
+@pytest.mark.parametrize("why", ERRORS)
+def test_an_answer_becomes_an_error_of_one_line(why: str, scheme: str, use: str, clouds: FaultyStore) -> None:
+    """Only a busy store is worth a retry. The answer to HEAD has no body to tell an expired token or a lost bucket."""
+    answers, error, says = ERRORS[why]
+    for answer in answers[scheme]:
+        status, code = answer.split()
+        if use == "exists" and status in ("400", "404"):
+            continue
+        clouds.inject(Fault("answer", status=int(status), code=code))
+        with pytest.raises(error, match=rf"^{scheme}://models/ctr/ads/[^\n]*{says}[^\n]*$"):
+            USES[use](Objects(f"{scheme}://models/ctr", "ads"))
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_store_that_refuses_is_bad_input(operation: str, status: int, answer: Callable[[int | None], None]) -> None:
-    """An unknown, forbidden or missing bucket is bad input, since a retry would end alike."""
-    answer(status)
-    with pytest.raises(InputError, match=f"^{URI}/ads/"):
-        OPERATIONS[operation](Objects(URI, "ads"))
+@pytest.mark.parametrize("scheme", MISSING)
+def test_a_missing_object_is_bad_input_only_to_readers(scheme: str, clouds: FaultyStore) -> None:
+    """A read names the object; `exists` returns False."""
+    clouds.inject(Fault("answer", status=404, code=MISSING[scheme]))
+    store = Objects(f"{scheme}://models/ctr", "ads")
+    with pytest.raises(InputError, match=r"promotions/000001\.json: not found in the object store"):
+        store.read("promotions/000001.json")
+    assert not store.exists("promotions/000001.json")
+
+
+@pytest.mark.parametrize(("status", "code"), [(None, 1), (503, 1), (403, 2)])
+def test_commands_end_with_the_code_of_the_fault(
+    status: int | None, code: int, clouds: FaultyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages and short commands end with the code of the fault; a stage leaves it for runners, without a traceback."""
+    monkeypatch.chdir(tmp_path)
+    params = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))
+    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
+    assert load(tmp_path / "params.yaml").promote.registry == URI
+    if status:
+        clouds.inject(Fault("answer", status=status, code=""))
+    else:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")  # nobody listens
+    for command in (["gate"], ["registry", "list"]):
+        done = CliRunner().invoke(cli.app, command)
+        assert done.exit_code == code, command
+        assert "Traceback" not in done.stderr and "bug" not in done.stderr and URI in done.stderr
+    assert json.loads((Workspace(tmp_path).outcome("gate")).read_text())["exit_code"] == code
 
 
 def test_deleting_a_missing_object_is_no_error(tmp_path: Path) -> None:
@@ -92,19 +119,57 @@ def test_deleting_a_missing_object_is_no_error(tmp_path: Path) -> None:
     assert store.keys("runs") == {}
 
 
-@pytest.mark.parametrize(("status", "code"), [(None, 1), (503, 1), (403, 2)])
-def test_commands_end_with_the_code_of_the_fault(
-    status: int | None, code: int, answer: Callable[[int | None], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Stages and short commands end with the code of the fault; a stage leaves it for runners, without a traceback."""
-    monkeypatch.chdir(tmp_path)
-    params = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(params.replace("registry: registry ", f"registry: {URI} "))
-    (tmp_path / "dvc.yaml").write_bytes((ROOT / "dvc.yaml").read_bytes())
-    assert load(tmp_path / "params.yaml").promote.registry == URI
-    answer(status)
-    for command in (["gate"], ["registry", "list"]):
-        done = CliRunner().invoke(cli.app, command)
-        assert done.exit_code == code, command
-        assert "Traceback" not in done.stderr and "bug" not in done.stderr and URI in done.stderr
-    assert json.loads((Workspace(tmp_path).outcome("gate")).read_text())["exit_code"] == code
+def test_a_conflict_without_an_object_is_unavailable(faulty: FaultyStore) -> None:
+    """`create` returns False only if an object exists."""
+    store = Objects(URI, "conflict")
+    for status in (409, 412):
+        faulty.inject(Fault("answer", "PUT", "promotions/", status, "Conflict"))
+        with pytest.raises(Unavailable, match=f"{status}.*run it again"):
+            store.create("promotions/000001.json", b"{}")
+    faulty.inject(None)
+    assert store.create("promotions/000001.json", b"{}")
+    assert not store.create("promotions/000001.json", b"{}")
+    faulty.inject(Fault("answer", "PUT", "promotions/", 409, "Conflict"))
+    assert not store.create("promotions/000001.json", b"{}")
+
+
+def test_a_missing_bucket_is_named(faulty: FaultyStore, tmp_path: Path) -> None:
+    """Reading and writing name the missing bucket and say what to do."""
+    registry = Registry("s3://nowhere/ctr", "ads")
+    for use in (registry.history, lambda: registry.put_bundle(bundle(tmp_path / "b"))):
+        with pytest.raises(InputError, match="there is no bucket 'nowhere'; create it, or correct the registry's URI"):
+            use()
+
+
+def test_plain_http_that_was_not_allowed_says_so(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the setting to change, and nothing is sent."""
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(InputError, match="the endpoint is plain http, which is refused unless AWS_ALLOW_HTTP=true"):
+        Registry(URI, "ads").history()
+    assert faulty.requests == 0
+
+
+def test_no_credentials_at_all_says_so(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials in the environment or a machine's role, the message names the variables to set."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(InputError, match=r"no credentials: .* AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        Registry(URI, "ads").history()
+
+
+def test_the_environment_sets_the_bounds(faulty: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow answer within our bounds is awaited, unless AWS_READ_TIMEOUT is shorter."""
+    faulty.inject(Fault("delay", "GET", "promotions", seconds=0.4))
+    assert Registry(URI, "slow").history() == []
+    monkeypatch.setenv("AWS_READ_TIMEOUT", "200ms")
+    with pytest.raises(Unavailable, match="run it again"):
+        Registry(URI, "slow").history()
+
+
+def test_reading_stops_at_the_limit(faulty: FaultyStore, tmp_path: Path) -> None:
+    """An object larger than the limit is refused with place, limit and advice; one of exactly that size is read."""
+    for place in (Objects(URI, "large"), Objects(str(tmp_path / "r"), "ads")):
+        place.put("runs/x/big", b"x" * 1_000_000)
+        assert len(place.read("runs/x/big", most=1_000_000)) == 1_000_000
+        with pytest.raises(InputError, match=r"runs/x/big: larger than 999,999 bytes"):
+            place.read("runs/x/big", most=999_999)

@@ -1,7 +1,6 @@
 """People and services that use a registry at the same time.
 
-They know nothing of the simulation: the same actors use a store that speaks S3. Each is one command, with its command's
-exit codes.
+They know nothing of the simulation. Each is one command, with its command's exit codes.
 """
 
 import tempfile

@@ -5,6 +5,7 @@ failed command may be run again. Once the faults have ended, all commands run ag
 complete.
 """
 
+import math
 import random
 import shutil
 import traceback
@@ -76,27 +77,6 @@ class Attempt:
     running: greenlet | None = None
 
 
-@dataclass(frozen=True)
-class History:
-    """The end of a history.
-
-    Attributes:
-        seed: its seed.
-        steps: the number of calls of the store.
-        lines: returns a readable line for each event.
-        faults: how often each fault was met.
-        outcomes: how often attempts ended in each way.
-        violation: the rule that was broken, or None.
-    """
-
-    seed: int
-    steps: int
-    lines: Callable[[], list[str]]
-    faults: Counter[str]
-    outcomes: Counter[str]
-    violation: str | None
-
-
 @dataclass
 class Snapshot:
     """A registry before a history begins."""
@@ -106,7 +86,10 @@ class Snapshot:
 
 
 class World:
-    """The state of one history: the objects, the clock, the faults and late writes still to come, and the trace."""
+    """The state of one history: the objects, the clock, the faults and late writes still to come, and the trace.
+
+    `counts` holds how often each step, fault and end of a command occurred, and `violation` the rule that was broken.
+    """
 
     def __init__(self, seed: int, before: Snapshot | None = None) -> None:
         self.random = random.Random(seed)
@@ -117,8 +100,8 @@ class World:
         self.steps = 0
         self.fault_rate = 0.0
         self.recorded: list[Snapshot] | None = None
-        self.faults: Counter[str] = Counter()
-        self.outcomes: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.violation: str | None = None
         self.current: Attempt | None = None
         self._pending: list[tuple[int, Callable[[], object]]] = []
 
@@ -129,18 +112,19 @@ class World:
         if self.recorded is not None:
             self.recorded.append(Snapshot(dict(self.objects), self.rules.copy({})))
         self.steps += 1
+        self.counts["steps"] += 1
         self.now += self.random.random() * _LONGEST_STEP
         fault = None
         rate = self.fault_rate if verb in _READS else _MORE_FAULTS_IN_WRITES * self.fault_rate
         if rate and self.random.random() < rate:
             fault = self.random.choice(FAULTS[verb])
-            self.faults[fault] += 1
+            self.counts[f"fault {fault}"] += 1
             if attempt:
                 attempt.faults.append((verb, fault))
         if attempt:
             attempt.last = verb
         self.note(verb, path, fault or "")
-        self._land_due()
+        self.land(self.steps)
         return fault
 
     def note(self, *words: object) -> None:
@@ -150,20 +134,13 @@ class World:
     def postpone(self, landing: Callable[[], object]) -> None:
         self._pending.append((self.steps + self.random.randrange(1, _MOST_LATE_STEPS), landing))
 
-    def land_all(self) -> None:
-        """Let everything that is late land now."""
-        while self._pending:
-            self._land(self._pending.pop(0)[1])
-
-    def _land_due(self) -> None:
-        due = [landing for at, landing in self._pending if at <= self.steps]
-        self._pending = [one for one in self._pending if one[0] > self.steps]
-        for landing in due:
-            self._land(landing)
-
-    def _land(self, landing: Callable[[], object]) -> None:
+    def land(self, until: float) -> None:
+        """Let everything land that is due until a step."""
+        due = [landing for at, landing in self._pending if at <= until]
+        self._pending = [one for one in self._pending if one[0] > until]
         current, self.current = self.current, None
-        landing()
+        for landing in due:
+            landing()
         self.current = current
 
     def wrote(self, path: str, before: Stored | None) -> None:
@@ -225,7 +202,7 @@ def snapshots() -> list[Snapshot]:
     return found
 
 
-def play(seed: int) -> History:
+def play(seed: int) -> World:
     """Play the history of a seed."""
     plan = random.Random(seed)
     world = World(seed, plan.choice(snapshots()))
@@ -234,7 +211,6 @@ def play(seed: int) -> History:
         _damage(world.rules, plan)
     shutil.rmtree(folder() / "readers", ignore_errors=True)
     actors = _cast(plan)
-    violation = None
     with simulated(world, strict=plan.random() < 0.5):
         try:
             world.fault_rate = plan.choice((0.0, 0.01, 0.03, 0.1))
@@ -244,8 +220,8 @@ def play(seed: int) -> History:
             world.fault_rate = 0.0
             _recover(world, failed)
         except Violation as error:
-            violation = str(error)
-    return History(seed, world.steps, world.lines, world.faults, world.outcomes, violation)
+            world.violation = str(error)
+    return world
 
 
 def _damage(rules: Rules, plan: random.Random) -> None:
@@ -339,7 +315,7 @@ def _run(world: World, attempt: Attempt) -> None:
     else:
         attempt.outcome = "done"
     world.note("ends", attempt.outcome, str(error) if error else "")
-    world.outcomes[attempt.outcome] += 1
+    world.counts[f"command {attempt.outcome}"] += 1
     if attempt.outcome == "done":
         check_result(world.rules, attempt, result)
     elif error:
@@ -348,7 +324,7 @@ def _run(world: World, attempt: Attempt) -> None:
 
 def _recover(world: World, failed: list[Actor]) -> None:
     """Without faults, every command completes, the registry is sound, and gc removes all leftovers."""
-    world.land_all()
+    world.land(math.inf)
     for actor in failed:
         _alone(world, actor)
     if world.random.random() < 0.5:

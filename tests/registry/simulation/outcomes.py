@@ -1,25 +1,20 @@
 """Check that a command ended as it should: with the right exit code, or a result that agrees with the registry."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from din.errors import GateClosed, InputError, Unavailable
 from din.registry.records import Record
 
-from .actors import Actor, Compared, Delivered, Judge, Promoter, Rollback, Verifier, candidates_by_version
+from .actors import Compared, Delivered, Judge, Promoter, Rollback, Verifier, candidates_by_version
 from .invariants import Rules, Violation
+
+if TYPE_CHECKING:
+    from .history import Attempt
 
 _UNANSWERED = ("500", "429", "lost", "late", "half")
 
 
-class Attempt(Protocol):
-    """A run of a command: see `history.Attempt`."""
-
-    actor: Actor
-    began: int
-    faults: list[tuple[str, str]]
-
-
-def check_error(rules: Rules, attempt: Attempt, error: Exception) -> None:
+def check_error(rules: Rules, attempt: "Attempt", error: Exception) -> None:
     """Check that an error is of the class, and so of the exit code, that its cause calls for.
 
     Raises:
@@ -35,7 +30,7 @@ def check_error(rules: Rules, attempt: Attempt, error: Exception) -> None:
         )
 
 
-def check_result(rules: Rules, attempt: Attempt, result: object) -> None:
+def check_result(rules: Rules, attempt: "Attempt", result: object) -> None:
     """Check that a command that ended well met no fault that it had to report, and that its result is true.
 
     Raises:
@@ -69,7 +64,7 @@ def check_result(rules: Rules, attempt: Attempt, result: object) -> None:
         raise Violation(f"lost: {actor.name} saw no champion, although there were {attempt.began} records")
 
 
-def _check_record(rules: Rules, attempt: Attempt, record: Record) -> None:
+def _check_record(rules: Rules, attempt: "Attempt", record: Record) -> None:
     """Check that a record is in the log, and was the newest at some time of the attempt."""
     name = attempt.actor.name
     stored = rules.log[record.number - 1] if record.number <= len(rules.log) else {}
@@ -79,7 +74,7 @@ def _check_record(rules: Rules, attempt: Attempt, record: Record) -> None:
         raise Violation(f"stale read: {name} saw record {record.number} as the newest one of {attempt.began}")
 
 
-def _due(attempt: Attempt) -> type[Exception] | None:
+def _due(attempt: "Attempt") -> type[Exception] | None:
     """Return the class of the error that the faults call for, or None if none of them has to be reported.
 
     The first such fault ends a command, except that damage may be noticed later.
@@ -96,7 +91,7 @@ def _due(attempt: Attempt) -> type[Exception] | None:
     return GateClosed if isinstance(attempt.actor, Verifier) else InputError
 
 
-def _has_cause(rules: Rules, attempt: Attempt, error: Exception) -> bool:
+def _has_cause(rules: Rules, attempt: "Attempt", error: Exception) -> bool:
     """Return whether the state of the registry, or a conflict, explains an error."""
     actor = attempt.actor
     lately = {record["version"] for record in rules.log[max(attempt.began - 1, 0) :]}

@@ -19,9 +19,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from obstore.exceptions import AlreadyExistsError, GenericError, PermissionDeniedError, PreconditionError
+
+if TYPE_CHECKING:
+    from .history import World
 
 _REFUSED = ("500", "429", "403")
 _WRITE = (*_REFUSED, "409", "412", "lost", "lost", "late", "late", "twice", "twice")
@@ -52,29 +55,6 @@ class Stored:
     modified: datetime
 
 
-class World(Protocol):
-    """The surroundings of the store: the order of steps, the faults, and the observer of every change."""
-
-    objects: dict[str, Stored]
-    now: datetime
-
-    def step(self, verb: str, path: str) -> str | None:
-        """Wait until it is this caller's turn, and return the fault that its call meets."""
-        ...
-
-    def postpone(self, landing: Callable[[], object]) -> None:
-        """Let something land some steps later."""
-        ...
-
-    def wrote(self, path: str, before: Stored | None) -> None:
-        """Note a write."""
-        ...
-
-    def deleted(self, path: str) -> None:
-        """Note a removal."""
-        ...
-
-
 class SimulatedStore:
     """The functions of obstore that the registry calls.
 
@@ -83,7 +63,7 @@ class SimulatedStore:
         strict: whether the removal of a missing object is an error, as on GCS, Azure and disks, but not on S3.
     """
 
-    def __init__(self, world: World, strict: bool) -> None:
+    def __init__(self, world: "World", strict: bool) -> None:
         self._world = world
         self._strict = strict
 
