@@ -60,17 +60,10 @@ def _need(gate: GateEntry, policy: Policy) -> Need:
 def ask(registry: Registry, report: GateReport, needed: Need, days: float, run_id: RunId | None) -> Case:
     """Return the request for an approval or override of a report's candidate, and store it if there is none yet.
 
-    Args:
-        registry: the registry that the promotion would go to.
-        report: the report on the candidate.
-        needed: what the candidate needs, an approval or an override.
-        days: how long an answer counts.
-        run_id: the run that asks.
+    `days` says how long an answer counts.
 
     Raises:
-        GateClosed: the request for this candidate names other gates than the report.
-        InputError: a stored request or answer is damaged, or the registry can't be written.
-        Unavailable: the registry doesn't answer.
+        GateClosed: the stored request names other gates or figures than the report.
     """
     assert report["bundle"]  # without a sound bundle, gates on the candidate itself are closed
     now = datetime.now(UTC)
@@ -121,11 +114,6 @@ def check_same_gates(case: Case, report: GateReport, needed: Need) -> None:
 def granted(case: Case | None, report: GateReport, needed: Need) -> Approved | None:
     """Return the approval that lets a candidate pass, or None if it needs none.
 
-    Args:
-        case: the request for this candidate after this champion, if there is one.
-        report: the report on the candidate.
-        needed: what the candidate needs.
-
     Raises:
         GateClosed: nobody was asked, nobody has answered, the candidate was rejected, the request has expired, or it
             is about other gates or figures.
@@ -170,15 +158,9 @@ def how_to_answer(registry: Registry, case: Case) -> str:
 
 
 def decide(registry: Registry, name: str, approved: bool, override: bool, by: str, reason: str) -> Case:
-    """Store a person's answer to a request.
+    """Store a person's answer to the request of a run, or of a candidate whose version begins so.
 
-    Args:
-        registry: the registry with the request.
-        name: the id of the run that asks, or the start of the candidate's version.
-        approved: False rejects.
-        override: whether to approve although the earlier champion was not evaluated.
-        by: the person or service.
-        reason: why.
+    With `override`, approve although the earlier champion was not evaluated.
 
     Returns:
         The request with the answer that counts, which may be an earlier equal decision.
@@ -191,12 +173,8 @@ def decide(registry: Registry, name: str, approved: bool, override: bool, by: st
     request = case.request
     place = f"{registry.name}: record {request.number}, bundle {request.version[:12]}"
     if approved and override != request.needs_override:
-        advice = (
-            "the earlier champion can't be evaluated, so add --override"
-            if request.needs_override
-            else ("the earlier champion was evaluated, so leave out --override")
-        )
-        raise InputError(f"{place}: {advice}")
+        was, advice = ("can't be", "add") if request.needs_override else ("was", "leave out")
+        raise InputError(f"{place}: the earlier champion {was} evaluated, so {advice} --override")
     now = datetime.now(UTC)
     state = case.state(now, registry.newest())
     if state == "outdated":

@@ -25,7 +25,6 @@ from din.gates.earlier_champion import Score, score_champion
 from din.gates.evidence import Evidence
 from din.gates.explain import explain
 from din.gates.gate import judge, print_gates
-from din.gates.verdict import overall
 from din.names import Commit, Digest
 from din.params import Params
 from din.params.gate import Policy
@@ -150,8 +149,6 @@ def _report(workspace: Workspace, policy: Policy) -> GateReport:
         report = documents.read(GateReport, workspace.gate)
     except InputError as error:
         raise GateClosed(f"nothing promoted: {error}", workspace.gate) from None
-    if report["verdict"] != overall(report["gates"]):
-        _refuse(workspace, f"{workspace.gate} says {report['verdict']}, but its gates do not")
     if approvals.need(report, policy) == "another candidate" and not approvals.harm_to_undo(report):
         print_gates(report)
         why = f"nothing promoted: the gate is {report['verdict']}; the reasons of its gates say what to do"

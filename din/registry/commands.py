@@ -97,13 +97,7 @@ def gc(
 ) -> list[str]:
     """Remove objects that no record names and that were not modified for `days` days; without `yes`, only print them.
 
-    Args:
-        uri: the registry.
-        model_name: the namespace.
-        days: the age in days from which objects are removed.
-        yes: remove them.
-        bundles: versions, or their beginnings, of bundles that were never promoted, in case the log is empty.
-        as_json: print JSON instead of lines.
+    `bundles` names bundles that were never promoted by the beginnings of their versions, in case the log is empty.
     """
     registry = Registry(uri, model_name)
     never_promoted = [registry.find(start) for start in bundles]

@@ -113,11 +113,7 @@ def read(registry: Registry, champion: Version) -> list[pa.Table]:
 
 
 def stored(registry: Registry, champion: Version, candidate: Version) -> list[pa.Table]:
-    """Return the stored looks at a champion up to the candidate's, oldest first; none if the candidate has none.
-
-    Raises:
-        InputError: something else lies in the place of a look.
-    """
+    """Return the stored looks at a champion up to the candidate's, oldest first; none if the candidate has none."""
     return _up_to(candidate, read(registry, champion))
 
 
@@ -152,11 +148,7 @@ def look_key(champion: Version, number: int) -> str:
 
 
 def damage(registry: Registry) -> list[str]:
-    """Return one line for each champion with a look that is damaged or missing.
-
-    Raises:
-        Refused: the store refuses access.
-    """
+    """Return one line for each champion with a look that is damaged or missing."""
     lines: list[str] = []
     with noted(lines):
         found = filter(None, map(_KEY.fullmatch, registry.objects.keys("looks")))

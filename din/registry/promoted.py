@@ -37,7 +37,12 @@ class GitState(Document):
 
 @dataclass(frozen=True)
 class Promoted:
-    """A record of the registry that promoted a bundle, and the bundle's facts."""
+    """A record of the registry that promoted a bundle, and the bundle's facts.
+
+    Raises:
+        InputError: from every method that returns a file, if the record holds no such file, or it is damaged or not of
+            the expected form.
+    """
 
     registry: Registry
     record: Record
@@ -45,11 +50,9 @@ class Promoted:
 
     @classmethod
     def find(cls, registry: Registry, name: str) -> "Promoted":
-        """Return the promotion that a name means.
+        """Return the promotion that a name means: a record's number, or the beginning of a version.
 
-        Args:
-            registry: one model's namespace.
-            name: the number of a record, or a version or its beginning. A rollback means the promotion of its version.
+        A rollback means the promotion of its version.
 
         Raises:
             InputError: there is no such record or version, or several versions begin so.
@@ -70,25 +73,13 @@ class Promoted:
         return [key.partition("/")[2] for key in self.record.files]
 
     def content(self, name: str) -> bytes:
-        """Return the bytes of a file of the run.
-
-        Raises:
-            InputError: the record holds no such file, or it is damaged.
-        """
+        """Return the bytes of a file of the run."""
         return self.registry.promoted_file(self.record, name)
 
     def document(self, expected: type[T], name: str) -> T:
-        """Return a JSON document of the run.
-
-        Raises:
-            InputError: the record holds no such file, or it is damaged or not of this type.
-        """
+        """Return a JSON document of the run."""
         return documents.parse(expected, self.content(name), f"{name} of record {self.record.number}")
 
     def yaml(self, name: str) -> Any:
-        """Return a YAML file of the run as plain values.
-
-        Raises:
-            InputError: the record holds no such file, or it is damaged or not YAML.
-        """
+        """Return a YAML file of the run as plain values."""
         return plain(self.content(name).decode(errors="replace"), f"{name} of record {self.record.number}")

@@ -58,7 +58,7 @@ class Registry:
 
     Raises:
         InputError: the model name has other characters than allowed; from every method, if the URI can't be read or
-            written.
+            written, or an object that it needs is missing or damaged.
         Unavailable: from every method, if the store doesn't answer.
     """
 
@@ -74,19 +74,11 @@ class Registry:
         return cls(workspace.located(params.promote.registry), params.model_name)
 
     def history(self) -> list[Record]:
-        """Return all records, oldest first.
-
-        Raises:
-            InputError: the chain of records is broken; `verify` lists all that is wrong.
-        """
+        """Return all records, oldest first."""
         return [entry.record for entry in self._chain().entries]
 
     def champion(self) -> Record | None:
-        """Return the record with the highest number, checked against the one before; None before the first promotion.
-
-        Raises:
-            InputError: the end of the chain is broken.
-        """
+        """Return the newest record, checked against the one before; None before the first promotion."""
         newest = newest_entry(self.objects)
         return newest.record if newest else None
 
@@ -99,7 +91,7 @@ class Registry:
         """Return one record.
 
         Raises:
-            InputError: there is none of this number, or the chain of records is broken.
+            InputError: there is none of this number.
         """
         history = self.history()
         if not 1 <= number <= len(history):
@@ -126,7 +118,7 @@ class Registry:
         Raises:
             StaleChampion: another record after `previous` exists already.
             GateClosed: the directory no longer holds bundle `version`.
-            InputError: the bundle is damaged, here or in the registry, or one of the reasons that `append` names.
+            InputError: a record can't hold a value.
         """
         if self.put_bundle(directory) != version:
             raise GateClosed(
@@ -152,7 +144,7 @@ class Registry:
 
         Raises:
             StaleChampion: another record after `previous` exists already.
-            InputError: the chain is broken, `previous` is not its newest record, or a record can't hold a value.
+            InputError: `previous` is not the newest record, or a record can't hold a value.
         """
         log = self._chain()
         number = previous.number + 1 if previous else 1
@@ -191,14 +183,14 @@ class Registry:
         Args:
             to: the number of a record, or a version or its beginning.
             by: the person or service that decides.
-            reason: the reason, for the log.
+            reason: why, for the log.
             champion: the number of the record that is rolled back; by default the newest.
 
         Returns:
             The new record, or the one by which `champion` was rolled back to the same version before.
 
         Raises:
-            InputError: `to` names no record, several versions, or the champion itself; or the bundle is damaged.
+            InputError: `to` names no record, several versions, or the champion itself.
             StaleChampion: another writer appended first, or another champion has followed `champion`.
         """
         history = self.history()
@@ -216,11 +208,7 @@ class Registry:
         return self.append(version, history[-1], by=by, reason=reason, action="rollback")
 
     def version_of(self, name: int | str, history: Sequence[Record]) -> Version:
-        """Return the one version in the history that a name means.
-
-        Args:
-            name: the number of a record, also as text of at most six digits, or a version or its beginning.
-            history: all records.
+        """Return the one version in the history that a name means: a record's number, or the version's beginning.
 
         Raises:
             InputError: the name means no version, or several.
@@ -256,11 +244,7 @@ class Registry:
         return version
 
     def fetch(self, version: Version, target: Path) -> Path:
-        """Copy a bundle to the directory `target`, complete and verified, or leave `target` as it is.
-
-        Raises:
-            InputError: the bundle is missing or damaged.
-        """
+        """Copy a bundle to the directory `target`, complete and verified, or leave `target` as it is."""
         files = self.files(version)
         with replace_directory(target) as directory:
             for name, digest in [*files.items(), (MANIFEST, version)]:
@@ -293,33 +277,21 @@ class Registry:
         return found[0]
 
     def facts(self, version: Version) -> Facts:
-        """Return a stored bundle's facts, verified.
-
-        Raises:
-            InputError: the bundle or its facts are missing or damaged.
-        """
+        """Return a stored bundle's facts, verified."""
         key = f"bundles/{version}/{FACTS}"
         content = self._verified(key, self.files(version).get(FileName(FACTS)))
         return documents.parse(Facts, content, self.objects.at(key))
 
     def files(self, version: Version) -> dict[FileName, Digest]:
-        """Return the files of a stored bundle as its manifest lists them, by name with their sha256.
-
-        Raises:
-            InputError: the manifest is missing or damaged.
-        """
+        """Return the files of a stored bundle as its manifest lists them, by name with their sha256."""
         key = f"bundles/{version}/{MANIFEST}"
         return parse_manifest(self._verified(key, version), self.objects.at(key))
 
     def promoted_file(self, record: Record, name: str) -> bytes:
-        """Return a file of the run that a record promoted, verified against the hash in the record.
-
-        Args:
-            record: a promotion.
-            name: the file's name as `put_run` got it.
+        """Return a file of the run that a record promoted, by the name that `put_run` got, and verified.
 
         Raises:
-            InputError: the record names no such file, or it is missing or damaged.
+            InputError: the record names no such file.
         """
         hashes = {key: digest for key, digest in record.files.items() if key.partition("/")[2] == name}
         if not hashes or not record.run_id:

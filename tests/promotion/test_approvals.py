@@ -298,7 +298,7 @@ def test_a_champion_that_works_again_needs_another_request(stranded: Run, quick,
 
 
 def test_the_first_of_many_answers_counts(asked, registry):
-    """Of sixteen people at once, those of the first one's opinion find the same answer, and all others are refused."""
+    """If sixteen people answer at once, whoever agrees with the first finds its answer, and all others are refused."""
 
     def answer(person: int) -> Case | None:
         try:
